@@ -1,0 +1,1 @@
+"""The side effects: admit, send, look up, record. Classes that hold their client."""

@@ -1,0 +1,237 @@
+"""The send activity: the last check, then one POST, then the name of what happened."""
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import requests
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from twilio.base.exceptions import TwilioException
+
+from activities.twilio_client import TwilioClient, never_connected
+from messaging import codes
+from messaging.consent import Reason
+from messaging.contract import STATUS_PATH, MessageRequest
+from messaging.failures import RETRYABLE, FailureClass
+from messaging.phone import is_messaging_service
+from messaging.retry import LATEST_POST_START, SEND_BACKOFF
+from messaging.steps import SEND, SendFailure, SendRequest, Submission, Verdict
+from store.database import DatabaseUnavailable
+from store.suppressions import Suppressions
+
+_MAX_VALIDITY = 36_000
+"""Twilio's own limit on ValidityPeriod, in seconds."""
+_CALLBACK_RETRIES = "#rc=5&rp=all"
+"""Asks Twilio to repeat a callback up to 5 times on any failure (connection overrides)."""
+
+
+class TwilioSends:
+    """Submits messages to Twilio. One POST an attempt, never one after its time."""
+
+    def __init__(
+        self, client: TwilioClient, suppressions: Suppressions, *, public_base_url: str
+    ) -> None:
+        self._client = client
+        self._suppressions = suppressions
+        self._status_url = public_base_url + STATUS_PATH
+
+    # No exception is thrown into the thread when the worker stops or the send is canceled: a POST
+    # that is under way ends by itself, within its timeouts, and reports.
+    @activity.defn(name=SEND, no_thread_cancel_exception=True)
+    def send(self, request: SendRequest) -> Submission:
+        """Submit the message unless it is suppressed or expired by now.
+
+        Raises:
+            ApplicationError: its type is the failure class, its detail a `SendFailure`. Only
+                `TemporarilyUnavailable` may be tried again; it sets the wait itself.
+        """
+        attempt = _Attempt(request)
+        suppressed_by = self._suppressed_by(request, attempt)
+        if suppressed_by is not None:
+            return Submission(
+                verdict=Verdict.SUPPRESSED, suppressed_by=suppressed_by, attempts=attempt.before
+            )
+        expires_at = request.message.expires_at
+        if expires_at is not None and datetime.now(UTC) >= expires_at:
+            return Submission(verdict=Verdict.EXPIRED, attempts=attempt.before)
+        attempt.check_its_time()
+        return self._post(request, attempt)
+
+    def _suppressed_by(self, request: SendRequest, attempt: "_Attempt") -> Reason | None:
+        """A STOP may have come while the message waited, so consent is read once more."""
+        try:
+            found = self._suppressions.find(
+                request.message.to, sender=request.sender, category=request.message.category
+            )
+        except DatabaseUnavailable:
+            raise attempt.failure(
+                FailureClass.TEMPORARILY_UNAVAILABLE,
+                "The suppression list cannot be read, so nothing was sent.",
+            ) from None
+        return None if found is None else found.reason
+
+    def _post(self, request: SendRequest, attempt: "_Attempt") -> Submission:
+        parameters = create_parameters(request, status_url=self._status_url)
+        try:
+            created = self._client.messages.create(**parameters)
+        except TwilioException as error:
+            raise self._refused(error, attempt) from None
+        except requests.RequestException as error:
+            raise _not_answered(error, attempt) from None
+        except Exception as error:  # noqa: BLE001 - whatever it was, the POST may be out
+            raise attempt.failure(
+                FailureClass.OUTCOME_UNKNOWN,
+                f"Twilio's answer could not be understood ({type(error).__name__}).",
+            ) from None
+        if not created.sid:
+            raise attempt.failure(
+                FailureClass.OUTCOME_UNKNOWN, "Twilio said yes but gave no message SID."
+            )
+        return Submission(
+            verdict=Verdict.GO,
+            attempts=attempt.number,
+            message_sid=created.sid,
+            status=str(created.status) if created.status else None,
+            segments=_count(created.num_segments),
+            submitted_at=datetime.now(UTC),
+        )
+
+    def _refused(self, error: TwilioException, attempt: "_Attempt") -> ApplicationError:
+        """Twilio answered with an error status."""
+        status = getattr(error, "status", None)
+        if not isinstance(status, int):
+            return attempt.failure(
+                FailureClass.OUTCOME_UNKNOWN, "The Twilio SDK failed in a way it does not explain."
+            )
+        code = getattr(error, "code", None)
+        # Where the body is not Twilio's JSON, the SDK repeats the HTTP status as the code.
+        code = code if isinstance(code, int) and code != status else None
+        failure_class = codes.classify_create(status, code)
+        known = codes.find(code)
+        what = known.meaning if known else codes.meaning_for(failure_class, code)
+        return attempt.failure(
+            failure_class,
+            f"Twilio answered HTTP {status}" + (f", code {code}: {what}" if code else f". {what}"),
+            code=code,
+            http_status=status,
+            retry_after=self._client.retry_after(),
+        )
+
+
+class _Attempt:
+    """This attempt of the activity: its number, its own deadline, and how it fails."""
+
+    def __init__(self, request: SendRequest) -> None:
+        self._info = activity.info()
+        self._begun = time.monotonic()
+        self._request = request
+        self.before = request.earlier_attempts + self._info.attempt - 1
+        self.number = self.before + 1
+
+    def check_its_time(self) -> None:
+        """Refuse to begin a POST that is too late for this attempt or for the retry budget.
+
+        A worker that was frozen thaws in the middle of an attempt that Temporal has given up
+        long ago; a POST then would be one that nobody knows of.
+        """
+        now = datetime.now(UTC)
+        # Two clocks: the server's start time against ours, and our own since we began.
+        age = max(now - self._info.started_time, timedelta(seconds=time.monotonic() - self._begun))
+        if age > LATEST_POST_START:
+            raise self.failure(
+                FailureClass.TEMPORARILY_UNAVAILABLE,
+                "The worker reached this attempt too late to begin its POST; nothing was sent.",
+            )
+        if now >= self._request.deadline:
+            raise self.failure(
+                FailureClass.TEMPORARILY_UNAVAILABLE,
+                "The retry budget ended before this attempt; nothing was sent.",
+                final=True,
+            )
+
+    def failure(
+        self,
+        failure_class: FailureClass,
+        text: str,
+        *,
+        code: int | None = None,
+        http_status: int | None = None,
+        retry_after: timedelta | None = None,
+        final: bool = False,
+    ) -> ApplicationError:
+        """The activity's error. `text` must be ours: Twilio's own texts repeat numbers."""
+        wait = None
+        if failure_class in RETRYABLE:
+            least = max(timedelta(seconds=codes.delay_for(code)), retry_after or timedelta(0))
+            wait = SEND_BACKOFF.wait(self.number, at_least=least)
+        hand_back = self._request.hand_back_after
+        return ApplicationError(
+            text,
+            SendFailure(
+                error_code=code,
+                http_status=http_status,
+                attempts=self.number,
+                retry_after=wait,
+            ),
+            type=failure_class.value,
+            non_retryable=final
+            or (wait is not None and hand_back is not None and wait > hand_back),
+            next_retry_delay=wait,
+            # Throttling and outages are expected: they are the retry policy's business, not
+            # errors of the worker.
+            category=ApplicationErrorCategory.BENIGN
+            if failure_class in RETRYABLE
+            else ApplicationErrorCategory.UNSPECIFIED,
+        )
+
+
+def create_parameters(request: SendRequest, *, status_url: str) -> dict[str, Any]:
+    """The arguments of the SDK's `messages.create` for a message.
+
+    The callback URL carries our message id, signed by Twilio with the rest of the URL: even if the
+    create response is lost, a callback tells which message it belongs to.
+    """
+    message: MessageRequest = request.message
+    parameters: dict[str, Any] = {
+        "to": message.to,
+        "status_callback": (
+            f"{status_url}?message_id={quote(request.message_id, safe='')}{_CALLBACK_RETRIES}"
+        ),
+    }
+    if is_messaging_service(request.sender):
+        parameters["messaging_service_sid"] = request.sender
+    else:
+        parameters["from_"] = request.sender
+    if message.body is not None:
+        parameters["body"] = message.body
+    if message.media_urls:
+        parameters["media_url"] = list(message.media_urls)
+    if message.content_sid is not None:
+        parameters["content_sid"] = message.content_sid
+    if message.content_variables is not None:
+        parameters["content_variables"] = json.dumps(message.content_variables)
+    if message.expires_at is not None:
+        left = int((message.expires_at - datetime.now(UTC)).total_seconds())
+        parameters["validity_period"] = min(max(left, 1), _MAX_VALIDITY)
+    return parameters
+
+
+def _not_answered(error: requests.RequestException, attempt: _Attempt) -> ApplicationError:
+    """The connection failed: before anything was sent, or who knows."""
+    if never_connected(error):
+        return attempt.failure(
+            FailureClass.TEMPORARILY_UNAVAILABLE, "Twilio could not be reached; nothing was sent."
+        )
+    return attempt.failure(
+        FailureClass.OUTCOME_UNKNOWN,
+        f"The connection failed after the request may have been sent ({type(error).__name__}).",
+    )
+
+
+def _count(num_segments: object) -> int | None:
+    """Twilio's `num_segments`, a string; "0" while a Messaging Service has not decided."""
+    text = str(num_segments)
+    return int(text) if text.isascii() and text.isdecimal() and int(text) > 0 else None

@@ -1,0 +1,1 @@
+"""The shared vocabulary: contract, statuses, Twilio codes, failure classes, segments. No I/O."""

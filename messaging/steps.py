@@ -1,0 +1,123 @@
+"""What workflows and their activities say to each other: names, inputs and results. Internal."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from messaging.consent import Reason
+from messaging.contract import MessageRequest, Priority
+from messaging.failures import FailureClass
+
+ADMIT: Final = "admit"
+SEND: Final = "send"
+LOOK_UP: Final = "look_up"
+RECORD_SUPPRESSION: Final = "record_suppression"
+
+
+class Step(BaseModel):
+    """An activity's input or result: tolerant of fields that a newer worker adds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class Verdict(StrEnum):
+    """What a check found."""
+
+    GO = "go"
+    SUPPRESSED = "suppressed"
+    EXPIRED = "expired"
+    NO_SENDER = "no_sender"
+
+
+class Terms(Step):
+    """The settings that rule a message, read once at admission so that its history holds them."""
+
+    receipt_checks: tuple[timedelta, ...]
+    """When to ask Twilio for a missing receipt, counted from submission."""
+    retry_budget: timedelta
+    unknown_wait: timedelta
+    letter_hold: timedelta
+
+
+class AdmitRequest(Step):
+    """Who wants to send to whom."""
+
+    to: str
+    sender: str | None
+    category: str | None
+    priority: Priority
+    segments: int
+    expires_at: datetime | None
+
+
+class Admission(Step):
+    """Whether, from what sender and from when the message may be submitted."""
+
+    verdict: Verdict
+    terms: Terms
+    sender: str | None = None
+    not_before: datetime | None = None
+    """The slot, when it lies in the future."""
+    suppressed_by: Reason | None = None
+
+
+class SendRequest(Step):
+    """One message, and what the last check before its POST needs."""
+
+    message_id: str
+    message: MessageRequest
+    sender: str
+    deadline: datetime
+    """End of the retry budget: no POST begins after it."""
+    earlier_attempts: int = 0
+    hand_back_after: timedelta | None = None
+    """A retry that must wait longer than this is left to the workflow."""
+
+
+class Submission(Step):
+    """What became of a send that did not fail."""
+
+    verdict: Verdict
+    attempts: int = 0
+    message_sid: str | None = None
+    status: str | None = None
+    segments: int | None = None
+    submitted_at: datetime | None = None
+    suppressed_by: Reason | None = None
+
+
+class SendFailure(Step):
+    """Detail of a failed send: the error type carries the class."""
+
+    error_code: int | None = None
+    http_status: int | None = None
+    attempts: int = 1
+    retry_after: timedelta | None = None
+    """How long to wait before the next attempt, for a retryable class."""
+
+
+class LookUpRequest(Step):
+    """Which Twilio message to ask for."""
+
+    message_sid: str
+
+
+class LookUp(Step):
+    """What Twilio says of a message; `status` is None when it knows none by that SID."""
+
+    status: str | None
+    error_code: int | None = None
+
+
+class SuppressionRecord(Step):
+    """A recipient not to send to again, and why."""
+
+    message_id: str
+    to: str
+    sender: str | None
+    category: str | None
+    failure_class: FailureClass
+    error_code: int | None
+    message_sid: str | None

@@ -1,0 +1,1 @@
+"""The database: consent and inbound messages, on SQLite or PostgreSQL."""

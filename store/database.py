@@ -1,0 +1,219 @@
+"""Opens the database and its transactions; the same code serves SQLite and PostgreSQL.
+
+Errors: work done inside `transaction` raises `DatabaseUnavailable` when the database cannot be
+reached, is locked, read-only or not migrated. That is the one type to catch for "try again later".
+SQLAlchemy's IntegrityError, DataError and ProgrammingError pass through: they are defects. No
+error text holds a value: parameters are hidden, and so are the lines in which PostgreSQL quotes
+rows.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import (
+    Connection,
+    Engine,
+    ExceptionContext,
+    Table,
+    create_engine,
+    event,
+    exc,
+    make_url,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL
+
+_POSTGRESQL_DRIVERS = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
+_CONNECT_TIMEOUT_SECONDS = 3
+_READ_ONLY = "signedfor_read_only"
+
+# A network that swallows packets must fail within seconds too; the server's timeouts cannot help.
+_TCP_SETTINGS = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+
+class InvalidDatabaseUrl(ValueError):  # noqa: N818 - reads as what it states
+    """DATABASE_URL is not one this service can use; the text never repeats the URL."""
+
+
+class DatabaseUnavailable(Exception):  # noqa: N818 - the state's name, as in DESIGN.md's classes
+    """The database cannot be reached, is locked, read-only or not migrated: try again later."""
+
+
+def parse_url(url: str) -> URL:
+    """Return the SQLAlchemy URL for a DATABASE_URL.
+
+    Takes `sqlite:///relative/path`, `sqlite:////absolute/path`, `postgresql://…`, `postgres://…`.
+
+    Raises:
+        InvalidDatabaseUrl: anything else. Its text holds no part of the URL (it has a password).
+    """
+    try:
+        parsed = make_url(url)
+    except (exc.ArgumentError, ValueError):
+        parsed = None
+    if parsed is not None and parsed.drivername == "sqlite":
+        # A database in memory would be another, empty one for every pooled connection.
+        if parsed.database in {None, "", ":memory:"} or str(parsed.database).startswith("file:"):
+            raise InvalidDatabaseUrl("DATABASE_URL: name a file, such as sqlite:///data/my.db")
+        return parsed
+    if parsed is not None and parsed.drivername in _POSTGRESQL_DRIVERS:
+        return parsed.set(drivername="postgresql+psycopg")
+    raise InvalidDatabaseUrl(
+        "DATABASE_URL: must begin with sqlite:///, postgresql:// or postgres:// "
+        "and be a valid URL (percent-encode special characters in the password)"
+    )
+
+
+def open_engine(url: str, *, pool_size: int = 10, lock_wait_seconds: float = 5) -> Engine:
+    """Open `url` (see `parse_url`); nothing is connected until the first transaction.
+
+    Thread safe. At most `pool_size` connections are open at a time; a transaction that gets none,
+    or meets a lock, for `lock_wait_seconds` fails with `DatabaseUnavailable`.
+    """
+    parsed = parse_url(url)
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    engine = create_engine(
+        parsed if is_sqlite else parsed.difference_update_query(["options"]),
+        hide_parameters=True,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=lock_wait_seconds,
+        pool_pre_ping=not is_sqlite,
+        connect_args=(
+            {"timeout": lock_wait_seconds, "isolation_level": None}
+            if is_sqlite
+            else _postgresql_settings(parsed, lock_wait_seconds)
+        ),
+    )
+    if is_sqlite:
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "handle_error", _drop_quoted_rows)
+    return engine
+
+
+@contextmanager
+def transaction(
+    engine: Engine, *, joining: Connection | None = None, read_only: bool = False
+) -> Iterator[Connection]:
+    """Yield a connection in a transaction: committed at the end, rolled back on any exception.
+
+    With `joining`, the work becomes part of that open transaction, whose owner commits it. On
+    SQLite a transaction that is not `read_only` takes the write lock at once, so that it can never
+    read first and then fail to write.
+
+    Raises:
+        DatabaseUnavailable: see the module's docstring.
+    """
+    try:
+        if joining is not None:
+            yield joining
+        else:
+            with engine.connect() as connection:
+                if read_only:
+                    connection.execution_options(**{_READ_ONLY: True}, postgresql_readonly=True)
+                with connection.begin():
+                    yield connection
+    except (exc.DBAPIError, exc.TimeoutError) as error:
+        if not _means_unavailable(error):
+            raise
+        raise DatabaseUnavailable(
+            f"The database could not be used: {_cause(error)}. "
+            f"It is the {_name(engine.url)}; see that it is up, writable and migrated."
+        ) from error
+
+
+def insert_if_new(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT into `table` that leaves an existing row as it is.
+
+    Add `.returning(…)` to learn which rows were new; it also holds under concurrency.
+    """
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def _postgresql_settings(url: URL, lock_wait_seconds: float) -> dict[str, Any]:
+    """Return libpq's parameters; whatever the URL itself sets wins."""
+    lock_timeout = round(lock_wait_seconds * 1000)
+    session = {
+        "TimeZone": "UTC",
+        "lock_timeout": lock_timeout,
+        # Later than the lock's timeout, whose error says more.
+        "statement_timeout": lock_timeout + 2_000,
+        # A frozen process must not keep its locks for ever.
+        "idle_in_transaction_session_timeout": 60_000,
+    }
+    ours = " ".join(f"-c {name}={value}" for name, value in session.items())
+    theirs = url.query.get("options", "")
+    settings: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS, **_TCP_SETTINGS}
+    kept = {name: value for name, value in settings.items() if name not in url.query}
+    # PostgreSQL lets the last of two equal settings win.
+    return kept | {"options": f"{ours} {theirs if isinstance(theirs, str) else ' '.join(theirs)}"}
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    """Make a new SQLite connection durable; `isolation_level` None leaves BEGIN to us.
+
+    The driver's own way begins no transaction for SELECT and DDL, and a deferred one for the rest.
+    """
+    try:
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+        # With WAL, readers and the writer do not block each other. It is kept in the file.
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            connection.execute("PRAGMA journal_mode=WAL")
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Begin for real: readers share, writers queue up here and nowhere later."""
+    read_only = connection.get_execution_options().get(_READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _drop_quoted_rows(context: ExceptionContext) -> None:
+    """Cut PostgreSQL's message to its first line: DETAIL and CONTEXT quote the row's values."""
+    original = context.original_exception
+    if not isinstance(original, psycopg.Error) or original.diag.message_primary is None:
+        return
+    kind = type(original).__name__
+    # "invalid input syntax for …" quotes the value in its first line.
+    first_line = kind if isinstance(original, psycopg.DataError) else original.diag.message_primary
+    original.args = (first_line,)
+    if context.sqlalchemy_exception is not None:
+        context.sqlalchemy_exception.args = (f"({kind}) {first_line}",)
+
+
+def _means_unavailable(error: exc.DBAPIError | exc.TimeoutError) -> bool:
+    if isinstance(error, exc.DBAPIError) and isinstance(
+        error.orig, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn
+    ):
+        return True  # SQLite calls this operational, rightly: it ends when the migrations are run
+    return not isinstance(
+        error, exc.IntegrityError | exc.DataError | exc.ProgrammingError | exc.NotSupportedError
+    )
+
+
+def _cause(error: exc.DBAPIError | exc.TimeoutError) -> str:
+    if isinstance(error, exc.DBAPIError):
+        return " ".join(str(error.orig).split())
+    return "no connection of the pool became free in time"
+
+
+def _name(url: URL) -> str:
+    """Return what an operator recognises the database by, without user, password or options."""
+    if url.get_backend_name() == "sqlite":
+        return f"SQLite file {url.database}"
+    return f"PostgreSQL database {url.database} at {url.host or 'the default host'}"

@@ -1,0 +1,122 @@
+"""The tables. A change here needs a migration; a test holds the two together."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+from messaging.consent import MAX_ADDRESS, MAX_EVIDENCE, MAX_WHO, Reason, Scope, Source
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime, handed back in UTC; SQLite, which knows no zones, keeps it as UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a time without a zone: nobody can know which moment it means."""
+        if value is None:
+            return None
+        if value.utcoffset() is None:
+            raise ValueError("A time for the database must have a zone.")
+        in_utc = value.astimezone(UTC)
+        return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the moment in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+def utc_now() -> datetime:
+    """Return the present moment: the store's clock unless a caller gives another."""
+    return datetime.now(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only for a column whose type is exactly INTEGER.
+_Id = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _one_of(column: str, values: type[Scope | Reason | Source]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("recipient", String(MAX_ADDRESS), nullable=False),
+    Column("scope", String(16), nullable=False),
+    Column("scope_value", String(MAX_ADDRESS), nullable=False),
+    Column("reason", String(16), nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("evidence", String(MAX_EVIDENCE), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # Begins with the recipient: also the index that `Suppressions.find` reads.
+    UniqueConstraint("recipient", "scope", "scope_value", "reason"),
+    _one_of("scope", Scope),
+    _one_of("reason", Reason),
+    _one_of("source", Source),
+    CheckConstraint("(scope = 'everything') = (scope_value = '')", name="scope_value"),
+    sqlite_autoincrement=True,  # an id is never given twice, so paging by id stays sound
+)
+
+suppression_history = Table(
+    "suppression_history",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("recipient", String(MAX_ADDRESS), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("scope", String(16), nullable=False),
+    Column("scope_value", String(MAX_ADDRESS), nullable=False),
+    Column("reason", String(16), nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("evidence", String(MAX_EVIDENCE), nullable=False),
+    Column("who", String(MAX_WHO), nullable=False),
+    CheckConstraint("action IN ('recorded', 'lifted')", name="action"),
+    Index(None, "recipient", "id"),
+    sqlite_autoincrement=True,
+)
+"""Append-only: triggers, which only the migration knows, refuse UPDATE, DELETE and TRUNCATE."""
+
+inbound_messages = Table(
+    "inbound_messages",
+    metadata,
+    Column("message_sid", String(64), primary_key=True),
+    Column("from_address", String(MAX_ADDRESS), nullable=False),
+    Column("to_address", String(MAX_ADDRESS), nullable=False),
+    Column("messaging_service_sid", String(64)),
+    Column("kind", String(16), nullable=False),
+    Column("body", Text),  # only where a person has to read it
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("reviewed_at", UtcDateTime),
+    Column("reviewed_by", String(MAX_WHO)),
+    CheckConstraint("body IS NULL OR kind = 'review'", name="body"),
+    Index(None, "kind", "received_at", "message_sid"),
+)

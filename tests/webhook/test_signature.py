@@ -1,0 +1,188 @@
+import base64
+import hashlib
+import hmac
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from starlette.datastructures import ImmutableMultiDict
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
+
+from tests.webhook.support import sign
+from webhook.signature import Signatures, is_body_hash
+
+TARGET = "/myapp.php?foo=1&bar=2"
+HTTPS = "https://mycompany.com"
+HTTP = "http://mycompany.com"
+CALL = {
+    "CallSid": "CA1234567890ABCDE",
+    "Digits": "1234",
+    "From": "+14158675309",
+    "To": "+18005551212",
+    "Caller": "+14158675309",
+}
+REPEATED = [
+    ("Sid", "CA123"),
+    ("SidAccount", "AC123"),
+    ("Digits", "5678"),
+    ("Digits", "1234"),
+    ("Digits", "1234"),
+]
+JSON_BODY = b'{"property": "value", "boolean": true}'
+JSON_HASH = "0a1ff7634d9ab3b95db5c9a2dfe9416e41502b283a80c7cf19632632f96e6620"
+EMPTY_BODY = {"Body": "", "From": "+15551234567"}
+
+
+def _signatures(base: str, *tokens: str) -> Signatures:
+    return Signatures(
+        public_base_url=base, auth_tokens=[SecretStr(token) for token in tokens or ("12345",)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("base", "target", "fields", "signature"),
+    [
+        pytest.param(HTTPS, TARGET, CALL, "RSOYDt4T1cUTdK1PDd93/VVr8B8=", id="1 https"),
+        pytest.param(HTTPS + ":443", TARGET, CALL, "kvajT1Ptam85bY51eRf/AJRuM3w=", id="2 :443"),
+        pytest.param(HTTP, TARGET, CALL, "OyGYPqTF6ztdbRNCvuQO/oPvqQ4=", id="3 http"),
+        pytest.param(HTTP + ":80", TARGET, CALL, "0ZXoZLH/DfblKGATFgpif+LLRf4=", id="4 :80"),
+        pytest.param(HTTP + ":1234", TARGET, CALL, "Zmvh+3yNM1Phv2jhDCwEM3q5ebU=", id="5 :1234"),
+        pytest.param(HTTPS + ":1234", TARGET, CALL, "CYn1h0gLBdNxDGkKJg6hYohgeD8=", id="6 :1234"),
+        pytest.param(HTTPS + ":8443", TARGET, CALL, "ZOaJEsozlsUyzk5k5fpaCxTxXDA=", id="7 :8443"),
+        pytest.param(HTTPS, TARGET, REPEATED, "IK+Dwps556ElfBT0I3Rgjkr1wJU=", id="8 repeated"),
+        pytest.param(
+            HTTPS, f"{TARGET}&bodySHA256={JSON_HASH}", {}, "a9nBmqA0ju/hNViExpshrM61xv4=", id="9"
+        ),
+        pytest.param(HTTPS, TARGET, {}, "zYQTYrRWXE7LtzbG4PfP7/bkkGo=", id="11 no fields"),
+        pytest.param(HTTPS, TARGET, EMPTY_BODY, "dh2A1KKZrj1ss0qmrxJzZjiCus0=", id="12 blank"),
+        pytest.param(
+            "https://example.com",
+            "/sms",
+            {"Body": "Hé👍", "From": "+15551234567"},
+            "7CIZoFqpaTKasDBRIZ2+kgfckyM=",
+            id="14 UTF-8",
+        ),
+        pytest.param(HTTPS, TARGET, CALL, "kvajT1Ptam85bY51eRf/AJRuM3w=", id="port added"),
+        pytest.param(HTTPS + ":443", TARGET, CALL, "RSOYDt4T1cUTdK1PDd93/VVr8B8=", id="dropped"),
+        pytest.param(HTTP, TARGET, CALL, "0ZXoZLH/DfblKGATFgpif+LLRf4=", id="http port added"),
+        pytest.param(HTTPS + ":8443", TARGET, CALL, "RSOYDt4T1cUTdK1PDd93/VVr8B8=", id="like SDK"),
+        pytest.param(HTTPS + "/", TARGET, CALL, "RSOYDt4T1cUTdK1PDd93/VVr8B8=", id="slash"),
+    ],
+)
+def test_known_signatures_match(
+    base: str, target: str, fields: dict[str, str], signature: str
+) -> None:
+    """Every known pair of a request and its signature matches, default port or not."""
+    assert _signatures(base).match(
+        target=target, fields=ImmutableMultiDict(fields), signature=signature
+    )
+
+
+@pytest.mark.parametrize(
+    ("base", "target", "fields", "signature"),
+    [
+        pytest.param(
+            HTTPS, TARGET, CALL, "033hgUJA9M/hXIZsYjwkerEP/DBm35nEri5FhCYjA5s=", id="10 SHA-256"
+        ),
+        pytest.param(
+            HTTPS, TARGET, EMPTY_BODY, "vTnUSjSZ52c2utPSH2cmlvNAno4=", id="13 blank dropped"
+        ),
+        pytest.param(HTTPS, TARGET, CALL, "CYn1h0gLBdNxDGkKJg6hYohgeD8=", id="another port"),
+        pytest.param(HTTPS, TARGET, CALL, "OyGYPqTF6ztdbRNCvuQO/oPvqQ4=", id="another scheme"),
+        pytest.param(HTTPS, "/myapp.php?bar=2&foo=1", CALL, "RSOYDt4T1cUTdK1PDd93/VVr8B8=", id="order"),
+        pytest.param(HTTPS, TARGET, CALL, "", id="empty"),
+        pytest.param(HTTPS, TARGET, CALL, "RSOYDt4T1cUTdK1PDd93/VVr8B8", id="cut"),
+        pytest.param(HTTPS, TARGET, CALL, "rsoydt4t1cutdk1pdd93/vvr8b8=", id="other case"),
+        pytest.param(HTTPS, TARGET, CALL, "ÿ👍", id="not ASCII"),
+    ],
+)  # fmt: skip
+def test_other_signatures_do_not_match(
+    base: str, target: str, fields: dict[str, str], signature: str
+) -> None:
+    """Whatever is not the signature of exactly this request does not match."""
+    assert not _signatures(base).match(
+        target=target, fields=ImmutableMultiDict(fields), signature=signature
+    )
+
+
+def test_current_and_previous_token_both_match() -> None:
+    """While a token is rotated, signatures by either are right, and by no third."""
+    signatures = _signatures(HTTPS, "new", "old")
+
+    matches = [
+        signatures.match(target=TARGET, signature=sign(HTTPS + TARGET, token=token))
+        for token in ("new", "old", "other")
+    ]
+
+    assert [True, True, False] == matches
+
+
+def test_ipv6_host_keeps_its_brackets() -> None:
+    """A base with an IPv6 literal and a port works, which the SDK mangles."""
+    signatures = _signatures("https://[2001:db8::1]:443", "token")
+
+    for base in ("https://[2001:db8::1]:443", "https://[2001:db8::1]"):
+        assert signatures.match(target="/x", signature=sign(base + "/x", token="token"))
+
+
+_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@given(
+    pairs=st.lists(st.tuples(_text, _text), max_size=8),
+    base=st.sampled_from([HTTPS, HTTPS + ":443", HTTP, HTTP + ":80", HTTPS + ":8443"]),
+    signed=st.sampled_from([HTTPS, HTTPS + ":443", HTTP, HTTP + ":80", HTTPS + ":8443"]),
+)
+def test_agrees_with_the_sdk(pairs: list[tuple[str, str]], base: str, signed: str) -> None:
+    """For plain hosts this accepts and refuses exactly what the SDK does."""
+    fields = ImmutableMultiDict(pairs)
+    signature = sign(signed + TARGET, pairs, token="12345")
+
+    expected = RequestValidator("12345").validate(base + TARGET, fields, signature)
+    actual = _signatures(base).match(target=TARGET, fields=fields, signature=signature)
+
+    assert expected == actual
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "",
+        "hooks.example.com",
+        "ftp://hooks.example.com",
+        "https://",
+        "https://hooks.example.com?x=1",
+        "https://hooks.example.com#rc=5",
+        "https://user:secret@hooks.example.com",
+        "https://hooks.example.com:99999",
+    ],
+)
+def test_refuses_a_base_that_cannot_be_what_twilio_calls(base: str) -> None:
+    """A wrong PUBLIC_BASE_URL is refused at the start, by name and without its value."""
+    with pytest.raises(ValueError, match=r"^PUBLIC_BASE_URL: ") as caught:
+        _signatures(base)
+
+    assert "secret" not in str(caught.value)
+
+
+def test_needs_a_token() -> None:
+    """Without a token nothing could be checked."""
+    with pytest.raises(ValueError, match="TWILIO_AUTH_TOKEN"):
+        Signatures(public_base_url=HTTPS, auth_tokens=[])
+
+
+def test_body_hash_is_hex_of_either_case() -> None:
+    """The hash of the exact bytes is right in either case; any other text is wrong."""
+    assert is_body_hash(JSON_HASH, JSON_BODY)
+    assert is_body_hash(JSON_HASH.upper(), JSON_BODY)
+    assert not is_body_hash(JSON_HASH, JSON_BODY + b"\n")
+    assert not is_body_hash("", JSON_BODY)
+    assert not is_body_hash("é", JSON_BODY)
+
+
+def test_own_signer_agrees_with_a_known_signature() -> None:
+    """The tests' signer is Twilio's, so that tests cannot agree with a shared mistake."""
+    assert sign(HTTPS + TARGET, CALL, token="12345") == "RSOYDt4T1cUTdK1PDd93/VVr8B8="
+    digest = hmac.new(b"12345", (HTTPS + TARGET).encode(), hashlib.sha1).digest()
+    assert sign(HTTPS + TARGET, token="12345") == base64.b64encode(digest).decode()

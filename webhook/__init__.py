@@ -1,0 +1,1 @@
+"""Twilio to Temporal: signatures, status callbacks, inbound messages, health."""

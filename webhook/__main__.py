@@ -1,0 +1,86 @@
+"""`python -m webhook`: the webhook as a process."""
+
+import asyncio
+import logging
+import signal
+import sys
+
+import uvicorn
+
+from settings import InvalidSettings, Settings, connect_temporal, load_settings
+from store.database import InvalidDatabaseUrl, open_engine
+from webhook.app import WebhookConfig, create_app
+from webhook.inbound import DATABASE_THREADS
+
+_SHUTDOWN_SECONDS = 5
+_MOST_CONNECTIONS = 500
+"""Beyond these the answer is a quick 503; Twilio then tries again."""
+_LONGEST_HEAD = 16_384
+"""Bytes of request line and headers; Twilio's URLs are at most 4,000 characters."""
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; the exit code."""
+    try:
+        settings = load_settings()
+        logging.basicConfig(
+            level=settings.log_level.upper(),
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+            stream=sys.stderr,
+        )
+        return asyncio.run(_serve(settings))
+    except (InvalidSettings, InvalidDatabaseUrl) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - for the person who started it
+        return 2
+
+
+async def _serve(settings: Settings) -> int:
+    config = WebhookConfig(
+        public_base_url=settings.public_base_url,
+        account_sid=settings.twilio_account_sid,
+        auth_token=settings.twilio_auth_token,
+        previous_auth_token=settings.twilio_previous_auth_token,
+        forward_all_statuses=settings.forward_all_statuses,
+        opt_out_scope=settings.opt_out_scope,
+    )
+    # One connection more than inbound messages use, for /readyz.
+    engine = open_engine(settings.database_url, pool_size=DATABASE_THREADS + 1)
+    try:
+        # Lazy: Twilio and the health check are answered, and answered right, without Temporal.
+        client = await connect_temporal(lazy=True)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(config, client=client, engine=engine),
+                host=settings.webhook_host,
+                port=settings.webhook_port,
+                log_config=None,
+                access_log=False,  # it would hold query strings
+                server_header=False,
+                proxy_headers=False,  # nothing that a stranger can set is believed
+                ws="none",
+                lifespan="off",
+                limit_concurrency=_MOST_CONNECTIONS,
+                h11_max_incomplete_event_size=_LONGEST_HEAD,
+                timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            )
+        )
+        _survive_the_signal_that_stops_uvicorn()
+        await server.serve()
+    finally:
+        engine.dispose()
+    return 0 if server.started else 1
+
+
+def _survive_the_signal_that_stops_uvicorn() -> None:
+    """Let the process end by itself after SIGTERM or SIGINT.
+
+    Once it has shut down, uvicorn raises the signal again for whoever handled it before. By
+    default that kills the process before the database is closed.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""The worker: which workflows and activities run on which queues, and nothing else."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from sqlalchemy import Engine
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.admit import Admissions
+from activities.look_up import TwilioLookUps
+from activities.record import Records
+from activities.send import TwilioSends
+from activities.twilio_client import TwilioClient
+from logs import configure_logging
+from messaging.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
+from messaging.steps import Terms
+from settings import InvalidSettings, Settings, TemporalUnavailable, connect_temporal, load_settings
+from store.database import DatabaseUnavailable, open_engine
+from store.migrate import MigrationsPending, require_current
+from store.suppressions import Suppressions
+from workflows.dead_letter import DeadLetter
+from workflows.inputs import OneArgument
+from workflows.send_message import SendMessage
+
+_logger = logging.getLogger("signedfor.worker")
+
+BOOKKEEPING_THREADS = 8
+
+
+def twilio_client(settings: Settings) -> TwilioClient:
+    """The Twilio client that `settings` describe: an API key if there is one, else the token."""
+    key, secret = settings.twilio_api_key_sid, settings.twilio_api_key_secret
+    return TwilioClient(
+        account_sid=settings.twilio_account_sid,
+        username=key or settings.twilio_account_sid,
+        password=(secret or settings.twilio_auth_token).get_secret_value(),
+        connections=settings.max_concurrent_sends,
+        base_url=settings.twilio_api_base_url,
+        edge=settings.twilio_edge,
+        region=settings.twilio_region,
+    )
+
+
+@contextlib.asynccontextmanager
+async def running_workers(
+    client: Client, engine: Engine, settings: Settings
+) -> AsyncIterator[None]:
+    """Serve both queues while the context is open, then drain them."""
+    suppressions = Suppressions(engine)
+    twilio = twilio_client(settings)
+    terms = Terms(
+        receipt_checks=tuple(timedelta(seconds=s) for s in settings.receipt_check_seconds),
+        retry_budget=settings.send_retry_budget,
+        unknown_wait=timedelta(seconds=settings.unknown_wait_seconds),
+        letter_hold=timedelta(days=settings.dead_letter_hold_days),
+    )
+    admissions = Admissions(suppressions, default_sender=settings.default_sender, terms=terms)
+    records = Records(suppressions, opt_out_scope=settings.opt_out_scope)
+    look_ups = TwilioLookUps(twilio)
+    sends = TwilioSends(twilio, suppressions, public_base_url=settings.public_base_url)
+    drain = timedelta(seconds=settings.drain_seconds)
+    with (
+        ThreadPoolExecutor(BOOKKEEPING_THREADS, "bookkeeping") as bookkeeping_threads,
+        ThreadPoolExecutor(settings.max_concurrent_sends, "send") as send_threads,
+    ):
+        messages_worker = Worker(
+            client,
+            task_queue=MESSAGES_QUEUE,
+            workflows=[SendMessage, DeadLetter],
+            activities=[admissions.admit, records.record_suppression, look_ups.look_up],
+            activity_executor=bookkeeping_threads,
+            max_concurrent_activities=BOOKKEEPING_THREADS,
+            max_concurrent_local_activities=BOOKKEEPING_THREADS,
+            max_cached_workflows=settings.max_cached_workflows,
+            graceful_shutdown_timeout=drain,
+            interceptors=[OneArgument()],
+            # A send started eagerly with its workflow task would pass the queue's ceiling by.
+            disable_eager_activity_execution=True,
+        )
+        sends_worker = Worker(
+            client,
+            task_queue=TWILIO_SENDS_QUEUE,
+            activities=[sends.send],
+            activity_executor=send_threads,
+            max_concurrent_activities=settings.max_concurrent_sends,
+            max_task_queue_activities_per_second=settings.max_sends_per_second,
+            graceful_shutdown_timeout=drain,
+        )
+        # Leaving stops the polls at once and waits for what is in flight, sends first.
+        async with messages_worker, sends_worker:
+            yield
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT, then finish the sends in flight."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
+    engine = open_engine(settings.database_url)
+    await asyncio.to_thread(require_current, engine)
+    client = await connect_temporal(metrics_address=settings.worker_metrics_address)
+    async with running_workers(client, engine, settings):
+        _logger.info("worker ready on queues %s and %s", MESSAGES_QUEUE, TWILIO_SENDS_QUEUE)
+        await stop.wait()
+        _logger.info("worker stopping; finishing the sends in flight")
+    engine.dispose()
+    _logger.info("worker stopped")
+
+
+def main() -> int:
+    """The process: 0 after a clean stop, 1 with a plain sentence when it cannot begin."""
+    try:
+        settings = load_settings()
+        configure_logging(settings.log_level)
+        asyncio.run(serve(settings))
+    except (InvalidSettings, MigrationsPending, DatabaseUnavailable, TemporalUnavailable) as error:
+        sys.stderr.write(f"signedfor worker: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What happens to a message: durable and deterministic, one file a workflow."""

@@ -1,0 +1,111 @@
+"""The activities as workflows call them: which queue, which timeouts, which retry policy."""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import Priority, RetryPolicy
+from temporalio.exceptions import ActivityError
+from temporalio.workflow import ActivityCancellationType, ActivityHandle
+
+from messaging.contract import TWILIO_SENDS_QUEUE
+from messaging.retry import (
+    A_FEW_TRIES,
+    BOOKKEEPING_TIMEOUT,
+    INLINE_ADMIT,
+    INLINE_ADMIT_TIMEOUT,
+    SEND_TIMEOUT,
+    UNTIL_IT_ANSWERS,
+)
+from messaging.steps import (
+    ADMIT,
+    LOOK_UP,
+    RECORD_SUPPRESSION,
+    SEND,
+    Admission,
+    AdmitRequest,
+    LookUp,
+    LookUpRequest,
+    SendRequest,
+    Submission,
+    SuppressionRecord,
+)
+
+
+async def admit_inline(request: AdmitRequest) -> Admission | None:
+    """Admission within this workflow task (a local activity); None if the database did not answer.
+
+    It saves five history events and a round trip for every message.
+    """
+    try:
+        admission: Admission = await workflow.execute_local_activity(
+            ADMIT,
+            request,
+            result_type=Admission,
+            start_to_close_timeout=INLINE_ADMIT_TIMEOUT,
+            retry_policy=INLINE_ADMIT,
+        )
+    except ActivityError:
+        return None
+    return admission
+
+
+def start_admitting(request: AdmitRequest) -> ActivityHandle[Admission]:
+    """Admission as a regular activity, tried until the database answers."""
+    return workflow.start_activity(
+        ADMIT,
+        request,
+        result_type=Admission,
+        start_to_close_timeout=BOOKKEEPING_TIMEOUT,
+        retry_policy=UNTIL_IT_ANSWERS,
+        summary="until the database answers",
+    )
+
+
+def start_sending(
+    request: SendRequest, *, policy: RetryPolicy, within: timedelta
+) -> ActivityHandle[Submission]:
+    """Submission under `policy`; no attempt is made after `within`.
+
+    Canceling waits for an attempt that is under way: only its end tells whether it was sent.
+    """
+    return workflow.start_activity(
+        SEND,
+        request,
+        result_type=Submission,
+        task_queue=TWILIO_SENDS_QUEUE,
+        start_to_close_timeout=SEND_TIMEOUT,
+        # The activity itself begins no POST after its deadline; the margin lets the last one end.
+        schedule_to_close_timeout=within + SEND_TIMEOUT,
+        retry_policy=policy,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        priority=Priority(priority_key=request.message.priority.temporal_key),
+        summary="POST to Twilio",
+    )
+
+
+async def look_up(message_sid: str) -> LookUp | None:
+    """What Twilio says of a message; None if it could not be asked now."""
+    try:
+        answer: LookUp = await workflow.execute_activity(
+            LOOK_UP,
+            LookUpRequest(message_sid=message_sid),
+            result_type=LookUp,
+            start_to_close_timeout=SEND_TIMEOUT,
+            retry_policy=A_FEW_TRIES,
+            summary="ask Twilio for the status",
+        )
+    except ActivityError:
+        return None
+    return answer
+
+
+async def record_suppression(record: SuppressionRecord) -> None:
+    """Record it, however long the database takes to answer."""
+    await workflow.execute_activity(
+        RECORD_SUPPRESSION,
+        record,
+        result_type=bool,
+        start_to_close_timeout=BOOKKEEPING_TIMEOUT,
+        retry_policy=UNTIL_IT_ANSWERS,
+        summary="record the suppression",
+    )

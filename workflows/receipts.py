@@ -1,0 +1,61 @@
+"""What Twilio has said of a message so far, by SID; ranks keep a status from going back."""
+
+from dataclasses import dataclass
+
+from messaging.statuses import MessageStatus, is_receipt, parse_status, supersedes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """The highest status known of one Twilio message."""
+
+    message_sid: str
+    status: MessageStatus
+    error_code: int | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether Twilio will say no more that matters."""
+        return is_receipt(self.status)
+
+    @property
+    def says_delivered(self) -> bool:
+        """Whether the message has reached the recipient."""
+        return self.status in {MessageStatus.DELIVERED, MessageStatus.READ}
+
+
+class Receipts:
+    """Callbacks and look-ups of one message, in any order, any number of times each.
+
+    A message may have several SIDs: one for each time it was submitted anew.
+    """
+
+    def __init__(self) -> None:
+        self._by_sid: dict[str, Receipt] = {}
+
+    def note(self, message_sid: str, status: str, error_code: int | None) -> bool:
+        """Take in what Twilio said; False if it changed nothing.
+
+        A status we do not know is kept out: it has no rank, so it can neither end a message nor
+        hide what is known. A lower or equal rank is old news.
+        """
+        parsed = parse_status(status)
+        known = self._by_sid.get(message_sid)
+        if parsed is None or (known is not None and not supersedes(parsed, known.status)):
+            return False
+        self._by_sid[message_sid] = Receipt(
+            message_sid=message_sid, status=parsed, error_code=error_code
+        )
+        return True
+
+    def of(self, message_sid: str | None) -> Receipt | None:
+        """What is known of this SID."""
+        return None if message_sid is None else self._by_sid.get(message_sid)
+
+    def delivered(self) -> Receipt | None:
+        """A receipt that says delivered, for whichever SID."""
+        return next((each for each in self._by_sid.values() if each.says_delivered), None)
+
+    def newest_sid_besides(self, known: set[str]) -> str | None:
+        """A SID that callbacks have named and we did not know: our own, its answer lost."""
+        return next((sid for sid in reversed(self._by_sid) if sid not in known), None)

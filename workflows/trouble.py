@@ -1,0 +1,53 @@
+"""What a failed send means: the failure class, read from Temporal's error."""
+
+from dataclasses import dataclass
+
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    CancelledError,
+    TimeoutError,  # noqa: A004 - Temporal's own name for it
+    TimeoutType,
+)
+
+from messaging.failures import FailureClass
+from messaging.steps import SendFailure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """Why a send did not end in a submission."""
+
+    failure_class: FailureClass
+    detail: SendFailure
+    canceled: bool = False
+    """It was canceled between attempts: nothing of it is under way."""
+
+
+def trouble_in(error: ActivityError, *, attempts_before: int) -> Trouble:
+    """The failure class of a send activity that failed.
+
+    Terminal classes and worker death reach here at once, `TemporarilyUnavailable` when the policy
+    has ended. Whatever happens after a POST has begun is classed by the activity itself, so an
+    error without a class comes from before it and means that nothing was sent.
+    """
+    one_more = SendFailure(attempts=attempts_before + 1)
+    cause = error.cause
+    if isinstance(cause, CancelledError):
+        return Trouble(
+            failure_class=FailureClass.TEMPORARILY_UNAVAILABLE,
+            detail=SendFailure(attempts=attempts_before),
+            canceled=True,
+        )
+    if isinstance(cause, TimeoutError):
+        if cause.type is TimeoutType.SCHEDULE_TO_START:
+            # No worker took it up.
+            return Trouble(
+                failure_class=FailureClass.TEMPORARILY_UNAVAILABLE,
+                detail=SendFailure(attempts=attempts_before),
+            )
+        return Trouble(failure_class=FailureClass.OUTCOME_UNKNOWN, detail=one_more)
+    if isinstance(cause, ApplicationError) and cause.type in set(FailureClass):
+        detail = SendFailure.model_validate(cause.details[0]) if cause.details else one_more
+        return Trouble(failure_class=FailureClass(cause.type), detail=detail)
+    return Trouble(failure_class=FailureClass.TEMPORARILY_UNAVAILABLE, detail=one_more)
