@@ -39,11 +39,11 @@ _TCP_SETTINGS = {
 }
 
 
-class InvalidDatabaseUrl(ValueError):  # noqa: N818 - reads as what it states
+class InvalidDatabaseUrl(ValueError):
     """DATABASE_URL is not one this service can use; the text never repeats the URL."""
 
 
-class DatabaseUnavailable(Exception):  # noqa: N818 - the state's name, as in DESIGN.md's classes
+class DatabaseUnavailable(Exception):
     """The database cannot be reached, is locked, read-only or not migrated: try again later."""
 
 

@@ -17,7 +17,7 @@ _ADVISORY_LOCK = int.from_bytes(b"signedf")
 _COMMAND = "`python -m store upgrade` or `signedfor migrate`"
 
 
-class SchemaMismatch(Exception):  # noqa: N818 - named for the state, as its children are
+class SchemaMismatch(Exception):
     """The database's tables are not the ones this version was written for."""
 
 

@@ -30,7 +30,7 @@ _MASK = "'"
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
-class InvalidCsv(ValueError):  # noqa: N818 - reads as what it states
+class InvalidCsv(ValueError):
     """The file cannot be imported; `problems` names lines and fields, never their contents."""
 
     def __init__(self, problems: Sequence[str], *, total: int) -> None:

@@ -25,11 +25,11 @@ class DecodeError(ValueError):
     """The bytes are not what their content type says; the text never repeats them."""
 
 
-async def read_body(request: Request) -> bytes:
+async def read_body(request: Request, *, seconds: float = READ_SECONDS) -> bytes:
     """The raw body, read no further than the limit.
 
     Raises:
-        HTTPException: 413 over `MAX_BODY_BYTES`, 408 after `READ_SECONDS`, 400 if it broke off.
+        HTTPException: 413 over `MAX_BODY_BYTES`, 408 after so many `seconds`, 400 if it broke off.
     """
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > MAX_BODY_BYTES:
@@ -37,7 +37,7 @@ async def read_body(request: Request) -> bytes:
     # A length that says less than is sent ends at what it says; chunks are counted as they come.
     body = bytearray()
     try:
-        with anyio.fail_after(READ_SECONDS):
+        with anyio.fail_after(seconds):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:

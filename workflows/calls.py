@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 from messaging.contract import TWILIO_SENDS_QUEUE
@@ -44,7 +44,8 @@ async def admit_inline(request: AdmitRequest) -> Admission | None:
             start_to_close_timeout=INLINE_ADMIT_TIMEOUT,
             retry_policy=INLINE_ADMIT,
         )
-    except ActivityError:
+    except (ActivityError, ApplicationError):
+        # A local activity's own error arrives bare, its timeout inside an ActivityError.
         return None
     return admission
 

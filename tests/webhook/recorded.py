@@ -1,0 +1,49 @@
+"""Real workflows that nobody works on: what was signalled to them is in their history."""
+
+from uuid import uuid4
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowHandle
+
+from messaging.contract import (
+    DELIVERY_STATUS_SIGNAL,
+    DeliveryStatus,
+    dead_letter_workflow_id,
+    message_workflow_id,
+)
+
+Handle = WorkflowHandle[object, object]
+
+
+def new_message_id() -> str:
+    """An id that no other test uses."""
+    return f"order-{uuid4().hex}"
+
+
+async def open_message(client: Client, message_id: str) -> Handle:
+    """A message that waits for its receipt."""
+    return await _start(client, message_workflow_id(message_id))
+
+
+async def open_letter(client: Client, message_id: str) -> Handle:
+    """The message's dead letter."""
+    return await _start(client, dead_letter_workflow_id(message_id))
+
+
+async def _start(client: Client, workflow_id: str) -> Handle:
+    handle: Handle = await client.start_workflow(
+        "Waits", id=workflow_id, task_queue="nobody-works-here"
+    )
+    return handle
+
+
+async def received(client: Client, handle: Handle) -> list[DeliveryStatus]:
+    """The receipts that were signalled, as a workflow would decode them."""
+    statuses: list[DeliveryStatus] = []
+    async for event in handle.fetch_history_events():
+        if event.event_type != EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+            continue
+        signal = event.workflow_execution_signaled_event_attributes
+        assert signal.signal_name == DELIVERY_STATUS_SIGNAL
+        statuses += await client.data_converter.decode(signal.input.payloads, [DeliveryStatus])
+    return statuses

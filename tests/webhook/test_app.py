@@ -1,0 +1,112 @@
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Engine
+from temporalio.client import Client
+
+from store.database import open_engine
+from tests.webhook.support import CONFIG, PERSON, SENDER, Twilio, metric
+from webhook.app import create_app
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/docs",
+        "/redoc",
+        "/openapi.json",
+        "/webhook",
+        "/webhook/status/",
+        "/webhook/inbound/",
+        "/healthz/",
+        "/sms/webhook/status",
+        "//webhook/status",
+    ],
+)
+async def test_nothing_else_is_there(twilio: Twilio, path: str) -> None:
+    """Any other path is a 404, without redirects: those would be built from the Host header."""
+    answers = [await twilio.http.get(path), await twilio.http.post(path)]
+
+    assert [(404, {"detail": "Not Found"})] * 2 == [
+        (answer.status_code, answer.json()) for answer in answers
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/webhook/status", "POST"),
+        ("GET", "/webhook/inbound", "POST"),
+        ("PUT", "/webhook/inbound", "POST"),
+        ("OPTIONS", "/webhook/inbound", "POST"),
+        ("POST", "/healthz", "GET"),
+        ("POST", "/readyz", "GET"),
+        ("DELETE", "/metrics", "GET"),
+    ],
+)
+async def test_wrong_methods(twilio: Twilio, method: str, path: str, allowed: str) -> None:
+    """Another method is a 405 that says which one is right; Twilio's GET is not supported."""
+    answer = await twilio.http.request(method, path)
+
+    assert (405, {"detail": "Method Not Allowed"}) == (answer.status_code, answer.json())
+    assert allowed in answer.headers["allow"]
+
+
+async def test_metrics_count_by_known_labels_only(twilio: Twilio) -> None:
+    """Requests are counted by path, method and code; what strangers choose is `other`."""
+    await twilio.http.get("/healthz")
+    await twilio.http.get(f"/{PERSON}")
+    await twilio.http.request("BREW", "/healthz")
+    await twilio.inbound("STOP")
+
+    async def requests(**labels: str) -> float:
+        return await metric(twilio.http, "signedfor_webhook_requests_total", **labels)
+
+    assert 1 == await requests(path="/healthz", method="GET", code="200")
+    assert 1 == await requests(path="/healthz", method="other", code="405")
+    assert 1 == await requests(path="other", code="404")
+    assert 1 == await requests(path="/webhook/inbound", method="POST", code="200")
+    text = (await twilio.http.get("/metrics")).text
+    assert PERSON not in text
+    assert SENDER not in text
+    names = {family.name for family in text_string_to_metric_families(text)}
+    assert "signedfor_webhook_request_seconds" in names
+
+
+async def test_two_apps_count_apart(client_without_server: Client, sqlite_engine: Engine) -> None:
+    """Each application has counters of its own."""
+    first, second = (
+        Twilio.calling(create_app(CONFIG, client=client_without_server, engine=sqlite_engine))
+        for _ in range(2)
+    )
+
+    await first.http.get("/healthz")
+
+    counts = [
+        await metric(each.http, "signedfor_webhook_requests_total", path="/healthz")
+        for each in (first, second)
+    ]
+    assert [1, 0] == counts
+
+
+async def test_a_defect_behind_the_endpoint_is_a_500(
+    client_without_server: Client, sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A defect below an endpoint is counted and answered as JSON, and tells nothing."""
+    engine = open_engine(sqlite_url)
+    with engine.connect() as connection:
+        # A check that no message passes: an IntegrityError, which is a defect and not an outage.
+        connection.exec_driver_sql(
+            "CREATE TRIGGER refuse BEFORE INSERT ON inbound_messages "
+            "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+        connection.commit()
+    twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=engine))
+
+    answer = await twilio.inbound("please stop texting me")
+
+    assert (500, {"detail": "Internal error."}) == (answer.status_code, answer.json())
+    assert 1 == await metric(twilio.http, "signedfor_webhook_requests_total", code="500")
+    assert "A defect: IntegrityError" in caplog.text
+    assert not any(text in caplog.text for text in (PERSON, SENDER, "texting me"))
+    engine.dispose()

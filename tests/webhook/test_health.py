@@ -1,0 +1,100 @@
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from temporalio.client import Client
+
+from store.database import open_engine
+from store.migrate import upgrade
+from tests.webhook.support import CONFIG, TOKEN, TemporalServer, Twilio
+from webhook.app import create_app
+
+pytestmark = pytest.mark.integration
+
+
+def _twilio(client: Client, engine: Engine) -> Twilio:
+    return Twilio.calling(create_app(CONFIG, client=client, engine=engine))
+
+
+async def test_alive_without_anything(client_without_server: Client, tmp_path: Path) -> None:
+    """The process is alive whatever became of Temporal and the database."""
+    engine = open_engine(f"sqlite:///{tmp_path}/none/none.db")
+
+    answer = await _twilio(client_without_server, engine).http.get("/healthz")
+
+    assert (200, {"status": "alive"}) == (answer.status_code, answer.json())
+    engine.dispose()
+
+
+async def test_ready(client: Client, engine: Engine) -> None:
+    """With Temporal and a migrated database of either kind it is ready."""
+    answer = await _twilio(client, engine).http.get("/readyz")
+
+    assert (200, {"ready": True, "temporal": "ready", "database": "ready"}) == (
+        answer.status_code,
+        answer.json(),
+    )
+
+
+async def test_not_ready_without_temporal(
+    client_without_server: Client, sqlite_engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without Temporal it is not ready and says which of the two it is, and no more."""
+    answer = await _twilio(client_without_server, sqlite_engine).http.get("/readyz")
+
+    assert (503, {"ready": False, "temporal": "unreachable", "database": "ready"}) == (
+        answer.status_code,
+        answer.json(),
+    )
+    assert "'temporal': 'unreachable'" in caplog.text
+    assert TOKEN not in caplog.text
+
+
+async def test_not_ready_without_migrations(client: Client, tmp_path: Path) -> None:
+    """A database that lacks migrations, or is ahead of this version, is not ready."""
+    url = f"sqlite:///{tmp_path}/empty.db"
+    engine = open_engine(url)
+
+    before = await _twilio(client, engine).http.get("/readyz")
+    upgrade(url)
+    after = await _twilio(client, engine).http.get("/readyz")
+    with sqlite3.connect(f"{tmp_path}/empty.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    newer = await _twilio(client, engine).http.get("/readyz")
+
+    assert [503, 200, 503] == [each.status_code for each in (before, after, newer)]
+    assert {"other migrations than this version's"} == {
+        each.json()["database"] for each in (before, newer)
+    }
+    engine.dispose()
+
+
+async def test_not_ready_with_a_locked_away_database(client: Client, tmp_path: Path) -> None:
+    """A database that cannot be opened is unreachable; the answer says nothing of its place."""
+    engine = open_engine(f"sqlite:///{tmp_path}/no-such-folder/signedfor.db")
+
+    answer = await _twilio(client, engine).http.get("/readyz")
+
+    assert (503, {"ready": False, "temporal": "ready", "database": "unreachable"}) == (
+        answer.status_code,
+        answer.json(),
+    )
+    engine.dispose()
+
+
+async def test_is_asked_for_once_however_often_it_is_called(
+    client: Client, sqlite_engine: Engine, temporal_server: TemporalServer
+) -> None:
+    """Answers are remembered for a moment, so that a flood of probes reaches nobody."""
+    http = _twilio(client, sqlite_engine).http
+    assert (await http.get("/readyz")).json()["ready"]
+    sqlite_engine.dispose()
+    checked_out = sqlite_engine.pool.checkedin()  # type: ignore[attr-defined]  # a QueuePool's
+
+    for _ in range(50):
+        assert (await http.get("/readyz")).status_code == 200
+
+    assert checked_out == sqlite_engine.pool.checkedin() == 0  # type: ignore[attr-defined]
+    assert temporal_server.address

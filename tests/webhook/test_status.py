@@ -1,0 +1,219 @@
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine
+from temporalio.client import Client
+
+from tests.webhook.recorded import new_message_id, open_letter, open_message, received
+from tests.webhook.support import CONFIG, PERSON, SENDER, SID, Twilio, metric, status_fields
+from webhook.app import WebhookConfig, create_app
+
+pytestmark = pytest.mark.integration
+
+RECEIPTS = ["delivered", "undelivered", "failed", "canceled", "read"]
+NO_RECEIPTS = ["queued", "sending", "sent", "accepted", "scheduled", "a-status-of-2031"]
+
+
+@pytest.fixture
+def twilio(client: Client, sqlite_engine: Engine) -> Twilio:
+    """Twilio, in front of a webhook with Temporal and a database."""
+    return Twilio.calling(create_app(CONFIG, client=client, engine=sqlite_engine))
+
+
+async def _counted(twilio: Twilio, **labels: str) -> float:
+    return await metric(twilio.http, "signedfor_webhook_status_callbacks_total", **labels)
+
+
+@pytest.mark.parametrize("status", RECEIPTS)
+async def test_signals_receipts(client: Client, twilio: Twilio, status: str) -> None:
+    """Every final status is signalled to its message, with SID, code and time, and answered 204."""
+    message_id = new_message_id()
+    message = await open_message(client, message_id)
+    before = datetime.now(UTC)
+
+    answer = await twilio.status(message_id, status, ErrorCode="30003")
+
+    assert (204, b"") == (answer.status_code, answer.content)
+    (signalled,) = await received(client, message)
+    assert (SID, status, 30003) == (
+        signalled.message_sid,
+        signalled.message_status,
+        signalled.error_code,
+    )
+    assert signalled.received_at is not None
+    assert timedelta(0) <= signalled.received_at - before < timedelta(seconds=30)
+    assert 1 == await _counted(twilio, status=status, result="message")
+
+
+@pytest.mark.parametrize("status", NO_RECEIPTS)
+async def test_acknowledges_what_changes_nothing(
+    client: Client, twilio: Twilio, status: str
+) -> None:
+    """A status that cannot change the outcome, known or not, is answered 204 and not signalled."""
+    message_id = new_message_id()
+    message = await open_message(client, message_id)
+
+    answer = await twilio.status(message_id, status)
+
+    assert 204 == answer.status_code
+    assert [] == await received(client, message)
+    label = "unknown" if status == "a-status-of-2031" else status
+    assert 1 == await _counted(twilio, status=label, result="acknowledged")
+
+
+async def test_forwards_every_status_if_told_so(client: Client, sqlite_engine: Engine) -> None:
+    """With `forward_all_statuses` the workflow hears of every status, unknown ones as well."""
+    config = WebhookConfig(
+        public_base_url=CONFIG.public_base_url,
+        account_sid=CONFIG.account_sid,
+        auth_token=CONFIG.auth_token,
+        forward_all_statuses=True,
+    )
+    twilio = Twilio.calling(create_app(config, client=client, engine=sqlite_engine))
+    message_id = new_message_id()
+    message = await open_message(client, message_id)
+
+    for status in NO_RECEIPTS + RECEIPTS:
+        assert (await twilio.status(message_id, status)).status_code == 204
+
+    assert NO_RECEIPTS + RECEIPTS == [
+        each.message_status for each in await received(client, message)
+    ]
+
+
+async def test_late_receipts_go_to_the_dead_letter(client: Client, twilio: Twilio) -> None:
+    """When the message is closed, its dead letter gets the receipt."""
+    message_id = new_message_id()
+    letter = await open_letter(client, message_id)
+
+    answer = await twilio.status(message_id, "delivered")
+
+    assert 204 == answer.status_code
+    assert 1 == len(await received(client, letter))
+    assert 1 == await _counted(twilio, status="delivered", result="dead_letter")
+
+
+async def test_unknown_messages_are_acknowledged(
+    twilio: Twilio, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A receipt nobody waits for is answered 204, counted, and logged without personal data."""
+    caplog.set_level(logging.INFO, "webhook")
+    message_id = new_message_id()
+
+    answer = await twilio.status(message_id, "delivered")
+
+    assert 204 == answer.status_code
+    assert 1 == await _counted(twilio, status="delivered", result="nobody")
+    assert message_id in caplog.text
+    assert PERSON not in caplog.text
+    assert SENDER not in caplog.text
+
+
+async def test_asks_for_a_retry_while_temporal_is_away(
+    client_without_server: Client, sqlite_engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A receipt that is not safe is answered 503; one that changes nothing still 204."""
+    twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=sqlite_engine))
+
+    answers = [await twilio.status("order-17", status) for status in ("delivered", "sent")]
+
+    assert [503, 204] == [answer.status_code for answer in answers]
+    assert {"detail": "Not safe yet, please try again."} == answers[0].json()
+    assert 1 == await _counted(twilio, status="delivered", result="unavailable")
+    assert "Temporal could not take a receipt: it cannot be reached." in caplog.text
+    assert PERSON not in caplog.text
+
+
+async def test_duplicates_are_passed_on(client: Client, twilio: Twilio) -> None:
+    """Twilio's retries are signalled again: the workflow is where duplicates do nothing."""
+    message_id = new_message_id()
+    message = await open_message(client, message_id)
+
+    for _ in range(2):
+        assert (await twilio.status(message_id, "delivered")).status_code == 204
+
+    assert 2 == len(await received(client, message))
+
+
+@pytest.mark.parametrize(
+    ("query", "fields", "named"),
+    [
+        pytest.param("?message_id={id}", {"MessageSid": "-"}, "MessageSid", id="no sid"),
+        pytest.param("?message_id={id}", {"MessageSid": ""}, "MessageSid", id="blank sid"),
+        pytest.param("?message_id={id}", {"MessageSid": "SM1"}, "MessageSid", id="short sid"),
+        pytest.param(
+            "?message_id={id}", {"MessageSid": "CA" + "b" * 32}, "MessageSid", id="call sid"
+        ),
+        pytest.param("?message_id={id}", {"MessageStatus": "-"}, "MessageStatus", id="no status"),
+        pytest.param(
+            "?message_id={id}", {"MessageStatus": "d" * 41}, "MessageStatus", id="long status"
+        ),
+        pytest.param("?message_id={id}", {"SmsSid": "SM" + "c" * 32}, "SmsSid", id="alias"),
+        pytest.param("?message_id={id}", {"ErrorCode": "soon"}, "ErrorCode", id="code"),
+        pytest.param("?message_id={id}", {"ErrorCode": "-30003"}, "ErrorCode", id="negative code"),
+        pytest.param("?message_id={id}", {"ErrorCode": "30003000"}, "ErrorCode", id="huge code"),
+        pytest.param("", {}, "message_id", id="no id"),
+        pytest.param("?message_id=", {}, "message_id", id="blank id"),
+        pytest.param("?Message_Id={id}", {}, "message_id", id="id of another name"),
+        pytest.param("?message_id={id}%20", {}, "message_id", id="id with space"),
+        pytest.param("?message_id={id}%00", {}, "message_id", id="id with NUL"),
+        pytest.param("?message_id=%F0%9F%91%8D", {}, "message_id", id="id not ASCII"),
+        pytest.param("?message_id=" + "a" * 201, {}, "message_id", id="long id"),
+        pytest.param("?message_id={id}&message_id={id}", {}, "message_id", id="id twice"),
+    ],
+)
+async def test_malformed_callbacks_change_nothing(
+    client: Client, twilio: Twilio, query: str, fields: dict[str, str], named: str
+) -> None:
+    """A signed callback that is malformed is a 400 that names the field and not its value."""
+    message_id = new_message_id()
+    message = await open_message(client, message_id)
+
+    answer = await twilio.post(
+        "/webhook/status" + query.format(id=message_id), status_fields(**fields)
+    )
+
+    assert 400 == answer.status_code
+    assert named in answer.json()["detail"]
+    assert not any(value in answer.text for value in fields.values() if len(value) > 3)
+    assert [] == await received(client, message)
+
+
+@pytest.mark.parametrize("name", ["MessageSid", "MessageStatus", "ErrorCode"])
+async def test_a_repeated_field_is_malformed(client: Client, twilio: Twilio, name: str) -> None:
+    """A field that is given twice could mean either: 400, and nothing is signalled."""
+    message_id = new_message_id()
+    message = await open_message(client, message_id)
+    fields = [*status_fields(ErrorCode="30003").items(), (name, "failed")]
+
+    answer = await twilio.post(f"/webhook/status?message_id={message_id}", fields)
+
+    assert (400, {"detail": f"{name}: is given more than once"}) == (
+        answer.status_code,
+        answer.json(),
+    )
+    assert [] == await received(client, message)
+
+
+async def test_message_id_is_decoded_once(client: Client, twilio: Twilio) -> None:
+    """An id with reserved characters reaches the workflow whose id holds them."""
+    message_id = f"{new_message_id()}/a+b%2B&c=d#e"
+    message = await open_message(client, message_id)
+    encoded = message_id.replace("%", "%25").replace("+", "%2B").replace("&", "%26")
+    encoded = encoded.replace("=", "%3D").replace("#", "%23").replace("/", "%2F")
+
+    answer = await twilio.status(encoded, "delivered")
+
+    assert 204 == answer.status_code
+    assert 1 == len(await received(client, message))
+
+
+async def test_a_blank_error_code_is_none(client: Client, twilio: Twilio) -> None:
+    """Twilio may send a blank ErrorCode: there was no error."""
+    message_id = new_message_id()
+    message = await open_message(client, message_id)
+
+    await twilio.status(message_id, "delivered", ErrorCode="")
+
+    assert [None] == [each.error_code for each in await received(client, message)]

@@ -1,0 +1,250 @@
+"""A scripted Twilio and database behind the workflows' activities, and the worlds they run in."""
+
+import contextlib
+import shutil
+import sysconfig
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from messaging.consent import Reason
+from messaging.contract import (
+    DELIVERY_STATUS_SIGNAL,
+    MESSAGES_QUEUE,
+    SEARCH_ATTRIBUTES,
+    SEND_MESSAGE,
+    TWILIO_SENDS_QUEUE,
+    DeliveryStatus,
+    MessageReport,
+    message_workflow_id,
+)
+from messaging.failures import FailureClass
+from messaging.payloads import data_converter
+from messaging.steps import (
+    ADMIT,
+    LOOK_UP,
+    RECORD_SUPPRESSION,
+    SEND,
+    Admission,
+    AdmitRequest,
+    LookUp,
+    LookUpRequest,
+    SendFailure,
+    SendRequest,
+    Submission,
+    SuppressionRecord,
+    Terms,
+    Verdict,
+)
+from workflows.dead_letter import DeadLetter
+from workflows.inputs import OneArgument
+from workflows.send_message import SendMessage
+
+SENDER = "+15005550006"
+RECIPIENT = "+15558675309"
+REQUEST: dict[str, Any] = {"to": RECIPIENT, "from": SENDER, "body": "Your parcel is at the door."}
+
+TERMS = Terms(
+    receipt_checks=(timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6)),
+    retry_budget=timedelta(hours=4),
+    unknown_wait=timedelta(seconds=30),
+    letter_hold=timedelta(days=30),
+)
+
+
+def sid(number: int = 1) -> str:
+    """A message SID of Twilio's form."""
+    return f"SM{number:032x}"
+
+
+def failure(
+    failure_class: FailureClass,
+    *,
+    code: int | None = None,
+    retry_after: timedelta = timedelta(milliseconds=10),
+    final: bool = False,
+) -> Callable[[SendRequest], Submission]:
+    """A send that fails with this class, as the real activity does."""
+
+    def fail(request: SendRequest) -> Submission:
+        raise ApplicationError(
+            "scripted",
+            SendFailure(
+                error_code=code,
+                attempts=request.earlier_attempts + activity.info().attempt,
+                retry_after=retry_after,
+            ),
+            type=failure_class.value,
+            next_retry_delay=retry_after,
+            non_retryable=final,
+        )
+
+    return fail
+
+
+def accept(number: int = 1) -> Callable[[SendRequest], Submission]:
+    """A send that Twilio takes."""
+
+    def take(request: SendRequest) -> Submission:
+        return Submission(
+            verdict=Verdict.GO,
+            attempts=request.earlier_attempts + activity.info().attempt,
+            message_sid=sid(number),
+            status="queued",
+            segments=1,
+            submitted_at=datetime.now(UTC),
+        )
+
+    return take
+
+
+@dataclass
+class Courier:
+    """What Twilio and the database will say, and what they were asked."""
+
+    sends: list[Callable[[SendRequest], Submission]] = field(default_factory=lambda: [accept()])
+    """One a POST; the last is repeated."""
+    suppressed_by: Reason | None = None
+    look_ups: list[LookUp] = field(default_factory=list)
+    default_sender: str | None = None
+    admit_fails: int = 0
+    terms: Terms = TERMS
+    posts: list[SendRequest] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    recorded: list[SuppressionRecord] = field(default_factory=list)
+
+    @activity.defn(name=ADMIT)
+    async def admit(self, request: AdmitRequest) -> Admission:
+        if self.admit_fails:
+            self.admit_fails -= 1
+            raise ApplicationError("The database cannot be read.", type="DatabaseUnavailable")
+        sender = request.sender or self.default_sender
+        verdict = Verdict.GO
+        if sender is None:
+            verdict = Verdict.NO_SENDER
+        elif self.suppressed_by is not None:
+            verdict = Verdict.SUPPRESSED
+        return Admission(
+            verdict=verdict, terms=self.terms, sender=sender, suppressed_by=self.suppressed_by
+        )
+
+    @activity.defn(name=SEND)
+    async def send(self, request: SendRequest) -> Submission:
+        self.posts.append(request)
+        return self.sends[min(len(self.posts), len(self.sends)) - 1](request)
+
+    @activity.defn(name=LOOK_UP)
+    async def look_up(self, request: LookUpRequest) -> LookUp:
+        self.asked.append(request.message_sid)
+        return self.look_ups.pop(0) if self.look_ups else LookUp(status="sent")
+
+    @activity.defn(name=RECORD_SUPPRESSION)
+    async def record_suppression(self, record: SuppressionRecord) -> bool:
+        self.recorded.append(record)
+        return True
+
+
+@dataclass(frozen=True)
+class World:
+    """A Temporal with our workflows and a scripted courier."""
+
+    env: WorkflowEnvironment
+    courier: Courier
+
+    @property
+    def client(self) -> Client:
+        return self.env.client
+
+    async def start(
+        self, request: Any = None, *, message_id: str | None = None, args: list[Any] | None = None
+    ) -> WorkflowHandle[Any, MessageReport]:
+        """Start a message as any client would: plain JSON, by name."""
+        return await self.client.start_workflow(
+            SEND_MESSAGE,
+            args=args if args is not None else [REQUEST if request is None else request],
+            id=message_workflow_id(message_id or uuid.uuid4().hex),
+            task_queue=MESSAGES_QUEUE,
+            result_type=MessageReport,
+        )
+
+    async def report(self, request: Any = None, *, message_id: str | None = None) -> MessageReport:
+        """What became of a message that needs nothing more from outside."""
+        return await (await self.start(request, message_id=message_id)).result()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait, in real time, for something the worker does."""
+        import asyncio
+
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.02)
+
+
+async def callback(
+    handle: WorkflowHandle[Any, Any], status: str, *, number: int = 1, code: int | None = None
+) -> None:
+    """The webhook's signal."""
+    await handle.signal(
+        DELIVERY_STATUS_SIGNAL,
+        DeliveryStatus(message_sid=sid(number), message_status=status, error_code=code),
+    )
+
+
+def binary(name: str) -> str:
+    """A Temporal binary that its package put beside the interpreter."""
+    found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
+    assert found is not None, f"{name} is not installed; its package is in requirements-dev.lock"
+    assert Path(found).is_file()
+    return found
+
+
+@contextlib.asynccontextmanager
+async def skipping_time() -> AsyncIterator[WorkflowEnvironment]:
+    """Temporal's test server, where a wait of hours takes no time."""
+    env = await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=binary("temporal-test-server"), data_converter=data_converter
+    )
+    async with env:
+        await register_search_attributes(env.client)
+        yield env
+
+
+async def register_search_attributes(client: Client) -> None:
+    """Make the contract's search attributes known to the server's default namespace."""
+    from temporalio.api.enums.v1 import IndexedValueType
+    from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+
+    await client.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(
+            namespace=client.namespace,
+            search_attributes={
+                key.name: IndexedValueType.ValueType(key.indexed_value_type)
+                for key in SEARCH_ATTRIBUTES
+            },
+        )
+    )
+
+
+@contextlib.asynccontextmanager
+async def serving(client: Client, courier: Courier) -> AsyncIterator[None]:
+    """Workers for both queues, with the courier's activities."""
+    async with (
+        Worker(
+            client,
+            task_queue=MESSAGES_QUEUE,
+            workflows=[SendMessage, DeadLetter],
+            activities=[courier.admit, courier.look_up, courier.record_suppression],
+            interceptors=[OneArgument()],
+        ),
+        Worker(client, task_queue=TWILIO_SENDS_QUEUE, activities=[courier.send]),
+    ):
+        yield

@@ -1,0 +1,158 @@
+"""The wait for a receipt: lost, late and bad ones, and what Twilio says when it is asked."""
+
+from datetime import timedelta
+
+import pytest
+
+from messaging import codes
+from messaging.contract import Outcome
+from messaging.failures import FailureClass
+from messaging.steps import LookUp
+from tests.workflows.courier import REQUEST, World, accept, callback, sid
+
+HANDSET_OFF = 30003
+LANDLINE = 30006
+
+
+async def test_twilio_is_asked_when_no_receipt_comes(world: World) -> None:
+    """A lost callback is made good by asking: after 10 minutes, 1 hour, 6 hours, at the end."""
+    world.courier.look_ups = [LookUp(status="sent"), LookUp(status="delivered")]
+
+    report = await world.report()
+
+    assert Outcome.DELIVERED is report.outcome
+    assert [sid(), sid()] == world.courier.asked
+    assert report.submitted_at is not None
+
+
+async def test_a_timeout_without_receipt_escalates(world: World) -> None:
+    """When even Twilio has no final word at the timeout, a dead letter is opened."""
+    begins = await world.env.get_current_time()
+
+    report = await world.report()
+
+    assert (Outcome.UNCONFIRMED, FailureClass.NO_RECEIPT, 4) == (
+        report.outcome,
+        report.failure_class,
+        len(world.courier.asked),
+    )
+    assert report.dead_letter_id is not None
+    assert timedelta(hours=12) <= report.settled_at - begins < timedelta(hours=12, minutes=5)
+
+
+async def test_the_receipt_timeout_is_the_callers(world: World) -> None:
+    """`receipt_timeout_seconds` replaces the 12 hours; Twilio is asked once more at its end."""
+    begins = await world.env.get_current_time()
+
+    report = await world.report({**REQUEST, "receipt_timeout_seconds": 60})
+
+    assert report.settled_at - begins < timedelta(minutes=5)
+    assert 1 == len(world.courier.asked)
+
+
+@pytest.mark.parametrize(("status", "code"), [("undelivered", LANDLINE), ("failed", LANDLINE)])
+async def test_a_bad_receipt_is_settled_by_its_code(
+    world: World, status: str, code: int
+) -> None:
+    """Undelivered or failed after acceptance is `undelivered`, with the code's class."""
+    handle = await world.start()
+    await callback(handle, status, code=code)
+
+    report = await handle.result()
+
+    assert (Outcome.UNDELIVERED, FailureClass.RECIPIENT_UNREACHABLE, code) == (
+        report.outcome,
+        report.failure_class,
+        report.error_code,
+    )
+
+
+async def test_an_unknown_code_after_acceptance_is_a_dead_letter(world: World) -> None:
+    """A code the table does not know does not crash anything."""
+    handle = await world.start()
+    await callback(handle, "undelivered", code=39999)
+
+    report = await handle.result()
+
+    assert (Outcome.UNDELIVERED, FailureClass.DELIVERY_FAILED) == (
+        report.outcome,
+        report.failure_class,
+    )
+    assert report.dead_letter_id is not None
+
+
+async def test_a_message_canceled_at_twilio_is_canceled(world: World) -> None:
+    """Twilio's own `canceled` ends the message as such."""
+    handle = await world.start()
+    await callback(handle, "canceled")
+
+    assert Outcome.CANCELED is (await handle.result()).outcome
+
+
+async def test_a_handset_that_was_off_is_tried_again_later(world: World) -> None:
+    """A delayed delivery becomes a new Twilio message, hours later, in the same workflow."""
+    world.courier.sends = [accept(1), accept(2)]
+    begins = await world.env.get_current_time()
+    handle = await world.start()
+    await callback(handle, "undelivered", code=HANDSET_OFF)
+    await world.env.sleep(timedelta(seconds=codes.delay_for(HANDSET_OFF) + 60))
+    await world.until(lambda: len(world.courier.posts) == 2)
+    await callback(handle, "delivered", number=2)
+
+    report = await handle.result()
+
+    assert (Outcome.DELIVERED, sid(2), 2) == (report.outcome, report.message_sid, report.attempts)
+    assert report.settled_at - begins >= timedelta(seconds=codes.delay_for(HANDSET_OFF))
+
+
+async def test_later_tries_end_in_a_dead_letter(world: World) -> None:
+    """At most two later tries; then somebody decides."""
+    world.courier.sends = [accept(1), accept(2), accept(3)]
+    world.courier.look_ups = [LookUp(status="undelivered", error_code=HANDSET_OFF)] * 3
+
+    report = await world.report()
+
+    assert (Outcome.UNDELIVERED, FailureClass.DELIVERY_DELAYED, 1 + 2) == (
+        report.outcome,
+        report.failure_class,
+        len(world.courier.posts),
+    )
+    assert report.dead_letter_id is not None
+
+
+async def test_no_later_try_after_the_message_expired(world: World) -> None:
+    """A try that would come after `expires_at` is not made."""
+    now = await world.env.get_current_time()
+    handle = await world.start({**REQUEST, "expires_at": (now + timedelta(minutes=9)).isoformat()})
+    await callback(handle, "undelivered", code=HANDSET_OFF)
+
+    report = await handle.result()
+
+    assert (Outcome.UNDELIVERED, 1) == (report.outcome, len(world.courier.posts))
+
+
+async def test_consent_is_read_again_before_a_later_try(world: World) -> None:
+    """A STOP that came while the message waited to be tried again is heeded."""
+    world.courier.sends = [accept(1)]
+    handle = await world.start()
+    await world.until(lambda: len(world.courier.posts) == 1)
+    from messaging.consent import Reason
+
+    world.courier.suppressed_by = Reason.OPTED_OUT
+    await callback(handle, "undelivered", code=HANDSET_OFF)
+
+    report = await handle.result()
+
+    assert (Outcome.SUPPRESSED, 1) == (report.outcome, len(world.courier.posts))
+
+
+async def test_a_first_message_that_arrives_after_all_stops_the_later_try(world: World) -> None:
+    """Delivered is delivered, whichever SID it is said of."""
+    world.courier.sends = [accept(1), accept(2)]
+    handle = await world.start()
+    await callback(handle, "undelivered", code=HANDSET_OFF)
+    await callback(handle, "read", number=1)
+
+    report = await handle.result()
+
+    assert (Outcome.DELIVERED, 1) == (report.outcome, len(world.courier.posts))

@@ -1,0 +1,173 @@
+"""The declarative retry policy at work, and what each failure class leads to."""
+
+from datetime import timedelta
+
+import pytest
+from temporalio.client import WorkflowFailureError
+
+from messaging.contract import LetterEnd, Outcome, dead_letter_workflow_id
+from messaging.failures import RETRYABLE, FailureClass
+from messaging.retry import QUICK_ATTEMPTS
+from tests.workflows.courier import REQUEST, World, accept, callback, failure, sid
+
+TEMPORARY = FailureClass.TEMPORARILY_UNAVAILABLE
+TERMINAL_AT_ONCE = sorted(set(FailureClass) - RETRYABLE - {FailureClass.OUTCOME_UNKNOWN})
+
+
+async def test_429_twice_and_then_delivered(world: World) -> None:
+    """What Twilio has not processed is sent again until it takes it."""
+    world.courier.sends = [failure(TEMPORARY, code=20429), failure(TEMPORARY), accept()]
+    handle = await world.start()
+    await callback(handle, "delivered")
+
+    report = await handle.result()
+
+    assert (Outcome.DELIVERED, 3) == (report.outcome, report.attempts)
+    assert 3 == len(world.courier.posts)
+
+
+async def test_a_long_retry_is_shown_as_retrying_and_goes_on(world: World) -> None:
+    """After the quick tries the message stands at `retrying`, with Twilio's code, and goes on."""
+    many = QUICK_ATTEMPTS + 6
+    world.courier.sends = [failure(TEMPORARY, code=20429)] * many + [accept()]
+    handle = await world.start()
+    await callback(handle, "delivered")
+
+    report = await handle.result()
+
+    assert (Outcome.DELIVERED, many + 1) == (report.outcome, report.attempts)
+    history = await handle.fetch_history()
+    upserts = [
+        event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
+        for event in history.events
+        if event.HasField("upsert_workflow_search_attributes_event_attributes")
+    ]
+    assert (b'"retrying"', b"20429") == (
+        upserts[0]["MessageStatus"].data,
+        upserts[0]["TwilioErrorCode"].data,
+    )
+
+
+async def test_a_full_sender_queue_is_waited_out(world: World) -> None:
+    """21611 asks for a minute and more: the wait is the workflow's, and the message is sent."""
+    world.courier.sends = [
+        failure(TEMPORARY, code=21611, retry_after=timedelta(seconds=70), final=True),
+        accept(),
+    ]
+    begins = await world.env.get_current_time()
+    handle = await world.start()
+    await world.until(lambda: len(world.courier.posts) == 1)
+    await world.env.sleep(timedelta(seconds=80))
+    await callback(handle, "delivered")
+
+    report = await handle.result()
+
+    assert (Outcome.DELIVERED, 2) == (report.outcome, report.attempts)
+    assert report.settled_at - begins >= timedelta(seconds=70)
+
+
+async def test_retries_end_with_the_budget_in_a_dead_letter(world: World) -> None:
+    """What Twilio cannot take for four hours fails and is held for a decision."""
+    world.courier.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(minutes=2))]
+
+    report = await world.report(message_id="no-luck")
+
+    assert (Outcome.FAILED, TEMPORARY, 20429) == (
+        report.outcome,
+        report.failure_class,
+        report.error_code,
+    )
+    assert dead_letter_workflow_id("no-luck") == report.dead_letter_id
+    assert report.attempts > QUICK_ATTEMPTS
+
+
+async def test_retries_end_when_the_message_expires(world: World) -> None:
+    """Nothing is tried past `expires_at`; failed tries before it leave a dead letter."""
+    now = await world.env.get_current_time()
+    world.courier.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(seconds=20))]
+
+    report = await world.report(
+        {**REQUEST, "expires_at": (now + timedelta(minutes=5)).isoformat()}, message_id="brief"
+    )
+
+    assert (Outcome.EXPIRED, TEMPORARY, dead_letter_workflow_id("brief")) == (
+        report.outcome,
+        report.failure_class,
+        report.dead_letter_id,
+    )
+    assert report.settled_at <= now + timedelta(minutes=6)
+
+
+@pytest.mark.parametrize("failure_class", TERMINAL_AT_ONCE)
+async def test_a_terminal_class_is_tried_once_and_escalated(
+    world: World, failure_class: FailureClass
+) -> None:
+    """Every terminal class: exactly one POST, outcome failed, a dead letter."""
+    world.courier.sends = [failure(failure_class, code=21606)]
+
+    report = await world.report(message_id=f"terminal-{failure_class}")
+
+    assert (Outcome.FAILED, failure_class, 21606, 1) == (
+        report.outcome,
+        report.failure_class,
+        report.error_code,
+        report.attempts,
+    )
+    assert 1 == len(world.courier.posts)
+    assert dead_letter_workflow_id(report.message_id) == report.dead_letter_id
+
+
+@pytest.mark.parametrize(
+    "failure_class", [FailureClass.RECIPIENT_OPTED_OUT, FailureClass.RECIPIENT_UNREACHABLE]
+)
+async def test_a_recipient_at_fault_is_recorded_and_the_letter_closed(
+    world: World, failure_class: FailureClass
+) -> None:
+    """An opt-out or a dead number becomes a suppression; nobody has to decide anything."""
+    world.courier.sends = [failure(failure_class, code=21610)]
+
+    report = await world.report()
+    letter = world.client.get_workflow_handle(report.dead_letter_id or "")
+
+    assert LetterEnd.RECORDED == (await letter.result())["end"]
+    assert [(failure_class, 21610, REQUEST["to"])] == [
+        (each.failure_class, each.error_code, each.to) for each in world.courier.recorded
+    ]
+
+
+async def test_an_unknown_outcome_is_never_sent_again_blindly(world: World) -> None:
+    """When it is not known whether Twilio took it, the message is parked, not repeated."""
+    world.courier.sends = [failure(FailureClass.OUTCOME_UNKNOWN)]
+
+    report = await world.report()
+
+    assert (Outcome.UNCONFIRMED, FailureClass.OUTCOME_UNKNOWN, 1) == (
+        report.outcome,
+        report.failure_class,
+        len(world.courier.posts),
+    )
+    assert report.dead_letter_id is not None
+
+
+async def test_a_callback_resolves_an_unknown_outcome(world: World) -> None:
+    """A callback names our message and Twilio's SID: the message goes on with that SID."""
+    world.courier.sends = [failure(FailureClass.OUTCOME_UNKNOWN)]
+    handle = await world.start()
+    await world.until(lambda: len(world.courier.posts) == 1)
+    await callback(handle, "delivered", number=7)
+
+    report = await handle.result()
+
+    assert (Outcome.DELIVERED, sid(7), 1) == (
+        report.outcome,
+        report.message_sid,
+        len(world.courier.posts),
+    )
+
+
+async def test_no_sender_at_all_is_bad_input(world: World) -> None:
+    """Without `from` and without a default the message fails at once and says what to give."""
+    with pytest.raises(WorkflowFailureError) as failed:
+        await world.report({"to": REQUEST["to"], "body": "x"})
+
+    assert "from: is needed" in str(failed.value.cause)
