@@ -6,13 +6,16 @@ import logging
 def configure_logging(level: str) -> None:
     """Log to standard error from `level` up.
 
-    Two libraries are quieted because their ordinary lines hold what ours must not: the Twilio SDK
-    logs each URL, where list filters hold phone numbers, and HTTPX does the same.
+    Libraries are quieted whose lines hold what ours must not: the Twilio SDK, urllib3 and HTTPX log
+    URLs, where list filters hold phone numbers; at DEBUG, Temporal's worker logs whole messages.
     """
     logging.basicConfig(
         level=level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         force=True,
     )
-    for name in ("twilio.http_client", "httpx", "httpcore"):
+    for name in ("twilio.http_client", "urllib3", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("temporalio.worker").setLevel(logging.INFO)
+    # Not personal, only noise: two lines at every start.
+    logging.getLogger("alembic").setLevel(logging.WARNING)

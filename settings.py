@@ -1,17 +1,20 @@
 """Every variable Signedfor reads, its default and meaning. The environment is the only source."""
 
+import re
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.service import RPCError
 
 from messaging.consent import Scope
-from messaging.fields import Sender
+from messaging.fields import Sender, problem
 from messaging.payloads import data_converter, problems_in
 
 
@@ -23,16 +26,23 @@ class TemporalUnavailable(Exception):
     """Temporal cannot be reached; the text says where it was looked for and what to check."""
 
 
-class Settings(BaseSettings):
+class DatabaseSettings(BaseSettings):
+    """What those read who need only the database, such as `signedfor opt-outs`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    database_url: str = "sqlite:///.data/signedfor.db"
+    """`sqlite:///path` or `postgresql://user:password@host/name`."""
+
+
+class Settings(DatabaseSettings):
     """What the worker, the webhook and the command line read from the environment.
 
     How Temporal is reached is Temporal's own affair: `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`,
     `TEMPORAL_API_KEY`, `TEMPORAL_TLS_*` and its profile file, read by `temporalio.envconfig`.
     """
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
-    )
 
     twilio_account_sid: Annotated[str, Field(pattern=r"^AC[0-9a-fA-F]{32}$")]
     """The account that sends: `AC...` from the Twilio console."""
@@ -57,15 +67,18 @@ class Settings(BaseSettings):
     forward_all_statuses: bool = False
     """Signal every status to the message, not only those that can change its outcome."""
 
-    database_url: str = "sqlite:///.data/signedfor.db"
-    """`sqlite:///path` or `postgresql://user:password@host/name`."""
     opt_out_scope: Scope = Scope.EVERYTHING
     """What a STOP covers: `everything`, or the `sender` it was texted to."""
 
     send_retry_budget_seconds: Annotated[int, Field(ge=10, le=7 * 86_400)] = 4 * 3600
     """How long a message Twilio cannot take yet is tried again."""
-    receipt_check_seconds: tuple[int, ...] = (600, 3600, 21_600)
-    """When to ask Twilio for a receipt that did not come, in seconds after submission."""
+    receipt_check_seconds: Annotated[tuple[Annotated[int, Field(ge=1)], ...], NoDecode] = (
+        600,
+        3600,
+        21_600,
+    )
+    """When to ask Twilio for a receipt that did not come, in seconds after submission, with
+    commas: `600,3600,21600`."""
     unknown_wait_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
     """How long to wait for a callback before a message of unknown fate is looked for."""
     dead_letter_hold_days: Annotated[int, Field(ge=1, le=365)] = 30
@@ -81,24 +94,60 @@ class Settings(BaseSettings):
     """How long a stopping worker waits for sends in flight."""
     worker_metrics_address: str | None = None
     """`host:port` for Temporal's own worker metrics in Prometheus form. Default: none."""
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("opt_out_scope")
+    @classmethod
+    def _a_stop_knows_no_category(cls, value: Scope) -> Scope:
+        if value is Scope.CATEGORY:
+            raise problem("must be everything or sender")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_any_case(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("receipt_check_seconds", mode="before")
+    @classmethod
+    def _with_commas(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("receipt_check_seconds")
+    @classmethod
+    def _one_after_the_other(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if list(value) != sorted(set(value)):
+            raise problem("must rise from one to the next")
+        return value
+
+    @field_validator("worker_metrics_address")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"([0-9.]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", value):
+            raise problem("must be an IP address and a port, such as 127.0.0.1:9464")
+        return value
 
     @field_validator("public_base_url", "twilio_api_base_url")
     @classmethod
     def _a_bare_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("must be an absolute http or https URL")
-        if parts.query or parts.fragment or parts.username is not None:
-            raise ValueError("must have no query, fragment or credentials")
+        try:
+            parts = urlsplit(value)
+            port = parts.port
+        except ValueError:  # its text repeats the value
+            raise problem("must be an absolute http or https URL with a valid port") from None
+        visible = re.fullmatch(r"[!-~]+", value)  # urlsplit drops some of the others silently
+        if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or not visible:
+            raise problem("must be an absolute http or https URL, percent-encoded where needed")
+        if "?" in value or "#" in value or "@" in parts.netloc:
+            raise problem("must have no query, fragment or credentials")
         return value.rstrip("/")
 
     @model_validator(mode="after")
     def _key_and_secret_go_together(self) -> Self:
         if (self.twilio_api_key_sid is None) != (self.twilio_api_key_secret is None):
-            raise ValueError("TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET go together")
+            raise problem("TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET go together")
         return self
 
     @property
@@ -116,9 +165,13 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = "\n".join(f"  {field.upper()}: {what}" for field, what in problems_in(error))
+        problems = "\n".join(
+            f"  {what}" if field == "input" else f"  {field.upper()}: {what}"
+            for field, what in problems_in(error)
+        )
         raise InvalidSettings(
-            f"The environment is incomplete; .env.example explains each variable.\n{problems}"
+            "The environment is incomplete or wrong; .env.example explains each variable.\n"
+            f"{problems}"
         ) from None
 
 
@@ -130,21 +183,51 @@ async def connect_temporal(
     `lazy` connects at the first call instead of now.
 
     Raises:
-        TemporalUnavailable: it does not answer, or refuses us.
+        InvalidSettings: `TEMPORAL_*`, its profile file or `metrics_address` cannot be used.
+        TemporalUnavailable: it does not answer, refuses us, or has no such namespace.
     """
-    config = ClientConfig.load_client_connect_config()
-    config.setdefault("target_host", "localhost:7233")
-    runtime = (
-        Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=metrics_address)))
-        if metrics_address
-        else None
-    )
     try:
-        return await Client.connect(
+        config = ClientConfig.load_client_connect_config()
+    except (OSError, RuntimeError, ValueError) as error:
+        # Not its text: what it cannot parse may be a key.
+        raise InvalidSettings(
+            "The TEMPORAL_* variables or the profile file they name cannot be read "
+            f"({type(error).__name__}): check TEMPORAL_CONFIG_FILE and the paths in TEMPORAL_TLS_*."
+        ) from None
+    config.setdefault("target_host", "localhost:7233")
+    runtime = _runtime_with_metrics(metrics_address) if metrics_address else None
+    try:
+        client = await Client.connect(
             **config, data_converter=data_converter, lazy=lazy, identity=identity, runtime=runtime
         )
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise TemporalUnavailable(
             f"Temporal does not answer at {config['target_host']}: {error}. "
             "Is it running, and are TEMPORAL_ADDRESS and TEMPORAL_TLS_* right?"
+        ) from None
+    if not lazy:
+        await _require_namespace(client)
+    return client
+
+
+def _runtime_with_metrics(address: str) -> Runtime:
+    try:
+        return Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=address)))
+    except (RuntimeError, ValueError) as error:
+        raise InvalidSettings(
+            f"WORKER_METRICS_ADDRESS: cannot be served there ({error}); is the port taken?"
+        ) from None
+
+
+async def _require_namespace(client: Client) -> None:
+    """A worker would find out too, but says it in a traceback."""
+    try:
+        await client.workflow_service.describe_namespace(
+            DescribeNamespaceRequest(namespace=client.namespace), timeout=timedelta(seconds=10)
+        )
+    except RPCError as error:
+        raise TemporalUnavailable(
+            f"Temporal answers, but not for namespace {client.namespace}: "
+            f"{error.message.rstrip('.')}. "
+            "Does it exist, and is TEMPORAL_NAMESPACE right?"
         ) from None

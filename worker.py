@@ -22,8 +22,8 @@ from logs import configure_logging
 from messaging.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from messaging.steps import Terms
 from settings import InvalidSettings, Settings, TemporalUnavailable, connect_temporal, load_settings
-from store.database import DatabaseUnavailable, open_engine
-from store.migrate import MigrationsPending, require_current
+from store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
+from store.migrate import SchemaMismatch, require_current
 from store.suppressions import Suppressions
 from workflows.dead_letter import DeadLetter
 from workflows.inputs import OneArgument
@@ -121,7 +121,13 @@ def main() -> int:
         settings = load_settings()
         configure_logging(settings.log_level)
         asyncio.run(serve(settings))
-    except (InvalidSettings, MigrationsPending, DatabaseUnavailable, TemporalUnavailable) as error:
+    except (
+        InvalidSettings,
+        InvalidDatabaseUrl,
+        DatabaseUnavailable,
+        SchemaMismatch,
+        TemporalUnavailable,
+    ) as error:
         sys.stderr.write(f"signedfor worker: {error}\n")
         return 1
     return 0

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
-from twilio.base.exceptions import TwilioRestException
+from twilio.base.exceptions import TwilioException, TwilioRestException
 
 from activities.twilio_client import TwilioClient
 from messaging.steps import LOOK_UP, LookUp, LookUpRequest
@@ -33,7 +33,8 @@ class TwilioLookUps:
                 f"Twilio answered HTTP {error.status} when asked for a message.",
                 type="LookUpFailed",
             ) from None
-        except (OSError, ValueError) as error:  # every `requests` error is an OSError
+        # Every `requests` error is an OSError; the SDK's RFC 9457 error is no TwilioRestException.
+        except (OSError, ValueError, TwilioException) as error:
             raise ApplicationError(
                 f"Twilio could not be asked for a message ({type(error).__name__}).",
                 type="LookUpFailed",

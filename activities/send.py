@@ -1,6 +1,7 @@
 """The send activity: the last check, then one POST, then the name of what happened."""
 
 import json
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ import requests
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from twilio.base.exceptions import TwilioException
+from twilio.rest.api.v2010.account.message import MessageInstance
 
 from activities.twilio_client import TwilioClient, never_connected
 from messaging import codes
@@ -24,6 +26,9 @@ from store.suppressions import Suppressions
 
 _MAX_VALIDITY = 36_000
 """Twilio's own limit on ValidityPeriod, in seconds."""
+_REFUSALS = range(300, 600)
+"""The HTTP statuses that say no; what lies outside of them proves nothing."""
+_HIGHEST_CODE = 999_999
 _CALLBACK_RETRIES = "#rc=5&rp=all"
 """Asks Twilio to repeat a callback up to 5 times on any failure (connection overrides)."""
 
@@ -75,10 +80,14 @@ class TwilioSends:
 
     def _post(self, request: SendRequest, attempt: "_Attempt") -> Submission:
         parameters = create_parameters(request, status_url=self._status_url)
+        # From here on a POST may be out: whatever goes wrong must carry a class, because an error
+        # without one would be tried again.
         try:
-            created = self._client.messages.create(**parameters)
+            return _submission(self._client.messages.create(**parameters), attempt)
         except TwilioException as error:
             raise self._refused(error, attempt) from None
+        except ApplicationError:
+            raise
         except requests.RequestException as error:
             raise _not_answered(error, attempt) from None
         except Exception as error:  # noqa: BLE001 - whatever it was, the POST may be out
@@ -86,29 +95,17 @@ class TwilioSends:
                 FailureClass.OUTCOME_UNKNOWN,
                 f"Twilio's answer could not be understood ({type(error).__name__}).",
             ) from None
-        if not created.sid:
-            raise attempt.failure(
-                FailureClass.OUTCOME_UNKNOWN, "Twilio said yes but gave no message SID."
-            )
-        return Submission(
-            verdict=Verdict.GO,
-            attempts=attempt.number,
-            message_sid=created.sid,
-            status=str(created.status) if created.status else None,
-            segments=_count(created.num_segments),
-            submitted_at=datetime.now(UTC),
-        )
 
     def _refused(self, error: TwilioException, attempt: "_Attempt") -> ApplicationError:
         """Twilio answered with an error status."""
-        status = getattr(error, "status", None)
-        if not isinstance(status, int):
+        answer = self._client.last_answer()
+        if answer is None or answer.http_status not in _REFUSALS:
             return attempt.failure(
                 FailureClass.OUTCOME_UNKNOWN, "The Twilio SDK failed in a way it does not explain."
             )
-        code = getattr(error, "code", None)
-        # Where the body is not Twilio's JSON, the SDK repeats the HTTP status as the code.
-        code = code if isinstance(code, int) and code != status else None
+        # The real status: an RFC 9457 error of the SDK has the one that its body claims.
+        status = answer.http_status
+        code = _code(error, status)
         failure_class = codes.classify_create(status, code)
         known = codes.find(code)
         what = known.meaning if known else codes.meaning_for(failure_class, code)
@@ -117,7 +114,7 @@ class TwilioSends:
             f"Twilio answered HTTP {status}" + (f", code {code}: {what}" if code else f". {what}"),
             code=code,
             http_status=status,
-            retry_after=self._client.retry_after(),
+            retry_after=answer.retry_after,
         )
 
 
@@ -231,7 +228,31 @@ def _not_answered(error: requests.RequestException, attempt: _Attempt) -> Applic
     )
 
 
+def _submission(created: MessageInstance, attempt: _Attempt) -> Submission:
+    """What Twilio's yes says; without a SID that can be asked for later it is no yes."""
+    if not re.fullmatch(r"(SM|MM)[0-9a-fA-F]{32}", str(created.sid)):
+        raise attempt.failure(
+            FailureClass.OUTCOME_UNKNOWN, "Twilio said yes but gave no message SID."
+        )
+    return Submission(
+        verdict=Verdict.GO,
+        attempts=attempt.number,
+        message_sid=created.sid,
+        status=str(created.status) if created.status else None,
+        segments=_count(created.num_segments),
+        submitted_at=datetime.now(UTC),
+    )
+
+
 def _count(num_segments: object) -> int | None:
     """Twilio's `num_segments`, a string; "0" while a Messaging Service has not decided."""
     text = str(num_segments)
-    return int(text) if text.isascii() and text.isdecimal() and int(text) > 0 else None
+    return int(text) if re.fullmatch(r"[1-9][0-9]{0,3}", text) else None
+
+
+def _code(error: TwilioException, status: int) -> int | None:
+    """Twilio's own code in an error of the SDK, if there is one."""
+    code = getattr(error, "code", None)
+    # Where the body is not Twilio's JSON, the SDK repeats the HTTP status as the code.
+    plausible = type(code) is int and code != status and 0 < code <= _HIGHEST_CODE
+    return code if plausible else None

@@ -5,16 +5,22 @@ what never connected; its asynchronous one ignores its own timeout and repeats a
 So: the synchronous one, both timeouts given, retries off (twilio-facts.md, section 10).
 """
 
+import re
 import threading
+import time
+from dataclasses import dataclass
 from datetime import timedelta
 from ssl import SSLCertVerificationError
 from typing import Any
 
 import requests
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from twilio.http.http_client import TwilioHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import (
     ConnectTimeoutError,
     MaxRetryError,
@@ -25,31 +31,57 @@ from urllib3.exceptions import (
 
 from messaging.retry import CONNECT_TIMEOUT, READ_TIMEOUT
 
+_LONGEST_RETRY_AFTER = timedelta(hours=24)
+"""Twilio's longest limits are a day's; what asks for more is a mistake."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What Twilio's HTTP answer itself said, whatever is in its body."""
+
+    http_status: int
+    retry_after: timedelta | None
+
 
 class _HttpClient(TwilioHttpClient):
-    """One pooled session, explicit timeouts, and the headers that the SDK's errors drop."""
+    """One pooled session, explicit timeouts, and what of an answer the SDK's errors drop."""
 
-    def __init__(self, *, connections: int) -> None:
+    def __init__(
+        self, *, connections: int, connect_timeout: timedelta, read_timeout: timedelta
+    ) -> None:
         super().__init__()
         assert self.session is not None  # noqa: S101 - pooling is the base class's default
-        adapter = HTTPAdapter(pool_connections=2, pool_maxsize=connections, max_retries=0)
+        adapter = _PunctualAdapter(
+            connections=connections,
+            connect_seconds=connect_timeout.total_seconds(),
+            read_seconds=read_timeout.total_seconds(),
+        )
         self.session.mount("https://", adapter)
         self.session.mount("http://", adapter)
         self._last = threading.local()
 
     def request(self, *args: Any, **kwargs: Any) -> Response:
         """See base class."""
-        self._last.headers = {}
-        # requests takes (connect, read); the SDK passes it through but types it as one number.
-        kwargs["timeout"] = (CONNECT_TIMEOUT.total_seconds(), READ_TIMEOUT.total_seconds())
+        self._last.answer = None
         response = super().request(*args, **kwargs)
-        self._last.headers = response.headers
+        self._last.answer = Answer(
+            http_status=response.status_code,
+            retry_after=_seconds((response.headers or {}).get("Retry-After", "")),
+        )
         return response
 
-    def retry_after(self) -> timedelta | None:
-        """What the last response of this thread asked for in `Retry-After`, in seconds form."""
-        value = str(getattr(self._last, "headers", {}).get("Retry-After", ""))
-        return timedelta(seconds=int(value)) if value.isascii() and value.isdecimal() else None
+    def last_answer(self) -> Answer | None:
+        """The answer to this thread's last request, if there was one."""
+        answer: Answer | None = getattr(self._last, "answer", None)
+        return answer
+
+
+def _seconds(retry_after: str) -> timedelta | None:
+    """`Retry-After` in its seconds form, at most `_LONGEST_RETRY_AFTER`."""
+    # Six digits are plenty; more could be too large for a timedelta, or for Temporal.
+    if not re.fullmatch(r"[0-9]{1,6}", retry_after):
+        return None
+    return min(timedelta(seconds=int(retry_after)), _LONGEST_RETRY_AFTER)
 
 
 class TwilioClient(Client):
@@ -67,6 +99,8 @@ class TwilioClient(Client):
         base_url: str | None = None,
         edge: str | None = None,
         region: str | None = None,
+        connect_timeout: timedelta = CONNECT_TIMEOUT,
+        read_timeout: timedelta = READ_TIMEOUT,
     ) -> None:
         super().__init__(  # type: ignore[no-untyped-call] # the SDK's own lacks a return type
             username,
@@ -74,14 +108,64 @@ class TwilioClient(Client):
             account_sid=account_sid,
             edge=edge,
             region=region,
-            http_client=_HttpClient(connections=connections),
+            http_client=_HttpClient(
+                connections=connections,
+                connect_timeout=connect_timeout,
+                read_timeout=read_timeout,
+            ),
         )
         if base_url is not None:
             self.api.base_url = base_url
 
-    def retry_after(self) -> timedelta | None:
-        """What the last response to this thread asked for in `Retry-After`."""
-        return self.http_client.retry_after()
+    def last_answer(self) -> Answer | None:
+        """The answer to this thread's last request, if there was one."""
+        return self.http_client.last_answer()
+
+
+class _PunctualAdapter(HTTPAdapter):
+    """Gives each request both timeouts, retries off; connects within a time in all, or not at all.
+
+    The SDK's own timeout is one number for connecting and reading. And a connect timeout holds for
+    each address tried and for each step of the TLS handshake, and not at all for the name's
+    resolution. Together they can outlive the send activity's own deadline, after which the message
+    may already have been sent again.
+    """
+
+    def __init__(self, *, connections: int, connect_seconds: float, read_seconds: float) -> None:
+        self._timeouts = (connect_seconds, read_seconds)
+        super().__init__(pool_connections=2, pool_maxsize=connections, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """See base class."""
+        super().init_poolmanager(*args, **kwargs)
+        within, _ = self._timeouts
+
+        class Http(HTTPConnectionPool):
+            ConnectionCls = _punctual(HTTPConnection, within)
+
+        class Https(HTTPSConnectionPool):
+            ConnectionCls = _punctual(HTTPSConnection, within)
+
+        self.poolmanager.pool_classes_by_scheme = {"http": Http, "https": Https}
+
+    def send(  # type: ignore[override] # a session passes the options by name
+        self, request: PreparedRequest, **options: Any
+    ) -> requests.Response:
+        """See base class."""
+        options["timeout"] = self._timeouts
+        return super().send(request, **options)
+
+
+def _punctual(connection: type[HTTPConnection], within: float) -> type[Any]:
+    class Punctual(connection):  # type: ignore[misc, valid-type] # one body for both schemes
+        def connect(self) -> None:
+            begun = time.monotonic()
+            super().connect()
+            if time.monotonic() - begun > within:
+                self.close()
+                raise ConnectTimeoutError(self, "connecting took too long in all")
+
+    return Punctual
 
 
 def never_connected(error: requests.RequestException) -> bool:

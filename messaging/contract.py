@@ -188,6 +188,8 @@ class MessageRequest(Contract):
     @classmethod
     def _name_every_bad_field(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Rules across fields are checked even when single fields are bad: one round mends all."""
+        if not isinstance(data, dict | MessageRequest):
+            raise problem("must be a JSON object")
         errors: list[InitErrorDetails] = []
         try:
             request = handler(data)
@@ -218,14 +220,12 @@ def _at(error: PydanticCustomError, *loc: str | int) -> InitErrorDetails:
     return InitErrorDetails(type=error, loc=loc, input=None)
 
 
-def _across_fields(data: Any) -> list[InitErrorDetails]:
+def _across_fields(data: "dict[str, Any] | MessageRequest") -> list[InitErrorDetails]:
     """What is wrong between fields, in raw input as well as in a request that validated."""
     if isinstance(data, MessageRequest):
         fields: dict[str, Any] = dict(data)
-    elif isinstance(data, dict):
-        fields = data
     else:
-        return []
+        fields = data
     errors: list[InitErrorDetails] = []
     body = fields.get("body")
     if not (fields.get("media_urls") or fields.get("content_sid")):

@@ -62,6 +62,8 @@ def zoned_time(value: Any) -> datetime:
 def _body(value: str) -> str:
     if "\x00" in value:
         raise ValueError("contains a NUL character")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("contains a lone surrogate, half a character that cannot be encoded")
     if len(value) > MAX_BODY_CHARACTERS:
         raise ValueError(f"is longer than Twilio's {MAX_BODY_CHARACTERS} characters")
     return value

@@ -2,7 +2,8 @@
 
 import re
 
-_NUMBER = re.compile(r"(\+\d{1,4})\d*?(\d{4})$", re.ASCII)
+# At least three digits are hidden, so the beginning of a short number is shorter too.
+_NUMBER = re.compile(r"(\+\d{0,4})\d{3,}(\d{4})$", re.ASCII)
 
 
 def masked_sender(sender: str) -> str:

@@ -7,7 +7,8 @@ would fail the workflow *task*, again and again, and Pydantic's own text would r
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from temporalio.api.common.v1 import Payload
@@ -25,7 +26,8 @@ from messaging.contract import Contract
 INVALID_INPUT = "InvalidInput"
 """The error type of a workflow that failed because its input was bad."""
 
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+# No five digits in a row: `x15558675309` would be a phone number too.
+_PLAIN_NAME = re.compile(r"(?!.*[0-9]{5})[A-Za-z0-9_]{1,64}")
 
 
 def invalid_input(problems: Sequence[tuple[str, str]]) -> ApplicationError:
@@ -57,8 +59,13 @@ def _where(loc: Sequence[str | int]) -> str:
     return ".".join(parts) or "input"
 
 
-def _is_contract(hint: Any) -> bool:
-    return isinstance(hint, type) and issubclass(hint, Contract)
+def _contract_in(hint: Any) -> type[Contract] | None:
+    """The contract model that `hint` is, or that it is beside None (an optional argument)."""
+    alternatives = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+    for each in alternatives:
+        if isinstance(each, type) and issubclass(each, Contract):
+            return each
+    return None
 
 
 class _JSONConverter(PydanticJSONPlainPayloadConverter):
@@ -68,7 +75,7 @@ class _JSONConverter(PydanticJSONPlainPayloadConverter):
         try:
             return super().from_payload(payload, type_hint)
         except ValidationError as error:
-            if type_hint is not None and not _is_contract(type_hint):
+            if type_hint is not None and _contract_in(type_hint) is None:
                 raise  # our own activities' results: a defect to mend and replay, not bad input
             raise invalid_input(_name_the_fields(payload, type_hint, error)) from None
 
@@ -87,7 +94,7 @@ def _name_the_fields(
             TypeAdapter(type_hint).validate_python(json.loads(payload.data))
         except ValidationError as closer:
             return problems_in(closer)
-        except ValueError:
+        except (ValueError, RecursionError):
             return problems
     return problems
 
@@ -106,7 +113,7 @@ class _PayloadConverter(CompositePayloadConverter):
         self, payloads: Sequence[Payload], type_hints: list[type] | None = None
     ) -> list[Any]:
         """Decode; a contract model that is null or in no known encoding is bad input too."""
-        if not any(_is_contract(hint) for hint in type_hints or ()):
+        if not any(_contract_in(hint) for hint in type_hints or ()):
             return super().from_payloads(payloads, type_hints)
         try:
             values = super().from_payloads(payloads, type_hints)
@@ -115,7 +122,7 @@ class _PayloadConverter(CompositePayloadConverter):
                 [("input", "must be a JSON object, encoded as json/plain")]
             ) from None
         for hint, value in zip(type_hints or (), values, strict=False):
-            if _is_contract(hint) and not isinstance(value, hint):
+            if _contract_in(hint) and not isinstance(value, hint):
                 raise invalid_input([("input", "must be a JSON object")])
         return values
 

@@ -44,11 +44,13 @@ class Backoff:
         A code's own minimum (`at_least`) is kept; jitter then only lengthens the wait.
         `draw` in [0, 1) stands in for chance.
         """
-        # The exponent is bounded: a float overflows long before a message runs out of attempts.
-        nominal = min(self.initial * self.factor ** min(attempt - 1, 60), self.maximum)
+        # In float seconds and with a bounded exponent: a timedelta, and then a float, overflows
+        # long before a message runs out of attempts.
+        grown = self.initial.total_seconds() * self.factor ** min(attempt - 1, 60)
+        nominal = min(timedelta(seconds=min(grown, self.maximum.total_seconds())), self.maximum)
         chance = random.random() if draw is None else draw  # noqa: S311 - jitter, not a secret
-        if at_least > nominal:
-            return at_least * (1 + self.jitter * chance)
+        if at_least > nominal * (1 - self.jitter):
+            return max(at_least, nominal) * (1 + self.jitter * chance)
         return nominal * (1 - self.jitter + 2 * self.jitter * chance)
 
 

@@ -68,7 +68,14 @@ def create_app(config: SandboxConfig, *, stopping: asyncio.Event) -> FastAPI:
     app = FastAPI(title="Twilio sandbox", lifespan=lifespan, openapi_url=None)
     api = MessagesApi(accounts=accounts, books=books, creation=creation, lifecycle=lifecycle)
     app.router.routes.extend(api.routes())
-    control = Control(books=books, faults=faults, dials=dials, inbound=inbound, lifecycle=lifecycle)
+    control = Control(
+        books=books,
+        courier=courier,
+        faults=faults,
+        dials=dials,
+        inbound=inbound,
+        lifecycle=lifecycle,
+    )
     app.include_router(control.router())
     app.add_exception_handler(TwilioError, _twilio_error)
     app.add_exception_handler(HTTPException, _http_error)

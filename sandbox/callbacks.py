@@ -86,6 +86,11 @@ class Courier:
         }
         self._outboxes[message.sid] = Outbox(message.step.callbacks, posted=sorted(posted))
 
+    @property
+    def pending(self) -> int:
+        """How many messages have callbacks that are due and not posted yet."""
+        return len(self._rounds)
+
     async def settled(self, message: Message) -> None:
         """Wait until everything due so far for `message` is posted."""
         task = self._rounds.get(message.sid)

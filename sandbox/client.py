@@ -61,12 +61,17 @@ class LedgerView(TypedDict):
 
 
 class Summary(TypedDict):
-    """Counts of the ledger. `unfinished` messages still wait for their last status."""
+    """Counts of the ledger.
+
+    `unfinished` messages still wait for their last status; `pending` ones have callbacks that are
+    due and not posted yet. Both are 0 once everything is quiet.
+    """
 
     accepted: int
     refused: int
     callbacks: int
     unfinished: int
+    pending: int
     by_status: dict[str, int]
     by_reason: dict[str, int]
     by_answer: dict[str, int]

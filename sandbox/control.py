@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from sandbox.books import Books
+from sandbox.callbacks import Courier
 from sandbox.faults import Faults
 from sandbox.inbound import Inbound
 from sandbox.lifecycle import Lifecycle
@@ -45,8 +46,16 @@ class Control:
     """Answers what tests, the demo and benchmarks ask of the sandbox itself."""
 
     def __init__(
-        self, *, books: Books, faults: Faults, dials: Dials, inbound: Inbound, lifecycle: Lifecycle
+        self,
+        *,
+        books: Books,
+        courier: Courier,
+        faults: Faults,
+        dials: Dials,
+        inbound: Inbound,
+        lifecycle: Lifecycle,
     ) -> None:
+        self._courier = courier
         self._books = books
         self._faults = faults
         self._dials = dials
@@ -115,7 +124,7 @@ class Control:
         return self._books.ledger.view(to=to, since=since)
 
     async def _summary(self) -> dict[str, Any]:
-        return self._books.ledger.summary()
+        return {**self._books.ledger.summary(), "pending": self._courier.pending}
 
     async def _clear_ledger(self) -> None:
         self._books.clear_ledger()

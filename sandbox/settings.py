@@ -24,7 +24,7 @@ class Settings(Spec):
     delivered_after: float = Field(default=0.1, ge=0)
     hold: bool = False
     time_scale: float = Field(default=1, gt=0)
-    inbound_url: str | None = None
+    inbound_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+")
     segments_per_second: float | None = Field(default=None, gt=0)
     queue_segments: int = Field(default=36_000, gt=0)
     service_sender: str = GOOD_SENDER

@@ -14,6 +14,8 @@ from uuid import uuid4
 import httpx
 from twilio.request_validator import RequestValidator
 
+from sandbox.transport import OneShotTransport
+
 _RANGES = {
     "ct": (100, 10_000),
     "rt": (100, 15_000),
@@ -75,14 +77,7 @@ class Webhooks:
     def __init__(self, auth_token: str) -> None:
         self._signer = RequestValidator(auth_token)  # type: ignore[no-untyped-call]
         self._client = httpx.AsyncClient(
-            trust_env=False,
-            limits=httpx.Limits(
-                max_connections=500,
-                max_keepalive_connections=50,
-                # Shorter than any server's: a connection closed by the server just as it is used
-                # again would lose the callback.
-                keepalive_expiry=1.0,
-            ),
+            transport=OneShotTransport(), headers={"Connection": "close"}
         )
 
     async def post(
@@ -127,7 +122,7 @@ class Webhooks:
                 "X-Twilio-Signature": self._signature(target, parameters),
                 "I-Twilio-Idempotency-Token": str(uuid4()),
             },
-            timeout=httpx.Timeout(rules.rt / 1000, connect=rules.ct / 1000, pool=rules.tt / 1000),
+            timeout=httpx.Timeout(rules.rt / 1000, connect=rules.ct / 1000),
         )
 
     def _signature(self, target: str, parameters: Mapping[str, str]) -> str:
@@ -143,9 +138,9 @@ class Webhooks:
             failure = "tt"
         except (httpx.ConnectError, httpx.ConnectTimeout):
             failure = "ct"
-        except (httpx.ReadTimeout, httpx.WriteTimeout):
+        except httpx.ReadTimeout:
             failure = "rt"
-        except (httpx.TransportError, httpx.InvalidURL):
+        except httpx.RemoteProtocolError:
             failure = "dropped"
         else:
             failure = {4: "4xx", 5: "5xx"}.get(response.status_code // 100)

@@ -1,37 +1,36 @@
 """`python -m webhook`: the webhook as a process."""
 
 import asyncio
-import logging
 import signal
 import sys
 
 import uvicorn
 
-from settings import InvalidSettings, Settings, connect_temporal, load_settings
+from logs import configure_logging
+from settings import InvalidSettings, Settings, TemporalUnavailable, connect_temporal, load_settings
 from store.database import InvalidDatabaseUrl, open_engine
-from webhook.app import WebhookConfig, create_app
-from webhook.inbound import DATABASE_THREADS
+from webhook.app import create_app
+from webhook.config import InvalidConfig, WebhookConfig
+from webhook.inbound import MOST_TRANSACTIONS
 
 _SHUTDOWN_SECONDS = 5
 _MOST_CONNECTIONS = 500
 """Beyond these the answer is a quick 503; Twilio then tries again."""
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than common proxies keep an idle connection, so that it is never we who close it first."""
 _LONGEST_HEAD = 16_384
 """Bytes of request line and headers; Twilio's URLs are at most 4,000 characters."""
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT; the exit code."""
+    """The process: 0 after a clean stop, 1 with a plain sentence when it cannot begin."""
     try:
         settings = load_settings()
-        logging.basicConfig(
-            level=settings.log_level.upper(),
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-            stream=sys.stderr,
-        )
+        configure_logging(settings.log_level)
         return asyncio.run(_serve(settings))
-    except (InvalidSettings, InvalidDatabaseUrl) as error:
-        print(error, file=sys.stderr)  # noqa: T201 - for the person who started it
-        return 2
+    except (InvalidSettings, InvalidDatabaseUrl, InvalidConfig, TemporalUnavailable) as error:
+        sys.stderr.write(f"signedfor webhook: {error}\n")
+        return 1
 
 
 async def _serve(settings: Settings) -> int:
@@ -44,7 +43,7 @@ async def _serve(settings: Settings) -> int:
         opt_out_scope=settings.opt_out_scope,
     )
     # One connection more than inbound messages use, for /readyz.
-    engine = open_engine(settings.database_url, pool_size=DATABASE_THREADS + 1)
+    engine = open_engine(settings.database_url, pool_size=MOST_TRANSACTIONS + 1)
     try:
         # Lazy: Twilio and the health check are answered, and answered right, without Temporal.
         client = await connect_temporal(lazy=True)
@@ -61,6 +60,7 @@ async def _serve(settings: Settings) -> int:
                 lifespan="off",
                 limit_concurrency=_MOST_CONNECTIONS,
                 h11_max_incomplete_event_size=_LONGEST_HEAD,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             )
         )

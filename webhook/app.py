@@ -1,20 +1,17 @@
 """The web application: which endpoint does what, and nothing else."""
 
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 from fastapi import FastAPI
-from pydantic import SecretStr
 from sqlalchemy import Engine
 from temporalio.client import Client
 
-from messaging.consent import Scope
 from messaging.contract import INBOUND_PATH, STATUS_PATH
 from store.inbound import InboundMessages
+from webhook.config import WebhookConfig
 from webhook.guard import Guarded
 from webhook.health import Readiness, healthz
-from webhook.inbound import InboundEndpoint
+from webhook.inbound import InboundEndpoint, transactions_at_a_time
 from webhook.metrics import Measured, Metrics
 from webhook.signals import Receipts
 from webhook.signature import Signatures
@@ -27,37 +24,20 @@ METRICS_PATH: Final = "/metrics"
 _PATHS = frozenset({STATUS_PATH, INBOUND_PATH, HEALTH_PATH, READY_PATH, METRICS_PATH})
 
 
-@dataclass(frozen=True, kw_only=True)
-class WebhookConfig:
-    """What the webhook must be told; ValueError from `create_app` names what is wrong."""
-
-    public_base_url: str
-    """What Twilio calls us by, exactly: scheme, host, port, and a path prefix the proxy strips."""
-    account_sid: str
-    """Callbacks about other accounts' messages are refused."""
-    auth_token: SecretStr
-    previous_auth_token: SecretStr | None = None
-    """Accepted as well, while the token is rotated."""
-    forward_all_statuses: bool = False
-    """Signal every status, not only those that can change a message's outcome."""
-    opt_out_scope: Scope = Scope.EVERYTHING
-    """What a STOP covers."""
-    signal_timeout: timedelta = timedelta(seconds=3)
-    """For message and dead letter together; Twilio gives all its tries 15 seconds."""
-
-
 def create_app(config: WebhookConfig, *, client: Client, engine: Engine) -> FastAPI:
     """The application.
 
     `client` needs our `data_converter` and may be lazy: the app starts, and answers `/healthz`,
-    without Temporal. Caller keeps and closes both.
+    without Temporal. The caller keeps and closes both.
+
+    Raises:
+        InvalidConfig: names the setting that cannot be used.
     """
-    tokens = [config.auth_token]
-    if config.previous_auth_token is not None:
-        tokens.append(config.previous_auth_token)
     metrics = Metrics()
     verify = Verifier(
-        signatures=Signatures(public_base_url=config.public_base_url, auth_tokens=tokens),
+        signatures=Signatures(
+            public_base_url=config.public_base_url, auth_tokens=config.auth_tokens
+        ),
         account_sid=config.account_sid,
         metrics=metrics,
     )
@@ -70,6 +50,7 @@ def create_app(config: WebhookConfig, *, client: Client, engine: Engine) -> Fast
     inbound = InboundEndpoint(
         verify=verify,
         inbound_messages=InboundMessages(engine, scope=config.opt_out_scope),
+        transactions=transactions_at_a_time(engine),
         metrics=metrics,
     )
     readiness = Readiness(client=client, engine=engine)

@@ -9,8 +9,9 @@ from anyio import to_thread
 from sqlalchemy import Engine
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from store.database import DatabaseUnavailable
 from store.migrate import SchemaMismatch, require_current
@@ -73,13 +74,20 @@ class Readiness:
         return answers
 
     async def _temporal(self) -> str:
+        timeout = timedelta(seconds=CHECK_SECONDS)
         try:
-            serving = await self._client.service_client.check_health(
-                timeout=timedelta(seconds=CHECK_SECONDS)
+            if not await self._client.service_client.check_health(timeout=timeout):
+                return "not serving"
+            # A lazy client never asked whether its namespace is there.
+            await self._client.workflow_service.describe_namespace(
+                DescribeNamespaceRequest(namespace=self._client.namespace), timeout=timeout
             )
-        except (RPCError, RuntimeError):  # RuntimeError: a lazy client that cannot connect
+        except RPCError as error:
+            missing = error.status is RPCStatusCode.NOT_FOUND
+            return "no such namespace" if missing else _UNREACHABLE
+        except RuntimeError:  # what a lazy client raises when it cannot connect
             return _UNREACHABLE
-        return _READY if serving else "not serving"
+        return _READY
 
 
 def _database(engine: Engine) -> str:

@@ -26,8 +26,8 @@ class Taker(StrEnum):
     """Both are closed, or no such message was ever started."""
 
 
-class TemporalUnavailable(Exception):  # noqa: N818 - the state's name, like DatabaseUnavailable
-    """The receipt is not safe: Temporal cannot be reached or refused it. Try again later."""
+class ReceiptNotTaken(Exception):
+    """The receipt is not safe with Temporal; the text says why. Try again later."""
 
 
 class Receipts:
@@ -41,7 +41,7 @@ class Receipts:
         """Signal the message, or else its dead letter.
 
         Raises:
-            TemporalUnavailable: not within the timeout, or for any reason but that they are closed.
+            ReceiptNotTaken: not within the timeout, or for any reason but that they are closed.
         """
         # The client's own timeout is for one try; it goes on trying for about ten seconds, and
         # waits for a first connection without any limit.
@@ -53,11 +53,11 @@ class Receipts:
                     return Taker.DEAD_LETTER
                 return Taker.NOBODY
         except TimeoutError:
-            raise TemporalUnavailable("it did not answer in time") from None
+            raise ReceiptNotTaken("Temporal did not answer in time") from None
         except RPCError as error:
-            raise TemporalUnavailable(f"it answered {error.status.name}") from error
+            raise ReceiptNotTaken(f"Temporal answered {error.status.name}") from error
         except RuntimeError as error:  # what a lazy client raises when it cannot connect
-            raise TemporalUnavailable("it cannot be reached") from error
+            raise ReceiptNotTaken("Temporal cannot be reached") from error
 
     async def _signal(self, workflow_id: str, status: DeliveryStatus) -> bool:
         """Whether there was such an open workflow."""

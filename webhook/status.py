@@ -13,7 +13,7 @@ from messaging.contract import DeliveryStatus
 from messaging.fields import MessageId, TwilioErrorCode, problem
 from messaging.statuses import is_receipt, parse_status
 from webhook.metrics import Metrics
-from webhook.signals import Receipts, Taker, TemporalUnavailable
+from webhook.signals import ReceiptNotTaken, Receipts, Taker
 from webhook.sparing import SparingLog
 from webhook.verify import Verifier
 
@@ -70,13 +70,11 @@ class StatusEndpoint:
             return Response(status_code=204)
         try:
             taker = await self._receipts.deliver(callback.message_id, callback.delivery_status())
-        except TemporalUnavailable as error:
+        except ReceiptNotTaken as error:
             # The callback is verified and whole here: whoever keeps it until Temporal is back
             # does so in this place, and answers 204.
             self._count(label, "unavailable")
-            self._outage.warning(
-                "Temporal could not take a receipt: %s. Twilio was asked to try again.", error
-            )
+            self._outage.warning("A receipt is not safe: %s. Twilio was asked to try again.", error)
             raise HTTPException(503, "Not safe yet, please try again.") from None
         self._count(label, taker)
         if taker is Taker.NOBODY:

@@ -165,7 +165,7 @@ class Verifier:
         return query
 
     def _note(self, request: Request, reason: Reason) -> None:
-        path = request.url.path
+        path = request.scope["path"]  # request.url would be built from the Host header
         self._metrics.refused.labels(path, reason).inc()
         self._warnings[reason].warning(
             "Refused a request as not Twilio's (%s). Checked against %s%s%s %s",

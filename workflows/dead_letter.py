@@ -3,6 +3,7 @@
 import re
 from datetime import datetime, timedelta
 
+from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
@@ -17,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
         OPEN,
         RESOLVE_UPDATE,
         SEND_MESSAGE,
+        Changes,
         DeliveryStatus,
         Letter,
         LetterEnd,
@@ -27,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
         message_workflow_id,
     )
     from messaging.failures import FailureClass
+    from messaging.payloads import invalid_input, problems_in
     from messaging.steps import SuppressionRecord
     from workflows import calls
     from workflows.receipts import Receipts
@@ -96,9 +99,10 @@ class DeadLetter:
         )
 
     @resolve.validator
-    def _still_open(self, resolution: Resolution) -> None:  # noqa: ARG002 - the SDK's signature
+    def _still_open(self, resolution: Resolution) -> None:
         if self._deciding or self._report is not None:
             raise ApplicationError("This dead letter is closed already.", type="LetterClosed")
+        self._changed_request(resolution)
 
     @workflow.query(name=LETTER_QUERY)
     def letter(self) -> LetterView:
@@ -128,15 +132,10 @@ class DeadLetter:
 
     async def _retry(self, resolution: Resolution) -> str:
         retried_as = next_retry_id(self._letter.report.message_id)
-        # The first message's send_at has passed; its expires_at still holds unless changed.
-        changes = resolution.changes.model_dump(exclude_none=True) if resolution.changes else {}
-        request = MessageRequest.model_validate(
-            {**self._letter.request.model_dump(by_alias=False), "send_at": None, **changes}
-        )
         try:
             await workflow.start_child_workflow(
                 SEND_MESSAGE,
-                request,
+                self._changed_request(resolution),
                 id=message_workflow_id(retried_as),
                 parent_close_policy=ParentClosePolicy.ABANDON,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
@@ -144,6 +143,18 @@ class DeadLetter:
         except WorkflowAlreadyStartedError:
             workflow.logger.info("The retry was started already")
         return retried_as
+
+    def _changed_request(self, resolution: Resolution) -> MessageRequest:
+        """The message to retry; ApplicationError when the changes do not fit it."""
+        changes = resolution.changes or Changes()
+        # The first message's send_at has passed; its expires_at still holds unless changed.
+        fields = self._letter.request.model_dump(by_alias=False) | {"send_at": None}
+        try:
+            return MessageRequest.model_validate(
+                fields | changes.model_dump(by_alias=False, exclude_none=True)
+            )
+        except ValidationError as error:
+            raise invalid_input(problems_in(error)) from None
 
     def _held_until(self) -> datetime:
         return self._opened_at + timedelta(days=self._letter.hold_days)

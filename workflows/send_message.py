@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -303,13 +304,13 @@ class SendMessage:
     async def _wait_to_try_again(self) -> Ending | None:
         """A passing trouble at the recipient's end: later, as a new Twilio message."""
         self._later_tries += 1
-        again_at = workflow.now() + timedelta(
-            seconds=codes.delay_for(self._standing.error_code)
-        )
+        again_at = workflow.now() + timedelta(seconds=codes.delay_for(self._standing.error_code))
         self._standing.enter(Stage.DELAYED, "its next try as a new message", until=again_at)
-        ended = await self._pause(again_at)
+        canceled = await self._pause(again_at)
         late = self._receipts.delivered()
-        return endings.delivered(late) if late else ended
+        if late is not None:
+            return endings.delivered(late)
+        return canceled and replace(canceled, error_code=self._standing.error_code)
 
     async def _settle(self, ending: Ending) -> MessageReport:
         self._ending = ending

@@ -7,7 +7,13 @@ from twilio.rest import Client
 
 from sandbox.accounts import TEST_ACCOUNT_SID, TEST_AUTH_TOKEN
 from sandbox.client import SandboxControl
-from tests.sandbox.support import Receiver, running_receiver, running_sandbox, twilio_client
+from tests.sandbox.support import (
+    Receiver,
+    eventually,
+    running_receiver,
+    running_sandbox,
+    twilio_client,
+)
 
 
 @pytest.fixture
@@ -30,7 +36,14 @@ def control(sandbox_url: str) -> Iterator[SandboxControl]:
     with SandboxControl(sandbox_url) as control:
         control.reset()
         yield control
-        control.reset()
+        control.settings(hold=False)
+        eventually(lambda: _is_quiet(control))
+
+
+def _is_quiet(control: SandboxControl) -> bool:
+    """Tell whether nothing of a test is under way any more, which the next test would see."""
+    summary = control.summary()
+    return summary["unfinished"] == summary["pending"] == 0
 
 
 @pytest.fixture

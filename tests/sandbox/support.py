@@ -62,7 +62,8 @@ def twilio_client(
     timeout: float = 10,
 ) -> Client:
     """Return the official client, aimed at `url`."""
-    client = Client(account_sid, auth_token, http_client=TwilioHttpClient(timeout=timeout))
+    http_client = TwilioHttpClient(timeout=timeout)
+    client = Client(account_sid, auth_token, http_client=http_client)  # type: ignore[no-untyped-call]
     client.api.base_url = url
     return client
 

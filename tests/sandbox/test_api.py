@@ -230,17 +230,19 @@ def test_bad_list_parameters_are_refused(
     assert (400, code) == (answer.status_code, answer.json()["code"])
 
 
-def test_redact_and_delete(twilio: Client, recipient: str) -> None:
+def test_redact_and_delete(twilio: Client, control: SandboxControl, recipient: str) -> None:
     """A finished message can be redacted and deleted; the ledger keeps what was sent."""
-    sid = twilio.messages.create(to=recipient, from_=SENDER, body="secret").sid or ""
-    eventually(lambda: twilio.messages(sid).fetch().status == "delivered")
+    created = twilio.messages.create(to=recipient, from_=SENDER, body="secret")
+    message = until(created, "delivered")
 
-    assert twilio.messages(sid).update(body="").body == ""
-    assert twilio.messages(sid).delete()
+    redacted = message.update(body="")
+    assert "" == (redacted.body or "")
+    assert message.delete()
     with pytest.raises(TwilioRestException) as gone:
-        twilio.messages(sid).fetch()
+        message.fetch()
     assert gone.value.status == 404
     assert twilio.messages.list(to=recipient) == []
+    assert [one["body"] for one in control.ledger(to=recipient)["accepted"]] == ["secret"]
 
 
 def test_message_under_way_is_neither_redacted_nor_deleted(

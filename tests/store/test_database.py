@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +36,14 @@ def _count(engine: Engine) -> int:
     with transaction(engine, read_only=True) as connection:
         count: int = connection.scalar(text("SELECT count(*) FROM inbound_messages")) or 0
         return count
+
+
+def _run_at_once(work: Callable[[], None], *, times: int) -> None:
+    threads = [threading.Thread(target=work) for _ in range(times)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 @pytest.mark.parametrize(
@@ -198,6 +207,36 @@ def test_locked_database_is_unavailable(engine: Engine, database_url: str) -> No
     assert 0.25 < waited < 5
 
 
+def test_reading_before_writing_is_safe(database_url: str) -> None:
+    """Transactions that read, then write what they read plus one, queue up and lose nothing."""
+    engine = open_engine(database_url)
+    key = {"message_sid": "SM1"}
+    read = text("SELECT body FROM inbound_messages WHERE message_sid = :message_sid")
+    if engine.dialect.name == "postgresql":
+        read = text(f"{read.text} FOR UPDATE")
+    write = text("UPDATE inbound_messages SET body = :body WHERE message_sid = :message_sid")
+    with transaction(engine) as connection:
+        connection.execute(inbound_messages.insert(), {**MESSAGE, "kind": "review", "body": "0"})
+    failures: list[Exception] = []
+
+    def add_one() -> None:
+        try:
+            for _ in range(10):
+                with transaction(engine) as connection:
+                    before = int(connection.scalar(read, key) or 0)
+                    connection.execute(write, {**key, "body": str(before + 1)})
+        except DatabaseUnavailable as error:
+            failures.append(error)
+
+    _run_at_once(add_one, times=6)
+    with transaction(engine) as connection:
+        total = connection.scalar(read, key)
+    engine.dispose()
+
+    assert not failures
+    assert total == "60"
+
+
 def test_exhausted_pool_is_unavailable(database_url: str) -> None:
     """Who gets no connection in time gets that same type, which is not SQLAlchemy's here."""
     engine = open_engine(database_url, pool_size=1, lock_wait_seconds=0.1)
@@ -336,11 +375,8 @@ def test_many_threads_write(engine: Engine) -> None:
         except DatabaseUnavailable as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    numbers = iter(range(8))
+    _run_at_once(lambda: write(next(numbers)), times=8)
 
     assert not failures
     assert _count(engine) == 160

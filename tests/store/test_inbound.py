@@ -149,7 +149,7 @@ def test_start_lifts_opt_outs_of_its_scope(engine: Engine, scope: Scope, lifted:
             scope_value=scope_value,
         )
         suppressions.record(suppression, who="test")
-    _receive(InboundMessages(engine, scope=scope), InboundKind.START, from_=f"whatsapp:{PERSON}")
+    _receive(InboundMessages(engine, scope=scope), InboundKind.START)
 
     assert _standing(engine) == [
         (PERSON, *row) for name, row in STANDING.items() if name not in lifted

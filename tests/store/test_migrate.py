@@ -7,13 +7,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, MetaData, inspect, text
 
 from store.__main__ import main
 from store.database import DatabaseUnavailable, open_engine, transaction
-from store.migrate import DatabaseNewer, MigrationsPending, pending, require_current, upgrade
+from store.migrate import (
+    DatabaseNewer,
+    MigrationsPending,
+    _config,
+    pending,
+    require_current,
+    upgrade,
+)
 from store.tables import metadata
 
 FIRST = "0001 (Suppressions, their history, and inbound messages)"
@@ -142,6 +150,17 @@ def test_failed_migration_leaves_nothing_behind(empty_database_url: str) -> None
         assert inspect(engine).get_table_names() == ["inbound_messages"]
     finally:
         engine.dispose()
+
+
+def test_downgrade_takes_everything_back(engine: Engine, database_url: str) -> None:
+    """What the migrations made they also remove, so that an upgrade afterwards starts afresh."""
+    config = _config()
+    with transaction(engine) as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    assert upgrade(database_url)[0] == FIRST
 
 
 def test_upgrades_at_once(empty_database_url: str) -> None:

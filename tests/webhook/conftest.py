@@ -7,23 +7,21 @@ from sqlalchemy import Engine
 from temporalio.client import Client
 
 from messaging.payloads import data_converter
+from stack.ports import free_ports
+from stack.processes import ProcessGroup
+from stack.temporal_server import TemporalServer
 from store.database import open_engine
-from tests.fixtures.databases import (  # noqa: F401 - fixtures are used by name
-    database_url,
-    engine,
-    postgres_server,
-    sqlite_template,
-)
-from tests.webhook.support import CONFIG, TemporalServer, Twilio, free_port
+from tests.webhook.support import CONFIG, Twilio
 from webhook.app import create_app
 
 
-@pytest.fixture(scope="session")
-def temporal_server() -> Iterator[TemporalServer]:
-    """A Temporal server for the session."""
-    server = TemporalServer(free_port())
-    yield server
-    server.stop()
+@pytest.fixture
+def stopped_server(tmp_path: Path) -> Iterator[TemporalServer]:
+    """A Temporal server of the test's own, not yet started."""
+    (tmp_path / "logs").mkdir()
+    port, ui_port = free_ports(2)
+    with ProcessGroup() as group:
+        yield TemporalServer(folder=tmp_path, port=port, ui_port=ui_port, group=group)
 
 
 @pytest.fixture
@@ -33,15 +31,13 @@ async def client(temporal_server: TemporalServer) -> Client:
 
 
 @pytest.fixture
-async def client_without_server() -> Client:
+async def client_without_server(stopped_server: TemporalServer) -> Client:
     """A client of a Temporal server that is not there."""
-    return await Client.connect(
-        f"127.0.0.1:{free_port()}", data_converter=data_converter, lazy=True
-    )
+    return await Client.connect(stopped_server.address, data_converter=data_converter, lazy=True)
 
 
 @pytest.fixture
-def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:  # noqa: F811 - the fixture imported above
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     """The DATABASE_URL of a fresh, migrated SQLite database."""
     path = tmp_path / "webhook.db"
     shutil.copyfile(sqlite_template, path)

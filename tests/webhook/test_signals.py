@@ -9,9 +9,10 @@ from temporalio.client import Client
 
 from messaging.contract import DeliveryStatus
 from messaging.payloads import data_converter
+from stack.temporal_server import TemporalServer
 from tests.webhook.recorded import new_message_id, open_letter, open_message, received
-from tests.webhook.support import SID, TemporalServer, free_port
-from webhook.signals import Receipts, Taker, TemporalUnavailable
+from tests.webhook.support import SID
+from webhook.signals import ReceiptNotTaken, Receipts, Taker
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +50,7 @@ async def test_signals_the_dead_letter_of_a_closed_message(client: Client) -> No
 
 
 async def test_nobody_takes_what_is_closed_or_unknown(client: Client) -> None:
-    """Closed messages without a letter, closed letters and unknown ids are told apart from errors."""
+    """Closed messages without a letter, closed letters and unknown ids are no errors."""
     closed, both_closed = new_message_id(), new_message_id()
     for handle in (
         await open_message(client, closed),
@@ -72,13 +73,13 @@ async def test_a_missing_namespace_is_no_closed_message(temporal_server: Tempora
         temporal_server.address, namespace="not-there", data_converter=data_converter, lazy=True
     )
 
-    with pytest.raises(TemporalUnavailable, match="NOT_FOUND"):
+    with pytest.raises(ReceiptNotTaken, match="NOT_FOUND"):
         await _receipts(client).deliver(new_message_id(), STATUS)
 
 
 async def test_says_when_temporal_cannot_be_reached(client_without_server: Client) -> None:
     """A refused connection is said at once, and without any detail of the receipt."""
-    with pytest.raises(TemporalUnavailable, match=r"^it cannot be reached$"):
+    with pytest.raises(ReceiptNotTaken, match=r"^Temporal cannot be reached$"):
         await _receipts(client_without_server).deliver(new_message_id(), STATUS)
 
 
@@ -101,32 +102,31 @@ async def test_does_not_wait_longer_than_its_timeout(silent_address: str) -> Non
         *(receipts.deliver(new_message_id(), STATUS) for _ in range(5)), return_exceptions=True
     )
 
-    assert ["it did not answer in time"] * 5 == [str(answer) for answer in answers]
+    assert ["Temporal did not answer in time"] * 5 == [str(answer) for answer in answers]
     assert 2 > time.monotonic() - started
 
 
-async def test_recovers_when_temporal_comes_up_and_comes_back() -> None:
+async def test_recovers_when_temporal_comes_up_and_comes_back(
+    stopped_server: TemporalServer,
+) -> None:
     """One client serves before Temporal is there, while it is, while it is gone and after."""
-    port = free_port()
-    client = await Client.connect(f"127.0.0.1:{port}", data_converter=data_converter, lazy=True)
+    client = await Client.connect(stopped_server.address, data_converter=data_converter, lazy=True)
     receipts = _receipts(client, 1)
     takers: list[Taker | None] = []
 
     async def attempt() -> None:
         try:
             takers.append(await receipts.deliver("unknown", STATUS))
-        except TemporalUnavailable:
+        except ReceiptNotTaken:
             takers.append(None)
 
     await attempt()
     for _ in range(2):
-        server = await asyncio.to_thread(TemporalServer, port)
-        try:
-            async with asyncio.timeout(30):
-                while not takers or takers[-1] is None:
-                    await attempt()
-        finally:
-            await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(stopped_server.start)
+        async with asyncio.timeout(30):
+            while takers[-1] is None:
+                await attempt()
+        await asyncio.to_thread(stopped_server.stop)
         await attempt()
 
     settled = [

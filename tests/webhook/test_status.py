@@ -7,7 +7,8 @@ from temporalio.client import Client
 
 from tests.webhook.recorded import new_message_id, open_letter, open_message, received
 from tests.webhook.support import CONFIG, PERSON, SENDER, SID, Twilio, metric, status_fields
-from webhook.app import WebhookConfig, create_app
+from webhook.app import create_app
+from webhook.config import WebhookConfig
 
 pytestmark = pytest.mark.integration
 
@@ -121,7 +122,7 @@ async def test_asks_for_a_retry_while_temporal_is_away(
     assert [503, 204] == [answer.status_code for answer in answers]
     assert {"detail": "Not safe yet, please try again."} == answers[0].json()
     assert 1 == await _counted(twilio, status="delivered", result="unavailable")
-    assert "Temporal could not take a receipt: it cannot be reached." in caplog.text
+    assert "A receipt is not safe: Temporal cannot be reached." in caplog.text
     assert PERSON not in caplog.text
 
 

@@ -120,6 +120,20 @@ async def test_believes_no_header_about_the_url(twilio: Twilio) -> None:
     assert [200, 403, 403] == [answer.status_code for answer in answers]
 
 
+@pytest.mark.parametrize("host", ["[::1", "a b", "", "x:99999999", "é"])
+async def test_a_strange_host_breaks_nothing(twilio: Twilio, host: str) -> None:
+    """A Host header that is no host neither helps nor breaks a request."""
+    headers = [
+        (b"host", host.encode()),
+        (b"content-type", FORM.encode()),
+        (b"x-twilio-signature", b"x"),
+    ]
+
+    answer = await twilio.http.post(INBOUND, content="x=1", headers=headers)
+
+    assert 403 == answer.status_code
+
+
 async def test_needs_exactly_one_signature(twilio: Twilio) -> None:
     """No signature, a blank one and two of them are refused, even if one of the two is right."""
     fields = inbound_fields(Body="hello")
@@ -137,7 +151,7 @@ async def test_needs_exactly_one_signature(twilio: Twilio) -> None:
 
 
 async def test_refuses_shared_key_signatures(twilio: Twilio) -> None:
-    """A request that says it is signed with a shared key is refused: the token must not check it."""
+    """What says it is signed with a shared key is refused: the token must not check that."""
     fields = inbound_fields(Body="hello")
 
     answer = await _post(

@@ -1,5 +1,6 @@
 """A scripted Twilio and database behind the workflows' activities, and the worlds they run in."""
 
+import asyncio
 import contextlib
 import shutil
 import sysconfig
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from temporalio import activity
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
@@ -118,18 +121,22 @@ class Courier:
     default_sender: str | None = None
     admit_fails: int = 0
     terms: Terms = TERMS
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     posts: list[SendRequest] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     recorded: list[SuppressionRecord] = field(default_factory=list)
 
     @activity.defn(name=ADMIT)
     async def admit(self, request: AdmitRequest) -> Admission:
+        """Admission as scripted."""
         if self.admit_fails:
             self.admit_fails -= 1
             raise ApplicationError("The database cannot be read.", type="DatabaseUnavailable")
         sender = request.sender or self.default_sender
         verdict = Verdict.GO
-        if sender is None:
+        if request.expires_at is not None and request.expires_at <= self.now():
+            verdict = Verdict.EXPIRED
+        elif sender is None:
             verdict = Verdict.NO_SENDER
         elif self.suppressed_by is not None:
             verdict = Verdict.SUPPRESSED
@@ -139,16 +146,20 @@ class Courier:
 
     @activity.defn(name=SEND)
     async def send(self, request: SendRequest) -> Submission:
+        """A POST, answered as scripted."""
         self.posts.append(request)
-        return self.sends[min(len(self.posts), len(self.sends)) - 1](request)
+        answer = self.sends[min(len(self.posts), len(self.sends)) - 1]
+        return await asyncio.to_thread(answer, request)
 
     @activity.defn(name=LOOK_UP)
     async def look_up(self, request: LookUpRequest) -> LookUp:
+        """What Twilio says when asked; `sent` once the script is over."""
         self.asked.append(request.message_sid)
         return self.look_ups.pop(0) if self.look_ups else LookUp(status="sent")
 
     @activity.defn(name=RECORD_SUPPRESSION)
     async def record_suppression(self, record: SuppressionRecord) -> bool:
+        """Keep what was to be recorded."""
         self.recorded.append(record)
         return True
 
@@ -157,15 +168,11 @@ class Courier:
 class World:
     """A Temporal with our workflows and a scripted courier."""
 
-    env: WorkflowEnvironment
+    client: Client
     courier: Courier
 
-    @property
-    def client(self) -> Client:
-        return self.env.client
-
     async def start(
-        self, request: Any = None, *, message_id: str | None = None, args: list[Any] | None = None
+        self, request: Any = None, *, message_id: str | None = None, args: Any = None
     ) -> WorkflowHandle[Any, MessageReport]:
         """Start a message as any client would: plain JSON, by name."""
         return await self.client.start_workflow(
@@ -182,11 +189,32 @@ class World:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait, in real time, for something the worker does."""
-        import asyncio
-
         async with asyncio.timeout(30):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - what is waited for is not ours to signal
                 await asyncio.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class SkippingWorld(World):
+    """A world whose server skips over waits."""
+
+    env: WorkflowEnvironment
+
+    async def now(self) -> datetime:
+        """The server's time."""
+        return await self.env.get_current_time()
+
+    async def sleep(self, length: timedelta) -> None:
+        """Let this much of the server's time pass."""
+        await self.env.sleep(length)
+
+
+async def ended(handle: WorkflowHandle[Any, Any]) -> Any:
+    """The result, for waits of days: the test server's long poll can end empty-handed there."""
+    for _ in range(20):
+        with contextlib.suppress(RuntimeError):
+            return await handle.result()
+    raise AssertionError("the workflow did not end")
 
 
 async def callback(
@@ -220,9 +248,6 @@ async def skipping_time() -> AsyncIterator[WorkflowEnvironment]:
 
 async def register_search_attributes(client: Client) -> None:
     """Make the contract's search attributes known to the server's default namespace."""
-    from temporalio.api.enums.v1 import IndexedValueType
-    from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
-
     await client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(
             namespace=client.namespace,

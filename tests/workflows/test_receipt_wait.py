@@ -5,16 +5,17 @@ from datetime import timedelta
 import pytest
 
 from messaging import codes
+from messaging.consent import Reason
 from messaging.contract import Outcome
 from messaging.failures import FailureClass
 from messaging.steps import LookUp
-from tests.workflows.courier import REQUEST, World, accept, callback, sid
+from tests.workflows.courier import REQUEST, SkippingWorld, accept, callback, sid
 
 HANDSET_OFF = 30003
 LANDLINE = 30006
 
 
-async def test_twilio_is_asked_when_no_receipt_comes(world: World) -> None:
+async def test_twilio_is_asked_when_no_receipt_comes(world: SkippingWorld) -> None:
     """A lost callback is made good by asking: after 10 minutes, 1 hour, 6 hours, at the end."""
     world.courier.look_ups = [LookUp(status="sent"), LookUp(status="delivered")]
 
@@ -25,9 +26,9 @@ async def test_twilio_is_asked_when_no_receipt_comes(world: World) -> None:
     assert report.submitted_at is not None
 
 
-async def test_a_timeout_without_receipt_escalates(world: World) -> None:
+async def test_a_timeout_without_receipt_escalates(world: SkippingWorld) -> None:
     """When even Twilio has no final word at the timeout, a dead letter is opened."""
-    begins = await world.env.get_current_time()
+    begins = await world.now()
 
     report = await world.report()
 
@@ -40,9 +41,9 @@ async def test_a_timeout_without_receipt_escalates(world: World) -> None:
     assert timedelta(hours=12) <= report.settled_at - begins < timedelta(hours=12, minutes=5)
 
 
-async def test_the_receipt_timeout_is_the_callers(world: World) -> None:
+async def test_the_receipt_timeout_is_the_callers(world: SkippingWorld) -> None:
     """`receipt_timeout_seconds` replaces the 12 hours; Twilio is asked once more at its end."""
-    begins = await world.env.get_current_time()
+    begins = await world.now()
 
     report = await world.report({**REQUEST, "receipt_timeout_seconds": 60})
 
@@ -52,7 +53,7 @@ async def test_the_receipt_timeout_is_the_callers(world: World) -> None:
 
 @pytest.mark.parametrize(("status", "code"), [("undelivered", LANDLINE), ("failed", LANDLINE)])
 async def test_a_bad_receipt_is_settled_by_its_code(
-    world: World, status: str, code: int
+    world: SkippingWorld, status: str, code: int
 ) -> None:
     """Undelivered or failed after acceptance is `undelivered`, with the code's class."""
     handle = await world.start()
@@ -67,7 +68,7 @@ async def test_a_bad_receipt_is_settled_by_its_code(
     )
 
 
-async def test_an_unknown_code_after_acceptance_is_a_dead_letter(world: World) -> None:
+async def test_an_unknown_code_after_acceptance_is_a_dead_letter(world: SkippingWorld) -> None:
     """A code the table does not know does not crash anything."""
     handle = await world.start()
     await callback(handle, "undelivered", code=39999)
@@ -81,7 +82,7 @@ async def test_an_unknown_code_after_acceptance_is_a_dead_letter(world: World) -
     assert report.dead_letter_id is not None
 
 
-async def test_a_message_canceled_at_twilio_is_canceled(world: World) -> None:
+async def test_a_message_canceled_at_twilio_is_canceled(world: SkippingWorld) -> None:
     """Twilio's own `canceled` ends the message as such."""
     handle = await world.start()
     await callback(handle, "canceled")
@@ -89,13 +90,13 @@ async def test_a_message_canceled_at_twilio_is_canceled(world: World) -> None:
     assert Outcome.CANCELED is (await handle.result()).outcome
 
 
-async def test_a_handset_that_was_off_is_tried_again_later(world: World) -> None:
+async def test_a_handset_that_was_off_is_tried_again_later(world: SkippingWorld) -> None:
     """A delayed delivery becomes a new Twilio message, hours later, in the same workflow."""
     world.courier.sends = [accept(1), accept(2)]
-    begins = await world.env.get_current_time()
+    begins = await world.now()
     handle = await world.start()
     await callback(handle, "undelivered", code=HANDSET_OFF)
-    await world.env.sleep(timedelta(seconds=codes.delay_for(HANDSET_OFF) + 60))
+    await world.sleep(timedelta(seconds=codes.delay_for(HANDSET_OFF) + 60))
     await world.until(lambda: len(world.courier.posts) == 2)
     await callback(handle, "delivered", number=2)
 
@@ -105,7 +106,7 @@ async def test_a_handset_that_was_off_is_tried_again_later(world: World) -> None
     assert report.settled_at - begins >= timedelta(seconds=codes.delay_for(HANDSET_OFF))
 
 
-async def test_later_tries_end_in_a_dead_letter(world: World) -> None:
+async def test_later_tries_end_in_a_dead_letter(world: SkippingWorld) -> None:
     """At most two later tries; then somebody decides."""
     world.courier.sends = [accept(1), accept(2), accept(3)]
     world.courier.look_ups = [LookUp(status="undelivered", error_code=HANDSET_OFF)] * 3
@@ -120,9 +121,9 @@ async def test_later_tries_end_in_a_dead_letter(world: World) -> None:
     assert report.dead_letter_id is not None
 
 
-async def test_no_later_try_after_the_message_expired(world: World) -> None:
+async def test_no_later_try_after_the_message_expired(world: SkippingWorld) -> None:
     """A try that would come after `expires_at` is not made."""
-    now = await world.env.get_current_time()
+    now = await world.now()
     handle = await world.start({**REQUEST, "expires_at": (now + timedelta(minutes=9)).isoformat()})
     await callback(handle, "undelivered", code=HANDSET_OFF)
 
@@ -131,13 +132,11 @@ async def test_no_later_try_after_the_message_expired(world: World) -> None:
     assert (Outcome.UNDELIVERED, 1) == (report.outcome, len(world.courier.posts))
 
 
-async def test_consent_is_read_again_before_a_later_try(world: World) -> None:
+async def test_consent_is_read_again_before_a_later_try(world: SkippingWorld) -> None:
     """A STOP that came while the message waited to be tried again is heeded."""
     world.courier.sends = [accept(1)]
     handle = await world.start()
     await world.until(lambda: len(world.courier.posts) == 1)
-    from messaging.consent import Reason
-
     world.courier.suppressed_by = Reason.OPTED_OUT
     await callback(handle, "undelivered", code=HANDSET_OFF)
 
@@ -146,7 +145,9 @@ async def test_consent_is_read_again_before_a_later_try(world: World) -> None:
     assert (Outcome.SUPPRESSED, 1) == (report.outcome, len(world.courier.posts))
 
 
-async def test_a_first_message_that_arrives_after_all_stops_the_later_try(world: World) -> None:
+async def test_a_first_message_that_arrives_after_all_stops_the_later_try(
+    world: SkippingWorld,
+) -> None:
     """Delivered is delivered, whichever SID it is said of."""
     world.courier.sends = [accept(1), accept(2)]
     handle = await world.start()

@@ -8,13 +8,13 @@ from temporalio.client import WorkflowFailureError
 from messaging.contract import LetterEnd, Outcome, dead_letter_workflow_id
 from messaging.failures import RETRYABLE, FailureClass
 from messaging.retry import QUICK_ATTEMPTS
-from tests.workflows.courier import REQUEST, World, accept, callback, failure, sid
+from tests.workflows.courier import REQUEST, SkippingWorld, accept, callback, failure, sid
 
 TEMPORARY = FailureClass.TEMPORARILY_UNAVAILABLE
 TERMINAL_AT_ONCE = sorted(set(FailureClass) - RETRYABLE - {FailureClass.OUTCOME_UNKNOWN})
 
 
-async def test_429_twice_and_then_delivered(world: World) -> None:
+async def test_429_twice_and_then_delivered(world: SkippingWorld) -> None:
     """What Twilio has not processed is sent again until it takes it."""
     world.courier.sends = [failure(TEMPORARY, code=20429), failure(TEMPORARY), accept()]
     handle = await world.start()
@@ -26,7 +26,7 @@ async def test_429_twice_and_then_delivered(world: World) -> None:
     assert 3 == len(world.courier.posts)
 
 
-async def test_a_long_retry_is_shown_as_retrying_and_goes_on(world: World) -> None:
+async def test_a_long_retry_is_shown_as_retrying_and_goes_on(world: SkippingWorld) -> None:
     """After the quick tries the message stands at `retrying`, with Twilio's code, and goes on."""
     many = QUICK_ATTEMPTS + 6
     world.courier.sends = [failure(TEMPORARY, code=20429)] * many + [accept()]
@@ -48,16 +48,16 @@ async def test_a_long_retry_is_shown_as_retrying_and_goes_on(world: World) -> No
     )
 
 
-async def test_a_full_sender_queue_is_waited_out(world: World) -> None:
+async def test_a_full_sender_queue_is_waited_out(world: SkippingWorld) -> None:
     """21611 asks for a minute and more: the wait is the workflow's, and the message is sent."""
     world.courier.sends = [
         failure(TEMPORARY, code=21611, retry_after=timedelta(seconds=70), final=True),
         accept(),
     ]
-    begins = await world.env.get_current_time()
+    begins = await world.now()
     handle = await world.start()
     await world.until(lambda: len(world.courier.posts) == 1)
-    await world.env.sleep(timedelta(seconds=80))
+    await world.sleep(timedelta(seconds=80))
     await callback(handle, "delivered")
 
     report = await handle.result()
@@ -66,7 +66,7 @@ async def test_a_full_sender_queue_is_waited_out(world: World) -> None:
     assert report.settled_at - begins >= timedelta(seconds=70)
 
 
-async def test_retries_end_with_the_budget_in_a_dead_letter(world: World) -> None:
+async def test_retries_end_with_the_budget_in_a_dead_letter(world: SkippingWorld) -> None:
     """What Twilio cannot take for four hours fails and is held for a decision."""
     world.courier.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(minutes=2))]
 
@@ -81,9 +81,9 @@ async def test_retries_end_with_the_budget_in_a_dead_letter(world: World) -> Non
     assert report.attempts > QUICK_ATTEMPTS
 
 
-async def test_retries_end_when_the_message_expires(world: World) -> None:
+async def test_retries_end_when_the_message_expires(world: SkippingWorld) -> None:
     """Nothing is tried past `expires_at`; failed tries before it leave a dead letter."""
-    now = await world.env.get_current_time()
+    now = await world.now()
     world.courier.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(seconds=20))]
 
     report = await world.report(
@@ -100,7 +100,7 @@ async def test_retries_end_when_the_message_expires(world: World) -> None:
 
 @pytest.mark.parametrize("failure_class", TERMINAL_AT_ONCE)
 async def test_a_terminal_class_is_tried_once_and_escalated(
-    world: World, failure_class: FailureClass
+    world: SkippingWorld, failure_class: FailureClass
 ) -> None:
     """Every terminal class: exactly one POST, outcome failed, a dead letter."""
     world.courier.sends = [failure(failure_class, code=21606)]
@@ -121,7 +121,7 @@ async def test_a_terminal_class_is_tried_once_and_escalated(
     "failure_class", [FailureClass.RECIPIENT_OPTED_OUT, FailureClass.RECIPIENT_UNREACHABLE]
 )
 async def test_a_recipient_at_fault_is_recorded_and_the_letter_closed(
-    world: World, failure_class: FailureClass
+    world: SkippingWorld, failure_class: FailureClass
 ) -> None:
     """An opt-out or a dead number becomes a suppression; nobody has to decide anything."""
     world.courier.sends = [failure(failure_class, code=21610)]
@@ -135,7 +135,7 @@ async def test_a_recipient_at_fault_is_recorded_and_the_letter_closed(
     ]
 
 
-async def test_an_unknown_outcome_is_never_sent_again_blindly(world: World) -> None:
+async def test_an_unknown_outcome_is_never_sent_again_blindly(world: SkippingWorld) -> None:
     """When it is not known whether Twilio took it, the message is parked, not repeated."""
     world.courier.sends = [failure(FailureClass.OUTCOME_UNKNOWN)]
 
@@ -149,7 +149,7 @@ async def test_an_unknown_outcome_is_never_sent_again_blindly(world: World) -> N
     assert report.dead_letter_id is not None
 
 
-async def test_a_callback_resolves_an_unknown_outcome(world: World) -> None:
+async def test_a_callback_resolves_an_unknown_outcome(world: SkippingWorld) -> None:
     """A callback names our message and Twilio's SID: the message goes on with that SID."""
     world.courier.sends = [failure(FailureClass.OUTCOME_UNKNOWN)]
     handle = await world.start()
@@ -165,7 +165,7 @@ async def test_a_callback_resolves_an_unknown_outcome(world: World) -> None:
     )
 
 
-async def test_no_sender_at_all_is_bad_input(world: World) -> None:
+async def test_no_sender_at_all_is_bad_input(world: SkippingWorld) -> None:
     """Without `from` and without a default the message fails at once and says what to give."""
     with pytest.raises(WorkflowFailureError) as failed:
         await world.report({"to": REQUEST["to"], "body": "x"})

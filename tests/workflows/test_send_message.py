@@ -8,10 +8,10 @@ from messaging.consent import Reason
 from messaging.contract import Outcome, message_workflow_id
 from messaging.failures import FailureClass
 from messaging.steps import Submission, Verdict
-from tests.workflows.courier import REQUEST, SENDER, World, accept, callback, sid
+from tests.workflows.courier import REQUEST, SENDER, SkippingWorld, accept, callback, sid
 
 
-async def test_a_delivered_receipt_ends_the_message(world: World) -> None:
+async def test_a_delivered_receipt_ends_the_message(world: SkippingWorld) -> None:
     """A message that is sent and whose receipt says delivered reports so, with Twilio's SID."""
     handle = await world.start(message_id="parcel-1")
     await world.until(lambda: len(world.courier.posts) == 1)
@@ -30,7 +30,7 @@ async def test_a_delivered_receipt_ends_the_message(world: World) -> None:
     assert report.submitted_at is not None
 
 
-async def test_tags_come_back_untouched(world: World) -> None:
+async def test_tags_come_back_untouched(world: SkippingWorld) -> None:
     """The caller's own labels are handed back with the report."""
     handle = await world.start({**REQUEST, "tags": {"order": "17"}})
     await callback(handle, "delivered")
@@ -38,7 +38,7 @@ async def test_tags_come_back_untouched(world: World) -> None:
     assert {"order": "17"} == (await handle.result()).tags
 
 
-async def test_a_read_receipt_counts_as_delivered(world: World) -> None:
+async def test_a_read_receipt_counts_as_delivered(world: SkippingWorld) -> None:
     """On WhatsApp and RCS, read implies delivered."""
     handle = await world.start({**REQUEST, "to": "whatsapp:+15558675309"})
     await callback(handle, "read")
@@ -46,7 +46,7 @@ async def test_a_read_receipt_counts_as_delivered(world: World) -> None:
     assert Outcome.DELIVERED is (await handle.result()).outcome
 
 
-async def test_a_receipt_before_the_send_returns_counts(world: World) -> None:
+async def test_a_receipt_before_the_send_returns_counts(world: SkippingWorld) -> None:
     """A callback that overtakes the create response is neither lost nor waited for again."""
     handle = await world.client.start_workflow(
         "SendMessage",
@@ -63,7 +63,7 @@ async def test_a_receipt_before_the_send_returns_counts(world: World) -> None:
 
 @pytest.mark.parametrize("order", [["sent", "queued"], ["queued", "sent"], ["sent", "sent"]])
 async def test_lower_statuses_neither_end_a_message_nor_take_it_back(
-    world: World, order: list[str]
+    world: SkippingWorld, order: list[str]
 ) -> None:
     """Whatever comes before the receipt, in any order and number, the receipt decides."""
     handle = await world.start()
@@ -75,7 +75,7 @@ async def test_lower_statuses_neither_end_a_message_nor_take_it_back(
     assert Outcome.DELIVERED is (await handle.result()).outcome
 
 
-async def test_unknown_statuses_do_no_harm(world: World) -> None:
+async def test_unknown_statuses_do_no_harm(world: SkippingWorld) -> None:
     """A status Twilio invents tomorrow is ignored."""
     handle = await world.start()
     await callback(handle, "teleported")
@@ -84,7 +84,7 @@ async def test_unknown_statuses_do_no_harm(world: World) -> None:
     assert Outcome.DELIVERED is (await handle.result()).outcome
 
 
-async def test_a_malformed_signal_is_dropped(world: World) -> None:
+async def test_a_malformed_signal_is_dropped(world: SkippingWorld) -> None:
     """A signal that is no status, or has two arguments, changes nothing and breaks nothing."""
     handle = await world.start()
     await handle.signal("delivery_status", {"message_status": "delivered"})
@@ -103,7 +103,7 @@ async def test_a_malformed_signal_is_dropped(world: World) -> None:
     ],
 )
 async def test_a_suppressed_recipient_is_not_sent_to(
-    world: World, reason: Reason, failure_class: FailureClass | None
+    world: SkippingWorld, reason: Reason, failure_class: FailureClass | None
 ) -> None:
     """A recipient found suppressed at admission gets nothing, and no dead letter is opened."""
     world.courier.suppressed_by = reason
@@ -119,7 +119,7 @@ async def test_a_suppressed_recipient_is_not_sent_to(
     assert [] == world.courier.posts
 
 
-async def test_a_stop_found_at_the_last_check_holds_the_message_back(world: World) -> None:
+async def test_a_stop_found_at_the_last_check_holds_the_message_back(world: SkippingWorld) -> None:
     """A STOP that came between admission and the POST ends the message as suppressed."""
     world.courier.sends = [
         lambda _: Submission(verdict=Verdict.SUPPRESSED, suppressed_by=Reason.OPTED_OUT)
@@ -130,7 +130,7 @@ async def test_a_stop_found_at_the_last_check_holds_the_message_back(world: Worl
     assert (Outcome.SUPPRESSED, 0) == (report.outcome, report.attempts)
 
 
-async def test_the_default_sender_is_used_when_none_is_given(world: World) -> None:
+async def test_the_default_sender_is_used_when_none_is_given(world: SkippingWorld) -> None:
     """A message without `from` goes out from the configured sender."""
     world.courier.default_sender = SENDER
     handle = await world.start({"to": REQUEST["to"], "body": "x"})
@@ -140,25 +140,25 @@ async def test_the_default_sender_is_used_when_none_is_given(world: World) -> No
     assert [SENDER] == [post.sender for post in world.courier.posts]
 
 
-async def test_a_message_waits_for_its_send_at(world: World) -> None:
+async def test_a_message_waits_for_its_send_at(world: SkippingWorld) -> None:
     """Nothing is checked or sent before `send_at`."""
-    begins = await world.env.get_current_time()
+    begins = await world.now()
     world.courier.sends = [accept()]
     handle = await world.start(
         {**REQUEST, "send_at": (begins + timedelta(hours=3)).isoformat()}, message_id="later"
     )
     progress = await handle.query("progress")
     assert "scheduled" == progress["status"]
-    await world.env.sleep(timedelta(hours=2, minutes=59))
+    await world.sleep(timedelta(hours=2, minutes=59))
     assert [] == world.courier.posts
 
-    await world.env.sleep(timedelta(minutes=2))
+    await world.sleep(timedelta(minutes=2))
     await callback(handle, "delivered")
 
     assert Outcome.DELIVERED is (await handle.result()).outcome
 
 
-async def test_a_message_that_expired_before_admission_is_not_sent(world: World) -> None:
+async def test_a_message_that_expired_before_admission_is_not_sent(world: SkippingWorld) -> None:
     """The send activity's verdict `expired` ends the message without a dead letter."""
     world.courier.sends = [lambda _: Submission(verdict=Verdict.EXPIRED)]
 
@@ -171,13 +171,13 @@ async def test_a_message_that_expired_before_admission_is_not_sent(world: World)
     )
 
 
-async def test_admission_survives_a_database_that_is_away_for_hours(world: World) -> None:
+async def test_admission_survives_a_database_that_is_away_for_hours(world: SkippingWorld) -> None:
     """While consent cannot be read the message waits, says so, and is sent afterwards."""
     world.courier.admit_fails = 40
     handle = await world.start()
     await world.until(lambda: world.courier.admit_fails < 38)
     assert "the database to answer" == (await handle.query("progress"))["waiting_for"]
-    await world.env.sleep(timedelta(hours=1))
+    await world.sleep(timedelta(hours=1))
     await callback(handle, "delivered")
 
     assert Outcome.DELIVERED is (await handle.result()).outcome

@@ -1,0 +1,62 @@
+# Everything the project needs is set up by its targets; nothing has to be installed by hand but
+# make and Python 3.11, 3.12 or 3.13.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Test processes side by side: each may run a Temporal server and a database of its own.
+WORKERS ?= 2
+# More arguments for pytest, as in: make test ARGS="tests/store -k csv"
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := $(wildcard *.py .ci/*.py activities bench cli examples messaging sandbox stack store tests webhook workflows)
+
+.PHONY: help demo test check up lock format clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## Play six messages through the whole system on this machine (STAY=1 keeps it up)
+	@$(BIN)/python -m stack.demo
+
+up: $(READY) ## Run the whole system on this machine until Ctrl-C, with a local Twilio
+	@$(BIN)/python -m stack.up
+
+test: $(READY) ## Run every test
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+check: $(READY) ## Check format, lint, types, imports, file lengths and locks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+	$(BIN)/python .ci/check_modules.py
+	$(BIN)/python .ci/check_files.py
+	$(BIN)/python .ci/check_locks.py
+
+format: $(READY) ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Needs the package index, so it is no part of check.
+LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header pyproject.toml
+lock: $(READY) ## Renew both lock files from pyproject.toml
+	$(LOCK) -o requirements.lock
+	$(LOCK) --group dev -o requirements-dev.lock
+
+clean: ## Remove the virtual environment, caches, and all local data of `make up`
+	rm -rf $(VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Set up once, and again when the locks or the project file change. Every package comes with its
+# hash from the lock; the project itself is installed last, so that `signedfor` is a command.
+$(READY): requirements-dev.lock pyproject.toml .ci/venv
+	@.ci/venv $(VENV) $(PYTHON)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,1 @@
+"""What `signedfor doctor` looks at; one module for each thing that is depended on."""

@@ -1,0 +1,21 @@
+"""The database: reached, and at this version's migrations."""
+
+from cli.checks.finding import Finding, fail, ok
+from cli.environment import database_trouble, database_url
+from cli.output import CommandError
+from store.migrate import pending
+
+_NAME = "database"
+
+
+def check_database() -> list[Finding]:
+    """Look at the database of DATABASE_URL; nothing in it is changed."""
+    try:
+        url = database_url()
+        with database_trouble():
+            missing = pending(url)
+    except CommandError as error:
+        return [fail(_NAME, str(error), "See DATABASE_URL.")]
+    if missing:
+        return [fail(_NAME, f"Lacks migrations: {', '.join(missing)}.", "Run `signedfor migrate`.")]
+    return [ok(_NAME, "Reached, and all migrations are applied.")]

@@ -1,0 +1,109 @@
+"""Options that several commands share, and what stands in when they are not given."""
+
+import getpass
+import sys
+from typing import Annotated, Any, Final
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from cli.output import BadInput, Output
+from messaging.fields import MAX_BODY_CHARACTERS, MessageId
+from messaging.payloads import problems_in
+
+MESSAGES_PANEL: Final = "Messages"
+OPERATIONS_PANEL: Final = "Operations"
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")
+]
+RevealOption = Annotated[
+    bool, typer.Option("--reveal", help="Show phone numbers and texts in full.")
+]
+TimeoutOption = Annotated[
+    float,
+    typer.Option("--timeout", min=0.1, help="Seconds to wait for a worker's answer."),
+]
+ByOption = Annotated[
+    str | None,
+    typer.Option("--by", help="Who does it, for the record. Default: your user name."),
+]
+QueryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--query",
+        metavar="CLAUSE",
+        help='Temporal visibility clause, such as "TwilioErrorCode = 21408".',
+    ),
+]
+MessageIdArgument = Annotated[str, typer.Argument(metavar="MESSAGE_ID", show_default=False)]
+
+TIMEOUT: Final = 30.0
+
+_message_id = TypeAdapter(MessageId)
+# Bytes: UTF-8 takes at most four a character, and a line break may follow.
+_LONGER_THAN_ANY_BODY = 4 * (MAX_BODY_CHARACTERS + 4)
+
+
+def who(by: str | None) -> str:
+    """The given name, or the user's of this process."""
+    if by is not None:
+        return by
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user need not have a name
+        return "unknown user"
+
+
+def checked_message_id(value: str, *, field: str = "MESSAGE_ID") -> str:
+    """A message id; a whole workflow id is taken as well, since that is what the UI shows.
+
+    Raises:
+        BadInput: it is none.
+    """
+    bare = value.removeprefix("message:").removeprefix("dead-letter:")
+    try:
+        return _message_id.validate_python(bare)
+    except ValidationError as error:
+        raise BadInput([(field, what) for _, what in problems_in(error)]) from None
+
+
+def text_or_standard_input(out: Output, text: str | None) -> str | None:
+    """The text itself, or what standard input holds when it is `-`, without its last line break.
+
+    A text on the command line stays in the shell's history and is shown by `ps`.
+
+    Raises:
+        BadInput: standard input is not UTF-8, or too long for any message.
+    """
+    if text != "-":
+        return text
+    if sys.stdin.isatty():
+        out.note("Type the text; end it with Ctrl-D on a line of its own.")
+    raw: bytes = sys.stdin.buffer.read(_LONGER_THAN_ANY_BODY)
+    if len(raw) == _LONGER_THAN_ANY_BODY:
+        raise BadInput([("--body", f"is longer than Twilio's {MAX_BODY_CHARACTERS} characters")])
+    try:
+        decoded = raw.decode()
+    except UnicodeDecodeError:
+        raise BadInput([("--body", "standard input is not UTF-8 text")]) from None
+    return decoded.removesuffix("\n").removesuffix("\r")
+
+
+def given(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that were given: those that are not None and not an empty list."""
+    return {name: value for name, value in fields.items() if value is not None and value != []}
+
+
+def option_problems(error: ValidationError, names: dict[str, str]) -> list[tuple[str, str]]:
+    """Each bad field under its option's name, with the place in a list, and what is wrong."""
+    problems = []
+    for field, what in problems_in(error):
+        first, _, rest = field.partition(".")
+        name = names.get(first, first)
+        if rest.isdecimal():
+            name = f"{name} ({int(rest) + 1})"
+        elif rest:
+            name = f"{name} ({rest})"
+        problems.append((name, what))
+    return problems

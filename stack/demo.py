@@ -1,0 +1,146 @@
+"""`python -m stack.demo`, the command of `make demo`: six messages, and what became of each.
+
+It runs on free ports in a folder of its own, needs no network, and exits 0 only if every message
+ended as it must and no log holds a phone number, a text or the token. `STAY=1` keeps everything
+up at the end, to look around; `DATA_DIR` names the folder, which must be empty, and keeps it.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from temporalio.client import Client
+
+from sandbox.accounts import DEFAULT_ACCOUNT_SID
+from sandbox.magic import GOOD_SENDER
+from stack.canaries import basic_auth, scan_logs
+from stack.console import addresses, console, shown_path, workflow_url
+from stack.local import LocalStack
+from stack.play import Played, play
+from stack.processes import StackError
+from stack.scenarios import SCENARIOS
+from stack.temporal_server import NAMESPACE
+
+_INTERRUPTED = 130
+
+
+def main() -> int:
+    """Play the demo; 0 if everything ended as expected, 1 if not, 130 after Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    out = console()
+    # Not the sandbox's documented token: one that could be in a log for no other reason.
+    token = secrets.token_hex(16)
+    try:
+        folder, keep = _folder()
+        with LocalStack(folder, settings={"TWILIO_AUTH_TOKEN": token}) as stack:
+            as_expected = _show(stack, token=token, out=out)
+            if os.environ.get("STAY") == "1":
+                _stay(stack, out)
+    except StackError as error:
+        sys.stderr.write(f"make demo: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        out.print("Interrupted.")
+        return _INTERRUPTED
+    if not as_expected:
+        sys.stderr.write(f"make demo: not everything went as it must; see {folder}/logs.\n")
+        return 1
+    if not keep:
+        shutil.rmtree(folder)
+    return 0
+
+
+def _folder() -> tuple[Path, bool]:
+    """An empty folder, and whether to keep it; what an earlier demo left behind would count."""
+    named = os.environ.get("DATA_DIR")
+    if not named:
+        return Path(tempfile.mkdtemp(prefix="signedfor-demo-")), False
+    folder = Path(named)
+    if folder.exists() and any(folder.iterdir()):
+        raise StackError(f"DATA_DIR ({folder}) must be empty: the demo starts from nothing.")
+    return folder, True
+
+
+def _show(stack: LocalStack, *, token: str, out: Console) -> bool:
+    out.print("Temporal, the Twilio sandbox, a worker and the webhook are up. Six messages:\n")
+    begun = time.monotonic()
+    played = asyncio.run(_play_all(stack))
+    for number, each in enumerate(played, start=1):
+        _tell(number, each, stack, out)
+    out.print(f"All six ended after {time.monotonic() - begun:.1f} s.")
+    clean = _logs_are_clean(stack, token=token, out=out)
+    return clean and not any(each.problems for each in played)
+
+
+async def _play_all(stack: LocalStack) -> Sequence[Played]:
+    # A plain client, as other services have it: nothing of ours is needed to send a message.
+    client = await Client.connect(stack.temporal.address, namespace=NAMESPACE)
+    return await asyncio.gather(
+        *(play(scenario, stack=stack, client=client) for scenario in SCENARIOS)
+    )
+
+
+def _tell(number: int, played: Played, stack: LocalStack, out: Console) -> None:
+    report, expected = played.report, played.scenario.expected
+    out.print(f"[bold]{number}. {escape(played.scenario.title)}[/bold]")
+    ids = [played.workflow_id]
+    if report is not None:
+        what = f"{report['outcome']}: {report['reason']}{_attempts(report['attempts'])}"
+        out.print(f"   {escape(what)}")
+        if report["dead_letter_id"] is not None:
+            ids.append(report["dead_letter_id"])
+    if played.retried_as is not None:
+        out.print(f"   Its dead letter was resolved with a retry, and that was {expected.retried}.")
+        ids.append(f"message:{played.retried_as}")
+    elif expected.letter == "recorded" and not played.problems:
+        out.print("   The number is recorded as undeliverable, and its dead letter is closed.")
+    for workflow_id in ids:
+        out.print(f"   {workflow_url(stack, workflow_id)}", soft_wrap=True)
+    for problem in played.problems:
+        out.print(f"   [bold red]NOT AS EXPECTED:[/bold red] {escape(problem)}")
+    out.print()
+
+
+def _attempts(attempts: int) -> str:
+    return f" ({attempts} attempts)" if attempts > 1 else ""
+
+
+def _logs_are_clean(stack: LocalStack, *, token: str, out: Console) -> bool:
+    logs = sorted((stack.folder / "logs").iterdir())
+    scan = scan_logs(
+        logs,
+        numbers=[GOOD_SENDER, *(scenario.to for scenario in SCENARIOS)],
+        texts=[scenario.text for scenario in SCENARIOS],
+        secrets=[token, basic_auth(DEFAULT_ACCOUNT_SID, token)],
+    )
+    for place in scan.found:
+        out.print(f"[bold red]A LOG HOLDS[/bold red] {escape(place)}")
+    if scan.found:
+        return False
+    out.print(f"No phone number, text or token in {scan.lines} log lines of {len(logs)} processes.")
+    return True
+
+
+def _stay(stack: LocalStack, out: Console) -> None:
+    out.print()
+    out.print(addresses(stack))
+    out.print(f"\nEverything is in {shown_path(stack.folder)}. Ctrl-C ends it.")
+    try:
+        while True:
+            stack.check()
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        out.print("Stopped.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

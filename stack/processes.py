@@ -1,0 +1,221 @@
+"""Child processes that say when they are ready, are named when they die, and never outlive us.
+
+All children of a stack share one process group, led by a guard: a shell that does nothing but wait
+for the end of a pipe whose other end only we hold. However we end, even by `kill -9`, the pipe ends
+with us and the guard kills the group. (Linux's own PR_SET_PDEATHSIG is bound to the *thread* that
+started the child, and a child that is started in a thread pool would die with its thread.)
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_POLL_SECONDS = 0.02
+_LAST_LINES = 15
+_GUARD = ("/bin/sh", "-c", "cat >/dev/null; kill -KILL 0")
+
+
+class StackError(Exception):
+    """The stack could not be started or kept up; the text says which part, why, and what to do."""
+
+
+class ProcessDied(StackError):
+    """A part ended by itself; the text names it and holds the last lines of its log."""
+
+
+class ProcessGroup:
+    """The group that all parts of one stack run in: it begins and ends with a `with` block."""
+
+    def __init__(self) -> None:
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    @property
+    def id(self) -> int:
+        """The process group's id."""
+        if self._guard is None:
+            raise StackError("The stack is not running.")
+        return self._guard.pid
+
+    def __enter__(self) -> Self:
+        self._guard = subprocess.Popen(  # noqa: S603 - our own command
+            _GUARD,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            process_group=0,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Kill what is left of the group."""
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.communicate()  # ends the pipe and waits
+
+
+class Process:
+    """One part of the stack: a command that can be started, stopped, killed and started again.
+
+    Its output, both streams, is appended to `log`. It sees `environment` and nothing else.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        group: ProcessGroup,
+        environment: Mapping[str, str],
+        folder: Path,
+        log: Path,
+        is_ready: Callable[["Process"], bool],
+        start_seconds: float = 60,
+        stop_seconds: float = 40,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._command = command
+        self._group = group
+        self._environment = dict(environment)
+        self._folder = folder
+        self._is_ready = is_ready
+        self._start_seconds = start_seconds
+        self._stop_seconds = stop_seconds
+        self._child: subprocess.Popen[bytes] | None = None
+        self._asked_to_stop = False
+        self._log_begins = 0
+
+    @property
+    def pid(self) -> int:
+        """The id of the running process; StackError when it does not run."""
+        if self._child is None:
+            raise StackError(f"The {self.name} is not running.")
+        return self._child.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process was started and has not ended."""
+        return self._child is not None and self._child.poll() is None
+
+    def output(self) -> str:
+        """What the present run has written so far."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_begins)
+            return log.read().decode(errors="replace")
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start the process and, unless `wait` is false, return when it is ready.
+
+        Raises:
+            ProcessDied: it ended instead.
+            StackError: it was not ready in time.
+        """
+        if self.is_running:
+            raise StackError(f"The {self.name} is running already.")
+        self._asked_to_stop = False
+        with self.log.open("ab") as log:
+            self._log_begins = log.tell()
+            self._child = subprocess.Popen(  # noqa: S603 - our own commands
+                self._command,
+                env=self._environment,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                process_group=self._group.id,
+            )
+        if wait:
+            self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Return when the process is ready; raises as `start` does."""
+        give_up_at = time.monotonic() + self._start_seconds
+        while not self._is_ready(self):
+            self.check()
+            if time.monotonic() > give_up_at:
+                raise StackError(
+                    f"The {self.name} was not ready after {self._start_seconds:.0f} s."
+                    + self._last_lines()
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def check(self) -> None:
+        """Return if the process runs, or was stopped by us; raise ProcessDied if it ended."""
+        if self._child is None or self.is_running:
+            return
+        raise ProcessDied(
+            f"The {self.name} ended by itself ({_how(self._child.returncode)})."
+            + self._last_lines()
+        )
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM and return at once; `stop` then waits for the end."""
+        if self._child is not None and not self._asked_to_stop:
+            self._asked_to_stop = True
+            self._child.send_signal(signal.SIGTERM)
+
+    def stop(self) -> int | None:
+        """End the process with SIGTERM, or SIGKILL when that takes too long; its return code.
+
+        None if it was not started in the first place.
+        """
+        self.ask_to_stop()
+        return self._wait_for_end()
+
+    def kill(self) -> int | None:
+        """End the process at once, as a crash or a power cut would; its return code."""
+        if self._child is not None:
+            self._child.kill()
+        return self._wait_for_end()
+
+    def restart(self, *, wait: bool = True) -> None:
+        """Stop the process if it runs, and start it."""
+        self.stop()
+        self.start(wait=wait)
+
+    def _wait_for_end(self) -> int | None:
+        if self._child is None:
+            return None
+        try:
+            returncode = self._child.wait(self._stop_seconds)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            returncode = self._child.wait()
+        self._child = None
+        return returncode
+
+    def _last_lines(self) -> str:
+        lines = self.output().splitlines()[-_LAST_LINES:]
+        said = "".join(f"\n  {line}" for line in lines) or " nothing"
+        return f" The last lines of {self.log}:{said}"
+
+
+def _how(returncode: int) -> str:
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    return f"killed by {signal.Signals(-returncode).name}"
+
+
+def says(line: str) -> Callable[[Process], bool]:
+    """Ready when the process has written `line`."""
+    return lambda process: line in process.output()
+
+
+def basic_environment(home: Path) -> dict[str, str]:
+    """What any process needs, and no secret or setting of the person who started us.
+
+    `home` keeps out what would change our parts unseen: a Temporal profile with another server's
+    TLS, or a .netrc, whose password would replace the Twilio token.
+    """
+    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "TZ") if name in os.environ}
+    return {**kept, "HOME": str(home), "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,63 @@
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine
+
+from activities.twilio_client import TwilioClient
+from store.database import open_engine
+from store.suppressions import Suppressions
+from tests.activities.edge import ACCOUNT, TOKEN, Edge, running_edge
+
+Connect = Callable[..., TwilioClient]
+
+
+@pytest.fixture
+def edge() -> Iterator[Edge]:
+    """A server at Twilio's place."""
+    with running_edge() as edge:
+        yield edge
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """The real client, aimed at a URL, with a short read timeout; closed after the test."""
+    clients: list[TwilioClient] = []
+
+    def client(
+        base_url: str,
+        *,
+        connect_timeout: timedelta = timedelta(seconds=3),
+        read_timeout: timedelta = timedelta(seconds=0.3),
+    ) -> TwilioClient:
+        clients.append(
+            TwilioClient(
+                account_sid=ACCOUNT,
+                username=ACCOUNT,
+                password=TOKEN,
+                connections=2,
+                base_url=base_url,
+                connect_timeout=connect_timeout,
+                read_timeout=read_timeout,
+            )
+        )
+        return clients[-1]
+
+    yield client
+    for each in clients:
+        assert each.http_client.session is not None
+        each.http_client.session.close()
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
+    """A fresh, migrated database."""
+    engine = open_engine(sqlite_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def suppressions(sqlite_engine: Engine) -> Suppressions:
+    """The suppression list, empty."""
+    return Suppressions(sqlite_engine)

@@ -1,0 +1,72 @@
+"""One attempt of the send activity, as a worker would run it."""
+
+import dataclasses
+import traceback
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import DataConverter
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.send import TwilioSends
+from messaging.contract import MessageRequest
+from messaging.payloads import data_converter
+from messaging.steps import SendFailure, SendRequest, Submission
+from tests.activities.edge import BODY, CANARIES, RECIPIENT, SENDER
+
+
+def message(**fields: Any) -> MessageRequest:
+    """A message with an ordinary text, unless `fields` say otherwise."""
+    return MessageRequest(**{"to": RECIPIENT, "sender": SENDER, "body": BODY, **fields})
+
+
+def send_request(**fields: Any) -> SendRequest:
+    """A send that has an hour left."""
+    return SendRequest(
+        **{
+            "message_id": "parcel-7",
+            "message": message(),
+            "sender": SENDER,
+            "deadline": datetime.now(UTC) + timedelta(hours=1),
+            **fields,
+        }
+    )
+
+
+def attempt(
+    sends: TwilioSends,
+    request: SendRequest | None = None,
+    *,
+    number: int = 1,
+    age: timedelta = timedelta(0),
+) -> Submission:
+    """Run attempt `number` of the activity, which Temporal began `age` ago."""
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(
+        environment.info, attempt=number, started_time=datetime.now(UTC) - age
+    )
+    return environment.run(sends.send, send_request() if request is None else request)
+
+
+def failed_attempt(
+    sends: TwilioSends, request: SendRequest | None = None, **options: Any
+) -> tuple[ApplicationError, SendFailure]:
+    """Run an attempt that must fail with a class; the error and its detail."""
+    with pytest.raises(ApplicationError) as caught:
+        attempt(sends, request, **options)
+    assert_silent(caught.value)
+    (detail,) = caught.value.details
+    assert isinstance(detail, SendFailure)
+    return caught.value, detail
+
+
+def assert_silent(error: BaseException) -> None:
+    """Neither in what Temporal keeps of `error` nor in what Python prints is anything personal."""
+    kept = Failure()
+    converter: DataConverter = data_converter
+    converter.failure_converter.to_failure(error, converter.payload_converter, kept)
+    shown = "".join(traceback.format_exception(error)) + str(kept)
+    assert [] == [canary for canary in CANARIES if canary in shown]

@@ -1,0 +1,430 @@
+import csv
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from temporalio.exceptions import ApplicationErrorCategory
+
+import messaging
+from activities.send import TwilioSends
+from messaging.codes import delay_for
+from messaging.consent import Reason, Scope, Source, Suppression
+from messaging.failures import RETRYABLE, FailureClass
+from messaging.retry import LATEST_POST_START, TERMINAL_ERROR_TYPES
+from messaging.steps import Submission, Verdict
+from store.database import open_engine
+from store.suppressions import Suppressions
+from tests.activities.conftest import Connect
+from tests.activities.edge import (
+    RECIPIENT,
+    SENDER,
+    SID,
+    Edge,
+    Misbehaviour,
+    created,
+    http,
+    problem_details,
+    refused,
+)
+from tests.activities.sending import attempt, failed_attempt, message, send_request
+
+CALLED_BACK_AT = "https://hooks.example"
+SERVICE = "MG" + "0" * 32
+
+MakeSends = Callable[..., TwilioSends]
+
+
+@pytest.fixture
+def make_sends(connect: Connect, suppressions: Suppressions) -> MakeSends:
+    """The activity against a URL, with the empty suppression list unless told otherwise."""
+
+    def make(
+        url: str, *, consent: Suppressions = suppressions, **options: timedelta
+    ) -> TwilioSends:
+        return TwilioSends(connect(url, **options), consent, public_base_url=CALLED_BACK_AT)
+
+    return make
+
+
+@pytest.fixture
+def sends(make_sends: MakeSends, edge: Edge) -> TwilioSends:
+    """The activity against the edge."""
+    return make_sends(edge.url)
+
+
+def test_accepted(sends: TwilioSends, edge: Edge) -> None:
+    """What Twilio takes is a submission with its SID, status and segments, after one POST."""
+    before = datetime.now(UTC)
+
+    submission = attempt(sends)
+
+    assert 1 == len(edge.asked)
+    assert submission.submitted_at is not None
+    assert before <= submission.submitted_at <= datetime.now(UTC)
+    assert submission == Submission(
+        verdict=Verdict.GO,
+        attempts=1,
+        message_sid=SID,
+        status="queued",
+        segments=1,
+        submitted_at=submission.submitted_at,
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "segments"),
+    [("3", 3), ("0", None), (None, None), ("", None), ("many", None), ("9" * 5000, None)],
+)
+def test_segments(sends: TwilioSends, edge: Edge, told: str | None, segments: int | None) -> None:
+    """Twilio's count of segments is taken when it is a count, and never costs the submission."""
+    edge.answers = [created(num_segments=told)]
+
+    submission = attempt(sends)
+
+    assert (SID, segments) == (submission.message_sid, submission.segments)
+
+
+@pytest.mark.parametrize("status", [200, 202])
+def test_any_2xx_with_a_sid(sends: TwilioSends, edge: Edge, status: int) -> None:
+    """A yes with another 2xx status is a yes."""
+    edge.answers = [http(status, {"sid": SID, "status": "accepted", "num_segments": "0"})]
+
+    assert SID == attempt(sends).message_sid
+
+
+UNKNOWN = {
+    "closed": Misbehaviour.CLOSE,
+    "reset": Misbehaviour.RESET,
+    "read timeout": Misbehaviour.HANG,
+    "half an answer": Misbehaviour.HALF,
+    "not HTTP": b"hello\r\n\r\n",
+    "500 in JSON": refused(500, 20500),
+    "500 with an opt-out code": refused(500, 21610),
+    "500 with a retry code": refused(500, 20429),
+    "502 in HTML": http(502, "<html>Bad Gateway</html>"),
+    "503": refused(503, 20503),
+    "503 with an endless Retry-After": refused(503, 20503, {"Retry-After": "9" * 30}),
+    "500 that claims to be a 429": problem_details(500, code=20429, claimed=429),
+    "504 without a body": http(504),
+    "408": http(408, "slow"),
+    "409": refused(409, 20409),
+    "201 without a body": http(201),
+    "201 with {}": http(201, {}),
+    "201 in HTML": http(201, "<html>Fine</html>"),
+    "201 without a SID": created(sid=None),
+    "201 with an empty SID": created(sid=""),
+    "201 with a number for a SID": created(sid=7),
+    "201 with a SID of something else": created(sid="CA" + "a" * 32),
+    "201 with a list": http(201, []),
+    "201 with null": http(201, "null"),
+    "201 with a bad date": created(date_created=5),
+    "a status beyond HTTP": refused(999, 20429),
+    "status 600": http(600, "?"),
+}
+
+
+@pytest.mark.parametrize("answer", UNKNOWN.values(), ids=UNKNOWN.keys())
+def test_outcome_unknown(sends: TwilioSends, edge: Edge, answer: bytes | str) -> None:
+    """Where Twilio may have taken the message, that is what is said, after exactly one POST."""
+    edge.answers = [answer]
+
+    error, detail = failed_attempt(sends)
+
+    assert FailureClass.OUTCOME_UNKNOWN == error.type
+    assert error.type in TERMINAL_ERROR_TYPES
+    assert error.next_retry_delay is None
+    assert 1 == detail.attempts
+    assert 1 == len(edge.asked)
+
+
+def _closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{closed}", "http://nosuchhost.invalid"])
+def test_never_connected(make_sends: MakeSends, url: str) -> None:
+    """A refused connection or an unknown name proves that nothing was sent: tried again soon."""
+    error, detail = failed_attempt(make_sends(url.format(closed=_closed_port())))
+
+    assert FailureClass.TEMPORARILY_UNAVAILABLE == error.type
+    assert error.type not in TERMINAL_ERROR_TYPES
+    assert not error.non_retryable
+    assert ApplicationErrorCategory.BENIGN == error.category
+    assert error.next_retry_delay is not None
+    assert timedelta(seconds=0.4) <= error.next_retry_delay <= timedelta(seconds=0.6)
+    assert error.next_retry_delay == detail.retry_after
+
+
+def test_connect_timeout(make_sends: MakeSends) -> None:
+    """A connection that does not come about in time proves that nothing was sent."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:  # with a full backlog the kernel leaves further connects unanswered
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.1", port))
+        sends = make_sends(f"http://127.0.0.1:{port}", connect_timeout=timedelta(seconds=0.3))
+
+        error, _ = failed_attempt(sends)
+
+        for each in waiting:
+            each.close()
+    assert FailureClass.TEMPORARILY_UNAVAILABLE == error.type
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "least", "most"),
+    [
+        (refused(429, 20429), 20429, 0.4, 0.6),
+        (refused(429, 20429, {"Retry-After": "7"}), 20429, 7, 8.4),
+        (refused(429, 20429, {"Retry-After": "0"}), 20429, 0.4, 0.6),
+        (refused(429, 20429, {"Retry-After": "soon"}), 20429, 0.4, 0.6),
+        (refused(429, 20429, {"Retry-After": "-3"}), 20429, 0.4, 0.6),
+        (refused(429, 20429, {"Retry-After": "9" * 30}), 20429, 0.4, 0.6),
+        (refused(429, 20429, {"Retry-After": "999999"}), 20429, 86_400, 1.2 * 86_400),
+        (refused(429, 21611), 21611, 60, 1.2 * delay_for(21611)),
+        (refused(429, 63038), 63038, 3600, 1.2 * delay_for(63038)),
+        (http(429, "<html>Slow down</html>"), None, 0.4, 0.6),
+        (problem_details(429, code=20429), 20429, 0.4, 0.6),
+        (http(425, "early"), None, 0.4, 0.6),
+    ],
+    ids=lambda value: "" if isinstance(value, bytes) else str(value),
+)
+def test_not_processed(  # noqa: PLR0917 - pytest passes them by name
+    sends: TwilioSends, edge: Edge, answer: bytes, code: int | None, least: float, most: float
+) -> None:
+    """What Twilio did not process is tried again, after the code's or the header's own wait."""
+    edge.answers = [answer]
+
+    error, detail = failed_attempt(sends)
+
+    assert FailureClass.TEMPORARILY_UNAVAILABLE == error.type
+    assert not error.non_retryable
+    assert code == detail.error_code
+    assert error.next_retry_delay is not None
+    assert least <= error.next_retry_delay.total_seconds() <= most
+    assert 1 == len(edge.asked)
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure_class", "code", "status"),
+    [
+        (refused(401, 20003), FailureClass.SENDER_MISCONFIGURED, 20003, 401),
+        (http(401, "<html>"), FailureClass.SENDER_MISCONFIGURED, None, 401),
+        (refused(403, 20008), FailureClass.SENDER_MISCONFIGURED, 20008, 403),
+        (refused(404, 20404), FailureClass.SENDER_MISCONFIGURED, 20404, 404),
+        (refused(400, 99999), FailureClass.REQUEST_REJECTED, 99999, 400),
+        (http(400, "<html>"), FailureClass.REQUEST_REJECTED, None, 400),
+        (http(418, {"teapot": True}), FailureClass.REQUEST_REJECTED, None, 418),
+        (http(400, {"code": None, "message": "?"}), FailureClass.REQUEST_REJECTED, None, 400),
+        (http(400, {"code": True, "message": "?"}), FailureClass.REQUEST_REJECTED, None, 400),
+        (http(400, {"code": 10**30, "message": "?"}), FailureClass.REQUEST_REJECTED, None, 400),
+        (problem_details(400, code=21610), FailureClass.RECIPIENT_OPTED_OUT, 21610, 400),
+        (problem_details(400, code=21211), FailureClass.RECIPIENT_UNREACHABLE, 21211, 400),
+        (
+            refused(400, 21610, {"Retry-After": "9" * 30}),
+            FailureClass.RECIPIENT_OPTED_OUT,
+            21610,
+            400,
+        ),
+    ],
+    ids=lambda value: "" if isinstance(value, bytes) else str(value),
+)
+def test_refused(  # noqa: PLR0917 - pytest passes them by name
+    sends: TwilioSends,
+    edge: Edge,
+    answer: bytes,
+    failure_class: FailureClass,
+    code: int | None,
+    status: int,
+) -> None:
+    """A refusal is terminal and says its class, code and HTTP status."""
+    edge.answers = [answer]
+
+    error, detail = failed_attempt(sends)
+
+    assert failure_class == error.type
+    assert error.type in TERMINAL_ERROR_TYPES
+    assert error.next_retry_delay is None
+    assert (code, status, 1) == (detail.error_code, detail.http_status, detail.attempts)
+    assert 1 == len(edge.asked)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(sends: TwilioSends, edge: Edge, status: int) -> None:
+    """A redirect is a wrong base URL, never a second POST somewhere else."""
+    edge.answers = [http(status, "", {"Location": f"{edge.url}/elsewhere"}), created()]
+
+    error, _ = failed_attempt(sends)
+
+    assert FailureClass.SENDER_MISCONFIGURED == error.type
+    assert 1 == len(edge.asked)
+
+
+def _table() -> list[tuple[int, FailureClass]]:
+    path = Path(messaging.__file__).with_name("codes.csv")
+    with path.open(encoding="utf-8", newline="") as table:
+        return [
+            (code, FailureClass(row["failure_class"]))
+            for row in csv.DictReader(table)
+            for code in (int(row["code_from"]), int(row["code_to"]))
+        ]
+
+
+def test_every_code_of_the_table(sends: TwilioSends, edge: Edge) -> None:
+    """Each terminal code of the table, answering a create, costs one POST and names its class."""
+    passing = {FailureClass.TEMPORARILY_UNAVAILABLE, FailureClass.DELIVERY_DELAYED}
+    table = dict(_table())
+    seen = {}
+    for code in table:
+        edge.answers = [refused(400, code)]
+        edge.asked.clear()
+
+        error, detail = failed_attempt(sends)
+
+        assert (code, 1) == (detail.error_code, len(edge.asked))
+        seen[code] = error.type
+        assert (error.type in TERMINAL_ERROR_TYPES) == (error.type not in RETRYABLE)
+    expected = {
+        code: (
+            FailureClass.TEMPORARILY_UNAVAILABLE if failure_class in passing else failure_class
+        ).value
+        for code, failure_class in table.items()
+    }
+    assert expected == seen
+    assert len(seen) > 150
+
+
+def test_attempts_are_counted_through(make_sends: MakeSends) -> None:
+    """The count goes on over the policy's attempts and those of an earlier activity."""
+    sends = make_sends(f"http://127.0.0.1:{_closed_port()}")
+
+    error, detail = failed_attempt(sends, send_request(earlier_attempts=4), number=3)
+
+    assert 7 == detail.attempts
+    assert error.next_retry_delay is not None
+    assert 0.8 * 32 <= error.next_retry_delay.total_seconds() <= 1.2 * 32
+
+
+def test_many_attempts_later(make_sends: MakeSends) -> None:
+    """An attempt of any number fails with its class and the longest wait."""
+    error, _ = failed_attempt(make_sends(f"http://127.0.0.1:{_closed_port()}"), number=5000)
+
+    assert error.next_retry_delay is not None
+    assert 96 <= error.next_retry_delay.total_seconds() <= 144
+
+
+@pytest.mark.parametrize(("code", "handed_back"), [(20429, False), (21611, True)])
+def test_hand_back_after(sends: TwilioSends, edge: Edge, code: int, handed_back: bool) -> None:
+    """A wait longer than the workflow allows is left to the workflow, with its length."""
+    edge.answers = [refused(429, code)]
+
+    error, detail = failed_attempt(sends, send_request(hand_back_after=timedelta(seconds=5)))
+
+    assert (FailureClass.TEMPORARILY_UNAVAILABLE, handed_back) == (error.type, error.non_retryable)
+    assert detail.retry_after == error.next_retry_delay
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_suppressed(
+    sends: TwilioSends, edge: Edge, suppressions: Suppressions, reason: Reason
+) -> None:
+    """Who is suppressed by the time of the attempt gets no POST, and the reason is named."""
+    suppressions.record(
+        Suppression(recipient=RECIPIENT, reason=reason, source=Source.OPERATOR), who="test"
+    )
+
+    submission = attempt(sends, number=2)
+
+    expected = Submission(verdict=Verdict.SUPPRESSED, suppressed_by=reason, attempts=1)
+    assert expected == submission
+    assert [] == edge.asked
+
+
+@pytest.mark.parametrize(
+    ("scope", "value", "suppressed"),
+    [
+        (Scope.SENDER, SENDER, True),
+        (Scope.SENDER, SERVICE, False),
+        (Scope.CATEGORY, "marketing", True),
+        (Scope.CATEGORY, "alerts", False),
+    ],
+)
+def test_scope_of_the_last_check(  # noqa: PLR0917 - pytest passes them by name
+    sends: TwilioSends,
+    edge: Edge,
+    suppressions: Suppressions,
+    scope: Scope,
+    value: str,
+    suppressed: bool,
+) -> None:
+    """The last check asks for this sender and this category."""
+    suppressions.record(
+        Suppression(
+            recipient=RECIPIENT,
+            reason=Reason.OPTED_OUT,
+            source=Source.INBOUND,
+            scope=scope,
+            scope_value=value,
+        ),
+        who="test",
+    )
+
+    submission = attempt(sends, send_request(message=message(category="marketing")))
+
+    assert suppressed == (submission.verdict is Verdict.SUPPRESSED)
+    assert [] == edge.asked if suppressed else len(edge.asked) == 1
+
+
+def test_database_unreachable(make_sends: MakeSends, edge: Edge, tmp_path: Path) -> None:
+    """When consent cannot be read nothing is sent, and it is tried again."""
+    engine = open_engine(f"sqlite:///{tmp_path / 'gone' / 'x.db'}")
+
+    error, detail = failed_attempt(make_sends(edge.url, consent=Suppressions(engine)))
+
+    engine.dispose()
+    assert FailureClass.TEMPORARILY_UNAVAILABLE == error.type
+    assert not error.non_retryable
+    assert detail.retry_after is not None
+    assert [] == edge.asked
+
+
+def test_expired(sends: TwilioSends, edge: Edge) -> None:
+    """After `expires_at` there is no POST."""
+    late = message(expires_at=datetime.now(UTC) - timedelta(milliseconds=1))
+
+    assert Submission(verdict=Verdict.EXPIRED) == attempt(sends, send_request(message=late))
+    assert [] == edge.asked
+
+
+def test_a_frozen_worker(sends: TwilioSends, edge: Edge) -> None:
+    """An attempt that wakes up later than its POST may begin sends nothing."""
+    error, _ = failed_attempt(sends, age=LATEST_POST_START + timedelta(seconds=0.1))
+
+    assert FailureClass.TEMPORARILY_UNAVAILABLE == error.type
+    assert not error.non_retryable
+    assert [] == edge.asked
+
+
+def test_an_attempt_within_its_time(sends: TwilioSends, edge: Edge) -> None:
+    """An attempt that is a little late still sends."""
+    attempt(sends, age=LATEST_POST_START - timedelta(seconds=1))
+
+    assert 1 == len(edge.asked)
+
+
+def test_deadline_passed(sends: TwilioSends, edge: Edge) -> None:
+    """After the retry budget there is no POST, and no further attempt."""
+    over = send_request(deadline=datetime.now(UTC) - timedelta(milliseconds=1))
+
+    error, _ = failed_attempt(sends, over)
+
+    assert (FailureClass.TEMPORARILY_UNAVAILABLE, True) == (error.type, error.non_retryable)
+    assert [] == edge.asked

@@ -1,0 +1,245 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+
+from messaging import contract
+from messaging.contract import (
+    SEARCH_ATTRIBUTES,
+    Contract,
+    DeliveryStatus,
+    IfUnknown,
+    MessageRequest,
+    Priority,
+    Resolution,
+    dead_letter_workflow_id,
+    message_id_of,
+    message_workflow_id,
+)
+from messaging.payloads import problems_in
+
+TO = "+15558675309"
+SID = "SM" + "a" * 32
+SEND_AT = datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def _problems(**fields: Any) -> list[tuple[str, str]]:
+    with pytest.raises(ValidationError) as caught:
+        MessageRequest.model_validate(fields)
+    return problems_in(caught.value)
+
+
+def test_names() -> None:
+    """The names that other services use are these; changing one breaks somebody."""
+    expected = {
+        "SEND_MESSAGE": "SendMessage",
+        "DEAD_LETTER": "DeadLetter",
+        "MESSAGES_QUEUE": "messages",
+        "TWILIO_SENDS_QUEUE": "twilio-sends",
+        "DELIVERY_STATUS_SIGNAL": "delivery_status",
+        "CANCEL_UPDATE": "cancel",
+        "PROGRESS_QUERY": "progress",
+        "RESOLVE_UPDATE": "resolve",
+        "LETTER_QUERY": "letter",
+        "STATUS_PATH": "/webhook/status",
+        "INBOUND_PATH": "/webhook/inbound",
+        "START_CONFLICT_POLICY": WorkflowIDConflictPolicy.USE_EXISTING,
+        "START_REUSE_POLICY": WorkflowIDReusePolicy.REJECT_DUPLICATE,
+    }
+
+    assert expected == {name: getattr(contract, name) for name in expected}
+
+
+def test_search_attributes() -> None:
+    """The search attributes are these."""
+    expected = {
+        "MessageStatus",
+        "MessageSender",
+        "TwilioSid",
+        "TwilioErrorCode",
+        "CampaignId",
+        "Tenant",
+    }
+
+    assert expected == {key.name for key in SEARCH_ATTRIBUTES}
+
+
+def test_workflow_ids() -> None:
+    """A message's id goes into its workflow ids and comes back out of them."""
+    assert "message:parcel:7" == message_workflow_id("parcel:7")
+    assert "dead-letter:parcel:7" == dead_letter_workflow_id("parcel:7")
+    assert "parcel:7" == message_id_of("message:parcel:7")
+    assert "parcel:7" == message_id_of("dead-letter:parcel:7")
+
+
+@pytest.mark.parametrize("workflow_id", ["", "parcel", "message:", "Message:7", "campaign:7"])
+def test_other_workflow_ids(workflow_id: str) -> None:
+    """Any other workflow id is refused, with the right form in the text."""
+    with pytest.raises(ValueError, match="message:<message_id>"):
+        message_id_of(workflow_id)
+
+
+def test_the_least_message() -> None:
+    """Whom and what are enough; the rest has the documented defaults."""
+    request = MessageRequest.model_validate({"to": TO, "body": "x"})
+
+    assert (None, Priority.NORMAL, {}, timedelta(hours=12)) == (
+        request.sender,
+        request.priority,
+        request.tags,
+        request.receipt_timeout,
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "policy"),
+    [
+        ({}, IfUnknown.RESEND),
+        ({"priority": "urgent"}, IfUnknown.RESEND),
+        ({"priority": "bulk"}, IfUnknown.PARK),
+        ({"priority": "bulk", "if_unknown": "resend"}, IfUnknown.RESEND),
+        ({"if_unknown": "park"}, IfUnknown.PARK),
+    ],
+)
+def test_if_unknown(fields: dict[str, str], policy: IfUnknown) -> None:
+    """Bulk messages are parked unless they say otherwise, others are sent again."""
+    assert policy is MessageRequest.model_validate({"to": TO, "body": "x", **fields}).unknown_policy
+
+
+def test_urgent_comes_first() -> None:
+    """Temporal serves the lowest priority key first."""
+    keys = [each.temporal_key for each in (Priority.URGENT, Priority.NORMAL, Priority.BULK)]
+
+    assert sorted(keys) == keys
+    assert len(set(keys)) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "problems"),
+    [
+        ({}, [("body", "one of body, media_urls or content_sid is needed")]),
+        ({"body": ""}, [("body", "one of body, media_urls or content_sid is needed")]),
+        ({"body": " \n"}, [("body", "is blank")]),
+        (
+            {"body": "x", "content_variables": {"1": "a"}},
+            [("content_variables", "needs content_sid beside it")],
+        ),
+        (
+            {"body": "x", "send_at": SEND_AT, "expires_at": SEND_AT},
+            [("expires_at", "must be later than send_at")],
+        ),
+        (
+            {"body": "x", "send_at": "2027-01-01T00:00:00Z", "expires_at": "2026-12-31T23:00:00Z"},
+            [("expires_at", "must be later than send_at")],
+        ),
+        (
+            {"content_variables": {}, "send_at": SEND_AT, "expires_at": SEND_AT},
+            [
+                ("body", "one of body, media_urls or content_sid is needed"),
+                ("content_variables", "needs content_sid beside it"),
+                ("expires_at", "must be later than send_at"),
+            ],
+        ),
+    ],
+)
+def test_rules_across_fields(fields: dict[str, Any], problems: list[tuple[str, str]]) -> None:
+    """What is wrong between fields is said of the field to mend."""
+    assert problems == _problems(to=TO, **fields)
+
+
+def test_rules_across_fields_beside_bad_fields() -> None:
+    """Both kinds of problems are named in one round."""
+    fields = [
+        field
+        for field, _ in _problems(
+            to=5, sneder="x", send_at="2027-01-01T00:00:00Z", expires_at="2026-01-01T00:00:00Z"
+        )
+    ]
+
+    assert ["to", "sneder", "body", "expires_at"] == fields
+
+
+@pytest.mark.parametrize("value", [[], None, "x", 5, 1.5, True, [{"to": TO}]])
+def test_not_an_object(value: object) -> None:
+    """Anything but an object is told what is wanted."""
+    with pytest.raises(ValidationError) as caught:
+        MessageRequest.model_validate(value)
+
+    assert [("input", "must be a JSON object")] == problems_in(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 604_801, 1.5, "60", True, None])
+def test_receipt_timeout(seconds: object) -> None:
+    """The receipt timeout is a whole number of seconds, up to a week."""
+    problems = _problems(to=TO, body="x", receipt_timeout_seconds=seconds)
+
+    assert ["receipt_timeout_seconds"] == [field for field, _ in problems]
+
+
+def test_a_valid_request_stays_valid() -> None:
+    """A request that was validated can be validated and copied again."""
+    request = MessageRequest(to=TO, sender="12345", body="x")
+
+    assert request == MessageRequest.model_validate(request)
+    assert request == MessageRequest.model_validate(request.model_dump())
+    assert request == MessageRequest.model_validate(request.model_dump(by_alias=False))
+
+
+def _models() -> list[type[Contract]]:
+    return [
+        each
+        for each in vars(contract).values()
+        if isinstance(each, type) and issubclass(each, Contract) and each is not Contract
+    ]
+
+
+@pytest.mark.parametrize("model", _models(), ids=lambda model: model.__name__)
+def test_each_model_hides_values(model: type[Contract]) -> None:
+    """No model of the contract shows a value in its error, and none can be changed."""
+    assert model.model_config["hide_input_in_errors"]
+    assert model.model_config["frozen"]
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate({"canary_field": "value-canary", "to": "value-canary"})
+    assert "value-canary" not in str(caught.value)
+
+
+def test_delivery_status() -> None:
+    """A status of a newer webhook, with words and fields unknown here, is understood."""
+    status = DeliveryStatus.model_validate(
+        {"message_sid": SID, "message_status": "pondering", "error_code": "30003", "new": 1}
+    )
+
+    assert (SID, "pondering", 30003) == (
+        status.message_sid,
+        status.message_status,
+        status.error_code,
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"message_sid": "CA" + "a" * 32},
+        {"message_sid": SID + "\n"},
+        {"message_status": ""},
+        {"error_code": -1},
+        {"error_code": 10**9},
+        {"received_at": "2026-11-21T09:30:00"},
+    ],
+)
+def test_bad_delivery_status(fields: dict[str, Any]) -> None:
+    """What no webhook of ours would say is refused."""
+    with pytest.raises(ValidationError):
+        DeliveryStatus.model_validate({"message_sid": SID, "message_status": "sent", **fields})
+
+
+def test_changes_go_with_retry() -> None:
+    """A letter that is discarded cannot be changed."""
+    with pytest.raises(ValidationError, match="changes go with action retry only"):
+        Resolution.model_validate({"action": "discard", "changes": {"body": "x"}})
+
+    retry = Resolution.model_validate({"action": "retry", "changes": {"from": "12345"}})
+    assert retry.changes is not None
+    assert "12345" == retry.changes.sender

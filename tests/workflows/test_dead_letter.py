@@ -1,0 +1,182 @@
+"""Dead letters: recorded, decided by an operator, proved delivered, or lapsed."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
+
+from messaging.contract import LetterReport, LetterView, Outcome
+from messaging.failures import FailureClass
+from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback, ended, failure
+from workflows.dead_letter import next_retry_id
+
+CONFIG = FailureClass.SENDER_MISCONFIGURED
+
+
+async def _letter(
+    world: World, message_id: str | None = None, **more: Any
+) -> WorkflowHandle[Any, Any]:
+    """The open letter of a message that Twilio refused for its sender."""
+    world.courier.sends = [failure(CONFIG, code=21408)]
+    report = await world.report({**REQUEST, **more}, message_id=message_id)
+    assert report.dead_letter_id is not None
+    return world.client.get_workflow_handle(report.dead_letter_id)
+
+
+async def _resolve(letter: WorkflowHandle[Any, Any], **resolution: Any) -> LetterReport:
+    result = await letter.execute_update("resolve", resolution, result_type=LetterReport)
+    assert isinstance(result, LetterReport)
+    return result
+
+
+async def test_a_letter_shows_what_happened_and_what_to_do(real_world: World) -> None:
+    """The query `letter` holds the message, its report and the action to take."""
+    letter = await _letter(real_world)
+
+    view = await letter.query("letter", result_type=LetterView)
+
+    assert ("open", CONFIG, 21408, REQUEST["to"]) == (
+        view.status,
+        view.letter.report.failure_class,
+        view.letter.report.error_code,
+        view.letter.request.to,
+    )
+    assert view.letter.action
+    assert timedelta(days=30) == view.held_until - view.opened_at
+
+
+async def test_retry_sends_a_new_message_with_an_id_of_its_own(real_world: World) -> None:
+    """A retry is a new `SendMessage`, its id derived from the old one."""
+    letter = await _letter(real_world, message_id="parcel-2", tags={"order": "17"})
+    real_world.courier.sends = [accept()]
+
+    done = await _resolve(letter, action="retry", by="ops", note="region opened")
+
+    assert ("retried", "parcel-2.retry-1", "ops", "region opened") == (
+        done.end,
+        done.retried_as,
+        done.by,
+        done.note,
+    )
+    retried = real_world.client.get_workflow_handle("message:parcel-2.retry-1")
+    await callback(retried, "delivered")
+    report = await retried.result()
+    assert (Outcome.DELIVERED, {"order": "17"}) == (report["outcome"], report["tags"])
+
+
+async def test_a_retry_can_change_the_message(real_world: World) -> None:
+    """Another sender, text, recipient or expiry may be given; the rest stays."""
+    letter = await _letter(real_world)
+    real_world.courier.sends = [accept()]
+
+    await _resolve(letter, action="retry", changes={"from": "+15005550009"})
+    await real_world.until(lambda: len(real_world.courier.posts) == 2)
+
+    assert ["+15005550006", "+15005550009"] == [post.sender for post in real_world.courier.posts]
+    assert {REQUEST["to"]} == {post.message.to for post in real_world.courier.posts}
+
+
+async def test_discard_closes_the_letter_with_a_note(real_world: World) -> None:
+    """Nothing is sent; who decided and why is kept in the result."""
+    letter = await _letter(real_world)
+
+    await _resolve(letter, action="discard", by="ops", note="too old")
+
+    result = await letter.result()
+    assert ("discarded", "ops", "too old") == (result["end"], result["by"], result["note"])
+    assert 1 == len(real_world.courier.posts)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "field"),
+    [
+        ({"action": "resend"}, "action"),
+        ({"action": "retry", "changes": {"to": "5551234"}}, "changes.to"),
+        ({"action": "retry", "changes": {"priority": "urgent"}}, "changes.priority"),
+        ({"action": "discard", "changes": {"body": "x"}}, "changes"),
+        ({}, "action"),
+    ],
+)
+async def test_a_bad_resolution_is_refused_and_the_letter_stays_open(
+    real_world: World, resolution: dict[str, Any], field: str
+) -> None:
+    """The caller is told which field is wrong; nothing happens."""
+    letter = await _letter(real_world)
+
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await letter.execute_update("resolve", resolution)
+
+    assert field in str(refused.value.cause)
+    assert "5551234" not in str(refused.value.cause)
+    assert "open" == (await letter.query("letter"))["status"]
+
+
+async def test_a_letter_is_resolved_once(real_world: World) -> None:
+    """A second decision is refused by the server: the letter is closed."""
+    letter = await _letter(real_world)
+    await _resolve(letter, action="discard")
+
+    with pytest.raises(Exception, match=r"(?i)completed|closed"):
+        await _resolve(letter, action="retry")
+    assert 1 == len(real_world.courier.posts)
+
+
+async def test_a_late_delivered_receipt_closes_the_letter(real_world: World) -> None:
+    """A message given up for lost that arrived after all needs no decision; nothing is re-sent."""
+    report = await real_world.report({**REQUEST, "receipt_timeout_seconds": 1})
+    letter = real_world.client.get_workflow_handle(report.dead_letter_id or "")
+    await callback(letter, "sent")
+    await callback(letter, "delivered")
+
+    assert "delivered_late" == (await letter.result())["end"]
+    assert 1 == len(real_world.courier.posts)
+
+
+async def test_a_late_bad_receipt_is_shown_and_changes_nothing(real_world: World) -> None:
+    """A late `undelivered` is kept for the operator to see."""
+    report = await real_world.report({**REQUEST, "receipt_timeout_seconds": 1})
+    letter = real_world.client.get_workflow_handle(report.dead_letter_id or "")
+    await callback(letter, "undelivered", code=30003)
+
+    view = await letter.query("letter", result_type=LetterView)
+
+    assert ("open", "undelivered") == (view.status, view.late_status)
+
+
+async def test_a_letter_lapses_after_its_time(world: SkippingWorld) -> None:
+    """Held for 30 days, then closed as lapsed."""
+    letter = await _letter(world)
+
+    assert "lapsed" == (await ended(letter))["end"]
+
+
+async def test_an_expired_message_is_not_sent_by_a_retry(world: SkippingWorld) -> None:
+    """Expiry still holds for the retry unless it is changed: the last check sees it."""
+    now = await world.now()
+    with world.env.auto_time_skipping_disabled():
+        letter = await _letter(world, "parcel-4", expires_at=(now + timedelta(hours=1)).isoformat())
+        await world.sleep(timedelta(hours=2))
+        world.courier.now = lambda: now + timedelta(hours=2)
+        await _resolve(letter, action="retry")
+
+        report = await ended(world.client.get_workflow_handle("message:parcel-4.retry-1"))
+
+    assert Outcome.EXPIRED == report["outcome"]
+
+
+async def test_the_letter_of_a_retry_is_its_own(real_world: World) -> None:
+    """A retry that fails again opens a letter of its own."""
+    letter = await _letter(real_world, message_id="parcel-3")
+    await _resolve(letter, action="retry")
+
+    report = await real_world.client.get_workflow_handle("message:parcel-3.retry-1").result()
+
+    assert "dead-letter:parcel-3.retry-1" == report["dead_letter_id"]
+
+
+def test_retry_ids_count_up() -> None:
+    """`.retry-1`, then `.retry-2`: the first id stays readable."""
+    assert "m.retry-1" == next_retry_id("m")
+    assert "m.retry-2" == next_retry_id("m.retry-1")
+    assert "m.retry-x.retry-1" == next_retry_id("m.retry-x")
