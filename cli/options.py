@@ -55,15 +55,17 @@ def who(by: str | None) -> str:
         return "unknown user"
 
 
-def checked_message_id(value: str, *, field: str = "MESSAGE_ID") -> str:
-    """A message id; a whole workflow id is taken as well, since that is what the UI shows.
+def checked_message_id(
+    value: str, *, field: str = "MESSAGE_ID", workflow_id_too: bool = True
+) -> str:
+    """A message id; to look one up a whole workflow id will do, since that is what the UI shows.
 
     Raises:
         BadInput: it is none.
     """
     bare = value.removeprefix("message:").removeprefix("dead-letter:")
     try:
-        return _message_id.validate_python(bare)
+        return _message_id.validate_python(bare if workflow_id_too else value)
     except ValidationError as error:
         raise BadInput([(field, what) for _, what in problems_in(error)]) from None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cli.options import given, option_problems
+from cli.options import checked_message_id, given, option_problems
 from cli.output import BadInput
 from messaging.contract import MessageRequest
 
@@ -55,6 +55,10 @@ def message_request(
             wanted["tags"] = _pairs(tags)
         except ValueError as error:
             problems.append((OPTIONS["tags"], str(error)))
+    try:
+        checked_message_id(message_id, field="--id", workflow_id_too=False)
+    except BadInput as error:
+        problems += error.problems
     try:
         request = MessageRequest.model_validate(wanted)
     except ValidationError as error:

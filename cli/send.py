@@ -12,7 +12,7 @@ from temporalio.common import (
 )
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from cli.options import JsonOption, checked_message_id, text_or_standard_input
+from cli.options import JsonOption, text_or_standard_input
 from cli.output import CommandError, ExitCode, Output, answering
 from cli.request import differing_fields, message_request
 from cli.standing import Standing, ask_request, ask_standing, message_handle
@@ -116,7 +116,7 @@ def send(
     sent again: you see what became of the earlier one.
     """
     with answering(as_json=as_json) as out:
-        chosen_id = checked_message_id(message_id, field="--id") if message_id else _new_id()
+        chosen_id = str(uuid.uuid4()) if message_id is None else message_id
         request = message_request(
             {
                 "to": to,
@@ -211,7 +211,3 @@ async def _differences(
             "A new message needs an id of its own."
         )
     return {"differs_in": fields}
-
-
-def _new_id() -> str:
-    return str(uuid.uuid4())

@@ -17,7 +17,7 @@ _FIRST_LOOK = 0.3
 _LATER_LOOKS = 1.5
 _LONGEST_BETWEEN_LOOKS = 10.0
 """Each look is a query, which costs: a message that takes hours is looked at less often."""
-_QUERY_TIMEOUT = timedelta(seconds=5)
+_QUERY_TIMEOUT = timedelta(seconds=3)
 
 
 async def await_report(

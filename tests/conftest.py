@@ -1,1 +1,5 @@
-pytest_plugins = ["tests.fixtures.databases", "tests.fixtures.temporal"]
+pytest_plugins = [
+    "tests.fixtures.databases",
+    "tests.fixtures.stack",
+    "tests.fixtures.temporal",
+]

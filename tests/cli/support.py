@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from messaging.contract import message_workflow_id
 from messaging.failures import FailureClass
+from messaging.steps import SendRequest
 from starter import app
 from tests.workflows.courier import RECIPIENT, SENDER, Courier, callback, failure
 
@@ -67,6 +68,16 @@ class Desk:
     async def ended(self, message_id: str) -> None:
         """Wait until the message has ended."""
         await self.client.get_workflow_handle(message_workflow_id(message_id)).result()
+
+    def posts(self, message_id: str) -> list[SendRequest]:
+        """What was submitted of this message; other tests' messages may come by as well."""
+        return [post for post in self.courier.posts if post.message_id == message_id]
+
+    async def posted(self, message_id: str) -> SendRequest:
+        """Wait until it is submitted."""
+        posts = await until(lambda: asyncio.sleep(0, self.posts(message_id)), bool)
+        first: SendRequest = posts[0]
+        return first
 
     async def dead_letter(self, *options: str, code: int = 21408) -> str:
         """A message that Twilio refused, and whose dead letter waits; its id."""

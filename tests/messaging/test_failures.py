@@ -1,6 +1,7 @@
 import ast
 import csv
 import inspect
+import itertools
 from enum import Enum
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_each_word_is_explained(words: type[Enum]) -> None:
     ]
     explained = {
         name.id
-        for statement, after in zip(body, body[1:], strict=False)
+        for statement, after in itertools.pairwise(body)
         if isinstance(statement, ast.Assign) and isinstance(after, ast.Expr)
         for name in statement.targets
         if isinstance(name, ast.Name)

@@ -21,7 +21,9 @@ def stopped_server(tmp_path: Path) -> Iterator[TemporalServer]:
     (tmp_path / "logs").mkdir()
     port, ui_port = free_ports(2)
     with ProcessGroup() as group:
-        yield TemporalServer(folder=tmp_path, port=port, ui_port=ui_port, group=group)
+        server = TemporalServer(folder=tmp_path, port=port, ui_port=ui_port, group=group)
+        yield server
+        server.stop()
 
 
 @pytest.fixture

@@ -209,14 +209,6 @@ class SkippingWorld(World):
         await self.env.sleep(length)
 
 
-async def ended(handle: WorkflowHandle[Any, Any]) -> Any:
-    """The result, for waits of days: the test server's long poll can end empty-handed there."""
-    for _ in range(20):
-        with contextlib.suppress(RuntimeError):
-            return await handle.result()
-    raise AssertionError("the workflow did not end")
-
-
 async def callback(
     handle: WorkflowHandle[Any, Any], status: str, *, number: int = 1, code: int | None = None
 ) -> None:

@@ -1,0 +1,42 @@
+# One image for the worker, the webhook, the migrations and the command line; and, apart from it,
+# one for the sandbox (--target sandbox), whose HTTP client has no business in production.
+
+FROM python:3.13-slim AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+# Without pip: what comes out of this stage can run, and install nothing.
+RUN python -m venv --without-pip /venv
+COPY requirements.lock /build/
+RUN python -m pip --python /venv/bin/python install --require-hashes -r /build/requirements.lock
+
+FROM build AS build-sandbox
+COPY compose/part-of-lock requirements-dev.lock /build/
+RUN /build/part-of-lock /build/requirements-dev.lock httpx httpcore h11 anyio certifi idna \
+        > /build/sandbox.lock \
+    && python -m pip --python /venv/bin/python install --require-hashes -r /build/sandbox.lock
+
+FROM python:3.13-slim AS base
+ENV PATH=/venv/bin:$PATH \
+    PYTHONPATH=/app \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+RUN useradd --system --uid 10001 --user-group --no-create-home signedfor
+WORKDIR /app
+COPY compose/signedfor compose/answers /usr/local/bin/
+COPY logs.py settings.py starter.py worker.py ./
+COPY activities activities
+COPY cli cli
+COPY messaging messaging
+COPY store store
+COPY webhook webhook
+COPY workflows workflows
+
+FROM base AS sandbox
+COPY --from=build-sandbox /venv /venv
+COPY sandbox sandbox
+USER signedfor
+CMD ["python", "-m", "sandbox"]
+
+FROM base AS app
+COPY --from=build /venv /venv
+USER signedfor
+CMD ["python", "-m", "worker"]
