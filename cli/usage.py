@@ -8,6 +8,8 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -76,11 +78,10 @@ def _parameter_problem(error: typer.BadParameter) -> tuple[str, str]:
     field = _name(parameter)
     if type(error).__name__ == "MissingParameter":
         return field, "is missing"
-    kind: Any = getattr(parameter, "type", None)
-    choices = getattr(kind, "choices", None)
-    if choices:
-        return field, f"must be one of {', '.join(str(choice) for choice in choices)}"
-    return field, _EXPECTED.get(getattr(kind, "name", ""), "is not right")
+    kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return field, f"must be one of {', '.join(str(choice.value) for choice in kind)}"
+    return field, _EXPECTED.get(kind, "is not right")
 
 
 def _option_problem(error: Any) -> tuple[str, str]:
@@ -91,19 +92,17 @@ def _option_problem(error: Any) -> tuple[str, str]:
     return option, "needs a value" if "requires" in error.message else "takes no value"
 
 
-_EXPECTED = {
-    "integer": "must be a whole number",
-    "integer range": "must be a whole number within its range",
-    "float": "must be a number",
-    "float range": "must be a number within its range",
-    "file": "must be a file that can be read",
-    "path": "must be a file that can be read",
+_EXPECTED: dict[Any, str] = {
+    int: "must be a whole number, within its range",
+    float: "must be a number, within its range",
+    Path: "must be a file that can be read",
 }
 
 
 def _name(parameter: Any) -> str:
+    """The option as it is written, or the argument as the help shows it."""
     if parameter is None:
         return "arguments"
     if parameter.param_type_name == "argument":
-        return str(parameter.human_readable_name)
+        return str(parameter.metavar or parameter.name).strip("[]").upper()
     return str(max(parameter.opts, key=len))

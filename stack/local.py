@@ -163,7 +163,6 @@ class LocalStack:
         """Two stacks on the same database files would ruin them."""
         # Phone numbers and texts are in here: for its owner's eyes.
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self.folder / "logs").mkdir(exist_ok=True)
         lock = opened.enter_context((self.folder / "lock").open("w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 _POLL_SECONDS = 0.02
 _LAST_LINES = 15
@@ -33,13 +33,31 @@ class ProcessGroup:
 
     def __init__(self) -> None:
         self._guard: subprocess.Popen[bytes] | None = None
+        self._children: list[subprocess.Popen[bytes]] = []
 
-    @property
-    def id(self) -> int:
-        """The process group's id."""
+    def spawn(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        folder: Path,
+        log: IO[bytes],
+    ) -> subprocess.Popen[bytes]:
+        """Start a process in the group, its output in `log`."""
         if self._guard is None:
             raise StackError("The stack is not running.")
-        return self._guard.pid
+        child = subprocess.Popen(  # noqa: S603 - our own commands
+            command,
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            process_group=self._guard.pid,
+        )
+        self._children = [each for each in self._children if each.poll() is None]
+        self._children.append(child)
+        return child
 
     def __enter__(self) -> Self:
         self._guard = subprocess.Popen(  # noqa: S603 - our own command
@@ -61,6 +79,8 @@ class ProcessGroup:
         guard, self._guard = self._guard, None
         if guard is not None:
             guard.communicate()  # ends the pipe and waits
+        for child in self._children:
+            child.wait()
 
 
 class Process:
@@ -123,16 +143,11 @@ class Process:
         if self.is_running:
             raise StackError(f"The {self.name} is running already.")
         self._asked_to_stop = False
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._log_begins = log.tell()
-            self._child = subprocess.Popen(  # noqa: S603 - our own commands
-                self._command,
-                env=self._environment,
-                cwd=self._folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                process_group=self._group.id,
+            self._child = self._group.spawn(
+                self._command, environment=self._environment, folder=self._folder, log=log
             )
         if wait:
             self.wait_until_ready()

@@ -36,7 +36,7 @@ def test_both_timeouts_reach_the_connection() -> None:
         adapter = client.http_client.session.get_adapter(f"{scheme}://api.twilio.com")
         assert isinstance(adapter, _PunctualAdapter)
         expected = (CONNECT_TIMEOUT.total_seconds(), READ_TIMEOUT.total_seconds())
-        assert expected == adapter._timeouts
+        assert (expected, 0) == (adapter._timeouts, adapter.max_retries.total)
         pool = adapter.poolmanager.connection_from_url(f"{scheme}://api.twilio.com")
         assert "Punctual" == pool.ConnectionCls.__name__
 

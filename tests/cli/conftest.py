@@ -17,7 +17,7 @@ _OURS = ("TEMPORAL_", "TWILIO_", "DATABASE_URL", "PUBLIC_BASE_URL", "DEFAULT_SEN
 
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No settings from outside, no `.env`, and none left behind: commands add to the environment."""
+    """No settings from outside, no `.env`, and what commands read from one is forgotten."""
     before = dict(os.environ)
     for name in before:
         if name.startswith(_OURS):

@@ -92,7 +92,7 @@ async def until(
 ) -> Any:
     """Ask again until the answer is as wanted, and return it."""
     async with asyncio.timeout(seconds):
-        while not holds(answer := await ask()):
+        while not holds(answer := await ask()):  # noqa: ASYNC110 - it is another process that is asked
             await asyncio.sleep(0.05)
     return answer
 

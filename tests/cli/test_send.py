@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 
 from messaging.consent import Reason
 from messaging.contract import (
@@ -67,7 +68,7 @@ async def test_every_option_reaches_the_message(desk: Desk) -> None:
 
 
 async def test_what_temporal_keeps_in_clear_holds_no_number(
-    cli_without_worker: CommandLine, desk: Desk
+    desk: Desk,
 ) -> None:
     """Search attributes from the start say stage, masked sender and tenant; the summary no more."""
     message_id = await desk.send(
@@ -314,8 +315,6 @@ async def test_bad_input_that_only_the_workers_can_see(desk: Desk) -> None:
 
 async def test_a_lost_search_attribute_is_explained(desk: Desk) -> None:
     """In a namespace without our search attributes, the way to register them is told."""
-    from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
-
     request = RegisterNamespaceRequest(namespace=f"bare-{new_id()}")
     request.workflow_execution_retention_period.FromTimedelta(timedelta(days=1))
     await desk.client.workflow_service.register_namespace(request)

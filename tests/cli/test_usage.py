@@ -108,7 +108,7 @@ def test_a_narrow_terminal_loses_nothing(cli: CommandLine) -> None:
     assert "PUBLIC_BASE_URL" in narrow
 
 
-def test_an_env_file_is_read_and_the_environment_wins(cli: CommandLine, tmp_path: Path) -> None:
+def test_an_env_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
     """`.env` in the current folder fills in what the environment does not say."""
     Path(".env").write_text(f"DATABASE_URL=sqlite:///{tmp_path}/file.db\n")
     here = CommandLine()

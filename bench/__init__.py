@@ -1,0 +1,1 @@
+"""Benchmarks: what it costs and how fast it is. Each prints its figures and a line of JSON."""
