@@ -202,12 +202,18 @@ async def connect_temporal(
         )
     except (RuntimeError, ValueError) as error:
         raise TemporalUnavailable(
-            f"Temporal does not answer at {config['target_host']}: {error}. "
+            f"Temporal does not answer at {config['target_host']}: {_plainly(error)}. "
             "Is it running, and are TEMPORAL_ADDRESS and TEMPORAL_TLS_* right?"
         ) from None
     if not lazy:
         await _require_namespace(client)
     return client
+
+
+def _plainly(error: Exception) -> str:
+    """What the Temporal client says, without the chain of types that it spells out around it."""
+    innermost = re.search(r'(?:message|error): "([^"]+)"', str(error))
+    return innermost[1] if innermost else str(error)
 
 
 def _runtime_with_metrics(address: str) -> Runtime:

@@ -16,9 +16,9 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError, TemporalError
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli.output import CommandError, NotFound, Trouble
+from cli.output import BadInput, CommandError, NotFound, Trouble
 from messaging.contract import MESSAGES_QUEUE
-from settings import TemporalUnavailable, connect_temporal
+from settings import InvalidSettings, TemporalUnavailable, connect_temporal
 
 RPC_TIMEOUT: Final = timedelta(seconds=10)
 _CONNECT_SECONDS = 10
@@ -48,15 +48,18 @@ async def _translating(command: Coroutine[Any, Any, _Result]) -> _Result:
         return await command
 
 
-async def connect() -> Client:
-    """A client for the Temporal that `TEMPORAL_*` name.
+async def connect(*, lazy: bool = False) -> Client:
+    """A client for the Temporal that `TEMPORAL_*` name; `lazy` connects at the first call.
 
     Raises:
-        Trouble: it does not answer, refuses us, or is not to be found by what is configured.
+        BadInput: the variables, or the profile file they name, cannot be read.
+        Trouble: it does not answer, refuses us, or has no such namespace.
     """
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
-            return await connect_temporal()
+            return await connect_temporal(lazy=lazy)
+    except InvalidSettings as error:
+        raise BadInput([("TEMPORAL_*", str(error))]) from None
     except TemporalUnavailable as error:
         raise Trouble(str(error)) from None
     except TimeoutError:
@@ -64,9 +67,6 @@ async def connect() -> Client:
             f"Temporal did not answer within {_CONNECT_SECONDS} seconds. "
             "Is TEMPORAL_ADDRESS right, and is it reachable from here?"
         ) from None
-    except (RuntimeError, ValueError) as error:
-        # From the profile file; its text names sections and keys.
-        raise Trouble(f"Temporal's own configuration cannot be used: {error}") from None
 
 
 async def answer(update: Awaitable[_Result], *, within: float) -> _Result:

@@ -4,12 +4,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
+from activities.send import TwilioSends
 from activities.twilio_client import TwilioClient
 from store.database import open_engine
 from store.suppressions import Suppressions
 from tests.activities.edge import ACCOUNT, TOKEN, Edge, running_edge
 
 Connect = Callable[..., TwilioClient]
+MakeSends = Callable[..., TwilioSends]
 
 
 @pytest.fixture
@@ -61,3 +63,23 @@ def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
 def suppressions(sqlite_engine: Engine) -> Suppressions:
     """The suppression list, empty."""
     return Suppressions(sqlite_engine)
+
+
+@pytest.fixture
+def make_sends(connect: Connect, suppressions: Suppressions) -> MakeSends:
+    """The activity against a URL, with the empty suppression list unless told otherwise."""
+
+    def make(
+        url: str, *, consent: Suppressions = suppressions, **options: timedelta
+    ) -> TwilioSends:
+        return TwilioSends(
+            connect(url, **options), consent, public_base_url="https://hooks.example"
+        )
+
+    return make
+
+
+@pytest.fixture
+def sends(make_sends: MakeSends, edge: Edge) -> TwilioSends:
+    """The activity against the edge."""
+    return make_sends(edge.url)

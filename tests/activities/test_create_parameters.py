@@ -6,19 +6,11 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from activities.send import TwilioSends, create_parameters
-from store.suppressions import Suppressions
-from tests.activities.conftest import Connect
 from tests.activities.edge import ACCOUNT, BODY, RECIPIENT, SENDER, TOKEN, Asked, Edge
 from tests.activities.sending import attempt, message, send_request
 
 SERVICE = "MG" + "0" * 32
 CALLBACK = "https://hooks.example/webhook/status?message_id=parcel-7#rc=5&rp=all"
-
-
-@pytest.fixture
-def sends(connect: Connect, edge: Edge, suppressions: Suppressions) -> TwilioSends:
-    """The activity against the edge."""
-    return TwilioSends(connect(edge.url), suppressions, public_base_url="https://hooks.example")
 
 
 def _posted(sends: TwilioSends, edge: Edge, **fields: object) -> Asked:

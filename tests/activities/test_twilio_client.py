@@ -17,7 +17,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from activities.twilio_client import TwilioClient, _PunctualAdapter, _punctual, never_connected
+from activities.twilio_client import TwilioClient, _punctual, _PunctualAdapter, never_connected
 from messaging.retry import CONNECT_TIMEOUT, READ_TIMEOUT
 from tests.activities.conftest import Connect
 from tests.activities.edge import ACCOUNT, RECIPIENT, SENDER, Edge, Misbehaviour, created, refused

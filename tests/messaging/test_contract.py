@@ -170,7 +170,7 @@ def test_not_an_object(value: object) -> None:
     assert [("input", "must be a JSON object")] == problems_in(caught.value)
 
 
-@pytest.mark.parametrize("seconds", [0, -1, 604_801, 1.5, "60", True, None])
+@pytest.mark.parametrize("seconds", [0, -1, 604_801, 1.5, "60", True])
 def test_receipt_timeout(seconds: object) -> None:
     """The receipt timeout is a whole number of seconds, up to a week."""
     problems = _problems(to=TO, body="x", receipt_timeout_seconds=seconds)

@@ -1,0 +1,101 @@
+"""What other services rely on: names, ids, inputs and results. Changing any of it breaks somebody.
+
+Import it from here; the modules inside only divide it by subject. `docs/contract.md` explains
+it, and its JSON Schema is generated from these models.
+"""
+
+from messaging.contract.letter import (
+    Changes,
+    Letter,
+    LetterReport,
+    LetterView,
+    Resolution,
+)
+from messaging.contract.message import (
+    CancelRequest,
+    CancelResult,
+    DeliveryStatus,
+    MessageReport,
+    Progress,
+)
+from messaging.contract.names import (
+    CAMPAIGN_ID,
+    CANCEL_UPDATE,
+    DEAD_LETTER,
+    DELIVERY_STATUS_SIGNAL,
+    INBOUND_PATH,
+    LETTER_QUERY,
+    MESSAGE_SENDER,
+    MESSAGE_STATUS,
+    MESSAGES_QUEUE,
+    OPEN,
+    PROGRESS_QUERY,
+    RESOLVE_UPDATE,
+    SEARCH_ATTRIBUTES,
+    SEND_MESSAGE,
+    START_CONFLICT_POLICY,
+    START_REUSE_POLICY,
+    STATUS_PATH,
+    TENANT,
+    TWILIO_ERROR_CODE,
+    TWILIO_SENDS_QUEUE,
+    TWILIO_SID,
+    dead_letter_workflow_id,
+    message_id_of,
+    message_workflow_id,
+)
+from messaging.contract.request import (
+    MessageRequest,
+)
+from messaging.contract.words import (
+    Contract,
+    IfUnknown,
+    LetterEnd,
+    Outcome,
+    Priority,
+    Stage,
+)
+
+__all__ = [
+    "SEND_MESSAGE",
+    "DEAD_LETTER",
+    "MESSAGES_QUEUE",
+    "TWILIO_SENDS_QUEUE",
+    "DELIVERY_STATUS_SIGNAL",
+    "CANCEL_UPDATE",
+    "PROGRESS_QUERY",
+    "RESOLVE_UPDATE",
+    "LETTER_QUERY",
+    "START_CONFLICT_POLICY",
+    "START_REUSE_POLICY",
+    "STATUS_PATH",
+    "INBOUND_PATH",
+    "MESSAGE_STATUS",
+    "MESSAGE_SENDER",
+    "TWILIO_SID",
+    "TWILIO_ERROR_CODE",
+    "CAMPAIGN_ID",
+    "TENANT",
+    "SEARCH_ATTRIBUTES",
+    "OPEN",
+    "message_workflow_id",
+    "dead_letter_workflow_id",
+    "message_id_of",
+    "Contract",
+    "Priority",
+    "IfUnknown",
+    "Outcome",
+    "Stage",
+    "LetterEnd",
+    "MessageRequest",
+    "DeliveryStatus",
+    "CancelRequest",
+    "CancelResult",
+    "Progress",
+    "MessageReport",
+    "Letter",
+    "Changes",
+    "Resolution",
+    "LetterReport",
+    "LetterView",
+]

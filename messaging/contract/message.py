@@ -1,0 +1,74 @@
+"""What a running message takes and tells: signal, update, query and report."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from messaging.contract.words import Contract, Outcome
+from messaging.failures import FailureClass
+from messaging.fields import Note, TwilioErrorCode, ZonedTime
+
+
+class DeliveryStatus(Contract):
+    """Signal `delivery_status`: what a status callback said. The webhook sends it."""
+
+    model_config = ConfigDict(extra="ignore")  # a newer webhook may say more to an older worker
+
+    message_sid: Annotated[str, Field(pattern=r"^(SM|MM)[0-9a-fA-F]{32}$")]
+    message_status: Annotated[str, Field(min_length=1, max_length=40)]
+    """Twilio's word; one we do not know is kept and does no harm."""
+    error_code: TwilioErrorCode | None = None
+    received_at: ZonedTime | None = None
+
+
+class CancelRequest(Contract):
+    """Update `cancel`: optional, who wants it and why."""
+
+    by: Note | None = None
+    reason: Note | None = None
+
+
+class CancelResult(Contract):
+    """Answer to `cancel`: whether the message was stopped, and how it stands if it was not."""
+
+    canceled: bool
+    status: str
+    """A `Stage` or an `Outcome`."""
+
+
+class Progress(Contract):
+    """Answer to query `progress`: where the message stands."""
+
+    message_id: str
+    status: str
+    """A `Stage` while it runs, then the `Outcome`."""
+    since: datetime
+    waiting_for: str
+    until: datetime | None = None
+    """When the present wait ends by itself."""
+    sender: str | None = None
+    message_sid: str | None = None
+    twilio_status: str | None = None
+    error_code: int | None = None
+    attempts: int = 0
+
+
+class MessageReport(Contract):
+    """What became of a message: the result of `SendMessage`."""
+
+    message_id: str
+    outcome: Outcome
+    message_sid: str | None = None
+    error_code: int | None = None
+    failure_class: FailureClass | None = None
+    reason: str
+    """One plain sentence, without numbers or text of the message."""
+    attempts: int
+    """How many times a POST to Twilio was begun, as far as is known."""
+    segments: int
+    submitted_at: datetime | None = None
+    settled_at: datetime
+    dead_letter_id: str | None = None
+    """Workflow id of the dead letter, if one was opened."""
+    tags: dict[str, str]

@@ -1,0 +1,50 @@
+"""The contract as JSON Schema: `python -m messaging.schema` writes `docs/contract.schema.json`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from messaging.contract import (
+    CancelRequest,
+    CancelResult,
+    DeliveryStatus,
+    Letter,
+    LetterReport,
+    LetterView,
+    MessageReport,
+    MessageRequest,
+    Progress,
+    Resolution,
+)
+
+_TAKEN = (MessageRequest, Letter, DeliveryStatus, CancelRequest, Resolution)
+_GIVEN = (MessageReport, LetterReport, Progress, CancelResult, LetterView)
+
+
+def contract_schema() -> dict[str, Any]:
+    """One JSON Schema document with a definition for each thing that crosses the border."""
+    _, schema = models_json_schema(
+        [(model, "validation") for model in _TAKEN]
+        + [(model, "serialization") for model in _GIVEN],
+        by_alias=True,
+        title="Signedfor's contract",
+        description="Inputs, results, signals, updates and queries of SendMessage and DeadLetter.",
+    )
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def schema_text() -> str:
+    """The document as it is committed."""
+    return json.dumps(contract_schema(), indent=2, sort_keys=True) + "\n"
+
+
+def main(path: str = "docs/contract.schema.json") -> None:
+    """Write the document."""
+    Path(path).write_text(schema_text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])

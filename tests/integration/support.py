@@ -1,0 +1,234 @@
+"""What the integration tests share: a caller that hands in messages and looks at them."""
+
+import asyncio
+import json
+import sys
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowHandle
+
+from messaging.contract import (
+    CANCEL_UPDATE,
+    LETTER_QUERY,
+    MESSAGES_QUEUE,
+    PROGRESS_QUERY,
+    SEND_MESSAGE,
+    START_CONFLICT_POLICY,
+    START_REUSE_POLICY,
+    CancelResult,
+    LetterReport,
+    LetterView,
+    MessageReport,
+    Progress,
+    dead_letter_workflow_id,
+    message_workflow_id,
+)
+from sandbox.client import AcceptedRow, CallbackRow, RefusedRow, Step
+from stack.local import LocalStack
+from tests.fixtures.stack import TEXT
+from tests.workflows.courier import binary
+
+T = TypeVar("T")
+
+SERVICE = "MG" + "5a" * 16
+"""A Messaging Service of the sandbox."""
+PATIENCE_SECONDS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """A message that was handed in."""
+
+    message_id: str
+    to: str
+    stack: LocalStack
+    client: Client
+
+    @property
+    def handle(self) -> WorkflowHandle[Any, MessageReport]:
+        """Its workflow."""
+        return self.client.get_workflow_handle(
+            message_workflow_id(self.message_id), result_type=MessageReport
+        )
+
+    @property
+    def letter_handle(self) -> WorkflowHandle[Any, LetterReport]:
+        """Its dead letter's workflow."""
+        return self.client.get_workflow_handle(
+            dead_letter_workflow_id(self.message_id), result_type=LetterReport
+        )
+
+    async def report(self) -> MessageReport:
+        """What became of it, when it has ended."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await self.handle.result()
+
+    async def progress(self) -> Progress:
+        """Where it stands."""
+        progress: Progress = await self.handle.query(PROGRESS_QUERY, result_type=Progress)
+        return progress
+
+    async def reaches(self, status: str) -> Progress:
+        """Where it stands when it has come to this stage or outcome."""
+
+        async def there() -> Progress | None:
+            progress = await self.progress()
+            return progress if progress.status == status else None
+
+        return await until(there, f"a message to be {status}")
+
+    async def letter(self) -> LetterView:
+        """Its dead letter."""
+        view: LetterView = await self.letter_handle.query(LETTER_QUERY, result_type=LetterView)
+        return view
+
+    async def cancel(self) -> CancelResult:
+        """Cancel it."""
+        result: CancelResult = await self.handle.execute_update(
+            CANCEL_UPDATE, result_type=CancelResult
+        )
+        return result
+
+    async def events(self) -> list[HistoryEvent]:
+        """Its history so far."""
+        return list((await self.handle.fetch_history()).events)
+
+    def accepted(self) -> list[AcceptedRow]:
+        """What Twilio has accepted for its recipient."""
+        return self.stack.sandbox.ledger(to=self.to)["accepted"]
+
+    def refused(self) -> list[RefusedRow]:
+        """What Twilio has refused for its recipient."""
+        return self.stack.sandbox.ledger(to=self.to)["refused"]
+
+    def callbacks(self, status: str | None = None) -> list[CallbackRow]:
+        """The callbacks posted for its recipient."""
+        rows = self.stack.sandbox.ledger(to=self.to)["callbacks"]
+        return [row for row in rows if status in {None, row["status"]}]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """A service that hands in messages, by the rules of the contract."""
+
+    stack: LocalStack
+    client: Client
+
+    async def send(
+        self,
+        to: str,
+        *steps: Step,
+        then: Step | None = None,
+        message_id: str | None = None,
+        **fields: Any,
+    ) -> Sent:
+        """Hand a message in; Twilio's answers to this recipient are `steps`, and then `then`.
+
+        `fields` are those of the contract, with `sender` for `from`.
+        """
+        if steps or then:
+            self.stack.sandbox.script(to, steps, then=then)
+        sent = Sent(
+            message_id=message_id or new_id(), to=to, stack=self.stack, client=self.client
+        )
+        if "sender" in fields:
+            fields["from"] = fields.pop("sender")
+        await self.client.start_workflow(
+            SEND_MESSAGE,
+            {"to": to, "body": TEXT, **fields},
+            id=message_workflow_id(sent.message_id),
+            task_queue=MESSAGES_QUEUE,
+            id_conflict_policy=START_CONFLICT_POLICY,
+            id_reuse_policy=START_REUSE_POLICY,
+        )
+        return sent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A command that has ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> Any:
+        """Its output, which must be JSON and nothing else."""
+        return json.loads(self.stdout)
+
+
+def new_id() -> str:
+    """A message id that no other test uses."""
+    return f"t-{uuid.uuid4()}"
+
+
+async def until(condition: Callable[[], Awaitable[T | None]], what: str) -> T:
+    """The first answer of `condition` that is not empty; fail, naming `what`, if none comes."""
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        found = await condition()
+        if found:
+            return found
+        assert time.monotonic() < give_up_at, f"waited too long for {what}"
+        await asyncio.sleep(0.05)
+
+
+async def until_true(condition: Callable[[], bool], what: str) -> None:
+    """Return when `condition` holds; fail, naming `what`, if that takes too long."""
+
+    async def ask() -> bool:
+        return condition()
+
+    await until(ask, what)
+
+
+async def temporal(stack: LocalStack, *arguments: str) -> Ended:
+    """Run Temporal's own command line, which knows nothing of us."""
+    return await _run([str(binary("temporal")), *arguments, "--address", stack.temporal.address])
+
+
+async def signedfor(stack: LocalStack, *arguments: str) -> Ended:
+    """Run our command line as a process of its own."""
+    return await _run(
+        [sys.executable, "-m", "starter", *arguments],
+        TEMPORAL_ADDRESS=stack.temporal.address,
+        DATABASE_URL=stack.settings["DATABASE_URL"],
+    )
+
+
+async def start_by_command(
+    stack: LocalStack, workflow_id: str, *inputs: str, options: Sequence[str] = ()
+) -> Ended:
+    """Hand a message in with `temporal workflow start`; `inputs` are JSON documents."""
+    flags = [argument for each in inputs for argument in ("--input", each)]
+    return await temporal(
+        stack,
+        *("workflow", "start", "--type", "SendMessage", "--task-queue", "messages"),
+        *("--workflow-id", workflow_id, *flags, *options),
+    )
+
+
+def events_of_type(events: Sequence[HistoryEvent], kind: EventType.ValueType) -> list[HistoryEvent]:
+    """Those of the events that are of this kind."""
+    return [event for event in events if event.event_type == kind]
+
+
+async def _run(command: Sequence[str], **environment: str) -> Ended:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    stdout, stderr = await process.communicate()
+    return Ended(
+        exit_code=process.returncode or 0, stdout=stdout.decode(), stderr=stderr.decode()
+    )
