@@ -1,5 +1,8 @@
 """The command line `signedfor`: puts the commands together, and nothing else."""
 
+import contextlib
+import os
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -84,7 +87,22 @@ def _version(*, asked: bool) -> None:
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        _end(end.code if isinstance(end.code, int) else int(end.code is not None))
+
+
+def _end(code: int) -> None:
+    """End the process without the interpreter's own last steps.
+
+    The Temporal SDK's threads may still touch the interpreter then, and Python 3.11 aborts: seen
+    in one of 24 runs, after the work was done and with exit code 134 instead of 0.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

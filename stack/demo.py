@@ -41,17 +41,21 @@ def main() -> int:
     token = secrets.token_hex(16)
     try:
         folder, keep = _folder()
-        with LocalStack(folder, settings={"TWILIO_AUTH_TOKEN": token}) as stack:
-            as_expected = _show(stack, token=token, out=out)
+        with LocalStack(
+            folder, settings={"TWILIO_AUTH_TOKEN": token, "LOG_LEVEL": "DEBUG"}
+        ) as stack:
+            as_expected = _show(stack, out)
             if os.environ.get("STAY") == "1":
                 _stay(stack, out)
+        # After the end, so that what the parts say while they stop is read too.
+        clean = _logs_are_clean(stack, token=token, out=out)
     except StackError as error:
         sys.stderr.write(f"make demo: {error}\n")
         return 1
     except KeyboardInterrupt:
         out.print("Interrupted.")
         return _INTERRUPTED
-    if not as_expected:
+    if not (as_expected and clean):
         sys.stderr.write(f"make demo: not everything went as it must; see {folder}/logs.\n")
         return 1
     if not keep:
@@ -70,15 +74,14 @@ def _folder() -> tuple[Path, bool]:
     return folder, True
 
 
-def _show(stack: LocalStack, *, token: str, out: Console) -> bool:
+def _show(stack: LocalStack, out: Console) -> bool:
     out.print("Temporal, the Twilio sandbox, a worker and the webhook are up. Six messages:\n")
     begun = time.monotonic()
     played = asyncio.run(_play_all(stack))
     for number, each in enumerate(played, start=1):
         _tell(number, each, stack, out)
     out.print(f"All six ended after {time.monotonic() - begun:.1f} s.")
-    clean = _logs_are_clean(stack, token=token, out=out)
-    return clean and not any(each.problems for each in played)
+    return not any(each.problems for each in played)
 
 
 async def _play_all(stack: LocalStack) -> Sequence[Played]:

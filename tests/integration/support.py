@@ -134,9 +134,7 @@ class Caller:
         """
         if steps or then:
             self.stack.sandbox.script(to, steps, then=then)
-        sent = Sent(
-            message_id=message_id or new_id(), to=to, stack=self.stack, client=self.client
-        )
+        sent = Sent(message_id=message_id or new_id(), to=to, stack=self.stack, client=self.client)
         if "sender" in fields:
             fields["from"] = fields.pop("sender")
         await self.client.start_workflow(
@@ -229,6 +227,4 @@ async def _run(command: Sequence[str], **environment: str) -> Ended:
         stderr=asyncio.subprocess.PIPE,
     )
     stdout, stderr = await process.communicate()
-    return Ended(
-        exit_code=process.returncode or 0, stdout=stdout.decode(), stderr=stderr.decode()
-    )
+    return Ended(exit_code=process.returncode or 0, stdout=stdout.decode(), stderr=stderr.decode())

@@ -82,9 +82,7 @@ _CASES = {
 
 
 @pytest.mark.parametrize("name", _CASES)
-async def test_bad_input_fails_at_once(
-    stack: LocalStack, new_number: NewNumber, name: str
-) -> None:
+async def test_bad_input_fails_at_once(stack: LocalStack, new_number: NewNumber, name: str) -> None:
     """Through Temporal's CLI and through an SDK, each bad field is named and no value repeated."""
     bad, to = _CASES[name], new_number()
     inputs = [each.replace("DIGITS", to[1:]).replace("TO", to) for each in bad.inputs]
@@ -148,9 +146,7 @@ def _raw(document: str) -> RawValue:
     return RawValue(Payload(metadata={"encoding": b"json/plain"}, data=document.encode()))
 
 
-async def _failure(
-    client: Client, workflow_id: str
-) -> tuple[ApplicationError, list[HistoryEvent]]:
+async def _failure(client: Client, workflow_id: str) -> tuple[ApplicationError, list[HistoryEvent]]:
     """How the workflow failed, within seconds, and its history."""
     handle = client.get_workflow_handle(workflow_id)
     async with asyncio.timeout(_SECONDS):

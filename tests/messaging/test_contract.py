@@ -161,6 +161,15 @@ def test_rules_across_fields_beside_bad_fields() -> None:
     assert ["to", "sneder", "body", "expires_at"] == fields
 
 
+def test_null_is_left_out() -> None:
+    """A client that writes every field, and null for what it leaves out, is understood."""
+    nothing = dict.fromkeys([*MessageRequest.model_fields, "from"])
+
+    given = MessageRequest.model_validate({**nothing, "to": TO, "body": "x"})
+
+    assert MessageRequest.model_validate({"to": TO, "body": "x"}) == given
+
+
 @pytest.mark.parametrize("value", [[], None, "x", 5, 1.5, True, [{"to": TO}]])
 def test_not_an_object(value: object) -> None:
     """Anything but an object is told what is wanted."""
@@ -180,7 +189,7 @@ def test_receipt_timeout(seconds: object) -> None:
 
 def test_a_valid_request_stays_valid() -> None:
     """A request that was validated can be validated and copied again."""
-    request = MessageRequest(to=TO, sender="12345", body="x")
+    request = MessageRequest.model_validate({"to": TO, "from": "12345", "body": "x"})
 
     assert request == MessageRequest.model_validate(request)
     assert request == MessageRequest.model_validate(request.model_dump())

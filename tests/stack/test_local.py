@@ -11,7 +11,6 @@ from messaging.contract import (
     SEARCH_ATTRIBUTES,
     SEND_MESSAGE,
     MessageReport,
-    MessageRequest,
     Outcome,
     message_workflow_id,
 )
@@ -28,7 +27,7 @@ _RECIPIENT = "+15558670199"
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """Run a stack for the tests of this module."""
-    with LocalStack(tmp_path_factory.mktemp("stack"), settings={"LOG_LEVEL": "DEBUG"}) as running:
+    with LocalStack(tmp_path_factory.mktemp("stack")) as running:
         yield running
 
 
@@ -54,7 +53,7 @@ async def test_a_message_outlives_what_carries_it(stack: LocalStack) -> None:
     stack.sandbox.settings(hold=True)
     message = await client.start_workflow(
         SEND_MESSAGE,
-        MessageRequest(to=_RECIPIENT, body="Hold on."),
+        {"to": _RECIPIENT, "body": "Hold on."},
         id=message_workflow_id("held"),
         task_queue=MESSAGES_QUEUE,
         result_type=MessageReport,
@@ -77,7 +76,7 @@ async def test_the_sandbox_keeps_its_books(stack: LocalStack) -> None:
     client = await stack.client()
     await client.execute_workflow(
         SEND_MESSAGE,
-        MessageRequest(to="+15558670198", body="Keep this."),
+        {"to": "+15558670198", "body": "Keep this."},
         id=message_workflow_id("kept"),
         task_queue=MESSAGES_QUEUE,
     )
