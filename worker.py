@@ -32,6 +32,7 @@ from workflows.send_message import SendMessage
 _logger = logging.getLogger("signedfor.worker")
 
 BOOKKEEPING_THREADS = 8
+STICKY_TIMEOUT = timedelta(seconds=3)
 
 
 def twilio_client(settings: Settings) -> TwilioClient:
@@ -79,6 +80,8 @@ async def running_workers(
             max_concurrent_activities=BOOKKEEPING_THREADS,
             max_concurrent_local_activities=BOOKKEEPING_THREADS,
             max_cached_workflows=settings.max_cached_workflows,
+            # When a worker is gone its messages wait this long before another takes them up.
+            sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
             graceful_shutdown_timeout=drain,
             interceptors=[OneArgument()],
             # A send started eagerly with its workflow task would pass the queue's ceiling by.
@@ -93,9 +96,12 @@ async def running_workers(
             max_task_queue_activities_per_second=settings.max_sends_per_second,
             graceful_shutdown_timeout=drain,
         )
-        # Leaving stops the polls at once and waits for what is in flight, sends first.
         async with messages_worker, sends_worker:
-            yield
+            try:
+                yield
+            finally:
+                # Both at once: each stops its polls now and then waits for what is in flight.
+                await asyncio.gather(messages_worker.shutdown(), sends_worker.shutdown())
 
 
 async def serve(settings: Settings) -> None:
@@ -104,7 +110,9 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
-    engine = open_engine(settings.database_url)
+    engine = open_engine(
+        settings.database_url, pool_size=BOOKKEEPING_THREADS + settings.max_concurrent_sends
+    )
     await asyncio.to_thread(require_current, engine)
     client = await connect_temporal(metrics_address=settings.worker_metrics_address)
     async with running_workers(client, engine, settings):

@@ -140,7 +140,8 @@ class _Attempt:
         if age > LATEST_POST_START:
             raise self.failure(
                 FailureClass.TEMPORARILY_UNAVAILABLE,
-                "The worker reached this attempt too late to begin its POST; nothing was sent.",
+                "The worker reached this attempt too late to begin its POST, or its clock is ahead "
+                "of Temporal's; nothing was sent.",
             )
         if now >= self._request.deadline:
             raise self.failure(

@@ -34,7 +34,7 @@ def invalid_input(problems: Sequence[tuple[str, str]]) -> ApplicationError:
     """The failure for bad input: `problems` are pairs of a field and what is wrong with it."""
     text = "; ".join(f"{field}: {what}" for field, what in problems)
     return ApplicationError(
-        f"Bad input, nothing was sent. {text}",
+        f"Bad input. {text}",
         [{"field": field, "problem": what} for field, what in problems],
         type=INVALID_INPUT,
         non_retryable=True,

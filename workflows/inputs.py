@@ -7,15 +7,19 @@ from temporalio import workflow
 from temporalio.worker import (
     ExecuteWorkflowInput,
     HandleSignalInput,
+    HandleUpdateInput,
     Interceptor,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
 )
 
-from messaging.contract import MessageRequest, message_id_of
+from messaging.consent import person
+from messaging.contract import CANCEL_UPDATE, MessageRequest, message_id_of
 from messaging.fields import MAX_MESSAGE_ID_CHARACTERS
 from messaging.payloads import invalid_input
 
+_FEWEST_DIGITS = 7
+"""No shorter run of digits is a phone number."""
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -23,27 +27,39 @@ def checked_message_id(request: MessageRequest) -> str:
     """The message's id, from the workflow's.
 
     Raises:
-        ApplicationError: `InvalidInput` when the id is not one, or holds the recipient's number:
-            ids are stored, logged and shown in clear.
+        ApplicationError: `InvalidInput` when the id is not one, or when the id or the tenant holds
+            the recipient's number: both are stored, logged and shown in clear.
     """
     try:
         message_id = message_id_of(workflow.info().workflow_id)
     except ValueError as error:
         raise invalid_input([("workflow id", str(error))]) from None
-    problem = None
+    problems: list[tuple[str, str]] = []
     if len(message_id) > MAX_MESSAGE_ID_CHARACTERS or not _VISIBLE.fullmatch(message_id):
-        problem = (
-            f"the message id must be 1 to {MAX_MESSAGE_ID_CHARACTERS} visible ASCII characters"
-        )
-    elif re.sub(r"\D", "", request.to) in re.sub(r"[^0-9a-zA-Z]", "", message_id):
-        problem = "the message id must not contain the recipient's number"
-    if problem is not None:
-        raise invalid_input([("workflow id", problem)])
+        allowed = f"1 to {MAX_MESSAGE_ID_CHARACTERS} visible ASCII characters"
+        problems.append(("workflow id", f"the message id must be {allowed}"))
+    number = re.sub(r"\D", "", person(request.to))
+    for field, text in (("workflow id", message_id), ("tenant", request.tenant or "")):
+        if len(number) >= _FEWEST_DIGITS and number in re.sub(r"[^0-9A-Za-z]", "", text):
+            problems.append((field, "must not contain the recipient's number"))
+    if problems:
+        raise invalid_input(problems)
     return message_id
 
 
+_UPDATES_WITHOUT_INPUT = frozenset({CANCEL_UPDATE})
+
+
+def _at_most_one(input: HandleUpdateInput) -> None:
+    least = 0 if input.update in _UPDATES_WITHOUT_INPUT else 1
+    if not least <= len(input.args) <= 1:
+        raise invalid_input(
+            [("input", f"exactly one JSON object is needed, {len(input.args)} were given")]
+        )
+
+
 class OneArgument(Interceptor):
-    """Refuses a workflow start, and drops a signal, with another number of arguments than one.
+    """Refuses a start or an update, and drops a signal, with a wrong number of arguments.
 
     With a wrong count the SDK drops all type hints and calls the method as it is: the TypeError
     would fail the workflow task for ever.
@@ -64,6 +80,14 @@ class _OneArgument(WorkflowInboundInterceptor):
                 [("input", f"exactly one JSON object is needed, {len(input.args)} were given")]
             )
         return await super().execute_workflow(input)
+
+    def handle_update_validator(self, input: HandleUpdateInput) -> None:
+        _at_most_one(input)
+        super().handle_update_validator(input)
+
+    async def handle_update_handler(self, input: HandleUpdateInput) -> Any:
+        _at_most_one(input)
+        return await super().handle_update_handler(input)
 
     async def handle_signal(self, input: HandleSignalInput) -> None:
         if len(input.args) != 1:

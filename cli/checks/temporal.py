@@ -139,10 +139,11 @@ async def _search_attributes(client: Client, *, fix: bool) -> Finding:
             f"If nothing else uses them, remove them ({remove}), then `signedfor doctor --fix`.",
         )
     if missing and not fix:
-        create = " && ".join(
-            _operator(client, f"search-attribute create --type {_TYPE_NAMES[kind]} {_names(names)}")
-            for kind, names in _by_type(missing).items()
+        # Names and types go in pairs: with fewer types than names it silently drops some names.
+        pairs = " ".join(
+            f"--name {name} --type {_TYPE_NAMES[kind]}" for name, kind in missing.items()
         )
+        create = _operator(client, f"search-attribute create {pairs}")
         return fail(
             _ATTRIBUTES,
             f"Missing: {', '.join(missing)}. Messages cannot be started without them.",
@@ -184,16 +185,6 @@ async def _workers(client: Client) -> Finding:
             "Start a worker with the same TEMPORAL_* variables: python -m worker",
         )
     return ok(_WORKERS, f"{len(workers)} on queues {MESSAGES_QUEUE} and {TWILIO_SENDS_QUEUE}.")
-
-
-def _by_type(
-    attributes: dict[str, IndexedValueType.ValueType],
-) -> dict[IndexedValueType.ValueType, list[str]]:
-    """The names by type: Temporal's command line takes one type at a time."""
-    by_type: dict[IndexedValueType.ValueType, list[str]] = {}
-    for name, kind in attributes.items():
-        by_type.setdefault(kind, []).append(name)
-    return by_type
 
 
 def _names(names: list[str]) -> str:

@@ -1,9 +1,11 @@
 """Twilio: the credentials, the account behind them, and who sends by default."""
 
+import json
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
-from twilio.base.exceptions import TwilioException, TwilioRestException
+from twilio.base.exceptions import TwilioException
 
 from activities.twilio_client import TwilioClient
 from cli.checks.finding import Finding, fail, ok, warn
@@ -31,18 +33,13 @@ def check_sender(settings: Settings) -> Finding:
 def check_twilio(settings: Settings) -> list[Finding]:
     """Ask Twilio for one message and for the account. What it answers is not shown."""
     client = _client(settings)
+    account_path = f"/2010-04-01/Accounts/{settings.twilio_account_sid}"
     try:
         # Reading messages needs just the credentials and permissions that sending needs.
-        client.messages.list(limit=1, page_size=1)
-    except TwilioRestException as error:
-        row = codes.find(error.code)
-        meaning = row.meaning if row else "The table of this version does not know the code."
-        action = row.action if row else f"See twilio.com/docs/api/errors/{error.code}."
-        return [
-            fail(
-                CREDENTIALS, f"Twilio answers HTTP {error.status}, {error.code}. {meaning}", action
-            )
-        ]
+        messages = _ask(client, f"{account_path}/Messages.json?PageSize=1")
+        if messages.status != HTTPStatus.OK or "messages" not in messages.document:
+            return [_refused(messages)]
+        account = _judged(_ask(client, f"{account_path}.json"))
     except (TwilioException, OSError, ValueError) as error:  # every `requests` error is an OSError
         return [
             fail(
@@ -51,7 +48,6 @@ def check_twilio(settings: Settings) -> list[Finding]:
                 "See the network, HTTPS_PROXY, and TWILIO_EDGE and TWILIO_REGION if set.",
             )
         ]
-    account = _account(client, settings)
     if settings.twilio_api_base_url is not None:
         return [
             warn(
@@ -64,22 +60,50 @@ def check_twilio(settings: Settings) -> list[Finding]:
     return [ok(CREDENTIALS, "Accepted."), account]
 
 
-def _account(client: TwilioClient, settings: Settings) -> Finding:
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """Twilio's answer: its status, and its JSON if it is some. The SDK's lists drop the code."""
+
+    status: int
+    document: dict[str, Any]
+
+
+def _ask(client: TwilioClient, path: str) -> _Answer:
+    response = client.request("GET", client.api.base_url + path)
     try:
-        account = client.api.v2010.accounts(settings.twilio_account_sid).fetch()
-    except TwilioRestException as error:
-        if error.status in _NOT_FOR_THIS_KEY:
-            return ok(ACCOUNT, "Its details are not for these credentials to read.")
-        return warn(ACCOUNT, f"Twilio answers HTTP {error.status}.", "Try again later.")
-    except (TwilioException, OSError, ValueError) as error:
-        return warn(ACCOUNT, f"Not read ({type(error).__name__}).", "Try again later.")
-    if str(account.status) != "active":
+        document = json.loads(response.text)
+    except ValueError:
+        document = None
+    return _Answer(
+        status=response.status_code, document=document if isinstance(document, dict) else {}
+    )
+
+
+def _refused(answer: _Answer) -> Finding:
+    code = answer.document.get("code")
+    row = codes.find(code) if isinstance(code, int) else None
+    if row is not None:
+        what = f"Twilio answers HTTP {answer.status}, {row.code}. {row.meaning}"
+        return fail(CREDENTIALS, what, row.action)
+    return fail(
+        CREDENTIALS,
+        f"HTTP {answer.status}, and not in Twilio's words.",
+        "See that no proxy answers in Twilio's place; otherwise try again later.",
+    )
+
+
+def _judged(answer: _Answer) -> Finding:
+    if answer.status in _NOT_FOR_THIS_KEY:
+        return ok(ACCOUNT, "Its details are not for these credentials to read.")
+    if answer.status != HTTPStatus.OK:
+        return warn(ACCOUNT, f"Twilio answers HTTP {answer.status}.", "Try again later.")
+    if answer.document.get("status") in {"suspended", "closed"}:
         return fail(
             ACCOUNT,
-            f"It is {account.status}.",
+            f"It is {answer.document['status']}.",
             "Read the notices under Billing > Overview in the Twilio console.",
         )
-    if str(account.type) == "Trial":
+    if answer.document.get("type") == "Trial":
         return warn(
             ACCOUNT,
             "A trial account sends to verified numbers only and puts a line before each text.",

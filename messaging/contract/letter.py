@@ -7,11 +7,11 @@ from pydantic import Field, model_validator
 
 from messaging.contract.message import MessageReport
 from messaging.contract.request import MessageRequest
-from messaging.contract.words import Contract, LetterEnd
+from messaging.contract.words import Contract, LetterEnd, Told
 from messaging.fields import MAX_MEDIA, Body, MediaUrl, Note, Recipient, Sender, ZonedTime, problem
 
 
-class Letter(Contract):
+class Letter(Told):
     """What `DeadLetter` takes: the message, what became of it and what to do."""
 
     request: MessageRequest
@@ -49,7 +49,7 @@ class Resolution(Contract):
         return self
 
 
-class LetterReport(Contract):
+class LetterReport(Told):
     """How a dead letter ended: the result of `DeadLetter`, and the answer to `resolve`."""
 
     message_id: str
@@ -60,7 +60,7 @@ class LetterReport(Contract):
     """The new message's id, when it was retried."""
 
 
-class LetterView(Contract):
+class LetterView(Told):
     """Answer to query `letter`."""
 
     letter: Letter

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from messaging.contract.words import Contract, Outcome
+from messaging.contract.words import Contract, Outcome, Told
 from messaging.failures import FailureClass
 from messaging.fields import Note, TwilioErrorCode, ZonedTime
 
@@ -29,7 +29,7 @@ class CancelRequest(Contract):
     reason: Note | None = None
 
 
-class CancelResult(Contract):
+class CancelResult(Told):
     """Answer to `cancel`: whether the message was stopped, and how it stands if it was not."""
 
     canceled: bool
@@ -37,7 +37,7 @@ class CancelResult(Contract):
     """A `Stage` or an `Outcome`."""
 
 
-class Progress(Contract):
+class Progress(Told):
     """Answer to query `progress`: where the message stands."""
 
     message_id: str
@@ -54,7 +54,7 @@ class Progress(Contract):
     attempts: int = 0
 
 
-class MessageReport(Contract):
+class MessageReport(Told):
     """What became of a message: the result of `SendMessage`."""
 
     message_id: str
@@ -65,7 +65,7 @@ class MessageReport(Contract):
     reason: str
     """One plain sentence, without numbers or text of the message."""
     attempts: int
-    """How many times a POST to Twilio was begun, as far as is known."""
+    """How many times submission was tried, each with at most one POST."""
     segments: int
     submitted_at: datetime | None = None
     settled_at: datetime

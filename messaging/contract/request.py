@@ -52,10 +52,9 @@ class MessageRequest(Contract):
     if_unknown: IfUnknown | None = None
     """What to do when it cannot be found out whether Twilio took it. Default: `park` for bulk,
     `resend` otherwise."""
-    tags: Annotated[
-        dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=256)]],
-        Field(max_length=32, default_factory=dict),
-    ]
+    tags: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=256)]] = Field(
+        max_length=32, default_factory=dict
+    )
     """Your own labels, handed back with the report."""
 
     @model_validator(mode="wrap")

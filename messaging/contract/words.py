@@ -19,6 +19,12 @@ class Contract(BaseModel):
     )
 
 
+class Told(Contract):
+    """What we tell: an older reader ignores what a newer writer adds."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 class Priority(StrEnum):
     """How a message stands among others of its sender."""
 

@@ -107,7 +107,7 @@ def test_the_account(account: tuple[int, Mapping[str, object]], level: str, word
     ("answer", "words"),
     [
         ((401, {"code": 20003, "message": "+15558675309"}), "HTTP 401, 20003"),
-        ((500, {"code": 99999, "message": "+15558675309"}), "does not know the code"),
+        ((500, {"code": 99999, "message": "+15558675309"}), "not in Twilio's words"),
     ],
 )
 def test_credentials_that_twilio_does_not_take(
@@ -134,7 +134,8 @@ def test_an_answer_that_is_not_twilios() -> None:
     """A proxy's page instead of Twilio's JSON is no crash."""
     found = twilio_findings({MESSAGES: (200, {"hello": "proxy"})})["Twilio credentials"]
 
-    assert found.level in {"fail", "warn"}
+    assert "fail" == found.level
+    assert "HTTP 200, and not in Twilio's words." == found.what
 
 
 @pytest.mark.parametrize(

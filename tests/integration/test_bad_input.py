@@ -47,7 +47,7 @@ _CASES = {
     "two recipients": _one("to", to="TO, TO"),
     "too long a text": _one("body", body="quiet" * 320 + "!", canaries=("quiet",)),
     "unknown field": _one("colour", colour="mauve", canaries=("mauve",)),
-    "number as an unknown field": _one("(a name)", **{"TO": "x"}),
+    "number as an unknown field": _one("(a name)", TO="x"),
     "lone surrogate": Bad((f'{{"to": "TO", "body": "{TEXT} \\ud800"}}',), ("body",)),
     "nul": _one("body", body=f"{TEXT}\0"),
     "11 media": _one(

@@ -269,7 +269,7 @@ def test_invalid_input() -> None:
     """The failure says that nothing was sent, and each problem in words and as data."""
     error = invalid_input([("to", "is empty"), ("body", "is blank")])
 
-    assert "Bad input, nothing was sent. to: is empty; body: is blank" == error.message
+    assert "Bad input. to: is empty; body: is blank" == error.message
     assert [
         {"field": "to", "problem": "is empty"},
         {"field": "body", "problem": "is blank"},

@@ -132,3 +132,14 @@ async def test_a_cancel_with_unknown_fields_is_refused(real_world: World) -> Non
     assert "8675309" not in str(refused.value.cause)
     await callback(handle, "delivered")
     assert Outcome.DELIVERED is (await handle.result()).outcome
+
+
+async def test_a_cancel_with_two_arguments_is_refused(real_world: World) -> None:
+    """A wrong number of arguments is told to the caller; the message goes on."""
+    handle = await real_world.start()
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await handle.execute_update("cancel", args=[{}, {}])
+
+    assert "exactly one JSON object" in str(refused.value.cause)
+    await callback(handle, "delivered")
+    assert Outcome.DELIVERED is (await handle.result()).outcome

@@ -113,6 +113,18 @@ async def test_a_bad_resolution_is_refused_and_the_letter_stays_open(
     assert "open" == (await letter.query("letter"))["status"]
 
 
+@pytest.mark.parametrize("args", [[], [{"action": "discard"}, {}]])
+async def test_a_resolution_is_exactly_one_object(real_world: World, args: list[Any]) -> None:
+    """None, or two, are refused and the letter stays open."""
+    letter = await _letter(real_world)
+
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await letter.execute_update("resolve", args=args)
+
+    assert "exactly one JSON object" in str(refused.value.cause)
+    assert "open" == (await letter.query("letter"))["status"]
+
+
 async def test_a_letter_is_resolved_once(real_world: World) -> None:
     """A second decision is refused by the server: the letter is closed."""
     letter = await _letter(real_world)

@@ -1,0 +1,81 @@
+"""Bad input fails the message at once, names every bad field, repeats no value, sends nothing."""
+
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+
+from messaging.payloads import INVALID_INPUT
+from tests.workflows.courier import REQUEST, World
+
+CANARY = "15551234567"
+
+
+@pytest.mark.parametrize(
+    ("args", "fields"),
+    [
+        ([{"from": "+15005550006", "body": "x"}], {"to"}),
+        ([{**REQUEST, "to": int(CANARY)}], {"to"}),
+        ([{**REQUEST, "to": f"+{CANARY},+15557654321"}], {"to"}),
+        ([{**REQUEST, "body": "x" * 1601}], {"body"}),
+        ([{**REQUEST, "body": "a\x00b"}], {"body"}),
+        ([{**REQUEST, "colour": CANARY}], {"colour"}),
+        ([{**REQUEST, "media_urls": ["https://example.com/a.png"] * 11}], {"media_urls"}),
+        ([{**REQUEST, "send_at": "2030-01-01T10:00:00"}], {"send_at"}),
+        (
+            [
+                {
+                    **REQUEST,
+                    "send_at": "2030-01-01T10:00:00Z",
+                    "expires_at": "2030-01-01T09:00:00Z",
+                }
+            ],
+            {"expires_at"},
+        ),
+        ([[REQUEST]], {"input"}),
+        ([], {"input"}),
+        ([REQUEST, REQUEST], {"input"}),
+        ([None], {"input"}),
+        ([CANARY], {"input"}),
+        ([{"to": CANARY, "priority": "now", "send_at": CANARY, "tags": 3}],
+         {"to", "body", "priority", "send_at", "tags"}),
+    ],
+)  # fmt: skip
+async def test_bad_input_fails_at_once(
+    real_world: World, args: list[Any], fields: set[str]
+) -> None:
+    """The failure names each bad field, and no workflow task fails on the way."""
+    handle = await real_world.start(args=args)
+    with pytest.raises(WorkflowFailureError) as failed:
+        await handle.result()
+
+    cause = failed.value.cause
+    assert isinstance(cause, ApplicationError)
+    assert INVALID_INPUT == cause.type
+    assert fields == {each["field"] for each in cause.details[0]}
+    assert CANARY not in str(cause) + str(cause.details)
+    assert [] == real_world.courier.posts
+    events = {event.event_type async for event in handle.fetch_history_events()}
+    assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in events
+
+
+@pytest.mark.parametrize("message_id", ["parcel-15558675309", "+1-555-867-5309", "a b", "ü"])
+async def test_a_message_id_is_plain_and_anonymous(real_world: World, message_id: str) -> None:
+    """Ids are stored, logged and shown in clear: no recipient's number, nothing invisible."""
+    handle = await real_world.start(message_id=message_id)
+    with pytest.raises(WorkflowFailureError) as failed:
+        await handle.result()
+
+    assert "workflow id" in str(failed.value.cause)
+    assert [] == real_world.courier.posts
+
+
+async def test_a_tenant_is_anonymous(real_world: World) -> None:
+    """The tenant stands in a search attribute, in clear."""
+    handle = await real_world.start({**REQUEST, "tenant": "t15558675309"})
+    with pytest.raises(WorkflowFailureError) as failed:
+        await handle.result()
+
+    assert "tenant" in str(failed.value.cause)
