@@ -9,7 +9,6 @@ import asyncio
 import os
 import secrets
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ from stack.canaries import basic_auth, scan_logs
 from stack.console import addresses, console, shown_path, workflow_url
 from stack.local import LocalStack
 from stack.play import Played, play
-from stack.processes import StackError
+from stack.processes import StackError, interrupt_on_signals
 from stack.scenarios import SCENARIOS
 from stack.temporal_server import NAMESPACE
 
@@ -35,7 +34,7 @@ _INTERRUPTED = 130
 
 def main() -> int:
     """Play the demo; 0 if everything ended as expected, 1 if not, 130 after Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
     out = console()
     # Not the sandbox's documented token: one that could be in a log for no other reason.
     token = secrets.token_hex(16)

@@ -221,6 +221,15 @@ def _how(returncode: int) -> str:
     return f"killed by {signal.Signals(-returncode).name}"
 
 
+def interrupt_on_signals() -> None:
+    """Have SIGTERM, like Ctrl-C, raise KeyboardInterrupt; SIGINT too where a shell has ignored it.
+
+    A shell without job control starts what runs in the background with SIGINT ignored.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 def says(line: str) -> Callable[[Process], bool]:
     """Ready when the process has written `line`."""
     return lambda process: line in process.output()

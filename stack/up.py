@@ -6,7 +6,6 @@ real one, and there is no sandbox.
 """
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from settings import Settings
 from stack.console import addresses, console, shown_path
 from stack.local import LocalStack, Ports
 from stack.ports import HOST, port_from
-from stack.processes import StackError
+from stack.processes import StackError, interrupt_on_signals
 
 _REAL_TWILIO = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "PUBLIC_BASE_URL")
 _OURS = {"WEBHOOK_HOST", "WEBHOOK_PORT"}
@@ -38,7 +37,7 @@ _WANTED_BY_CLIENTS = ("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "DATABASE_URL")
 
 def main() -> int:
     """Run until Ctrl-C or SIGTERM; 0 after a clean end, 1 when a part could not be kept up."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
     out = console()
     try:
         folder = Path(os.environ.get("DATA_DIR") or ".data/up")

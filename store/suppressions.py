@@ -30,6 +30,24 @@ _weightiest_first = case(
 )
 
 
+def applies(recipient: str, *, sender: str | None, category: str | None) -> ColumnElement[bool]:
+    """The condition for a suppression to forbid such a message.
+
+    A suppression of the bare number covers its channel addresses too, except that an
+    undeliverable number says nothing about other channels (a landline can have WhatsApp).
+    """
+    scopes = [_table.scope == Scope.EVERYTHING]
+    if sender is not None:
+        scopes.append(and_(_table.scope == Scope.SENDER, _table.scope_value == sender))
+    if category is not None:
+        scopes.append(and_(_table.scope == Scope.CATEGORY, _table.scope_value == category))
+    return and_(
+        _table.recipient.in_({recipient, person(recipient)}),
+        or_(_table.recipient == recipient, _table.reason != Reason.UNDELIVERABLE),
+        or_(*scopes),
+    )
+
+
 class Action(StrEnum):
     """What happened to a suppression."""
 
@@ -74,23 +92,10 @@ class Suppressions:
         category: str | None,
         connection: Connection | None = None,
     ) -> Suppression | None:
-        """Return the weightiest suppression of this message, or None when it may be sent.
-
-        A suppression of the bare number covers its channel addresses too, except that an
-        undeliverable number says nothing about other channels (a landline can have WhatsApp).
-        """
-        scopes = [_table.scope == Scope.EVERYTHING]
-        if sender is not None:
-            scopes.append(and_(_table.scope == Scope.SENDER, _table.scope_value == sender))
-        if category is not None:
-            scopes.append(and_(_table.scope == Scope.CATEGORY, _table.scope_value == category))
+        """Return the weightiest suppression of this message, or None when it may be sent."""
         query = (
             select(suppressions)
-            .where(
-                _table.recipient.in_({recipient, person(recipient)}),
-                or_(_table.recipient == recipient, _table.reason != Reason.UNDELIVERABLE),
-                or_(*scopes),
-            )
+            .where(applies(recipient, sender=sender, category=category))
             .order_by(_weightiest_first, _table.id)
             .limit(1)
         )

@@ -120,3 +120,15 @@ inbound_messages = Table(
     CheckConstraint("body IS NULL OR kind = 'review'", name="body"),
     Index(None, "kind", "received_at", "message_sid"),
 )
+
+posts = Table(
+    "posts",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("message_id", String(255), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("begun_at", UtcDateTime, nullable=False),
+    # What `Posts.rivals` reads; the other is for forgetting.
+    Index(None, "fingerprint", "begun_at"),
+    Index(None, "begun_at"),
+)

@@ -1,5 +1,6 @@
 """The command as a process: Ctrl-C, pipes, and standard output that holds the document only."""
 
+import asyncio
 import json
 import os
 import pty
@@ -14,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cli.support import TEXT, new_id
+from tests.cli.support import TEXT, Desk, new_id, until
 from tests.workflows.courier import RECIPIENT, SENDER
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +138,82 @@ def test_no_color_is_respected(no_color: dict[str, str], colored: bool) -> None:
 
     assert b"fail" in shown
     assert colored == (b"\x1b[1;31m" in shown)
+
+
+class Terminal:
+    """The command at a terminal of its own."""
+
+    def __init__(self, *given: str, env: Mapping[str, str]) -> None:
+        self._ours, theirs = pty.openpty()
+        self._shown = bytearray()
+        self.process = subprocess.Popen(
+            arguments(*given),
+            env={**os.environ, "TERM": "xterm", **env},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+
+    async def shows(self, words: str) -> None:
+        """Wait until it has shown these words."""
+        while words.encode() not in self._shown:
+            chunk = await asyncio.to_thread(_read, self._ours)
+            assert chunk, self._shown.decode()
+            self._shown += chunk
+
+    def type(self, text: str) -> None:
+        """Type this, and the enter key."""
+        os.write(self._ours, text.encode() + b"\n")
+
+    async def exit_code(self) -> int:
+        """Wait for its end."""
+        while await asyncio.to_thread(_read, self._ours):
+            pass
+        os.close(self._ours)
+        return await asyncio.to_thread(self.process.wait, 30)
+
+
+@pytest.mark.integration
+class TestTerminal:
+    """What only happens where a person sits."""
+
+    @pytest.mark.parametrize(
+        ("typed", "exit_code", "status"),
+        [("n", 3, "open"), ("", 3, "open"), ("y", 0, "discarded"), (None, 130, "open")],
+    )
+    async def test_many_are_confirmed(
+        self, desk: Desk, typed: str | None, exit_code: int, status: str
+    ) -> None:
+        """The count is shown and an answer waited for; only a yes does anything."""
+        tenant = new_id()
+        message_id = await desk.dead_letter("--tenant", tenant)
+        query = ("--query", f"Tenant = '{tenant}'")
+        await until(
+            lambda: desk.cli.document("dead-letters", "list", *query),
+            lambda it: it["dead_letters"],
+        )
+
+        terminal = Terminal("dead-letters", "discard", *query, env=desk.cli.env)
+        await terminal.shows("This will discard 1 dead letter. Go on? [y/N]")
+        if typed is None:
+            terminal.process.send_signal(signal.SIGINT)
+        else:
+            terminal.type(typed)
+
+        assert exit_code == await terminal.exit_code()
+        assert status == (await desk.cli.document("dead-letters", "show", message_id))["status"]
+
+    async def test_progress_is_shown_in_place(self, desk: Desk) -> None:
+        """While it waits, the terminal shows for what; it ends with the receipt."""
+        message_id = new_id()
+
+        terminal = Terminal(*MESSAGE, "--id", message_id, "--wait", env=desk.cli.env)
+        await terminal.shows("awaiting_receipt: waits for a receipt from Twilio")
+        await desk.receive(message_id, "delivered")
+        await terminal.shows("The carrier confirmed delivery.")
+
+        assert 0 == await terminal.exit_code()
 
 
 def _read(terminal: int) -> bytes:

@@ -112,7 +112,8 @@ async def test_an_id_sends_once(stack: LocalStack, caller: Caller, new_number: N
     assert all(run_id in each.stdout for each in while_it_runs[:2])
     assert "earlier" == while_it_runs[2].document["accepted"]
     assert Outcome.DELIVERED is report.outcome
-    assert 0 != by_cli.exit_code
+    # Temporal's CLI does not call that an error: it names the earlier run.
+    assert run_id in by_cli.stdout
     assert (0, "earlier") == (by_signedfor.exit_code, by_signedfor.document["accepted"])
     assert report.message_sid == by_signedfor.document["report"]["message_sid"]
     assert run_id == (await sent.handle.describe()).run_id

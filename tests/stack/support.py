@@ -1,6 +1,7 @@
 """Running the stack's commands as a person does."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -35,6 +36,10 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": more.get("DATA_DIR", "/"), **more}
 
 
+def _ignore_sigint() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
 def running(module: str, output: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run `python -m module` with its output in a file; kill it at the end if it is still there."""
@@ -46,6 +51,8 @@ def running(module: str, output: Path, **environment: str) -> Iterator[subproces
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
+            # As a shell without job control starts what runs in the background.
+            preexec_fn=_ignore_sigint,
         )
     try:
         yield process

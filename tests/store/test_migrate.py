@@ -67,7 +67,7 @@ def test_migrated_checks_are_the_metadata(empty_database_url: str) -> None:
         metadata.create_all(engine)
 
         assert _checks(engine) == migrated
-        assert all(migrated.values())
+        assert migrated["suppressions"]
     finally:
         engine.dispose()
 
@@ -186,10 +186,14 @@ def test_upgrades_at_once(empty_database_url: str) -> None:
 def test_command(empty_database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The command checks, upgrades and checks again; its exit code tells pending from done."""
     environment = {"DATABASE_URL": empty_database_url}
+    names = pending(empty_database_url)
     codes = [main([word], environment) for word in ("check", "upgrade", "check", "upgrade")]
 
     assert codes == [1, 0, 0, 0]
-    assert capsys.readouterr().out.splitlines()[:2] == [f"Pending: {FIRST}", f"Applied: {FIRST}"]
+    said = capsys.readouterr().out.splitlines()
+    assert said[: 2 * len(names)] == [
+        f"{word}: {name}" for word in ("Pending", "Applied") for name in names
+    ]
 
 
 def test_command_has_a_default_database(

@@ -1,0 +1,148 @@
+import asyncio
+
+import pytest
+
+from messaging.contract import OPEN, RESOLVE_UPDATE, LetterEnd, LetterReport, Outcome, Stage
+from messaging.failures import FailureClass
+from sandbox.magic import GOOD_SENDER
+from stack.local import LocalStack
+from tests.fixtures.stack import NewNumber
+from tests.integration.support import SERVICE, Caller, Sent, until_true
+
+pytestmark = pytest.mark.integration
+
+_NO_NEWS = {"final": "sent"}
+"""For some carriers `sent` is the last that is ever heard."""
+_LATE = {"final": "sent", "callbacks": {"statuses": ["sent", "delivered"], "delay": 4}}
+"""Twilio itself knows no more than `sent` until the receipt comes, four seconds later."""
+
+
+async def test_callbacks_in_any_order_and_number_deliver(
+    caller: Caller, new_number: NewNumber
+) -> None:
+    """Doubled, reordered, before the create's answer, lost in part: delivered, once, at once."""
+    scripts = (
+        {"double": 3},
+        {"reorder": True},
+        {"before_response": True},
+        {"before_response": True, "double": 2},
+        {"lost": ["queued", "sent"]},
+        {"statuses": ["delivered", "sent", "failed", "undelivered"]},
+    )
+    sent = [
+        await caller.send(new_number(), {"callbacks": each}, sender=sender)
+        for each in scripts
+        for sender in (GOOD_SENDER, SERVICE)
+    ]
+
+    reports = await asyncio.gather(*(each.report() for each in sent))
+
+    for message, report in zip(sent, reports, strict=True):
+        [row] = message.accepted()
+        assert (Outcome.DELIVERED, 1, row["sid"]) == (
+            report.outcome,
+            report.attempts,
+            report.message_sid,
+        )
+        await _quiet(message)
+        assert [] == [each for each in message.callbacks() if each["http_status"] != 204]
+        assert Outcome.DELIVERED.value == (await message.progress()).status
+    assert 3 == len(sent[0].callbacks("delivered"))
+
+
+async def test_a_read_receipt_means_delivered(caller: Caller, new_number: NewNumber) -> None:
+    """WhatsApp's `read` may be the only receipt that comes through."""
+    sent = await caller.send(
+        f"whatsapp:{new_number()}",
+        {"final": "read", "callbacks": {"lost": ["delivered"]}},
+        sender=f"whatsapp:{GOOD_SENDER}",
+    )
+
+    report = await sent.report()
+
+    assert Outcome.DELIVERED is report.outcome
+    assert ["sent", "read"] == [each["status"] for each in sent.callbacks()]
+
+
+async def test_when_receipts_are_lost_twilio_is_asked(
+    caller: Caller, new_number: NewNumber
+) -> None:
+    """Without a single callback the truth is looked up, good and bad."""
+    lost = {"callbacks": {"lost": True}}
+    good = await caller.send(new_number(), lost)
+    bad = await caller.send(new_number(), {**lost, "final": "undelivered", "error_code": 30007})
+
+    reports = await asyncio.gather(good.report(), bad.report())
+
+    assert [] == good.callbacks() + bad.callbacks()
+    assert [(Outcome.DELIVERED, None), (Outcome.UNDELIVERED, 30007)] == [
+        (each.outcome, each.error_code) for each in reports
+    ]
+    assert FailureClass.CARRIER_FILTERED is reports[1].failure_class
+    assert (1, 1) == (len(good.accepted()), len(bad.accepted()))
+
+
+async def test_a_message_without_receipt_can_be_retried(
+    stack: LocalStack, caller: Caller, new_number: NewNumber
+) -> None:
+    """No receipt in time is a dead letter; its retry is a new message with an id of its own."""
+    sent = await caller.send(new_number(), _NO_NEWS, receipt_timeout_seconds=2)
+
+    report = await sent.report()
+    letter = await sent.letter()
+    closed = await sent.letter_handle.execute_update(
+        RESOLVE_UPDATE, {"action": "retry", "by": "tester"}, result_type=LetterReport
+    )
+    retry = Sent(
+        message_id=f"{sent.message_id}.retry-1", to=sent.to, stack=stack, client=caller.client
+    )
+    retried = await retry.report()
+
+    assert (Outcome.UNCONFIRMED, FailureClass.NO_RECEIPT) == (report.outcome, report.failure_class)
+    assert (OPEN, report) == (letter.status, letter.letter.report)
+    assert (LetterEnd.RETRIED, retry.message_id) == (closed.end, closed.retried_as)
+    assert closed == await sent.letter_handle.result()
+    assert (Outcome.DELIVERED, retry.message_id) == (retried.outcome, retried.message_id)
+    assert [report.message_sid, retried.message_sid] == [row["sid"] for row in sent.accepted()]
+
+
+async def test_a_late_receipt_closes_the_letter(caller: Caller, new_number: NewNumber) -> None:
+    """A delivered receipt after the timeout goes to the dead letter, and nobody has to decide."""
+    sent = await caller.send(new_number(), _LATE, receipt_timeout_seconds=1)
+
+    report = await sent.report()
+    opened = await sent.letter()
+    async with asyncio.timeout(20):
+        closed = await sent.letter_handle.result()
+
+    assert (Outcome.UNCONFIRMED, OPEN) == (report.outcome, opened.status)
+    assert LetterEnd.DELIVERED_LATE is closed.end
+    await _quiet(sent)
+    [receipt] = sent.callbacks("delivered")
+    assert 204 == receipt["http_status"]
+    assert 1 == len(sent.accepted())
+
+
+async def test_a_submitted_message_cannot_be_canceled(
+    caller: Caller, new_number: NewNumber
+) -> None:
+    """Once Twilio has it, cancel says that it is too late, and the message goes on."""
+    sent = await caller.send(new_number(), {"callbacks": {"delay": 1.5}})
+    await sent.reaches(Stage.AWAITING_RECEIPT)
+
+    canceled = await sent.cancel()
+    report = await sent.report()
+
+    assert (False, Stage.AWAITING_RECEIPT) == (canceled.canceled, canceled.status)
+    assert Outcome.DELIVERED is report.outcome
+
+
+async def _quiet(sent: Sent) -> None:
+    """Wait until Twilio has nothing more to post."""
+    sandbox = sent.stack.sandbox
+    await until_true(
+        lambda: (
+            all(row["finished"] for row in sent.accepted()) and sandbox.summary()["pending"] == 0
+        ),
+        "the last callback",
+    )
