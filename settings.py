@@ -69,6 +69,8 @@ class Settings(DatabaseSettings):
 
     opt_out_scope: Scope = Scope.EVERYTHING
     """What a STOP covers: `everything`, or the `sender` it was texted to."""
+    catch_up_minutes: Annotated[int, Field(ge=0, le=1440)] = 5
+    """How often to look for inbound messages that Twilio could not hand over; 0: never."""
 
     send_retry_budget_seconds: Annotated[int, Field(ge=10, le=7 * 86_400)] = 4 * 3600
     """How long a message Twilio cannot take yet is tried again."""

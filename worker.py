@@ -14,8 +14,10 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.admit import Admissions
+from activities.inbound import Inbound
 from activities.look_up import TwilioLookUps
 from activities.record import Records
+from activities.search import TwilioSearch
 from activities.send import TwilioSends
 from activities.twilio_client import TwilioClient
 from logs import configure_logging
@@ -23,10 +25,16 @@ from messaging.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from messaging.steps import Terms
 from settings import InvalidSettings, Settings, TemporalUnavailable, connect_temporal, load_settings
 from store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
+from store.inbound import InboundMessages
 from store.migrate import SchemaMismatch, require_current
+from store.posts import Posts
 from store.suppressions import Suppressions
+from store.watermarks import Watermarks
+from workflows.catch_up_inbound import CatchUpInbound
 from workflows.dead_letter import DeadLetter
 from workflows.inputs import OneArgument
+from workflows.record_inbound import RecordInbound
+from workflows.schedules import schedule_catch_up
 from workflows.send_message import SendMessage
 
 _logger = logging.getLogger("signedfor.worker")
@@ -65,7 +73,14 @@ async def running_workers(
     admissions = Admissions(suppressions, default_sender=settings.default_sender, terms=terms)
     records = Records(suppressions, opt_out_scope=settings.opt_out_scope)
     look_ups = TwilioLookUps(twilio)
-    sends = TwilioSends(twilio, suppressions, public_base_url=settings.public_base_url)
+    inbound = Inbound(
+        InboundMessages(engine, scope=settings.opt_out_scope),
+        watermarks=Watermarks(engine),
+        twilio=twilio,
+    )
+    posts = Posts(engine)
+    searches = TwilioSearch(twilio, posts, client)
+    sends = TwilioSends(twilio, suppressions, posts, public_base_url=settings.public_base_url)
     drain = timedelta(seconds=settings.drain_seconds)
     with (
         ThreadPoolExecutor(BOOKKEEPING_THREADS, "bookkeeping") as bookkeeping_threads,
@@ -74,8 +89,15 @@ async def running_workers(
         messages_worker = Worker(
             client,
             task_queue=MESSAGES_QUEUE,
-            workflows=[SendMessage, DeadLetter],
-            activities=[admissions.admit, records.record_suppression, look_ups.look_up],
+            workflows=[SendMessage, DeadLetter, RecordInbound, CatchUpInbound],
+            activities=[
+                admissions.admit,
+                records.record_suppression,
+                look_ups.look_up,
+                searches.search,
+                inbound.record_inbound,
+                inbound.catch_up_inbound,
+            ],
             activity_executor=bookkeeping_threads,
             max_concurrent_activities=BOOKKEEPING_THREADS,
             max_concurrent_local_activities=BOOKKEEPING_THREADS,
@@ -115,6 +137,7 @@ async def serve(settings: Settings) -> None:
     )
     await asyncio.to_thread(require_current, engine)
     client = await connect_temporal(metrics_address=settings.worker_metrics_address)
+    await schedule_catch_up(client, every=timedelta(minutes=settings.catch_up_minutes))
     async with running_workers(client, engine, settings):
         _logger.info("worker ready on queues %s and %s", MESSAGES_QUEUE, TWILIO_SENDS_QUEUE)
         await stop.wait()

@@ -22,6 +22,7 @@ from messaging.phone import is_messaging_service
 from messaging.retry import LATEST_POST_START, SEND_BACKOFF
 from messaging.steps import SEND, SendFailure, SendRequest, Submission, Verdict
 from store.database import DatabaseUnavailable
+from store.posts import Posts
 from store.suppressions import Suppressions
 
 _MAX_VALIDITY = 36_000
@@ -37,10 +38,16 @@ class TwilioSends:
     """Submits messages to Twilio. One POST an attempt, never one after its time."""
 
     def __init__(
-        self, client: TwilioClient, suppressions: Suppressions, *, public_base_url: str
+        self,
+        client: TwilioClient,
+        suppressions: Suppressions,
+        posts: Posts,
+        *,
+        public_base_url: str,
     ) -> None:
         self._client = client
         self._suppressions = suppressions
+        self._posts = posts
         self._status_url = public_base_url + STATUS_PATH
 
     # No exception is thrown into the thread when the worker stops or the send is canceled: a POST
@@ -66,17 +73,26 @@ class TwilioSends:
         return self._post(request, attempt)
 
     def _suppressed_by(self, request: SendRequest, attempt: "_Attempt") -> Reason | None:
-        """A STOP may have come while the message waited, so consent is read once more."""
+        """A STOP may have come while the message waited, so consent is read once more.
+
+        The same statement notes the POST to come, which a search for it may need.
+        """
+        message, sender = request.message, request.sender
         try:
-            found = self._suppressions.find(
-                request.message.to, sender=request.sender, category=request.message.category
-            )
+            if self._posts.begin(request.message_id, message, sender=sender):
+                return None
+            found = self._suppressions.find(message.to, sender=sender, category=message.category)
         except DatabaseUnavailable:
             raise attempt.failure(
                 FailureClass.TEMPORARILY_UNAVAILABLE,
                 "The suppression list cannot be read, so nothing was sent.",
             ) from None
-        return None if found is None else found.reason
+        if found is None:
+            raise attempt.failure(
+                FailureClass.TEMPORARILY_UNAVAILABLE,
+                "Consent changed while it was being read; nothing was sent.",
+            )
+        return found.reason
 
     def _post(self, request: SendRequest, attempt: "_Attempt") -> Submission:
         parameters = create_parameters(request, status_url=self._status_url)

@@ -76,6 +76,14 @@ QUICK_SEND: Final = replace(_DECLARED, maximum_attempts=QUICK_ATTEMPTS)
 PATIENT_SEND: Final = _DECLARED
 """The tries after that, until the budget ends."""
 
+MOST_RESENDS: Final = 2
+"""How often a message that Twilio does not know is sent again before it is parked."""
+ABSENT_TWICE: Final = 2
+"""Searches without a trace after which Twilio is taken not to have a message."""
+MOST_SEARCHES: Final = 20
+"""Searches after which a message of unknown fate is parked; the later ones are minutes apart."""
+SEARCH_TIMEOUT: Final = timedelta(seconds=60)
+
 BOOKKEEPING_TIMEOUT: Final = timedelta(seconds=10)
 INLINE_ADMIT: Final = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=2)
 """Admission within the workflow task itself: nearly always enough, and the cheapest."""
@@ -85,6 +93,12 @@ UNTIL_IT_ANSWERS: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30)
 )
 """The database is ours and must come back: nothing is sent until it does."""
+EVERY_FEW_SECONDS: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=1.5,
+    maximum_interval=timedelta(seconds=5),
+)
+"""As above, where somebody's STOP waits for it."""
 A_FEW_TRIES: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     maximum_interval=timedelta(seconds=10),

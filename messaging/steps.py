@@ -13,6 +13,7 @@ from messaging.failures import FailureClass
 ADMIT: Final = "admit"
 SEND: Final = "send"
 LOOK_UP: Final = "look_up"
+SEARCH: Final = "search"
 RECORD_SUPPRESSION: Final = "record_suppression"
 
 
@@ -109,6 +110,38 @@ class LookUp(Step):
 
     status: str | None
     error_code: int | None = None
+
+
+class SearchRequest(Step):
+    """A message of which it is not known whether Twilio took it."""
+
+    message_id: str
+    message: MessageRequest
+    sender: str
+    since: datetime
+    """Before its first POST was begun."""
+    own_sids: tuple[str, ...]
+    """SIDs it has had before."""
+
+
+class Finding(StrEnum):
+    """What the search came to."""
+
+    FOUND = "found"
+    ABSENT = "absent"
+    """Twilio lists nothing that could be it."""
+    UNDECIDED = "undecided"
+    """Twilio lists what could be it, or another message of ours whose fate is open too."""
+
+
+class SearchResult(Step):
+    """What Twilio's list says."""
+
+    finding: Finding
+    message_sid: str | None = None
+    status: str | None = None
+    error_code: int | None = None
+    created_at: datetime | None = None
 
 
 class SuppressionRecord(Step):

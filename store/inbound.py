@@ -4,15 +4,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Engine, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Engine, func, or_, select, tuple_, update
 
-from messaging.consent import MAX_ADDRESS, MAX_WHO, Reason, Scope, Source, Suppression, check_text
+from messaging.consent import (
+    MAX_ADDRESS,
+    MAX_WHO,
+    Reason,
+    Scope,
+    Source,
+    Suppression,
+    check_text,
+    person,
+)
 from messaging.keywords import InboundKind
 from store.database import insert_if_new, transaction
 from store.suppressions import Suppressions
 from store.tables import inbound_messages, utc_now
 
 _WHO = "inbound message"
+_WORDS = (InboundKind.STOP, InboundKind.START)
+"""What changes consent."""
 _table = inbound_messages.c
 
 
@@ -36,7 +47,8 @@ class InboundMessages:
     With `scope=Scope.EVERYTHING`, a STOP ends everything, and a START lifts the opt-outs from
     everything and from the sender it was sent to. With `scope=Scope.SENDER`, both concern that
     sender only: the Messaging Service if there is one, else the number written to. A START never
-    lifts an opt-out from a category, nor anything that is not an opt-out.
+    lifts an opt-out from a category, nor anything that is not an opt-out. The later word counts:
+    a STOP or START older than one that was obeyed before is kept and changes nothing.
 
     Raises `store.database.DatabaseUnavailable` when the database cannot answer.
     """
@@ -64,17 +76,21 @@ class InboundMessages:
         kind: InboundKind,
         body: str,
         messaging_service_sid: str | None = None,
+        received_at: datetime | None = None,
         connection: Connection | None = None,
     ) -> bool:
         """Keep the message and do what it asks, in one transaction; False if it came before.
 
-        `body` is only kept for `InboundKind.REVIEW`.
+        `body` is only kept for `InboundKind.REVIEW`. `received_at` is when it was sent or reached
+        us, for one that is handed in later; default now.
         """
         check_text("message_sid", message_sid, longest=64, required=True)
         check_text("from", from_, longest=MAX_ADDRESS, required=True)
         check_text("to", to, longest=MAX_ADDRESS, required=True)
         check_text("messaging_service_sid", messaging_service_sid or "", longest=64)
+        sender = messaging_service_sid or to
         with transaction(self._engine, joining=connection) as open_connection:
+            at = received_at or self._now()
             new = open_connection.execute(
                 insert_if_new(open_connection, inbound_messages)
                 .values(
@@ -84,16 +100,17 @@ class InboundMessages:
                     messaging_service_sid=messaging_service_sid or None,
                     kind=kind.value,
                     body=_storable(body) if kind is InboundKind.REVIEW else None,
-                    received_at=self._now(),
+                    received_at=at,
                 )
                 .returning(_table.message_sid)
             ).first()
             if new is None:
                 return False
-            sender = messaging_service_sid or to
+            if kind not in _WORDS or self._was_overtaken(from_, sender, at, open_connection):
+                return True
             if kind is InboundKind.STOP:
                 self._opt_out(from_, sender, message_sid, open_connection)
-            elif kind is InboundKind.START:
+            else:
                 self._opt_in(from_, sender, message_sid, open_connection)
         return True
 
@@ -154,6 +171,22 @@ class InboundMessages:
         )
         with transaction(self._engine, joining=connection) as open_connection:
             return open_connection.execute(statement).first() is not None
+
+    def _was_overtaken(self, from_: str, sender: str, at: datetime, connection: Connection) -> bool:
+        """Whether the person has said STOP or START later than this, about the same."""
+        who = person(from_)
+        later = select(_table.message_sid).where(
+            _table.kind.in_([word.value for word in _WORDS]),
+            _table.received_at > at,
+            or_(
+                _table.from_address == who, _table.from_address.endswith(f":{who}", autoescape=True)
+            ),
+        )
+        if self._scope is Scope.SENDER:
+            later = later.where(
+                func.coalesce(_table.messaging_service_sid, _table.to_address) == sender
+            )
+        return connection.execute(later.limit(1)).first() is not None
 
     def _opt_out(self, from_: str, sender: str, message_sid: str, connection: Connection) -> None:
         suppression = Suppression(

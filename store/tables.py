@@ -132,3 +132,32 @@ posts = Table(
     Index(None, "fingerprint", "begun_at"),
     Index(None, "begun_at"),
 )
+
+inbox = Table(
+    "inbox",
+    metadata,
+    # The order of arrival, and so the order in which they are applied.
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("message_id", String(200), nullable=False),
+    Column("message_sid", String(64), nullable=False),
+    Column("message_status", String(40), nullable=False),
+    Column("error_code", Integer),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("refusals", Integer, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),  # later than arrival once it was postponed
+    Column("leased_until", UtcDateTime),
+    # Also the index by which rows of one message are found.
+    UniqueConstraint("message_id", "message_sid", "message_status"),
+    CheckConstraint("refusals >= 0", name="refusals"),
+    sqlite_autoincrement=True,
+)
+"""Verified receipts that Temporal could not take yet; a row is gone once it is applied."""
+
+watermarks = Table(
+    "watermarks",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    CheckConstraint("name <> ''", name="name"),
+)
+"""Up to when something has been looked at."""

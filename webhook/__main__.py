@@ -11,7 +11,7 @@ from settings import InvalidSettings, Settings, TemporalUnavailable, connect_tem
 from store.database import InvalidDatabaseUrl, open_engine
 from webhook.app import create_app
 from webhook.config import InvalidConfig, WebhookConfig
-from webhook.inbound import MOST_TRANSACTIONS
+from webhook.threads import MOST_TRANSACTIONS
 
 _SHUTDOWN_SECONDS = 5
 _MOST_CONNECTIONS = 500
@@ -42,7 +42,7 @@ async def _serve(settings: Settings) -> int:
         forward_all_statuses=settings.forward_all_statuses,
         opt_out_scope=settings.opt_out_scope,
     )
-    # One connection more than inbound messages use, for /readyz.
+    # One connection more than all transactions take, for /readyz.
     engine = open_engine(settings.database_url, pool_size=MOST_TRANSACTIONS + 1)
     try:
         # Lazy: Twilio and the health check are answered, and answered right, without Temporal.
@@ -57,7 +57,7 @@ async def _serve(settings: Settings) -> int:
                 server_header=False,
                 proxy_headers=False,  # nothing that a stranger can set is believed
                 ws="none",
-                lifespan="off",
+                lifespan="on",
                 limit_concurrency=_MOST_CONNECTIONS,
                 h11_max_incomplete_event_size=_LONGEST_HEAD,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,

@@ -1,5 +1,7 @@
 """The web application: which endpoint does what, and nothing else."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from fastapi import FastAPI
@@ -8,14 +10,20 @@ from temporalio.client import Client
 
 from messaging.contract import INBOUND_PATH, STATUS_PATH
 from store.inbound import InboundMessages
+from store.inbox import Inbox
+from webhook.breaker import Breaker
 from webhook.config import WebhookConfig
+from webhook.drain import Drainer
 from webhook.guard import Guarded
 from webhook.health import Readiness, healthz
-from webhook.inbound import InboundEndpoint, transactions_at_a_time
+from webhook.inbound import InboundEndpoint
+from webhook.inbox import ReceiptInbox
 from webhook.metrics import Measured, Metrics
+from webhook.records import InboundRecords
 from webhook.signals import Receipts
 from webhook.signature import Signatures
 from webhook.status import StatusEndpoint
+from webhook.threads import DatabaseThreads
 from webhook.verify import Verifier
 
 HEALTH_PATH: Final = "/healthz"
@@ -23,12 +31,17 @@ READY_PATH: Final = "/readyz"
 METRICS_PATH: Final = "/metrics"
 _PATHS = frozenset({STATUS_PATH, INBOUND_PATH, HEALTH_PATH, READY_PATH, METRICS_PATH})
 
+TEMPORAL_AWAY_SECONDS: Final = 5.0
+"""How long nobody waits for Temporal after a failure; sooner if the drainer finds it back."""
+DATABASE_AWAY_SECONDS: Final = 1.0
+
 
 def create_app(config: WebhookConfig, *, client: Client, engine: Engine) -> FastAPI:
     """The application.
 
     `client` needs our `data_converter` and may be lazy: the app starts, and answers `/healthz`,
-    without Temporal. The caller keeps and closes both.
+    without Temporal. The caller keeps and closes both. While its lifespan lasts, the app drains the
+    inbox in the background.
 
     Raises:
         InvalidConfig: names the setting that cannot be used.
@@ -41,22 +54,46 @@ def create_app(config: WebhookConfig, *, client: Client, engine: Engine) -> Fast
         account_sid=config.account_sid,
         metrics=metrics,
     )
+    threads = DatabaseThreads(engine)
+    inbox = Inbox(engine)
+    known = ReceiptInbox(inbox, threads=threads, metrics=metrics)
+    temporal = Breaker(seconds=TEMPORAL_AWAY_SECONDS)
+    receipts = Receipts(client, timeout=config.signal_timeout)
+    drainer = Drainer(
+        inbox=inbox,
+        known=known,
+        receipts=receipts,
+        breaker=temporal,
+        threads=threads,
+        metrics=metrics,
+    )
     status = StatusEndpoint(
         verify=verify,
-        receipts=Receipts(client, timeout=config.signal_timeout),
+        receipts=receipts,
+        inbox=known,
+        temporal=temporal,
         metrics=metrics,
         forward_all=config.forward_all_statuses,
     )
     inbound = InboundEndpoint(
         verify=verify,
         inbound_messages=InboundMessages(engine, scope=config.opt_out_scope),
-        transactions=transactions_at_a_time(engine),
+        threads=threads,
+        database=Breaker(seconds=DATABASE_AWAY_SECONDS),
+        records=InboundRecords(client, timeout=config.signal_timeout),
         metrics=metrics,
     )
     readiness = Readiness(client=client, engine=engine)
 
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with drainer.running():
+            yield
+
     # A redirect for a slash too many would be built from the Host header.
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
+    )
     # Plain routes: the endpoints read the raw request, there is nothing for FastAPI to parse.
     # Twilio can be told to use GET; it is answered 405, for a callback belongs into a body.
     app.add_route(STATUS_PATH, status.receive, methods=["POST"])

@@ -2,7 +2,13 @@
 
 import time
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
@@ -48,6 +54,23 @@ class Metrics:
             "signedfor_webhook_inbound_messages",
             "Verified inbound messages, by kind and result.",
             ["kind", "result"],
+            registry=self.registry,
+        )
+
+        self.inbox_receipts = Gauge(
+            "signedfor_webhook_inbox_receipts",
+            "Receipts in the inbox when this process last looked; all processes share one inbox.",
+            registry=self.registry,
+        )
+        self.inbox_oldest_seconds = Gauge(
+            "signedfor_webhook_inbox_oldest_seconds",
+            "Age of the oldest receipt in the inbox when this process last looked; 0 if empty.",
+            registry=self.registry,
+        )
+        self.inbox_applied = Counter(
+            "signedfor_webhook_inbox_applied",
+            "Receipts taken from the inbox by this process, by where they went.",
+            ["result"],
             registry=self.registry,
         )
 

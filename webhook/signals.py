@@ -5,6 +5,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from temporalio.api.errordetails.v1 import NotFoundFailure
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -30,6 +31,21 @@ class ReceiptNotTaken(Exception):
     """The receipt is not safe with Temporal; the text says why. Try again later."""
 
 
+class ReceiptRefused(ReceiptNotTaken):
+    """Temporal answers, and refuses this one receipt; others it may well take."""
+
+
+_REFUSALS = frozenset(
+    {
+        RPCStatusCode.INVALID_ARGUMENT,  # such as a workflow that has had 10,000 signals
+        RPCStatusCode.FAILED_PRECONDITION,
+        RPCStatusCode.OUT_OF_RANGE,
+        RPCStatusCode.ALREADY_EXISTS,
+        RPCStatusCode.DATA_LOSS,
+    }
+)
+
+
 class Receipts:
     """Signals receipts; `deliver` is the one way from here into Temporal."""
 
@@ -41,6 +57,7 @@ class Receipts:
         """Signal the message, or else its dead letter.
 
         Raises:
+            ReceiptRefused: Temporal will not take this one.
             ReceiptNotTaken: not within the timeout, or for any reason but that they are closed.
         """
         # The client's own timeout is for one try; it goes on trying for about ten seconds, and
@@ -55,9 +72,22 @@ class Receipts:
         except TimeoutError:
             raise ReceiptNotTaken("Temporal did not answer in time") from None
         except RPCError as error:
-            raise ReceiptNotTaken(f"Temporal answered {error.status.name}") from error
+            refused = ReceiptRefused if error.status in _REFUSALS else ReceiptNotTaken
+            raise refused(f"Temporal answered {error.status.name}") from error
         except RuntimeError as error:  # what a lazy client raises when it cannot connect
             raise ReceiptNotTaken("Temporal cannot be reached") from error
+
+    async def answers(self) -> bool:
+        """Whether Temporal, and in it our namespace, can be reached now."""
+        try:
+            async with asyncio.timeout(self._timeout.total_seconds()):
+                await self._client.workflow_service.describe_namespace(
+                    DescribeNamespaceRequest(namespace=self._client.namespace),
+                    timeout=self._timeout,
+                )
+        except (TimeoutError, RPCError, RuntimeError):  # see `deliver`
+            return False
+        return True
 
     async def _signal(self, workflow_id: str, status: DeliveryStatus) -> bool:
         """Whether there was such an open workflow."""

@@ -12,8 +12,11 @@ from starlette.responses import Response
 from messaging.contract import DeliveryStatus
 from messaging.fields import MessageId, TwilioErrorCode, problem
 from messaging.statuses import is_receipt, parse_status
+from store.database import DatabaseUnavailable
+from webhook.breaker import Breaker
+from webhook.inbox import ReceiptInbox
 from webhook.metrics import Metrics
-from webhook.signals import ReceiptNotTaken, Receipts, Taker
+from webhook.signals import ReceiptNotTaken, ReceiptRefused, Receipts, Taker
 from webhook.sparing import SparingLog
 from webhook.verify import Verifier
 
@@ -28,7 +31,7 @@ class StatusCallback(BaseModel):
     message_id: MessageId
     message_sid: Annotated[str, Field(alias="MessageSid", pattern=r"^(SM|MM)[0-9a-fA-F]{32}$")]
     sms_sid: Annotated[str | None, Field(alias="SmsSid")] = None
-    message_status: Annotated[str, Field(alias="MessageStatus", max_length=40)]
+    message_status: Annotated[str, Field(alias="MessageStatus", pattern=r"^[!-~]{1,40}$")]
     error_code: Annotated[TwilioErrorCode | None, Field(alias="ErrorCode")] = None
 
     @model_validator(mode="after")
@@ -48,19 +51,32 @@ class StatusCallback(BaseModel):
 
 
 class StatusEndpoint:
-    """Answers 204 only for what is safe in Temporal or cannot change the outcome, 503 otherwise."""
+    """Answers 204 only for what is safe or cannot change the outcome, 503 otherwise.
+
+    Safe is what Temporal has, or the inbox while Temporal is away; whoever drains the inbox takes
+    it on from there.
+    """
 
     def __init__(
-        self, *, verify: Verifier, receipts: Receipts, metrics: Metrics, forward_all: bool
+        self,
+        *,
+        verify: Verifier,
+        receipts: Receipts,
+        inbox: ReceiptInbox,
+        temporal: Breaker,
+        metrics: Metrics,
+        forward_all: bool,
     ) -> None:
         self._verify = verify
         self._receipts = receipts
+        self._inbox = inbox
+        self._temporal = temporal
         self._metrics = metrics
         self._forward_all = forward_all
         self._outage = SparingLog(_log)
 
     async def receive(self, request: Request) -> Response:
-        """Verify, then signal what can change the outcome."""
+        """Verify, then signal what can change the outcome, or keep it."""
         callback = (await self._verify(request)).read(StatusCallback)
         status = parse_status(callback.message_status)
         label = status.value if status else "unknown"
@@ -68,21 +84,49 @@ class StatusEndpoint:
         if not (self._forward_all or (status and is_receipt(status))):
             self._count(label, "acknowledged")
             return Response(status_code=204)
-        try:
-            taker = await self._receipts.deliver(callback.message_id, callback.delivery_status())
-        except ReceiptNotTaken as error:
-            # The callback is verified and whole here: whoever keeps it until Temporal is back
-            # does so in this place, and answers 204.
+        message_id, signal = callback.message_id, callback.delivery_status()
+        behind = self._inbox.may_hold(message_id)
+        tried = not behind and self._temporal.allows()
+        safe = (
+            (tried and await self._signal(label, message_id, signal))
+            or await self._keep(label, message_id, signal)
+            # Neither an order nor an outage remembered is worth a receipt.
+            or (not tried and await self._signal(label, message_id, signal))
+        )
+        if not safe:
             self._count(label, "unavailable")
-            self._outage.warning("A receipt is not safe: %s. Twilio was asked to try again.", error)
-            raise HTTPException(503, "Not safe yet, please try again.") from None
+            raise HTTPException(503, "Not safe yet, please try again.")
+        return Response(status_code=204)
+
+    async def _signal(self, label: str, message_id: str, signal: DeliveryStatus) -> bool:
+        """Whether Temporal has it now."""
+        try:
+            taker = await self._receipts.deliver(message_id, signal)
+        except ReceiptRefused as error:
+            self._outage.warning("A receipt was not taken: %s.", error)
+            return False
+        except ReceiptNotTaken as error:
+            self._temporal.trip()
+            self._outage.warning("A receipt was not taken: %s.", error)
+            return False
+        self._temporal.reset()
         self._count(label, taker)
         if taker is Taker.NOBODY:
             _log.info(
                 "Receipt for %s: message and dead letter closed or unknown; acknowledged.",
-                callback.message_id,
+                message_id,
             )
-        return Response(status_code=204)
+        return True
+
+    async def _keep(self, label: str, message_id: str, signal: DeliveryStatus) -> bool:
+        """Whether the inbox has it now."""
+        try:
+            await self._inbox.put(message_id, signal)
+        except DatabaseUnavailable as error:
+            self._outage.warning("A receipt could not be kept: %s", error)
+            return False
+        self._count(label, "inbox")
+        return True
 
     def _count(self, status: str, result: str) -> None:
         self._metrics.status_callbacks.labels(status, result).inc()

@@ -13,6 +13,7 @@ from messaging.retry import (
     BOOKKEEPING_TIMEOUT,
     INLINE_ADMIT,
     INLINE_ADMIT_TIMEOUT,
+    SEARCH_TIMEOUT,
     SEND_TIMEOUT,
     UNTIL_IT_ANSWERS,
 )
@@ -20,11 +21,14 @@ from messaging.steps import (
     ADMIT,
     LOOK_UP,
     RECORD_SUPPRESSION,
+    SEARCH,
     SEND,
     Admission,
     AdmitRequest,
     LookUp,
     LookUpRequest,
+    SearchRequest,
+    SearchResult,
     SendRequest,
     Submission,
     SuppressionRecord,
@@ -98,6 +102,22 @@ async def look_up(message_sid: str) -> LookUp | None:
     except ActivityError:
         return None
     return answer
+
+
+async def search(request: SearchRequest) -> SearchResult | None:
+    """What Twilio's list says of a message of unknown fate; None if it could not be asked now."""
+    try:
+        result: SearchResult = await workflow.execute_activity(
+            SEARCH,
+            request,
+            result_type=SearchResult,
+            start_to_close_timeout=SEARCH_TIMEOUT,
+            retry_policy=A_FEW_TRIES,
+            summary="search Twilio's list",
+        )
+    except ActivityError:
+        return None
+    return result
 
 
 async def record_suppression(record: SuppressionRecord) -> None:

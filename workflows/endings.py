@@ -57,9 +57,14 @@ def expired(*, after: FailureClass | None = None, error_code: int | None = None)
     )
 
 
-def canceled() -> Ending:
-    """Somebody canceled it in time."""
-    return Ending(outcome=Outcome.CANCELED, reason="It was canceled before it was submitted.")
+def canceled(*, error_code: int | None = None) -> Ending:
+    """Somebody canceled it in time: before it was submitted, or submitted anew after a failure."""
+    tried = "tried again" if error_code else "submitted"
+    return Ending(
+        outcome=Outcome.CANCELED,
+        error_code=error_code,
+        reason=f"It was canceled before it was {tried}.",
+    )
 
 
 def refused(failure_class: FailureClass, error_code: int | None) -> Ending:

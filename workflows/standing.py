@@ -32,6 +32,7 @@ class Standing:
         self.sender: str | None = None
         self.tenant: str | None = None
         self.message_sid: str | None = None
+        self.message_sids: tuple[str, ...] = ()
         self.error_code: int | None = None
         self.twilio_status: str | None = None
         self.attempts = 0
@@ -67,6 +68,7 @@ class Standing:
             until=self._until,
             sender=masked_sender(self.sender) if self.sender else None,
             message_sid=self.message_sid,
+            message_sids=self.message_sids,
             twilio_status=self.twilio_status,
             error_code=self.error_code,
             attempts=self.attempts,

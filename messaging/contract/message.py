@@ -49,6 +49,8 @@ class Progress(Told):
     """When the present wait ends by itself."""
     sender: str | None = None
     message_sid: str | None = None
+    message_sids: tuple[str, ...] = ()
+    """Every SID it has had: one for each time it was submitted anew."""
     twilio_status: str | None = None
     error_code: int | None = None
     attempts: int = 0

@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 from activities.send import TwilioSends
 from activities.twilio_client import TwilioClient
 from store.database import open_engine
+from store.posts import Posts
 from store.suppressions import Suppressions
 from tests.activities.edge import ACCOUNT, TOKEN, Edge, running_edge
 
@@ -66,14 +67,15 @@ def suppressions(sqlite_engine: Engine) -> Suppressions:
 
 
 @pytest.fixture
-def make_sends(connect: Connect, suppressions: Suppressions) -> MakeSends:
+def make_sends(connect: Connect, suppressions: Suppressions, sqlite_engine: Engine) -> MakeSends:
     """The activity against a URL, with the empty suppression list unless told otherwise."""
 
-    def make(
-        url: str, *, consent: Suppressions = suppressions, **options: timedelta
-    ) -> TwilioSends:
+    def make(url: str, *, engine: Engine = sqlite_engine, **options: timedelta) -> TwilioSends:
         return TwilioSends(
-            connect(url, **options), consent, public_base_url="https://hooks.example"
+            connect(url, **options),
+            Suppressions(engine),
+            Posts(engine),
+            public_base_url="https://hooks.example",
         )
 
     return make

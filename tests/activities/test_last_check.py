@@ -74,7 +74,7 @@ def test_database_unreachable(make_sends: MakeSends, edge: Edge, tmp_path: Path)
     """When consent cannot be read nothing is sent, and it is tried again."""
     engine = open_engine(f"sqlite:///{tmp_path / 'gone' / 'x.db'}")
 
-    error, detail = failed_attempt(make_sends(edge.url, consent=Suppressions(engine)))
+    error, detail = failed_attempt(make_sends(edge.url, engine=engine))
 
     engine.dispose()
     assert FailureClass.TEMPORARILY_UNAVAILABLE == error.type

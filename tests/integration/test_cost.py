@@ -62,7 +62,7 @@ async def test_what_trouble_costs(caller: Caller, new_number: NewNumber) -> None
 
     assert (_EVENTS, _ACTIONS + 2) == await _cost(retried)
     # The start, admission, the send, the letter (2) and one upsert.
-    assert (19, 6) == await _cost(refused)
+    assert (18, 6) == await _cost(refused)
 
 
 async def _cost(sent: Sent) -> tuple[int, int]:

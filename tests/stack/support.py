@@ -1,7 +1,6 @@
 """Running the stack's commands as a person does."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 _WAIT_SECONDS = 60
+_IN_THE_BACKGROUND = ("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh")
+"""Ignores SIGINT, as a shell without job control does for what it starts in the background."""
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
@@ -36,23 +37,17 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": more.get("DATA_DIR", "/"), **more}
 
 
-def _ignore_sigint() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 @contextmanager
 def running(module: str, output: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run `python -m module` with its output in a file; kill it at the end if it is still there."""
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [*_IN_THE_BACKGROUND, sys.executable, "-m", module],
             cwd=ROOT,
             env=clean_environment(**environment),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
-            # As a shell without job control starts what runs in the background.
-            preexec_fn=_ignore_sigint,
         )
     try:
         yield process

@@ -91,7 +91,11 @@ def test_old_notes_are_forgotten(engine: Engine) -> None:
 def test_a_fingerprint_holds_no_number() -> None:
     """It is a hash: the same for the same content, another for any difference."""
     mark = fingerprint(MESSAGE, sender=SENDER)
-    changes = ({"body": "x"}, {"to": "+15558675308"}, {"media_urls": ("https://e.com/a",)})
+    changes: tuple[dict[str, object], ...] = (
+        {"body": "x"},
+        {"to": "+15558675308"},
+        {"media_urls": ("https://e.com/a",)},
+    )
     marks = {fingerprint(MESSAGE.model_copy(update=each), sender=SENDER) for each in changes}
 
     assert mark == fingerprint(MESSAGE, sender=SENDER)

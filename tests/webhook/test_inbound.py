@@ -25,7 +25,7 @@ from tests.webhook.support import (
 )
 from webhook.app import create_app
 from webhook.config import WebhookConfig
-from webhook.inbound import MOST_TRANSACTIONS, transactions_at_a_time
+from webhook.threads import MOST_TRANSACTIONS, transactions_at_a_time
 
 SERVICE = "MG" + "d" * 32
 

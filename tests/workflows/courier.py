@@ -36,11 +36,15 @@ from messaging.steps import (
     ADMIT,
     LOOK_UP,
     RECORD_SUPPRESSION,
+    SEARCH,
     SEND,
     Admission,
     AdmitRequest,
+    Finding,
     LookUp,
     LookUpRequest,
+    SearchRequest,
+    SearchResult,
     SendFailure,
     SendRequest,
     Submission,
@@ -123,6 +127,8 @@ class Courier:
     terms: Terms = TERMS
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     posts: list[SendRequest] = field(default_factory=list)
+    searches: list[SearchResult] = field(default_factory=list)
+    searched: list[SearchRequest] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     recorded: list[SuppressionRecord] = field(default_factory=list)
 
@@ -156,6 +162,12 @@ class Courier:
         """What Twilio says when asked; `sent` once the script is over."""
         self.asked.append(request.message_sid)
         return self.look_ups.pop(0) if self.look_ups else LookUp(status="sent")
+
+    @activity.defn(name=SEARCH)
+    async def search(self, request: SearchRequest) -> SearchResult:
+        """What a search comes to; nothing once the script is over."""
+        self.searched.append(request)
+        return self.searches.pop(0) if self.searches else SearchResult(finding=Finding.ABSENT)
 
     @activity.defn(name=RECORD_SUPPRESSION)
     async def record_suppression(self, record: SuppressionRecord) -> bool:
@@ -259,7 +271,12 @@ async def serving(client: Client, courier: Courier) -> AsyncIterator[None]:
             client,
             task_queue=MESSAGES_QUEUE,
             workflows=[SendMessage, DeadLetter],
-            activities=[courier.admit, courier.look_up, courier.record_suppression],
+            activities=[
+                courier.admit,
+                courier.look_up,
+                courier.search,
+                courier.record_suppression,
+            ],
             interceptors=[OneArgument()],
         ),
         Worker(client, task_queue=TWILIO_SENDS_QUEUE, activities=[courier.send]),

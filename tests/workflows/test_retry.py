@@ -8,7 +8,7 @@ from temporalio.client import WorkflowFailureError
 from messaging.contract import LetterEnd, Outcome, dead_letter_workflow_id
 from messaging.failures import RETRYABLE, FailureClass
 from messaging.retry import QUICK_ATTEMPTS
-from tests.workflows.courier import REQUEST, SkippingWorld, accept, callback, failure, sid
+from tests.workflows.courier import REQUEST, SkippingWorld, accept, callback, failure
 
 TEMPORARY = FailureClass.TEMPORARILY_UNAVAILABLE
 TERMINAL_AT_ONCE = sorted(set(FailureClass) - RETRYABLE - {FailureClass.OUTCOME_UNKNOWN})
@@ -133,36 +133,6 @@ async def test_a_recipient_at_fault_is_recorded_and_the_letter_closed(
     assert [(failure_class, 21610, REQUEST["to"])] == [
         (each.failure_class, each.error_code, each.to) for each in world.courier.recorded
     ]
-
-
-async def test_an_unknown_outcome_is_never_sent_again_blindly(world: SkippingWorld) -> None:
-    """When it is not known whether Twilio took it, the message is parked, not repeated."""
-    world.courier.sends = [failure(FailureClass.OUTCOME_UNKNOWN)]
-
-    report = await world.report()
-
-    assert (Outcome.UNCONFIRMED, FailureClass.OUTCOME_UNKNOWN, 1) == (
-        report.outcome,
-        report.failure_class,
-        len(world.courier.posts),
-    )
-    assert report.dead_letter_id is not None
-
-
-async def test_a_callback_resolves_an_unknown_outcome(world: SkippingWorld) -> None:
-    """A callback names our message and Twilio's SID: the message goes on with that SID."""
-    world.courier.sends = [failure(FailureClass.OUTCOME_UNKNOWN)]
-    handle = await world.start()
-    await world.until(lambda: len(world.courier.posts) == 1)
-    await callback(handle, "delivered", number=7)
-
-    report = await handle.result()
-
-    assert (Outcome.DELIVERED, sid(7), 1) == (
-        report.outcome,
-        report.message_sid,
-        len(world.courier.posts),
-    )
 
 
 async def test_no_sender_at_all_is_bad_input(world: SkippingWorld) -> None:

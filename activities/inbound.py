@@ -1,0 +1,161 @@
+"""Recording inbound messages that did not come straight from the webhook."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from twilio.base.exceptions import TwilioException, TwilioRestException
+from twilio.rest.api.v2010.account.message import MessageInstance
+
+from activities.twilio_client import TwilioClient
+from messaging.inbound import (
+    CATCH_UP_ID,
+    CATCH_UP_INBOUND,
+    RECORD_INBOUND,
+    CatchUp,
+    CaughtUp,
+    InboundRecord,
+    correspondent,
+    is_recipient,
+)
+from messaging.keywords import InboundKind, classify_inbound
+from messaging.phone import InvalidAddress, normalize_sender
+from store.inbound import InboundMessages
+from store.watermarks import Watermarks
+
+OVERLAP: Final = timedelta(hours=1)
+"""Looked at again each time: for what Twilio lists late, and for clocks that differ."""
+FIRST_LOOK: Final = timedelta(hours=24)
+"""How far back the first look goes."""
+LONGEST_LOOK: Final = timedelta(days=30)
+_WINDOW = timedelta(hours=1)
+"""Listed as one, since Twilio lists newest first and the oldest must be recorded first."""
+_PAGE_SIZE = 500
+_MOST_LISTED = 200_000
+"""Messages in one run; the next goes on from there."""
+_LAST_MICROSECOND = timedelta(microseconds=999_999)
+
+
+class Inbound:
+    """Writes inbound messages into the database, wherever they come from; each SID counts once."""
+
+    def __init__(
+        self,
+        inbound_messages: InboundMessages,
+        *,
+        watermarks: Watermarks,
+        twilio: TwilioClient,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._inbound_messages = inbound_messages
+        self._watermarks = watermarks
+        self._twilio = twilio
+        self._now = now
+
+    @activity.defn(name=RECORD_INBOUND)
+    def record_inbound(self, record: InboundRecord) -> bool:
+        """Record it, and what it asks for; False if it was recorded before.
+
+        Raises:
+            DatabaseUnavailable: to be tried until the database is back.
+        """
+        return self._inbound_messages.receive(**record.to_keep())
+
+    @activity.defn(name=CATCH_UP_INBOUND)
+    def catch_up_inbound(self, request: CatchUp) -> CaughtUp:
+        """Record the inbound messages in Twilio's list that never reached us, oldest first.
+
+        By default from where the last look ended, with an overlap. Every window that is done is
+        remembered, so a look that breaks off goes on from there.
+
+        Raises:
+            ApplicationError: `ListFailed`, retryable; Twilio's own text is left out.
+            DatabaseUnavailable: the messages cannot be recorded now.
+        """
+        until = self._now()
+        since = max(request.since or self._last_look(until), until - LONGEST_LOOK)
+        known = self._watermarks.read(CATCH_UP_ID)
+        done = CaughtUp(since=since, until=since)
+        while done.until < until and done.listed < _MOST_LISTED:
+            begin, end = done.until, min(done.until + _WINDOW, until)
+            done = self._catch_up_window(done, begin, end)
+            # A look at one span must not make the next pass over what lies before it.
+            if known is None or begin <= known:
+                self._watermarks.rise(CATCH_UP_ID, end)
+                known = max(known or end, end)
+        return done
+
+    def _last_look(self, now: datetime) -> datetime:
+        last = self._watermarks.read(CATCH_UP_ID)
+        return now - FIRST_LOOK if last is None else min(last, now) - OVERLAP
+
+    def _catch_up_window(self, before: CaughtUp, begin: datetime, end: datetime) -> CaughtUp:
+        listed, inbound, new, unusable = 0, [], 0, 0
+        for message in self._listed(begin, end):
+            listed += 1
+            if str(message.direction) == MessageInstance.Direction.INBOUND:
+                inbound.append(message)
+        for message in reversed(inbound):
+            try:
+                record = _record(message, sent_by=end)
+            except InvalidAddress:
+                unusable += 1
+                continue
+            if record is not None:
+                new += self._inbound_messages.receive(**record.to_keep())
+            activity.heartbeat()
+        return CaughtUp(
+            since=before.since,
+            until=end,
+            listed=before.listed + listed,
+            inbound=before.inbound + len(inbound),
+            new=before.new + new,
+            unusable=before.unusable + unusable,
+        )
+
+    def _listed(self, begin: datetime, end: datetime) -> Iterator[MessageInstance]:
+        """Twilio's messages of that time, newest first."""
+        try:
+            messages = self._twilio.messages.stream(
+                # The SDK writes "Z" whatever the zone, and drops what is below a second.
+                date_sent_after=begin.astimezone(UTC),
+                date_sent_before=end.astimezone(UTC) + timedelta(seconds=1),
+                page_size=_PAGE_SIZE,
+            )
+            for number, message in enumerate(messages):
+                if number % _PAGE_SIZE == 0:
+                    activity.heartbeat()
+                yield message
+        except TwilioRestException as error:
+            raise ApplicationError(
+                f"Twilio answered HTTP {error.status} when asked for its list of messages.",
+                type="ListFailed",
+            ) from None
+        # As in `look_up`.
+        except (OSError, ValueError, TwilioException) as error:
+            raise ApplicationError(
+                f"Twilio could not be asked for its messages ({type(error).__name__}).",
+                type="ListFailed",
+            ) from None
+
+
+def _record(message: MessageInstance, *, sent_by: datetime) -> InboundRecord | None:
+    """What is to be recorded of a listed message; None if nobody can be sent to there."""
+    from_ = correspondent(message.from_ or "")
+    if not is_recipient(from_):
+        return None
+    body = message.body or ""
+    kind = classify_inbound(body, None)  # OptOutType is in the callback only
+    sent_at = message.date_sent or message.date_created
+    return InboundRecord(
+        message_sid=message.sid or "",
+        from_=from_,
+        to=normalize_sender(message.to or ""),
+        kind=kind,
+        messaging_service_sid=message.messaging_service_sid or None,
+        body=body if kind is InboundKind.REVIEW else "",
+        # Twilio's dates have whole seconds: of what was said in one, the later word may be this.
+        received_at=sent_by if sent_at is None else sent_at + _LAST_MICROSECOND,
+    )

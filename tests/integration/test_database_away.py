@@ -1,0 +1,73 @@
+import asyncio
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from messaging.contract import Outcome, Stage
+from sandbox.magic import GOOD_SENDER
+from stack.local import LocalStack
+from tests.fixtures.databases import PostgresServer
+from tests.fixtures.stack import NewNumber, silent_stack
+from tests.integration.line import Line
+from tests.integration.support import Caller, until_true
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def line(postgres_server: PostgresServer) -> Iterator[Line]:
+    """The line to PostgreSQL."""
+    with Line(postgres_server.port) as whole:
+        yield whole
+
+
+@pytest.fixture(scope="module")
+def postgres_stack(
+    postgres_server: PostgresServer, line: Line, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalStack]:
+    """A stack whose database is PostgreSQL, at the end of the line."""
+    name = postgres_server.create()
+    url = PostgresServer(port=line.port).url(name)
+    with silent_stack(tmp_path_factory.mktemp("postgres-stack"), DATABASE_URL=url) as running:
+        yield running
+    postgres_server.drop(name)
+
+
+async def test_nothing_is_sent_while_the_database_is_away(
+    postgres_stack: LocalStack, line: Line, new_number: NewNumber
+) -> None:
+    """Without consent nothing goes out, new or between retries; all of it does afterwards, once."""
+    caller = Caller(stack=postgres_stack, client=await postgres_stack.client())
+    busy = {"respond": "error", "code": 20429, "http_status": 429}
+    before = await caller.send(new_number())
+    assert Outcome.DELIVERED is (await before.report()).outcome
+    soon = datetime.now(UTC) + timedelta(seconds=4)
+    scheduled = await caller.send(new_number(), send_at=soon.isoformat())
+    retried = await caller.send(new_number(), *[busy] * 3)
+    # The fourth try comes two seconds after the third.
+    await until_true(lambda: len(retried.refused()) == 3, "the third try")
+
+    line.cut()
+    cut_at = time.time()
+    new = await caller.send(new_number())
+    await new.reaches(Stage.WAITING)
+    await scheduled.reaches(Stage.WAITING)
+    await retried.reaches(Stage.RETRYING)
+    stop = await asyncio.to_thread(
+        postgres_stack.sandbox.inbound, new_number(), GOOD_SENDER, "STOP"
+    )
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+        ready = await http.get(f"{postgres_stack.webhook_url}/readyz")
+    posts = [(len(each.accepted()), len(each.refused())) for each in (new, scheduled, retried)]
+    line.mend()
+    reports = await asyncio.gather(*(each.report() for each in (new, scheduled, retried)))
+
+    assert [(0, 0), (0, 0), (0, 3)] == posts
+    assert [503, 503] == [stop["http_status"], ready.status_code]
+    assert [Outcome.DELIVERED] * 3 == [each.outcome for each in reports]
+    for each in (new, scheduled, retried):
+        [row] = each.accepted()
+        assert row["created"] > cut_at

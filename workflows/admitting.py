@@ -1,0 +1,65 @@
+"""Before the send: its time, its consent, its slot."""
+
+from temporalio import workflow
+
+from messaging.contract import Stage
+from messaging.payloads import invalid_input
+from messaging.segments import count_segments
+from messaging.steps import Admission, AdmitRequest, Verdict
+from workflows import calls, endings
+from workflows.course import Course
+from workflows.endings import Ending
+
+
+async def wait_for_send_at(course: Course) -> Ending | None:
+    """Hold the message until its `send_at`, if that lies ahead."""
+    send_at = course.request.send_at
+    if send_at is None or send_at <= workflow.now():
+        return None
+    course.standing.enter(Stage.SCHEDULED, "its send_at", until=send_at)
+    return await course.pause(send_at)
+
+
+async def check_opt_outs(course: Course) -> Ending | None:
+    """Ask whether it may be sent, from what sender and from when; wait for its slot."""
+    course.segments = count_segments(course.request.body or "").count
+    admission = await _admit(course)
+    if admission is None:
+        return endings.canceled()
+    course.admission = admission
+    course.standing.sender, course.standing.tenant = admission.sender, course.request.tenant
+    match admission.verdict:
+        case Verdict.NO_SENDER:
+            raise invalid_input([("from", "is needed, because no DEFAULT_SENDER is set")])
+        case Verdict.SUPPRESSED:
+            return endings.suppressed(admission.suppressed_by)
+        case Verdict.EXPIRED:
+            return endings.expired()
+        case Verdict.GO:
+            slot = admission.not_before
+            if slot is None or slot <= workflow.now():
+                return None
+            course.standing.enter(Stage.WAITING, "its sender's next slot", until=slot)
+            return await course.pause(slot)
+
+
+async def _admit(course: Course) -> Admission | None:
+    """Admission, however long the database takes; None if canceled meanwhile."""
+    request = AdmitRequest(
+        to=course.request.to,
+        sender=course.request.sender,
+        category=course.request.category,
+        priority=course.request.priority,
+        segments=course.segments,
+        expires_at=course.request.expires_at,
+    )
+    admission = await calls.admit_inline(request)
+    if admission is not None:
+        return admission
+    course.standing.enter(Stage.WAITING, "the database to answer")
+    admitting = calls.start_admitting(request)
+    await workflow.wait_condition(lambda: admitting.done() or course.cancel_asked)
+    if not admitting.done():
+        admitting.cancel()
+        return None
+    return await admitting

@@ -1,0 +1,113 @@
+"""The send: quick tries, patient tries, and what their end means."""
+
+from datetime import datetime
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
+
+from messaging.contract import IfUnknown, Stage
+from messaging.failures import RETRYABLE, FailureClass
+from messaging.retry import LONGEST_QUICK_WAIT, MOST_RESENDS, PATIENT_SEND, QUICK_SEND
+from messaging.steps import SendRequest, Submission, Verdict
+from workflows import calls, endings
+from workflows.course import Course
+from workflows.endings import Ending
+from workflows.finding_out import Fate, find_out
+from workflows.trouble import Trouble, trouble_in
+
+
+async def send(course: Course) -> Ending | None:
+    """Submit the message to Twilio; None when Twilio has it.
+
+    It is sent again only when nothing says that Twilio took it: never blindly.
+    """
+    begun_at = workflow.now()
+    for _ in range(1 + MOST_RESENDS):
+        sent = await _submit_under_policy(course)
+        if isinstance(sent, Submission):
+            return _submitted(course, sent)
+        if sent.failure_class is not FailureClass.OUTCOME_UNKNOWN:
+            return _not_submitted(course, sent)
+        fate = await find_out(course, since=begun_at)
+        if fate is Fate.TAKEN:
+            return None
+        if fate is Fate.OPEN:
+            break
+        # As far as anybody can tell Twilio does not have it.
+        if course.cancel_asked:
+            return endings.canceled()
+        if course.expires_by(workflow.now()):
+            return endings.expired(after=FailureClass.OUTCOME_UNKNOWN)
+        if course.request.unknown_policy is IfUnknown.PARK:
+            break
+    return endings.unknown()
+
+
+async def _submit_under_policy(course: Course) -> Submission | Trouble:
+    """A few quick tries, then patient ones until the budget or the message's time ends."""
+    deadline = workflow.now() + course.terms.retry_budget
+    if course.request.expires_at is not None:
+        deadline = min(deadline, course.request.expires_at)
+    course.standing.enter(Stage.SENDING, "Twilio to take it", until=deadline)
+    sent = await _submit(course, QUICK_SEND, deadline)
+    if isinstance(sent, Submission) or sent.canceled or sent.failure_class not in RETRYABLE:
+        return sent
+    course.standing.error_code = sent.detail.error_code
+    course.standing.enter(Stage.RETRYING, "Twilio to take it", until=deadline)
+    again_at = workflow.now() + (sent.detail.retry_after or LONGEST_QUICK_WAIT)
+    if again_at >= deadline or await course.pause(again_at):
+        return sent
+    return await _submit(course, PATIENT_SEND, deadline)
+
+
+async def _submit(course: Course, policy: RetryPolicy, deadline: datetime) -> Submission | Trouble:
+    before = course.standing.attempts
+    request = SendRequest(
+        message_id=course.standing.message_id,
+        message=course.request,
+        sender=course.sender,
+        deadline=deadline,
+        earlier_attempts=before,
+        hand_back_after=LONGEST_QUICK_WAIT if policy is QUICK_SEND else None,
+    )
+    course.sending = calls.start_sending(request, policy=policy, within=deadline - workflow.now())
+    if course.cancel_asked:
+        course.sending.cancel()
+    try:
+        submission = await course.sending
+    except ActivityError as error:
+        trouble = trouble_in(error, attempts_before=before)
+        course.standing.attempts = trouble.detail.attempts
+        return trouble
+    finally:
+        course.sending = None
+    course.standing.attempts = submission.attempts
+    return submission
+
+
+def _submitted(course: Course, submission: Submission) -> Ending | None:
+    match submission.verdict:
+        case Verdict.SUPPRESSED:
+            return endings.suppressed(submission.suppressed_by)
+        case Verdict.EXPIRED:
+            return endings.expired()
+        case _:
+            sid = submission.message_sid or ""
+            course.segments = submission.segments or course.segments
+            course.adopt(sid, submission.submitted_at)
+            if submission.status:
+                course.note(sid, submission.status, None)
+            return None
+
+
+def _not_submitted(course: Course, trouble: Trouble) -> Ending:
+    code = trouble.detail.error_code
+    course.standing.error_code = code
+    if trouble.failure_class in RETRYABLE:
+        if course.cancel_asked:
+            return endings.canceled()
+        again_at = workflow.now() + (trouble.detail.retry_after or LONGEST_QUICK_WAIT)
+        if course.expires_by(again_at):
+            return endings.expired(after=trouble.failure_class, error_code=code)
+    return endings.refused(trouble.failure_class, code)
