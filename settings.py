@@ -1,8 +1,11 @@
 """Every variable Signedfor reads, its default and meaning. The environment is the only source."""
 
+import contextlib
+import os
 import re
+import sys
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NoReturn, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -239,3 +242,15 @@ async def _require_namespace(client: Client) -> None:
             f"{error.message.rstrip('.')}. "
             "Does it exist, and is TEMPORAL_NAMESPACE right?"
         ) from None
+
+
+def end_process(code: int) -> NoReturn:
+    """End the process without the interpreter's own last steps; all work must be done.
+
+    The Temporal SDK's threads may still touch the interpreter then, and Python 3.11 aborts: seen
+    in one of 24 runs, with exit code 134 instead of 0.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)

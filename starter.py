@@ -1,8 +1,5 @@
 """The command line `signedfor`: puts the commands together, and nothing else."""
 
-import contextlib
-import os
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +11,7 @@ from cli.environment import read_env_file
 from cli.options import MESSAGES_PANEL, OPERATIONS_PANEL
 from cli.output import answering
 from cli.usage import SilentGroup
+from settings import end_process
 
 _EPILOG = """\
 Exit codes, the same for every command:
@@ -90,19 +88,7 @@ def main() -> None:
     try:
         app()
     except SystemExit as end:
-        _end(end.code if isinstance(end.code, int) else int(end.code is not None))
-
-
-def _end(code: int) -> None:
-    """End the process without the interpreter's own last steps.
-
-    The Temporal SDK's threads may still touch the interpreter then, and Python 3.11 aborts: seen
-    in one of 24 runs, after the work was done and with exit code 134 instead of 0.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-            stream.flush()
-    os._exit(code)
+        end_process(end.code if isinstance(end.code, int) else int(end.code is not None))
 
 
 if __name__ == "__main__":

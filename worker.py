@@ -23,7 +23,14 @@ from activities.twilio_client import TwilioClient
 from logs import configure_logging
 from messaging.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from messaging.steps import Terms
-from settings import InvalidSettings, Settings, TemporalUnavailable, connect_temporal, load_settings
+from settings import (
+    InvalidSettings,
+    Settings,
+    TemporalUnavailable,
+    connect_temporal,
+    end_process,
+    load_settings,
+)
 from store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
 from store.inbound import InboundMessages
 from store.migrate import SchemaMismatch, require_current
@@ -165,4 +172,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

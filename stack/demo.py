@@ -21,6 +21,7 @@ from temporalio.client import Client
 
 from sandbox.accounts import DEFAULT_ACCOUNT_SID
 from sandbox.magic import GOOD_SENDER
+from settings import end_process
 from stack.canaries import basic_auth, scan_logs
 from stack.console import addresses, console, shown_path, workflow_url
 from stack.local import LocalStack
@@ -145,4 +146,4 @@ def _stay(stack: LocalStack, out: Console) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

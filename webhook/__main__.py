@@ -7,7 +7,14 @@ import sys
 import uvicorn
 
 from logs import configure_logging
-from settings import InvalidSettings, Settings, TemporalUnavailable, connect_temporal, load_settings
+from settings import (
+    InvalidSettings,
+    Settings,
+    TemporalUnavailable,
+    connect_temporal,
+    end_process,
+    load_settings,
+)
 from store.database import InvalidDatabaseUrl, open_engine
 from webhook.app import create_app
 from webhook.config import InvalidConfig, WebhookConfig
@@ -83,4 +90,4 @@ def _survive_the_signal_that_stops_uvicorn() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

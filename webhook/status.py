@@ -107,7 +107,9 @@ class StatusEndpoint:
             return False
         except ReceiptNotTaken as error:
             self._temporal.trip()
-            self._outage.warning("A receipt was not taken: %s.", error)
+            self._outage.warning(
+                "A receipt was not taken: %s. Until it can be, see the inbox.", error
+            )
             return False
         self._temporal.reset()
         self._count(label, taker)
@@ -123,7 +125,7 @@ class StatusEndpoint:
         try:
             await self._inbox.put(message_id, signal)
         except DatabaseUnavailable as error:
-            self._outage.warning("A receipt could not be kept: %s", error)
+            self._outage.warning("A receipt is not safe: %s Twilio is asked to try again.", error)
             return False
         self._count(label, "inbox")
         return True

@@ -67,7 +67,7 @@ def suppressions(sqlite_engine: Engine) -> Suppressions:
 
 
 @pytest.fixture
-def make_sends(connect: Connect, suppressions: Suppressions, sqlite_engine: Engine) -> MakeSends:
+def make_sends(connect: Connect, sqlite_engine: Engine) -> MakeSends:
     """The activity against a URL, with the empty suppression list unless told otherwise."""
 
     def make(url: str, *, engine: Engine = sqlite_engine, **options: timedelta) -> TwilioSends:

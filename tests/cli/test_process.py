@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import psutil
 import pytest
@@ -155,6 +157,14 @@ class Terminal:
         )
         os.close(theirs)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+
     async def shows(self, words: str) -> None:
         """Wait until it has shown these words."""
         while words.encode() not in self._shown:
@@ -170,7 +180,6 @@ class Terminal:
         """Wait for its end."""
         while await asyncio.to_thread(_read, self._ours):
             pass
-        os.close(self._ours)
         return await asyncio.to_thread(self.process.wait, 30)
 
 
@@ -194,29 +203,31 @@ class TestTerminal:
             lambda it: it["dead_letters"],
         )
 
-        terminal = Terminal("dead-letters", "discard", *query, env=desk.cli.env)
-        await terminal.shows("This will discard 1 dead letter. Go on? [y/N]")
-        if typed is None:
-            terminal.process.send_signal(signal.SIGINT)
-        else:
-            terminal.type(typed)
+        with Terminal("dead-letters", "discard", *query, env=desk.cli.env) as terminal:
+            await terminal.shows("This will discard 1 dead letter. Go on? [y/N]")
+            if typed is None:
+                terminal.process.send_signal(signal.SIGINT)
+            else:
+                terminal.type(typed)
 
-        assert exit_code == await terminal.exit_code()
+            assert exit_code == await terminal.exit_code()
         assert status == (await desk.cli.document("dead-letters", "show", message_id))["status"]
 
     async def test_progress_is_shown_in_place(self, desk: Desk) -> None:
         """While it waits, the terminal shows for what; it ends with the receipt."""
         message_id = new_id()
 
-        terminal = Terminal(*MESSAGE, "--id", message_id, "--wait", env=desk.cli.env)
-        await terminal.shows("awaiting_receipt: waits for a receipt from Twilio")
-        await desk.receive(message_id, "delivered")
-        await terminal.shows("The carrier confirmed delivery.")
+        with Terminal(*MESSAGE, "--id", message_id, "--wait", env=desk.cli.env) as terminal:
+            await terminal.shows("awaiting_receipt: waits for a receipt from Twilio")
+            await desk.receive(message_id, "delivered")
+            await terminal.shows("The carrier confirmed delivery.")
 
-        assert 0 == await terminal.exit_code()
+            assert 0 == await terminal.exit_code()
 
 
 def _read(terminal: int) -> bytes:
+    ready, _, _ = select.select([terminal], [], [], 60)
+    assert ready, "nothing was shown for a minute"
     try:
         return os.read(terminal, 65_536)
     except OSError:  # the other end is closed: Linux's way to say end of file

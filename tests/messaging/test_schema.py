@@ -4,7 +4,7 @@ from messaging.schema import schema_text
 
 
 def test_the_committed_schema_is_the_models() -> None:
-    """`docs/contract.schema.json` says what the models say; `python -m messaging.schema` renews it."""
+    """The schema in docs/ says what the models say; `python -m messaging.schema` renews it."""
     committed = Path(__file__).parents[2] / "docs" / "contract.schema.json"
 
     assert schema_text() == committed.read_text(encoding="utf-8")

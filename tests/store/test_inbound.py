@@ -269,3 +269,63 @@ def test_unreachable_database_is_no_answer() -> None:
 
     with pytest.raises(DatabaseUnavailable):
         _receive(inbound, InboundKind.STOP)
+
+
+MINUTES = {"early": BEGIN, "late": BEGIN + timedelta(minutes=5)}
+
+
+@pytest.mark.parametrize(
+    ("words", "stands"),
+    [
+        ([("START", "late"), ("STOP", "early")], False),
+        ([("STOP", "late"), ("START", "early")], True),
+        ([("STOP", "early"), ("START", "late")], False),
+        ([("START", "early"), ("STOP", "late")], True),
+        ([("STOP", "early"), ("START", "early")], False),
+        ([("START", "early"), ("STOP", "early")], True),
+    ],
+)
+def test_the_later_word_counts(engine: Engine, words: list[tuple[str, str]], stands: bool) -> None:
+    """Whatever order they are handed in, the word that was said last holds."""
+    inbound = InboundMessages(engine)
+    for number, (word, when) in enumerate(words):
+        assert inbound.receive(
+            message_sid=f"SM{number}",
+            from_=PERSON,
+            to=SENDER,
+            kind=InboundKind(word.lower()),
+            body="",
+            received_at=MINUTES[when],
+        )
+
+    assert stands == bool(_standing(engine))
+
+
+@pytest.mark.parametrize(
+    ("scope", "later_from", "later_to", "overtakes"),
+    [
+        (Scope.EVERYTHING, f"whatsapp:{PERSON}", SENDER, True),
+        (Scope.EVERYTHING, PERSON, "+15005550001", True),
+        (Scope.EVERYTHING, "+15558675310", SENDER, False),
+        (Scope.EVERYTHING, "whatsapp:+215558675309", SENDER, False),
+        (Scope.SENDER, PERSON, SENDER, True),
+        (Scope.SENDER, PERSON, "+15005550001", False),
+    ],
+)
+def test_whose_later_word_counts(
+    engine: Engine, scope: Scope, later_from: str, later_to: str, overtakes: bool
+) -> None:
+    """Only the same person's, on any channel; with the scope `sender`, only about that sender."""
+    inbound = InboundMessages(engine, scope=scope, now=lambda: MINUTES["late"])
+    _receive(inbound, InboundKind.START, message_sid="SM1", from_=later_from, to=later_to)
+
+    inbound.receive(
+        message_sid="SM2",
+        from_=PERSON,
+        to=SENDER,
+        kind=InboundKind.STOP,
+        body="",
+        received_at=BEGIN,
+    )
+
+    assert overtakes == (not _standing(engine))

@@ -22,6 +22,7 @@ from tests.webhook.support import (
     PUBLIC,
     TOKEN,
     Twilio,
+    metric,
 )
 from webhook.body import MAX_BODY_BYTES
 
@@ -100,12 +101,14 @@ async def test_starts_without_temporal_and_recovers(
         twilio = Twilio(http=http)
         assert (await http.get("/readyz")).json()["temporal"] == "unreachable"
         assert (await twilio.inbound("STOP")).status_code == 200
-        assert (await twilio.status("order-17", "delivered")).status_code == 503
+        assert (await twilio.status("order-17", "delivered")).status_code == 204
 
         await asyncio.to_thread(stopped_server.start)
         deadline = time.monotonic() + 30
         while not (await http.get("/readyz")).json()["ready"]:
             assert time.monotonic() < deadline, "it did not recover"
+        while not await metric(http, "signedfor_webhook_inbox_applied_total", result="nobody"):
+            assert time.monotonic() < deadline, "the inbox was not drained"
         assert (await twilio.status("order-17", "delivered")).status_code == 204
 
     assert 0 == webhook.stop(), webhook.log

@@ -111,19 +111,91 @@ async def test_unknown_messages_are_acknowledged(
     assert SENDER not in caplog.text
 
 
-async def test_asks_for_a_retry_while_temporal_is_away(
+async def test_keeps_receipts_while_temporal_is_away(
     client_without_server: Client, sqlite_engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A receipt that is not safe is answered 503; one that changes nothing still 204."""
+    """A receipt is kept in the inbox and answered 204; one that changes nothing is not kept."""
     twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=sqlite_engine))
 
-    answers = [await twilio.status("order-17", status) for status in ("delivered", "sent")]
+    answers = [
+        await twilio.status("order-17", status, ErrorCode="30003")
+        for status in ("undelivered", "sent")
+    ]
 
-    assert [503, 204] == [answer.status_code for answer in answers]
-    assert {"detail": "Not safe yet, please try again."} == answers[0].json()
-    assert 1 == await _counted(twilio, status="delivered", result="unavailable")
-    assert "A receipt is not safe: Temporal cannot be reached." in caplog.text
+    assert [204, 204] == [answer.status_code for answer in answers]
+    (kept,) = Inbox(sqlite_engine).take(most=10, lease=timedelta(seconds=1))
+    assert ("order-17", SID, "undelivered", 30003) == (
+        kept.message_id,
+        kept.message_sid,
+        kept.message_status,
+        kept.error_code,
+    )
+    assert timedelta(0) <= datetime.now(UTC) - kept.received_at < timedelta(seconds=30)
+    assert 1 == await _counted(twilio, status="undelivered", result="inbox")
+    assert "A receipt was not taken: Temporal cannot be reached." in caplog.text
     assert PERSON not in caplog.text
+
+
+async def test_asks_for_a_retry_while_both_are_away(
+    client_without_server: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With Temporal and the database down nothing is safe: 503, first time and every time."""
+    engine = open_engine("postgresql://somebody@127.0.0.1:1/name")
+    twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=engine))
+
+    answers = [await twilio.status("order-17", "delivered") for _ in range(3)]
+    engine.dispose()
+
+    assert [503] * 3 == [answer.status_code for answer in answers]
+    assert {"detail": "Not safe yet, please try again."} == answers[0].json()
+    assert 3 == await _counted(twilio, status="delivered", result="unavailable")
+    assert PERSON not in caplog.text
+
+
+async def test_signals_without_the_database(client: Client) -> None:
+    """With Temporal up, receipts need no database at all."""
+    engine = open_engine("postgresql://somebody@127.0.0.1:1/name")
+    twilio = Twilio.calling(create_app(CONFIG, client=client, engine=engine))
+    message_id = new_message_id()
+    message = await open_message(client, message_id)
+
+    answer = await twilio.status(message_id, "delivered")
+    engine.dispose()
+
+    assert 204 == answer.status_code
+    assert 1 == len(await received(client, message))
+
+
+async def test_the_usual_way_asks_the_database_nothing(
+    client: Client, twilio: Twilio, sqlite_engine: Engine
+) -> None:
+    """A receipt that Temporal takes costs no query."""
+    statements: list[str] = []
+    event.listen(
+        sqlite_engine, "before_cursor_execute", lambda _c, _k, said, *_: statements.append(said)
+    )
+    message_id = new_message_id()
+    await open_message(client, message_id)
+
+    await twilio.status(message_id, "delivered")
+
+    assert [] == statements
+
+
+async def test_what_temporal_refuses_is_kept(
+    client: Client, twilio: Twilio, sqlite_engine: Engine
+) -> None:
+    """A receipt that Temporal will not take for what it is stays in the inbox; others go on."""
+    sound, long_id = new_message_id(), "x" * 200
+    await open_message(client, sound)
+    refusing = Receipts(_Refusing(client), timeout=timedelta(seconds=3))  # type: ignore[arg-type]
+    with pytest.raises(ReceiptRefused):
+        await refusing.deliver(
+            long_id, DeliveryStatus(message_sid=SID, message_status="delivered")
+        )
+
+    assert 204 == (await twilio.status(sound, "delivered")).status_code
+    assert 0 == Inbox(sqlite_engine).backlog().count
 
 
 async def test_duplicates_are_passed_on(client: Client, twilio: Twilio) -> None:
