@@ -88,7 +88,9 @@ def _ports(*, with_sandbox: bool) -> Ports:
 
 def _announce(stack: LocalStack, out: Console) -> None:
     environment_file = stack.folder / _ENVIRONMENT_FILE
-    write_environment(environment_file, stack.settings)
+    # The sandbox's credentials are no secret; with them `signedfor doctor` can check everything.
+    names = _WANTED_BY_CLIENTS if stack.twilio is None else tuple(stack.settings)
+    write_environment(environment_file, {name: stack.settings[name] for name in names})
     out.print()
     out.print(addresses(stack))
     out.print()
@@ -112,6 +114,7 @@ def _announce(stack: LocalStack, out: Console) -> None:
     for arguments in (
         f'send {recipient} --body "Your parcel is at the door." --wait',
         "dead-letters list",
+        *(["doctor"] if stack.twilio is not None else []),
     ):
         out.print(f"  {signedfor} --env-file {shown} {arguments}", soft_wrap=True, markup=False)
     if stack.twilio is not None:
@@ -127,8 +130,8 @@ def _announce(stack: LocalStack, out: Console) -> None:
 
 
 def write_environment(path: Path, settings: Mapping[str, str]) -> None:
-    """Write what a client of the stack needs, for `signedfor --env-file` or a shell; no secret."""
-    path.write_text("".join(f"{name}='{settings[name]}'\n" for name in _WANTED_BY_CLIENTS))
+    """Write settings for `signedfor --env-file` or a shell to read."""
+    path.write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()))
 
 
 if __name__ == "__main__":

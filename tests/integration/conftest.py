@@ -1,3 +1,5 @@
+from collections.abc import AsyncIterator
+
 import pytest
 
 from stack.local import LocalStack
@@ -11,6 +13,10 @@ async def caller(stack: LocalStack) -> Caller:
 
 
 @pytest.fixture
-async def brave_caller(breakable_stack: LocalStack) -> Caller:
-    """A service that hands in messages to the stack whose parts are killed."""
-    return Caller(stack=breakable_stack, client=await breakable_stack.client())
+async def brave_caller(breakable_stack: LocalStack) -> AsyncIterator[Caller]:
+    """A service that hands in messages to the stack whose parts are killed; mends it afterwards."""
+    yield Caller(stack=breakable_stack, client=await breakable_stack.client())
+    for process in breakable_stack.processes:
+        if not process.is_running:
+            process.start()
+    breakable_stack.sandbox.settings(hold=False)

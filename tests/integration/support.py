@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 SERVICE = "MG" + "5a" * 16
 """A Messaging Service of the sandbox."""
-PATIENCE_SECONDS = 40
+PATIENCE_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True)

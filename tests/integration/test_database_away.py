@@ -9,6 +9,8 @@ import pytest
 from messaging.contract import Outcome, Stage
 from sandbox.magic import GOOD_SENDER
 from stack.local import LocalStack
+from store.database import open_engine
+from store.suppressions import Suppressions
 from tests.fixtures.databases import PostgresServer
 from tests.fixtures.stack import NewNumber, silent_stack
 from tests.integration.line import Line
@@ -36,8 +38,19 @@ def postgres_stack(
     postgres_server.drop(name)
 
 
+@pytest.fixture
+def suppressions(postgres_stack: LocalStack) -> Iterator[Suppressions]:
+    """What the database holds of consent."""
+    engine = open_engine(postgres_stack.settings["DATABASE_URL"], pool_size=1)
+    yield Suppressions(engine)
+    engine.dispose()
+
+
 async def test_nothing_is_sent_while_the_database_is_away(
-    postgres_stack: LocalStack, line: Line, new_number: NewNumber
+    postgres_stack: LocalStack,
+    line: Line,
+    suppressions: Suppressions,
+    new_number: NewNumber,
 ) -> None:
     """Without consent nothing goes out, new or between retries; all of it does afterwards, once."""
     caller = Caller(stack=postgres_stack, client=await postgres_stack.client())
@@ -56,9 +69,8 @@ async def test_nothing_is_sent_while_the_database_is_away(
     await new.reaches(Stage.WAITING)
     await scheduled.reaches(Stage.WAITING)
     await retried.reaches(Stage.RETRYING)
-    stop = await asyncio.to_thread(
-        postgres_stack.sandbox.inbound, new_number(), GOOD_SENDER, "STOP"
-    )
+    person = new_number()
+    stop = postgres_stack.sandbox.inbound(person, GOOD_SENDER, "STOP")
     async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
         ready = await http.get(f"{postgres_stack.webhook_url}/readyz")
     posts = [(len(each.accepted()), len(each.refused())) for each in (new, scheduled, retried)]
@@ -66,8 +78,15 @@ async def test_nothing_is_sent_while_the_database_is_away(
     reports = await asyncio.gather(*(each.report() for each in (new, scheduled, retried)))
 
     assert [(0, 0), (0, 0), (0, 3)] == posts
-    assert [503, 503] == [stop["http_status"], ready.status_code]
+    assert 503 == ready.status_code
     assert [Outcome.DELIVERED] * 3 == [each.outcome for each in reports]
     for each in (new, scheduled, retried):
         [row] = each.accepted()
         assert row["created"] > cut_at
+
+    # The STOP was acknowledged, so it must be in force now.
+    assert (200, []) == (stop["http_status"], stop["replies"])
+    await until_true(lambda: bool(suppressions.list_(recipient=person)), "the STOP to be in force")
+    stopped = await caller.send(person)
+    assert Outcome.SUPPRESSED is (await stopped.report()).outcome
+    assert ([], []) == (stopped.accepted(), stopped.refused())

@@ -1,5 +1,4 @@
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -25,19 +24,12 @@ _MASKED_SENDER = "+1500***0006"
 _BUSY = {"respond": "error", "code": 20429, "http_status": 429}
 
 
-@pytest.fixture
-async def held(breakable_stack: LocalStack) -> AsyncIterator[LocalStack]:
-    """A stack whose Twilio takes messages and keeps them queued."""
-    breakable_stack.sandbox.settings(hold=True)
-    yield breakable_stack
-    breakable_stack.sandbox.settings(hold=False)
-
-
 async def test_a_message_can_be_found_at_each_stage(
-    held: LocalStack, brave_caller: Caller, new_number: NewNumber
+    breakable_stack: LocalStack, brave_caller: Caller, new_number: NewNumber
 ) -> None:
     """Operators filter by status, sender, SID, code and tenant, whatever stage a message is at."""
     client, tenant = brave_caller.client, "acme-eu"
+    breakable_stack.sandbox.settings(hold=True)
     waiting = await brave_caller.send(new_number(), tenant=tenant)
     retrying = await brave_caller.send(new_number(), then=_BUSY, tenant=tenant)
     scheduled = await brave_caller.send(
@@ -56,7 +48,7 @@ async def test_a_message_can_be_found_at_each_stage(
         TWILIO_SID.name: row["sid"],
     } == found
 
-    held.sandbox.settings(hold=False)
+    breakable_stack.sandbox.settings(hold=False)
     await asyncio.gather(waiting.report(), retrying.cancel(), scheduled.cancel())
     await _find(client, waiting, status="delivered", sid=row["sid"], sender=_MASKED_SENDER)
     await _find(client, retrying, status="canceled", sender=_MASKED_SENDER)

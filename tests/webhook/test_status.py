@@ -2,9 +2,11 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from temporalio.client import Client
 
+from store.database import open_engine
+from store.inbox import Inbox
 from tests.webhook.recorded import new_message_id, open_letter, open_message, received
 from tests.webhook.support import CONFIG, PERSON, SENDER, SID, Twilio, metric, status_fields
 from webhook.app import create_app
@@ -180,22 +182,6 @@ async def test_the_usual_way_asks_the_database_nothing(
     await twilio.status(message_id, "delivered")
 
     assert [] == statements
-
-
-async def test_what_temporal_refuses_is_kept(
-    client: Client, twilio: Twilio, sqlite_engine: Engine
-) -> None:
-    """A receipt that Temporal will not take for what it is stays in the inbox; others go on."""
-    sound, long_id = new_message_id(), "x" * 200
-    await open_message(client, sound)
-    refusing = Receipts(_Refusing(client), timeout=timedelta(seconds=3))  # type: ignore[arg-type]
-    with pytest.raises(ReceiptRefused):
-        await refusing.deliver(
-            long_id, DeliveryStatus(message_sid=SID, message_status="delivered")
-        )
-
-    assert 204 == (await twilio.status(sound, "delivered")).status_code
-    assert 0 == Inbox(sqlite_engine).backlog().count
 
 
 async def test_duplicates_are_passed_on(client: Client, twilio: Twilio) -> None:

@@ -1,0 +1,168 @@
+"""The drainer: what it does with a receipt, whatever Temporal says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine, text
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+
+from messaging.contract import DeliveryStatus
+from messaging.payloads import data_converter
+from store.database import transaction
+from store.inbox import Inbox
+from tests.webhook.recorded import new_message_id, open_letter, open_message, received
+from tests.webhook.support import CONFIG, SID, Twilio, metric
+from tests.workflows.courier import binary
+from webhook.app import create_app
+
+pytestmark = pytest.mark.integration
+
+
+def _status(status: str, sid: str = SID) -> DeliveryStatus:
+    return DeliveryStatus(message_sid=sid, message_status=status)
+
+
+@asynccontextmanager
+async def _running(client: Client, engine: Engine) -> AsyncIterator[Twilio]:
+    """A webhook whose drainer runs."""
+    app = create_app(CONFIG, client=client, engine=engine)
+    twilio = Twilio.calling(app)
+    async with app.router.lifespan_context(app), twilio.http:
+        yield twilio
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - what is waited for is in a database
+            await asyncio.sleep(0.05)
+
+
+async def test_takes_each_receipt_where_it_belongs(client: Client, engine: Engine) -> None:
+    """Left over from before: to the message, to its dead letter, or to nobody; then it is gone."""
+    open_id, closed_id, unknown_id = (new_message_id() for _ in range(3))
+    message, letter = await open_message(client, open_id), await open_letter(client, closed_id)
+    inbox = Inbox(engine)
+    inbox.put([(open_id, _status("sent")), (open_id, _status("delivered"))])
+    inbox.put([(closed_id, _status("undelivered")), (unknown_id, _status("failed"))])
+
+    async with _running(client, engine) as twilio:
+        await _until(lambda: inbox.backlog().count == 0)
+        counts = [
+            await metric(twilio.http, "signedfor_webhook_inbox_applied_total", result=result)
+            for result in ("message", "dead_letter", "nobody")
+        ]
+
+    assert ["sent", "delivered"] == [
+        each.message_status for each in await received(client, message)
+    ]
+    assert ["undelivered"] == [each.message_status for each in await received(client, letter)]
+    assert [2, 1, 1] == counts
+
+
+async def test_later_receipts_queue_behind(client: Client, sqlite_engine: Engine) -> None:
+    """While a message's receipt waits in the inbox, the next one waits behind it; others do not."""
+    waiting_id, other_id = new_message_id(), new_message_id()
+    message, other = [await open_message(client, each) for each in (waiting_id, other_id)]
+    inbox = Inbox(sqlite_engine)
+    inbox.put([(waiting_id, _status("undelivered"))])
+    # Another process has it, for as long as this test takes.
+    (taken,) = inbox.take(most=1, lease=timedelta(minutes=5))
+
+    async with _running(client, sqlite_engine) as twilio:
+        async with asyncio.timeout(30):
+            while not await metric(twilio.http, "signedfor_webhook_inbox_receipts"):
+                await asyncio.sleep(0.05)
+        answers = [await twilio.status(each, "delivered") for each in (waiting_id, other_id)]
+
+        assert [204, 204] == [answer.status_code for answer in answers]
+        assert [] == await received(client, message)
+        assert ["delivered"] == [each.message_status for each in await received(client, other)]
+        assert 2 == inbox.backlog().count
+
+        inbox.settle(released=[taken.id])
+        await _until(lambda: inbox.backlog().count == 0)
+
+    assert ["undelivered", "delivered"] == [
+        each.message_status for each in await received(client, message)
+    ]
+
+
+async def test_a_receipt_that_cannot_be_applied_holds_up_nothing(
+    sqlite_engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What Temporal refuses, and what is no receipt at all, stays; everything else is applied."""
+    limited = ["--dynamic-config-value", "history.maximumSignalsPerExecution=1"]
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=binary("temporal"),
+        dev_server_extra_args=limited,
+        data_converter=data_converter,
+    ) as server:
+        full_id, spoilt_id, sound_id = ids = [new_message_id() for _ in range(3)]
+        full, spoilt, sound = [await open_message(server.client, each) for each in ids]
+        inbox = Inbox(sqlite_engine)
+        inbox.put([(full_id, _status("sent")), (full_id, _status("delivered"))])
+        inbox.put([(spoilt_id, _status("sent")), (spoilt_id, _status("delivered"))])
+        inbox.put([(sound_id, _status("delivered"))])
+        with transaction(sqlite_engine) as connection:
+            connection.execute(
+                text("UPDATE inbox SET message_sid = 'x' WHERE message_id = :id AND id IN (3)"),
+                {"id": spoilt_id},
+            )
+
+        async with _running(server.client, sqlite_engine) as twilio:
+            await _until(lambda: inbox.backlog().count == 2)
+            refused = await metric(
+                twilio.http, "signedfor_webhook_inbox_applied_total", result="refused"
+            )
+            assert 204 == (await twilio.status(full_id, "read")).status_code
+            await _until(lambda: inbox.backlog().count == 3)
+        statuses = [
+            [each.message_status for each in await received(server.client, handle)]
+            for handle in (full, spoilt, sound)
+        ]
+
+    assert [["sent"], ["delivered"], ["delivered"]] == statuses
+    assert 2 == refused
+    assert f"A receipt for {full_id} stays in the inbox" in caplog.text
+    with transaction(sqlite_engine, read_only=True) as connection:
+        postponed = connection.execute(
+            text("SELECT count(*) FROM inbox WHERE refusals > 0 AND due_at > received_at")
+        ).scalar_one()
+    assert 2 <= postponed
+
+
+async def test_ends_at_once_when_idle(client_without_server: Client, sqlite_engine: Engine) -> None:
+    """A webhook that stops does not wait for its next look."""
+    async with asyncio.timeout(2):
+        async with _running(client_without_server, sqlite_engine):
+            await asyncio.sleep(0)
+
+
+async def test_goes_on_after_a_defect(
+    client: Client, sqlite_engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A defect in the draining is logged without data, and the draining goes on."""
+    message_id = new_message_id()
+    message = await open_message(client, message_id)
+    with transaction(sqlite_engine) as connection:
+        # A check that no lease passes: an IntegrityError, which is a defect and not an outage.
+        connection.execute(
+            text(
+                "CREATE TRIGGER refuse BEFORE UPDATE ON inbox "
+                "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            )
+        )
+    Inbox(sqlite_engine).put([(message_id, _status("delivered"))])
+
+    async with _running(client, sqlite_engine):
+        await _until(lambda: "A defect: IntegrityError" in caplog.text)
+        with transaction(sqlite_engine) as connection:
+            connection.execute(text("DROP TRIGGER refuse"))
+        await _until(lambda: Inbox(sqlite_engine).backlog().count == 0)
+
+    assert ["delivered"] == [each.message_status for each in await received(client, message)]
+    assert message_id not in caplog.text

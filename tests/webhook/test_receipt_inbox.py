@@ -1,0 +1,133 @@
+"""The inbox as one webhook process sees it."""
+
+import asyncio
+import sqlite3
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client.exposition import generate_latest
+from sqlalchemy import Engine, event
+
+from messaging.contract import DeliveryStatus
+from store.database import DatabaseUnavailable, open_engine
+from store.inbox import Inbox
+from tests.webhook.support import SID
+from webhook.inbox import MOST_REMEMBERED, ReceiptInbox
+from webhook.metrics import Metrics
+from webhook.threads import DatabaseThreads
+
+DELIVERED = DeliveryStatus(message_sid=SID, message_status="delivered")
+
+
+def _known(engine: Engine, metrics: Metrics | None = None) -> ReceiptInbox:
+    return ReceiptInbox(
+        Inbox(engine), threads=DatabaseThreads(engine), metrics=metrics or Metrics()
+    )
+
+
+async def test_many_at_once_share_transactions(engine: Engine) -> None:
+    """A thousand receipts that come together are safe after a few transactions."""
+    known = _known(engine)
+    commits: list[object] = []
+    event.listen(engine, "commit", commits.append)
+
+    await asyncio.gather(*(known.put(f"order-{n}", DELIVERED) for n in range(1000)))
+
+    assert 1000 == Inbox(engine).backlog().count
+    assert 5 > len(commits)
+
+
+async def test_remembers_what_it_put_there(engine: Engine) -> None:
+    """A message counts as waiting from before its receipt is written until a look finds none."""
+    known = _known(engine)
+    assert not known.may_hold("order-1")
+
+    putting = asyncio.create_task(known.put("order-1", DELIVERED))
+    await asyncio.sleep(0)
+    assert known.may_hold("order-1")
+    await putting
+    assert 1 == await known.look()
+    assert known.may_hold("order-1")
+    assert not known.may_hold("order-2")
+
+    inbox = Inbox(engine)
+    (taken,) = inbox.take(most=1, lease=timedelta(seconds=30))
+    inbox.settle(done=[taken.id])
+    assert 0 == await known.look()
+    assert not known.may_hold("order-1")
+
+
+async def test_a_look_forgets_nothing_that_comes_meanwhile(engine: Engine) -> None:
+    """A receipt put there while a look is under way still counts as waiting afterwards."""
+    known = _known(engine)
+
+    _, looked = await asyncio.gather(known.put("order-1", DELIVERED), known.look())
+    again = asyncio.create_task(known.look())
+    await asyncio.sleep(0)
+    await known.put("order-2", DELIVERED)
+    await again
+
+    assert looked in {0, 1}
+    assert [True, True] == [known.may_hold(each) for each in ("order-1", "order-2")]
+
+
+async def test_learns_what_others_put_there(engine: Engine) -> None:
+    """A look also finds what another process has put there, and shows it in the metrics."""
+    metrics = Metrics()
+    known = _known(engine, metrics)
+    received_at = datetime.now(UTC) - timedelta(minutes=10)
+    Inbox(engine).put([("order-1", DELIVERED.model_copy(update={"received_at": received_at}))])
+
+    await known.look()
+
+    assert known.may_hold("order-1")
+    shown = dict(
+        line.rsplit(" ", 1)
+        for line in generate_latest(metrics.registry).decode().splitlines()
+        if line.startswith("signedfor_webhook_inbox_")
+    )
+    assert 1 == float(shown["signedfor_webhook_inbox_receipts"])
+    assert 600 <= float(shown["signedfor_webhook_inbox_oldest_seconds"]) < 660
+
+
+async def test_with_too_many_to_remember_everything_waits(sqlite_engine: Engine) -> None:
+    """Of an inbox larger than what is remembered every message may have something there."""
+    known = _known(sqlite_engine)
+    Inbox(sqlite_engine).put([(f"order-{n}", DELIVERED) for n in range(MOST_REMEMBERED + 1)])
+
+    await known.look()
+
+    assert known.may_hold("another")
+
+
+async def test_says_when_nothing_is_safe(sqlite_url: str) -> None:
+    """While the database is locked nobody is told that a receipt is safe; later it can be."""
+    engine = open_engine(sqlite_url, lock_wait_seconds=0.1)
+    known = _known(engine)
+    holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+
+    failed = await asyncio.gather(
+        *(known.put(f"order-{n}", DELIVERED) for n in range(50)), return_exceptions=True
+    )
+    holder.execute("ROLLBACK")
+    holder.close()
+    await known.put("order-1", DELIVERED)
+
+    assert [DatabaseUnavailable] * 50 == [type(each) for each in failed]
+    assert 1 == Inbox(engine).backlog().count
+    engine.dispose()
+
+
+async def test_a_caller_that_goes_away_takes_nobody_along(engine: Engine) -> None:
+    """If the callback whose turn it is to write is given up, the others are still kept."""
+    known = _known(engine)
+    first, *others = (asyncio.create_task(known.put(f"order-{n}", DELIVERED)) for n in range(5))
+    await asyncio.sleep(0)
+    first.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await asyncio.gather(*others)
+
+    assert 5 == Inbox(engine).backlog().count
