@@ -58,18 +58,17 @@ def create_app(config: WebhookConfig, *, client: Client, engine: Engine) -> Fast
     inbox = Inbox(engine)
     known = ReceiptInbox(inbox, threads=threads, metrics=metrics)
     temporal = Breaker(seconds=TEMPORAL_AWAY_SECONDS)
-    receipts = Receipts(client, timeout=config.signal_timeout)
     drainer = Drainer(
         inbox=inbox,
         known=known,
-        receipts=receipts,
+        receipts=Receipts(client, timeout=config.patient_timeout),
         breaker=temporal,
         threads=threads,
         metrics=metrics,
     )
     status = StatusEndpoint(
         verify=verify,
-        receipts=receipts,
+        receipts=Receipts(client, timeout=config.signal_timeout),
         inbox=known,
         temporal=temporal,
         metrics=metrics,
@@ -80,7 +79,7 @@ def create_app(config: WebhookConfig, *, client: Client, engine: Engine) -> Fast
         inbound_messages=InboundMessages(engine, scope=config.opt_out_scope),
         threads=threads,
         database=Breaker(seconds=DATABASE_AWAY_SECONDS),
-        records=InboundRecords(client, timeout=config.signal_timeout),
+        records=InboundRecords(client, timeout=config.patient_timeout),
         metrics=metrics,
     )
     readiness = Readiness(client=client, engine=engine)

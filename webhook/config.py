@@ -27,8 +27,10 @@ class WebhookConfig:
     """Signal every status, not only those that can change a message's outcome."""
     opt_out_scope: Scope = Scope.EVERYTHING
     """What a STOP covers: everything, or the sender it was texted to."""
-    signal_timeout: timedelta = timedelta(seconds=3)
-    """For message and dead letter together; Twilio gives all its tries 15 seconds."""
+    signal_timeout: timedelta = timedelta(seconds=1)
+    """For message and dead letter together. Short: what Temporal does not take, the inbox does."""
+    patient_timeout: timedelta = timedelta(seconds=3)
+    """For what has nowhere else to go, and in the background; Twilio waits 15 seconds in all."""
 
     def __post_init__(self) -> None:
         """Refuse what no endpoint could work with."""
