@@ -97,6 +97,12 @@ class Settings(DatabaseSettings):
     """Messages a worker keeps in memory, about 80 kB each."""
     drain_seconds: Annotated[int, Field(ge=1)] = 30
     """How long a stopping worker waits for sends in flight."""
+    deployment_name: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")] = (
+        None
+    )
+    """Temporal Worker Versioning: what all versions of this worker have in common."""
+    build_id: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")] = None
+    """Which version this worker is; goes with the name. Default: no Worker Versioning."""
     worker_metrics_address: str | None = None
     """`host:port` for Temporal's own worker metrics in Prometheus form. Default: none."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -153,6 +159,12 @@ class Settings(DatabaseSettings):
     def _key_and_secret_go_together(self) -> Self:
         if (self.twilio_api_key_sid is None) != (self.twilio_api_key_secret is None):
             raise problem("TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET go together")
+        return self
+
+    @model_validator(mode="after")
+    def _deployment_and_build_go_together(self) -> Self:
+        if (self.deployment_name is None) != (self.build_id is None):
+            raise problem("DEPLOYMENT_NAME and BUILD_ID go together")
         return self
 
     @property

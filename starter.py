@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import dead_letters, doctor, messages, migrate, opt_outs, reviews, send
+from cli import catch_up, dead_letters, doctor, messages, migrate, opt_outs, reviews, send
 from cli.environment import read_env_file
 from cli.options import MESSAGES_PANEL, OPERATIONS_PANEL
 from cli.output import answering
@@ -47,6 +47,7 @@ app.command(rich_help_panel=MESSAGES_PANEL)(messages.cancel)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=MESSAGES_PANEL)
 app.add_typer(opt_outs.app, name="opt-outs", rich_help_panel=MESSAGES_PANEL)
 opt_outs.app.command()(reviews.review)
+opt_outs.app.command("catch-up")(catch_up.catch_up)
 app.command(rich_help_panel=OPERATIONS_PANEL)(doctor.doctor)
 app.command(rich_help_panel=OPERATIONS_PANEL)(migrate.migrate)
 

@@ -11,7 +11,8 @@ from datetime import timedelta
 
 from sqlalchemy import Engine
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities.admit import Admissions
 from activities.inbound import Inbound
@@ -64,6 +65,22 @@ def twilio_client(settings: Settings) -> TwilioClient:
     )
 
 
+def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
+    """Which version of which Worker Deployment this is; None without Worker Versioning.
+
+    A workflow stays on the version that it began on, unless its definition says otherwise.
+    """
+    if settings.deployment_name is None or settings.build_id is None:
+        return None
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(
+            deployment_name=settings.deployment_name, build_id=settings.build_id
+        ),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
+    )
+
+
 @contextlib.asynccontextmanager
 async def running_workers(
     client: Client, engine: Engine, settings: Settings
@@ -89,6 +106,7 @@ async def running_workers(
     searches = TwilioSearch(twilio, posts, client)
     sends = TwilioSends(twilio, suppressions, posts, public_base_url=settings.public_base_url)
     drain = timedelta(seconds=settings.drain_seconds)
+    version = deployment(settings)
     with (
         ThreadPoolExecutor(BOOKKEEPING_THREADS, "bookkeeping") as bookkeeping_threads,
         ThreadPoolExecutor(settings.max_concurrent_sends, "send") as send_threads,
@@ -112,6 +130,7 @@ async def running_workers(
             # When a worker is gone its messages wait this long before another takes them up.
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
             graceful_shutdown_timeout=drain,
+            deployment_config=version,
             interceptors=[OneArgument()],
             # A send started eagerly with its workflow task would pass the queue's ceiling by.
             disable_eager_activity_execution=True,
@@ -124,6 +143,8 @@ async def running_workers(
             max_concurrent_activities=settings.max_concurrent_sends,
             max_task_queue_activities_per_second=settings.max_sends_per_second,
             graceful_shutdown_timeout=drain,
+            # With a version of its own: an activity goes to the version of its workflow.
+            deployment_config=version,
         )
         async with messages_worker, sends_worker:
             try:

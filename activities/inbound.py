@@ -76,15 +76,15 @@ class Inbound:
         """
         until = self._now()
         since = max(request.since or self._last_look(until), until - LONGEST_LOOK)
-        known = self._watermarks.read(CATCH_UP_ID)
+        seen_until = self._watermarks.read(CATCH_UP_ID) or until - FIRST_LOOK
         done = CaughtUp(since=since, until=since)
         while done.until < until and done.listed < _MOST_LISTED:
             begin, end = done.until, min(done.until + _WINDOW, until)
             done = self._catch_up_window(done, begin, end)
             # A look at one span must not make the next pass over what lies before it.
-            if known is None or begin <= known:
+            if begin <= seen_until:
                 self._watermarks.rise(CATCH_UP_ID, end)
-                known = max(known or end, end)
+                seen_until = max(seen_until, end)
         return done
 
     def _last_look(self, now: datetime) -> datetime:

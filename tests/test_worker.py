@@ -27,6 +27,7 @@ from messaging.contract import (
 from messaging.payloads import data_converter
 from sandbox.client import SandboxControl
 from store.database import open_engine, transaction
+from store.suppressions import Suppressions
 from tests.worker_process import ROOT, TEXT, Worker, environment, until
 from tests.workflows.courier import binary
 
@@ -242,3 +243,28 @@ async def test_killed_in_the_middle_of_a_send(
     posted = sorted(each["to"] for each in sandbox.ledger()["accepted"])
     assert [called_back, silent] == posted
     assert [] == sandbox.ledger()["refused"]
+
+
+async def test_catches_up_on_what_never_reached_the_webhook(
+    variables: dict[str, str],
+    temporal: Client,
+    sandbox: SandboxControl,
+    sqlite_url: str,
+    tmp_path: Path,
+) -> None:
+    """A worker has Twilio's list looked at by the clock: the word that was said last holds."""
+    stopped, started = "+15558670021", "+15558670022"
+    for person, words in ((stopped, ("STOP", "START", "Stop.")), (started, ("STOP", "START"))):
+        for word in words:
+            assert sandbox.inbound(person, "+15005550006", word)["http_status"] is None
+    engine = open_engine(sqlite_url)
+
+    with Worker(variables, tmp_path / "log") as worker:
+        worker.ready()
+        await temporal.get_schedule_handle(CATCH_UP_ID).trigger()
+        until(lambda: len(Suppressions(engine).list_()) > 0, "an opt-out")
+        until(lambda: len(Suppressions(engine).history(started)) == 2, "an opt-in")
+        standing = [each.recipient for each in Suppressions(engine).list_()]
+    engine.dispose()
+
+    assert [stopped] == standing

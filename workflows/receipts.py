@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from messaging.statuses import MessageStatus, is_receipt, parse_status, supersedes
 
 
+_MOST_UNKNOWN = 10
+
+
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
     """The highest status known of one Twilio message."""
@@ -32,16 +35,22 @@ class Receipts:
 
     def __init__(self) -> None:
         self._by_sid: dict[str, Receipt] = {}
+        self.unknown: tuple[str, ...] = ()
+        """Statuses that Twilio has and we do not know, kept for whoever looks."""
 
     def note(self, message_sid: str, status: str, error_code: int | None) -> bool:
         """Take in what Twilio said; False if it changed nothing.
 
-        A status we do not know is kept out: it has no rank, so it can neither end a message nor
+        A status we do not know is only kept: it has no rank, so it can neither end a message nor
         hide what is known. A lower or equal rank is old news.
         """
         parsed = parse_status(status)
+        if parsed is None:
+            if status not in self.unknown and len(self.unknown) < _MOST_UNKNOWN:
+                self.unknown += (status,)
+            return False
         known = self._by_sid.get(message_sid)
-        if parsed is None or (known is not None and not supersedes(parsed, known.status)):
+        if known is not None and not supersedes(parsed, known.status):
             return False
         self._by_sid[message_sid] = Receipt(
             message_sid=message_sid, status=parsed, error_code=error_code

@@ -59,12 +59,10 @@ def _catch_up(every: timedelta) -> Schedule:
 
 
 async def _create_or_update(client: Client, wanted: Schedule) -> None:
-    def updated(present: ScheduleUpdateInput) -> ScheduleUpdate | None:
-        known = present.description.schedule
-        if known.spec.intervals == wanted.spec.intervals:
-            return None
-        known.spec, known.policy = wanted.spec, wanted.policy
-        return ScheduleUpdate(schedule=known)
+    def updated(present: ScheduleUpdateInput) -> ScheduleUpdate:
+        # All but its state: what an operator has paused stays paused.
+        wanted.state = present.description.schedule.state
+        return ScheduleUpdate(schedule=wanted)
 
     try:
         await client.create_schedule(CATCH_UP_ID, wanted)

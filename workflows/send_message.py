@@ -86,4 +86,4 @@ class SendMessage:
     @workflow.query(name=PROGRESS_QUERY)
     def progress(self) -> Progress:
         """Say where the message stands."""
-        return self._course.standing.progress()
+        return self._course.standing.progress(unknown_statuses=self._course.receipts.unknown)

@@ -58,7 +58,7 @@ class Standing:
         self._upsert()
         self._describe()
 
-    def progress(self) -> Progress:
+    def progress(self, *, unknown_statuses: tuple[str, ...]) -> Progress:
         """The answer to the query."""
         return Progress(
             message_id=self.message_id,
@@ -72,6 +72,7 @@ class Standing:
             twilio_status=self.twilio_status,
             error_code=self.error_code,
             attempts=self.attempts,
+            unknown_statuses=unknown_statuses,
         )
 
     def _upsert(self) -> None:

@@ -54,6 +54,8 @@ class Progress(Told):
     twilio_status: str | None = None
     error_code: int | None = None
     attempts: int = 0
+    unknown_statuses: tuple[str, ...] = ()
+    """What Twilio said in words that we do not know."""
 
 
 class MessageReport(Told):

@@ -18,7 +18,7 @@ COMMANDS = [
     *((("dead-letters", name)) for name in ("list", "show", "retry", "discard")),
     *(
         ("opt-outs", name)
-        for name in ("add", "remove", "list", "import", "export", "history", "review")
+        for name in ("add", "remove", "list", "import", "export", "history", "review", "catch-up")
     ),
 ]
 

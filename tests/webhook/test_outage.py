@@ -102,7 +102,6 @@ async def test_a_thousand_callbacks_while_temporal_is_down(
             for handle in messages.values()
         ]
 
-    print(f"slowest {max(seconds):.3f} s, drained after {drained_after:.1f} s")  # noqa: T201 - for -s
     assert ([204] * 1000, 1000) == (answers, kept)
     # Only those on their way at the moment of the kill may have waited for Temporal.
     assert sorted(seconds)[949] < 1

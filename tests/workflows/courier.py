@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import sysconfig
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -123,7 +124,13 @@ class Courier:
     suppressed_by: Reason | None = None
     look_ups: list[LookUp] = field(default_factory=list)
     default_sender: str | None = None
+    not_before: datetime | None = None
+    """The slot that admission gives."""
     admit_fails: int = 0
+    look_up_fails: int = 0
+    search_fails: int = 0
+    hold_searches: threading.Event | None = None
+    """No search is answered before this is set."""
     terms: Terms = TERMS
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     posts: list[SendRequest] = field(default_factory=list)
@@ -147,7 +154,11 @@ class Courier:
         elif self.suppressed_by is not None:
             verdict = Verdict.SUPPRESSED
         return Admission(
-            verdict=verdict, terms=self.terms, sender=sender, suppressed_by=self.suppressed_by
+            verdict=verdict,
+            terms=self.terms,
+            sender=sender,
+            not_before=self.not_before,
+            suppressed_by=self.suppressed_by,
         )
 
     @activity.defn(name=SEND)
@@ -160,13 +171,21 @@ class Courier:
     @activity.defn(name=LOOK_UP)
     async def look_up(self, request: LookUpRequest) -> LookUp:
         """What Twilio says when asked; `sent` once the script is over."""
+        if self.look_up_fails:
+            self.look_up_fails -= 1
+            raise ApplicationError("Twilio cannot be asked.", type="LookUpFailed")
         self.asked.append(request.message_sid)
         return self.look_ups.pop(0) if self.look_ups else LookUp(status="sent")
 
     @activity.defn(name=SEARCH)
     async def search(self, request: SearchRequest) -> SearchResult:
         """What a search comes to; nothing once the script is over."""
+        if self.search_fails:
+            self.search_fails -= 1
+            raise ApplicationError("Twilio cannot be asked.", type="SearchFailed")
         self.searched.append(request)
+        if self.hold_searches is not None:
+            await asyncio.to_thread(self.hold_searches.wait, 15)
         return self.searches.pop(0) if self.searches else SearchResult(finding=Finding.ABSENT)
 
     @activity.defn(name=RECORD_SUPPRESSION)
@@ -240,10 +259,12 @@ def binary(name: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def skipping_time() -> AsyncIterator[WorkflowEnvironment]:
+async def skipping_time(identity: str | None = None) -> AsyncIterator[WorkflowEnvironment]:
     """Temporal's test server, where a wait of hours takes no time."""
     env = await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=binary("temporal-test-server"), data_converter=data_converter
+        test_server_existing_path=binary("temporal-test-server"),
+        data_converter=data_converter,
+        identity=identity,
     )
     async with env:
         await register_search_attributes(env.client)

@@ -76,9 +76,10 @@ async def test_lower_statuses_neither_end_a_message_nor_take_it_back(
 
 
 async def test_unknown_statuses_do_no_harm(world: SkippingWorld) -> None:
-    """A status Twilio invents tomorrow is ignored."""
+    """A status Twilio invents tomorrow is kept for whoever looks, and decides nothing."""
     handle = await world.start()
     await callback(handle, "teleported")
+    assert ["teleported"] == (await handle.query("progress"))["unknown_statuses"]
     await callback(handle, "delivered")
 
     assert Outcome.DELIVERED is (await handle.result()).outcome

@@ -1,0 +1,51 @@
+"""Record histories anew: all of them, or the scenarios that are named."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from settings import end_process
+from stack.ports import free_ports
+from stack.processes import ProcessGroup
+from stack.temporal_server import TemporalServer
+from tests.histories.recording import FOLDER, Play, kept, record, write
+from tests.histories.scenarios import scenarios
+
+
+def main() -> int:
+    """Play and write; without names, files of scenarios that are no more are removed."""
+    known = scenarios()
+    parser = argparse.ArgumentParser(prog="python -m tests.histories", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="scenario", help="default: all of them")
+    parser.add_argument("--into", type=Path, default=FOLDER, help="folder to write to")
+    asked = parser.parse_args()
+    if unknown := sorted(set(asked.names) - known.keys()):
+        parser.error(f"no scenario {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
+    asyncio.run(_record({name: known[name] for name in asked.names or known}, asked.into))
+    if not asked.names:
+        for name, path in kept(asked.into).items():
+            if name not in known:
+                path.unlink()
+                sys.stdout.write(f"{name}: removed, no scenario is called so\n")
+    return 0
+
+
+async def _record(plays: Mapping[str, Play], folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch, ProcessGroup() as group:
+        (Path(scratch) / "logs").mkdir()
+        port, ui_port = free_ports(2)
+        server = TemporalServer(folder=Path(scratch), port=port, ui_port=ui_port, group=group)
+        await asyncio.to_thread(server.start)
+        for name, play in plays.items():
+            history = await record(play, real_server=server.address)
+            write(history, folder / f"{name}.json")
+            sys.stdout.write(f"{name}: {len(history.events)} events\n")
+            sys.stdout.flush()
+        await asyncio.to_thread(server.stop)
+
+
+if __name__ == "__main__":
+    end_process(main())

@@ -1,0 +1,166 @@
+"""Canceled at each stage, in time and too late."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
+
+from messaging.contract import CANCEL_UPDATE, PROGRESS_QUERY, CancelRequest
+from messaging.failures import FailureClass
+from messaging.steps import SendRequest, Submission
+from tests.histories.recording import Handle
+from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback, failure
+
+
+async def _cancel(handle: Handle) -> None:
+    await handle.execute_update(CANCEL_UPDATE, CancelRequest(by="ops", reason="wrong text"))
+
+
+async def _reaches(handle: Handle, status: str) -> None:
+    while (await handle.query(PROGRESS_QUERY))["status"] != status:  # noqa: ASYNC110 - a query
+        await asyncio.sleep(0.05)
+
+
+async def _scheduled(world: World) -> Handle:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    handle = await world.start({**REQUEST, "send_at": tomorrow.isoformat()})
+    await _reaches(handle, "scheduled")
+    return handle
+
+
+async def canceled_while_scheduled(world: World) -> Handle:
+    """Before its `send_at`."""
+    handle = await _scheduled(world)
+    await _cancel(handle)
+    return handle
+
+
+async def canceled_without_input(world: World) -> Handle:
+    """As the `temporal` command line does it."""
+    handle = await _scheduled(world)
+    await handle.execute_update(CANCEL_UPDATE)
+    return handle
+
+
+async def canceled_by_temporal(world: World) -> Handle:
+    """By the button in the Temporal UI."""
+    handle = await _scheduled(world)
+    await handle.cancel()
+    return handle
+
+
+async def canceled_while_the_database_is_away(world: World) -> Handle:
+    """Before consent could be read."""
+    world.courier.admit_fails = 1000
+    handle = await world.start()
+    await world.until(lambda: world.courier.admit_fails < 998)
+    await _cancel(handle)
+    return handle
+
+
+async def canceled_while_waiting_for_a_slot(world: World) -> Handle:
+    """Admitted for later."""
+    world.courier.not_before = datetime.now(UTC) + timedelta(hours=1)
+    handle = await world.start()
+    await _reaches(handle, "waiting")
+    await _cancel(handle)
+    return handle
+
+
+async def canceled_between_quick_tries(world: World) -> Handle:
+    """While the send activity waits for its next attempt."""
+    world.courier.sends = [
+        failure(FailureClass.TEMPORARILY_UNAVAILABLE, retry_after=timedelta(minutes=1))
+    ]
+    handle = await world.start()
+    await world.until(lambda: len(world.courier.posts) == 1)
+    await _cancel(handle)
+    return handle
+
+
+async def canceled_before_the_patient_tries(world: World) -> Handle:
+    """While the workflow waits for its next try."""
+    world.courier.sends = [
+        failure(
+            FailureClass.TEMPORARILY_UNAVAILABLE,
+            code=21611,
+            retry_after=timedelta(minutes=5),
+            final=True,
+        )
+    ]
+    handle = await world.start()
+    await _reaches(handle, "retrying")
+    await _cancel(handle)
+    return handle
+
+
+async def canceled_during_a_post(world: World) -> Handle:
+    """Too late: Twilio takes it."""
+    return await _canceled_during(world, accept())
+
+
+async def canceled_during_a_post_that_fails(world: World) -> Handle:
+    """In time after all: Twilio does not take it."""
+    again = failure(FailureClass.TEMPORARILY_UNAVAILABLE, code=20429)
+    return await _canceled_during(world, again)
+
+
+async def _canceled_during(world: World, answer: Callable[[SendRequest], Submission]) -> Handle:
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def slow(request: SendRequest) -> Submission:
+        under_way.set()
+        go_on.wait(15)
+        return answer(request)
+
+    world.courier.sends = [slow]
+    handle = await world.start()
+    await world.until(under_way.is_set)
+    update = await handle.start_update(CANCEL_UPDATE, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    go_on.set()
+    if not (await update.result())["canceled"]:
+        await callback(handle, "delivered")
+    return handle
+
+
+async def canceled_after_submission(world: World) -> Handle:
+    """Too late, by update and by Temporal's own request."""
+    handle = await world.start()
+    await _reaches(handle, "awaiting_receipt")
+    await _cancel(handle)
+    await handle.cancel()
+    await callback(handle, "delivered")
+    return handle
+
+
+async def canceled_while_it_is_looked_for(world: SkippingWorld) -> Handle:
+    """Twilio does not know it, so nothing is sent again."""
+    world.courier.sends = [failure(FailureClass.OUTCOME_UNKNOWN)]
+    handle = await world.start()
+    await world.until(lambda: len(world.courier.posts) == 1)
+    await handle.start_update(CANCEL_UPDATE, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    return handle
+
+
+async def canceled_while_delayed(world: World) -> Handle:
+    """Not delivered yet, and not tried again."""
+    handle = await world.start()
+    await _reaches(handle, "awaiting_receipt")
+    await callback(handle, "undelivered", code=30003)
+    await _reaches(handle, "delayed")
+    await _cancel(handle)
+    return handle
+
+
+async def cancel_refused(world: World) -> Handle:
+    """Unknown fields, or two arguments, are told to the caller and change nothing."""
+    handle = await world.start()
+    with contextlib.suppress(WorkflowUpdateFailedError):
+        await handle.execute_update(CANCEL_UPDATE, {"who": "ops"})
+    with contextlib.suppress(WorkflowUpdateFailedError):
+        await handle.execute_update(CANCEL_UPDATE, args=[{}, {}])
+    await callback(handle, "delivered")
+    return handle

@@ -1,0 +1,83 @@
+"""Inbound messages on their way through Temporal."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
+
+from messaging.inbound import (
+    CATCH_UP_INBOUND,
+    CATCH_UP_WORKFLOW,
+    RECORD_INBOUND,
+    RECORD_INBOUND_WORKFLOW,
+    CatchUp,
+    CaughtUp,
+    InboundRecord,
+)
+from messaging.keywords import InboundKind
+from tests.histories.recording import Handle
+from tests.workflows.courier import RECIPIENT, SENDER, SkippingWorld, sid
+from workflows.catch_up_inbound import CatchUpInbound
+from workflows.inputs import OneArgument
+from workflows.record_inbound import RecordInbound
+
+
+@activity.defn(name=RECORD_INBOUND)
+async def _record(_: InboundRecord) -> bool:
+    if activity.info().attempt == 1:
+        raise ApplicationError("The database cannot be reached.", type="DatabaseUnavailable")
+    return True
+
+
+@activity.defn(name=CATCH_UP_INBOUND)
+async def _catch_up(_: CatchUp) -> CaughtUp:
+    now = datetime.now(UTC)
+    return CaughtUp(since=now - timedelta(hours=1), until=now, listed=3, inbound=1, new=1)
+
+
+@activity.defn(name=CATCH_UP_INBOUND)
+async def _catch_up_in_vain(_: CatchUp) -> CaughtUp:
+    raise ApplicationError("Twilio cannot be asked.", type="TwilioUnavailable")
+
+
+async def _run(world: SkippingWorld, workflow: str, argument: Any, catch_up: Any) -> Handle:
+    queue = f"inbound-{uuid.uuid4().hex}"
+    async with Worker(
+        world.client,
+        task_queue=queue,
+        workflows=[RecordInbound, CatchUpInbound],
+        activities=[_record, catch_up],
+        interceptors=[OneArgument()],
+    ):
+        handle = await world.client.start_workflow(
+            workflow, argument, id=f"inbound:{uuid.uuid4().hex}", task_queue=queue
+        )
+        # An outcome that is an error is an outcome too; the worker is needed until then.
+        async for event in handle.fetch_history_events(wait_new_event=True):
+            assert event.event_id
+    return handle
+
+
+async def inbound_recorded(world: SkippingWorld) -> Handle:
+    """When the database is back."""
+    record = InboundRecord(
+        message_sid=sid(),
+        from_=RECIPIENT,
+        to=SENDER,
+        kind=InboundKind.STOP,
+        received_at=datetime.now(UTC),
+    )
+    return await _run(world, RECORD_INBOUND_WORKFLOW, record, _catch_up)
+
+
+async def inbound_caught_up(world: SkippingWorld) -> Handle:
+    """What Twilio could not hand over is found in its list."""
+    return await _run(world, CATCH_UP_WORKFLOW, CatchUp(), _catch_up)
+
+
+async def inbound_not_caught_up(world: SkippingWorld) -> Handle:
+    """Twilio's list cannot be read: the run fails, visibly."""
+    return await _run(world, CATCH_UP_WORKFLOW, CatchUp(), _catch_up_in_vain)

@@ -1,0 +1,189 @@
+"""The straight way and its near neighbours: receipts in any order, consent, times, retries."""
+
+from datetime import timedelta
+
+from messaging.consent import Reason
+from messaging.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
+from messaging.failures import FailureClass
+from messaging.retry import QUICK_ATTEMPTS
+from messaging.steps import Submission, Verdict
+from tests.histories.recording import Handle
+from tests.workflows.courier import REQUEST, SENDER, SkippingWorld, accept, callback, failure, sid
+
+TEMPORARY = FailureClass.TEMPORARILY_UNAVAILABLE
+
+
+async def _until_posted(world: SkippingWorld, times: int = 1) -> None:
+    await world.until(lambda: len(world.courier.posts) == times)
+
+
+async def delivered(world: SkippingWorld) -> Handle:
+    """Sent, and confirmed by the carrier."""
+    handle = await world.start({**REQUEST, "tenant": "shop", "tags": {"order": "17"}})
+    await _until_posted(world)
+    await callback(handle, "sent")
+    await callback(handle, "delivered")
+    return handle
+
+
+async def read(world: SkippingWorld) -> Handle:
+    """On WhatsApp, read."""
+    handle = await world.start({**REQUEST, "to": "whatsapp:+15558675309"})
+    await _until_posted(world)
+    await callback(handle, "read")
+    return handle
+
+
+async def receipt_before_the_send_returns(world: SkippingWorld) -> Handle:
+    """The callback overtakes the create response."""
+    return await world.client.start_workflow(
+        SEND_MESSAGE,
+        REQUEST,
+        id=message_workflow_id("early"),
+        task_queue=MESSAGES_QUEUE,
+        start_signal="delivery_status",
+        start_signal_args=[{"message_sid": sid(), "message_status": "delivered"}],
+    )
+
+
+async def malformed_and_unknown_signals(world: SkippingWorld) -> Handle:
+    """Signals that are no status are dropped; a status that nobody knows is ignored."""
+    handle = await world.start()
+    await handle.signal("delivery_status", {"message_status": "delivered"})
+    await handle.signal("delivery_status", args=[{"message_sid": sid()}, "delivered"])
+    await callback(handle, "teleported")
+    await _until_posted(world)
+    await callback(handle, "delivered")
+    return handle
+
+
+async def default_sender(world: SkippingWorld) -> Handle:
+    """No `from`: the configured sender."""
+    world.courier.default_sender = SENDER
+    handle = await world.start({"to": REQUEST["to"], "body": "x"})
+    await _until_posted(world)
+    await callback(handle, "delivered")
+    return handle
+
+
+async def send_at(world: SkippingWorld) -> Handle:
+    """Held until its time."""
+    later = await world.now() + timedelta(hours=3)
+    handle = await world.start({**REQUEST, "send_at": later.isoformat()})
+    await world.sleep(timedelta(hours=3, minutes=1))
+    await _until_posted(world)
+    await callback(handle, "delivered")
+    return handle
+
+
+async def waited_for_a_slot(world: SkippingWorld) -> Handle:
+    """Admitted for a moment that lies ahead."""
+    world.courier.not_before = await world.now() + timedelta(minutes=5)
+    handle = await world.start()
+    await world.sleep(timedelta(minutes=6))
+    await _until_posted(world)
+    await callback(handle, "delivered")
+    return handle
+
+
+async def suppressed_by_an_opt_out(world: SkippingWorld) -> Handle:
+    """Found at admission."""
+    world.courier.suppressed_by = Reason.OPTED_OUT
+    return await world.start()
+
+
+async def suppressed_as_undeliverable(world: SkippingWorld) -> Handle:
+    """Found at admission."""
+    world.courier.suppressed_by = Reason.UNDELIVERABLE
+    return await world.start()
+
+
+async def suppressed_by_hand(world: SkippingWorld) -> Handle:
+    """Found at admission."""
+    world.courier.suppressed_by = Reason.MANUAL
+    return await world.start()
+
+
+async def suppressed_at_the_last_check(world: SkippingWorld) -> Handle:
+    """A STOP came between admission and POST."""
+    world.courier.sends = [
+        lambda _: Submission(verdict=Verdict.SUPPRESSED, suppressed_by=Reason.OPTED_OUT)
+    ]
+    return await world.start()
+
+
+async def expired_at_admission(world: SkippingWorld) -> Handle:
+    """Its time had passed when it was to be admitted."""
+    soon = await world.now() + timedelta(minutes=1)
+    world.courier.now = lambda: soon
+    return await world.start({**REQUEST, "expires_at": soon.isoformat()})
+
+
+async def expired_at_the_last_check(world: SkippingWorld) -> Handle:
+    """Its time passed between admission and POST."""
+    world.courier.sends = [lambda _: Submission(verdict=Verdict.EXPIRED)]
+    return await world.start()
+
+
+async def database_away(world: SkippingWorld) -> Handle:
+    """The inline admission fails; the regular one goes on until the database answers."""
+    world.courier.admit_fails = 10
+    handle = await world.start()
+    await _until_posted(world)
+    await callback(handle, "delivered")
+    return handle
+
+
+async def retried_quickly(world: SkippingWorld) -> Handle:
+    """Taken at the third try."""
+    world.courier.sends = [failure(TEMPORARY, code=20429), failure(TEMPORARY), accept()]
+    handle = await world.start()
+    await _until_posted(world, 3)
+    await callback(handle, "delivered")
+    return handle
+
+
+async def retried_patiently(world: SkippingWorld) -> Handle:
+    """Taken after the quick tries are used up."""
+    many = QUICK_ATTEMPTS + 4
+    world.courier.sends = [failure(TEMPORARY, code=20429)] * many + [accept()]
+    handle = await world.start()
+    await _until_posted(world, many + 1)
+    await callback(handle, "delivered")
+    return handle
+
+
+async def sender_queue_full(world: SkippingWorld) -> Handle:
+    """21611 asks for more than a minute: the wait is the workflow's."""
+    world.courier.sends = [
+        failure(TEMPORARY, code=21611, retry_after=timedelta(seconds=70), final=True),
+        accept(),
+    ]
+    handle = await world.start()
+    await _until_posted(world)
+    await world.sleep(timedelta(seconds=80))
+    await _until_posted(world, 2)
+    await callback(handle, "delivered")
+    return handle
+
+
+async def retry_budget_ended(world: SkippingWorld) -> Handle:
+    """Twilio could not take it for four hours."""
+    world.courier.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(minutes=2))]
+    return await world.start()
+
+
+async def expired_while_retrying(world: SkippingWorld) -> Handle:
+    """Its time passed while Twilio could not take it."""
+    soon = await world.now() + timedelta(minutes=5)
+    world.courier.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(seconds=20))]
+    return await world.start({**REQUEST, "expires_at": soon.isoformat()})
+
+
+async def expires_before_the_first_wait_is_over(world: SkippingWorld) -> Handle:
+    """Twilio asks for a wait that the message does not have."""
+    soon = await world.now() + timedelta(seconds=30)
+    world.courier.sends = [
+        failure(TEMPORARY, code=21611, retry_after=timedelta(seconds=70), final=True)
+    ]
+    return await world.start({**REQUEST, "expires_at": soon.isoformat()})

@@ -1,0 +1,105 @@
+"""The wait for a receipt: lost, late and bad ones, and later tries as new Twilio messages."""
+
+from datetime import timedelta
+
+from messaging import codes
+from messaging.consent import Reason
+from messaging.steps import LookUp
+from tests.histories.recording import Handle
+from tests.workflows.courier import REQUEST, SkippingWorld, accept, callback
+
+HANDSET_OFF = 30003
+LANDLINE = 30006
+
+
+async def _submitted(world: SkippingWorld) -> Handle:
+    handle = await world.start()
+    await world.until(lambda: len(world.courier.posts) == 1)
+    return handle
+
+
+async def receipt_by_look_up(world: SkippingWorld) -> Handle:
+    """No callback: Twilio is asked, and the second answer is final."""
+    world.courier.look_ups = [LookUp(status="sent"), LookUp(status="delivered")]
+    return await world.start()
+
+
+async def look_ups_without_an_answer(world: SkippingWorld) -> Handle:
+    """Twilio cannot be asked at first, and then does not know the SID."""
+    world.courier.look_up_fails = 4
+    world.courier.look_ups = [LookUp(status=None), LookUp(status="delivered")]
+    return await world.start()
+
+
+async def receipt_timeout(world: SkippingWorld) -> Handle:
+    """Twilio took it, and nobody ever said more."""
+    return await world.start()
+
+
+async def receipt_timeout_of_the_callers(world: SkippingWorld) -> Handle:
+    """Shorter than the first look-up."""
+    return await world.start({**REQUEST, "receipt_timeout_seconds": 60})
+
+
+async def undelivered_for_good(world: SkippingWorld) -> Handle:
+    """A landline."""
+    handle = await _submitted(world)
+    await callback(handle, "undelivered", code=LANDLINE)
+    return handle
+
+
+async def undelivered_with_an_unknown_code(world: SkippingWorld) -> Handle:
+    """A code that the table does not know."""
+    handle = await _submitted(world)
+    await callback(handle, "failed", code=39999)
+    return handle
+
+
+async def canceled_at_twilio(world: SkippingWorld) -> Handle:
+    """Twilio's own word."""
+    handle = await _submitted(world)
+    await callback(handle, "canceled")
+    return handle
+
+
+async def delayed_and_tried_again(world: SkippingWorld) -> Handle:
+    """The handset was off; the second message arrives."""
+    world.courier.sends = [accept(1), accept(2)]
+    handle = await _submitted(world)
+    await callback(handle, "undelivered", code=HANDSET_OFF)
+    await world.sleep(timedelta(seconds=codes.delay_for(HANDSET_OFF) + 60))
+    await world.until(lambda: len(world.courier.posts) == 2)
+    await callback(handle, "delivered", number=2)
+    return handle
+
+
+async def later_tries_exhausted(world: SkippingWorld) -> Handle:
+    """The handset stays off."""
+    world.courier.sends = [accept(1), accept(2), accept(3)]
+    world.courier.look_ups = [LookUp(status="undelivered", error_code=HANDSET_OFF)] * 3
+    return await world.start()
+
+
+async def delayed_beyond_its_time(world: SkippingWorld) -> Handle:
+    """A later try would come after `expires_at`."""
+    soon = await world.now() + timedelta(minutes=9)
+    handle = await world.start({**REQUEST, "expires_at": soon.isoformat()})
+    await world.until(lambda: len(world.courier.posts) == 1)
+    await callback(handle, "undelivered", code=HANDSET_OFF)
+    return handle
+
+
+async def delayed_and_then_suppressed(world: SkippingWorld) -> Handle:
+    """A STOP came before the later try."""
+    handle = await _submitted(world)
+    world.courier.suppressed_by = Reason.OPTED_OUT
+    await callback(handle, "undelivered", code=HANDSET_OFF)
+    return handle
+
+
+async def delayed_and_delivered_after_all(world: SkippingWorld) -> Handle:
+    """The first message arrives while the later try is waited for."""
+    handle = await _submitted(world)
+    await callback(handle, "undelivered", code=HANDSET_OFF)
+    await callback(handle, "read")
+    return handle

@@ -1,0 +1,99 @@
+"""Playing scenarios, and what of a played workflow's history is kept."""
+
+import asyncio
+import inspect
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias
+
+from temporalio.client import Client, WorkflowHandle, WorkflowHistory
+
+from messaging.payloads import data_converter
+from tests.workflows.courier import Courier, SkippingWorld, World, serving, skipping_time
+
+Handle: TypeAlias = WorkflowHandle[Any, Any]
+Play: TypeAlias = Callable[[Any], Awaitable[Handle]]
+"""Plays one scenario and gives the workflow whose history is wanted, ended or about to end.
+
+One whose `world` is a `SkippingWorld` is played on the server that skips over waits, the others on
+the real one, where time passes as it does.
+"""
+
+FOLDER = Path(__file__).parent
+_IDENTITY = "recorder"
+"""In place of the process and host that Temporal would write into every event."""
+_PATIENCE_SECONDS = 60
+
+
+def plays_in(module: ModuleType) -> dict[str, Play]:
+    """The scenarios that a module defines, by name."""
+    return {
+        name: play
+        for name, play in vars(module).items()
+        if inspect.iscoroutinefunction(play)
+        and play.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+
+
+async def record(play: Play, *, real_server: str) -> WorkflowHistory:
+    """Play a scenario and fetch its history; `real_server` is the real one's address."""
+    async with _world_for(play, real_server) as world:
+        handle = await play(world)
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            # An outcome that is an error is an outcome too.
+            await asyncio.gather(handle.result(), return_exceptions=True)
+        history = await handle.fetch_history()
+    return anonymous(history)
+
+
+def anonymous(history: WorkflowHistory) -> WorkflowHistory:
+    """The same without stack traces, which name files of this machine, and with its id in it."""
+    events = json.loads(history.to_json())
+    started = events["events"][0]["workflowExecutionStartedEventAttributes"]
+    started["workflowId"] = history.workflow_id  # the test server leaves it out
+    return WorkflowHistory.from_json(history.workflow_id, _without_stack_traces(events))
+
+
+def write(history: WorkflowHistory, path: Path) -> None:
+    """Keep a history: indented by one, so that it is small and still shows what changed."""
+    path.write_text(json.dumps(json.loads(history.to_json()), indent=1) + "\n")
+
+
+def read(path: Path) -> WorkflowHistory:
+    """A kept history, or one that the Temporal UI or `temporal workflow show` gave."""
+    events = json.loads(path.read_text())
+    started = events["events"][0]["workflowExecutionStartedEventAttributes"]
+    return WorkflowHistory.from_json(started["workflowId"], events)
+
+
+def kept(folder: Path = FOLDER) -> Mapping[str, Path]:
+    """The kept histories by scenario."""
+    return {path.stem: path for path in sorted(folder.glob("*.json"))}
+
+
+@asynccontextmanager
+async def _world_for(play: Play, real_server: str) -> AsyncIterator[World]:
+    courier = Courier()
+    async with AsyncExitStack() as stack:
+        if inspect.signature(play).parameters["world"].annotation is SkippingWorld:
+            env = await stack.enter_async_context(skipping_time(identity=_IDENTITY))
+            await stack.enter_async_context(serving(env.client, courier))
+            yield SkippingWorld(env.client, courier, env)
+        else:
+            client = await Client.connect(
+                real_server, data_converter=data_converter, identity=_IDENTITY
+            )
+            await stack.enter_async_context(serving(client, courier))
+            yield World(client, courier)
+
+
+def _without_stack_traces(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: _without_stack_traces(value) for key, value in node.items() if key != "stackTrace"
+        }
+    return [_without_stack_traces(each) for each in node] if isinstance(node, list) else node

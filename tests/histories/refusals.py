@@ -1,0 +1,27 @@
+"""What Twilio refuses at once: one scenario for each terminal class."""
+
+from messaging.failures import RETRYABLE, FailureClass
+from tests.histories.recording import Handle, Play
+from tests.workflows.courier import SkippingWorld, failure
+
+_CODES = {
+    FailureClass.RECIPIENT_OPTED_OUT: 21610,
+    FailureClass.RECIPIENT_UNREACHABLE: 21614,
+    FailureClass.SENDER_MISCONFIGURED: 21408,
+    FailureClass.CONTENT_REJECTED: 21617,
+}
+
+
+def _refused(failure_class: FailureClass) -> Play:
+    async def play(world: SkippingWorld) -> Handle:
+        world.courier.sends = [failure(failure_class, code=_CODES.get(failure_class))]
+        return await world.start()
+
+    return play
+
+
+TERMINAL: dict[str, Play] = {
+    f"refused_as_{failure_class.name.lower()}": _refused(failure_class)
+    for failure_class in sorted(set(FailureClass) - RETRYABLE - {FailureClass.OUTCOME_UNKNOWN})
+}
+"""Scenarios by name."""

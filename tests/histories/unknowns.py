@@ -1,0 +1,129 @@
+"""Unknown outcomes: found out by callback or search, sent again, or parked."""
+
+import threading
+from datetime import timedelta
+
+from messaging.failures import FailureClass
+from messaging.retry import MOST_SEARCHES, SEND_TIMEOUT
+from messaging.steps import Finding, SearchResult, SendRequest, Submission
+from tests.histories.recording import Handle
+from tests.workflows.courier import (
+    REQUEST,
+    SkippingWorld,
+    World,
+    accept,
+    callback,
+    failure,
+    sid,
+)
+
+UNKNOWN = failure(FailureClass.OUTCOME_UNKNOWN)
+ABSENT = SearchResult(finding=Finding.ABSENT)
+
+
+def _found(number: int, status: str) -> SearchResult:
+    return SearchResult(finding=Finding.FOUND, message_sid=sid(number), status=status)
+
+
+async def unknown_then_called_back(world: SkippingWorld) -> Handle:
+    """A callback names the SID while it is waited for."""
+    world.courier.sends = [UNKNOWN]
+    handle = await world.start()
+    await world.until(lambda: len(world.courier.posts) == 1)
+    await callback(handle, "delivered", number=7)
+    return handle
+
+
+async def unknown_then_called_back_during_the_search(world: World) -> Handle:
+    """A callback names the SID while Twilio's list is read."""
+    world.courier.sends = [UNKNOWN]
+    world.courier.terms = world.courier.terms.model_copy(
+        update={"unknown_wait": timedelta(seconds=1)}
+    )
+    world.courier.hold_searches = threading.Event()
+    handle = await world.start()
+    await world.until(lambda: len(world.courier.searched) == 1)
+    await callback(handle, "delivered", number=7)
+    world.courier.hold_searches.set()
+    return handle
+
+
+async def unknown_then_found(world: SkippingWorld) -> Handle:
+    """The second search finds it; the receipt comes later."""
+    world.courier.sends = [UNKNOWN]
+    world.courier.searches = [ABSENT, _found(9, "sent")]
+    handle = await world.start()
+    await world.until(lambda: len(world.courier.posts) == 1)
+    await world.sleep(timedelta(minutes=2))
+    await callback(handle, "delivered", number=9)
+    return handle
+
+
+async def unknown_then_found_delivered(world: SkippingWorld) -> Handle:
+    """Twilio's list says that it was delivered."""
+    world.courier.sends = [UNKNOWN]
+    world.courier.searches = [_found(9, "delivered")]
+    return await world.start()
+
+
+async def unknown_then_sent_again(world: SkippingWorld) -> Handle:
+    """Absent twice."""
+    world.courier.sends = [UNKNOWN, accept(2)]
+    handle = await world.start()
+    await world.until(lambda: len(world.courier.posts) == 1)
+    await world.sleep(timedelta(minutes=2))
+    await callback(handle, "delivered", number=2)
+    return handle
+
+
+async def unknown_every_time(world: SkippingWorld) -> Handle:
+    """Sent again as often as is allowed, and then parked."""
+    world.courier.sends = [UNKNOWN]
+    return await world.start()
+
+
+async def unknown_and_parked(world: SkippingWorld) -> Handle:
+    """Absent twice, and the message says not to send it again."""
+    world.courier.sends = [UNKNOWN]
+    return await world.start({**REQUEST, "if_unknown": "park"})
+
+
+async def unknown_and_undecided(world: SkippingWorld) -> Handle:
+    """Another message of ours could be the one in the list, to the last search."""
+    world.courier.sends = [UNKNOWN]
+    world.courier.searches = [SearchResult(finding=Finding.UNDECIDED)] * MOST_SEARCHES
+    return await world.start()
+
+
+async def unknown_and_the_search_fails(world: SkippingWorld) -> Handle:
+    """Twilio's list cannot be read for a while."""
+    world.courier.sends = [UNKNOWN]
+    world.courier.search_fails = 6
+    world.courier.searches = [_found(9, "delivered")]
+    return await world.start()
+
+
+async def unknown_and_expired(world: SkippingWorld) -> Handle:
+    """Absent twice, and its time has passed."""
+    soon = await world.now() + timedelta(seconds=45)
+    world.courier.sends = [UNKNOWN]
+    return await world.start({**REQUEST, "expires_at": soon.isoformat()})
+
+
+async def worker_lost_in_a_send(world: World) -> Handle:
+    """The attempt never reports back: Temporal's timeout, not the activity's word."""
+    go_on = threading.Event()
+
+    def hang(request: SendRequest) -> Submission:
+        go_on.wait(SEND_TIMEOUT.total_seconds() + 10)
+        return accept()(request)
+
+    world.courier.sends = [hang]
+    world.courier.searches = [_found(9, "delivered")]
+    world.courier.terms = world.courier.terms.model_copy(
+        update={"unknown_wait": timedelta(seconds=1)}
+    )
+    handle = await world.start()
+    await handle.result()
+    go_on.set()
+    return handle

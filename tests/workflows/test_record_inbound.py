@@ -1,0 +1,123 @@
+"""The workflows that bring inbound messages into the database."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio import activity
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.worker import Worker
+
+from messaging.contract import START_CONFLICT_POLICY, START_REUSE_POLICY
+from messaging.inbound import (
+    CATCH_UP_INBOUND,
+    CATCH_UP_WORKFLOW,
+    RECORD_INBOUND,
+    RECORD_INBOUND_WORKFLOW,
+    CatchUp,
+    CaughtUp,
+    InboundRecord,
+)
+from messaging.keywords import InboundKind
+from tests.workflows.courier import RECIPIENT, SENDER, sid, skipping_time
+from workflows.catch_up_inbound import CatchUpInbound
+from workflows.inputs import OneArgument
+from workflows.record_inbound import RecordInbound
+
+AT = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
+STOP = InboundRecord(
+    message_sid=sid(), from_=RECIPIENT, to=SENDER, kind=InboundKind.STOP, received_at=AT
+)
+CAUGHT_UP = CaughtUp(since=AT, until=AT + timedelta(hours=1), listed=3, inbound=2, new=1)
+
+
+class _Database:
+    """Activities that fail as often as told."""
+
+    def __init__(self, *, fails: int) -> None:
+        self.fails = fails
+        self.recorded: list[InboundRecord] = []
+        self.asked: list[CatchUp] = []
+
+    @activity.defn(name=RECORD_INBOUND)
+    async def record_inbound(self, record: InboundRecord) -> bool:
+        self._fail()
+        self.recorded.append(record)
+        return True
+
+    @activity.defn(name=CATCH_UP_INBOUND)
+    async def catch_up_inbound(self, request: CatchUp) -> CaughtUp:
+        self.asked.append(request)
+        self._fail()
+        return CAUGHT_UP
+
+    def _fail(self) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise ApplicationError("It could not be used.", type="DatabaseUnavailable")
+
+
+async def _run(
+    database: _Database, workflow: str, *args: Any
+) -> tuple[WorkflowHandle[Any, Any], Any]:
+    queue = uuid.uuid4().hex
+    async with (
+        skipping_time() as env,
+        Worker(
+            env.client,
+            task_queue=queue,
+            workflows=[RecordInbound, CatchUpInbound],
+            activities=[database.record_inbound, database.catch_up_inbound],
+            interceptors=[OneArgument()],
+        ),
+    ):
+        handle: WorkflowHandle[Any, Any] = await env.client.start_workflow(
+            workflow,
+            args=args,
+            id=queue,
+            task_queue=queue,
+            id_conflict_policy=START_CONFLICT_POLICY,
+            id_reuse_policy=START_REUSE_POLICY,
+        )
+        try:
+            return handle, await handle.result()
+        except WorkflowFailureError as error:
+            return handle, error.cause
+
+
+async def test_records_when_the_database_is_back() -> None:
+    """The message is offered until it is taken, and arrives as it was."""
+    database = _Database(fails=50)
+
+    _, new = await _run(database, RECORD_INBOUND_WORKFLOW, STOP)
+
+    assert (True, [STOP]) == (new, database.recorded)
+
+
+async def test_says_what_was_caught_up() -> None:
+    """The look's result is the workflow's, and passing trouble does not show."""
+    database = _Database(fails=2)
+
+    _, result = await _run(database, CATCH_UP_WORKFLOW, CatchUp(since=AT))
+
+    assert CAUGHT_UP == CaughtUp.model_validate(result)
+    assert [CatchUp(since=AT)] * 3 == database.asked
+
+
+async def test_a_look_that_cannot_be_made_fails() -> None:
+    """After a few tries the workflow fails, where an operator sees it."""
+    _, error = await _run(_Database(fails=99), CATCH_UP_WORKFLOW, CatchUp())
+
+    assert isinstance(error, ActivityError)
+
+
+@pytest.mark.parametrize("workflow", [RECORD_INBOUND_WORKFLOW, CATCH_UP_WORKFLOW])
+@pytest.mark.parametrize("args", [[], [1], [{"since": "x", "kind": "x"}], [{}, {}]])
+async def test_bad_input_fails_at_once(workflow: str, args: list[Any]) -> None:
+    """A start by hand with bad input fails, instead of being tried for ever."""
+    _, error = await _run(_Database(fails=0), workflow, *args)
+
+    assert isinstance(error, ApplicationError)
+    assert "input_value" not in str(error)
