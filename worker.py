@@ -44,6 +44,7 @@ from workflows.inputs import OneArgument
 from workflows.record_inbound import RecordInbound
 from workflows.schedules import schedule_catch_up
 from workflows.send_message import SendMessage
+from workflows.versioning import UpgradingDeadLetter
 
 _logger = logging.getLogger("signedfor.worker")
 
@@ -114,7 +115,12 @@ async def running_workers(
         messages_worker = Worker(
             client,
             task_queue=MESSAGES_QUEUE,
-            workflows=[SendMessage, DeadLetter, RecordInbound, CatchUpInbound],
+            workflows=[
+                SendMessage,
+                UpgradingDeadLetter if version else DeadLetter,
+                RecordInbound,
+                CatchUpInbound,
+            ],
             activities=[
                 admissions.admit,
                 records.record_suppression,

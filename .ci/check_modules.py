@@ -8,7 +8,7 @@ from pathlib import Path
 MAY_IMPORT = {
     "logs": set[str](),
     "settings": {"messaging"},
-    "starter": {"cli"},
+    "starter": {"cli", "settings"},
     "worker": {"activities", "logs", "messaging", "settings", "store", "workflows"},
 }
 """Of ours; what is not ours is pyproject.toml's affair."""

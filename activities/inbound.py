@@ -33,7 +33,7 @@ LONGEST_LOOK: Final = timedelta(days=30)
 _WINDOW = timedelta(hours=1)
 """Listed as one, since Twilio lists newest first and the oldest must be recorded first."""
 _PAGE_SIZE = 500
-_MOST_LISTED = 200_000
+MOST_LISTED: Final = 200_000
 """Messages in one run; the next goes on from there."""
 _LAST_MICROSECOND = timedelta(microseconds=999_999)
 
@@ -48,11 +48,13 @@ class Inbound:
         watermarks: Watermarks,
         twilio: TwilioClient,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        most_listed: int = MOST_LISTED,
     ) -> None:
         self._inbound_messages = inbound_messages
         self._watermarks = watermarks
         self._twilio = twilio
         self._now = now
+        self._most_listed = most_listed
 
     @activity.defn(name=RECORD_INBOUND)
     def record_inbound(self, record: InboundRecord) -> bool:
@@ -76,9 +78,10 @@ class Inbound:
         """
         until = self._now()
         since = max(request.since or self._last_look(until), until - LONGEST_LOOK)
-        seen_until = self._watermarks.read(CATCH_UP_ID) or until - FIRST_LOOK
+        known_until = seen_until = self._watermarks.read(CATCH_UP_ID) or until - FIRST_LOOK
         done = CaughtUp(since=since, until=since)
-        while done.until < until and done.listed < _MOST_LISTED:
+        # However much the overlap holds, each run gets further than the last.
+        while done.until < until and (done.listed < self._most_listed or done.until <= known_until):
             begin, end = done.until, min(done.until + _WINDOW, until)
             done = self._catch_up_window(done, begin, end)
             # A look at one span must not make the next pass over what lies before it.

@@ -1,4 +1,4 @@
-"""What a workflow's history proves: its sends, searches, receipts, statuses and its end, in order."""
+"""What a workflow's history proves: sends, searches, receipts, statuses and its end, in order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -149,24 +149,21 @@ def _steps_in(event: HistoryEvent, activities: dict[int, tuple[str, HistoryEvent
         ):
             return _not_completed(event, activities)
         case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
-            signal = event.workflow_execution_signaled_event_attributes
-            if signal.signal_name != DELIVERY_STATUS_SIGNAL:
-                return []
-            told = _decode(signal.input.payloads[0], DeliveryStatus)
-            return [
-                Heard(
-                    at=at,
-                    message_sid=told.message_sid,
-                    status=told.message_status,
-                    error_code=told.error_code,
-                )
-            ]
+            return _signaled(event, at)
         case EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES:
             attributes = event.upsert_workflow_search_attributes_event_attributes
             payload = attributes.search_attributes.indexed_fields.get(MESSAGE_STATUS.name)
             return [] if payload is None else [Shown(at=at, status=_plain(payload))]
-        case _:
-            return []
+    return []
+
+
+def _signaled(event: HistoryEvent, at: datetime) -> list[Step]:
+    signal = event.workflow_execution_signaled_event_attributes
+    if signal.signal_name != DELIVERY_STATUS_SIGNAL:
+        return []
+    told = _decode(signal.input.payloads[0], DeliveryStatus)
+    sid, status = told.message_sid, told.message_status
+    return [Heard(at=at, message_sid=sid, status=status, error_code=told.error_code)]
 
 
 def _completed(name: str, payload: Payload, at: datetime, *, asked: HistoryEvent) -> list[Step]:

@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli.output import BadInput, CommandError, NotFound, Refused, Trouble, Unconfirmed
+from cli.standing import bad_input_in
 from cli.temporal import (
     NO_WORKER,
     RPC_TIMEOUT,
@@ -142,7 +143,7 @@ async def resolve(
     except WorkflowUpdateFailedError as error:
         if isinstance(error.cause, ApplicationError) and error.cause.type == "LetterClosed":
             raise closed from None
-        raise Refused(
+        raise bad_input_in(error.cause) or Refused(
             f"The dead letter of {message_id} did not take it ({type(error.cause).__name__})."
         ) from None
     except RPCError as error:

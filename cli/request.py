@@ -1,7 +1,6 @@
 """A message from the command line's options; every bad one is named before anything is started."""
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from pydantic import ValidationError
 from cli.options import checked_message_id, given, option_problems
 from cli.output import BadInput
 from messaging.contract import MessageRequest
+from messaging.masks import holds_number_of
 
 OPTIONS = {
     "to": "TO",
@@ -63,8 +63,9 @@ def message_request(
         request = MessageRequest.model_validate(wanted)
     except ValidationError as error:
         raise BadInput(option_problems(error, OPTIONS) + problems) from None
-    if _holds_the_number(message_id, request.to):
-        problems.append(("--id", "must not contain the recipient's number: ids are kept in clear"))
+    for option, text in (("--id", message_id), ("--tenant", request.tenant or "")):
+        if holds_number_of(text, request.to):
+            problems.append((option, "must not contain the recipient's number: it shows in clear"))
     if problems:
         raise BadInput(problems)
     return request
@@ -96,8 +97,3 @@ def _pairs(tags: Sequence[str]) -> dict[str, str]:
             raise ValueError("has a name twice")
         pairs[name] = value
     return pairs
-
-
-def _holds_the_number(message_id: str, to: str) -> bool:
-    # As `workflows.inputs` does, which would fail the message after its id has been stored.
-    return re.sub(r"\D", "", to) in re.sub(r"[^0-9a-zA-Z]", "", message_id)

@@ -99,14 +99,17 @@ async def _ended(handle: MessageHandle, message_id: str) -> Standing:
 
 def why_it_failed(error: WorkflowFailureError) -> CommandError:
     """Why a message's workflow ended without a report: bad input, a defect, or an operator."""
-    cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.type == INVALID_INPUT:
-        details = cause.details[0] if cause.details else []
-        if isinstance(details, list):
-            return BadInput([(str(each["field"]), str(each["problem"])) for each in details])
-    return Trouble(
-        f"Its workflow ended without a report ({type(cause).__name__}); see it in the Temporal UI."
+    return bad_input_in(error.cause) or Trouble(
+        f"Its workflow ended without a report ({type(error.cause).__name__}); see it in the "
+        "Temporal UI."
     )
+
+
+def bad_input_in(cause: BaseException | None) -> BadInput | None:
+    """The bad fields that a workflow named when it refused its input, if that is the cause."""
+    if not isinstance(cause, ApplicationError) or cause.type != INVALID_INPUT or not cause.details:
+        return None
+    return BadInput([(str(each["field"]), str(each["problem"])) for each in cause.details[0]])
 
 
 async def ask_request(client: Client, message_id: str) -> MessageRequest:

@@ -25,11 +25,17 @@ _CONNECT_SECONDS = 10
 
 _Result = TypeVar("_Result")
 
-_REFUSALS = {RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED}
-_NO_ANSWER = {
-    RPCStatusCode.UNAVAILABLE,
-    RPCStatusCode.DEADLINE_EXCEEDED,
-    RPCStatusCode.CANCELLED,
+_NO_ANSWER = "Temporal does not answer. Is it up, and is TEMPORAL_ADDRESS right?"
+_REFUSAL = "Temporal refuses us. See TEMPORAL_API_KEY, TEMPORAL_TLS_* and permissions."
+_PLAINLY = {
+    RPCStatusCode.UNAVAILABLE: _NO_ANSWER,
+    RPCStatusCode.DEADLINE_EXCEEDED: _NO_ANSWER,
+    RPCStatusCode.CANCELLED: _NO_ANSWER,
+    RPCStatusCode.UNAUTHENTICATED: _REFUSAL,
+    RPCStatusCode.PERMISSION_DENIED: _REFUSAL,
+    RPCStatusCode.FAILED_PRECONDITION: (
+        "The workers cannot carry this workflow on now; see their logs and the Temporal UI."
+    ),
 }
 
 NO_WORKER: Final = (
@@ -104,10 +110,6 @@ async def temporal_trouble() -> AsyncIterator[None]:
 
 def rpc_trouble(error: RPCError) -> CommandError:
     """Temporal's refusal in a sentence. Its own text is left out: it may quote what was typed."""
-    if error.status in _NO_ANSWER:
-        return Trouble("Temporal does not answer. Is it up, and is TEMPORAL_ADDRESS right?")
-    if error.status in _REFUSALS:
-        return Trouble("Temporal refuses us. See TEMPORAL_API_KEY, TEMPORAL_TLS_* and permissions.")
     if is_namespace_missing(error):
         return Trouble("Temporal has no such namespace. See TEMPORAL_NAMESPACE.")
     if error.status is RPCStatusCode.NOT_FOUND:
@@ -117,7 +119,7 @@ def rpc_trouble(error: RPCError) -> CommandError:
             "Temporal lacks the search attributes that messages carry. "
             "`signedfor doctor --fix` registers them."
         )
-    return Trouble(f"Temporal could not do it ({error.status.name}).")
+    return Trouble(_PLAINLY.get(error.status, f"Temporal could not do it ({error.status.name})."))
 
 
 def is_namespace_missing(error: RPCError) -> bool:

@@ -1,6 +1,8 @@
-"""How a sender may be shown where everybody can read it."""
+"""What may be shown where everybody can read it."""
 
 import re
+
+from messaging.consent import person
 
 # At least three digits are hidden, so the beginning of a short number is shorter too.
 _NUMBER = re.compile(r"(\+\d{0,4})\d{3,}(\d{4})$", re.ASCII)
@@ -13,3 +15,13 @@ def masked_sender(sender: str) -> str:
     Short codes, alphanumeric ids and Messaging Services are not personal and stay whole.
     """
     return _NUMBER.sub(r"\1***\2", sender)
+
+
+_FEWEST_DIGITS = 7
+"""No shorter run of digits is a phone number."""
+
+
+def holds_number_of(text: str, recipient: str) -> bool:
+    """Whether `text`, an id or a name, holds the recipient's number, however it is punctuated."""
+    number = re.sub(r"\D", "", person(recipient))
+    return len(number) >= _FEWEST_DIGITS and number in re.sub(r"[^0-9A-Za-z]", "", text)

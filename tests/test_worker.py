@@ -24,6 +24,7 @@ from messaging.contract import (
     Outcome,
     message_workflow_id,
 )
+from messaging.inbound import CATCH_UP_ID
 from messaging.payloads import data_converter
 from sandbox.client import SandboxControl
 from store.database import open_engine, transaction

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 from temporalio import workflow
-from temporalio.common import VersioningBehavior, WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
@@ -40,9 +40,7 @@ _RECORDED_AND_CLOSED = frozenset(
 _RETRY_SUFFIX = re.compile(r"\.retry-(\d{1,6})$", re.ASCII)
 
 
-# Under Worker Versioning it goes on with the current version: held for a month, a letter would
-# otherwise keep the version alive that its message was sent by.
-@workflow.defn(name=DEAD_LETTER, versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+@workflow.defn(name=DEAD_LETTER)
 class DeadLetter:
     """Records what the failure class demands, then closes or waits for a decision."""
 

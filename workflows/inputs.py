@@ -13,13 +13,11 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-from messaging.consent import person
 from messaging.contract import CANCEL_UPDATE, MessageRequest, message_id_of
 from messaging.fields import MAX_MESSAGE_ID_CHARACTERS
+from messaging.masks import holds_number_of
 from messaging.payloads import invalid_input
 
-_FEWEST_DIGITS = 7
-"""No shorter run of digits is a phone number."""
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -38,9 +36,8 @@ def checked_message_id(request: MessageRequest) -> str:
     if len(message_id) > MAX_MESSAGE_ID_CHARACTERS or not _VISIBLE.fullmatch(message_id):
         allowed = f"1 to {MAX_MESSAGE_ID_CHARACTERS} visible ASCII characters"
         problems.append(("workflow id", f"the message id must be {allowed}"))
-    number = re.sub(r"\D", "", person(request.to))
     for field, text in (("workflow id", message_id), ("tenant", request.tenant or "")):
-        if len(number) >= _FEWEST_DIGITS and number in re.sub(r"[^0-9A-Za-z]", "", text):
+        if holds_number_of(text, request.to):
             problems.append((field, "must not contain the recipient's number"))
     if problems:
         raise invalid_input(problems)

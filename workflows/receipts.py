@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from messaging.statuses import MessageStatus, is_receipt, parse_status, supersedes
 
-
 _MOST_UNKNOWN = 10
 
 

@@ -42,12 +42,13 @@ Make = Callable[..., Inbound]
 def make(connect: Connect, edge: Edge, sqlite_engine: Engine) -> Make:
     """The activities against the edge, at NOW, with a database."""
 
-    def inbound(engine: Engine = sqlite_engine, now: datetime = NOW) -> Inbound:
+    def inbound(engine: Engine = sqlite_engine, now: datetime = NOW, **options: Any) -> Inbound:
         return Inbound(
             InboundMessages(engine, now=lambda: now),
             watermarks=Watermarks(engine),
             twilio=connect(edge.url),
             now=lambda: now,
+            **options,
         )
 
     return inbound
@@ -275,6 +276,14 @@ def test_goes_on_where_it_broke_off(make: Make, edge: Edge, sqlite_engine: Engin
     assert_silent(caught.value)
     assert NOW - timedelta(hours=2) == Watermarks(sqlite_engine).read(CATCH_UP_ID)
     assert 1 == len(Suppressions(sqlite_engine).list_())
+
+
+def test_a_long_list_is_taken_in_several_runs(make: Make, edge: Edge) -> None:
+    """A run ends after so many messages, and each gets further than the last."""
+    edge.answers = [_page(*(_row(n, "hello", ago=timedelta(minutes=1)) for n in range(5)))]
+    ends = [_catch_up(make(most_listed=5)).until for _ in range(3)]
+
+    assert [NOW - timedelta(hours=hours) for hours in (23, 22, 21)] == ends
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,19 @@ import pytest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
+from cli.letters import resolve
+from cli.output import BadInput
 from messaging.contract import (
     DEAD_LETTER,
     MESSAGE_STATUS,
     OPEN,
     TENANT,
+    Changes,
     Letter,
     MessageReport,
     MessageRequest,
     Outcome,
+    Resolution,
     dead_letter_workflow_id,
 )
 from tests.cli.support import (
@@ -190,6 +194,18 @@ async def test_recipient_and_text_can_be_changed(desk: Desk) -> None:
     assert 0 == result.exit_code
     assert f"signedfor show {message_id}.retry-1" in result.stdout
     assert ("+15558675310", "Corrected.") == (post.message.to, post.message.body)
+
+
+async def test_changes_that_do_not_fit_leave_the_letter_open(desk: Desk) -> None:
+    """What only the letter can see is wrong comes back as bad input, field by field."""
+    message_id = await desk.dead_letter()
+    blank = Resolution(action="retry", changes=Changes(body="  "))
+
+    with pytest.raises(BadInput) as refused:
+        await resolve(desk.client, message_id, blank, within=30)
+
+    assert ["body"] == [field for field, _ in refused.value.problems]
+    assert "open" == (await desk.cli.document("dead-letters", "show", message_id))["status"]
 
 
 async def test_a_closed_letter_is_not_resolved_again(desk: Desk) -> None:

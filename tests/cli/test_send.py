@@ -86,6 +86,14 @@ async def test_what_temporal_keeps_in_clear_holds_no_number(
     assert "normal otp" == await description.static_summary()
 
 
+def test_a_tenant_must_not_hold_the_recipients_number(cli: CommandLine) -> None:
+    """Tenants are search attributes, which everybody may read."""
+    result = cli("send", RECIPIENT, "--body", TEXT, "--tenant", "t-15558675309")
+
+    assert 2 == result.exit_code
+    assert "--tenant: must not contain the recipient's number" in result.stderr
+
+
 async def test_the_text_can_come_from_standard_input(desk: Desk) -> None:
     """`--body -` reads the text, without the line break that `echo` puts at its end."""
     result = await desk.cli.later(

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ def main() -> int:
     asked = parser.parse_args()
     if unknown := sorted(set(asked.names) - known.keys()):
         parser.error(f"no scenario {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
+    logging.disable(logging.ERROR)  # activities that fail do so by their script
     asyncio.run(_record({name: known[name] for name in asked.names or known}, asked.into))
     if not asked.names:
         for name, path in kept(asked.into).items():

@@ -1,5 +1,6 @@
 """Input that fails a message at once."""
 
+from messaging.contract import MESSAGES_QUEUE, SEND_MESSAGE
 from tests.histories.recording import Handle
 from tests.workflows.courier import REQUEST, World
 
@@ -27,3 +28,10 @@ async def number_in_the_id(world: World) -> Handle:
 async def no_sender(world: World) -> Handle:
     """Neither `from` nor a default."""
     return await world.start({"to": REQUEST["to"], "body": "x"})
+
+
+async def id_that_is_none(world: World) -> Handle:
+    """The workflow's id does not begin with `message:`."""
+    return await world.client.start_workflow(
+        SEND_MESSAGE, REQUEST, id="order-17", task_queue=MESSAGES_QUEUE
+    )

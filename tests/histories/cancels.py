@@ -1,6 +1,5 @@
 """Canceled at each stage, in time and too late."""
 
-import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
@@ -8,10 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 
-from messaging.contract import CANCEL_UPDATE, PROGRESS_QUERY, CancelRequest
+from messaging.contract import (
+    CANCEL_UPDATE,
+    MESSAGES_QUEUE,
+    SEND_MESSAGE,
+    CancelRequest,
+    message_workflow_id,
+)
 from messaging.failures import FailureClass
 from messaging.steps import SendRequest, Submission
-from tests.histories.recording import Handle
+from tests.histories.recording import Handle, reaches
 from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback, failure
 
 
@@ -19,15 +24,10 @@ async def _cancel(handle: Handle) -> None:
     await handle.execute_update(CANCEL_UPDATE, CancelRequest(by="ops", reason="wrong text"))
 
 
-async def _reaches(handle: Handle, status: str) -> None:
-    while (await handle.query(PROGRESS_QUERY))["status"] != status:  # noqa: ASYNC110 - a query
-        await asyncio.sleep(0.05)
-
-
 async def _scheduled(world: World) -> Handle:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     handle = await world.start({**REQUEST, "send_at": tomorrow.isoformat()})
-    await _reaches(handle, "scheduled")
+    await reaches(handle, "scheduled")
     return handle
 
 
@@ -52,6 +52,19 @@ async def canceled_by_temporal(world: World) -> Handle:
     return handle
 
 
+async def canceled_before_anything_was_done(world: World) -> Handle:
+    """In the very first workflow task: the send is canceled as it is begun."""
+    handle = await world.client.start_workflow(
+        SEND_MESSAGE,
+        REQUEST,
+        id=message_workflow_id("canceled-at-once"),
+        task_queue=MESSAGES_QUEUE,
+        start_delay=timedelta(seconds=2),
+    )
+    await handle.cancel()
+    return handle
+
+
 async def canceled_while_the_database_is_away(world: World) -> Handle:
     """Before consent could be read."""
     world.courier.admit_fails = 1000
@@ -65,7 +78,7 @@ async def canceled_while_waiting_for_a_slot(world: World) -> Handle:
     """Admitted for later."""
     world.courier.not_before = datetime.now(UTC) + timedelta(hours=1)
     handle = await world.start()
-    await _reaches(handle, "waiting")
+    await reaches(handle, "waiting")
     await _cancel(handle)
     return handle
 
@@ -92,7 +105,7 @@ async def canceled_before_the_patient_tries(world: World) -> Handle:
         )
     ]
     handle = await world.start()
-    await _reaches(handle, "retrying")
+    await reaches(handle, "retrying")
     await _cancel(handle)
     return handle
 
@@ -129,7 +142,7 @@ async def _canceled_during(world: World, answer: Callable[[SendRequest], Submiss
 async def canceled_after_submission(world: World) -> Handle:
     """Too late, by update and by Temporal's own request."""
     handle = await world.start()
-    await _reaches(handle, "awaiting_receipt")
+    await reaches(handle, "awaiting_receipt")
     await _cancel(handle)
     await handle.cancel()
     await callback(handle, "delivered")
@@ -148,9 +161,9 @@ async def canceled_while_it_is_looked_for(world: SkippingWorld) -> Handle:
 async def canceled_while_delayed(world: World) -> Handle:
     """Not delivered yet, and not tried again."""
     handle = await world.start()
-    await _reaches(handle, "awaiting_receipt")
+    await reaches(handle, "awaiting_receipt")
     await callback(handle, "undelivered", code=30003)
-    await _reaches(handle, "delayed")
+    await reaches(handle, "delayed")
     await _cancel(handle)
     return handle
 

@@ -122,3 +122,11 @@ async def letter_lapsed(world: SkippingWorld) -> Handle:
             await asyncio.sleep(0.05)
         skipping.cancel()
     return letter
+
+
+async def message_whose_letter_is_there_already(world: World) -> Handle:
+    """A message id used again by a caller with other policies than ours: one letter."""
+    await _letter(world, message_id="twice")
+    handle = await world.start(message_id="twice")
+    await handle.result()
+    return handle

@@ -2,11 +2,13 @@
 
 from datetime import timedelta
 
+from temporalio.exceptions import ApplicationError
+
 from messaging.consent import Reason
 from messaging.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
 from messaging.failures import FailureClass
 from messaging.retry import QUICK_ATTEMPTS
-from messaging.steps import Submission, Verdict
+from messaging.steps import SendRequest, Submission, Verdict
 from tests.histories.recording import Handle
 from tests.workflows.courier import REQUEST, SENDER, SkippingWorld, accept, callback, failure, sid
 
@@ -129,6 +131,7 @@ async def database_away(world: SkippingWorld) -> Handle:
     """The inline admission fails; the regular one goes on until the database answers."""
     world.courier.admit_fails = 10
     handle = await world.start()
+    await world.sleep(timedelta(hours=1))
     await _until_posted(world)
     await callback(handle, "delivered")
     return handle
@@ -139,6 +142,20 @@ async def retried_quickly(world: SkippingWorld) -> Handle:
     world.courier.sends = [failure(TEMPORARY, code=20429), failure(TEMPORARY), accept()]
     handle = await world.start()
     await _until_posted(world, 3)
+    await callback(handle, "delivered")
+    return handle
+
+
+async def send_that_cannot_begin(world: SkippingWorld) -> Handle:
+    """The last check before the POST fails, without a class of its own: nothing was sent."""
+
+    def fail(_: SendRequest) -> Submission:
+        raise ApplicationError("The database cannot be read.", type="DatabaseUnavailable")
+
+    world.courier.sends = [fail] * QUICK_ATTEMPTS + [accept()]
+    handle = await world.start()
+    await world.sleep(timedelta(minutes=1))
+    await _until_posted(world, QUICK_ATTEMPTS + 1)
     await callback(handle, "delivered")
     return handle
 

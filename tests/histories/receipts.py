@@ -5,8 +5,8 @@ from datetime import timedelta
 from messaging import codes
 from messaging.consent import Reason
 from messaging.steps import LookUp
-from tests.histories.recording import Handle
-from tests.workflows.courier import REQUEST, SkippingWorld, accept, callback
+from tests.histories.recording import Handle, reaches
+from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback
 
 HANDSET_OFF = 30003
 LANDLINE = 30006
@@ -97,9 +97,10 @@ async def delayed_and_then_suppressed(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def delayed_and_delivered_after_all(world: SkippingWorld) -> Handle:
+async def delayed_and_delivered_after_all(world: World) -> Handle:
     """The first message arrives while the later try is waited for."""
-    handle = await _submitted(world)
+    handle = await world.start()
     await callback(handle, "undelivered", code=HANDSET_OFF)
+    await reaches(handle, "delayed")
     await callback(handle, "read")
     return handle

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 
+from messaging.contract import PROGRESS_QUERY
 from messaging.payloads import data_converter
 from tests.workflows.courier import Courier, SkippingWorld, World, serving, skipping_time
 
@@ -48,6 +49,13 @@ async def record(play: Play, *, real_server: str) -> WorkflowHistory:
             await asyncio.gather(handle.result(), return_exceptions=True)
         history = await handle.fetch_history()
     return anonymous(history)
+
+
+async def reaches(handle: Handle, status: str) -> None:
+    """Wait until a message is at this stage."""
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        while (await handle.query(PROGRESS_QUERY))["status"] != status:  # noqa: ASYNC110 - a query
+            await asyncio.sleep(0.05)
 
 
 def anonymous(history: WorkflowHistory) -> WorkflowHistory:

@@ -2,7 +2,7 @@
 
 from messaging.failures import RETRYABLE, FailureClass
 from tests.histories.recording import Handle, Play
-from tests.workflows.courier import SkippingWorld, failure
+from tests.workflows.courier import REQUEST, SkippingWorld, failure
 
 _CODES = {
     FailureClass.RECIPIENT_OPTED_OUT: 21610,
@@ -15,7 +15,7 @@ _CODES = {
 def _refused(failure_class: FailureClass) -> Play:
     async def play(world: SkippingWorld) -> Handle:
         world.courier.sends = [failure(failure_class, code=_CODES.get(failure_class))]
-        return await world.start()
+        return await world.start({**REQUEST, "tenant": "shop"})
 
     return play
 

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from messaging.masks import masked_sender
+from messaging.masks import holds_number_of, masked_sender
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,20 @@ def test_three_digits_are_always_hidden(digits: int) -> None:
 def test_the_rest_stays_whole(sender: str) -> None:
     """Short codes, names and services are nobody's number."""
     assert sender == masked_sender(sender)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("order-15558675309", True),
+        ("+1 (555) 867-5309", True),
+        ("1.555.867.5309-x", True),
+        ("order-17", False),
+        ("5558675309", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("recipient", ["+15558675309", "whatsapp:+15558675309"])
+def test_a_number_is_seen_in_a_text(text: str, recipient: str, *, holds: bool) -> None:
+    """However it is punctuated, and whatever the channel."""
+    assert holds == holds_number_of(text, recipient)

@@ -1,6 +1,8 @@
 """Temporal killed and started again while Twilio calls: nothing is lost, and order is kept."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -137,6 +139,30 @@ async def test_each_callback_ten_times_at_once(
     assert [204] * 500 == answers
     assert 50 == kept
     assert [1] * 50 == counts
+
+
+@pytest.mark.timeout(240)
+async def test_temporal_hangs(stopped_server: TemporalServer, sqlite_engine: Engine) -> None:
+    """A Temporal that takes connections and answers nothing costs the first callbacks a second."""
+    await asyncio.to_thread(stopped_server.start)
+    client = await Client.connect(stopped_server.address, data_converter=data_converter)
+    messages = await _messages(client, 100)
+    app = create_app(CONFIG, client=client, engine=sqlite_engine)
+    async with _running(app) as twilio:
+        os.kill(stopped_server.pid, signal.SIGSTOP)
+        try:
+            answers, seconds = await _timed(
+                [(twilio, each, _sid(n), "delivered") for n, each in enumerate(messages)]
+            )
+        finally:
+            os.kill(stopped_server.pid, signal.SIGCONT)
+        await _seconds_until_empty(Inbox(sqlite_engine))
+        histories = [await received(client, handle) for handle in messages.values()]
+
+    assert [204] * 100 == answers
+    assert max(seconds) < 3
+    # Some may have got through although nobody was told so.
+    assert [{"delivered"}] * 100 == [{each.message_status for each in one} for one in histories]
 
 
 @pytest.mark.timeout(240)

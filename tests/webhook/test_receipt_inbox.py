@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +12,7 @@ from sqlalchemy import Engine, event
 
 from messaging.contract import DeliveryStatus
 from store.database import DatabaseUnavailable, open_engine
-from store.inbox import Inbox
+from store.inbox import Backlog, Inbox
 from tests.webhook.support import SID
 from webhook.inbox import MOST_REMEMBERED, ReceiptInbox
 from webhook.metrics import Metrics
@@ -57,18 +59,64 @@ async def test_remembers_what_it_put_there(engine: Engine) -> None:
     assert not known.may_hold("order-1")
 
 
+class _SlowInbox(Inbox):
+    """Hands over what it has seen only when it is told to."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.seen, self.hand_over = threading.Event(), threading.Event()
+
+    def backlog(self) -> Backlog:
+        backlog = super().backlog()
+        self.seen.set()
+        assert self.hand_over.wait(10)
+        return backlog
+
+
 async def test_a_look_forgets_nothing_that_comes_meanwhile(engine: Engine) -> None:
-    """A receipt put there while a look is under way still counts as waiting afterwards."""
-    known = _known(engine)
-
-    _, looked = await asyncio.gather(known.put("order-1", DELIVERED), known.look())
-    again = asyncio.create_task(known.look())
+    """A receipt put there after a look has seen the inbox empty still counts as waiting."""
+    inbox = _SlowInbox(engine)
+    known = ReceiptInbox(inbox, threads=DatabaseThreads(engine), metrics=Metrics())
+    look = asyncio.create_task(known.look())
+    assert await asyncio.to_thread(inbox.seen.wait, 10)
+    put = asyncio.create_task(known.put("order-1", DELIVERED))
     await asyncio.sleep(0)
-    await known.put("order-2", DELIVERED)
-    await again
+    inbox.hand_over.set()
 
-    assert looked in {0, 1}
-    assert [True, True] == [known.may_hold(each) for each in ("order-1", "order-2")]
+    assert 0 == await look
+    assert known.may_hold("order-1")
+    await put
+    assert known.may_hold("order-1")
+
+
+class _SlowToKeep(Inbox):
+    """Writes only when it is told to."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.asked, self.write = threading.Event(), threading.Event()
+
+    def put(self, receipts: Sequence[tuple[str, DeliveryStatus]]) -> None:
+        self.asked.set()
+        assert self.write.wait(10)
+        super().put(receipts)
+
+
+async def test_a_look_forgets_nothing_that_is_on_its_way(postgres_url: str) -> None:
+    """A receipt whose writing began before the look and ends after it still counts as waiting."""
+    engine = open_engine(postgres_url)
+    inbox = _SlowToKeep(engine)
+    known = ReceiptInbox(inbox, threads=DatabaseThreads(engine), metrics=Metrics())
+    put = asyncio.create_task(known.put("order-1", DELIVERED))
+    assert await asyncio.to_thread(inbox.asked.wait, 10)
+
+    assert 0 == await known.look()
+    assert known.may_hold("order-1")
+    inbox.write.set()
+    await put
+    assert known.may_hold("order-1")
+    assert 1 == await known.look()
+    engine.dispose()
 
 
 async def test_learns_what_others_put_there(engine: Engine) -> None:

@@ -1,0 +1,151 @@
+"""Kills, freezes and restarts the parts of a running stack, by a schedule that a seed decides."""
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+
+from stack.local import LocalStack
+from stack.processes import Process, ProcessDied, StackError
+
+
+class Blow(StrEnum):
+    """What is done to a part."""
+
+    KILL = "kill -9"
+    FREEZE = "SIGSTOP"
+    RESTART = "SIGTERM"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strike:
+    """One blow to one part: it stays down, or frozen, for `seconds`."""
+
+    at: float
+    part: str
+    blow: Blow
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Habits:
+    """How often a part is struck, and for how long at most. All in seconds."""
+
+    gap: float
+    """The mean time from one strike's end to the next."""
+    down: float
+    freeze: float
+    long_freeze: tuple[float, float] | None = None
+    """Every fourth freeze or so is this long instead."""
+
+
+WORKER = Habits(gap=14, down=3, freeze=4, long_freeze=(21, 28))
+"""Some freezes outlast the deadline of a send, which the other worker then takes up."""
+WEBHOOK = Habits(gap=12, down=4, freeze=6)
+TEMPORAL = Habits(gap=20, down=3, freeze=4)
+SANDBOX = Habits(gap=18, down=3, freeze=6)
+"""Shorter than a read timeout: a request that a frozen Twilio still takes is taken in its time."""
+
+
+def habits_of(stack: LocalStack) -> dict[str, Habits]:
+    """The habits for every part of a stack; one worker is never frozen for long."""
+    habits = {
+        process.name: WORKER if number == 0 else Habits(gap=14, down=3, freeze=4)
+        for number, process in enumerate(stack.workers)
+    }
+    if stack.twilio is not None:
+        habits[stack.twilio.name] = SANDBOX
+    return {**habits, stack.webhook.name: WEBHOOK, stack.temporal.name: TEMPORAL}
+
+
+def schedule(seed: int, *, seconds: float, habits: Mapping[str, Habits]) -> list[Strike]:
+    """The strikes of one storm, in order of time; those of one part never overlap."""
+    strikes: list[Strike] = []
+    for part, habit in habits.items():
+        chance = Random(f"{seed}:{part}")  # noqa: S311 - seeded chance, not a secret
+        at = chance.uniform(1, habit.gap)
+        while at < seconds:
+            blow = chance.choices(list(Blow), weights=(5, 3, 2))[0]
+            longest = habit.freeze if blow is Blow.FREEZE else habit.down
+            lasts = chance.uniform(0.2, longest)
+            if blow is Blow.FREEZE and habit.long_freeze and chance.random() < 1 / 4:
+                lasts = chance.uniform(*habit.long_freeze)
+            strikes.append(Strike(at=at, part=part, blow=blow, seconds=lasts))
+            at += lasts + chance.uniform(2, 2 * habit.gap - 2)
+    return sorted(strikes, key=lambda strike: strike.at)
+
+
+class Chaos:
+    """Carries out a schedule on a stack, and brings every part up again."""
+
+    def __init__(self, stack: LocalStack, *, on_sandbox_up: Callable[[], None]) -> None:
+        """`on_sandbox_up`: tells a fresh sandbox what it forgot, such as its plan of faults."""
+        self._stack = stack
+        self._on_sandbox_up = on_sandbox_up
+        self.struck: Counter[str] = Counter()
+        """How often each part was struck how."""
+        self.ended_by_itself: list[str] = []
+        """Parts that were not up although nobody had struck them down."""
+
+    async def run(self, strikes: Sequence[Strike]) -> None:
+        """Strike; return when the last part is up again."""
+        begun = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for process in self._stack.processes:
+                own = [strike for strike in strikes if strike.part == process.name]
+                group.create_task(self._torment(process, own, begun))
+
+    async def _torment(self, process: Process, strikes: Sequence[Strike], begun: float) -> None:
+        for strike in strikes:
+            await asyncio.sleep(max(0.0, begun + strike.at - time.monotonic()))
+            await self._revive(process)
+            self.struck[f"{strike.part}: {strike.blow}"] += 1
+            await self._strike(process, strike)
+        await self._revive(process)
+
+    async def _strike(self, process: Process, strike: Strike) -> None:
+        match strike.blow:
+            case Blow.FREEZE:
+                await freeze(process, strike.seconds)
+            case Blow.KILL:
+                await asyncio.to_thread(process.kill)
+                await asyncio.sleep(strike.seconds)
+                await self._bring_up(process)
+            case Blow.RESTART:
+                await asyncio.to_thread(process.stop)
+                await self._bring_up(process)
+
+    async def _revive(self, process: Process) -> None:
+        try:
+            process.check()
+        except ProcessDied as death:
+            self.ended_by_itself.append(str(death))
+            await self._bring_up(process)
+
+    async def _bring_up(self, process: Process) -> None:
+        """As an init system would: again and again; it may need another part that is down now."""
+        while True:
+            try:
+                await asyncio.to_thread(process.start)
+            except StackError:
+                await asyncio.to_thread(process.kill)
+                await asyncio.sleep(0.3)
+                continue
+            break
+        if process is self._stack.twilio:
+            await asyncio.to_thread(self._on_sandbox_up)
+
+
+async def freeze(process: Process, seconds: float) -> None:
+    """Stop the process in whatever it is doing, and let it go on after `seconds`."""
+    pid = process.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        os.kill(pid, signal.SIGCONT)

@@ -1,0 +1,173 @@
+"""What a soak found: the violations, and the figures of its report."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.books import Account, Books, Violation
+from bench.crowd import POISON, SCRIPTS, Done, Kind
+from bench.intended import Why, submissions_in
+from messaging.contract import Outcome
+from messaging.failures import FailureClass
+from sandbox.client import LedgerView
+from sandbox.plans import Plan
+from sandbox.steps import NORMAL, Step
+
+_DUPLICATE, _LOST = 1, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """The result of one soak. Times are seconds."""
+
+    seed: int
+    messages: int
+    storm_seconds: float
+    seconds_to_settle: float
+    quiet: bool
+    duplicates: int
+    lost: int
+    parked: int
+    """Of unknown fate to the end, although Twilio would have taken them."""
+    strikes: Mapping[str, int]
+    twilio_faults: Mapping[str, int]
+    outcomes: Mapping[str, int]
+    submissions: Mapping[str, int]
+    callbacks: Mapping[str, int]
+    slowest_bystander: float
+    ended_by_itself: Sequence[str]
+    violations: Sequence[Violation]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every promise was kept and every part stayed up unless it was struck."""
+        return self.quiet and not self.violations and not self.ended_by_itself
+
+    def write(self, path: Path) -> None:
+        """Write the report as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    def text(self) -> str:
+        """The report for people."""
+        lines = [
+            (
+                f"seed {self.seed}: {self.messages} messages, storm of {self.storm_seconds:.0f} s, "
+                f"settled {self.seconds_to_settle:.0f} s after it"
+            ),
+            (
+                f"duplicates {self.duplicates}, lost {self.lost}, parked {self.parked}, "
+                f"violations {len(self.violations)}"
+            ),
+            f"slowest bystander of poison: {self.slowest_bystander:.1f} s",
+        ]
+        for title, counts in (
+            ("parts struck", self.strikes),
+            ("Twilio's faults", self.twilio_faults),
+            ("outcomes", self.outcomes),
+            ("submissions", self.submissions),
+            ("callback answers", self.callbacks),
+        ):
+            listed = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+            lines.append(f"{title}: {listed}")
+        lines += [f"ended by itself: {what}" for what in self.ended_by_itself]
+        lines += [f"VIOLATION of {v.rule}, {v.message_id}: {v.what}" for v in self.violations]
+        return "\n".join(lines)
+
+
+def find(
+    books: Books,
+    violations: Sequence[Violation],
+    *,
+    done: Mapping[str, Done],
+    plan: Plan,
+    seed: int,
+    storm_seconds: float,
+    seconds_to_settle: float,
+    quiet: bool,
+    strikes: Mapping[str, int],
+    ended_by_itself: Sequence[str],
+) -> Findings:
+    """The figures of books that were balanced."""
+    outcomes: Counter[str] = Counter()
+    submissions: Counter[str] = Counter()
+    parked, slowest = 0, 0.0
+    for account in books.accounts:
+        kind = done[account.message_id].errand.kind
+        outcomes[_outcome_of(account)] += 1
+        parked += kind not in POISON and _is_parked(account)
+        if account.trail is not None:
+            submissions.update(each.why.name.lower() for each in submissions_in(account.trail))
+            if kind is Kind.BYSTANDER and account.trail.closed_at is not None:
+                took = account.trail.closed_at - account.handed_in_at
+                slowest = max(slowest, took.total_seconds())
+    return Findings(
+        seed=seed,
+        messages=len(books.accounts),
+        storm_seconds=storm_seconds,
+        seconds_to_settle=seconds_to_settle,
+        quiet=quiet,
+        duplicates=len({v.message_id for v in violations if v.rule == _DUPLICATE}),
+        lost=len({v.message_id for v in violations if v.rule == _LOST}),
+        parked=parked,
+        strikes=strikes,
+        twilio_faults=_faults(plan, books.ledger, done.values()),
+        outcomes=outcomes,
+        submissions={why.name.lower(): submissions[why.name.lower()] for why in Why},
+        callbacks=Counter(
+            str(row["http_status"] or row["error"]) for row in books.ledger["callbacks"]
+        ),
+        slowest_bystander=slowest,
+        ended_by_itself=ended_by_itself,
+        violations=violations,
+    )
+
+
+def _outcome_of(account: Account) -> str:
+    trail = account.trail
+    if trail is None or trail.closed_at is None:
+        return "none"
+    return trail.report.outcome.value if trail.report is not None else "bad input"
+
+
+def _is_parked(account: Account) -> bool:
+    report = account.trail.report if account.trail is not None else None
+    return (
+        report is not None
+        and report.outcome is Outcome.UNCONFIRMED
+        and report.failure_class is FailureClass.OUTCOME_UNKNOWN
+    )
+
+
+def _faults(plan: Plan, ledger: LedgerView, done: Iterable[Done]) -> Counter[str]:
+    """What the plan and the scripts made of the creates that came, by kind.
+
+    A sandbox that is restarted counts creates anew, so these figures may be off by a few.
+    """
+    creates = Counter(row["to"] for row in ledger["accepted"])
+    creates += Counter(row["to"] for row in ledger["refused"])
+    kinds = {each.errand.to: each.errand.kind for each in done}
+    found: Counter[str] = Counter()
+    for to, count in creates.items():
+        script = SCRIPTS.get(kinds.get(to, Kind.PLAIN))
+        for number in range(count):
+            if script is None:
+                step = plan.draw(f"{to}:{number + 1}")
+            else:
+                steps, then = script
+                step = Step.model_validate(steps[number] if number < len(steps) else then)
+            found.update(_names(step))
+    return found
+
+
+def _names(step: Step) -> list[str]:
+    names = []
+    if step.respond != NORMAL.respond:
+        names.append(" ".join(filter(None, (step.respond, str(step.http_status or "")))))
+    if step.delay:
+        names.append("slow")
+    if step.final != NORMAL.final:
+        names.append(f"final {step.final}")
+    changed = step.callbacks.model_dump(exclude_defaults=True)
+    return names + [f"callbacks {name}" for name in changed]

@@ -1,0 +1,217 @@
+"""A storm over the whole system, and then the books: `python -m bench.soak --messages 300`.
+
+Real processes are killed, frozen and restarted while messages are handed in and the sandbox follows
+a seeded plan of faults. When all is quiet again, poison is handed in with bystanders among it, some
+messages are handed in a second time, and every promise is held against Twilio's ledger.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+from temporalio.client import Client
+from twilio.request_validator import RequestValidator
+
+from bench.books import balance, message_id_in
+from bench.chaos import Chaos, habits_of, schedule
+from bench.crowd import SCRIPTS, Crowd, Errand, poison_crowd, storm_crowd
+from bench.findings import Findings, find
+from bench.gathering import Gatherer, settle
+from messaging.contract import MessageReport, message_workflow_id
+from sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
+from sandbox.client import AcceptedRow
+from sandbox.plans import Plan
+from stack.local import LocalStack
+
+SETTINGS = {
+    "UNKNOWN_WAIT_SECONDS": "2",
+    "RECEIPT_CHECK_SECONDS": "5,15,30",
+    "SEND_RETRY_BUDGET_SECONDS": "60",
+    "CATCH_UP_MINUTES": "0",
+}
+"""Short waits; everything else is as in production."""
+FAULTS = {
+    "429": 0.04,
+    "500_before": 0.01,
+    "500_after": 0.02,
+    "502_after": 0.02,
+    "503_before": 0.01,
+    "503_after": 0.02,
+    "hang_before": 0.005,
+    "hang_after": 0.01,
+    "drop_before": 0.01,
+    "drop_after": 0.02,
+    "empty_201": 0.01,
+    "html_201": 0.01,
+    "created_no_sid": 0.01,
+    "slow": 0.05,
+    "callbacks_lost": 0.05,
+    "callbacks_late": 0.05,
+    "callbacks_doubled": 0.1,
+    "callbacks_reordered": 0.05,
+    "callbacks_before_response": 0.05,
+    "final_sent": 0.01,
+    "failed": 0.02,
+}
+"""How likely each fault strikes a create: one in four goes wrong in one way or another."""
+_BYSTANDERS_WITHIN = timedelta(seconds=10)
+_SECOND_TIMES = 40
+_REPLAYED = 100
+_THREADS = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weather:
+    """One soak: its seed decides the messages, the strikes and Twilio's faults."""
+
+    seed: int
+    messages: int
+    storm_seconds: float
+    later_tries: bool = False
+    settle_within: float = 120
+
+
+async def soak(stack: LocalStack, weather: Weather) -> Findings:
+    """Run one soak on a running stack with `SETTINGS`."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
+    client, database_url = await stack.client(), stack.settings["DATABASE_URL"]
+    crowd = Crowd(client, stack.sandbox)
+    errands = storm_crowd(
+        weather.seed,
+        messages=weather.messages,
+        seconds=weather.storm_seconds,
+        later_tries=weather.later_tries,
+    )
+    poison = poison_crowd(first=weather.messages)
+    plan = Plan(seed=weather.seed, faults=FAULTS)
+
+    def brief_the_sandbox() -> None:
+        stack.sandbox.plan(plan.seed, plan.faults)
+        for errand in (*errands, *poison):
+            if errand.kind in SCRIPTS:
+                steps, then = SCRIPTS[errand.kind]
+                stack.sandbox.script(errand.to, steps, then=then)
+
+    await asyncio.to_thread(brief_the_sandbox)
+    chaos = Chaos(stack, on_sandbox_up=lambda: _patiently(brief_the_sandbox))
+    strikes = schedule(weather.seed, seconds=weather.storm_seconds, habits=habits_of(stack))
+    begun = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(chaos.run(strikes))
+        group.create_task(crowd.run(errands))
+    storm_seconds = time.monotonic() - begun
+    within = weather.settle_within
+    settled = await settle(client, stack.sandbox, database_url=database_url, within=within)
+    await crowd.run(poison)
+    await settle(client, stack.sandbox, database_url=database_url, within=within)
+    gatherer = Gatherer(client, stack.sandbox, database_url=database_url)
+    before = await _everything_again(stack, client, crowd, _sample(errands, weather.seed))
+    calm = await settle(client, stack.sandbox, database_url=database_url, within=within)
+    books = await gatherer.books(
+        crowd.done.values(), before=before, bystanders_within=_BYSTANDERS_WITHIN
+    )
+    replayed = [errand.message_id for errand in errands[:_REPLAYED]]
+    violations = [*balance(books), *await gatherer.replayed_otherwise(replayed)]
+    return find(
+        books,
+        violations,
+        done=crowd.done,
+        plan=plan,
+        seed=weather.seed,
+        storm_seconds=storm_seconds,
+        seconds_to_settle=settled.seconds,
+        quiet=settled.is_quiet and calm.is_quiet,
+        strikes=chaos.struck,
+        ended_by_itself=chaos.ended_by_itself,
+    )
+
+
+def _patiently(brief: Callable[[], None]) -> None:
+    """The sandbox may be frozen, or killed once more, before it has heard everything."""
+    with suppress(httpx.TransportError):
+        brief()
+
+
+def _sample(errands: list[Errand], seed: int) -> list[str]:
+    ids = [errand.message_id for errand in errands]
+    chance = random.Random(f"{seed}:again")  # noqa: S311 - seeded chance, not a secret
+    return chance.sample(ids, min(_SECOND_TIMES, len(ids)))
+
+
+async def _everything_again(
+    stack: LocalStack, client: Client, crowd: Crowd, message_ids: list[str]
+) -> dict[str, MessageReport]:
+    """Hand these in once more and post their receipts once more; their reports from before that."""
+    before: dict[str, MessageReport] = {}
+    rows = {message_id_in(row): row for row in stack.sandbox.ledger()["accepted"]}
+    async with httpx.AsyncClient(trust_env=False) as poster:
+        for message_id in message_ids:
+            handle = client.get_workflow_handle(
+                message_workflow_id(message_id), result_type=MessageReport
+            )
+            async with asyncio.timeout(10):
+                before[message_id] = await handle.result()
+            await crowd.hand_in_again(message_id)
+            if message_id in rows:
+                await _post_again(poster, rows[message_id])
+    return before
+
+
+async def _post_again(poster: httpx.AsyncClient, row: AcceptedRow) -> None:
+    url = (row["status_callback"] or "").partition("#")[0]
+    fields = {
+        "AccountSid": DEFAULT_ACCOUNT_SID,
+        "MessageSid": row["sid"],
+        "MessageStatus": row["status"],
+    }
+    validator = RequestValidator(DEFAULT_AUTH_TOKEN)  # type: ignore[no-untyped-call] # the SDK's
+    signature: str = validator.compute_signature(url, fields)  # type: ignore[no-untyped-call] # the SDK's
+    answer = await poster.post(url, data=fields, headers={"X-Twilio-Signature": signature})
+    answer.raise_for_status()
+
+
+def main() -> int:
+    """Run it, print and write the report; 1 when a promise was broken."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--messages", type=int, default=300)
+    parser.add_argument("--seconds", type=float, help="length of the storm (default by --rate)")
+    parser.add_argument("--rate", type=float, default=10, help="messages a second")
+    parser.add_argument("--seed", type=int, help="default: a fresh one")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--report", type=Path, help="write the report here, as JSON")
+    parser.add_argument("--folder", type=Path, help="keep logs and databases here")
+    arguments = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
+    print(f"seed {seed}", flush=True)
+    weather = Weather(
+        seed=seed,
+        messages=arguments.messages,
+        storm_seconds=arguments.seconds or max(45.0, arguments.messages / arguments.rate),
+        later_tries=True,
+        settle_within=900,
+    )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LocalStack(
+            arguments.folder or Path(folder), settings=SETTINGS, workers=arguments.workers
+        ) as stack,
+    ):
+        findings = asyncio.run(soak(stack, weather))
+    print(findings.text())
+    if arguments.report is not None:
+        findings.write(arguments.report)
+    return 0 if findings.is_clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
