@@ -1,0 +1,167 @@
+"""Worker Versioning: several versions of the worker at once, and which of them does what."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowHandle
+
+from messaging.contract import (
+    RESOLVE_UPDATE,
+    LetterEnd,
+    LetterReport,
+    Outcome,
+    Resolution,
+    Stage,
+)
+from sandbox.client import Step
+from stack.local import LocalStack
+from stack.processes import basic_environment
+from tests.fixtures.stack import NewNumber, silent_stack
+from tests.integration.support import Caller, Sent, temporal, until
+from tests.worker_process import Worker
+
+pytestmark = pytest.mark.integration
+
+DEPLOYMENT = "signedfor"
+UNVERSIONED = ""
+REFUSED: Step = {"respond": "error", "code": 20003, "http_status": 401}
+
+
+@contextmanager
+def _another_worker(stack: LocalStack, build_id: str) -> Iterator[Worker]:
+    """A worker beside the stack's own, of this version."""
+    variables = {
+        **basic_environment(stack.folder),
+        **stack.settings,
+        "DEPLOYMENT_NAME": DEPLOYMENT,
+        "BUILD_ID": build_id,
+    }
+    with Worker(variables, stack.folder / "logs" / f"worker-{build_id}.log") as worker:
+        yield worker.ready()
+
+
+async def _make_current(stack: LocalStack, build_id: str) -> None:
+    """What an operator types, repeated until the server has heard of the new worker's queues."""
+    version = ("--build-id", build_id) if build_id else ("--unversioned",)
+
+    async def done() -> bool:
+        ended = await temporal(
+            stack,
+            *("worker", "deployment", "set-current-version", "--yes"),
+            *("--deployment-name", DEPLOYMENT, *version),
+        )
+        return ended.exit_code == 0
+
+    await until(done, f"version {build_id or 'unversioned'} to be current")
+
+
+async def _versions(handle: WorkflowHandle[Any, Any]) -> set[str]:
+    """The build ids of all workers that a workflow ran on."""
+    history = await handle.fetch_history()
+    return {
+        event.workflow_task_completed_event_attributes.deployment_version.build_id
+        for event in history.events
+        if event.HasField("workflow_task_completed_event_attributes")
+    }
+
+
+async def _submitted(caller: Caller, new_number: NewNumber, count: int = 3) -> list[Sent]:
+    """Messages that Twilio has taken and that wait for their receipts."""
+    sent = [await caller.send(new_number()) for _ in range(count)]
+    for each in sent:
+        await each.reaches(Stage.AWAITING_RECEIPT)
+    return sent
+
+
+async def test_a_rolling_deployment_and_its_roll_back(
+    tmp_path: Path, new_number: NewNumber
+) -> None:
+    """Messages end on the version that they began on, letters on the current one, each sent once.
+
+    Version A has messages that wait for their receipts; B comes beside it and is made current; then
+    A is made current again while B's messages wait.
+    """
+    with silent_stack(tmp_path, DEPLOYMENT_NAME=DEPLOYMENT, BUILD_ID="A") as stack:
+        caller = Caller(stack=stack, client=await stack.client())
+        stack.sandbox.settings(hold=True)
+        early = await caller.send(new_number())
+        await _make_current(stack, "A")
+        await early.reaches(Stage.AWAITING_RECEIPT)
+        on_a = [early, *await _submitted(caller, new_number)]
+        refused = [await caller.send(new_number(), REFUSED) for _ in range(2)]
+        for each in refused:
+            assert Outcome.FAILED is (await each.report()).outcome
+
+        with _another_worker(stack, "B") as worker_b:
+            await _make_current(stack, "B")
+            on_b = await _submitted(caller, new_number)
+            retried = await _retry(refused[0])
+
+            await _make_current(stack, "A")
+            on_a += await _submitted(caller, new_number)
+            retried_after = await _retry(refused[1])
+
+            stack.sandbox.settings(hold=False)
+            reports = [await each.report() for each in (*on_a, *on_b, retried, retried_after)]
+            worker_b.process.terminate()
+            assert 0 == worker_b.ended()
+
+        assert {Outcome.DELIVERED} == {each.outcome for each in reports}
+        assert [1] * len(reports) == [
+            len(each.accepted()) for each in (*on_a, *on_b, retried, retried_after)
+        ]
+        assert [{"A"}] * len(on_a) == [await _versions(each.handle) for each in on_a]
+        assert [{"B"}] * len(on_b) == [await _versions(each.handle) for each in on_b]
+        # Letters were opened on A, the version of their messages. The first was resolved on B.
+        assert {"A", "B"} == await _versions(refused[0].letter_handle)
+        assert {"B"} == await _versions(retried.handle)
+        assert {"A"} == await _versions(refused[1].letter_handle)
+        assert {"A"} == await _versions(retried_after.handle)
+
+
+async def _retry(refused: Sent) -> Sent:
+    """Retry a dead letter; the message that it became."""
+    report = await refused.letter_handle.execute_update(
+        RESOLVE_UPDATE, Resolution(action="retry"), result_type=LetterReport
+    )
+    assert LetterEnd.RETRIED is report.end
+    assert report.retried_as is not None
+    retried = Sent(
+        message_id=report.retried_as, to=refused.to, stack=refused.stack, client=refused.client
+    )
+    await retried.reaches(Stage.AWAITING_RECEIPT)
+    return retried
+
+
+async def test_a_new_version_waits_until_it_is_current(
+    tmp_path: Path, new_number: NewNumber
+) -> None:
+    """Versioning turned on and off again: nothing is lost, and nobody acts before he is told to.
+
+    Without a version workers do everything until one is made current. What waits then goes over to
+    it with its next step, and what is new begins on it.
+    """
+    with silent_stack(tmp_path) as stack:
+        caller = Caller(stack=stack, client=await stack.client())
+        stack.sandbox.settings(hold=True)
+        with _another_worker(stack, "A"):
+            before = await _submitted(caller, new_number)
+            assert [{UNVERSIONED}] * 3 == [await _versions(each.handle) for each in before]
+
+            await _make_current(stack, "A")
+            after = await _submitted(caller, new_number)
+            stack.sandbox.settings(hold=False)
+            reports = [await each.report() for each in (*before, *after)]
+            assert [{UNVERSIONED, "A"}] * 3 == [await _versions(each.handle) for each in before]
+            assert [{"A"}] * 3 == [await _versions(each.handle) for each in after]
+
+            await _make_current(stack, UNVERSIONED)
+            last = await caller.send(new_number())
+            reports.append(await last.report())
+            assert {UNVERSIONED} == await _versions(last.handle)
+
+        assert {Outcome.DELIVERED} == {each.outcome for each in reports}
+        assert [1] * 7 == [len(each.accepted()) for each in (*before, *after, last)]
