@@ -15,10 +15,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := $(wildcard *.py .ci/*.py activities bench cli examples messaging sandbox stack store tests webhook workflows)
 
-.PHONY: help demo test check up lock format clean
+.PHONY: help demo test histories check up lock format clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Play six messages through the whole system on this machine (STAY=1 keeps it up)
 	@$(BIN)/python -m stack.demo
@@ -28,6 +28,9 @@ up: $(READY) ## Run the whole system on this machine until Ctrl-C, with a local 
 
 test: $(READY) ## Run every test
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+histories: $(READY) ## Record the histories that tests replay anew (ARGS="delivered ..." for some)
+	$(BIN)/python -m tests.histories $(ARGS)
 
 check: $(READY) ## Check format, lint, types, imports, file lengths and locks
 	$(BIN)/ruff format --check .

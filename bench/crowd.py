@@ -30,7 +30,7 @@ from messaging.contract import (
 from sandbox.client import SandboxControl, Step
 from sandbox.magic import GOOD_SENDER
 
-RECEIPT_TIMEOUT_SECONDS = 40
+RECEIPT_TIMEOUT_SECONDS = 30
 _RPC_TIMEOUT = timedelta(seconds=5)
 _PAUSE = 0.3
 _AWAY = frozenset(
@@ -145,7 +145,7 @@ def storm_crowd(seed: int, *, messages: int, seconds: float, later_tries: bool) 
 
 
 def poison_crowd(*, first: int) -> list[Errand]:
-    """Messages that can never be sent, and others handed in among them, all within five seconds."""
+    """Messages that can never be sent, and others handed in among them, all within ten seconds."""
     kinds = [Kind.THROTTLED, Kind.UNHEARD, Kind.BAD_INPUT] * 4 + [Kind.BYSTANDER] * 24
     return [
         Errand(
@@ -153,7 +153,7 @@ def poison_crowd(*, first: int) -> list[Errand]:
             to=_number(first + number),
             kind=kind,
             # The bystanders follow when the poison is at work.
-            at=1.5 + number / 12 if kind is Kind.BYSTANDER else number / 12,
+            at=6 + number / 12 if kind is Kind.BYSTANDER else number / 12,
         )
         for number, kind in enumerate(kinds)
     ]

@@ -70,6 +70,8 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         "max_concurrent_sends": 20,
         "max_cached_workflows": 1000,
         "drain_seconds": 30,
+        "deployment_name": None,
+        "build_id": None,
         "worker_metrics_address": None,
         "log_level": "INFO",
     }
@@ -244,6 +246,26 @@ def test_key_and_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "go together" in _refused(monkeypatch)
     monkeypatch.delenv("TWILIO_API_KEY_SID")
     assert "go together" in _refused(monkeypatch, TWILIO_API_KEY_SECRET=CANARY)
+
+
+def test_deployment_and_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Worker Deployment's name and this version's id go together."""
+    loaded = _load(monkeypatch, DEPLOYMENT_NAME="signedfor", BUILD_ID="1.4.0-rc.1+5f0c2d1")
+    assert ("signedfor", "1.4.0-rc.1+5f0c2d1") == (loaded.deployment_name, loaded.build_id)
+
+    monkeypatch.delenv("BUILD_ID")
+    assert "DEPLOYMENT_NAME and BUILD_ID go together" in _refused(monkeypatch)
+    monkeypatch.delenv("DEPLOYMENT_NAME")
+    assert "DEPLOYMENT_NAME and BUILD_ID go together" in _refused(monkeypatch, BUILD_ID="7")
+
+
+@pytest.mark.parametrize("name", ["with.dot", "with:colon", "__ours", "a b", "n" * 101])
+def test_bad_deployment_names(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A name that Temporal refuses, or that could not be typed plainly, is refused at the start."""
+    refused = _refused(monkeypatch, DEPLOYMENT_NAME=name, BUILD_ID="7")
+
+    assert "DEPLOYMENT_NAME" in refused
+    assert name not in refused
 
 
 def test_secrets_stay_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,7 @@ class DeadLetter:
     _letter: Letter
 
     def __init__(self) -> None:
+        self._begun = False
         self._opened_at = workflow.now()
         self._receipts = Receipts()
         self._late_status: str | None = None
@@ -56,11 +57,13 @@ class DeadLetter:
     @workflow.run
     async def run(self, letter: Letter) -> LetterReport:
         """Hold the letter until it is resolved, proved delivered, or its time is over."""
-        self._letter = letter
+        self._letter, self._begun = letter, True
         self._describe("open", letter.action)
         if letter.report.failure_class in _RECORDED_AND_CLOSED:
             await self._record_suppression(letter.report.failure_class)
             return self._close(LetterEnd.RECORDED)
+        if self._receipts.delivered() is not None and not self._deciding:
+            return self._close(LetterEnd.DELIVERED_LATE)
         try:
             await workflow.wait_condition(
                 lambda: self._report is not None,
@@ -84,12 +87,16 @@ class DeadLetter:
         ):
             return
         self._late_status = callback.message_status
-        if self._receipts.delivered() is not None and not self._deciding:
+        # Signals and updates of the first workflow task come before `run` and its letter.
+        if self._begun and self._receipts.delivered() is not None and not self._deciding:
             self._close(LetterEnd.DELIVERED_LATE)
 
     @workflow.update(name=RESOLVE_UPDATE)
     async def resolve(self, resolution: Resolution) -> LetterReport:
         """Carry out what the operator decided; a retry is a new message with an id of its own."""
+        if not self._begun:
+            await workflow.wait_condition(lambda: self._begun)
+            self._still_open(resolution)
         self._deciding = True
         if resolution.action == "discard":
             return self._close(LetterEnd.DISCARDED, by=resolution.by, note=resolution.note)
@@ -102,7 +109,8 @@ class DeadLetter:
     def _still_open(self, resolution: Resolution) -> None:
         if self._deciding or self._report is not None:
             raise ApplicationError("This dead letter is closed already.", type="LetterClosed")
-        self._changed_request(resolution)
+        if self._begun:
+            self._changed_request(resolution)
 
     @workflow.query(name=LETTER_QUERY)
     def letter(self) -> LetterView:

@@ -54,10 +54,11 @@ async def _submit_under_policy(course: Course) -> Submission | Trouble:
     if isinstance(sent, Submission) or sent.canceled or sent.failure_class not in RETRYABLE:
         return sent
     course.standing.error_code = sent.detail.error_code
-    course.standing.enter(Stage.RETRYING, "Twilio to take it", until=deadline)
     again_at = workflow.now() + (sent.detail.retry_after or LONGEST_QUICK_WAIT)
+    course.standing.enter(Stage.RETRYING, "its next try", until=min(again_at, deadline))
     if again_at >= deadline or await course.pause(again_at):
         return sent
+    course.standing.enter(Stage.RETRYING, "Twilio to take it", until=deadline)
     return await _submit(course, PATIENT_SEND, deadline)
 
 

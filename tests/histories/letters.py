@@ -5,17 +5,25 @@ import contextlib
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import WorkflowUpdateFailedError
+from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateFailedError
 
 from messaging.contract import (
+    DEAD_LETTER,
+    DELIVERY_STATUS_SIGNAL,
     LETTER_QUERY,
+    MESSAGES_QUEUE,
     RESOLVE_UPDATE,
+    START_CONFLICT_POLICY,
+    DeliveryStatus,
+    Letter,
+    LetterView,
+    Resolution,
     dead_letter_workflow_id,
     message_workflow_id,
 )
 from messaging.failures import FailureClass
 from tests.histories.recording import Handle
-from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback, failure
+from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback, failure, sid
 
 
 async def _letter(
@@ -101,6 +109,39 @@ async def letter_delivered_late(world: World) -> Handle:
     await callback(letter, "sent")
     await callback(letter, "delivered")
     return letter
+
+
+async def letter_delivered_before_its_first_step(world: World) -> Handle:
+    """The receipt is there before a worker has looked at the letter."""
+    return await world.client.start_workflow(
+        DEAD_LETTER,
+        await _another_letter(world),
+        id=dead_letter_workflow_id("early"),
+        task_queue=MESSAGES_QUEUE,
+        start_signal=DELIVERY_STATUS_SIGNAL,
+        start_signal_args=[DeliveryStatus(message_sid=sid(), message_status="delivered")],
+    )
+
+
+async def letter_decided_before_its_first_step(world: World) -> Handle:
+    """So is the operator's decision."""
+    start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
+        DEAD_LETTER,
+        await _another_letter(world),
+        id=dead_letter_workflow_id("early"),
+        task_queue=MESSAGES_QUEUE,
+        id_conflict_policy=START_CONFLICT_POLICY,
+    )
+    await world.client.execute_update_with_start_workflow(
+        RESOLVE_UPDATE, Resolution(action="discard"), start_workflow_operation=start
+    )
+    return await start.workflow_handle()
+
+
+async def _another_letter(world: World) -> Letter:
+    view = await (await _letter(world)).query(LETTER_QUERY, result_type=LetterView)
+    assert isinstance(view, LetterView)
+    return view.letter
 
 
 async def letter_with_a_late_bad_receipt(world: World) -> Handle:

@@ -68,6 +68,20 @@ async def _versions(handle: WorkflowHandle[Any, Any]) -> set[str]:
     }
 
 
+async def _processes(handle: WorkflowHandle[Any, Any]) -> set[str]:
+    """The processes that a workflow's tasks and its activities ran in."""
+    history = await handle.fetch_history()
+    return {
+        done.identity
+        for event in history.events
+        for done in (
+            event.workflow_task_completed_event_attributes,
+            event.activity_task_completed_event_attributes,
+        )
+        if done.identity
+    }
+
+
 async def _submitted(caller: Caller, new_number: NewNumber, count: int = 3) -> list[Sent]:
     """Messages that Twilio has taken and that wait for their receipts."""
     sent = [await caller.send(new_number()) for _ in range(count)]
@@ -114,6 +128,12 @@ async def test_a_rolling_deployment_and_its_roll_back(
             len(each.accepted()) for each in (*on_a, *on_b, retried, retried_after)
         ]
         assert [{"A"}] * len(on_a) == [await _versions(each.handle) for each in on_a]
+        # The POST too is the version's own, though it is on another queue.
+        [process_a] = await _processes(on_a[0].handle)
+        [process_b] = await _processes(on_b[0].handle)
+        assert [{process_a}] * len(on_a) == [await _processes(each.handle) for each in on_a]
+        assert [{process_b}] * len(on_b) == [await _processes(each.handle) for each in on_b]
+        assert process_a != process_b
         assert [{"B"}] * len(on_b) == [await _versions(each.handle) for each in on_b]
         # Letters were opened on A, the version of their messages. The first was resolved on B.
         assert {"A", "B"} == await _versions(refused[0].letter_handle)

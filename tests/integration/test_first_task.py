@@ -1,0 +1,112 @@
+"""What comes to a workflow in its first task: the SDK hands it over before `run` has begun."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from temporalio.client import WithStartWorkflowOperation
+
+from messaging.contract import (
+    DEAD_LETTER,
+    DELIVERY_STATUS_SIGNAL,
+    MESSAGES_QUEUE,
+    RESOLVE_UPDATE,
+    SEND_MESSAGE,
+    START_CONFLICT_POLICY,
+    DeliveryStatus,
+    Letter,
+    LetterEnd,
+    LetterReport,
+    MessageReport,
+    Outcome,
+    dead_letter_workflow_id,
+    message_workflow_id,
+)
+from tests.fixtures.stack import TEXT, NewNumber
+from tests.integration.support import Caller, Sent, new_id
+
+pytestmark = pytest.mark.integration
+
+_SID = "SM" + "5a" * 16
+
+
+async def test_a_receipt_before_the_letter_has_begun_closes_it(
+    caller: Caller, new_number: NewNumber
+) -> None:
+    """A receipt can come while no worker has looked at the letter yet, as when all are busy."""
+    letter = await _letter(caller, new_number())
+
+    handle = await caller.client.start_workflow(
+        DEAD_LETTER,
+        letter,
+        id=dead_letter_workflow_id(new_id()),
+        task_queue=MESSAGES_QUEUE,
+        result_type=LetterReport,
+        start_signal=DELIVERY_STATUS_SIGNAL,
+        start_signal_args=[DeliveryStatus(message_sid=_SID, message_status="delivered")],
+    )
+    async with asyncio.timeout(20):
+        closed = await handle.result()
+
+    assert LetterEnd.DELIVERED_LATE is closed.end
+
+
+async def test_a_decision_before_the_letter_has_begun_is_carried_out(
+    caller: Caller, new_number: NewNumber
+) -> None:
+    """An operator's retry in the same moment is one new message."""
+    letter = await _letter(caller, new_number())
+    message_id = new_id()
+    start: WithStartWorkflowOperation[Any, LetterReport] = WithStartWorkflowOperation(
+        DEAD_LETTER,
+        letter,
+        id=dead_letter_workflow_id(message_id),
+        task_queue=MESSAGES_QUEUE,
+        id_conflict_policy=START_CONFLICT_POLICY,
+    )
+
+    async with asyncio.timeout(20):
+        closed = await caller.client.execute_update_with_start_workflow(
+            RESOLVE_UPDATE,
+            {"action": "retry"},
+            start_workflow_operation=start,
+            result_type=LetterReport,
+        )
+    retry = Sent(
+        message_id=closed.retried_as or "",
+        to=letter.request.to,
+        stack=caller.stack,
+        client=caller.client,
+    )
+
+    assert LetterEnd.RETRIED is closed.end
+    assert Outcome.DELIVERED is (await retry.report()).outcome
+    assert 2 == len(retry.accepted())
+
+
+async def test_a_receipt_before_the_message_has_begun_counts(
+    caller: Caller, new_number: NewNumber
+) -> None:
+    """A receipt in a message's first task is taken in like any other and does not hurt it."""
+    to = new_number()
+    handle = await caller.client.start_workflow(
+        SEND_MESSAGE,
+        {"to": to, "body": TEXT},
+        id=message_workflow_id(new_id()),
+        task_queue=MESSAGES_QUEUE,
+        result_type=MessageReport,
+        start_signal=DELIVERY_STATUS_SIGNAL,
+        start_signal_args=[DeliveryStatus(message_sid=_SID, message_status="sent")],
+    )
+
+    async with asyncio.timeout(20):
+        report = await handle.result()
+
+    assert (Outcome.DELIVERED, 1) == (report.outcome, report.attempts)
+
+
+async def _letter(caller: Caller, to: str) -> Letter:
+    """The letter of a message that got no receipt."""
+    sent = await caller.send(to, {"final": "sent"}, receipt_timeout_seconds=1)
+    await sent.report()
+    return (await sent.letter()).letter
