@@ -22,7 +22,7 @@ ENV PATH=/venv/bin:$PATH \
 RUN useradd --system --uid 10001 --user-group --no-create-home signedfor
 WORKDIR /app
 COPY compose/signedfor compose/answers /usr/local/bin/
-COPY logs.py settings.py starter.py worker.py ./
+COPY logs.py settings.py starter.py wiring.py worker.py ./
 COPY activities activities
 COPY cli cli
 COPY messaging messaging

@@ -7,23 +7,14 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
 from temporalio.client import Client
-from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.worker import Worker, WorkerDeploymentConfig
+from temporalio.worker import Worker
 
-from activities.admit import Admissions
-from activities.inbound import Inbound
-from activities.look_up import TwilioLookUps
-from activities.record import Records
-from activities.search import TwilioSearch
-from activities.send import TwilioSends
-from activities.twilio_client import TwilioClient
 from logs import configure_logging
 from messaging.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
-from messaging.steps import Terms
 from settings import (
     InvalidSettings,
     Settings,
@@ -33,11 +24,9 @@ from settings import (
     load_settings,
 )
 from store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
-from store.inbound import InboundMessages
 from store.migrate import SchemaMismatch, require_current
 from store.posts import Posts
-from store.suppressions import Suppressions
-from store.watermarks import Watermarks
+from wiring import activities, deployment
 from workflows.catch_up_inbound import CatchUpInbound
 from workflows.dead_letter import DeadLetter
 from workflows.inputs import OneArgument
@@ -50,36 +39,9 @@ _logger = logging.getLogger("signedfor.worker")
 
 BOOKKEEPING_THREADS = 8
 STICKY_TIMEOUT = timedelta(seconds=3)
-
-
-def twilio_client(settings: Settings) -> TwilioClient:
-    """The Twilio client that `settings` describe: an API key if there is one, else the token."""
-    key, secret = settings.twilio_api_key_sid, settings.twilio_api_key_secret
-    return TwilioClient(
-        account_sid=settings.twilio_account_sid,
-        username=key or settings.twilio_account_sid,
-        password=(secret or settings.twilio_auth_token).get_secret_value(),
-        connections=settings.max_concurrent_sends,
-        base_url=settings.twilio_api_base_url,
-        edge=settings.twilio_edge,
-        region=settings.twilio_region,
-    )
-
-
-def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
-    """Which version of which Worker Deployment this is; None without Worker Versioning.
-
-    A workflow stays on the version that it began on, unless its definition says otherwise.
-    """
-    if settings.deployment_name is None or settings.build_id is None:
-        return None
-    return WorkerDeploymentConfig(
-        version=WorkerDeploymentVersion(
-            deployment_name=settings.deployment_name, build_id=settings.build_id
-        ),
-        use_worker_versioning=True,
-        default_versioning_behavior=VersioningBehavior.PINNED,
-    )
+POSTS_KEPT = timedelta(days=2)
+"""A message of unknown fate is looked for within hours."""
+_FORGET_EVERY = timedelta(hours=1)
 
 
 @contextlib.asynccontextmanager
@@ -87,25 +49,7 @@ async def running_workers(
     client: Client, engine: Engine, settings: Settings
 ) -> AsyncIterator[None]:
     """Serve both queues while the context is open, then drain them."""
-    suppressions = Suppressions(engine)
-    twilio = twilio_client(settings)
-    terms = Terms(
-        receipt_checks=tuple(timedelta(seconds=s) for s in settings.receipt_check_seconds),
-        retry_budget=settings.send_retry_budget,
-        unknown_wait=timedelta(seconds=settings.unknown_wait_seconds),
-        letter_hold=timedelta(days=settings.dead_letter_hold_days),
-    )
-    admissions = Admissions(suppressions, default_sender=settings.default_sender, terms=terms)
-    records = Records(suppressions, opt_out_scope=settings.opt_out_scope)
-    look_ups = TwilioLookUps(twilio)
-    inbound = Inbound(
-        InboundMessages(engine, scope=settings.opt_out_scope),
-        watermarks=Watermarks(engine),
-        twilio=twilio,
-    )
-    posts = Posts(engine)
-    searches = TwilioSearch(twilio, posts, client)
-    sends = TwilioSends(twilio, suppressions, posts, public_base_url=settings.public_base_url)
+    parts = activities(settings, engine=engine, client=client)
     drain = timedelta(seconds=settings.drain_seconds)
     version = deployment(settings)
     with (
@@ -121,14 +65,7 @@ async def running_workers(
                 RecordInbound,
                 CatchUpInbound,
             ],
-            activities=[
-                admissions.admit,
-                records.record_suppression,
-                look_ups.look_up,
-                searches.search,
-                inbound.record_inbound,
-                inbound.catch_up_inbound,
-            ],
+            activities=parts.messages,
             activity_executor=bookkeeping_threads,
             max_concurrent_activities=BOOKKEEPING_THREADS,
             max_concurrent_local_activities=BOOKKEEPING_THREADS,
@@ -144,7 +81,7 @@ async def running_workers(
         sends_worker = Worker(
             client,
             task_queue=TWILIO_SENDS_QUEUE,
-            activities=[sends.send],
+            activities=parts.twilio_sends,
             activity_executor=send_threads,
             max_concurrent_activities=settings.max_concurrent_sends,
             max_task_queue_activities_per_second=settings.max_sends_per_second,
@@ -160,6 +97,24 @@ async def running_workers(
                 await asyncio.gather(messages_worker.shutdown(), sends_worker.shutdown())
 
 
+@contextlib.asynccontextmanager
+async def forgetting_posts(posts: Posts) -> AsyncIterator[None]:
+    """Drop old notes of POSTs now and then while the context is open."""
+
+    async def forget() -> None:
+        while True:
+            # A database that is away is told of by everything else that needs it.
+            with contextlib.suppress(DatabaseUnavailable):
+                await asyncio.to_thread(posts.forget, before=datetime.now(UTC) - POSTS_KEPT)
+            await asyncio.sleep(_FORGET_EVERY.total_seconds())
+
+    task = asyncio.create_task(forget())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
 async def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT, then finish the sends in flight."""
     stop = asyncio.Event()
@@ -172,7 +127,7 @@ async def serve(settings: Settings) -> None:
     await asyncio.to_thread(require_current, engine)
     client = await connect_temporal(metrics_address=settings.worker_metrics_address)
     await schedule_catch_up(client, every=timedelta(minutes=settings.catch_up_minutes))
-    async with running_workers(client, engine, settings):
+    async with running_workers(client, engine, settings), forgetting_posts(Posts(engine)):
         _logger.info("worker ready on queues %s and %s", MESSAGES_QUEUE, TWILIO_SENDS_QUEUE)
         await stop.wait()
         _logger.info("worker stopping; finishing the sends in flight")

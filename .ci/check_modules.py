@@ -9,7 +9,8 @@ MAY_IMPORT = {
     "logs": set[str](),
     "settings": {"messaging"},
     "starter": {"cli", "settings"},
-    "worker": {"activities", "logs", "messaging", "settings", "store", "workflows"},
+    "wiring": {"activities", "messaging", "settings", "store"},
+    "worker": {"logs", "messaging", "settings", "store", "wiring", "workflows"},
 }
 """Of ours; what is not ours is pyproject.toml's affair."""
 

@@ -1,0 +1,92 @@
+import asyncio
+from itertools import permutations
+
+import httpx
+import pytest
+from temporalio.api.enums.v1 import EventType
+
+from bench.soak import receipt_again
+from messaging.contract import OPEN, LetterEnd, Outcome
+from tests.fixtures.stack import NewNumber
+from tests.integration.support import Caller, events_of_type, until
+
+pytestmark = pytest.mark.integration
+
+_STATUSES = ("queued", "sent", "delivered", "undelivered")
+
+
+async def test_every_order_of_statuses(caller: Caller, new_number: NewNumber) -> None:
+    """In each of the 24 orders the first final status decides, whatever comes before or after.
+
+    Only `delivered` may still better a bad end: it closes the dead letter.
+    """
+    orders = list(permutations(_STATUSES))
+    sent = [
+        await caller.send(
+            new_number(), {"callbacks": {"statuses": list(order), "error_code": 30007}}
+        )
+        for order in orders
+    ]
+
+    reports = await asyncio.gather(*(each.report() for each in sent))
+
+    decided = [
+        Outcome.DELIVERED
+        if order.index("delivered") < order.index("undelivered")
+        else Outcome.UNDELIVERED
+        for order in orders
+    ]
+    assert decided == [each.outcome for each in reports]
+    assert [1] * 24 == [len(each.accepted()) for each in sent]
+    for message, outcome in zip(sent, decided, strict=True):
+        if outcome is Outcome.UNDELIVERED:
+            closed = await message.letter_handle.result()
+            assert LetterEnd.DELIVERED_LATE == closed.end
+
+
+async def test_a_receipt_ten_times_at_once(caller: Caller, new_number: NewNumber) -> None:
+    """Ten copies in one moment do what one does, while the message runs and when it has ended."""
+    quiet = {"final": "sent", "callbacks": {"lost": True}}
+    sent = await caller.send(new_number(), quiet)
+    await sent.reaches("awaiting_receipt")
+    [row] = sent.accepted()
+
+    async with httpx.AsyncClient(trust_env=False) as poster:
+        first = await asyncio.gather(
+            *(receipt_again(poster, row, status="delivered") for _ in range(10))
+        )
+        report = await sent.report()
+        second = await asyncio.gather(
+            *(receipt_again(poster, row, status="undelivered") for _ in range(10))
+        )
+
+    assert [204] * 20 == [*first, *second]
+    assert Outcome.DELIVERED is report.outcome
+    assert report == await sent.report()
+    ends = events_of_type(await sent.events(), EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED)
+    assert 1 == len(ends)
+    assert 1 == len(sent.accepted())
+
+
+async def test_a_letter_hears_a_receipt_ten_times(caller: Caller, new_number: NewNumber) -> None:
+    """A dead letter is closed once, by the first of ten late receipts."""
+    sent = await caller.send(
+        new_number(),
+        {"final": "sent", "callbacks": {"lost": True}},
+        receipt_timeout_seconds=1,
+    )
+    await sent.report()
+    assert OPEN == (await sent.letter()).status
+    [row] = sent.accepted()
+
+    async with httpx.AsyncClient(trust_env=False) as poster:
+        answers = await asyncio.gather(
+            *(receipt_again(poster, row, status="delivered") for _ in range(10))
+        )
+
+    async def closed() -> bool:
+        return (await sent.letter()).status == LetterEnd.DELIVERED_LATE
+
+    await until(closed, "the letter to be closed")
+    assert [204] * 10 == answers
+    assert 1 == len(sent.accepted())

@@ -1,0 +1,76 @@
+import asyncio
+
+import pytest
+
+from messaging.contract import Outcome
+from sandbox.client import Step
+from stack.local import LocalStack
+from tests.fixtures.stack import NewNumber
+from tests.integration.support import Caller, until_true
+
+pytestmark = pytest.mark.integration
+
+_REFUSED: Step = {"respond": "error", "code": 20503, "http_status": 503}
+_TAKEN: Step = {"respond": "error_after_accept", "code": 20503, "http_status": 503}
+_LOST = {"callbacks": {"lost": True}}
+
+
+async def test_a_storm_of_503_of_which_a_tenth_were_taken(
+    caller: Caller, new_number: NewNumber
+) -> None:
+    """Those that Twilio took are found, the others sent anew: each is accepted once."""
+    first = [{**_TAKEN, **_LOST} if number % 10 == 0 else _REFUSED for number in range(40)]
+    sent = await asyncio.gather(*(caller.send(new_number(), step) for step in first))
+
+    reports = await asyncio.gather(*(each.report() for each in sent))
+
+    assert {Outcome.DELIVERED} == {each.outcome for each in reports}
+    assert [1] * 40 == [len(each.accepted()) for each in sent]
+    assert [1 if step["respond"] == "error_after_accept" else 2 for step in first] == [
+        each.attempts for each in reports
+    ]
+
+
+async def test_an_answer_that_never_comes(caller: Caller, new_number: NewNumber) -> None:
+    """Twilio takes the message and hangs: by callback or by its list, it is found."""
+    hangs: Step = {"respond": "hang_after_accept"}
+    sent = [await caller.send(new_number(), {**hangs, **more}) for more in ({}, _LOST)]
+
+    reports = await asyncio.gather(*(each.report() for each in sent))
+
+    assert [(Outcome.DELIVERED, 1)] * 2 == [(each.outcome, each.attempts) for each in reports]
+    assert [1, 1] == [len(each.accepted()) for each in sent]
+
+
+async def test_a_connection_that_the_peer_has_closed(
+    breakable_stack: LocalStack, caller: Caller, new_number: NewNumber
+) -> None:
+    """A pooled connection of before Twilio's restart is not written to: no doubt arises."""
+    assert breakable_stack.twilio is not None
+    before = [await caller.send(new_number()) for _ in range(5)]
+    await asyncio.gather(*(each.report() for each in before))
+
+    await asyncio.to_thread(breakable_stack.twilio.kill)
+    await asyncio.to_thread(breakable_stack.twilio.start)
+    after = [await caller.send(new_number()) for _ in range(5)]
+    reports = await asyncio.gather(*(each.report() for each in after))
+
+    assert [(Outcome.DELIVERED, 1)] * 5 == [(each.outcome, each.attempts) for each in reports]
+    assert [1] * 10 == [len(each.accepted()) for each in (*before, *after)]
+
+
+async def test_connections_are_refused(
+    breakable_stack: LocalStack, caller: Caller, new_number: NewNumber
+) -> None:
+    """While nobody listens nothing is sent and nothing is in doubt; then each is sent once."""
+    assert breakable_stack.twilio is not None
+    await asyncio.to_thread(breakable_stack.twilio.kill)
+    sent = [await caller.send(new_number()) for _ in range(5)]
+    await asyncio.gather(*(each.reaches("retrying") for each in sent))
+
+    await asyncio.to_thread(breakable_stack.twilio.start)
+    reports = await asyncio.gather(*(each.report() for each in sent))
+
+    assert {Outcome.DELIVERED} == {each.outcome for each in reports}
+    assert [(1, 0)] * 5 == [(len(each.accepted()), len(each.refused())) for each in sent]
+    await until_true(lambda: not breakable_stack.sandbox.summary()["pending"], "callbacks")

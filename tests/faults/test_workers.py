@@ -1,0 +1,107 @@
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.chaos import freeze
+from messaging.contract import Outcome
+from messaging.retry import SEND_TIMEOUT
+from stack.local import LocalStack
+from tests.faults.support import database_held, send_is_under_way
+from tests.fixtures.stack import SHORT_WAITS, NewNumber, silent_stack
+from tests.integration.support import Caller, until_true
+
+pytestmark = pytest.mark.integration
+
+_DELIVERED_ONCE = (Outcome.DELIVERED, 1)
+
+
+async def test_killed_before_the_request_is_written(
+    breakable_stack: LocalStack, caller: Caller, new_number: NewNumber
+) -> None:
+    """A worker that dies in its last check has sent nothing; the message is sent, once."""
+    with database_held(breakable_stack):
+        sent = await caller.send(new_number())
+        await send_is_under_way(sent)
+        breakable_stack.worker.kill()
+    breakable_stack.worker.start()
+
+    report = await sent.report()
+
+    assert _DELIVERED_ONCE == (report.outcome, len(sent.accepted()))
+    assert [] == sent.refused()
+
+
+async def test_frozen_past_its_deadline_and_thawed(tmp_path: Path, new_number: NewNumber) -> None:
+    """A worker that thaws after another has taken up its send makes no POST of its own."""
+    with LocalStack(tmp_path, settings=SHORT_WAITS, workers=2) as stack:
+        frozen, other = stack.workers
+        other.stop()
+        caller = Caller(stack=stack, client=await stack.client())
+        with database_held(stack):
+            sent = await caller.send(new_number())
+            await send_is_under_way(sent)
+            sleep = asyncio.create_task(freeze(frozen, SEND_TIMEOUT.total_seconds() + 15))
+            await asyncio.sleep(0)  # it is frozen from here on
+        await asyncio.to_thread(other.start)
+
+        report = await sent.report()
+        assert not sleep.done()
+        await sleep
+        # It ends the attempt that it was in the middle of, by saying why it did not send.
+        await until_true(
+            lambda: "too late to begin its POST" in frozen.output() or len(sent.accepted()) > 1,
+            "the thawed worker to end its attempt",
+        )
+
+        assert (Outcome.DELIVERED, 2) == (report.outcome, report.attempts)
+        assert 1 == len(sent.accepted())
+
+
+@pytest.mark.timeout(180)
+async def test_stops_with_a_hundred_sends_in_flight(tmp_path: Path, new_number: NewNumber) -> None:
+    """SIGTERM: every POST that is under way ends and is reported, and none is made twice."""
+    with silent_stack(tmp_path, MAX_CONCURRENT_SENDS="100") as stack:
+        caller = Caller(stack=stack, client=await stack.client())
+        sent = await asyncio.gather(*(caller.send(new_number(), {"delay": 8}) for _ in range(100)))
+        ledger = stack.sandbox.ledger
+        await until_true(lambda: len(ledger()["accepted"]) == 100, "a hundred POSTs in flight")
+
+        exit_code = await asyncio.to_thread(stack.worker.stop)
+        stack.worker.start()
+        reports = await asyncio.gather(*(each.report() for each in sent))
+
+        assert 0 == exit_code
+        assert {(Outcome.DELIVERED, 1)} == {(each.outcome, each.attempts) for each in reports}
+        assert 100 == len(ledger()["accepted"])
+
+
+@pytest.mark.timeout(180)
+async def test_an_unknown_outcome_is_resolved_in_90_seconds(
+    tmp_path: Path, new_number: NewNumber
+) -> None:
+    """With the default waits: a killed worker's POSTs are found, or made anew, 90 s after it is up.
+
+    20 s until the attempt's deadline, 30 s for a callback and the first search, 30 s to the second.
+    """
+    with silent_stack(tmp_path, UNKNOWN_WAIT_SECONDS="30") as stack:
+        caller = Caller(stack=stack, client=await stack.client())
+        lost = {"callbacks": {"lost": True}}
+        taken = await caller.send(new_number(), {"delay": 9, **lost}, then=lost)
+        not_taken = await caller.send(new_number(), {"respond": "hang_before_accept"})
+        await until_true(
+            lambda: bool(taken.accepted() and not_taken.refused()), "both POSTs to be under way"
+        )
+        stack.worker.kill()
+        stack.worker.start()
+        begun = time.monotonic()
+        async with asyncio.timeout(90):
+            reports = await asyncio.gather(taken.handle.result(), not_taken.handle.result())
+        took = time.monotonic() - begun
+
+        assert [(Outcome.DELIVERED, 1), (Outcome.DELIVERED, 2)] == [
+            (each.outcome, each.attempts) for each in reports
+        ]
+        assert [1, 1] == [len(taken.accepted()), len(not_taken.accepted())]
+        assert took <= 90

@@ -1,0 +1,99 @@
+"""From settings to parts: the activities with their clients, and the worker's version."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Engine
+from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import WorkerDeploymentConfig
+
+from activities.admit import Admissions
+from activities.inbound import Inbound
+from activities.look_up import TwilioLookUps
+from activities.record import Records
+from activities.search import TwilioSearch
+from activities.send import TwilioSends
+from activities.twilio_client import TwilioClient
+from messaging.steps import Terms
+from settings import Settings
+from store.inbound import InboundMessages
+from store.posts import Posts
+from store.suppressions import Suppressions
+from store.watermarks import Watermarks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activities:
+    """The activities of each queue."""
+
+    messages: Sequence[Callable[..., Any]]
+    twilio_sends: Sequence[Callable[..., Any]]
+
+
+def activities(settings: Settings, *, engine: Engine, client: Client) -> Activities:
+    """Every activity, as `settings` say."""
+    suppressions, posts = Suppressions(engine), Posts(engine)
+    twilio = twilio_client(settings)
+    inbound = Inbound(
+        InboundMessages(engine, scope=settings.opt_out_scope),
+        watermarks=Watermarks(engine),
+        twilio=twilio,
+    )
+    return Activities(
+        messages=[
+            Admissions(
+                suppressions, default_sender=settings.default_sender, terms=terms(settings)
+            ).admit,
+            Records(suppressions, opt_out_scope=settings.opt_out_scope).record_suppression,
+            TwilioLookUps(twilio).look_up,
+            TwilioSearch(twilio, posts, client).search,
+            inbound.record_inbound,
+            inbound.catch_up_inbound,
+        ],
+        twilio_sends=[
+            TwilioSends(twilio, suppressions, posts, public_base_url=settings.public_base_url).send
+        ],
+    )
+
+
+def terms(settings: Settings) -> Terms:
+    """The settings that rule each message."""
+    return Terms(
+        receipt_checks=tuple(timedelta(seconds=s) for s in settings.receipt_check_seconds),
+        retry_budget=settings.send_retry_budget,
+        unknown_wait=timedelta(seconds=settings.unknown_wait_seconds),
+        letter_hold=timedelta(days=settings.dead_letter_hold_days),
+    )
+
+
+def twilio_client(settings: Settings) -> TwilioClient:
+    """The Twilio client that `settings` describe: an API key if there is one, else the token."""
+    key, secret = settings.twilio_api_key_sid, settings.twilio_api_key_secret
+    return TwilioClient(
+        account_sid=settings.twilio_account_sid,
+        username=key or settings.twilio_account_sid,
+        password=(secret or settings.twilio_auth_token).get_secret_value(),
+        connections=settings.max_concurrent_sends,
+        base_url=settings.twilio_api_base_url,
+        edge=settings.twilio_edge,
+        region=settings.twilio_region,
+    )
+
+
+def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
+    """Which version of which Worker Deployment this is; None without Worker Versioning.
+
+    A workflow stays on the version that it began on, unless its definition says otherwise.
+    """
+    if settings.deployment_name is None or settings.build_id is None:
+        return None
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(
+            deployment_name=settings.deployment_name, build_id=settings.build_id
+        ),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
+    )
