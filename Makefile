@@ -32,6 +32,13 @@ test: $(READY) ## Run every test
 histories: $(READY) ## Record the histories that tests replay anew (ARGS="delivered ..." for some)
 	$(BIN)/python -m tests.histories $(ARGS)
 
+# For `make soak`, as in: make soak MESSAGES=1000 SEED=7
+MESSAGES ?= 10000
+SEED ?=
+soak: $(READY) ## Kill, freeze and restart everything under MESSAGES=10000 messages; balance the books
+	$(BIN)/python -m bench.soak --later-tries --messages $(MESSAGES) $(if $(SEED),--seed $(SEED)) \
+		--report soak-report.json
+
 check: $(READY) ## Check format, lint, types, imports, file lengths and locks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -69,8 +69,8 @@ class TwilioSends:
         expires_at = request.message.expires_at
         if expires_at is not None and datetime.now(UTC) >= expires_at:
             return Submission(verdict=Verdict.EXPIRED, attempts=attempt.before)
-        attempt.check_its_time()
-        return self._post(request, attempt)
+        latest = attempt.latest_start()
+        return self._post(request, attempt, latest=latest)
 
     def _suppressed_by(self, request: SendRequest, attempt: "_Attempt") -> Reason | None:
         """A STOP may have come while the message waited, so consent is read once more.
@@ -94,12 +94,14 @@ class TwilioSends:
             )
         return found.reason
 
-    def _post(self, request: SendRequest, attempt: "_Attempt") -> Submission:
+    def _post(self, request: SendRequest, attempt: "_Attempt", *, latest: float) -> Submission:
         parameters = create_parameters(request, status_url=self._status_url)
         # From here on a POST may be out: whatever goes wrong must carry a class, because an error
         # without one would be tried again.
         try:
-            return _submission(self._client.messages.create(**parameters), attempt)
+            with self._client.no_request_after(latest):
+                created = self._client.messages.create(**parameters)
+            return _submission(created, attempt)
         except TwilioException as error:
             raise self._refused(error, attempt) from None
         except ApplicationError:
@@ -144,11 +146,12 @@ class _Attempt:
         self.before = request.earlier_attempts + self._info.attempt - 1
         self.number = self.before + 1
 
-    def check_its_time(self) -> None:
-        """Refuse to begin a POST that is too late for this attempt or for the retry budget.
+    def latest_start(self) -> float:
+        """Until when the POST may begin (`time.monotonic`); refuse it if that is over.
 
         A worker that was frozen thaws in the middle of an attempt that Temporal has given up
-        long ago; a POST then would be one that nobody knows of.
+        long ago; a POST then would be one that nobody knows of. So the connection looks at this
+        time once more, immediately before the first byte.
         """
         now = datetime.now(UTC)
         # Two clocks: the server's start time against ours, and our own since we began.
@@ -165,6 +168,7 @@ class _Attempt:
                 "The retry budget ended before this attempt; nothing was sent.",
                 final=True,
             )
+        return time.monotonic() + (LATEST_POST_START - age).total_seconds()
 
     def failure(
         self,

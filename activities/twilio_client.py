@@ -8,6 +8,8 @@ So: the synchronous one, both timeouts given, retries off (twilio-facts.md, sect
 import re
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from ssl import SSLCertVerificationError
@@ -43,6 +45,15 @@ class Answer:
     retry_after: timedelta | None
 
 
+class _Limit(threading.local):
+    """The monotonic time after which this thread's requests are not begun any more."""
+
+    not_after: float | None = None
+
+    def is_over(self) -> bool:
+        return self.not_after is not None and time.monotonic() > self.not_after
+
+
 class _HttpClient(TwilioHttpClient):
     """One pooled session, explicit timeouts, and what of an answer the SDK's errors drop."""
 
@@ -51,7 +62,9 @@ class _HttpClient(TwilioHttpClient):
     ) -> None:
         super().__init__()
         assert self.session is not None  # noqa: S101 - pooling is the base class's default
+        self.limit = _Limit()
         adapter = _PunctualAdapter(
+            self.limit,
             connections=connections,
             connect_seconds=connect_timeout.total_seconds(),
             read_seconds=read_timeout.total_seconds(),
@@ -121,6 +134,21 @@ class TwilioClient(Client):
         """The answer to this thread's last request, if there was one."""
         return self.http_client.last_answer()
 
+    @contextmanager
+    def no_request_after(self, moment: float) -> Iterator[None]:
+        """No request of this thread begins after `moment` (`time.monotonic`) while the block runs.
+
+        It is looked at immediately before the first byte is written: a process that is frozen
+        anywhere before that, and thaws too late, sends nothing. Such a request fails as one that
+        never connected.
+        """
+        limit = self.http_client.limit
+        limit.not_after = moment
+        try:
+            yield
+        finally:
+            limit.not_after = None
+
 
 class _PunctualAdapter(HTTPAdapter):
     """Gives each request both timeouts, retries off; connects within a time in all, or not at all.
@@ -131,20 +159,24 @@ class _PunctualAdapter(HTTPAdapter):
     may already have been sent again.
     """
 
-    def __init__(self, *, connections: int, connect_seconds: float, read_seconds: float) -> None:
+    def __init__(
+        self, limit: _Limit, *, connections: int, connect_seconds: float, read_seconds: float
+    ) -> None:
         self._timeouts = (connect_seconds, read_seconds)
+        self._limit = limit
         super().__init__(pool_connections=2, pool_maxsize=connections, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """See base class."""
         super().init_poolmanager(*args, **kwargs)
         within, _ = self._timeouts
+        limit = self._limit
 
         class Http(HTTPConnectionPool):
-            ConnectionCls = _punctual(HTTPConnection, within)
+            ConnectionCls = _punctual(HTTPConnection, within, limit)
 
         class Https(HTTPSConnectionPool):
-            ConnectionCls = _punctual(HTTPSConnection, within)
+            ConnectionCls = _punctual(HTTPSConnection, within, limit)
 
         self.poolmanager.pool_classes_by_scheme = {"http": Http, "https": Https}
 
@@ -156,8 +188,15 @@ class _PunctualAdapter(HTTPAdapter):
         return super().send(request, **options)
 
 
-def _punctual(connection: type[HTTPConnection], within: float) -> type[Any]:
+def _punctual(connection: type[HTTPConnection], within: float, limit: _Limit) -> type[Any]:
     class Punctual(connection):  # type: ignore[misc, valid-type] # one body for both schemes
+        def endheaders(self, *args: Any, **options: Any) -> None:
+            # The first byte is written in here, after connecting if that is still to be done.
+            if limit.is_over():
+                self.close()
+                raise ConnectTimeoutError(self, "the time to begin this request is over")
+            super().endheaders(*args, **options)
+
         def connect(self) -> None:
             begun = time.monotonic()
             super().connect()

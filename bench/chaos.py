@@ -5,7 +5,8 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -111,7 +112,8 @@ class Chaos:
     async def _strike(self, process: Process, strike: Strike) -> None:
         match strike.blow:
             case Blow.FREEZE:
-                await freeze(process, strike.seconds)
+                with frozen(process):
+                    await asyncio.sleep(strike.seconds)
             case Blow.KILL:
                 await asyncio.to_thread(process.kill)
                 await asyncio.sleep(strike.seconds)
@@ -141,11 +143,12 @@ class Chaos:
             await asyncio.to_thread(self._on_sandbox_up)
 
 
-async def freeze(process: Process, seconds: float) -> None:
-    """Stop the process in whatever it is doing, and let it go on after `seconds`."""
+@contextmanager
+def frozen(process: Process) -> Iterator[None]:
+    """Stop the process in whatever it is doing, and let it go on after the block."""
     pid = process.pid
     os.kill(pid, signal.SIGSTOP)
     try:
-        await asyncio.sleep(seconds)
+        yield
     finally:
         os.kill(pid, signal.SIGCONT)

@@ -45,6 +45,11 @@ _AWAY = frozenset(
 )
 
 
+def _is_away(error: RPCError) -> bool:
+    """Whether to try again: a server that has just been started may not know its namespace yet."""
+    return error.status in _AWAY or error.message.startswith("Namespace ")
+
+
 class Kind(StrEnum):
     """What is peculiar to a message."""
 
@@ -69,9 +74,14 @@ class Kind(StrEnum):
     """Handed in amid the poison, with no fault of its own."""
 
 
+_BUSY: Step = {"respond": "error", "code": 20429, "http_status": 429}
+_BUSY_FOR_A_WHILE: tuple[tuple[Step, ...], Step] = ((_BUSY,) * 5, {})
+"""About ten seconds: so that STOP and expiry find the message admitted and not yet sent."""
 SCRIPTS: dict[Kind, tuple[tuple[Step, ...], Step]] = {
+    Kind.EXPIRING: _BUSY_FOR_A_WHILE,
+    Kind.STOPPED: _BUSY_FOR_A_WHILE,
     Kind.LATER: (({"final": "undelivered", "error_code": 14107},), {}),
-    Kind.THROTTLED: ((), {"respond": "error", "code": 20429, "http_status": 429}),
+    Kind.THROTTLED: ((), _BUSY),
     Kind.UNHEARD: ((), {"respond": "hang_before_accept"}),
     Kind.BYSTANDER: ((), {}),
 }
@@ -145,17 +155,22 @@ def storm_crowd(seed: int, *, messages: int, seconds: float, later_tries: bool) 
 
 
 def poison_crowd(*, first: int) -> list[Errand]:
-    """Messages that can never be sent, and others handed in among them, all within ten seconds."""
-    kinds = [Kind.THROTTLED, Kind.UNHEARD, Kind.BAD_INPUT] * 4 + [Kind.BYSTANDER] * 24
+    """Messages that can never be sent."""
+    kinds = [Kind.THROTTLED, Kind.UNHEARD, Kind.BAD_INPUT] * 4
+    return _one_after_the_other(kinds, first=first)
+
+
+def bystanders(*, first: int) -> list[Errand]:
+    """Messages with nothing in their way, for when the poison is at work."""
+    return _one_after_the_other([Kind.BYSTANDER] * 24, first=first)
+
+
+def _one_after_the_other(kinds: Sequence[Kind], *, first: int) -> list[Errand]:
     return [
         Errand(
-            message_id=f"soak-{first + number}",
-            to=_number(first + number),
-            kind=kind,
-            # The bystanders follow when the poison is at work.
-            at=6 + number / 12 if kind is Kind.BYSTANDER else number / 12,
+            message_id=f"soak-{number}", to=_number(number), kind=kind, at=0.1 * (number - first)
         )
-        for number, kind in enumerate(kinds)
+        for number, kind in enumerate(kinds, start=first)
     ]
 
 
@@ -216,7 +231,7 @@ class Crowd:
             except WorkflowAlreadyStartedError as earlier:
                 return earlier.run_id or ""
             except RPCError as error:
-                if error.status not in _AWAY:
+                if not _is_away(error):
                     raise
                 await asyncio.sleep(_PAUSE)
             else:
@@ -234,9 +249,9 @@ class Crowd:
             except WorkflowUpdateRPCTimeoutOrCancelledError:
                 await asyncio.sleep(_PAUSE)
             except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
+                if error.status is RPCStatusCode.NOT_FOUND and not _is_away(error):
                     return False  # it is over
-                if error.status not in _AWAY:
+                if not _is_away(error):
                     raise
                 await asyncio.sleep(_PAUSE)
             else:

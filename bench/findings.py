@@ -2,17 +2,16 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.books import Account, Books, Violation
-from bench.crowd import POISON, SCRIPTS, Done, Kind
+from bench.crowd import POISON, Done, Kind
 from bench.intended import Why, submissions_in
 from messaging.contract import Outcome
 from messaging.failures import FailureClass
-from sandbox.client import LedgerView
-from sandbox.plans import Plan
 from sandbox.steps import NORMAL, Step
 
 _DUPLICATE, _LOST = 1, 2
@@ -81,7 +80,7 @@ def find(
     violations: Sequence[Violation],
     *,
     done: Mapping[str, Done],
-    plan: Plan,
+    faults: Mapping[str, int],
     seed: int,
     storm_seconds: float,
     seconds_to_settle: float,
@@ -111,12 +110,12 @@ def find(
         duplicates=len({v.message_id for v in violations if v.rule == _DUPLICATE}),
         lost=len({v.message_id for v in violations if v.rule == _LOST}),
         parked=parked,
-        strikes=strikes,
-        twilio_faults=_faults(plan, books.ledger, done.values()),
-        outcomes=outcomes,
+        strikes=dict(strikes),
+        twilio_faults=dict(faults),
+        outcomes=dict(outcomes),
         submissions={why.name.lower(): submissions[why.name.lower()] for why in Why},
-        callbacks=Counter(
-            str(row["http_status"] or row["error"]) for row in books.ledger["callbacks"]
+        callbacks=dict(
+            Counter(str(row["http_status"] or row["error"]) for row in books.ledger["callbacks"])
         ),
         slowest_bystander=slowest,
         ended_by_itself=ended_by_itself,
@@ -140,24 +139,18 @@ def _is_parked(account: Account) -> bool:
     )
 
 
-def _faults(plan: Plan, ledger: LedgerView, done: Iterable[Done]) -> Counter[str]:
-    """What the plan and the scripts made of the creates that came, by kind.
-
-    A sandbox that is restarted counts creates anew, so these figures may be off by a few.
-    """
-    creates = Counter(row["to"] for row in ledger["accepted"])
-    creates += Counter(row["to"] for row in ledger["refused"])
-    kinds = {each.errand.to: each.errand.kind for each in done}
+def faults_in(journal: Path) -> Counter[str]:
+    """What Twilio did wrong, by kind, from the sandbox's journal: the answers and the rest."""
     found: Counter[str] = Counter()
-    for to, count in creates.items():
-        script = SCRIPTS.get(kinds.get(to, Kind.PLAIN))
-        for number in range(count):
-            if script is None:
-                step = plan.draw(f"{to}:{number + 1}")
-            else:
-                steps, then = script
-                step = Step.model_validate(steps[number] if number < len(steps) else then)
-            found.update(_names(step))
+    for line in journal.read_text().splitlines():
+        with suppress(ValueError):  # a line that a kill has torn
+            event = json.loads(line)
+            match event.pop("event"):
+                case "refused":
+                    code = str(event["http_status"] or "")
+                    found[" ".join(filter(None, (event["reason"], code)))] += 1
+                case "message" if event["n"] is not None:
+                    found.update(_names(Step.model_validate(event["step"])))
     return found
 
 

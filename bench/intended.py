@@ -19,9 +19,11 @@ from enum import Enum, auto
 from bench.trails import Heard, Searched, SendBegun, SendEnd, SendEnded, Trail
 from messaging.codes import classify_delivery
 from messaging.failures import FailureClass
-from messaging.retry import ABSENT_TWICE
 from messaging.statuses import is_receipt, parse_status
 from messaging.steps import Finding
+
+_SEARCHES = 2
+"""Without a trace. The product's own constant would move with a mistake in it."""
 
 
 class Why(Enum):
@@ -87,7 +89,7 @@ class _Reader:
             return Why.FIRST
         if self._taken:
             return Why.LATER if self._newest_sid in self._passing_failures else Why.UNINTENDED
-        traceless = self._last_end is SendEnd.UNKNOWN and self.absent >= ABSENT_TWICE
+        traceless = self._last_end is SendEnd.UNKNOWN and self.absent >= _SEARCHES
         return Why.ANEW if traceless else Why.UNINTENDED
 
     def end(self, step: SendEnded) -> None:

@@ -1,12 +1,13 @@
 """A storm over the whole system, and then the books: `python -m bench.soak --messages 300`.
 
 Real processes are killed, frozen and restarted while messages are handed in and the sandbox follows
-a seeded plan of faults. Then poison is handed in with bystanders among it. When all is quiet, some
-messages are handed in a second time, and every promise is held against Twilio's ledger.
+a seeded plan of faults. Then bystanders are handed in amid messages that are pure poison. When all
+is quiet, some are handed in a second time, and every promise is held against Twilio's ledger.
 """
 
 import argparse
 import asyncio
+import itertools
 import random
 import sys
 import tempfile
@@ -19,19 +20,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
-from temporalio.client import Client
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from twilio.request_validator import RequestValidator
 
 from bench.books import balance, message_id_in
 from bench.chaos import Chaos, habits_of, schedule
-from bench.crowd import SCRIPTS, Crowd, Errand, poison_crowd, storm_crowd
-from bench.findings import Findings, find
+from bench.crowd import SCRIPTS, Crowd, Errand, bystanders, poison_crowd, storm_crowd
+from bench.findings import Findings, faults_in, find
 from bench.gathering import Gatherer, settle
 from messaging.contract import MessageReport, message_workflow_id
 from sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from sandbox.client import AcceptedRow
-from sandbox.plans import Plan
 from stack.local import LocalStack
 
 SETTINGS = {
@@ -55,7 +54,7 @@ FAULTS = {
     "empty_201": 0.01,
     "html_201": 0.01,
     "created_no_sid": 0.01,
-    "slow": 0.05,
+    "slow": 0.4,
     "callbacks_lost": 0.05,
     "callbacks_late": 0.05,
     "callbacks_doubled": 0.1,
@@ -64,8 +63,14 @@ FAULTS = {
     "final_sent": 0.01,
     "failed": 0.02,
 }
-"""How likely each fault strikes a create: one in four goes wrong in one way or another."""
+"""How likely each fault strikes a create: half of them go wrong in one way or another.
+
+`slow` is an acceptance whose answer takes a second: the moment in which a kill hurts most."""
 _BYSTANDERS_WITHIN = timedelta(seconds=10)
+_NEXT_PLAN = 1_000_003
+_POISON_BEFORE_THE_END = 12
+_CATCHING_UP = 4
+"""Seconds for the parts that were struck last to take up what lies there."""
 _SECOND_TIMES = 40
 _REPLAYED = 100
 _THREADS = 24
@@ -94,11 +99,13 @@ async def soak(stack: LocalStack, weather: Weather) -> Findings:
         later_tries=weather.later_tries,
     )
     poison = poison_crowd(first=weather.messages)
-    plan = Plan(seed=weather.seed, faults=FAULTS)
+    innocent = bystanders(first=weather.messages + len(poison))
+    briefings = itertools.count()
 
     def brief_the_sandbox() -> None:
-        stack.sandbox.plan(plan.seed, plan.faults)
-        for errand in (*errands, *poison):
+        # A sandbox that was restarted counts creates anew: it would repeat each one's first fault.
+        stack.sandbox.plan(weather.seed + _NEXT_PLAN * next(briefings), FAULTS)
+        for errand in (*errands, *poison, *innocent):
             if errand.kind in SCRIPTS:
                 steps, then = SCRIPTS[errand.kind]
                 stack.sandbox.script(errand.to, steps, then=then)
@@ -110,13 +117,16 @@ async def soak(stack: LocalStack, weather: Weather) -> Findings:
     async with asyncio.TaskGroup() as group:
         group.create_task(chaos.run(strikes))
         group.create_task(crowd.run(errands))
+        await asyncio.sleep(max(0.0, weather.storm_seconds - _POISON_BEFORE_THE_END))
+        await crowd.run(poison)
     storm_seconds = time.monotonic() - begun
-    await crowd.run(poison)
+    await asyncio.sleep(_CATCHING_UP)
+    await crowd.run(innocent)
     within = weather.settle_within
     settled = await settle(client, stack.sandbox, database_url=database_url, within=within)
     seconds_to_settle = time.monotonic() - begun - storm_seconds
     gatherer = Gatherer(client, stack.sandbox, database_url=database_url)
-    before = await _everything_again(stack, client, crowd, _sample(errands, weather.seed))
+    before = await _everything_again(stack, gatherer, crowd, _sample(errands, weather.seed))
     calm = await settle(client, stack.sandbox, database_url=database_url, within=within)
     books = await gatherer.books(
         crowd.done.values(), before=before, bystanders_within=_BYSTANDERS_WITHIN
@@ -127,7 +137,7 @@ async def soak(stack: LocalStack, weather: Weather) -> Findings:
         books,
         violations,
         done=crowd.done,
-        plan=plan,
+        faults=faults_in(stack.folder / "sandbox.jsonl"),
         seed=weather.seed,
         storm_seconds=storm_seconds,
         seconds_to_settle=seconds_to_settle,
@@ -150,18 +160,16 @@ def _sample(errands: list[Errand], seed: int) -> list[str]:
 
 
 async def _everything_again(
-    stack: LocalStack, client: Client, crowd: Crowd, message_ids: list[str]
+    stack: LocalStack, gatherer: Gatherer, crowd: Crowd, message_ids: list[str]
 ) -> dict[str, MessageReport]:
     """Hand these in once more and post their receipts once more; their reports from before that."""
     before: dict[str, MessageReport] = {}
     rows = {message_id_in(row): row for row in stack.sandbox.ledger()["accepted"]}
     async with httpx.AsyncClient(trust_env=False) as poster:
         for message_id in message_ids:
-            handle = client.get_workflow_handle(
-                message_workflow_id(message_id), result_type=MessageReport
-            )
-            async with asyncio.timeout(10):
-                before[message_id] = await handle.result()
+            trail = await gatherer.trail(message_workflow_id(message_id))
+            if trail is not None and trail.report is not None:
+                before[message_id] = trail.report
             await crowd.hand_in_again(message_id)
             if message_id in rows:
                 await receipt_again(poster, rows[message_id], status=rows[message_id]["status"])

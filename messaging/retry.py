@@ -82,7 +82,7 @@ ABSENT_TWICE: Final = 2
 """Searches without a trace after which Twilio is taken not to have a message."""
 MOST_SEARCHES: Final = 20
 """Searches after which a message of unknown fate is parked; the later ones are minutes apart."""
-SEARCH_TIMEOUT: Final = timedelta(seconds=60)
+SEARCH_TIMEOUT: Final = timedelta(seconds=30)
 
 BOOKKEEPING_TIMEOUT: Final = timedelta(seconds=10)
 INLINE_ADMIT: Final = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=2)

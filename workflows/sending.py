@@ -1,5 +1,6 @@
 """The send: quick tries, patient tries, and what their end means."""
 
+import asyncio
 from datetime import datetime
 
 from temporalio import workflow
@@ -14,7 +15,7 @@ from workflows import calls, endings
 from workflows.course import Course
 from workflows.endings import Ending
 from workflows.finding_out import Fate, find_out
-from workflows.trouble import Trouble, trouble_in
+from workflows.trouble import Trouble, canceled_trouble, trouble_in
 
 
 async def send(course: Course) -> Ending | None:
@@ -64,6 +65,8 @@ async def _submit_under_policy(course: Course) -> Submission | Trouble:
 
 async def _submit(course: Course, policy: RetryPolicy, deadline: datetime) -> Submission | Trouble:
     before = course.standing.attempts
+    if course.cancel_asked:
+        return canceled_trouble(attempts=before)
     request = SendRequest(
         message_id=course.standing.message_id,
         message=course.request,
@@ -73,10 +76,14 @@ async def _submit(course: Course, policy: RetryPolicy, deadline: datetime) -> Su
         hand_back_after=LONGEST_QUICK_WAIT if policy is QUICK_SEND else None,
     )
     course.sending = calls.start_sending(request, policy=policy, within=deadline - workflow.now())
-    if course.cancel_asked:
-        course.sending.cancel()
     try:
         submission = await course.sending
+    except asyncio.CancelledError:
+        # Canceled in the very workflow task that started it, the activity is never scheduled, and
+        # the SDK raises this instead of an ActivityError.
+        if not course.cancel_asked:
+            raise
+        return canceled_trouble(attempts=before)
     except ActivityError as error:
         trouble = trouble_in(error, attempts_before=before)
         course.standing.attempts = trouble.detail.attempts

@@ -24,6 +24,15 @@ class Trouble:
     """It was canceled between attempts: nothing of it is under way."""
 
 
+def canceled_trouble(*, attempts: int) -> Trouble:
+    """A send that was canceled before an attempt, or between two."""
+    return Trouble(
+        failure_class=FailureClass.TEMPORARILY_UNAVAILABLE,
+        detail=SendFailure(attempts=attempts),
+        canceled=True,
+    )
+
+
 def trouble_in(error: ActivityError, *, attempts_before: int) -> Trouble:
     """The failure class of a send activity that failed.
 
@@ -34,11 +43,7 @@ def trouble_in(error: ActivityError, *, attempts_before: int) -> Trouble:
     one_more = SendFailure(attempts=attempts_before + 1)
     cause = error.cause
     if isinstance(cause, CancelledError):
-        return Trouble(
-            failure_class=FailureClass.TEMPORARILY_UNAVAILABLE,
-            detail=SendFailure(attempts=attempts_before),
-            canceled=True,
-        )
+        return canceled_trouble(attempts=attempts_before)
     if isinstance(cause, TimeoutError):
         if cause.type is TimeoutType.SCHEDULE_TO_START:
             # No worker took it up.

@@ -1,4 +1,5 @@
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from ssl import SSLCertVerificationError
@@ -17,7 +18,13 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from activities.twilio_client import TwilioClient, _punctual, _PunctualAdapter, never_connected
+from activities.twilio_client import (
+    TwilioClient,
+    _Limit,
+    _punctual,
+    _PunctualAdapter,
+    never_connected,
+)
 from messaging.retry import CONNECT_TIMEOUT, READ_TIMEOUT
 from tests.activities.conftest import Connect
 from tests.activities.edge import ACCOUNT, RECIPIENT, SENDER, Edge, Misbehaviour, created, refused
@@ -52,14 +59,41 @@ def test_read_timeout(connect: Connect, edge: Edge) -> None:
 @pytest.mark.parametrize("connection", [HTTPConnection, HTTPSConnection])
 def test_a_late_connection_is_closed_unused(edge: Edge, connection: type[HTTPConnection]) -> None:
     """Nothing is written to a connection that took longer in all than it may."""
-    late = _punctual(HTTPConnection, 0.0)("127.0.0.1", edge.port)
+    late = _punctual(HTTPConnection, 0.0, _Limit())("127.0.0.1", edge.port)
 
     with pytest.raises(ConnectTimeoutError):
         late.request("POST", "/")
 
     assert late.sock is None
-    assert issubclass(_punctual(connection, 0.0), connection)
+    assert issubclass(_punctual(connection, 0.0, _Limit()), connection)
     assert [] == edge.asked
+
+
+def test_a_request_whose_time_is_over_is_not_begun(connect: Connect, edge: Edge) -> None:
+    """A process that was frozen on its way to the first byte sends nothing, and can prove it."""
+    client = connect(edge.url)
+
+    with (
+        client.no_request_after(time.monotonic() - 0.001),
+        pytest.raises(requests.ConnectTimeout) as late,
+    ):
+        _create(client)
+
+    assert never_connected(late.value)
+    assert [] == edge.asked
+
+
+def test_a_limit_is_for_its_block_and_its_thread(connect: Connect, edge: Edge) -> None:
+    """In time, after the block, and in another thread requests go out."""
+    client = connect(edge.url)
+
+    with client.no_request_after(time.monotonic() + 10):
+        _create(client)
+    with client.no_request_after(time.monotonic() - 1), ThreadPoolExecutor(1) as another:
+        another.submit(_create, client).result()
+    _create(client)
+
+    assert 3 == len(edge.asked)
 
 
 @pytest.mark.parametrize("answer", [Misbehaviour.CLOSE, refused(500, 20500), refused(429, 20429)])

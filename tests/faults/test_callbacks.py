@@ -16,10 +16,7 @@ _STATUSES = ("queued", "sent", "delivered", "undelivered")
 
 
 async def test_every_order_of_statuses(caller: Caller, new_number: NewNumber) -> None:
-    """In each of the 24 orders the first final status decides, whatever comes before or after.
-
-    Only `delivered` may still better a bad end: it closes the dead letter.
-    """
+    """In each of the 24 orders the first final status decides, whatever comes before or after."""
     orders = list(permutations(_STATUSES))
     sent = [
         await caller.send(
@@ -38,10 +35,6 @@ async def test_every_order_of_statuses(caller: Caller, new_number: NewNumber) ->
     ]
     assert decided == [each.outcome for each in reports]
     assert [1] * 24 == [len(each.accepted()) for each in sent]
-    for message, outcome in zip(sent, decided, strict=True):
-        if outcome is Outcome.UNDELIVERED:
-            closed = await message.letter_handle.result()
-            assert LetterEnd.DELIVERED_LATE == closed.end
 
 
 async def test_a_receipt_ten_times_at_once(caller: Caller, new_number: NewNumber) -> None:

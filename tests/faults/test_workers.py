@@ -1,16 +1,18 @@
 import asyncio
 import time
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 
-from bench.chaos import freeze
+from bench.chaos import frozen
 from messaging.contract import Outcome
-from messaging.retry import SEND_TIMEOUT
 from stack.local import LocalStack
 from tests.faults.support import database_held, send_is_under_way
 from tests.fixtures.stack import SHORT_WAITS, NewNumber, silent_stack
-from tests.integration.support import Caller, until_true
+from tests.integration.support import Caller, Sent, events_of_type, until, until_true
 
 pytestmark = pytest.mark.integration
 
@@ -33,30 +35,52 @@ async def test_killed_before_the_request_is_written(
     assert [] == sent.refused()
 
 
+async def _is_timed_out(sent: Sent) -> bool:
+    timed_out = EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT
+    return bool(events_of_type(await sent.events(), timed_out))
+
+
 async def test_frozen_past_its_deadline_and_thawed(tmp_path: Path, new_number: NewNumber) -> None:
     """A worker that thaws after another has taken up its send makes no POST of its own."""
     with LocalStack(tmp_path, settings=SHORT_WAITS, workers=2) as stack:
-        frozen, other = stack.workers
+        sleeper, other = stack.workers
         other.stop()
         caller = Caller(stack=stack, client=await stack.client())
-        with database_held(stack):
-            sent = await caller.send(new_number())
-            await send_is_under_way(sent)
-            sleep = asyncio.create_task(freeze(frozen, SEND_TIMEOUT.total_seconds() + 15))
-            await asyncio.sleep(0)  # it is frozen from here on
-        await asyncio.to_thread(other.start)
-
+        with ExitStack() as sleep:
+            with database_held(stack):
+                sent = await caller.send(new_number())
+                await send_is_under_way(sent)
+                sleep.enter_context(frozen(sleeper))
+            await asyncio.to_thread(other.start)
+            await until(lambda: _is_timed_out(sent), "Temporal to give the attempt up")
         report = await sent.report()
-        assert not sleep.done()
-        await sleep
-        # It ends the attempt that it was in the middle of, by saying why it did not send.
+        # Thawed, it ends the attempt that it was in the middle of, and says why it did not send.
         await until_true(
-            lambda: "too late to begin its POST" in frozen.output() or len(sent.accepted()) > 1,
+            lambda: "too late to begin its POST" in sleeper.output(),
             "the thawed worker to end its attempt",
         )
 
         assert (Outcome.DELIVERED, 2) == (report.outcome, report.attempts)
         assert 1 == len(sent.accepted())
+
+
+async def test_canceled_before_any_worker_saw_it(
+    breakable_stack: LocalStack, caller: Caller, new_number: NewNumber
+) -> None:
+    """A cancel that waits with the message for a worker is carried out: nothing is sent."""
+    breakable_stack.worker.stop()
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    sent = [await caller.send(new_number()), await caller.send(new_number(), send_at=soon)]
+    canceling = [asyncio.create_task(each.cancel()) for each in sent]
+    await asyncio.sleep(1)  # both are at the server by now; if not, the test is only easier
+
+    breakable_stack.worker.start()
+    answers = await asyncio.gather(*canceling)
+    reports = await asyncio.gather(*(each.report() for each in sent))
+
+    assert [True, True] == [each.canceled for each in answers]
+    assert [Outcome.CANCELED] * 2 == [each.outcome for each in reports]
+    assert [[], []] == [each.accepted() for each in sent]
 
 
 @pytest.mark.timeout(180)
