@@ -18,6 +18,7 @@ a POST without a note is itself a violation.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -85,6 +86,8 @@ class Books:
 def balance(books: Books) -> list[Violation]:
     """Every promise that was broken."""
     accepted = _by_message(books.ledger["accepted"])
+    # A receipt may say more than Twilio's own record.
+    told = {row["sid"] for row in books.ledger["callbacks"] if row["status"] in _DELIVERED}
     found: list[Violation] = []
     for account in books.accounts:
         rows = accepted.get(account.message_id, [])
@@ -92,7 +95,7 @@ def balance(books: Books) -> list[Violation]:
         found += _said(1, account, _twice(account, rows))
         found += _said(2, account, _forgotten(account))
         found += _said(3, account, _too_late(account, rows, notes))
-        found += _said(4, account, _went_back(account, rows))
+        found += _said(4, account, _went_back(account, rows, told))
         found += _said(6, account, _slow(account))
     found += _unasked(books, accepted)
     found += _lost(books)
@@ -195,7 +198,9 @@ def _unasked(books: Books, accepted: Mapping[str | None, object]) -> Iterator[Vi
             )
 
 
-def _went_back(account: Account, rows: Sequence[AcceptedRow]) -> Iterator[str]:
+def _went_back(
+    account: Account, rows: Sequence[AcceptedRow], told: AbstractSet[str]
+) -> Iterator[str]:
     trail = account.trail
     if trail is None:
         return
@@ -213,15 +218,18 @@ def _went_back(account: Account, rows: Sequence[AcceptedRow]) -> Iterator[str]:
         yield f"shows {shown[-1]} and reports {trail.report.outcome}"
     if account.report_before not in (None, trail.report):
         yield "its report changed the second time"
-    yield from _otherwise(trail.report, rows)
+    yield from _otherwise(trail.report, rows, told)
 
 
-def _otherwise(report: MessageReport, rows: Sequence[AcceptedRow]) -> Iterator[str]:
+def _otherwise(
+    report: MessageReport, rows: Sequence[AcceptedRow], told: AbstractSet[str]
+) -> Iterator[str]:
     """Where the report says otherwise than Twilio."""
     status = next((row["status"] for row in rows if row["sid"] == report.message_sid), None)
     match report.outcome:
         case Outcome.DELIVERED:
-            agrees = status in _DELIVERED
+            own = {row["sid"] for row in rows}
+            agrees = status in _DELIVERED or report.message_sid in told & own
         case Outcome.UNDELIVERED:
             agrees = status in _NOT_DELIVERED
         case Outcome.UNCONFIRMED:

@@ -41,6 +41,8 @@ _AWAY = frozenset(
         RPCStatusCode.UNKNOWN,
         RPCStatusCode.INTERNAL,
         RPCStatusCode.RESOURCE_EXHAUSTED,
+        # An update of a message whose workers were killed in its workflow tasks: not ready now.
+        RPCStatusCode.FAILED_PRECONDITION,
     }
 )
 
@@ -62,6 +64,8 @@ class Kind(StrEnum):
     """Handed in when that recipient's STOP was safe."""
     TWIN = "twin"
     """Another message with the same text goes to the same recipient at the same time."""
+    TOLD_ONCE = "told once"
+    """Only the receipt says that it was delivered: Twilio, when asked, knows no more than sent."""
     LATER = "later"
     """Accepted, and not delivered for a passing reason: tried again minutes later."""
     THROTTLED = "throttled"
@@ -80,6 +84,7 @@ _BUSY_FOR_A_WHILE: tuple[tuple[Step, ...], Step] = ((_BUSY,) * 5, {})
 SCRIPTS: dict[Kind, tuple[tuple[Step, ...], Step]] = {
     Kind.EXPIRING: _BUSY_FOR_A_WHILE,
     Kind.STOPPED: _BUSY_FOR_A_WHILE,
+    Kind.TOLD_ONCE: ((), {"final": "sent", "callbacks": {"statuses": ["sent", "delivered"]}}),
     Kind.LATER: (({"final": "undelivered", "error_code": 14107},), {}),
     Kind.THROTTLED: ((), _BUSY),
     Kind.UNHEARD: ((), {"respond": "hang_before_accept"}),
@@ -118,7 +123,8 @@ class Done:
 
 
 _SHARES = {
-    Kind.PLAIN: 76,
+    Kind.PLAIN: 64,
+    Kind.TOLD_ONCE: 12,
     Kind.EXPIRING: 6,
     Kind.CANCELED: 6,
     Kind.STOPPED: 5,

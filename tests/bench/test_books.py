@@ -298,6 +298,16 @@ def test_the_report_says_what_twilio_says(outcome: Outcome, status: str) -> None
     )
 
 
+def test_a_receipt_may_say_more_than_twilios_record() -> None:
+    """Rule 4: for some carriers the record stays at `sent`, and only the receipt says delivered."""
+    row = a_row(0.5, status="sent")
+
+    assert [] == found_in(books_of(rows=[row]))
+    assert [(4, "reports delivered where Twilio says sent")] == found_in(
+        books_of(rows=[row], callbacks=[])
+    )
+
+
 _UNHEARD = replace(
     account_with(*TAKEN, shown(3, "unconfirmed"), report=a_report(Outcome.UNCONFIRMED)),
     letter=a_trail(closed=None),

@@ -8,7 +8,8 @@ from stack.local import LocalStack
 
 pytestmark = pytest.mark.integration
 
-_KNOWN_SEED = 20_261_121
+_KNOWN_SEED = 969
+"""Kills every part, and freezes a worker past the deadline of a send."""
 
 
 @pytest.mark.timeout(300)
