@@ -84,7 +84,10 @@ _BUSY_FOR_A_WHILE: tuple[tuple[Step, ...], Step] = ((_BUSY,) * 5, {})
 SCRIPTS: dict[Kind, tuple[tuple[Step, ...], Step]] = {
     Kind.EXPIRING: _BUSY_FOR_A_WHILE,
     Kind.STOPPED: _BUSY_FOR_A_WHILE,
-    Kind.TOLD_ONCE: ((), {"final": "sent", "callbacks": {"statuses": ["sent", "delivered"]}}),
+    Kind.TOLD_ONCE: (
+        (),
+        {"final": "sent", "callbacks": {"statuses": ["sent", "delivered"], "delay": 3}},
+    ),
     Kind.LATER: (({"final": "undelivered", "error_code": 14107},), {}),
     Kind.THROTTLED: ((), _BUSY),
     Kind.UNHEARD: ((), {"respond": "hang_before_accept"}),
