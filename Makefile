@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := $(wildcard *.py .ci/*.py activities bench cli examples messaging sandbox stack store tests webhook workflows)
 
-.PHONY: help demo test histories check up lock format clean
+.PHONY: help demo test histories soak check up lock format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,4 +1,4 @@
-import random
+import os
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,12 @@ _KNOWN_SEED = 19_030
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", [_KNOWN_SEED, None], ids=["known seed", "fresh seed"])
-async def test_a_storm(seed: int | None, tmp_path: Path) -> None:
-    """Parts are killed and frozen, Twilio errs, and every promise is kept for every message."""
-    seed = random.SystemRandom().randrange(10**6) if seed is None else seed
+async def test_a_storm(tmp_path: Path) -> None:
+    """Parts are killed and frozen, Twilio errs, and every promise is kept for every message.
+
+    `STORM_SEED` gives another storm than the known one.
+    """
+    seed = int(os.environ.get("STORM_SEED") or _KNOWN_SEED)
     print(f"seed {seed}: python -m bench.soak --messages 200 --seconds 30 --seed {seed}")  # noqa: T201 - what reproduces a failure
     weather = Weather(seed=seed, messages=200, storm_seconds=30)
     with LocalStack(tmp_path, settings=SETTINGS, workers=2) as stack:
