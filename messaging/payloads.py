@@ -99,15 +99,18 @@ def _name_the_fields(
     return problems
 
 
+_JSON = _JSONConverter()
+_ENCODINGS = tuple(
+    _JSON if isinstance(each, JSONPlainPayloadConverter) else each
+    for each in DefaultPayloadConverter.default_encoding_payload_converters
+)
+"""Made once: the SDK makes a payload converter for each workflow activation, and what Pydantic has
+learned of our models would be forgotten with it."""
+
+
 class _PayloadConverter(CompositePayloadConverter):
     def __init__(self) -> None:
-        json_converter = _JSONConverter()
-        super().__init__(
-            *(
-                json_converter if isinstance(each, JSONPlainPayloadConverter) else each
-                for each in DefaultPayloadConverter.default_encoding_payload_converters
-            )
-        )
+        super().__init__(*_ENCODINGS)
 
     def from_payloads(
         self, payloads: Sequence[Payload], type_hints: list[type] | None = None

@@ -82,6 +82,8 @@ ABSENT_TWICE: Final = 2
 """Searches without a trace after which Twilio is taken not to have a message."""
 MOST_SEARCHES: Final = 20
 """Searches after which a message of unknown fate is parked; the later ones are minutes apart."""
+MOST_BETWEEN_SEARCHES: Final = 20
+"""Times the first wait, the longest one between two searches: ten minutes of half-minutes."""
 SEARCH_TIMEOUT: Final = timedelta(seconds=30)
 
 BOOKKEEPING_TIMEOUT: Final = timedelta(seconds=10)

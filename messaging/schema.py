@@ -8,6 +8,10 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from messaging.contract import (
+    CampaignDecision,
+    CampaignProgress,
+    CampaignReport,
+    CampaignRequest,
     CancelRequest,
     CancelResult,
     DeliveryStatus,
@@ -20,8 +24,24 @@ from messaging.contract import (
     Resolution,
 )
 
-_TAKEN = (MessageRequest, Letter, DeliveryStatus, CancelRequest, Resolution)
-_GIVEN = (MessageReport, LetterReport, Progress, CancelResult, LetterView)
+_TAKEN = (
+    MessageRequest,
+    Letter,
+    DeliveryStatus,
+    CancelRequest,
+    Resolution,
+    CampaignRequest,
+    CampaignDecision,
+)
+_GIVEN = (
+    MessageReport,
+    LetterReport,
+    Progress,
+    CancelResult,
+    LetterView,
+    CampaignProgress,
+    CampaignReport,
+)
 
 
 def contract_schema() -> dict[str, Any]:
@@ -31,7 +51,8 @@ def contract_schema() -> dict[str, Any]:
         + [(model, "serialization") for model in _GIVEN],
         by_alias=True,
         title="Signedfor's contract",
-        description="Inputs, results, signals, updates and queries of SendMessage and DeadLetter.",
+        description="Inputs, results, signals, updates and queries of SendMessage, DeadLetter and "
+        "Campaign.",
     )
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

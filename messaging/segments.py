@@ -19,7 +19,19 @@ _GSM7_BASIC = frozenset(
 _GSM7_EXTENDED = frozenset("\f^{}\\[~]|€")  # an escape septet and a second one: two units each
 _GSM7 = _GSM7_BASIC | _GSM7_EXTENDED
 
-_GRAPHEME = regex.compile(r"\X")
+# Of the characters of one code unit, those that join with none of their own kind.
+_PLAIN = r"[[\p{GCB=Other}&&[\u0000-\uffff]]\r\n]"
+# A run of them, up to the one before what may join it; or else one cluster. Most text is such runs:
+# looking for one cluster after the other takes ten times as long.
+_GRAPHEMES = regex.compile(rf"(?V1)(?P<plain>{_PLAIN}+(?={_PLAIN}|\Z))|\X")
+
+_EXTENDED_OR_NOT = regex.compile(
+    rf"(?P<extended>[{regex.escape(''.join(sorted(_GSM7_EXTENDED)))}]+)"
+    rf"|[^{regex.escape(''.join(sorted(_GSM7_EXTENDED)))}]+"
+)
+
+_Run = tuple[int, int]
+"""Units of a piece, and how many such pieces follow each other."""
 
 
 class Encoding(StrEnum):
@@ -56,12 +68,12 @@ def count_segments(body: str) -> Segments:
     if _GSM7_BASIC.issuperset(body):
         return _segments(Encoding.GSM7, units=len(body), pieces=None)
     if _GSM7.issuperset(body):
-        septets = [2 if character in _GSM7_EXTENDED else 1 for character in body]
-        return _segments(Encoding.GSM7, units=sum(septets), pieces=septets)
+        septets = len(body) + sum(map(body.count, _GSM7_EXTENDED))
+        return _segments(Encoding.GSM7, units=septets, pieces=_septets(body))
     return _segments(Encoding.UCS2, units=_code_units(body), pieces=_grapheme_units(body))
 
 
-def _segments(encoding: Encoding, *, units: int, pieces: Iterable[int] | None) -> Segments:
+def _segments(encoding: Encoding, *, units: int, pieces: Iterable[_Run] | None) -> Segments:
     """Count the segments of `units` that come in indivisible `pieces`, or all of one unit."""
     if units <= _ALONE[encoding]:
         count = min(units, 1)
@@ -72,29 +84,41 @@ def _segments(encoding: Encoding, *, units: int, pieces: Iterable[int] | None) -
     return Segments(encoding=encoding, count=count, units=units)
 
 
-def _packed(pieces: Iterable[int], *, room: int) -> int:
+def _packed(runs: Iterable[_Run], *, room: int) -> int:
     """Return how many segments of `room` units the pieces fill in order, none of them split."""
     count, free = 0, 0
-    for piece in pieces:
-        if piece > free:
-            count, free = count + 1, room
-        free -= piece
+    for units, times in runs:
+        here = min(free // units, times)
+        free -= here * units
+        if rest := times - here:
+            each = room // units
+            more = -(-rest // each)
+            count += more
+            free = room - (rest - (more - 1) * each) * units
     return count
 
 
-def _grapheme_units(body: str) -> Iterator[int]:
+def _septets(body: str) -> Iterator[_Run]:
+    for match in _EXTENDED_OR_NOT.finditer(body):
+        yield (2 if match["extended"] else 1), len(match[0])
+
+
+def _grapheme_units(body: str) -> Iterator[_Run]:
     """Yield the code units of what may not be split: a grapheme cluster, as a reader sees it.
 
     A line end of two characters may be split, as in Twilio's calculator, and so must be a
     cluster that is longer than a segment (letters piled with marks): there, by code point.
     """
-    for match in _GRAPHEME.finditer(body):
+    for match in _GRAPHEMES.finditer(body):
         cluster = match[0]
+        if match["plain"]:
+            yield 1, len(cluster)
+            continue
         units = _code_units(cluster)
         if cluster == "\r\n" or units > _JOINED[Encoding.UCS2]:
-            yield from map(_code_units, cluster)
+            yield from ((_code_units(each), 1) for each in cluster)
         else:
-            yield units
+            yield units, 1
 
 
 def _code_units(text: str) -> int:

@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from messaging.consent import Reason
-from messaging.contract import MessageRequest, Priority
+from messaging.contract import MessageRequest, Priority, SendWindow
 from messaging.failures import FailureClass
 
 ADMIT: Final = "admit"
@@ -15,6 +15,7 @@ SEND: Final = "send"
 LOOK_UP: Final = "look_up"
 SEARCH: Final = "search"
 RECORD_SUPPRESSION: Final = "record_suppression"
+AWAIT_RELEASE: Final = "await_release"
 
 
 class Step(BaseModel):
@@ -30,6 +31,14 @@ class Verdict(StrEnum):
     SUPPRESSED = "suppressed"
     EXPIRED = "expired"
     NO_SENDER = "no_sender"
+    NOT_YET = "not_yet"
+    """Its sender's slot lies in the future."""
+    CLOSED = "closed"
+    """Its send window opens later; until then it has no slot."""
+    HELD = "held"
+    """Its sender or its campaign is paused."""
+    CANCELED = "canceled"
+    """Its campaign was canceled."""
 
 
 class Terms(Step):
@@ -51,6 +60,7 @@ class AdmitRequest(Step):
     priority: Priority
     segments: int
     expires_at: datetime | None
+    send_window: SendWindow | None = None
 
 
 class Admission(Step):
@@ -60,7 +70,9 @@ class Admission(Step):
     terms: Terms
     sender: str | None = None
     not_before: datetime | None = None
-    """The slot, when it lies in the future."""
+    """Its slot; or when its window opens, where that is CLOSED."""
+    is_now: bool = False
+    """Whether its slot is this moment, by the clock that gave it: a workflow's own lags behind."""
     suppressed_by: Reason | None = None
 
 
@@ -72,6 +84,11 @@ class SendRequest(Step):
     sender: str
     deadline: datetime
     """End of the retry budget: no POST begins after it."""
+    segments: int = 1
+    slot: datetime | None = None
+    """The slot that it has waited for, unless that has been used."""
+    has_priority: bool = False
+    """It does not queue: it is urgent, or has had its turn and is tried again."""
     earlier_attempts: int = 0
     hand_back_after: timedelta | None = None
     """A retry that must wait longer than this is left to the workflow."""
@@ -87,6 +104,22 @@ class Submission(Step):
     segments: int | None = None
     submitted_at: datetime | None = None
     suppressed_by: Reason | None = None
+    not_before: datetime | None = None
+    """When to try again, where it is NOT_YET or CLOSED."""
+
+
+class ReleaseRequest(Step):
+    """A message that waits because its sender or its campaign is paused."""
+
+    sender: str
+    segments: int
+    campaign_id: str | None
+
+
+class Release(Step):
+    """GO: it may try again now. CANCELED: its campaign was canceled."""
+
+    verdict: Verdict
 
 
 class SendFailure(Step):

@@ -4,6 +4,14 @@ Import it from here; the modules inside only divide it by subject. `docs/contrac
 it, and its JSON Schema is generated from these models.
 """
 
+from messaging.contract.campaign import (
+    CampaignDecision,
+    CampaignMessage,
+    CampaignProgress,
+    CampaignReport,
+    CampaignRequest,
+    CampaignState,
+)
 from messaging.contract.letter import (
     Changes,
     Letter,
@@ -19,6 +27,7 @@ from messaging.contract.message import (
     Progress,
 )
 from messaging.contract.names import (
+    CAMPAIGN,
     CAMPAIGN_ID,
     CANCEL_UPDATE,
     DEAD_LETTER,
@@ -29,8 +38,10 @@ from messaging.contract.names import (
     MESSAGE_STATUS,
     MESSAGES_QUEUE,
     OPEN,
+    PAUSE_UPDATE,
     PROGRESS_QUERY,
     RESOLVE_UPDATE,
+    RESUME_UPDATE,
     SEARCH_ATTRIBUTES,
     SEND_MESSAGE,
     START_CONFLICT_POLICY,
@@ -40,6 +51,8 @@ from messaging.contract.names import (
     TWILIO_ERROR_CODE,
     TWILIO_SENDS_QUEUE,
     TWILIO_SID,
+    campaign_message_id,
+    campaign_workflow_id,
     dead_letter_workflow_id,
     message_id_of,
     message_workflow_id,
@@ -47,6 +60,7 @@ from messaging.contract.names import (
 from messaging.contract.request import (
     MessageRequest,
 )
+from messaging.contract.window import Day, SendWindow
 from messaging.contract.words import (
     Contract,
     IfUnknown,
@@ -59,6 +73,7 @@ from messaging.contract.words import (
 __all__ = [
     "SEND_MESSAGE",
     "DEAD_LETTER",
+    "CAMPAIGN",
     "MESSAGES_QUEUE",
     "TWILIO_SENDS_QUEUE",
     "DELIVERY_STATUS_SIGNAL",
@@ -66,6 +81,8 @@ __all__ = [
     "PROGRESS_QUERY",
     "RESOLVE_UPDATE",
     "LETTER_QUERY",
+    "PAUSE_UPDATE",
+    "RESUME_UPDATE",
     "START_CONFLICT_POLICY",
     "START_REUSE_POLICY",
     "STATUS_PATH",
@@ -81,6 +98,8 @@ __all__ = [
     "message_workflow_id",
     "dead_letter_workflow_id",
     "message_id_of",
+    "campaign_workflow_id",
+    "campaign_message_id",
     "Contract",
     "Priority",
     "IfUnknown",
@@ -98,4 +117,12 @@ __all__ = [
     "Resolution",
     "LetterReport",
     "LetterView",
+    "Day",
+    "SendWindow",
+    "CampaignState",
+    "CampaignMessage",
+    "CampaignRequest",
+    "CampaignDecision",
+    "CampaignProgress",
+    "CampaignReport",
 ]

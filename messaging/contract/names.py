@@ -6,6 +6,7 @@ from temporalio.common import SearchAttributeKey, WorkflowIDConflictPolicy, Work
 
 SEND_MESSAGE: Final = "SendMessage"
 DEAD_LETTER: Final = "DeadLetter"
+CAMPAIGN: Final = "Campaign"
 
 MESSAGES_QUEUE: Final = "messages"
 """Workflows and bookkeeping."""
@@ -17,6 +18,8 @@ CANCEL_UPDATE: Final = "cancel"
 PROGRESS_QUERY: Final = "progress"
 RESOLVE_UPDATE: Final = "resolve"
 LETTER_QUERY: Final = "letter"
+PAUSE_UPDATE: Final = "pause"
+RESUME_UPDATE: Final = "resume"
 
 # Start a message with both, and its id is an idempotency key for as long as the namespace keeps
 # closed runs: starting it again while it runs or after it ended sends nothing.
@@ -47,6 +50,7 @@ OPEN: Final = "open"
 
 _MESSAGE_PREFIX = "message:"
 _LETTER_PREFIX = "dead-letter:"
+_CAMPAIGN_PREFIX = "campaign:"
 
 
 def message_workflow_id(message_id: str) -> str:
@@ -57,6 +61,16 @@ def message_workflow_id(message_id: str) -> str:
 def dead_letter_workflow_id(message_id: str) -> str:
     """The id of the workflow that holds this message's dead letter."""
     return _LETTER_PREFIX + message_id
+
+
+def campaign_workflow_id(campaign_id: str) -> str:
+    """The id of the workflow that runs this campaign."""
+    return _CAMPAIGN_PREFIX + campaign_id
+
+
+def campaign_message_id(campaign_id: str, row: int) -> str:
+    """The message id of a campaign's row: the same however often the row is handed over."""
+    return f"{campaign_id}:{row}"
 
 
 def message_id_of(workflow_id: str) -> str:

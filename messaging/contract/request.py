@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
+from messaging.contract.window import SendWindow
 from messaging.contract.words import Contract, IfUnknown, Priority
 from messaging.fields import (
     MAX_MEDIA,
@@ -18,6 +19,11 @@ from messaging.fields import (
     problem,
     zoned_time,
 )
+from messaging.phone import InvalidAddress, normalize_recipient
+from messaging.windows import window_problem
+
+ReceiptTimeout = Annotated[int, Field(strict=True, ge=1, le=7 * 86_400)]
+Tags = dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=256)]]
 
 
 class MessageRequest(Contract):
@@ -47,15 +53,17 @@ class MessageRequest(Contract):
     """Not before this time: RFC 3339 with a zone. Default: now."""
     expires_at: ZonedTime | None = None
     """Never submitted after this time: RFC 3339 with a zone. Default: none."""
-    receipt_timeout_seconds: Annotated[int, Field(strict=True, ge=1, le=7 * 86_400)] = 12 * 3600
+    send_window: SendWindow | None = None
+    """Hours and days on the recipient's clock in which it may be submitted. Default: any time."""
+    receipt_timeout_seconds: ReceiptTimeout = 12 * 3600
     """How long to wait for a receipt, in seconds."""
     if_unknown: IfUnknown | None = None
     """What to do when it cannot be found out whether Twilio took it. Default: `park` for bulk,
     `resend` otherwise."""
-    tags: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=256)]] = Field(
-        max_length=32, default_factory=dict
-    )
+    tags: Tags = Field(max_length=32, default_factory=dict)
     """Your own labels, handed back with the report."""
+    campaign_id: Label | None = None
+    """The campaign it belongs to. Shown in clear in search attributes."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -114,6 +122,10 @@ def _across_fields(data: "dict[str, Any] | MessageRequest") -> list[InitErrorDet
     send_at, expires_at = _time(fields.get("send_at")), _time(fields.get("expires_at"))
     if send_at and expires_at and expires_at <= send_at:
         errors.append(_at(problem("must be later than send_at"), "expires_at"))
+    if fields.get("send_window") is not None:
+        window, recipient = _window(fields["send_window"]), _recipient(fields.get("to"))
+        if window and recipient and (fault := window_problem(window, recipient)):
+            errors.append(_at(problem(fault), "send_window"))
     return errors
 
 
@@ -121,4 +133,18 @@ def _time(value: Any) -> datetime | None:
     try:
         return zoned_time(value)
     except PydanticCustomError:
+        return None
+
+
+def _window(value: Any) -> SendWindow | None:
+    try:
+        return SendWindow.model_validate(value)
+    except ValidationError:
+        return None
+
+
+def _recipient(value: Any) -> str | None:
+    try:
+        return normalize_recipient(value) if isinstance(value, str) else None
+    except InvalidAddress:
         return None

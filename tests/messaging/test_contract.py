@@ -9,11 +9,13 @@ from messaging import contract
 from messaging.contract import (
     SEARCH_ATTRIBUTES,
     Contract,
+    Day,
     DeliveryStatus,
     IfUnknown,
     MessageRequest,
     Priority,
     Resolution,
+    SendWindow,
     dead_letter_workflow_id,
     message_id_of,
     message_workflow_id,
@@ -21,6 +23,10 @@ from messaging.contract import (
 from messaging.payloads import problems_in
 
 TO = "+15558675309"
+BERLIN = "+4915112345678"
+HOURS = {"from": "09:00", "until": "20:00"}
+NO_CLOCK = "must be hours and minutes as HH:MM, such as 09:00; midnight ends at 24:00"
+NO_TIME_ZONE = "is not an IANA time zone; give a name such as Europe/Berlin"
 SID = "SM" + "a" * 32
 SEND_AT = datetime(2027, 1, 1, tzinfo=UTC)
 
@@ -159,6 +165,74 @@ def test_rules_across_fields_beside_bad_fields() -> None:
     ]
 
     assert ["to", "sneder", "body", "expires_at"] == fields
+
+
+@pytest.mark.parametrize(
+    ("window", "problems"),
+    [
+        ({}, [("send_window.from", "Field required"), ("send_window.until", "Field required")]),
+        ("09:00-20:00", [("send_window", "must be an object with from and until")]),
+        ({"from": "9:00", "until": "20:00"}, [("send_window.from", NO_CLOCK)]),
+        ({"from": "09:00\n", "until": "24:01"}, ["send_window.from", "send_window.until"]),
+        ({"from": "٠٩:00", "until": 20}, ["send_window.from", "send_window.until"]),
+        ({"from": "20:00", "until": "09:00"},
+         [("send_window", "from must be earlier than until; a window does not span midnight")]),
+        ({"from": "09:00", "until": "09:00"}, ["send_window"]),
+        ({"from": "24:00", "until": "24:00"}, ["send_window"]),
+        ({**HOURS, "days": []}, [("send_window.days", "must name at least one day")]),
+        ({**HOURS, "days": ["mon", "Friday"]}, ["send_window.days.1"]),
+        ({**HOURS, "days": "mon"}, ["send_window.days"]),
+        ({**HOURS, "time_zone": "Europe/Secret"}, [("send_window.time_zone", NO_TIME_ZONE)]),
+        ({**HOURS, "time_zone": "europe/berlin"}, ["send_window.time_zone"]),
+        ({**HOURS, "time_zone": "../../etc/localtime"}, ["send_window.time_zone"]),
+        ({**HOURS, "time_zone": "localtime"}, ["send_window.time_zone"]),
+        ({**HOURS, "time_zone": "America"}, ["send_window.time_zone"]),
+        ({**HOURS, "time_zone": ""}, ["send_window.time_zone"]),
+        ({**HOURS, "hours": 3}, ["send_window.hours"]),
+    ],
+)  # fmt: skip
+def test_a_bad_send_window(window: object, problems: list[Any]) -> None:
+    """Each bad field of a window is named, with what to write instead."""
+    found = _problems(to=BERLIN, body="x", send_window=window)
+
+    assert problems == [
+        each if isinstance(wanted, tuple) else each[0]
+        for each, wanted in zip(found, problems, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("to", "problem"),
+    [
+        ("+1 (800) 555-0100", "several time zones"),
+        ("messenger:1234567", "needs a time_zone"),
+        ("+882161234567", "needs a time_zone"),
+    ],
+)
+@pytest.mark.parametrize("other", [{}, {"priority": "now"}])
+def test_a_send_window_that_never_opens(to: str, problem: str, other: dict[str, str]) -> None:
+    """It is refused where the message is, also beside other bad fields; a time_zone mends it."""
+    found = dict(_problems(to=to, body=5, send_window=HOURS, **other))
+
+    assert {"body", "send_window", *other} == found.keys()
+    assert problem in found["send_window"]
+    zoned = {**HOURS, "time_zone": "America/New_York"}
+    MessageRequest.model_validate({"to": to, "body": "x", "send_window": zoned})
+
+
+def test_a_send_window_in_one_spelling() -> None:
+    """Days in any order are the same window, and null means what is left out means."""
+    one, other = (
+        MessageRequest.model_validate({"to": BERLIN, "body": "x", "send_window": HOURS | more})
+        for more in (
+            {"days": ["sun", "mon", "sun"]},
+            {"days": ["mon", "sun"], "time_zone": None},
+        )
+    )
+    every_day = SendWindow.model_validate({**HOURS, "days": None})
+
+    assert one == other
+    assert tuple(Day) == every_day.days
 
 
 def test_null_is_left_out() -> None:

@@ -8,7 +8,13 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError
 
-from messaging.contract import CancelRequest, DeliveryStatus, MessageReport, MessageRequest
+from messaging.contract import (
+    CancelRequest,
+    DeliveryStatus,
+    MessageReport,
+    MessageRequest,
+    SendWindow,
+)
 from messaging.payloads import data_converter, invalid_input
 from messaging.steps import LookUp, SendRequest, Submission
 
@@ -56,8 +62,12 @@ FULL = MessageRequest(
     tenant="acme-eu",
     send_at=datetime(2027, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC),
     expires_at=datetime(2027, 1, 2, tzinfo=UTC),
+    send_window=SendWindow(
+        opens="09:00", closes="20:30", days=("mon", "fri"), time_zone="Europe/Berlin"
+    ),
     receipt_timeout_seconds=60,
     if_unknown="park",
+    campaign_id="spring",
     tags={"order": "7", "any thing": "é"},
 )
 

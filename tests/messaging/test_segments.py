@@ -1,8 +1,9 @@
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messaging.segments import Encoding, Segments, count_segments
+from messaging.segments import Encoding, Segments, _grapheme_units, _packed, count_segments
 
 GSM7, UCS2 = Encoding.GSM7, Encoding.UCS2
 
@@ -112,3 +113,40 @@ def test_the_count_is_never_less_than_the_units_need(body: str) -> None:
 def test_more_text_never_takes_fewer_segments(body: str, more: str) -> None:
     """Appending text cannot lower the count."""
     assert count_segments(body).count <= count_segments(body + more).count
+
+
+@given(
+    st.text(
+        alphabet="ab\u0301\u0600\u0e33\u1100\u1161\u200d\u2764\r\n\U0001f468\U0001f1e6…",
+        max_size=200,
+    )
+)
+def test_clusters_are_what_a_reader_sees(body: str) -> None:
+    """Plain runs taken at a stride come to the same pieces as clusters one by one."""
+    pieces = [
+        units
+        for cluster in regex.findall(r"\X", body)
+        for units in (
+            [len(each.encode("utf-16-le")) // 2 for each in cluster]
+            if cluster == "\r\n" or len(cluster.encode("utf-16-le")) // 2 > 67
+            else [len(cluster.encode("utf-16-le")) // 2]
+        )
+    ]
+
+    assert pieces == [units for units, times in _grapheme_units(body) for _ in range(times)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.integers(1, 200)), max_size=20),
+    st.sampled_from([67, 153]),
+)
+def test_runs_are_packed_as_their_pieces_are(runs: list[tuple[int, int]], room: int) -> None:
+    """Counting a run at a stride fills segments as one piece after the other does."""
+    count, free = 0, 0
+    for units, times in runs:
+        for _ in range(times):
+            if units > free:
+                count, free = count + 1, room
+            free -= units
+
+    assert count == _packed(runs, room=room)

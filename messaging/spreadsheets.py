@@ -1,0 +1,84 @@
+"""What spreadsheet programs do to cells, and how a cell is kept from them.
+
+Excel, LibreOffice and Google Sheets run a cell that begins like a formula, and on opening a CSV
+file turn what looks like a number into one: a phone number loses its plus, or its last digits.
+"""
+
+import re
+from enum import Enum
+
+# What they read as the beginning of a formula, wide forms included; and the apostrophe itself, so
+# that a text that begins with one comes back unchanged.
+_MASKED = frozenset("=+-@'\uff1d\uff0b\uff0d\uff20")
+_MASK = "'"
+
+_SCIENTIFIC = re.compile(r"[+-]?\d{1,3}([.,]\d+)?E[+-]?\d{1,3}", re.ASCII | re.IGNORECASE)
+_SCIENTIFIC_WITH_SIGN = re.compile(r"[+-]?\d{1,3}([.,]\d+)?E\+\d{1,3}", re.ASCII | re.IGNORECASE)
+_ERROR_VALUE = re.compile(r"#(N/A|N/V|NV|NAME\?|REF!|VALUE!|DIV/0!|NULL!|NUM!|#+|GETTING_DATA)")
+_NUMBER_WITH_FRACTION = re.compile(r"\+?\d{7,}[.,]0+", re.ASCII)
+_GROUPED = re.compile(r"\d{1,3}([.,]\d{3}){2,}", re.ASCII)
+_FORMULA = re.compile(r"[=@-]|\+[A-Za-z$]")
+_SUSPECT = frozenset("=#+-0123456789")
+"""A damaged text begins with one of these; most texts do not."""
+_BARE_DIGITS = re.compile(r"'?\d{5,}", re.ASCII)  # the apostrophe marks a text in Excel
+
+
+class Damage(Enum):
+    """What a spreadsheet has made of a cell; the value is the text for the person who made it."""
+
+    SCIENTIFIC = (
+        "was turned into scientific notation by a spreadsheet, and digits are lost: format the "
+        "column as text there, and fill it in again"
+    )
+    FORMULA = "is a formula: export the sheet's values instead"
+    ERROR_VALUE = "is a spreadsheet's error value: mend the sheet and export it again"
+    DECIMAL = (
+        "was turned into a decimal number by a spreadsheet: format the column as text there, and "
+        "write each number with its plus"
+    )
+    NO_PLUS = (
+        "has no plus and country code; spreadsheets drop the plus and leading zeros: format the "
+        "column as text there, and write +, country code and number"
+    )
+
+
+def masked(cell: str) -> str:
+    """`cell` so that no spreadsheet runs it: with an apostrophe before what begins a formula."""
+    return _MASK + cell if _needs_mask(cell) else cell
+
+
+def unmasked(cell: str) -> str:
+    """What `masked` was given; any other cell as it is."""
+    return cell[1:] if cell.startswith(_MASK) and _needs_mask(cell[1:]) else cell
+
+
+def number_damage(cell: str) -> Damage | None:
+    """What a spreadsheet has made of a cell that was to hold a phone number."""
+    text = cell.strip()
+    if _FORMULA.match(text):
+        return Damage.FORMULA
+    if _ERROR_VALUE.fullmatch(text):
+        return Damage.ERROR_VALUE
+    if _SCIENTIFIC.fullmatch(text):
+        return Damage.SCIENTIFIC
+    if _NUMBER_WITH_FRACTION.fullmatch(text) or _GROUPED.fullmatch(text):
+        return Damage.DECIMAL
+    return Damage.NO_PLUS if _BARE_DIGITS.fullmatch(text) else None
+
+
+def text_damage(cell: str) -> Damage | None:
+    """What a spreadsheet has made of a cell that was to hold a text; a person would be sent it."""
+    text = cell.strip()
+    if text[:1] not in _SUSPECT:
+        return None
+    if text.startswith("="):
+        return Damage.FORMULA
+    if _ERROR_VALUE.fullmatch(text):
+        return Damage.ERROR_VALUE
+    # Without the sign it may be a code of somebody's, such as 12E5.
+    return Damage.SCIENTIFIC if _SCIENTIFIC_WITH_SIGN.fullmatch(text) else None
+
+
+def _needs_mask(cell: str) -> bool:
+    # Some programs skip spaces before they look for a formula.
+    return cell.lstrip()[:1] in _MASKED
