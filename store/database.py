@@ -164,14 +164,19 @@ def _turn(engine: Engine, *, read_only: bool) -> AbstractContextManager[None]:
     return nullcontext() if read_only or queue is None else queue.turn()
 
 
+def insert_for(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT into `table` that can be told what to do about an existing row."""
+    if dialect == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
 def insert_if_new(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """Return an INSERT into `table` that leaves an existing row as it is.
 
     Add `.returning(…)` to learn which rows were new; it also holds under concurrency.
     """
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
-    return sqlite.insert(table).on_conflict_do_nothing()
+    return insert_for(connection.dialect.name, table).on_conflict_do_nothing()
 
 
 def _postgresql_settings(url: URL, lock_wait_seconds: float) -> dict[str, Any]:

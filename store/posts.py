@@ -2,15 +2,31 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, NoReturn
 
-from sqlalchemy import Engine, and_, delete, exists, insert, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    String,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    select,
+)
 
-from messaging.contract import MessageRequest
+from messaging.contract import CampaignState, MessageRequest
+from messaging.steps import Verdict
+from store.campaigns import campaign_is
 from store.database import transaction
-from store.suppressions import applies
+from store.pace_statements import paused
+from store.pacing import Pacing
+from store.suppressions import APPLIES, applying_to
 from store.tables import posts, suppressions, utc_now
 
 
@@ -23,6 +39,38 @@ class Post:
     begun_at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """Whether a POST may begin: GO, or why not."""
+
+    verdict: Verdict
+    slot: datetime | None = None
+    """From when to try again, where it is NOT_YET."""
+
+
+# Built once, because they are asked before each POST and to build them costs more CPU than to ask.
+# A message without a campaign has None for one, which equals nothing.
+_FORBIDDEN: dict[Verdict, ColumnElement[bool]] = {
+    Verdict.SUPPRESSED: exists(suppressions.c.id).where(APPLIES),
+    Verdict.HELD: paused(bindparam("sender", type_=String))
+    | campaign_is(CampaignState.PAUSED, bindparam("campaign_id", type_=String)),
+    Verdict.CANCELED: campaign_is(CampaignState.CANCELED, bindparam("campaign_id", type_=String)),
+}
+_NOTED = (
+    insert(posts)
+    .from_select(
+        ["message_id", "fingerprint", "begun_at"],
+        select(
+            *(
+                bindparam(each.name, type_=each.type)
+                for each in (posts.c.message_id, posts.c.fingerprint, posts.c.begun_at)
+            )
+        ).where(*(~each for each in _FORBIDDEN.values())),
+    )
+    .returning(posts.c.id)
+)
+
+
 class Posts:
     """The notes in the database of `engine`.
 
@@ -30,36 +78,55 @@ class Posts:
     sender and recipient; these notes say which of our own could be mistaken for one another.
     """
 
-    def __init__(self, engine: Engine, *, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, engine: Engine, pacing: Pacing, *, now: Callable[[], datetime] = utc_now
+    ) -> None:
         self._engine = engine
+        self._pacing = pacing
         self._now = now
 
-    def begin(self, message_id: str, message: MessageRequest, *, sender: str) -> bool:
-        """Note that a POST is about to be made; False, noting nothing, if it is suppressed.
+    def begin(
+        self,
+        message_id: str,
+        message: MessageRequest,
+        *,
+        sender: str,
+        segments: int = 1,
+        has_priority: bool = False,
+        claimed: datetime | None = None,
+    ) -> Beginning:
+        """Take the message's turn and note that a POST is about to be made; or do neither.
 
-        One statement checks consent and writes the note, so that the two cannot come apart and the
-        straight way costs no query more than the check alone.
+        GO, SUPPRESSED, CANCELED (its campaign was), HELD (its sender or campaign is paused) or
+        NOT_YET with a new slot. One statement checks all but the turn and writes the note, so that
+        they cannot come apart: once a STOP, a pause or a cancel is committed, no POST begins.
 
         Raises:
             DatabaseUnavailable: nothing may be sent.
         """
-        suppressed = exists(suppressions.c.id).where(
-            applies(message.to, sender=sender, category=message.category)
-        )
-        noted = (
-            insert(posts)
-            .from_select(
-                ["message_id", "fingerprint", "begun_at"],
-                select(
-                    literal(message_id),
-                    literal(fingerprint(message, sender=sender)),
-                    literal(self._now(), posts.c.begun_at.type),
-                ).where(~suppressed),
-            )
-            .returning(posts.c.id)
-        )
-        with transaction(self._engine) as connection:
-            return connection.execute(noted).first() is not None
+        note = {
+            **applying_to(message.to, sender=sender, category=message.category),
+            "campaign_id": message.campaign_id,
+            "message_id": message_id,
+            "fingerprint": fingerprint(message, sender=sender),
+            "begun_at": self._now(),
+        }
+        try:
+            with transaction(self._engine) as connection:
+                slot = self._pacing.take_turn(
+                    sender,
+                    segments,
+                    has_priority=has_priority,
+                    claimed=claimed,
+                    joining=connection,
+                )
+                if slot is not None:
+                    return Beginning(verdict=Verdict.NOT_YET, slot=slot)
+                if connection.execute(_NOTED, note).first() is None:
+                    _forbid(connection, note)
+        except _Forbidden as error:
+            return Beginning(verdict=error.verdict)
+        return Beginning(verdict=Verdict.GO)
 
     def rivals(self, message_id: str, mark: str, *, since: datetime) -> list[str]:
         """Other messages with this fingerprint for which a POST was begun since then."""
@@ -82,6 +149,22 @@ class Posts:
         """Drop notes older than that; return how many. Nothing asks for them after a day."""
         with transaction(self._engine) as connection:
             return connection.execute(delete(posts).where(posts.c.begun_at < before)).rowcount
+
+
+def _forbid(connection: Connection, note: Mapping[str, Any]) -> NoReturn:
+    """Say by which of the conditions it is forbidden; suppressed, if that is over by now."""
+    for verdict, condition in _FORBIDDEN.items():
+        if connection.execute(select(condition), note).scalar_one():
+            raise _Forbidden(verdict)
+    raise _Forbidden(Verdict.SUPPRESSED)
+
+
+class _Forbidden(Exception):
+    """Rolls the passage of the gate back: the message does not use it."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict)
+        self.verdict = verdict
 
 
 def fingerprint(message: MessageRequest, *, sender: str) -> str:

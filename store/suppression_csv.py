@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from messaging.consent import Reason, Scope, Source, Suppression
 from messaging.phone import InvalidAddress, normalize_recipient
+from messaging.spreadsheets import masked, unmasked
 from store.database import transaction
 from store.suppressions import Suppressions
 
@@ -22,10 +23,6 @@ COLUMNS = ("recipient", "scope", "scope_value", "reason", "source", "evidence", 
 
 _BATCH = 500
 _PROBLEMS_SHOWN = 20
-# What Excel, LibreOffice and Google Sheets read as the beginning of a formula, wide forms included;
-# and the apostrophe itself, so that a text that begins with one comes back unchanged.
-_MASKED = frozenset("=+-@'\uff1d\uff0b\uff0d\uff20")
-_MASK = "'"
 
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -49,7 +46,7 @@ def export_csv(engine: Engine, file: TextIO) -> int:
     count = 0
     after_id = 0
     while page := suppressions.list_(after_id=after_id, limit=_BATCH):
-        writer.writerows([_masked(cell) for cell in _cells(each)] for each in page)
+        writer.writerows([masked(cell) for cell in _cells(each)] for each in page)
         count += len(page)
         after_id = page[-1].id or 0
     return count
@@ -122,7 +119,7 @@ def _parse(line: int, row: Sequence[str]) -> Suppression | list[str]:
     """Return the row's suppression, or what is wrong with it."""
     if len(row) != len(COLUMNS):
         return [f"line {line}: {len(COLUMNS)} cells expected, {len(row)} found"]
-    cells = dict(zip(COLUMNS, (_unmasked(cell) for cell in row), strict=True))
+    cells = dict(zip(COLUMNS, (unmasked(cell) for cell in row), strict=True))
     problems: list[str] = []
 
     def word(column: str, kind: type[_Word], default: _Word | None = None) -> _Word | None:
@@ -174,16 +171,3 @@ def _cells(suppression: Suppression) -> list[str]:
         suppression.evidence,
         suppression.created_at.isoformat() if suppression.created_at else "",
     ]
-
-
-def _masked(cell: str) -> str:
-    return _MASK + cell if _needs_mask(cell) else cell
-
-
-def _unmasked(cell: str) -> str:
-    return cell[1:] if cell.startswith(_MASK) and _needs_mask(cell[1:]) else cell
-
-
-def _needs_mask(cell: str) -> bool:
-    # Some programs skip spaces before they look for a formula.
-    return cell.lstrip()[:1] in _MASKED

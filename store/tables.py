@@ -4,13 +4,17 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
     Dialect,
+    Double,
+    ForeignKey,
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     Text,
@@ -19,6 +23,7 @@ from sqlalchemy import (
 )
 
 from messaging.consent import MAX_ADDRESS, MAX_EVIDENCE, MAX_WHO, Reason, Scope, Source
+from messaging.contract import CampaignState
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -54,6 +59,7 @@ metadata = MetaData(
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "ck": "ck_%(table_name)s_%(constraint_name)s",
         "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     }
 )
 
@@ -61,7 +67,7 @@ metadata = MetaData(
 _Id = BigInteger().with_variant(Integer(), "sqlite")
 
 
-def _one_of(column: str, values: type[Scope | Reason | Source]) -> CheckConstraint:
+def _one_of(column: str, values: type[Scope | Reason | Source | CampaignState]) -> CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
@@ -161,3 +167,44 @@ watermarks = Table(
     CheckConstraint("name <> ''", name="name"),
 )
 """Up to when something has been looked at."""
+
+senders = Table(
+    "senders",
+    metadata,
+    Column("sender", String(MAX_ADDRESS), primary_key=True),
+    Column("rate", Double),  # segments a second; NULL: the default of its kind
+    Column("is_paused", Boolean(create_constraint=False), nullable=False),
+    # Seconds since the epoch, because they are reckoned with in SQL, alike in both databases.
+    Column("tail", Double, nullable=False),
+    Column("busy_until", Double, nullable=False),
+    CheckConstraint("rate > 0", name="rate"),
+)
+"""Each sender's pace: where its next free slot lies, and until when what was sent keeps it busy."""
+
+campaigns = Table(
+    "campaigns",
+    metadata,
+    Column("campaign_id", String(64), primary_key=True),
+    Column("message", Text, nullable=False),  # JSON
+    Column("state", String(16), nullable=False),
+    Column("state_since", UtcDateTime, nullable=False),
+    Column("row_count", Integer, nullable=False),
+    Column("segments", BigInteger, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    _one_of("state", CampaignState),
+    Index(None, "created_at"),
+)
+
+campaign_rows = Table(
+    "campaign_rows",
+    metadata,
+    Column("campaign_id", String(64), ForeignKey(campaigns.c.campaign_id), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("recipient", String(MAX_ADDRESS), nullable=False),
+    Column("fields", Text, nullable=False),  # JSON
+    Column("segments", Integer, nullable=False),
+    # Also the index by which a campaign is paged through.
+    PrimaryKeyConstraint("campaign_id", "number"),
+    CheckConstraint("number >= 1", name="number"),
+)
+"""Recipients as the file named them; what became of each is Temporal's to tell."""

@@ -1,5 +1,6 @@
 """Notes of POSTs about to be made, and who could be mistaken for whom."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
@@ -7,14 +8,23 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from messaging.consent import Reason, Scope, Source, Suppression
-from messaging.contract import MessageRequest
+from messaging.contract import CampaignMessage, CampaignState, MessageRequest
+from messaging.rates import SenderKind
+from messaging.steps import Verdict
+from store.campaigns import Campaigns
+from store.pacing import Pacing
 from store.posts import Posts, fingerprint
 from store.suppressions import Suppressions
-from store.tables import posts
+from store.tables import posts, utc_now
 
 SENDER = "+15005550006"
 MESSAGE = MessageRequest(to="+15558675309", body="Your parcel is at the door.")
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def _posts(engine: Engine, *, now: Callable[[], datetime] = utc_now) -> Posts:
+    rates = dict.fromkeys(SenderKind, 100_000.0)
+    return Posts(engine, Pacing(engine, rates=rates), now=now)
 
 
 def _notes(engine: Engine) -> int:
@@ -24,7 +34,7 @@ def _notes(engine: Engine) -> int:
 
 def test_a_note_is_written_before_a_post(engine: Engine) -> None:
     """`begin` says go, and the note is in the database."""
-    assert Posts(engine).begin("m1", MESSAGE, sender=SENDER)
+    assert Verdict.GO is _posts(engine).begin("m1", MESSAGE, sender=SENDER).verdict
     assert _notes(engine) == 1
 
 
@@ -54,14 +64,53 @@ def test_a_suppressed_message_leaves_no_note(
     )
     message = MESSAGE.model_copy(update={"category": "marketing"})
 
-    assert Posts(engine).begin("m1", message, sender=SENDER) is goes
+    verdict = _posts(engine).begin("m1", message, sender=SENDER).verdict
+
+    assert (Verdict.GO if goes else Verdict.SUPPRESSED) is verdict
     assert _notes(engine) == int(goes)
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict"),
+    [
+        (CampaignState.RUNNING, Verdict.GO),
+        (CampaignState.PAUSED, Verdict.HELD),
+        (CampaignState.CANCELED, Verdict.CANCELED),
+    ],
+)
+def test_a_campaign_s_state_holds_at_once(
+    engine: Engine, state: CampaignState, verdict: Verdict
+) -> None:
+    """From the moment a pause or a cancel is written no POST of the campaign begins."""
+    campaigns = Campaigns(engine)
+    campaigns.begin("spring", CampaignMessage(sender=SENDER, body="x"))
+    campaigns.loaded("spring", rows=0, segments=0)
+    campaigns.set_state("spring", state)
+    message = MESSAGE.model_copy(update={"campaign_id": "spring"})
+
+    assert verdict is _posts(engine).begin("m1", message, sender=SENDER).verdict
+    assert int(verdict is Verdict.GO) == _notes(engine)
+    assert Verdict.GO is _posts(engine).begin("m2", MESSAGE, sender=SENDER).verdict
+
+
+def test_what_is_forbidden_uses_nothing_up(engine: Engine) -> None:
+    """A message of a paused sender, or a suppressed one, leaves the gate as it was."""
+    pacing = Pacing(engine)
+    pacing.pause(SENDER)
+
+    noted = Posts(engine, pacing)
+    verdicts = [noted.begin(f"m{n}", MESSAGE, sender=SENDER).verdict for n in range(5)]
+
+    assert [Verdict.HELD] * 5 == verdicts
+    pacing.resume(SENDER)
+    assert Verdict.GO is noted.begin("m6", MESSAGE, sender=SENDER).verdict
+    assert Verdict.NOT_YET is noted.begin("m7", MESSAGE, sender=SENDER).verdict
 
 
 def test_rivals_are_other_messages_with_the_same_text_at_the_time(engine: Engine) -> None:
     """Same recipient, sender and content since then: those Twilio's list cannot tell apart."""
     minutes = count()
-    noted = Posts(engine, now=lambda: NOW + timedelta(minutes=next(minutes)))
+    noted = _posts(engine, now=lambda: NOW + timedelta(minutes=next(minutes)))
     other = MESSAGE.model_copy(update={"body": "Another text."})
     for message_id, message in [
         ("old", MESSAGE),
@@ -80,7 +129,7 @@ def test_rivals_are_other_messages_with_the_same_text_at_the_time(engine: Engine
 def test_old_notes_are_forgotten(engine: Engine) -> None:
     """`forget` drops what is older, and nothing else."""
     hours = count()
-    noted = Posts(engine, now=lambda: NOW + timedelta(hours=next(hours)))
+    noted = _posts(engine, now=lambda: NOW + timedelta(hours=next(hours)))
     for message_id in ("a", "b", "c"):
         noted.begin(message_id, MESSAGE, sender=SENDER)
 

@@ -331,6 +331,31 @@ def test_who_is_required(store: Suppressions, who: str) -> None:
     assert not store.list_()
 
 
+@pytest.mark.parametrize("category", [None, "news"])
+def test_many_are_looked_up_as_each_is(store: Suppressions, category: str | None) -> None:
+    """Of any recipients, those are told for whom `find` finds something."""
+    numbers = [f"+1555867{index:04d}" for index in range(40)]
+    everybody = [channel + each for each in numbers for channel in ("", "whatsapp:", "rcs:")]
+    scopes = [(Scope.EVERYTHING, ""), (Scope.SENDER, SENDER), (Scope.CATEGORY, "news")]
+    whom = iter(numbers)
+    store.record_all(
+        [
+            _suppression(channel + next(whom), reason, scope, value)
+            for reason in Reason
+            for scope, value in [*scopes, (Scope.CATEGORY, "other")]
+            for channel in ("", "whatsapp:")
+        ],
+        who="webhook",
+    )
+
+    found = store.among(everybody, sender=SENDER, category=category)
+
+    assert found == {
+        each for each in everybody if store.find(each, sender=SENDER, category=category) is not None
+    }
+    assert 0 < len(found) < len(everybody)
+
+
 def test_find_is_one_look_up_by_index(store: Suppressions, engine: Engine) -> None:
     """Finding is one query that reads the index, however many suppressions there are."""
     queries: list[tuple[str, Any]] = []
