@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Literal, NoReturn, Self
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from temporalio.service import RPCError
 from messaging.consent import Scope
 from messaging.fields import Sender, problem
 from messaging.payloads import data_converter, problems_in
+from messaging.rates import Rate, SenderKind
 
 
 class InvalidSettings(Exception):
@@ -38,6 +40,29 @@ class DatabaseSettings(BaseSettings):
 
     database_url: str = "sqlite:///.data/signedfor.db"
     """`sqlite:///path` or `postgresql://user:password@host/name`."""
+    default_rates: Annotated[dict[SenderKind, Rate], NoDecode] = {}
+    """Segments a second by kind of sender, where the account was granted others than Twilio's
+    usual ones: `long_code=3.75,short_code=200`. One sender's own: `signedfor senders rate`."""
+
+    @field_validator("default_rates", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.partition("=") for pair in value.split(",")]
+        if any(kind.strip() not in set(SenderKind) for kind, _, _ in pairs):
+            raise problem("must be pairs such as long_code=1, of " + ", ".join(SenderKind))
+        return {kind.strip(): rate.strip() for kind, _, rate in pairs}
+
+
+class CampaignSettings(DatabaseSettings):
+    """What `signedfor campaign` reads; it needs no Twilio account."""
+
+    default_sender: Sender | None = None
+    """Used when a campaign has no `--from`."""
+    price_per_segment: Annotated[Decimal | None, Field(ge=0, le=1000)] = None
+    """What Twilio and the carriers charge you for a segment; for estimates only."""
+    price_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
 
 
 class Settings(DatabaseSettings):

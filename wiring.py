@@ -11,6 +11,7 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import WorkerDeploymentConfig
 
 from activities.admit import Admissions
+from activities.campaigns import CampaignFeed
 from activities.inbound import Inbound
 from activities.look_up import TwilioLookUps
 from activities.record import Records
@@ -19,7 +20,9 @@ from activities.send import TwilioSends
 from activities.twilio_client import TwilioClient
 from messaging.steps import Terms
 from settings import Settings
+from store.campaigns import Campaigns
 from store.inbound import InboundMessages
+from store.pacing import Pacing
 from store.posts import Posts
 from store.suppressions import Suppressions
 from store.watermarks import Watermarks
@@ -35,23 +38,38 @@ class Activities:
 
 def activities(settings: Settings, *, engine: Engine, client: Client) -> Activities:
     """Every activity, as `settings` say."""
-    suppressions, posts = Suppressions(engine), Posts(engine)
+    suppressions = Suppressions(engine)
+    pacing = Pacing(engine, rates=settings.default_rates)
+    posts = Posts(engine, pacing)
     twilio = twilio_client(settings)
     inbound = Inbound(
         InboundMessages(engine, scope=settings.opt_out_scope),
         watermarks=Watermarks(engine),
         twilio=twilio,
     )
+    campaigns = Campaigns(engine)
+    admissions = Admissions(
+        suppressions,
+        pacing,
+        campaigns,
+        default_sender=settings.default_sender,
+        terms=terms(settings),
+    )
+    feed = CampaignFeed(campaigns, pacing, client)
     return Activities(
         messages=[
-            Admissions(
-                suppressions, default_sender=settings.default_sender, terms=terms(settings)
-            ).admit,
+            admissions.admit,
+            admissions.await_release,
             Records(suppressions, opt_out_scope=settings.opt_out_scope).record_suppression,
             TwilioLookUps(twilio).look_up,
             TwilioSearch(twilio, posts, client).search,
             inbound.record_inbound,
             inbound.catch_up_inbound,
+            feed.open_campaign,
+            feed.hand_over,
+            feed.set_campaign_state,
+            feed.count_messages,
+            feed.count_outcomes,
         ],
         twilio_sends=[
             TwilioSends(twilio, suppressions, posts, public_base_url=settings.public_base_url).send

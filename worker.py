@@ -25,12 +25,15 @@ from settings import (
 )
 from store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
 from store.migrate import SchemaMismatch, require_current
+from store.pacing import Pacing
 from store.posts import Posts
 from wiring import activities, deployment
+from workflows.campaign import Campaign
 from workflows.catch_up_inbound import CatchUpInbound
 from workflows.dead_letter import DeadLetter
 from workflows.inputs import OneArgument
 from workflows.record_inbound import RecordInbound
+from workflows.runner import workflow_runner
 from workflows.schedules import schedule_catch_up
 from workflows.send_message import SendMessage
 from workflows.versioning import UpgradingDeadLetter
@@ -64,6 +67,7 @@ async def running_workers(
                 UpgradingDeadLetter if version else DeadLetter,
                 RecordInbound,
                 CatchUpInbound,
+                Campaign,
             ],
             activities=parts.messages,
             activity_executor=bookkeeping_threads,
@@ -75,6 +79,7 @@ async def running_workers(
             graceful_shutdown_timeout=drain,
             deployment_config=version,
             interceptors=[OneArgument()],
+            workflow_runner=workflow_runner(),
             # A send started eagerly with its workflow task would pass the queue's ceiling by.
             disable_eager_activity_execution=True,
         )
@@ -127,7 +132,10 @@ async def serve(settings: Settings) -> None:
     await asyncio.to_thread(require_current, engine)
     client = await connect_temporal(metrics_address=settings.worker_metrics_address)
     await schedule_catch_up(client, every=timedelta(minutes=settings.catch_up_minutes))
-    async with running_workers(client, engine, settings), forgetting_posts(Posts(engine)):
+    async with (
+        running_workers(client, engine, settings),
+        forgetting_posts(Posts(engine, Pacing(engine))),
+    ):
         _logger.info("worker ready on queues %s and %s", MESSAGES_QUEUE, TWILIO_SENDS_QUEUE)
         await stop.wait()
         _logger.info("worker stopping; finishing the sends in flight")

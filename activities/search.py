@@ -12,6 +12,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from twilio.base import values
 from twilio.base.exceptions import TwilioException
+from twilio.rest.api.v2010.account.message import MessageInstance
 
 from activities.twilio_client import TwilioClient
 from messaging.contract import PROGRESS_QUERY, Progress, Stage, message_workflow_id
@@ -25,6 +26,8 @@ _CLOCKS_APART: Final = timedelta(minutes=1)
 _MOST_ROWS: Final = 1000
 """Rows of one recipient and sender since the POST; more than that is no message, it is a flood."""
 _OUTBOUND: Final = "outbound-api"
+_REFUSALS: Final = range(10_000, 30_000)
+"""Twilio's codes for a create that it refuses; it lists most of those as `failed`, too."""
 _UNSETTLED: Final = frozenset({Stage.SENDING, Stage.RETRYING, Stage.RESOLVING})
 
 
@@ -65,13 +68,14 @@ class TwilioSearch:
                 return SearchResult(finding=Finding.UNDECIDED)
         if not candidates:
             return SearchResult(finding=Finding.ABSENT)
-        oldest = min(candidates.values(), key=lambda row: row.date_created)
+        # One that failed is ours only if no other can be.
+        found = min(candidates.values(), key=lambda row: (_has_failed(row), row.date_created))
         return SearchResult(
             finding=Finding.FOUND,
-            message_sid=oldest.sid,
-            status=str(oldest.status),
-            error_code=oldest.error_code,
-            created_at=oldest.date_created,
+            message_sid=found.sid,
+            status=str(found.status),
+            error_code=found.error_code,
+            created_at=found.date_created,
         )
 
     def _rows(self, request: SearchRequest) -> list[Any]:
@@ -95,8 +99,10 @@ class TwilioSearch:
         for row in self._twilio.messages.stream(to=message.to, from_=asked_from, limit=_MOST_ROWS):
             if row.date_created is None or row.date_created < earliest:
                 continue
-            if str(row.status) == MessageStatus.FAILED or str(row.direction) != _OUTBOUND:
-                continue  # a create that Twilio refused is listed as failed, too
+            if str(row.direction) != _OUTBOUND:
+                continue
+            if _has_failed(row) and row.error_code in _REFUSALS:
+                continue
             if of_service and row.messaging_service_sid != sender:
                 continue
             if message.content_sid is None and (
@@ -119,3 +125,7 @@ class TwilioSearch:
                 type="SearchFailed",
             ) from None
         return progress
+
+
+def _has_failed(row: MessageInstance) -> bool:
+    return str(row.status) == MessageStatus.FAILED

@@ -15,12 +15,12 @@ from twilio.rest.api.v2010.account.message import MessageInstance
 
 from activities.twilio_client import TwilioClient, never_connected
 from messaging import codes
-from messaging.consent import Reason
 from messaging.contract import STATUS_PATH, MessageRequest
 from messaging.failures import RETRYABLE, FailureClass
 from messaging.phone import is_messaging_service
 from messaging.retry import LATEST_POST_START, SEND_BACKOFF
 from messaging.steps import SEND, SendFailure, SendRequest, Submission, Verdict
+from messaging.windows import opening
 from store.database import DatabaseUnavailable
 from store.posts import Posts
 from store.suppressions import Suppressions
@@ -54,45 +54,54 @@ class TwilioSends:
     # that is under way ends by itself, within its timeouts, and reports.
     @activity.defn(name=SEND, no_thread_cancel_exception=True)
     def send(self, request: SendRequest) -> Submission:
-        """Submit the message unless it is suppressed or expired by now.
+        """Submit the message if it is its turn, and it is neither suppressed nor expired by now.
 
         Raises:
             ApplicationError: its type is the failure class, its detail a `SendFailure`. Only
                 `TemporarilyUnavailable` may be tried again; it sets the wait itself.
         """
         attempt = _Attempt(request)
-        suppressed_by = self._suppressed_by(request, attempt)
-        if suppressed_by is not None:
-            return Submission(
-                verdict=Verdict.SUPPRESSED, suppressed_by=suppressed_by, attempts=attempt.before
-            )
-        expires_at = request.message.expires_at
-        if expires_at is not None and datetime.now(UTC) >= expires_at:
-            return Submission(verdict=Verdict.EXPIRED, attempts=attempt.before)
-        latest = attempt.latest_start()
-        return self._post(request, attempt, latest=latest)
-
-    def _suppressed_by(self, request: SendRequest, attempt: "_Attempt") -> Reason | None:
-        """A STOP may have come while the message waited, so consent is read once more.
-
-        The same statement notes the POST to come, which a search for it may need.
-        """
-        message, sender = request.message, request.sender
+        refusal = _out_of_time(request.message, attempt)
+        if refusal is not None:
+            return refusal
         try:
-            if self._posts.begin(request.message_id, message, sender=sender):
-                return None
-            found = self._suppressions.find(message.to, sender=sender, category=message.category)
+            refusal = self._refusal(request, attempt)
         except DatabaseUnavailable:
             raise attempt.failure(
                 FailureClass.TEMPORARILY_UNAVAILABLE,
                 "The suppression list cannot be read, so nothing was sent.",
             ) from None
+        return refusal or self._post(request, attempt, latest=attempt.latest_start())
+
+    def _refusal(self, request: SendRequest, attempt: "_Attempt") -> Submission | None:
+        """The last check: a STOP may have come while the message waited, or its slot have passed.
+
+        It also notes the POST to come, which a search for it may need.
+        """
+        message, sender = request.message, request.sender
+        beginning = self._posts.begin(
+            request.message_id,
+            message,
+            sender=sender,
+            segments=request.segments,
+            has_priority=request.has_priority or attempt.is_repeated,
+            claimed=None if attempt.is_repeated else request.slot,
+        )
+        if beginning.verdict is Verdict.GO:
+            return None
+        if beginning.verdict is not Verdict.SUPPRESSED:
+            return Submission(
+                verdict=beginning.verdict, not_before=beginning.slot, attempts=attempt.before
+            )
+        found = self._suppressions.find(message.to, sender=sender, category=message.category)
         if found is None:
             raise attempt.failure(
                 FailureClass.TEMPORARILY_UNAVAILABLE,
                 "Consent changed while it was being read; nothing was sent.",
             )
-        return found.reason
+        return Submission(
+            verdict=Verdict.SUPPRESSED, suppressed_by=found.reason, attempts=attempt.before
+        )
 
     def _post(self, request: SendRequest, attempt: "_Attempt", *, latest: float) -> Submission:
         parameters = create_parameters(request, status_url=self._status_url)
@@ -145,6 +154,7 @@ class _Attempt:
         self._request = request
         self.before = request.earlier_attempts + self._info.attempt - 1
         self.number = self.before + 1
+        self.is_repeated = self._info.attempt > 1
 
     def latest_start(self) -> float:
         """Until when the POST may begin (`time.monotonic`); refuse it if that is over.
@@ -204,6 +214,19 @@ class _Attempt:
             if failure_class in RETRYABLE
             else ApplicationErrorCategory.UNSPECIFIED,
         )
+
+
+def _out_of_time(message: MessageRequest, attempt: _Attempt) -> Submission | None:
+    """Its time may have passed, or its window closed, while it waited."""
+    now = datetime.now(UTC)
+    if message.expires_at is not None and now >= message.expires_at:
+        return Submission(verdict=Verdict.EXPIRED, attempts=attempt.before)
+    if message.send_window is None:
+        return None
+    opens = opening(message.send_window, message.to, now)
+    if opens <= now:
+        return None
+    return Submission(verdict=Verdict.CLOSED, not_before=opens, attempts=attempt.before)
 
 
 def create_parameters(request: SendRequest, *, status_url: str) -> dict[str, Any]:

@@ -15,11 +15,9 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from messaging.contract import (
-    DELIVERY_STATUS_SIGNAL,
     MESSAGES_QUEUE,
     SEARCH_ATTRIBUTES,
     SEND_MESSAGE,
-    DeliveryStatus,
     MessageReport,
     Outcome,
     message_workflow_id,
@@ -213,37 +211,6 @@ async def test_drains(
     assert [1] * 4 == [each.attempts for each in reports]
     posted = sorted(each["to"] for each in sandbox.ledger()["accepted"])
     assert [*recipients, late] == posted
-
-
-async def test_killed_in_the_middle_of_a_send(
-    variables: dict[str, str], temporal: Client, sandbox: SandboxControl, tmp_path: Path
-) -> None:
-    """After a kill nothing is sent twice: a callback names the SID, or Twilio's list does."""
-    called_back, silent = "+15558670011", "+15558670012"
-    for to in (called_back, silent):
-        sandbox.script(to, [{"delay": 9}])
-    with Worker(variables, tmp_path / "first") as worker:
-        worker.ready()
-        with_callback, without = [await _start(temporal, to) for to in (called_back, silent)]
-        until(lambda: len(sandbox.ledger()["accepted"]) == 2, "two sends under way")
-        worker.send(signal.SIGKILL)
-        assert -signal.SIGKILL == worker.ended()
-    (accepted,) = sandbox.ledger(to=called_back)["accepted"]
-
-    with Worker(variables, tmp_path / "second") as worker:
-        worker.ready()
-        await with_callback.signal(
-            DELIVERY_STATUS_SIGNAL,
-            DeliveryStatus(message_sid=accepted["sid"], message_status="sent"),
-        )
-        adopted, found = await with_callback.result(), await without.result()
-
-    (listed,) = sandbox.ledger(to=silent)["accepted"]
-    assert (Outcome.DELIVERED, accepted["sid"]) == (adopted.outcome, adopted.message_sid)
-    assert (Outcome.DELIVERED, listed["sid"]) == (found.outcome, found.message_sid)
-    posted = sorted(each["to"] for each in sandbox.ledger()["accepted"])
-    assert [called_back, silent] == posted
-    assert [] == sandbox.ledger()["refused"]
 
 
 async def test_catches_up_on_what_never_reached_the_webhook(

@@ -4,11 +4,13 @@ from temporalio import workflow
 
 from messaging.contract import Stage
 from messaging.payloads import invalid_input
+from messaging.rates import paced_as
 from messaging.segments import count_segments
 from messaging.steps import Admission, AdmitRequest, Verdict
 from workflows import calls, endings
 from workflows.course import Course
 from workflows.endings import Ending
+from workflows.turns import wait_for_slot, wait_for_window
 
 
 async def wait_for_send_at(course: Course) -> Ending | None:
@@ -22,12 +24,19 @@ async def wait_for_send_at(course: Course) -> Ending | None:
 
 async def check_opt_outs(course: Course) -> Ending | None:
     """Ask whether it may be sent, from what sender and from when; wait for its slot."""
-    course.segments = count_segments(course.request.body or "").count
-    admission = await _admit(course)
-    if admission is None:
-        return endings.canceled()
-    course.admission = admission
-    course.standing.sender, course.standing.tenant = admission.sender, course.request.tenant
+    course.segments = paced_as(course.request.to, count_segments(course.request.body or "").count)
+    course.had_turn, course.retries_end = False, None
+    while True:
+        admission = await _admit(course)
+        if admission is None:
+            return endings.canceled()
+        course.admission, course.slot = admission, admission.not_before
+        course.standing.sender = admission.sender
+        if admission.verdict is not Verdict.CLOSED:
+            break
+        ending = await wait_for_window(course)
+        if ending is not None:
+            return ending
     match admission.verdict:
         case Verdict.NO_SENDER:
             raise invalid_input([("from", "is needed, because no DEFAULT_SENDER is set")])
@@ -35,12 +44,8 @@ async def check_opt_outs(course: Course) -> Ending | None:
             return endings.suppressed(admission.suppressed_by)
         case Verdict.EXPIRED:
             return endings.expired()
-        case Verdict.GO:
-            slot = admission.not_before
-            if slot is None or slot <= workflow.now():
-                return None
-            course.standing.enter(Stage.WAITING, "its sender's next slot", until=slot)
-            return await course.pause(slot)
+        case _:
+            return None if admission.is_now else await wait_for_slot(course)
 
 
 async def _admit(course: Course) -> Admission | None:
@@ -52,6 +57,7 @@ async def _admit(course: Course) -> Admission | None:
         priority=course.request.priority,
         segments=course.segments,
         expires_at=course.request.expires_at,
+        send_window=course.request.send_window,
     )
     admission = await calls.admit_inline(request)
     if admission is not None:

@@ -19,6 +19,7 @@ from messaging.retry import (
 )
 from messaging.steps import (
     ADMIT,
+    AWAIT_RELEASE,
     LOOK_UP,
     RECORD_SUPPRESSION,
     SEARCH,
@@ -27,6 +28,8 @@ from messaging.steps import (
     AdmitRequest,
     LookUp,
     LookUpRequest,
+    Release,
+    ReleaseRequest,
     SearchRequest,
     SearchResult,
     SendRequest,
@@ -63,6 +66,18 @@ def start_admitting(request: AdmitRequest) -> ActivityHandle[Admission]:
         start_to_close_timeout=BOOKKEEPING_TIMEOUT,
         retry_policy=UNTIL_IT_ANSWERS,
         summary="until the database answers",
+    )
+
+
+def start_awaiting_release(request: ReleaseRequest) -> ActivityHandle[Release]:
+    """The end of a sender's pause; the retry policy is what waits."""
+    return workflow.start_activity(
+        AWAIT_RELEASE,
+        request,
+        result_type=Release,
+        start_to_close_timeout=BOOKKEEPING_TIMEOUT,
+        retry_policy=UNTIL_IT_ANSWERS,
+        summary="until the sender is resumed",
     )
 
 

@@ -26,7 +26,12 @@ class Course:
         self.receipts = Receipts()
         self.sids: list[str] = []
         self.submitted_at: datetime | None = None
-        self.segments = 0
+        self.segments = 1
+        self.slot: datetime | None = None
+        self.had_turn = False
+        """It was tried in its turn and failed: trying again, it does not queue anew."""
+        self.retries_end: datetime | None = None
+        """End of the retry budget, from the first trouble on."""
         self.later_tries = 0
         self.sending: ActivityHandle[Submission] | None = None
         self.cancel_asked = False

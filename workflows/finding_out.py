@@ -6,7 +6,7 @@ from enum import Enum, auto
 from temporalio import workflow
 
 from messaging.contract import Stage
-from messaging.retry import ABSENT_TWICE, MOST_SEARCHES
+from messaging.retry import ABSENT_TWICE, MOST_BETWEEN_SEARCHES, MOST_SEARCHES
 from messaging.steps import Finding, SearchRequest, SearchResult
 from workflows import calls
 from workflows.course import Course
@@ -57,10 +57,10 @@ async def find_out(course: Course, *, since: datetime) -> Fate:
 def _wait(course: Course, search: int) -> datetime:
     """The first two searches are as far apart as the setting says, later ones ever farther."""
     doublings = max(0, search - ABSENT_TWICE)
-    longest = timedelta(minutes=10)
     wait = course.terms.unknown_wait
+    longest = wait * MOST_BETWEEN_SEARCHES
     farther: timedelta = wait * 2**doublings
-    return workflow.now() + max(wait, min(farther, longest))
+    return workflow.now() + min(farther, longest)
 
 
 def _request(course: Course, since: datetime) -> SearchRequest:

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from temporalio import workflow
 from temporalio.worker import (
     ExecuteWorkflowInput,
@@ -13,8 +14,15 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-from messaging.contract import CANCEL_UPDATE, MessageRequest, message_id_of
-from messaging.fields import MAX_MESSAGE_ID_CHARACTERS
+from messaging.contract import (
+    CANCEL_UPDATE,
+    PAUSE_UPDATE,
+    RESUME_UPDATE,
+    MessageRequest,
+    campaign_workflow_id,
+    message_id_of,
+)
+from messaging.fields import MAX_MESSAGE_ID_CHARACTERS, Label
 from messaging.masks import holds_number_of
 from messaging.payloads import invalid_input
 
@@ -25,8 +33,8 @@ def checked_message_id(request: MessageRequest) -> str:
     """The message's id, from the workflow's.
 
     Raises:
-        ApplicationError: `InvalidInput` when the id is not one, or when the id or the tenant holds
-            the recipient's number: both are stored, logged and shown in clear.
+        ApplicationError: `InvalidInput` when the id is not one, or when it, the tenant or the
+            campaign's id holds the recipient's number: all are stored, logged and shown in clear.
     """
     try:
         message_id = message_id_of(workflow.info().workflow_id)
@@ -36,15 +44,38 @@ def checked_message_id(request: MessageRequest) -> str:
     if len(message_id) > MAX_MESSAGE_ID_CHARACTERS or not _VISIBLE.fullmatch(message_id):
         allowed = f"1 to {MAX_MESSAGE_ID_CHARACTERS} visible ASCII characters"
         problems.append(("workflow id", f"the message id must be {allowed}"))
-    for field, text in (("workflow id", message_id), ("tenant", request.tenant or "")):
-        if holds_number_of(text, request.to):
+    shown = {
+        "workflow id": message_id,
+        "tenant": request.tenant,
+        "campaign_id": request.campaign_id,
+    }
+    for field, text in shown.items():
+        if text is not None and holds_number_of(text, request.to):
             problems.append((field, "must not contain the recipient's number"))
     if problems:
         raise invalid_input(problems)
     return message_id
 
 
-_UPDATES_WITHOUT_INPUT = frozenset({CANCEL_UPDATE})
+_campaign_id = TypeAdapter(Label)
+
+
+def checked_campaign_id() -> str:
+    """The campaign's id, from the workflow's.
+
+    Raises:
+        ApplicationError: `InvalidInput` when it is none.
+    """
+    workflow_id, prefix = workflow.info().workflow_id, campaign_workflow_id("")
+    if workflow_id.startswith(prefix):
+        try:
+            return _campaign_id.validate_python(workflow_id.removeprefix(prefix))
+        except ValidationError:
+            pass
+    raise invalid_input([("workflow id", f"must be {prefix}<campaign_id>")])
+
+
+_UPDATES_WITHOUT_INPUT = frozenset({CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE})
 
 
 def _at_most_one(input: HandleUpdateInput) -> None:

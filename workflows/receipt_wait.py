@@ -24,6 +24,7 @@ async def await_receipt(course: Course) -> Ending | None:
         await _ask_twilio(course)
         if course.receipt() is not None:
             break
+        course.standing.show()  # overdue: it may last
     receipt = course.receipt()
     if receipt is None:
         return endings.no_receipt(course.sids[-1])

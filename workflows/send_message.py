@@ -56,6 +56,8 @@ class SendMessage:
         course = self._course
         course.standing.message_id = checked_message_id(request)
         course.request = request
+        course.standing.tenant = request.tenant
+        course.standing.campaign_id = request.campaign_id
         ending = await wait_for_send_at(course)
         while ending is None:
             ending = (

@@ -7,15 +7,17 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
-from messaging.contract import IfUnknown, Stage
+from messaging.contract import IfUnknown, Priority, Stage
 from messaging.failures import RETRYABLE, FailureClass
 from messaging.retry import LONGEST_QUICK_WAIT, MOST_RESENDS, PATIENT_SEND, QUICK_SEND
 from messaging.steps import SendRequest, Submission, Verdict
 from workflows import calls, endings
+from workflows.admitting import check_opt_outs
 from workflows.course import Course
 from workflows.endings import Ending
 from workflows.finding_out import Fate, find_out
-from workflows.trouble import Trouble, canceled_trouble, trouble_in
+from workflows.trouble import Trouble, canceled_trouble, overdue_trouble, trouble_in
+from workflows.turns import OUT_OF_TURN, wait_for_turn
 
 
 async def send(course: Course) -> Ending | None:
@@ -25,9 +27,9 @@ async def send(course: Course) -> Ending | None:
     """
     begun_at = workflow.now()
     for _ in range(1 + MOST_RESENDS):
-        sent = await _submit_under_policy(course)
-        if isinstance(sent, Submission):
-            return _submitted(course, sent)
+        sent = await _submit_in_turn(course)
+        if not isinstance(sent, Trouble):
+            return sent if isinstance(sent, Ending) else _submitted(course, sent)
         if sent.failure_class is not FailureClass.OUTCOME_UNKNOWN:
             return _not_submitted(course, sent)
         fate = await find_out(course, since=begun_at)
@@ -45,9 +47,25 @@ async def send(course: Course) -> Ending | None:
     return endings.unknown()
 
 
+async def _submit_in_turn(course: Course) -> Submission | Trouble | Ending:
+    """Submit it as often as the last check finds that it is not its turn."""
+    while True:
+        # Time may have passed unseen: while no worker was up, or while its wait lasted.
+        if course.expires_by(workflow.now()):
+            return _expired(course)
+        sent = await _submit_under_policy(course)
+        if isinstance(sent, Trouble) or sent.verdict not in OUT_OF_TURN:
+            return sent
+        ending = await wait_for_turn(course, sent)
+        if ending is None and sent.verdict is Verdict.CLOSED:
+            ending = await check_opt_outs(course)
+        if ending is not None:
+            return ending
+
+
 async def _submit_under_policy(course: Course) -> Submission | Trouble:
     """A few quick tries, then patient ones until the budget or the message's time ends."""
-    deadline = workflow.now() + course.terms.retry_budget
+    deadline = course.retries_end or workflow.now() + course.terms.retry_budget
     if course.request.expires_at is not None:
         deadline = min(deadline, course.request.expires_at)
     course.standing.enter(Stage.SENDING, "Twilio to take it", until=deadline)
@@ -67,14 +85,21 @@ async def _submit(course: Course, policy: RetryPolicy, deadline: datetime) -> Su
     before = course.standing.attempts
     if course.cancel_asked:
         return canceled_trouble(attempts=before)
+    if workflow.now() >= deadline:
+        # It may be long ago: Temporal would refuse to schedule what must be over by then.
+        return overdue_trouble(attempts=before, error_code=course.standing.error_code)
     request = SendRequest(
         message_id=course.standing.message_id,
         message=course.request,
         sender=course.sender,
         deadline=deadline,
+        segments=course.segments,
+        slot=course.slot,
+        has_priority=course.had_turn or course.request.priority is Priority.URGENT,
         earlier_attempts=before,
         hand_back_after=LONGEST_QUICK_WAIT if policy is QUICK_SEND else None,
     )
+    course.slot = None  # it is used, or not good any more
     course.sending = calls.start_sending(request, policy=policy, within=deadline - workflow.now())
     try:
         submission = await course.sending
@@ -87,11 +112,22 @@ async def _submit(course: Course, policy: RetryPolicy, deadline: datetime) -> Su
     except ActivityError as error:
         trouble = trouble_in(error, attempts_before=before)
         course.standing.attempts = trouble.detail.attempts
+        course.had_turn, course.retries_end = True, deadline
         return trouble
     finally:
         course.sending = None
+    if submission.attempts > before and submission.verdict in OUT_OF_TURN:
+        course.had_turn, course.retries_end = True, deadline
     course.standing.attempts = submission.attempts
     return submission
+
+
+def _expired(course: Course) -> Ending:
+    if not course.had_turn:
+        return endings.expired()
+    return endings.expired(
+        after=FailureClass.TEMPORARILY_UNAVAILABLE, error_code=course.standing.error_code
+    )
 
 
 def _submitted(course: Course, submission: Submission) -> Ending | None:
@@ -100,6 +136,8 @@ def _submitted(course: Course, submission: Submission) -> Ending | None:
             return endings.suppressed(submission.suppressed_by)
         case Verdict.EXPIRED:
             return endings.expired()
+        case Verdict.CANCELED:
+            return endings.canceled()
         case _:
             sid = submission.message_sid or ""
             course.segments = submission.segments or course.segments

@@ -7,6 +7,7 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
 from messaging.contract import (
+    CAMPAIGN_ID,
     MESSAGE_SENDER,
     MESSAGE_STATUS,
     TENANT,
@@ -18,19 +19,24 @@ from messaging.contract import (
 )
 from messaging.masks import masked_sender
 
+_BRIEF = frozenset({Stage.SENDING, Stage.AWAITING_RECEIPT})
+"""Where a message stands for seconds, as a rule."""
+
 
 class Standing:
     """Stage, since when, what is waited for; told to Temporal when it changes.
 
-    Each upsert of search attributes is a history event and a billable action, so a message that
-    goes straight through makes two: when Twilio has taken it, and when it has ended. `sending` is
-    written only over an earlier stage.
+    Each upsert of search attributes is a history event, a billable action and a tenth of what a
+    message costs the server (docs/performance.md). So a message that goes straight through makes
+    one, when it has ended: `sending` and `awaiting_receipt` are written only over another status,
+    be it an earlier stage's or one that its caller started it with, and when a receipt is overdue.
     """
 
     def __init__(self) -> None:
         self.message_id = ""
         self.sender: str | None = None
         self.tenant: str | None = None
+        self.campaign_id: str | None = None
         self.message_sid: str | None = None
         self.message_sids: tuple[str, ...] = ()
         self.error_code: int | None = None
@@ -40,22 +46,27 @@ class Standing:
         self._since = workflow.now()
         self._waiting_for = "its first check"
         self._until: datetime | None = None
-        self._shown: dict[str, Any] = {}
+        told = workflow.info().typed_search_attributes
+        # A campaign starts its messages with its id and a status.
+        started_with = {key.name: told.get(key) for key in (CAMPAIGN_ID, MESSAGE_STATUS)}
+        self._shown: dict[str, Any] = {
+            name: value for name, value in started_with.items() if value is not None
+        }
 
     def enter(self, stage: Stage, waiting_for: str, *, until: datetime | None = None) -> None:
         """The message now stands at `stage` and waits for `waiting_for`, at most `until`."""
         if stage is not self.status:
             self._since = workflow.now()
         self.status, self._waiting_for, self._until = stage, waiting_for, until
-        if stage is not Stage.SENDING or self._shown:
-            self._upsert()
+        if stage not in _BRIEF or self._shown.get(MESSAGE_STATUS.name, stage) != stage:
+            self.show()
         self._describe()
 
     def end(self, outcome: Outcome, reason: str) -> None:
         """The message has ended."""
         self._since = workflow.now()
         self.status, self._waiting_for, self._until = outcome, f"nothing: {reason}", None
-        self._upsert()
+        self.show()
         self._describe()
 
     def progress(self, *, unknown_statuses: tuple[str, ...]) -> Progress:
@@ -75,11 +86,13 @@ class Standing:
             unknown_statuses=unknown_statuses,
         )
 
-    def _upsert(self) -> None:
+    def show(self) -> None:
+        """Have the search attributes say where it stands."""
         wanted: list[tuple[SearchAttributeKey[Any], Any]] = [
             (MESSAGE_STATUS, self.status.value),
             (MESSAGE_SENDER, masked_sender(self.sender) if self.sender else None),
             (TENANT, self.tenant),
+            (CAMPAIGN_ID, self.campaign_id),
             (TWILIO_SID, self.message_sid),
             (TWILIO_ERROR_CODE, self.error_code),
         ]

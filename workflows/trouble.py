@@ -33,6 +33,14 @@ def canceled_trouble(*, attempts: int) -> Trouble:
     )
 
 
+def overdue_trouble(*, attempts: int, error_code: int | None) -> Trouble:
+    """A send whose retry budget was over before its next attempt; the last trouble stands."""
+    return Trouble(
+        failure_class=FailureClass.TEMPORARILY_UNAVAILABLE,
+        detail=SendFailure(attempts=attempts, error_code=error_code),
+    )
+
+
 def trouble_in(error: ActivityError, *, attempts_before: int) -> Trouble:
     """The failure class of a send activity that failed.
 

@@ -1,14 +1,19 @@
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 
 from activities.admit import Admissions
 from messaging.consent import Reason, Scope, Source, Suppression
-from messaging.contract import Priority
-from messaging.steps import Admission, AdmitRequest, Terms, Verdict
+from messaging.contract import CampaignMessage, CampaignState, Day, Priority, SendWindow
+from messaging.steps import Admission, AdmitRequest, Release, ReleaseRequest, Terms, Verdict
+from store.campaigns import Campaigns
 from store.database import DatabaseUnavailable, open_engine
+from store.pacing import Pacing
 from store.suppressions import Suppressions
 from tests.activities.edge import RECIPIENT, SENDER
 from tests.activities.sending import assert_silent
@@ -37,7 +42,19 @@ def _request(**fields: Any) -> AdmitRequest:
 
 
 def _admissions(suppressions: Suppressions, default_sender: str | None = None) -> Admissions:
-    return Admissions(suppressions, default_sender=default_sender, terms=TERMS)
+    return Admissions(
+        suppressions,
+        Pacing(suppressions._engine),
+        Campaigns(suppressions._engine),
+        default_sender=default_sender,
+        terms=TERMS,
+    )
+
+
+def _look(admissions: Admissions, release: ReleaseRequest, *, number: int = 1) -> Release:
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(environment.info, attempt=number)
+    return environment.run(admissions.await_release, release)
 
 
 def _suppress(suppressions: Suppressions, **fields: Any) -> None:
@@ -56,17 +73,21 @@ def _suppress(suppressions: Suppressions, **fields: Any) -> None:
 
 @pytest.mark.parametrize("default_sender", [None, HOUSE])
 def test_go(suppressions: Suppressions, default_sender: str | None) -> None:
-    """A message that nothing forbids goes, from its own sender, under the house's terms."""
+    """A message that nothing forbids goes at once, from its own sender, under the house's terms."""
     admission = _admissions(suppressions, default_sender).admit(_request())
 
-    assert Admission(verdict=Verdict.GO, terms=TERMS, sender=SENDER) == admission
+    assert admission.not_before is not None
+    assert admission.not_before <= datetime.now(UTC)
+    assert admission.is_now
+    expected = Admission(verdict=Verdict.GO, terms=TERMS, sender=SENDER)
+    assert expected == admission.model_copy(update={"not_before": None, "is_now": False})
 
 
 def test_default_sender(suppressions: Suppressions) -> None:
     """A message without a sender goes from the default one."""
     admission = _admissions(suppressions, HOUSE).admit(_request(sender=None))
 
-    assert Admission(verdict=Verdict.GO, terms=TERMS, sender=HOUSE) == admission
+    assert (Verdict.GO, HOUSE) == (admission.verdict, admission.sender)
 
 
 def test_no_sender(suppressions: Suppressions) -> None:
@@ -116,6 +137,104 @@ def test_suppressed_category(suppressions: Suppressions) -> None:
     assert Verdict.SUPPRESSED == admissions.admit(_request(category="marketing")).verdict
     assert Verdict.GO == admissions.admit(_request(category="alerts")).verdict
     assert Verdict.GO == admissions.admit(_request()).verdict
+
+
+def test_a_slot(suppressions: Suppressions) -> None:
+    """One after the other, at the sender's rate, segment by segment; an urgent one goes first."""
+    admissions = _admissions(suppressions)
+    slots = [
+        admissions.admit(_request(**fields)).not_before
+        for fields in ({"segments": 3}, {}, {"segments": 2}, {}, {"priority": Priority.URGENT})
+    ]
+
+    first = slots[0]
+    assert first is not None
+    waits = [round((slot - first).total_seconds()) for slot in slots if slot is not None]
+    assert [0, 3, 4, 6, 0] == waits
+
+
+def test_a_slot_after_its_time(suppressions: Suppressions) -> None:
+    """A message that would expire before its slot has expired now, and takes no slot."""
+    admissions = _admissions(suppressions)
+    admissions.admit(_request(segments=10))
+    soon = datetime.now(UTC) + timedelta(seconds=5)
+
+    verdicts = [admissions.admit(_request(expires_at=soon)).verdict for _ in range(2)]
+
+    assert [Verdict.EXPIRED, Verdict.EXPIRED] == verdicts
+    assert admissions._pacing.ahead(SENDER) <= timedelta(seconds=10)
+
+
+def test_a_closed_window(suppressions: Suppressions) -> None:
+    """A message outside its window is told when it opens, and takes no slot."""
+    admissions = _admissions(suppressions)
+    now = datetime.now(UTC)
+    tomorrow = Day(f"{now + timedelta(days=1):%a}".lower())
+    window = SendWindow(opens="00:00", closes="24:00", days=(tomorrow,), time_zone="UTC")
+
+    admission = admissions.admit(_request(send_window=window))
+
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    assert (Verdict.CLOSED, midnight) == (admission.verdict, admission.not_before)
+    assert timedelta(0) == admissions._pacing.ahead(SENDER)
+    late = admissions.admit(_request(send_window=window, expires_at=midnight))
+    assert Verdict.EXPIRED is late.verdict
+
+
+def test_a_slot_after_the_window(suppressions: Suppressions) -> None:
+    """A slot after the window has closed is left for others; the message waits for the next."""
+    admissions = _admissions(suppressions)
+    admissions.admit(_request(segments=2 * 86_400))
+    today = Day(f"{datetime.now(UTC):%a}".lower())
+    window = SendWindow(opens="00:00", closes="24:00", days=(today,), time_zone="UTC")
+
+    admission = admissions.admit(_request(send_window=window))
+
+    assert Verdict.CLOSED is admission.verdict
+    assert admission.not_before is not None
+    assert admission.not_before > datetime.now(UTC) + timedelta(days=5)
+    assert admissions._pacing.ahead(SENDER) <= timedelta(days=2)
+
+
+def test_a_held_message_looks_again_at_its_senders_pace(suppressions: Suppressions) -> None:
+    """While the sender is paused those who ask are told to come again, one after the other."""
+    admissions = _admissions(suppressions)
+    admissions._pacing.pause(SENDER)
+    release = ReleaseRequest(sender=SENDER, segments=10, campaign_id=None)
+
+    waits = []
+    for _ in range(3):
+        with pytest.raises(ApplicationError) as caught:
+            _look(admissions, release)
+        assert caught.value.next_retry_delay is not None
+        waits.append(round(caught.value.next_retry_delay.total_seconds()))
+    admissions._pacing.resume(SENDER)
+
+    assert [5, 10, 20] == waits
+    assert Verdict.GO is _look(admissions, release).verdict
+
+
+def test_a_paused_campaign(suppressions: Suppressions) -> None:
+    """Its messages look again by the clock, ever later, until it is resumed or canceled."""
+    admissions = _admissions(suppressions)
+    campaigns = admissions._campaigns
+    message = CampaignMessage(sender=SENDER, body="x")
+    campaigns.begin("spring", message)
+    campaigns.loaded("spring", rows=0, segments=0)
+    release = ReleaseRequest(sender=SENDER, segments=1, campaign_id="spring")
+
+    campaigns.set_state("spring", CampaignState.PAUSED)
+    waits = []
+    for number in (1, 2, 100):
+        with pytest.raises(ApplicationError) as caught:
+            _look(admissions, release, number=number)
+        waits.append(caught.value.next_retry_delay)
+    assert [timedelta(seconds=each) for each in (5, 10, 60)] == waits
+
+    campaigns.set_state("spring", CampaignState.RUNNING)
+    assert Verdict.GO is _look(admissions, release).verdict
+    campaigns.set_state("spring", CampaignState.CANCELED)
+    assert Verdict.CANCELED is _look(admissions, release).verdict
 
 
 def test_database_unreachable(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from sandbox.client import SandboxControl
 from stack.temporal_server import TemporalServer
 from store.posts import Posts
+from tests.activities.conftest import pacing
+from tests.integration.support import until_true
 from tests.sandbox.support import SENDER, SERVICE, running_sandbox
 
 TEXT = "Your parcel is at the door."
@@ -74,7 +76,7 @@ async def temporal(temporal_server: TemporalServer) -> Client:
 @pytest.fixture
 def searching(twilio: TwilioClient, sqlite_engine: Engine, temporal: Client) -> TwilioSearch:
     """The activity."""
-    return TwilioSearch(twilio, Posts(sqlite_engine), temporal)
+    return TwilioSearch(twilio, Posts(sqlite_engine, pacing(sqlite_engine)), temporal)
 
 
 @asynccontextmanager
@@ -103,6 +105,21 @@ async def rival(client: Client, message_id: str, *sids: str, status: str) -> Asy
 
 def _message(to: str, **fields: Any) -> MessageRequest:
     return MessageRequest(**{"to": to, "body": TEXT, **fields})
+
+
+async def _failed(twilio: TwilioClient, sandbox_url: str, to: str) -> str:
+    """Create a message that fails soon after Twilio has accepted it; return its SID."""
+    with SandboxControl(sandbox_url) as control:
+        control.script(to, [{"final": "failed", "error_code": 30008}])
+        usual = control.settings()["sent_after"]
+        control.settings(sent_after=0)
+        sid = str(twilio.messages.create(to=to, from_=SENDER, body=TEXT).sid)
+        await until_true(
+            lambda: str(twilio.messages(sid).fetch().status) == "failed",
+            "the message to fail",
+        )
+        control.settings(sent_after=usual)
+    return sid
 
 
 async def _search(
@@ -178,6 +195,34 @@ async def test_refused_creates_are_passed_over(
     assert Finding.ABSENT is (await _search(searching, _message(to))).finding
 
 
+async def test_what_failed_after_it_was_taken_is_found(
+    searching: TwilioSearch, twilio: TwilioClient, sandbox_url: str
+) -> None:
+    """Twilio had it: it is not sent again as if it had not, but goes the way of its code."""
+    to = "+15550200014"
+    sid = await _failed(twilio, sandbox_url, to)
+
+    result = await _search(searching, _message(to))
+
+    assert (Finding.FOUND, sid, "failed", 30008) == (
+        result.finding,
+        result.message_sid,
+        result.status,
+        result.error_code,
+    )
+
+
+async def test_what_failed_is_not_taken_where_something_else_could_be_it(
+    searching: TwilioSearch, twilio: TwilioClient, sandbox_url: str
+) -> None:
+    """Beside a message that goes on, one that failed is another program's."""
+    to = "+15550200015"
+    await _failed(twilio, sandbox_url, to)
+    created = twilio.messages.create(to=to, from_=SENDER, body=TEXT)
+
+    assert created.sid == (await _search(searching, _message(to))).message_sid
+
+
 async def test_older_and_own_messages_are_passed_over(
     searching: TwilioSearch, twilio: TwilioClient
 ) -> None:
@@ -198,7 +243,7 @@ async def test_a_sid_of_another_message_is_never_taken(
     """Two messages with the same text at the same time: the other's SID is the other's."""
     message = _message("+15550200006")
     theirs = twilio.messages.create(to=message.to, from_=SENDER, body=TEXT)
-    Posts(sqlite_engine).begin("rival-6", message, sender=SENDER)
+    Posts(sqlite_engine, pacing(sqlite_engine)).begin("rival-6", message, sender=SENDER)
     async with rival(temporal, "rival-6", str(theirs.sid), status="awaiting_receipt"):
         assert Finding.ABSENT is (await _search(searching, message)).finding
 
@@ -219,7 +264,7 @@ async def test_nothing_is_guessed_while_a_rival_is_open(
     """While the other's fate is open too, the row could be either's."""
     message, other = _message("+15550200007", body=f"open {status}"), f"rival-7-{status}"
     twilio.messages.create(to=message.to, from_=SENDER, body=message.body)
-    Posts(sqlite_engine).begin(other, message, sender=SENDER)
+    Posts(sqlite_engine, pacing(sqlite_engine)).begin(other, message, sender=SENDER)
     async with rival(temporal, other, status=status):
         assert Finding.UNDECIDED is (await _search(searching, message)).finding
 
@@ -230,7 +275,7 @@ async def test_a_rival_without_workflow_is_no_rival(
     """A note whose message is gone cannot own anything."""
     message = _message("+15550200008")
     created = twilio.messages.create(to=message.to, from_=SENDER, body=TEXT)
-    Posts(sqlite_engine).begin("gone", message, sender=SENDER)
+    Posts(sqlite_engine, pacing(sqlite_engine)).begin("gone", message, sender=SENDER)
 
     assert created.sid == (await _search(searching, message)).message_sid
 
@@ -240,7 +285,7 @@ async def test_a_search_that_fails_says_nothing_personal(
 ) -> None:
     """Twilio's own texts repeat numbers; ours do not."""
     twilio.api.base_url = "http://127.0.0.1:9"
-    searching = TwilioSearch(twilio, Posts(sqlite_engine), temporal)
+    searching = TwilioSearch(twilio, Posts(sqlite_engine, pacing(sqlite_engine)), temporal)
     with pytest.raises(ApplicationError) as failed:
         await _search(searching, _message("+15550200009"))
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from messaging.contract import (
     CANCEL_UPDATE,
@@ -126,11 +127,13 @@ class Caller:
         *steps: Step,
         then: Step | None = None,
         message_id: str | None = None,
+        attributes: Sequence[SearchAttributePair[str]] = (),
         **fields: Any,
     ) -> Sent:
         """Hand a message in; Twilio's answers to this recipient are `steps`, and then `then`.
 
-        `fields` are those of the contract, with `sender` for `from`.
+        `attributes` are search attributes that it is started with. `fields` are those of the
+        contract, with `sender` for `from`.
         """
         if steps or then:
             self.stack.sandbox.script(to, steps, then=then)
@@ -144,6 +147,7 @@ class Caller:
             task_queue=MESSAGES_QUEUE,
             id_conflict_policy=START_CONFLICT_POLICY,
             id_reuse_policy=START_REUSE_POLICY,
+            search_attributes=TypedSearchAttributes(attributes),
         )
         return sent
 

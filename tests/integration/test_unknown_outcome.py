@@ -49,6 +49,24 @@ async def test_a_message_that_twilio_took_is_not_sent_again(
         )
 
 
+async def test_a_message_that_twilio_took_and_then_failed_is_not_sent_again(
+    caller: Caller, new_number: NewNumber
+) -> None:
+    """Its code decides, as if the answer had come; an answer that got lost is no second chance."""
+    failed = {**_TAKEN[1], **_LOST, "final": "failed", "error_code": 30007}
+    message = await caller.send(new_number(), failed)
+
+    report = await message.report()
+
+    [row] = message.accepted()
+    assert (Outcome.UNDELIVERED, 30007, row["sid"], 1) == (
+        report.outcome,
+        report.error_code,
+        report.message_sid,
+        report.attempts,
+    )
+
+
 async def test_a_message_that_twilio_did_not_take_is_sent_or_parked(
     caller: Caller, new_number: NewNumber
 ) -> None:

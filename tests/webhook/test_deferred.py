@@ -29,6 +29,8 @@ from workflows.record_inbound import RecordInbound
 
 pytestmark = pytest.mark.integration
 
+_LONG = 12
+"""Seconds: a lock is waited for five, by the webhook as by the worker."""
 AWAY = "postgresql://somebody@127.0.0.1:1/name"
 
 
@@ -195,7 +197,7 @@ async def test_a_database_that_is_read_only(
 
 
 @pytest.mark.timeout(180)
-async def test_a_database_locked_for_half_a_minute(
+async def test_a_database_locked_for_long(
     client: Client, sqlite_url: str, sqlite_engine: Engine
 ) -> None:
     """STOPs that come meanwhile are all answered in Twilio's time, and recorded afterwards."""
@@ -218,7 +220,7 @@ async def test_a_database_locked_for_half_a_minute(
         for begin in range(0, 30, 10):
             burst = enumerate(people[begin : begin + 10], begin)
             answers += await asyncio.gather(*(stop(*each) for each in burst))
-        await asyncio.sleep(max(0.0, 30 - (time.monotonic() - locked_at)))
+        await asyncio.sleep(max(0.0, _LONG - (time.monotonic() - locked_at)))
         assert [] == Suppressions(sqlite_engine).list_()
         holder.execute("ROLLBACK")
         holder.close()

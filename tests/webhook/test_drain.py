@@ -22,6 +22,12 @@ from webhook.app import create_app
 pytestmark = pytest.mark.integration
 
 
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The drainer looks anew after a moment, not after three seconds."""
+    monkeypatch.setattr("webhook.drain.LOOK_SECONDS", 0.3)
+
+
 def _status(status: str, sid: str = SID) -> DeliveryStatus:
     return DeliveryStatus(message_sid=sid, message_status=status)
 

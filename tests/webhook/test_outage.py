@@ -84,7 +84,9 @@ async def test_a_thousand_callbacks_while_temporal_is_down(
     """All are answered 204, none slowly; back up, all are applied within a minute, in order."""
     await asyncio.to_thread(stopped_server.start)
     client = await Client.connect(stopped_server.address, data_converter=data_converter)
-    messages = await _messages(client, 200)
+    # SQLite takes its turns one by one: a fifth shows as much.
+    count = 200 if engine.dialect.name == "postgresql" else 40
+    messages = await _messages(client, count)
     inbox = Inbox(engine)
     app = create_app(EVERY_STATUS, client=client, engine=engine)
     async with _running(app) as twilio:
@@ -104,10 +106,10 @@ async def test_a_thousand_callbacks_while_temporal_is_down(
             for handle in messages.values()
         ]
 
-    assert ([204] * 1000, 1000) == (answers, kept)
+    assert ([204] * 5 * count, 5 * count) == (answers, kept)
     # Only those on their way at the moment of the kill may have waited for Temporal.
-    assert sorted(seconds)[949] < 1
-    assert [STEPS] * 200 == histories
+    assert sorted(seconds)[-51] < 1
+    assert [STEPS] * count == histories
     assert drained_after < WITHIN_SECONDS
 
 
@@ -118,7 +120,7 @@ async def test_each_callback_ten_times_at_once(
     """Copies that come together in an outage are all answered, and reach the message once."""
     await asyncio.to_thread(stopped_server.start)
     client = await Client.connect(stopped_server.address, data_converter=data_converter)
-    messages = await _messages(client, 50)
+    messages = await _messages(client, 25)
     inbox = Inbox(engine)
     # Two processes behind one address.
     apps = [create_app(CONFIG, client=client, engine=engine) for _ in range(2)]
@@ -136,9 +138,9 @@ async def test_each_callback_ten_times_at_once(
         await _seconds_until_empty(inbox)
         counts = [len(await received(client, handle)) for handle in messages.values()]
 
-    assert [204] * 500 == answers
-    assert 50 == kept
-    assert [1] * 50 == counts
+    assert [204] * 250 == answers
+    assert 25 == kept
+    assert [1] * 25 == counts
 
 
 @pytest.mark.timeout(240)
@@ -172,7 +174,7 @@ async def test_connections_to_postgresql_are_cut(
     """Callbacks whose connection is cut in the middle are kept or refused, never lost."""
     engine = open_engine(postgres_url)
     client = await Client.connect(stopped_server.address, data_converter=data_converter, lazy=True)
-    ids = [new_message_id() for _ in range(200)]
+    ids = [new_message_id() for _ in range(100)]
     cut = asyncio.Event()
 
     async def cutting() -> None:

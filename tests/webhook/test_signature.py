@@ -159,6 +159,7 @@ def test_agrees_with_the_sdk(pairs: list[tuple[str, str]], base: str, signed: st
         "https://hooks.example.com#rc=5",
         "https://user:secret@hooks.example.com",
         "https://hooks.example.com:99999",
+        "https://hooks.example.com:secret",
     ],
 )
 def test_refuses_a_base_that_cannot_be_what_twilio_calls(base: str) -> None:

@@ -35,6 +35,7 @@ from messaging.failures import FailureClass
 from messaging.payloads import data_converter
 from messaging.steps import (
     ADMIT,
+    AWAIT_RELEASE,
     LOOK_UP,
     RECORD_SUPPRESSION,
     SEARCH,
@@ -44,6 +45,8 @@ from messaging.steps import (
     Finding,
     LookUp,
     LookUpRequest,
+    Release,
+    ReleaseRequest,
     SearchRequest,
     SearchResult,
     SendFailure,
@@ -55,6 +58,7 @@ from messaging.steps import (
 )
 from workflows.dead_letter import DeadLetter
 from workflows.inputs import OneArgument
+from workflows.runner import sandboxed_runner
 from workflows.send_message import SendMessage
 
 SENDER = "+15005550006"
@@ -99,6 +103,22 @@ def failure(
     return fail
 
 
+def refuse(
+    verdict: Verdict, *, in_: timedelta | None = None, after_attempts: int = 0
+) -> Callable[[SendRequest], Submission]:
+    """A last check that lets nothing by; `in_` from the request's own clock, its deadline."""
+
+    def turn_away(request: SendRequest) -> Submission:
+        begun = request.deadline - TERMS.retry_budget
+        return Submission(
+            verdict=verdict,
+            not_before=None if in_ is None else begun + in_,
+            attempts=request.earlier_attempts + after_attempts,
+        )
+
+    return turn_away
+
+
 def accept(number: int = 1) -> Callable[[SendRequest], Submission]:
     """A send that Twilio takes."""
 
@@ -126,6 +146,10 @@ class Courier:
     default_sender: str | None = None
     not_before: datetime | None = None
     """The slot that admission gives."""
+    closed_until: list[datetime] = field(default_factory=list)
+    """When the send window opens, one an admission; after that it is open."""
+    releases: list[Verdict | None] = field(default_factory=list)
+    """What a held message is told each time it looks; None: to look again. Then GO."""
     admit_fails: int = 0
     look_up_fails: int = 0
     search_fails: int = 0
@@ -133,6 +157,8 @@ class Courier:
     """No search is answered before this is set."""
     terms: Terms = TERMS
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    admitted: int = 0
+    looked: list[ReleaseRequest] = field(default_factory=list)
     posts: list[SendRequest] = field(default_factory=list)
     searches: list[SearchResult] = field(default_factory=list)
     searched: list[SearchRequest] = field(default_factory=list)
@@ -153,13 +179,26 @@ class Courier:
             verdict = Verdict.NO_SENDER
         elif self.suppressed_by is not None:
             verdict = Verdict.SUPPRESSED
+        not_before = self.not_before
+        if self.closed_until:
+            verdict, not_before = Verdict.CLOSED, self.closed_until.pop(0)
+        self.admitted += 1
         return Admission(
             verdict=verdict,
             terms=self.terms,
             sender=sender,
-            not_before=self.not_before,
+            not_before=not_before,
             suppressed_by=self.suppressed_by,
         )
+
+    @activity.defn(name=AWAIT_RELEASE)
+    async def await_release(self, request: ReleaseRequest) -> Release:
+        """What a held message is told."""
+        self.looked.append(request)
+        told = self.releases.pop(0) if self.releases else Verdict.GO
+        if told is None:
+            raise ApplicationError("Held.", type="Held", next_retry_delay=timedelta(minutes=1))
+        return Release(verdict=told)
 
     @activity.defn(name=SEND)
     async def send(self, request: SendRequest) -> Submission:
@@ -294,11 +333,13 @@ async def serving(client: Client, courier: Courier) -> AsyncIterator[None]:
             workflows=[SendMessage, DeadLetter],
             activities=[
                 courier.admit,
+                courier.await_release,
                 courier.look_up,
                 courier.search,
                 courier.record_suppression,
             ],
             interceptors=[OneArgument()],
+            workflow_runner=sandboxed_runner(),
         ),
         Worker(client, task_queue=TWILIO_SENDS_QUEUE, activities=[courier.send]),
     ):

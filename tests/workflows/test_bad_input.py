@@ -1,14 +1,16 @@
 """Bad input fails the message at once, names every bad field, repeats no value, sends nothing."""
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
+from messaging import zones
 from messaging.payloads import INVALID_INPUT
-from tests.workflows.courier import REQUEST, World
+from tests.workflows.courier import REQUEST, SkippingWorld, World
 
 CANARY = "15551234567"
 
@@ -57,6 +59,42 @@ async def test_bad_input_fails_at_once(
     assert fields == {each["field"] for each in cause.details[0]}
     assert CANARY not in str(cause) + str(cause.details)
     assert [] == real_world.courier.posts
+    events = {event.event_type async for event in handle.fetch_history_events()}
+    assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in events
+
+
+@pytest.mark.parametrize(
+    ("to", "time_zone", "problem"),
+    [
+        (f"+{CANARY}", None, ("send_window", "several time zones")),
+        ("messenger:1234567", None, ("send_window", "needs a time_zone")),
+        (f"+{CANARY}", "Europe/Secret", ("send_window.time_zone", "is not an IANA time zone")),
+    ],
+)
+async def test_a_window_of_no_use_fails_at_once(
+    world: SkippingWorld,
+    monkeypatch: pytest.MonkeyPatch,
+    to: str,
+    time_zone: str | None,
+    problem: tuple[str, str],
+) -> None:
+    """Rules of time zones are read in the workflow itself, also where no system folder has them."""
+    zones.zone.cache_clear()
+    monkeypatch.setattr("zoneinfo._tzpath.TZPATH", ())
+    ZoneInfo.clear_cache()
+    window = {"from": "09:00", "until": "10:00", "time_zone": time_zone}
+    handle = await world.start({**REQUEST, "to": to, "send_window": window})
+    with pytest.raises(WorkflowFailureError) as failed:
+        await handle.result()
+
+    cause = failed.value.cause
+    assert isinstance(cause, ApplicationError)
+    assert INVALID_INPUT == cause.type
+    assert [problem[0]] == [each["field"] for each in cause.details[0]]
+    assert problem[1] in str(cause)
+    assert CANARY not in str(cause)
+    assert "Secret" not in str(cause)
+    assert [] == world.courier.posts
     events = {event.event_type async for event in handle.fetch_history_events()}
     assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in events
 

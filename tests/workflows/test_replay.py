@@ -19,14 +19,16 @@ from stack.temporal_server import TemporalServer
 from tests.histories import broken
 from tests.histories.recording import FOLDER, kept, read, record, write
 from tests.histories.scenarios import scenarios
+from workflows.campaign import Campaign
 from workflows.catch_up_inbound import CatchUpInbound
 from workflows.dead_letter import DeadLetter
 from workflows.inputs import OneArgument
 from workflows.record_inbound import RecordInbound
+from workflows.runner import sandboxed_runner
 from workflows.send_message import SendMessage
 from workflows.versioning import UpgradingDeadLetter
 
-WORKFLOWS = (SendMessage, DeadLetter, RecordInbound, CatchUpInbound)
+WORKFLOWS = (SendMessage, DeadLetter, RecordInbound, CatchUpInbound, Campaign)
 HISTORIES = sorted(FOLDER.rglob("*.json"))
 """Also those that are kept in folders of their own, such as a release's."""
 
@@ -37,6 +39,7 @@ async def _replay(history: WorkflowHistory, *workflows: type) -> None:
         workflows=workflows or WORKFLOWS,
         data_converter=data_converter,
         interceptors=[OneArgument()],
+        workflow_runner=sandboxed_runner(),
     )
     await replayer.replay_workflow(history)
 

@@ -1,15 +1,29 @@
 """The declarative retry policy at work, and what each failure class leads to."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from temporalio.client import WorkflowFailureError
+from temporalio.client import Client, WorkflowFailureError
 
 from messaging.contract import LetterEnd, Outcome, dead_letter_workflow_id
 from messaging.failures import RETRYABLE, FailureClass
+from messaging.payloads import data_converter
 from messaging.retry import QUICK_ATTEMPTS
-from tests.workflows.courier import REQUEST, SkippingWorld, accept, callback, failure
+from stack.temporal_server import TemporalServer
+from tests.histories.recording import reaches
+from tests.workflows.courier import (
+    REQUEST,
+    TERMS,
+    Courier,
+    SkippingWorld,
+    World,
+    accept,
+    callback,
+    failure,
+    serving,
+)
 
+SECOND = timedelta(seconds=1)
 TEMPORARY = FailureClass.TEMPORARILY_UNAVAILABLE
 TERMINAL_AT_ONCE = sorted(set(FailureClass) - RETRYABLE - {FailureClass.OUTCOME_UNKNOWN})
 
@@ -141,3 +155,47 @@ async def test_no_sender_at_all_is_bad_input(world: SkippingWorld) -> None:
         await world.report({"to": REQUEST["to"], "body": "x"})
 
     assert "from: is needed" in str(failed.value.cause)
+
+
+async def _client(server: TemporalServer) -> Client:
+    return await Client.connect(server.address, data_converter=data_converter)
+
+
+async def test_workers_that_are_away_past_the_budget(temporal_server: TemporalServer) -> None:
+    """Back after the budget has ended, they end the message; nothing is scheduled in the past."""
+    client, courier = await _client(temporal_server), Courier()
+    courier.terms = TERMS.model_copy(update={"retry_budget": timedelta(seconds=3)})
+    courier.sends = [failure(TEMPORARY, code=21611, retry_after=2 * SECOND, final=True), accept()]
+    world = World(client, courier)
+    async with serving(client, courier):
+        handle = await world.start()
+        await world.until(lambda: len(courier.posts) == 1)
+        await reaches(handle, "retrying")
+    await world.until(lambda: datetime.now(UTC) > courier.posts[0].deadline)
+    async with serving(client, courier):
+        report = await handle.result()
+
+    assert (Outcome.FAILED, TEMPORARY, 21611, 1) == (
+        report.outcome,
+        report.failure_class,
+        report.error_code,
+        report.attempts,
+    )
+    assert 1 == len(courier.posts)
+
+
+async def test_workers_that_are_away_past_its_time(temporal_server: TemporalServer) -> None:
+    """Back after its time has passed, they let a message expire that only waited for its slot."""
+    client, courier = await _client(temporal_server), Courier()
+    world = World(client, courier)
+    courier.not_before = datetime.now(UTC) + 6 * SECOND
+    expires_at = courier.not_before + SECOND
+    async with serving(client, courier):
+        handle = await world.start({**REQUEST, "expires_at": expires_at.isoformat()})
+        await reaches(handle, "waiting")
+    await world.until(lambda: datetime.now(UTC) > expires_at)
+    async with serving(client, courier):
+        report = await handle.result()
+
+    assert (Outcome.EXPIRED, 0, None) == (report.outcome, report.attempts, report.dead_letter_id)
+    assert [] == courier.posts

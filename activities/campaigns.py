@@ -1,0 +1,294 @@
+"""Feeding a campaign to Temporal: as many rows as its sender has use for, each started once."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from datetime import timedelta
+from typing import Final, Protocol, TypeVar
+
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from messaging.campaign_steps import (
+    COUNT_MESSAGES,
+    COUNT_OUTCOMES,
+    HAND_OVER,
+    NO_SUCH_CAMPAIGN,
+    OPEN_CAMPAIGN,
+    SET_CAMPAIGN_STATE,
+    CampaignKey,
+    CampaignStanding,
+    HandOver,
+    HandOverRequest,
+    MessageCounts,
+    OutcomeCounts,
+    StateChange,
+    messages_of,
+)
+from messaging.contract import (
+    CAMPAIGN_ID,
+    MESSAGE_SENDER,
+    MESSAGE_STATUS,
+    MESSAGES_QUEUE,
+    SEND_MESSAGE,
+    START_CONFLICT_POLICY,
+    START_REUSE_POLICY,
+    TENANT,
+    CampaignMessage,
+    CampaignState,
+    MessageRequest,
+    Outcome,
+    Stage,
+    campaign_message_id,
+    message_workflow_id,
+)
+from messaging.feed import PAGE, Room, room
+from messaging.masks import masked_sender
+from messaging.template import render
+from store.campaigns import CampaignRecord, CampaignRow, Campaigns, NoSuchCampaign
+
+_logger = logging.getLogger("signedfor.campaigns")
+
+AT_A_TIME: Final = 20
+"""Messages started at once."""
+_RPC_TIMEOUT = timedelta(seconds=10)
+_BEAT_SECONDS = 2
+_NOT_RUNNING = timedelta(seconds=1)
+"""A decision is being carried out; the workflow is about to hear of it."""
+
+_T = TypeVar("_T")
+
+
+class Pace(Protocol):
+    """What is asked of a sender's pace."""
+
+    def ahead(self, sender: str) -> timedelta:
+        """How much of the sender's time is given away beyond now."""
+
+    def rate(self, sender: str) -> float:
+        """The sender's segments a second."""
+
+
+class CampaignFeed:
+    """Hands rows over, keeps the campaign's state, and counts what became of its messages."""
+
+    def __init__(
+        self, campaigns: Campaigns, pace: Pace, temporal: Client, *, page: int = PAGE
+    ) -> None:
+        self._campaigns = campaigns
+        self._pace = pace
+        self._temporal = temporal
+        self._page = page
+
+    @activity.defn(name=OPEN_CAMPAIGN)
+    def open_campaign(self, key: CampaignKey) -> CampaignStanding:
+        """How it stands, once its rows are loaded.
+
+        Raises:
+            ApplicationError: there is none (for good), or its rows are still being loaded.
+            DatabaseUnavailable: the database cannot be read.
+        """
+        record = self._known(key.campaign_id)
+        if record.state is CampaignState.LOADING:
+            raise ApplicationError(
+                f"The rows of campaign {key.campaign_id} are not loaded yet. "
+                "Run `campaign start` with the same file again.",
+                type="CampaignLoading",
+            )
+        return _standing(record)
+
+    @activity.defn(name=SET_CAMPAIGN_STATE)
+    def set_campaign_state(self, change: StateChange) -> CampaignStanding:
+        """Write the state; from then on the last check of every message heeds it.
+
+        Raises:
+            ApplicationError: there is no such campaign any more.
+            DatabaseUnavailable: the database cannot be written.
+        """
+        try:
+            self._campaigns.set_state(change.campaign_id, change.state, since=change.since)
+        except NoSuchCampaign as error:
+            raise _no_such_campaign(error) from None
+        return _standing(self._known(change.campaign_id))
+
+    @activity.defn(name=HAND_OVER)
+    async def hand_over(self, request: HandOverRequest) -> HandOver:
+        """Start the messages of the next rows, in order. One that is there already is left alone.
+
+        Raises:
+            ApplicationError: `NotHandedOver`, retryable; what was started stays so.
+            DatabaseUnavailable: the database cannot be read.
+        """
+        come = [request.after_row, 0]
+        if details := activity.info().heartbeat_details:  # an earlier attempt came so far
+            come = list(details)
+        record = await asyncio.to_thread(self._known, request.campaign_id)
+        come_again = _NOT_RUNNING
+        if record.state is CampaignState.RUNNING:
+            async with _heartbeats(come):
+                come_again = await self._hand_over(record, come)
+        return HandOver(
+            last_row=come[0], left_out=come[1], come_again=come_again, standing=_standing(record)
+        )
+
+    async def _hand_over(self, record: CampaignRecord, come: list[int]) -> timedelta:
+        """Start the next rows' messages, and move `come` on; when to come again."""
+        room = await self._room(record)
+        page = await asyncio.to_thread(
+            self._campaigns.page, record.campaign_id, after=come[0], limit=room.rows
+        )
+        rows = page[: room.first(row.segments for row in page)]
+        for begin in range(0, len(rows), AT_A_TIME):
+            part = rows[begin : begin + AT_A_TIME]
+            started = await _all(self._start(record, row) for row in part)
+            come[:] = part[-1].number, come[1] + started.count(False)
+        return room.come_again(len(rows), sum(row.segments for row in rows))
+
+    @activity.defn(name=COUNT_MESSAGES)
+    async def count_messages(self, key: CampaignKey) -> MessageCounts:
+        """How many of its messages run and have ended."""
+        running, ended = await _all(
+            self._count(key.campaign_id, f"ExecutionStatus{sign}'Running'") for sign in ("=", "!=")
+        )
+        return MessageCounts(running=running, ended=ended)
+
+    @activity.defn(name=COUNT_OUTCOMES)
+    async def count_outcomes(self, key: CampaignKey) -> OutcomeCounts:
+        """How its messages ended; outcomes that did not occur are left out."""
+        counts = await _all(
+            self._count(key.campaign_id, f"{MESSAGE_STATUS.name}='{each.value}'")
+            for each in Outcome
+        )
+        found = zip(Outcome, counts, strict=True)
+        return OutcomeCounts(outcomes={outcome: count for outcome, count in found if count})
+
+    def _known(self, campaign_id: str) -> CampaignRecord:
+        record = self._campaigns.find(campaign_id)
+        if record is None:
+            raise _no_such_campaign(
+                f"There is no campaign {campaign_id} in the database that this worker uses."
+            )
+        return record
+
+    async def _room(self, record: CampaignRecord) -> Room:
+        sender = record.message.sender
+        unseen, waiting = await _all(
+            self._count(record.campaign_id, f"ExecutionStatus='Running' AND {_stands_at(*stages)}")
+            for stages in ((Stage.SENDING,), (Stage.WAITING, Stage.SCHEDULED, Stage.RETRYING))
+        )
+        return room(
+            ahead=await asyncio.to_thread(self._pace.ahead, sender),
+            rate=await asyncio.to_thread(self._pace.rate, sender),
+            segments_a_row=max(record.segments / max(record.rows, 1), 1),
+            unseen=unseen,
+            waiting=waiting,
+            page=self._page,
+        )
+
+    async def _start(self, record: CampaignRecord, row: CampaignRow) -> bool:
+        """Start the row's message; False if none can be made of it."""
+        try:
+            request = _message(record, row)
+        except ValueError as error:  # pydantic's too
+            # The file was checked when it was read: this is a defect, of which the rest is free.
+            _logger.warning(
+                "Row %d of campaign %s is left out: no message can be made of it (%s)",
+                row.number,
+                record.campaign_id,
+                type(error).__name__,
+            )
+            return False
+        attributes = [
+            SearchAttributePair(CAMPAIGN_ID, record.campaign_id),
+            SearchAttributePair(MESSAGE_STATUS, Stage.SENDING.value),
+            SearchAttributePair(MESSAGE_SENDER, masked_sender(record.message.sender)),
+        ]
+        if request.tenant is not None:
+            attributes.append(SearchAttributePair(TENANT, request.tenant))
+        try:
+            await self._temporal.start_workflow(
+                SEND_MESSAGE,
+                request,
+                id=message_workflow_id(campaign_message_id(record.campaign_id, row.number)),
+                task_queue=MESSAGES_QUEUE,
+                id_conflict_policy=START_CONFLICT_POLICY,
+                id_reuse_policy=START_REUSE_POLICY,
+                search_attributes=TypedSearchAttributes(attributes),
+                static_summary=" ".join(filter(None, (request.priority.value, request.category))),
+                # Also in the queue for workers: messages that somebody waits for come first.
+                priority=Priority(priority_key=request.priority.temporal_key),
+                rpc_timeout=_RPC_TIMEOUT,
+            )
+        except WorkflowAlreadyStartedError:
+            pass  # and has ended since
+        except (RPCError, TimeoutError) as error:
+            raise ApplicationError(
+                f"Row {row.number} could not be handed over ({type(error).__name__}).",
+                type="NotHandedOver",
+            ) from None
+        return True
+
+    async def _count(self, campaign_id: str, clause: str) -> int:
+        query = f"{messages_of(campaign_id)} AND {clause}"
+        counted = await self._temporal.count_workflows(query, rpc_timeout=_RPC_TIMEOUT)
+        return counted.count
+
+
+def _standing(record: CampaignRecord) -> CampaignStanding:
+    return CampaignStanding(state=record.state, since=record.since, rows=record.rows)
+
+
+def _message(record: CampaignRecord, row: CampaignRow) -> MessageRequest:
+    common: CampaignMessage = record.message
+    return MessageRequest(
+        to=row.to,
+        sender=common.sender,
+        body=render(common.body, row.fields),
+        media_urls=common.media_urls,
+        priority=common.priority,
+        category=common.category,
+        tenant=common.tenant,
+        expires_at=common.expires_at,
+        send_window=common.send_window,
+        receipt_timeout_seconds=common.receipt_timeout_seconds,
+        if_unknown=common.if_unknown,
+        tags=common.tags,
+        campaign_id=record.campaign_id,
+    )
+
+
+def _stands_at(*stages: Stage) -> str:
+    return f"{MESSAGE_STATUS.name} IN ({', '.join(repr(stage.value) for stage in stages)})"
+
+
+def _no_such_campaign(text: object) -> ApplicationError:
+    return ApplicationError(str(text), type=NO_SUCH_CAMPAIGN, non_retryable=True)
+
+
+@contextlib.asynccontextmanager
+async def _heartbeats(details: Sequence[int]) -> AsyncIterator[None]:
+    """Tell Temporal now and then that this worker lives, and the details as they are then."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat(*details)
+            await asyncio.sleep(_BEAT_SECONDS)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+async def _all(calls: Iterable[Awaitable[_T]]) -> list[_T]:
+    """Their results; when all have ended, the first exception."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]

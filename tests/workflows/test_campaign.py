@@ -1,0 +1,243 @@
+"""The campaign: every row once, decisions take hold, and its end is the end of its messages."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateStage,
+)
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from messaging.campaign_steps import CAMPAIGN_OVER, NO_SUCH_CAMPAIGN
+from messaging.contract import (
+    CANCEL_UPDATE,
+    PAUSE_UPDATE,
+    PROGRESS_QUERY,
+    RESUME_UPDATE,
+    CampaignProgress,
+    CampaignReport,
+    CampaignState,
+)
+from messaging.payloads import INVALID_INPUT, data_converter
+from stack.temporal_server import TemporalServer
+from tests.workflows.campaigns import Feed, serving_campaign, start_campaign
+from tests.workflows.courier import SkippingWorld
+
+Handle = WorkflowHandle[Any, CampaignReport]
+_A_WHILE = timedelta(hours=1)
+
+
+@contextlib.asynccontextmanager
+async def campaign(world: SkippingWorld, feed: Feed) -> AsyncIterator[Handle]:
+    """A campaign that has been started."""
+    async with serving_campaign(world.client, feed) as queue:
+        yield await start_campaign(world.client, queue)
+
+
+async def decide(handle: Handle, update: str) -> CampaignProgress:
+    """Pause, resume or cancel it."""
+    progress: CampaignProgress = await handle.execute_update(
+        update, {"by": "ops", "reason": "wrong text"}, result_type=CampaignProgress
+    )
+    return progress
+
+
+async def test_every_row_is_handed_over_once(world: SkippingWorld) -> None:
+    """Page after page in order; the report comes when the messages have ended."""
+    feed = Feed(rows=5, page=2, come_again=timedelta(seconds=15), running=[3, 1])
+    async with campaign(world, feed) as handle:
+        report = await handle.result()
+
+    assert [1, 2, 3, 4, 5] == feed.handed
+    assert (CampaignState.FINISHED, 5, 5) == (report.state, report.rows, report.handed_over)
+    assert {"delivered": 5} == report.outcomes
+    assert (CampaignState.FINISHED, 3) == (feed.state, feed.looks)
+
+
+async def test_a_long_campaign_goes_on_in_a_new_run(world: SkippingWorld) -> None:
+    """Continue-as-new leaves no row out and repeats none; what was left out is remembered."""
+    feed = Feed(rows=130, page=1)
+    feed.left_out = 1
+    async with campaign(world, feed) as handle:
+        report = await handle.result()
+        first = world.client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
+        ended = (await first.describe()).status
+
+    assert list(range(1, 131)) == feed.handed
+    assert WorkflowExecutionStatus.CONTINUED_AS_NEW == ended
+    assert (130, 0) == (report.rows, report.handed_over)
+
+
+async def test_a_paused_campaign_hands_nothing_over_until_it_is_resumed(
+    world: SkippingWorld,
+) -> None:
+    """The answer comes when the state is written; pausing or resuming twice is the same as once."""
+    feed = Feed(rows=6, page=2, come_again=_A_WHILE)
+    async with campaign(world, feed) as handle:
+        await feed.until_handed(2)
+        paused = await decide(handle, PAUSE_UPDATE)
+        written = feed.state
+        await world.sleep(timedelta(days=3))
+        handed = list(feed.handed)
+        again = await decide(handle, PAUSE_UPDATE)
+        resumed = await decide(handle, RESUME_UPDATE)
+        report = await handle.result()
+
+    assert (CampaignState.PAUSED, 2) == (paused.state, paused.handed_over)
+    assert CampaignState.PAUSED is written
+    assert [1, 2] == handed
+    assert paused == again
+    assert CampaignState.RUNNING is resumed.state
+    assert resumed.since > paused.since
+    assert ([1, 2, 3, 4, 5, 6], CampaignState.FINISHED) == (feed.handed, report.state)
+
+
+async def test_a_canceled_campaign_ends_when_its_messages_have(world: SkippingWorld) -> None:
+    """No further row; meanwhile it says that it is canceled, and cannot be resumed."""
+    feed = Feed(rows=6, page=2, come_again=_A_WHILE, running=[2] * 400)
+    async with campaign(world, feed) as handle:
+        await feed.until_handed(2)
+        canceled = await decide(handle, CANCEL_UPDATE)
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await decide(handle, RESUME_UPDATE)
+        again = await decide(handle, CANCEL_UPDATE)
+        feed.running.clear()
+        report = await handle.result()
+
+    assert (CampaignState.CANCELED, 2) == (canceled.state, canceled.handed_over)
+    assert isinstance(refused.value.cause, ApplicationError)
+    assert CAMPAIGN_OVER == refused.value.cause.type
+    assert canceled == again
+    assert ([1, 2], CampaignState.CANCELED, 2) == (feed.handed, report.state, report.handed_over)
+    assert CampaignState.CANCELED is feed.state
+
+
+async def test_temporals_own_cancellation_means_the_same(world: SkippingWorld) -> None:
+    """The button in the Temporal UI cancels it, and it still reports."""
+    feed = Feed(rows=6, page=2, come_again=_A_WHILE, running=[1])
+    async with campaign(world, feed) as handle:
+        await feed.until_handed(2)
+        await handle.cancel()
+        report = await handle.result()
+
+    assert (CampaignState.CANCELED, 2) == (report.state, report.handed_over)
+
+
+async def test_a_decision_waits_for_the_database(world: SkippingWorld) -> None:
+    """Not before it is written does a pause hold; decisions are carried out one after another."""
+    feed = Feed(rows=4, page=2, come_again=_A_WHILE, write_fails=1)
+    async with campaign(world, feed) as handle:
+        await feed.until_handed(2)
+        pausing = await handle.start_update(
+            PAUSE_UPDATE,
+            wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+            result_type=CampaignProgress,
+        )
+        canceled = await decide(handle, CANCEL_UPDATE)
+        answers = [await pausing.result(), canceled]
+        report = await handle.result()
+
+    assert [CampaignState.PAUSED, CampaignState.CANCELED] == [each.state for each in answers]
+    assert (0, CampaignState.CANCELED) == (feed.write_fails, report.state)
+
+
+async def test_what_was_decided_elsewhere_is_heeded(world: SkippingWorld) -> None:
+    """A campaign that the database says was canceled hands nothing more over."""
+    feed = Feed(rows=6, page=2, come_again=_A_WHILE)
+    async with campaign(world, feed) as handle:
+        await feed.until_handed(2)
+        feed.state, feed.since = CampaignState.CANCELED, feed.since + timedelta(days=3650)
+        report = await handle.result()
+
+    assert ([1, 2], CampaignState.CANCELED) == (feed.handed, report.state)
+
+
+async def test_started_again_it_says_what_became_of_it(world: SkippingWorld) -> None:
+    """A campaign that has finished is not handed over again."""
+    feed = Feed(state=CampaignState.FINISHED)
+    async with campaign(world, feed) as handle:
+        report = await handle.result()
+
+    assert ([], CampaignState.FINISHED) == (feed.handed, report.state)
+
+
+async def test_a_list_that_has_forgotten_messages_does_not_hold_it_up(
+    world: SkippingWorld,
+) -> None:
+    """When nothing runs for long enough, what the list does not know has ended too."""
+    feed = Feed(missing=1, running=[1])
+    async with campaign(world, feed) as handle:
+        report = await handle.result()
+
+    assert (CampaignState.FINISHED, 7) == (report.state, feed.looks)
+
+
+async def test_a_campaign_that_is_not_there_fails(world: SkippingWorld) -> None:
+    """The workflow says so at once, instead of trying for ever."""
+    async with campaign(world, Feed(rows=None)) as handle:
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+
+    assert isinstance(failed.value.cause, ActivityError)
+    assert isinstance(failed.value.cause.cause, ApplicationError)
+    assert NO_SUCH_CAMPAIGN == failed.value.cause.cause.type
+
+
+async def test_bad_input_fails_at_once(world: SkippingWorld) -> None:
+    """A start by hand with bad input fails, with every bad field named."""
+    feed = Feed()
+    starts: list[tuple[list[Any], str | None]] = [
+        ([], None),
+        ([1], None),
+        ([{"after_row": -1}], None),
+        ([{}, {}], None),
+        ([{}], "campaign:"),
+        ([{}], "campaign:not a label"),
+        ([{}], "something:else"),
+    ]
+    async with serving_campaign(world.client, feed) as queue:
+        for args, workflow_id in starts:
+            handle = await start_campaign(world.client, queue, args=args, workflow_id=workflow_id)
+            with pytest.raises(WorkflowFailureError) as failed:
+                await handle.result()
+
+            assert isinstance(failed.value.cause, ApplicationError)
+            assert INVALID_INPUT == failed.value.cause.type
+    assert [] == feed.handed
+
+
+async def test_decisions_that_come_before_its_first_step(temporal_server: TemporalServer) -> None:
+    """An update of the first workflow task, without input, waits for the campaign to be known."""
+    client = await Client.connect(temporal_server.address, data_converter=data_converter)
+    feed, absent = Feed(rows=1), Feed(rows=None)
+    for each in (feed, absent):
+        queue = f"campaign-{id(each)}"
+        handle = await start_campaign(client, queue)
+        pausing = asyncio.create_task(handle.execute_update(PAUSE_UPDATE))
+        await asyncio.sleep(0.3)  # it is at the server by now; if not, the test is only easier
+        async with serving_campaign(client, each, queue=queue):
+            if each is absent:
+                with pytest.raises(WorkflowUpdateFailedError):
+                    await pausing
+                with pytest.raises(WorkflowFailureError):
+                    await handle.result()
+                continue
+            assert "paused" == (await pausing)["state"]
+            assert CampaignState.PAUSED is (await progress(handle)).state
+            await decide(handle, RESUME_UPDATE)
+            assert CampaignState.FINISHED is (await handle.result()).state
+
+
+async def progress(handle: Handle) -> CampaignProgress:
+    """Where it stands."""
+    answer: CampaignProgress = await handle.query(PROGRESS_QUERY, result_type=CampaignProgress)
+    return answer

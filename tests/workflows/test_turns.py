@@ -1,0 +1,156 @@
+"""A message that must wait for its turn: its slot, its send window, a sender on hold."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from messaging.contract import Outcome
+from messaging.failures import FailureClass
+from messaging.steps import LookUp, Verdict
+from tests.workflows.courier import (
+    REQUEST,
+    TERMS,
+    SkippingWorld,
+    accept,
+    failure,
+    refuse,
+)
+
+HOUR = timedelta(hours=1)
+
+
+async def _delivered(world: SkippingWorld, request: dict[str, Any], *, posts: int) -> None:
+    # No callback, so that nothing but the message's own waits lets time pass.
+    world.courier.look_ups = [LookUp(status="delivered")]
+    assert Outcome.DELIVERED is (await world.report(request)).outcome
+    assert posts == len(world.courier.posts)
+
+
+async def test_a_new_slot(world: SkippingWorld) -> None:
+    """A message whose slot is gone waits for the new one and is sent then, with that slot."""
+    world.courier.sends = [refuse(Verdict.NOT_YET, in_=2 * HOUR), accept()]
+    begun = await world.now()
+
+    await _delivered(world, REQUEST, posts=2)
+
+    first, second = world.courier.posts
+    assert second.slot is not None
+    assert second.slot - begun >= timedelta(hours=1.9)
+    assert 0 == second.earlier_attempts, "a turn that was not taken is no attempt"
+    assert second.deadline - first.deadline >= timedelta(hours=1.9), "nor does it cost patience"
+    assert not second.has_priority
+    assert 1 == world.courier.admitted
+
+
+async def test_trouble_in_its_turn(world: SkippingWorld) -> None:
+    """Tried and failed in its turn, a message does not queue anew, and its budget goes on."""
+    world.courier.sends = [
+        failure(FailureClass.TEMPORARILY_UNAVAILABLE),
+        refuse(Verdict.NOT_YET, in_=timedelta(seconds=1), after_attempts=1),
+        accept(),
+    ]
+
+    await _delivered(world, REQUEST, posts=3)
+
+    last = world.courier.posts[-1]
+    assert last.has_priority
+    assert last.deadline == world.courier.posts[0].deadline
+
+
+@pytest.mark.parametrize(("priority", "expected"), [("urgent", True), ("bulk", False)])
+async def test_priority(world: SkippingWorld, priority: str, expected: bool) -> None:
+    """Only an urgent message passes the others from the start."""
+    await _delivered(world, {**REQUEST, "priority": priority}, posts=1)
+
+    assert expected == world.courier.posts[0].has_priority
+
+
+async def test_segments(world: SkippingWorld) -> None:
+    """A long text counts by its segments; a picture without a text as one."""
+    await _delivered(world, {**REQUEST, "body": "x" * 161}, posts=1)
+    picture = {"to": REQUEST["to"], "from": REQUEST["from"], "media_urls": ["https://e.com/a"]}
+    await _delivered(world, picture, posts=2)
+
+    assert [2, 1] == [request.segments for request in world.courier.posts]
+
+
+async def test_a_closed_window(world: SkippingWorld) -> None:
+    """Until its window opens a message waits without a slot; then it is admitted anew."""
+    opens = await world.now() + 10 * HOUR
+    world.courier.closed_until = [opens]
+    window = {"from": "09:00", "until": "20:00", "time_zone": "Europe/Berlin"}
+
+    await _delivered(world, {**REQUEST, "send_window": window}, posts=1)
+
+    assert 2 == world.courier.admitted
+    assert await world.now() >= opens
+
+
+async def test_a_window_that_closes_while_it_waits(world: SkippingWorld) -> None:
+    """The last check finds it closed: the message waits, and consent is asked for again."""
+    world.courier.sends = [refuse(Verdict.CLOSED, in_=10 * HOUR), accept()]
+
+    await _delivered(world, REQUEST, posts=2)
+
+    assert 2 == world.courier.admitted
+
+
+@pytest.mark.parametrize("verdict", [Verdict.NOT_YET, Verdict.CLOSED])
+async def test_expiry_before_its_turn(world: SkippingWorld, verdict: Verdict) -> None:
+    """What would have expired by its turn has expired now."""
+    world.courier.sends = [refuse(verdict, in_=2 * TERMS.retry_budget)]
+    begun = await world.now()
+    expires_at = (begun + TERMS.retry_budget).isoformat()
+
+    report = await world.report({**REQUEST, "expires_at": expires_at})
+
+    assert (Outcome.EXPIRED, 0, None) == (report.outcome, report.attempts, report.dead_letter_id)
+    assert report.settled_at < begun + HOUR
+
+
+async def test_a_sender_on_hold(world: SkippingWorld) -> None:
+    """A paused sender's message looks again until it is resumed, and is sent then."""
+    world.courier.sends = [refuse(Verdict.HELD), accept()]
+    world.courier.releases = [None, None, Verdict.GO]
+
+    await _delivered(world, REQUEST, posts=2)
+
+    assert 3 == len(world.courier.looked)
+    assert 1 == world.courier.admitted
+
+
+async def test_a_campaign_that_is_canceled(world: SkippingWorld) -> None:
+    """A held message of a canceled campaign ends as canceled, and so does one at its last check."""
+    world.courier.sends = [refuse(Verdict.HELD), refuse(Verdict.CANCELED)]
+    world.courier.releases = [Verdict.CANCELED]
+    request = {**REQUEST, "campaign_id": "spring"}
+
+    for _ in range(2):
+        assert Outcome.CANCELED is (await world.report(request)).outcome
+    assert ["spring"] == [request.campaign_id for request in world.courier.looked]
+
+
+async def test_expiry_on_hold(world: SkippingWorld) -> None:
+    """A held message expires in its time."""
+    world.courier.sends = [refuse(Verdict.HELD)]
+    world.courier.releases = [None] * 1000
+    expires_at = await world.now() + HOUR
+
+    report = await world.report({**REQUEST, "expires_at": expires_at.isoformat()})
+
+    assert Outcome.EXPIRED is report.outcome
+    assert await world.now() >= expires_at
+
+
+async def test_cancel_on_hold(world: SkippingWorld) -> None:
+    """A held message can be canceled."""
+    world.courier.sends = [refuse(Verdict.HELD)]
+    world.courier.releases = [None] * 1000
+    handle = await world.start(REQUEST)
+    await world.until(lambda: bool(world.courier.looked))
+
+    canceled = await handle.execute_update("cancel")
+
+    assert canceled["canceled"]
+    assert Outcome.CANCELED is (await handle.result()).outcome

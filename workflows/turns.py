@@ -1,0 +1,73 @@
+"""Waiting for its turn: the sender's slot, its send window, a sender that is paused."""
+
+import contextlib
+from datetime import timedelta
+
+from temporalio import workflow
+
+from messaging.contract import Stage
+from messaging.steps import ReleaseRequest, Submission, Verdict
+from workflows import calls, endings
+from workflows.course import Course
+from workflows.endings import Ending
+
+OUT_OF_TURN = frozenset({Verdict.NOT_YET, Verdict.CLOSED, Verdict.HELD})
+"""What the last check says of a message that must wait some more before it is submitted."""
+
+
+_NOT_WORTH_SHOWING = timedelta(seconds=5)
+"""Showing a wait and its end costs two history events and two billable actions."""
+
+
+async def wait_for_slot(course: Course) -> Ending | None:
+    """Wait for the slot that the message has."""
+    slot = course.slot
+    if slot is None or slot <= workflow.now():
+        return None
+    if course.expires_by(slot):
+        return endings.expired()
+    if slot - workflow.now() > _NOT_WORTH_SHOWING:
+        course.standing.enter(Stage.WAITING, "its sender's next slot", until=slot)
+    return await course.pause(slot)
+
+
+async def wait_for_window(course: Course) -> Ending | None:
+    """Wait until the send window opens; the message has no slot until then."""
+    opens = course.slot
+    if opens is None or course.expires_by(opens):
+        return endings.expired()
+    course.standing.enter(Stage.WAITING, "its send window to open", until=opens)
+    return await course.pause(opens)
+
+
+async def wait_for_turn(course: Course, refused: Submission) -> Ending | None:
+    """Wait as the last check said, until the message may be checked again."""
+    course.slot = refused.not_before
+    match refused.verdict:
+        case Verdict.CLOSED:
+            return await wait_for_window(course)
+        case Verdict.HELD:
+            return await _wait_for_release(course)
+        case _:
+            return await wait_for_slot(course)
+
+
+async def _wait_for_release(course: Course) -> Ending | None:
+    course.retries_end = None  # the time on hold is nobody's failure
+    expires_at = course.request.expires_at
+    course.standing.enter(Stage.WAITING, "its sender to be resumed", until=expires_at)
+    release = calls.start_awaiting_release(
+        ReleaseRequest(
+            sender=course.sender,
+            segments=course.segments,
+            campaign_id=course.request.campaign_id,
+        )
+    )
+    left = None if expires_at is None else expires_at - workflow.now()
+    with contextlib.suppress(TimeoutError):
+        await workflow.wait_condition(lambda: release.done() or course.cancel_asked, timeout=left)
+    if release.done():
+        canceled = (await release).verdict is Verdict.CANCELED
+        return endings.canceled() if canceled else None
+    release.cancel()
+    return endings.canceled() if course.cancel_asked else endings.expired()
