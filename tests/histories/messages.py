@@ -8,9 +8,18 @@ from messaging.consent import Reason
 from messaging.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
 from messaging.failures import FailureClass
 from messaging.retry import QUICK_ATTEMPTS
-from messaging.steps import SendRequest, Submission, Verdict
+from messaging.steps import LookUp, SendRequest, Submission, Verdict
 from tests.histories.recording import Handle
-from tests.workflows.courier import REQUEST, SENDER, SkippingWorld, accept, callback, failure, sid
+from tests.workflows.courier import (
+    REQUEST,
+    SENDER,
+    SkippingWorld,
+    accept,
+    callback,
+    failure,
+    refuse,
+    sid,
+)
 
 TEMPORARY = FailureClass.TEMPORARILY_UNAVAILABLE
 
@@ -86,6 +95,49 @@ async def waited_for_a_slot(world: SkippingWorld) -> Handle:
     await _until_posted(world)
     await callback(handle, "delivered")
     return handle
+
+
+async def given_another_slot(world: SkippingWorld) -> Handle:
+    """Its slot was borrowed by others while it waited."""
+    world.courier.sends = [refuse(Verdict.NOT_YET, in_=timedelta(minutes=5)), accept()]
+    world.courier.look_ups = [LookUp(status="delivered")]
+    return await world.start()
+
+
+async def held_and_released(world: SkippingWorld) -> Handle:
+    """Its sender was paused for a while."""
+    world.courier.sends = [refuse(Verdict.HELD), accept()]
+    world.courier.releases = [None, Verdict.GO]
+    world.courier.look_ups = [LookUp(status="delivered")]
+    return await world.start()
+
+
+async def held_and_expired(world: SkippingWorld) -> Handle:
+    """Its time passed while its sender was paused."""
+    world.courier.sends = [refuse(Verdict.HELD)]
+    world.courier.releases = [None] * 100
+    expires_at = await world.now() + timedelta(minutes=30)
+    return await world.start({**REQUEST, "expires_at": expires_at.isoformat()})
+
+
+async def window_closed_at_admission(world: SkippingWorld) -> Handle:
+    """It waited for its send window, and was admitted anew."""
+    world.courier.closed_until = [await world.now() + timedelta(hours=9)]
+    world.courier.look_ups = [LookUp(status="delivered")]
+    return await world.start()
+
+
+async def window_closed_at_the_last_check(world: SkippingWorld) -> Handle:
+    """Its window closed while it waited."""
+    world.courier.sends = [refuse(Verdict.CLOSED, in_=timedelta(hours=9)), accept()]
+    world.courier.look_ups = [LookUp(status="delivered")]
+    return await world.start()
+
+
+async def campaign_canceled_at_the_last_check(world: SkippingWorld) -> Handle:
+    """Its campaign was canceled while it waited."""
+    world.courier.sends = [refuse(Verdict.CANCELED)]
+    return await world.start({**REQUEST, "campaign_id": "spring"})
 
 
 async def suppressed_by_an_opt_out(world: SkippingWorld) -> Handle:

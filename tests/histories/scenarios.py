@@ -1,6 +1,15 @@
 """Every scenario by name."""
 
-from tests.histories import bad_inputs, cancels, inbound, letters, messages, receipts, unknowns
+from tests.histories import (
+    bad_inputs,
+    campaigns,
+    cancels,
+    inbound,
+    letters,
+    messages,
+    receipts,
+    unknowns,
+)
 from tests.histories.recording import Play, plays_in
 from tests.histories.refusals import TERMINAL
 
@@ -8,7 +17,7 @@ from tests.histories.refusals import TERMINAL
 def scenarios() -> dict[str, Play]:
     """All of them; a name is its file's too."""
     found = dict(TERMINAL)
-    for module in (messages, cancels, unknowns, receipts, bad_inputs, letters, inbound):
+    for module in (messages, cancels, unknowns, receipts, bad_inputs, letters, inbound, campaigns):
         plays = plays_in(module)
         assert not found.keys() & plays.keys(), f"{module.__name__} repeats a name"
         found |= plays
