@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from cli import catch_up, dead_letters, doctor, messages, migrate, opt_outs, reviews, send
+from cli import (
+    campaigns,
+    catch_up,
+    dead_letters,
+    doctor,
+    messages,
+    migrate,
+    opt_outs,
+    reviews,
+    send,
+    senders,
+)
 from cli.environment import read_env_file
 from cli.options import MESSAGES_PANEL, OPERATIONS_PANEL
 from cli.output import answering
@@ -44,10 +55,12 @@ app = typer.Typer(
 app.command(rich_help_panel=MESSAGES_PANEL)(send.send)
 app.command(rich_help_panel=MESSAGES_PANEL)(messages.show)
 app.command(rich_help_panel=MESSAGES_PANEL)(messages.cancel)
+app.add_typer(campaigns.app, name="campaign", rich_help_panel=MESSAGES_PANEL)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=MESSAGES_PANEL)
 app.add_typer(opt_outs.app, name="opt-outs", rich_help_panel=MESSAGES_PANEL)
 opt_outs.app.command()(reviews.review)
 opt_outs.app.command("catch-up")(catch_up.catch_up)
+app.add_typer(senders.app, name="senders", rich_help_panel=MESSAGES_PANEL)
 app.command(rich_help_panel=OPERATIONS_PANEL)(doctor.doctor)
 app.command(rich_help_panel=OPERATIONS_PANEL)(migrate.migrate)
 

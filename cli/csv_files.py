@@ -1,9 +1,7 @@
 """`signedfor opt-outs import` and `export`: the whole list as a CSV file."""
 
 import io
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +10,8 @@ from sqlalchemy import Engine
 
 from cli.environment import database, database_trouble
 from cli.options import ByOption, JsonOption, who
-from cli.output import BadInput, Trouble, answering
+from cli.output import BadInput, answering
+from cli.whole_files import whole_file
 from store.suppression_csv import COLUMNS, InvalidCsv, export_csv, import_csv
 
 
@@ -59,7 +58,8 @@ def export(
             if file is None:
                 _to_standard_output(engine)
                 return
-            count = _to_file(engine, file)
+            with whole_file(file) as beside:
+                count = export_csv(engine, beside)
         out.result({"exported": count}, f"Exported: {count}.")
 
 
@@ -69,26 +69,6 @@ def _to_standard_output(engine: Engine) -> None:
         export_csv(engine, text)
     finally:
         text.detach()
-
-
-def _to_file(engine: Engine, file: Path) -> int:
-    """Write beside `file`, readable by its owner only, and replace it when it is whole."""
-    target = file.resolve()
-    try:
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        partial = Path(name)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as beside:
-                count = export_csv(engine, beside)
-                beside.flush()
-                os.fsync(beside.fileno())
-            partial.replace(target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise Trouble(f"The file cannot be written ({error.strerror}).") from None
-    return count
 
 
 def _line_and_rest(problem: str) -> tuple[str, str]:

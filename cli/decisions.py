@@ -1,12 +1,12 @@
 """`signedfor dead-letters retry` and `discard`: what you decide, for one letter or for many."""
 
-import sys
 from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
 from rich.progress import Progress as ProgressBar
 
+from cli.asking import confirm
 from cli.letters import Resolved, find_letters, resolve, resolve_all
 from cli.options import (
     TIMEOUT,
@@ -20,7 +20,7 @@ from cli.options import (
     text_or_standard_input,
     who,
 )
-from cli.output import BadInput, ExitCode, Output, Refused, answering
+from cli.output import BadInput, ExitCode, Output, answering
 from cli.temporal import connect, run
 from messaging.contract import Changes, LetterReport, Resolution
 
@@ -148,7 +148,12 @@ def _decide_many(
     # What is confirmed is what is done, whatever turns up meanwhile.
     message_ids = run(_matching(clause))
     if message_ids and not yes:
-        _confirm(out, resolution.action, len(message_ids))
+        count, action = len(message_ids), resolution.action
+        confirm(
+            out,
+            f"This will {action} {count} dead letter{'s' if count > 1 else ''}.",
+            what=f"{action} {count} letters",
+        )
     ends = run(_resolve_visibly(out, message_ids, resolution, within=within))
     failed = [end for end in ends if end.error is not None]
     done = [end.report for end in ends if end.report is not None]
@@ -184,15 +189,6 @@ async def _resolve_visibly(
             within=within,
             on_each=lambda _: progress.advance(bar),
         )
-
-
-def _confirm(out: Output, action: str, count: int) -> None:
-    if not sys.stdin.isatty():
-        raise BadInput([("--yes", f"is needed to {action} {count} letters without a terminal")])
-    out.note(f"This will {action} {count} dead letter{'s' if count > 1 else ''}. Go on? [y/N]")
-    # Read plainly: a prompt of the library's would take Ctrl-C for an answer.
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise Refused("Nothing was done.")
 
 
 def _said(report: LetterReport) -> str:

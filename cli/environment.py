@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from dotenv import dotenv_values
 from pydantic import ValidationError
@@ -11,11 +12,13 @@ from sqlalchemy import Engine
 
 from cli.output import BadInput, Trouble
 from messaging.payloads import problems_in
-from settings import DatabaseSettings
+from settings import CampaignSettings, DatabaseSettings
 from store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
 from store.migrate import SchemaMismatch, pending
 
 ENV_FILE = Path(".env")
+
+_Settings = TypeVar("_Settings", bound=DatabaseSettings)
 
 
 def read_env_file(path: Path | None) -> None:
@@ -41,14 +44,27 @@ def read_env_file(path: Path | None) -> None:
             os.environ.setdefault(name, value)
 
 
-def database_url() -> str:
-    """DATABASE_URL, or its default.
+def database_settings() -> DatabaseSettings:
+    """The settings of those who need only the database.
 
     Raises:
-        BadInput: it is set to something that is no text.
+        BadInput: one of them cannot be used.
     """
+    return _settings(DatabaseSettings)
+
+
+def campaign_settings() -> CampaignSettings:
+    """What campaigns read from the environment.
+
+    Raises:
+        BadInput: names each variable that is not right.
+    """
+    return _settings(CampaignSettings)
+
+
+def _settings(kind: type[_Settings]) -> _Settings:
     try:
-        return DatabaseSettings().database_url
+        return kind()
     except ValidationError as error:
         raise BadInput([(name.upper(), what) for name, what in problems_in(error)]) from None
 
@@ -61,7 +77,7 @@ def database() -> Iterator[Engine]:
         BadInput: DATABASE_URL is not one.
         Trouble: it cannot be used, or is not at this version's migrations.
     """
-    url = database_url()
+    url = database_settings().database_url
     with database_trouble():
         missing = pending(url)  # creates nothing, unlike opening a SQLite file that is not there
         if missing:

@@ -1,6 +1,6 @@
 """`signedfor migrate`: bring the database's tables up to date."""
 
-from cli.environment import database_trouble, database_url
+from cli.environment import database_settings, database_trouble
 from cli.options import JsonOption
 from cli.output import Trouble, answering
 from store.migrate import upgrade
@@ -12,7 +12,7 @@ def migrate(*, as_json: JsonOption = False) -> None:
     Safe to run again, and from several machines at once.
     """
     with answering(as_json=as_json) as out:
-        url = database_url()
+        url = database_settings().database_url
         with database_trouble():
             try:
                 names = upgrade(url)

@@ -36,6 +36,33 @@ QueryOption = Annotated[
         help='Temporal visibility clause, such as "TwilioErrorCode = 21408".',
     ),
 ]
+BetweenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--between",
+        metavar="HH:MM-HH:MM",
+        help="Hours on each recipient's clock in which it may be sent; otherwise it waits.",
+    ),
+]
+DaysOption = Annotated[
+    str | None,
+    typer.Option("--days", help="With --between: days, such as mon-fri or sat,sun."),
+]
+TimeZoneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--time-zone",
+        help="With --between: IANA name, such as Europe/Berlin. Default: from each number.",
+    ),
+]
+ReceiptTimeoutOption = Annotated[
+    int | None,
+    typer.Option("--receipt-timeout", help="Seconds to wait for a receipt. Default: 12 hours."),
+]
+TagOption = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="NAME=VALUE", help="Label of your own; repeatable."),
+]
 MessageIdArgument = Annotated[str, typer.Argument(metavar="MESSAGE_ID", show_default=False)]
 
 TIMEOUT: Final = 30.0
@@ -101,7 +128,7 @@ def option_problems(error: ValidationError, names: dict[str, str]) -> list[tuple
     """Each bad field under its option's name, with the place in a list, and what is wrong."""
     problems = []
     for field, what in problems_in(error):
-        first, _, rest = field.partition(".")
+        first, _, rest = (field, "", "") if field in names else field.partition(".")
         name = names.get(first, first)
         if rest.isdecimal():
             name = f"{name} ({int(rest) + 1})"

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from cli.options import checked_message_id, given, option_problems
 from cli.output import BadInput
+from cli.window import send_window
 from messaging.contract import MessageRequest
 from messaging.masks import holds_number_of
 
@@ -24,6 +25,12 @@ OPTIONS = {
     "tenant": "--tenant",
     "send_at": "--send-at",
     "expires_at": "--expires-at",
+    "send_window": "--between",
+    "send_window.from": "--between",
+    "send_window.opens": "--between",
+    "send_window.until": "--between",
+    "send_window.closes": "--between",
+    "send_window.time_zone": "--time-zone",
     "receipt_timeout_seconds": "--receipt-timeout",
     "if_unknown": "--if-unknown",
     "tags": "--tag",
@@ -37,14 +44,17 @@ def message_request(
     content_variables: str | None,
     tags: Sequence[str],
     message_id: str,
+    between: str | None = None,
+    days: str | None = None,
+    time_zone: str | None = None,
 ) -> MessageRequest:
-    """The request that `fields` (by the contract's names) and the two encoded options make.
+    """The request that `fields` (by the contract's names) and the encoded options make.
 
     Raises:
         BadInput: names every bad option, never its value.
     """
-    problems: list[tuple[str, str]] = []
-    wanted = given(fields)
+    window, problems = send_window(between, days, time_zone)
+    wanted = given({**fields, "send_window": window})
     if content_variables is not None:
         try:
             wanted["content_variables"] = _json_object(content_variables)
@@ -52,7 +62,7 @@ def message_request(
             problems.append((OPTIONS["content_variables"], str(error)))
     if tags:
         try:
-            wanted["tags"] = _pairs(tags)
+            wanted["tags"] = pairs(tags)
         except ValueError as error:
             problems.append((OPTIONS["tags"], str(error)))
     try:
@@ -87,13 +97,14 @@ def _json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def _pairs(tags: Sequence[str]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
+def pairs(tags: Sequence[str]) -> dict[str, str]:
+    """Tags written NAME=VALUE; ValueError says what is wrong."""
+    found: dict[str, str] = {}
     for tag in tags:
         name, equals, value = tag.partition("=")
         if not equals or not name:
             raise ValueError("must be name=value")
-        if name in pairs:
+        if name in found:
             raise ValueError("has a name twice")
-        pairs[name] = value
-    return pairs
+        found[name] = value
+    return found

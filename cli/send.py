@@ -12,7 +12,15 @@ from temporalio.common import (
 )
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from cli.options import JsonOption, text_or_standard_input
+from cli.options import (
+    BetweenOption,
+    DaysOption,
+    JsonOption,
+    ReceiptTimeoutOption,
+    TagOption,
+    TimeZoneOption,
+    text_or_standard_input,
+)
 from cli.output import CommandError, ExitCode, Output, answering
 from cli.request import differing_fields, message_request
 from cli.standing import Standing, ask_request, ask_standing, message_handle
@@ -78,10 +86,10 @@ def send(
         str | None,
         typer.Option("--expires-at", help="RFC 3339 time after which it is never submitted."),
     ] = None,
-    receipt_timeout: Annotated[
-        int | None,
-        typer.Option("--receipt-timeout", help="Seconds to wait for a receipt. Default: 12 hours."),
-    ] = None,
+    between: BetweenOption = None,
+    days: DaysOption = None,
+    time_zone: TimeZoneOption = None,
+    receipt_timeout: ReceiptTimeoutOption = None,
     if_unknown: Annotated[
         IfUnknown | None,
         typer.Option(
@@ -90,10 +98,7 @@ def send(
             "Default: resend; park for bulk.",
         ),
     ] = None,
-    tag: Annotated[
-        list[str] | None,
-        typer.Option("--tag", metavar="NAME=VALUE", help="Label of your own; repeatable."),
-    ] = None,
+    tag: TagOption = None,
     message_id: Annotated[
         str | None,
         typer.Option(
@@ -135,6 +140,9 @@ def send(
             content_variables=content_variables,
             tags=tag or (),
             message_id=chosen_id,
+            between=between,
+            days=days,
+            time_zone=time_zone,
         )
         waits = wait or wait_timeout is not None
         code = run(_send(out, request, chosen_id, waits=waits, wait_timeout=wait_timeout))

@@ -1,7 +1,7 @@
 """The database: reached, and at this version's migrations."""
 
 from cli.checks.finding import Finding, fail, ok
-from cli.environment import database_trouble, database_url
+from cli.environment import database_settings, database_trouble
 from cli.output import CommandError
 from store.migrate import pending
 
@@ -11,7 +11,7 @@ _NAME = "database"
 def check_database() -> list[Finding]:
     """Look at the database of DATABASE_URL; nothing in it is changed."""
     try:
-        url = database_url()
+        url = database_settings().database_url
         with database_trouble():
             missing = pending(url)
     except CommandError as error:

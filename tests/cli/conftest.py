@@ -12,7 +12,10 @@ from messaging.payloads import data_converter
 from tests.cli.support import CommandLine, Desk
 from tests.workflows.courier import Courier, binary, serving
 
-_OURS = ("TEMPORAL_", "TWILIO_", "DATABASE_URL", "PUBLIC_BASE_URL", "DEFAULT_SENDER", "COLUMNS")
+_OURS = (
+    *("TEMPORAL_", "TWILIO_", "DATABASE_URL", "PUBLIC_BASE_URL", "COLUMNS"),
+    *("DEFAULT_", "PRICE_"),
+)
 
 
 @pytest.fixture(autouse=True)

@@ -45,6 +45,8 @@ async def test_every_option_reaches_the_message(desk: Desk) -> None:
         *("--expires-at", "2099-01-01T00:00:00+01:00", "--receipt-timeout", "77"),
         *("--if-unknown", "park", "--tag", "order=17", "--tag", "run=a=b"),
         *("--content-sid", "HX" + "1" * 32, "--content-variables", '{"1": "Ann"}'),
+        *("--between", "00:00-24:00", "--days", "sat-mon,wed,thu,fri,tue"),
+        *("--time-zone", "Europe/Berlin"),
     )
 
     message = (await desk.posted(message_id)).message.model_dump(mode="json")
@@ -61,9 +63,16 @@ async def test_every_option_reaches_the_message(desk: Desk) -> None:
         "tenant": "acme",
         "send_at": None,
         "expires_at": "2098-12-31T23:00:00Z",
+        "send_window": {
+            "from": "00:00",
+            "until": "24:00",
+            "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"],
+            "time_zone": "Europe/Berlin",
+        },
         "receipt_timeout_seconds": 77,
         "if_unknown": "park",
         "tags": {"order": "17", "run": "a=b"},
+        "campaign_id": None,
     } == message
 
 
@@ -147,6 +156,41 @@ def test_every_bad_option_is_named_at_once_and_no_value_repeated(cli: CommandLin
     } == set(named)
     for value in ("5558675309", "xxx", "secret"):
         assert value not in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "problems"),
+    [
+        (("--between", "09:00"), ["--between: must be two local times, such as 09:00-20:00"]),
+        (("--between", "9-20"), ["--between: must be hours and minutes as HH:MM"] * 2),
+        (("--between", "20:00-09:00"), ["--between: from must be earlier than until"]),
+        (("--between", "09:00-20:00"), ["--between: does not open, or not all year round"]),
+        (
+            ("--between", "secret", "--days", "mon-secret"),
+            ["--between: must be two", "--days: must be days such as mon-fri or sat,sun"],
+        ),
+        (("--between", "09:00-20:00", "--days", ""), ["--days: must be days"]),
+        (
+            ("--days", "mon", "--time-zone", "Europe/Berlin"),
+            ["--days: needs --between beside it", "--time-zone: needs --between beside it"],
+        ),
+        (
+            ("--between", "09:00-20:00", "--time-zone", "Europe/Secret"),
+            ["--time-zone: is not an IANA time zone"],
+        ),
+    ],
+)
+def test_a_bad_window(cli: CommandLine, options: tuple[str, ...], problems: list[str]) -> None:
+    """What is wrong with a window is said of the option to mend."""
+    result = cli(*MESSAGE, *options, "--json")
+
+    found = json.loads(result.stdout)["error"]["fields"]
+    lines = [f"{each['field']}: {each['problem']}" for each in found]
+    assert 2 == result.exit_code
+    assert [True] * len(problems) == [
+        line.startswith(problem) for line, problem in zip(lines, problems, strict=True)
+    ]
+    assert "secret" not in result.output.lower()
 
 
 def test_bad_input_as_json(cli: CommandLine) -> None:

@@ -15,6 +15,7 @@ COMMANDS = [
     ("cancel",),
     ("doctor",),
     ("migrate",),
+    ("campaign", "start"),
     *((("dead-letters", name)) for name in ("list", "show", "retry", "discard")),
     *(
         ("opt-outs", name)

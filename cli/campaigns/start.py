@@ -1,0 +1,245 @@
+"""`signedfor campaign start`: check a file of recipients, show what will be sent, and send it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from cli.campaigns.check import KeptRows, check_file
+from cli.campaigns.launch import ASKED_ABOVE, send
+from cli.campaigns.load import derived_id
+from cli.campaigns.preview import Estimate, in_words
+from cli.campaigns.progress import bar
+from cli.campaigns.recipients import STANDARD_INPUT, opened
+from cli.environment import campaign_settings, database, database_trouble
+from cli.options import (
+    BetweenOption,
+    DaysOption,
+    JsonOption,
+    ReceiptTimeoutOption,
+    TagOption,
+    TimeZoneOption,
+    given,
+    option_problems,
+    text_or_standard_input,
+)
+from cli.output import BadInput, Output, Trouble, answering
+from cli.request import OPTIONS, pairs
+from cli.window import send_window
+from messaging.contract import CampaignMessage, IfUnknown, Priority
+from messaging.fields import Label
+from messaging.payloads import problems_in
+from settings import CampaignSettings
+from store.campaigns import Campaigns
+from store.pacing import Pacing
+from store.suppressions import Suppressions
+
+_label = TypeAdapter(Label)
+
+
+def start(
+    file: Annotated[
+        Path,
+        typer.Argument(help="CSV, UTF-8, with a header; - reads standard input."),
+    ],
+    *,
+    body: Annotated[
+        str,
+        typer.Option(
+            "--body", help="The text, with {column} for a row's own cell; - reads standard input."
+        ),
+    ],
+    sender: Annotated[
+        str | None, typer.Option("--from", help="Sender. Default: DEFAULT_SENDER.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and show everything, and do nothing.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help=f"Do not ask before more than {ASKED_ABOVE}.")
+    ] = False,
+    to_column: Annotated[
+        str, typer.Option("--to-column", help="The column with the recipients.")
+    ] = "to",
+    campaign_id: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            help="Its id, by which it is sent once. Default: one made of the file and the options.",
+        ),
+    ] = None,
+    media: Annotated[
+        list[str] | None, typer.Option("--media", help="URL of a picture or file; repeatable.")
+    ] = None,
+    priority: Annotated[
+        Priority, typer.Option("--priority", help="Among other messages of the sender.")
+    ] = Priority.BULK,
+    category: Annotated[
+        str | None, typer.Option("--category", help="Consent scope, such as marketing.")
+    ] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Whom it is sent for.")] = None,
+    expires_at: Annotated[
+        str | None,
+        typer.Option("--expires-at", help="RFC 3339 time after which nothing is submitted."),
+    ] = None,
+    between: BetweenOption = None,
+    days: DaysOption = None,
+    time_zone: TimeZoneOption = None,
+    receipt_timeout: ReceiptTimeoutOption = None,
+    if_unknown: Annotated[
+        IfUnknown | None,
+        typer.Option(
+            "--if-unknown",
+            help="What to do if it cannot be found out whether Twilio took a message. "
+            "Default: resend; park for bulk.",
+        ),
+    ] = None,
+    tag: TagOption = None,
+    price: Annotated[
+        str | None,
+        typer.Option("--price", help="Of a segment, for the estimate. Default: PRICE_PER_SEGMENT."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send one text to everybody in a file.
+
+    Every row is checked first; if any is wrong, nothing is sent. The same file with the same
+    options is the same campaign, however often you start it: nobody gets it twice.
+    """
+    with answering(as_json=as_json) as out:
+        settings = campaign_settings()
+        if body == "-" and file == STANDARD_INPUT:
+            raise BadInput([("--body", "and FILE cannot both be standard input")])
+        window, window_problems = send_window(between, days, time_zone)
+        message = _message(
+            {
+                "from": sender if sender is not None else settings.default_sender,
+                "body": text_or_standard_input(out, body),
+                "media_urls": media,
+                "priority": priority,
+                "category": category,
+                "tenant": tenant,
+                "expires_at": expires_at,
+                "receipt_timeout_seconds": receipt_timeout,
+                "if_unknown": if_unknown,
+                "send_window": window,
+            },
+            tags=tag or (),
+            campaign_id=campaign_id,
+            problems=window_problems,
+        )
+        settings, column = _priced(settings, price), to_column.strip().lower()
+        with database() as engine, database_trouble(), KeptRows() as kept:
+            pacing = Pacing(engine, rates=settings.default_rates)
+            own = {state.sender for state in pacing.states()} | {settings.default_sender or ""}
+            with (
+                _file_trouble(),
+                opened(file) as source,
+                bar(out, "checking", total=source.size) as on_progress,
+            ):
+                checked = check_file(
+                    source,
+                    message,
+                    to_column=column,
+                    suppressed=Suppressions(engine),
+                    kept=kept,
+                    own=own,
+                    public_names=given({"--id": campaign_id, "--tenant": message.tenant}),
+                    on_progress=on_progress,
+                )
+            estimate = Estimate(
+                tally=checked.tally,
+                rate=pacing.rate(message.sender),
+                ahead=pacing.ahead(message.sender),
+                price=settings.price_per_segment,
+                currency=settings.price_currency,
+                has_window=message.send_window is not None,
+                is_paused=pacing.is_paused(message.sender),
+            )
+            _warn_of_expiry(out, estimate, message)
+            if dry_run:
+                document = {"dry_run": True, **estimate.document()}
+                out.result(document, *estimate.messages(), estimate.summary(), "Nothing was done.")
+                return
+            chosen_id = campaign_id or derived_id(
+                message, to_column=column, fingerprint=checked.fingerprint
+            )
+            send(
+                out,
+                chosen_id,
+                message,
+                kept=kept,
+                estimate=estimate,
+                campaigns=Campaigns(engine),
+                yes=yes,
+            )
+
+
+def _message(
+    fields: dict[str, Any],
+    *,
+    tags: Sequence[str],
+    campaign_id: str | None,
+    problems: list[tuple[str, str]],
+) -> CampaignMessage:
+    wanted = given(fields)
+    if "from" not in wanted:
+        problems.append(("--from", "is needed, since DEFAULT_SENDER is not set"))
+        wanted["from"] = "none"
+    if not fields["body"].strip():
+        problems.append(("--body", "is blank"))
+    if tags:
+        try:
+            wanted["tags"] = pairs(tags)
+        except ValueError as error:
+            problems.append((OPTIONS["tags"], str(error)))
+    try:
+        if campaign_id is not None:
+            _label.validate_python(campaign_id)
+    except ValidationError as error:
+        problems += [("--id", what) for _, what in problems_in(error)]
+    try:
+        message = CampaignMessage.model_validate(wanted)
+    except ValidationError as error:
+        raise BadInput(option_problems(error, OPTIONS) + problems) from None
+    if message.expires_at is not None and message.expires_at <= datetime.now(UTC):
+        problems.append(("--expires-at", "has passed"))
+    if problems:
+        raise BadInput(problems)
+    return message
+
+
+def _priced(settings: CampaignSettings, price: str | None) -> CampaignSettings:
+    if price is None:
+        return settings
+    try:
+        checked = CampaignSettings.model_validate({"price_per_segment": price})
+    except ValidationError:
+        raise BadInput([("--price", "must be a number, such as 0.0079")]) from None
+    return settings.model_copy(update={"price_per_segment": checked.price_per_segment})
+
+
+def _warn_of_expiry(out: Output, estimate: Estimate, message: CampaignMessage) -> None:
+    if message.expires_at is None:
+        return
+    left = message.expires_at - datetime.now(UTC)
+    if estimate.duration > left:
+        out.note(
+            f"Warning: the sender needs {in_words(estimate.duration)}, and --expires-at is in "
+            f"{in_words(left)}: what is not submitted by then never is."
+        )
+
+
+@contextmanager
+def _file_trouble() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Trouble(
+            "The file cannot be read on, or its rows cannot be kept in the folder for temporary "
+            f"files, which TMPDIR names ({error.strerror})."
+        ) from None
