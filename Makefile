@@ -5,8 +5,10 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# Test processes side by side: each may run a Temporal server and a database of its own.
-WORKERS ?= 2
+# Test processes side by side: each may run a Temporal server and a database of its own. For half of
+# their time tests wait, for a deadline or a process, so two cores carry three. The longest tests stand
+# side by side: who has none left takes over some of another's.
+WORKERS ?= 3
 # More arguments for pytest, as in: make test ARGS="tests/store -k csv"
 ARGS ?=
 
@@ -15,19 +17,19 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := $(wildcard *.py .ci/*.py activities bench cli examples messaging sandbox stack store tests webhook workflows)
 
-.PHONY: help demo test histories soak check up lock format clean
+.PHONY: help demo test histories soak bench check up lock format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## Play six messages through the whole system on this machine (STAY=1 keeps it up)
+demo: $(READY) ## Play six messages and a campaign on this machine (STAY=1 keeps everything up)
 	@$(BIN)/python -m stack.demo
 
 up: $(READY) ## Run the whole system on this machine until Ctrl-C, with a local Twilio
 	@$(BIN)/python -m stack.up
 
 test: $(READY) ## Run every test
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 histories: $(READY) ## Record the histories that tests replay anew (ARGS="delivered ..." for some)
 	$(BIN)/python -m tests.histories $(ARGS)
@@ -38,6 +40,9 @@ SEED ?=
 soak: $(READY) ## Kill, freeze and restart everything under MESSAGES=10000 messages; balance the books
 	$(BIN)/python -m bench.soak --later-tries --messages $(MESSAGES) $(if $(SEED),--seed $(SEED)) \
 		--report soak-report.json
+
+bench: $(READY) ## Measure against the bare floor (ARGS="life --rounds 9" for some, or more rounds)
+	$(BIN)/python -m bench --report bench-report.json $(ARGS)
 
 check: $(READY) ## Check format, lint, types, imports, file lengths and locks
 	$(BIN)/ruff format --check .

@@ -23,6 +23,7 @@ from store.inbox import Inbox
 from store.tables import inbound_messages, posts, suppressions
 from workflows.dead_letter import DeadLetter
 from workflows.inputs import OneArgument
+from workflows.runner import sandboxed_runner
 from workflows.send_message import SendMessage
 
 _POLL_SECONDS = 0.5
@@ -124,6 +125,7 @@ class Gatherer:
             workflows=[SendMessage, DeadLetter],
             data_converter=data_converter,
             interceptors=[OneArgument()],
+            workflow_runner=sandboxed_runner(),
         )
 
         async def histories() -> AsyncIterator[WorkflowHistory]:
@@ -153,6 +155,7 @@ class Gatherer:
             canceled_at=done.canceled_at,
             settles_within=bystanders_within if errand.kind is Kind.BYSTANDER else None,
             is_bad_input=errand.kind is Kind.BAD_INPUT,
+            is_told_once=errand.kind is Kind.TOLD_ONCE,
             run_ids=frozenset(done.run_ids),
             trail=trail,
             letter=letter,

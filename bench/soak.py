@@ -32,14 +32,16 @@ from messaging.contract import MessageReport, message_workflow_id
 from sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from sandbox.client import AcceptedRow
 from stack.local import LocalStack
+from stack.processes import interrupt_on_signals
 
 SETTINGS = {
     "UNKNOWN_WAIT_SECONDS": "2",
     "RECEIPT_CHECK_SECONDS": "4,10,20",
     "SEND_RETRY_BUDGET_SECONDS": "30",
     "CATCH_UP_MINUTES": "0",
+    "DEFAULT_RATES": "long_code=50",
 }
-"""Short waits; everything else is as in production."""
+"""Short waits, and a sender as fast as this takes; everything else is as in production."""
 FAULTS = {
     "429": 0.04,
     "500_before": 0.01,
@@ -66,7 +68,8 @@ FAULTS = {
 """How likely each fault strikes a create: half of them go wrong in one way or another.
 
 `slow` is an acceptance whose answer takes a second: the moment in which a kill hurts most."""
-_BYSTANDERS_WITHIN = timedelta(seconds=10)
+_BYSTANDERS_WITHIN = timedelta(seconds=30)
+"""Poison holds who waits behind it for minutes; two busy cores alone cost up to fifteen seconds."""
 _NEXT_PLAN = 1_000_003
 _POISON_BEFORE_THE_END = 12
 _CATCHING_UP = 4
@@ -190,6 +193,7 @@ async def receipt_again(poster: httpx.AsyncClient, row: AcceptedRow, *, status: 
 
 def main() -> int:
     """Run it, print and write the report; 1 when a promise was broken."""
+    interrupt_on_signals()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--messages", type=int, default=300)
     parser.add_argument("--seconds", type=float, help="length of the storm (default by --rate)")

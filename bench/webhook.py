@@ -1,34 +1,41 @@
-"""Callbacks a second through the webhook, and how long each answer takes.
+"""Callbacks a second through the webhook, and how long each answer takes, against a bare route.
 
-`python -m bench.webhook --rate 100 --seconds 30`: real Temporal server, real webhook process,
-signed callbacks over real HTTP at a fixed rate whether or not the answers keep up (open loop), each
-for a message that waits for it. Latency counts from the moment a callback was due.
+Signed callbacks over real HTTP, each for a message that waits for it: first as fast as they are
+answered, so many connections at a time, then at a fixed rate whether or not the answers keep up
+(open loop; a latency counts from the moment the callback was due). No worker runs, so what is
+measured is route and Temporal server. The floor is a bare FastAPI route that signals.
 """
 
-import argparse
 import asyncio
-import json
-import statistics
-import sys
-import tempfile
 import time
-from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from urllib.parse import urlencode
 
 import aiohttp
-from temporalio.client import Client
+from temporalio.client import WorkflowHandle
 from twilio.request_validator import RequestValidator
 
-from messaging.contract import MESSAGES_QUEUE, SEND_MESSAGE, STATUS_PATH, message_workflow_id
+from bench.harness.figures import Bound, Sample, percentiles
+from bench.harness.house import FLOOR, OURS, House, Side
+from bench.harness.loads import at_rate
+from bench.harness.meter import CpuMeter
+from bench.harness.report import Report
+from bench.harness.rounds import alternate
+from bench.harness.sizes import Sizes
+from messaging.contract import STATUS_PATH
 from sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
-from stack.local import LocalStack
 
+RATE = "callbacks/s"
+_CONNECTIONS = 32
 _CALLBACKS_A_MESSAGE = 10
 """Spread over messages as real ones are, without needing one message for each."""
-_REQUEST = {"to": "+15550100001", "from": "+15005550006", "body": "bench"}
+
+
+class CallbackRefused(Exception):
+    """The route did not take a callback; the figures would be of something else."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +47,66 @@ class Signed:
     headers: dict[str, str]
 
 
-def signed_callback(base_url: str, number: int, *, messages: int) -> Signed:
-    """A `delivered` callback of the sandbox's account for one of the bench's messages."""
-    url = f"{base_url}{STATUS_PATH}?message_id=bench-{number % messages}"
+async def run(sizes: Sizes) -> Report:
+    """Measure it."""
+    rate = sizes.callback_rate
+
+    async def measure(house: House, side_name: str) -> Sample:
+        side = house.side(side_name)
+        count = sizes.callbacks + round(rate * sizes.seconds)
+        with house.running(side, workers=0):
+            warm_up, *callbacks = await _callbacks(house, side, count + _CONNECTIONS * 4)
+            async with _poster() as post:
+                await _one_after_the_other(post, [warm_up, *callbacks[count:]])
+                meter = CpuMeter(house.parts(side))
+                seconds = await _one_after_the_other(post, callbacks[: sizes.callbacks])
+                used = meter.per_message(sizes.callbacks)
+                latencies = await _at_rate(post, callbacks[sizes.callbacks : count], rate=rate)
+        return {
+            RATE: sizes.callbacks / seconds,
+            "CPU webhook (ms/callback)": used["CPU webhook (ms/message)"],
+            "CPU server (ms/callback)": used["CPU server (ms/message)"],
+            **percentiles(latencies, f"at {rate:g}/s "),
+        }
+
+    return Report(
+        benchmark="webhook",
+        question="callbacks a second, and how long an answer takes",
+        rounds=await alternate([OURS, FLOOR], measure, rounds=sizes.rounds),
+        floor=FLOOR,
+        bounds=[
+            Bound(side=OURS, figure=RATE, at_least=0.8, against=FLOOR),
+            Bound(side=OURS, figure=f"at {rate:g}/s p99 (ms)", at_most=50),
+        ],
+        conditions={
+            "callbacks": sizes.callbacks,
+            "connections": _CONNECTIONS,
+            "seconds at the rate": sizes.seconds,
+        },
+    )
+
+
+async def _callbacks(house: House, side: Side, count: int) -> list[Signed]:
+    """Signed `delivered` callbacks, for messages that are there to take them."""
+    handles: list[WorkflowHandle[object, object]] = [
+        await house.hand_in(side) for _ in range(count // _CALLBACKS_A_MESSAGE + 1)
+    ]
+    ids = [handle.id.removeprefix(side.prefix) for handle in handles]
+    return [_signed(side.webhook_url, ids[number % len(ids)], number) for number in range(count)]
+
+
+def _signed(base_url: str, message_id: str, number: int) -> Signed:
+    url = f"{base_url}{STATUS_PATH}?message_id={message_id}"
     sid = f"SM{number:032x}"
     parameters = {
         "AccountSid": DEFAULT_ACCOUNT_SID,
         "ApiVersion": "2010-04-01",
-        "From": _REQUEST["from"],
+        "From": "+15005550006",
         "MessageSid": sid,
         "MessageStatus": "delivered",
         "SmsSid": sid,
         "SmsStatus": "delivered",
-        "To": _REQUEST["to"],
+        "To": "+15550100001",
     }
     validator = RequestValidator(DEFAULT_AUTH_TOKEN)  # type: ignore[no-untyped-call] # the SDK's
     signature: str = validator.compute_signature(  # type: ignore[no-untyped-call] # the SDK's
@@ -68,84 +122,48 @@ def signed_callback(base_url: str, number: int, *, messages: int) -> Signed:
     )
 
 
-async def open_messages(client: Client, count: int) -> None:
-    """Messages that take signals; no worker runs, so what is measured is webhook and server."""
-    for number in range(count):
-        await client.start_workflow(
-            SEND_MESSAGE,
-            _REQUEST,
-            id=message_workflow_id(f"bench-{number}"),
-            task_queue=MESSAGES_QUEUE,
-        )
+class _Poster:
+    """Posts callbacks over connections that stay open, as a busy Twilio's do."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def __call__(self, callback: Signed) -> None:
+        async with self._session.post(
+            callback.url, data=callback.body, headers=callback.headers
+        ) as answer:
+            await answer.read()
+            if answer.status != HTTPStatus.NO_CONTENT:
+                raise CallbackRefused(f"A callback was answered HTTP {answer.status}.")
 
 
-async def post_at_rate(callbacks: list[Signed], *, rate: float) -> tuple[list[float], Counter[int]]:
-    """Post each when it is due; the seconds each took from then, and the answers' statuses."""
-    latencies: list[float] = []
-    answers: Counter[int] = Counter()
+@asynccontextmanager
+async def _poster() -> AsyncIterator[_Poster]:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        begun = time.perf_counter()
-
-        async def post(callback: Signed, due: float) -> None:
-            async with session.post(
-                callback.url, data=callback.body, headers=callback.headers
-            ) as answer:
-                await answer.read()
-                answers[answer.status] += 1
-            latencies.append(time.perf_counter() - due)
-
-        async with asyncio.TaskGroup() as group:
-            for number, callback in enumerate(callbacks):
-                due = begun + number / rate
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                group.create_task(post(callback, due))
-    return latencies, answers
+        yield _Poster(session)
 
 
-def figures(latencies: list[float], *, rate: float, seconds: float) -> dict[str, float]:
-    """The figures, in milliseconds where not said otherwise."""
-    cuts = statistics.quantiles(latencies, n=1000)
-    return {
-        "rate": rate,
-        "callbacks": len(latencies),
-        "answered_per_second": round(len(latencies) / seconds, 1),
-        "p50_ms": round(cuts[499] * 1000, 1),
-        "p95_ms": round(cuts[949] * 1000, 1),
-        "p99_ms": round(cuts[989] * 1000, 1),
-        "max_ms": round(max(latencies) * 1000, 1),
-    }
+async def _one_after_the_other(post: _Poster, callbacks: list[Signed]) -> float:
+    """Post them as fast as they are answered; the seconds it took."""
+    left = iter(callbacks)
 
+    async def go_on() -> None:
+        for callback in left:
+            await post(callback)
 
-async def measure(stack: LocalStack, *, rate: float, seconds: float) -> dict[str, float]:
-    """One run against a stack whose worker is stopped."""
-    count = int(rate * seconds)
-    messages = count // _CALLBACKS_A_MESSAGE + 1
-    await open_messages(await stack.client(), messages)
-    callbacks = [signed_callback(stack.webhook_url, n, messages=messages) for n in range(count)]
-    await post_at_rate(callbacks[: int(rate)], rate=rate)  # connections and caches get warm
     begun = time.perf_counter()
-    latencies, answers = await post_at_rate(callbacks, rate=rate)
-    if set(answers) != {HTTPStatus.NO_CONTENT}:
-        sys.exit(f"Not every callback was taken: {dict(answers)}")
-    return figures(latencies, rate=rate, seconds=time.perf_counter() - begun)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(_CONNECTIONS):
+            group.create_task(go_on())
+    return time.perf_counter() - begun
 
 
-def main() -> None:
-    """Run it and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rate", type=float, default=100, help="callbacks a second")
-    parser.add_argument("--seconds", type=float, default=30)
-    arguments = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        LocalStack(Path(folder)) as stack,
-    ):
-        stack.worker.stop()
-        result = asyncio.run(measure(stack, rate=arguments.rate, seconds=arguments.seconds))
-    for name, value in result.items():
-        print(f"{name:>20}: {value:g}")
-    print(json.dumps({"benchmark": "webhook", **result}))
+async def _at_rate(post: _Poster, callbacks: list[Signed], *, rate: float) -> list[float]:
+    latencies: list[float] = []
 
+    async def timed(number: int, due: float) -> None:
+        await post(callbacks[number])
+        latencies.append(time.perf_counter() - due)
 
-if __name__ == "__main__":
-    main()
+    await at_rate(len(callbacks), rate, timed)
+    return latencies

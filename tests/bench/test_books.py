@@ -308,6 +308,17 @@ def test_a_receipt_may_say_more_than_twilios_record() -> None:
     )
 
 
+def test_a_twilio_that_died_in_its_callback_has_not_noted_it() -> None:
+    """Rule 4: where only the receipt says delivered, having heard it is enough, but needed."""
+    row = a_row(0.5, status="sent")
+    told, untold = replace(GOOD, is_told_once=True), account_with(*TAKEN, shown(3, "delivered"))
+
+    assert [] == found_in(books_of(told, [row], callbacks=[]))
+    assert [(4, "reports delivered where Twilio says sent")] == found_in(
+        books_of(replace(untold, is_told_once=True), [row], callbacks=[])
+    )
+
+
 _UNHEARD = replace(
     account_with(*TAKEN, shown(3, "unconfirmed"), report=a_report(Outcome.UNCONFIRMED)),
     letter=a_trail(closed=None),

@@ -7,9 +7,17 @@ from pathlib import Path
 
 from temporalio.api.enums.v1 import PendingActivityState
 
+from messaging.contract import PROGRESS_QUERY, Stage
+from messaging.rates import SenderKind
 from messaging.steps import SEND
+from sandbox.magic import GOOD_SENDER
 from stack.local import LocalStack
-from tests.integration.support import Sent, until
+from store.database import open_engine
+from store.pacing import Pacing
+from tests.integration.support import Caller, Sent, until
+
+_SECONDS_AHEAD = 12
+"""Time to see that it waits and to hold the database, on a slow machine too."""
 
 
 @contextmanager
@@ -26,6 +34,24 @@ def database_held(stack: LocalStack) -> Iterator[None]:
         connection.execute("ROLLBACK")
     finally:
         connection.close()
+
+
+async def sent_in_a_moment(caller: Caller, to: str) -> Sent:
+    """Hand a message in that was admitted and waits for its sender's slot, seconds from now."""
+    engine = open_engine(caller.stack.settings["DATABASE_URL"])
+    try:
+        rates = {SenderKind.LONG_CODE: 1.0}
+        Pacing(engine, rates=rates).reserve(GOOD_SENDER, _SECONDS_AHEAD)
+    finally:
+        engine.dispose()
+    sent = await caller.send(to)
+
+    async def waits() -> bool:
+        progress = await sent.handle.query(PROGRESS_QUERY)
+        return bool(progress["status"] == Stage.WAITING)
+
+    await until(waits, "the message to wait for its slot")
+    return sent
 
 
 async def send_is_under_way(sent: Sent) -> None:

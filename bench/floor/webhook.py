@@ -1,0 +1,70 @@
+"""`python -m bench.floor.webhook`: a bare FastAPI route that turns a receipt into one signal.
+
+The same uvicorn as ours. It checks no signature, measures and logs nothing, keeps nothing when
+Temporal is away, and believes whatever it is sent. Like ours it signals final statuses only.
+"""
+
+import argparse
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from urllib.parse import parse_qs
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from temporalio.client import Client
+
+from bench.floor.message import DELIVERY_STATUS, FLOOR_PREFIX
+from messaging.contract import STATUS_PATH
+
+_NOT_FINAL = frozenset({"queued", "accepted", "scheduled", "sending", "sent"})
+
+
+def create_app(*, temporal: str) -> FastAPI:
+    """The application."""
+    client: Client
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        nonlocal client
+        client = await Client.connect(temporal)
+        yield
+
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+
+    @app.post(STATUS_PATH)
+    async def status(message_id: str, request: Request) -> Response:
+        """Signal the workflow."""
+        fields = parse_qs((await request.body()).decode())
+        message_status = fields["MessageStatus"][0]
+        if message_status not in _NOT_FINAL:
+            handle = client.get_workflow_handle(FLOOR_PREFIX + message_id)
+            callback = {"message_sid": fields["MessageSid"][0], "message_status": message_status}
+            await handle.signal(DELIVERY_STATUS, callback)
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        """Say that it is up."""
+        return Response("ok")
+
+    return app
+
+
+def main() -> None:
+    """The process."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--temporal", required=True, help="host:port")
+    parser.add_argument("--port", type=int, required=True)
+    arguments = parser.parse_args()
+    uvicorn.run(
+        create_app(temporal=arguments.temporal),
+        port=arguments.port,
+        log_config=None,
+        access_log=False,
+        ws="none",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What all benchmarks share: fresh houses, alternating rounds, medians, one report."""

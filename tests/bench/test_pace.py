@@ -1,0 +1,52 @@
+import pytest
+
+from bench.harness.pace import Post, used, worst_second
+
+
+def _posts(*series: tuple[float, int]) -> list[Post]:
+    return [Post(at=at, segments=segments) for at, segments in series]
+
+
+@pytest.mark.parametrize(
+    ("posts", "most"),
+    [
+        ([], 0),
+        (_posts((5, 3)), 3),
+        (_posts((0, 2), (0.5, 1), (0.999, 4), (1.2, 1)), 7),
+        (_posts((0, 1), (0.9, 2), (1.8, 3), (2.7, 1)), 5),
+        (_posts((0, 10), (1, 10), (2, 10)), 10),
+    ],
+    ids=["none", "one", "a crowd at the start", "between whole seconds", "a second apart"],
+)
+def test_the_worst_second(posts: list[Post], most: int) -> None:
+    """It may begin anywhere, holds every POST in full, and ends before a second has passed."""
+    assert most == worst_second(posts)
+    assert most == worst_second(posts[::-1])
+
+
+def test_the_worst_second_is_found_in_any_series() -> None:
+    """It is what looking from each POST on by hand finds."""
+    posts = [Post(at=n * n % 97 / 10, segments=n % 4) for n in range(60)]
+
+    by_hand = max(
+        sum(each.segments for each in posts if begin.at <= each.at < begin.at + 1)
+        for begin in posts
+    )
+
+    assert by_hand == worst_second(posts)
+
+
+def test_the_whole_rate_is_used() -> None:
+    """Messages that follow one another at the rate use it all, however long each is."""
+    assert 1 == used(_posts((0, 10), (1, 20), (3, 5), (3.5, 1)), rate=10)
+
+
+def test_a_gap_is_not_used() -> None:
+    """A sender that stood still for half the time has used half its rate."""
+    assert 0.5 == used(_posts((0, 1), (1, 1), (3, 1), (4, 1), (6, 1)), rate=4 / 3)
+
+
+@pytest.mark.parametrize("posts", [[], _posts((1, 4)), _posts((1, 4), (1, 4))])
+def test_nothing_to_reckon_with(posts: list[Post]) -> None:
+    """Without two moments there is no rate to speak of."""
+    assert 0 == used(posts, rate=1)
