@@ -110,6 +110,10 @@ class LocalStack:
             self.temporal.address, namespace=NAMESPACE, data_converter=data_converter
         )
 
+    def signedfor(self, *arguments: str) -> None:
+        """Run our command line as a person would; StackError if it does not end well."""
+        self._run.signedfor(*arguments)
+
     def check(self) -> None:
         """Return if every part runs or was stopped by us; raise ProcessDied for one that ended."""
         for process in self.processes:

@@ -1,5 +1,6 @@
 """The commands of the stack's own parts: migrations, sandbox, workers and webhook."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from stack.processes import Process, ProcessGroup, StackError, basic_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 _MIGRATION_SECONDS = 90
+_COMMAND_SECONDS = 120
 _WORKER_STOP_SECONDS = 45
 """Above the default of DRAIN_SECONDS, so that a send in flight is not cut off."""
 
@@ -35,6 +37,22 @@ class Run:
         )
         if done.returncode != 0:
             raise StackError(f"The migrations failed: {done.stderr.strip()}")
+
+    def signedfor(self, *arguments: str) -> None:
+        """Run our command line to its end, what it says in its log; StackError if it fails."""
+        log = self._folder / "logs" / "signedfor.log"
+        with log.open("ab") as file:
+            process = self._group.spawn(
+                # Without the .env that may lie there.
+                [sys.executable, "-m", "starter", "--env-file", os.devnull, *arguments],
+                environment=self._environment(),
+                folder=ROOT,
+                log=file,
+            )
+            code = process.wait(_COMMAND_SECONDS)
+        if code != 0:
+            what = " ".join(arguments[:2])
+            raise StackError(f"`signedfor {what}` ended with exit code {code}; {log} says why.")
 
     def sandbox(self, *, port: int, inbound_url: str) -> Process:
         """The local Twilio; its books are kept in a journal, so they survive a kill."""

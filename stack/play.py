@@ -44,7 +44,11 @@ class _LetterEnd:
 async def play(scenario: Scenario, *, stack: LocalStack, client: Client) -> Played:
     """Send the scenario's message, wait for its end, and compare that with what is expected."""
     await asyncio.to_thread(_set_the_scene, scenario, stack)
-    message = await _send(scenario, client)
+    message = await start(
+        client,
+        f"demo-{scenario.name}",
+        {"to": scenario.to, "from": GOOD_SENDER, "body": scenario.text, **scenario.extra},
+    )
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             report = await message.result()
@@ -73,23 +77,26 @@ async def play(scenario: Scenario, *, stack: LocalStack, client: Client) -> Play
     )
 
 
-def _set_the_scene(scenario: Scenario, stack: LocalStack) -> None:
-    if scenario.steps:
-        stack.sandbox.script(scenario.to, scenario.steps)
-    if scenario.stopped:
-        stack.sandbox.inbound(scenario.to, GOOD_SENDER, "STOP")
-
-
-async def _send(scenario: Scenario, client: Client) -> WorkflowHandle[Any, dict[str, Any]]:
+async def start(
+    client: Client, message_id: str, message: dict[str, Any]
+) -> WorkflowHandle[Any, dict[str, Any]]:
+    """Hand a message in, with the two policies that make its id an idempotency key."""
     return await client.start_workflow(
         "SendMessage",
-        {"to": scenario.to, "from": GOOD_SENDER, "body": scenario.text, **scenario.extra},
-        id=f"message:demo-{scenario.name}",
+        message,
+        id=f"message:{message_id}",
         task_queue="messages",
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         result_type=dict,
     )
+
+
+def _set_the_scene(scenario: Scenario, stack: LocalStack) -> None:
+    if scenario.steps:
+        stack.sandbox.script(scenario.to, scenario.steps)
+    if scenario.stopped:
+        stack.sandbox.inbound(scenario.to, GOOD_SENDER, "STOP")
 
 
 async def _settle_letter(scenario: Scenario, report: dict[str, Any], client: Client) -> _LetterEnd:

@@ -11,7 +11,19 @@ import pytest
 
 from tests.stack.support import ROOT
 
-_TARGETS = ["help", "demo", "up", "test", "histories", "soak", "check", "format", "lock", "clean"]
+_TARGETS = [
+    "help",
+    "demo",
+    "up",
+    "test",
+    "histories",
+    "soak",
+    "bench",
+    "check",
+    "format",
+    "lock",
+    "clean",
+]
 _SCRIPTS = sorted(
     path
     for folder in (".ci", "compose")

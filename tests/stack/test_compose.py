@@ -11,7 +11,7 @@ from messaging.contract import (
     TWILIO_SENDS_QUEUE,
 )
 from sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
-from settings import Settings
+from settings import CampaignSettings, Settings
 from stack.temporal_server import NAMESPACE
 from tests.stack.support import ROOT
 
@@ -95,7 +95,7 @@ def test_what_a_service_needs_comes_before_it() -> None:
 @pytest.mark.parametrize("name", sorted(_OURS))
 def test_every_variable_is_a_setting(name: str) -> None:
     """What compose sets for our services is read by them."""
-    settings = {field.upper() for field in Settings.model_fields}
+    settings = {field.upper() for field in Settings.model_fields | CampaignSettings.model_fields}
 
     assert set() == _SERVICES[name]["environment"].keys() - settings - _NO_SETTING
 
@@ -103,7 +103,8 @@ def test_every_variable_is_a_setting(name: str) -> None:
 @pytest.mark.parametrize("name", ["worker", "webhook"])
 def test_every_setting_can_be_set(name: str) -> None:
     """Whatever the settings know can be set for worker and webhook."""
-    known = {field.upper() for field in Settings.model_fields}
+    # The campaign's too: `docker compose run worker signedfor campaign start`.
+    known = {field.upper() for field in Settings.model_fields | CampaignSettings.model_fields}
     elsewhere = {"worker": {"WEBHOOK_HOST", "WEBHOOK_PORT"}, "webhook": {"WORKER_METRICS_ADDRESS"}}
 
     assert set() == known - elsewhere[name] - _SERVICES[name]["environment"].keys()

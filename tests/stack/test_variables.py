@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from settings import Settings
+from settings import CampaignSettings, Settings
 from tests.stack.support import ROOT
 
 _LINE = re.compile(r"^#?([A-Z][A-Z0-9_]*)=(.*)$", re.MULTILINE)
@@ -35,7 +35,7 @@ def _example() -> dict[str, str]:
 
 def test_every_variable_is_explained_and_no_other() -> None:
     """The example names each variable of the settings, the stack and compose; and nothing else."""
-    settings = {name.upper() for name in Settings.model_fields}
+    settings = {name.upper() for name in (Settings.model_fields | CampaignSettings.model_fields)}
 
     assert settings | _TEMPORAL | _STACK | _COMPOSE == _example().keys()
 
