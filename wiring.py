@@ -60,6 +60,8 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
         messages=[
             admissions.admit,
             admissions.await_release,
+            admissions.give_back,
+            admissions.check_window,
             Records(suppressions, opt_out_scope=settings.opt_out_scope).record_suppression,
             TwilioLookUps(twilio).look_up,
             TwilioSearch(twilio, posts, client).search,

@@ -6,18 +6,21 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from messaging.contract import CampaignState, Priority
-from messaging.payloads import invalid_input
 from messaging.steps import (
     ADMIT,
     AWAIT_RELEASE,
+    CHECK_WINDOW,
+    GIVE_BACK,
     Admission,
     AdmitRequest,
+    GiveBackRequest,
     Release,
     ReleaseRequest,
     Terms,
     Verdict,
+    WindowCheck,
 )
-from messaging.windows import NeverOpens, opening
+from messaging.windows import NeverOpens, opening, window_problem
 from store.campaigns import Campaigns
 from store.pacing import Pacing
 from store.suppressions import Suppressions
@@ -56,6 +59,23 @@ class Admissions:
         sender = request.sender or self._default_sender
         if sender is None:
             return Admission(verdict=Verdict.NO_SENDER, terms=self._terms)
+        try:
+            return self._admitted(request, sender)
+        except NeverOpens as error:
+            return Admission(
+                verdict=Verdict.INVALID_WINDOW,
+                terms=self._terms,
+                sender=sender,
+                problem=str(error),
+            )
+
+    @activity.defn(name=CHECK_WINDOW)
+    def check_window(self, request: WindowCheck) -> str:
+        """What is wrong with the send window for this recipient; empty if it opens."""
+        return window_problem(request.send_window, request.to) or ""
+
+    def _admitted(self, request: AdmitRequest, sender: str) -> Admission:
+        _check_window(request)
         now = datetime.now(UTC)
         if _expired(request, now):
             return Admission(verdict=Verdict.EXPIRED, terms=self._terms, sender=sender)
@@ -86,7 +106,7 @@ class Admissions:
             slot = self._pacing.plan(
                 sender,
                 request.segments,
-                has_priority=request.priority is Priority.URGENT,
+                is_urgent=request.priority is Priority.URGENT,
                 fits=lambda slot: not _expired(request, slot) and _opens(request, slot) <= slot,
             )
             opens = _opens(request, slot)
@@ -98,9 +118,9 @@ class Admissions:
     def await_release(self, request: ReleaseRequest) -> Release:
         """Return once neither the sender nor the campaign is paused; the retry policy waits.
 
-        A paused sender's messages look again at its next slot: however many are held, they look
-        one after the other, and when it is resumed they go at its pace. A paused campaign has
-        hardly more than a minute's worth of messages under way, which look again by the clock.
+        They look again by the clock, ever later, up to a minute. Of a paused sender's messages
+        there may be many more than it can send in a minute: those that queue look again at its
+        next slot, one after the other, and when it is resumed they go at its pace.
 
         Raises:
             ApplicationError: `Held`; look again.
@@ -109,15 +129,30 @@ class Admissions:
         campaign = self._campaign_state(request.campaign_id)
         if campaign is CampaignState.CANCELED:
             return Release(verdict=Verdict.CANCELED)
+        wait = _LOOK_AGAIN * min(activity.info().attempt, _MOST_STEPS)
         if self._pacing.is_paused(request.sender):
-            slot = self._pacing.reserve(request.sender, request.segments)
-            raise _held(
-                "sender", "senders", look_again_in=max(_LOOK_AGAIN, slot - datetime.now(UTC))
-            )
+            if not request.has_priority:
+                slot = self._pacing.reserve(request.sender, request.segments)
+                wait = max(wait, slot - datetime.now(UTC))
+            raise _held("sender", "senders", look_again_in=wait)
         if campaign is CampaignState.PAUSED:
-            wait = _LOOK_AGAIN * min(activity.info().attempt, _MOST_STEPS)
             raise _held("campaign", "campaign", look_again_in=wait)
         return Release(verdict=Verdict.GO)
+
+    @activity.defn(name=GIVE_BACK)
+    def give_back(self, request: GiveBackRequest) -> None:
+        """Free the slot of a message that ended before it came.
+
+        Raises:
+            DatabaseUnavailable: the slot passes unused.
+        """
+        self._pacing.give_back(
+            request.sender,
+            request.segments,
+            request.slot,
+            is_urgent=request.is_urgent,
+            had_turn=request.had_turn,
+        )
 
     def _campaign_state(self, campaign_id: str | None) -> CampaignState | None:
         record = None if campaign_id is None else self._campaigns.find(campaign_id)
@@ -138,12 +173,16 @@ def _expired(request: AdmitRequest, moment: datetime) -> bool:
     return request.expires_at is not None and moment >= request.expires_at
 
 
+def _check_window(request: AdmitRequest) -> None:
+    """Raise NeverOpens unless the window, if there is one, opens all year round."""
+    if request.send_window is not None:
+        problem = window_problem(request.send_window, request.to)
+        if problem is not None:
+            raise NeverOpens(problem)
+
+
 def _opens(request: AdmitRequest, moment: datetime) -> datetime:
     """The moment, or when the send window opens next."""
     if request.send_window is None:
         return moment
-    try:
-        return opening(request.send_window, request.to, moment)
-    except NeverOpens as error:
-        # It was found to open when it was handed in; time zones have changed since.
-        raise invalid_input([("send_window", str(error).removeprefix("send_window "))]) from None
+    return opening(request.send_window, request.to, moment)

@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from datetime import timedelta
 from typing import Final, Protocol, TypeVar
 
 from temporalio import activity
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from messaging.campaign_steps import (
     COUNT_MESSAGES,
@@ -22,8 +23,8 @@ from messaging.campaign_steps import (
     SET_CAMPAIGN_STATE,
     CampaignKey,
     CampaignStanding,
+    CountRequest,
     HandOver,
-    HandOverRequest,
     MessageCounts,
     OutcomeCounts,
     StateChange,
@@ -57,8 +58,9 @@ AT_A_TIME: Final = 20
 """Messages started at once."""
 _RPC_TIMEOUT = timedelta(seconds=10)
 _BEAT_SECONDS = 2
-_NOT_RUNNING = timedelta(seconds=1)
-"""A decision is being carried out; the workflow is about to hear of it."""
+_INTERRUPTED = timedelta(seconds=1)
+"""A decision is being carried out, of which the workflow is about to hear; or another attempt,
+taken for lost, came further meanwhile."""
 
 _T = TypeVar("_T")
 
@@ -116,44 +118,76 @@ class CampaignFeed:
         return _standing(self._known(change.campaign_id))
 
     @activity.defn(name=HAND_OVER)
-    async def hand_over(self, request: HandOverRequest) -> HandOver:
+    async def hand_over(self, key: CampaignKey) -> HandOver:
         """Start the messages of the next rows, in order. One that is there already is left alone.
+
+        Which rows are next the database says; how far it came is noted there as it goes, so that
+        whoever comes after it, whenever that is, goes on from there.
 
         Raises:
             ApplicationError: `NotHandedOver`, retryable; what was started stays so.
-            DatabaseUnavailable: the database cannot be read.
+            DatabaseUnavailable: the database cannot be read or written.
         """
-        come = [request.after_row, 0]
-        if details := activity.info().heartbeat_details:  # an earlier attempt came so far
-            come = list(details)
-        record = await asyncio.to_thread(self._known, request.campaign_id)
-        come_again = _NOT_RUNNING
+        record = await asyncio.to_thread(self._known, key.campaign_id)
+        come_again = _INTERRUPTED
         if record.state is CampaignState.RUNNING:
-            async with _heartbeats(come):
-                come_again = await self._hand_over(record, come)
-        return HandOver(
-            last_row=come[0], left_out=come[1], come_again=come_again, standing=_standing(record)
-        )
+            async with _heartbeats():
+                record, come_again = await self._hand_over(record)
+        return HandOver(standing=_standing(record), come_again=come_again)
 
-    async def _hand_over(self, record: CampaignRecord, come: list[int]) -> timedelta:
-        """Start the next rows' messages, and move `come` on; when to come again."""
+    async def _hand_over(self, record: CampaignRecord) -> tuple[CampaignRecord, timedelta]:
+        """Start the next rows' messages; how the campaign then stands, and when to come again."""
         room = await self._room(record)
         page = await asyncio.to_thread(
-            self._campaigns.page, record.campaign_id, after=come[0], limit=room.rows
+            self._campaigns.page, record.campaign_id, after=record.last_row, limit=room.rows
         )
+        if room.rows and not page:
+            return await self._note(record, [], last_row=record.rows), timedelta(0)
         rows = page[: room.first(row.segments for row in page)]
         for begin in range(0, len(rows), AT_A_TIME):
             part = rows[begin : begin + AT_A_TIME]
             started = await _all(self._start(record, row) for row in part)
-            come[:] = part[-1].number, come[1] + started.count(False)
-        return room.come_again(len(rows), sum(row.segments for row in rows))
+            last_row = part[-1].number
+            record = await self._note(record, started, last_row=last_row)
+            if record.state is not CampaignState.RUNNING or record.last_row != last_row:
+                return record, _INTERRUPTED
+        draw = random.random()  # noqa: S311 - jitter, not a secret
+        segments = sum(row.segments for row in rows)
+        return record, room.come_again(len(rows), segments, draw=draw)
+
+    async def _note(
+        self, record: CampaignRecord, started: Sequence[bool], *, last_row: int
+    ) -> CampaignRecord:
+        """Note what became of the rows up to this one; how the campaign then stands."""
+        passed = last_row - record.last_row
+        if missing := passed - len(started):
+            _logger.warning(
+                "%d rows of campaign %s, before or at row %d, are left out: they are not in the "
+                "database any more",
+                missing,
+                record.campaign_id,
+                last_row,
+            )
+        return await asyncio.to_thread(
+            self._campaigns.handed_over,
+            record.campaign_id,
+            last_row=last_row,
+            left_out=record.left_out + passed - started.count(True),
+        )
 
     @activity.defn(name=COUNT_MESSAGES)
-    async def count_messages(self, key: CampaignKey) -> MessageCounts:
-        """How many of its messages run and have ended."""
+    async def count_messages(self, request: CountRequest) -> MessageCounts:
+        """How many of its messages run and have ended.
+
+        Where the list knows of none that runs, the last row's message is asked for itself: the
+        list may lag behind for minutes, and this answer does not.
+        """
         running, ended = await _all(
-            self._count(key.campaign_id, f"ExecutionStatus{sign}'Running'") for sign in ("=", "!=")
+            self._count(request.campaign_id, f"ExecutionStatus{sign}'Running'")
+            for sign in ("=", "!=")
         )
+        if running == 0 and await self._runs(request.campaign_id, request.last_row):
+            running = 1
         return MessageCounts(running=running, ended=ended)
 
     @activity.defn(name=COUNT_OUTCOMES)
@@ -232,6 +266,18 @@ class CampaignFeed:
             ) from None
         return True
 
+    async def _runs(self, campaign_id: str, row: int) -> bool:
+        """Whether the row's message runs."""
+        workflow_id = message_workflow_id(campaign_message_id(campaign_id, row))
+        handle = self._temporal.get_workflow_handle(workflow_id)
+        try:
+            found = await handle.describe(rpc_timeout=_RPC_TIMEOUT)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return found.status is WorkflowExecutionStatus.RUNNING
+
     async def _count(self, campaign_id: str, clause: str) -> int:
         query = f"{messages_of(campaign_id)} AND {clause}"
         counted = await self._temporal.count_workflows(query, rpc_timeout=_RPC_TIMEOUT)
@@ -239,7 +285,13 @@ class CampaignFeed:
 
 
 def _standing(record: CampaignRecord) -> CampaignStanding:
-    return CampaignStanding(state=record.state, since=record.since, rows=record.rows)
+    return CampaignStanding(
+        state=record.state,
+        since=record.since,
+        rows=record.rows,
+        last_row=record.last_row,
+        left_out=record.left_out,
+    )
 
 
 def _message(record: CampaignRecord, row: CampaignRow) -> MessageRequest:
@@ -270,12 +322,12 @@ def _no_such_campaign(text: object) -> ApplicationError:
 
 
 @contextlib.asynccontextmanager
-async def _heartbeats(details: Sequence[int]) -> AsyncIterator[None]:
-    """Tell Temporal now and then that this worker lives, and the details as they are then."""
+async def _heartbeats() -> AsyncIterator[None]:
+    """Tell Temporal now and then that this worker lives."""
 
     async def beat() -> None:
         while True:
-            activity.heartbeat(*details)
+            activity.heartbeat()
             await asyncio.sleep(_BEAT_SECONDS)
 
     beating = asyncio.create_task(beat())

@@ -20,13 +20,14 @@ from messaging.failures import RETRYABLE, FailureClass
 from messaging.phone import is_messaging_service
 from messaging.retry import LATEST_POST_START, SEND_BACKOFF
 from messaging.steps import SEND, SendFailure, SendRequest, Submission, Verdict
-from messaging.windows import opening
+from messaging.windows import NeverOpens, opening
 from store.database import DatabaseUnavailable
 from store.posts import Posts
 from store.suppressions import Suppressions
 
 _MAX_VALIDITY = 36_000
 """Twilio's own limit on ValidityPeriod, in seconds."""
+_ADMITTED_ANEW_AFTER = timedelta(minutes=1)
 _REFUSALS = range(300, 600)
 """The HTTP statuses that say no; what lies outside of them proves nothing."""
 _HIGHEST_CODE = 999_999
@@ -61,7 +62,7 @@ class TwilioSends:
                 `TemporarilyUnavailable` may be tried again; it sets the wait itself.
         """
         attempt = _Attempt(request)
-        refusal = _out_of_time(request.message, attempt)
+        refusal = _out_of_time(request.message, attempt, datetime.now(UTC))
         if refusal is not None:
             return refusal
         try:
@@ -84,8 +85,8 @@ class TwilioSends:
             message,
             sender=sender,
             segments=request.segments,
-            has_priority=request.has_priority or attempt.is_repeated,
-            claimed=None if attempt.is_repeated else request.slot,
+            had_turn=request.had_turn or attempt.is_repeated,
+            fits=lambda slot: _out_of_time(message, attempt, slot) is None,
         )
         if beginning.verdict is Verdict.GO:
             return None
@@ -160,12 +161,14 @@ class _Attempt:
         """Until when the POST may begin (`time.monotonic`); refuse it if that is over.
 
         A worker that was frozen thaws in the middle of an attempt that Temporal has given up
-        long ago; a POST then would be one that nobody knows of. So the connection looks at this
-        time once more, immediately before the first byte.
+        long ago; a POST then would be one that nobody knows of. Or the message's own time ends
+        while it is frozen. So the connection looks at this time once more, immediately before the
+        first byte.
         """
-        now = datetime.now(UTC)
+        # In this order: being frozen between the two shortens the time that is left.
+        instant, now = time.monotonic(), datetime.now(UTC)
         # Two clocks: the server's start time against ours, and our own since we began.
-        age = max(now - self._info.started_time, timedelta(seconds=time.monotonic() - self._begun))
+        age = max(now - self._info.started_time, timedelta(seconds=instant - self._begun))
         if age > LATEST_POST_START:
             raise self.failure(
                 FailureClass.TEMPORARILY_UNAVAILABLE,
@@ -178,7 +181,9 @@ class _Attempt:
                 "The retry budget ended before this attempt; nothing was sent.",
                 final=True,
             )
-        return time.monotonic() + (LATEST_POST_START - age).total_seconds()
+        ends = [self._request.deadline, self._request.message.expires_at]
+        left = min(LATEST_POST_START - age, *(end - now for end in ends if end is not None))
+        return instant + left.total_seconds()
 
     def failure(
         self,
@@ -216,14 +221,18 @@ class _Attempt:
         )
 
 
-def _out_of_time(message: MessageRequest, attempt: _Attempt) -> Submission | None:
+def _out_of_time(message: MessageRequest, attempt: _Attempt, now: datetime) -> Submission | None:
     """Its time may have passed, or its window closed, while it waited."""
-    now = datetime.now(UTC)
     if message.expires_at is not None and now >= message.expires_at:
         return Submission(verdict=Verdict.EXPIRED, attempts=attempt.before)
     if message.send_window is None:
         return None
-    opens = opening(message.send_window, message.to, now)
+    try:
+        opens = opening(message.send_window, message.to, now)
+    except NeverOpens:
+        # It was found to open, by an older table of zones: admission says what is wrong with it.
+        # Not asked at once, because the worker that admits may be the one with the older table.
+        opens = now + _ADMITTED_ANEW_AFTER
     if opens <= now:
         return None
     return Submission(verdict=Verdict.CLOSED, not_before=opens, attempts=attempt.before)
@@ -264,7 +273,8 @@ def _not_answered(error: requests.RequestException, attempt: _Attempt) -> Applic
     """The connection failed: before anything was sent, or who knows."""
     if never_connected(error):
         return attempt.failure(
-            FailureClass.TEMPORARILY_UNAVAILABLE, "Twilio could not be reached; nothing was sent."
+            FailureClass.TEMPORARILY_UNAVAILABLE,
+            "Twilio could not be reached in time; nothing was sent.",
         )
     return attempt.failure(
         FailureClass.OUTCOME_UNKNOWN,

@@ -45,9 +45,7 @@ def main() -> int:
         sizes = QUICK if arguments.quick else FULL
         if arguments.rounds:
             sizes = replace(sizes, rounds=arguments.rounds)
-        document = measure(arguments.names or list(BENCHMARKS), sizes)
-        if arguments.report:
-            arguments.report.write_text(json.dumps(document, indent=1) + "\n")
+        document = measure(arguments.names or list(BENCHMARKS), sizes, report=arguments.report)
     print("\n".join(tables(document)), flush=True)
     broken = missed(document)
     for bound in broken:
@@ -55,13 +53,18 @@ def main() -> int:
     return 1 if broken and arguments.strict else 0
 
 
-def measure(names: list[str], sizes: Sizes) -> dict[str, Any]:
-    """The whole report of these benchmarks."""
+def measure(names: list[str], sizes: Sizes, *, report: Path | None = None) -> dict[str, Any]:
+    """The whole report of these benchmarks, in the file too, if one is named.
+
+    It is written after each: hours of figures are not lost when the last benchmark fails.
+    """
     document: dict[str, Any] = {"machine": machine(), "benchmarks": []}
     for name in names:
         sys.stderr.write(f"{name} ...\n")
-        report = asyncio.run(_run(name, sizes))
-        document["benchmarks"].append(report.document())
+        found = asyncio.run(_run(name, sizes))
+        document["benchmarks"].append(found.document())
+        if report is not None:
+            report.write_text(json.dumps(document, indent=1) + "\n")
     return document
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 from temporalio.client import (
     Client,
+    WorkflowFailureError,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
@@ -27,12 +29,14 @@ from messaging.contract import (
     CancelResult,
     message_workflow_id,
 )
+from messaging.inbound import inbound_workflow_id
 from sandbox.client import SandboxControl, Step
 from sandbox.magic import GOOD_SENDER
 
 RECEIPT_TIMEOUT_SECONDS = 30
 _RPC_TIMEOUT = timedelta(seconds=5)
 _PAUSE = 0.3
+_COMMITTED_WITHIN = 60
 _AWAY = frozenset(
     {
         RPCStatusCode.UNAVAILABLE,
@@ -121,6 +125,7 @@ class Done:
     handed_in_at: datetime
     expires_at: datetime | None = None
     stopped_at: datetime | None = None
+    """Its STOP was committed by then."""
     canceled_at: datetime | None = None
     run_ids: set[str] = field(default_factory=set)
 
@@ -275,6 +280,7 @@ class Crowd:
             except httpx.HTTPError:
                 answer = None
             if answer is not None and (answer["http_status"] or 0) // 100 == 2:
+                await self._committed(answer["sid"])
                 done.stopped_at = datetime.now(UTC)
             else:
                 await asyncio.sleep(_PAUSE)
@@ -282,6 +288,27 @@ class Crowd:
         after = Errand(message_id=after_id, to=to, kind=Kind.AFTER_STOP, at=0)
         await self._carry_out(after)
         self.done[after.message_id].stopped_at = done.stopped_at
+
+    async def _committed(self, inbound_sid: str) -> None:
+        """Wait until our database has what was said.
+
+        While it cannot be written to, the webhook answers as soon as Temporal has it. The wait has
+        an end: where none of it was kept, the books must find that the STOP was lost.
+        """
+        handle = self._client.get_workflow_handle(inbound_workflow_id(inbound_sid))
+        with suppress(TimeoutError, WorkflowFailureError):
+            async with asyncio.timeout(_COMMITTED_WITHIN):
+                while True:
+                    try:
+                        await handle.result(rpc_timeout=_RPC_TIMEOUT)
+                    except RPCError as error:
+                        if error.status is RPCStatusCode.NOT_FOUND and not _is_away(error):
+                            return  # it was not needed: the database has it
+                        if not _is_away(error):
+                            raise
+                        await asyncio.sleep(_PAUSE)
+                    else:
+                        return
 
 
 def _request(done: Done) -> dict[str, Any]:

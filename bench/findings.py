@@ -3,18 +3,19 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.books import Account, Books, Violation
 from bench.crowd import POISON, Done, Kind
+from bench.endings import is_parked
 from bench.intended import Why, submissions_in
-from messaging.contract import Outcome
-from messaging.failures import FailureClass
+from sandbox.journal import Journal
 from sandbox.steps import NORMAL, Step
 
 _DUPLICATE, _LOST = 1, 2
+_PARKED_OF = 1000
+"""One in a thousand may be parked; and one of fewer: twins that nobody can tell apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class Findings:
     lost: int
     parked: int
     """Of unknown fate to the end, although Twilio would have taken them."""
+    parked_at_most: int
     strikes: Mapping[str, int]
     twilio_faults: Mapping[str, int]
     outcomes: Mapping[str, int]
@@ -42,7 +44,8 @@ class Findings:
     @property
     def is_clean(self) -> bool:
         """Whether every promise was kept and every part stayed up unless it was struck."""
-        return self.quiet and not self.violations and not self.ended_by_itself
+        kept = not self.violations and self.parked <= self.parked_at_most
+        return self.quiet and kept and not self.ended_by_itself
 
     def write(self, path: Path) -> None:
         """Write the report as JSON."""
@@ -56,8 +59,8 @@ class Findings:
                 f"settled {self.seconds_to_settle:.0f} s after it"
             ),
             (
-                f"duplicates {self.duplicates}, lost {self.lost}, parked {self.parked}, "
-                f"violations {len(self.violations)}"
+                f"duplicates {self.duplicates}, lost {self.lost}, parked {self.parked} of at most "
+                f"{self.parked_at_most}, violations {len(self.violations)}"
             ),
             f"slowest bystander of poison: {self.slowest_bystander:.1f} s",
         ]
@@ -91,11 +94,13 @@ def find(
     """The figures of books that were balanced."""
     outcomes: Counter[str] = Counter()
     submissions: Counter[str] = Counter()
-    parked, slowest = 0, 0.0
+    innocent, parked, slowest = 0, 0, 0.0
     for account in books.accounts:
         kind = done[account.message_id].errand.kind
         outcomes[_outcome_of(account)] += 1
-        parked += kind not in POISON and _is_parked(account)
+        if kind not in POISON:
+            innocent += 1
+            parked += _is_parked(account)
         if account.trail is not None:
             submissions.update(each.why.name.lower() for each in submissions_in(account.trail))
             if kind is Kind.BYSTANDER and account.trail.closed_at is not None:
@@ -110,6 +115,7 @@ def find(
         duplicates=len({v.message_id for v in violations if v.rule == _DUPLICATE}),
         lost=len({v.message_id for v in violations if v.rule == _LOST}),
         parked=parked,
+        parked_at_most=max(1, innocent // _PARKED_OF),
         strikes=dict(strikes),
         twilio_faults=dict(faults),
         outcomes=dict(outcomes),
@@ -132,25 +138,19 @@ def _outcome_of(account: Account) -> str:
 
 def _is_parked(account: Account) -> bool:
     report = account.trail.report if account.trail is not None else None
-    return (
-        report is not None
-        and report.outcome is Outcome.UNCONFIRMED
-        and report.failure_class is FailureClass.OUTCOME_UNKNOWN
-    )
+    return report is not None and is_parked(report)
 
 
 def faults_in(journal: Path) -> Counter[str]:
     """What Twilio did wrong, by kind, from the sandbox's journal: the answers and the rest."""
     found: Counter[str] = Counter()
-    for line in journal.read_text().splitlines():
-        with suppress(ValueError):  # a line that a kill has torn
-            event = json.loads(line)
-            match event.pop("event"):
-                case "refused":
-                    code = str(event["http_status"] or "")
-                    found[" ".join(filter(None, (event["reason"], code)))] += 1
-                case "message" if event["n"] is not None:
-                    found.update(_names(Step.model_validate(event["step"])))
+    for event in Journal(journal).replay():
+        match event["event"]:
+            case "refused":
+                code = str(event["http_status"] or "")
+                found[" ".join(filter(None, (event["reason"], code)))] += 1
+            case "message" if event["n"] is not None:
+                found.update(_names(Step.model_validate(event["step"])))
     return found
 
 
@@ -162,5 +162,7 @@ def _names(step: Step) -> list[str]:
         names.append("slow")
     if step.final != NORMAL.final:
         names.append(f"final {step.final}")
+    if step.listed_after:
+        names.append("listed late")
     changed = step.callbacks.model_dump(exclude_defaults=True)
     return names + [f"callbacks {name}" for name in changed]

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from sqlalchemy import Engine, select
 from temporalio.client import Client, WorkflowHistory
@@ -18,6 +19,7 @@ from messaging.contract import MessageReport, dead_letter_workflow_id, message_w
 from messaging.keywords import InboundKind
 from messaging.payloads import data_converter
 from sandbox.client import SandboxControl
+from sandbox.journal import Journal
 from store.database import open_engine, transaction
 from store.inbox import Inbox
 from store.tables import inbound_messages, posts, suppressions
@@ -73,12 +75,15 @@ async def settle(
 
 
 class Gatherer:
-    """Reads histories, the database and Twilio's ledger."""
+    """Reads histories, the database, and Twilio's ledger and journal."""
 
-    def __init__(self, client: Client, sandbox: SandboxControl, *, database_url: str) -> None:
+    def __init__(
+        self, client: Client, sandbox: SandboxControl, *, database_url: str, journal: Path
+    ) -> None:
         self._client = client
         self._sandbox = sandbox
         self._database_url = database_url
+        self._journal = journal
 
     async def books(
         self,
@@ -86,6 +91,7 @@ class Gatherer:
         *,
         before: Mapping[str, MessageReport],
         bystanders_within: timedelta,
+        twilio_frozen: Sequence[tuple[datetime, datetime]],
     ) -> Books:
         """All that is known; `before` are reports from before the second time."""
         limit = asyncio.Semaphore(_AT_ONCE)
@@ -105,6 +111,8 @@ class Gatherer:
                 notes=_notes(engine),
                 stops=_stops(engine),
                 inbox_left=Inbox(engine).backlog().count,
+                last_words=await asyncio.to_thread(_last_words, self._journal),
+                twilio_frozen=twilio_frozen,
             )
         finally:
             engine.dispose()
@@ -160,6 +168,15 @@ class Gatherer:
             trail=trail,
             letter=letter,
         )
+
+
+def _last_words(journal: Path) -> dict[str, datetime]:
+    found: dict[str, datetime] = {}
+    for event in Journal(journal).replay():
+        if event["event"] == "changed" and event["changes"]["finished"]:
+            said_at = datetime.fromtimestamp(event["changes"]["updated"], UTC)
+            found.setdefault(event["sid"], said_at)
+    return found
 
 
 def _notes(engine: Engine) -> dict[str, list[datetime]]:

@@ -8,8 +8,9 @@ A message is meant to be submitted once. It is meant to be submitted again only
   trace of it and no callback named it.
 
 Each of these begins an intended submission, with the send activity that the workflow schedules for
-it. A further send activity while Twilio has certainly not taken the message (429, never connected)
-goes on with the same one. Any other send activity was not intended, whatever came of it.
+it. A further send activity while Twilio has certainly not taken the message (429, never connected,
+or held back by the last check because it was not its turn) goes on with the same one. Any other
+send activity was not intended, whatever came of it.
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ import time
 
 from bench.books import message_id_in
 from bench.harness.figures import Bound, Sample, percentiles
-from bench.harness.house import FLOOR, OURS, House, Side
+from bench.harness.house import FLOOR, NO_WAIT, OURS, House, Side
 from bench.harness.loads import at_rate, in_flight, settled
 from bench.harness.report import Report
 from bench.harness.rounds import alternate
@@ -47,6 +47,7 @@ async def run(sizes: Sizes) -> Report:
             "messages one by one": sizes.idle_messages,
             "half load (messages/s)": round(rate or 0, 1),
             "seconds of it": sizes.seconds,
+            **NO_WAIT,
         },
     )
 

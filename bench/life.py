@@ -6,7 +6,7 @@ the same hops with none of the features.
 """
 
 from bench.harness.figures import Bound, Sample
-from bench.harness.house import FLOOR, OURS, House
+from bench.harness.house import FLOOR, NO_WAIT, OURS, House
 from bench.harness.loads import in_flight
 from bench.harness.meter import CpuMeter
 from bench.harness.report import Report
@@ -28,7 +28,11 @@ async def run(sizes: Sizes) -> Report:
         rounds=await alternate([OURS, FLOOR], measure, rounds=sizes.rounds),
         floor=FLOOR,
         bounds=[Bound(side=OURS, figure=RATE, at_least=0.85, against=FLOOR)],
-        conditions={"messages": sizes.messages, "under way at a time": sizes.at_once},
+        conditions={
+            "messages": sizes.messages,
+            "under way at a time": sizes.at_once,
+            **NO_WAIT,
+        },
     )
 
 

@@ -1,8 +1,9 @@
 """A storm over the whole system, and then the books: `python -m bench.soak --messages 300`.
 
-Real processes are killed, frozen and restarted while messages are handed in and the sandbox follows
-a seeded plan of faults. Then bystanders are handed in amid messages that are pure poison. When all
-is quiet, some are handed in a second time, and every promise is held against Twilio's ledger.
+Real processes are killed, frozen and restarted, and the database is locked, while messages are
+handed in and the sandbox follows a seeded plan of faults. Then bystanders are handed in amid
+messages that are pure poison. When all is quiet, some are handed in a second time, and every
+promise is held against Twilio's ledger.
 """
 
 import argparse
@@ -64,10 +65,13 @@ FAULTS = {
     "callbacks_before_response": 0.05,
     "final_sent": 0.01,
     "failed": 0.02,
+    "listed_late": 0.2,
 }
 """How likely each fault strikes a create: half of them go wrong in one way or another.
 
 `slow` is an acceptance whose answer takes a second: the moment in which a kill hurts most."""
+_LISTED_AFTER = 3
+"""Seconds, where it is late: the second search comes four seconds after the end of a POST."""
 _BYSTANDERS_WITHIN = timedelta(seconds=30)
 """Poison holds who waits behind it for minutes; two busy cores alone cost up to fifteen seconds."""
 _NEXT_PLAN = 1_000_003
@@ -107,7 +111,8 @@ async def soak(stack: LocalStack, weather: Weather) -> Findings:
 
     def brief_the_sandbox() -> None:
         # A sandbox that was restarted counts creates anew: it would repeat each one's first fault.
-        stack.sandbox.plan(weather.seed + _NEXT_PLAN * next(briefings), FAULTS)
+        seed = weather.seed + _NEXT_PLAN * next(briefings)
+        stack.sandbox.plan(seed, FAULTS, unlisted_seconds=_LISTED_AFTER)
         for errand in (*errands, *poison, *innocent):
             if errand.kind in SCRIPTS:
                 steps, then = SCRIPTS[errand.kind]
@@ -128,11 +133,15 @@ async def soak(stack: LocalStack, weather: Weather) -> Findings:
     within = weather.settle_within
     settled = await settle(client, stack.sandbox, database_url=database_url, within=within)
     seconds_to_settle = time.monotonic() - begun - storm_seconds
-    gatherer = Gatherer(client, stack.sandbox, database_url=database_url)
+    journal = stack.folder / "sandbox.jsonl"
+    gatherer = Gatherer(client, stack.sandbox, database_url=database_url, journal=journal)
     before = await _everything_again(stack, gatherer, crowd, _sample(errands, weather.seed))
     calm = await settle(client, stack.sandbox, database_url=database_url, within=within)
     books = await gatherer.books(
-        crowd.done.values(), before=before, bystanders_within=_BYSTANDERS_WITHIN
+        crowd.done.values(),
+        before=before,
+        bystanders_within=_BYSTANDERS_WITHIN,
+        twilio_frozen=chaos.twilio_frozen,
     )
     replayed = [errand.message_id for errand in errands[:_REPLAYED]]
     violations = [*balance(books), *await gatherer.replayed_otherwise(replayed)]
@@ -140,7 +149,7 @@ async def soak(stack: LocalStack, weather: Weather) -> Findings:
         books,
         violations,
         done=crowd.done,
-        faults=faults_in(stack.folder / "sandbox.jsonl"),
+        faults=faults_in(journal),
         seed=weather.seed,
         storm_seconds=storm_seconds,
         seconds_to_settle=seconds_to_settle,

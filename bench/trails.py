@@ -14,7 +14,16 @@ from temporalio.api.history.v1 import HistoryEvent
 from messaging.contract import DELIVERY_STATUS_SIGNAL, MESSAGE_STATUS, DeliveryStatus, MessageReport
 from messaging.failures import RETRYABLE, FailureClass
 from messaging.payloads import data_converter
-from messaging.steps import LOOK_UP, SEARCH, SEND, Finding, LookUp, SearchResult, Submission
+from messaging.steps import (
+    LOOK_UP,
+    SEARCH,
+    SEND,
+    Finding,
+    LookUp,
+    SearchResult,
+    Submission,
+    Verdict,
+)
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -25,9 +34,9 @@ class SendEnd(Enum):
     TAKEN = auto()
     """Twilio answered with a SID."""
     HELD_BACK = auto()
-    """The last check found it suppressed or expired: no POST."""
+    """The last check found it suppressed, expired or canceled: no POST, and none to come."""
     NOT_SENT = auto()
-    """Twilio certainly has not taken it; the same submission may be tried again."""
+    """Twilio certainly has not taken it, or it was not its turn: it may be tried again."""
     REFUSED = auto()
     """Twilio said no for good."""
     UNKNOWN = auto()
@@ -90,6 +99,18 @@ class Trail:
     closed_at: datetime | None = None
     completed: bool = False
     report: MessageReport | None = None
+    waits: bool = False
+    """It has set a timer and waits: it does its work, and was not merely started."""
+
+    @property
+    def sids(self) -> frozenset[str]:
+        """What Twilio calls it, as far as it knows."""
+        known = (
+            step.message_sid
+            for step in self.steps
+            if isinstance(step, SendEnded | Searched | Heard)
+        )
+        return frozenset(sid for sid in known if sid is not None)
 
     def heard(self, message_sid: str, status: str) -> bool:
         """Whether a callback with this status came in."""
@@ -108,6 +129,12 @@ _CLOSING = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED,
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
 }
+_TIMERS = {
+    EventType.EVENT_TYPE_TIMER_STARTED: 1,
+    EventType.EVENT_TYPE_TIMER_FIRED: -1,
+    EventType.EVENT_TYPE_TIMER_CANCELED: -1,
+}
+_OUT_OF_TURN = frozenset({Verdict.NOT_YET, Verdict.CLOSED, Verdict.HELD})
 
 
 def read_trail(events: Sequence[HistoryEvent], *, of_message: bool = True) -> Trail:
@@ -128,6 +155,7 @@ def read_trail(events: Sequence[HistoryEvent], *, of_message: bool = True) -> Tr
         closed_at=_at(last) if closed else None,
         completed=last.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
         report=report,
+        waits=not closed and sum(_TIMERS.get(event.event_type, 0) for event in events) > 0,
     )
 
 
@@ -169,9 +197,8 @@ def _signaled(event: HistoryEvent, at: datetime) -> list[Step]:
 def _completed(name: str, payload: Payload, at: datetime, *, asked: HistoryEvent) -> list[Step]:
     if name == SEND:
         submission = _decode(payload, Submission)
-        sid = submission.message_sid
-        end = SendEnd.HELD_BACK if sid is None else SendEnd.TAKEN
-        return [SendEnded(at=at, end=end, message_sid=sid)]
+        end = _end_by(submission)
+        return [SendEnded(at=at, end=end, message_sid=submission.message_sid)]
     if name == SEARCH:
         result = _decode(payload, SearchResult)
         found = Searched(at=at, finding=result.finding, message_sid=result.message_sid)
@@ -207,6 +234,12 @@ def _not_completed(
     if name == SEND:
         return [SendEnded(at=at, end=end)]
     return [Searched(at=at, finding=None)] if name == SEARCH else []
+
+
+def _end_by(submission: Submission) -> SendEnd:
+    if submission.message_sid is not None:
+        return SendEnd.TAKEN
+    return SendEnd.NOT_SENT if submission.verdict in _OUT_OF_TURN else SendEnd.HELD_BACK
 
 
 def _end_of(error_type: str) -> SendEnd:

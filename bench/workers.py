@@ -1,28 +1,33 @@
 """One worker process against two and four: what a further process brings on this machine."""
 
 from bench.harness.figures import Sample
-from bench.harness.house import OURS, House
+from bench.harness.house import NO_WAIT, OURS, House
 from bench.harness.report import Report
 from bench.harness.rounds import alternate
 from bench.harness.sizes import Sizes
 from bench.life import whole_lives
 
-_COUNTS = {"1 worker": 1, "2 workers": 2, "4 workers": 4}
-
 
 async def run(sizes: Sizes) -> Report:
     """Measure it."""
+    counts = {
+        f"{count} worker{'s' if count > 1 else ''}": count for count in sizes.worker_processes
+    }
 
     async def measure(house: House, side_name: str) -> Sample:
-        return await whole_lives(house, OURS, sizes, workers=_COUNTS[side_name])
+        return await whole_lives(house, OURS, sizes, workers=counts[side_name])
 
     rounds = await alternate(
-        list(_COUNTS), measure, rounds=sizes.rounds, workers=max(_COUNTS.values())
+        list(counts), measure, rounds=sizes.rounds, workers=max(sizes.worker_processes)
     )
     return Report(
         benchmark="workers",
         question="messages a second with one worker process, two and four",
         rounds=rounds,
-        floor="1 worker",
-        conditions={"messages": sizes.messages, "under way at a time": sizes.at_once},
+        floor=next(iter(counts)),
+        conditions={
+            "messages": sizes.messages,
+            "under way at a time": sizes.at_once,
+            **NO_WAIT,
+        },
     )

@@ -16,7 +16,7 @@ def confirm(out: Output, will: str, *, what: str) -> None:
         BadInput: there is no terminal to ask at.
         Refused: the answer was no.
     """
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():  # None: the process was started without
         raise BadInput([("--yes", f"is needed to {what} without a terminal")])
     out.note(f"{will} Go on? [y/N]")
     if _line().strip().lower() not in {"y", "yes"}:

@@ -8,7 +8,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from cli.output import BadInput, Output
-from messaging.fields import MAX_BODY_CHARACTERS, MessageId
+from messaging.fields import MAX_TEMPLATE_CHARACTERS, MessageId
 from messaging.payloads import problems_in
 
 MESSAGES_PANEL: Final = "Messages"
@@ -69,7 +69,7 @@ TIMEOUT: Final = 30.0
 
 _message_id = TypeAdapter(MessageId)
 # Bytes: UTF-8 takes at most four a character, and a line break may follow.
-_LONGER_THAN_ANY_BODY = 4 * (MAX_BODY_CHARACTERS + 4)
+_LONGER_THAN_ANY_TEXT = 4 * (MAX_TEMPLATE_CHARACTERS + 4)
 
 
 def who(by: str | None) -> str:
@@ -103,15 +103,17 @@ def text_or_standard_input(out: Output, text: str | None) -> str | None:
     A text on the command line stays in the shell's history and is shown by `ps`.
 
     Raises:
-        BadInput: standard input is not UTF-8, or too long for any message.
+        BadInput: standard input is not UTF-8, or too long for any text.
     """
     if text != "-":
         return text
+    if sys.stdin is None:  # the process was started without
+        raise BadInput([("--body", "standard input is closed")])
     if sys.stdin.isatty():
         out.note("Type the text; end it with Ctrl-D on a line of its own.")
-    raw: bytes = sys.stdin.buffer.read(_LONGER_THAN_ANY_BODY)
-    if len(raw) == _LONGER_THAN_ANY_BODY:
-        raise BadInput([("--body", f"is longer than Twilio's {MAX_BODY_CHARACTERS} characters")])
+    raw: bytes = sys.stdin.buffer.read(_LONGER_THAN_ANY_TEXT)
+    if len(raw) == _LONGER_THAN_ANY_TEXT:
+        raise BadInput([("--body", "is too long for any message")])
     try:
         decoded = raw.decode()
     except UnicodeDecodeError:

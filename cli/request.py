@@ -1,7 +1,7 @@
 """A message from the command line's options; every bad one is named before anything is started."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from cli.output import BadInput
 from cli.window import send_window
 from messaging.contract import MessageRequest
 from messaging.masks import holds_number_of
+from messaging.windows import window_problem
 
 OPTIONS = {
     "to": "TO",
@@ -73,12 +74,19 @@ def message_request(
         request = MessageRequest.model_validate(wanted)
     except ValidationError as error:
         raise BadInput(option_problems(error, OPTIONS) + problems) from None
-    for option, text in (("--id", message_id), ("--tenant", request.tenant or "")):
-        if holds_number_of(text, request.to):
-            problems.append((option, "must not contain the recipient's number: it shows in clear"))
+    problems += _recipient_problems(request, message_id)
     if problems:
         raise BadInput(problems)
     return request
+
+
+def _recipient_problems(request: MessageRequest, message_id: str) -> Iterator[tuple[str, str]]:
+    """What is right by itself, and not for this recipient."""
+    for option, text in (("--id", message_id), ("--tenant", request.tenant or "")):
+        if holds_number_of(text, request.to):
+            yield option, "must not contain the recipient's number: it shows in clear"
+    if request.send_window and (fault := window_problem(request.send_window, request.to)):
+        yield OPTIONS["send_window"], fault
 
 
 def differing_fields(one: MessageRequest, other: MessageRequest) -> list[str]:

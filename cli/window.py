@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from messaging.contract import Day
+from messaging.zones import TIME_ZONES
 
 _WEEK = tuple(Day)
 
@@ -27,6 +28,9 @@ def send_window(
             problems.append(("--days", str(error)))
     if time_zone is not None:
         window["time_zone"] = time_zone
+        if time_zone not in TIME_ZONES:
+            what = "is not an IANA time zone; give a name such as Europe/Berlin"
+            problems.append(("--time-zone", what))
     return (None if problems else window), problems
 
 

@@ -1,7 +1,7 @@
 """What the campaign workflow and its activities say to each other. Internal."""
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Self
 
 from messaging.contract import CAMPAIGN_ID, SEND_MESSAGE, CampaignState, Outcome
 from messaging.steps import Step
@@ -30,6 +30,17 @@ class CampaignStanding(Step):
     state: CampaignState
     since: datetime
     rows: int
+    last_row: int
+    """Up to which row all messages have been started."""
+    left_out: int
+    """Rows among them of which no message could be made."""
+
+    def updated(self, other: Self) -> Self:
+        """What is known once the other is known too, whichever was read first."""
+        newer = other if other.since >= self.since else self
+        further = other if other.last_row >= self.last_row else self
+        come = {"last_row": further.last_row, "left_out": further.left_out}
+        return newer.model_copy(update=come)
 
 
 class StateChange(Step):
@@ -40,28 +51,28 @@ class StateChange(Step):
     since: datetime
 
 
-class HandOverRequest(Step):
-    """Go on after this row."""
-
-    campaign_id: str
-    after_row: int
-
-
 class HandOver(Step):
-    """What was handed over."""
+    """What came of handing over the next rows."""
 
-    last_row: int
-    """Up to which row all messages have been started."""
-    left_out: int
-    """Rows among them of which no message could be made."""
+    standing: CampaignStanding
+    """As it was when the last of them were noted."""
     come_again: timedelta
     """When the sender will have use for more."""
-    standing: CampaignStanding
-    """As it was when the activity began."""
+
+
+class CountRequest(Step):
+    """Which campaign, and the last row that was handed over."""
+
+    campaign_id: str
+    last_row: int
 
 
 class MessageCounts(Step):
-    """How many messages of the campaign Temporal's list holds; it lags behind by a moment."""
+    """How many messages of the campaign run and have ended.
+
+    As Temporal's list says, which lags behind; but none is running only if the last row's message
+    is known not to.
+    """
 
     running: int
     ended: int

@@ -9,11 +9,14 @@ import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
+from pathlib import Path  # noqa: TID251 - the table is read once, at import
 from types import MappingProxyType
+from typing import Final
 
 from messaging.failures import FailureClass
 
+REFUSED_CREATES: Final = range(10_000, 30_000)
+"""Codes of creates that Twilio refuses; most of those it keeps, as messages that have failed."""
 _LATER_TRIES_OF_A_REFUSAL = 2
 
 

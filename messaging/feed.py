@@ -9,7 +9,10 @@ from typing import Final
 AHEAD: Final = timedelta(minutes=1)
 """How much of the sender's time is filled: that much is on its way when a campaign is canceled."""
 ENOUGH: Final = timedelta(seconds=45)
-"""More is handed over once so much of it is left, so that the sender never runs dry."""
+"""More is handed over once about so much of it is left, so that the sender never runs dry."""
+JITTER: Final = 0.5
+"""By so much of itself the wait until then is longer or shorter. Several campaigns of one sender
+would otherwise all come in the same moment, and the first of them would take everything."""
 PAGE: Final = 200
 """Rows handed over at most at a time."""
 MOST_UNSEEN: Final = 200
@@ -41,10 +44,14 @@ class Room:
             count, filled = count + 1, filled + each / self.rate
         return count
 
-    def come_again(self, rows: int, segments: int) -> timedelta:
-        """When there is use for more, once so many rows and segments have been handed over."""
+    def come_again(self, rows: int, segments: int, *, draw: float) -> timedelta:
+        """When there is use for more, once so many rows and segments have been handed over.
+
+        `draw` is chance, in [0, 1).
+        """
         filled = timedelta(seconds=min(self.seconds_ahead + segments / self.rate, 3600))
-        wait = min(max(filled - ENOUGH, timedelta(0)), _LATEST)
+        nominal = min(max(filled - ENOUGH, timedelta(0)), _LATEST)
+        wait = nominal * (1 - JITTER + 2 * JITTER * draw)
         return max(wait, self.if_full) if rows == self.rows else wait
 
 

@@ -12,6 +12,8 @@ from messaging.phone import normalize_recipient, normalize_sender
 
 MAX_BODY_CHARACTERS = 1600
 """Twilio's limit on `Body`; longer is 21617."""
+MAX_TEMPLATE_CHARACTERS = 10_000
+"""A campaign's text may be longer than a message: what stands in braces is the name of a column."""
 MAX_MEDIA = 10
 """Twilio's limit on `MediaUrl`; more is 21623."""
 MAX_MESSAGE_ID_CHARACTERS = 200
@@ -19,6 +21,7 @@ MAX_MESSAGE_ID_CHARACTERS = 200
 _RFC3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
+_LABEL = "[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
 # Temporal's durations are 64-bit nanoseconds, about 292 years: a timer beyond that would fail the
 # workflow task for ever. Nobody schedules a text into the next century.
 _FIRST_YEAR, _LAST_YEAR = 2000, 2099
@@ -59,13 +62,25 @@ def zoned_time(value: Any) -> datetime:
     return moment.astimezone(UTC)
 
 
-def _body(value: str) -> str:
+def _encodable(value: str) -> str:
     if "\x00" in value:
         raise ValueError("contains a NUL character")
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError("contains a lone surrogate, half a character that cannot be encoded")
+    return value
+
+
+def _body(value: str) -> str:
+    _encodable(value)
     if len(value) > MAX_BODY_CHARACTERS:
         raise ValueError(f"is longer than Twilio's {MAX_BODY_CHARACTERS} characters")
+    return value
+
+
+def _template(value: str) -> str:
+    _encodable(value)
+    if len(value) > MAX_TEMPLATE_CHARACTERS:
+        raise ValueError(f"is longer than {MAX_TEMPLATE_CHARACTERS} characters")
     return value
 
 
@@ -84,16 +99,29 @@ def _message_id(value: str) -> str:
     return value
 
 
+def _label(value: str) -> str:
+    if not re.fullmatch(_LABEL, value):
+        raise ValueError(
+            "must be 1 to 64 letters, digits, dots, hyphens, underscores and colons, and begin "
+            "with a letter or digit"
+        )
+    return value
+
+
 Recipient = Annotated[str, AfterValidator(_said(normalize_recipient))]
 """Whom it goes to: E.164, or a channel address such as `whatsapp:+15558675309`."""
 Sender = Annotated[str, AfterValidator(_said(normalize_sender))]
 """What Twilio sends from: a number, short code, alphanumeric id, channel address or `MG...`."""
 Body = Annotated[str, AfterValidator(_said(_body))]
+Template = Annotated[str, AfterValidator(_said(_template))]
+"""The text of a campaign; a message's limit holds for what becomes of it."""
 MediaUrl = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_said(_media_url))]
 MessageId = Annotated[str, AfterValidator(_said(_message_id))]
 ZonedTime = Annotated[datetime, BeforeValidator(zoned_time)]
 """An RFC 3339 time with its zone, kept in UTC."""
-Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
+Label = Annotated[
+    str, AfterValidator(_said(_label)), Field(json_schema_extra={"pattern": f"^{_LABEL}$"})
+]
 """A short name that may stand in clear in search attributes, such as `marketing` or `acme-eu`."""
 Note = Annotated[str, StringConstraints(max_length=1000)]
 TwilioErrorCode = Annotated[int, Field(ge=0, le=999_999)]

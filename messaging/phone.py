@@ -1,13 +1,15 @@
 """Addresses in one spelling each: recipients and senders, or a reason why they are none.
 
 One person must be one key, whoever typed the number: consent, pacing and look-ups all compare
-these strings. So the spelling is strict, nothing is guessed (a missing country code, a trunk
-prefix in parentheses), and what a reader could not see in the number is refused.
+these strings. So the spelling is strict, nothing is guessed (a missing country code, a zero that is
+dialled within the country only), and what a reader could not see in the number is refused.
 """
 
 import re
 import unicodedata
 from enum import Enum
+
+from messaging.trunk import has_trunk_prefix
 
 _LONGEST = 64
 """Characters looked at before anything else; more is no address and costs no work."""
@@ -59,6 +61,10 @@ class AddressFault(Enum):
         "has a group in parentheses that begins with zero; write the number as it is dialled "
         "from abroad, without parentheses"
     )
+    NATIONAL_PREFIX = (
+        "has digits after the country code that are dialled within the country only, such as a "
+        "zero; write the number as it is dialled from abroad"
+    )
     PARENTHESES = "has parentheses that do not match"
     SEVERAL = "has a comma, semicolon, slash or second plus; give exactly one number"
     LETTER = "has a letter; write digits only, without an extension"
@@ -98,7 +104,7 @@ def normalize_recipient(raw: str) -> str:
     user id. White space around it is dropped, separators between digits too, and full-width and
     other decimal digits become ASCII.
     """
-    if _E164.fullmatch(raw):
+    if _E164.fullmatch(raw) and not has_trunk_prefix(raw):
         return raw  # most are written so, and a campaign has many: ten times faster
     text = _trimmed(raw)
     channel, rest = _split_channel(text)
@@ -178,7 +184,7 @@ def _normalize_number(text: str) -> str:
     if fault:
         raise InvalidAddress(fault)
     number = "+" + re.sub(r"[^0-9]", "", written)
-    if fault := _fault_of_length(number):
+    if fault := _fault_of_digits(number):
         raise InvalidAddress(fault)
     return number
 
@@ -221,9 +227,9 @@ def _fault_of_form(written: str) -> AddressFault | None:
     return None
 
 
-def _fault_of_length(number: str) -> AddressFault | None:
+def _fault_of_digits(number: str) -> AddressFault | None:
     if _E164.fullmatch(number):
-        return None
+        return AddressFault.NATIONAL_PREFIX if has_trunk_prefix(number) else None
     if number[1] == "0":
         return AddressFault.LEADING_ZERO
     short = len(number) - 1 < _FEWEST_DIGITS

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from pathlib import Path
+from pathlib import Path  # noqa: TID251 - a command, no part of a workflow
 from typing import Any
 
 from pydantic.json_schema import models_json_schema

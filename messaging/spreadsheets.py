@@ -5,6 +5,7 @@ file turn what looks like a number into one: a phone number loses its plus, or i
 """
 
 import re
+import unicodedata
 from enum import Enum
 
 # What they read as the beginning of a formula, wide forms included; and the apostrophe itself, so
@@ -14,12 +15,17 @@ _MASK = "'"
 
 _SCIENTIFIC = re.compile(r"[+-]?\d{1,3}([.,]\d+)?E[+-]?\d{1,3}", re.ASCII | re.IGNORECASE)
 _SCIENTIFIC_WITH_SIGN = re.compile(r"[+-]?\d{1,3}([.,]\d+)?E\+\d{1,3}", re.ASCII | re.IGNORECASE)
-_ERROR_VALUE = re.compile(r"#(N/A|N/V|NV|NAME\?|REF!|VALUE!|DIV/0!|NULL!|NUM!|#+|GETTING_DATA)")
+# In any language: #REF!, #WERT!, #¡DIV/0!, #N/A, #I/T; and those of one language that have no mark.
+_ERROR_VALUE = re.compile(
+    r"#[¡¿]?[^\W\d_][\w/]*[!?]|#[^\W\d_]/[^\W\d_]|#(NV|YOK|PUUTTUU|HIÁNYZIK|GETTING_DATA|#+)"
+    r"|Err:\d{3}|Loading\.\.\."
+)
 _NUMBER_WITH_FRACTION = re.compile(r"\+?\d{7,}[.,]0+", re.ASCII)
 _GROUPED = re.compile(r"\d{1,3}([.,]\d{3}){2,}", re.ASCII)
 _FORMULA = re.compile(r"[=@-]|\+[A-Za-z$]")
-_SUSPECT = frozenset("=#+-0123456789")
+_SUSPECT = frozenset("=#+-0123456789EL")
 """A damaged text begins with one of these; most texts do not."""
+_UNSEEN = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
 _BARE_DIGITS = re.compile(r"'?\d{5,}", re.ASCII)  # the apostrophe marks a text in Excel
 
 
@@ -57,7 +63,7 @@ def number_damage(cell: str) -> Damage | None:
     text = cell.strip()
     if _FORMULA.match(text):
         return Damage.FORMULA
-    if _ERROR_VALUE.fullmatch(text):
+    if _is_error_value(text):
         return Damage.ERROR_VALUE
     if _SCIENTIFIC.fullmatch(text):
         return Damage.SCIENTIFIC
@@ -73,10 +79,24 @@ def text_damage(cell: str) -> Damage | None:
         return None
     if text.startswith("="):
         return Damage.FORMULA
-    if _ERROR_VALUE.fullmatch(text):
+    if _is_error_value(text):
         return Damage.ERROR_VALUE
     # Without the sign it may be a code of somebody's, such as 12E5.
     return Damage.SCIENTIFIC if _SCIENTIFIC_WITH_SIGN.fullmatch(text) else None
+
+
+def is_blank(cell: str) -> bool:
+    """Whether nobody would see anything: spaces, and characters that only shape others."""
+    if cell[:1].isalnum():
+        return False  # nearly always
+    return all(unicodedata.category(each) in _UNSEEN for each in cell)
+
+
+def _is_error_value(text: str) -> bool:
+    # In capitals, but for those that have no number sign: #Winning! is somebody's own.
+    if not _ERROR_VALUE.fullmatch(text):
+        return False
+    return text.isupper() or text[0] != "#" or text[1] == "#"
 
 
 def _needs_mask(cell: str) -> bool:

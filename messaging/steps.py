@@ -16,6 +16,8 @@ LOOK_UP: Final = "look_up"
 SEARCH: Final = "search"
 RECORD_SUPPRESSION: Final = "record_suppression"
 AWAIT_RELEASE: Final = "await_release"
+GIVE_BACK: Final = "give_back"
+CHECK_WINDOW: Final = "check_window"
 
 
 class Step(BaseModel):
@@ -31,6 +33,8 @@ class Verdict(StrEnum):
     SUPPRESSED = "suppressed"
     EXPIRED = "expired"
     NO_SENDER = "no_sender"
+    INVALID_WINDOW = "invalid_window"
+    """Its send window never opens for its recipient: bad input, which only zone data can tell."""
     NOT_YET = "not_yet"
     """Its sender's slot lies in the future."""
     CLOSED = "closed"
@@ -63,6 +67,13 @@ class AdmitRequest(Step):
     send_window: SendWindow | None = None
 
 
+class WindowCheck(Step):
+    """A send window that will be waited for only later."""
+
+    to: str
+    send_window: SendWindow
+
+
 class Admission(Step):
     """Whether, from what sender and from when the message may be submitted."""
 
@@ -74,6 +85,8 @@ class Admission(Step):
     is_now: bool = False
     """Whether its slot is this moment, by the clock that gave it: a workflow's own lags behind."""
     suppressed_by: Reason | None = None
+    problem: str | None = None
+    """What is wrong with `send_window`, where that is INVALID_WINDOW."""
 
 
 class SendRequest(Step):
@@ -85,10 +98,8 @@ class SendRequest(Step):
     deadline: datetime
     """End of the retry budget: no POST begins after it."""
     segments: int = 1
-    slot: datetime | None = None
-    """The slot that it has waited for, unless that has been used."""
-    has_priority: bool = False
-    """It does not queue: it is urgent, or has had its turn and is tried again."""
+    had_turn: bool = False
+    """It was tried in its turn and failed: trying again, it does not queue anew."""
     earlier_attempts: int = 0
     hand_back_after: timedelta | None = None
     """A retry that must wait longer than this is left to the workflow."""
@@ -114,6 +125,18 @@ class ReleaseRequest(Step):
     sender: str
     segments: int
     campaign_id: str | None
+    has_priority: bool = False
+    """It does not queue: it is urgent, or has had its turn and is tried again."""
+
+
+class GiveBackRequest(Step):
+    """A slot that lies ahead and will not be used."""
+
+    sender: str
+    segments: int
+    slot: datetime
+    is_urgent: bool
+    had_turn: bool = False
 
 
 class Release(Step):
@@ -152,7 +175,7 @@ class SearchRequest(Step):
     message: MessageRequest
     sender: str
     since: datetime
-    """Before its first POST was begun."""
+    """Before the first POST was begun that may have been taken."""
     own_sids: tuple[str, ...]
     """SIDs it has had before."""
 
@@ -164,7 +187,7 @@ class Finding(StrEnum):
     ABSENT = "absent"
     """Twilio lists nothing that could be it."""
     UNDECIDED = "undecided"
-    """Twilio lists what could be it, or another message of ours whose fate is open too."""
+    """Twilio lists what could be it, and could as well be something else."""
 
 
 class SearchResult(Step):

@@ -63,6 +63,11 @@ class Message:
         return self.messaging_service_sid or self.sender or ""
 
     @property
+    def listed_from(self) -> float:
+        """The moment from which the list holds it."""
+        return self.created + self.step.listed_after
+
+    @property
     def uri(self) -> str:
         """The path of the resource."""
         return f"/{API_VERSION}/Accounts/{self.account_sid}/Messages/{self.sid}.json"

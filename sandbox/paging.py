@@ -1,5 +1,6 @@
 """The list of messages: filters, pages and the links between them."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -104,9 +105,10 @@ def _keeper(filters: Mapping[str, str]) -> Callable[[Message], bool]:
     sender = normalized(filters["From"]) if filters.get("From") else None
     earliest, latest = _sent_window(filters)
     dated = any(name.startswith("DateSent") for name in filters)
+    now = time.time()
 
     def keep(message: Message) -> bool:
-        if sender is not None and message.sender != sender:
+        if message.listed_from > now or sender not in {None, message.sender}:
             return False
         if not dated:
             return True

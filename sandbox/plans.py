@@ -36,7 +36,11 @@ _FINALS: dict[str, dict[str, object]] = {
     "undelivered": {"final": "undelivered", "error_code": 30003},
     "failed": {"final": "failed", "error_code": 30008},
 }
-_GROUPS = (_ANSWERS, _CALLBACKS, _FINALS)
+_LISTING: dict[str, dict[str, object]] = {
+    "listed_late": {},  # by the plan's unlisted_seconds
+}
+# A group more goes to the end, so that a seed goes on drawing what it drew before.
+_GROUPS = (_ANSWERS, _CALLBACKS, _FINALS, _LISTING)
 FAULT_NAMES = frozenset(name for group in _GROUPS for name in group)
 """The names a plan may give a probability to; at most one of each group strikes a create."""
 
@@ -53,6 +57,7 @@ class Plan(Spec):
     by: Literal["recipient", "create"] = "recipient"
     hang_seconds: float = Field(default=60, gt=0)
     late_seconds: float = Field(default=2, gt=0)
+    unlisted_seconds: float = Field(default=60, gt=0)
 
     @model_validator(mode="after")
     def _probabilities_make_sense(self) -> Self:
@@ -83,6 +88,8 @@ class Plan(Spec):
     def _timed(self, name: str, change: dict[str, object]) -> dict[str, object]:
         if name == "callbacks_late":
             return {"callbacks": {"delay": self.late_seconds}}
+        if name == "listed_late":
+            return {"listed_after": self.unlisted_seconds}
         if name.startswith("hang"):
             return {**change, "seconds": self.hang_seconds}
         return change

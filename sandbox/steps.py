@@ -55,6 +55,8 @@ class Step(Spec):
     `html`, `headers`: of an error answer. `stored`: whether a refusal is listed as a failed
     message (by default a 400 is). `seconds`: how long a hang lasts at most. `delay`: seconds
     before the answer. `final`, `error_code`: the status the message really reaches.
+    `listed_after`: seconds from its creation until the list holds it; by its sid it is there at
+    once.
     """
 
     respond: Respond = "ok"
@@ -69,6 +71,7 @@ class Step(Spec):
     callbacks: CallbackScript = CallbackScript()
     final: Literal["delivered", "undelivered", "failed", "sent", "read"] = "delivered"
     error_code: int | None = None
+    listed_after: float = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _an_error_says_which(self) -> Self:

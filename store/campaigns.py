@@ -58,6 +58,10 @@ class CampaignRecord:
     rows: int
     """0 while it is loading."""
     segments: int
+    last_row: int
+    """Up to which row all messages have been started."""
+    left_out: int
+    """Rows among them of which no message could be made."""
     created_at: datetime
 
 
@@ -83,6 +87,8 @@ class Campaigns:
                     state_since=now,
                     row_count=0,
                     segments=0,
+                    last_row=0,
+                    left_out=0,
                     created_at=now,
                 )
             )
@@ -154,6 +160,22 @@ class Campaigns:
         with transaction(self._engine, read_only=True) as connection:
             return [_record(each) for each in connection.execute(query)]
 
+    def alike(self, message: CampaignMessage, *, besides: str) -> CampaignRecord | None:
+        """The newest campaign with this very message, but for one id and those not loaded."""
+        query = (
+            select(campaigns)
+            .where(
+                _own.message == message.model_dump_json(),
+                _own.campaign_id != besides,
+                _own.row_count > 0,
+            )
+            .order_by(_own.created_at.desc())
+            .limit(1)
+        )
+        with transaction(self._engine, read_only=True) as connection:
+            found = connection.execute(query).first()
+        return None if found is None else _record(found)
+
     def page(self, campaign_id: str, *, after: int, limit: int) -> list[CampaignRow]:
         """The rows that follow number `after`, in order, at most `limit`."""
         query = (
@@ -172,6 +194,24 @@ class Campaigns:
                 )
                 for each in connection.execute(query)
             ]
+
+    def handed_over(self, campaign_id: str, *, last_row: int, left_out: int) -> CampaignRecord:
+        """All messages up to this row have been started, without `left_out` of them.
+
+        Returns how the campaign then stands. A row that is no further than the last one noted
+        changes nothing: an activity that was taken for lost may still write.
+
+        Raises:
+            NoSuchCampaign: there is none.
+        """
+        noting = (
+            update(campaigns)
+            .where(_own.campaign_id == campaign_id, _own.last_row < last_row)
+            .values(last_row=last_row, left_out=left_out)
+        )
+        with transaction(self._engine) as connection:
+            connection.execute(noting)
+            return _required(connection, campaign_id)
 
     def set_state(
         self, campaign_id: str, state: CampaignState, *, since: datetime | None = None
@@ -218,6 +258,8 @@ def _record(found: Row[Any]) -> CampaignRecord:
         since=found.state_since,
         rows=found.row_count,
         segments=found.segments,
+        last_row=found.last_row,
+        left_out=found.left_out,
         created_at=found.created_at,
     )
 

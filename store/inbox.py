@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Engine, bindparam, delete, func, select, text, update
+from sqlalchemy import Connection, Engine, Update, bindparam, delete, func, select, text, update
 
 from messaging.contract import DeliveryStatus
 from store.database import insert_if_new, transaction
@@ -50,8 +50,9 @@ class Inbox:
     """The inbox in the database of `engine`; several processes may fill and empty it.
 
     Receipts of one message are handed out in their order of arrival, and never to two at a time:
-    whoever took one has a lease on its message. Only a postponed receipt is passed by later ones,
-    so that one that can never be applied holds up nothing.
+    whoever took one has a lease on its message. One that is held keeps that lease, so that nothing
+    passes it. Only a postponed receipt is passed by later ones, so that one that can never be
+    applied holds up nothing.
 
     Raises `store.database.DatabaseUnavailable` when the database cannot answer.
     """
@@ -125,25 +126,24 @@ class Inbox:
         *,
         done: Collection[int] = (),
         postponed: Mapping[int, datetime] | None = None,
+        held: Mapping[int, datetime] | None = None,
         released: Collection[int] = (),
     ) -> None:
         """Say, by row id, what became of taken receipts.
 
-        Those `done` are forgotten; those `postponed` come again from that moment on and count one
-        refusal more; those `released` may be taken again at once.
+        Those `done` are forgotten; those `released` may be taken again at once. Those `postponed`
+        and those `held` come again from that moment on and count one refusal more; meanwhile a
+        held one keeps whatever there is, or comes, of its message waiting behind it.
         """
         with transaction(self._engine) as connection:
             if done:
                 connection.execute(delete(inbox).where(_row.id.in_(done)))
             if postponed:
-                connection.execute(
-                    update(inbox)
-                    .where(_row.id == bindparam("row"), _row.refusals < _MOST_REFUSALS)
-                    .values(
-                        due_at=bindparam("until"), refusals=_row.refusals + 1, leased_until=None
-                    ),
-                    [{"row": id_, "until": until} for id_, until in postponed.items()],
-                )
+                later = _once_more().values(due_at=bindparam("until"), leased_until=None)
+                connection.execute(later, _moments(postponed))
+            if held:
+                later = _once_more().values(leased_until=bindparam("until"))
+                connection.execute(later, _moments(held))
             if released:
                 connection.execute(
                     update(inbox).where(_row.id.in_(released)).values(leased_until=None)
@@ -167,3 +167,16 @@ class Inbox:
         """Let one process at a time take receipts: two looks at once would see the same free."""
         if connection.dialect.name == "postgresql":  # on SQLite the transaction itself is the lock
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+
+
+def _once_more() -> Update:
+    """Count one refusal more of the receipt that is the parameter `row`."""
+    return (
+        update(inbox)
+        .where(_row.id == bindparam("row"), _row.refusals < _MOST_REFUSALS)
+        .values(refusals=_row.refusals + 1)
+    )
+
+
+def _moments(until: Mapping[int, datetime]) -> list[dict[str, int | datetime]]:
+    return [{"row": id_, "until": moment} for id_, moment in until.items()]

@@ -1,16 +1,18 @@
 """Each sender's pace: slots are plans, the gate keeps the rate.
 
-A message takes a slot when it is admitted and waits for it. Immediately before its POST it passes
+A message plans a slot when it is admitted and waits for it. Immediately before its POST it passes
 the sender's gate, which knows until when the segments sent so far keep the sender busy
 (`busy_until`) and lets a message by only while that lies less than a moment ahead. So the rate
 holds whatever happens to the plans: a worker that was away, a timer that came late, a rate that
-was lowered.
+was lowered. And a plan of which nothing comes costs no more than its own time.
 
-An urgent message does not queue. It claims the sender's next moment at once, by which it borrows
-from the others: those whose slot comes meanwhile are refused at the gate and take a new one.
+There are three lanes, each with a tail. Urgent messages plan without regard to the others, by
+which they borrow from them: those whose slot comes meanwhile are refused at the gate and plan
+anew, at the end. In the lane between are those who cannot go to the end: they had their turn and
+are tried again, or their time runs out before.
 
-Every reservation, claim and passage is one statement, so that many workers can share a sender.
-Their clocks must agree within a fraction of a second.
+Every plan and every passage is one statement, so that many workers can share a sender. Their
+clocks should agree within half a second.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,15 +25,20 @@ from sqlalchemy import Connection, Engine, select
 from messaging.rates import DEFAULT_RATES, SenderKind, default_rate
 from store import pace_statements as statements
 from store.database import transaction
+from store.pace_statements import Lane
 from store.tables import senders, utc_now
 
-CLAIM_GOOD_FOR: Final = timedelta(seconds=2)
-"""A claim not used by then is void: after an outage many would be used at once."""
-_AT_ONCE: Final = timedelta(seconds=0.05)
-"""Not worth a timer."""
 _BUMPED: Final = 0.5
 """A message refused by less than this part of its own length waits at the gate; by more, it
-takes a new slot at the end, which gives its time to whoever borrowed it."""
+plans anew, which gives its time to whoever borrowed it."""
+
+Fits = Callable[[datetime], bool]
+"""Whether a message may still be sent at that moment."""
+
+
+def always(_: datetime) -> bool:
+    """Any moment fits."""
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +54,7 @@ class SenderState:
     backlog: timedelta
     """How far its slots are given away; a new message waits this long."""
     borrowed: float
-    """Segments sent or claimed ahead of its pace."""
+    """Segments that urgent messages have claimed ahead of now."""
 
     @property
     def backlog_segments(self) -> float:
@@ -69,83 +76,73 @@ class Pacing:
         self._rates = rates
         self._now = now
 
-    def plan(
-        self,
-        sender: str,
-        segments: int,
-        *,
-        has_priority: bool,
-        fits: Callable[[datetime], bool] = lambda _: True,
-    ) -> datetime:
-        """Take a slot, or claim one; nothing is taken if it does not fit."""
-        take = self.claim if has_priority else self.reserve
+    def plan(self, sender: str, segments: int, *, is_urgent: bool, fits: Fits = always) -> datetime:
+        """The message's slot: when it may come to the gate. None is taken if it does not fit."""
+        lane = _lane(is_urgent=is_urgent)
         try:
             with transaction(self._engine) as connection:
-                slot = take(sender, segments, joining=connection)
+                slot = _plan(connection, lane, self._asked(sender, segments))
                 if not fits(slot):
                     _turn_back(slot)
         except _DoesNotFit as error:
             return error.slot
         return slot
 
-    def reserve(self, sender: str, segments: int, *, joining: Connection | None = None) -> datetime:
-        """Take the sender's next free slot: when a message of so many segments may come."""
-        with transaction(self._engine, joining=joining) as connection:
-            statement = statements.reserve(connection.dialect.name)
-            asked = self._asked(sender, segments)
-            end, length = connection.execute(statement, asked).one()
-        return _moment(end - length)
+    def reserve(self, sender: str, segments: int) -> datetime:
+        """Take the sender's next free slot."""
+        return self.plan(sender, segments, is_urgent=False)
 
-    def claim(self, sender: str, segments: int, *, joining: Connection | None = None) -> datetime:
-        """Claim the sender's next moment for an urgent message: when it may be sent."""
-        with transaction(self._engine, joining=joining) as connection:
-            statement = statements.claim(connection.dialect.name)
-            asked = self._asked(sender, segments)
-            busy_until, length = connection.execute(statement, asked).one()
-        return _moment(max(asked["at"], busy_until - length - statements.CLAIM_AHEAD))
+    def claim(self, sender: str, segments: int) -> datetime:
+        """Claim the sender's next moment for an urgent message."""
+        return self.plan(sender, segments, is_urgent=True)
+
+    def give_back(
+        self,
+        sender: str,
+        segments: int,
+        slot: datetime,
+        *,
+        is_urgent: bool = False,
+        had_turn: bool = False,
+    ) -> None:
+        """Free a slot that lies ahead and will not be used.
+
+        The tail moves, for those who come; whoever has a slot keeps it. To give one back twice
+        does no harm but that somebody is refused at the gate.
+        """
+        lane = _lane(is_urgent=is_urgent, had_turn=had_turn)
+        if slot > self._now():
+            with transaction(self._engine) as connection:
+                connection.execute(statements.give_back(lane), self._asked(sender, segments))
 
     def pass_gate(
-        self, sender: str, segments: int, *, joining: Connection | None = None
-    ) -> datetime | None:
-        """Pass the sender's gate: None, or the new slot of a message that came too early."""
-        with transaction(self._engine, joining=joining) as connection:
-            statement = statements.pass_gate(connection.dialect.name)
-            asked = self._asked(sender, segments)
-            if connection.execute(statement, asked).first() is not None:
-                return None
-            busy_until, length = connection.execute(statements.BUSY_UNTIL, asked).one()
-            too_early_by = busy_until - asked["at"] - statements.GATE_AHEAD
-            if too_early_by < _BUMPED * length:
-                return _moment(asked["at"] + max(too_early_by, 0))
-            return self.reserve(sender, segments, joining=connection)
-
-    def take_turn(
         self,
         sender: str,
         segments: int,
         *,
-        has_priority: bool,
-        claimed: datetime | None,
+        is_urgent: bool = False,
+        had_turn: bool = False,
+        fits: Fits = always,
         joining: Connection | None = None,
     ) -> datetime | None:
-        """Whether a message may be sent this moment: None, or its new slot.
+        """Pass the sender's gate: None, or when to come again for a message that came too early.
 
-        One that has priority needs a claim, `claimed` if that is still good, and the others pass
-        the gate.
+        `had_turn`: it was tried in its turn and is tried again. Where no slot fits, the moment told
+        is one at which it is too late for the message, and not taken.
         """
-        if not has_priority:
-            return self.pass_gate(sender, segments, joining=joining)
-        now = self._now()
-        if claimed is not None and claimed - _AT_ONCE <= now <= claimed + CLAIM_GOOD_FOR:
-            return None
-        slot = self.claim(sender, segments, joining=joining)
-        return None if slot <= now + _AT_ONCE else slot
+        lane = _lane(is_urgent=is_urgent, had_turn=had_turn)
+        with transaction(self._engine, joining=joining) as connection:
+            asked = self._asked(sender, segments)
+            again = _come(connection, lane, asked, fits)
+            if again is not None and not fits(again) and lane is Lane.NORMAL:
+                again = _come(connection, Lane.OVERDUE, asked, fits)
+            return again
 
     def ahead(self, sender: str) -> timedelta:
         """How much of the sender's time is given away beyond now; zero when it is idle."""
         with transaction(self._engine, read_only=True) as connection:
             tail = connection.execute(
-                select(senders.c.tail).where(senders.c.sender == sender)
+                select(statements.TAIL).where(senders.c.sender == sender)
             ).scalar_one_or_none()
         return timedelta(seconds=max(0.0, (tail or 0.0) - self._now().timestamp()))
 
@@ -165,7 +162,15 @@ class Pacing:
     def states(self) -> list[SenderState]:
         """Every sender that was used or configured, in order."""
         with transaction(self._engine, read_only=True) as connection:
-            rows = connection.execute(select(senders).order_by(senders.c.sender)).all()
+            rows = connection.execute(
+                select(
+                    senders.c.sender,
+                    senders.c.rate,
+                    senders.c.is_paused,
+                    senders.c.urgent_tail,
+                    statements.TAIL,
+                ).order_by(senders.c.sender)
+            ).all()
         now = self._now().timestamp()
         states = []
         for row in rows:
@@ -177,27 +182,33 @@ class Pacing:
                     is_configured=row.rate is not None,
                     is_paused=row.is_paused,
                     backlog=timedelta(seconds=max(0.0, row.tail - now)),
-                    borrowed=max(0.0, row.busy_until - now) * rate,
+                    borrowed=max(0.0, row.urgent_tail - now) * rate,
                 )
             )
         return states
 
     def set_rate(self, sender: str, rate: float | None) -> None:
-        """Set the sender's rate; None: the default of its kind. Slots given away stay as they are.
+        """Set the sender's rate; None: the default of its kind.
 
-        A lower rate holds from the next POST on, because the gate keeps it.
+        It holds from the next POST on, because the gate keeps it. Whoever has a slot keeps that;
+        where the rate is higher, those who come find the time ahead shorter.
         """
-        self._set(sender, rate=rate)
+        with transaction(self._engine) as connection:
+            default = self._default_rate(sender)
+            given = {"rate": rate, "new_rate": default if rate is None else rate}
+            asked = self._asked(sender, 0) | given
+            connection.execute(statements.set_rate(connection.dialect.name), asked)
 
     def pause(self, sender: str) -> None:
         """Let nothing be sent from it any more; its messages wait."""
-        self._set(sender, is_paused=True)
+        self._set_paused(sender, paused=True)
 
     def resume(self, sender: str) -> None:
         """Let its messages go on, at its pace."""
-        self._set(sender, is_paused=False)
+        self._set_paused(sender, paused=False)
 
-    def _set(self, sender: str, **columns: float | bool | None) -> None:
+    def _set_paused(self, sender: str, *, paused: bool) -> None:
+        columns = {"is_paused": paused}
         with transaction(self._engine) as connection:
             statement = statements.upsert(connection.dialect.name, first=columns, then=columns)
             connection.execute(statement, {"who": sender})
@@ -213,6 +224,34 @@ class Pacing:
 
     def _default_rate(self, sender: str) -> float:
         return default_rate(sender, self._rates)
+
+
+def _lane(*, is_urgent: bool, had_turn: bool = False) -> Lane:
+    if is_urgent:
+        return Lane.URGENT
+    return Lane.OVERDUE if had_turn else Lane.NORMAL
+
+
+def _come(
+    connection: Connection, lane: Lane, asked: Mapping[str, Any], fits: Fits
+) -> datetime | None:
+    """Come to the gate in a lane: None if it is open, or when to come again."""
+    gate = statements.pass_gate(connection.dialect.name, lane)
+    if connection.execute(gate, asked).first() is not None:
+        return None
+    too_early_by, length = connection.execute(statements.too_early(lane), asked).one()
+    if too_early_by < _BUMPED * length:
+        return _moment(asked["at"] + max(too_early_by, 0.0))
+    with connection.begin_nested() as planning:
+        slot = _plan(connection, lane, asked)
+        if not fits(slot):
+            planning.rollback()
+    return slot
+
+
+def _plan(connection: Connection, lane: Lane, asked: Mapping[str, Any]) -> datetime:
+    statement = statements.plan(connection.dialect.name, lane)
+    return _moment(connection.execute(statement, asked).scalar_one())
 
 
 def _turn_back(slot: datetime) -> NoReturn:

@@ -16,27 +16,37 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    func,
     insert,
+    or_,
     select,
 )
 
-from messaging.contract import CampaignState, MessageRequest
+from messaging.contract import CampaignState, MessageRequest, Priority
 from messaging.steps import Verdict
 from store.campaigns import campaign_is
 from store.database import transaction
 from store.pace_statements import paused
-from store.pacing import Pacing
+from store.pacing import Fits, Pacing, always
 from store.suppressions import APPLIES, applying_to
 from store.tables import posts, suppressions, utc_now
 
 
 @dataclass(frozen=True, kw_only=True)
-class Post:
-    """A POST that was about to be made for a message."""
+class Rival:
+    """Another message of ours to the same recipient, for which a POST was about to be made."""
 
     message_id: str
     fingerprint: str
-    begun_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notes:
+    """What is noted of the time in which a message was submitted."""
+
+    own_since: datetime | None
+    """When its first POST of that time was about to be made; None: no note of one is kept."""
+    rivals: list[Rival]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +66,14 @@ _FORBIDDEN: dict[Verdict, ColumnElement[bool]] = {
     | campaign_is(CampaignState.PAUSED, bindparam("campaign_id", type_=String)),
     Verdict.CANCELED: campaign_is(CampaignState.CANCELED, bindparam("campaign_id", type_=String)),
 }
+_NOTE = (posts.c.message_id, posts.c.fingerprint, posts.c.begun_at, posts.c.recipient_hash)
 _NOTED = (
     insert(posts)
     .from_select(
-        ["message_id", "fingerprint", "begun_at"],
-        select(
-            *(
-                bindparam(each.name, type_=each.type)
-                for each in (posts.c.message_id, posts.c.fingerprint, posts.c.begun_at)
-            )
-        ).where(*(~each for each in _FORBIDDEN.values())),
+        [each.name for each in _NOTE],
+        select(*(bindparam(each.name, type_=each.type) for each in _NOTE)).where(
+            *(~each for each in _FORBIDDEN.values())
+        ),
     )
     .returning(posts.c.id)
 )
@@ -74,8 +82,8 @@ _NOTED = (
 class Posts:
     """The notes in the database of `engine`.
 
-    Twilio's list of messages cannot say which row is whose when two messages have the same text,
-    sender and recipient; these notes say which of our own could be mistaken for one another.
+    Twilio's list of messages does not say which row is whose; these notes say which of our own
+    messages a row to one recipient may belong to, and which could be mistaken for one another.
     """
 
     def __init__(
@@ -92,8 +100,8 @@ class Posts:
         *,
         sender: str,
         segments: int = 1,
-        has_priority: bool = False,
-        claimed: datetime | None = None,
+        had_turn: bool = False,
+        fits: Fits = always,
     ) -> Beginning:
         """Take the message's turn and note that a POST is about to be made; or do neither.
 
@@ -110,14 +118,16 @@ class Posts:
             "message_id": message_id,
             "fingerprint": fingerprint(message, sender=sender),
             "begun_at": self._now(),
+            "recipient_hash": _hashed([message.to]),
         }
         try:
             with transaction(self._engine) as connection:
-                slot = self._pacing.take_turn(
+                slot = self._pacing.pass_gate(
                     sender,
                     segments,
-                    has_priority=has_priority,
-                    claimed=claimed,
+                    is_urgent=message.priority is Priority.URGENT,
+                    had_turn=had_turn,
+                    fits=fits,
                     joining=connection,
                 )
                 if slot is not None:
@@ -128,25 +138,47 @@ class Posts:
             return Beginning(verdict=error.verdict)
         return Beginning(verdict=Verdict.GO)
 
-    def rivals(self, message_id: str, mark: str, *, since: datetime) -> list[str]:
-        """Other messages with this fingerprint for which a POST was begun since then."""
+    def around(
+        self, message_id: str, message: MessageRequest, *, sender: str, since: datetime
+    ) -> Notes:
+        """What was noted since then for a message, and for others to its recipient.
+
+        Of those noted without their recipient, as older versions did, the ones that look the same.
+        """
         query = (
-            select(posts.c.message_id)
-            .where(
-                and_(
-                    posts.c.fingerprint == mark,
-                    posts.c.message_id != message_id,
-                    posts.c.begun_at >= since,
-                )
+            select(
+                posts.c.message_id,
+                posts.c.fingerprint,
+                func.min(posts.c.begun_at).label("begun_at"),
             )
-            .distinct()
+            .where(
+                or_(
+                    posts.c.recipient_hash == _hashed([message.to]),
+                    and_(
+                        posts.c.recipient_hash.is_(None),
+                        posts.c.fingerprint == fingerprint(message, sender=sender),
+                    ),
+                ),
+                posts.c.begun_at >= since,
+            )
+            .group_by(posts.c.message_id, posts.c.fingerprint)
             .order_by(posts.c.message_id)
         )
         with transaction(self._engine, read_only=True) as connection:
-            return list(connection.execute(query).scalars())
+            rows = connection.execute(query).all()
+        return Notes(
+            own_since=min(
+                (row.begun_at for row in rows if row.message_id == message_id), default=None
+            ),
+            rivals=[
+                Rival(message_id=row.message_id, fingerprint=row.fingerprint)
+                for row in rows
+                if row.message_id != message_id
+            ],
+        )
 
     def forget(self, *, before: datetime) -> int:
-        """Drop notes older than that; return how many. Nothing asks for them after a day."""
+        """Drop notes older than that; return how many. No search looks farther back."""
         with transaction(self._engine) as connection:
             return connection.execute(delete(posts).where(posts.c.begun_at < before)).rowcount
 
@@ -168,12 +200,25 @@ class _Forbidden(Exception):
 
 
 def fingerprint(message: MessageRequest, *, sender: str) -> str:
-    """What two messages share that Twilio's list cannot tell apart.
+    """What two messages share that Twilio's list cannot tell apart."""
+    if message.content_sid is not None:
+        return template_fingerprint(message.to, sender)
+    return text_fingerprint(message.to, sender, message.body or "", len(message.media_urls))
 
-    A message made of a template shows there as its rendered text, which we do not know: all
-    templates to one recipient look alike to us.
+
+def text_fingerprint(to: str, sender: str, body: str, media: int) -> str:
+    """The fingerprint of a message with that text and so many media; a row of the list has one."""
+    return _hashed([to, sender, body, media])
+
+
+def template_fingerprint(to: str, sender: str) -> str:
+    """The fingerprint of a message made of a template.
+
+    Twilio's list shows its rendered text, which we do not know: all templates to one recipient look
+    alike to us, and any row may be one.
     """
-    shown: list[object] = [message.to, sender]
-    if message.content_sid is None:
-        shown += [message.body or "", len(message.media_urls)]
-    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
+    return _hashed([to, sender])
+
+
+def _hashed(parts: list[object]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

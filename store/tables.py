@@ -134,8 +134,9 @@ posts = Table(
     Column("message_id", String(255), nullable=False),
     Column("fingerprint", String(64), nullable=False),
     Column("begun_at", UtcDateTime, nullable=False),
-    # What `Posts.rivals` reads; the other is for forgetting.
-    Index(None, "fingerprint", "begun_at"),
+    Column("recipient_hash", String(64)),  # NULL: noted by a version that did not keep it
+    # What `Posts.around` reads; the other is for forgetting.
+    Index(None, "recipient_hash", "begun_at"),
     Index(None, "begun_at"),
 )
 
@@ -176,10 +177,14 @@ senders = Table(
     Column("is_paused", Boolean(create_constraint=False), nullable=False),
     # Seconds since the epoch, because they are reckoned with in SQL, alike in both databases.
     Column("tail", Double, nullable=False),
+    Column("overdue_tail", Double, nullable=False),
+    Column("urgent_tail", Double, nullable=False),
     Column("busy_until", Double, nullable=False),
     CheckConstraint("rate > 0", name="rate"),
 )
-"""Each sender's pace: where its next free slot lies, and until when what was sent keeps it busy."""
+"""Each sender's pace: until when each of its lanes is given away, and until when what was sent
+keeps it busy.
+"""
 
 campaigns = Table(
     "campaigns",
@@ -190,6 +195,8 @@ campaigns = Table(
     Column("state_since", UtcDateTime, nullable=False),
     Column("row_count", Integer, nullable=False),
     Column("segments", BigInteger, nullable=False),
+    Column("last_row", Integer, nullable=False),  # up to which its rows were handed over
+    Column("left_out", Integer, nullable=False),  # rows among them that have no message
     Column("created_at", UtcDateTime, nullable=False),
     _one_of("state", CampaignState),
     Index(None, "created_at"),

@@ -20,6 +20,7 @@ from webhook.inbound import InboundEndpoint
 from webhook.inbox import ReceiptInbox
 from webhook.metrics import Measured, Metrics
 from webhook.records import InboundRecords
+from webhook.remembered import Remembered, Reminder
 from webhook.signals import Receipts
 from webhook.signature import Signatures
 from webhook.status import StatusEndpoint
@@ -41,7 +42,7 @@ def create_app(config: WebhookConfig, *, client: Client, engine: Engine) -> Fast
 
     `client` needs our `data_converter` and may be lazy: the app starts, and answers `/healthz`,
     without Temporal. The caller keeps and closes both. While its lifespan lasts, the app drains the
-    inbox in the background.
+    inbox and reminds messages of unknown fate in the background.
 
     Raises:
         InvalidConfig: names the setting that cannot be used.
@@ -58,18 +59,28 @@ def create_app(config: WebhookConfig, *, client: Client, engine: Engine) -> Fast
     inbox = Inbox(engine)
     known = ReceiptInbox(inbox, threads=threads, metrics=metrics)
     temporal = Breaker(seconds=TEMPORAL_AWAY_SECONDS)
+    patient_receipts = Receipts(client, timeout=config.patient_timeout)
     drainer = Drainer(
         inbox=inbox,
         known=known,
-        receipts=Receipts(client, timeout=config.patient_timeout),
+        receipts=patient_receipts,
         breaker=temporal,
         threads=threads,
+        metrics=metrics,
+    )
+    remembered = Remembered()
+    reminder = Reminder(
+        remembered=remembered,
+        client=client,
+        receipts=patient_receipts,
+        timeout=config.patient_timeout,
         metrics=metrics,
     )
     status = StatusEndpoint(
         verify=verify,
         receipts=Receipts(client, timeout=config.signal_timeout),
         inbox=known,
+        remembered=remembered,
         temporal=temporal,
         metrics=metrics,
         forward_all=config.forward_all_statuses,
@@ -86,7 +97,7 @@ def create_app(config: WebhookConfig, *, client: Client, engine: Engine) -> Fast
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with drainer.running():
+        async with drainer.running(), reminder.running():
             yield
 
     # A redirect for a slash too many would be built from the Host header.

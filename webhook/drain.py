@@ -55,7 +55,8 @@ class _Round:
     refused: list[KeptReceipt] = field(default_factory=list)
     unanswered: list[KeptReceipt] = field(default_factory=list)
     behind: list[int] = field(default_factory=list)
-    """Those of a message whose earlier receipt was unanswered: not tried, to keep the order."""
+    """Those of a message whose earlier receipt was unanswered: not tried, to keep the order.
+    Released, they wait for as long as that one is held."""
 
 
 class Drainer:
@@ -167,10 +168,12 @@ class Drainer:
     async def _settle(self, outcome: _Round) -> None:
         now = datetime.now(UTC)
         postponed = {each.id: now + _AGAIN.wait(each.refusals + 1) for each in outcome.refused}
+        held: dict[int, datetime] = {}
         released = list(outcome.behind)
         if outcome.unanswered and await self._receipts.answers():
-            # It is these receipts then: the others must not wait for them.
-            postponed |= {
+            # It is these receipts then: other messages must not wait for them. Later receipts of
+            # their own message must, or `delivered` would pass the `undelivered` before it.
+            held = {
                 each.id: now + _SOON_AGAIN.wait(each.refusals + 1) for each in outcome.unanswered
             }
         elif outcome.unanswered:
@@ -178,7 +181,11 @@ class Drainer:
             released += [each.id for each in outcome.unanswered]
         self._metrics.inbox_applied.labels("refused").inc(len(outcome.refused))
         await self._threads.run(
-            self._inbox.settle, done=outcome.done, postponed=postponed, released=released
+            self._inbox.settle,
+            done=outcome.done,
+            postponed=postponed,
+            held=held,
+            released=released,
         )
         if outcome.done:
             _log.info("Took %d receipts from the inbox to their workflows.", len(outcome.done))

@@ -30,8 +30,8 @@ class ReceiptInbox:
     """Puts receipts into the inbox, and remembers which messages have some there.
 
     What it remembers costs the callbacks no query: it is what this process put there itself, and
-    what `look` found, so it may be seconds late about another process's. That does no harm:
-    statuses have ranks, and a workflow takes them in any order.
+    what `look` found, so it may be seconds late about another process's. Statuses have ranks, and
+    a workflow takes them in any order; only of two final ones the first that it hears counts.
     """
 
     def __init__(self, inbox: Inbox, *, threads: DatabaseThreads, metrics: Metrics) -> None:

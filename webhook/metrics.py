@@ -73,6 +73,17 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.remembered = Gauge(
+            "signedfor_webhook_remembered",
+            "Callbacks that change no outcome, remembered in case a message is of unknown fate.",
+            registry=self.registry,
+        )
+        self.handed_on = Counter(
+            "signedfor_webhook_remembered_handed_on",
+            "Remembered callbacks signalled to messages of unknown fate, by where they went.",
+            ["result"],
+            registry=self.registry,
+        )
 
     async def exposition(self, _request: Request) -> Response:
         """All of them in Prometheus' text format."""

@@ -16,6 +16,7 @@ from store.database import DatabaseUnavailable
 from webhook.breaker import Breaker
 from webhook.inbox import ReceiptInbox
 from webhook.metrics import Metrics
+from webhook.remembered import Remembered
 from webhook.signals import ReceiptNotTaken, ReceiptRefused, Receipts, Taker
 from webhook.sparing import SparingLog
 from webhook.verify import Verifier
@@ -63,6 +64,7 @@ class StatusEndpoint:
         verify: Verifier,
         receipts: Receipts,
         inbox: ReceiptInbox,
+        remembered: Remembered,
         temporal: Breaker,
         metrics: Metrics,
         forward_all: bool,
@@ -70,6 +72,7 @@ class StatusEndpoint:
         self._verify = verify
         self._receipts = receipts
         self._inbox = inbox
+        self._remembered = remembered
         self._temporal = temporal
         self._metrics = metrics
         self._forward_all = forward_all
@@ -80,11 +83,12 @@ class StatusEndpoint:
         callback = (await self._verify(request)).read(StatusCallback)
         status = parse_status(callback.message_status)
         label = status.value if status else "unknown"
-        # A status that changes nothing would only cost the workflow history.
-        if not (self._forward_all or (status and is_receipt(status))):
+        message_id, signal = callback.message_id, callback.delivery_status()
+        # One known to change nothing would only cost the workflow history, unless its fate is open.
+        if status is not None and not is_receipt(status) and not self._forward_all:
+            self._remembered.add(message_id, signal)
             self._count(label, "acknowledged")
             return Response(status_code=204)
-        message_id, signal = callback.message_id, callback.delivery_status()
         behind = self._inbox.may_hold(message_id)
         tried = not behind and self._temporal.allows()
         safe = (
@@ -96,6 +100,8 @@ class StatusEndpoint:
         if not safe:
             self._count(label, "unavailable")
             raise HTTPException(503, "Not safe yet, please try again.")
+        if status is not None:  # one we do not know names no SID to the workflow
+            self._remembered.forget(message_id, signal)
         return Response(status_code=204)
 
     async def _signal(self, label: str, message_id: str, signal: DeliveryStatus) -> bool:

@@ -6,7 +6,7 @@ from messaging.contract import Stage
 from messaging.payloads import invalid_input
 from messaging.rates import paced_as
 from messaging.segments import count_segments
-from messaging.steps import Admission, AdmitRequest, Verdict
+from messaging.steps import Admission, AdmitRequest, Verdict, WindowCheck
 from workflows import calls, endings
 from workflows.course import Course
 from workflows.endings import Ending
@@ -18,6 +18,12 @@ async def wait_for_send_at(course: Course) -> Ending | None:
     send_at = course.request.send_at
     if send_at is None or send_at <= workflow.now():
         return None
+    window = course.request.send_window
+    if window is not None:  # told at once, and not when its time has come
+        check = WindowCheck(to=course.request.to, send_window=window)
+        problem = await calls.window_problem(check)
+        if problem:
+            raise invalid_input([("send_window", problem)])
     course.standing.enter(Stage.SCHEDULED, "its send_at", until=send_at)
     return await course.pause(send_at)
 
@@ -32,18 +38,27 @@ async def check_opt_outs(course: Course) -> Ending | None:
             return endings.canceled()
         course.admission, course.slot = admission, admission.not_before
         course.standing.sender = admission.sender
+        if course.has_news:
+            return course.interruption()
         if admission.verdict is not Verdict.CLOSED:
-            break
+            return await _admitted(course, admission)
         ending = await wait_for_window(course)
         if ending is not None:
             return ending
+
+
+async def _admitted(course: Course, admission: Admission) -> Ending | None:
     match admission.verdict:
         case Verdict.NO_SENDER:
             raise invalid_input([("from", "is needed, because no DEFAULT_SENDER is set")])
+        case Verdict.INVALID_WINDOW if course.sids:
+            return course.expired()  # time zones have changed since it was first submitted
+        case Verdict.INVALID_WINDOW:
+            raise invalid_input([("send_window", admission.problem or "never opens")])
         case Verdict.SUPPRESSED:
             return endings.suppressed(admission.suppressed_by)
         case Verdict.EXPIRED:
-            return endings.expired()
+            return course.expired()
         case _:
             return None if admission.is_now else await wait_for_slot(course)
 

@@ -1,10 +1,16 @@
 """The activities as workflows call them: which queue, which timeouts, which retry policy."""
 
+import contextlib
 from datetime import timedelta
+from typing import Final
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    TimeoutError,  # noqa: A004 - Temporal's own name for it
+)
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 from messaging.contract import TWILIO_SENDS_QUEUE
@@ -20,12 +26,15 @@ from messaging.retry import (
 from messaging.steps import (
     ADMIT,
     AWAIT_RELEASE,
+    CHECK_WINDOW,
+    GIVE_BACK,
     LOOK_UP,
     RECORD_SUPPRESSION,
     SEARCH,
     SEND,
     Admission,
     AdmitRequest,
+    GiveBackRequest,
     LookUp,
     LookUpRequest,
     Release,
@@ -35,7 +44,12 @@ from messaging.steps import (
     SendRequest,
     Submission,
     SuppressionRecord,
+    WindowCheck,
 )
+
+_LOCAL_FAILURES: Final = (ActivityError, ApplicationError, TimeoutError)
+"""A local activity's own error arrives bare. Its timeout comes inside an ActivityError when it
+happens, and bare when that is replayed."""
 
 
 async def admit_inline(request: AdmitRequest) -> Admission | None:
@@ -51,8 +65,7 @@ async def admit_inline(request: AdmitRequest) -> Admission | None:
             start_to_close_timeout=INLINE_ADMIT_TIMEOUT,
             retry_policy=INLINE_ADMIT,
         )
-    except (ActivityError, ApplicationError):
-        # A local activity's own error arrives bare, its timeout inside an ActivityError.
+    except _LOCAL_FAILURES:
         return None
     return admission
 
@@ -67,6 +80,31 @@ def start_admitting(request: AdmitRequest) -> ActivityHandle[Admission]:
         retry_policy=UNTIL_IT_ANSWERS,
         summary="until the database answers",
     )
+
+
+async def window_problem(check: WindowCheck) -> str:
+    """What is wrong with a send window, if anything; within this workflow task."""
+    with contextlib.suppress(*_LOCAL_FAILURES):
+        problem: str = await workflow.execute_local_activity(
+            CHECK_WINDOW,
+            check,
+            result_type=str,
+            start_to_close_timeout=INLINE_ADMIT_TIMEOUT,
+            retry_policy=INLINE_ADMIT,
+        )
+        return problem
+    return ""  # not known now: admission asks again
+
+
+async def give_back(request: GiveBackRequest) -> None:
+    """Let others have the slot; within this workflow task, and left where that does not succeed."""
+    with contextlib.suppress(*_LOCAL_FAILURES):
+        await workflow.execute_local_activity(
+            GIVE_BACK,
+            request,
+            start_to_close_timeout=INLINE_ADMIT_TIMEOUT,
+            retry_policy=INLINE_ADMIT,
+        )
 
 
 def start_awaiting_release(request: ReleaseRequest) -> ActivityHandle[Release]:

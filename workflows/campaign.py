@@ -28,9 +28,9 @@ _PAGES_A_RUN = 100
 """About a thousand events: replayed in no time, and a quarter of what Temporal suggests at most."""
 _FIRST_LOOK = timedelta(seconds=5)
 _LONGEST_BETWEEN_LOOKS = timedelta(minutes=10)
-_LOOKS_WITHOUT_RUNNING = 6
-"""Temporal's list lags behind, and forgets what is older than its retention: so often it may know
-fewer messages than were handed over before that is taken for the truth."""
+_LIST_IS_BELIEVED_AFTER = timedelta(hours=1)
+"""Temporal's list lags behind, and forgets what is older than its retention: so long it may know
+fewer messages than were handed over, and of none that runs, before that is taken for the truth."""
 
 _OVER = frozenset({CampaignState.CANCELED, CampaignState.FINISHED})
 _MOMENT = timedelta(microseconds=1)
@@ -40,24 +40,24 @@ _MOMENT = timedelta(microseconds=1)
 class Campaign:
     """Hands the rows over page by page, carries out decisions, and reports when all have ended.
 
-    The database holds the rows and the state, so that a run may end at any time: the next one, or
-    a campaign that is started again, goes on where this one was.
+    The database holds the rows, the state and how far it came, so that a run may end at any time:
+    the next one, or a campaign that is started again, goes on where this one was.
     """
 
     _standing: CampaignStanding
 
     def __init__(self) -> None:
-        self._request = CampaignRequest()
         self._campaign_id = ""
         self._begun = False
+        self._cancel_is_wanted = False
         self._refused: FailureError | None = None
         self._deciding = asyncio.Lock()
         self._canceling: asyncio.Task[None] | None = None
 
     @workflow.run
-    async def run(self, request: CampaignRequest) -> CampaignReport:
+    async def run(self, _request: CampaignRequest) -> CampaignReport:
         """Carry the campaign to its end; in several runs, if it is long."""
-        life = asyncio.create_task(self._live(request))
+        life = asyncio.create_task(self._live())
         while True:
             try:
                 # An update that is under way is answered before the run ends.
@@ -70,22 +70,22 @@ class Campaign:
                 self._canceling = asyncio.create_task(self._cancel_if_not_over())
         report = await life
         if report is None:
-            workflow.continue_as_new(self._request)
+            workflow.continue_as_new(CampaignRequest())
         return report
 
-    async def _live(self, request: CampaignRequest) -> CampaignReport | None:
+    async def _live(self) -> CampaignReport | None:
         """The report; None when another run is to go on."""
-        self._request = request
         try:
             self._campaign_id = checked_campaign_id()
-            self._adopt(await calls.open_campaign(self._campaign_id))
+            self._standing = await self._open()
         except FailureError as error:
             self._refused = error
             raise
         finally:
             self._begun = True
+        self._describe()
         pages = 0
-        while not (self._is_over or self._request.after_row >= self._standing.rows):
+        while not self._is_over and self._has_more:
             if pages >= _PAGES_A_RUN or workflow.info().is_continue_as_new_suggested():
                 return None
             await workflow.wait_condition(lambda: self._state is not CampaignState.PAUSED)
@@ -94,29 +94,43 @@ class Campaign:
                 pages += 1
         return await self._finish() if await self._messages_have_ended() else None
 
+    async def _open(self) -> CampaignStanding:
+        """How it stands, once its rows are loaded; or canceled, if that is wanted before."""
+        opening = calls.start_opening(self._campaign_id)
+        await workflow.wait_condition(lambda: opening.done() or self._cancel_is_wanted)
+        if opening.done():
+            return await opening
+        # Its rows may never be loaded, and the database be away for long.
+        opening.cancel()
+        return await calls.set_state(
+            self._campaign_id, CampaignState.CANCELED, since=workflow.now()
+        )
+
     async def _hand_over(self) -> None:
         """A page of rows; then wait until the sender has use for more, or for a decision."""
-        handed = await calls.hand_over(self._campaign_id, after_row=self._request.after_row)
-        self._request = CampaignRequest(
-            after_row=handed.last_row, left_out=self._request.left_out + handed.left_out
-        )
+        handed = await calls.hand_over(self._campaign_id, after_row=self._standing.last_row)
         self._adopt(handed.standing)
-        if handed.come_again and handed.last_row < self._standing.rows:
+        if handed.come_again and self._has_more:
             await self._change_of_state(within=handed.come_again)
 
     async def _messages_have_ended(self) -> bool:
-        """Wait until all have, as far as Temporal's list can tell; False when a run is too long."""
-        wait, looks = _FIRST_LOOK, 0
-        while looks < _LOOKS_WITHOUT_RUNNING:
-            counts = await calls.count_messages(self._campaign_id)
-            looks = looks + 1 if counts.running == 0 else 0
-            if looks and counts.ended >= self._handed_over:
+        """Wait until all have, as far as can be told; False when the next run is to look on."""
+        wait, none_runs_since = _FIRST_LOOK, None
+        while True:
+            counts = await calls.count_messages(self._campaign_id, last_row=self._standing.last_row)
+            if counts.running:
+                none_runs_since = None
+            elif none_runs_since is None:
+                wait, none_runs_since = _FIRST_LOOK, workflow.now()
+            if none_runs_since is not None and (
+                counts.ended >= self._handed_over
+                or workflow.now() - none_runs_since >= _LIST_IS_BELIEVED_AFTER
+            ):
                 return True
             if workflow.info().is_continue_as_new_suggested():
                 return False
             changed = await self._change_of_state(within=wait)
             wait = _FIRST_LOOK if changed else min(wait * 2, _LONGEST_BETWEEN_LOOKS)
-        return True
 
     async def _finish(self) -> CampaignReport:
         async with self._deciding:
@@ -179,12 +193,13 @@ class Campaign:
     async def _decide(self, state: CampaignState) -> CampaignProgress:
         """Bring it into this state, after whatever was decided before."""
         # A decision of the first workflow task comes before the campaign is known.
+        self._cancel_is_wanted |= state is CampaignState.CANCELED
         await workflow.wait_condition(lambda: self._begun)
         if self._refused is not None:
             raise self._refused
         async with self._deciding:
             self._refuse_if_over(state)
-            if self._state is not state:
+            while self._state is not state:
                 await self._set_state(state)
                 self._refuse_if_over(state)
         return self.progress()
@@ -200,9 +215,8 @@ class Campaign:
         self._adopt(await calls.set_state(self._campaign_id, state, since=since))
 
     def _adopt(self, standing: CampaignStanding) -> None:
-        """Take in what the database says, unless a newer decision is known."""
-        if not self._begun or standing.since >= self._standing.since:
-            self._standing = standing
+        """Take in what the database says, as far as nothing newer is known."""
+        self._standing = self._standing.updated(standing)
         self._describe()
 
     async def _change_of_state(self, *, within: timedelta) -> bool:
@@ -221,13 +235,17 @@ class Campaign:
         return self._state in _OVER
 
     @property
+    def _has_more(self) -> bool:
+        return self._standing.last_row < self._standing.rows
+
+    @property
     def _handed_over(self) -> int:
-        return self._request.after_row - self._request.left_out
+        return self._standing.last_row - self._standing.left_out
 
     def _describe(self) -> None:
         """Markdown for the Temporal UI."""
         workflow.set_current_details(
             f"**{self._state}** since {self._standing.since:%Y-%m-%d %H:%M:%S} UTC\n\n"
             f"{self._handed_over} of {self._standing.rows} rows handed over"
-            + (f", {self._request.left_out} left out" if self._request.left_out else "")
+            + (f", {self._standing.left_out} left out" if self._standing.left_out else "")
         )

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.common import Priority
+from temporalio.workflow import ActivityHandle
 
 from messaging.campaign_steps import (
     COUNT_MESSAGES,
@@ -13,26 +14,29 @@ from messaging.campaign_steps import (
     SET_CAMPAIGN_STATE,
     CampaignKey,
     CampaignStanding,
+    CountRequest,
     HandOver,
-    HandOverRequest,
     MessageCounts,
     OutcomeCounts,
     StateChange,
 )
 from messaging.contract import CampaignState, Outcome
+from messaging.contract import Priority as MessagePriority
 from messaging.retry import BOOKKEEPING_TIMEOUT, EVERY_FEW_SECONDS, UNTIL_IT_ANSWERS
 
 _FIRST = Priority(priority_key=1)
 """A pause must not queue behind what it is to stop."""
+_LAST = Priority(priority_key=MessagePriority.BULK.temporal_key)
+"""Nobody waits for these. Without a word they would have the workflow's own priority, the first."""
 _HAND_OVER_TIMEOUT = timedelta(minutes=3)
 _SILENCE = timedelta(seconds=10)
 """The activity reports every two seconds; a worker that does not is taken for dead."""
 _COUNT_TIMEOUT = timedelta(seconds=30)
 
 
-async def open_campaign(campaign_id: str) -> CampaignStanding:
+def start_opening(campaign_id: str) -> ActivityHandle[CampaignStanding]:
     """How it stands, once its rows are loaded; ActivityError if there is no such campaign."""
-    standing: CampaignStanding = await workflow.execute_activity(
+    return workflow.start_activity(
         OPEN_CAMPAIGN,
         CampaignKey(campaign_id=campaign_id),
         result_type=CampaignStanding,
@@ -41,7 +45,6 @@ async def open_campaign(campaign_id: str) -> CampaignStanding:
         priority=_FIRST,
         summary="read the campaign",
     )
-    return standing
 
 
 async def set_state(campaign_id: str, state: CampaignState, *, since: datetime) -> CampaignStanding:
@@ -59,27 +62,32 @@ async def set_state(campaign_id: str, state: CampaignState, *, since: datetime) 
 
 
 async def hand_over(campaign_id: str, *, after_row: int) -> HandOver:
-    """Start the messages of the next rows; however often it is tried, each once."""
+    """Start the messages of the next rows; however often it is tried, each once.
+
+    The database knows which are next: `after_row` is only for people to read.
+    """
     handed: HandOver = await workflow.execute_activity(
         HAND_OVER,
-        HandOverRequest(campaign_id=campaign_id, after_row=after_row),
+        CampaignKey(campaign_id=campaign_id),
         result_type=HandOver,
         start_to_close_timeout=_HAND_OVER_TIMEOUT,
         heartbeat_timeout=_SILENCE,
         retry_policy=UNTIL_IT_ANSWERS,
+        priority=_LAST,
         summary=f"after row {after_row}",
     )
     return handed
 
 
-async def count_messages(campaign_id: str) -> MessageCounts:
-    """How many of its messages run and have ended, by Temporal's list."""
+async def count_messages(campaign_id: str, *, last_row: int) -> MessageCounts:
+    """How many of its messages run and have ended, as far as Temporal's list knows."""
     counts: MessageCounts = await workflow.execute_activity(
         COUNT_MESSAGES,
-        CampaignKey(campaign_id=campaign_id),
+        CountRequest(campaign_id=campaign_id, last_row=last_row),
         result_type=MessageCounts,
         start_to_close_timeout=_COUNT_TIMEOUT,
         retry_policy=UNTIL_IT_ANSWERS,
+        priority=_LAST,
         summary="count its messages",
     )
     return counts
@@ -93,6 +101,7 @@ async def count_outcomes(campaign_id: str) -> dict[Outcome, int]:
         result_type=OutcomeCounts,
         start_to_close_timeout=_COUNT_TIMEOUT,
         retry_policy=UNTIL_IT_ANSWERS,
+        priority=_LAST,
         summary="count the outcomes",
     )
     return counts.outcomes

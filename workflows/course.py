@@ -8,7 +8,8 @@ from temporalio import workflow
 from temporalio.workflow import ActivityHandle
 
 from messaging.contract import MessageRequest
-from messaging.steps import Admission, Submission, Terms
+from messaging.failures import FailureClass
+from messaging.steps import Admission, Submission, Terms, Verdict
 from workflows import endings
 from workflows.endings import Ending
 from workflows.receipts import Receipt, Receipts
@@ -33,6 +34,8 @@ class Course:
         self.retries_end: datetime | None = None
         """End of the retry budget, from the first trouble on."""
         self.later_tries = 0
+        self.unknown_since: datetime | None = None
+        """When the first POST was begun of which it was not known whether Twilio took it."""
         self.sending: ActivityHandle[Submission] | None = None
         self.cancel_asked = False
 
@@ -54,19 +57,59 @@ class Course:
 
     def note(self, sid: str, status: str, error_code: int | None) -> None:
         """Take in what Twilio said of one of its messages."""
-        if self.receipts.note(sid, status, error_code):
-            self.standing.twilio_status = status
+        if not self.receipts.note(sid, status, error_code):
+            return
+        self.standing.twilio_status = status
+        self._is_ours(sid)
+        # It is being submitted anew, and an earlier POST turns out to have been taken: no attempt
+        # is begun any more. A first POST's own callback, which may come before its answer, is none.
+        if self.sending is not None and self.unknown_since is not None and self.has_news:
+            self.sending.cancel()
 
     def adopt(self, sid: str, submitted_at: datetime | None) -> None:
         """This is Twilio's SID for it, from now on."""
         self.sids.append(sid)
         self.submitted_at = submitted_at
         self.standing.message_sid = sid
-        self.standing.message_sids = tuple(self.sids)
+        self._is_ours(sid)
+
+    def _is_ours(self, sid: str) -> None:
+        """So that no other message of the same text takes it for its own."""
+        if sid not in self.standing.message_sids:
+            self.standing.message_sids += (sid,)
 
     def called_back_sid(self) -> str | None:
         """A SID that a callback has named and we did not know: ours, its answer lost."""
-        return self.receipts.newest_sid_besides(set(self.sids))
+        newest = self.receipts.newest_besides(self.sids)
+        return None if newest is None else newest.message_sid
+
+    @property
+    def has_news(self) -> bool:
+        """Whether Twilio has a message that is about to be submitted."""
+        return self.receipts.delivered() is not None or self._submitted_sid() is not None
+
+    def after_all(self) -> Submission | Ending | None:
+        """What callbacks say of a message that is about to be submitted: it has been already.
+
+        Looked at before each POST, also after each wait: a callback may name a POST whose answer
+        was lost long after that was taken for a failure.
+        """
+        delivered = self.receipts.delivered()
+        if delivered is not None:
+            return endings.delivered(delivered)
+        sid = self._submitted_sid()
+        if sid is None:
+            return None
+        return Submission(
+            verdict=Verdict.GO,
+            attempts=self.standing.attempts,
+            message_sid=sid,
+            submitted_at=workflow.now(),
+        )
+
+    def _submitted_sid(self) -> str | None:
+        newest = self.receipts.newest_besides(self.sids)
+        return None if newest is None or newest.says_refused else newest.message_sid
 
     def receipt(self) -> Receipt | None:
         """The final word: delivered under any SID, or the end of the newest one."""
@@ -75,6 +118,17 @@ class Course:
             return delivered
         newest = self.receipts.of(self.sids[-1])
         return newest if newest is not None and newest.is_final else None
+
+    def expired(self) -> Ending:
+        """Its time is over; what was tried before decides whether somebody should look at it."""
+        if self.unknown_since is not None:
+            return endings.expired(after=FailureClass.OUTCOME_UNKNOWN)
+        code = self.standing.error_code
+        if self.had_turn:
+            return endings.expired(after=FailureClass.TEMPORARILY_UNAVAILABLE, error_code=code)
+        if self.later_tries:
+            return endings.expired(after=FailureClass.DELIVERY_DELAYED, error_code=code)
+        return endings.expired()
 
     def expires_by(self, moment: datetime) -> bool:
         """Whether it may no longer be submitted at that moment."""
@@ -88,10 +142,22 @@ class Course:
                 await workflow.wait_condition(condition, timeout=left)
         return condition()
 
-    async def pause(self, until: datetime) -> Ending | None:
-        """Wait until then; shorter, and with the ending, if it is canceled.
+    async def pause(self, until: datetime, *, error_code: int | None = None) -> Ending | None:
+        """Wait until then; shorter if it is canceled or Twilio turns out to have it.
 
-        It is also cut short when a receipt says that an earlier submission was delivered.
+        The ending, if that is one. `error_code` is that of an earlier submission's failure.
         """
-        await self.until(until, lambda: self.cancel_asked or self.receipts.delivered() is not None)
-        return endings.canceled() if self.cancel_asked else None
+        await self.until(until, lambda: self.is_interrupted)
+        return self.interruption(error_code=error_code)
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a wait before a POST is over."""
+        return self.cancel_asked or self.has_news
+
+    def interruption(self, *, error_code: int | None = None) -> Ending | None:
+        """How such a wait ends the message; None where it goes on, perhaps as one Twilio has."""
+        after_all = self.after_all()
+        if after_all is not None:
+            return after_all if isinstance(after_all, Ending) else None
+        return endings.canceled(error_code=error_code) if self.cancel_asked else None

@@ -41,11 +41,7 @@ async def wait_to_try_again(course: Course) -> Ending | None:
     course.later_tries += 1
     again_at = workflow.now() + _delay(code)
     course.standing.enter(Stage.DELAYED, "its next try as a new message", until=again_at)
-    canceled = await course.pause(again_at)
-    late = course.receipts.delivered()
-    if late is not None:
-        return endings.delivered(late)
-    return endings.canceled(error_code=code) if canceled else None
+    return await course.pause(again_at, error_code=code)
 
 
 def _moments_to_ask(course: Course, timeout_at: datetime) -> Iterator[datetime]:

@@ -1,7 +1,9 @@
 """What Twilio has said of a message so far, by SID; ranks keep a status from going back."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from messaging.codes import REFUSED_CREATES
 from messaging.statuses import MessageStatus, is_receipt, parse_status, supersedes
 
 _MOST_UNKNOWN = 10
@@ -19,6 +21,11 @@ class Receipt:
     def is_final(self) -> bool:
         """Whether Twilio will say no more that matters."""
         return is_receipt(self.status)
+
+    @property
+    def says_refused(self) -> bool:
+        """Whether it is a create that Twilio refused, which it keeps as a failed message."""
+        return self.status is MessageStatus.FAILED and self.error_code in REFUSED_CREATES
 
     @property
     def says_delivered(self) -> bool:
@@ -64,6 +71,8 @@ class Receipts:
         """A receipt that says delivered, for whichever SID."""
         return next((each for each in self._by_sid.values() if each.says_delivered), None)
 
-    def newest_sid_besides(self, known: set[str]) -> str | None:
-        """A SID that callbacks have named and we did not know: our own, its answer lost."""
-        return next((sid for sid in reversed(self._by_sid) if sid not in known), None)
+    def newest_besides(self, known: Collection[str]) -> Receipt | None:
+        """The newest one of a SID that we did not know: our own, its answer lost."""
+        return next(
+            (each for sid, each in reversed(self._by_sid.items()) if sid not in known), None
+        )

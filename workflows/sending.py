@@ -7,7 +7,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
-from messaging.contract import IfUnknown, Priority, Stage
+from messaging.contract import IfUnknown, Stage
 from messaging.failures import RETRYABLE, FailureClass
 from messaging.retry import LONGEST_QUICK_WAIT, MOST_RESENDS, PATIENT_SEND, QUICK_SEND
 from messaging.steps import SendRequest, Submission, Verdict
@@ -25,14 +25,13 @@ async def send(course: Course) -> Ending | None:
 
     It is sent again only when nothing says that Twilio took it: never blindly.
     """
-    begun_at = workflow.now()
     for _ in range(1 + MOST_RESENDS):
         sent = await _submit_in_turn(course)
         if not isinstance(sent, Trouble):
             return sent if isinstance(sent, Ending) else _submitted(course, sent)
         if sent.failure_class is not FailureClass.OUTCOME_UNKNOWN:
             return _not_submitted(course, sent)
-        fate = await find_out(course, since=begun_at)
+        fate = await find_out(course, since=course.unknown_since or workflow.now())
         if fate is Fate.TAKEN:
             return None
         if fate is Fate.OPEN:
@@ -41,7 +40,7 @@ async def send(course: Course) -> Ending | None:
         if course.cancel_asked:
             return endings.canceled()
         if course.expires_by(workflow.now()):
-            return endings.expired(after=FailureClass.OUTCOME_UNKNOWN)
+            return course.expired()
         if course.request.unknown_policy is IfUnknown.PARK:
             break
     return endings.unknown()
@@ -50,17 +49,35 @@ async def send(course: Course) -> Ending | None:
 async def _submit_in_turn(course: Course) -> Submission | Trouble | Ending:
     """Submit it as often as the last check finds that it is not its turn."""
     while True:
+        after_all = course.after_all()
+        if after_all is not None:
+            return after_all
         # Time may have passed unseen: while no worker was up, or while its wait lasted.
         if course.expires_by(workflow.now()):
-            return _expired(course)
+            return course.expired()
+        begun_at = workflow.now()
         sent = await _submit_under_policy(course)
-        if isinstance(sent, Trouble) or sent.verdict not in OUT_OF_TURN:
+        if isinstance(sent, Trouble):
+            if sent.failure_class is FailureClass.OUTCOME_UNKNOWN:
+                course.unknown_since = course.unknown_since or begun_at
+            elif sent.failure_class in RETRYABLE and course.has_news:
+                continue  # called off
             return sent
-        ending = await wait_for_turn(course, sent)
-        if ending is None and sent.verdict is Verdict.CLOSED:
-            ending = await check_opt_outs(course)
+        if sent.verdict not in OUT_OF_TURN:
+            return sent
+        ending = await _wait(course, sent)
         if ending is not None:
             return ending
+
+
+async def _wait(course: Course, refused: Submission) -> Ending | None:
+    begun_at = workflow.now()
+    ending = await wait_for_turn(course, refused)
+    if course.retries_end is not None:  # to wait for its turn is no failure
+        course.retries_end += workflow.now() - begun_at
+    if ending is None and refused.verdict is Verdict.CLOSED and not course.has_news:
+        return await check_opt_outs(course)
+    return ending
 
 
 async def _submit_under_policy(course: Course) -> Submission | Trouble:
@@ -75,7 +92,10 @@ async def _submit_under_policy(course: Course) -> Submission | Trouble:
     course.standing.error_code = sent.detail.error_code
     again_at = workflow.now() + (sent.detail.retry_after or LONGEST_QUICK_WAIT)
     course.standing.enter(Stage.RETRYING, "its next try", until=min(again_at, deadline))
-    if again_at >= deadline or await course.pause(again_at):
+    if again_at >= deadline:
+        return sent
+    await course.pause(again_at)
+    if course.is_interrupted:
         return sent
     course.standing.enter(Stage.RETRYING, "Twilio to take it", until=deadline)
     return await _submit(course, PATIENT_SEND, deadline)
@@ -94,19 +114,17 @@ async def _submit(course: Course, policy: RetryPolicy, deadline: datetime) -> Su
         sender=course.sender,
         deadline=deadline,
         segments=course.segments,
-        slot=course.slot,
-        has_priority=course.had_turn or course.request.priority is Priority.URGENT,
+        had_turn=course.had_turn,
         earlier_attempts=before,
         hand_back_after=LONGEST_QUICK_WAIT if policy is QUICK_SEND else None,
     )
-    course.slot = None  # it is used, or not good any more
     course.sending = calls.start_sending(request, policy=policy, within=deadline - workflow.now())
     try:
         submission = await course.sending
     except asyncio.CancelledError:
         # Canceled in the very workflow task that started it, the activity is never scheduled, and
         # the SDK raises this instead of an ActivityError.
-        if not course.cancel_asked:
+        if not course.is_interrupted:
             raise
         return canceled_trouble(attempts=before)
     except ActivityError as error:
@@ -122,20 +140,12 @@ async def _submit(course: Course, policy: RetryPolicy, deadline: datetime) -> Su
     return submission
 
 
-def _expired(course: Course) -> Ending:
-    if not course.had_turn:
-        return endings.expired()
-    return endings.expired(
-        after=FailureClass.TEMPORARILY_UNAVAILABLE, error_code=course.standing.error_code
-    )
-
-
 def _submitted(course: Course, submission: Submission) -> Ending | None:
     match submission.verdict:
         case Verdict.SUPPRESSED:
             return endings.suppressed(submission.suppressed_by)
         case Verdict.EXPIRED:
-            return endings.expired()
+            return course.expired()
         case Verdict.CANCELED:
             return endings.canceled()
         case _:

@@ -1,9 +1,19 @@
 """The end of a message: its report, and a dead letter where one is called for."""
 
+import contextlib
+
 from temporalio import workflow
+from temporalio.exceptions import FailureError
 
 from messaging import codes
-from messaging.contract import Letter, MessageReport, dead_letter_workflow_id
+from messaging.contract import (
+    DELIVERY_STATUS_SIGNAL,
+    DeliveryStatus,
+    Letter,
+    MessageReport,
+    Outcome,
+    dead_letter_workflow_id,
+)
 from workflows.course import Course
 from workflows.endings import Ending
 from workflows.letters import open_letter
@@ -36,8 +46,22 @@ async def settle(course: Course, ending: Ending) -> MessageReport:
                 hold_days=course.terms.letter_hold.days,
             )
         )
+        await _hand_on(course, ending, report)
     course.standing.message_sid = report.message_sid
     course.standing.error_code = ending.error_code
     course.standing.end(ending.outcome, ending.reason)
     await workflow.wait_condition(workflow.all_handlers_finished)
     return report
+
+
+async def _hand_on(course: Course, ending: Ending, report: MessageReport) -> None:
+    """Tell the letter of a delivery that was heard after the ending was decided."""
+    late = course.receipts.delivered()
+    if late is None or ending.outcome is Outcome.DELIVERED:
+        return
+    letter = workflow.get_external_workflow_handle(dead_letter_workflow_id(report.message_id))
+    with contextlib.suppress(FailureError):  # closed already
+        await letter.signal(
+            DELIVERY_STATUS_SIGNAL,
+            DeliveryStatus(message_sid=late.message_sid, message_status=late.status.value),
+        )

@@ -30,6 +30,7 @@ class Standing:
     message costs the server (docs/performance.md). So a message that goes straight through makes
     one, when it has ended: `sending` and `awaiting_receipt` are written only over another status,
     be it an earlier stage's or one that its caller started it with, and when a receipt is overdue.
+    `sending` is not written over `waiting`: the moment between a slot and Twilio's answer.
     """
 
     def __init__(self) -> None:
@@ -58,9 +59,13 @@ class Standing:
         if stage is not self.status:
             self._since = workflow.now()
         self.status, self._waiting_for, self._until = stage, waiting_for, until
-        if stage not in _BRIEF or self._shown.get(MESSAGE_STATUS.name, stage) != stage:
+        if stage not in _BRIEF or self._says_otherwise(stage):
             self.show()
         self._describe()
+
+    def _says_otherwise(self, stage: Stage) -> bool:
+        shown = self._shown.get(MESSAGE_STATUS.name, stage)
+        return shown != stage and (shown, stage) != (Stage.WAITING, Stage.SENDING)
 
     def end(self, outcome: Outcome, reason: str) -> None:
         """The message has ended."""

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from messaging.contract import Stage
-from messaging.steps import ReleaseRequest, Submission, Verdict
+from messaging.contract import Priority, Stage
+from messaging.steps import GiveBackRequest, ReleaseRequest, Submission, Verdict
 from workflows import calls, endings
 from workflows.course import Course
 from workflows.endings import Ending
@@ -25,17 +25,28 @@ async def wait_for_slot(course: Course) -> Ending | None:
     if slot is None or slot <= workflow.now():
         return None
     if course.expires_by(slot):
-        return endings.expired()
+        return course.expired()
     if slot - workflow.now() > _NOT_WORTH_SHOWING:
         course.standing.enter(Stage.WAITING, "its sender's next slot", until=slot)
-    return await course.pause(slot)
+    ending = await course.pause(slot)
+    if course.is_interrupted and slot > workflow.now():
+        await calls.give_back(
+            GiveBackRequest(
+                sender=course.sender,
+                segments=course.segments,
+                slot=slot,
+                is_urgent=course.request.priority is Priority.URGENT,
+                had_turn=course.had_turn,
+            )
+        )
+    return ending
 
 
 async def wait_for_window(course: Course) -> Ending | None:
     """Wait until the send window opens; the message has no slot until then."""
     opens = course.slot
     if opens is None or course.expires_by(opens):
-        return endings.expired()
+        return course.expired()
     course.standing.enter(Stage.WAITING, "its send window to open", until=opens)
     return await course.pause(opens)
 
@@ -61,13 +72,14 @@ async def _wait_for_release(course: Course) -> Ending | None:
             sender=course.sender,
             segments=course.segments,
             campaign_id=course.request.campaign_id,
+            has_priority=course.had_turn or course.request.priority is Priority.URGENT,
         )
     )
     left = None if expires_at is None else expires_at - workflow.now()
     with contextlib.suppress(TimeoutError):
-        await workflow.wait_condition(lambda: release.done() or course.cancel_asked, timeout=left)
+        await workflow.wait_condition(lambda: release.done() or course.is_interrupted, timeout=left)
     if release.done():
         canceled = (await release).verdict is Verdict.CANCELED
         return endings.canceled() if canceled else None
     release.cancel()
-    return endings.canceled() if course.cancel_asked else endings.expired()
+    return course.interruption() if course.is_interrupted else course.expired()

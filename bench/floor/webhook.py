@@ -1,7 +1,8 @@
 """`python -m bench.floor.webhook`: a bare FastAPI route that turns a receipt into one signal.
 
-The same uvicorn as ours. It checks no signature, measures and logs nothing, keeps nothing when
-Temporal is away, and believes whatever it is sent. Like ours it signals final statuses only.
+The same uvicorn with the same options, and like ours a plain route, of which FastAPI parses
+nothing. It checks no signature, measures and logs nothing, keeps nothing when Temporal is away, and
+believes whatever it is sent. Like ours it signals final statuses only.
 """
 
 import argparse
@@ -30,24 +31,25 @@ def create_app(*, temporal: str) -> FastAPI:
         client = await Client.connect(temporal)
         yield
 
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
-
-    @app.post(STATUS_PATH)
-    async def status(message_id: str, request: Request) -> Response:
+    async def status(request: Request) -> Response:
         """Signal the workflow."""
         fields = parse_qs((await request.body()).decode())
         message_status = fields["MessageStatus"][0]
         if message_status not in _NOT_FINAL:
-            handle = client.get_workflow_handle(FLOOR_PREFIX + message_id)
+            handle = client.get_workflow_handle(FLOOR_PREFIX + request.query_params["message_id"])
             callback = {"message_sid": fields["MessageSid"][0], "message_status": message_status}
             await handle.signal(DELIVERY_STATUS, callback)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    @app.get("/healthz")
-    async def healthz() -> Response:
+    async def healthz(_request: Request) -> Response:
         """Say that it is up."""
         return Response("ok")
 
+    app = FastAPI(
+        openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
+    )
+    app.add_route(STATUS_PATH, status, methods=["POST"])
+    app.add_route("/healthz", healthz, methods=["GET"])
     return app
 
 
@@ -60,9 +62,17 @@ def main() -> None:
     uvicorn.run(
         create_app(temporal=arguments.temporal),
         port=arguments.port,
+        # What follows is as in webhook/__main__.py.
         log_config=None,
         access_log=False,
+        server_header=False,
+        proxy_headers=False,
         ws="none",
+        lifespan="on",
+        limit_concurrency=500,
+        h11_max_incomplete_event_size=16_384,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
     )
 
 

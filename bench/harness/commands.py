@@ -1,6 +1,7 @@
 """A command of ours as an operator runs it: how long it takes, and how much memory."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -42,7 +43,8 @@ def run_command(*arguments: str, environment: Mapping[str, str], log: Path, with
     with (
         log.open("wb") as output,
         subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, str(ROOT / "starter.py"), *arguments],
+            # Without the .env that may lie there.
+            [sys.executable, str(ROOT / "starter.py"), "--env-file", os.devnull, *arguments],
             env=dict(environment),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,

@@ -45,6 +45,13 @@ class Rounds:
     """What each side showed in each round; the same round of two sides is a pair."""
 
     by_side: Mapping[str, Sequence[Sample]]
+    orders: int = 1
+    """In how many orders the sides took their turns; so many rounds, or a multiple, balance."""
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether no side came first more often than the others."""
+        return self.count % self.orders == 0
 
     @property
     def count(self) -> int:

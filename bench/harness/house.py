@@ -37,7 +37,11 @@ SETTINGS = {
     # The pace of a sender is a promise, not a cost: it would hide every other figure.
     "DEFAULT_RATES": "long_code=100000",
     "CATCH_UP_MINUTES": "0",
+    # Between the looks for a message whose worker was killed. Nothing else waits for it.
+    "UNKNOWN_WAIT_SECONDS": "5",
 }
+NO_WAIT = {"senders' rates": "too high to wait for a slot"}
+"""The condition of a benchmark whose messages are not paced."""
 _LONGEST_NUMBERS = 10_000_000
 
 

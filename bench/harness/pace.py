@@ -15,17 +15,23 @@ class Post:
     segments: int = 1
 
 
-def worst_second(posts: Sequence[Post]) -> int:
-    """The most segments that arrived within one second, wherever it begins."""
+def worst_window(posts: Sequence[Post], *, seconds: float = 1.0) -> int:
+    """The most segments that arrived within so many seconds, wherever they begin."""
     series = sorted(posts)
     worst = within = gone = 0
     for post in series:
         within += post.segments
-        while series[gone].at <= post.at - 1:
+        while series[gone].at <= post.at - seconds:
             within -= series[gone].segments
             gone += 1
         worst = max(worst, within)
     return worst
+
+
+def after_the_first(posts: Sequence[Post], *, seconds: float = 1.0) -> list[Post]:
+    """Those that arrived so many seconds after the first one, or later."""
+    begins_at = min((post.at for post in posts), default=0.0) + seconds
+    return [post for post in posts if post.at >= begins_at]
 
 
 def used(posts: Sequence[Post], *, rate: float) -> float:

@@ -1,5 +1,6 @@
-"""Alternating rounds: each side has its turn in every house, and the order turns."""
+"""Alternating rounds: each side has its turn in every house, in every order as often."""
 
+import itertools
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -13,17 +14,20 @@ Measure = Callable[[House, str], Awaitable[Sample]]
 async def alternate(
     sides: Sequence[str], measure: Measure, *, rounds: int, workers: int = 1
 ) -> Rounds:
-    """Measure each side once in each of `rounds` fresh houses; who is first changes."""
+    """Measure each side once in each of `rounds` fresh houses.
+
+    The server slows down as its database grows, so every order of the sides has its turn.
+    """
     samples: dict[str, list[Sample]] = {side: [] for side in sides}
+    orders = list(itertools.permutations(sides))
     for number in range(rounds):
-        turn = number % len(sides)
         with open_stack(workers=workers) as (stack, group):
             house = await furnish(stack, group)
-            for side in [*sides[turn:], *sides[:turn]]:
+            for side in orders[number % len(orders)]:
                 sample = await measure(house, side)
                 samples[side].append(sample)
                 tell(f"round {number + 1} of {rounds}, {side}", sample)
-    return Rounds(samples)
+    return Rounds(samples, orders=len(orders))
 
 
 def tell(what: str, sample: Sample) -> None:

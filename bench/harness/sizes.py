@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Sizes:
     """The sizes of all benchmarks."""
 
-    rounds: int = 5
+    rounds: int = 6
+    """A multiple of the orders of two sides, and of three."""
     messages: int = 300
     """Through the whole life, a round."""
     warm_up: int = 40
@@ -22,6 +23,10 @@ class Sizes:
     callback_rate: float = 200
     counted: int = 20
     """Messages whose history and statements are counted."""
+    slot_seconds: float = 10
+    """How far ahead lies the slot of those that wait."""
+    worker_processes: tuple[int, ...] = (1, 2, 4)
+    """The first is what the others are compared with."""
     waiting: int = 10_000
     paced_messages: int = 1000
     """Behind one sender."""
@@ -30,17 +35,25 @@ class Sizes:
     paced_rate: float = 50
     """Segments a second of that sender."""
     many_senders: int = 200
-    each_sender: int = 3
+    each_sender: int = 6
     """Messages of each of the many senders."""
+    slow_rate: float = 0.08
+    """Segments a second of each: all together fewer than the machine can do."""
     cut_off_rate: float = 25
     """Segments a second of the sender whose workers are killed."""
     outage_seconds: float = 60
-    """Without workers, and measured when they are back."""
+    """Without workers; what was due meanwhile is posted when they are back."""
     rows: int = 100_000
     """Of a campaign's file."""
-    campaign_rows: int = 2000
-    """Of the campaign that is under way, and of those that are handed over page by page."""
+    few_rows: int = 1000
+    """Of a file beside it, to compare its memory with."""
+    killed_rows: int = 1000
+    """Of the campaign whose worker is killed."""
+    kills: int = 3
+    """Of its worker; the Temporal server is killed once."""
     campaign_page: int = 200
+    campaign_pages: int = 10
+    """That are handed over."""
     pauses: int = 5
     pause_every_seconds: float = 6
     pause_seconds: float = 3
@@ -49,7 +62,7 @@ class Sizes:
 FULL = Sizes()
 QUICK = Sizes(
     rounds=1,
-    messages=12,
+    messages=8,
     warm_up=2,
     at_once=4,
     idle_messages=3,
@@ -57,16 +70,22 @@ QUICK = Sizes(
     callbacks=40,
     callback_rate=20,
     counted=2,
+    slot_seconds=6,
+    worker_processes=(1, 2),
     waiting=40,
-    paced_messages=20,
+    paced_messages=15,
     many_senders=5,
-    each_sender=2,
-    outage_seconds=3,
-    rows=100,
-    campaign_rows=200,
+    each_sender=3,
+    slow_rate=2,
+    outage_seconds=2,
+    rows=300,
+    few_rows=30,
+    killed_rows=20,
+    kills=1,
     campaign_page=20,
+    campaign_pages=2,
     pauses=1,
-    pause_every_seconds=1,
+    pause_every_seconds=1.5,
     pause_seconds=1,
 )
 """For the smoke test: everything runs, no figure means anything."""

@@ -1,17 +1,10 @@
-"""The whole file, checked: every row is read and looked at before anything is done.
+"""The whole file, checked: every row is read and looked at before anything is done."""
 
-The rows that are right are put aside on disk as they are checked, so that what is loaded later is
-what was checked, whatever becomes of the file meanwhile.
-"""
-
-import json
-import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from types import TracebackType
+from collections.abc import Callable, Collection
 from typing import Any, Final, Protocol
 
+from cli.campaigns.expiry import Lateness
+from cli.campaigns.kept import BATCH, KeptRows
 from cli.campaigns.preview import Tally
 from cli.campaigns.recipients import RecipientsFile, UnreadableFile
 from cli.campaigns.rows import CheckedRow, RowChecks
@@ -20,7 +13,6 @@ from messaging.contract import CampaignMessage
 from store.campaigns import CampaignRow
 
 PROBLEMS_SHOWN: Final = 20
-BATCH: Final = 1000
 
 
 class BadRows(BadInput):
@@ -64,48 +56,6 @@ class Suppressed(Protocol):
         """Those of them."""
 
 
-class KeptRows(AbstractContextManager["KeptRows"]):
-    """Rows on disk in a file without a name: numbers and fields, which go with the process."""
-
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115 - closed by __exit__
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Forget them."""
-        self._file.close()
-
-    def add(self, row: CampaignRow) -> None:
-        """Keep one more; they must come in order."""
-        self._file.write(json.dumps([row.to, row.fields, row.segments]) + "\n")
-
-    def batches(self) -> Iterator[list[CampaignRow]]:
-        """All rows, in order."""
-        self._file.seek(0)
-        batch: list[CampaignRow] = []
-        for number, line in enumerate(self._file, 1):
-            to, fields, segments = json.loads(line)
-            batch.append(CampaignRow(number=number, to=to, fields=fields, segments=segments))
-            if len(batch) == BATCH:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckedFile:
-    """A file all of whose rows can be sent."""
-
-    tally: Tally
-    fingerprint: str
-    """SHA-256 of its bytes."""
-
-
 def check_file(
     file: RecipientsFile,
     message: CampaignMessage,
@@ -114,24 +64,26 @@ def check_file(
     suppressed: Suppressed,
     kept: KeptRows,
     own: Collection[str] = (),
-    public_names: Mapping[str, str] | None = None,
+    campaign_id: str | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
-) -> CheckedFile:
-    """Check every row and keep it; `on_progress` hears how many bytes have been read.
+) -> Tally:
+    """Check every row, keep it and count it; `on_progress` hears how many bytes have been read.
 
     Raises:
         BadRows: a row or the file is not right; names lines and columns, never what they hold.
         BadInput: the text does not go with the file.
     """
     problems, tally = Problems(), Tally()
-    opt_outs = _OptOuts(tally, suppressed, message)
+    opt_outs, lateness = _OptOuts(tally, suppressed, message), Lateness(message)
     try:
+        columns = file.header(to_column)
         checks = RowChecks(
             message,
-            file.header(to_column),
+            columns,
             to_column=to_column,
+            delimiter=file.delimiter,
             own=own,
-            public_names=public_names,
+            campaign_id=campaign_id,
         )
         for count, line in enumerate(file.lines(), 1):
             if count % BATCH == 0:
@@ -142,6 +94,7 @@ def check_file(
             elif not problems.total:
                 kept.add(found.row)
                 tally.add(found)
+                tally.too_late += lateness.holds_for(found.row.to)
                 opt_outs.add(found.row)
     except UnreadableFile as error:
         problems.add(error.line, str(error))
@@ -150,7 +103,7 @@ def check_file(
     if problems.total:
         raise BadRows(problems)
     opt_outs.count()
-    return CheckedFile(tally=tally, fingerprint=file.fingerprint)
+    return tally
 
 
 class _OptOuts:

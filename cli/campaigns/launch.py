@@ -1,5 +1,6 @@
 """A checked file is sent: asked for, loaded, and handed to the `Campaign` workflow."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from temporalio.common import (
@@ -11,10 +12,11 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from cli.asking import confirm
-from cli.campaigns.check import KeptRows
+from cli.campaigns.kept import KeptRows
 from cli.campaigns.load import begun, load, require_same_rows, same
 from cli.campaigns.preview import Estimate
 from cli.campaigns.progress import bar
+from cli.campaigns.taken import require_free_ids
 from cli.output import CommandError, Output, Trouble, facts
 from cli.temporal import RPC_TIMEOUT, connect, run
 from cli.views import clock
@@ -34,37 +36,83 @@ ASKED_ABOVE: Final = 100
 """Recipients; fewer are sent to without a question."""
 
 
-def send(
-    out: Output,
-    campaign_id: str,
-    message: CampaignMessage,
-    *,
-    kept: KeptRows,
-    estimate: Estimate,
-    campaigns: Campaigns,
-    yes: bool,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A campaign whose file was checked, and of which nothing is done yet."""
+
+    campaign_id: str
+    is_chosen: bool
+    """Whether the caller chose the id; else it is made of what is sent to whom."""
+    message: CampaignMessage
+    kept: KeptRows
+    estimate: Estimate
+
+
+def show(out: Output, plan: Plan, campaigns: Campaigns) -> None:
+    """Tell what would be sent, and whether it was started already.
+
+    Raises:
+        Refused: there is another campaign by that id.
+    """
+    record = _earlier(campaigns, plan)
+    if record is None:
+        _find_alike(out, plan, campaigns)
+    state = "new" if record is None else f"{record.state} already"
+    document = {
+        "dry_run": True,
+        "campaign_id": plan.campaign_id,
+        "state": None if record is None else record.state.value,
+        **plan.estimate.document(),
+    }
+    out.result(
+        document,
+        *plan.estimate.messages(),
+        plan.estimate.summary(("Campaign", f"{plan.campaign_id}, {state}")),
+        "Nothing was done.",
+    )
+
+
+def send(out: Output, plan: Plan, campaigns: Campaigns, *, yes: bool) -> None:
     """Make it a campaign, load its rows and start its workflow, as far as that was not done yet.
 
     Raises:
         CommandError: there is another campaign by that id, nobody to ask, or no Temporal.
     """
-    tally = estimate.tally
-    record = campaigns.find(campaign_id)
-    if record is not None:
-        require_same_rows(campaigns, same(record, message), kept, tally)
+    campaign_id, message, tally = plan.campaign_id, plan.message, plan.estimate.tally
+    record = _earlier(campaigns, plan)
     if record is None or record.state is CampaignState.LOADING:
-        _ask(out, estimate, yes=yes)
+        alike = _find_alike(out, plan, campaigns)
+        _ask(out, plan.estimate, yes=yes, again=alike is not None and not plan.is_chosen)
         # Before anything is written: a campaign that cannot begin is not to begin later by itself.
-        run(_reach_temporal())
+        run(_see_that_it_can_begin(campaign_id, is_new=record is None))
         loading = begun(campaigns, campaign_id, message)
         with bar(out, "loading", total=tally.rows) as on_progress:
-            load(campaigns, loading, kept, tally, on_progress=on_progress)
+            load(campaigns, loading, plan.kept, tally, on_progress=on_progress)
     # Also when it was loaded before: whoever did so may not have come to this.
     standing = campaigns.find(campaign_id) or record
     if standing is not None and standing.state in {CampaignState.RUNNING, CampaignState.PAUSED}:
         _start_loaded(campaign_id, message, rows=tally.rows)
-    _answer(out, campaign_id, estimate, earlier=record, standing=standing)
+    _answer(out, campaign_id, plan.estimate, earlier=record, standing=standing)
+
+
+def _earlier(campaigns: Campaigns, plan: Plan) -> CampaignRecord | None:
+    """The campaign as it was begun earlier; Refused if it is another one by the same id."""
+    record = campaigns.find(plan.campaign_id)
+    if record is not None:
+        same(record, plan.message)
+        require_same_rows(campaigns, record, plan.kept, plan.estimate.tally)
+    return record
+
+
+def _find_alike(out: Output, plan: Plan, campaigns: Campaigns) -> CampaignRecord | None:
+    """Another campaign that sends the same, which is told."""
+    alike = campaigns.alike(plan.message, besides=plan.campaign_id)
+    if alike is not None:
+        out.note(
+            f"Campaign {alike.campaign_id} ({alike.state}, {alike.rows:,} rows) sends the same "
+            "text with the same options: who is in both gets it twice."
+        )
+    return alike
 
 
 def _answer(
@@ -95,15 +143,16 @@ def _answer(
     out.result(document, facts([("Campaign", campaign_id), ("State", state), ("Created", since)]))
 
 
-def _ask(out: Output, estimate: Estimate, *, yes: bool) -> None:
+def _ask(out: Output, estimate: Estimate, *, yes: bool, again: bool) -> None:
     # On a terminal only: what runs by itself writes to a log, and a log has no use for texts.
     if out.notes.is_terminal and not (yes or out.as_json):
         for line in estimate.messages():
             out.note(line)
         out.notes.print(estimate.summary())
     rows = estimate.tally.rows
-    if rows > ASKED_ABOVE and not yes:
-        confirm(out, f"This will send to {rows:,} recipients.", what=f"send to {rows:,}")
+    if (rows > ASKED_ABOVE or again) and not yes:
+        what = "send the same once more" if again else f"send to {rows:,}"
+        confirm(out, f"This will send to {rows:,} recipients.", what=what)
 
 
 def _start_loaded(campaign_id: str, message: CampaignMessage, *, rows: int) -> None:
@@ -116,8 +165,11 @@ def _start_loaded(campaign_id: str, message: CampaignMessage, *, rows: int) -> N
         ) from None
 
 
-async def _reach_temporal() -> None:
-    await connect()
+async def _see_that_it_can_begin(campaign_id: str, *, is_new: bool) -> None:
+    """Reach Temporal; a campaign that is new to the database must be new to it too."""
+    client = await connect()
+    if is_new:
+        await require_free_ids(client, campaign_id)
 
 
 async def _start(campaign_id: str, message: CampaignMessage, *, rows: int) -> None:

@@ -7,22 +7,26 @@ only when every row is there does the campaign come into state running.
 import hashlib
 import json
 from collections.abc import Callable
+from typing import Final
 
-from cli.campaigns.check import BATCH, KeptRows
+from cli.campaigns.kept import BATCH, KeptRows
 from cli.campaigns.preview import Tally
 from cli.output import Refused
-from messaging.contract import CampaignMessage, CampaignState
+from messaging.contract import CampaignMessage
 from store.campaigns import CampaignRecord, Campaigns, RowsMissing
 
+_LETTERS: Final = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
 
-def derived_id(message: CampaignMessage, *, to_column: str, fingerprint: str) -> str:
-    """The id of a campaign by what it holds: same file and options, same campaign.
 
-    What is at its default is left out, so that a field added later makes no other id of it.
+def derived_id(message: CampaignMessage, fingerprint: str) -> str:
+    """The id of a campaign by what it sends to whom: same rows and options, same campaign.
+
+    What is at its default is left out, so that a field added later makes no other id of it. It is
+    made of letters, so that it holds nobody's number, nor makes one with a row's number behind it.
     """
     fields = message.model_dump(mode="json", exclude_defaults=True)
-    content = json.dumps([fields, to_column, fingerprint], sort_keys=True)
-    return f"c-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    content = json.dumps([fields, fingerprint], sort_keys=True)
+    return f"c-{hashlib.sha256(content.encode()).hexdigest()[:16].translate(_LETTERS)}"
 
 
 def begun(campaigns: Campaigns, campaign_id: str, message: CampaignMessage) -> CampaignRecord:
@@ -57,7 +61,7 @@ def require_same_rows(
     Raises:
         Refused: they are another file's.
     """
-    is_loaded = record.state is not CampaignState.LOADING
+    is_loaded = record.rows > 0  # not so if it was canceled before
     is_same = not is_loaded or record.rows == tally.rows
     after = 0
     for batch in kept.batches() if is_same else ():

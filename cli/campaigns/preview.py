@@ -27,6 +27,8 @@ class Tally:
     encodings: Counter[Encoding] = field(default_factory=Counter)
     suppressed: int = 0
     suppressed_segments: int = 0
+    too_late: int = 0
+    """Rows whose send window opens no more before they expire."""
     first: list[CheckedRow] = field(default_factory=list)
 
     def add(self, checked: CheckedRow) -> None:
@@ -77,6 +79,7 @@ class Estimate:
         return {
             "rows": tally.rows,
             "suppressed": tally.suppressed,
+            "too_late": tally.too_late,
             "segments": tally.segments_to_send,
             "encodings": {each.value: tally.encodings[each] for each in Encoding},
             "segments_per_second": self.rate,
@@ -85,8 +88,8 @@ class Estimate:
             "currency": None if self.cost is None else self.currency,
         }
 
-    def summary(self) -> RenderableType:
-        """For people."""
+    def summary(self, *before: tuple[str, object]) -> RenderableType:
+        """For people, with other facts before it."""
         tally = self.tally
         encodings = ", ".join(
             f"{tally.encodings[each]:,} in {each}" for each in Encoding if tally.encodings[each]
@@ -100,9 +103,10 @@ class Estimate:
             pace += ", and the hours outside the send window"
         cost = "not known; give --price, or set PRICE_PER_SEGMENT"
         if self.cost is not None:
-            cost = f"{self.cost:,} {self.currency} at {self.price} a segment"
+            cost = f"{self.cost:,} {self.currency} at {self.price:f} a segment"
         return facts(
             [
+                *before,
                 ("Recipients", f"{tally.rows:,}"),
                 ("Opted out", _suppressed(tally.suppressed)),
                 ("Texts", encodings),

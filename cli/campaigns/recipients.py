@@ -5,7 +5,6 @@ as a whole ends the reading with `UnreadableFile`; what is wrong with a row is t
 """
 
 import csv
-import hashlib
 import io
 import os
 import shutil
@@ -54,19 +53,16 @@ class RecipientsFile:
         self.size = size
         """Bytes, for a progress bar."""
         self._file = file
-        self._hashing = _Hashing(file)
+        self._counting = _Counting(file)
         self._reader: Any = None
+        self.delimiter = _DELIMITERS[0]
+        """Between cells; known once `header` was read."""
         self._row_begins = 1
 
     @property
     def read(self) -> int:
         """Bytes read so far."""
-        return self._hashing.read_so_far
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of what was read; of the whole file once `lines` has ended."""
-        return self._hashing.digest.hexdigest()
+        return self._counting.read_so_far
 
     def header(self, wanted: str) -> list[str]:
         """The names of the columns, in lower case, among them `wanted`.
@@ -77,13 +73,14 @@ class RecipientsFile:
             UnreadableFile: it is empty, no text, has no such column, or a name twice.
         """
         self._refuse_other_formats()
-        buffered = io.BufferedReader(self._hashing, buffer_size=1 << 16)
+        buffered = io.BufferedReader(self._counting, buffer_size=1 << 16)
         lines = _lines(io.TextIOWrapper(buffered, encoding="utf-8-sig", newline=""))
         first = next(self._told(lines), "")
         if not first.strip():
             raise UnreadableFile(1, f"is empty; the header must be here, with a column {wanted}")
-        delimiter = _delimiter(first, wanted)
-        self._reader = csv.reader(_with_first(first, lines), delimiter=delimiter, strict=True)
+        self.delimiter = _delimiter(first, wanted)
+        rows = _with_first(first, lines)
+        self._reader = csv.reader(rows, delimiter=self.delimiter, strict=True)
         names = [name.strip().lower() for name in next(self._told(self._reader), [])]
         if wanted not in names:
             raise UnreadableFile(
@@ -152,6 +149,8 @@ def opened(path: Path) -> Iterator[RecipientsFile]:
         BadInput: it cannot be read.
     """
     if path == STANDARD_INPUT:
+        if sys.stdin is None:  # the process was started without
+            raise BadInput([("FILE", "standard input is closed")])
         with _copied(sys.stdin.buffer) as copy:
             yield copy
         return
@@ -178,12 +177,11 @@ def _copied(source: IO[bytes]) -> Iterator[RecipientsFile]:
         yield RecipientsFile(copy, size=size)
 
 
-class _Hashing(io.RawIOBase):
-    """The file's bytes, with their hash so far."""
+class _Counting(io.RawIOBase):
+    """The file's bytes, and how many there were so far."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._source = file
-        self.digest = hashlib.sha256()
         self.read_so_far = 0
 
     def readable(self) -> bool:
@@ -192,7 +190,6 @@ class _Hashing(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         data = self._source.read(len(buffer))
         buffer[: len(data)] = data
-        self.digest.update(data)
         self.read_so_far += len(data)
         return len(data)
 
@@ -215,7 +212,10 @@ def _with_first(first: str, rest: Iterator[str]) -> Iterator[str]:
 
 def _delimiter(first: str, wanted: str) -> str:
     for delimiter in _DELIMITERS:
-        names = next(csv.reader([first], delimiter=delimiter), [])
+        try:
+            names = next(csv.reader([first], delimiter=delimiter), [])
+        except csv.Error:
+            continue  # told when the header is read by the one that is chosen
         if wanted in (name.strip().lower() for name in names):
             return delimiter
     return _DELIMITERS[0]

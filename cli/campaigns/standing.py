@@ -87,16 +87,21 @@ class Standing:
         return is_decided and self.ended >= self.handed_over
 
 
-def checked_campaign_id(value: str) -> str:
+def checked_campaign_id(value: str, *, field: str = "CAMPAIGN_ID") -> str:
     """A campaign id; a whole workflow id will do, since that is what the Temporal UI shows.
+
+    None begins like a workflow's id itself, or it could not be told from one.
 
     Raises:
         BadInput: it is none.
     """
+    prefix = campaign_workflow_id("")
+    while value.startswith(prefix):
+        value = value.removeprefix(prefix)
     try:
-        return _label.validate_python(value.removeprefix(campaign_workflow_id("")))
+        return _label.validate_python(value)
     except ValidationError as error:
-        raise BadInput([("CAMPAIGN_ID", what) for _, what in problems_in(error)]) from None
+        raise BadInput([(field, what) for _, what in problems_in(error)]) from None
 
 
 def no_such_campaign(campaign_id: str) -> NotFound:

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from cli.campaigns.check import KeptRows, check_file
-from cli.campaigns.launch import ASKED_ABOVE, send
+from cli.campaigns.check import check_file
+from cli.campaigns.expiry import warn_of_expiry
+from cli.campaigns.kept import KeptRows
+from cli.campaigns.launch import ASKED_ABOVE, Plan, send, show
 from cli.campaigns.load import derived_id
-from cli.campaigns.preview import Estimate, in_words
+from cli.campaigns.preview import Estimate
 from cli.campaigns.progress import bar
 from cli.campaigns.recipients import STANDARD_INPUT, opened
+from cli.campaigns.standing import checked_campaign_id
 from cli.environment import campaign_settings, database, database_trouble
 from cli.options import (
     BetweenOption,
@@ -27,18 +30,14 @@ from cli.options import (
     option_problems,
     text_or_standard_input,
 )
-from cli.output import BadInput, Output, Trouble, answering
+from cli.output import BadInput, Trouble, answering
 from cli.request import OPTIONS, pairs
 from cli.window import send_window
 from messaging.contract import CampaignMessage, IfUnknown, Priority
-from messaging.fields import Label
-from messaging.payloads import problems_in
 from settings import CampaignSettings
 from store.campaigns import Campaigns
 from store.pacing import Pacing
 from store.suppressions import Suppressions
-
-_label = TypeAdapter(Label)
 
 
 def start(
@@ -69,14 +68,15 @@ def start(
         str | None,
         typer.Option(
             "--id",
-            help="Its id, by which it is sent once. Default: one made of the file and the options.",
+            help="Its id, by which it is sent once. Default: one made of the rows and the options.",
         ),
     ] = None,
     media: Annotated[
         list[str] | None, typer.Option("--media", help="URL of a picture or file; repeatable.")
     ] = None,
     priority: Annotated[
-        Priority, typer.Option("--priority", help="Among other messages of the sender.")
+        Priority,
+        typer.Option("--priority", help="normal or bulk, among other messages of the sender."),
     ] = Priority.BULK,
     category: Annotated[
         str | None, typer.Option("--category", help="Consent scope, such as marketing.")
@@ -107,14 +107,20 @@ def start(
 ) -> None:
     """Send one text to everybody in a file.
 
-    Every row is checked first; if any is wrong, nothing is sent. The same file with the same
-    options is the same campaign, however often you start it: nobody gets it twice.
+    Every row is checked first; if any is wrong, nothing is sent. The same rows with the same
+    options are the same campaign, however often you start it: nobody gets it twice.
     """
     with answering(as_json=as_json) as out:
         settings = campaign_settings()
         if body == "-" and file == STANDARD_INPUT:
             raise BadInput([("--body", "and FILE cannot both be standard input")])
-        window, window_problems = send_window(between, days, time_zone)
+        window, problems = send_window(between, days, time_zone)
+        chosen_id = None
+        if campaign_id is not None:
+            try:
+                chosen_id = checked_campaign_id(campaign_id, field="--id")
+            except BadInput as error:
+                problems += error.problems
         message = _message(
             {
                 "from": sender if sender is not None else settings.default_sender,
@@ -129,8 +135,7 @@ def start(
                 "send_window": window,
             },
             tags=tag or (),
-            campaign_id=campaign_id,
-            problems=window_problems,
+            problems=problems,
         )
         settings, column = _priced(settings, price), to_column.strip().lower()
         with database() as engine, database_trouble(), KeptRows() as kept:
@@ -141,18 +146,18 @@ def start(
                 opened(file) as source,
                 bar(out, "checking", total=source.size) as on_progress,
             ):
-                checked = check_file(
+                tally = check_file(
                     source,
                     message,
                     to_column=column,
                     suppressed=Suppressions(engine),
                     kept=kept,
                     own=own,
-                    public_names=given({"--id": campaign_id, "--tenant": message.tenant}),
+                    campaign_id=chosen_id,
                     on_progress=on_progress,
                 )
             estimate = Estimate(
-                tally=checked.tally,
+                tally=tally,
                 rate=pacing.rate(message.sender),
                 ahead=pacing.ahead(message.sender),
                 price=settings.price_per_segment,
@@ -160,30 +165,24 @@ def start(
                 has_window=message.send_window is not None,
                 is_paused=pacing.is_paused(message.sender),
             )
-            _warn_of_expiry(out, estimate, message)
-            if dry_run:
-                document = {"dry_run": True, **estimate.document()}
-                out.result(document, *estimate.messages(), estimate.summary(), "Nothing was done.")
-                return
-            chosen_id = campaign_id or derived_id(
-                message, to_column=column, fingerprint=checked.fingerprint
-            )
-            send(
-                out,
-                chosen_id,
-                message,
+            plan = Plan(
+                campaign_id=chosen_id or derived_id(message, kept.fingerprint),
+                is_chosen=chosen_id is not None,
+                message=message,
                 kept=kept,
                 estimate=estimate,
-                campaigns=Campaigns(engine),
-                yes=yes,
             )
+            warn_of_expiry(out, estimate, message)
+            if dry_run:
+                show(out, plan, Campaigns(engine))
+            else:
+                send(out, plan, Campaigns(engine), yes=yes)
 
 
 def _message(
     fields: dict[str, Any],
     *,
     tags: Sequence[str],
-    campaign_id: str | None,
     problems: list[tuple[str, str]],
 ) -> CampaignMessage:
     wanted = given(fields)
@@ -197,11 +196,6 @@ def _message(
             wanted["tags"] = pairs(tags)
         except ValueError as error:
             problems.append((OPTIONS["tags"], str(error)))
-    try:
-        if campaign_id is not None:
-            _label.validate_python(campaign_id)
-    except ValidationError as error:
-        problems += [("--id", what) for _, what in problems_in(error)]
     try:
         message = CampaignMessage.model_validate(wanted)
     except ValidationError as error:
@@ -219,19 +213,8 @@ def _priced(settings: CampaignSettings, price: str | None) -> CampaignSettings:
     try:
         checked = CampaignSettings.model_validate({"price_per_segment": price})
     except ValidationError:
-        raise BadInput([("--price", "must be a number, such as 0.0079")]) from None
+        raise BadInput([("--price", "must be a number from 0 to 1000, such as 0.0079")]) from None
     return settings.model_copy(update={"price_per_segment": checked.price_per_segment})
-
-
-def _warn_of_expiry(out: Output, estimate: Estimate, message: CampaignMessage) -> None:
-    if message.expires_at is None:
-        return
-    left = message.expires_at - datetime.now(UTC)
-    if estimate.duration > left:
-        out.note(
-            f"Warning: the sender needs {in_words(estimate.duration)}, and --expires-at is in "
-            f"{in_words(left)}: what is not submitted by then never is."
-        )
 
 
 @contextmanager
@@ -240,6 +223,6 @@ def _file_trouble() -> Iterator[None]:
         yield
     except OSError as error:
         raise Trouble(
-            "The file cannot be read on, or its rows cannot be kept in the folder for temporary "
-            f"files, which TMPDIR names ({error.strerror})."
+            "The file cannot be read on, or be kept in the folder for temporary files, which "
+            f"TMPDIR names ({error.strerror})."
         ) from None

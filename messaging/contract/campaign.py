@@ -4,12 +4,21 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from messaging.contract.request import ReceiptTimeout, Tags
 from messaging.contract.window import SendWindow
 from messaging.contract.words import Contract, IfUnknown, Outcome, Priority, Told
-from messaging.fields import MAX_MEDIA, Body, Label, MediaUrl, Note, Sender, ZonedTime
+from messaging.fields import (
+    MAX_MEDIA,
+    Label,
+    MediaUrl,
+    Note,
+    Sender,
+    Template,
+    ZonedTime,
+    problem,
+)
 
 
 class CampaignState(StrEnum):
@@ -26,13 +35,19 @@ class CampaignState(StrEnum):
     """Every message of it has ended."""
 
 
+def _not_urgent(value: Priority) -> Priority:
+    if value is Priority.URGENT:
+        raise problem("must be normal or bulk: a campaign would hold up one-time codes")
+    return value
+
+
 class CampaignMessage(Contract):
     """What all messages of a campaign have in common; `body` has `{fields}` for each row's own."""
 
     sender: Annotated[Sender, Field(alias="from")]
-    body: Body
+    body: Template
     media_urls: Annotated[tuple[MediaUrl, ...], Field(max_length=MAX_MEDIA)] = ()
-    priority: Priority = Priority.BULK
+    priority: Annotated[Priority, AfterValidator(_not_urgent)] = Priority.BULK
     category: Label | None = None
     tenant: Label | None = None
     expires_at: ZonedTime | None = None
@@ -43,12 +58,7 @@ class CampaignMessage(Contract):
 
 
 class CampaignRequest(Contract):
-    """What `Campaign` takes. Its message and rows are in the database: see `campaign start`."""
-
-    after_row: Annotated[int, Field(ge=0)] = 0
-    """The last row that was handed over already; the workflow sets it when it continues as new."""
-    left_out: Annotated[int, Field(ge=0)] = 0
-    """Rows up to there of which no message could be made; the workflow sets it likewise."""
+    """What `Campaign` takes: `{}`. All that it is made of is in the database: `campaign start`."""
 
 
 class CampaignDecision(Contract):

@@ -19,8 +19,6 @@ from messaging.fields import (
     problem,
     zoned_time,
 )
-from messaging.phone import InvalidAddress, normalize_recipient
-from messaging.windows import window_problem
 
 ReceiptTimeout = Annotated[int, Field(strict=True, ge=1, le=7 * 86_400)]
 Tags = dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=256)]]
@@ -122,10 +120,6 @@ def _across_fields(data: "dict[str, Any] | MessageRequest") -> list[InitErrorDet
     send_at, expires_at = _time(fields.get("send_at")), _time(fields.get("expires_at"))
     if send_at and expires_at and expires_at <= send_at:
         errors.append(_at(problem("must be later than send_at"), "expires_at"))
-    if fields.get("send_window") is not None:
-        window, recipient = _window(fields["send_window"]), _recipient(fields.get("to"))
-        if window and recipient and (fault := window_problem(window, recipient)):
-            errors.append(_at(problem(fault), "send_window"))
     return errors
 
 
@@ -133,18 +127,4 @@ def _time(value: Any) -> datetime | None:
     try:
         return zoned_time(value)
     except PydanticCustomError:
-        return None
-
-
-def _window(value: Any) -> SendWindow | None:
-    try:
-        return SendWindow.model_validate(value)
-    except ValidationError:
-        return None
-
-
-def _recipient(value: Any) -> str | None:
-    try:
-        return normalize_recipient(value) if isinstance(value, str) else None
-    except InvalidAddress:
         return None

@@ -10,7 +10,16 @@ from temporalio.testing import ActivityEnvironment
 from activities.admit import Admissions
 from messaging.consent import Reason, Scope, Source, Suppression
 from messaging.contract import CampaignMessage, CampaignState, Day, Priority, SendWindow
-from messaging.steps import Admission, AdmitRequest, Release, ReleaseRequest, Terms, Verdict
+from messaging.steps import (
+    Admission,
+    AdmitRequest,
+    GiveBackRequest,
+    Release,
+    ReleaseRequest,
+    Terms,
+    Verdict,
+    WindowCheck,
+)
 from store.campaigns import Campaigns
 from store.database import DatabaseUnavailable, open_engine
 from store.pacing import Pacing
@@ -196,6 +205,46 @@ def test_a_slot_after_the_window(suppressions: Suppressions) -> None:
     assert admissions._pacing.ahead(SENDER) <= timedelta(days=2)
 
 
+@pytest.mark.parametrize(
+    ("to", "time_zone", "problem"),
+    [
+        ("+18005550100", None, "several time zones"),
+        ("messenger:1234567", None, "needs a time_zone"),
+        (RECIPIENT, "Europe/Secret", "time_zone is not an IANA time zone"),
+    ],
+)
+def test_a_window_of_no_use(
+    suppressions: Suppressions, to: str, time_zone: str | None, problem: str
+) -> None:
+    """It is found out at once, also of a suppressed recipient, and said without any value."""
+    _suppress(suppressions, recipient=to)
+    window = SendWindow(opens="09:00", closes="10:00", time_zone=time_zone)
+
+    admissions = _admissions(suppressions)
+    admission = admissions.admit(_request(to=to, send_window=window))
+
+    assert admission.problem == admissions.check_window(WindowCheck(to=to, send_window=window))
+    assert (Verdict.INVALID_WINDOW, SENDER) == (admission.verdict, admission.sender)
+    assert admission.problem is not None
+    assert problem in admission.problem
+    for value in (to, "Secret", "09:00"):
+        assert value not in admission.problem
+
+
+def test_a_window_that_opens_no_more(
+    suppressions: Suppressions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where this year's clocks are set so that it stays closed, the message does not wait."""
+    monkeypatch.setattr("activities.admit.window_problem", lambda _window, _to: None)
+    window = SendWindow(opens="09:00", closes="10:00")
+
+    admission = _admissions(suppressions).admit(_request(to="+18005550100", send_window=window))
+
+    assert Verdict.INVALID_WINDOW is admission.verdict
+    assert admission.problem is not None
+    assert admission.problem.startswith("does not open")
+
+
 def test_a_held_message_looks_again_at_its_senders_pace(suppressions: Suppressions) -> None:
     """While the sender is paused those who ask are told to come again, one after the other."""
     admissions = _admissions(suppressions)
@@ -212,6 +261,51 @@ def test_a_held_message_looks_again_at_its_senders_pace(suppressions: Suppressio
 
     assert [5, 10, 20] == waits
     assert Verdict.GO is _look(admissions, release).verdict
+
+
+def test_a_held_message_that_does_not_queue(suppressions: Suppressions) -> None:
+    """Whatever the backlog, an urgent one looks again soon, and takes no slot while it does."""
+    admissions = _admissions(suppressions)
+    admissions._pacing.reserve(SENDER, 3600)
+    admissions._pacing.pause(SENDER)
+    release = ReleaseRequest(sender=SENDER, segments=10, campaign_id=None, has_priority=True)
+
+    waits = []
+    for number in (1, 2, 100):
+        with pytest.raises(ApplicationError) as caught:
+            _look(admissions, release, number=number)
+        waits.append(caught.value.next_retry_delay)
+
+    assert [timedelta(seconds=each) for each in (5, 10, 60)] == waits
+    assert admissions._pacing.ahead(SENDER) <= timedelta(hours=1)
+
+
+def test_many_held_messages_of_a_fast_sender(suppressions: Suppressions) -> None:
+    """They do not look as fast as it sends: after a while once a minute."""
+    admissions = _admissions(suppressions)
+    admissions._pacing.set_rate(SENDER, 100)
+    admissions._pacing.pause(SENDER)
+    release = ReleaseRequest(sender=SENDER, segments=1, campaign_id=None)
+
+    for _ in range(20):
+        with pytest.raises(ApplicationError) as caught:
+            _look(admissions, release, number=30)
+        assert timedelta(minutes=1) == caught.value.next_retry_delay
+
+
+def test_a_slot_given_back(suppressions: Suppressions) -> None:
+    """The slot of a message that ended before it came is the next one's."""
+    admissions = _admissions(suppressions)
+    admissions.admit(_request(segments=100))
+    slot = admissions.admit(_request(segments=50)).not_before
+    assert slot is not None
+
+    given = GiveBackRequest(sender=SENDER, segments=50, slot=slot, is_urgent=False)
+    admissions.give_back(given)
+
+    again = admissions.admit(_request()).not_before
+    assert again is not None
+    assert abs(again - slot) < timedelta(seconds=0.001), "but for the rounding of the slot"
 
 
 def test_a_paused_campaign(suppressions: Suppressions) -> None:

@@ -1,30 +1,26 @@
 """Handing rows over to a real Temporal: each once, no more than the sender has use for."""
 
 import asyncio
-import contextlib
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
-from temporalio.client import Client, WorkflowExecution
+from temporalio.client import Client, WorkflowExecutionCount
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError
-from temporalio.testing import ActivityEnvironment
+from temporalio.service import RPCError, RPCStatusCode
 
-from activities.campaigns import CampaignFeed
+from activities.campaigns import AT_A_TIME
 from messaging.campaign_steps import (
     NO_SUCH_CAMPAIGN,
     CampaignKey,
-    HandOver,
-    HandOverRequest,
+    CountRequest,
     MessageCounts,
     StateChange,
-    messages_of,
 )
 from messaging.contract import (
     CAMPAIGN_ID,
@@ -37,94 +33,11 @@ from messaging.contract import (
     MessageRequest,
     Outcome,
     Priority,
-    campaign_message_id,
-    message_workflow_id,
 )
 from messaging.payloads import data_converter
 from stack.temporal_server import TemporalServer
 from store.campaigns import CampaignRow, Campaigns
-
-SENDER = "+15005550006"
-MESSAGE = CampaignMessage(sender=SENDER, body="Hi {name}", tenant="acme", tags={"year": "2026"})
-SECRET = "Zoë-canary"
-
-
-@dataclass
-class FixedPace:
-    """A sender whose time is given away so far."""
-
-    filled: timedelta = timedelta(0)
-    segments_a_second: float = 100
-
-    def ahead(self, sender: str) -> timedelta:
-        """What it was told, for the campaign's sender."""
-        assert sender == SENDER
-        return self.filled
-
-    def rate(self, sender: str) -> float:
-        """What it was told, for the campaign's sender."""
-        assert sender == SENDER
-        return self.segments_a_second
-
-
-@dataclass(frozen=True, kw_only=True)
-class Desk:
-    """A loaded campaign, and the activities against a real Temporal where nobody works."""
-
-    campaign_id: str
-    campaigns: Campaigns
-    pace: FixedPace
-    client: Client
-
-    @property
-    def feed(self) -> CampaignFeed:
-        """The activities."""
-        return CampaignFeed(self.campaigns, self.pace, self.client)
-
-    async def hand_over(
-        self, after_row: int = 0, *, told: tuple[int, int] | None = None
-    ) -> HandOver:
-        """Run the activity; `told` is what an attempt before it reported."""
-        environment = ActivityEnvironment()
-        if told is not None:
-            environment.info = replace(environment.info, heartbeat_details=told)
-        request = HandOverRequest(campaign_id=self.campaign_id, after_row=after_row)
-        return await environment.run(self.feed.hand_over, request)
-
-    async def messages(self, *, count: int) -> dict[str, WorkflowExecution]:
-        """Its messages by id, once the list holds so many."""
-        found: dict[str, WorkflowExecution] = {}
-
-        async def listed() -> bool:
-            query = messages_of(self.campaign_id)
-            found.clear()
-            found.update({each.id: each async for each in self.client.list_workflows(query)})
-            return len(found) >= count
-
-        await until(listed)
-        return found
-
-    async def withdraw(self, row: int) -> None:
-        """End the row's message, if it was handed over and has not ended."""
-        id_ = message_workflow_id(campaign_message_id(self.campaign_id, row))
-        with contextlib.suppress(RPCError):
-            await self.client.get_workflow_handle(id_).terminate()
-
-    async def request(self, row: int) -> MessageRequest:
-        """What the row's message was started with."""
-        handle = self.client.get_workflow_handle(message_workflow_id(f"{self.campaign_id}:{row}"))
-        history = await handle.fetch_history()
-        payloads = history.events[0].workflow_execution_started_event_attributes.input.payloads
-        (request,) = await data_converter.decode(payloads, [MessageRequest])
-        assert isinstance(request, MessageRequest)
-        return request
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what the server does."""
-    async with asyncio.timeout(30):
-        while not await condition():  # noqa: ASYNC110 - it is a server that is asked
-            await asyncio.sleep(0.05)
+from tests.activities.campaign_desk import MESSAGE, SECRET, SENDER, Desk, FixedPace, until
 
 
 @pytest.fixture
@@ -155,7 +68,13 @@ async def load(sqlite_engine: Engine, client: Client) -> AsyncIterator[Callable[
         )
         campaigns.loaded(campaign_id, rows=rows, segments=rows)
         made.append(
-            Desk(campaign_id=campaign_id, campaigns=campaigns, pace=FixedPace(), client=client)
+            Desk(
+                campaign_id=campaign_id,
+                campaigns=campaigns,
+                pace=FixedPace(),
+                client=client,
+                engine=sqlite_engine,
+            )
         )
         return made[-1]
 
@@ -171,7 +90,9 @@ async def test_rows_become_messages(load: Callable[..., Desk]) -> None:
     handed = await desk.hand_over()
     messages = await desk.messages(count=23)
 
-    assert (23, 0, timedelta(0)) == (handed.last_row, handed.left_out, handed.come_again)
+    standing = handed.standing
+    assert (23, 0, timedelta(0)) == (standing.last_row, standing.left_out, handed.come_again)
+    assert (23, 0) == desk.noted()
     assert {f"message:{desk.campaign_id}:{row}" for row in range(1, 24)} == messages.keys()
     attributes = messages[f"message:{desk.campaign_id}:7"].typed_search_attributes
     assert (desk.campaign_id, "acme", "sending", "+1500***0006") == tuple(
@@ -194,20 +115,102 @@ async def test_handed_over_again_they_are_the_same_messages(load: Callable[..., 
     handed = await desk.hand_over()
     before = {id_: each.run_id for id_, each in (await desk.messages(count=6)).items()}
     await desk.client.get_workflow_handle(f"message:{desk.campaign_id}:2").terminate()
+    desk.begin_anew()
 
     assert handed == await desk.hand_over()
     assert before == {id_: each.run_id for id_, each in (await desk.messages(count=6)).items()}
 
 
-async def test_an_attempt_goes_on_where_the_one_before_it_was(load: Callable[..., Desk]) -> None:
-    """What an attempt reported before its worker died is not done again."""
+async def test_it_goes_on_after_the_last_row_that_was_noted(load: Callable[..., Desk]) -> None:
+    """Rows before it are not looked at again, however long ago their messages have ended."""
     desk = load(6)
-    handed = await desk.hand_over(1, told=(4, 1))
+    desk.campaigns.handed_over(desk.campaign_id, last_row=4, left_out=1)
+    handed = await desk.hand_over()
+    again = await desk.hand_over()
 
-    assert (6, 1) == (handed.last_row, handed.left_out)
+    assert (6, 1) == (handed.standing.last_row, handed.standing.left_out) == desk.noted()
+    assert handed.standing == again.standing
     assert {f"message:{desk.campaign_id}:{row}" for row in (5, 6)} == (
         await desk.messages(count=2)
     ).keys()
+
+
+async def test_how_far_it_came_is_noted_part_by_part(
+    load: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that breaks off is gone on with from its last whole part."""
+    desk = load(2 * AT_A_TIME + 1)
+    start_workflow = Client.start_workflow
+
+    async def start_some(client: Client, workflow: str, *args: Any, **options: Any) -> Any:
+        if options["id"] == f"message:{desk.campaign_id}:{2 * AT_A_TIME}":
+            raise RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+        return await start_workflow(client, workflow, *args, **options)
+
+    monkeypatch.setattr(Client, "start_workflow", start_some)
+    with pytest.raises(ApplicationError, match="could not be handed over"):
+        await desk.hand_over()
+    broken_off = desk.noted()
+    monkeypatch.undo()
+    await desk.hand_over()
+
+    assert (AT_A_TIME, 0) == broken_off
+    assert (2 * AT_A_TIME + 1, 0) == desk.noted()
+    assert 2 * AT_A_TIME + 1 == len(await desk.messages(count=2 * AT_A_TIME + 1))
+
+
+@pytest.mark.parametrize("state", [CampaignState.PAUSED, CampaignState.CANCELED])
+async def test_a_decision_in_the_middle_of_a_page_ends_it(
+    load: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch, state: CampaignState
+) -> None:
+    """Its part is handed over to the end, and what the database says then is handed on."""
+    desk = load(3 * AT_A_TIME)
+    start_workflow = Client.start_workflow
+
+    async def start_and_decide(client: Client, workflow: str, *args: Any, **options: Any) -> Any:
+        desk.campaigns.set_state(desk.campaign_id, state)
+        return await start_workflow(client, workflow, *args, **options)
+
+    monkeypatch.setattr(Client, "start_workflow", start_and_decide)
+    handed = await desk.hand_over()
+
+    assert (state, AT_A_TIME) == (handed.standing.state, handed.standing.last_row)
+    assert (AT_A_TIME, 0) == desk.noted()
+
+
+async def test_an_attempt_that_was_taken_for_lost_gives_way(
+    load: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one came further meanwhile: what that one noted stands."""
+    desk = load(4 * AT_A_TIME)
+    start_workflow = Client.start_workflow
+
+    async def start_late(client: Client, workflow: str, *args: Any, **options: Any) -> Any:
+        desk.campaigns.handed_over(desk.campaign_id, last_row=3 * AT_A_TIME, left_out=2)
+        return await start_workflow(client, workflow, *args, **options)
+
+    monkeypatch.setattr(Client, "start_workflow", start_late)
+    handed = await desk.hand_over()
+
+    assert (3 * AT_A_TIME, 2) == desk.noted()
+    assert (3 * AT_A_TIME, 2) == (handed.standing.last_row, handed.standing.left_out)
+
+
+@pytest.mark.parametrize(("first", "last"), [(2, 3), (4, 6), (1, 6)])
+async def test_rows_that_are_gone_are_left_out(
+    load: Callable[..., Desk], caplog: pytest.LogCaptureFixture, first: int, last: int
+) -> None:
+    """Wherever they were, the campaign goes on to its end, and it is told how many."""
+    desk = load(6)
+    desk.forget(first=first, last=last)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            handed = await desk.hand_over()
+
+    gone = last - first + 1
+    assert (6, gone) == desk.noted() == (handed.standing.last_row, handed.standing.left_out)
+    assert f"{gone} rows of campaign {desk.campaign_id}" in caplog.text
+    assert "not in the database any more" in caplog.text
 
 
 async def test_no_more_than_fills_a_minute(load: Callable[..., Desk]) -> None:
@@ -216,10 +219,11 @@ async def test_no_more_than_fills_a_minute(load: Callable[..., Desk]) -> None:
     desk.pace.filled, desk.pace.segments_a_second = timedelta(seconds=30), 0.1
     first = await desk.hand_over()
     await desk.messages(count=3)
-    second = await desk.hand_over(first.last_row)
+    second = await desk.hand_over()
 
-    assert (3, timedelta(seconds=15)) == (first.last_row, first.come_again)
-    assert (3, timedelta(seconds=15)) == (second.last_row, second.come_again)
+    assert (3, 3) == (first.standing.last_row, second.standing.last_row)
+    for each in (first, second):  # about fifteen seconds
+        assert timedelta(seconds=7) < each.come_again < timedelta(seconds=23)
 
 
 async def test_a_row_of_which_no_message_can_be_made_is_left_out(
@@ -230,7 +234,7 @@ async def test_a_row_of_which_no_message_can_be_made_is_left_out(
     with caplog.at_level(logging.WARNING):
         handed = await desk.hand_over()
 
-    assert (3, 1) == (handed.last_row, handed.left_out)
+    assert (3, 1) == (handed.standing.last_row, handed.standing.left_out) == desk.noted()
     assert {f"message:{desk.campaign_id}:{row}" for row in (1, 3)} == (
         await desk.messages(count=2)
     ).keys()
@@ -250,7 +254,7 @@ async def test_a_campaign_that_does_not_run_is_not_handed_over(load: Callable[..
     handed = await desk.hand_over()
 
     assert (CampaignState.PAUSED, 3) == (standing.state, standing.rows)
-    assert (0, standing) == (handed.last_row, handed.standing)
+    assert (0, standing) == (standing.last_row, handed.standing)
     assert standing == desk.feed.open_campaign(CampaignKey(campaign_id=desk.campaign_id))
 
 
@@ -299,11 +303,32 @@ async def test_messages_and_outcomes_are_counted(load: Callable[..., Desk]) -> N
         ),
     )
     key = CampaignKey(campaign_id=desk.campaign_id)
+    request = CountRequest(campaign_id=desk.campaign_id, last_row=3)
 
     async def counted() -> bool:
-        return await desk.feed.count_messages(key) == MessageCounts(running=3, ended=3)
+        return await desk.feed.count_messages(request) == MessageCounts(running=3, ended=3)
 
     await until(counted)
     assert {Outcome.DELIVERED: 2, Outcome.EXPIRED: 1} == (
         await desk.feed.count_outcomes(key)
     ).outcomes
+
+
+async def test_where_the_list_lags_behind_the_last_message_is_asked_for(
+    load: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list knows nothing yet: it counts as running while that message does, and not after."""
+    desk = load(2)
+    await desk.hand_over()
+
+    async def counts_none(*_: object, **__: object) -> WorkflowExecutionCount:
+        return WorkflowExecutionCount(count=0, groups=[])
+
+    monkeypatch.setattr(Client, "count_workflows", counts_none)
+    requests = [CountRequest(campaign_id=desk.campaign_id, last_row=row) for row in (2, 3)]
+    running, never_there = [await desk.feed.count_messages(each) for each in requests]
+    await desk.withdraw(2)
+    ended = await desk.feed.count_messages(requests[0])
+
+    assert (1, 0) == (running.running, running.ended)
+    assert {0} == {never_there.running, ended.running}

@@ -1,12 +1,14 @@
 """What the send activity looks at immediately before its POST."""
 
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
 
 from activities.send import TwilioSends
 from messaging.consent import Reason, Scope, Source, Suppression
+from messaging.contract import Day, SendWindow
 from messaging.failures import FailureClass
 from messaging.retry import LATEST_POST_START
 from messaging.steps import Submission, Verdict
@@ -17,6 +19,7 @@ from tests.activities.edge import RECIPIENT, SENDER, Edge
 from tests.activities.sending import attempt, failed_attempt, message, send_request
 
 SERVICE = "MG" + "0" * 32
+HOUR = timedelta(hours=1)
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -91,6 +94,37 @@ def test_expired(sends: TwilioSends, edge: Edge) -> None:
     assert [] == edge.asked
 
 
+def test_a_closed_window(sends: TwilioSends, edge: Edge) -> None:
+    """Outside its window there is no POST, and it is said when to come again."""
+    now = datetime.now(UTC)
+    tomorrow = Day(f"{now + timedelta(days=1):%a}".lower())
+    window = SendWindow(opens="00:00", closes="24:00", days=(tomorrow,), time_zone="UTC")
+
+    submission = attempt(sends, send_request(message=message(send_window=window)))
+
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    assert Submission(verdict=Verdict.CLOSED, not_before=midnight) == submission
+    assert [] == edge.asked
+
+
+@pytest.mark.parametrize(
+    ("to", "time_zone"), [("+18005550100", None), (RECIPIENT, "Europe/Secret")]
+)
+def test_a_window_that_never_opens(
+    sends: TwilioSends, edge: Edge, to: str, time_zone: str | None
+) -> None:
+    """Whom it was opened for by older tables is closed now; it is admitted anew, and soon."""
+    window = SendWindow(opens="09:00", closes="10:00", time_zone=time_zone)
+
+    submission = attempt(sends, send_request(message=message(to=to, send_window=window)))
+
+    assert Verdict.CLOSED is submission.verdict
+    assert submission.not_before is not None
+    wait = submission.not_before - datetime.now(UTC)
+    assert timedelta(seconds=30) < wait <= timedelta(minutes=1)
+    assert [] == edge.asked
+
+
 def test_a_frozen_worker(sends: TwilioSends, edge: Edge) -> None:
     """An attempt that wakes up later than its POST may begin sends nothing."""
     error, _ = failed_attempt(sends, age=LATEST_POST_START + timedelta(seconds=0.1))
@@ -115,3 +149,55 @@ def test_deadline_passed(sends: TwilioSends, edge: Edge) -> None:
 
     assert (FailureClass.TEMPORARILY_UNAVAILABLE, True) == (error.type, error.non_retryable)
     assert [] == edge.asked
+
+
+def _freeze(monkeypatch: pytest.MonkeyPatch, *, after_looks: int, seconds: float) -> None:
+    """Stop the activity for so long right after it has looked at the clock so many times."""
+    looks = 0
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Clock":
+            nonlocal looks
+            looks += 1
+            moment = super().now(tz)
+            if looks == after_looks:
+                time.sleep(seconds)
+            return moment
+
+    monkeypatch.setattr("activities.send.datetime", Clock)
+
+
+@pytest.mark.parametrize("end", ["expires_at", "deadline"])
+@pytest.mark.parametrize("after_looks", [2, 3])
+def test_frozen_beyond_the_messages_time(
+    sends: TwilioSends, edge: Edge, monkeypatch: pytest.MonkeyPatch, end: str, after_looks: int
+) -> None:
+    """Whatever holds it up on its way to the first byte, no POST begins after its time.
+
+    The second look at the clock is for how long it may, the third for its validity at Twilio.
+    """
+    ends_at = datetime.now(UTC) + timedelta(seconds=1)
+    request = (
+        send_request(message=message(expires_at=ends_at))
+        if end == "expires_at"
+        else send_request(message=message(expires_at=ends_at + HOUR), deadline=ends_at)
+    )
+    _freeze(monkeypatch, after_looks=after_looks, seconds=1.1)
+
+    error, _ = failed_attempt(sends, request)
+
+    assert FailureClass.TEMPORARILY_UNAVAILABLE == error.type
+    assert [] == edge.asked
+    assert datetime.now(UTC) > ends_at
+
+
+def test_held_up_within_the_messages_time(
+    sends: TwilioSends, edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that is held up and still has time is sent."""
+    request = send_request(message=message(expires_at=datetime.now(UTC) + timedelta(seconds=20)))
+    _freeze(monkeypatch, after_looks=3, seconds=0.5)
+
+    assert Verdict.GO is attempt(sends, request).verdict
+    assert 1 == len(edge.asked)

@@ -1,12 +1,13 @@
 """A made-up world for the books: rows of a ledger, histories, messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from bench.books import Account, Books, balance
 from bench.trails import Heard, Searched, SendBegun, SendEnd, SendEnded, Shown, Step, Trail
 from messaging.contract import MessageReport, Outcome
+from messaging.failures import FailureClass
 from messaging.steps import Finding
 from sandbox.client import AcceptedRow, CallbackRow, LedgerView, RefusedRow
 
@@ -70,17 +71,23 @@ def a_callback(status: str = "delivered", answer: int | None = 204) -> CallbackR
     }
 
 
-def a_report(outcome: Outcome = Outcome.DELIVERED, sid: str | None = FIRST) -> MessageReport:
+def a_report(
+    outcome: Outcome = Outcome.DELIVERED,
+    sid: str | None = FIRST,
+    failure_class: FailureClass | None = None,
+    settled: float = 3,
+) -> MessageReport:
     """What a message reported."""
     letter = outcome in {Outcome.UNCONFIRMED, Outcome.UNDELIVERED, Outcome.FAILED}
     return MessageReport(
         message_id="m",
         outcome=outcome,
         message_sid=sid,
+        failure_class=failure_class,
         reason="",
         attempts=1,
         segments=1,
-        settled_at=at(3),
+        settled_at=at(settled),
         dead_letter_id="dead-letter:m" if letter else None,
         tags={},
     )
@@ -117,7 +124,11 @@ AGAIN = (ended(61, SendEnd.TAKEN, SECOND), shown(62, "delivered"))
 
 
 def a_trail(
-    *steps: Step, report: MessageReport | None = None, closed: float | None = 3, run_id: str = "r"
+    *steps: Step,
+    report: MessageReport | None = None,
+    closed: float | None = 3,
+    run_id: str = "r",
+    waits: bool = False,
 ) -> Trail:
     """A workflow's history."""
     return Trail(
@@ -126,9 +137,11 @@ def a_trail(
         closed_at=None if closed is None else at(closed),
         completed=closed is not None,
         report=report,
+        waits=waits,
     )
 
 
+OPEN_LETTER = a_trail(closed=None, waits=True)
 GOOD = Account(
     message_id="m",
     to=TO,
@@ -147,6 +160,8 @@ def books_of(
     callbacks: Sequence[CallbackRow] = (a_callback(),),
     stops: frozenset[str] = frozenset(),
     inbox_left: int = 0,
+    last_words: Mapping[str, datetime] | None = None,
+    twilio_frozen: Sequence[tuple[float, float]] = (),
 ) -> Books:
     """The books of one message."""
     ledger: LedgerView = {
@@ -160,6 +175,8 @@ def books_of(
         notes={"m": [at(each) for each in notes]},
         stops=stops,
         inbox_left=inbox_left,
+        last_words=last_words or {},
+        twilio_frozen=[(at(begin), at(end)) for begin, end in twilio_frozen],
     )
 
 

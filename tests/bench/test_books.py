@@ -16,6 +16,7 @@ from tests.bench.crafting import (
     DELIVERED,
     FIRST,
     GOOD,
+    OPEN_LETTER,
     SECOND,
     TAKEN,
     TO,
@@ -206,7 +207,7 @@ def test_a_message_with_an_open_letter_is_not_forgotten() -> None:
         begun(0), ended(1, SendEnd.UNKNOWN), report=a_report(Outcome.UNCONFIRMED, None)
     )
 
-    account = replace(parked, letter=a_trail(closed=None))
+    account = replace(parked, letter=OPEN_LETTER)
 
     assert [] == found_in(books_of(account, [], callbacks=[]))
 
@@ -215,7 +216,7 @@ _RULE_3 = {
     "STOP": ({"stopped_at": at(0.3)}, [0.4], "a POST after the recipient's STOP"),
     "expired": ({"expires_at": at(0.3)}, [0.4], "a POST after it had expired"),
     "canceled": ({"canceled_at": at(0.45)}, [0.4], "a POST after it was canceled"),
-    "frozen": ({}, [-20], "a POST long after its last check"),
+    "frozen": ({}, [-10], "a POST long after its last check"),
     "unchecked": ({}, [], "a POST without its last check"),
 }
 
@@ -240,6 +241,18 @@ def test_in_time_is_not_too_late() -> None:
     account = replace(GOOD, stopped_at=at(0.45), expires_at=at(0.45), canceled_at=at(0.6))
 
     assert [] == found_in(books_of(account, stops=frozenset({TO})))
+
+
+def test_a_twilio_that_stands_still_takes_a_post_late() -> None:
+    """Rule 3: while Twilio is frozen nothing is taken, whenever it came; no longer than that."""
+
+    def found(*spans: tuple[float, float]) -> list[tuple[int, str]]:
+        return found_in(books_of(notes=[-14], twilio_frozen=spans))
+
+    late = [(3, "a POST long after its last check")]
+    assert [] == found((-7, -4), (-3, 0))
+    assert late == found((-7, -4))
+    assert late == found((-30, -12), (0, 20))
 
 
 _BAD_SHOWS = {
@@ -290,7 +303,7 @@ def test_the_report_says_what_twilio_says(outcome: Outcome, status: str) -> None
     """Rule 4: an outcome that Twilio's own record contradicts is found."""
     account = replace(
         account_with(*TAKEN, shown(3, outcome.value), report=a_report(outcome)),
-        letter=a_trail(closed=None),
+        letter=OPEN_LETTER,
     )
 
     assert [(4, f"reports {outcome} where Twilio says {status}")] == found_in(
@@ -321,8 +334,11 @@ def test_a_twilio_that_died_in_its_callback_has_not_noted_it() -> None:
 
 _UNHEARD = replace(
     account_with(*TAKEN, shown(3, "unconfirmed"), report=a_report(Outcome.UNCONFIRMED)),
-    letter=a_trail(closed=None),
+    letter=OPEN_LETTER,
 )
+
+
+_DELIVERED_LATE = a_trail(heard(4), shown(4, "delivered_late"), closed=4)
 
 
 def test_a_2xx_is_kept() -> None:
@@ -333,7 +349,7 @@ def test_a_2xx_is_kept() -> None:
 @pytest.mark.parametrize(
     ("account", "callback"),
     [
-        (replace(_UNHEARD, letter=a_trail(heard(4), closed=4)), a_callback()),
+        (replace(_UNHEARD, letter=_DELIVERED_LATE), a_callback()),
         (_UNHEARD, a_callback(answer=503)),
         (_UNHEARD, a_callback(answer=None)),
         (_UNHEARD, a_callback(status="sent")),

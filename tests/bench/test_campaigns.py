@@ -1,48 +1,23 @@
-from dataclasses import replace
+from bench.campaigning.killed import balance
+from bench.campaigning.under_way import Stop, runs_between
 
-import pytest
-
-from bench.campaigns import (
-    BARE,
-    CHECKED,
-    HANDED_OVER,
-    LOADED,
-    UNDER_WAY,
-    Pause,
-    check_and_load,
-    hand_over,
-    under_way,
-)
-from bench.desk import desk_of
-from bench.harness.house import furnish
-from bench.harness.sizes import QUICK
-from stack.local import LocalStack
-from stack.processes import ProcessGroup
-
-_FEW = replace(QUICK, campaign_rows=40, campaign_page=20, pause_every_seconds=0.5)
+_PAUSE = Stop(asked_at=99.5, answered_at=100, until=103)
 
 
-def test_only_what_came_while_it_held_is_after_a_pause() -> None:
+def test_only_what_came_while_it_held_is_after_a_stop() -> None:
     """What came before the answer, or once it was to go on, is not held against it."""
-    pause = Pause(answered_within=0.5, answered_at=100, resumed_at=103)
-
-    assert [0.25, 2] == pause.after_its_answer([99, 100, 100.25, 102, 103, 104])
-    assert 3.5 == pause.lasted
+    assert [0.25, 2] == _PAUSE.after_its_answer([99, 100, 100.25, 102, 103, 104])
+    assert 0.5 == _PAUSE.answered_within
 
 
-@pytest.mark.integration
-async def test_a_campaign_from_its_file_to_its_pause(stack: LocalStack) -> None:
-    """Rows are checked, loaded and handed over, and while it is paused no POST begins."""
-    with ProcessGroup() as group:
-        house = await furnish(stack, group)
-        with desk_of(house) as desk:
-            checked = await check_and_load(desk, rows=50)
-            (paused,) = (await under_way(desk, _FEW))[UNDER_WAY]
-            handed = await hand_over(desk, _FEW)
+def test_between_the_stops_it_runs() -> None:
+    """Up to the moment somebody asks, and again from the moment it is to go on."""
+    cancel = Stop(asked_at=110, answered_at=110.2, until=113)
 
-    assert {CHECKED, LOADED} == set(checked)
-    assert all(sample["rows/s"] > 0 for (sample,) in checked.values())
-    assert all(sample["most memory (MB)"] > 20 for (sample,) in checked.values())
-    assert 1 == paused["pauses"]
-    assert 0 == paused["POSTs begun after the answer"]
-    assert {HANDED_OVER: 2, BARE: 2} == {side: len(pages) for side, pages in handed.items()}
+    assert [(90, 99.5), (103, 110)] == runs_between(90, [_PAUSE, cancel])
+
+
+def test_who_got_nothing_and_what_was_too_much() -> None:
+    """A message too many does not make up for one that is missing."""
+    assert (0, 0) == balance(["ann", "ben"], ["ben", "ann"])
+    assert (1, 2) == balance(["ann", "ben", "zoe"], ["ann", "ann", "zoe", "chidi"])

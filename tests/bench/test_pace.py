@@ -1,6 +1,6 @@
 import pytest
 
-from bench.harness.pace import Post, used, worst_second
+from bench.harness.pace import Post, after_the_first, used, worst_window
 
 
 def _posts(*series: tuple[float, int]) -> list[Post]:
@@ -20,8 +20,8 @@ def _posts(*series: tuple[float, int]) -> list[Post]:
 )
 def test_the_worst_second(posts: list[Post], most: int) -> None:
     """It may begin anywhere, holds every POST in full, and ends before a second has passed."""
-    assert most == worst_second(posts)
-    assert most == worst_second(posts[::-1])
+    assert most == worst_window(posts)
+    assert most == worst_window(posts[::-1])
 
 
 def test_the_worst_second_is_found_in_any_series() -> None:
@@ -33,7 +33,21 @@ def test_the_worst_second_is_found_in_any_series() -> None:
         for begin in posts
     )
 
-    assert by_hand == worst_second(posts)
+    assert by_hand == worst_window(posts)
+
+
+def test_a_window_is_as_long_as_asked() -> None:
+    """A sender of less than a segment a second has a window in which there is one."""
+    posts = _posts((0, 1), (12.5, 1), (24.9, 1), (37.5, 1))
+
+    assert 1 == worst_window(posts)
+    assert 2 == worst_window(posts, seconds=12.5)
+
+
+def test_what_comes_after_the_first_second() -> None:
+    """It counts from the first POST, whatever the order; of nothing, nothing comes later."""
+    assert _posts((7, 2), (6, 1)) == after_the_first(_posts((7, 2), (5.9, 9), (5, 1), (6, 1)))
+    assert [] == after_the_first([])
 
 
 def test_the_whole_rate_is_used() -> None:

@@ -1,40 +1,65 @@
-from dataclasses import replace
+import math
 
 import pytest
 
-from bench.harness.house import furnish
-from bench.harness.sizes import QUICK
-from bench.lines import lines_of, text
-from bench.pacing import BACKLOG, BESIDE, IDLE, MANY, Ground, behind_one_sender, many_senders
+from bench.harness.figures import Bound, Rounds
+from bench.harness.report import Report
+from bench.paced.ground import pace_bounds
+from bench.paced.lines import Posted, text
 from messaging.segments import count_segments
-from stack.local import LocalStack
-from stack.processes import ProcessGroup
-
-_FEW = replace(QUICK, paced_messages=15, idle_messages=2, many_senders=3, each_sender=2)
+from sandbox.client import AcceptedRow
 
 
-@pytest.mark.parametrize("segments", [1, 2, 10])
+@pytest.mark.parametrize("segments", [1, 2, 4, 10])
 def test_a_text_of_so_many_segments(segments: int) -> None:
     """What the reckoning counts on is what is sent."""
     assert segments == count_segments(text(segments)).count
 
 
-@pytest.mark.integration
-async def test_lines_at_one_sender_and_at_many(stack: LocalStack) -> None:
-    """Every message waits before the first slot comes, is posted, and is in the figures."""
-    with ProcessGroup() as group:
-        house = await furnish(stack, group)
-        with lines_of(house) as lines:
-            ground = Ground(house, lines, _FEW, seconds_a_life=0.2)
+def test_a_message_that_was_posted_twice_shows() -> None:
+    """It counts for its own sender, and only what is too much."""
+    posted = Posted([_row("a"), _row("b"), _row("a"), _row("a"), _row("c", sender="+2")], [])
 
-            samples = await behind_one_sender(ground) | await many_senders(ground)
-            posted = await lines.posted()
+    assert 2 == posted.twice("+1")
+    assert 2 == posted.twice("+1", "+2")
+    assert 0 == posted.twice("+2")
 
-    assert {BACKLOG, IDLE, BESIDE, MANY} == set(samples)
-    assert 0 == samples[BACKLOG]["not posted"] == samples[MANY]["not posted"]
-    assert samples[BACKLOG]["set up before the first slot (s)"] > 0
-    assert samples[BACKLOG]["use of the rate (%)"] > 10
-    assert samples[BACKLOG]["worst second (x rate)"] > 0.2
-    assert samples[BACKLOG]["urgent p99 (ms)"] > 0
-    assert samples[MANY]["seconds"] >= samples[MANY]["seconds by the rates alone"] / 2
-    assert 15 * 10 + 2 == sum(post.segments for post in posted.of("+15005560001"))
+
+def test_a_second_after_the_first_is_held_to_less() -> None:
+    """The gate's head start and the length of the last message, whichever kind allows more."""
+    first, later = pace_bounds("x", rate=50, segments=10, urgent_segments=1)
+    long = pace_bounds("x", rate=50, segments=25, urgent_segments=1)[1]
+
+    assert 2 == first.at_most
+    assert (1.92, 2.1) == pytest.approx((later.at_most, long.at_most))
+
+
+def test_a_bound_without_its_figure_is_missed() -> None:
+    """A line that nothing was posted in has not kept its pace."""
+    bound = Bound(side="x", figure="worst second (x rate)", at_most=2)
+    report = Report(benchmark="p", question="?", rounds=Rounds({"x": [{}]}), bounds=[bound])
+
+    (verdict,) = report.document()["bounds"]
+
+    assert verdict["value"] is None
+    assert not verdict["holds"]
+    assert not bound.holds_for(math.nan)
+
+
+def _row(message_id: str, *, sender: str = "+1") -> AcceptedRow:
+    return {
+        "n": 1,
+        "sid": "SM1",
+        "to": "+15550100001",
+        "from": sender,
+        "messaging_service_sid": None,
+        "body": "",
+        "body_sha256": "",
+        "segments": 1,
+        "status": "delivered",
+        "error_code": None,
+        "status_callback": f"http://localhost/webhook/status?message_id={message_id}",
+        "created": 0.0,
+        "sent": None,
+        "finished": True,
+    }

@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 
+from bench import __main__ as command
 from bench.__main__ import main
 from bench.harness.figures import Bound, Rounds
 from bench.harness.report import Report, machine
+from bench.harness.sizes import Sizes
 
 
-def _document(*, at_least: float) -> dict[str, Any]:
-    report = Report(
+def _report(*, at_least: float = 0.0) -> Report:
+    return Report(
         benchmark="life",
         question="how fast",
         rounds=Rounds(
@@ -21,7 +23,10 @@ def _document(*, at_least: float) -> dict[str, Any]:
         bounds=[Bound(side="ours", figure="messages/s", at_least=at_least, against="floor")],
         conditions={"messages": 300},
     )
-    return {"machine": machine(), "benchmarks": [report.document()]}
+
+
+def _document(*, at_least: float) -> dict[str, Any]:
+    return {"machine": machine(), "benchmarks": [_report(at_least=at_least).document()]}
 
 
 def test_the_tables_show_figures_ratios_and_bounds(
@@ -70,3 +75,35 @@ def test_an_unknown_benchmark_is_refused(
         main()
 
     assert "no such benchmark: live" in capsys.readouterr().err
+
+
+def test_what_was_measured_survives_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report is written after each benchmark, not at the end of all."""
+
+    async def well(_sizes: Sizes) -> Report:
+        return _report()
+
+    async def badly(_sizes: Sizes) -> Report:
+        raise TimeoutError
+
+    path = tmp_path / "report.json"
+    monkeypatch.setattr(command, "BENCHMARKS", {"first": well, "second": badly})
+    monkeypatch.setattr(sys, "argv", ["bench", "--report", str(path)])
+
+    with pytest.raises(TimeoutError):
+        main()
+
+    assert ["life"] == [each["benchmark"] for each in json.loads(path.read_text())["benchmarks"]]
+
+
+@pytest.mark.parametrize(("count", "is_balanced"), [(6, True), (7, False), (1, False)])
+def test_rounds_that_do_not_balance_say_so(count: int, is_balanced: bool) -> None:
+    """A side that was first more often had the emptier database."""
+    sides = {side: [{"messages/s": 1.0}] * count for side in ("ours", "floor")}
+    report = Report(benchmark="life", question="?", rounds=Rounds(sides, orders=2))
+
+    conditions = report.document()["conditions"]
+
+    assert is_balanced is ("not balanced" not in conditions)

@@ -61,7 +61,10 @@ class Desk:
         return chosen
 
     async def receive(self, message_id: str, status: str, *, code: int | None = None) -> None:
-        """Let Twilio call back."""
+        """Let Twilio call back, once it has the message."""
+        async with asyncio.timeout(60):
+            while not self.posts(message_id):  # noqa: ASYNC110 - what is waited for is not ours to signal
+                await asyncio.sleep(0.02)
         handle = self.client.get_workflow_handle(message_workflow_id(message_id))
         await callback(handle, status, code=code)
 

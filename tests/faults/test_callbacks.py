@@ -1,5 +1,6 @@
 import asyncio
 from itertools import permutations
+from pathlib import Path
 
 import httpx
 import pytest
@@ -7,7 +8,7 @@ from temporalio.api.enums.v1 import EventType
 
 from bench.soak import receipt_again
 from messaging.contract import OPEN, LetterEnd, Outcome
-from tests.fixtures.stack import NewNumber
+from tests.fixtures.stack import NewNumber, silent_stack
 from tests.integration.support import Caller, events_of_type, until
 
 pytestmark = pytest.mark.integration
@@ -15,17 +16,30 @@ pytestmark = pytest.mark.integration
 _STATUSES = ("queued", "sent", "delivered", "undelivered")
 
 
-async def test_every_order_of_statuses(caller: Caller, new_number: NewNumber) -> None:
-    """In each of the 24 orders the first final status decides, whatever comes before or after."""
-    orders = list(permutations(_STATUSES))
-    sent = [
-        await caller.send(
-            new_number(), {"callbacks": {"statuses": list(order), "error_code": 30007}}
-        )
-        for order in orders
-    ]
+async def test_every_order_of_statuses(tmp_path: Path, new_number: NewNumber) -> None:
+    """In each of the 24 orders the first final status decides, whatever comes before or after.
 
-    reports = await asyncio.gather(*(each.report() for each in sent))
+    All four reach the workflow, as they do with FORWARD_ALL_STATUSES.
+    """
+    orders = list(permutations(_STATUSES))
+    with silent_stack(tmp_path, FORWARD_ALL_STATUSES="true") as stack:
+        caller = Caller(stack=stack, client=await stack.client())
+        sent = [
+            await caller.send(
+                new_number(), {"callbacks": {"statuses": list(order), "error_code": 30007}}
+            )
+            for order in orders
+        ]
+        reports = await asyncio.gather(*(each.report() for each in sent))
+        accepted = [len(each.accepted()) for each in sent]
+        signals = [
+            len(
+                events_of_type(
+                    await each.events(), EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+                )
+            )
+            for each in sent
+        ]
 
     decided = [
         Outcome.DELIVERED
@@ -34,7 +48,10 @@ async def test_every_order_of_statuses(caller: Caller, new_number: NewNumber) ->
         for order in orders
     ]
     assert decided == [each.outcome for each in reports]
-    assert [1] * 24 == [len(each.accepted()) for each in sent]
+    assert [1] * 24 == accepted
+    # What comes after the end finds the workflow closed.
+    firsts = [min(order.index("delivered"), order.index("undelivered")) + 1 for order in orders]
+    assert all(first <= heard for first, heard in zip(firsts, signals, strict=True))
 
 
 async def test_a_receipt_ten_times_at_once(caller: Caller, new_number: NewNumber) -> None:

@@ -3,12 +3,13 @@ import asyncio
 import pytest
 
 from bench.books import message_id_in
-from messaging.contract import Outcome, Stage
+from messaging.contract import IfUnknown, Outcome, Stage
 from messaging.steps import SEARCH
 from sandbox.client import Step
 from stack.local import LocalStack
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import Caller, Sent, until, until_true
+from tests.sandbox.support import twilio_client
 
 pytestmark = pytest.mark.integration
 
@@ -17,6 +18,8 @@ _LATE = {"callbacks": {"delay": 5}}
 _TAKEN: Step = {"respond": "drop_after_accept", **_LATE}
 _NOT_TAKEN: Step = {"respond": "drop_before_accept"}
 _KNOWN: Step = {"delay": 0.5}
+_SILENT: Step = {"callbacks": {"lost": True}}
+_TEMPLATE = "HX" + "0c" * 16
 
 
 @pytest.mark.parametrize("first", [_TAKEN, _NOT_TAKEN], ids=["taken", "not taken"])
@@ -35,23 +38,62 @@ async def test_the_same_text_to_the_same_recipient(
     caller.stack.sandbox.script(to, [first, second])
     twins = await asyncio.gather(caller.send(to), caller.send(to))
 
-    reports = await asyncio.gather(*(each.handle.result() for each in twins))
+    await _each_has_its_own(*twins)
 
-    owners = {
-        row["sid"]: message_id_in(row) for row in caller.stack.sandbox.ledger(to=to)["accepted"]
-    }
-    assert [Outcome.DELIVERED] * 2 == [each.outcome for each in reports]
-    assert {each.message_sid: each.message_id for each in reports} == owners
-    assert 2 == len(owners)
+
+@pytest.mark.parametrize("first", [_TAKEN, _NOT_TAKEN], ids=["taken", "not taken"])
+async def test_a_template_and_a_text(caller: Caller, new_number: NewNumber, first: Step) -> None:
+    """A template of unknown fate does not pass for sent because a text to the person was."""
+    to = new_number()
+    caller.stack.sandbox.script(to, [first])
+    templated = await caller.send(to, body=None, content_sid=_TEMPLATE)
+    await templated.reaches(Stage.RESOLVING)
+    text = await caller.send(to)
+
+    await _each_has_its_own(templated, text)
 
 
 async def test_what_nobody_can_tell_apart_is_not_guessed(
     breakable_stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
     """One of two was taken, no callback says which: neither takes the SID, or is sent again."""
-    to, silent = new_number(), {"callbacks": {"lost": True}}
-    caller.stack.sandbox.script(to, [{**_TAKEN, **silent}, _NOT_TAKEN], then=silent)
+    to = new_number()
+    caller.stack.sandbox.script(to, [{**_TAKEN, **_SILENT}, _NOT_TAKEN], then=_SILENT)
     twins = await asyncio.gather(caller.send(to), caller.send(to))
+
+    await _stay_undecided(*twins)
+
+    await until_true(lambda: not breakable_stack.sandbox.summary()["pending"], "callbacks")
+
+
+async def test_what_a_parked_message_may_have_is_not_taken(
+    caller: Caller, new_number: NewNumber
+) -> None:
+    """Parked before Twilio listed it: its twin, not taken, neither takes its SID nor is resent."""
+    to = new_number()
+    unlisted: Step = {**_TAKEN, **_SILENT, "listed_after": 12}
+    caller.stack.sandbox.script(to, [unlisted, _NOT_TAKEN], then=_SILENT)
+    parked = await caller.send(to, if_unknown=IfUnknown.PARK)
+    report = await parked.report()
+    assert (Outcome.UNCONFIRMED, None) == (report.outcome, report.message_sid)
+    twilio = twilio_client(caller.stack.sandbox_url or "")
+    await until_true(lambda: bool(twilio.messages.list(to=to)), "Twilio to list it after all")
+
+    await _stay_undecided(await caller.send(to))
+
+
+async def _each_has_its_own(*messages: Sent) -> None:
+    """Each is delivered, once, under the SID that Twilio gave to it."""
+    reports = await asyncio.gather(*(each.report() for each in messages))
+
+    owners = {row["sid"]: message_id_in(row) for row in messages[0].accepted()}
+    assert [Outcome.DELIVERED] * len(messages) == [each.outcome for each in reports]
+    assert {each.message_sid: each.message_id for each in reports} == owners
+    assert len(messages) == len(owners)
+
+
+async def _stay_undecided(*messages: Sent) -> None:
+    """None of them is found or sent again, though it is searched for more often than twice."""
 
     async def searched(sent: Sent) -> int:
         return sum(
@@ -60,13 +102,14 @@ async def test_what_nobody_can_tell_apart_is_not_guessed(
         )
 
     async def searched_often() -> bool:
-        return min([await searched(each) for each in twins]) >= 4
+        return min([await searched(each) for each in messages]) >= 4
 
-    await until(searched_often, "both to be searched for four times")
-    progress = [await each.progress() for each in twins]
+    await until(searched_often, "each to be searched for four times")
+    progress = [await each.progress() for each in messages]
 
-    assert [(Stage.RESOLVING, None)] * 2 == [(each.status, each.message_sid) for each in progress]
-    assert 1 == len(twins[0].accepted())
-    for each in twins:
+    assert [(Stage.RESOLVING, None)] * len(messages) == [
+        (each.status, each.message_sid) for each in progress
+    ]
+    assert 1 == len(messages[0].accepted())
+    for each in messages:
         await each.handle.terminate("the test is over")
-    await until_true(lambda: not breakable_stack.sandbox.summary()["pending"], "callbacks")

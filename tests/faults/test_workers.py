@@ -84,6 +84,11 @@ async def test_canceled_before_any_worker_saw_it(
     assert [[], []] == [each.accepted() for each in sent]
 
 
+async def _reported(sent: Sent) -> int:
+    completed = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+    return len(events_of_type(await sent.events(), completed))
+
+
 @pytest.mark.timeout(180)
 async def test_stops_with_a_hundred_sends_in_flight(tmp_path: Path, new_number: NewNumber) -> None:
     """SIGTERM: every POST that is under way ends and is reported, and none is made twice."""
@@ -94,10 +99,13 @@ async def test_stops_with_a_hundred_sends_in_flight(tmp_path: Path, new_number: 
         await until_true(lambda: len(ledger()["accepted"]) == 100, "a hundred POSTs in flight")
 
         exit_code = await asyncio.to_thread(stack.worker.stop)
+        # Before another worker is up: what was not reported by now would be found out later.
+        reported = [await _reported(each) for each in sent]
         stack.worker.start()
         reports = await asyncio.gather(*(each.report() for each in sent))
 
         assert 0 == exit_code
+        assert [1] * 100 == reported
         assert {(Outcome.DELIVERED, 1)} == {(each.outcome, each.attempts) for each in reports}
         assert 100 == len(ledger()["accepted"])
 

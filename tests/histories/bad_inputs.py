@@ -1,8 +1,10 @@
 """Input that fails a message at once."""
 
+from datetime import timedelta
+
 from messaging.contract import MESSAGES_QUEUE, SEND_MESSAGE
 from tests.histories.recording import Handle
-from tests.workflows.courier import REQUEST, World
+from tests.workflows.courier import REQUEST, SkippingWorld, World
 
 
 async def bad_input(world: World) -> Handle:
@@ -35,3 +37,17 @@ async def id_that_is_none(world: World) -> Handle:
     return await world.client.start_workflow(
         SEND_MESSAGE, REQUEST, id="order-17", task_queue=MESSAGES_QUEUE
     )
+
+
+async def window_that_never_opens(world: SkippingWorld) -> Handle:
+    """Found at admission."""
+    world.courier.window_problem = "is never open in all time zones of the recipient"
+    return await world.start({**REQUEST, "send_window": {"from": "09:00", "until": "10:00"}})
+
+
+async def later_window_that_never_opens(world: SkippingWorld) -> Handle:
+    """Found at once, though its `send_at` lies ahead."""
+    world.courier.window_problem = "is never open in all time zones of the recipient"
+    send_at = await world.now() + timedelta(days=30)
+    window = {"from": "09:00", "until": "10:00"}
+    return await world.start({**REQUEST, "send_window": window, "send_at": send_at.isoformat()})

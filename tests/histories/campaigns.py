@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from messaging.contract import CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE
+from messaging.contract import CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE, CampaignState
 from tests.histories.recording import Handle
 from tests.workflows.campaigns import Feed, serving_campaign, start_campaign
 from tests.workflows.courier import SkippingWorld
@@ -11,16 +11,15 @@ from tests.workflows.courier import SkippingWorld
 _A_WHILE = timedelta(hours=1)
 
 
-async def _run(
-    world: SkippingWorld, feed: Feed, *decisions: str, after_row: int = 0, canceled: bool = False
-) -> Handle:
-    """Run it to its end; decisions and Temporal's own cancel come after the first page."""
+async def _run(world: SkippingWorld, feed: Feed, *decisions: str, canceled: bool = False) -> Handle:
+    """Run it to its end; decisions and Temporal's own cancel come after the first page, if any."""
     async with serving_campaign(world.client, feed) as queue:
-        handle = await start_campaign(world.client, queue, args=[{"after_row": after_row}])
-        if decisions or canceled:
-            await feed.until_handed(after_row + 1)
+        handle = await start_campaign(world.client, queue)
+        if (decisions or canceled) and not feed.cannot_be_opened:
+            await feed.until_handed(1)
         for decision in decisions:
             await handle.execute_update(decision)
+        feed.may_answer.set()
         if canceled:
             await handle.cancel()
         # An outcome that is an error is an outcome too; the worker is needed until then.
@@ -35,7 +34,7 @@ async def campaign_finished(world: SkippingWorld) -> Handle:
 
 async def campaign_continued(world: SkippingWorld) -> Handle:
     """A later run, which begins where the one before it ended."""
-    return await _run(world, Feed(left_out=1), after_row=3)
+    return await _run(world, Feed(last_row=3, left_out=1, without_message=1))
 
 
 async def campaign_paused_and_resumed(world: SkippingWorld) -> Handle:
@@ -47,6 +46,22 @@ async def campaign_canceled(world: SkippingWorld) -> Handle:
     """Paused and then canceled, the database being away for a moment."""
     feed = Feed(come_again=_A_WHILE, write_fails=1, running=[2])
     return await _run(world, feed, PAUSE_UPDATE, CANCEL_UPDATE)
+
+
+async def campaign_canceled_in_a_page(world: SkippingWorld) -> Handle:
+    """While rows are handed over; what that activity says of the state is older."""
+    return await _run(world, Feed(silent_after=2), CANCEL_UPDATE)
+
+
+async def campaign_canceled_before_it_was_opened(world: SkippingWorld) -> Handle:
+    """Its rows are not loaded, and never will be."""
+    feed = Feed(rows=0, state=CampaignState.LOADING, cannot_be_opened=True)
+    return await _run(world, feed, CANCEL_UPDATE)
+
+
+async def campaign_that_the_list_does_not_know(world: SkippingWorld) -> Handle:
+    """Temporal's list is an hour behind, for all that is known."""
+    return await _run(world, Feed(missing=1))
 
 
 async def campaign_canceled_by_temporal(world: SkippingWorld) -> Handle:

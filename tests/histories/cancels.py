@@ -170,7 +170,7 @@ async def canceled_while_delayed(world: World) -> Handle:
 
 async def cancel_refused(world: World) -> Handle:
     """Unknown fields, or two arguments, are told to the caller and change nothing."""
-    handle = await world.start()
+    handle = await world.submitted()
     with contextlib.suppress(WorkflowUpdateFailedError):
         await handle.execute_update(CANCEL_UPDATE, {"who": "ops"})
     with contextlib.suppress(WorkflowUpdateFailedError):

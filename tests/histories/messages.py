@@ -1,5 +1,6 @@
 """The straight way and its near neighbours: receipts in any order, consent, times, retries."""
 
+import threading
 from datetime import timedelta
 
 from temporalio.exceptions import ApplicationError
@@ -9,12 +10,13 @@ from messaging.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
 from messaging.failures import FailureClass
 from messaging.retry import QUICK_ATTEMPTS
 from messaging.steps import LookUp, SendRequest, Submission, Verdict
-from tests.histories.recording import Handle
+from tests.histories.recording import Handle, reaches
 from tests.workflows.courier import (
     REQUEST,
     SENDER,
     SkippingWorld,
     accept,
+    accept_after,
     callback,
     failure,
     refuse,
@@ -47,10 +49,20 @@ async def read(world: SkippingWorld) -> Handle:
 
 async def receipt_before_the_send_returns(world: SkippingWorld) -> Handle:
     """The callback overtakes the create response."""
+    answered = threading.Event()
+    world.courier.sends = [accept_after(answered)]
+    handle = await world.submitted()
+    await callback(handle, "delivered")
+    answered.set()
+    return handle
+
+
+async def called_back_before_its_post(world: SkippingWorld) -> Handle:
+    """A run that was reset meets its receipts before its POST, and makes none."""
     return await world.client.start_workflow(
         SEND_MESSAGE,
         REQUEST,
-        id=message_workflow_id("early"),
+        id=message_workflow_id("reset"),
         task_queue=MESSAGES_QUEUE,
         start_signal="delivery_status",
         start_signal_args=[{"message_sid": sid(), "message_status": "delivered"}],
@@ -59,11 +71,10 @@ async def receipt_before_the_send_returns(world: SkippingWorld) -> Handle:
 
 async def malformed_and_unknown_signals(world: SkippingWorld) -> Handle:
     """Signals that are no status are dropped; a status that nobody knows is ignored."""
-    handle = await world.start()
+    handle = await world.submitted()
     await handle.signal("delivery_status", {"message_status": "delivered"})
     await handle.signal("delivery_status", args=[{"message_sid": sid()}, "delivered"])
     await callback(handle, "teleported")
-    await _until_posted(world)
     await callback(handle, "delivered")
     return handle
 
@@ -184,6 +195,17 @@ async def database_away(world: SkippingWorld) -> Handle:
     world.courier.admit_fails = 10
     handle = await world.start()
     await world.sleep(timedelta(hours=1))
+    await _until_posted(world)
+    await callback(handle, "delivered")
+    return handle
+
+
+async def database_slow(world: SkippingWorld) -> Handle:
+    """The inline admission is not answered in time, twice; the regular one is."""
+    answers = world.courier.hold_admissions = threading.Event()
+    handle = await world.start()
+    await reaches(handle, "waiting")
+    answers.set()
     await _until_posted(world)
     await callback(handle, "delivered")
     return handle

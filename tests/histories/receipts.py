@@ -99,7 +99,7 @@ async def delayed_and_then_suppressed(world: SkippingWorld) -> Handle:
 
 async def delayed_and_delivered_after_all(world: World) -> Handle:
     """The first message arrives while the later try is waited for."""
-    handle = await world.start()
+    handle = await world.submitted()
     await callback(handle, "undelivered", code=HANDSET_OFF)
     await reaches(handle, "delayed")
     await callback(handle, "read")

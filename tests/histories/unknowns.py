@@ -1,11 +1,13 @@
 """Unknown outcomes: found out by callback or search, sent again, or parked."""
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeAlias
 
 from messaging.failures import FailureClass
 from messaging.retry import MOST_SEARCHES, SEND_TIMEOUT
-from messaging.steps import Finding, SearchResult, SendRequest, Submission
+from messaging.steps import Finding, LookUp, SearchResult, SendRequest, Submission, Verdict
 from tests.histories.recording import Handle
 from tests.workflows.courier import (
     REQUEST,
@@ -14,8 +16,11 @@ from tests.workflows.courier import (
     accept,
     callback,
     failure,
+    refuse,
     sid,
 )
+
+Send: TypeAlias = Callable[[SendRequest], Submission]
 
 UNKNOWN = failure(FailureClass.OUTCOME_UNKNOWN)
 ABSENT = SearchResult(finding=Finding.ABSENT)
@@ -74,6 +79,56 @@ async def unknown_then_sent_again(world: SkippingWorld) -> Handle:
     await world.sleep(timedelta(minutes=2))
     await callback(handle, "delivered", number=2)
     return handle
+
+
+async def _absent_then(world: SkippingWorld, *waits: Send) -> Handle:
+    world.courier.sends = [UNKNOWN, *waits]
+    handle = await world.submitted()
+    await world.sleep(timedelta(minutes=2))
+    await world.until(lambda: len(world.courier.posts) == 1 + len(waits))
+    return handle
+
+
+async def unknown_then_called_back_before_its_turn(world: SkippingWorld) -> Handle:
+    """Absent twice, and delivered after all while the next POST waits for a slot."""
+    handle = await _absent_then(world, refuse(Verdict.NOT_YET, in_=timedelta(hours=2)))
+    await callback(handle, "delivered", number=7)
+    return handle
+
+
+async def unknown_then_called_back_while_its_window_is_closed(world: SkippingWorld) -> Handle:
+    """Absent twice, and named by a callback while the next POST waits for its send window."""
+    world.courier.look_ups = [LookUp(status="delivered")]
+    handle = await _absent_then(world, refuse(Verdict.CLOSED, in_=timedelta(hours=2)))
+    await callback(handle, "sent", number=7)
+    return handle
+
+
+async def unknown_then_called_back_while_held(world: SkippingWorld) -> Handle:
+    """Absent twice, and delivered after all while its sender is paused."""
+    world.courier.releases = [None] * 100
+    handle = await _absent_then(world, refuse(Verdict.HELD))
+    await callback(handle, "delivered", number=7)
+    return handle
+
+
+async def unknown_then_called_back_between_tries(world: SkippingWorld) -> Handle:
+    """Absent twice, and delivered after all while the send activity waits to try again."""
+    temporary = FailureClass.TEMPORARILY_UNAVAILABLE
+    handle = await _absent_then(
+        world,
+        failure(temporary, retry_after=timedelta(seconds=6), final=True),
+        failure(temporary, retry_after=timedelta(minutes=10)),
+    )
+    await callback(handle, "delivered", number=7)
+    return handle
+
+
+async def unknown_and_expired_before_its_turn(world: SkippingWorld) -> Handle:
+    """Its time is over before the slot of the next POST."""
+    world.courier.sends = [UNKNOWN, refuse(Verdict.NOT_YET, in_=timedelta(hours=4))]
+    expires_at = await world.now() + timedelta(hours=2)
+    return await world.start({**REQUEST, "expires_at": expires_at.isoformat()})
 
 
 async def unknown_every_time(world: SkippingWorld) -> Handle:

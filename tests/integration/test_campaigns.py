@@ -54,6 +54,17 @@ class Begun:
             campaign_workflow_id(self.campaign_id), result_type=CampaignReport
         )
 
+    async def start(self) -> None:
+        """Start its workflow."""
+        attributes = [SearchAttributePair(CAMPAIGN_ID, self.campaign_id)]
+        await self.caller.client.start_workflow(
+            CAMPAIGN,
+            {},
+            id=campaign_workflow_id(self.campaign_id),
+            task_queue=MESSAGES_QUEUE,
+            search_attributes=TypedSearchAttributes(attributes),
+        )
+
     async def report(self) -> CampaignReport:
         """What became of it, when it has ended."""
         async with asyncio.timeout(90):
@@ -81,14 +92,9 @@ async def _begin(caller: Caller, recipients: list[str], *, sender: str, rate: fl
     """Load a campaign to these recipients, one segment each, and start it."""
     campaign_id = f"c-{uuid.uuid4().hex[:12]}"
     await asyncio.to_thread(_load, caller.stack, campaign_id, recipients, sender, rate)
-    await caller.client.start_workflow(
-        CAMPAIGN,
-        {},
-        id=campaign_workflow_id(campaign_id),
-        task_queue=MESSAGES_QUEUE,
-        search_attributes=TypedSearchAttributes([SearchAttributePair(CAMPAIGN_ID, campaign_id)]),
-    )
-    return Begun(campaign_id=campaign_id, caller=caller, recipients=recipients)
+    begun = Begun(campaign_id=campaign_id, caller=caller, recipients=recipients)
+    await begun.start()
+    return begun
 
 
 def _load(
@@ -159,15 +165,39 @@ async def test_killed_in_the_middle_of_a_page_paused_and_resumed(
 
 
 async def test_canceled(brave_caller: Caller, new_number: NewNumber) -> None:
-    """From the answer on nothing is submitted; who had no message by then gets none."""
-    recipients = [new_number() for _ in range(20)]
+    """From the answer on nothing is submitted; who had no message by then gets none.
+
+    A minute of the sender's time is 120 rows, and a few seconds' more may follow before the cancel.
+    """
+    recipients = [new_number() for _ in range(200)]
     begun = await _begin(brave_caller, recipients, sender="+15005550011", rate=2)
     await _goes_on(begun)
     await _decide(begun, CANCEL_UPDATE)
     is_silent, accepted = await _is_silent(begun), begun.accepted().total()
     report = await begun.report()
+    handed_over = report.handed_over
 
     assert is_silent
-    assert CampaignState.CANCELED is report.state
-    assert {Outcome.DELIVERED: accepted, Outcome.CANCELED: 20 - accepted} == report.outcomes
-    assert accepted == begun.accepted().total() < 20
+    assert (CampaignState.CANCELED, 200) == (report.state, report.rows)
+    assert 0 < accepted < handed_over < 200
+    assert {
+        Outcome.DELIVERED: accepted,
+        Outcome.CANCELED: handed_over - accepted,
+    } == report.outcomes
+    assert accepted == begun.accepted().total()
+    assert [False, True] == [await begun.is_handed_over(row) for row in (200, 1)]
+
+
+@pytest.mark.timeout(180)
+async def test_terminated_and_started_again(brave_caller: Caller, new_number: NewNumber) -> None:
+    """It goes on after the last row that was handed over; each row is one message at Twilio."""
+    recipients = [new_number() for _ in range(150)]
+    begun = await _begin(brave_caller, recipients, sender="+15005550012", rate=8)
+    await until(lambda: begun.is_handed_over(20), "the first rows to be handed over")
+    await begun.handle.terminate()
+    await begun.start()
+    report = await begun.report()
+
+    assert (CampaignState.FINISHED, 150) == (report.state, report.handed_over)
+    assert {Outcome.DELIVERED: 150} == report.outcomes
+    assert (150, {1}) == (len(begun.accepted()), set(begun.accepted().values()))

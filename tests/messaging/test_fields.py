@@ -12,6 +12,7 @@ from messaging.fields import (
     MessageId,
     Recipient,
     Sender,
+    Template,
     problem,
     zoned_time,
 )
@@ -150,6 +151,21 @@ def test_labels(label: str) -> None:
 
 @pytest.mark.parametrize("label", ["", "-x", "a b", "a\n", "é", "x" * 65, "+15558675309"])
 def test_bad_labels(label: str) -> None:
-    """What could not stand in clear in a search attribute is refused."""
-    with pytest.raises(ValidationError):
-        TypeAdapter(Label).validate_python(label)
+    """What could not stand in clear in a search attribute is refused, in a sentence."""
+    said = _text_of(TypeAdapter(Label), label)
+
+    assert said.startswith("must be 1 to 64 letters, digits,")
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("x" * 10_001, "is longer than 10000 characters"),
+        ("a\x00b", "contains a NUL character"),
+        ("a\ud800b", "contains a lone surrogate, half a character that cannot be encoded"),
+    ],
+)
+def test_bad_templates(text: str, what: str) -> None:
+    """A campaign's text may be longer than a message, since names in braces are filled in."""
+    assert what == _text_of(TypeAdapter(Template), text)
+    assert "{n}" * 3000 == TypeAdapter(Template).validate_python("{n}" * 3000)

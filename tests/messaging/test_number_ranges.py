@@ -49,6 +49,10 @@ def test_every_range_of_every_country_is_told_as_the_library_tells_it() -> None:
         ("+491801234567", "shared-cost"),
         ("+979123456789", "premium-rate"),
         ("+2105555555", "country code that is assigned to nobody"),
+        ("+155586753", "has 8 digits after its country code, where numbers have 10"),
+        ("+155586753091", "has 11 digits after its country code, where numbers have 10"),
+        ("+18765551", "has 7 digits after its country code, where numbers have 10"),
+        ("+47123456", "has 6 digits after its country code, where numbers have 5 or 8"),
     ],
 )
 def test_refused(number: str, said: str) -> None:
@@ -56,7 +60,13 @@ def test_refused(number: str, said: str) -> None:
     assert said in (range_problem(number) or "")
 
 
-@pytest.mark.parametrize("number", ["+15558675309", "+15005550006", "+18005551234", "+69012345"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        *("+15558675309", "+15005550006", "+18005551234"),
+        *("+6907290", "+69012345", "+390612345", "+39061234567"),
+    ],
+)
 def test_not_refused(number: str) -> None:
-    """Test numbers, which the library calls invalid, and numbers that it does not know."""
+    """Numbers of a length that their country has, though the library does not know them."""
     assert range_problem(number) is None

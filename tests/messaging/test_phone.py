@@ -40,6 +40,9 @@ WRITTEN_NUMBERS = {
     "  +15558675309\r\n": "+15558675309",
     "\u00a0+15558675309\t": "+15558675309",
     "+39 06 1234 5678": "+390612345678",  # Italy dials its zero from abroad as well
+    "+225 07 12 34 56 78": "+2250712345678",  # so does Ivory Coast
+    "+7 800 555 35 35": "+78005553535",  # begins as a call within Russia does
+    "+52 1 55 1234 5678": "+5215512345678",  # WhatsApp's spelling of a Mexican mobile
     "+690 7290": "+6907290",
     "+123456789012345": "+123456789012345",
 }
@@ -61,6 +64,16 @@ FAULTY_NUMBERS = {
     "+44 (020) 7183 8750": AddressFault.TRUNK_PREFIX,
     "+44( 0 )2071838750": AddressFault.TRUNK_PREFIX,
     "+44（０）2071838750": AddressFault.TRUNK_PREFIX,  # noqa: RUF001 - full-width on purpose
+    "+44 07911 123456": AddressFault.NATIONAL_PREFIX,
+    "+4407911123456": AddressFault.NATIONAL_PREFIX,
+    "+115558675309": AddressFault.NATIONAL_PREFIX,
+    "+49 0151 12345678": AddressFault.NATIONAL_PREFIX,
+    "+33 06 12 34 56 78": AddressFault.NATIONAL_PREFIX,
+    "+61 0412 345 678": AddressFault.NATIONAL_PREFIX,
+    "+55 011 91234-5678": AddressFault.NATIONAL_PREFIX,
+    "+7 8 912 345 67 89": AddressFault.NATIONAL_PREFIX,
+    "+36 06 20 123 4567": AddressFault.NATIONAL_PREFIX,
+    "+54 11 15 2345-6789": AddressFault.NATIONAL_PREFIX,
     "+1 (555 867-5309": AddressFault.PARENTHESES,
     "+1 555) 867-5309": AddressFault.PARENTHESES,
     "+1 ((555)) 8675309": AddressFault.PARENTHESES,
@@ -140,6 +153,7 @@ def test_a_channel_recipient_has_one_spelling(written: str, expected: str) -> No
     [
         ("whatsapp:15558675309", AddressFault.NO_PLUS),
         ("whatsapp: +15558675309", AddressFault.NO_PLUS),
+        ("whatsapp:+4407911123456", AddressFault.NATIONAL_PREFIX),
         ("whatsapp:", AddressFault.NO_PLUS),
         ("whatsapp:whatsapp:+15558675309", AddressFault.LETTER),
         ("rcs:brand_agent", AddressFault.LETTER),
@@ -185,6 +199,7 @@ def test_a_sender_has_one_spelling(written: str, expected: str) -> None:
         ("12", AddressFault.SHORT_CODE),
         ("5558675309", AddressFault.SHORT_CODE),
         ("+12345", AddressFault.TOO_SHORT),
+        ("+115005550006", AddressFault.NATIONAL_PREFIX),
         ("+Acme", AddressFault.LETTER),
         ("1-2-3", AddressFault.ALPHANUMERIC),
         ("Twelve Chars", AddressFault.ALPHANUMERIC),
@@ -271,10 +286,20 @@ def test_no_fault_holds_a_number_that_could_be_mistaken_for_an_address() -> None
     assert not [fault for fault in AddressFault if re.search(r"[0-9]{3}", fault.value)]
 
 
-@given(st.from_regex(r"[1-9][0-9]{6,14}", fullmatch=True), st.data())
-def test_separators_never_change_the_number(digits: str, data: st.DataObject) -> None:
-    """Separators between the digits of a number leave its digits alone."""
-    separators = st.sampled_from(["", " ", "-", ".", "\u00a0", "\u2013", " - "])
-    written = "+" + digits[0] + "".join(data.draw(separators) + digit for digit in digits[1:])
+def _outcome(raw: str) -> str:
+    try:
+        return normalize_recipient(raw)
+    except InvalidAddress as error:
+        return error.fault.name
 
-    assert f"+{digits}" == normalize_recipient(written)
+
+@given(st.from_regex(r"[1-9][0-9]{6,14}", fullmatch=True), st.data())
+@example("4407911123456", None)
+def test_separators_never_change_the_number(digits: str, data: st.DataObject | None) -> None:
+    """Separators between the digits of a number leave its digits, or its fault, alone."""
+    separators = st.sampled_from(["", " ", "-", ".", "\u00a0", "\u2013", " - "])
+    between = [" " if data is None else data.draw(separators) for _ in digits[1:]]
+    written = "+" + digits[0] + "".join(map("".join, zip(between, digits[1:], strict=True)))
+
+    assert _outcome(written) == _outcome(f"+{digits}")
+    assert _outcome(f"+{digits}") in {f"+{digits}", "NATIONAL_PREFIX"}

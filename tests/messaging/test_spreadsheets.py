@@ -4,7 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messaging.spreadsheets import Damage, masked, number_damage, text_damage, unmasked
+from messaging.spreadsheets import (
+    Damage,
+    is_blank,
+    masked,
+    number_damage,
+    text_damage,
+    unmasked,
+)
+
+ERROR_VALUES = [
+    *("#REF!", "#N/A", "#NAME?", "#DIV/0!", "#NULL!", "#CALC!", "#SPILL!", "#ERROR!", "####"),
+    *("#WERT!", "#BEZUG!", "#NV", "#N/D", "#¡VALOR!", "#¿NOMBRE?", "#ЗНАЧ!", "#I/T", "#ÜBERLAUF!"),
+    *("#GETTING_DATA", "Err:502", "Loading..."),
+]
 
 
 @given(st.text(alphabet=st.sampled_from("=+-@' a\uff1d\uff0b"), max_size=6))
@@ -59,9 +72,32 @@ def test_damaged_numbers(cell: str, damage: Damage | None) -> None:
         ("+5 points", None),
         ("@ann", None),
         ("#1", None),
+        ("#winning!", None),
+        ("#Sale?", None),
+        ("Err:", None),
+        ("Loading", None),
+        ("Eve", None),
         ("1.5", None),
     ],
 )
 def test_damaged_texts(cell: str, damage: Damage | None) -> None:
     """Only what nobody would write to a person: a percentage or a handle is no formula."""
     assert damage is text_damage(cell)
+
+
+@pytest.mark.parametrize("cell", ERROR_VALUES)
+def test_error_values_of_any_program_and_language(cell: str) -> None:
+    """None of them is anybody's name or number."""
+    assert Damage.ERROR_VALUE is text_damage(f" {cell} ") is number_damage(cell)
+
+
+@pytest.mark.parametrize(
+    ("cell", "blank"),
+    [
+        *(("", True), (" \u00a0\u3000", True), ("\u200b\u2060\ufeff", True), ("\u200e ", True)),
+        *(("Ann", False), ("-", False), ("\u200bAnn", False), ("👩\u200d🚀", False)),
+    ],
+)
+def test_a_cell_that_shows_nothing_is_blank(cell: str, blank: bool) -> None:
+    """Whatever characters it is made of."""
+    assert blank is is_blank(cell)

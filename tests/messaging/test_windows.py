@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from messaging.contract import SendWindow
-from messaging.windows import NeverOpens, opening, window_problem
+from messaging.windows import NeverOpens, opening, time_zone_problem, window_problem
 from messaging.zones import TIME_ZONES, recipient_zones
 
 BERLIN = "+4915112345678"
@@ -151,6 +151,34 @@ def test_all_zones_of_a_number(
     assert expected == opened(window(hours, days), now, recipient)
 
 
+@pytest.mark.parametrize(
+    ("recipient", "opens", "closes"),
+    [
+        # Countries for which the table of area codes has a foreign clock.
+        ("+212612345678", "2026-01-12 08:00", "2026-01-12 19:00"),  # Morocco, not the Canaries
+        ("+213551234567", "2026-07-13 08:00", "2026-07-13 19:00"),  # Algeria, not Paris
+        ("+218911234567", "2026-07-13 07:00", "2026-07-13 18:00"),  # Libya, not Bucharest
+        ("+50581234567", "2026-07-13 15:00", "2026-07-14 02:00"),  # Nicaragua, not Chicago
+        ("+211912345678", "2026-07-13 07:00", "2026-07-13 18:00"),  # South Sudan, not Nairobi
+        ("+970591234567", "2026-10-24 07:00", "2026-10-24 18:00"),  # Palestine, not Bucharest
+        ("+74012345678", "2026-07-13 07:00", "2026-07-13 18:00"),  # Kaliningrad, the same
+        # Mobiles, whose holders may be in a part of the country that the table leaves out.
+        ("+79161234567", "2026-07-13 07:00", "2026-07-13 08:00"),  # Kaliningrad to Kamchatka
+        ("+56912345678", "2026-07-13 15:00", "2026-07-13 23:00"),  # Easter Island, Punta Arenas
+        ("+67570123456", "2026-07-12 23:00", "2026-07-13 09:00"),  # Port Moresby, Bougainville
+        ("+6919201234", "2026-07-12 23:00", "2026-07-13 09:00"),  # Chuuk, Kosrae
+    ],
+)
+def test_a_countrys_own_clock(recipient: str, opens: str, closes: str) -> None:
+    """From 09:00 until 20:00 in the country itself, in all of it, in every season."""
+    asked, minute = window("09:00-20:00"), timedelta(minutes=1)
+    first, last = (datetime.fromisoformat(each).replace(tzinfo=UTC) for each in (opens, closes))
+
+    assert opening(asked, recipient, first - minute) == first
+    assert opening(asked, recipient, last - minute) == last - minute
+    assert opening(asked, recipient, last) > last
+
+
 def test_a_given_zone_replaces_those_of_the_number() -> None:
     """Who knows where the recipient is says so."""
     asked = window("09:00-10:00", time_zone="America/New_York")
@@ -180,14 +208,28 @@ def test_a_window_of_no_use(hours: str, days: str, recipient: str, text: str) ->
     assert recipient.partition("+")[2] not in found or not recipient.startswith("+")
 
 
+@pytest.mark.parametrize("name", ["Europe/Secret", "Localtime", "America", "Etc/GMT+15"])
+def test_a_zone_that_is_none(name: str) -> None:
+    """A name that is only spelt like a zone's is told so, and not repeated."""
+    asked = window("09:00-20:00", time_zone=name)
+
+    problem = time_zone_problem(name)
+
+    assert problem is not None
+    assert name not in problem
+    assert f"time_zone {problem}" == window_problem(asked, BERLIN)
+    with pytest.raises(NeverOpens, match=problem):
+        opening(asked, BERLIN, datetime(2026, 6, 1, tzinfo=UTC))
+    assert time_zone_problem("Europe/Berlin") is None
+
+
 @pytest.mark.parametrize(
-    ("hours", "recipient", "text"),
-    [("09:00-10:00", TOLL_FREE, "send_window does not open"), ("09:00-10:00", SATELLITE, "needs")],
+    ("recipient", "text"), [(TOLL_FREE, "does not open"), (SATELLITE, "needs a time_zone")]
 )
-def test_waiting_for_what_never_opens(hours: str, recipient: str, text: str) -> None:
+def test_waiting_for_what_never_opens(recipient: str, text: str) -> None:
     """Who asks all the same is told so, at once and not after a search without end."""
     with pytest.raises(NeverOpens, match=text):
-        opening(window(hours), recipient, datetime(2026, 6, 1, tzinfo=UTC))
+        opening(window("09:00-10:00"), recipient, datetime(2026, 6, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(

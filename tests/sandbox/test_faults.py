@@ -15,7 +15,7 @@ from sandbox.client import SandboxControl
 from sandbox.faults import Faults
 from sandbox.plans import FAULT_NAMES, Plan
 from sandbox.steps import NORMAL, Step
-from tests.sandbox.support import SENDER, status_of, twilio_client, until
+from tests.sandbox.support import SENDER, eventually, status_of, twilio_client, until
 
 
 def test_steps_are_taken_in_turn(twilio: Client, control: SandboxControl, recipient: str) -> None:
@@ -197,6 +197,34 @@ def test_final_failed(twilio: Client, control: SandboxControl, recipient: str) -
     message = twilio.messages.create(to=recipient, from_=SENDER, body="hello")
 
     assert 30034 == until(message, "failed").error_code
+
+
+def test_listed_late(twilio: Client, control: SandboxControl, recipient: str) -> None:
+    """A message that is not listed yet is there for whoever knows its sid, and is delivered."""
+    control.script(recipient, [{"listed_after": 3600}, {"listed_after": 1}])
+    hidden, late = (
+        twilio.messages.create(to=recipient, from_=SENDER, body="hello") for _ in range(2)
+    )
+
+    [listed] = eventually(lambda: twilio.messages.list(to=recipient))
+    listed_at = time.time()
+    until(hidden, "delivered")
+
+    assert listed.sid == late.sid
+    first, second = control.ledger(to=recipient)["accepted"]
+    assert [hidden.sid, late.sid] == [first["sid"], second["sid"]]
+    assert listed_at >= second["created"] + 1
+
+
+def test_a_plan_may_list_late() -> None:
+    """How late a plan lists is for it to say; what else it draws stays what it was."""
+    chances = {"drop_after": 0.5, "callbacks_lost": 0.5}
+    without = Plan(seed=1, faults=chances)
+    with_it = Plan(seed=1, faults=chances | {"listed_late": 1.0}, unlisted_seconds=7)
+
+    for number in range(20):
+        expected = without.draw(str(number)).model_copy(update={"listed_after": 7})
+        assert expected == with_it.draw(str(number))
 
 
 def test_plan_strikes_over_the_wire(

@@ -121,6 +121,25 @@ def test_a_decision_that_comes_late_changes_nothing(engine: Engine) -> None:
     assert record.since == resumed
 
 
+def test_how_far_it_came_is_only_ever_raised(engine: Engine) -> None:
+    """Whoever notes it is told how the campaign stands; who comes late changes nothing."""
+    campaigns = _loaded(engine, rows=9)
+    begun = campaigns.find("c")
+    further = campaigns.handed_over("c", last_row=6, left_out=2)
+    campaigns.set_state("c", CampaignState.PAUSED)
+    late = [campaigns.handed_over("c", last_row=row, left_out=1) for row in (0, 4, 6)]
+    last = campaigns.handed_over("c", last_row=9, left_out=3)
+
+    assert begun is not None
+    assert (0, 0) == (begun.last_row, begun.left_out)
+    assert (6, 2, CampaignState.RUNNING) == (further.last_row, further.left_out, further.state)
+    assert {(6, 2, CampaignState.PAUSED)} == {
+        (each.last_row, each.left_out, each.state) for each in late
+    }
+    assert (9, 3) == (last.last_row, last.left_out)
+    assert last == campaigns.find("c")
+
+
 def test_the_newest_are_listed_first(engine: Engine) -> None:
     """`newest` gives the last ones created, and no more than asked for."""
     campaigns = _clocked(engine)
@@ -128,6 +147,25 @@ def test_the_newest_are_listed_first(engine: Engine) -> None:
         campaigns.begin(name, MESSAGE)
 
     assert [each.campaign_id for each in campaigns.newest(limit=2)] == ["c", "b"]
+
+
+def test_one_with_the_same_message_is_found(engine: Engine) -> None:
+    """The newest, whatever became of it; not itself, one without rows or with another message."""
+    campaigns = _clocked(engine)
+    for name, message in (
+        *(("first", MESSAGE), ("second", MESSAGE), ("third", MESSAGE)),
+        ("other", MESSAGE.model_copy(update={"category": "news"})),
+    ):
+        campaigns.begin(name, message)
+        campaigns.add(name, [_row(1)])
+        campaigns.loaded(name, rows=1, segments=1)
+    campaigns.begin("loading", MESSAGE)
+    campaigns.set_state("second", CampaignState.CANCELED)
+
+    assert campaigns.alike(MESSAGE, besides="third") == campaigns.find("second")
+    assert campaigns.alike(MESSAGE, besides="new") == campaigns.find("third")
+    unlike = MESSAGE.model_copy(update={"body": "Another"})
+    assert campaigns.alike(unlike, besides="new") is None
 
 
 def test_a_campaign_that_is_not_there(engine: Engine) -> None:
@@ -139,6 +177,8 @@ def test_a_campaign_that_is_not_there(engine: Engine) -> None:
         campaigns.loaded("c", rows=0, segments=0)
     with pytest.raises(NoSuchCampaign):
         campaigns.set_state("c", CampaignState.PAUSED)
+    with pytest.raises(NoSuchCampaign):
+        campaigns.handed_over("c", last_row=1, left_out=0)
 
     assert campaigns.page("c", after=0, limit=1) == []
 

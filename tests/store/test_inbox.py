@@ -163,13 +163,37 @@ def test_a_postponed_receipt_holds_up_nothing(inbox: Inbox, clock: Clock) -> Non
     assert [("order-1", "delivered")] == _names(_take(inbox))
 
 
+def test_nothing_passes_a_held_receipt(inbox: Inbox, clock: Clock) -> None:
+    """What waits behind a held receipt, and what comes later, is handed out after it."""
+    inbox.put([("order-1", _status("undelivered")), ("order-1", _status("delivered"))])
+    inbox.put([("order-2", _status("sent"))])
+    held, behind, other = _take(inbox)
+
+    inbox.settle(
+        held={held.id: clock.now + timedelta(seconds=5)}, released=[behind.id], done=[other.id]
+    )
+    inbox.put([("order-1", _status("read")), ("order-2", _status("delivered"))])
+    clock.pass_(seconds=4)
+
+    assert [("order-2", "delivered")] == _names(_take(inbox))
+    clock.pass_(seconds=1)
+    again = _take(inbox)
+    assert [(id_, step) for id_, step in _names(again) if id_ == "order-1"] == [
+        ("order-1", "undelivered"),
+        ("order-1", "delivered"),
+        ("order-1", "read"),
+    ]
+    assert [1, 0, 0] == [each.refusals for each in again]
+
+
 def test_settling_what_another_has_done(inbox: Inbox, clock: Clock) -> None:
     """A taker that comes too late changes nothing."""
     inbox.put([("order-1", _status())])
     (taken,) = _take(inbox)
     inbox.settle(done=[taken.id])
 
-    inbox.settle(done=[taken.id], released=[taken.id], postponed={taken.id: clock.now})
+    late = {taken.id: clock.now}
+    inbox.settle(done=[taken.id], released=[taken.id], postponed=late, held=late)
 
     assert Backlog(count=0, oldest=None) == inbox.backlog()
 

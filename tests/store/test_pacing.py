@@ -1,34 +1,15 @@
-"""Slots, claims and the gate, on both databases, with a clock of the test's own."""
+"""Slots and the gate, on both databases, with a clock of the test's own."""
 
-import random
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from heapq import heappop, heappush
+from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from messaging.rates import SenderKind
 from store.pace_statements import GATE_AHEAD
-from store.pacing import CLAIM_GOOD_FOR, Pacing
-
-SENDER = "+15005550006"
-START = datetime(2026, 11, 21, 12, tzinfo=UTC)
-
-
-class Clock:
-    """Seconds since the test began."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> datetime:
-        """The time."""
-        return START + timedelta(seconds=self.seconds)
-
-    def at(self, moment: datetime | None) -> float | None:
-        """A moment in the test's seconds."""
-        return None if moment is None else round((moment - START).total_seconds(), 3)
+from store.pacing import Pacing, SenderState
+from tests.store.pace_simulation import SENDER, START, Clock
 
 
 @pytest.fixture
@@ -79,24 +60,56 @@ def test_the_gate_holds_the_rate(pacing: Pacing, clock: Clock) -> None:
 
 def test_an_urgent_message_does_not_queue(pacing: Pacing, clock: Clock) -> None:
     """It goes at once past a backlog; who comes to the gate meanwhile goes to the end."""
-    for _ in range(20):
-        pacing.reserve(SENDER, 1)
+    _line_up(pacing, 20)
     assert pacing.pass_gate(SENDER, 1) is None
 
     claims = [clock.at(pacing.claim(SENDER, 1)) for _ in range(3)]
 
-    assert [0, 0.1, 0.6] == claims
-    clock.seconds = 0.5
+    assert [0, 0.5, 1] == claims
     assert 10 == clock.at(pacing.pass_gate(SENDER, 1))
-    assert 3.0 == pacing.states()[0].borrowed
+    assert pacing.pass_gate(SENDER, 1, is_urgent=True) is None
+
+
+def test_a_claim_that_is_not_used_passes(pacing: Pacing, clock: Clock) -> None:
+    """Others stand back while its moment lasts, and go on as if it had never been."""
+    pacing.claim(SENDER, 4)
+    assert pacing.pass_gate(SENDER, 1) is not None
+    clock.seconds = 2
+
+    assert [None, None] == [pacing.pass_gate(SENDER, 1) for _ in range(2)]
+
+
+def test_a_claim_opens_no_gate(pacing: Pacing, clock: Clock) -> None:
+    """Whenever urgent messages come, however many, a second's worth goes, then one by one."""
+    for _ in range(20):
+        pacing.claim(SENDER, 1)
+
+    told = []
+    for clock.seconds in (10, 10.1):
+        told.append([clock.at(pacing.pass_gate(SENDER, 1, is_urgent=True)) for _ in range(4)])
+
+    assert [[None, None, 10.1, 10.1], [None, 10.6, 11.1, 11.6]] == told
+
+
+def test_a_message_that_is_tried_again(pacing: Pacing, clock: Clock) -> None:
+    """It goes before those who have not had their turn, after urgent ones, and keeps none back."""
+    _line_up(pacing, 20)
+    while pacing.pass_gate(SENDER, 1, had_turn=True) is None:
+        pass
+
+    slots = [clock.at(pacing.pass_gate(SENDER, 1, had_turn=True)) for _ in range(2)]
+
+    assert [0.9, 1.4] == slots
+    assert 0.1 == clock.at(pacing.claim(SENDER, 1))
+    clock.seconds = 0.9
+    assert pacing.pass_gate(SENDER, 1) is not None
+    assert pacing.pass_gate(SENDER, 1, had_turn=True) is None
 
 
 def test_a_message_hardly_too_early_waits_at_the_gate(pacing: Pacing, clock: Clock) -> None:
     """It comes back in a moment and keeps its place."""
-    for _ in range(20):
-        pacing.reserve(SENDER, 1)
-    pacing.claim(SENDER, 1)
-    pacing.claim(SENDER, 1)
+    _line_up(pacing, 20)
+    assert [None, None] == [pacing.pass_gate(SENDER, 1) for _ in range(2)]
     clock.seconds = 0.3
 
     again = clock.at(pacing.pass_gate(SENDER, 1))
@@ -106,42 +119,105 @@ def test_a_message_hardly_too_early_waits_at_the_gate(pacing: Pacing, clock: Clo
     assert pacing.pass_gate(SENDER, 1) is None
 
 
-def test_a_claim_is_good_for_a_moment(pacing: Pacing, clock: Clock) -> None:
-    """In time it is used as it is; later it is void, and a new one is made."""
-    slot = pacing.claim(SENDER, 1)
-    turn = {"has_priority": True, "claimed": slot}
-    clock.seconds = CLAIM_GOOD_FOR.total_seconds() - 0.1
-    assert pacing.take_turn(SENDER, 1, **turn) is None  # type: ignore[arg-type]
-    assert 0 == pacing.states()[0].borrowed
+@pytest.mark.parametrize("is_urgent", [False, True])
+def test_what_does_not_fit_takes_no_slot(pacing: Pacing, clock: Clock, is_urgent: bool) -> None:
+    """The slot is told, and left for the next one: at admission, and at the gate."""
+    _line_up(pacing, 4)
+    for _ in range(2):
+        pacing.pass_gate(SENDER, 1)
+    before = clock.at(pacing.plan(SENDER, 100, is_urgent=is_urgent, fits=lambda _: False))
 
-    clock.seconds = CLAIM_GOOD_FOR.total_seconds() + 0.1
-    told = [clock.at(pacing.take_turn(SENDER, 1, **turn)) for _ in range(20)]  # type: ignore[arg-type]
+    told = clock.at(pacing.pass_gate(SENDER, 1, is_urgent=is_urgent, fits=lambda _: False))
 
-    assert 2 == told.count(None), "after an outage urgent messages keep the rate too"
-    assert told[-1] is not None
-    assert told[-1] >= 10
+    assert told is not None
+    assert before == clock.at(pacing.plan(SENDER, 1, is_urgent=is_urgent))
 
 
-def test_what_does_not_fit_takes_no_slot(pacing: Pacing, clock: Clock) -> None:
-    """The slot is told, and left for the next one."""
-    pacing.reserve(SENDER, 4)
-    for has_priority in (False, True):
-        pacing.plan(SENDER, 100, has_priority=has_priority, fits=lambda _: False)
+def test_a_message_for_which_the_end_is_too_late(pacing: Pacing, clock: Clock) -> None:
+    """Bumped at the gate it stays near it, and takes its time from those who can wait."""
+    _line_up(pacing, 100)
+    for _ in range(2):
+        pacing.pass_gate(SENDER, 1, is_urgent=True)
 
-    assert 2 == clock.at(pacing.plan(SENDER, 1, has_priority=False))
+    def in_time(moment: datetime) -> bool:
+        return moment < START + timedelta(seconds=30)
+
+    slots = [clock.at(pacing.pass_gate(SENDER, 1, fits=fits)) for fits in (in_time, _never)]
+
+    assert [0.4, 0.9] == slots, "and what cannot be sent any more takes nothing from anybody"
+    clock.seconds = 0.61
+    assert pacing.pass_gate(SENDER, 1, fits=in_time) is None
+
+
+def test_give_back(pacing: Pacing, clock: Clock) -> None:
+    """The slot of a message that was canceled is free for the next; one that has passed is gone."""
+    slots = [pacing.reserve(SENDER, 2) for _ in range(3)]
+    clock.seconds = 0.5
+    for slot in slots:
+        pacing.give_back(SENDER, 2, slot)
+
+    assert 1 == clock.at(pacing.reserve(SENDER, 1))
+    pacing.give_back(SENDER, 100, START + timedelta(seconds=1))
+    assert 0.5 == clock.at(pacing.reserve(SENDER, 1))
+
+
+def test_give_back_a_claim(pacing: Pacing, clock: Clock) -> None:
+    """An urgent message gives back to urgent ones, and leaves the others' slots alone."""
+    _line_up(pacing, 3)
+    pacing.claim(SENDER, 1)
+    pacing.give_back(SENDER, 1, pacing.claim(SENDER, 1), is_urgent=True)
+
+    assert 0.5 == clock.at(pacing.claim(SENDER, 1))
+    assert 1.5 == clock.at(pacing.reserve(SENDER, 1))
+
+
+def test_give_back_when_tried_again(pacing: Pacing, clock: Clock) -> None:
+    """One that had its turn gives back to those like it, and leaves the end of the line alone."""
+    _line_up(pacing, 20)
+    pacing.pass_gate(SENDER, 4)
+    again = pacing.pass_gate(SENDER, 2, had_turn=True)
+    assert again is not None
+
+    pacing.give_back(SENDER, 2, again, had_turn=True)
+
+    assert clock.at(again) == clock.at(pacing.pass_gate(SENDER, 2, had_turn=True))
+    assert 10 == clock.at(pacing.reserve(SENDER, 1))
 
 
 def test_a_rate_of_its_own(pacing: Pacing, clock: Clock) -> None:
     """Set while it runs, it holds for the next slot and at the gate; unset, the default is back."""
-    pacing.reserve(SENDER, 1)
     pacing.set_rate(SENDER, 10)
-    slots = [clock.at(pacing.reserve(SENDER, 1)) for _ in range(2)]
-    assert [0.5, 0.6] == slots
+    assert [0, 0.1] == [clock.at(pacing.reserve(SENDER, 1)) for _ in range(2)]
     assert 10 == pacing.rate(SENDER)
 
     pacing.set_rate(SENDER, None)
     assert 2 == pacing.rate(SENDER)
-    assert [0.7, 1.2] == [clock.at(pacing.reserve(SENDER, 1)) for _ in range(2)]
+    assert [0.2, 0.7] == [clock.at(pacing.reserve(SENDER, 1)) for _ in range(2)]
+
+
+def test_a_higher_rate_holds_at_once(pacing: Pacing, clock: Clock) -> None:
+    """What lies ahead becomes shorter by it: the backlog, what is claimed, what keeps it busy."""
+    pacing.set_rate(SENDER, 0.001)
+    assert pacing.pass_gate(SENDER, 1) is None
+    _line_up(pacing, 10)
+    pacing.claim(SENDER, 3)
+
+    pacing.set_rate(SENDER, None)
+
+    assert pacing.pass_gate(SENDER, 1, is_urgent=True) is None
+    assert 0.5 + 1.5 >= (clock.at(pacing.claim(SENDER, 1)) or 0.0)
+    assert 5.5 >= (clock.at(pacing.reserve(SENDER, 1)) or 0.0)
+
+
+def test_a_lower_rate_stretches_nothing(pacing: Pacing, clock: Clock) -> None:
+    """Those who wait are bumped by the gate and so take the time that they need: not twice."""
+    _line_up(pacing, 20)
+    assert pacing.pass_gate(SENDER, 1) is None
+
+    pacing.set_rate(SENDER, 1)
+
+    assert [10, 11] == [clock.at(pacing.reserve(SENDER, 1)) for _ in range(2)]
+    assert pacing.pass_gate(SENDER, 1) is None
 
 
 def test_a_lower_rate_holds_for_slots_given_away(pacing: Pacing) -> None:
@@ -165,18 +241,43 @@ def test_pause(pacing: Pacing) -> None:
 
 
 def test_states(pacing: Pacing, clock: Clock) -> None:
-    """Every sender is shown with its rate, where that is from, and its backlog."""
+    """Every sender is shown with its rate, where that is from, its backlog, and what is urgent."""
     pacing.set_rate("Acme", 5)
     pacing.reserve("Acme", 50)
     pacing.reserve(SENDER, 3)
+    pacing.pass_gate(SENDER, 3)
     clock.seconds = 1
+    pacing.claim("Acme", 2)
 
-    shown = [
-        (state.sender, state.rate, state.is_configured, state.backlog_segments)
-        for state in pacing.states()
-    ]
+    def shown(state: SenderState) -> tuple[object, ...]:
+        backlog, borrowed = round(state.backlog_segments, 3), round(state.borrowed, 3)
+        return state.sender, state.rate, state.is_configured, backlog, borrowed
 
-    assert [(SENDER, 2, False, 1), ("Acme", 5, True, 45)] == shown
+    expected = [(SENDER, 2, False, 1, 0), ("Acme", 5, True, 45, 2)]
+    assert expected == [shown(state) for state in pacing.states()]
+
+
+def test_the_backlog_of_a_sender_with_urgent_messages_only(pacing: Pacing, clock: Clock) -> None:
+    """A new message waits for what is urgent, too."""
+    for _ in range(4):
+        pacing.claim(SENDER, 1)
+
+    assert timedelta(seconds=2) == pacing.ahead(SENDER)
+    assert 2 == clock.at(pacing.reserve(SENDER, 1))
+
+
+@pytest.mark.parametrize(("is_urgent", "had_turn"), [(False, False), (True, False), (False, True)])
+def test_one_statement_a_step(
+    engine: Engine, pacing: Pacing, is_urgent: bool, had_turn: bool
+) -> None:
+    """On the straight way a plan and a passage are one statement each, whoever comes."""
+    said: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+
+    pacing.plan(SENDER, 1, is_urgent=is_urgent)
+    pacing.pass_gate(SENDER, 1, is_urgent=is_urgent, had_turn=had_turn)
+
+    assert 2 == sum(not each.startswith("BEGIN") for each in said)
 
 
 def test_concurrent_reservations_never_overlap(engine: Engine, clock: Clock) -> None:
@@ -197,51 +298,10 @@ def test_concurrent_passages_keep_the_rate(engine: Engine, clock: Clock) -> None
     assert int(GATE_AHEAD * 20) + 1 == told.count(None)
 
 
-def _late(chance: random.Random) -> float:
-    """How late Temporal and a worker let a message come: now and then by a second."""
-    return chance.expovariate(4)
+def _line_up(pacing: Pacing, messages: int) -> None:
+    for _ in range(messages):
+        pacing.reserve(SENDER, 1)
 
 
-def test_a_day_at_the_gate(engine: Engine) -> None:
-    """A backlog with urgent messages between: the rate is used, kept, and urgent ones are fast."""
-    clock, chance, rate = Clock(), random.Random(7), 10  # noqa: S311 - a simulation
-    pacing = Pacing(engine, rates={SenderKind.LONG_CODE: rate}, now=clock)
-    line: list[tuple[float, int, int, bool, datetime | None]] = []
-    born: dict[int, float] = {}
-
-    def come(number: int, segments: int, *, urgent: bool) -> None:
-        slot = pacing.plan(SENDER, segments, has_priority=urgent)
-        at = (clock.at(slot) or 0.0) + _late(chance)
-        heappush(line, (at, number, segments, urgent, slot))
-
-    for number in range(250):
-        come(number, chance.choice((1, 2, 3)), urgent=False)
-    arrivals = [2 + 0.5 * each for each in range(50)]
-    posts: list[tuple[float, int]] = []
-    waits: list[float] = []
-    while line or arrivals:
-        if arrivals and (not line or arrivals[0] < line[0][0]):
-            clock.seconds = arrivals.pop(0)
-            born[1000 + len(born)] = clock.seconds
-            come(999 + len(born), 1, urgent=True)
-            continue
-        clock.seconds, number, segments, urgent, slot = heappop(line)
-        new = pacing.take_turn(SENDER, segments, has_priority=urgent, claimed=slot)
-        if new is None:
-            posts.append((clock.seconds, segments))
-            waits += [clock.seconds - born[number]] if urgent else []
-        else:
-            at = (clock.at(new) or 0.0) + _late(chance)
-            heappush(line, (at, number, segments, urgent, new))
-
-    assert 300 == len(posts)
-    busy = posts[-1][0] - posts[0][0]
-    assert sum(segments for _, segments in posts[:-1]) / busy >= 0.96 * rate
-    assert _most_in_a_second(posts) <= 2 * rate
-    assert sorted(waits)[int(0.99 * len(waits))] <= 2
-
-
-def _most_in_a_second(posts: list[tuple[float, int]]) -> int:
-    return max(
-        sum(segments for at, segments in posts if begin <= at < begin + 1) for begin, _ in posts
-    )
+def _never(_: datetime) -> bool:
+    return False

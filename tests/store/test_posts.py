@@ -5,21 +5,31 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
-from sqlalchemy import Engine, func, select
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, column, func, insert, select, table
 
 from messaging.consent import Reason, Scope, Source, Suppression
 from messaging.contract import CampaignMessage, CampaignState, MessageRequest
 from messaging.rates import SenderKind
 from messaging.steps import Verdict
 from store.campaigns import Campaigns
+from store.database import open_engine, transaction
+from store.migrate import _config, upgrade
 from store.pacing import Pacing
-from store.posts import Posts, fingerprint
+from store.posts import Posts, Rival, fingerprint, template_fingerprint, text_fingerprint
 from store.suppressions import Suppressions
-from store.tables import posts, utc_now
+from store.tables import UtcDateTime, posts, utc_now
 
 SENDER = "+15005550006"
 MESSAGE = MessageRequest(to="+15558675309", body="Your parcel is at the door.")
+OTHER_TEXT = MESSAGE.model_copy(update={"body": "Another text."})
+TEMPLATED = MessageRequest(to=MESSAGE.to, content_sid="HX" + "0c" * 16)
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+OLD_POSTS = table(
+    "posts", column("message_id"), column("fingerprint"), column("begun_at", UtcDateTime)
+)
+"""As it was before it had the recipient."""
 
 
 def _posts(engine: Engine, *, now: Callable[[], datetime] = utc_now) -> Posts:
@@ -107,23 +117,80 @@ def test_what_is_forbidden_uses_nothing_up(engine: Engine) -> None:
     assert Verdict.NOT_YET is noted.begin("m7", MESSAGE, sender=SENDER).verdict
 
 
-def test_rivals_are_other_messages_with_the_same_text_at_the_time(engine: Engine) -> None:
-    """Same recipient, sender and content since then: those Twilio's list cannot tell apart."""
+def test_rivals_are_other_messages_to_the_recipient_at_the_time(engine: Engine) -> None:
+    """Whatever their text or sender: any of them may own a row of Twilio's list."""
     minutes = count()
     noted = _posts(engine, now=lambda: NOW + timedelta(minutes=next(minutes)))
-    other = MESSAGE.model_copy(update={"body": "Another text."})
-    for message_id, message in [
-        ("old", MESSAGE),
-        ("mine", MESSAGE),
-        ("twin", MESSAGE),
-        ("twin", MESSAGE),
-        ("other", other),
+    elsewhere = "+15005550009"
+    for message_id, message, sender in [
+        ("old", MESSAGE, SENDER),
+        ("mine", MESSAGE, SENDER),
+        ("twin", MESSAGE, SENDER),
+        ("twin", MESSAGE, SENDER),
+        ("other", OTHER_TEXT, SENDER),
+        ("from elsewhere", MESSAGE, elsewhere),
+        ("templated", TEMPLATED, SENDER),
+        ("to another", MESSAGE.model_copy(update={"to": "+15558675308"}), SENDER),
     ]:
-        noted.begin(message_id, message, sender=SENDER)
-    noted.begin("elsewhere", MESSAGE, sender="+15005550009")
+        noted.begin(message_id, message, sender=sender)
 
-    mark = fingerprint(MESSAGE, sender=SENDER)
-    assert noted.rivals("mine", mark, since=NOW + timedelta(seconds=30)) == ["twin"]
+    notes = noted.around("mine", MESSAGE, sender=SENDER, since=NOW + timedelta(seconds=30))
+
+    assert [
+        Rival(message_id="from elsewhere", fingerprint=fingerprint(MESSAGE, sender=elsewhere)),
+        Rival(message_id="other", fingerprint=fingerprint(OTHER_TEXT, sender=SENDER)),
+        Rival(message_id="templated", fingerprint=fingerprint(TEMPLATED, sender=SENDER)),
+        Rival(message_id="twin", fingerprint=fingerprint(MESSAGE, sender=SENDER)),
+    ] == notes.rivals
+
+
+def test_a_message_s_own_notes_say_since_when(engine: Engine) -> None:
+    """The first of its POSTs since then; none if it was never noted, or that is forgotten."""
+    hours = count()
+    noted = _posts(engine, now=lambda: NOW + timedelta(hours=next(hours)))
+    for _ in range(3):
+        noted.begin("mine", MESSAGE, sender=SENDER)
+
+    def own_since(message_id: str, since: datetime) -> datetime | None:
+        return noted.around(message_id, MESSAGE, sender=SENDER, since=since).own_since
+
+    second = NOW + timedelta(hours=1)
+    assert [NOW, second, None] == [
+        own_since("mine", NOW),
+        own_since("mine", NOW + timedelta(minutes=1)),
+        own_since("another", NOW),
+    ]
+    noted.forget(before=second)
+    assert second == own_since("mine", NOW)
+
+
+def test_notes_of_an_older_version_are_rivals_if_they_look_alike(empty_database_url: str) -> None:
+    """An upgrade keeps them, without their recipient; the same text is a rival all the same."""
+    engine = open_engine(empty_database_url)
+    try:
+        _migrate(engine, command.upgrade, "0005")
+        with transaction(engine) as connection:
+            for message_id, message in [("twin", MESSAGE), ("other", OTHER_TEXT)]:
+                mark = fingerprint(message, sender=SENDER)
+                connection.execute(insert(OLD_POSTS).values((message_id, mark, NOW)))
+
+        assert upgrade(empty_database_url)
+        notes = _posts(engine).around("mine", MESSAGE, sender=SENDER, since=NOW)
+        assert 2 == _notes(engine)
+        assert ["twin"] == [each.message_id for each in notes.rivals]
+
+        _migrate(engine, command.downgrade, "0005")
+        assert 2 == _notes(engine)
+    finally:
+        engine.dispose()
+
+
+def _migrate(engine: Engine, step: Callable[[Config, str], None], to: str) -> None:
+    """Bring the tables up, or back, to a revision."""
+    config = _config()
+    with transaction(engine) as connection:
+        config.attributes["connection"] = connection
+        step(config, to)
 
 
 def test_old_notes_are_forgotten(engine: Engine) -> None:
@@ -137,9 +204,11 @@ def test_old_notes_are_forgotten(engine: Engine) -> None:
     assert _notes(engine) == 1
 
 
-def test_a_fingerprint_holds_no_number() -> None:
-    """It is a hash: the same for the same content, another for any difference."""
-    mark = fingerprint(MESSAGE, sender=SENDER)
+def test_a_note_holds_no_number(engine: Engine) -> None:
+    """It is made of hashes: the same for the same content, another for any difference."""
+    _posts(engine).begin("m1", MESSAGE, sender=SENDER)
+    with engine.connect() as connection:
+        note = connection.execute(select(posts)).one()
     changes: tuple[dict[str, object], ...] = (
         {"body": "x"},
         {"to": "+15558675308"},
@@ -147,6 +216,16 @@ def test_a_fingerprint_holds_no_number() -> None:
     )
     marks = {fingerprint(MESSAGE.model_copy(update=each), sender=SENDER) for each in changes}
 
-    assert mark == fingerprint(MESSAGE, sender=SENDER)
-    assert len(marks | {mark}) == 4
-    assert "8675309" not in mark
+    assert note.fingerprint == fingerprint(MESSAGE, sender=SENDER)
+    assert len(marks | {note.fingerprint}) == 4
+    assert "8675309" not in str(note)
+
+
+def test_a_row_of_the_list_has_the_fingerprint_of_its_message() -> None:
+    """Made of what Twilio shows: the text and the number of media; of a template, neither."""
+    body, url = MESSAGE.body or "", "https://e.com/a"
+    pictured = MESSAGE.model_copy(update={"media_urls": (url,)})
+
+    assert fingerprint(MESSAGE, sender=SENDER) == text_fingerprint(MESSAGE.to, SENDER, body, 0)
+    assert fingerprint(pictured, sender=SENDER) == text_fingerprint(MESSAGE.to, SENDER, body, 1)
+    assert fingerprint(TEMPLATED, sender=SENDER) == template_fingerprint(MESSAGE.to, SENDER)

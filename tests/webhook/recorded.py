@@ -4,10 +4,14 @@ from uuid import uuid4
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from messaging.contract import (
     DELIVERY_STATUS_SIGNAL,
+    MESSAGE_STATUS,
+    SEND_MESSAGE,
     DeliveryStatus,
+    Stage,
     dead_letter_workflow_id,
     message_workflow_id,
 )
@@ -23,6 +27,17 @@ def new_message_id() -> str:
 async def open_message(client: Client, message_id: str) -> Handle:
     """A message that waits for its receipt."""
     return await _start(client, message_workflow_id(message_id))
+
+
+async def message_at(client: Client, stage: Stage, message_id: str) -> Handle:
+    """A message that stands at `stage`, as Temporal's list shows it."""
+    handle: Handle = await client.start_workflow(
+        SEND_MESSAGE,
+        id=message_workflow_id(message_id),
+        task_queue="nobody-works-here",
+        search_attributes=TypedSearchAttributes([SearchAttributePair(MESSAGE_STATUS, stage.value)]),
+    )
+    return handle
 
 
 async def open_letter(client: Client, message_id: str) -> Handle:

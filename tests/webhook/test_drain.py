@@ -3,23 +3,29 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine, text
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor, OutboundInterceptor, SignalWorkflowInput
 from temporalio.testing import WorkflowEnvironment
 
-from messaging.contract import DeliveryStatus
+from messaging.contract import DeliveryStatus, message_workflow_id
 from messaging.payloads import data_converter
+from stack.temporal_server import TemporalServer
 from store.database import transaction
 from store.inbox import Inbox
 from tests.webhook.recorded import new_message_id, open_letter, open_message, received
 from tests.webhook.support import CONFIG, SID, Twilio, metric
 from tests.workflows.courier import binary
 from webhook.app import create_app
+from webhook.config import WebhookConfig
 
 pytestmark = pytest.mark.integration
+
+BRIEF = replace(CONFIG, patient_timeout=timedelta(seconds=1))
+"""The drainer gives a signal up after a second."""
 
 
 @pytest.fixture(autouse=True)
@@ -33,9 +39,11 @@ def _status(status: str, sid: str = SID) -> DeliveryStatus:
 
 
 @asynccontextmanager
-async def _running(client: Client, engine: Engine) -> AsyncIterator[Twilio]:
+async def _running(
+    client: Client, engine: Engine, config: WebhookConfig = CONFIG
+) -> AsyncIterator[Twilio]:
     """A webhook whose drainer runs."""
-    app = create_app(CONFIG, client=client, engine=engine)
+    app = create_app(config, client=client, engine=engine)
     twilio = Twilio.calling(app)
     async with app.router.lifespan_context(app), twilio.http:
         yield twilio
@@ -97,6 +105,55 @@ async def test_later_receipts_queue_behind(client: Client, sqlite_engine: Engine
     assert ["undelivered", "delivered"] == [
         each.message_status for each in await received(client, message)
     ]
+
+
+class _StallsOnce(Interceptor):
+    """Of all signals to one workflow the first gets no answer, and does not arrive."""
+
+    def __init__(self, message_id: str) -> None:
+        self.workflow_id = message_workflow_id(message_id)
+        self.stalled = asyncio.Event()
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        """Put ourselves between the client and Temporal."""
+        stalls = self
+
+        class Stalling(OutboundInterceptor):
+            async def signal_workflow(self, input: SignalWorkflowInput) -> None:
+                if input.id == stalls.workflow_id and not stalls.stalled.is_set():
+                    stalls.stalled.set()
+                    await asyncio.Event().wait()  # until it is given up
+                await super().signal_workflow(input)
+
+        return Stalling(next)
+
+
+async def test_nothing_passes_a_receipt_without_an_answer(
+    temporal_server: TemporalServer, client: Client, engine: Engine
+) -> None:
+    """If Temporal has no answer for one receipt, those of its message wait; other messages do not.
+
+    Neither those behind it in the inbox nor one that comes meanwhile may be applied before it.
+    """
+    slow_id, other_id = new_message_id(), new_message_id()
+    slow, other = [await open_message(client, each) for each in (slow_id, other_id)]
+    inbox = Inbox(engine)
+    inbox.put([(slow_id, _status("undelivered")), (slow_id, _status("delivered"))])
+    stalls = _StallsOnce(slow_id)
+    stalling = await Client.connect(
+        temporal_server.address, data_converter=data_converter, interceptors=[stalls]
+    )
+
+    async with _running(stalling, engine, BRIEF) as twilio:
+        await asyncio.wait_for(stalls.stalled.wait(), 30)
+        answers = [await twilio.status(each, "read") for each in (slow_id, other_id)]
+        await _until(lambda: inbox.backlog().count == 0)
+
+    assert [204, 204] == [answer.status_code for answer in answers]
+    assert ["undelivered", "delivered", "read"] == [
+        each.message_status for each in await received(client, slow)
+    ]
+    assert ["read"] == [each.message_status for each in await received(client, other)]
 
 
 async def test_a_receipt_that_cannot_be_applied_holds_up_nothing(

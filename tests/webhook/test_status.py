@@ -15,7 +15,8 @@ from webhook.config import WebhookConfig
 pytestmark = pytest.mark.integration
 
 RECEIPTS = ["delivered", "undelivered", "failed", "canceled", "read"]
-NO_RECEIPTS = ["queued", "sending", "sent", "accepted", "scheduled", "a-status-of-2031"]
+NO_RECEIPTS = ["queued", "sending", "sent", "accepted", "scheduled"]
+UNKNOWN = "a-status-of-2031"
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ async def test_signals_receipts(client: Client, twilio: Twilio, status: str) -> 
 async def test_acknowledges_what_changes_nothing(
     client: Client, twilio: Twilio, status: str
 ) -> None:
-    """A status that cannot change the outcome, known or not, is answered 204 and not signalled."""
+    """A status that cannot change the outcome is answered 204, not signalled, and remembered."""
     message_id = new_message_id()
     message = await open_message(client, message_id)
 
@@ -61,12 +62,40 @@ async def test_acknowledges_what_changes_nothing(
 
     assert 204 == answer.status_code
     assert [] == await received(client, message)
-    label = "unknown" if status == "a-status-of-2031" else status
-    assert 1 == await _counted(twilio, status=label, result="acknowledged")
+    assert 1 == await _counted(twilio, status=status, result="acknowledged")
+    assert 1 == await metric(twilio.http, "signedfor_webhook_remembered")
+
+
+async def test_signals_what_it_does_not_know(client: Client, twilio: Twilio) -> None:
+    """A status that Twilio may add one day reaches its message: it could be a final one."""
+    message_id = new_message_id()
+    message = await open_message(client, message_id)
+
+    answer = await twilio.status(message_id, UNKNOWN)
+
+    assert 204 == answer.status_code
+    assert [UNKNOWN] == [each.message_status for each in await received(client, message)]
+    assert 1 == await _counted(twilio, status="unknown", result="message")
+
+
+async def test_a_receipt_ends_what_is_remembered(client: Client, twilio: Twilio) -> None:
+    """A receipt names the SID to the workflow, so what was said of it before can be forgotten.
+
+    A status we do not know names none, and ends nothing.
+    """
+    message_id = new_message_id()
+    await open_message(client, message_id)
+    remembered = []
+
+    for status in ("sent", UNKNOWN, "delivered"):
+        await twilio.status(message_id, status)
+        remembered.append(await metric(twilio.http, "signedfor_webhook_remembered"))
+
+    assert [1, 1, 0] == remembered
 
 
 async def test_forwards_every_status_if_told_so(client: Client, sqlite_engine: Engine) -> None:
-    """With `forward_all_statuses` the workflow hears of every status, unknown ones as well."""
+    """With `forward_all_statuses` the workflow hears of every status; none is only remembered."""
     config = WebhookConfig(
         public_base_url=CONFIG.public_base_url,
         account_sid=CONFIG.account_sid,
@@ -77,10 +106,13 @@ async def test_forwards_every_status_if_told_so(client: Client, sqlite_engine: E
     message_id = new_message_id()
     message = await open_message(client, message_id)
 
-    for status in NO_RECEIPTS + RECEIPTS:
+    for status in [*NO_RECEIPTS, UNKNOWN]:
+        assert (await twilio.status(message_id, status)).status_code == 204
+    assert 0 == await metric(twilio.http, "signedfor_webhook_remembered")
+    for status in RECEIPTS:
         assert (await twilio.status(message_id, status)).status_code == 204
 
-    assert NO_RECEIPTS + RECEIPTS == [
+    assert [*NO_RECEIPTS, UNKNOWN, *RECEIPTS] == [
         each.message_status for each in await received(client, message)
     ]
 

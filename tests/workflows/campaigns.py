@@ -10,6 +10,7 @@ from typing import Any
 
 from temporalio import activity
 from temporalio.client import Client, WorkflowHandle
+from temporalio.common import Priority
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
@@ -22,8 +23,8 @@ from messaging.campaign_steps import (
     SET_CAMPAIGN_STATE,
     CampaignKey,
     CampaignStanding,
+    CountRequest,
     HandOver,
-    HandOverRequest,
     MessageCounts,
     OutcomeCounts,
     StateChange,
@@ -50,25 +51,32 @@ class Feed:
     """None: there is no such campaign."""
     page: int = 2
     come_again: timedelta = timedelta(0)
-    left_out: int = 0
+    without_message: int = 0
     """Rows a page of which no message can be made."""
+    last_row: int = 0
+    left_out: int = 0
     running: list[int] = field(default_factory=list)
     """How many messages run, look by look; none once the script is over."""
     missing: int = 0
     """How many messages the list does not know."""
+    cannot_be_opened: bool = False
+    """Its rows are not loaded, or the database is away for now."""
     write_fails: int = 0
+    silent_after: int = 0
+    """When this row is handed over, the activity does not say so until it `may_answer`."""
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     state: CampaignState = CampaignState.RUNNING
     since: datetime = datetime(2026, 11, 21, tzinfo=UTC)
     handed: list[int] = field(default_factory=list)
+    pages: int = 0
+    """How often rows were to be handed over."""
     looks: int = 0
 
     @activity.defn(name=OPEN_CAMPAIGN)
     async def open_campaign(self, _: CampaignKey) -> CampaignStanding:
         """How it stands."""
-        if self.rows is None:
-            raise ApplicationError(
-                "There is no campaign.", type=NO_SUCH_CAMPAIGN, non_retryable=True
-            )
+        if self.cannot_be_opened:
+            raise ApplicationError("Not yet.", type="CampaignLoading")
         return self.standing()
 
     @activity.defn(name=SET_CAMPAIGN_STATE)
@@ -82,22 +90,23 @@ class Feed:
         return self.standing()
 
     @activity.defn(name=HAND_OVER)
-    async def hand_over(self, request: HandOverRequest) -> HandOver:
-        """A page."""
-        last = request.after_row
+    async def hand_over(self, _: CampaignKey) -> HandOver:
+        """A page; the answer has the state in which it found the campaign."""
+        self.pages += 1
+        found = self.standing()
         if self.state is CampaignState.RUNNING:
-            last = min(last + self.page, self.rows or 0)
-            self.handed += range(request.after_row + 1, last + 1)
-        return HandOver(
-            last_row=last,
-            left_out=self.left_out,
-            come_again=self.come_again,
-            standing=self.standing(),
-        )
+            first, self.last_row = self.last_row + 1, min(self.last_row + self.page, found.rows)
+            self.left_out += self.without_message
+            self.handed += range(first, self.last_row + 1)
+        come = {"last_row": self.last_row, "left_out": self.left_out}
+        if self.last_row == self.silent_after:
+            await self.may_answer.wait()
+        return HandOver(standing=found.model_copy(update=come), come_again=self.come_again)
 
     @activity.defn(name=COUNT_MESSAGES)
-    async def count_messages(self, _: CampaignKey) -> MessageCounts:
+    async def count_messages(self, request: CountRequest) -> MessageCounts:
         """What the list says now."""
+        assert self.last_row == request.last_row
         self.looks += 1
         running = self.running.pop(0) if self.running else 0
         return MessageCounts(running=running, ended=len(self.handed) - running - self.missing)
@@ -109,7 +118,17 @@ class Feed:
 
     def standing(self) -> CampaignStanding:
         """How it stands."""
-        return CampaignStanding(state=self.state, since=self.since, rows=self.rows or 0)
+        if self.rows is None:
+            raise ApplicationError(
+                "There is no campaign.", type=NO_SUCH_CAMPAIGN, non_retryable=True
+            )
+        return CampaignStanding(
+            state=self.state,
+            since=self.since,
+            rows=self.rows,
+            last_row=self.last_row,
+            left_out=self.left_out,
+        )
 
     async def until_handed(self, row: int) -> None:
         """Wait, in real time, until this row has been handed over."""
@@ -141,7 +160,12 @@ async def serving_campaign(
 
 
 async def start_campaign(
-    client: Client, queue: str = MESSAGES_QUEUE, *, args: Any = None, workflow_id: str | None = None
+    client: Client,
+    queue: str = MESSAGES_QUEUE,
+    *,
+    args: Any = None,
+    workflow_id: str | None = None,
+    priority: Priority = Priority.default,
 ) -> WorkflowHandle[Any, CampaignReport]:
     """Start it as any client would: plain JSON, by name."""
     return await client.start_workflow(
@@ -150,4 +174,5 @@ async def start_campaign(
         id=workflow_id or campaign_workflow_id(f"c-{uuid.uuid4().hex[:12]}"),
         task_queue=queue,
         result_type=CampaignReport,
+        priority=priority,
     )

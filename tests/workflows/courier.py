@@ -36,6 +36,8 @@ from messaging.payloads import data_converter
 from messaging.steps import (
     ADMIT,
     AWAIT_RELEASE,
+    CHECK_WINDOW,
+    GIVE_BACK,
     LOOK_UP,
     RECORD_SUPPRESSION,
     SEARCH,
@@ -43,6 +45,7 @@ from messaging.steps import (
     Admission,
     AdmitRequest,
     Finding,
+    GiveBackRequest,
     LookUp,
     LookUpRequest,
     Release,
@@ -55,6 +58,7 @@ from messaging.steps import (
     SuppressionRecord,
     Terms,
     Verdict,
+    WindowCheck,
 )
 from workflows.dead_letter import DeadLetter
 from workflows.inputs import OneArgument
@@ -135,6 +139,22 @@ def accept(number: int = 1) -> Callable[[SendRequest], Submission]:
     return take
 
 
+def accept_after(answered: threading.Event) -> Callable[[SendRequest], Submission]:
+    """A send that Twilio takes, and whose answer comes late."""
+
+    def take(request: SendRequest) -> Submission:
+        assert answered.wait(15)
+        return Submission(
+            verdict=Verdict.GO,
+            attempts=request.earlier_attempts + 1,
+            message_sid=sid(),
+            status="queued",
+            submitted_at=datetime.now(UTC),
+        )
+
+    return take
+
+
 @dataclass
 class Courier:
     """What Twilio and the database will say, and what they were asked."""
@@ -150,6 +170,10 @@ class Courier:
     """When the send window opens, one an admission; after that it is open."""
     releases: list[Verdict | None] = field(default_factory=list)
     """What a held message is told each time it looks; None: to look again. Then GO."""
+    window_problem: str | None = None
+    """What admission finds wrong with the send window."""
+    hold_admissions: threading.Event | None = None
+    """No admission is answered before this is set."""
     admit_fails: int = 0
     look_up_fails: int = 0
     search_fails: int = 0
@@ -164,10 +188,13 @@ class Courier:
     searched: list[SearchRequest] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     recorded: list[SuppressionRecord] = field(default_factory=list)
+    given_back: list[GiveBackRequest] = field(default_factory=list)
 
     @activity.defn(name=ADMIT)
     async def admit(self, request: AdmitRequest) -> Admission:
         """Admission as scripted."""
+        if self.hold_admissions is not None:
+            await asyncio.to_thread(self.hold_admissions.wait, 30)
         if self.admit_fails:
             self.admit_fails -= 1
             raise ApplicationError("The database cannot be read.", type="DatabaseUnavailable")
@@ -179,6 +206,8 @@ class Courier:
             verdict = Verdict.NO_SENDER
         elif self.suppressed_by is not None:
             verdict = Verdict.SUPPRESSED
+        if self.window_problem is not None:
+            verdict = Verdict.INVALID_WINDOW
         not_before = self.not_before
         if self.closed_until:
             verdict, not_before = Verdict.CLOSED, self.closed_until.pop(0)
@@ -189,7 +218,13 @@ class Courier:
             sender=sender,
             not_before=not_before,
             suppressed_by=self.suppressed_by,
+            problem=self.window_problem,
         )
+
+    @activity.defn(name=CHECK_WINDOW)
+    async def check_window(self, _check: WindowCheck) -> str:
+        """What is wrong with a window that is waited for later."""
+        return self.window_problem or ""
 
     @activity.defn(name=AWAIT_RELEASE)
     async def await_release(self, request: ReleaseRequest) -> Release:
@@ -199,6 +234,11 @@ class Courier:
         if told is None:
             raise ApplicationError("Held.", type="Held", next_retry_delay=timedelta(minutes=1))
         return Release(verdict=told)
+
+    @activity.defn(name=GIVE_BACK)
+    async def give_back(self, request: GiveBackRequest) -> None:
+        """Keep what slot was given back."""
+        self.given_back.append(request)
 
     @activity.defn(name=SEND)
     async def send(self, request: SendRequest) -> Submission:
@@ -252,6 +292,13 @@ class World:
             task_queue=MESSAGES_QUEUE,
             result_type=MessageReport,
         )
+
+    async def submitted(self, request: Any = None) -> WorkflowHandle[Any, MessageReport]:
+        """Start a message and wait until Twilio has it, as it has what it calls back for."""
+        before = len(self.courier.posts)
+        handle = await self.start(request)
+        await self.until(lambda: len(self.courier.posts) > before)
+        return handle
 
     async def report(self, request: Any = None, *, message_id: str | None = None) -> MessageReport:
         """What became of a message that needs nothing more from outside."""
@@ -334,6 +381,8 @@ async def serving(client: Client, courier: Courier) -> AsyncIterator[None]:
             activities=[
                 courier.admit,
                 courier.await_release,
+                courier.give_back,
+                courier.check_window,
                 courier.look_up,
                 courier.search,
                 courier.record_suppression,

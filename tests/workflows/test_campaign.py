@@ -15,9 +15,18 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateStage,
 )
+from temporalio.common import Priority
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from messaging.campaign_steps import CAMPAIGN_OVER, NO_SUCH_CAMPAIGN
+from messaging.campaign_steps import (
+    CAMPAIGN_OVER,
+    COUNT_MESSAGES,
+    COUNT_OUTCOMES,
+    HAND_OVER,
+    NO_SUCH_CAMPAIGN,
+    OPEN_CAMPAIGN,
+    SET_CAMPAIGN_STATE,
+)
 from messaging.contract import (
     CANCEL_UPDATE,
     PAUSE_UPDATE,
@@ -65,8 +74,7 @@ async def test_every_row_is_handed_over_once(world: SkippingWorld) -> None:
 
 async def test_a_long_campaign_goes_on_in_a_new_run(world: SkippingWorld) -> None:
     """Continue-as-new leaves no row out and repeats none; what was left out is remembered."""
-    feed = Feed(rows=130, page=1)
-    feed.left_out = 1
+    feed = Feed(rows=130, page=1, without_message=1)
     async with campaign(world, feed) as handle:
         report = await handle.result()
         first = world.client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
@@ -75,6 +83,24 @@ async def test_a_long_campaign_goes_on_in_a_new_run(world: SkippingWorld) -> Non
     assert list(range(1, 131)) == feed.handed
     assert WorkflowExecutionStatus.CONTINUED_AS_NEW == ended
     assert (130, 0) == (report.rows, report.handed_over)
+
+
+async def test_terminated_and_started_again_it_goes_on(world: SkippingWorld) -> None:
+    """The second workflow knows what the first had done: no row is handed over twice."""
+    feed = Feed(rows=7, page=2, come_again=_A_WHILE, without_message=1)
+    async with serving_campaign(world.client, feed) as queue:
+        first = await start_campaign(world.client, queue)
+        await feed.until_handed(2)
+        # With an activity under way, the server would not skip time any more.
+        async with asyncio.timeout(30):
+            while (await progress(first)).handed_over < 1:  # noqa: ASYNC110 - it is asked
+                await asyncio.sleep(0.02)
+        await first.terminate()
+        again = await start_campaign(world.client, queue, workflow_id=first.id)
+        report = await again.result()
+
+    assert list(range(1, 8)) == feed.handed
+    assert (CampaignState.FINISHED, 7, 3) == (report.state, report.rows, report.handed_over)
 
 
 async def test_a_paused_campaign_hands_nothing_over_until_it_is_resumed(
@@ -119,6 +145,28 @@ async def test_a_canceled_campaign_ends_when_its_messages_have(world: SkippingWo
     assert canceled == again
     assert ([1, 2], CampaignState.CANCELED, 2) == (feed.handed, report.state, report.handed_over)
     assert CampaignState.CANCELED is feed.state
+
+
+@pytest.mark.parametrize("update", [PAUSE_UPDATE, CANCEL_UPDATE])
+async def test_a_decision_while_a_page_is_handed_over(world: SkippingWorld, update: str) -> None:
+    """It is answered at once; the page's own, older word of the state undoes nothing."""
+    feed = Feed(rows=6, page=2, silent_after=2, missing=1)  # so that it does not end
+    async with campaign(world, feed) as handle:
+        await feed.until_handed(2)
+        decided = await decide(handle, update)
+        feed.may_answer.set()
+        await world.sleep(timedelta(minutes=10))
+        after, handed, pages = await progress(handle), list(feed.handed), feed.pages
+        feed.missing = 0
+        await decide(handle, CANCEL_UPDATE)
+        report = await handle.result()
+
+    expected = {PAUSE_UPDATE: CampaignState.PAUSED, CANCEL_UPDATE: CampaignState.CANCELED}
+    assert (expected[update], 2) == (decided.state, decided.handed_over)
+    assert decided == after
+    assert ([1, 2], 1) == (handed, pages)
+    assert [1, 2] == feed.handed
+    assert (CampaignState.CANCELED, 2) == (report.state, report.handed_over)
 
 
 async def test_temporals_own_cancellation_means_the_same(world: SkippingWorld) -> None:
@@ -173,12 +221,63 @@ async def test_started_again_it_says_what_became_of_it(world: SkippingWorld) -> 
 async def test_a_list_that_has_forgotten_messages_does_not_hold_it_up(
     world: SkippingWorld,
 ) -> None:
-    """When nothing runs for long enough, what the list does not know has ended too."""
+    """When nothing has run for an hour, what the list does not know has ended too."""
     feed = Feed(missing=1, running=[1])
     async with campaign(world, feed) as handle:
         report = await handle.result()
+        began = (await handle.describe()).start_time
 
-    assert (CampaignState.FINISHED, 7) == (report.state, feed.looks)
+    assert CampaignState.FINISHED is report.state
+    assert _A_WHILE < report.finished_at - began < 1.5 * _A_WHILE
+    assert feed.looks < 20
+
+
+async def test_a_list_that_lags_behind_ends_no_campaign(world: SkippingWorld) -> None:
+    """Half an hour of it, and the campaign can still be paused; it ends when the list is right."""
+    feed = Feed(missing=2)
+    async with campaign(world, feed) as handle:
+        await world.sleep(_A_WHILE / 2)
+        looks = feed.looks
+        paused = await decide(handle, PAUSE_UPDATE)
+        await decide(handle, RESUME_UPDATE)
+        feed.missing = 0
+        report = await handle.result()
+
+    assert looks > 6
+    assert CampaignState.PAUSED is paused.state
+    assert CampaignState.FINISHED is report.state
+
+
+@pytest.mark.parametrize("is_temporals", [False, True])
+async def test_one_that_cannot_be_opened_can_be_canceled(
+    world: SkippingWorld, *, is_temporals: bool
+) -> None:
+    """Its rows may never be loaded: it does not wait for them, and reports."""
+    feed = Feed(rows=0, state=CampaignState.LOADING, cannot_be_opened=True)
+    async with campaign(world, feed) as handle:
+        if is_temporals:
+            await handle.cancel()
+        else:
+            assert CampaignState.CANCELED is (await decide(handle, CANCEL_UPDATE)).state
+        report = await handle.result()
+
+    assert (CampaignState.CANCELED, 0, 0) == (report.state, report.rows, report.handed_over)
+    assert ([], CampaignState.CANCELED) == (feed.handed, feed.state)
+
+
+async def test_one_that_is_not_there_when_it_is_canceled_fails(world: SkippingWorld) -> None:
+    """The database was away at first, and then does not know it: the workflow says so and ends."""
+    feed = Feed(rows=None, cannot_be_opened=True)
+    async with campaign(world, feed) as handle:
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await decide(handle, CANCEL_UPDATE)
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+
+    for error in (refused.value, failed.value):
+        assert isinstance(error.cause, ActivityError)
+        assert isinstance(error.cause.cause, ApplicationError)
+        assert NO_SUCH_CAMPAIGN == error.cause.cause.type
 
 
 async def test_a_campaign_that_is_not_there_fails(world: SkippingWorld) -> None:
@@ -198,7 +297,8 @@ async def test_bad_input_fails_at_once(world: SkippingWorld) -> None:
     starts: list[tuple[list[Any], str | None]] = [
         ([], None),
         ([1], None),
-        ([{"after_row": -1}], None),
+        ([None], None),
+        ([{"after_row": 3}], None),
         ([{}, {}], None),
         ([{}], "campaign:"),
         ([{}], "campaign:not a label"),
@@ -235,6 +335,58 @@ async def test_decisions_that_come_before_its_first_step(temporal_server: Tempor
             assert CampaignState.PAUSED is (await progress(handle)).state
             await decide(handle, RESUME_UPDATE)
             assert CampaignState.FINISHED is (await handle.result()).state
+
+
+async def test_decisions_are_served_first_and_pages_last(temporal_server: TemporalServer) -> None:
+    """Also where the workflow itself comes before everything: its activities would inherit that."""
+    client = await Client.connect(temporal_server.address, data_converter=data_converter)
+    async with serving_campaign(client, Feed()) as queue:
+        handle = await start_campaign(client, queue, priority=Priority(priority_key=1))
+        await handle.result()
+    keys: dict[str, set[int]] = {}
+    async for event in handle.fetch_history_events():
+        if event.HasField("activity_task_scheduled_event_attributes"):
+            scheduled = event.activity_task_scheduled_event_attributes
+            name, key = scheduled.activity_type.name, scheduled.priority.priority_key
+            keys.setdefault(name, set()).add(key)
+
+    assert {
+        OPEN_CAMPAIGN: {1},
+        SET_CAMPAIGN_STATE: {1},
+        HAND_OVER: {5},
+        COUNT_MESSAGES: {5},
+        COUNT_OUTCOMES: {5},
+    } == keys
+
+
+async def test_a_decision_at_the_end_of_a_run_holds_in_the_next(
+    temporal_server: TemporalServer,
+) -> None:
+    """It is answered before the run ends, and the next one hands nothing over while it is paused.
+
+    The decision comes in the run's last page, and to write it takes longer than that.
+    """
+    client = await Client.connect(temporal_server.address, data_converter=data_converter)
+    feed = Feed(rows=103, page=1, silent_after=100, write_fails=2)
+    async with serving_campaign(client, feed) as queue:
+        handle = await start_campaign(client, queue)
+        await feed.until_handed(100)
+        pausing = asyncio.create_task(decide(handle, PAUSE_UPDATE))
+        async with asyncio.timeout(30):
+            while feed.write_fails:  # noqa: ASYNC110 - a worker tries to write
+                await asyncio.sleep(0.02)
+            feed.may_answer.set()
+            paused = await pausing
+            while (await handle.describe()).run_id == handle.first_execution_run_id:  # noqa: ASYNC110 - Temporal is asked
+                await asyncio.sleep(0.05)
+        again, handed = await decide(handle, PAUSE_UPDATE), len(feed.handed)
+        await decide(handle, RESUME_UPDATE)
+        report = await handle.result()
+
+    assert (CampaignState.PAUSED, 100) == (paused.state, paused.handed_over)
+    assert (paused, 100) == (again, handed)
+    assert list(range(1, 104)) == feed.handed
+    assert (CampaignState.FINISHED, 103) == (report.state, report.handed_over)
 
 
 async def progress(handle: Handle) -> CampaignProgress:

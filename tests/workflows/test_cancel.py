@@ -124,7 +124,7 @@ async def test_a_message_that_waits_for_another_try_can_be_canceled(real_world: 
 
 async def test_a_cancel_with_unknown_fields_is_refused(real_world: World) -> None:
     """Bad input to the update is told to its caller and changes nothing."""
-    handle = await real_world.start()
+    handle = await real_world.submitted()
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await handle.execute_update("cancel", {"who": "+15558675309"})
 
@@ -136,7 +136,7 @@ async def test_a_cancel_with_unknown_fields_is_refused(real_world: World) -> Non
 
 async def test_a_cancel_with_two_arguments_is_refused(real_world: World) -> None:
     """A wrong number of arguments is told to the caller; the message goes on."""
-    handle = await real_world.start()
+    handle = await real_world.submitted()
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await handle.execute_update("cancel", args=[{}, {}])
 

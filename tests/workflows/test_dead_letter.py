@@ -61,6 +61,7 @@ async def test_retry_sends_a_new_message_with_an_id_of_its_own(real_world: World
         done.note,
     )
     retried = real_world.client.get_workflow_handle("message:parcel-2.retry-1")
+    await real_world.until(lambda: len(real_world.courier.posts) == 2)
     await callback(retried, "delivered")
     report = await retried.result()
     assert (Outcome.DELIVERED, {"order": "17"}) == (report["outcome"], report["tags"])

@@ -168,7 +168,7 @@ async def test_earlier_sids_are_not_taken_for_the_new_one(world: SkippingWorld) 
     """A later try that gets lost is not mistaken for the first one, which has the same text."""
     world.courier.sends = [accept(1), UNKNOWN]
     world.courier.searches = [_found(2, "delivered")]
-    handle = await world.start()
+    handle = await world.submitted()
     await callback(handle, "undelivered", code=30003)
 
     report = await handle.result()

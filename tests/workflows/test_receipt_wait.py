@@ -56,7 +56,7 @@ async def test_a_bad_receipt_is_settled_by_its_code(
     world: SkippingWorld, status: str, code: int
 ) -> None:
     """Undelivered or failed after acceptance is `undelivered`, with the code's class."""
-    handle = await world.start()
+    handle = await world.submitted()
     await callback(handle, status, code=code)
 
     report = await handle.result()
@@ -70,7 +70,7 @@ async def test_a_bad_receipt_is_settled_by_its_code(
 
 async def test_an_unknown_code_after_acceptance_is_a_dead_letter(world: SkippingWorld) -> None:
     """A code the table does not know does not crash anything."""
-    handle = await world.start()
+    handle = await world.submitted()
     await callback(handle, "undelivered", code=39999)
 
     report = await handle.result()
@@ -84,7 +84,7 @@ async def test_an_unknown_code_after_acceptance_is_a_dead_letter(world: Skipping
 
 async def test_a_message_canceled_at_twilio_is_canceled(world: SkippingWorld) -> None:
     """Twilio's own `canceled` ends the message as such."""
-    handle = await world.start()
+    handle = await world.submitted()
     await callback(handle, "canceled")
 
     assert Outcome.CANCELED is (await handle.result()).outcome
@@ -94,7 +94,7 @@ async def test_a_handset_that_was_off_is_tried_again_later(world: SkippingWorld)
     """A delayed delivery becomes a new Twilio message, hours later, in the same workflow."""
     world.courier.sends = [accept(1), accept(2)]
     begins = await world.now()
-    handle = await world.start()
+    handle = await world.submitted()
     await callback(handle, "undelivered", code=HANDSET_OFF)
     await world.sleep(timedelta(seconds=codes.delay_for(HANDSET_OFF) + 60))
     await world.until(lambda: len(world.courier.posts) == 2)
@@ -124,7 +124,9 @@ async def test_later_tries_end_in_a_dead_letter(world: SkippingWorld) -> None:
 async def test_no_later_try_after_the_message_expired(world: SkippingWorld) -> None:
     """A try that would come after `expires_at` is not made."""
     now = await world.now()
-    handle = await world.start({**REQUEST, "expires_at": (now + timedelta(minutes=9)).isoformat()})
+    handle = await world.submitted(
+        {**REQUEST, "expires_at": (now + timedelta(minutes=9)).isoformat()}
+    )
     await callback(handle, "undelivered", code=HANDSET_OFF)
 
     report = await handle.result()
@@ -150,7 +152,7 @@ async def test_a_first_message_that_arrives_after_all_stops_the_later_try(
 ) -> None:
     """Delivered is delivered, whichever SID it is said of."""
     world.courier.sends = [accept(1), accept(2)]
-    handle = await world.start()
+    handle = await world.submitted()
     await callback(handle, "undelivered", code=HANDSET_OFF)
     await callback(handle, "read", number=1)
 

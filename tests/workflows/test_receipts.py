@@ -61,8 +61,8 @@ def test_sids_are_kept_apart() -> None:
     receipts.note(sid(2), "sent", None)
 
     assert receipts.of(sid(2)) != receipts.of(sid(1))
-    assert sid(2) == receipts.newest_sid_besides({sid(1)})
-    assert receipts.newest_sid_besides({sid(1), sid(2)}) is None
+    assert receipts.of(sid(2)) == receipts.newest_besides({sid(1)})
+    assert receipts.newest_besides({sid(1), sid(2)}) is None
 
 
 def test_unknown_statuses_are_kept_once_and_bounded() -> None:

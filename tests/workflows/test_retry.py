@@ -9,6 +9,7 @@ from messaging.contract import LetterEnd, Outcome, dead_letter_workflow_id
 from messaging.failures import RETRYABLE, FailureClass
 from messaging.payloads import data_converter
 from messaging.retry import QUICK_ATTEMPTS
+from messaging.steps import LookUp
 from stack.temporal_server import TemporalServer
 from tests.histories.recording import reaches
 from tests.workflows.courier import (
@@ -31,10 +32,9 @@ TERMINAL_AT_ONCE = sorted(set(FailureClass) - RETRYABLE - {FailureClass.OUTCOME_
 async def test_429_twice_and_then_delivered(world: SkippingWorld) -> None:
     """What Twilio has not processed is sent again until it takes it."""
     world.courier.sends = [failure(TEMPORARY, code=20429), failure(TEMPORARY), accept()]
-    handle = await world.start()
-    await callback(handle, "delivered")
+    world.courier.look_ups = [LookUp(status="delivered")]
 
-    report = await handle.result()
+    report = await world.report()
 
     assert (Outcome.DELIVERED, 3) == (report.outcome, report.attempts)
     assert 3 == len(world.courier.posts)
@@ -44,8 +44,8 @@ async def test_a_long_retry_is_shown_as_retrying_and_goes_on(world: SkippingWorl
     """After the quick tries the message stands at `retrying`, with Twilio's code, and goes on."""
     many = QUICK_ATTEMPTS + 6
     world.courier.sends = [failure(TEMPORARY, code=20429)] * many + [accept()]
+    world.courier.look_ups = [LookUp(status="delivered")]
     handle = await world.start()
-    await callback(handle, "delivered")
 
     report = await handle.result()
 

@@ -1,14 +1,23 @@
 """The straight way and its near neighbours: receipts in any order, consent, times."""
 
+import threading
 from datetime import timedelta
 
 import pytest
 
 from messaging.consent import Reason
-from messaging.contract import Outcome, message_workflow_id
+from messaging.contract import Outcome
 from messaging.failures import FailureClass
 from messaging.steps import Submission, Verdict
-from tests.workflows.courier import REQUEST, SENDER, SkippingWorld, accept, callback, sid
+from tests.workflows.courier import (
+    REQUEST,
+    SENDER,
+    SkippingWorld,
+    accept,
+    accept_after,
+    callback,
+    sid,
+)
 
 
 async def test_a_delivered_receipt_ends_the_message(world: SkippingWorld) -> None:
@@ -32,7 +41,7 @@ async def test_a_delivered_receipt_ends_the_message(world: SkippingWorld) -> Non
 
 async def test_tags_come_back_untouched(world: SkippingWorld) -> None:
     """The caller's own labels are handed back with the report."""
-    handle = await world.start({**REQUEST, "tags": {"order": "17"}})
+    handle = await world.submitted({**REQUEST, "tags": {"order": "17"}})
     await callback(handle, "delivered")
 
     assert {"order": "17"} == (await handle.result()).tags
@@ -40,7 +49,7 @@ async def test_tags_come_back_untouched(world: SkippingWorld) -> None:
 
 async def test_a_read_receipt_counts_as_delivered(world: SkippingWorld) -> None:
     """On WhatsApp and RCS, read implies delivered."""
-    handle = await world.start({**REQUEST, "to": "whatsapp:+15558675309"})
+    handle = await world.submitted({**REQUEST, "to": "whatsapp:+15558675309"})
     await callback(handle, "read")
 
     assert Outcome.DELIVERED is (await handle.result()).outcome
@@ -48,17 +57,15 @@ async def test_a_read_receipt_counts_as_delivered(world: SkippingWorld) -> None:
 
 async def test_a_receipt_before_the_send_returns_counts(world: SkippingWorld) -> None:
     """A callback that overtakes the create response is neither lost nor waited for again."""
-    handle = await world.client.start_workflow(
-        "SendMessage",
-        REQUEST,
-        id=message_workflow_id("early"),
-        task_queue="messages",
-        start_signal="delivery_status",
-        start_signal_args=[{"message_sid": sid(), "message_status": "delivered"}],
-    )
+    answered = threading.Event()
+    world.courier.sends = [accept_after(answered)]
+    handle = await world.submitted()
+    await callback(handle, "delivered")
+    answered.set()
 
-    assert "delivered" == (await handle.result())["outcome"]
+    assert Outcome.DELIVERED is (await handle.result()).outcome
     assert 1 == len(world.courier.posts)
+    assert [] == world.courier.asked
 
 
 @pytest.mark.parametrize("order", [["sent", "queued"], ["queued", "sent"], ["sent", "sent"]])
@@ -66,7 +73,7 @@ async def test_lower_statuses_neither_end_a_message_nor_take_it_back(
     world: SkippingWorld, order: list[str]
 ) -> None:
     """Whatever comes before the receipt, in any order and number, the receipt decides."""
-    handle = await world.start()
+    handle = await world.submitted()
     for status in order:
         await callback(handle, status)
     await callback(handle, "delivered")
@@ -77,7 +84,7 @@ async def test_lower_statuses_neither_end_a_message_nor_take_it_back(
 
 async def test_unknown_statuses_do_no_harm(world: SkippingWorld) -> None:
     """A status Twilio invents tomorrow is kept for whoever looks, and decides nothing."""
-    handle = await world.start()
+    handle = await world.submitted()
     await callback(handle, "teleported")
     assert ["teleported"] == (await handle.query("progress"))["unknown_statuses"]
     await callback(handle, "delivered")
@@ -87,7 +94,7 @@ async def test_unknown_statuses_do_no_harm(world: SkippingWorld) -> None:
 
 async def test_a_malformed_signal_is_dropped(world: SkippingWorld) -> None:
     """A signal that is no status, or has two arguments, changes nothing and breaks nothing."""
-    handle = await world.start()
+    handle = await world.submitted()
     await handle.signal("delivery_status", {"message_status": "delivered"})
     await handle.signal("delivery_status", args=[{"message_sid": sid()}, "delivered"])
     await callback(handle, "delivered")
@@ -134,7 +141,7 @@ async def test_a_stop_found_at_the_last_check_holds_the_message_back(world: Skip
 async def test_the_default_sender_is_used_when_none_is_given(world: SkippingWorld) -> None:
     """A message without `from` goes out from the configured sender."""
     world.courier.default_sender = SENDER
-    handle = await world.start({"to": REQUEST["to"], "body": "x"})
+    handle = await world.submitted({"to": REQUEST["to"], "body": "x"})
     await callback(handle, "delivered")
     await handle.result()
 

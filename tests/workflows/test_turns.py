@@ -28,18 +28,15 @@ async def _delivered(world: SkippingWorld, request: dict[str, Any], *, posts: in
 
 
 async def test_a_new_slot(world: SkippingWorld) -> None:
-    """A message whose slot is gone waits for the new one and is sent then, with that slot."""
+    """A message whose slot is gone waits for the new one and is sent then."""
     world.courier.sends = [refuse(Verdict.NOT_YET, in_=2 * HOUR), accept()]
-    begun = await world.now()
 
     await _delivered(world, REQUEST, posts=2)
 
     first, second = world.courier.posts
-    assert second.slot is not None
-    assert second.slot - begun >= timedelta(hours=1.9)
     assert 0 == second.earlier_attempts, "a turn that was not taken is no attempt"
     assert second.deadline - first.deadline >= timedelta(hours=1.9), "nor does it cost patience"
-    assert not second.has_priority
+    assert not second.had_turn
     assert 1 == world.courier.admitted
 
 
@@ -54,16 +51,24 @@ async def test_trouble_in_its_turn(world: SkippingWorld) -> None:
     await _delivered(world, REQUEST, posts=3)
 
     last = world.courier.posts[-1]
-    assert last.has_priority
-    assert last.deadline == world.courier.posts[0].deadline
+    assert last.had_turn
+    waited = last.deadline - world.courier.posts[0].deadline
+    assert timedelta(0) <= waited < timedelta(minutes=1), "but for the wait for its turn"
 
 
-@pytest.mark.parametrize(("priority", "expected"), [("urgent", True), ("bulk", False)])
-async def test_priority(world: SkippingWorld, priority: str, expected: bool) -> None:
-    """Only an urgent message passes the others from the start."""
-    await _delivered(world, {**REQUEST, "priority": priority}, posts=1)
+async def test_a_canceled_message_gives_its_slot_back(world: SkippingWorld) -> None:
+    """Canceled while it waits for its slot, it leaves it to others; one in its turn has none."""
+    slot = await world.now() + HOUR
+    world.courier.not_before = slot
+    handle = await world.start()
+    await world.until(lambda: world.courier.admitted == 1)
 
-    assert expected == world.courier.posts[0].has_priority
+    await handle.execute_update("cancel")
+    await handle.result()
+
+    assert [(slot, 1, False)] == [
+        (each.slot, each.segments, each.is_urgent) for each in world.courier.given_back
+    ]
 
 
 async def test_segments(world: SkippingWorld) -> None:

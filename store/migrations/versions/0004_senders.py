@@ -16,6 +16,8 @@ def upgrade() -> None:
         sa.Column("rate", sa.Double()),
         sa.Column("is_paused", sa.Boolean(), nullable=False),
         sa.Column("tail", sa.Double(), nullable=False),
+        sa.Column("overdue_tail", sa.Double(), nullable=False),
+        sa.Column("urgent_tail", sa.Double(), nullable=False),
         sa.Column("busy_until", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("sender", name=op.f("pk_senders")),
         sa.CheckConstraint("rate > 0", name=op.f("ck_senders_rate")),

@@ -20,6 +20,8 @@ def upgrade() -> None:
         sa.Column("state_since", sa.DateTime(timezone=True), nullable=False),
         sa.Column("row_count", sa.Integer(), nullable=False),
         sa.Column("segments", sa.BigInteger(), nullable=False),
+        sa.Column("last_row", sa.Integer(), nullable=False),
+        sa.Column("left_out", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("campaign_id", name=op.f("pk_campaigns")),
         sa.CheckConstraint(_STATES, name=op.f("ck_campaigns_state")),

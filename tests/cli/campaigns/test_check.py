@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterator
 
 import pytest
 
-from cli.campaigns.check import BadRows, CheckedFile, KeptRows, check_file
+from cli.campaigns.check import BadRows, check_file
+from cli.campaigns.kept import KeptRows
+from cli.campaigns.preview import Tally
 from cli.campaigns.recipients import RecipientsFile
 from messaging.contract import CampaignMessage
 from messaging.segments import Encoding
@@ -44,7 +46,7 @@ def _check(
     *,
     opted_out: OptedOut | None = None,
     text: CampaignMessage | None = None,
-) -> CheckedFile:
+) -> Tally:
     raw = "".join(f"{line}\n" for line in lines).encode()
     return check_file(
         RecipientsFile(io.BytesIO(raw), size=len(raw)),
@@ -60,9 +62,8 @@ def test_rows_are_counted_and_kept(kept: KeptRows) -> None:
     opted_out = OptedOut(number(3), number(2100), number(9999))
     lines = [*good_rows(2101), f"{number(5000)},Zoë…,{'x' * 70}"]
 
-    checked = _check(lines, kept, opted_out=opted_out)
+    tally = _check(lines, kept, opted_out=opted_out)
 
-    tally = checked.tally
     assert (2102, 2103, 2) == (tally.rows, tally.segments, tally.suppressed)
     assert 2101 == tally.segments_to_send
     assert {Encoding.GSM7: 2101, Encoding.UCS2: 1} == tally.encodings
@@ -91,6 +92,17 @@ def test_a_file_without_rows_is_refused(kept: KeptRows) -> None:
     """A header alone is nobody to send to."""
     with pytest.raises(BadRows, match="line 1: has a header and no rows"):
         _check(["to,name,code", "", ",,"], kept)
+
+
+def test_a_quote_left_open_is_found_by_the_files_own_separator(kept: KeptRows) -> None:
+    """The row that it swallowed begins with a recipient."""
+    lines = ["to\tname\tcode", f'{number(1)}\t"Ann', f'{number(2)}\tBen"\tC2']
+
+    with pytest.raises(BadRows) as caught:
+        _check(lines, kept)
+
+    (problem,) = caught.value.problems
+    assert ("line 2", "name: holds what looks like another row; is a quote left open?") == problem
 
 
 @pytest.mark.parametrize("body", ["Hi {name}, your code is {code}.", "😀 {name}…" + " {code}" * 20])

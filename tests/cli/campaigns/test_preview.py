@@ -30,6 +30,13 @@ def _shown(estimate: Estimate) -> str:
     return " ".join(shown.get().split())
 
 
+def test_a_price_is_written_as_people_write_it() -> None:
+    """Not in scientific notation, however it was given."""
+    estimate = Estimate(tally=_tally(), rate=1, price=Decimal("1e2"), currency="EUR")
+
+    assert "EUR at 100 a segment" in _shown(estimate)
+
+
 def test_the_summary() -> None:
     """Recipients, alphabets, segments, time and cost, of those not opted out."""
     estimate = Estimate(
@@ -44,6 +51,7 @@ def test_the_summary() -> None:
     assert {
         "rows": 5,
         "suppressed": 1,
+        "too_late": 0,
         "segments": 8,
         "encodings": {"GSM-7": 4, "UCS-2": 1},
         "segments_per_second": 0.5,

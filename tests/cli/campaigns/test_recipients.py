@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.campaigns.recipients import Line, RecipientsFile, UnreadableFile, opened
+from cli.campaigns.recipients import STANDARD_INPUT, RecipientsFile, UnreadableFile, opened
 from cli.output import BadInput
 
 
@@ -70,6 +70,7 @@ def test_our_own_masks_come_off() -> None:
         ('to,name\n+1,a\n+2,"private\n+3,b\n', 3, "not valid CSV; is a quote left open?"),
         ('to,name\n+1,"a" private\n', 2, "not valid CSV"),
         ("to,name\n+1," + "x" * 200_000 + "\n", 2, "too long"),
+        ("to," + "x" * 200_000 + "\n+1,private\n", 1, "too long"),
         ("to,name\n+1," + "x" * 2_000_000, 2, "longer than 1,048,576 characters"),
     ],
 )
@@ -80,22 +81,15 @@ def test_what_is_no_such_file(content: str | bytes, line: int, said: str) -> Non
     assert (line, True) == (found, said in text)
 
 
-def test_the_fingerprint_is_of_every_byte(tmp_path: Path) -> None:
-    """Files that differ in a byte, even in what is left out, differ."""
-    prints = []
-    for content in ("to\n+1\n", "to\n+1\n\n", "to\n+1\n"):
-        path = tmp_path / "file.csv"
-        path.write_text(content)
-        with opened(path) as file:
-            file.header("to")
-            assert [Line(number=2, cells=["+1"])] == list(file.lines())
-            prints.append(file.fingerprint)
-
-    assert prints[0] == prints[2]
-    assert prints[0] != prints[1]
-
-
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     """It is said of the argument."""
     with pytest.raises(BadInput, match="FILE: cannot be read"), opened(tmp_path / "none.csv"):
+        pass
+
+
+def test_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process can be started without one."""
+    monkeypatch.setattr("sys.stdin", None)
+
+    with pytest.raises(BadInput, match="FILE: standard input is closed"), opened(STANDARD_INPUT):
         pass

@@ -5,72 +5,36 @@ import json
 import os
 import signal
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 from temporalio.client import Client
-from temporalio.service import RPCError
-from typer.testing import Result
 
-from messaging.contract import CAMPAIGN, CAMPAIGN_ID, CampaignState, campaign_workflow_id
-from store.campaigns import CampaignRecord, Campaigns
-from store.database import open_engine, transaction
+from messaging.contract import CAMPAIGN, CAMPAIGN_ID, CampaignState
+from store.campaigns import Campaigns
+from store.database import transaction
 from store.pacing import Pacing
-from tests.cli.campaigns.support import BODY, good_rows, number, written
+from tests.cli.campaigns.support import (
+    BODY,
+    OPTIONS,
+    good_rows,
+    new_id,
+    nothing_is_there,
+    number,
+    record,
+    runs,
+    start,
+    written,
+)
 from tests.cli.support import CommandLine, until
 from tests.cli.test_process import Terminal, process
 from tests.workflows.courier import SENDER
 
-OPTIONS = ("--body", BODY, "--from", SENDER)
-
-
-@pytest.fixture
-def cli(cli_without_worker: CommandLine, sqlite_url: str) -> CommandLine:
-    """The command line with Temporal and a database."""
-    return CommandLine(env={**cli_without_worker.env, "DATABASE_URL": sqlite_url})
-
-
-@pytest.fixture
-def engine(cli: CommandLine) -> Iterator[Engine]:
-    """The database that the command line works on."""
-    engine = open_engine(cli.env["DATABASE_URL"])
-    yield engine
-    engine.dispose()
-
-
-def new_id() -> str:
-    """A campaign's id that no other test has."""
-    return f"test-{uuid.uuid4().hex[:12]}"
-
-
-def start(cli: CommandLine, path: Path, *options: str, **env: str) -> Result:
-    """Start the campaign of this file."""
-    return cli("campaign", "start", str(path), *OPTIONS, *options, **env)
-
-
-def record(engine: Engine, campaign_id: str) -> CampaignRecord:
-    """The campaign in the database."""
-    found = Campaigns(engine).find(campaign_id)
-    assert found is not None
-    return found
-
-
-def nothing_is_there(engine: Engine) -> bool:
-    """Whether no campaign was begun."""
-    return Campaigns(engine).newest(limit=1) == []
-
-
-async def runs(temporal: Client, campaign_id: str) -> Any:
-    """Temporal's description of the campaign's workflow."""
-    return await temporal.get_workflow_handle(campaign_workflow_id(campaign_id)).describe()
-
 
 async def test_a_file_becomes_one_campaign(
-    cli: CommandLine, engine: Engine, temporal: Client, tmp_path: Path
+    cli: CommandLine, cli_engine: Engine, temporal: Client, tmp_path: Path
 ) -> None:
     """Its rows are in the database and its workflow runs; the id alone is on standard output."""
     path = written(tmp_path, *good_rows(3), f"{uuid.uuid4().int % 10**7 + 15_550_000_000:+d},B,C")
@@ -79,7 +43,7 @@ async def test_a_file_becomes_one_campaign(
     again = await asyncio.to_thread(start, cli, path, "--json")
 
     campaign_id = result.stdout.strip()
-    found = record(engine, campaign_id)
+    found = record(cli_engine, campaign_id)
     description = await runs(temporal, campaign_id)
     assert (0, 0) == (result.exit_code, again.exit_code), result.output
     assert (CampaignState.RUNNING, 4, BODY) == (found.state, found.rows, found.message.body)
@@ -93,19 +57,19 @@ async def test_a_file_becomes_one_campaign(
         document["state"],
     )
     assert "nothing is sent twice" in again.stderr
-    assert 1 == len(Campaigns(engine).newest(limit=5))
+    assert 1 == len(Campaigns(cli_engine).newest(limit=5))
     assert not [
         each for each in (result, again) if number(0) in each.output or "Ann" in each.output
     ]
 
 
 def test_a_dry_run_shows_everything_and_does_nothing(
-    cli: CommandLine, engine: Engine, tmp_path: Path
+    cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
     """Three messages, who opted out, segments, the sender's own rate and the price; no Temporal."""
     path = written(tmp_path, *good_rows(101))
     assert 0 == cli("opt-outs", "add", number(5)).exit_code
-    Pacing(engine).set_rate(SENDER, 2)
+    Pacing(cli_engine).set_rate(SENDER, 2)
 
     result = start(
         cli,
@@ -124,12 +88,12 @@ def test_a_dry_run_shows_everything_and_does_nothing(
     assert "Recipients 101 Opted out 1, or unreachable" in said
     assert "Time to send 50 s at 2 a second Cost 1.00 EUR at 0.01 a segment" in said
     assert number(0) not in said
-    assert nothing_is_there(engine)
+    assert nothing_is_there(cli_engine)
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_bad_rows_are_named_and_nothing_is_done(
-    cli: CommandLine, engine: Engine, tmp_path: Path, form: str
+    cli: CommandLine, cli_engine: Engine, tmp_path: Path, form: str
 ) -> None:
     """Exit code 2; the first twenty with line and column, the number of all, and no cell."""
     path = written(tmp_path, "to,name,code", *(f"1.5{n}E+10,private," for n in range(15)))
@@ -145,7 +109,7 @@ def test_bad_rows_are_named_and_nothing_is_done(
     if form == "json":
         error = json.loads(result.stdout)["error"]
         assert (20, 30) == (len(error["fields"]), error["total"])
-    assert nothing_is_there(engine)
+    assert nothing_is_there(cli_engine)
 
 
 @pytest.mark.parametrize(
@@ -157,16 +121,20 @@ def test_bad_rows_are_named_and_nothing_is_done(
         (("--from", "+1private"), "--from: has a letter"),
         (("--to-column", "cell"), "line 1: the header must be here, and it has no column cell"),
         (("--expires-at", "2020-01-01T00:00:00Z"), "--expires-at: has passed"),
-        (("--id", "a b"), "--id: "),
-        (("--price", "private"), "--price: must be a number"),
+        (("--id", "a b"), "--id: must be 1 to 64 letters, digits,"),
+        (("--category", "a b"), "--category: must be 1 to 64 letters, digits,"),
+        (("--price", "private"), "--price: must be a number from 0 to 1000"),
+        (("--price", "1001"), "--price: must be a number from 0 to 1000"),
+        (("--price", "-1"), "--price: must be a number from 0 to 1000"),
+        (("--priority", "urgent"), "--priority: must be normal or bulk"),
         (("--between", "9-20"), "--between: "),
         (("--days", "mon"), "--days: needs --between beside it"),
-        (("--between", "09:00-20:00", "--time-zone", "private"), "--time-zone: "),
+        (("--between", "09:00-20:00", "--time-zone", "private"), "--time-zone: is not an"),
         (("--tag", "private"), "--tag: must be name=value"),
     ],
 )
 def test_bad_options_are_named(
-    cli: CommandLine, engine: Engine, tmp_path: Path, options: tuple[str, ...], said: str
+    cli: CommandLine, cli_engine: Engine, tmp_path: Path, options: tuple[str, ...], said: str
 ) -> None:
     """Exit code 2, the option, and not what was typed."""
     result = start(cli, written(tmp_path, *good_rows(1)), *options)
@@ -174,7 +142,7 @@ def test_bad_options_are_named(
     assert 2 == result.exit_code
     assert said in result.stderr
     assert "private" not in result.output
-    assert nothing_is_there(engine)
+    assert nothing_is_there(cli_engine)
 
 
 @pytest.mark.parametrize(
@@ -192,10 +160,10 @@ def test_bad_variables_are_named(
 
 
 def test_what_stands_in_the_way_is_said_before(
-    cli: CommandLine, engine: Engine, tmp_path: Path
+    cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
     """A sender that is paused, and one that is too slow for --expires-at."""
-    pacing = Pacing(engine)
+    pacing = Pacing(cli_engine)
     pacing.set_rate(SENDER, 0.001)
     pacing.pause(SENDER)
     expiry = (datetime.now(UTC) + timedelta(hours=12, minutes=30, seconds=30)).isoformat()
@@ -219,19 +187,52 @@ def test_without_a_sender_it_is_asked_for(cli: CommandLine, tmp_path: Path) -> N
     assert "line 3: to: is a number of your own" in default.stderr
 
 
-def test_more_than_a_hundred_need_a_yes(cli: CommandLine, engine: Engine, tmp_path: Path) -> None:
+def test_a_window_that_opens_too_late_is_said_before(cli: CommandLine, tmp_path: Path) -> None:
+    """Nothing would be sent, and nobody would know why."""
+    now = datetime.now(UTC)
+    begins = (now + timedelta(hours=2)).replace(minute=0)
+    if begins.date() != now.date():
+        begins = begins.replace(hour=1)
+    hours = f"{begins:%H:%M}-{begins:%H}:30"
+
+    result = start(
+        cli,
+        written(tmp_path, *good_rows(3)),
+        *("--dry-run", "--between", hours, "--time-zone", "UTC"),
+        *("--expires-at", (now + timedelta(minutes=30)).isoformat()),
+    )
+
+    assert 0 == result.exit_code, result.output
+    assert "for 3 of 3 recipients --between opens no more before --expires-at" in result.stderr
+
+
+def test_the_texts_limit_is_of_what_is_sent(cli: CommandLine, tmp_path: Path) -> None:
+    """Names in braces and doubled braces are not counted."""
+    path = written(tmp_path, *good_rows(1))
+    long_name = "{" + " " * 20 + "name" + "}"
+
+    fits = start(cli, path, "--dry-run", "--body", long_name * 100 + "{{" * 1000)
+    does_not = start(cli, path, "--dry-run", "--body", "{name}" * 400 + "x")
+
+    assert 0 == fits.exit_code, fits.output
+    assert "line 2: the text with its fields is longer than Twilio's 1600" in does_not.stderr
+
+
+def test_more_than_a_hundred_need_a_yes(
+    cli: CommandLine, cli_engine: Engine, tmp_path: Path
+) -> None:
     """Without a terminal to ask at nothing is done, and it is said why."""
     path = written(tmp_path, *good_rows(101))
 
     refused = start(cli, path)
     assert 2 == refused.exit_code
     assert "--yes: is needed to send to 101 without a terminal" in refused.stderr
-    assert nothing_is_there(engine)
+    assert nothing_is_there(cli_engine)
 
     assert 0 == start(cli, path, "--yes", "--id", new_id()).exit_code
 
 
-def test_a_file_can_be_piped_in(cli: CommandLine, engine: Engine) -> None:
+def test_a_file_can_be_piped_in(cli: CommandLine, cli_engine: Engine) -> None:
     """Standard input is read like a file; the text must come from elsewhere then."""
     campaign_id = new_id()
     content = "".join(f"{line}\n" for line in good_rows(2))
@@ -241,72 +242,17 @@ def test_a_file_can_be_piped_in(cli: CommandLine, engine: Engine) -> None:
 
     assert 2 == both.exit_code
     assert 0 == result.exit_code, result.output
-    assert 2 == record(engine, campaign_id).rows
-
-
-def test_an_id_is_one_campaigns(cli: CommandLine, engine: Engine, tmp_path: Path) -> None:
-    """With another text or file it is refused, with the same it is the same campaign."""
-    campaign_id = new_id()
-    path = written(tmp_path, *good_rows(2))
-    other = written(tmp_path, *good_rows(3), name="other.csv")
-
-    results = [
-        start(cli, path, "--id", campaign_id),
-        start(cli, path, "--id", campaign_id),
-        start(cli, other, "--id", campaign_id),
-        start(cli, path, "--id", campaign_id, "--category", "news"),
-    ]
-
-    assert [0, 0, 3, 3] == [result.exit_code for result in results]
-    assert "with the rows of another file" in results[2].stderr
-    assert "differs in category" in results[3].stderr
-    assert 2 == record(engine, campaign_id).rows
+    assert 2 == record(cli_engine, campaign_id).rows
 
 
 def test_without_temporal_nothing_is_begun(
-    cli: CommandLine, engine: Engine, tmp_path: Path
+    cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
     """It is found out before any row is written."""
     result = start(cli, written(tmp_path, *good_rows(1)), TEMPORAL_ADDRESS="127.0.0.1:9")
 
     assert 1 == result.exit_code
-    assert nothing_is_there(engine)
-
-
-def test_a_canceled_campaign_is_not_started_again(
-    cli: CommandLine, engine: Engine, tmp_path: Path
-) -> None:
-    """How it stands is said, and how to send after all."""
-    campaign_id = new_id()
-    path = written(tmp_path, *good_rows(1))
-    assert 0 == start(cli, path, "--id", campaign_id).exit_code
-    Campaigns(engine).set_state(campaign_id, CampaignState.CANCELED)
-
-    result = start(cli, path, "--id", campaign_id)
-
-    assert 0 == result.exit_code
-    assert "canceled" in result.stdout
-    assert "Give another --id to send to them once more" in result.stderr
-
-
-async def test_loaded_but_not_started_it_is_started(
-    cli: CommandLine, engine: Engine, temporal: Client, tmp_path: Path
-) -> None:
-    """Ended between the two, the same command again is all it takes."""
-    campaign_id = new_id()
-    path = written(tmp_path, *good_rows(1))
-    assert 0 == (await asyncio.to_thread(start, cli, path, "--id", "before")).exit_code
-    campaigns = Campaigns(engine)
-    campaigns.begin(campaign_id, record(engine, "before").message)
-    campaigns.add(campaign_id, campaigns.page("before", after=0, limit=1))
-    campaigns.loaded(campaign_id, rows=1, segments=1)
-    with pytest.raises(RPCError):
-        await runs(temporal, campaign_id)
-
-    result = await asyncio.to_thread(start, cli, path, "--id", campaign_id)
-
-    assert 0 == result.exit_code, result.output
-    assert CAMPAIGN == (await runs(temporal, campaign_id)).workflow_type
+    assert nothing_is_there(cli_engine)
 
 
 # Keeps the database busy for a minute in the middle of the third batch.
@@ -322,38 +268,38 @@ END
 
 @pytest.mark.integration
 async def test_killed_while_loading_it_goes_on(
-    cli: CommandLine, engine: Engine, temporal: Client, tmp_path: Path
+    cli: CommandLine, cli_engine: Engine, temporal: Client, tmp_path: Path
 ) -> None:
     """Nothing runs by then; the same command again loads the rest, each row once."""
     campaign_id = new_id()
     path = written(tmp_path, *good_rows(3100))
-    with transaction(engine) as connection:
+    with transaction(cli_engine) as connection:
         connection.exec_driver_sql(_STALL)
     with process(
         *("campaign", "start", str(path), *OPTIONS, "--yes", "--id", campaign_id), env=cli.env
     ) as running:
-        await until(lambda: asyncio.to_thread(_loaded_rows, engine), lambda rows: rows == 2000)
+        await until(lambda: asyncio.to_thread(_loaded_rows, cli_engine), lambda rows: rows == 2000)
         os.kill(running.pid, signal.SIGKILL)
         running.wait(30)
-    assert CampaignState.LOADING is record(engine, campaign_id).state
-    with transaction(engine) as connection:
+    assert CampaignState.LOADING is record(cli_engine, campaign_id).state
+    with transaction(cli_engine) as connection:
         connection.exec_driver_sql("DROP TRIGGER stall")
 
     result = await asyncio.to_thread(start, cli, path, "--yes", "--id", campaign_id)
 
     assert 0 == result.exit_code, result.output
-    assert 3100 == record(engine, campaign_id).rows == _loaded_rows(engine)
+    assert 3100 == record(cli_engine, campaign_id).rows == _loaded_rows(cli_engine)
     assert CAMPAIGN == (await runs(temporal, campaign_id)).workflow_type
 
 
-def _loaded_rows(engine: Engine) -> int:
-    with transaction(engine, read_only=True) as connection:
+def _loaded_rows(cli_engine: Engine) -> int:
+    with transaction(cli_engine, read_only=True) as connection:
         return int(connection.execute(text("SELECT count(*) FROM campaign_rows")).scalar_one())
 
 
 @pytest.mark.integration
 async def test_at_a_terminal_it_shows_and_asks(
-    cli: CommandLine, engine: Engine, tmp_path: Path
+    cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
     """The preview, the summary and the question; anything but yes, and nothing was done."""
     path = written(tmp_path, *good_rows(101))
@@ -368,4 +314,4 @@ async def test_at_a_terminal_it_shows_and_asks(
     assert "Hi Ann 2, your code is C2." in shown
     assert "Time to send" in shown
     assert number(0) not in shown
-    assert nothing_is_there(engine)
+    assert nothing_is_there(cli_engine)

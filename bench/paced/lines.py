@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,6 +23,8 @@ _AT_ONCE = 50
 _SHORTEST_HEAD_START = 2.0
 _LOOK_EVERY_SECONDS = 0.25
 _MOMENT = timedelta(milliseconds=50)
+_FINE_RATE = 1000.0
+"""Segments a second while an empty slot is taken: it is then measured to the millisecond."""
 _TEXT = "Your parcel is at the door. "
 _CHARACTERS_A_SEGMENT = 153
 """Where there are several."""
@@ -35,7 +37,7 @@ class Line:
     senders: Sequence[str]
     messages: int
     begins_at: float
-    """Epoch seconds: the first slot, of the sender that is last."""
+    """Epoch seconds: the first slot of the sender that is last to begin."""
     set_up_seconds: float
     """From the first handing in until all were admitted."""
     to_spare: float
@@ -63,15 +65,24 @@ class Lines:
         return message_id
 
     async def line_up(
-        self, senders: Sequence[str], *, each: int, segments: int, rate: float, head_start: float
+        self,
+        senders: Sequence[str],
+        *,
+        each: int,
+        segments: int,
+        rate: float,
+        head_start: float,
+        apart: float = 0.0,
     ) -> Line:
         """Have `each` messages of every sender wait; their slots begin after the head start.
 
         The head start is a slot that nobody uses. While it lasts messages are handed in and
-        admitted, so that this costs nothing any more when the first of them is due.
+        admitted, so that this costs nothing any more when the first of them is due. The senders
+        begin one after the other, so many seconds `apart`.
         """
-        seconds = _SHORTEST_HEAD_START + head_start
-        begins = await asyncio.to_thread(self._reserve, senders, rate=rate, seconds=seconds)
+        begin_at = time.time() + _SHORTEST_HEAD_START + head_start
+        moments = {sender: begin_at + number * apart for number, sender in enumerate(senders)}
+        begins = await asyncio.to_thread(self._keep_free, moments, rate=rate)
         left = (sender for _ in range(each) for sender in senders)
         begun = time.perf_counter()
 
@@ -97,7 +108,7 @@ class Lines:
     async def hand_in_at_rate(
         self, sender: str, *, count: int, rate: float, **fields: Any
     ) -> dict[str, float]:
-        """Hand in one-segment messages at a steady rate; when each was due, by its id."""
+        """Hand in messages at a steady rate; when each was due, by its id."""
         due_at: dict[str, float] = {}
 
         async def hand_in(_number: int, due: float) -> None:
@@ -106,6 +117,10 @@ class Lines:
 
         await at_rate(count, rate, hand_in)
         return due_at
+
+    async def set_rate(self, sender: str, rate: float) -> None:
+        """Give the sender its rate, in segments a second."""
+        await asyncio.to_thread(self._pacing.set_rate, sender, rate)
 
     async def until_posted(self, *, within: float) -> int:
         """Return when every message was posted, or the time is up; how many are missing."""
@@ -133,14 +148,15 @@ class Lines:
         with transaction(self._engine, read_only=True) as connection:
             return [(each, at.timestamp()) for each, at in connection.execute(query)]
 
-    def _reserve(self, senders: Iterable[str], *, rate: float, seconds: float) -> dict[str, float]:
-        """Give each sender its rate and an empty slot of so many seconds; when that ends."""
-        segments = max(1, round(seconds * rate))
+    def _keep_free(self, until: Mapping[str, float], *, rate: float) -> dict[str, float]:
+        """Give each sender its rate, and a slot until then that nobody uses; when that ends."""
         ends = {}
-        for sender in senders:
-            self._pacing.set_rate(sender, rate)
+        for sender, moment in until.items():
+            self._pacing.set_rate(sender, _FINE_RATE)
+            segments = max(1, round((moment - time.time()) * _FINE_RATE))
             slot = self._pacing.reserve(sender, segments)
-            ends[sender] = slot.timestamp() + segments / rate
+            self._pacing.set_rate(sender, rate)
+            ends[sender] = slot.timestamp() + segments / _FINE_RATE
         return ends
 
     def _given_away(self, until: dict[str, float]) -> bool:
@@ -179,6 +195,11 @@ class Posted:
         return [
             Post(at=at, segments=own[each]["segments"]) for each, at in self._notes if each in own
         ]
+
+    def twice(self, *senders: str) -> int:
+        """How many POSTs of these senders are of a message that was posted before."""
+        ids = [message_id_in(row) for row in self._rows if row["from"] in senders]
+        return len(ids) - len(set(ids))
 
     def waits(self, due_at: dict[str, float]) -> list[float]:
         """Seconds until the POST, of those of these messages that were posted."""

@@ -1,8 +1,10 @@
 """Campaigns of a benchmark: their rows, and what the books say of their messages."""
 
+import asyncio
 import contextlib
 import csv
 import itertools
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,18 +12,18 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 from temporalio.client import WorkflowHandle
-from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError
 
+from bench.books import message_id_in
 from bench.harness.house import House
+from messaging.campaign_steps import messages_of
 from messaging.contract import (
-    CAMPAIGN,
-    CAMPAIGN_ID,
-    MESSAGES_QUEUE,
     CampaignMessage,
     CampaignState,
+    campaign_message_id,
     campaign_workflow_id,
 )
+from sandbox.client import AcceptedRow
 from store.campaigns import CampaignRow, Campaigns
 from store.database import open_engine, transaction
 from store.pacing import Pacing
@@ -33,6 +35,11 @@ SENDER_RATE = 1000.0
 BODY = "Hi {name}, our shop in {city} opens on Friday."
 _NAMES, _CITIES = ("Ann", "Ben", "Zoë", "Chidi", "Maria-José"), ("Leeds", "Ulm", "Łódź", "Porto")
 _FIRST_NUMBER = 15_552_000_000
+_LOOK_EVERY_SECONDS = 0.5
+
+
+class NotMeasured(Exception):
+    """Something else happened than was to be measured: there is no figure."""
 
 
 class Desk:
@@ -53,40 +60,53 @@ class Desk:
             campaign_id,
             [
                 CampaignRow(number=number, to=row["to"], fields=row, segments=1)
-                for number, row in enumerate(_rows(rows), 1)
+                for number, row in enumerate(recipients(rows), 1)
             ],
         )
         self.campaigns.loaded(campaign_id, rows=rows, segments=rows)
         return campaign_id
 
-    async def started(self, campaign_id: str) -> WorkflowHandle[Any, Any]:
-        """Its workflow, started as `campaign start` does."""
-        attributes = [SearchAttributePair(CAMPAIGN_ID, campaign_id)]
-        handle: WorkflowHandle[Any, Any] = await self.house.client.start_workflow(
-            CAMPAIGN,
-            {},
-            id=campaign_workflow_id(campaign_id),
-            task_queue=MESSAGES_QUEUE,
-            search_attributes=TypedSearchAttributes(attributes),
-            priority=Priority(priority_key=1),
-        )
-        return handle
+    def workflow(self, campaign_id: str) -> WorkflowHandle[Any, Any]:
+        """Its workflow, which `campaign start` has started."""
+        return self.house.client.get_workflow_handle(campaign_workflow_id(campaign_id))
 
     async def forget(self, campaign_id: str) -> None:
         """Nothing of it is sent any more, and its workflow ends."""
         self.campaigns.set_state(campaign_id, CampaignState.CANCELED)
-        handle = self.house.client.get_workflow_handle(campaign_workflow_id(campaign_id))
         with contextlib.suppress(RPCError):  # it has ended
-            await handle.terminate()
+            await self.workflow(campaign_id).terminate()
 
-    def arrived(self, *, since: float) -> list[float]:
-        """When POSTs of campaigns arrived, by the sandbox's books; in epoch seconds."""
-        accepted = self.house.stack.sandbox.ledger(since=since)["accepted"]
-        return [row["created"] for row in accepted if row["from"] == SENDER]
+    def accepted(self, campaign_id: str, *, since: float) -> list[AcceptedRow]:
+        """Its POSTs that arrived since then (epoch seconds), by the sandbox's books."""
+        rows = self.house.stack.sandbox.ledger(since=since)["accepted"]
+        return [row for row in rows if (message_id_in(row) or "").startswith(_prefix(campaign_id))]
+
+    async def until_posted(
+        self, campaign_id: str, wanted: int, *, since: float, within: float
+    ) -> None:
+        """Return when so many POSTs of it have arrived.
+
+        Raises:
+            NotMeasured: they have not, in time.
+        """
+        give_up_at = time.monotonic() + within
+        while (come := len(self.accepted(campaign_id, since=since))) < wanted:
+            if time.monotonic() > give_up_at:
+                raise NotMeasured(f"Of {wanted} POSTs only {come} came within {within:.0f} s.")
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+
+    async def until_ended(self, campaign_id: str, messages: int, *, within: float) -> None:
+        """Return when so many of its messages have ended, or the time is up."""
+        ended = f"{messages_of(campaign_id)} AND ExecutionStatus != 'Running'"
+        give_up_at = time.monotonic() + within
+        while time.monotonic() < give_up_at:
+            if (await self.house.client.count_workflows(ended)).count >= messages:
+                return
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
     def begun(self, campaign_id: str) -> list[float]:
         """When POSTs of this campaign began, by the notes of the last check; in epoch seconds."""
-        query = select(posts.c.begun_at).where(posts.c.message_id.startswith(f"{campaign_id}:"))
+        query = select(posts.c.begun_at).where(posts.c.message_id.startswith(_prefix(campaign_id)))
         with transaction(self._engine, read_only=True) as connection:
             return [begun_at.timestamp() for begun_at in connection.scalars(query)]
 
@@ -111,10 +131,16 @@ def write_rows(file: Path, count: int) -> None:
     with file.open("w", encoding="utf-8", newline="") as opened:
         writer = csv.DictWriter(opened, ["to", "name", "city"])
         writer.writeheader()
-        writer.writerows(_rows(count))
+        writer.writerows(recipients(count))
 
 
-def _rows(count: int) -> Iterable[dict[str, str]]:
+def recipients(count: int) -> Iterable[dict[str, str]]:
+    """The rows of such a file."""
     names, cities = itertools.cycle(_NAMES), itertools.cycle(_CITIES)
     for number in range(_FIRST_NUMBER, _FIRST_NUMBER + count):
         yield {"to": f"+{number}", "name": next(names), "city": next(cities)}
+
+
+def _prefix(campaign_id: str) -> str:
+    """How the ids of its messages begin."""
+    return campaign_message_id(campaign_id, 0).removesuffix("0")

@@ -1,0 +1,183 @@
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from temporalio import workflow
+from temporalio.client import Client
+from temporalio.testing import ActivityEnvironment
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from activities.search import TwilioSearch
+from activities.twilio_client import TwilioClient
+from messaging.contract import (
+    MessageReport,
+    MessageRequest,
+    Outcome,
+    Progress,
+    message_workflow_id,
+)
+from messaging.failures import FailureClass
+from messaging.payloads import data_converter
+from messaging.steps import SearchRequest, SearchResult
+from sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
+from stack.temporal_server import TemporalServer
+from store.posts import Posts
+from tests.activities.conftest import pacing
+from tests.sandbox.support import SENDER, running_sandbox
+
+TEXT = "Your parcel is at the door."
+_NUMBERS = count(1)
+BROKEN = "broken"
+"""The status of a rival that cannot say where it stands."""
+
+
+@workflow.defn(name="SendMessage")
+class OtherMessage:
+    """Another message of ours: it says and reports what it was started with."""
+
+    @workflow.run
+    async def run(self, progress: Progress, report: MessageReport) -> MessageReport:
+        """End at once; queries are answered all the same."""
+        self._progress = progress
+        return report
+
+    @workflow.query
+    def progress(self) -> Progress:
+        """What it was started with; fails if that is broken."""
+        if self._progress.status == BROKEN:
+            raise RuntimeError("poisoned")
+        return self._progress
+
+
+@pytest.fixture(scope="module")
+def sandbox_url() -> Iterator[str]:
+    """A sandbox for these tests."""
+    with running_sandbox("--sent-after", "60") as (url, _):
+        yield url
+
+
+@pytest.fixture
+def twilio(sandbox_url: str) -> Iterator[TwilioClient]:
+    """The real client, aimed at the sandbox."""
+    client = TwilioClient(
+        account_sid=DEFAULT_ACCOUNT_SID,
+        username=DEFAULT_ACCOUNT_SID,
+        password=DEFAULT_AUTH_TOKEN,
+        connections=2,
+        base_url=sandbox_url,
+    )
+    yield client
+    assert client.http_client.session is not None
+    client.http_client.session.close()
+
+
+@pytest.fixture
+async def temporal(temporal_server: TemporalServer) -> Client:
+    """A client of the real server."""
+    return await Client.connect(temporal_server.address, data_converter=data_converter)
+
+
+@pytest.fixture
+def searching(twilio: TwilioClient, sqlite_engine: Engine, temporal: Client) -> TwilioSearch:
+    """The activity."""
+    return TwilioSearch(twilio, Posts(sqlite_engine, pacing(sqlite_engine)), temporal)
+
+
+class Rivals:
+    """Makes other messages of ours, with the note of a POST and a workflow each."""
+
+    def __init__(self, posts: Posts, client: Client) -> None:
+        self._posts = posts
+        self._client = client
+        self.queue = f"rivals-{uuid.uuid4()}"
+
+    async def add(
+        self,
+        message: MessageRequest,
+        *sids: str,
+        status: str,
+        failure_class: FailureClass | None = None,
+        answers: bool = True,
+    ) -> None:
+        """Another message, which knows of these SIDs; one that does not answer has no worker."""
+        message_id = f"t-{uuid.uuid4()}"
+        self._posts.begin(message_id, message, sender=SENDER)
+        now = datetime.now(UTC)
+        progress = Progress(
+            message_id=message_id, status=status, since=now, waiting_for="-", message_sids=sids
+        )
+        report = MessageReport(
+            message_id=message_id,
+            outcome=Outcome.UNCONFIRMED,
+            failure_class=failure_class,
+            reason="-",
+            attempts=1,
+            segments=1,
+            settled_at=now,
+            tags={},
+        )
+        handle = await self._client.start_workflow(
+            "SendMessage",
+            args=[progress, report],
+            id=message_workflow_id(message_id),
+            task_queue=self.queue if answers else "nobody",
+        )
+        if answers:
+            await handle.result()
+
+
+@pytest.fixture
+async def rivals(sqlite_engine: Engine, temporal: Client) -> AsyncIterator[Rivals]:
+    """Other messages, and the worker that lets them answer."""
+    made = Rivals(Posts(sqlite_engine, pacing(sqlite_engine)), temporal)
+    async with Worker(
+        temporal,
+        task_queue=made.queue,
+        workflows=[OtherMessage],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    ):
+        yield made
+
+
+@pytest.fixture
+def to() -> str:
+    """A recipient to whom nothing was sent before: the sandbox outlasts a test."""
+    return f"+1555020{next(_NUMBERS):04d}"
+
+
+def message(to: str, **fields: Any) -> MessageRequest:
+    """One text to them."""
+    return MessageRequest(**{"to": to, "body": TEXT, **fields})
+
+
+def template(to: str) -> MessageRequest:
+    """A message to them made of a template."""
+    return MessageRequest(to=to, content_sid="HX" + "0c" * 16)
+
+
+async def look(
+    searching: TwilioSearch,
+    wanted: MessageRequest,
+    *,
+    sender: str = SENDER,
+    noted: bool = True,
+    **fields: Any,
+) -> SearchResult:
+    """Search for it, as a message whose POST was noted a moment ago."""
+    if noted:
+        searching._posts.begin("mine", wanted, sender=sender)
+    request = SearchRequest(
+        **{
+            "message_id": "mine",
+            "message": wanted,
+            "sender": sender,
+            "since": datetime.now(UTC),
+            "own_sids": (),
+            **fields,
+        }
+    )
+    return await ActivityEnvironment().run(searching.search, request)
