@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from activities.threads import in_thread
 from messaging.contract import CampaignState, Priority
 from messaging.steps import (
     ADMIT,
@@ -49,7 +50,7 @@ class Admissions:
         self._default_sender = default_sender
         self._terms = terms
 
-    @activity.defn(name=ADMIT)
+    @in_thread(ADMIT)
     def admit(self, request: AdmitRequest) -> Admission:
         """Say whether the message may be submitted, and from when: its slot is taken.
 
@@ -69,7 +70,7 @@ class Admissions:
                 problem=str(error),
             )
 
-    @activity.defn(name=CHECK_WINDOW)
+    @in_thread(CHECK_WINDOW)
     def check_window(self, request: WindowCheck) -> str:
         """What is wrong with the send window for this recipient; empty if it opens."""
         return window_problem(request.send_window, request.to) or ""
@@ -114,7 +115,7 @@ class Admissions:
             return Verdict.EXPIRED, None
         return (Verdict.CLOSED, opens) if opens > slot else (Verdict.GO, slot)
 
-    @activity.defn(name=AWAIT_RELEASE)
+    @in_thread(AWAIT_RELEASE)
     def await_release(self, request: ReleaseRequest) -> Release:
         """Return once neither the sender nor the campaign is paused; the retry policy waits.
 
@@ -139,7 +140,7 @@ class Admissions:
             raise _held("campaign", "campaign", look_again_in=wait)
         return Release(verdict=Verdict.GO)
 
-    @activity.defn(name=GIVE_BACK)
+    @in_thread(GIVE_BACK)
     def give_back(self, request: GiveBackRequest) -> None:
         """Free the slot of a message that ended before it came.
 

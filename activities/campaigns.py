@@ -14,6 +14,7 @@ from temporalio.common import Priority, SearchAttributePair, TypedSearchAttribut
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.threads import in_thread
 from messaging.campaign_steps import (
     COUNT_MESSAGES,
     COUNT_OUTCOMES,
@@ -86,7 +87,7 @@ class CampaignFeed:
         self._temporal = temporal
         self._page = page
 
-    @activity.defn(name=OPEN_CAMPAIGN)
+    @in_thread(OPEN_CAMPAIGN)
     def open_campaign(self, key: CampaignKey) -> CampaignStanding:
         """How it stands, once its rows are loaded.
 
@@ -103,7 +104,7 @@ class CampaignFeed:
             )
         return _standing(record)
 
-    @activity.defn(name=SET_CAMPAIGN_STATE)
+    @in_thread(SET_CAMPAIGN_STATE)
     def set_campaign_state(self, change: StateChange) -> CampaignStanding:
         """Write the state; from then on the last check of every message heeds it.
 

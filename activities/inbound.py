@@ -9,6 +9,7 @@ from temporalio.exceptions import ApplicationError
 from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
+from activities.threads import in_thread
 from activities.twilio_client import TwilioClient
 from messaging.inbound import (
     CATCH_UP_ID,
@@ -56,7 +57,7 @@ class Inbound:
         self._now = now
         self._most_listed = most_listed
 
-    @activity.defn(name=RECORD_INBOUND)
+    @in_thread(RECORD_INBOUND)
     def record_inbound(self, record: InboundRecord) -> bool:
         """Record it, and what it asks for; False if it was recorded before.
 
@@ -65,7 +66,7 @@ class Inbound:
         """
         return self._inbound_messages.receive(**record.to_keep())
 
-    @activity.defn(name=CATCH_UP_INBOUND)
+    @in_thread(CATCH_UP_INBOUND)
     def catch_up_inbound(self, request: CatchUp) -> CaughtUp:
         """Record the inbound messages in Twilio's list that never reached us, oldest first.
 

@@ -2,10 +2,10 @@
 
 from http import HTTPStatus
 
-from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from twilio.base.exceptions import TwilioException, TwilioRestException
 
+from activities.threads import in_thread
 from activities.twilio_client import TwilioClient
 from messaging.steps import LOOK_UP, LookUp, LookUpRequest
 
@@ -16,7 +16,7 @@ class TwilioLookUps:
     def __init__(self, client: TwilioClient) -> None:
         self._client = client
 
-    @activity.defn(name=LOOK_UP)
+    @in_thread(LOOK_UP)
     def look_up(self, request: LookUpRequest) -> LookUp:
         """What Twilio says of the message now.
 

@@ -1,7 +1,6 @@
 """Recording that a recipient must not be sent to again."""
 
-from temporalio import activity
-
+from activities.threads import in_thread
 from messaging.consent import Reason, Scope, Source, Suppression
 from messaging.failures import FailureClass
 from messaging.steps import RECORD_SUPPRESSION, SuppressionRecord
@@ -23,7 +22,7 @@ class Records:
         self._suppressions = suppressions
         self._opt_out_scope = opt_out_scope
 
-    @activity.defn(name=RECORD_SUPPRESSION)
+    @in_thread(RECORD_SUPPRESSION)
     def record_suppression(self, record: SuppressionRecord) -> bool:
         """Record the suppression; True if it is new. Doing it twice changes nothing.
 

@@ -13,6 +13,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from twilio.base.exceptions import TwilioException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
+from activities.threads import in_thread
 from activities.twilio_client import TwilioClient, never_connected
 from messaging import codes
 from messaging.contract import STATUS_PATH, MessageRequest
@@ -51,9 +52,7 @@ class TwilioSends:
         self._posts = posts
         self._status_url = public_base_url + STATUS_PATH
 
-    # No exception is thrown into the thread when the worker stops or the send is canceled: a POST
-    # that is under way ends by itself, within its timeouts, and reports.
-    @activity.defn(name=SEND, no_thread_cancel_exception=True)
+    @in_thread(SEND)
     def send(self, request: SendRequest) -> Submission:
         """Submit the message if it is its turn, and it is neither suppressed nor expired by now.
 
