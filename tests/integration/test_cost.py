@@ -11,6 +11,7 @@ from bench.actions import billable_actions
 from messaging.contract import MESSAGE_STATUS, Outcome, Stage
 from sandbox.magic import GOOD_SENDER
 from tests.fixtures.stack import NewNumber
+from tests.histories.recording import kept, read
 from tests.integration.support import SERVICE, Caller, Sent
 
 pytestmark = pytest.mark.integration
@@ -51,6 +52,13 @@ async def test_a_status_from_the_start_costs_one_more(
 
     assert Outcome.DELIVERED is (await sent.report()).outcome
     assert (_EVENTS + 1, _ACTIONS + 1) == await _cost(sent)
+
+
+def test_a_wait_for_its_slot_costs_7_events_and_3_actions() -> None:
+    """So do most of a campaign: a timer with its workflow task, and two upserts that show it."""
+    events = read(kept()["waited_for_a_slot"]).events
+
+    assert (_EVENTS + 7, _ACTIONS + 3) == (len(events), billable_actions(events)), _summary(events)
 
 
 async def test_what_trouble_costs(caller: Caller, new_number: NewNumber) -> None:
