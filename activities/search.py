@@ -16,6 +16,7 @@ from twilio.base.exceptions import TwilioException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
 from activities.twilio_client import TwilioClient
+from messaging.codes import REFUSED_CREATES
 from messaging.contract import (
     PROGRESS_QUERY,
     MessageReport,
@@ -37,9 +38,8 @@ _LONGEST_POST: Final = timedelta(minutes=1)
 _MOST_ROWS: Final = 1000
 """Rows of one recipient and sender since the POST; more than that is no message, it is a flood."""
 _OUTBOUND: Final = "outbound-api"
-_REFUSALS: Final = range(10_000, 30_000)
-"""Twilio's codes for a create that it refuses; it lists most of those as `failed`, too."""
-_UNSETTLED: Final = frozenset({Stage.SENDING, Stage.RETRYING, Stage.RESOLVING})
+_UNSETTLED: Final = frozenset({Stage.SENDING, Stage.WAITING, Stage.RETRYING, Stage.RESOLVING})
+"""Stages at which a message that was submitted before may have a row that it does not know of."""
 _ASKED_AT_ONCE: Final = 8
 _ANSWER_SECONDS: Final = 5
 """For another message to say where it stands: one that cannot must not use up the search's time."""
@@ -110,7 +110,7 @@ class TwilioSearch:
                 continue
             if str(row.direction) != _OUTBOUND or row.sid in request.own_sids:
                 continue
-            if _has_failed(row) and row.error_code in _REFUSALS:
+            if _has_failed(row) and row.error_code in REFUSED_CREATES:
                 continue
             # Also a service may have chosen the number that we send from directly.
             if (row.messaging_service_sid or None) != service:

@@ -78,7 +78,9 @@ async def test_a_template_takes_no_text_s_sid(
     assert ours.sid == (await look(searching, wanted)).message_sid
 
 
-@pytest.mark.parametrize("status", [Stage.SENDING, Stage.RETRYING, Stage.RESOLVING, BROKEN])
+@pytest.mark.parametrize(
+    "status", [Stage.SENDING, Stage.WAITING, Stage.RETRYING, Stage.RESOLVING, BROKEN]
+)
 async def test_nothing_is_guessed_while_a_rival_is_open(
     searching: TwilioSearch, twilio: TwilioClient, rivals: Rivals, to: str, status: str
 ) -> None:
