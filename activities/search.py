@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import requests
@@ -35,6 +35,8 @@ _CLOCKS_APART: Final = timedelta(minutes=1)
 """How far Twilio's clock, Temporal's and ours may differ, each from each."""
 _LONGEST_POST: Final = timedelta(minutes=1)
 """From the note of a POST to the row in the list: far more than its timeouts allow."""
+_NOTES_ARE_KEPT: Final = timedelta(days=1)
+"""At the least: each is written before its POST, in the transaction of the last check."""
 _MOST_ROWS: Final = 1000
 """Rows of one recipient and sender since the POST; more than that is no message, it is a flood."""
 _OUTBOUND: Final = "outbound-api"
@@ -73,6 +75,8 @@ class TwilioSearch:
         """
         # First the list, then the rivals: what a rival submits later cannot be in the list.
         rows = await asyncio.to_thread(self._rows, request)
+        if await asyncio.to_thread(self._never_began, request):
+            return SearchResult(finding=Finding.NOT_SUBMITTED)
         if not rows:
             return SearchResult(finding=Finding.ABSENT)
         notes = await asyncio.to_thread(
@@ -84,6 +88,11 @@ class TwilioSearch:
             since=request.since - 2 * _CLOCKS_APART - _LONGEST_POST,
         )
         return _judged(request, rows, await self._claims(notes.rivals), notes.own_since)
+
+    def _never_began(self, request: SearchRequest) -> bool:
+        """Whether no POST was made: its worker died before it wrote its note."""
+        are_kept = datetime.now(UTC) - request.since < _NOTES_ARE_KEPT
+        return are_kept and not self._posts.has_begun(request.message_id, request.message)
 
     def _rows(self, request: SearchRequest) -> list[MessageInstance]:
         """What Twilio has taken for this recipient and sender since then, whoever's it is."""
@@ -162,7 +171,7 @@ def _judged(
     owned = {sid for claim in claims for sid in claim.sids}
     rows = [row for row in rows if row.sid not in owned]
     if noted_since is None:
-        # Never noted, so never submitted; or so long ago that the notes are gone, the others' too.
+        # So long ago that its notes are gone, and those of others too.
         return SearchResult(finding=Finding.UNDECIDED if rows else Finding.ABSENT)
     # `since` may lie days back, before notes that are gone and whose messages nobody could ask.
     earliest = noted_since - _CLOCKS_APART

@@ -9,8 +9,8 @@ A message is meant to be submitted once. It is meant to be submitted again only
 
 Each of these begins an intended submission, with the send activity that the workflow schedules for
 it. A further send activity while Twilio has certainly not taken the message (429, never connected,
-or held back by the last check because it was not its turn) goes on with the same one. Any other
-send activity was not intended, whatever came of it.
+held back by the last check because it was not its turn, or no POST noted when its worker died)
+goes on with the same one. Any other send activity was not intended, whatever came of it.
 """
 
 from dataclasses import dataclass
@@ -58,6 +58,8 @@ def submissions_in(trail: Trail) -> list[Submission]:
                 reader.end(step)
             case Searched(finding=Finding.ABSENT):
                 reader.absent += 1
+            case Searched(finding=Finding.NOT_SUBMITTED):
+                reader.was_not_sent()
             case Searched(finding=Finding.FOUND, message_sid=str() as sid):
                 reader.taken_as(sid)
             case Heard():
@@ -97,6 +99,10 @@ class _Reader:
         self._last_end = step.end
         if step.message_sid is not None:
             self.taken_as(step.message_sid)
+
+    def was_not_sent(self) -> None:
+        """Its worker died before the POST: what follows goes on with the same submission."""
+        self._last_end = SendEnd.NOT_SENT
 
     def taken_as(self, sid: str) -> None:
         self._taken = True

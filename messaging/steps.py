@@ -186,6 +186,8 @@ class Finding(StrEnum):
     FOUND = "found"
     ABSENT = "absent"
     """Twilio lists nothing that could be it."""
+    NOT_SUBMITTED = "not_submitted"
+    """No POST was begun for it: our own notes, which come before each, have none."""
     UNDECIDED = "undecided"
     """Twilio lists what could be it, and could as well be something else."""
 

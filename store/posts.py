@@ -177,6 +177,24 @@ class Posts:
             ],
         )
 
+    def has_begun(self, message_id: str, message: MessageRequest) -> bool:
+        """Whether any POST of the message is noted, as far back as notes are kept.
+
+        Without regard to times: the clocks of workers may be far apart, and a POST that is not
+        seen here would be made once more.
+        """
+        query = select(
+            exists(posts.c.id).where(
+                or_(
+                    posts.c.recipient_hash == _hashed([message.to]),
+                    posts.c.recipient_hash.is_(None),
+                ),
+                posts.c.message_id == message_id,
+            )
+        )
+        with transaction(self._engine, read_only=True) as connection:
+            return connection.execute(query).scalar_one()
+
     def forget(self, *, before: datetime) -> int:
         """Drop notes older than that; return how many. No search looks farther back."""
         with transaction(self._engine) as connection:

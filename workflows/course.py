@@ -36,6 +36,8 @@ class Course:
         self.later_tries = 0
         self.unknown_since: datetime | None = None
         """When the first POST was begun of which it was not known whether Twilio took it."""
+        self.fate_is_open = False
+        """Whether the newest POST is such a one."""
         self.sending: ActivityHandle[Submission] | None = None
         self.cancel_asked = False
 
@@ -69,6 +71,7 @@ class Course:
     def adopt(self, sid: str, submitted_at: datetime | None) -> None:
         """This is Twilio's SID for it, from now on."""
         self.sids.append(sid)
+        self.fate_is_open = False
         self.submitted_at = submitted_at
         self.standing.message_sid = sid
         self._is_ours(sid)
@@ -86,7 +89,7 @@ class Course:
     @property
     def has_news(self) -> bool:
         """Whether Twilio has a message that is about to be submitted."""
-        return self.receipts.delivered() is not None or self._submitted_sid() is not None
+        return self.receipts.delivered() is not None or self.called_back_sid() is not None
 
     def after_all(self) -> Submission | Ending | None:
         """What callbacks say of a message that is about to be submitted: it has been already.
@@ -97,7 +100,7 @@ class Course:
         delivered = self.receipts.delivered()
         if delivered is not None:
             return endings.delivered(delivered)
-        sid = self._submitted_sid()
+        sid = self.called_back_sid()
         if sid is None:
             return None
         return Submission(
@@ -106,10 +109,6 @@ class Course:
             message_sid=sid,
             submitted_at=workflow.now(),
         )
-
-    def _submitted_sid(self) -> str | None:
-        newest = self.receipts.newest_besides(self.sids)
-        return None if newest is None or newest.says_refused else newest.message_sid
 
     def receipt(self) -> Receipt | None:
         """The final word: delivered under any SID, or the end of the newest one."""
@@ -121,7 +120,7 @@ class Course:
 
     def expired(self) -> Ending:
         """Its time is over; what was tried before decides whether somebody should look at it."""
-        if self.unknown_since is not None:
+        if self.fate_is_open:
             return endings.expired(after=FailureClass.OUTCOME_UNKNOWN)
         code = self.standing.error_code
         if self.had_turn:

@@ -19,6 +19,8 @@ class Fate(Enum):
     """Twilio has it, and its SID is known."""
     NOT_TAKEN = auto()
     """Neither a callback nor Twilio's list knows it."""
+    NOT_SUBMITTED = auto()
+    """No POST of it was begun: its worker died before."""
     OPEN = auto()
     """It could not be found out."""
 
@@ -43,6 +45,8 @@ async def find_out(course: Course, *, since: datetime) -> Fate:
         if result is not None and result.finding is Finding.FOUND and result.message_sid:
             _adopt(course, result)
             return Fate.TAKEN
+        if result is not None and result.finding is Finding.NOT_SUBMITTED:
+            return Fate.NOT_SUBMITTED
         if result is not None and result.finding is Finding.ABSENT:
             misses += 1
             if misses == ABSENT_TWICE:

@@ -74,5 +74,10 @@ class Receipts:
     def newest_besides(self, known: Collection[str]) -> Receipt | None:
         """The newest one of a SID that we did not know: our own, its answer lost."""
         return next(
-            (each for sid, each in reversed(self._by_sid.items()) if sid not in known), None
+            (
+                each
+                for sid, each in reversed(self._by_sid.items())
+                if sid not in known and not each.says_refused
+            ),
+            None,
         )

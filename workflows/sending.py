@@ -16,7 +16,13 @@ from workflows.admitting import check_opt_outs
 from workflows.course import Course
 from workflows.endings import Ending
 from workflows.finding_out import Fate, find_out
-from workflows.trouble import Trouble, canceled_trouble, overdue_trouble, trouble_in
+from workflows.trouble import (
+    Trouble,
+    canceled_trouble,
+    overdue_trouble,
+    trouble_in,
+    unheard_trouble,
+)
 from workflows.turns import OUT_OF_TURN, wait_for_turn
 
 
@@ -25,7 +31,8 @@ async def send(course: Course) -> Ending | None:
 
     It is sent again only when nothing says that Twilio took it: never blindly.
     """
-    for _ in range(1 + MOST_RESENDS):
+    resends = 0
+    while True:
         sent = await _submit_in_turn(course)
         if not isinstance(sent, Trouble):
             return sent if isinstance(sent, Ending) else _submitted(course, sent)
@@ -37,13 +44,22 @@ async def send(course: Course) -> Ending | None:
         if fate is Fate.OPEN:
             break
         # As far as anybody can tell Twilio does not have it.
-        if course.cancel_asked:
-            return endings.canceled()
-        if course.expires_by(workflow.now()):
-            return course.expired()
-        if course.request.unknown_policy is IfUnknown.PARK:
+        course.fate_is_open = fate is not Fate.NOT_SUBMITTED
+        over = _over(course)
+        if over is not None:
+            return over
+        if fate is Fate.NOT_SUBMITTED:
+            continue
+        if course.request.unknown_policy is IfUnknown.PARK or resends == MOST_RESENDS:
             break
+        resends += 1
     return endings.unknown()
+
+
+def _over(course: Course) -> Ending | None:
+    if course.cancel_asked:
+        return endings.canceled()
+    return course.expired() if course.expires_by(workflow.now()) else None
 
 
 async def _submit_in_turn(course: Course) -> Submission | Trouble | Ending:
@@ -57,13 +73,14 @@ async def _submit_in_turn(course: Course) -> Submission | Trouble | Ending:
             return course.expired()
         begun_at = workflow.now()
         sent = await _submit_under_policy(course)
-        if isinstance(sent, Trouble):
-            if sent.failure_class is FailureClass.OUTCOME_UNKNOWN:
-                course.unknown_since = course.unknown_since or begun_at
-            elif sent.failure_class in RETRYABLE and course.has_news:
-                continue  # called off
+        if isinstance(sent, Trouble) and sent.failure_class is FailureClass.OUTCOME_UNKNOWN:
+            course.unknown_since, course.fate_is_open = course.unknown_since or begun_at, True
             return sent
-        if sent.verdict not in OUT_OF_TURN:
+        if isinstance(sent, Submission) and sent.verdict is Verdict.GO:
+            return sent
+        if course.has_news:
+            continue  # whatever became of this one, Twilio has it
+        if isinstance(sent, Trouble) or sent.verdict not in OUT_OF_TURN:
             return sent
         ending = await _wait(course, sent)
         if ending is not None:
@@ -118,15 +135,19 @@ async def _submit(course: Course, policy: RetryPolicy, deadline: datetime) -> Su
         earlier_attempts=before,
         hand_back_after=LONGEST_QUICK_WAIT if policy is QUICK_SEND else None,
     )
+    begun = workflow.info().get_current_history_length()
     course.sending = calls.start_sending(request, policy=policy, within=deadline - workflow.now())
     try:
         submission = await course.sending
     except asyncio.CancelledError:
-        # Canceled in the very workflow task that started it, the activity is never scheduled, and
-        # the SDK raises this instead of an ActivityError.
+        # The SDK raises this instead of an ActivityError where an activity is canceled in the very
+        # workflow task that started it, and is never scheduled; and where the same task brings its
+        # end, which is then not told.
         if not course.is_interrupted:
             raise
-        return canceled_trouble(attempts=before)
+        if workflow.info().get_current_history_length() == begun:
+            return canceled_trouble(attempts=before)
+        return unheard_trouble(attempts=before + 1)
     except ActivityError as error:
         trouble = trouble_in(error, attempts_before=before)
         course.standing.attempts = trouble.detail.attempts

@@ -33,6 +33,13 @@ def canceled_trouble(*, attempts: int) -> Trouble:
     )
 
 
+def unheard_trouble(*, attempts: int) -> Trouble:
+    """A send that ended without our hearing how: it may have been taken."""
+    return Trouble(
+        failure_class=FailureClass.OUTCOME_UNKNOWN, detail=SendFailure(attempts=attempts)
+    )
+
+
 def overdue_trouble(*, attempts: int, error_code: int | None) -> Trouble:
     """A send whose retry budget was over before its next attempt; the last trouble stands."""
     return Trouble(

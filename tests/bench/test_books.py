@@ -57,14 +57,24 @@ _TRIED_AGAIN = account_with(
 )
 
 
+_NOT_BEGUN = account_with(
+    *_UNKNOWN,
+    Searched(at=at(50), finding=Finding.NOT_SUBMITTED),
+    begun(60),
+    *AGAIN,
+    report=a_report(sid=SECOND),
+)
+
+
 @pytest.mark.parametrize(
     ("account", "rows"),
     [
         (_SENT_LATER, [a_row(0.5, status="undelivered"), a_row(60.5, SECOND)]),
         (_SENT_ANEW, [a_row(60.5, SECOND)]),
         (_TRIED_AGAIN, [a_row(60.5, SECOND)]),
+        (_NOT_BEGUN, [a_row(60.5, SECOND)]),
     ],
-    ids=["later, not delivered", "anew, without a trace", "again, not taken"],
+    ids=["later, not delivered", "anew, without a trace", "again, not taken", "not begun"],
 )
 def test_what_is_sent_again_for_a_reason_is_intended(
     account: Account, rows: list[AcceptedRow]
@@ -81,6 +91,11 @@ _RULE_1 = {
     ),
     "two acceptances in the retries of one submission": (
         _TRIED_AGAIN,
+        [a_row(0.5), a_row(60.5, SECOND)],
+        {(1, "accepted twice for one submission")},
+    ),
+    "taken by a POST of which there was no note": (
+        _NOT_BEGUN,
         [a_row(0.5), a_row(60.5, SECOND)],
         {(1, "accepted twice for one submission")},
     ),

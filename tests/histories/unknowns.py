@@ -131,6 +131,14 @@ async def unknown_and_expired_before_its_turn(world: SkippingWorld) -> Handle:
     return await world.start({**REQUEST, "expires_at": expires_at.isoformat()})
 
 
+async def unknown_and_not_submitted(world: SkippingWorld) -> Handle:
+    """Its worker died before the POST, of which there is no note."""
+    world.courier.sends = [UNKNOWN, accept(2)]
+    world.courier.searches = [SearchResult(finding=Finding.NOT_SUBMITTED)]
+    world.courier.look_ups = [LookUp(status="delivered")]
+    return await world.start({**REQUEST, "if_unknown": "park"})
+
+
 async def unknown_every_time(world: SkippingWorld) -> Handle:
     """Sent again as often as is allowed, and then parked."""
     world.courier.sends = [UNKNOWN]

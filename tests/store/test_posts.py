@@ -164,6 +164,19 @@ def test_a_message_s_own_notes_say_since_when(engine: Engine) -> None:
     assert second == own_since("mine", NOW)
 
 
+def test_whether_any_post_was_begun(engine: Engine) -> None:
+    """Of this message, at whatever time, with or without its recipient in the note."""
+    long_ago = _posts(engine, now=lambda: NOW - timedelta(days=1))
+    long_ago.begin("m1", MESSAGE, sender=SENDER)
+    with transaction(engine) as connection:
+        old = {"message_id": "m2", "fingerprint": "x", "begun_at": NOW}
+        connection.execute(insert(OLD_POSTS).values(old))
+
+    begun = [_posts(engine).has_begun(each, MESSAGE) for each in ("m1", "m2", "m3")]
+
+    assert [True, True, False] == begun
+
+
 def test_notes_of_an_older_version_are_rivals_if_they_look_alike(empty_database_url: str) -> None:
     """An upgrade keeps them, without their recipient; the same text is a rival all the same."""
     engine = open_engine(empty_database_url)

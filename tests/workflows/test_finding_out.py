@@ -8,8 +8,16 @@ from temporalio.client import WorkflowUpdateStage
 from messaging.contract import Outcome
 from messaging.failures import FailureClass
 from messaging.retry import MOST_RESENDS, MOST_SEARCHES
-from messaging.steps import Finding, SearchResult
-from tests.workflows.courier import REQUEST, SkippingWorld, accept, callback, failure, sid
+from messaging.steps import Finding, LookUp, SearchResult, Verdict
+from tests.workflows.courier import (
+    REQUEST,
+    SkippingWorld,
+    accept,
+    callback,
+    failure,
+    refuse,
+    sid,
+)
 
 UNKNOWN = failure(FailureClass.OUTCOME_UNKNOWN)
 ABSENT = SearchResult(finding=Finding.ABSENT)
@@ -106,6 +114,31 @@ async def test_park_does_not_send_again(world: SkippingWorld, request_: dict[str
         len(world.courier.posts),
     )
     assert report.dead_letter_id is not None
+
+
+@pytest.mark.parametrize("policy", ["park", "resend"])
+async def test_what_was_not_submitted_is_submitted(world: SkippingWorld, policy: str) -> None:
+    """Its worker died before the POST: that is certain, so it is sent whatever the policy says."""
+    world.courier.sends = [UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, accept(5)]
+    world.courier.searches = [SearchResult(finding=Finding.NOT_SUBMITTED)] * 4
+    world.courier.look_ups = [LookUp(status="delivered")]
+
+    report = await world.report({**REQUEST, "if_unknown": policy})
+
+    assert (Outcome.DELIVERED, sid(5)) == (report.outcome, report.message_sid)
+    assert 4 == len(world.courier.searched), "one search each is enough"
+
+
+async def test_what_was_not_submitted_expires_as_such(world: SkippingWorld) -> None:
+    """Nobody needs to look whether Twilio has it."""
+    world.courier.sends = [UNKNOWN, refuse(Verdict.NOT_YET, in_=timedelta(hours=4))]
+    world.courier.searches = [SearchResult(finding=Finding.NOT_SUBMITTED)]
+    expires_at = (await world.now() + timedelta(hours=2)).isoformat()
+
+    report = await world.report({**REQUEST, "expires_at": expires_at})
+
+    assert Outcome.EXPIRED is report.outcome
+    assert FailureClass.OUTCOME_UNKNOWN is not report.failure_class
 
 
 async def test_an_undecided_search_is_repeated_and_then_parked(world: SkippingWorld) -> None:

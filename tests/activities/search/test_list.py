@@ -127,14 +127,29 @@ async def test_older_and_own_messages_are_passed_over(
     assert Finding.ABSENT is (await look(searching, message(to), own_sids=(created.sid,))).finding
 
 
-async def test_what_was_never_noted_is_not_guessed(
+async def test_what_was_never_noted_was_not_submitted(
     searching: TwilioSearch, twilio: TwilioClient, to: str
 ) -> None:
-    """Without a note of its own POST, those of other messages may be gone as well."""
-    assert Finding.ABSENT is (await look(searching, message(to), noted=False)).finding
+    """A note comes before each POST: without one there was none, whatever Twilio lists."""
+    assert Finding.NOT_SUBMITTED is (await look(searching, message(to), noted=False)).finding
     twilio.messages.create(to=to, from_=SENDER, body=TEXT)
 
-    assert Finding.UNDECIDED is (await look(searching, message(to), noted=False)).finding
+    assert Finding.NOT_SUBMITTED is (await look(searching, message(to), noted=False)).finding
+
+
+async def test_what_is_older_than_the_notes_is_not_guessed(
+    searching: TwilioSearch, twilio: TwilioClient, to: str
+) -> None:
+    """Notes are kept for days: its own may be gone, and those of other messages too."""
+    days_ago = datetime.now(UTC) - timedelta(days=3)
+
+    async def finding() -> Finding:
+        return (await look(searching, message(to), noted=False, since=days_ago)).finding
+
+    assert Finding.ABSENT is await finding()
+    twilio.messages.create(to=to, from_=SENDER, body=TEXT)
+
+    assert Finding.UNDECIDED is await finding()
 
 
 async def test_what_is_older_than_its_notes_is_not_ours(
