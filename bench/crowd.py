@@ -36,7 +36,7 @@ from sandbox.magic import GOOD_SENDER
 RECEIPT_TIMEOUT_SECONDS = 30
 _RPC_TIMEOUT = timedelta(seconds=5)
 _PAUSE = 0.3
-_COMMITTED_WITHIN = 60
+_COMMITTED_WITHIN = 300
 _AWAY = frozenset(
     {
         RPCStatusCode.UNAVAILABLE,
