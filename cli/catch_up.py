@@ -13,7 +13,7 @@ from cli.output import BadInput, Refused, Unconfirmed, answering, facts
 from cli.temporal import answer, connect, run
 from cli.views import clock
 from messaging.contract import MESSAGES_QUEUE
-from messaging.inbound import CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp, CaughtUp
+from messaging.inbound import BEFORE_MESSAGES, CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp, CaughtUp
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _LONGEST = timedelta(days=30)
@@ -76,6 +76,7 @@ async def _look(request: CatchUp, *, within: float) -> CaughtUp:
         # One at a time: whoever asks meanwhile gets the result of the look under way.
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        priority=BEFORE_MESSAGES,
     )
     try:
         return await answer(handle.result(), within=within)

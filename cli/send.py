@@ -3,6 +3,7 @@
 import uuid
 from typing import Annotated, Any
 
+import temporalio.common
 import typer
 from temporalio.client import Client
 from temporalio.common import (
@@ -198,6 +199,7 @@ async def _start(client: Client, request: MessageRequest, message_id: str) -> bo
             id_reuse_policy=START_REUSE_POLICY,
             search_attributes=TypedSearchAttributes(attributes),
             static_summary=" ".join(filter(None, (request.priority.value, request.category))),
+            priority=temporalio.common.Priority(priority_key=request.priority.temporal_key),
             rpc_timeout=RPC_TIMEOUT,
         )
     except WorkflowAlreadyStartedError:

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
+from temporalio.common import Priority
 
 from messaging.fields import problem
 from messaging.keywords import InboundKind
@@ -18,6 +19,9 @@ CATCH_UP_INBOUND: Final = "catch_up_inbound"
 
 CATCH_UP_ID: Final = "inbound-catch-up"
 """Of the schedule, of the workflow that the command starts, and what the schedule's begin with."""
+
+BEFORE_MESSAGES: Final = Priority(priority_key=1)
+"""What people said comes before all messages that wait for a worker: some may be to them."""
 
 
 def inbound_workflow_id(message_sid: str) -> str:

@@ -8,7 +8,12 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from messaging.contract import MESSAGES_QUEUE, START_CONFLICT_POLICY, START_REUSE_POLICY
-from messaging.inbound import RECORD_INBOUND_WORKFLOW, InboundRecord, inbound_workflow_id
+from messaging.inbound import (
+    BEFORE_MESSAGES,
+    RECORD_INBOUND_WORKFLOW,
+    InboundRecord,
+    inbound_workflow_id,
+)
 
 
 class RecordNotTaken(Exception):
@@ -38,6 +43,7 @@ class InboundRecords:
                     task_queue=MESSAGES_QUEUE,
                     id_conflict_policy=START_CONFLICT_POLICY,
                     id_reuse_policy=START_REUSE_POLICY,
+                    priority=BEFORE_MESSAGES,
                     rpc_timeout=self._timeout,
                 )
         except WorkflowAlreadyStartedError:

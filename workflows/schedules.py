@@ -18,7 +18,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from messaging.contract import MESSAGES_QUEUE
-from messaging.inbound import CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp
+from messaging.inbound import BEFORE_MESSAGES, CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp
 
 _logger = logging.getLogger("signedfor.schedules")
 
@@ -47,7 +47,11 @@ async def schedule_catch_up(client: Client, *, every: timedelta) -> None:
 def _catch_up(every: timedelta) -> Schedule:
     return Schedule(
         action=ScheduleActionStartWorkflow(
-            CATCH_UP_WORKFLOW, CatchUp(), id=CATCH_UP_ID, task_queue=MESSAGES_QUEUE
+            CATCH_UP_WORKFLOW,
+            CatchUp(),
+            id=CATCH_UP_ID,
+            task_queue=MESSAGES_QUEUE,
+            priority=BEFORE_MESSAGES,
         ),
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
         policy=SchedulePolicy(

@@ -8,16 +8,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy import Engine, event
-from temporalio.client import Client
+from temporalio import workflow
+from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
 from activities.inbound import Inbound
 from activities.twilio_client import TwilioClient
-from messaging.contract import MESSAGES_QUEUE
+from messaging.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
 from messaging.inbound import InboundRecord, inbound_workflow_id
 from messaging.keywords import InboundKind
 from store.database import open_engine
@@ -51,8 +53,10 @@ def _sid(number: int) -> str:
 
 
 @asynccontextmanager
-async def _worker(client: Client, engine: Engine) -> AsyncIterator[None]:
-    """A worker that records what the webhook could not."""
+async def _worker(
+    client: Client, engine: Engine, *others: type, max_concurrent_workflow_tasks: int | None = None
+) -> AsyncIterator[None]:
+    """A worker that records what the webhook could not, and has `others` as its workflows too."""
     inbound = Inbound(
         InboundMessages(engine),
         watermarks=Watermarks(engine),
@@ -63,7 +67,8 @@ async def _worker(client: Client, engine: Engine) -> AsyncIterator[None]:
         async with Worker(
             client,
             task_queue=MESSAGES_QUEUE,
-            workflows=[RecordInbound],
+            workflows=[RecordInbound, *others],
+            max_concurrent_workflow_tasks=max_concurrent_workflow_tasks,
             activities=[inbound.record_inbound],
             activity_executor=threads,
             max_concurrent_activities=4,
@@ -98,6 +103,41 @@ async def test_a_stop_waits_in_temporal(
     (suppression,) = Suppressions(sqlite_engine).list_()
     assert (PERSON, sid) == (suppression.recipient, suppression.evidence)
     assert PERSON not in caplog.text
+
+
+async def test_a_stop_is_recorded_before_the_messages_that_wait_for_a_worker(
+    client: Client, away: Engine, sqlite_engine: Engine
+) -> None:
+    """However many messages were handed in before it, the first ones find the STOP in force."""
+    twilio = Twilio.calling(create_app(CONFIG, client=client, engine=away))
+    waiting = [await _waiting(client) for _ in range(200)]
+    assert 200 == (await twilio.inbound("STOP", MessageSid=_sid(1))).status_code
+
+    async with _worker(client, sqlite_engine, Passes, max_concurrent_workflow_tasks=2):
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(handle.result() for handle in waiting))
+
+    (suppression,) = Suppressions(sqlite_engine).list_()
+    ended = [(await handle.describe()).close_time for handle in waiting]
+    # Some are on their way to the worker before it asks for the STOP, and some run beside it.
+    in_force = suppression.created_at
+    assert in_force is not None
+    assert sum(1 for at in ended if at is not None and at < in_force) < 50
+
+
+@workflow.defn(name=SEND_MESSAGE, sandboxed=False)
+class Passes:
+    """A message that ends when a worker takes it up."""
+
+    @workflow.run
+    async def run(self) -> None:
+        """Nothing more."""
+
+
+async def _waiting(client: Client) -> WorkflowHandle[Any, None]:
+    return await client.start_workflow(
+        SEND_MESSAGE, id=message_workflow_id(new_message_id()), task_queue=MESSAGES_QUEUE
+    )
 
 
 async def test_the_text_goes_along_only_for_review(client: Client, away: Engine) -> None:
