@@ -84,12 +84,14 @@ async def test_canceled_before_any_worker_saw_it(
     assert [[], []] == [each.accepted() for each in sent]
 
 
-async def _reported(sent: Sent) -> int:
-    """How many of its sends have ended and said how; a slow machine may have had no answer."""
-    events = await sent.events()
-    completed = events_of_type(events, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
-    failed = events_of_type(events, EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED)
-    return len(completed) + len(failed)
+async def _is_reported(sent: Sent) -> bool:
+    """Whether its send has ended and said how; a slow machine may have had no answer.
+
+    The history would not tell: what comes during a workflow task, which the worker may have left
+    behind, is written down when that has ended.
+    """
+    description = (await sent.handle.describe()).raw_description
+    return not description.pending_activities
 
 
 @pytest.mark.timeout(180)
@@ -103,12 +105,12 @@ async def test_stops_with_a_hundred_sends_in_flight(tmp_path: Path, new_number: 
 
         exit_code = await asyncio.to_thread(stack.worker.stop)
         # Before another worker is up: what was not reported by now would be found out later.
-        reported = [await _reported(each) for each in sent]
+        reported = [await _is_reported(each) for each in sent]
         stack.worker.start()
         reports = await asyncio.gather(*(each.report() for each in sent))
 
         assert 0 == exit_code
-        assert [1] * 100 == reported
+        assert [True] * 100 == reported
         assert {(Outcome.DELIVERED, 1)} == {(each.outcome, each.attempts) for each in reports}
         assert 100 == len(ledger()["accepted"])
 
