@@ -138,6 +138,12 @@ def normalize_sender(raw: str) -> str:
     raise InvalidAddress(AddressFault.ALPHANUMERIC)
 
 
+def channel_of(address: str) -> str:
+    """The channel that a normalised address names: `whatsapp`, `rcs`, `messenger`; else empty."""
+    channel, colon, _ = address.partition(":")
+    return channel if colon else ""
+
+
 def is_messaging_service(sender: str) -> bool:
     """Return whether a normalised sender is the SID of a Messaging Service."""
     return _MESSAGING_SERVICE.fullmatch(sender) is not None

@@ -14,7 +14,12 @@ from messaging.contract import CampaignMessage, campaign_message_id
 from messaging.fields import MAX_BODY_CHARACTERS
 from messaging.masks import holds_number_of
 from messaging.number_ranges import range_problem
-from messaging.phone import InvalidAddress, is_messaging_service, normalize_recipient
+from messaging.phone import (
+    InvalidAddress,
+    channel_of,
+    is_messaging_service,
+    normalize_recipient,
+)
 from messaging.rates import paced_as
 from messaging.segments import Encoding, count_segments
 from messaging.spreadsheets import is_blank, number_damage, text_damage, unmasked
@@ -69,7 +74,7 @@ class RowChecks:
         self._own = {person(each) for each in (message.sender, *own)}
         self._channel: str | None = None
         if not is_messaging_service(message.sender):
-            self._channel = _channel(message.sender)
+            self._channel = channel_of(message.sender)
         self._campaign_id = campaign_id if _may_hold_a_number(campaign_id) else None
         self._tenant = message.tenant if _may_hold_a_number(message.tenant) else None
         self._first_lines: dict[int | str, int] = {}
@@ -112,7 +117,7 @@ class RowChecks:
             damage = number_damage(cell)
             problems.append(f"{self._to_column}: {damage.value if damage else error}")
             return ""
-        behind, channel = person(to), _channel(to)
+        behind, channel = person(to), channel_of(to)
         if self._channel not in {None, channel}:
             problems.append(
                 f"{self._to_column}: is {_CHANNELS[channel]}, and --from is not; both must be of "
@@ -175,11 +180,6 @@ def _columns_of(body: str, columns: Sequence[str]) -> dict[str, int]:
     if missing:
         raise BadInput(missing)
     return {name: columns.index(name.lower()) for name in names}
-
-
-def _channel(address: str) -> str:
-    channel, colon, _ = address.partition(":")
-    return channel if colon else ""
 
 
 def _may_hold_a_number(name: str | None) -> bool:

@@ -19,6 +19,13 @@ from messaging.fields import (
     problem,
     zoned_time,
 )
+from messaging.phone import (
+    InvalidAddress,
+    channel_of,
+    is_messaging_service,
+    normalize_recipient,
+    normalize_sender,
+)
 
 ReceiptTimeout = Annotated[int, Field(strict=True, ge=1, le=7 * 86_400)]
 Tags = dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=256)]]
@@ -115,12 +122,26 @@ def _across_fields(data: "dict[str, Any] | MessageRequest") -> list[InitErrorDet
             errors.append(_at(problem("one of body, media_urls or content_sid is needed"), "body"))
         elif isinstance(body, str) and not body.strip():
             errors.append(_at(problem("is blank"), "body"))
+    if _on_different_channels(fields.get("to"), fields.get("from", fields.get("sender"))):
+        # Twilio refuses the pair (21910).
+        errors.append(_at(problem("must be on the same channel as to, or MG..."), "from"))
     if fields.get("content_variables") is not None and not fields.get("content_sid"):
         errors.append(_at(problem("needs content_sid beside it"), "content_variables"))
     send_at, expires_at = _time(fields.get("send_at")), _time(fields.get("expires_at"))
     if send_at and expires_at and expires_at <= send_at:
         errors.append(_at(problem("must be later than send_at"), "expires_at"))
     return errors
+
+
+def _on_different_channels(to: Any, sender: Any) -> bool:
+    """Where both are good addresses; a Messaging Service chooses a sender that fits."""
+    if not (isinstance(to, str) and isinstance(sender, str)):
+        return False
+    try:
+        to, sender = normalize_recipient(to), normalize_sender(sender)
+    except InvalidAddress:
+        return False
+    return not is_messaging_service(sender) and channel_of(to) != channel_of(sender)
 
 
 def _time(value: Any) -> datetime | None:

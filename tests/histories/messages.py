@@ -41,7 +41,9 @@ async def delivered(world: SkippingWorld) -> Handle:
 
 async def read(world: SkippingWorld) -> Handle:
     """On WhatsApp, read."""
-    handle = await world.start({**REQUEST, "to": "whatsapp:+15558675309"})
+    handle = await world.start(
+        {**REQUEST, "to": "whatsapp:+15558675309", "from": "whatsapp:+15005550006"}
+    )
     await _until_posted(world)
     await callback(handle, "read")
     return handle

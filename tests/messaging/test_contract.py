@@ -156,6 +156,29 @@ def test_rules_across_fields(fields: dict[str, Any], problems: list[tuple[str, s
     assert problems == _problems(to=TO, **fields)
 
 
+@pytest.mark.parametrize(
+    ("to", "sender", "fits"),
+    [
+        (TO, f"whatsapp:{TO}", False),
+        (f"WhatsApp:{TO}", "+15005550006", False),
+        (f"whatsapp:{TO}", "rcs:agent", False),
+        (f"whatsapp:{TO}", "whatsapp:+15005550006", True),
+        (f"rcs:{TO}", "rcs:agent", True),
+        (f"whatsapp:{TO}", "MG" + "0" * 32, True),
+        (TO, "Parcels", True),
+    ],
+)
+def test_the_sender_is_on_the_recipients_channel(to: str, sender: str, fits: bool) -> None:
+    """Twilio would refuse the pair (21910); a Messaging Service chooses a sender that fits."""
+    fields = {"to": to, "from": sender}
+
+    assert (not fits) is (
+        ("from", "must be on the same channel as to, or MG...") in _problems(**fields)
+    )
+    if fits:
+        assert MessageRequest.model_validate({**fields, "body": "x"})
+
+
 def test_rules_across_fields_beside_bad_fields() -> None:
     """Both kinds of problems are named in one round."""
     fields = [

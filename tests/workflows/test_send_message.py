@@ -49,7 +49,9 @@ async def test_tags_come_back_untouched(world: SkippingWorld) -> None:
 
 async def test_a_read_receipt_counts_as_delivered(world: SkippingWorld) -> None:
     """On WhatsApp and RCS, read implies delivered."""
-    handle = await world.submitted({**REQUEST, "to": "whatsapp:+15558675309"})
+    handle = await world.submitted(
+        {**REQUEST, "to": "whatsapp:+15558675309", "from": "whatsapp:+15005550006"}
+    )
     await callback(handle, "read")
 
     assert Outcome.DELIVERED is (await handle.result()).outcome
