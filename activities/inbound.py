@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
-from activities.threads import in_thread
+from activities.threads import beat, in_thread
 from activities.twilio_client import TwilioClient
 from messaging.inbound import (
     CATCH_UP_ID,
@@ -74,7 +73,7 @@ class Inbound:
         remembered, so a look that breaks off goes on from there.
 
         Raises:
-            ApplicationError: `ListFailed`, retryable; Twilio's own text is left out.
+            ApplicationError: `ListFailed`, retryable; Twilio's own text is left out. Or see `beat`.
             DatabaseUnavailable: the messages cannot be recorded now.
         """
         until = self._now()
@@ -109,7 +108,7 @@ class Inbound:
                 continue
             if record is not None:
                 new += self._inbound_messages.receive(**record.to_keep())
-            activity.heartbeat()
+            beat()
         return CaughtUp(
             since=before.since,
             until=end,
@@ -130,7 +129,7 @@ class Inbound:
             )
             for number, message in enumerate(messages):
                 if number % _PAGE_SIZE == 0:
-                    activity.heartbeat()
+                    beat()
                 yield message
         except TwilioRestException as error:
             raise ApplicationError(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, CancelledError
 
 _Activity = TypeVar("_Activity", bound=Callable[..., Any])
 
@@ -16,3 +17,21 @@ def in_thread(name: str) -> Callable[[_Activity], _Activity]:
     its database any more), and a POST that is under way is never reported.
     """
     return activity.defn(name=name, no_thread_cancel_exception=True)
+
+
+def beat() -> None:
+    """Heartbeat, between two steps of a long activity that may end between any two.
+
+    Raises:
+        CancelledError: nobody wants it any more.
+        ApplicationError: `WorkerStopping`, retryable; another worker goes on.
+    """
+    activity.heartbeat()
+    if activity.is_cancelled():
+        raise CancelledError("Canceled.")
+    if activity.is_worker_shutdown():
+        raise ApplicationError(
+            "The worker is stopping; another one goes on.",
+            type="WorkerStopping",
+            category=ApplicationErrorCategory.BENIGN,
+        )

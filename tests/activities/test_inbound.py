@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sqlalchemy import Engine, func, select
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import ActivityEnvironment
 
 from activities.inbound import Inbound
@@ -377,3 +377,18 @@ def test_reports_while_it_works(make: Make, edge: Edge) -> None:
     environment.run(make().catch_up_inbound, CatchUp(since=NOW - timedelta(minutes=5)))
 
     assert beats
+
+
+@pytest.mark.parametrize("end", ["worker_shutdown", "cancel"])
+def test_breaks_off(make: Make, edge: Edge, sqlite_engine: Engine, end: str) -> None:
+    """A long look does not hold up a worker's stop; the next one begins where this was."""
+    edge.answers = [_page(_row(1, "STOP", ago=timedelta(minutes=1)))] * 2
+    environment = ActivityEnvironment()
+    environment.on_heartbeat = lambda *_: getattr(environment, end)()
+    look = CatchUp(since=NOW - timedelta(minutes=5))
+
+    with pytest.raises(ApplicationError if end == "worker_shutdown" else CancelledError):
+        environment.run(make().catch_up_inbound, look)
+
+    assert [] == Suppressions(sqlite_engine).list_()
+    assert 1 == ActivityEnvironment().run(make().catch_up_inbound, look).new
