@@ -104,8 +104,8 @@ def normalize_recipient(raw: str) -> str:
     user id. White space around it is dropped, separators between digits too, and full-width and
     other decimal digits become ASCII.
     """
-    if _E164.fullmatch(raw) and not has_trunk_prefix(raw):
-        return raw  # most are written so, and a campaign has many: ten times faster
+    if _is_plain(raw):
+        return raw
     text = _trimmed(raw)
     channel, rest = _split_channel(text)
     if channel == "":
@@ -121,6 +121,8 @@ def normalize_sender(raw: str) -> str:
     A sender is E.164, a short code of 3 to 8 digits, an alphanumeric id, a Messaging Service SID
     (kept as it is), `whatsapp:` and E.164, or `rcs:` or `messenger:` and an id.
     """
+    if _is_plain(raw):
+        return raw
     text = _trimmed(raw)
     channel, rest = _split_channel(text)
     if channel == "whatsapp":
@@ -147,6 +149,11 @@ def channel_of(address: str) -> str:
 def is_messaging_service(sender: str) -> bool:
     """Return whether a normalised sender is the SID of a Messaging Service."""
     return _MESSAGING_SERVICE.fullmatch(sender) is not None
+
+
+def _is_plain(raw: str) -> bool:
+    """Whether nothing is to be done. Most are written so: ten times faster."""
+    return _E164.fullmatch(raw) is not None and not has_trunk_prefix(raw)
 
 
 def _trimmed(raw: str) -> str:

@@ -29,7 +29,6 @@ from sqlalchemy.engine import URL
 
 _POSTGRESQL_DRIVERS = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _CONNECT_TIMEOUT_SECONDS = 3
-_READ_ONLY = "signedfor_read_only"
 _QUEUE = "signedfor_writer_queue"
 
 # A network that swallows packets must fail within seconds too; the server's timeouts cannot help.
@@ -98,7 +97,6 @@ def open_engine(url: str, *, pool_size: int = 10, lock_wait_seconds: float = 5) 
     )
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
     else:
         event.listen(engine, "handle_error", _drop_quoted_rows)
     return engine
@@ -121,12 +119,15 @@ def transaction(
         if joining is not None:
             yield joining
         else:
+            is_sqlite = engine.dialect.name == "sqlite"
             with _turn(engine, read_only=read_only), engine.connect() as connection:
-                if read_only:
-                    connection.execution_options(**{_READ_ONLY: True}, postgresql_readonly=True)
+                if read_only and not is_sqlite:
+                    connection.execution_options(postgresql_readonly=True)
                 with connection.begin():
+                    if is_sqlite:
+                        _begin_sqlite(connection, read_only=read_only)
                     yield connection
-    except (exc.DBAPIError, exc.TimeoutError) as error:
+    except (exc.DBAPIError, exc.TimeoutError, sqlite3.OperationalError) as error:
         if not _means_unavailable(error):
             raise
         raise DatabaseUnavailable(
@@ -214,10 +215,14 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         raise
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    """Begin for real: readers share, writers queue up here and nowhere later."""
-    read_only = connection.get_execution_options().get(_READ_ONLY, False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+def _begin_sqlite(connection: Connection, *, read_only: bool) -> None:
+    """Begin for real: readers share, writers queue up here and nowhere later.
+
+    By the driver: SQLAlchemy's own way to a statement costs three times as much CPU.
+    """
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - the dialect's own
+    driver.execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
 def _drop_quoted_rows(context: ExceptionContext) -> None:
@@ -233,7 +238,7 @@ def _drop_quoted_rows(context: ExceptionContext) -> None:
         context.sqlalchemy_exception.args = (f"({kind}) {first_line}",)
 
 
-def _means_unavailable(error: exc.DBAPIError | exc.TimeoutError) -> bool:
+def _means_unavailable(error: Exception) -> bool:
     if isinstance(error, exc.DBAPIError) and isinstance(
         error.orig, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn
     ):
@@ -243,10 +248,11 @@ def _means_unavailable(error: exc.DBAPIError | exc.TimeoutError) -> bool:
     )
 
 
-def _cause(error: exc.DBAPIError | exc.TimeoutError) -> str:
-    if isinstance(error, exc.DBAPIError):
-        return " ".join(str(error.orig).split())
-    return "no connection of the pool became free in time"
+def _cause(error: Exception) -> str:
+    if isinstance(error, exc.TimeoutError):
+        return "no connection of the pool became free in time"
+    cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    return " ".join(str(cause).split())
 
 
 def _name(url: URL) -> str:

@@ -113,8 +113,10 @@ def _across_fields(data: "dict[str, Any] | MessageRequest") -> list[InitErrorDet
     """What is wrong between fields, in raw input as well as in a request that validated."""
     if isinstance(data, MessageRequest):
         fields: dict[str, Any] = dict(data)
+        to, sender = data.to, data.sender
     else:
         fields = data
+        to, sender = _addresses(data)
     errors: list[InitErrorDetails] = []
     body = fields.get("body")
     if not (fields.get("media_urls") or fields.get("content_sid")):
@@ -122,8 +124,8 @@ def _across_fields(data: "dict[str, Any] | MessageRequest") -> list[InitErrorDet
             errors.append(_at(problem("one of body, media_urls or content_sid is needed"), "body"))
         elif isinstance(body, str) and not body.strip():
             errors.append(_at(problem("is blank"), "body"))
-    if _on_different_channels(fields.get("to"), fields.get("from", fields.get("sender"))):
-        # Twilio refuses the pair (21910).
+    if to and sender and not is_messaging_service(sender) and channel_of(to) != channel_of(sender):
+        # Twilio refuses the pair (21910). A Messaging Service chooses a sender that fits.
         errors.append(_at(problem("must be on the same channel as to, or MG..."), "from"))
     if fields.get("content_variables") is not None and not fields.get("content_sid"):
         errors.append(_at(problem("needs content_sid beside it"), "content_variables"))
@@ -133,15 +135,13 @@ def _across_fields(data: "dict[str, Any] | MessageRequest") -> list[InitErrorDet
     return errors
 
 
-def _on_different_channels(to: Any, sender: Any) -> bool:
-    """Where both are good addresses; a Messaging Service chooses a sender that fits."""
-    if not (isinstance(to, str) and isinstance(sender, str)):
-        return False
+def _addresses(data: dict[str, Any]) -> tuple[str, str]:
+    """Recipient and sender of raw input; empty where they are none."""
     try:
-        to, sender = normalize_recipient(to), normalize_sender(sender)
-    except InvalidAddress:
-        return False
-    return not is_messaging_service(sender) and channel_of(to) != channel_of(sender)
+        sender = data["from"] if "from" in data else data["sender"]
+        return normalize_recipient(data["to"]), normalize_sender(sender)
+    except (KeyError, TypeError, AttributeError, InvalidAddress):
+        return "", ""
 
 
 def _time(value: Any) -> datetime | None:
