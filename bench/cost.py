@@ -114,14 +114,14 @@ async def _counted(house: House) -> AsyncIterator[Counter[str]]:
     engine = open_engine(settings.database_url, pool_size=_CONNECTIONS)
     counts: Counter[str] = Counter()
 
-    def begun(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
-        if statement.startswith("BEGIN"):  # SQLite's, which says at once whether it will write
+    def note(statement: str) -> None:
+        if statement.startswith("BEGIN"):  # which says at once whether it will write
             counts["transactions"] += 1
             counts["writing transactions"] += statement.endswith("IMMEDIATE")
-        else:
+        elif not statement.startswith(("COMMIT", "ROLLBACK", "PRAGMA")):
             counts["statements"] += 1
 
-    event.listen(engine, "before_cursor_execute", begun)
+    event.listen(engine, "connect", lambda driver, _: driver.set_trace_callback(note))
     try:
         with house.running(house.side(OURS), workers=0):
             async with running_workers(house.client, engine, settings):
