@@ -41,7 +41,7 @@ soak: $(READY) ## Kill, freeze and restart everything under MESSAGES=10000 messa
 	$(BIN)/python -m bench.soak --later-tries --messages $(MESSAGES) $(if $(SEED),--seed $(SEED)) \
 		--report soak-report.json
 
-bench: $(READY) ## Measure against the bare floor (ARGS="life --rounds 12" for some, or more rounds)
+bench: $(READY) ## Measure against the bare floor (ARGS="life --rounds 6" for some, or more rounds)
 	$(BIN)/python -m bench --report bench-report.json $(ARGS)
 
 check: $(READY) ## Check format, lint, types, imports, file lengths and locks

@@ -33,7 +33,7 @@ async def run(sizes: Sizes) -> Report:
             busy = await _steadily(house, side, rate=rate, count=round(rate * sizes.seconds) + 2)
         return {**percentiles(idle, "idle "), **percentiles(busy, "half load ")}
 
-    rounds = await alternate([OURS, FLOOR], measure, rounds=sizes.rounds)
+    rounds = await alternate([OURS, FLOOR], measure, rounds=sizes.rounds, legs=sizes.legs)
     return Report(
         benchmark="latency",
         question="from the start of a message to its POST",

@@ -25,7 +25,7 @@ async def run(sizes: Sizes) -> Report:
     return Report(
         benchmark="life",
         question="messages a second and CPU a message, through the whole life",
-        rounds=await alternate([OURS, FLOOR], measure, rounds=sizes.rounds),
+        rounds=await alternate([OURS, FLOOR], measure, rounds=sizes.rounds, legs=sizes.legs),
         floor=FLOOR,
         bounds=[Bound(side=OURS, figure=RATE, at_least=0.85, against=FLOOR)],
         conditions={

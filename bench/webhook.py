@@ -72,7 +72,7 @@ async def run(sizes: Sizes) -> Report:
     return Report(
         benchmark="webhook",
         question="callbacks a second, and how long an answer takes",
-        rounds=await alternate([OURS, FLOOR], measure, rounds=sizes.rounds),
+        rounds=await alternate([OURS, FLOOR], measure, rounds=sizes.rounds, legs=sizes.legs),
         floor=FLOOR,
         bounds=[
             Bound(side=OURS, figure=RATE, at_least=0.8, against=FLOOR),

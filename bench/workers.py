@@ -18,7 +18,11 @@ async def run(sizes: Sizes) -> Report:
         return await whole_lives(house, OURS, sizes, workers=counts[side_name])
 
     rounds = await alternate(
-        list(counts), measure, rounds=sizes.rounds, workers=max(sizes.worker_processes)
+        list(counts),
+        measure,
+        rounds=sizes.rounds,
+        legs=sizes.legs,
+        workers=max(sizes.worker_processes),
     )
     return Report(
         benchmark="workers",

@@ -45,13 +45,6 @@ class Rounds:
     """What each side showed in each round; the same round of two sides is a pair."""
 
     by_side: Mapping[str, Sequence[Sample]]
-    orders: int = 1
-    """In how many orders the sides took their turns; so many rounds, or a multiple, balance."""
-
-    @property
-    def is_balanced(self) -> bool:
-        """Whether no side came first more often than the others."""
-        return self.count % self.orders == 0
 
     @property
     def count(self) -> int:
@@ -91,6 +84,14 @@ class Rounds:
         if bound.against is None:
             return self.median(bound.side, bound.figure)
         return self.ratio(bound.side, bound.against, bound.figure)
+
+
+def mean(samples: Sequence[Sample]) -> Sample:
+    """Each figure's mean over the samples that have it."""
+    names = dict.fromkeys(name for each in samples for name in each)
+    return {
+        name: statistics.fmean(each[name] for each in samples if name in each) for name in names
+    }
 
 
 def percentiles(seconds: Sequence[float], prefix: str = "") -> dict[str, float]:

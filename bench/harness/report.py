@@ -49,14 +49,11 @@ class Report:
             for name in rounds.figures()
             if self.floor is not None
         }
-        conditions = dict(self.conditions)
-        if not rounds.is_balanced:
-            conditions["not balanced"] = f"{rounds.orders} orders of the sides"
         return {
             "benchmark": self.benchmark,
             "question": self.question,
             "rounds": rounds.count,
-            "conditions": conditions,
+            "conditions": dict(self.conditions),
             "sides": list(rounds.by_side),
             "floor": self.floor,
             "figures": figures,

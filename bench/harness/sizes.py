@@ -7,8 +7,10 @@ from dataclasses import dataclass
 class Sizes:
     """The sizes of all benchmarks."""
 
-    rounds: int = 6
-    """A multiple of the orders of two sides, and of three."""
+    rounds: int = 3
+    """Fresh houses, in which each side is measured."""
+    legs: int = 2
+    """There and back: of what speed changes along the way, all sides get their share."""
     messages: int = 300
     """Through the whole life, a round."""
     warm_up: int = 40
@@ -62,6 +64,7 @@ class Sizes:
 FULL = Sizes()
 QUICK = Sizes(
     rounds=1,
+    legs=1,
     messages=8,
     warm_up=2,
     at_once=4,

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from bench.harness.figures import Bound, Rounds, percentiles
+from bench.harness.figures import Bound, Rounds, mean, percentiles
 
 RATE = "messages/s"
 
@@ -18,6 +18,11 @@ def test_ratios_are_of_pairs() -> None:
 
     assert 0.8 == rounds.ratio("ours", "floor", RATE)
     assert (40.0, 50.0) == (rounds.median("ours", RATE), rounds.median("floor", RATE))
+
+
+def test_there_and_back_is_one_figure() -> None:
+    """What a side showed on both legs of a round counts as their mean."""
+    assert {RATE: 3.0, "p99 (ms)": 7.0} == mean([{RATE: 2.0}, {RATE: 4.0, "p99 (ms)": 7.0}])
 
 
 def test_what_one_side_lacks_has_no_ratio() -> None:

@@ -96,14 +96,3 @@ def test_what_was_measured_survives_a_failure(
         main()
 
     assert ["life"] == [each["benchmark"] for each in json.loads(path.read_text())["benchmarks"]]
-
-
-@pytest.mark.parametrize(("count", "is_balanced"), [(6, True), (7, False), (1, False)])
-def test_rounds_that_do_not_balance_say_so(count: int, is_balanced: bool) -> None:
-    """A side that was first more often had the emptier database."""
-    sides = {side: [{"messages/s": 1.0}] * count for side in ("ours", "floor")}
-    report = Report(benchmark="life", question="?", rounds=Rounds(sides, orders=2))
-
-    conditions = report.document()["conditions"]
-
-    assert is_balanced is ("not balanced" not in conditions)
