@@ -127,7 +127,7 @@ def transaction(
                     if is_sqlite:
                         _begin_sqlite(connection, read_only=read_only)
                     yield connection
-    except (exc.DBAPIError, exc.TimeoutError, sqlite3.OperationalError) as error:
+    except (exc.DBAPIError, exc.TimeoutError, sqlite3.DatabaseError) as error:
         if not _means_unavailable(error):
             raise
         raise DatabaseUnavailable(

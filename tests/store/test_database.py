@@ -269,6 +269,19 @@ def test_unusable_file_is_unavailable(tmp_path: Path) -> None:
         pass
 
 
+def test_a_spoilt_file_is_unavailable(sqlite_url: str) -> None:
+    """What the driver itself finds as a transaction begins is no other kind of error."""
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    engine = open_engine(sqlite_url)
+    _count(engine)
+    for each in path.parent.glob(f"{path.name}*"):
+        each.write_bytes(b"no database" * 1000)
+
+    with pytest.raises(DatabaseUnavailable, match=path.name), transaction(engine):
+        pass
+    engine.dispose()
+
+
 def test_writing_in_a_reading_transaction_is_refused(postgres_server: PostgresServer) -> None:
     """PostgreSQL refuses to write in a read-only transaction, and the next one may write again."""
     engine = open_engine(postgres_server.url("postgres"), pool_size=1)
