@@ -119,7 +119,7 @@ class Settings(DatabaseSettings):
     max_concurrent_sends: Annotated[int, Field(ge=1, le=1000)] = 20
     """POSTs in flight a worker; also its connections to Twilio."""
     max_cached_workflows: Annotated[int, Field(ge=10)] = 1000
-    """Messages a worker keeps in memory, about 80 kB each."""
+    """Messages a worker keeps in memory, about 60 kB each."""
     drain_seconds: Annotated[int, Field(ge=1)] = 30
     """How long a stopping worker waits for sends in flight."""
     deployment_name: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")] = (
