@@ -3,9 +3,12 @@
 import os
 import random
 import socket
+import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 from stack.processes import Process, StackError
 
@@ -14,6 +17,8 @@ _HIGHEST_PORT = 65_535
 _CANDIDATES = range(20_000, 30_000)
 """Below every system's ephemeral ports: a part that is restarted finds its port still free."""
 _TRIES = 200
+_CLAIMED_FOR = 600
+"""Seconds: longer than nearly every stack lives."""
 
 
 def is_free(port: int) -> bool:
@@ -29,14 +34,32 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different ports that are free now."""
+    """`count` different ports that are free now, and that nobody else was given lately."""
     chosen: list[int] = []
     for port in random.SystemRandom().sample(_CANDIDATES, _TRIES):
-        if is_free(port):
+        if _claim(port) and is_free(port):
             chosen.append(port)
         if len(chosen) == count:
             return chosen
     raise StackError(f"No {count} free ports were found between 20000 and 30000.")
+
+
+def _claim(port: int) -> bool:
+    """Take the port for a while, before all processes of this user.
+
+    Nobody listens on it yet, nor while the part that does is being restarted: others would find
+    it free too.
+    """
+    folder = Path(tempfile.gettempdir()) / f"signedfor-ports-{os.getuid()}"
+    claim = folder / str(port)
+    try:
+        folder.mkdir(exist_ok=True)
+        claim.touch(exist_ok=False)
+    except FileExistsError:
+        if time.time() - claim.stat().st_mtime < _CLAIMED_FOR:
+            return False
+        claim.touch()
+    return True
 
 
 def port_from(name: str, default: int) -> int:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import RoutingConfigUpdateState
+from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentRequest
 from temporalio.client import WorkflowHandle
 
 from messaging.contract import (
@@ -55,7 +57,18 @@ async def _make_current(stack: LocalStack, build_id: str) -> None:
         )
         return ended.exit_code == 0
 
-    await until(done, f"version {build_id or 'unversioned'} to be current")
+    what = f"version {build_id or 'unversioned'} to be current"
+    await until(done, what)
+    client = await stack.client()
+    asked = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=DEPLOYMENT)
+
+    async def known_everywhere() -> bool:
+        """Until then a new workflow may still begin on the version before."""
+        told = await client.workflow_service.describe_worker_deployment(asked)
+        state = told.worker_deployment_info.routing_config_update_state
+        return state == RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_COMPLETED
+
+    await until(known_everywhere, what)
 
 
 async def _versions(handle: WorkflowHandle[Any, Any]) -> set[str]:

@@ -1,9 +1,12 @@
 import socket
+import subprocess
+import sys
 
 import pytest
 
 from stack.ports import HOST, free_ports, is_free, port_from
 from stack.processes import StackError
+from tests.stack.support import ROOT
 
 
 def test_free_ports_are_different_and_free() -> None:
@@ -12,6 +15,19 @@ def test_free_ports_are_different_and_free() -> None:
 
     assert 6 == len(set(ports))
     assert all(is_free(port) for port in ports)
+
+
+def test_a_port_is_given_once() -> None:
+    """Nobody listens on it yet; whoever asks meanwhile, in whatever process, gets another."""
+    ask = "from stack.ports import free_ports; print(*free_ports(60))"
+    asking = [
+        subprocess.Popen([sys.executable, "-c", ask], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        for _ in range(4)
+    ]
+
+    given = [port for each in asking for port in each.communicate(timeout=60)[0].split()]
+
+    assert 240 == len(given) == len(set(given))
 
 
 def test_a_port_that_is_listened_on_is_not_free() -> None:
