@@ -3,12 +3,9 @@
 import os
 import random
 import socket
-import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 
 from stack.processes import Process, StackError
 
@@ -17,8 +14,8 @@ _HIGHEST_PORT = 65_535
 _CANDIDATES = range(20_000, 30_000)
 """Below every system's ephemeral ports: a part that is restarted finds its port still free."""
 _TRIES = 200
-_CLAIMED_FOR = 600
-"""Seconds: longer than nearly every stack lives."""
+_given: set[int] = set()
+"""Nobody may listen on them yet, or while the part that does is being restarted."""
 
 
 def is_free(port: int) -> bool:
@@ -34,32 +31,15 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different ports that are free now, and that nobody else was given lately."""
+    """`count` different ports that are free now, and that this process has not given out."""
     chosen: list[int] = []
     for port in random.SystemRandom().sample(_CANDIDATES, _TRIES):
-        if _claim(port) and is_free(port):
+        if port not in _given and is_free(port):
             chosen.append(port)
+            _given.add(port)
         if len(chosen) == count:
             return chosen
     raise StackError(f"No {count} free ports were found between 20000 and 30000.")
-
-
-def _claim(port: int) -> bool:
-    """Take the port for a while, before all processes of this user.
-
-    Nobody listens on it yet, nor while the part that does is being restarted: others would find
-    it free too.
-    """
-    folder = Path(tempfile.gettempdir()) / f"signedfor-ports-{os.getuid()}"
-    claim = folder / str(port)
-    try:
-        folder.mkdir(exist_ok=True)
-        claim.touch(exist_ok=False)
-    except FileExistsError:
-        if time.time() - claim.stat().st_mtime < _CLAIMED_FOR:
-            return False
-        claim.touch()
-    return True
 
 
 def port_from(name: str, default: int) -> int:
@@ -75,6 +55,7 @@ def port_from(name: str, default: int) -> int:
         raise StackError(
             f"Port {text} is taken. Stop what listens there, or set {name} to another port."
         )
+    _given.add(int(text))
     return int(text)
 
 
