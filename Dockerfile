@@ -22,19 +22,18 @@ ENV PATH=/venv/bin:$PATH \
 RUN useradd --system --uid 10001 --user-group --no-create-home signedfor
 WORKDIR /app
 COPY compose/signedfor compose/answers /usr/local/bin/
-COPY logs.py settings.py starter.py wiring.py worker.py ./
+COPY starter.py wiring.py worker.py ./
 COPY activities activities
-COPY cli cli
-COPY messaging messaging
-COPY store store
+COPY signedfor signedfor
 COPY webhook webhook
 COPY workflows workflows
 
 FROM base AS sandbox
 COPY --from=build-sandbox /venv /venv
-COPY sandbox sandbox
+COPY devtools/__init__.py devtools/
+COPY devtools/sandbox devtools/sandbox
 USER signedfor
-CMD ["python", "-m", "sandbox"]
+CMD ["python", "-m", "devtools.sandbox"]
 
 FROM base AS app
 COPY --from=build /venv /venv

@@ -15,7 +15,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := $(wildcard *.py .ci/*.py activities bench cli examples messaging sandbox stack store tests webhook workflows)
+SOURCES := $(wildcard *.py .ci/*.py activities devtools examples signedfor tests webhook workflows)
 
 .PHONY: help demo test histories soak bench check up lock format clean
 
@@ -23,10 +23,10 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Play six messages and a campaign on this machine (STAY=1 keeps everything up)
-	@$(BIN)/python -m stack.demo
+	@$(BIN)/python -m devtools.stack.demo
 
 up: $(READY) ## Run the whole system on this machine until Ctrl-C, with a local Twilio
-	@$(BIN)/python -m stack.up
+	@$(BIN)/python -m devtools.stack.up
 
 test: $(READY) ## Run every test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
@@ -38,19 +38,18 @@ histories: $(READY) ## Record the histories that tests replay anew (ARGS="delive
 MESSAGES ?= 10000
 SEED ?=
 soak: $(READY) ## Kill, freeze and restart everything under MESSAGES=10000 messages; balance the books
-	$(BIN)/python -m bench.soak --later-tries --messages $(MESSAGES) $(if $(SEED),--seed $(SEED)) \
+	$(BIN)/python -m devtools.bench.soak --later-tries --messages $(MESSAGES) $(if $(SEED),--seed $(SEED)) \
 		--report soak-report.json
 
 bench: $(READY) ## Measure against the bare floor (ARGS="life --rounds 6" for some, or more rounds)
-	$(BIN)/python -m bench --report bench-report.json $(ARGS)
+	$(BIN)/python -m devtools.bench --report bench-report.json $(ARGS)
 
-check: $(READY) ## Check format, lint, types, imports, file lengths and locks
+check: $(READY) ## Check format, lint, types, imports and locks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/check_modules.py
-	$(BIN)/python .ci/check_files.py
 	$(BIN)/python .ci/check_locks.py
 
 format: $(READY) ## Format the code and mend what the linter can

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import (
+from signedfor.cli import (
     campaigns,
     catch_up,
     dead_letters,
@@ -18,11 +18,11 @@ from cli import (
     send,
     senders,
 )
-from cli.environment import read_env_file
-from cli.options import MESSAGES_PANEL, OPERATIONS_PANEL
-from cli.output import answering
-from cli.usage import SilentGroup
-from settings import end_process
+from signedfor.cli.environment import read_env_file
+from signedfor.cli.options import MESSAGES_PANEL, OPERATIONS_PANEL
+from signedfor.cli.output import answering
+from signedfor.cli.usage import SilentGroup
+from signedfor.temporal import end_process
 
 _EPILOG = """\
 Exit codes, the same for every command:

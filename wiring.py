@@ -17,15 +17,15 @@ from activities.look_up import TwilioLookUps
 from activities.record import Records
 from activities.search import TwilioSearch
 from activities.send import TwilioSends
-from activities.twilio_client import TwilioClient
-from messaging.steps import Terms
-from settings import Settings
-from store.campaigns import Campaigns
-from store.inbound import InboundMessages
-from store.pacing import Pacing
-from store.posts import Posts
-from store.suppressions import Suppressions
-from store.watermarks import Watermarks
+from signedfor.settings import Settings
+from signedfor.steps import Terms
+from signedfor.store.campaigns import Campaigns
+from signedfor.store.inbound import InboundMessages
+from signedfor.store.rate_limiter import RateLimiter
+from signedfor.store.send_attempts import SendAttempts
+from signedfor.store.suppressions import Suppressions
+from signedfor.store.watermarks import Watermarks
+from signedfor.twilio.client import TwilioClient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,8 @@ class Activities:
 def activities(settings: Settings, *, engine: Engine, client: Client) -> Activities:
     """Every activity, as `settings` say."""
     suppressions = Suppressions(engine)
-    pacing = Pacing(engine, rates=settings.default_rates)
-    posts = Posts(engine, pacing)
+    pacing = RateLimiter(engine, rates=settings.default_rates)
+    send_attempts = SendAttempts(engine, pacing)
     twilio = twilio_client(settings)
     inbound = Inbound(
         InboundMessages(engine, scope=settings.opt_out_scope),
@@ -64,7 +64,7 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
             admissions.check_window,
             Records(suppressions, opt_out_scope=settings.opt_out_scope).record_suppression,
             TwilioLookUps(twilio).look_up,
-            TwilioSearch(twilio, posts, client).search,
+            TwilioSearch(twilio, send_attempts, client).search,
             inbound.record_inbound,
             inbound.catch_up_inbound,
             feed.open_campaign,
@@ -74,7 +74,9 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
             feed.count_outcomes,
         ],
         twilio_sends=[
-            TwilioSends(twilio, suppressions, posts, public_base_url=settings.public_base_url).send
+            TwilioSends(
+                twilio, suppressions, send_attempts, public_base_url=settings.public_base_url
+            ).send
         ],
     )
 

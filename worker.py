@@ -13,28 +13,22 @@ from sqlalchemy import Engine
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from logs import configure_logging
-from messaging.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
-from settings import (
-    InvalidSettings,
-    Settings,
-    TemporalUnavailable,
-    connect_temporal,
-    end_process,
-    load_settings,
-)
-from store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
-from store.migrate import SchemaMismatch, require_current
-from store.pacing import Pacing
-from store.posts import Posts
+from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
+from signedfor.logging import configure_logging
+from signedfor.runner import workflow_runner
+from signedfor.schedules import schedule_catch_up
+from signedfor.settings import InvalidSettings, Settings, load_settings
+from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
+from signedfor.store.migrate import SchemaMismatch, require_current
+from signedfor.store.rate_limiter import RateLimiter
+from signedfor.store.send_attempts import SendAttempts
+from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
 from wiring import activities, deployment
 from workflows.campaign import Campaign
 from workflows.catch_up_inbound import CatchUpInbound
 from workflows.dead_letter import DeadLetter
 from workflows.inputs import OneArgument
 from workflows.record_inbound import RecordInbound
-from workflows.runner import workflow_runner
-from workflows.schedules import schedule_catch_up
 from workflows.send_message import SendMessage
 from workflows.versioning import UpgradingDeadLetter
 
@@ -103,14 +97,14 @@ async def running_workers(
 
 
 @contextlib.asynccontextmanager
-async def forgetting_posts(posts: Posts) -> AsyncIterator[None]:
+async def forgetting_posts(send_attempts: SendAttempts) -> AsyncIterator[None]:
     """Drop old notes of POSTs now and then while the context is open."""
 
     async def forget() -> None:
         while True:
             # A database that is away is told of by everything else that needs it.
             with contextlib.suppress(DatabaseUnavailable):
-                await asyncio.to_thread(posts.forget, before=datetime.now(UTC) - POSTS_KEPT)
+                await asyncio.to_thread(send_attempts.forget, before=datetime.now(UTC) - POSTS_KEPT)
             await asyncio.sleep(_FORGET_EVERY.total_seconds())
 
     task = asyncio.create_task(forget())
@@ -134,7 +128,7 @@ async def serve(settings: Settings) -> None:
     await schedule_catch_up(client, every=timedelta(minutes=settings.catch_up_minutes))
     async with (
         running_workers(client, engine, settings),
-        forgetting_posts(Posts(engine, Pacing(engine))),
+        forgetting_posts(SendAttempts(engine, RateLimiter(engine))),
     ):
         _logger.info("worker ready on queues %s and %s", MESSAGES_QUEUE, TWILIO_SENDS_QUEUE)
         await stop.wait()

@@ -6,11 +6,9 @@ import sys
 from pathlib import Path
 
 MAY_IMPORT = {
-    "logs": set[str](),
-    "settings": {"messaging"},
-    "starter": {"cli", "settings"},
-    "wiring": {"activities", "messaging", "settings", "store"},
-    "worker": {"logs", "messaging", "settings", "store", "wiring", "workflows"},
+    "starter": {"signedfor"},
+    "wiring": {"activities", "signedfor"},
+    "worker": {"signedfor", "wiring", "workflows"},
 }
 """Of ours; what is not ours is pyproject.toml's affair."""
 

@@ -6,25 +6,25 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.threads import in_thread
-from messaging.contract import CampaignState, Priority
-from messaging.steps import (
+from signedfor.contract import CampaignState, Priority
+from signedfor.send_windows import NeverOpens, opening, window_problem
+from signedfor.steps import (
     ADMIT,
     AWAIT_RELEASE,
     CHECK_WINDOW,
     GIVE_BACK,
     Admission,
     AdmitRequest,
+    Decision,
     GiveBackRequest,
     Release,
     ReleaseRequest,
     Terms,
-    Verdict,
     WindowCheck,
 )
-from messaging.windows import NeverOpens, opening, window_problem
-from store.campaigns import Campaigns
-from store.pacing import Pacing
-from store.suppressions import Suppressions
+from signedfor.store.campaigns import Campaigns
+from signedfor.store.rate_limiter import RateLimiter
+from signedfor.store.suppressions import Suppressions
 
 _LOOK_AGAIN = timedelta(seconds=5)
 """How soon a message that is held looks again, at the soonest."""
@@ -38,7 +38,7 @@ class Admissions:
     def __init__(
         self,
         suppressions: Suppressions,
-        pacing: Pacing,
+        pacing: RateLimiter,
         campaigns: Campaigns,
         *,
         default_sender: str | None,
@@ -59,12 +59,12 @@ class Admissions:
         """
         sender = request.sender or self._default_sender
         if sender is None:
-            return Admission(verdict=Verdict.NO_SENDER, terms=self._terms)
+            return Admission(decision=Decision.NO_SENDER, terms=self._terms)
         try:
             return self._admitted(request, sender)
         except NeverOpens as error:
             return Admission(
-                verdict=Verdict.INVALID_WINDOW,
+                decision=Decision.INVALID_WINDOW,
                 terms=self._terms,
                 sender=sender,
                 problem=str(error),
@@ -79,18 +79,18 @@ class Admissions:
         _check_window(request)
         now = datetime.now(UTC)
         if _expired(request, now):
-            return Admission(verdict=Verdict.EXPIRED, terms=self._terms, sender=sender)
+            return Admission(decision=Decision.EXPIRED, terms=self._terms, sender=sender)
         found = self._suppressions.find(request.to, sender=sender, category=request.category)
         if found is not None:
             return Admission(
-                verdict=Verdict.SUPPRESSED,
+                decision=Decision.SUPPRESSED,
                 terms=self._terms,
                 sender=sender,
                 suppressed_by=found.reason,
             )
-        verdict, not_before = self._planned(request, sender, now)
+        decision, not_before = self._planned(request, sender, now)
         return Admission(
-            verdict=verdict,
+            decision=decision,
             terms=self._terms,
             sender=sender,
             not_before=not_before,
@@ -99,7 +99,7 @@ class Admissions:
 
     def _planned(
         self, request: AdmitRequest, sender: str, now: datetime
-    ) -> tuple[Verdict, datetime | None]:
+    ) -> tuple[Decision, datetime | None]:
         """A slot within its time and its window; or when its window opens."""
         slot = now
         opens = _opens(request, now)
@@ -112,8 +112,8 @@ class Admissions:
             )
             opens = _opens(request, slot)
         if _expired(request, max(opens, slot)):
-            return Verdict.EXPIRED, None
-        return (Verdict.CLOSED, opens) if opens > slot else (Verdict.GO, slot)
+            return Decision.EXPIRED, None
+        return (Decision.CLOSED, opens) if opens > slot else (Decision.GO, slot)
 
     @in_thread(AWAIT_RELEASE)
     def await_release(self, request: ReleaseRequest) -> Release:
@@ -129,7 +129,7 @@ class Admissions:
         """
         campaign = self._campaign_state(request.campaign_id)
         if campaign is CampaignState.CANCELED:
-            return Release(verdict=Verdict.CANCELED)
+            return Release(decision=Decision.CANCELED)
         wait = _LOOK_AGAIN * min(activity.info().attempt, _MOST_STEPS)
         if self._pacing.is_paused(request.sender):
             if not request.has_priority:
@@ -138,7 +138,7 @@ class Admissions:
             raise _held("sender", "senders", look_again_in=wait)
         if campaign is CampaignState.PAUSED:
             raise _held("campaign", "campaign", look_again_in=wait)
-        return Release(verdict=Verdict.GO)
+        return Release(decision=Decision.GO)
 
     @in_thread(GIVE_BACK)
     def give_back(self, request: GiveBackRequest) -> None:
@@ -152,7 +152,7 @@ class Admissions:
             request.segments,
             request.slot,
             is_urgent=request.is_urgent,
-            had_turn=request.had_turn,
+            is_retry=request.is_retry,
         )
 
     def _campaign_state(self, campaign_id: str | None) -> CampaignState | None:

@@ -14,8 +14,9 @@ from temporalio.common import Priority, SearchAttributePair, TypedSearchAttribut
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.feed import PAGE, Room, room
 from activities.threads import in_thread
-from messaging.campaign_steps import (
+from signedfor.campaign_steps import (
     COUNT_MESSAGES,
     COUNT_OUTCOMES,
     HAND_OVER,
@@ -31,7 +32,7 @@ from messaging.campaign_steps import (
     StateChange,
     messages_of,
 )
-from messaging.contract import (
+from signedfor.contract import (
     CAMPAIGN_ID,
     MESSAGE_SENDER,
     MESSAGE_STATUS,
@@ -48,10 +49,9 @@ from messaging.contract import (
     campaign_message_id,
     message_workflow_id,
 )
-from messaging.feed import PAGE, Room, room
-from messaging.masks import masked_sender
-from messaging.template import render
-from store.campaigns import CampaignRecord, CampaignRow, Campaigns, NoSuchCampaign
+from signedfor.masks import masked_sender
+from signedfor.store.campaigns import CampaignRecord, CampaignRow, Campaigns, NoSuchCampaign
+from signedfor.template import render
 
 _logger = logging.getLogger("signedfor.campaigns")
 
@@ -170,10 +170,10 @@ class CampaignFeed:
                 last_row,
             )
         return await asyncio.to_thread(
-            self._campaigns.handed_over,
+            self._campaigns.dispatched,
             record.campaign_id,
             last_row=last_row,
-            left_out=record.left_out + passed - started.count(True),
+            skipped=record.skipped + passed - started.count(True),
         )
 
     @activity.defn(name=COUNT_MESSAGES)
@@ -291,7 +291,7 @@ def _standing(record: CampaignRecord) -> CampaignStanding:
         since=record.since,
         rows=record.rows,
         last_row=record.last_row,
-        left_out=record.left_out,
+        skipped=record.skipped,
     )
 
 
@@ -308,7 +308,7 @@ def _message(record: CampaignRecord, row: CampaignRow) -> MessageRequest:
         expires_at=common.expires_at,
         send_window=common.send_window,
         receipt_timeout_seconds=common.receipt_timeout_seconds,
-        if_unknown=common.if_unknown,
+        on_unknown_outcome=common.on_unknown_outcome,
         tags=common.tags,
         campaign_id=record.campaign_id,
     )

@@ -9,8 +9,7 @@ from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
 from activities.threads import beat, in_thread
-from activities.twilio_client import TwilioClient
-from messaging.inbound import (
+from signedfor.inbound import (
     CATCH_UP_ID,
     CATCH_UP_INBOUND,
     RECORD_INBOUND,
@@ -20,10 +19,11 @@ from messaging.inbound import (
     correspondent,
     is_recipient,
 )
-from messaging.keywords import InboundKind, classify_inbound
-from messaging.phone import InvalidAddress, normalize_sender
-from store.inbound import InboundMessages
-from store.watermarks import Watermarks
+from signedfor.store.inbound import InboundMessages
+from signedfor.store.watermarks import Watermarks
+from signedfor.twilio.client import TwilioClient
+from signedfor.twilio.keywords import InboundKind, classify_inbound
+from signedfor.twilio.phone import InvalidAddress, normalize_sender
 
 OVERLAP: Final = timedelta(hours=1)
 """Looked at again each time: for what Twilio lists late, and for clocks that differ."""

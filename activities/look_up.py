@@ -6,8 +6,8 @@ from temporalio.exceptions import ApplicationError
 from twilio.base.exceptions import TwilioException, TwilioRestException
 
 from activities.threads import in_thread
-from activities.twilio_client import TwilioClient
-from messaging.steps import LOOK_UP, LookUp, LookUpRequest
+from signedfor.steps import LOOK_UP, LookUp, LookUpRequest
+from signedfor.twilio.client import TwilioClient
 
 
 class TwilioLookUps:

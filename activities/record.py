@@ -1,10 +1,10 @@
 """Recording that a recipient must not be sent to again."""
 
 from activities.threads import in_thread
-from messaging.consent import Reason, Scope, Source, Suppression
-from messaging.failures import FailureClass
-from messaging.steps import RECORD_SUPPRESSION, SuppressionRecord
-from store.suppressions import Suppressions
+from signedfor.consent import Reason, Scope, Source, Suppression
+from signedfor.contract.failures import FailureClass
+from signedfor.steps import RECORD_SUPPRESSION, SuppressionRecord
+from signedfor.store.suppressions import Suppressions
 
 _BLOCKED_BY_USER = 63014
 _STOPPED_MARKETING = 63050

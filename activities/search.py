@@ -15,9 +15,7 @@ from twilio.base import values
 from twilio.base.exceptions import TwilioException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
-from activities.twilio_client import TwilioClient
-from messaging.codes import REFUSED_CREATES
-from messaging.contract import (
+from signedfor.contract import (
     PROGRESS_QUERY,
     MessageReport,
     Outcome,
@@ -25,11 +23,19 @@ from messaging.contract import (
     Stage,
     message_workflow_id,
 )
-from messaging.failures import FailureClass
-from messaging.phone import is_messaging_service
-from messaging.statuses import MessageStatus
-from messaging.steps import SEARCH, Finding, SearchRequest, SearchResult
-from store.posts import Posts, Rival, fingerprint, template_fingerprint, text_fingerprint
+from signedfor.contract.failures import FailureClass
+from signedfor.steps import SEARCH, Finding, SearchRequest, SearchResult
+from signedfor.store.send_attempts import (
+    CandidateDuplicate,
+    SendAttempts,
+    fingerprint,
+    template_fingerprint,
+    text_fingerprint,
+)
+from signedfor.twilio.client import TwilioClient
+from signedfor.twilio.codes import REFUSED_CREATES
+from signedfor.twilio.phone import is_messaging_service
+from signedfor.twilio.statuses import MessageStatus
 
 _CLOCKS_APART: Final = timedelta(minutes=1)
 """How far Twilio's clock, Temporal's and ours may differ, each from each."""
@@ -60,9 +66,9 @@ class _Claim:
 class TwilioSearch:
     """Looks for messages of unknown fate; never takes a SID that may be another message's."""
 
-    def __init__(self, twilio: TwilioClient, posts: Posts, temporal: Client) -> None:
+    def __init__(self, twilio: TwilioClient, send_attempts: SendAttempts, temporal: Client) -> None:
         self._twilio = twilio
-        self._posts = posts
+        self._send_attempts = send_attempts
         self._temporal = temporal
 
     @activity.defn(name=SEARCH)
@@ -73,26 +79,26 @@ class TwilioSearch:
             ApplicationError: `SearchFailed`, retryable, without Twilio's text.
             DatabaseUnavailable: our own notes cannot be read.
         """
-        # First the list, then the rivals: what a rival submits later cannot be in the list.
+        # First the list, then the candidates: what a rival submits later cannot be in the list.
         rows = await asyncio.to_thread(self._rows, request)
         if await asyncio.to_thread(self._never_began, request):
             return SearchResult(finding=Finding.NOT_SUBMITTED)
         if not rows:
             return SearchResult(finding=Finding.ABSENT)
         notes = await asyncio.to_thread(
-            self._posts.around,
+            self._send_attempts.around,
             request.message_id,
             request.message,
             sender=request.sender,
             # The oldest row may be a clock's difference older, and its note another, and a POST.
             since=request.since - 2 * _CLOCKS_APART - _LONGEST_POST,
         )
-        return _judged(request, rows, await self._claims(notes.rivals), notes.own_since)
+        return _judged(request, rows, await self._claims(notes.candidates), notes.own_since)
 
     def _never_began(self, request: SearchRequest) -> bool:
         """Whether no POST was made: its worker died before it wrote its note."""
         are_kept = datetime.now(UTC) - request.since < _NOTES_ARE_KEPT
-        return are_kept and not self._posts.has_begun(request.message_id, request.message)
+        return are_kept and not self._send_attempts.has_begun(request.message_id, request.message)
 
     def _rows(self, request: SearchRequest) -> list[MessageInstance]:
         """What Twilio has taken for this recipient and sender since then, whoever's it is."""
@@ -126,16 +132,16 @@ class TwilioSearch:
                 continue
             yield row
 
-    async def _claims(self, rivals: Sequence[Rival]) -> list[_Claim]:
+    async def _claims(self, candidates: Sequence[CandidateDuplicate]) -> list[_Claim]:
         some = asyncio.Semaphore(_ASKED_AT_ONCE)
 
-        async def ask(rival: Rival) -> _Claim:
+        async def ask(rival: CandidateDuplicate) -> _Claim:
             async with some:
                 return await self._claim(rival)
 
-        return await asyncio.gather(*(ask(rival) for rival in rivals))
+        return await asyncio.gather(*(ask(rival) for rival in candidates))
 
-    async def _claim(self, rival: Rival) -> _Claim:
+    async def _claim(self, rival: CandidateDuplicate) -> _Claim:
         """What another message may have, from its workflow itself; nothing if there is none.
 
         One that cannot say may have anything that looks like it, and holds up no more than that.
@@ -149,7 +155,7 @@ class TwilioSearch:
         except (TimeoutError, WorkflowQueryFailedError, WorkflowFailureError):
             return _Claim(fingerprint=rival.fingerprint)
 
-    async def _asked(self, rival: Rival) -> _Claim:
+    async def _asked(self, rival: CandidateDuplicate) -> _Claim:
         workflow_id = message_workflow_id(rival.message_id)
         handle = self._temporal.get_workflow_handle(workflow_id, result_type=MessageReport)
         progress: Progress = await handle.query(PROGRESS_QUERY, result_type=Progress)

@@ -14,17 +14,17 @@ from twilio.base.exceptions import TwilioException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
 from activities.threads import in_thread
-from activities.twilio_client import TwilioClient, never_connected
-from messaging import codes
-from messaging.contract import STATUS_PATH, MessageRequest
-from messaging.failures import RETRYABLE, FailureClass
-from messaging.phone import is_messaging_service
-from messaging.retry import LATEST_POST_START, SEND_BACKOFF
-from messaging.steps import SEND, SendFailure, SendRequest, Submission, Verdict
-from messaging.windows import NeverOpens, opening
-from store.database import DatabaseUnavailable
-from store.posts import Posts
-from store.suppressions import Suppressions
+from signedfor.contract import STATUS_PATH, MessageRequest
+from signedfor.contract.failures import RETRYABLE, FailureClass
+from signedfor.retry import LATEST_POST_START, SEND_BACKOFF
+from signedfor.send_windows import NeverOpens, opening
+from signedfor.steps import SEND, Decision, SendFailure, SendRequest, Submission
+from signedfor.store.database import DatabaseUnavailable
+from signedfor.store.send_attempts import SendAttempts
+from signedfor.store.suppressions import Suppressions
+from signedfor.twilio import codes
+from signedfor.twilio.client import TwilioClient, never_connected
+from signedfor.twilio.phone import is_messaging_service
 
 _MAX_VALIDITY = 36_000
 """Twilio's own limit on ValidityPeriod, in seconds."""
@@ -43,13 +43,13 @@ class TwilioSends:
         self,
         client: TwilioClient,
         suppressions: Suppressions,
-        posts: Posts,
+        send_attempts: SendAttempts,
         *,
         public_base_url: str,
     ) -> None:
         self._client = client
         self._suppressions = suppressions
-        self._posts = posts
+        self._send_attempts = send_attempts
         self._status_url = public_base_url + STATUS_PATH
 
     @in_thread(SEND)
@@ -79,19 +79,19 @@ class TwilioSends:
         It also notes the POST to come, which a search for it may need.
         """
         message, sender = request.message, request.sender
-        beginning = self._posts.begin(
+        beginning = self._send_attempts.begin(
             request.message_id,
             message,
             sender=sender,
             segments=request.segments,
-            had_turn=request.had_turn or attempt.is_repeated,
+            is_retry=request.is_retry or attempt.is_repeated,
             fits=lambda slot: _out_of_time(message, attempt, slot) is None,
         )
-        if beginning.verdict is Verdict.GO:
+        if beginning.decision is Decision.GO:
             return None
-        if beginning.verdict is not Verdict.SUPPRESSED:
+        if beginning.decision is not Decision.SUPPRESSED:
             return Submission(
-                verdict=beginning.verdict, not_before=beginning.slot, attempts=attempt.before
+                decision=beginning.decision, not_before=beginning.slot, attempts=attempt.before
             )
         found = self._suppressions.find(message.to, sender=sender, category=message.category)
         if found is None:
@@ -100,7 +100,7 @@ class TwilioSends:
                 "Consent changed while it was being read; nothing was sent.",
             )
         return Submission(
-            verdict=Verdict.SUPPRESSED, suppressed_by=found.reason, attempts=attempt.before
+            decision=Decision.SUPPRESSED, suppressed_by=found.reason, attempts=attempt.before
         )
 
     def _post(self, request: SendRequest, attempt: "_Attempt", *, latest: float) -> Submission:
@@ -223,7 +223,7 @@ class _Attempt:
 def _out_of_time(message: MessageRequest, attempt: _Attempt, now: datetime) -> Submission | None:
     """Its time may have passed, or its window closed, while it waited."""
     if message.expires_at is not None and now >= message.expires_at:
-        return Submission(verdict=Verdict.EXPIRED, attempts=attempt.before)
+        return Submission(decision=Decision.EXPIRED, attempts=attempt.before)
     if message.send_window is None:
         return None
     try:
@@ -234,7 +234,7 @@ def _out_of_time(message: MessageRequest, attempt: _Attempt, now: datetime) -> S
         opens = now + _ADMITTED_ANEW_AFTER
     if opens <= now:
         return None
-    return Submission(verdict=Verdict.CLOSED, not_before=opens, attempts=attempt.before)
+    return Submission(decision=Decision.CLOSED, not_before=opens, attempts=attempt.before)
 
 
 def create_parameters(request: SendRequest, *, status_url: str) -> dict[str, Any]:
@@ -288,7 +288,7 @@ def _submission(created: MessageInstance, attempt: _Attempt) -> Submission:
             FailureClass.OUTCOME_UNKNOWN, "Twilio said yes but gave no message SID."
         )
     return Submission(
-        verdict=Verdict.GO,
+        decision=Decision.GO,
         attempts=attempt.number,
         message_sid=created.sid,
         status=str(created.status) if created.status else None,

@@ -14,7 +14,8 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
-from messaging.contract import (
+from devtools.sandbox.client import SandboxControl
+from signedfor.contract import (
     MESSAGES_QUEUE,
     SEARCH_ATTRIBUTES,
     SEND_MESSAGE,
@@ -22,11 +23,10 @@ from messaging.contract import (
     Outcome,
     message_workflow_id,
 )
-from messaging.inbound import CATCH_UP_ID
-from messaging.payloads import data_converter
-from sandbox.client import SandboxControl
-from store.database import open_engine, transaction
-from store.suppressions import Suppressions
+from signedfor.inbound import CATCH_UP_ID
+from signedfor.payloads import data_converter
+from signedfor.store.database import open_engine, transaction
+from signedfor.store.suppressions import Suppressions
 from tests.worker_process import ROOT, TEXT, Worker, environment, until
 from tests.workflows.courier import binary
 
@@ -48,7 +48,7 @@ async def temporal() -> AsyncIterator[Client]:
 def sandbox_url() -> Iterator[str]:
     """A sandbox of its own for the module."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "sandbox", "--port", "0"],
+        [sys.executable, "-m", "devtools.sandbox", "--port", "0"],
         cwd=ROOT,
         env=environment("", PYTHONUNBUFFERED="1"),
         stdout=subprocess.PIPE,
@@ -116,7 +116,7 @@ async def test_namespace_is_not_there(sqlite_url: str, temporal: Client, tmp_pat
         ("sqlite:///{tmp_path}/none/x.db", "could not be used"),
         ("postgresql://me:token-canary@127.0.0.1:1/x", "could not be used"),
         ("mysql://me:token-canary@127.0.0.1/x", "DATABASE_URL"),
-        ("sqlite:///{tmp_path}/empty.db", "python -m store upgrade"),
+        ("sqlite:///{tmp_path}/empty.db", "python -m signedfor.store upgrade"),
     ],
 )
 async def test_database_is_not_there(url: str, word: str, tmp_path: Path) -> None:

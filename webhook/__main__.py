@@ -6,16 +6,10 @@ import sys
 
 import uvicorn
 
-from logs import configure_logging
-from settings import (
-    InvalidSettings,
-    Settings,
-    TemporalUnavailable,
-    connect_temporal,
-    end_process,
-    load_settings,
-)
-from store.database import InvalidDatabaseUrl, open_engine
+from signedfor.logging import configure_logging
+from signedfor.settings import InvalidSettings, Settings, load_settings
+from signedfor.store.database import InvalidDatabaseUrl, open_engine
+from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
 from webhook.app import create_app
 from webhook.config import InvalidConfig, WebhookConfig
 from webhook.threads import MOST_TRANSACTIONS

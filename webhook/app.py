@@ -8,9 +8,9 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 from temporalio.client import Client
 
-from messaging.contract import INBOUND_PATH, STATUS_PATH
-from store.inbound import InboundMessages
-from store.inbox import Inbox
+from signedfor.contract import INBOUND_PATH, STATUS_PATH
+from signedfor.store.inbound import InboundMessages
+from signedfor.store.inbox import Inbox
 from webhook.breaker import Breaker
 from webhook.config import WebhookConfig
 from webhook.drain import Drainer

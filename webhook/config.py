@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from pydantic import SecretStr
 
-from messaging.consent import Scope
+from signedfor.consent import Scope
 
 
 class InvalidConfig(ValueError):

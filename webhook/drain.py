@@ -12,9 +12,9 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from messaging.retry import Backoff
-from store.database import DatabaseUnavailable
-from store.inbox import Inbox, KeptReceipt
+from signedfor.retry import Backoff
+from signedfor.store.database import DatabaseUnavailable
+from signedfor.store.inbox import Inbox, KeptReceipt
 from webhook.breaker import Breaker
 from webhook.inbox import ReceiptInbox
 from webhook.metrics import Metrics

@@ -13,8 +13,8 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from store.database import DatabaseUnavailable
-from store.migrate import SchemaMismatch, require_current
+from signedfor.store.database import DatabaseUnavailable
+from signedfor.store.migrate import SchemaMismatch, require_current
 from webhook.sparing import SparingLog
 
 _log = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from messaging.fields import Sender, problem
-from messaging.inbound import Correspondent, InboundRecord, is_recipient
-from messaging.keywords import InboundKind, classify_inbound
-from store.database import DatabaseUnavailable
-from store.inbound import InboundMessages
+from signedfor.contract.fields import Sender, problem
+from signedfor.inbound import Correspondent, InboundRecord, is_recipient
+from signedfor.store.database import DatabaseUnavailable
+from signedfor.store.inbound import InboundMessages
+from signedfor.twilio.keywords import InboundKind, classify_inbound
 from webhook.breaker import Breaker
 from webhook.metrics import Metrics
 from webhook.records import InboundRecords, RecordNotTaken

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
-from messaging.contract import DeliveryStatus
-from store.database import DatabaseUnavailable
-from store.inbox import Inbox
+from signedfor.contract import DeliveryStatus
+from signedfor.store.database import DatabaseUnavailable
+from signedfor.store.inbox import Inbox
 from webhook.metrics import Metrics
 from webhook.threads import DatabaseThreads
 

@@ -7,8 +7,8 @@ from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from messaging.contract import MESSAGES_QUEUE, START_CONFLICT_POLICY, START_REUSE_POLICY
-from messaging.inbound import (
+from signedfor.contract import MESSAGES_QUEUE, START_CONFLICT_POLICY, START_REUSE_POLICY
+from signedfor.inbound import (
     BEFORE_MESSAGES,
     RECORD_INBOUND_WORKFLOW,
     InboundRecord,

@@ -17,7 +17,7 @@ from typing import Final
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from messaging.contract import (
+from signedfor.contract import (
     MESSAGE_STATUS,
     SEND_MESSAGE,
     DeliveryStatus,

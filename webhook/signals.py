@@ -9,7 +9,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from messaging.contract import (
+from signedfor.contract import (
     DELIVERY_STATUS_SIGNAL,
     DeliveryStatus,
     dead_letter_workflow_id,

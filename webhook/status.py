@@ -9,10 +9,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from messaging.contract import DeliveryStatus
-from messaging.fields import MessageId, TwilioErrorCode, problem
-from messaging.statuses import is_receipt, parse_status
-from store.database import DatabaseUnavailable
+from signedfor.contract import DeliveryStatus
+from signedfor.contract.fields import MessageId, TwilioErrorCode, problem
+from signedfor.store.database import DatabaseUnavailable
+from signedfor.twilio.statuses import is_receipt, parse_status
 from webhook.breaker import Breaker
 from webhook.inbox import ReceiptInbox
 from webhook.metrics import Metrics

@@ -8,7 +8,7 @@ import anyio
 from anyio import to_thread
 from sqlalchemy import Engine
 
-from store.database import DatabaseUnavailable
+from signedfor.store.database import DatabaseUnavailable
 
 MOST_TRANSACTIONS: Final = 8
 """At a time; the engine's pool should be no smaller."""

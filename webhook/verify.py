@@ -9,8 +9,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from messaging.fields import MessageId
-from messaging.payloads import problems_in
+from signedfor.contract.fields import MessageId
+from signedfor.payloads import problems_in
 from webhook.body import CLOSE, DecodeError, check_field_count, decode_form, decode_json, read_body
 from webhook.metrics import Metrics
 from webhook.signature import (

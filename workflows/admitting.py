@@ -2,11 +2,11 @@
 
 from temporalio import workflow
 
-from messaging.contract import Stage
-from messaging.payloads import invalid_input
-from messaging.rates import paced_as
-from messaging.segments import count_segments
-from messaging.steps import Admission, AdmitRequest, Verdict, WindowCheck
+from signedfor.contract import Stage
+from signedfor.payloads import invalid_input
+from signedfor.steps import Admission, AdmitRequest, Decision, WindowCheck
+from signedfor.twilio.rates import paced_as
+from signedfor.twilio.segments import count_segments
 from workflows import calls, endings
 from workflows.course import Course
 from workflows.endings import Ending
@@ -31,7 +31,7 @@ async def wait_for_send_at(course: Course) -> Ending | None:
 async def check_opt_outs(course: Course) -> Ending | None:
     """Ask whether it may be sent, from what sender and from when; wait for its slot."""
     course.segments = paced_as(course.request.to, count_segments(course.request.body or "").count)
-    course.had_turn, course.retries_end = False, None
+    course.is_retry, course.retries_end = False, None
     while True:
         admission = await _admit(course)
         if admission is None:
@@ -40,7 +40,7 @@ async def check_opt_outs(course: Course) -> Ending | None:
         course.standing.sender = admission.sender
         if course.has_news:
             return course.interruption()
-        if admission.verdict is not Verdict.CLOSED:
+        if admission.decision is not Decision.CLOSED:
             return await _admitted(course, admission)
         ending = await wait_for_window(course)
         if ending is not None:
@@ -48,16 +48,16 @@ async def check_opt_outs(course: Course) -> Ending | None:
 
 
 async def _admitted(course: Course, admission: Admission) -> Ending | None:
-    match admission.verdict:
-        case Verdict.NO_SENDER:
+    match admission.decision:
+        case Decision.NO_SENDER:
             raise invalid_input([("from", "is needed, because no DEFAULT_SENDER is set")])
-        case Verdict.INVALID_WINDOW if course.sids:
+        case Decision.INVALID_WINDOW if course.sids:
             return course.expired()  # time zones have changed since it was first submitted
-        case Verdict.INVALID_WINDOW:
+        case Decision.INVALID_WINDOW:
             raise invalid_input([("send_window", admission.problem or "never opens")])
-        case Verdict.SUPPRESSED:
+        case Decision.SUPPRESSED:
             return endings.suppressed(admission.suppressed_by)
-        case Verdict.EXPIRED:
+        case Decision.EXPIRED:
             return course.expired()
         case _:
             return None if admission.is_now else await wait_for_slot(course)

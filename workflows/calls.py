@@ -13,8 +13,8 @@ from temporalio.exceptions import (
 )
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
-from messaging.contract import TWILIO_SENDS_QUEUE
-from messaging.retry import (
+from signedfor.contract import TWILIO_SENDS_QUEUE
+from signedfor.retry import (
     A_FEW_TRIES,
     BOOKKEEPING_TIMEOUT,
     INLINE_ADMIT,
@@ -23,7 +23,7 @@ from messaging.retry import (
     SEND_TIMEOUT,
     UNTIL_IT_ANSWERS,
 )
-from messaging.steps import (
+from signedfor.steps import (
     ADMIT,
     AWAIT_RELEASE,
     CHECK_WINDOW,

@@ -8,8 +8,8 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from messaging.campaign_steps import CAMPAIGN_OVER, CampaignStanding
-    from messaging.contract import (
+    from signedfor.campaign_steps import CAMPAIGN_OVER, CampaignStanding
+    from signedfor.contract import (
         CAMPAIGN,
         CANCEL_UPDATE,
         PAUSE_UPDATE,
@@ -140,7 +140,7 @@ class Campaign:
             campaign_id=self._campaign_id,
             state=self._state,
             rows=self._standing.rows,
-            handed_over=self._handed_over,
+            dispatched=self._handed_over,
             outcomes=await calls.count_outcomes(self._campaign_id),
             finished_at=workflow.now(),
         )
@@ -182,7 +182,7 @@ class Campaign:
             state=self._state,
             since=self._standing.since,
             rows=self._standing.rows,
-            handed_over=self._handed_over,
+            dispatched=self._handed_over,
         )
 
     async def _cancel_if_not_over(self) -> None:
@@ -240,12 +240,12 @@ class Campaign:
 
     @property
     def _handed_over(self) -> int:
-        return self._standing.last_row - self._standing.left_out
+        return self._standing.last_row - self._standing.skipped
 
     def _describe(self) -> None:
         """Markdown for the Temporal UI."""
         workflow.set_current_details(
             f"**{self._state}** since {self._standing.since:%Y-%m-%d %H:%M:%S} UTC\n\n"
             f"{self._handed_over} of {self._standing.rows} rows handed over"
-            + (f", {self._standing.left_out} left out" if self._standing.left_out else "")
+            + (f", {self._standing.skipped} left out" if self._standing.skipped else "")
         )

@@ -6,7 +6,7 @@ from temporalio import workflow
 from temporalio.common import Priority
 from temporalio.workflow import ActivityHandle
 
-from messaging.campaign_steps import (
+from signedfor.campaign_steps import (
     COUNT_MESSAGES,
     COUNT_OUTCOMES,
     HAND_OVER,
@@ -20,9 +20,9 @@ from messaging.campaign_steps import (
     OutcomeCounts,
     StateChange,
 )
-from messaging.contract import CampaignState, Outcome
-from messaging.contract import Priority as MessagePriority
-from messaging.retry import BOOKKEEPING_TIMEOUT, EVERY_FEW_SECONDS, UNTIL_IT_ANSWERS
+from signedfor.contract import CampaignState, Outcome
+from signedfor.contract import Priority as MessagePriority
+from signedfor.retry import BOOKKEEPING_TIMEOUT, EVERY_FEW_SECONDS, UNTIL_IT_ANSWERS
 
 _FIRST = Priority(priority_key=1)
 """A pause must not queue behind what it is to stop."""

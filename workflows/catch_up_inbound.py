@@ -6,8 +6,8 @@ from pydantic import ValidationError
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from messaging.inbound import CATCH_UP_INBOUND, CATCH_UP_WORKFLOW, CatchUp, CaughtUp
-    from messaging.retry import A_FEW_TRIES
+    from signedfor.inbound import CATCH_UP_INBOUND, CATCH_UP_WORKFLOW, CatchUp, CaughtUp
+    from signedfor.retry import A_FEW_TRIES
 
 _TIMEOUT = timedelta(minutes=30)
 _SILENCE = timedelta(minutes=1)

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 from temporalio.workflow import ActivityHandle
 
-from messaging.contract import MessageRequest
-from messaging.failures import FailureClass
-from messaging.steps import Admission, Submission, Terms, Verdict
+from signedfor.contract import MessageRequest
+from signedfor.contract.failures import FailureClass
+from signedfor.steps import Admission, Decision, Submission, Terms
 from workflows import endings
 from workflows.endings import Ending
 from workflows.receipts import Receipt, Receipts
@@ -29,7 +29,7 @@ class Course:
         self.submitted_at: datetime | None = None
         self.segments = 1
         self.slot: datetime | None = None
-        self.had_turn = False
+        self.is_retry = False
         """It was tried in its turn and failed: trying again, it does not queue anew."""
         self.retries_end: datetime | None = None
         """End of the retry budget, from the first trouble on."""
@@ -104,7 +104,7 @@ class Course:
         if sid is None:
             return None
         return Submission(
-            verdict=Verdict.GO,
+            decision=Decision.GO,
             attempts=self.standing.attempts,
             message_sid=sid,
             submitted_at=workflow.now(),
@@ -123,7 +123,7 @@ class Course:
         if self.fate_is_open:
             return endings.expired(after=FailureClass.OUTCOME_UNKNOWN)
         code = self.standing.error_code
-        if self.had_turn:
+        if self.is_retry:
             return endings.expired(after=FailureClass.TEMPORARILY_UNAVAILABLE, error_code=code)
         if self.later_tries:
             return endings.expired(after=FailureClass.DELIVERY_DELAYED, error_code=code)

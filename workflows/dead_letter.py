@@ -10,27 +10,27 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
-    from messaging.contract import (
+    from signedfor.contract import (
         DEAD_LETTER,
         DELIVERY_STATUS_SIGNAL,
-        LETTER_QUERY,
+        DETAILS_QUERY,
         MESSAGE_STATUS,
         OPEN,
         RESOLVE_UPDATE,
         SEND_MESSAGE,
         Changes,
+        DeadLetterDetails,
+        DeadLetterOutcome,
+        DeadLetterReport,
+        DeadLetterRequest,
         DeliveryStatus,
-        Letter,
-        LetterEnd,
-        LetterReport,
-        LetterView,
         MessageRequest,
         Resolution,
         message_workflow_id,
     )
-    from messaging.failures import FailureClass
-    from messaging.payloads import invalid_input, problems_in
-    from messaging.steps import SuppressionRecord
+    from signedfor.contract.failures import FailureClass
+    from signedfor.payloads import invalid_input, problems_in
+    from signedfor.steps import SuppressionRecord
     from workflows import calls
     from workflows.receipts import Receipts
 
@@ -44,7 +44,7 @@ _RETRY_SUFFIX = re.compile(r"\.retry-(\d{1,6})$", re.ASCII)
 class DeadLetter:
     """Records what the failure class demands, then closes or waits for a decision."""
 
-    _letter: Letter
+    _letter: DeadLetterRequest
 
     def __init__(self) -> None:
         self._begun = False
@@ -52,18 +52,18 @@ class DeadLetter:
         self._receipts = Receipts()
         self._late_status: str | None = None
         self._deciding = False
-        self._report: LetterReport | None = None
+        self._report: DeadLetterReport | None = None
 
     @workflow.run
-    async def run(self, letter: Letter) -> LetterReport:
+    async def run(self, letter: DeadLetterRequest) -> DeadLetterReport:
         """Hold the letter until it is resolved, proved delivered, or its time is over."""
         self._letter, self._begun = letter, True
         self._describe("open", letter.action)
         if letter.report.failure_class in _RECORDED_AND_CLOSED:
             await self._record_suppression(letter.report.failure_class)
-            return self._close(LetterEnd.RECORDED)
+            return self._close(DeadLetterOutcome.RECORDED)
         if self._receipts.delivered() is not None and not self._deciding:
-            return self._close(LetterEnd.DELIVERED_LATE)
+            return self._close(DeadLetterOutcome.DELIVERED_LATE)
         try:
             await workflow.wait_condition(
                 lambda: self._report is not None,
@@ -72,7 +72,7 @@ class DeadLetter:
             )
         except TimeoutError:
             if not self._deciding:
-                return self._close(LetterEnd.LAPSED)
+                return self._close(DeadLetterOutcome.EXPIRED)
         await workflow.wait_condition(
             lambda: self._report is not None and workflow.all_handlers_finished()
         )
@@ -89,20 +89,20 @@ class DeadLetter:
         self._late_status = callback.message_status
         # Signals and updates of the first workflow task come before `run` and its letter.
         if self._begun and self._receipts.delivered() is not None and not self._deciding:
-            self._close(LetterEnd.DELIVERED_LATE)
+            self._close(DeadLetterOutcome.DELIVERED_LATE)
 
     @workflow.update(name=RESOLVE_UPDATE)
-    async def resolve(self, resolution: Resolution) -> LetterReport:
+    async def resolve(self, resolution: Resolution) -> DeadLetterReport:
         """Carry out what the operator decided; a retry is a new message with an id of its own."""
         if not self._begun:
             await workflow.wait_condition(lambda: self._begun)
             self._still_open(resolution)
         self._deciding = True
         if resolution.action == "discard":
-            return self._close(LetterEnd.DISCARDED, by=resolution.by, note=resolution.note)
+            return self._close(DeadLetterOutcome.DISCARDED, by=resolution.by, note=resolution.note)
         retried_as = await self._retry(resolution)
         return self._close(
-            LetterEnd.RETRIED, by=resolution.by, note=resolution.note, retried_as=retried_as
+            DeadLetterOutcome.RETRIED, by=resolution.by, note=resolution.note, retried_as=retried_as
         )
 
     @resolve.validator
@@ -112,10 +112,10 @@ class DeadLetter:
         if self._begun:
             self._changed_request(resolution)
 
-    @workflow.query(name=LETTER_QUERY)
-    def letter(self) -> LetterView:
+    @workflow.query(name=DETAILS_QUERY)
+    def letter(self) -> DeadLetterDetails:
         """Show the letter, and how it was closed if it was."""
-        return LetterView(
+        return DeadLetterDetails(
             letter=self._letter,
             status=self._report.end if self._report else OPEN,
             opened_at=self._opened_at,
@@ -169,13 +169,13 @@ class DeadLetter:
 
     def _close(
         self,
-        end: LetterEnd,
+        end: DeadLetterOutcome,
         *,
         by: str | None = None,
         note: str | None = None,
         retried_as: str | None = None,
-    ) -> LetterReport:
-        self._report = LetterReport(
+    ) -> DeadLetterReport:
+        self._report = DeadLetterReport(
             message_id=self._letter.report.message_id,
             end=end,
             by=by,

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from messaging import codes
-from messaging.consent import Reason
-from messaging.contract import Outcome
-from messaging.failures import FailureClass
-from messaging.statuses import MessageStatus
+from signedfor.consent import Reason
+from signedfor.contract import Outcome
+from signedfor.contract.failures import FailureClass
+from signedfor.twilio import codes
+from signedfor.twilio.statuses import MessageStatus
 from workflows.receipts import Receipt
 
 _SUPPRESSED_BECAUSE = {

@@ -5,9 +5,9 @@ from enum import Enum, auto
 
 from temporalio import workflow
 
-from messaging.contract import Stage
-from messaging.retry import ABSENT_TWICE, MOST_BETWEEN_SEARCHES, MOST_SEARCHES
-from messaging.steps import Finding, SearchRequest, SearchResult
+from signedfor.contract import Stage
+from signedfor.retry import ABSENT_TWICE, MOST_BETWEEN_SEARCHES, MOST_SEARCHES
+from signedfor.steps import Finding, SearchRequest, SearchResult
 from workflows import calls
 from workflows.course import Course
 

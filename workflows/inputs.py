@@ -14,7 +14,7 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-from messaging.contract import (
+from signedfor.contract import (
     CANCEL_UPDATE,
     PAUSE_UPDATE,
     RESUME_UPDATE,
@@ -22,9 +22,9 @@ from messaging.contract import (
     campaign_workflow_id,
     message_id_of,
 )
-from messaging.fields import MAX_MESSAGE_ID_CHARACTERS, Label
-from messaging.masks import holds_number_of
-from messaging.payloads import invalid_input
+from signedfor.contract.fields import MAX_MESSAGE_ID_CHARACTERS, Label
+from signedfor.masks import holds_number_of
+from signedfor.payloads import invalid_input
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 

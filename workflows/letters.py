@@ -5,7 +5,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
-from messaging.contract import (
+from signedfor.contract import (
     DEAD_LETTER,
     MESSAGE_SENDER,
     MESSAGE_STATUS,
@@ -13,13 +13,13 @@ from messaging.contract import (
     TENANT,
     TWILIO_ERROR_CODE,
     TWILIO_SID,
-    Letter,
+    DeadLetterRequest,
     dead_letter_workflow_id,
 )
-from messaging.masks import masked_sender
+from signedfor.masks import masked_sender
 
 
-async def open_letter(letter: Letter) -> None:
+async def open_letter(letter: DeadLetterRequest) -> None:
     """Start the dead letter, which outlives the message; do nothing if it is there already."""
     report = letter.report
     attributes = [SearchAttributePair(MESSAGE_STATUS, OPEN)]

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 
-from messaging import codes
-from messaging.contract import Stage
-from messaging.failures import FailureClass
+from signedfor.contract import Stage
+from signedfor.contract.failures import FailureClass
+from signedfor.twilio import codes
 from workflows import calls, endings
 from workflows.course import Course
 from workflows.endings import Ending

@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from messaging.codes import REFUSED_CREATES
-from messaging.statuses import MessageStatus, is_receipt, parse_status, supersedes
+from signedfor.twilio.codes import REFUSED_CREATES
+from signedfor.twilio.statuses import MessageStatus, is_receipt, parse_status, supersedes
 
 _MOST_UNKNOWN = 10
 

@@ -4,8 +4,8 @@ from pydantic import ValidationError
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from messaging.inbound import RECORD_INBOUND, RECORD_INBOUND_WORKFLOW, InboundRecord
-    from messaging.retry import BOOKKEEPING_TIMEOUT, EVERY_FEW_SECONDS
+    from signedfor.inbound import RECORD_INBOUND, RECORD_INBOUND_WORKFLOW, InboundRecord
+    from signedfor.retry import BOOKKEEPING_TIMEOUT, EVERY_FEW_SECONDS
 
 
 @workflow.defn(name=RECORD_INBOUND_WORKFLOW, failure_exception_types=[ValidationError])

@@ -5,7 +5,7 @@ import asyncio
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from messaging.contract import (
+    from signedfor.contract import (
         CANCEL_UPDATE,
         DELIVERY_STATUS_SIGNAL,
         PROGRESS_QUERY,

@@ -7,10 +7,10 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
-from messaging.contract import IfUnknown, Stage
-from messaging.failures import RETRYABLE, FailureClass
-from messaging.retry import LONGEST_QUICK_WAIT, MOST_RESENDS, PATIENT_SEND, QUICK_SEND
-from messaging.steps import SendRequest, Submission, Verdict
+from signedfor.contract import OnUnknownOutcome, Stage
+from signedfor.contract.failures import RETRYABLE, FailureClass
+from signedfor.retry import LONGEST_QUICK_WAIT, MOST_RESENDS, PATIENT_SEND, QUICK_SEND
+from signedfor.steps import Decision, SendRequest, Submission
 from workflows import calls, endings
 from workflows.admitting import check_opt_outs
 from workflows.course import Course
@@ -50,7 +50,10 @@ async def send(course: Course) -> Ending | None:
             return over
         if fate is Fate.NOT_SUBMITTED:
             continue
-        if course.request.unknown_policy is IfUnknown.PARK or resends == MOST_RESENDS:
+        if (
+            course.request.unknown_outcome_policy is OnUnknownOutcome.DEAD_LETTER
+            or resends == MOST_RESENDS
+        ):
             break
         resends += 1
     return endings.unknown()
@@ -71,16 +74,16 @@ async def _submit_in_turn(course: Course) -> Submission | Trouble | Ending:
         # Time may have passed unseen: while no worker was up, or while its wait lasted.
         if course.expires_by(workflow.now()):
             return course.expired()
-        begun_at = workflow.now()
+        started_at = workflow.now()
         sent = await _submit_under_policy(course)
         if isinstance(sent, Trouble) and sent.failure_class is FailureClass.OUTCOME_UNKNOWN:
-            course.unknown_since, course.fate_is_open = course.unknown_since or begun_at, True
+            course.unknown_since, course.fate_is_open = course.unknown_since or started_at, True
             return sent
-        if isinstance(sent, Submission) and sent.verdict is Verdict.GO:
+        if isinstance(sent, Submission) and sent.decision is Decision.GO:
             return sent
         if course.has_news:
             continue  # whatever became of this one, Twilio has it
-        if isinstance(sent, Trouble) or sent.verdict not in OUT_OF_TURN:
+        if isinstance(sent, Trouble) or sent.decision not in OUT_OF_TURN:
             return sent
         ending = await _wait(course, sent)
         if ending is not None:
@@ -88,11 +91,11 @@ async def _submit_in_turn(course: Course) -> Submission | Trouble | Ending:
 
 
 async def _wait(course: Course, refused: Submission) -> Ending | None:
-    begun_at = workflow.now()
+    started_at = workflow.now()
     ending = await wait_for_turn(course, refused)
     if course.retries_end is not None:  # to wait for its turn is no failure
-        course.retries_end += workflow.now() - begun_at
-    if ending is None and refused.verdict is Verdict.CLOSED and not course.has_news:
+        course.retries_end += workflow.now() - started_at
+    if ending is None and refused.decision is Decision.CLOSED and not course.has_news:
         return await check_opt_outs(course)
     return ending
 
@@ -131,7 +134,7 @@ async def _submit(course: Course, policy: RetryPolicy, deadline: datetime) -> Su
         sender=course.sender,
         deadline=deadline,
         segments=course.segments,
-        had_turn=course.had_turn,
+        is_retry=course.is_retry,
         earlier_attempts=before,
         hand_back_after=LONGEST_QUICK_WAIT if policy is QUICK_SEND else None,
     )
@@ -151,23 +154,23 @@ async def _submit(course: Course, policy: RetryPolicy, deadline: datetime) -> Su
     except ActivityError as error:
         trouble = trouble_in(error, attempts_before=before)
         course.standing.attempts = trouble.detail.attempts
-        course.had_turn, course.retries_end = True, deadline
+        course.is_retry, course.retries_end = True, deadline
         return trouble
     finally:
         course.sending = None
-    if submission.attempts > before and submission.verdict in OUT_OF_TURN:
-        course.had_turn, course.retries_end = True, deadline
+    if submission.attempts > before and submission.decision in OUT_OF_TURN:
+        course.is_retry, course.retries_end = True, deadline
     course.standing.attempts = submission.attempts
     return submission
 
 
 def _submitted(course: Course, submission: Submission) -> Ending | None:
-    match submission.verdict:
-        case Verdict.SUPPRESSED:
+    match submission.decision:
+        case Decision.SUPPRESSED:
             return endings.suppressed(submission.suppressed_by)
-        case Verdict.EXPIRED:
+        case Decision.EXPIRED:
             return course.expired()
-        case Verdict.CANCELED:
+        case Decision.CANCELED:
             return endings.canceled()
         case _:
             sid = submission.message_sid or ""

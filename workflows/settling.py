@@ -5,15 +5,15 @@ import contextlib
 from temporalio import workflow
 from temporalio.exceptions import FailureError
 
-from messaging import codes
-from messaging.contract import (
+from signedfor.contract import (
     DELIVERY_STATUS_SIGNAL,
+    DeadLetterRequest,
     DeliveryStatus,
-    Letter,
     MessageReport,
     Outcome,
     dead_letter_workflow_id,
 )
+from signedfor.twilio import codes
 from workflows.course import Course
 from workflows.endings import Ending
 from workflows.letters import open_letter
@@ -32,13 +32,13 @@ async def settle(course: Course, ending: Ending) -> MessageReport:
         attempts=course.standing.attempts,
         segments=course.segments,
         submitted_at=course.submitted_at,
-        settled_at=workflow.now(),
+        finished_at=workflow.now(),
         dead_letter_id=dead_letter_workflow_id(message_id) if ending.letter else None,
         tags=course.request.tags,
     )
     if ending.letter and ending.failure_class is not None:
         await open_letter(
-            Letter(
+            DeadLetterRequest(
                 request=course.request,
                 report=report,
                 sender=course.standing.sender,

@@ -6,7 +6,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
-from messaging.contract import (
+from signedfor.contract import (
     CAMPAIGN_ID,
     MESSAGE_SENDER,
     MESSAGE_STATUS,
@@ -17,7 +17,7 @@ from messaging.contract import (
     Progress,
     Stage,
 )
-from messaging.masks import masked_sender
+from signedfor.masks import masked_sender
 
 _BRIEF = frozenset({Stage.SENDING, Stage.AWAITING_RECEIPT})
 """Where a message stands for seconds, as a rule."""

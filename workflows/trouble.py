@@ -10,8 +10,8 @@ from temporalio.exceptions import (
     TimeoutType,
 )
 
-from messaging.failures import FailureClass
-from messaging.steps import SendFailure
+from signedfor.contract.failures import FailureClass
+from signedfor.steps import SendFailure
 
 
 @dataclass(frozen=True, kw_only=True)

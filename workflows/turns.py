@@ -5,13 +5,13 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from messaging.contract import Priority, Stage
-from messaging.steps import GiveBackRequest, ReleaseRequest, Submission, Verdict
+from signedfor.contract import Priority, Stage
+from signedfor.steps import Decision, GiveBackRequest, ReleaseRequest, Submission
 from workflows import calls, endings
 from workflows.course import Course
 from workflows.endings import Ending
 
-OUT_OF_TURN = frozenset({Verdict.NOT_YET, Verdict.CLOSED, Verdict.HELD})
+OUT_OF_TURN = frozenset({Decision.NOT_YET, Decision.CLOSED, Decision.HELD})
 """What the last check says of a message that must wait some more before it is submitted."""
 
 
@@ -36,7 +36,7 @@ async def wait_for_slot(course: Course) -> Ending | None:
                 segments=course.segments,
                 slot=slot,
                 is_urgent=course.request.priority is Priority.URGENT,
-                had_turn=course.had_turn,
+                is_retry=course.is_retry,
             )
         )
     return ending
@@ -54,10 +54,10 @@ async def wait_for_window(course: Course) -> Ending | None:
 async def wait_for_turn(course: Course, refused: Submission) -> Ending | None:
     """Wait as the last check said, until the message may be checked again."""
     course.slot = refused.not_before
-    match refused.verdict:
-        case Verdict.CLOSED:
+    match refused.decision:
+        case Decision.CLOSED:
             return await wait_for_window(course)
-        case Verdict.HELD:
+        case Decision.HELD:
             return await _wait_for_release(course)
         case _:
             return await wait_for_slot(course)
@@ -72,14 +72,14 @@ async def _wait_for_release(course: Course) -> Ending | None:
             sender=course.sender,
             segments=course.segments,
             campaign_id=course.request.campaign_id,
-            has_priority=course.had_turn or course.request.priority is Priority.URGENT,
+            has_priority=course.is_retry or course.request.priority is Priority.URGENT,
         )
     )
     left = None if expires_at is None else expires_at - workflow.now()
     with contextlib.suppress(TimeoutError):
         await workflow.wait_condition(lambda: release.done() or course.is_interrupted, timeout=left)
     if release.done():
-        canceled = (await release).verdict is Verdict.CANCELED
+        canceled = (await release).decision is Decision.CANCELED
         return endings.canceled() if canceled else None
     release.cancel()
     return course.interruption() if course.is_interrupted else course.expired()

@@ -4,7 +4,7 @@ from temporalio import workflow
 from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
-    from messaging.contract import DEAD_LETTER, Letter, LetterReport
+    from signedfor.contract import DEAD_LETTER, DeadLetterReport, DeadLetterRequest
     from workflows.dead_letter import DeadLetter
 
 
@@ -18,6 +18,6 @@ class UpgradingDeadLetter(DeadLetter):
     """
 
     @workflow.run
-    async def run(self, letter: Letter) -> LetterReport:
+    async def run(self, letter: DeadLetterRequest) -> DeadLetterReport:
         """See base class."""
         return await super().run(letter)

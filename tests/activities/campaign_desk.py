@@ -12,18 +12,18 @@ from temporalio.service import RPCError
 from temporalio.testing import ActivityEnvironment
 
 from activities.campaigns import CampaignFeed
-from messaging.campaign_steps import CampaignKey, HandOver, messages_of
-from messaging.contract import (
+from signedfor.campaign_steps import CampaignKey, HandOver, messages_of
+from signedfor.contract import (
     CampaignMessage,
     MessageRequest,
     campaign_message_id,
     message_workflow_id,
 )
-from messaging.payloads import data_converter
-from store.campaigns import Campaigns
-from store.database import transaction
-from store.tables import campaign_rows
-from store.tables import campaigns as campaigns_table
+from signedfor.payloads import data_converter
+from signedfor.store.campaigns import Campaigns
+from signedfor.store.database import transaction
+from signedfor.store.tables import campaign_rows
+from signedfor.store.tables import campaigns as campaigns_table
 
 SENDER = "+15005550006"
 MESSAGE = CampaignMessage(sender=SENDER, body="Hi {name}", tenant="acme", tags={"year": "2026"})
@@ -72,12 +72,12 @@ class Desk:
         """The last row that was handed over and how many were left out, by the database."""
         record = self.campaigns.find(self.campaign_id)
         assert record is not None
-        return record.last_row, record.left_out
+        return record.last_row, record.skipped
 
     def begin_anew(self) -> None:
         """Let the database forget how far it came, as one from an older backup has."""
         with transaction(self.engine) as connection:
-            connection.execute(campaigns_table.update().values(last_row=0, left_out=0))
+            connection.execute(campaigns_table.update().values(last_row=0, skipped=0))
 
     def forget(self, *, first: int, last: int) -> None:
         """Take these rows from the database, as nothing of ours does."""

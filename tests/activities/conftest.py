@@ -5,21 +5,21 @@ import pytest
 from sqlalchemy import Engine
 
 from activities.send import TwilioSends
-from activities.twilio_client import TwilioClient
-from messaging.rates import SenderKind
-from store.database import open_engine
-from store.pacing import Pacing
-from store.posts import Posts
-from store.suppressions import Suppressions
+from signedfor.store.database import open_engine
+from signedfor.store.rate_limiter import RateLimiter
+from signedfor.store.send_attempts import SendAttempts
+from signedfor.store.suppressions import Suppressions
+from signedfor.twilio.client import TwilioClient
+from signedfor.twilio.rates import SenderKind
 from tests.activities.edge import ACCOUNT, TOKEN, Edge, running_edge
 
 Connect = Callable[..., TwilioClient]
 MakeSends = Callable[..., TwilioSends]
 
 
-def pacing(engine: Engine) -> Pacing:
-    """Pacing that lets everything by: what these tests are about is something else."""
-    return Pacing(engine, rates=dict.fromkeys(SenderKind, 100_000.0))
+def pacing(engine: Engine) -> RateLimiter:
+    """RateLimiter that lets everything by: what these tests are about is something else."""
+    return RateLimiter(engine, rates=dict.fromkeys(SenderKind, 100_000.0))
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def make_sends(connect: Connect, sqlite_engine: Engine) -> MakeSends:
         return TwilioSends(
             connect(url, **options),
             Suppressions(engine),
-            Posts(engine, pacing(engine)),
+            SendAttempts(engine, pacing(engine)),
             public_base_url="https://hooks.example",
         )
 

@@ -12,9 +12,9 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.send import TwilioSends
-from messaging.contract import MessageRequest
-from messaging.payloads import data_converter
-from messaging.steps import SendFailure, SendRequest, Submission
+from signedfor.contract import MessageRequest
+from signedfor.payloads import data_converter
+from signedfor.steps import SendFailure, SendRequest, Submission
 from tests.activities.edge import BODY, CANARIES, RECIPIENT, SENDER
 
 

@@ -8,22 +8,22 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.admit import Admissions
-from messaging.consent import Reason, Scope, Source, Suppression
-from messaging.contract import CampaignMessage, CampaignState, Day, Priority, SendWindow
-from messaging.steps import (
+from signedfor.consent import Reason, Scope, Source, Suppression
+from signedfor.contract import CampaignMessage, CampaignState, Day, Priority, SendWindow
+from signedfor.steps import (
     Admission,
     AdmitRequest,
+    Decision,
     GiveBackRequest,
     Release,
     ReleaseRequest,
     Terms,
-    Verdict,
     WindowCheck,
 )
-from store.campaigns import Campaigns
-from store.database import DatabaseUnavailable, open_engine
-from store.pacing import Pacing
-from store.suppressions import Suppressions
+from signedfor.store.campaigns import Campaigns
+from signedfor.store.database import DatabaseUnavailable, open_engine
+from signedfor.store.rate_limiter import RateLimiter
+from signedfor.store.suppressions import Suppressions
 from tests.activities.edge import RECIPIENT, SENDER
 from tests.activities.sending import assert_silent
 
@@ -53,7 +53,7 @@ def _request(**fields: Any) -> AdmitRequest:
 def _admissions(suppressions: Suppressions, default_sender: str | None = None) -> Admissions:
     return Admissions(
         suppressions,
-        Pacing(suppressions._engine),
+        RateLimiter(suppressions._engine),
         Campaigns(suppressions._engine),
         default_sender=default_sender,
         terms=TERMS,
@@ -88,7 +88,7 @@ def test_go(suppressions: Suppressions, default_sender: str | None) -> None:
     assert admission.not_before is not None
     assert admission.not_before <= datetime.now(UTC)
     assert admission.is_now
-    expected = Admission(verdict=Verdict.GO, terms=TERMS, sender=SENDER)
+    expected = Admission(decision=Decision.GO, terms=TERMS, sender=SENDER)
     assert expected == admission.model_copy(update={"not_before": None, "is_now": False})
 
 
@@ -96,25 +96,25 @@ def test_default_sender(suppressions: Suppressions) -> None:
     """A message without a sender goes from the default one."""
     admission = _admissions(suppressions, HOUSE).admit(_request(sender=None))
 
-    assert (Verdict.GO, HOUSE) == (admission.verdict, admission.sender)
+    assert (Decision.GO, HOUSE) == (admission.decision, admission.sender)
 
 
 def test_no_sender(suppressions: Suppressions) -> None:
     """Without any sender the message cannot go."""
     admission = _admissions(suppressions).admit(_request(sender=None))
 
-    assert Admission(verdict=Verdict.NO_SENDER, terms=TERMS) == admission
+    assert Admission(decision=Decision.NO_SENDER, terms=TERMS) == admission
 
 
 @pytest.mark.parametrize(
-    ("left", "verdict"),
-    [(timedelta(seconds=-1), Verdict.EXPIRED), (timedelta(minutes=1), Verdict.GO)],
+    ("left", "decision"),
+    [(timedelta(seconds=-1), Decision.EXPIRED), (timedelta(minutes=1), Decision.GO)],
 )
-def test_expiry(suppressions: Suppressions, left: timedelta, verdict: Verdict) -> None:
+def test_expiry(suppressions: Suppressions, left: timedelta, decision: Decision) -> None:
     """A message whose time has passed is not admitted."""
     admission = _admissions(suppressions).admit(_request(expires_at=datetime.now(UTC) + left))
 
-    assert verdict == admission.verdict
+    assert decision == admission.decision
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -124,7 +124,7 @@ def test_suppressed(suppressions: Suppressions, reason: Reason) -> None:
 
     admission = _admissions(suppressions).admit(_request())
 
-    assert (Verdict.SUPPRESSED, reason) == (admission.verdict, admission.suppressed_by)
+    assert (Decision.SUPPRESSED, reason) == (admission.decision, admission.suppressed_by)
 
 
 def test_suppressed_for_the_default_sender(suppressions: Suppressions) -> None:
@@ -133,8 +133,8 @@ def test_suppressed_for_the_default_sender(suppressions: Suppressions) -> None:
 
     admissions = _admissions(suppressions, HOUSE)
 
-    assert Verdict.SUPPRESSED == admissions.admit(_request(sender=None)).verdict
-    assert Verdict.GO == admissions.admit(_request()).verdict
+    assert Decision.SUPPRESSED == admissions.admit(_request(sender=None)).decision
+    assert Decision.GO == admissions.admit(_request()).decision
 
 
 def test_suppressed_category(suppressions: Suppressions) -> None:
@@ -143,9 +143,9 @@ def test_suppressed_category(suppressions: Suppressions) -> None:
 
     admissions = _admissions(suppressions)
 
-    assert Verdict.SUPPRESSED == admissions.admit(_request(category="marketing")).verdict
-    assert Verdict.GO == admissions.admit(_request(category="alerts")).verdict
-    assert Verdict.GO == admissions.admit(_request()).verdict
+    assert Decision.SUPPRESSED == admissions.admit(_request(category="marketing")).decision
+    assert Decision.GO == admissions.admit(_request(category="alerts")).decision
+    assert Decision.GO == admissions.admit(_request()).decision
 
 
 def test_a_slot(suppressions: Suppressions) -> None:
@@ -168,9 +168,9 @@ def test_a_slot_after_its_time(suppressions: Suppressions) -> None:
     admissions.admit(_request(segments=10))
     soon = datetime.now(UTC) + timedelta(seconds=5)
 
-    verdicts = [admissions.admit(_request(expires_at=soon)).verdict for _ in range(2)]
+    verdicts = [admissions.admit(_request(expires_at=soon)).decision for _ in range(2)]
 
-    assert [Verdict.EXPIRED, Verdict.EXPIRED] == verdicts
+    assert [Decision.EXPIRED, Decision.EXPIRED] == verdicts
     assert admissions._pacing.ahead(SENDER) <= timedelta(seconds=10)
 
 
@@ -184,10 +184,10 @@ def test_a_closed_window(suppressions: Suppressions) -> None:
     admission = admissions.admit(_request(send_window=window))
 
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    assert (Verdict.CLOSED, midnight) == (admission.verdict, admission.not_before)
+    assert (Decision.CLOSED, midnight) == (admission.decision, admission.not_before)
     assert timedelta(0) == admissions._pacing.ahead(SENDER)
     late = admissions.admit(_request(send_window=window, expires_at=midnight))
-    assert Verdict.EXPIRED is late.verdict
+    assert Decision.EXPIRED is late.decision
 
 
 def test_a_slot_after_the_window(suppressions: Suppressions) -> None:
@@ -199,7 +199,7 @@ def test_a_slot_after_the_window(suppressions: Suppressions) -> None:
 
     admission = admissions.admit(_request(send_window=window))
 
-    assert Verdict.CLOSED is admission.verdict
+    assert Decision.CLOSED is admission.decision
     assert admission.not_before is not None
     assert admission.not_before > datetime.now(UTC) + timedelta(days=5)
     assert admissions._pacing.ahead(SENDER) <= timedelta(days=2)
@@ -224,7 +224,7 @@ def test_a_window_of_no_use(
     admission = admissions.admit(_request(to=to, send_window=window))
 
     assert admission.problem == admissions.check_window(WindowCheck(to=to, send_window=window))
-    assert (Verdict.INVALID_WINDOW, SENDER) == (admission.verdict, admission.sender)
+    assert (Decision.INVALID_WINDOW, SENDER) == (admission.decision, admission.sender)
     assert admission.problem is not None
     assert problem in admission.problem
     for value in (to, "Secret", "09:00"):
@@ -240,7 +240,7 @@ def test_a_window_that_opens_no_more(
 
     admission = _admissions(suppressions).admit(_request(to="+18005550100", send_window=window))
 
-    assert Verdict.INVALID_WINDOW is admission.verdict
+    assert Decision.INVALID_WINDOW is admission.decision
     assert admission.problem is not None
     assert admission.problem.startswith("does not open")
 
@@ -260,7 +260,7 @@ def test_a_held_message_looks_again_at_its_senders_pace(suppressions: Suppressio
     admissions._pacing.resume(SENDER)
 
     assert [5, 10, 20] == waits
-    assert Verdict.GO is _look(admissions, release).verdict
+    assert Decision.GO is _look(admissions, release).decision
 
 
 def test_a_held_message_that_does_not_queue(suppressions: Suppressions) -> None:
@@ -326,9 +326,9 @@ def test_a_paused_campaign(suppressions: Suppressions) -> None:
     assert [timedelta(seconds=each) for each in (5, 10, 60)] == waits
 
     campaigns.set_state("spring", CampaignState.RUNNING)
-    assert Verdict.GO is _look(admissions, release).verdict
+    assert Decision.GO is _look(admissions, release).decision
     campaigns.set_state("spring", CampaignState.CANCELED)
-    assert Verdict.CANCELED is _look(admissions, release).verdict
+    assert Decision.CANCELED is _look(admissions, release).decision
 
 
 def test_database_unreachable(tmp_path: Path) -> None:

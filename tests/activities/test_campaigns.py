@@ -15,14 +15,15 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.campaigns import AT_A_TIME
-from messaging.campaign_steps import (
+from devtools.stack.temporal_server import TemporalServer
+from signedfor.campaign_steps import (
     NO_SUCH_CAMPAIGN,
     CampaignKey,
     CountRequest,
     MessageCounts,
     StateChange,
 )
-from messaging.contract import (
+from signedfor.contract import (
     CAMPAIGN_ID,
     MESSAGE_SENDER,
     MESSAGE_STATUS,
@@ -34,9 +35,8 @@ from messaging.contract import (
     Outcome,
     Priority,
 )
-from messaging.payloads import data_converter
-from stack.temporal_server import TemporalServer
-from store.campaigns import CampaignRow, Campaigns
+from signedfor.payloads import data_converter
+from signedfor.store.campaigns import CampaignRow, Campaigns
 from tests.activities.campaign_desk import MESSAGE, SECRET, SENDER, Desk, FixedPace, until
 
 
@@ -91,7 +91,7 @@ async def test_rows_become_messages(load: Callable[..., Desk]) -> None:
     messages = await desk.messages(count=23)
 
     standing = handed.standing
-    assert (23, 0, timedelta(0)) == (standing.last_row, standing.left_out, handed.come_again)
+    assert (23, 0, timedelta(0)) == (standing.last_row, standing.skipped, handed.come_again)
     assert (23, 0) == desk.noted()
     assert {f"message:{desk.campaign_id}:{row}" for row in range(1, 24)} == messages.keys()
     attributes = messages[f"message:{desk.campaign_id}:7"].typed_search_attributes
@@ -124,11 +124,11 @@ async def test_handed_over_again_they_are_the_same_messages(load: Callable[..., 
 async def test_it_goes_on_after_the_last_row_that_was_noted(load: Callable[..., Desk]) -> None:
     """Rows before it are not looked at again, however long ago their messages have ended."""
     desk = load(6)
-    desk.campaigns.handed_over(desk.campaign_id, last_row=4, left_out=1)
+    desk.campaigns.dispatched(desk.campaign_id, last_row=4, skipped=1)
     handed = await desk.hand_over()
     again = await desk.hand_over()
 
-    assert (6, 1) == (handed.standing.last_row, handed.standing.left_out) == desk.noted()
+    assert (6, 1) == (handed.standing.last_row, handed.standing.skipped) == desk.noted()
     assert handed.standing == again.standing
     assert {f"message:{desk.campaign_id}:{row}" for row in (5, 6)} == (
         await desk.messages(count=2)
@@ -186,14 +186,14 @@ async def test_an_attempt_that_was_taken_for_lost_gives_way(
     start_workflow = Client.start_workflow
 
     async def start_late(client: Client, workflow: str, *args: Any, **options: Any) -> Any:
-        desk.campaigns.handed_over(desk.campaign_id, last_row=3 * AT_A_TIME, left_out=2)
+        desk.campaigns.dispatched(desk.campaign_id, last_row=3 * AT_A_TIME, skipped=2)
         return await start_workflow(client, workflow, *args, **options)
 
     monkeypatch.setattr(Client, "start_workflow", start_late)
     handed = await desk.hand_over()
 
     assert (3 * AT_A_TIME, 2) == desk.noted()
-    assert (3 * AT_A_TIME, 2) == (handed.standing.last_row, handed.standing.left_out)
+    assert (3 * AT_A_TIME, 2) == (handed.standing.last_row, handed.standing.skipped)
 
 
 @pytest.mark.parametrize(("first", "last"), [(2, 3), (4, 6), (1, 6)])
@@ -208,7 +208,7 @@ async def test_rows_that_are_gone_are_left_out(
             handed = await desk.hand_over()
 
     gone = last - first + 1
-    assert (6, gone) == desk.noted() == (handed.standing.last_row, handed.standing.left_out)
+    assert (6, gone) == desk.noted() == (handed.standing.last_row, handed.standing.skipped)
     assert f"{gone} rows of campaign {desk.campaign_id}" in caplog.text
     assert "not in the database any more" in caplog.text
 
@@ -234,7 +234,7 @@ async def test_a_row_of_which_no_message_can_be_made_is_left_out(
     with caplog.at_level(logging.WARNING):
         handed = await desk.hand_over()
 
-    assert (3, 1) == (handed.standing.last_row, handed.standing.left_out) == desk.noted()
+    assert (3, 1) == (handed.standing.last_row, handed.standing.skipped) == desk.noted()
     assert {f"message:{desk.campaign_id}:{row}" for row in (1, 3)} == (
         await desk.messages(count=2)
     ).keys()

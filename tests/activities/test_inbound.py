@@ -11,13 +11,13 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import ActivityEnvironment
 
 from activities.inbound import Inbound
-from messaging.inbound import CATCH_UP_ID, CatchUp, CaughtUp, InboundRecord
-from messaging.keywords import InboundKind
-from store.database import DatabaseUnavailable, open_engine, transaction
-from store.inbound import InboundMessages
-from store.suppressions import Suppressions
-from store.tables import inbound_messages
-from store.watermarks import Watermarks
+from signedfor.inbound import CATCH_UP_ID, CatchUp, CaughtUp, InboundRecord
+from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
+from signedfor.store.inbound import InboundMessages
+from signedfor.store.suppressions import Suppressions
+from signedfor.store.tables import inbound_messages
+from signedfor.store.watermarks import Watermarks
+from signedfor.twilio.keywords import InboundKind
 from tests.activities.conftest import Connect
 from tests.activities.edge import (
     ACCOUNT,

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from activities.send import TwilioSends
-from messaging.consent import Reason, Scope, Source, Suppression
-from messaging.contract import Day, SendWindow
-from messaging.failures import FailureClass
-from messaging.retry import LATEST_POST_START
-from messaging.steps import Submission, Verdict
-from store.database import open_engine
-from store.suppressions import Suppressions
+from signedfor.consent import Reason, Scope, Source, Suppression
+from signedfor.contract import Day, SendWindow
+from signedfor.contract.failures import FailureClass
+from signedfor.retry import LATEST_POST_START
+from signedfor.steps import Decision, Submission
+from signedfor.store.database import open_engine
+from signedfor.store.suppressions import Suppressions
 from tests.activities.conftest import MakeSends
 from tests.activities.edge import RECIPIENT, SENDER, Edge
 from tests.activities.sending import attempt, failed_attempt, message, send_request
@@ -33,7 +33,7 @@ def test_suppressed(
 
     submission = attempt(sends, number=2)
 
-    expected = Submission(verdict=Verdict.SUPPRESSED, suppressed_by=reason, attempts=1)
+    expected = Submission(decision=Decision.SUPPRESSED, suppressed_by=reason, attempts=1)
     assert expected == submission
     assert [] == edge.asked
 
@@ -69,7 +69,7 @@ def test_scope_of_the_last_check(  # noqa: PLR0917 - pytest passes them by name
 
     submission = attempt(sends, send_request(message=message(category="marketing")))
 
-    assert suppressed == (submission.verdict is Verdict.SUPPRESSED)
+    assert suppressed == (submission.decision is Decision.SUPPRESSED)
     assert [] == edge.asked if suppressed else len(edge.asked) == 1
 
 
@@ -90,7 +90,7 @@ def test_expired(sends: TwilioSends, edge: Edge) -> None:
     """After `expires_at` there is no POST."""
     late = message(expires_at=datetime.now(UTC) - timedelta(milliseconds=1))
 
-    assert Submission(verdict=Verdict.EXPIRED) == attempt(sends, send_request(message=late))
+    assert Submission(decision=Decision.EXPIRED) == attempt(sends, send_request(message=late))
     assert [] == edge.asked
 
 
@@ -103,7 +103,7 @@ def test_a_closed_window(sends: TwilioSends, edge: Edge) -> None:
     submission = attempt(sends, send_request(message=message(send_window=window)))
 
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    assert Submission(verdict=Verdict.CLOSED, not_before=midnight) == submission
+    assert Submission(decision=Decision.CLOSED, not_before=midnight) == submission
     assert [] == edge.asked
 
 
@@ -118,7 +118,7 @@ def test_a_window_that_never_opens(
 
     submission = attempt(sends, send_request(message=message(to=to, send_window=window)))
 
-    assert Verdict.CLOSED is submission.verdict
+    assert Decision.CLOSED is submission.decision
     assert submission.not_before is not None
     wait = submission.not_before - datetime.now(UTC)
     assert timedelta(seconds=30) < wait <= timedelta(minutes=1)
@@ -199,5 +199,5 @@ def test_held_up_within_the_messages_time(
     request = send_request(message=message(expires_at=datetime.now(UTC) + timedelta(seconds=20)))
     _freeze(monkeypatch, after_looks=3, seconds=0.5)
 
-    assert Verdict.GO is attempt(sends, request).verdict
+    assert Decision.GO is attempt(sends, request).decision
     assert 1 == len(edge.asked)

@@ -3,7 +3,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.look_up import TwilioLookUps
-from messaging.steps import LookUp, LookUpRequest
+from signedfor.steps import LookUp, LookUpRequest
 from tests.activities.conftest import Connect
 from tests.activities.edge import (
     ACCOUNT,

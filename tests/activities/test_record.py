@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 
 from activities.record import Records
-from messaging.consent import Reason, Scope, Source
-from messaging.failures import FailureClass
-from messaging.steps import SuppressionRecord
-from store.suppressions import Suppressions
+from signedfor.consent import Reason, Scope, Source
+from signedfor.contract.failures import FailureClass
+from signedfor.steps import SuppressionRecord
+from signedfor.store.suppressions import Suppressions
 from tests.activities.edge import RECIPIENT, SENDER, SID
 
 WHATSAPP = f"whatsapp:{RECIPIENT}"

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from temporalio.exceptions import ApplicationErrorCategory
 
-import messaging
 from activities.send import TwilioSends
-from messaging.codes import delay_for
-from messaging.failures import RETRYABLE, FailureClass
-from messaging.retry import TERMINAL_ERROR_TYPES
-from messaging.steps import Submission, Verdict
+from signedfor.contract.failures import RETRYABLE, FailureClass
+from signedfor.retry import TERMINAL_ERROR_TYPES
+from signedfor.steps import Decision, Submission
+from signedfor.twilio import codes
+from signedfor.twilio.codes import delay_for
 from tests.activities.conftest import MakeSends
 from tests.activities.edge import (
     SID,
@@ -35,7 +35,7 @@ def test_accepted(sends: TwilioSends, edge: Edge) -> None:
     assert submission.submitted_at is not None
     assert before <= submission.submitted_at <= datetime.now(UTC)
     assert submission == Submission(
-        verdict=Verdict.GO,
+        decision=Decision.GO,
         attempts=1,
         message_sid=SID,
         status="queued",
@@ -240,7 +240,7 @@ def test_redirects_are_not_followed(sends: TwilioSends, edge: Edge, status: int)
 
 
 def _table() -> list[tuple[int, FailureClass]]:
-    path = Path(messaging.__file__).with_name("codes.csv")
+    path = Path(codes.__file__).with_name("codes.csv")
     with path.open(encoding="utf-8", newline="") as table:
         return [
             (code, FailureClass(row["failure_class"]))

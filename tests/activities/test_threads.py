@@ -4,8 +4,8 @@ from pathlib import Path
 from temporalio import activity
 from temporalio.client import Client
 
-from settings import Settings
-from store.database import open_engine
+from signedfor.settings import Settings
+from signedfor.store.database import open_engine
 from tests.activities.edge import ACCOUNT, TOKEN
 from wiring import activities
 

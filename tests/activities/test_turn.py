@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import Engine
 
 from activities.send import TwilioSends
-from messaging.contract import Day, Priority, SendWindow
-from messaging.steps import Verdict
-from store.pacing import Pacing
+from signedfor.contract import Day, Priority, SendWindow
+from signedfor.steps import Decision
+from signedfor.store.rate_limiter import RateLimiter
 from tests.activities.edge import SENDER
 from tests.activities.sending import attempt, message, send_request
 
@@ -19,15 +19,15 @@ _BACKLOG = timedelta(days=2)
 @pytest.fixture(autouse=True)
 def long_line(sqlite_engine: Engine) -> None:
     """A second's worth has just been sent, and two days' worth waits."""
-    pacing = Pacing(sqlite_engine)
+    pacing = RateLimiter(sqlite_engine)
     pacing.set_rate(SENDER, 1)
     pacing.reserve(SENDER, int(_BACKLOG.total_seconds()))
-    pacing.pass_gate(SENDER, 2)
+    pacing.acquire(SENDER, 2)
 
 
 def _again_in(sends: TwilioSends, *, number: int = 1, **fields: Any) -> timedelta:
     submission = attempt(sends, send_request(**fields), number=number)
-    assert Verdict.NOT_YET is submission.verdict
+    assert Decision.NOT_YET is submission.decision
     assert submission.not_before is not None
     return submission.not_before - datetime.now(UTC)
 
@@ -40,7 +40,7 @@ def test_one_that_can_wait(sends: TwilioSends) -> None:
 @pytest.mark.parametrize("number", [1, 2])
 def test_one_that_had_its_turn(sends: TwilioSends, number: int) -> None:
     """Tried again, by the workflow or by the retry policy, it does not go to the end."""
-    assert _again_in(sends, number=number, had_turn=number == 1) < timedelta(seconds=3)
+    assert _again_in(sends, number=number, is_retry=number == 1) < timedelta(seconds=3)
 
 
 def test_an_urgent_one(sends: TwilioSends) -> None:

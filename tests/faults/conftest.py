@@ -2,7 +2,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from stack.local import LocalStack
+from devtools.stack.local import LocalStack
 from tests.integration.support import Caller
 
 

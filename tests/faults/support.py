@@ -7,13 +7,13 @@ from pathlib import Path
 
 from temporalio.api.enums.v1 import PendingActivityState
 
-from messaging.contract import PROGRESS_QUERY, Stage
-from messaging.rates import SenderKind
-from messaging.steps import SEND
-from sandbox.magic import GOOD_SENDER
-from stack.local import LocalStack
-from store.database import open_engine
-from store.pacing import Pacing
+from devtools.sandbox.magic import GOOD_SENDER
+from devtools.stack.local import LocalStack
+from signedfor.contract import PROGRESS_QUERY, Stage
+from signedfor.steps import SEND
+from signedfor.store.database import open_engine
+from signedfor.store.rate_limiter import RateLimiter
+from signedfor.twilio.rates import SenderKind
 from tests.integration.support import Caller, Sent, until
 
 _SECONDS_AHEAD = 12
@@ -41,7 +41,7 @@ async def sent_in_a_moment(caller: Caller, to: str) -> Sent:
     engine = open_engine(caller.stack.settings["DATABASE_URL"])
     try:
         rates = {SenderKind.LONG_CODE: 1.0}
-        Pacing(engine, rates=rates).reserve(GOOD_SENDER, _SECONDS_AHEAD)
+        RateLimiter(engine, rates=rates).reserve(GOOD_SENDER, _SECONDS_AHEAD)
     finally:
         engine.dispose()
     sent = await caller.send(to)

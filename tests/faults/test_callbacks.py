@@ -6,8 +6,8 @@ import httpx
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from bench.soak import receipt_again
-from messaging.contract import OPEN, LetterEnd, Outcome
+from devtools.bench.soak import receipt_again
+from signedfor.contract import OPEN, DeadLetterOutcome, Outcome
 from tests.fixtures.stack import NewNumber, silent_stack
 from tests.integration.support import Caller, events_of_type, until
 
@@ -95,7 +95,7 @@ async def test_a_letter_hears_a_receipt_ten_times(caller: Caller, new_number: Ne
         )
 
     async def closed() -> bool:
-        return (await sent.letter()).status == LetterEnd.DELIVERED_LATE
+        return (await sent.letter()).status == DeadLetterOutcome.DELIVERED_LATE
 
     await until(closed, "the letter to be closed")
     assert [204] * 10 == answers

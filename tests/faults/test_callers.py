@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from messaging.contract import Outcome
+from signedfor.contract import Outcome
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import Caller, new_id
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.soak import SETTINGS, Weather, soak
-from stack.local import LocalStack
+from devtools.bench.soak import SETTINGS, Weather, soak
+from devtools.stack.local import LocalStack
 
 pytestmark = pytest.mark.integration
 
@@ -19,7 +19,7 @@ async def test_a_storm(tmp_path: Path) -> None:
     `STORM_SEED` gives another storm than the known one.
     """
     seed = int(os.environ.get("STORM_SEED") or _KNOWN_SEED)
-    print(f"seed {seed}: python -m bench.soak --messages 200 --seconds 30 --seed {seed}")  # noqa: T201 - what reproduces a failure
+    print(f"seed {seed}: python -m devtools.bench.soak --messages 200 --seconds 30 --seed {seed}")  # noqa: T201 - what reproduces a failure
     weather = Weather(seed=seed, messages=200, storm_seconds=30)
     with LocalStack(tmp_path, settings=SETTINGS, workers=2) as stack:
         findings = await soak(stack, weather)

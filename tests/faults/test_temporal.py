@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from messaging.contract import Outcome, Stage
-from stack.local import LocalStack
+from devtools.stack.local import LocalStack
+from signedfor.contract import Outcome, Stage
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import Caller, until_true
 

@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from messaging.contract import Outcome
-from sandbox.client import Step
-from stack.local import LocalStack
+from devtools.sandbox.client import Step
+from devtools.stack.local import LocalStack
+from signedfor.contract import Outcome
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import Caller, until_true
 

@@ -2,14 +2,14 @@ import asyncio
 
 import pytest
 
-from bench.books import message_id_in
-from messaging.contract import IfUnknown, Outcome, Stage
-from messaging.steps import SEARCH
-from sandbox.client import Step
-from stack.local import LocalStack
+from devtools.bench.books import message_id_in
+from devtools.sandbox.client import Step
+from devtools.stack.local import LocalStack
+from signedfor.contract import OnUnknownOutcome, Outcome, Stage
+from signedfor.steps import SEARCH
+from tests.devtools.sandbox.support import twilio_client
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import Caller, Sent, until, until_true
-from tests.sandbox.support import twilio_client
 
 pytestmark = pytest.mark.integration
 
@@ -73,7 +73,7 @@ async def test_what_a_parked_message_may_have_is_not_taken(
     to = new_number()
     unlisted: Step = {**_TAKEN, **_SILENT, "listed_after": 12}
     caller.stack.sandbox.script(to, [unlisted, _NOT_TAKEN], then=_SILENT)
-    parked = await caller.send(to, if_unknown=IfUnknown.PARK)
+    parked = await caller.send(to, on_unknown_outcome=OnUnknownOutcome.DEAD_LETTER)
     report = await parked.report()
     assert (Outcome.UNCONFIRMED, None) == (report.outcome, report.message_sid)
     twilio = twilio_client(caller.stack.sandbox_url or "")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from bench.chaos import frozen
-from messaging.contract import OPEN, Outcome
-from messaging.failures import FailureClass
-from stack.local import LocalStack
+from devtools.bench.chaos import frozen
+from devtools.stack.local import LocalStack
+from signedfor.contract import OPEN, Outcome
+from signedfor.contract.failures import FailureClass
 from tests.faults.support import database_held, send_is_under_way, sent_in_a_moment
 from tests.fixtures.stack import SHORT_WAITS, NewNumber, silent_stack
 from tests.integration.support import Caller, Sent, events_of_type, until, until_true
@@ -131,7 +131,7 @@ async def test_an_unknown_outcome_is_resolved_in_90_seconds(
         told = await caller.send(new_number(), {"delay": 9})
         untold = await caller.send(new_number(), {"delay": 9, "callbacks": {"lost": True}})
         never_taken = await caller.send(new_number(), silence)
-        parked = await caller.send(new_number(), silence, if_unknown="park")
+        parked = await caller.send(new_number(), silence, on_unknown_outcome="dead_letter")
         everything = (told, untold, never_taken, parked)
         await until_true(
             lambda: all(each.accepted() or each.refused() for each in everything), "every POST"

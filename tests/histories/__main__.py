@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from settings import end_process
-from stack.ports import free_ports
-from stack.processes import ProcessGroup
-from stack.temporal_server import TemporalServer
+from devtools.stack.ports import free_ports
+from devtools.stack.processes import ProcessGroup
+from devtools.stack.temporal_server import TemporalServer
+from signedfor.temporal import end_process
 from tests.histories.recording import FOLDER, Play, kept, record, write
 from tests.histories.scenarios import scenarios
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from messaging.contract import MESSAGES_QUEUE, SEND_MESSAGE
+from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE
 from tests.histories.recording import Handle
 from tests.workflows.courier import REQUEST, SkippingWorld, World
 

@@ -5,15 +5,15 @@ from datetime import timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from messaging.contract import (
+    from signedfor.contract import (
         DEAD_LETTER,
         SEND_MESSAGE,
-        Letter,
-        LetterReport,
+        DeadLetterReport,
+        DeadLetterRequest,
         MessageReport,
         MessageRequest,
     )
-    from messaging.steps import Admission, Terms, Verdict
+    from signedfor.steps import Admission, Decision, Terms
     from workflows import endings
     from workflows.admitting import check_opt_outs
     from workflows.course import Course
@@ -51,7 +51,7 @@ class SendsFirst(Unbroken):
         course = self._begin(request)
         nothing = timedelta(0)
         course.admission = Admission(
-            verdict=Verdict.GO,
+            decision=Decision.GO,
             terms=Terms(
                 receipt_checks=(),
                 retry_budget=timedelta(hours=4),
@@ -112,7 +112,7 @@ class RecordsNothing(DeadLetter):
     """One activity less: the suppression is not recorded."""
 
     @workflow.run
-    async def run(self, letter: Letter) -> LetterReport:
+    async def run(self, letter: DeadLetterRequest) -> DeadLetterReport:
         """See base class."""
         return await super().run(letter)
 

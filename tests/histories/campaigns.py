@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from messaging.contract import CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE, CampaignState
+from signedfor.contract import CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE, CampaignState
 from tests.histories.recording import Handle
 from tests.workflows.campaigns import Feed, serving_campaign, start_campaign
 from tests.workflows.courier import SkippingWorld
@@ -34,7 +34,7 @@ async def campaign_finished(world: SkippingWorld) -> Handle:
 
 async def campaign_continued(world: SkippingWorld) -> Handle:
     """A later run, which begins where the one before it ended."""
-    return await _run(world, Feed(last_row=3, left_out=1, without_message=1))
+    return await _run(world, Feed(last_row=3, skipped=1, without_message=1))
 
 
 async def campaign_paused_and_resumed(world: SkippingWorld) -> Handle:

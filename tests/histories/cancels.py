@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 
-from messaging.contract import (
+from signedfor.contract import (
     CANCEL_UPDATE,
     MESSAGES_QUEUE,
     SEND_MESSAGE,
     CancelRequest,
     message_workflow_id,
 )
-from messaging.failures import FailureClass
-from messaging.steps import SendRequest, Submission
+from signedfor.contract.failures import FailureClass
+from signedfor.steps import SendRequest, Submission
 from tests.histories.recording import Handle, reaches
 from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback, failure
 

@@ -8,7 +8,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from messaging.inbound import (
+from signedfor.inbound import (
     CATCH_UP_INBOUND,
     CATCH_UP_WORKFLOW,
     RECORD_INBOUND,
@@ -17,7 +17,7 @@ from messaging.inbound import (
     CaughtUp,
     InboundRecord,
 )
-from messaging.keywords import InboundKind
+from signedfor.twilio.keywords import InboundKind
 from tests.histories.recording import Handle
 from tests.workflows.courier import RECIPIENT, SENDER, SkippingWorld, sid
 from workflows.catch_up_inbound import CatchUpInbound

@@ -7,21 +7,21 @@ from typing import Any
 
 from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateFailedError
 
-from messaging.contract import (
+from signedfor.contract import (
     DEAD_LETTER,
     DELIVERY_STATUS_SIGNAL,
-    LETTER_QUERY,
+    DETAILS_QUERY,
     MESSAGES_QUEUE,
     RESOLVE_UPDATE,
     START_CONFLICT_POLICY,
+    DeadLetterDetails,
+    DeadLetterRequest,
     DeliveryStatus,
-    Letter,
-    LetterView,
     Resolution,
     dead_letter_workflow_id,
     message_workflow_id,
 )
-from messaging.failures import FailureClass
+from signedfor.contract.failures import FailureClass
 from tests.histories.recording import Handle
 from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback, failure, sid
 
@@ -138,9 +138,9 @@ async def letter_decided_before_its_first_step(world: World) -> Handle:
     return await start.workflow_handle()
 
 
-async def _another_letter(world: World) -> Letter:
-    view = await (await _letter(world)).query(LETTER_QUERY, result_type=LetterView)
-    assert isinstance(view, LetterView)
+async def _another_letter(world: World) -> DeadLetterRequest:
+    view = await (await _letter(world)).query(DETAILS_QUERY, result_type=DeadLetterDetails)
+    assert isinstance(view, DeadLetterDetails)
     return view.letter
 
 
@@ -159,7 +159,7 @@ async def letter_lapsed(world: SkippingWorld) -> Handle:
         letter = await _letter(world)
         # The test server passes the 30 days, but does not answer this call after so long a skip.
         skipping = asyncio.create_task(world.sleep(timedelta(days=31)))
-        while (await letter.query(LETTER_QUERY))["status"] == "open":  # noqa: ASYNC110 - a query
+        while (await letter.query(DETAILS_QUERY))["status"] == "open":  # noqa: ASYNC110 - a query
             await asyncio.sleep(0.05)
         skipping.cancel()
     return letter

@@ -5,11 +5,11 @@ from datetime import timedelta
 
 from temporalio.exceptions import ApplicationError
 
-from messaging.consent import Reason
-from messaging.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
-from messaging.failures import FailureClass
-from messaging.retry import QUICK_ATTEMPTS
-from messaging.steps import LookUp, SendRequest, Submission, Verdict
+from signedfor.consent import Reason
+from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
+from signedfor.contract.failures import FailureClass
+from signedfor.retry import QUICK_ATTEMPTS
+from signedfor.steps import Decision, LookUp, SendRequest, Submission
 from tests.histories.recording import Handle, reaches
 from tests.workflows.courier import (
     REQUEST,
@@ -112,22 +112,22 @@ async def waited_for_a_slot(world: SkippingWorld) -> Handle:
 
 async def given_another_slot(world: SkippingWorld) -> Handle:
     """Its slot was borrowed by others while it waited."""
-    world.courier.sends = [refuse(Verdict.NOT_YET, in_=timedelta(minutes=5)), accept()]
+    world.courier.sends = [refuse(Decision.NOT_YET, in_=timedelta(minutes=5)), accept()]
     world.courier.look_ups = [LookUp(status="delivered")]
     return await world.start()
 
 
 async def held_and_released(world: SkippingWorld) -> Handle:
     """Its sender was paused for a while."""
-    world.courier.sends = [refuse(Verdict.HELD), accept()]
-    world.courier.releases = [None, Verdict.GO]
+    world.courier.sends = [refuse(Decision.HELD), accept()]
+    world.courier.releases = [None, Decision.GO]
     world.courier.look_ups = [LookUp(status="delivered")]
     return await world.start()
 
 
 async def held_and_expired(world: SkippingWorld) -> Handle:
     """Its time passed while its sender was paused."""
-    world.courier.sends = [refuse(Verdict.HELD)]
+    world.courier.sends = [refuse(Decision.HELD)]
     world.courier.releases = [None] * 100
     expires_at = await world.now() + timedelta(minutes=30)
     return await world.start({**REQUEST, "expires_at": expires_at.isoformat()})
@@ -142,14 +142,14 @@ async def window_closed_at_admission(world: SkippingWorld) -> Handle:
 
 async def window_closed_at_the_last_check(world: SkippingWorld) -> Handle:
     """Its window closed while it waited."""
-    world.courier.sends = [refuse(Verdict.CLOSED, in_=timedelta(hours=9)), accept()]
+    world.courier.sends = [refuse(Decision.CLOSED, in_=timedelta(hours=9)), accept()]
     world.courier.look_ups = [LookUp(status="delivered")]
     return await world.start()
 
 
 async def campaign_canceled_at_the_last_check(world: SkippingWorld) -> Handle:
     """Its campaign was canceled while it waited."""
-    world.courier.sends = [refuse(Verdict.CANCELED)]
+    world.courier.sends = [refuse(Decision.CANCELED)]
     return await world.start({**REQUEST, "campaign_id": "spring"})
 
 
@@ -174,7 +174,7 @@ async def suppressed_by_hand(world: SkippingWorld) -> Handle:
 async def suppressed_at_the_last_check(world: SkippingWorld) -> Handle:
     """A STOP came between admission and POST."""
     world.courier.sends = [
-        lambda _: Submission(verdict=Verdict.SUPPRESSED, suppressed_by=Reason.OPTED_OUT)
+        lambda _: Submission(decision=Decision.SUPPRESSED, suppressed_by=Reason.OPTED_OUT)
     ]
     return await world.start()
 
@@ -188,7 +188,7 @@ async def expired_at_admission(world: SkippingWorld) -> Handle:
 
 async def expired_at_the_last_check(world: SkippingWorld) -> Handle:
     """Its time passed between admission and POST."""
-    world.courier.sends = [lambda _: Submission(verdict=Verdict.EXPIRED)]
+    world.courier.sends = [lambda _: Submission(decision=Decision.EXPIRED)]
     return await world.start()
 
 

@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from messaging import codes
-from messaging.consent import Reason
-from messaging.steps import LookUp
+from signedfor.consent import Reason
+from signedfor.steps import LookUp
+from signedfor.twilio import codes
 from tests.histories.recording import Handle, reaches
 from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback
 

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 
-from messaging.contract import PROGRESS_QUERY
-from messaging.payloads import data_converter
+from signedfor.contract import PROGRESS_QUERY
+from signedfor.payloads import data_converter
 from tests.workflows.courier import Courier, SkippingWorld, World, serving, skipping_time
 
 Handle: TypeAlias = WorkflowHandle[Any, Any]

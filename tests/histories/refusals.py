@@ -1,6 +1,6 @@
 """What Twilio refuses at once: one scenario for each terminal class."""
 
-from messaging.failures import RETRYABLE, FailureClass
+from signedfor.contract.failures import RETRYABLE, FailureClass
 from tests.histories.recording import Handle, Play
 from tests.workflows.courier import REQUEST, SkippingWorld, failure
 

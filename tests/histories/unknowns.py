@@ -5,9 +5,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeAlias
 
-from messaging.failures import FailureClass
-from messaging.retry import MOST_SEARCHES, SEND_TIMEOUT
-from messaging.steps import Finding, LookUp, SearchResult, SendRequest, Submission, Verdict
+from signedfor.contract.failures import FailureClass
+from signedfor.retry import MOST_SEARCHES, SEND_TIMEOUT
+from signedfor.steps import Decision, Finding, LookUp, SearchResult, SendRequest, Submission
 from tests.histories.recording import Handle
 from tests.workflows.courier import (
     REQUEST,
@@ -91,7 +91,7 @@ async def _absent_then(world: SkippingWorld, *waits: Send) -> Handle:
 
 async def unknown_then_called_back_before_its_turn(world: SkippingWorld) -> Handle:
     """Absent twice, and delivered after all while the next POST waits for a slot."""
-    handle = await _absent_then(world, refuse(Verdict.NOT_YET, in_=timedelta(hours=2)))
+    handle = await _absent_then(world, refuse(Decision.NOT_YET, in_=timedelta(hours=2)))
     await callback(handle, "delivered", number=7)
     return handle
 
@@ -99,7 +99,7 @@ async def unknown_then_called_back_before_its_turn(world: SkippingWorld) -> Hand
 async def unknown_then_called_back_while_its_window_is_closed(world: SkippingWorld) -> Handle:
     """Absent twice, and named by a callback while the next POST waits for its send window."""
     world.courier.look_ups = [LookUp(status="delivered")]
-    handle = await _absent_then(world, refuse(Verdict.CLOSED, in_=timedelta(hours=2)))
+    handle = await _absent_then(world, refuse(Decision.CLOSED, in_=timedelta(hours=2)))
     await callback(handle, "sent", number=7)
     return handle
 
@@ -107,7 +107,7 @@ async def unknown_then_called_back_while_its_window_is_closed(world: SkippingWor
 async def unknown_then_called_back_while_held(world: SkippingWorld) -> Handle:
     """Absent twice, and delivered after all while its sender is paused."""
     world.courier.releases = [None] * 100
-    handle = await _absent_then(world, refuse(Verdict.HELD))
+    handle = await _absent_then(world, refuse(Decision.HELD))
     await callback(handle, "delivered", number=7)
     return handle
 
@@ -126,7 +126,7 @@ async def unknown_then_called_back_between_tries(world: SkippingWorld) -> Handle
 
 async def unknown_and_expired_before_its_turn(world: SkippingWorld) -> Handle:
     """Its time is over before the slot of the next POST."""
-    world.courier.sends = [UNKNOWN, refuse(Verdict.NOT_YET, in_=timedelta(hours=4))]
+    world.courier.sends = [UNKNOWN, refuse(Decision.NOT_YET, in_=timedelta(hours=4))]
     expires_at = await world.now() + timedelta(hours=2)
     return await world.start({**REQUEST, "expires_at": expires_at.isoformat()})
 
@@ -136,7 +136,7 @@ async def unknown_and_not_submitted(world: SkippingWorld) -> Handle:
     world.courier.sends = [UNKNOWN, accept(2)]
     world.courier.searches = [SearchResult(finding=Finding.NOT_SUBMITTED)]
     world.courier.look_ups = [LookUp(status="delivered")]
-    return await world.start({**REQUEST, "if_unknown": "park"})
+    return await world.start({**REQUEST, "on_unknown_outcome": "dead_letter"})
 
 
 async def unknown_every_time(world: SkippingWorld) -> Handle:
@@ -148,7 +148,7 @@ async def unknown_every_time(world: SkippingWorld) -> Handle:
 async def unknown_and_parked(world: SkippingWorld) -> Handle:
     """Absent twice, and the message says not to send it again."""
     world.courier.sends = [UNKNOWN]
-    return await world.start({**REQUEST, "if_unknown": "park"})
+    return await world.start({**REQUEST, "on_unknown_outcome": "dead_letter"})
 
 
 async def unknown_and_undecided(world: SkippingWorld) -> Handle:

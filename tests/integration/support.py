@@ -14,24 +14,24 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from messaging.contract import (
+from devtools.sandbox.client import AcceptedRow, CallbackRow, RefusedRow, Step
+from devtools.stack.local import LocalStack
+from signedfor.contract import (
     CANCEL_UPDATE,
-    LETTER_QUERY,
+    DETAILS_QUERY,
     MESSAGES_QUEUE,
     PROGRESS_QUERY,
     SEND_MESSAGE,
     START_CONFLICT_POLICY,
     START_REUSE_POLICY,
     CancelResult,
-    LetterReport,
-    LetterView,
+    DeadLetterDetails,
+    DeadLetterReport,
     MessageReport,
     Progress,
     dead_letter_workflow_id,
     message_workflow_id,
 )
-from sandbox.client import AcceptedRow, CallbackRow, RefusedRow, Step
-from stack.local import LocalStack
 from tests.fixtures.stack import TEXT
 from tests.workflows.courier import binary
 
@@ -59,10 +59,10 @@ class Sent:
         )
 
     @property
-    def letter_handle(self) -> WorkflowHandle[Any, LetterReport]:
+    def letter_handle(self) -> WorkflowHandle[Any, DeadLetterReport]:
         """Its dead letter's workflow."""
         return self.client.get_workflow_handle(
-            dead_letter_workflow_id(self.message_id), result_type=LetterReport
+            dead_letter_workflow_id(self.message_id), result_type=DeadLetterReport
         )
 
     async def report(self) -> MessageReport:
@@ -84,9 +84,11 @@ class Sent:
 
         return await until(there, f"a message to be {status}")
 
-    async def letter(self) -> LetterView:
+    async def letter(self) -> DeadLetterDetails:
         """Its dead letter."""
-        view: LetterView = await self.letter_handle.query(LETTER_QUERY, result_type=LetterView)
+        view: DeadLetterDetails = await self.letter_handle.query(
+            DETAILS_QUERY, result_type=DeadLetterDetails
+        )
         return view
 
     async def cancel(self) -> CancelResult:

@@ -6,7 +6,9 @@ import pytest
 from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from messaging.contract import (
+from devtools.sandbox.magic import GOOD_SENDER
+from devtools.stack.local import LocalStack
+from signedfor.contract import (
     MESSAGES_QUEUE,
     SEND_MESSAGE,
     START_CONFLICT_POLICY,
@@ -15,15 +17,13 @@ from messaging.contract import (
     Outcome,
     message_workflow_id,
 )
-from sandbox.magic import GOOD_SENDER
-from stack.local import LocalStack
 from tests.fixtures.stack import TEXT, NewNumber
 from tests.integration.support import Caller, Sent, new_id, signedfor, start_by_command
 
 pytestmark = pytest.mark.integration
 
 _ONCE = ("--id-reuse-policy", "RejectDuplicate", "--id-conflict-policy", "UseExisting")
-_ITS_OWN = {"message_id", "message_sid", "submitted_at", "settled_at"}
+_ITS_OWN = {"message_id", "message_sid", "submitted_at", "finished_at"}
 """What differs between two messages that went the same way."""
 
 

@@ -11,9 +11,9 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-from messaging.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
-from messaging.payloads import INVALID_INPUT
-from stack.local import LocalStack
+from devtools.stack.local import LocalStack
+from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
+from signedfor.payloads import INVALID_INPUT
 from tests.fixtures.stack import TEXT, NewNumber
 from tests.integration.support import events_of_type, new_id, start_by_command
 

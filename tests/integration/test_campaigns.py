@@ -11,7 +11,8 @@ from temporalio.client import WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
-from messaging.contract import (
+from devtools.stack.local import LocalStack
+from signedfor.contract import (
     CAMPAIGN,
     CAMPAIGN_ID,
     CANCEL_UPDATE,
@@ -26,10 +27,9 @@ from messaging.contract import (
     campaign_workflow_id,
     message_workflow_id,
 )
-from stack.local import LocalStack
-from store.campaigns import CampaignRow, Campaigns
-from store.database import open_engine
-from store.pacing import Pacing
+from signedfor.store.campaigns import CampaignRow, Campaigns
+from signedfor.store.database import open_engine
+from signedfor.store.rate_limiter import RateLimiter
 from tests.fixtures.stack import TEXT, NewNumber
 from tests.integration.support import Caller, until, until_true
 
@@ -101,7 +101,7 @@ def _load(
     stack: LocalStack, campaign_id: str, recipients: list[str], sender: str, rate: float
 ) -> None:
     engine = open_engine(stack.settings["DATABASE_URL"])
-    Pacing(engine).set_rate(sender, rate)
+    RateLimiter(engine).set_rate(sender, rate)
     campaigns = Campaigns(engine)
     campaigns.begin(campaign_id, CampaignMessage(sender=sender, body="{text}"))
     rows = [
@@ -157,7 +157,7 @@ async def test_killed_in_the_middle_of_a_page_paused_and_resumed(
     report = await begun.report()
 
     assert (False, True, False) == (is_whole, is_silent, is_done)
-    assert (CampaignState.FINISHED, 60) == (report.state, report.handed_over)
+    assert (CampaignState.FINISHED, 60) == (report.state, report.dispatched)
     parked, accepted = report.outcomes.get(Outcome.UNCONFIRMED, 0), begun.accepted()
     assert 60 - parked == report.outcomes[Outcome.DELIVERED]
     assert parked <= _MOST_IN_FLIGHT
@@ -175,14 +175,14 @@ async def test_canceled(brave_caller: Caller, new_number: NewNumber) -> None:
     await _decide(begun, CANCEL_UPDATE)
     is_silent, accepted = await _is_silent(begun), begun.accepted().total()
     report = await begun.report()
-    handed_over = report.handed_over
+    dispatched = report.dispatched
 
     assert is_silent
     assert (CampaignState.CANCELED, 200) == (report.state, report.rows)
-    assert 0 < accepted < handed_over < 200
+    assert 0 < accepted < dispatched < 200
     assert {
         Outcome.DELIVERED: accepted,
-        Outcome.CANCELED: handed_over - accepted,
+        Outcome.CANCELED: dispatched - accepted,
     } == report.outcomes
     assert accepted == begun.accepted().total()
     assert [False, True] == [await begun.is_handed_over(row) for row in (200, 1)]
@@ -198,6 +198,6 @@ async def test_terminated_and_started_again(brave_caller: Caller, new_number: Ne
     await begun.start()
     report = await begun.report()
 
-    assert (CampaignState.FINISHED, 150) == (report.state, report.handed_over)
+    assert (CampaignState.FINISHED, 150) == (report.state, report.dispatched)
     assert {Outcome.DELIVERED: 150} == report.outcomes
     assert (150, {1}) == (len(begun.accepted()), set(begun.accepted().values()))

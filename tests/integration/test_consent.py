@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine
 
-from messaging.contract import MessageReport, Outcome, Stage
-from messaging.failures import FailureClass
-from sandbox.magic import GOOD_SENDER
-from stack.local import LocalStack
-from store.database import open_engine
-from store.inbound import InboundMessages
-from store.suppressions import Suppressions
+from devtools.sandbox.magic import GOOD_SENDER
+from devtools.stack.local import LocalStack
+from signedfor.contract import MessageReport, Outcome, Stage
+from signedfor.contract.failures import FailureClass
+from signedfor.store.database import open_engine
+from signedfor.store.inbound import InboundMessages
+from signedfor.store.suppressions import Suppressions
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import SERVICE, Caller
 
@@ -79,7 +79,7 @@ async def test_a_stop_reaches_messages_that_wait(
     assert [] == scheduled.accepted() + retried.accepted()
     assert [] == scheduled.refused()
     assert [] == [row for row in retried.refused() if row["at"] > stopped_at]
-    assert soon <= reports[0].settled_at
+    assert soon <= reports[0].finished_at
     assert (0, 4) == (reports[0].attempts, reports[1].attempts)
 
 

@@ -7,9 +7,9 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.common import SearchAttributePair
 
-from bench.actions import billable_actions
-from messaging.contract import MESSAGE_STATUS, Outcome, Stage
-from sandbox.magic import GOOD_SENDER
+from devtools.bench.actions import billable_actions
+from devtools.sandbox.magic import GOOD_SENDER
+from signedfor.contract import MESSAGE_STATUS, Outcome, Stage
 from tests.fixtures.stack import NewNumber
 from tests.histories.recording import kept, read
 from tests.integration.support import SERVICE, Caller, Sent

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from messaging.contract import Outcome, Stage
-from sandbox.magic import GOOD_SENDER
-from stack.local import LocalStack
-from store.database import open_engine
-from store.suppressions import Suppressions
+from devtools.sandbox.magic import GOOD_SENDER
+from devtools.stack.local import LocalStack
+from signedfor.contract import Outcome, Stage
+from signedfor.store.database import open_engine
+from signedfor.store.suppressions import Suppressions
 from tests.fixtures.databases import PostgresServer
 from tests.fixtures.stack import NewNumber, silent_stack
 from tests.integration.line import Line

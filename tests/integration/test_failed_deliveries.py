@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from messaging.contract import OPEN, LetterEnd, Outcome, Stage
-from messaging.failures import FailureClass
-from stack.local import LocalStack
-from store.database import open_engine
-from store.suppressions import Suppressions
+from devtools.stack.local import LocalStack
+from signedfor.contract import OPEN, DeadLetterOutcome, Outcome, Stage
+from signedfor.contract.failures import FailureClass
+from signedfor.store.database import open_engine
+from signedfor.store.suppressions import Suppressions
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import SERVICE, Caller
 
@@ -74,9 +74,9 @@ async def test_a_failure_after_acceptance_is_settled_by_its_code(
         [row] = message.accepted()
         assert row["sid"] == report.message_sid
         if failure.suppresses:
-            assert LetterEnd.RECORDED is (await message.letter_handle.result()).end
+            assert DeadLetterOutcome.RECORDED is (await message.letter_handle.result()).end
         letter = await message.letter()
-        assert (LetterEnd.RECORDED if failure.suppresses else OPEN) == letter.status
+        assert (DeadLetterOutcome.RECORDED if failure.suppresses else OPEN) == letter.status
 
     again = [
         await caller.send(each.to, **fields(f)) for f, each in zip(_FAILURES, sent, strict=True)

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 from temporalio.client import WithStartWorkflowOperation
 
-from messaging.contract import (
+from signedfor.contract import (
     DEAD_LETTER,
     DELIVERY_STATUS_SIGNAL,
     MESSAGES_QUEUE,
     RESOLVE_UPDATE,
     SEND_MESSAGE,
     START_CONFLICT_POLICY,
+    DeadLetterOutcome,
+    DeadLetterReport,
+    DeadLetterRequest,
     DeliveryStatus,
-    Letter,
-    LetterEnd,
-    LetterReport,
     MessageReport,
     Outcome,
     dead_letter_workflow_id,
@@ -41,14 +41,14 @@ async def test_a_receipt_before_the_letter_has_begun_closes_it(
         letter,
         id=dead_letter_workflow_id(new_id()),
         task_queue=MESSAGES_QUEUE,
-        result_type=LetterReport,
+        result_type=DeadLetterReport,
         start_signal=DELIVERY_STATUS_SIGNAL,
         start_signal_args=[DeliveryStatus(message_sid=_SID, message_status="delivered")],
     )
     async with asyncio.timeout(20):
         closed = await handle.result()
 
-    assert LetterEnd.DELIVERED_LATE is closed.end
+    assert DeadLetterOutcome.DELIVERED_LATE is closed.end
 
 
 async def test_a_decision_before_the_letter_has_begun_is_carried_out(
@@ -57,7 +57,7 @@ async def test_a_decision_before_the_letter_has_begun_is_carried_out(
     """An operator's retry in the same moment is one new message."""
     letter = await _letter(caller, new_number())
     message_id = new_id()
-    start: WithStartWorkflowOperation[Any, LetterReport] = WithStartWorkflowOperation(
+    start: WithStartWorkflowOperation[Any, DeadLetterReport] = WithStartWorkflowOperation(
         DEAD_LETTER,
         letter,
         id=dead_letter_workflow_id(message_id),
@@ -70,7 +70,7 @@ async def test_a_decision_before_the_letter_has_begun_is_carried_out(
             RESOLVE_UPDATE,
             {"action": "retry"},
             start_workflow_operation=start,
-            result_type=LetterReport,
+            result_type=DeadLetterReport,
         )
     retry = Sent(
         message_id=closed.retried_as or "",
@@ -79,7 +79,7 @@ async def test_a_decision_before_the_letter_has_begun_is_carried_out(
         client=caller.client,
     )
 
-    assert LetterEnd.RETRIED is closed.end
+    assert DeadLetterOutcome.RETRIED is closed.end
     assert Outcome.DELIVERED is (await retry.report()).outcome
     assert 2 == len(retry.accepted())
 
@@ -105,7 +105,7 @@ async def test_a_receipt_before_the_message_has_begun_counts(
     assert (Outcome.DELIVERED, 0, _SID) == (report.outcome, report.attempts, report.message_sid)
 
 
-async def _letter(caller: Caller, to: str) -> Letter:
+async def _letter(caller: Caller, to: str) -> DeadLetterRequest:
     """The letter of a message that got no receipt."""
     sent = await caller.send(to, {"final": "sent"}, receipt_timeout_seconds=1)
     await sent.report()

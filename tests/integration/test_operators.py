@@ -5,7 +5,8 @@ import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client
 
-from messaging.contract import (
+from devtools.stack.local import LocalStack
+from signedfor.contract import (
     MESSAGE_SENDER,
     MESSAGE_STATUS,
     SEARCH_ATTRIBUTES,
@@ -14,7 +15,6 @@ from messaging.contract import (
     TWILIO_SID,
     Stage,
 )
-from stack.local import LocalStack
 from tests.fixtures.stack import TEXT, NewNumber
 from tests.integration.support import Caller, Sent, until
 

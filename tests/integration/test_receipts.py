@@ -2,10 +2,17 @@ import asyncio
 
 import pytest
 
-from messaging.contract import OPEN, RESOLVE_UPDATE, LetterEnd, LetterReport, Outcome, Stage
-from messaging.failures import FailureClass
-from sandbox.magic import GOOD_SENDER
-from stack.local import LocalStack
+from devtools.sandbox.magic import GOOD_SENDER
+from devtools.stack.local import LocalStack
+from signedfor.contract import (
+    OPEN,
+    RESOLVE_UPDATE,
+    DeadLetterOutcome,
+    DeadLetterReport,
+    Outcome,
+    Stage,
+)
+from signedfor.contract.failures import FailureClass
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import SERVICE, Caller, Sent, until_true
 
@@ -91,7 +98,7 @@ async def test_a_message_without_receipt_can_be_retried(
     report = await sent.report()
     letter = await sent.letter()
     closed = await sent.letter_handle.execute_update(
-        RESOLVE_UPDATE, {"action": "retry", "by": "tester"}, result_type=LetterReport
+        RESOLVE_UPDATE, {"action": "retry", "by": "tester"}, result_type=DeadLetterReport
     )
     retry = Sent(
         message_id=f"{sent.message_id}.retry-1", to=sent.to, stack=stack, client=caller.client
@@ -100,7 +107,7 @@ async def test_a_message_without_receipt_can_be_retried(
 
     assert (Outcome.UNCONFIRMED, FailureClass.NO_RECEIPT) == (report.outcome, report.failure_class)
     assert (OPEN, report) == (letter.status, letter.letter.report)
-    assert (LetterEnd.RETRIED, retry.message_id) == (closed.end, closed.retried_as)
+    assert (DeadLetterOutcome.RETRIED, retry.message_id) == (closed.end, closed.retried_as)
     assert closed == await sent.letter_handle.result()
     assert (Outcome.DELIVERED, retry.message_id) == (retried.outcome, retried.message_id)
     assert [report.message_sid, retried.message_sid] == [row["sid"] for row in sent.accepted()]
@@ -116,7 +123,7 @@ async def test_a_late_receipt_closes_the_letter(caller: Caller, new_number: NewN
         closed = await sent.letter_handle.result()
 
     assert (Outcome.UNCONFIRMED, OPEN) == (report.outcome, opened.status)
-    assert LetterEnd.DELIVERED_LATE is closed.end
+    assert DeadLetterOutcome.DELIVERED_LATE is closed.end
     await _quiet(sent)
     [receipt] = sent.callbacks("delivered")
     assert 204 == receipt["http_status"]

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from messaging.contract import OPEN, LetterEnd, Outcome, Stage
-from messaging.failures import FailureClass
-from sandbox.client import Step
-from stack.local import LocalStack
+from devtools.sandbox.client import Step
+from devtools.stack.local import LocalStack
+from signedfor.contract import OPEN, DeadLetterOutcome, Outcome, Stage
+from signedfor.contract.failures import FailureClass
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import Caller, Sent, events_of_type
 
@@ -88,9 +88,9 @@ async def test_a_terminal_code_is_tried_once(caller: Caller, new_number: NewNumb
             (row["code"], row["http_status"]) for row in message.refused()
         ]
         if refusal.suppresses:
-            assert LetterEnd.RECORDED is (await message.letter_handle.result()).end
+            assert DeadLetterOutcome.RECORDED is (await message.letter_handle.result()).end
         letter = await message.letter()
-        assert (LetterEnd.RECORDED if refusal.suppresses else OPEN) == letter.status
+        assert (DeadLetterOutcome.RECORDED if refusal.suppresses else OPEN) == letter.status
         assert letter.letter.action
 
     again = [await send(refusal) for refusal in _REFUSALS if refusal.suppresses]

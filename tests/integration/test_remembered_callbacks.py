@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from messaging.contract import Outcome, Stage
-from stack.local import LocalStack
+from devtools.stack.local import LocalStack
+from signedfor.contract import Outcome, Stage
 from tests.fixtures.stack import NewNumber, silent_stack
 from tests.integration.support import Caller, until_true
 

@@ -10,17 +10,17 @@ from temporalio.api.enums.v1 import RoutingConfigUpdateState
 from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentRequest
 from temporalio.client import WorkflowHandle
 
-from messaging.contract import (
+from devtools.sandbox.client import Step
+from devtools.stack.local import LocalStack
+from devtools.stack.processes import basic_environment
+from signedfor.contract import (
     RESOLVE_UPDATE,
-    LetterEnd,
-    LetterReport,
+    DeadLetterOutcome,
+    DeadLetterReport,
     Outcome,
     Resolution,
     Stage,
 )
-from sandbox.client import Step
-from stack.local import LocalStack
-from stack.processes import basic_environment
 from tests.fixtures.stack import NewNumber, silent_stack
 from tests.integration.support import Caller, Sent, temporal, until
 from tests.worker_process import Worker
@@ -158,9 +158,9 @@ async def test_a_rolling_deployment_and_its_roll_back(
 async def _retry(refused: Sent) -> Sent:
     """Retry a dead letter; the message that it became."""
     report = await refused.letter_handle.execute_update(
-        RESOLVE_UPDATE, Resolution(action="retry"), result_type=LetterReport
+        RESOLVE_UPDATE, Resolution(action="retry"), result_type=DeadLetterReport
     )
-    assert LetterEnd.RETRIED is report.end
+    assert DeadLetterOutcome.RETRIED is report.end
     assert report.retried_as is not None
     retried = Sent(
         message_id=report.retried_as, to=refused.to, stack=refused.stack, client=refused.client

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from messaging.contract import Outcome, Stage
-from stack.local import LocalStack
+from devtools.stack.local import LocalStack
+from signedfor.contract import Outcome, Stage
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import Caller, Sent, events_of_type, until, until_true
 

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from messaging.contract import OPEN, Outcome
-from messaging.failures import FailureClass
+from signedfor.contract import OPEN, Outcome
+from signedfor.contract.failures import FailureClass
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import Caller
 

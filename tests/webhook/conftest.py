@@ -6,11 +6,11 @@ import pytest
 from sqlalchemy import Engine
 from temporalio.client import Client
 
-from messaging.payloads import data_converter
-from stack.ports import free_ports
-from stack.processes import ProcessGroup
-from stack.temporal_server import TemporalServer
-from store.database import open_engine
+from devtools.stack.ports import free_ports
+from devtools.stack.processes import ProcessGroup
+from devtools.stack.temporal_server import TemporalServer
+from signedfor.payloads import data_converter
+from signedfor.store.database import open_engine
 from tests.webhook.support import CONFIG, Twilio
 from webhook.app import create_app
 

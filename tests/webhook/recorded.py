@@ -6,7 +6,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from messaging.contract import (
+from signedfor.contract import (
     DELIVERY_STATUS_SIGNAL,
     MESSAGE_STATUS,
     SEND_MESSAGE,

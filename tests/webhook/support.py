@@ -45,7 +45,7 @@ def sign(url: str, fields: Fields = (), *, token: str = TOKEN) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Twilio:
-    """Posts to the webhook as Twilio does: signed for its public URL."""
+    """SendAttempts to the webhook as Twilio does: signed for its public URL."""
 
     http: httpx.AsyncClient
     token: str = TOKEN

@@ -3,7 +3,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 from temporalio.client import Client
 
-from store.database import open_engine
+from signedfor.store.database import open_engine
 from tests.webhook.support import CONFIG, PERSON, SENDER, Twilio, metric
 from webhook.app import create_app
 

@@ -18,15 +18,15 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
 from activities.inbound import Inbound
-from activities.twilio_client import TwilioClient
-from messaging.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
-from messaging.inbound import InboundRecord, inbound_workflow_id
-from messaging.keywords import InboundKind
-from store.database import open_engine
-from store.inbound import InboundMessages
-from store.inbox import Inbox
-from store.suppressions import Suppressions
-from store.watermarks import Watermarks
+from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
+from signedfor.inbound import InboundRecord, inbound_workflow_id
+from signedfor.store.database import open_engine
+from signedfor.store.inbound import InboundMessages
+from signedfor.store.inbox import Inbox
+from signedfor.store.suppressions import Suppressions
+from signedfor.store.watermarks import Watermarks
+from signedfor.twilio.client import TwilioClient
+from signedfor.twilio.keywords import InboundKind
 from tests.webhook.recorded import new_message_id, open_message, received
 from tests.webhook.support import ACCOUNT, CONFIG, PERSON, SENDER, Twilio, metric
 from webhook.app import create_app

@@ -11,11 +11,11 @@ from sqlalchemy import Engine, text
 from temporalio.client import Client, Interceptor, OutboundInterceptor, SignalWorkflowInput
 from temporalio.testing import WorkflowEnvironment
 
-from messaging.contract import DeliveryStatus, message_workflow_id
-from messaging.payloads import data_converter
-from stack.temporal_server import TemporalServer
-from store.database import transaction
-from store.inbox import Inbox
+from devtools.stack.temporal_server import TemporalServer
+from signedfor.contract import DeliveryStatus, message_workflow_id
+from signedfor.payloads import data_converter
+from signedfor.store.database import transaction
+from signedfor.store.inbox import Inbox
 from tests.webhook.recorded import new_message_id, open_letter, open_message, received
 from tests.webhook.support import CONFIG, SID, Twilio, metric
 from tests.workflows.courier import binary

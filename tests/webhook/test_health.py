@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 from temporalio.client import Client
 
-from stack.temporal_server import TemporalServer
-from store.database import open_engine
-from store.migrate import upgrade
+from devtools.stack.temporal_server import TemporalServer
+from signedfor.store.database import open_engine
+from signedfor.store.migrate import upgrade
 from tests.webhook.support import CONFIG, TOKEN, Twilio
 from webhook.app import create_app
 

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import Engine, event, func, select
 from temporalio.client import Client
 
-from messaging.consent import Reason, Scope, Source
-from store.database import open_engine, transaction
-from store.inbound import InboundMessages
-from store.suppressions import Suppressions
-from store.tables import inbound_messages
+from signedfor.consent import Reason, Scope, Source
+from signedfor.store.database import open_engine, transaction
+from signedfor.store.inbound import InboundMessages
+from signedfor.store.suppressions import Suppressions
+from signedfor.store.tables import inbound_messages
 from tests.webhook.support import (
     CONFIG,
     PERSON,

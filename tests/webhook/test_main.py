@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from stack.ports import free_ports
-from stack.temporal_server import TemporalServer
+from devtools.stack.ports import free_ports
+from devtools.stack.temporal_server import TemporalServer
 from tests.webhook.support import (
     ACCOUNT,
     PERSON,

@@ -15,10 +15,10 @@ from fastapi import FastAPI
 from sqlalchemy import Engine, text
 from temporalio.client import Client
 
-from messaging.payloads import data_converter
-from stack.temporal_server import TemporalServer
-from store.database import open_engine, transaction
-from store.inbox import Inbox
+from devtools.stack.temporal_server import TemporalServer
+from signedfor.payloads import data_converter
+from signedfor.store.database import open_engine, transaction
+from signedfor.store.inbox import Inbox
 from tests.webhook.recorded import Handle, new_message_id, open_message, received
 from tests.webhook.support import CONFIG, Twilio
 from webhook.app import create_app

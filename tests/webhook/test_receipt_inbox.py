@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.exposition import generate_latest
 from sqlalchemy import Engine, event
 
-from messaging.contract import DeliveryStatus
-from store.database import DatabaseUnavailable, open_engine
-from store.inbox import Backlog, Inbox
+from signedfor.contract import DeliveryStatus
+from signedfor.store.database import DatabaseUnavailable, open_engine
+from signedfor.store.inbox import Backlog, Inbox
 from tests.webhook.support import SID
 from webhook.inbox import MOST_REMEMBERED, ReceiptInbox
 from webhook.metrics import Metrics

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Engine
 from temporalio.client import Client
 
-from messaging.contract import DeliveryStatus, Stage, message_workflow_id
-from messaging.payloads import data_converter
-from stack.temporal_server import TemporalServer
+from devtools.stack.temporal_server import TemporalServer
+from signedfor.contract import DeliveryStatus, Stage, message_workflow_id
+from signedfor.payloads import data_converter
 from tests.webhook.recorded import Handle, message_at, new_message_id, received
 from tests.webhook.support import CONFIG, PERSON, SID, Twilio, metric
 from webhook.app import create_app

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from temporalio.client import Client
 
-from messaging.contract import DeliveryStatus
-from messaging.payloads import data_converter
-from stack.temporal_server import TemporalServer
+from devtools.stack.temporal_server import TemporalServer
+from signedfor.contract import DeliveryStatus
+from signedfor.payloads import data_converter
 from tests.webhook.recorded import new_message_id, open_letter, open_message, received
 from tests.webhook.support import SID
 from webhook.signals import ReceiptNotTaken, Receipts, Taker

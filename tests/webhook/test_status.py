@@ -5,8 +5,8 @@ import pytest
 from sqlalchemy import Engine, event
 from temporalio.client import Client
 
-from store.database import open_engine
-from store.inbox import Inbox
+from signedfor.store.database import open_engine
+from signedfor.store.inbox import Inbox
 from tests.webhook.recorded import new_message_id, open_letter, open_message, received
 from tests.webhook.support import CONFIG, PERSON, SENDER, SID, Twilio, metric, status_fields
 from webhook.app import create_app

@@ -14,7 +14,7 @@ from temporalio.common import Priority
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from messaging.campaign_steps import (
+from signedfor.campaign_steps import (
     COUNT_MESSAGES,
     COUNT_OUTCOMES,
     HAND_OVER,
@@ -29,7 +29,7 @@ from messaging.campaign_steps import (
     OutcomeCounts,
     StateChange,
 )
-from messaging.contract import (
+from signedfor.contract import (
     CAMPAIGN,
     MESSAGES_QUEUE,
     CampaignReport,
@@ -54,7 +54,7 @@ class Feed:
     without_message: int = 0
     """Rows a page of which no message can be made."""
     last_row: int = 0
-    left_out: int = 0
+    skipped: int = 0
     running: list[int] = field(default_factory=list)
     """How many messages run, look by look; none once the script is over."""
     missing: int = 0
@@ -96,9 +96,9 @@ class Feed:
         found = self.standing()
         if self.state is CampaignState.RUNNING:
             first, self.last_row = self.last_row + 1, min(self.last_row + self.page, found.rows)
-            self.left_out += self.without_message
+            self.skipped += self.without_message
             self.handed += range(first, self.last_row + 1)
-        come = {"last_row": self.last_row, "left_out": self.left_out}
+        come = {"last_row": self.last_row, "skipped": self.skipped}
         if self.last_row == self.silent_after:
             await self.may_answer.wait()
         return HandOver(standing=found.model_copy(update=come), come_again=self.come_again)
@@ -127,7 +127,7 @@ class Feed:
             since=self.since,
             rows=self.rows,
             last_row=self.last_row,
-            left_out=self.left_out,
+            skipped=self.skipped,
         )
 
     async def until_handed(self, row: int) -> None:

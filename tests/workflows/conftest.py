@@ -3,8 +3,8 @@ from collections.abc import AsyncIterator
 import pytest
 from temporalio.client import Client
 
-from messaging.payloads import data_converter
-from stack.temporal_server import TemporalServer
+from devtools.stack.temporal_server import TemporalServer
+from signedfor.payloads import data_converter
 from tests.workflows.courier import Courier, SkippingWorld, World, serving, skipping_time
 
 

@@ -20,8 +20,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from messaging.consent import Reason
-from messaging.contract import (
+from signedfor.consent import Reason
+from signedfor.contract import (
     DELIVERY_STATUS_SIGNAL,
     MESSAGES_QUEUE,
     SEARCH_ATTRIBUTES,
@@ -31,9 +31,10 @@ from messaging.contract import (
     MessageReport,
     message_workflow_id,
 )
-from messaging.failures import FailureClass
-from messaging.payloads import data_converter
-from messaging.steps import (
+from signedfor.contract.failures import FailureClass
+from signedfor.payloads import data_converter
+from signedfor.runner import sandboxed_runner
+from signedfor.steps import (
     ADMIT,
     AWAIT_RELEASE,
     CHECK_WINDOW,
@@ -44,6 +45,7 @@ from messaging.steps import (
     SEND,
     Admission,
     AdmitRequest,
+    Decision,
     Finding,
     GiveBackRequest,
     LookUp,
@@ -57,12 +59,10 @@ from messaging.steps import (
     Submission,
     SuppressionRecord,
     Terms,
-    Verdict,
     WindowCheck,
 )
 from workflows.dead_letter import DeadLetter
 from workflows.inputs import OneArgument
-from workflows.runner import sandboxed_runner
 from workflows.send_message import SendMessage
 
 SENDER = "+15005550006"
@@ -108,14 +108,14 @@ def failure(
 
 
 def refuse(
-    verdict: Verdict, *, in_: timedelta | None = None, after_attempts: int = 0
+    decision: Decision, *, in_: timedelta | None = None, after_attempts: int = 0
 ) -> Callable[[SendRequest], Submission]:
     """A last check that lets nothing by; `in_` from the request's own clock, its deadline."""
 
     def turn_away(request: SendRequest) -> Submission:
         begun = request.deadline - TERMS.retry_budget
         return Submission(
-            verdict=verdict,
+            decision=decision,
             not_before=None if in_ is None else begun + in_,
             attempts=request.earlier_attempts + after_attempts,
         )
@@ -128,7 +128,7 @@ def accept(number: int = 1) -> Callable[[SendRequest], Submission]:
 
     def take(request: SendRequest) -> Submission:
         return Submission(
-            verdict=Verdict.GO,
+            decision=Decision.GO,
             attempts=request.earlier_attempts + activity.info().attempt,
             message_sid=sid(number),
             status="queued",
@@ -145,7 +145,7 @@ def accept_after(answered: threading.Event) -> Callable[[SendRequest], Submissio
     def take(request: SendRequest) -> Submission:
         assert answered.wait(15)
         return Submission(
-            verdict=Verdict.GO,
+            decision=Decision.GO,
             attempts=request.earlier_attempts + 1,
             message_sid=sid(),
             status="queued",
@@ -168,7 +168,7 @@ class Courier:
     """The slot that admission gives."""
     closed_until: list[datetime] = field(default_factory=list)
     """When the send window opens, one an admission; after that it is open."""
-    releases: list[Verdict | None] = field(default_factory=list)
+    releases: list[Decision | None] = field(default_factory=list)
     """What a held message is told each time it looks; None: to look again. Then GO."""
     window_problem: str | None = None
     """What admission finds wrong with the send window."""
@@ -199,21 +199,21 @@ class Courier:
             self.admit_fails -= 1
             raise ApplicationError("The database cannot be read.", type="DatabaseUnavailable")
         sender = request.sender or self.default_sender
-        verdict = Verdict.GO
+        decision = Decision.GO
         if request.expires_at is not None and request.expires_at <= self.now():
-            verdict = Verdict.EXPIRED
+            decision = Decision.EXPIRED
         elif sender is None:
-            verdict = Verdict.NO_SENDER
+            decision = Decision.NO_SENDER
         elif self.suppressed_by is not None:
-            verdict = Verdict.SUPPRESSED
+            decision = Decision.SUPPRESSED
         if self.window_problem is not None:
-            verdict = Verdict.INVALID_WINDOW
+            decision = Decision.INVALID_WINDOW
         not_before = self.not_before
         if self.closed_until:
-            verdict, not_before = Verdict.CLOSED, self.closed_until.pop(0)
+            decision, not_before = Decision.CLOSED, self.closed_until.pop(0)
         self.admitted += 1
         return Admission(
-            verdict=verdict,
+            decision=decision,
             terms=self.terms,
             sender=sender,
             not_before=not_before,
@@ -230,10 +230,10 @@ class Courier:
     async def await_release(self, request: ReleaseRequest) -> Release:
         """What a held message is told."""
         self.looked.append(request)
-        told = self.releases.pop(0) if self.releases else Verdict.GO
+        told = self.releases.pop(0) if self.releases else Decision.GO
         if told is None:
             raise ApplicationError("Held.", type="Held", next_retry_delay=timedelta(minutes=1))
-        return Release(verdict=told)
+        return Release(decision=told)
 
     @activity.defn(name=GIVE_BACK)
     async def give_back(self, request: GiveBackRequest) -> None:

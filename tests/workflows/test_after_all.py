@@ -14,22 +14,23 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
-from messaging.contract import (
+from signedfor.contract import (
     DELIVERY_STATUS_SIGNAL,
     MESSAGES_QUEUE,
     PROGRESS_QUERY,
     SEND_MESSAGE,
     TWILIO_SENDS_QUEUE,
-    LetterEnd,
-    LetterReport,
+    DeadLetterOutcome,
+    DeadLetterReport,
     MessageReport,
     Outcome,
     Progress,
     dead_letter_workflow_id,
     message_workflow_id,
 )
-from messaging.failures import FailureClass
-from messaging.steps import LookUp, Verdict
+from signedfor.contract.failures import FailureClass
+from signedfor.runner import sandboxed_runner
+from signedfor.steps import Decision, LookUp
 from tests.workflows.courier import (
     REQUEST,
     Courier,
@@ -43,7 +44,6 @@ from tests.workflows.courier import (
 )
 from workflows.dead_letter import DeadLetter
 from workflows.inputs import OneArgument
-from workflows.runner import sandboxed_runner
 from workflows.send_message import SendMessage
 
 UNKNOWN = failure(FailureClass.OUTCOME_UNKNOWN)
@@ -56,9 +56,9 @@ FIRST, SECOND = 7, 8
 @pytest.mark.parametrize(
     "waits",
     [
-        [refuse(Verdict.NOT_YET, in_=timedelta(hours=2))],
-        [refuse(Verdict.CLOSED, in_=timedelta(hours=2))],
-        [refuse(Verdict.HELD)],
+        [refuse(Decision.NOT_YET, in_=timedelta(hours=2))],
+        [refuse(Decision.CLOSED, in_=timedelta(hours=2))],
+        [refuse(Decision.HELD)],
         [failure(TEMPORARY, retry_after=10 * MINUTE, final=True)],
         [
             failure(TEMPORARY, retry_after=timedelta(seconds=6), final=True),
@@ -92,7 +92,7 @@ async def test_a_window_that_stays_closed_is_not_asked_again_and_again(
 ) -> None:
     """With the receipt in, the message does not look for its turn any more."""
     opens = await world.now() + timedelta(hours=10)
-    world.courier.sends = [UNKNOWN, refuse(Verdict.CLOSED, in_=MINUTE), accept(SECOND)]
+    world.courier.sends = [UNKNOWN, refuse(Decision.CLOSED, in_=MINUTE), accept(SECOND)]
     handle = await world.start()
     await world.until(lambda: len(world.courier.posts) == 1)
     world.courier.closed_until = [opens] * 100
@@ -142,7 +142,7 @@ async def test_a_refused_create_is_no_submission(world: SkippingWorld) -> None:
 
 async def test_a_later_try_is_called_off_while_it_waits(world: SkippingWorld) -> None:
     """It was undelivered, and reads as delivered while the next try waits for its turn."""
-    world.courier.sends = [accept(FIRST), refuse(Verdict.NOT_YET, in_=timedelta(hours=2))]
+    world.courier.sends = [accept(FIRST), refuse(Decision.NOT_YET, in_=timedelta(hours=2))]
     handle = await world.start()
     await world.until(lambda: len(world.courier.posts) == 1)
     await callback(handle, "undelivered", number=FIRST, code=30001)
@@ -158,7 +158,7 @@ async def test_a_later_try_is_called_off_while_it_waits(world: SkippingWorld) ->
 
 async def test_an_unknown_fate_is_not_forgotten_when_it_expires(world: SkippingWorld) -> None:
     """Its time passes while the next POST waits: somebody should look whether it was taken."""
-    world.courier.sends = [UNKNOWN, refuse(Verdict.NOT_YET, in_=timedelta(hours=4))]
+    world.courier.sends = [UNKNOWN, refuse(Decision.NOT_YET, in_=timedelta(hours=4))]
     expires_at = (await world.now() + timedelta(hours=2)).isoformat()
 
     report = await world.report({**REQUEST, "expires_at": expires_at})
@@ -216,8 +216,8 @@ async def test_a_receipt_between_the_ending_and_its_letter() -> None:
 
             report = await handle.result()
             letter = await env.client.get_workflow_handle(
-                dead_letter_workflow_id("m"), result_type=LetterReport
+                dead_letter_workflow_id("m"), result_type=DeadLetterReport
             ).result()
 
     assert Outcome.UNCONFIRMED is report.outcome
-    assert LetterEnd.DELIVERED_LATE is letter.end
+    assert DeadLetterOutcome.DELIVERED_LATE is letter.end

@@ -8,7 +8,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from messaging.payloads import INVALID_INPUT
+from signedfor.payloads import INVALID_INPUT
 from tests.workflows.courier import REQUEST, SkippingWorld, World
 
 CANARY = "15551234567"

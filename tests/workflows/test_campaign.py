@@ -18,7 +18,8 @@ from temporalio.client import (
 from temporalio.common import Priority
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from messaging.campaign_steps import (
+from devtools.stack.temporal_server import TemporalServer
+from signedfor.campaign_steps import (
     CAMPAIGN_OVER,
     COUNT_MESSAGES,
     COUNT_OUTCOMES,
@@ -27,7 +28,7 @@ from messaging.campaign_steps import (
     OPEN_CAMPAIGN,
     SET_CAMPAIGN_STATE,
 )
-from messaging.contract import (
+from signedfor.contract import (
     CANCEL_UPDATE,
     PAUSE_UPDATE,
     PROGRESS_QUERY,
@@ -36,8 +37,7 @@ from messaging.contract import (
     CampaignReport,
     CampaignState,
 )
-from messaging.payloads import INVALID_INPUT, data_converter
-from stack.temporal_server import TemporalServer
+from signedfor.payloads import INVALID_INPUT, data_converter
 from tests.workflows.campaigns import Feed, serving_campaign, start_campaign
 from tests.workflows.courier import SkippingWorld
 
@@ -67,7 +67,7 @@ async def test_every_row_is_handed_over_once(world: SkippingWorld) -> None:
         report = await handle.result()
 
     assert [1, 2, 3, 4, 5] == feed.handed
-    assert (CampaignState.FINISHED, 5, 5) == (report.state, report.rows, report.handed_over)
+    assert (CampaignState.FINISHED, 5, 5) == (report.state, report.rows, report.dispatched)
     assert {"delivered": 5} == report.outcomes
     assert (CampaignState.FINISHED, 3) == (feed.state, feed.looks)
 
@@ -82,7 +82,7 @@ async def test_a_long_campaign_goes_on_in_a_new_run(world: SkippingWorld) -> Non
 
     assert list(range(1, 131)) == feed.handed
     assert WorkflowExecutionStatus.CONTINUED_AS_NEW == ended
-    assert (130, 0) == (report.rows, report.handed_over)
+    assert (130, 0) == (report.rows, report.dispatched)
 
 
 async def test_terminated_and_started_again_it_goes_on(world: SkippingWorld) -> None:
@@ -93,14 +93,14 @@ async def test_terminated_and_started_again_it_goes_on(world: SkippingWorld) -> 
         await feed.until_handed(2)
         # With an activity under way, the server would not skip time any more.
         async with asyncio.timeout(30):
-            while (await progress(first)).handed_over < 1:  # noqa: ASYNC110 - it is asked
+            while (await progress(first)).dispatched < 1:  # noqa: ASYNC110 - it is asked
                 await asyncio.sleep(0.02)
         await first.terminate()
         again = await start_campaign(world.client, queue, workflow_id=first.id)
         report = await again.result()
 
     assert list(range(1, 8)) == feed.handed
-    assert (CampaignState.FINISHED, 7, 3) == (report.state, report.rows, report.handed_over)
+    assert (CampaignState.FINISHED, 7, 3) == (report.state, report.rows, report.dispatched)
 
 
 async def test_a_paused_campaign_hands_nothing_over_until_it_is_resumed(
@@ -118,7 +118,7 @@ async def test_a_paused_campaign_hands_nothing_over_until_it_is_resumed(
         resumed = await decide(handle, RESUME_UPDATE)
         report = await handle.result()
 
-    assert (CampaignState.PAUSED, 2) == (paused.state, paused.handed_over)
+    assert (CampaignState.PAUSED, 2) == (paused.state, paused.dispatched)
     assert CampaignState.PAUSED is written
     assert [1, 2] == handed
     assert paused == again
@@ -139,11 +139,11 @@ async def test_a_canceled_campaign_ends_when_its_messages_have(world: SkippingWo
         feed.running.clear()
         report = await handle.result()
 
-    assert (CampaignState.CANCELED, 2) == (canceled.state, canceled.handed_over)
+    assert (CampaignState.CANCELED, 2) == (canceled.state, canceled.dispatched)
     assert isinstance(refused.value.cause, ApplicationError)
     assert CAMPAIGN_OVER == refused.value.cause.type
     assert canceled == again
-    assert ([1, 2], CampaignState.CANCELED, 2) == (feed.handed, report.state, report.handed_over)
+    assert ([1, 2], CampaignState.CANCELED, 2) == (feed.handed, report.state, report.dispatched)
     assert CampaignState.CANCELED is feed.state
 
 
@@ -162,11 +162,11 @@ async def test_a_decision_while_a_page_is_handed_over(world: SkippingWorld, upda
         report = await handle.result()
 
     expected = {PAUSE_UPDATE: CampaignState.PAUSED, CANCEL_UPDATE: CampaignState.CANCELED}
-    assert (expected[update], 2) == (decided.state, decided.handed_over)
+    assert (expected[update], 2) == (decided.state, decided.dispatched)
     assert decided == after
     assert ([1, 2], 1) == (handed, pages)
     assert [1, 2] == feed.handed
-    assert (CampaignState.CANCELED, 2) == (report.state, report.handed_over)
+    assert (CampaignState.CANCELED, 2) == (report.state, report.dispatched)
 
 
 async def test_temporals_own_cancellation_means_the_same(world: SkippingWorld) -> None:
@@ -177,7 +177,7 @@ async def test_temporals_own_cancellation_means_the_same(world: SkippingWorld) -
         await handle.cancel()
         report = await handle.result()
 
-    assert (CampaignState.CANCELED, 2) == (report.state, report.handed_over)
+    assert (CampaignState.CANCELED, 2) == (report.state, report.dispatched)
 
 
 async def test_a_decision_waits_for_the_database(world: SkippingWorld) -> None:
@@ -261,7 +261,7 @@ async def test_one_that_cannot_be_opened_can_be_canceled(
             assert CampaignState.CANCELED is (await decide(handle, CANCEL_UPDATE)).state
         report = await handle.result()
 
-    assert (CampaignState.CANCELED, 0, 0) == (report.state, report.rows, report.handed_over)
+    assert (CampaignState.CANCELED, 0, 0) == (report.state, report.rows, report.dispatched)
     assert ([], CampaignState.CANCELED) == (feed.handed, feed.state)
 
 
@@ -383,10 +383,10 @@ async def test_a_decision_at_the_end_of_a_run_holds_in_the_next(
         await decide(handle, RESUME_UPDATE)
         report = await handle.result()
 
-    assert (CampaignState.PAUSED, 100) == (paused.state, paused.handed_over)
+    assert (CampaignState.PAUSED, 100) == (paused.state, paused.dispatched)
     assert (paused, 100) == (again, handed)
     assert list(range(1, 104)) == feed.handed
-    assert (CampaignState.FINISHED, 103) == (report.state, report.handed_over)
+    assert (CampaignState.FINISHED, 103) == (report.state, report.dispatched)
 
 
 async def progress(handle: Handle) -> CampaignProgress:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 
-from messaging.contract import CancelRequest, CancelResult, Outcome
-from messaging.failures import FailureClass
-from messaging.steps import SendRequest, Submission
+from signedfor.contract import CancelRequest, CancelResult, Outcome
+from signedfor.contract.failures import FailureClass
+from signedfor.steps import SendRequest, Submission
 from tests.workflows.courier import REQUEST, World, accept, callback, failure
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 
-from messaging.contract import LetterReport, LetterView, Outcome
-from messaging.failures import FailureClass
+from signedfor.contract import DeadLetterDetails, DeadLetterReport, Outcome
+from signedfor.contract.failures import FailureClass
 from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback, failure
 from workflows.dead_letter import next_retry_id
 
@@ -25,9 +25,9 @@ async def _letter(
     return world.client.get_workflow_handle(report.dead_letter_id)
 
 
-async def _resolve(letter: WorkflowHandle[Any, Any], **resolution: Any) -> LetterReport:
-    result = await letter.execute_update("resolve", resolution, result_type=LetterReport)
-    assert isinstance(result, LetterReport)
+async def _resolve(letter: WorkflowHandle[Any, Any], **resolution: Any) -> DeadLetterReport:
+    result = await letter.execute_update("resolve", resolution, result_type=DeadLetterReport)
+    assert isinstance(result, DeadLetterReport)
     return result
 
 
@@ -35,7 +35,7 @@ async def test_a_letter_shows_what_happened_and_what_to_do(real_world: World) ->
     """The query `letter` holds the message, its report and the action to take."""
     letter = await _letter(real_world)
 
-    view = await letter.query("letter", result_type=LetterView)
+    view = await letter.query("letter", result_type=DeadLetterDetails)
 
     assert ("open", CONFIG, 21408, REQUEST["to"]) == (
         view.status,
@@ -153,7 +153,7 @@ async def test_a_late_bad_receipt_is_shown_and_changes_nothing(real_world: World
     letter = real_world.client.get_workflow_handle(report.dead_letter_id or "")
     await callback(letter, "undelivered", code=30003)
 
-    view = await letter.query("letter", result_type=LetterView)
+    view = await letter.query("letter", result_type=DeadLetterDetails)
 
     assert ("open", "undelivered") == (view.status, view.late_status)
 
@@ -168,7 +168,7 @@ async def test_a_letter_lapses_after_its_time(world: SkippingWorld) -> None:
             await asyncio.sleep(0.05)
         skipping.cancel()
 
-        assert "lapsed" == (await letter.query("letter"))["closed"]["end"]
+        assert "expired" == (await letter.query("letter"))["closed"]["end"]
 
 
 async def test_an_expired_message_is_not_sent_by_a_retry(world: SkippingWorld) -> None:

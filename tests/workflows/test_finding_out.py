@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from temporalio.client import WorkflowUpdateStage
 
-from messaging.contract import Outcome
-from messaging.failures import FailureClass
-from messaging.retry import MOST_RESENDS, MOST_SEARCHES
-from messaging.steps import Finding, LookUp, SearchResult, Verdict
+from signedfor.contract import Outcome
+from signedfor.contract.failures import FailureClass
+from signedfor.retry import MOST_RESENDS, MOST_SEARCHES
+from signedfor.steps import Decision, Finding, LookUp, SearchResult
 from tests.workflows.courier import (
     REQUEST,
     SkippingWorld,
@@ -88,7 +88,7 @@ async def test_a_message_absent_twice_is_sent_again(world: SkippingWorld) -> Non
         len(world.courier.posts),
         len(world.courier.searched),
     )
-    assert report.settled_at - begins >= timedelta(seconds=60)
+    assert report.finished_at - begins >= timedelta(seconds=60)
 
 
 async def test_one_absence_is_not_enough(world: SkippingWorld) -> None:
@@ -101,7 +101,7 @@ async def test_one_absence_is_not_enough(world: SkippingWorld) -> None:
     assert (Outcome.DELIVERED, 1) == (report.outcome, len(world.courier.posts))
 
 
-@pytest.mark.parametrize("request_", [{"if_unknown": "park"}, {"priority": "bulk"}])
+@pytest.mark.parametrize("request_", [{"on_unknown_outcome": "dead_letter"}, {"priority": "bulk"}])
 async def test_park_does_not_send_again(world: SkippingWorld, request_: dict[str, str]) -> None:
     """A message that asks to be parked, or is bulk, becomes a dead letter of its own kind."""
     world.courier.sends = [UNKNOWN]
@@ -116,14 +116,14 @@ async def test_park_does_not_send_again(world: SkippingWorld, request_: dict[str
     assert report.dead_letter_id is not None
 
 
-@pytest.mark.parametrize("policy", ["park", "resend"])
+@pytest.mark.parametrize("policy", ["dead_letter", "resend"])
 async def test_what_was_not_submitted_is_submitted(world: SkippingWorld, policy: str) -> None:
     """Its worker died before the POST: that is certain, so it is sent whatever the policy says."""
     world.courier.sends = [UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, accept(5)]
     world.courier.searches = [SearchResult(finding=Finding.NOT_SUBMITTED)] * 4
     world.courier.look_ups = [LookUp(status="delivered")]
 
-    report = await world.report({**REQUEST, "if_unknown": policy})
+    report = await world.report({**REQUEST, "on_unknown_outcome": policy})
 
     assert (Outcome.DELIVERED, sid(5)) == (report.outcome, report.message_sid)
     assert 4 == len(world.courier.searched), "one search each is enough"
@@ -131,7 +131,7 @@ async def test_what_was_not_submitted_is_submitted(world: SkippingWorld, policy:
 
 async def test_what_was_not_submitted_expires_as_such(world: SkippingWorld) -> None:
     """Nobody needs to look whether Twilio has it."""
-    world.courier.sends = [UNKNOWN, refuse(Verdict.NOT_YET, in_=timedelta(hours=4))]
+    world.courier.sends = [UNKNOWN, refuse(Decision.NOT_YET, in_=timedelta(hours=4))]
     world.courier.searches = [SearchResult(finding=Finding.NOT_SUBMITTED)]
     expires_at = (await world.now() + timedelta(hours=2)).isoformat()
 

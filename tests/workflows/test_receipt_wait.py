@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from messaging import codes
-from messaging.consent import Reason
-from messaging.contract import Outcome
-from messaging.failures import FailureClass
-from messaging.steps import LookUp
+from signedfor.consent import Reason
+from signedfor.contract import Outcome
+from signedfor.contract.failures import FailureClass
+from signedfor.steps import LookUp
+from signedfor.twilio import codes
 from tests.workflows.courier import REQUEST, SkippingWorld, accept, callback, sid
 
 HANDSET_OFF = 30003
@@ -38,7 +38,7 @@ async def test_a_timeout_without_receipt_escalates(world: SkippingWorld) -> None
         len(world.courier.asked),
     )
     assert report.dead_letter_id is not None
-    assert timedelta(hours=12) <= report.settled_at - begins < timedelta(hours=12, minutes=5)
+    assert timedelta(hours=12) <= report.finished_at - begins < timedelta(hours=12, minutes=5)
 
 
 async def test_the_receipt_timeout_is_the_callers(world: SkippingWorld) -> None:
@@ -47,7 +47,7 @@ async def test_the_receipt_timeout_is_the_callers(world: SkippingWorld) -> None:
 
     report = await world.report({**REQUEST, "receipt_timeout_seconds": 60})
 
-    assert report.settled_at - begins < timedelta(minutes=5)
+    assert report.finished_at - begins < timedelta(minutes=5)
     assert 1 == len(world.courier.asked)
 
 
@@ -103,7 +103,7 @@ async def test_a_handset_that_was_off_is_tried_again_later(world: SkippingWorld)
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(2), 2) == (report.outcome, report.message_sid, report.attempts)
-    assert report.settled_at - begins >= timedelta(seconds=codes.delay_for(HANDSET_OFF))
+    assert report.finished_at - begins >= timedelta(seconds=codes.delay_for(HANDSET_OFF))
 
 
 async def test_later_tries_end_in_a_dead_letter(world: SkippingWorld) -> None:

@@ -4,7 +4,7 @@ from itertools import permutations
 
 import pytest
 
-from messaging.statuses import MessageStatus
+from signedfor.twilio.statuses import MessageStatus
 from tests.workflows.courier import sid
 from workflows.receipts import Receipts
 

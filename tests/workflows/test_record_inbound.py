@@ -10,8 +10,8 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
 
-from messaging.contract import START_CONFLICT_POLICY, START_REUSE_POLICY
-from messaging.inbound import (
+from signedfor.contract import START_CONFLICT_POLICY, START_REUSE_POLICY
+from signedfor.inbound import (
     CATCH_UP_INBOUND,
     CATCH_UP_WORKFLOW,
     RECORD_INBOUND,
@@ -20,7 +20,7 @@ from messaging.inbound import (
     CaughtUp,
     InboundRecord,
 )
-from messaging.keywords import InboundKind
+from signedfor.twilio.keywords import InboundKind
 from tests.workflows.courier import RECIPIENT, SENDER, sid, skipping_time
 from workflows.catch_up_inbound import CatchUpInbound
 from workflows.inputs import OneArgument

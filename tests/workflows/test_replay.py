@@ -12,10 +12,11 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
-from messaging.contract import LetterEnd, Outcome, Stage
-from messaging.failures import FailureClass
-from messaging.payloads import data_converter
-from stack.temporal_server import TemporalServer
+from devtools.stack.temporal_server import TemporalServer
+from signedfor.contract import DeadLetterOutcome, Outcome, Stage
+from signedfor.contract.failures import FailureClass
+from signedfor.payloads import data_converter
+from signedfor.runner import sandboxed_runner
 from tests.histories import broken
 from tests.histories.recording import FOLDER, kept, read, record, write
 from tests.histories.scenarios import scenarios
@@ -24,7 +25,6 @@ from workflows.catch_up_inbound import CatchUpInbound
 from workflows.dead_letter import DeadLetter
 from workflows.inputs import OneArgument
 from workflows.record_inbound import RecordInbound
-from workflows.runner import sandboxed_runner
 from workflows.send_message import SendMessage
 from workflows.versioning import UpgradingDeadLetter
 
@@ -90,7 +90,7 @@ def test_every_way_to_end_is_recorded() -> None:
 
     assert set(Outcome) == {each["outcome"] for each in results if "outcome" in each}
     assert set(FailureClass) == {each.get("failure_class") for each in results} - {None}
-    assert set(LetterEnd) == {each["end"] for each in results if "end" in each}
+    assert set(DeadLetterOutcome) == {each["end"] for each in results if "end" in each}
 
 
 def test_every_stage_is_recorded() -> None:

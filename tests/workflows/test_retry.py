@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
-from messaging.contract import LetterEnd, Outcome, dead_letter_workflow_id
-from messaging.failures import RETRYABLE, FailureClass
-from messaging.payloads import data_converter
-from messaging.retry import QUICK_ATTEMPTS
-from messaging.steps import LookUp
-from stack.temporal_server import TemporalServer
+from devtools.stack.temporal_server import TemporalServer
+from signedfor.contract import DeadLetterOutcome, Outcome, dead_letter_workflow_id
+from signedfor.contract.failures import RETRYABLE, FailureClass
+from signedfor.payloads import data_converter
+from signedfor.retry import QUICK_ATTEMPTS
+from signedfor.steps import LookUp
 from tests.histories.recording import reaches
 from tests.workflows.courier import (
     REQUEST,
@@ -77,7 +77,7 @@ async def test_a_full_sender_queue_is_waited_out(world: SkippingWorld) -> None:
     report = await handle.result()
 
     assert (Outcome.DELIVERED, 2) == (report.outcome, report.attempts)
-    assert report.settled_at - begins >= timedelta(seconds=70)
+    assert report.finished_at - begins >= timedelta(seconds=70)
 
 
 async def test_retries_end_with_the_budget_in_a_dead_letter(world: SkippingWorld) -> None:
@@ -109,7 +109,7 @@ async def test_retries_end_when_the_message_expires(world: SkippingWorld) -> Non
         report.failure_class,
         report.dead_letter_id,
     )
-    assert report.settled_at <= now + timedelta(minutes=6)
+    assert report.finished_at <= now + timedelta(minutes=6)
 
 
 @pytest.mark.parametrize("failure_class", TERMINAL_AT_ONCE)
@@ -143,7 +143,7 @@ async def test_a_recipient_at_fault_is_recorded_and_the_letter_closed(
     report = await world.report()
     letter = world.client.get_workflow_handle(report.dead_letter_id or "")
 
-    assert LetterEnd.RECORDED == (await letter.result())["end"]
+    assert DeadLetterOutcome.RECORDED == (await letter.result())["end"]
     assert [(failure_class, 21610, REQUEST["to"])] == [
         (each.failure_class, each.error_code, each.to) for each in world.courier.recorded
     ]

@@ -8,10 +8,10 @@ with workflow.unsafe.imports_passed_through():
     from temporalio.converter import WorkflowSerializationContext
     from temporalio.worker import Worker
 
-    from messaging.payloads import data_converter
-    from tests.stack.support import ROOT
+    from signedfor.payloads import data_converter
+    from signedfor.runner import sandboxed_runner
+    from tests.devtools.stack.support import ROOT
     from tests.workflows.courier import skipping_time
-    from workflows.runner import sandboxed_runner
 
 
 @workflow.defn

@@ -12,11 +12,11 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from messaging.contract import MESSAGES_QUEUE
-from messaging.inbound import CATCH_UP_ID, CATCH_UP_WORKFLOW
-from messaging.payloads import data_converter
-from stack.temporal_server import TemporalServer
-from workflows.schedules import schedule_catch_up
+from devtools.stack.temporal_server import TemporalServer
+from signedfor.contract import MESSAGES_QUEUE
+from signedfor.inbound import CATCH_UP_ID, CATCH_UP_WORKFLOW
+from signedfor.payloads import data_converter
+from signedfor.schedules import schedule_catch_up
 
 pytestmark = pytest.mark.integration
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from messaging.consent import Reason
-from messaging.contract import Outcome
-from messaging.failures import FailureClass
-from messaging.steps import Submission, Verdict
+from signedfor.consent import Reason
+from signedfor.contract import Outcome
+from signedfor.contract.failures import FailureClass
+from signedfor.steps import Decision, Submission
 from tests.workflows.courier import (
     REQUEST,
     SENDER,
@@ -132,7 +132,7 @@ async def test_a_suppressed_recipient_is_not_sent_to(
 async def test_a_stop_found_at_the_last_check_holds_the_message_back(world: SkippingWorld) -> None:
     """A STOP that came between admission and the POST ends the message as suppressed."""
     world.courier.sends = [
-        lambda _: Submission(verdict=Verdict.SUPPRESSED, suppressed_by=Reason.OPTED_OUT)
+        lambda _: Submission(decision=Decision.SUPPRESSED, suppressed_by=Reason.OPTED_OUT)
     ]
 
     report = await world.report()
@@ -169,8 +169,8 @@ async def test_a_message_waits_for_its_send_at(world: SkippingWorld) -> None:
 
 
 async def test_a_message_that_expired_before_admission_is_not_sent(world: SkippingWorld) -> None:
-    """The send activity's verdict `expired` ends the message without a dead letter."""
-    world.courier.sends = [lambda _: Submission(verdict=Verdict.EXPIRED)]
+    """The send activity's decision `expired` ends the message without a dead letter."""
+    world.courier.sends = [lambda _: Submission(decision=Decision.EXPIRED)]
 
     report = await world.report()
 

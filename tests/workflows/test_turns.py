@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from messaging.contract import Outcome
-from messaging.failures import FailureClass
-from messaging.steps import LookUp, Verdict
+from signedfor.contract import Outcome
+from signedfor.contract.failures import FailureClass
+from signedfor.steps import Decision, LookUp
 from tests.workflows.courier import (
     REQUEST,
     TERMS,
@@ -29,14 +29,14 @@ async def _delivered(world: SkippingWorld, request: dict[str, Any], *, posts: in
 
 async def test_a_new_slot(world: SkippingWorld) -> None:
     """A message whose slot is gone waits for the new one and is sent then."""
-    world.courier.sends = [refuse(Verdict.NOT_YET, in_=2 * HOUR), accept()]
+    world.courier.sends = [refuse(Decision.NOT_YET, in_=2 * HOUR), accept()]
 
     await _delivered(world, REQUEST, posts=2)
 
     first, second = world.courier.posts
     assert 0 == second.earlier_attempts, "a turn that was not taken is no attempt"
     assert second.deadline - first.deadline >= timedelta(hours=1.9), "nor does it cost patience"
-    assert not second.had_turn
+    assert not second.is_retry
     assert 1 == world.courier.admitted
 
 
@@ -44,14 +44,14 @@ async def test_trouble_in_its_turn(world: SkippingWorld) -> None:
     """Tried and failed in its turn, a message does not queue anew, and its budget goes on."""
     world.courier.sends = [
         failure(FailureClass.TEMPORARILY_UNAVAILABLE),
-        refuse(Verdict.NOT_YET, in_=timedelta(seconds=1), after_attempts=1),
+        refuse(Decision.NOT_YET, in_=timedelta(seconds=1), after_attempts=1),
         accept(),
     ]
 
     await _delivered(world, REQUEST, posts=3)
 
     last = world.courier.posts[-1]
-    assert last.had_turn
+    assert last.is_retry
     waited = last.deadline - world.courier.posts[0].deadline
     assert timedelta(0) <= waited < timedelta(minutes=1), "but for the wait for its turn"
 
@@ -94,30 +94,30 @@ async def test_a_closed_window(world: SkippingWorld) -> None:
 
 async def test_a_window_that_closes_while_it_waits(world: SkippingWorld) -> None:
     """The last check finds it closed: the message waits, and consent is asked for again."""
-    world.courier.sends = [refuse(Verdict.CLOSED, in_=10 * HOUR), accept()]
+    world.courier.sends = [refuse(Decision.CLOSED, in_=10 * HOUR), accept()]
 
     await _delivered(world, REQUEST, posts=2)
 
     assert 2 == world.courier.admitted
 
 
-@pytest.mark.parametrize("verdict", [Verdict.NOT_YET, Verdict.CLOSED])
-async def test_expiry_before_its_turn(world: SkippingWorld, verdict: Verdict) -> None:
+@pytest.mark.parametrize("decision", [Decision.NOT_YET, Decision.CLOSED])
+async def test_expiry_before_its_turn(world: SkippingWorld, decision: Decision) -> None:
     """What would have expired by its turn has expired now."""
-    world.courier.sends = [refuse(verdict, in_=2 * TERMS.retry_budget)]
+    world.courier.sends = [refuse(decision, in_=2 * TERMS.retry_budget)]
     begun = await world.now()
     expires_at = (begun + TERMS.retry_budget).isoformat()
 
     report = await world.report({**REQUEST, "expires_at": expires_at})
 
     assert (Outcome.EXPIRED, 0, None) == (report.outcome, report.attempts, report.dead_letter_id)
-    assert report.settled_at < begun + HOUR
+    assert report.finished_at < begun + HOUR
 
 
 async def test_a_sender_on_hold(world: SkippingWorld) -> None:
     """A paused sender's message looks again until it is resumed, and is sent then."""
-    world.courier.sends = [refuse(Verdict.HELD), accept()]
-    world.courier.releases = [None, None, Verdict.GO]
+    world.courier.sends = [refuse(Decision.HELD), accept()]
+    world.courier.releases = [None, None, Decision.GO]
 
     await _delivered(world, REQUEST, posts=2)
 
@@ -127,8 +127,8 @@ async def test_a_sender_on_hold(world: SkippingWorld) -> None:
 
 async def test_a_campaign_that_is_canceled(world: SkippingWorld) -> None:
     """A held message of a canceled campaign ends as canceled, and so does one at its last check."""
-    world.courier.sends = [refuse(Verdict.HELD), refuse(Verdict.CANCELED)]
-    world.courier.releases = [Verdict.CANCELED]
+    world.courier.sends = [refuse(Decision.HELD), refuse(Decision.CANCELED)]
+    world.courier.releases = [Decision.CANCELED]
     request = {**REQUEST, "campaign_id": "spring"}
 
     for _ in range(2):
@@ -138,7 +138,7 @@ async def test_a_campaign_that_is_canceled(world: SkippingWorld) -> None:
 
 async def test_expiry_on_hold(world: SkippingWorld) -> None:
     """A held message expires in its time."""
-    world.courier.sends = [refuse(Verdict.HELD)]
+    world.courier.sends = [refuse(Decision.HELD)]
     world.courier.releases = [None] * 1000
     expires_at = await world.now() + HOUR
 
@@ -150,7 +150,7 @@ async def test_expiry_on_hold(world: SkippingWorld) -> None:
 
 async def test_cancel_on_hold(world: SkippingWorld) -> None:
     """A held message can be canceled."""
-    world.courier.sends = [refuse(Verdict.HELD)]
+    world.courier.sends = [refuse(Decision.HELD)]
     world.courier.releases = [None] * 1000
     handle = await world.start(REQUEST)
     await world.until(lambda: bool(world.courier.looked))

@@ -12,22 +12,16 @@ from temporalio.testing import ActivityEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.search import TwilioSearch
-from activities.twilio_client import TwilioClient
-from messaging.contract import (
-    MessageReport,
-    MessageRequest,
-    Outcome,
-    Progress,
-    message_workflow_id,
-)
-from messaging.failures import FailureClass
-from messaging.payloads import data_converter
-from messaging.steps import SearchRequest, SearchResult
-from sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
-from stack.temporal_server import TemporalServer
-from store.posts import Posts
+from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
+from devtools.stack.temporal_server import TemporalServer
+from signedfor.contract import MessageReport, MessageRequest, Outcome, Progress, message_workflow_id
+from signedfor.contract.failures import FailureClass
+from signedfor.payloads import data_converter
+from signedfor.steps import SearchRequest, SearchResult
+from signedfor.store.send_attempts import SendAttempts
+from signedfor.twilio.client import TwilioClient
 from tests.activities.conftest import pacing
-from tests.sandbox.support import SENDER, running_sandbox
+from tests.devtools.sandbox.support import SENDER, running_sandbox
 
 TEXT = "Your parcel is at the door."
 _NUMBERS = count(1)
@@ -84,16 +78,16 @@ async def temporal(temporal_server: TemporalServer) -> Client:
 @pytest.fixture
 def searching(twilio: TwilioClient, sqlite_engine: Engine, temporal: Client) -> TwilioSearch:
     """The activity."""
-    return TwilioSearch(twilio, Posts(sqlite_engine, pacing(sqlite_engine)), temporal)
+    return TwilioSearch(twilio, SendAttempts(sqlite_engine, pacing(sqlite_engine)), temporal)
 
 
 class Rivals:
     """Makes other messages of ours, with the note of a POST and a workflow each."""
 
-    def __init__(self, posts: Posts, client: Client) -> None:
-        self._posts = posts
+    def __init__(self, posts: SendAttempts, client: Client) -> None:
+        self._send_attempts = posts
         self._client = client
-        self.queue = f"rivals-{uuid.uuid4()}"
+        self.queue = f"candidates-{uuid.uuid4()}"
 
     async def add(
         self,
@@ -105,7 +99,7 @@ class Rivals:
     ) -> None:
         """Another message, which knows of these SIDs; one that does not answer has no worker."""
         message_id = f"t-{uuid.uuid4()}"
-        self._posts.begin(message_id, message, sender=SENDER)
+        self._send_attempts.begin(message_id, message, sender=SENDER)
         now = datetime.now(UTC)
         progress = Progress(
             message_id=message_id, status=status, since=now, waiting_for="-", message_sids=sids
@@ -117,7 +111,7 @@ class Rivals:
             reason="-",
             attempts=1,
             segments=1,
-            settled_at=now,
+            finished_at=now,
             tags={},
         )
         handle = await self._client.start_workflow(
@@ -131,9 +125,9 @@ class Rivals:
 
 
 @pytest.fixture
-async def rivals(sqlite_engine: Engine, temporal: Client) -> AsyncIterator[Rivals]:
+async def candidates(sqlite_engine: Engine, temporal: Client) -> AsyncIterator[Rivals]:
     """Other messages, and the worker that lets them answer."""
-    made = Rivals(Posts(sqlite_engine, pacing(sqlite_engine)), temporal)
+    made = Rivals(SendAttempts(sqlite_engine, pacing(sqlite_engine)), temporal)
     async with Worker(
         temporal,
         task_queue=made.queue,
@@ -169,7 +163,7 @@ async def look(
 ) -> SearchResult:
     """Search for it, as a message whose POST was noted a moment ago."""
     if noted:
-        searching._posts.begin("mine", wanted, sender=sender)
+        searching._send_attempts.begin("mine", wanted, sender=sender)
     request = SearchRequest(
         **{
             "message_id": "mine",

@@ -10,14 +10,14 @@ from temporalio.exceptions import ApplicationError
 from twilio.base.exceptions import TwilioRestException
 
 from activities.search import TwilioSearch
-from activities.twilio_client import TwilioClient
-from messaging.steps import Finding
-from sandbox.client import SandboxControl
-from store.posts import Posts
+from devtools.sandbox.client import SandboxControl
+from signedfor.steps import Finding
+from signedfor.store.send_attempts import SendAttempts
+from signedfor.twilio.client import TwilioClient
 from tests.activities.conftest import pacing
 from tests.activities.search.conftest import TEXT, look, message, template
+from tests.devtools.sandbox.support import SENDER, SERVICE
 from tests.integration.support import until_true
-from tests.sandbox.support import SENDER, SERVICE
 
 
 async def _failed(twilio: TwilioClient, sandbox_url: str, to: str) -> str:
@@ -158,7 +158,9 @@ async def test_what_is_older_than_its_notes_is_not_ours(
     """It was unknown days ago, and of that time no notes are kept: only the new POST counts."""
     twilio.messages.create(to=to, from_=SENDER, body=TEXT)
     now = datetime.now(UTC)
-    posts = Posts(sqlite_engine, pacing(sqlite_engine), now=lambda: now + timedelta(minutes=5))
+    posts = SendAttempts(
+        sqlite_engine, pacing(sqlite_engine), now=lambda: now + timedelta(minutes=5)
+    )
     posts.begin("mine", message(to), sender=SENDER)
     days_ago = now - timedelta(days=3)
 
@@ -183,7 +185,7 @@ async def test_a_search_that_fails_says_nothing_personal(
 ) -> None:
     """Twilio's own texts repeat numbers; ours do not."""
     twilio.api.base_url = "http://127.0.0.1:9"
-    searching = TwilioSearch(twilio, Posts(sqlite_engine, pacing(sqlite_engine)), temporal)
+    searching = TwilioSearch(twilio, SendAttempts(sqlite_engine, pacing(sqlite_engine)), temporal)
     with pytest.raises(ApplicationError) as failed:
         await look(searching, message(to))
 

@@ -7,15 +7,15 @@ import pytest
 from sqlalchemy import Engine
 
 from activities.search import TwilioSearch
-from activities.twilio_client import TwilioClient
-from messaging.contract import Outcome, Stage
-from messaging.failures import FailureClass
-from messaging.retry import SEARCH_TIMEOUT
-from messaging.steps import Finding
-from store.posts import Posts
+from signedfor.contract import Outcome, Stage
+from signedfor.contract.failures import FailureClass
+from signedfor.retry import SEARCH_TIMEOUT
+from signedfor.steps import Finding
+from signedfor.store.send_attempts import SendAttempts
+from signedfor.twilio.client import TwilioClient
 from tests.activities.conftest import pacing
 from tests.activities.search.conftest import BROKEN, TEXT, Rivals, look, message, template
-from tests.sandbox.support import SENDER
+from tests.devtools.sandbox.support import SENDER
 
 
 @pytest.mark.parametrize(
@@ -26,24 +26,28 @@ from tests.sandbox.support import SENDER
     ],
 )
 async def test_a_strange_text_may_be_ours(
-    searching: TwilioSearch, twilio: TwilioClient, rivals: Rivals, to: str, created: dict[str, Any]
+    searching: TwilioSearch,
+    twilio: TwilioClient,
+    candidates: Rivals,
+    to: str,
+    created: dict[str, Any],
 ) -> None:
     """Twilio may list another text than we sent: unless it is another message's, who knows."""
     row = twilio.messages.create(to=to, from_=SENDER, **created)
-    await rivals.add(message(to, body="A third text."), status=Stage.SENDING)
+    await candidates.add(message(to, body="A third text."), status=Stage.SENDING)
     assert Finding.UNDECIDED is (await look(searching, message(to))).finding
 
-    await rivals.add(message(to, body="An altered text."), str(row.sid), status="delivered")
+    await candidates.add(message(to, body="An altered text."), str(row.sid), status="delivered")
     assert Finding.ABSENT is (await look(searching, message(to))).finding
 
 
 async def test_an_open_rival_s_text_is_the_rival_s(
-    searching: TwilioSearch, twilio: TwilioClient, rivals: Rivals, to: str
+    searching: TwilioSearch, twilio: TwilioClient, candidates: Rivals, to: str
 ) -> None:
     """A message with another text, of unknown fate too, holds nobody up: its row is known by it."""
     other = message(to, body="Another text.")
     twilio.messages.create(to=to, from_=SENDER, body=other.body)
-    await rivals.add(other, status=Stage.RESOLVING)
+    await candidates.add(other, status=Stage.RESOLVING)
     assert Finding.ABSENT is (await look(searching, message(to))).finding
 
     ours = twilio.messages.create(to=to, from_=SENDER, body=TEXT)
@@ -51,12 +55,12 @@ async def test_an_open_rival_s_text_is_the_rival_s(
 
 
 async def test_a_sid_of_another_message_is_never_taken(
-    searching: TwilioSearch, twilio: TwilioClient, rivals: Rivals, to: str
+    searching: TwilioSearch, twilio: TwilioClient, candidates: Rivals, to: str
 ) -> None:
     """Two messages with the same text at the same time: the other's SID is the other's."""
     wanted = message(to)
     theirs = twilio.messages.create(to=wanted.to, from_=SENDER, body=TEXT)
-    await rivals.add(wanted, str(theirs.sid), status=Stage.AWAITING_RECEIPT)
+    await candidates.add(wanted, str(theirs.sid), status=Stage.AWAITING_RECEIPT)
     assert Finding.ABSENT is (await look(searching, wanted)).finding
 
     ours = twilio.messages.create(to=wanted.to, from_=SENDER, body=TEXT)
@@ -66,12 +70,12 @@ async def test_a_sid_of_another_message_is_never_taken(
 
 
 async def test_a_template_takes_no_text_s_sid(
-    searching: TwilioSearch, twilio: TwilioClient, rivals: Rivals, to: str
+    searching: TwilioSearch, twilio: TwilioClient, candidates: Rivals, to: str
 ) -> None:
     """Any text to the person could be the template's, but not one that another message owns."""
     wanted = template(to)
     theirs = twilio.messages.create(to=wanted.to, from_=SENDER, body=TEXT)
-    await rivals.add(message(wanted.to), str(theirs.sid), status=Outcome.DELIVERED)
+    await candidates.add(message(wanted.to), str(theirs.sid), status=Outcome.DELIVERED)
     assert Finding.ABSENT is (await look(searching, wanted)).finding
 
     ours = twilio.messages.create(to=wanted.to, from_=SENDER, body="As it was rendered.")
@@ -82,35 +86,39 @@ async def test_a_template_takes_no_text_s_sid(
     "status", [Stage.SENDING, Stage.WAITING, Stage.RETRYING, Stage.RESOLVING, BROKEN]
 )
 async def test_nothing_is_guessed_while_a_rival_is_open(
-    searching: TwilioSearch, twilio: TwilioClient, rivals: Rivals, to: str, status: str
+    searching: TwilioSearch, twilio: TwilioClient, candidates: Rivals, to: str, status: str
 ) -> None:
     """While the other's fate is open too, or it cannot say, the row could be either's."""
     wanted = message(to, body=f"open {status}")
     twilio.messages.create(to=wanted.to, from_=SENDER, body=wanted.body)
-    await rivals.add(wanted, status=status)
+    await candidates.add(wanted, status=status)
 
     assert Finding.UNDECIDED is (await look(searching, wanted)).finding
 
 
 @pytest.mark.parametrize("is_template", [True, False])
 async def test_a_text_and_a_template_may_be_mistaken_for_each_other(
-    searching: TwilioSearch, twilio: TwilioClient, rivals: Rivals, to: str, is_template: bool
+    searching: TwilioSearch, twilio: TwilioClient, candidates: Rivals, to: str, is_template: bool
 ) -> None:
     """A template may be rendered to the very text, so neither is taken while both are open."""
     both = [message(to), template(to)]
     twilio.messages.create(to=to, from_=SENDER, body=TEXT)
-    await rivals.add(both[not is_template], status=Stage.RESOLVING)
+    await candidates.add(both[not is_template], status=Stage.RESOLVING)
 
     assert Finding.UNDECIDED is (await look(searching, both[is_template])).finding
 
 
 @pytest.mark.parametrize("sids", [(), ("SM" + "0d" * 16,)], ids=["at once", "trying again"])
 async def test_a_parked_rival_keeps_what_may_be_its_own(
-    searching: TwilioSearch, twilio: TwilioClient, rivals: Rivals, to: str, sids: tuple[str, ...]
+    searching: TwilioSearch,
+    twilio: TwilioClient,
+    candidates: Rivals,
+    to: str,
+    sids: tuple[str, ...],
 ) -> None:
     """A message that was given up, because nobody could tell, may have the row still."""
     twilio.messages.create(to=to, from_=SENDER, body=TEXT)
-    await rivals.add(
+    await candidates.add(
         message(to),
         *sids,
         status=Outcome.UNCONFIRMED,
@@ -121,11 +129,11 @@ async def test_a_parked_rival_keeps_what_may_be_its_own(
 
 
 async def test_a_rival_without_a_receipt_has_its_own(
-    searching: TwilioSearch, twilio: TwilioClient, rivals: Rivals, to: str
+    searching: TwilioSearch, twilio: TwilioClient, candidates: Rivals, to: str
 ) -> None:
     """Unconfirmed with a SID, it lacks only the receipt and lays claim to nothing more."""
     theirs, ours = (twilio.messages.create(to=to, from_=SENDER, body=TEXT) for _ in range(2))
-    await rivals.add(
+    await candidates.add(
         message(to),
         str(theirs.sid),
         status=Outcome.UNCONFIRMED,
@@ -136,14 +144,14 @@ async def test_a_rival_without_a_receipt_has_its_own(
 
 
 async def test_a_rival_that_does_not_answer_holds_up_its_likes_only(
-    searching: TwilioSearch, twilio: TwilioClient, rivals: Rivals, to: str
+    searching: TwilioSearch, twilio: TwilioClient, candidates: Rivals, to: str
 ) -> None:
     """A poisoned message leaves open what could be its own; all else is found as ever."""
     others = [message(to, body=f"Another text, {n}.") for n in range(3)]
     for each in [message(to), *others]:
         twilio.messages.create(to=to, from_=SENDER, body=each.body)
     for each in others:
-        await rivals.add(each, status=Stage.SENDING, answers=False)
+        await candidates.add(each, status=Stage.SENDING, answers=False)
 
     async with asyncio.timeout(SEARCH_TIMEOUT.total_seconds()):
         results = await asyncio.gather(
@@ -159,6 +167,6 @@ async def test_a_rival_without_workflow_is_no_rival(
     """A note whose message is gone cannot own anything."""
     wanted = message(to)
     created = twilio.messages.create(to=wanted.to, from_=SENDER, body=TEXT)
-    Posts(sqlite_engine, pacing(sqlite_engine)).begin("gone", wanted, sender=SENDER)
+    SendAttempts(sqlite_engine, pacing(sqlite_engine)).begin("gone", wanted, sender=SENDER)
 
     assert created.sid == (await look(searching, wanted)).message_sid

@@ -1,0 +1,1 @@
+"""Tools for developing Signedfor: a local Twilio, the local stack, benchmarks. Not the product."""

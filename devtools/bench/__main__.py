@@ -1,0 +1,91 @@
+"""`python -m devtools.bench`: every benchmark, or those that are named, and one report.
+
+A bound that is missed is said loudly, and with `--strict` it is exit code 1. The tables are
+Markdown; `--tables FILE` prints those of a report that is there already.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from devtools.bench import campaigns, cost, latency, life, memory, pacing, webhook, workers
+from devtools.bench.harness.report import Report, machine, missed, tables
+from devtools.bench.harness.sizes import FULL, QUICK, Sizes
+from devtools.stack.processes import interrupt_on_signals
+
+BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[Report]]] = {
+    "life": life.run,
+    "latency": latency.run,
+    "webhook": webhook.run,
+    "cost": cost.run,
+    "workers": workers.run,
+    "memory": memory.run,
+    "pacing": pacing.run,
+    "campaigns": campaigns.run,
+}
+"""A new benchmark is a module with a `run`, and a line here."""
+
+
+def main() -> int:
+    """Run them, print the tables and write the report."""
+    # So that servers and folders go when the benchmark is ended by force.
+    interrupt_on_signals()
+    parser = _parser()
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(BENCHMARKS):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    if arguments.tables:
+        document = json.loads(arguments.tables.read_text())
+    else:
+        sizes = QUICK if arguments.quick else FULL
+        if arguments.rounds:
+            sizes = replace(sizes, rounds=arguments.rounds)
+        document = measure(arguments.names or list(BENCHMARKS), sizes, report=arguments.report)
+    print("\n".join(tables(document)), flush=True)
+    broken = missed(document)
+    for bound in broken:
+        sys.stderr.write(f"MISSED: {bound}\n")
+    return 1 if broken and arguments.strict else 0
+
+
+def measure(names: list[str], sizes: Sizes, *, report: Path | None = None) -> dict[str, Any]:
+    """The whole report of these benchmarks, in the file too, if one is named.
+
+    It is written after each: hours of figures are not lost when the last benchmark fails.
+    """
+    document: dict[str, Any] = {"machine": machine(), "benchmarks": []}
+    for name in names:
+        sys.stderr.write(f"{name} ...\n")
+        found = asyncio.run(_run(name, sizes))
+        document["benchmarks"].append(found.document())
+        if report is not None:
+            report.write_text(json.dumps(document, indent=1) + "\n")
+    return document
+
+
+async def _run(name: str, sizes: Sizes) -> Report:
+    return await BENCHMARKS[name](sizes)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m devtools.bench", description=__doc__.splitlines()[0] if __doc__ else None
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--rounds", type=int, help=f"of each side (default {FULL.rounds})")
+    parser.add_argument("--quick", action="store_true", help="only to see that it runs")
+    parser.add_argument("--strict", action="store_true", help="exit code 1 when a bound is missed")
+    parser.add_argument("--report", type=Path, help="write the report here, as JSON")
+    parser.add_argument(
+        "--tables", type=Path, help="print the tables of this report and do no more"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""Campaigns of a benchmark: their rows, and what the books say of their messages."""
+
+import asyncio
+import contextlib
+import csv
+import itertools
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, select
+from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError
+
+from devtools.bench.books import message_id_in
+from devtools.bench.harness.house import House
+from devtools.sandbox.client import AcceptedRow
+from signedfor.campaign_steps import messages_of
+from signedfor.contract import (
+    CampaignMessage,
+    CampaignState,
+    campaign_message_id,
+    campaign_workflow_id,
+)
+from signedfor.store.campaigns import CampaignRow, Campaigns
+from signedfor.store.database import open_engine, transaction
+from signedfor.store.rate_limiter import RateLimiter
+from signedfor.store.tables import send_attempts
+
+SENDER = "+15005560009"
+SENDER_RATE = 1000.0
+"""Segments a second: more than any machine that this runs on can do."""
+BODY = "Hi {name}, our shop in {city} opens on Friday."
+_NAMES, _CITIES = ("Ann", "Ben", "Zoë", "Chidi", "Maria-José"), ("Leeds", "Ulm", "Łódź", "Porto")
+_FIRST_NUMBER = 15_552_000_000
+_LOOK_EVERY_SECONDS = 0.5
+
+
+class NotMeasured(Exception):
+    """Something else happened than was to be measured: there is no figure."""
+
+
+class Desk:
+    """Campaigns on a house's database, all from one fast sender."""
+
+    def __init__(self, house: House, engine: Engine) -> None:
+        self.house = house
+        self.campaigns = Campaigns(engine)
+        self.pacing = RateLimiter(engine)
+        self._engine = engine
+        self.pacing.set_rate(SENDER, SENDER_RATE)
+
+    def loaded(self, rows: int) -> str:
+        """A campaign of so many rows in the database; its id."""
+        campaign_id = new_id()
+        self.campaigns.begin(campaign_id, CampaignMessage(sender=SENDER, body=BODY))
+        self.campaigns.add(
+            campaign_id,
+            [
+                CampaignRow(number=number, to=row["to"], fields=row, segments=1)
+                for number, row in enumerate(recipients(rows), 1)
+            ],
+        )
+        self.campaigns.loaded(campaign_id, rows=rows, segments=rows)
+        return campaign_id
+
+    def workflow(self, campaign_id: str) -> WorkflowHandle[Any, Any]:
+        """Its workflow, which `campaign start` has started."""
+        return self.house.client.get_workflow_handle(campaign_workflow_id(campaign_id))
+
+    async def forget(self, campaign_id: str) -> None:
+        """Nothing of it is sent any more, and its workflow ends."""
+        self.campaigns.set_state(campaign_id, CampaignState.CANCELED)
+        with contextlib.suppress(RPCError):  # it has ended
+            await self.workflow(campaign_id).terminate()
+
+    def accepted(self, campaign_id: str, *, since: float) -> list[AcceptedRow]:
+        """Its POSTs that arrived since then (epoch seconds), by the sandbox's books."""
+        rows = self.house.stack.sandbox.ledger(since=since)["accepted"]
+        return [row for row in rows if (message_id_in(row) or "").startswith(_prefix(campaign_id))]
+
+    async def until_posted(
+        self, campaign_id: str, wanted: int, *, since: float, within: float
+    ) -> None:
+        """Return when so many POSTs of it have arrived.
+
+        Raises:
+            NotMeasured: they have not, in time.
+        """
+        give_up_at = time.monotonic() + within
+        while (come := len(self.accepted(campaign_id, since=since))) < wanted:
+            if time.monotonic() > give_up_at:
+                raise NotMeasured(f"Of {wanted} POSTs only {come} came within {within:.0f} s.")
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+
+    async def until_ended(self, campaign_id: str, messages: int, *, within: float) -> None:
+        """Return when so many of its messages have ended, or the time is up."""
+        ended = f"{messages_of(campaign_id)} AND ExecutionStatus != 'Running'"
+        give_up_at = time.monotonic() + within
+        while time.monotonic() < give_up_at:
+            if (await self.house.client.count_workflows(ended)).count >= messages:
+                return
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+
+    def begun(self, campaign_id: str) -> list[float]:
+        """When POSTs of this campaign began, by the notes of the last check; in epoch seconds."""
+        query = select(send_attempts.c.started_at).where(
+            send_attempts.c.message_id.startswith(_prefix(campaign_id))
+        )
+        with transaction(self._engine, read_only=True) as connection:
+            return [started_at.timestamp() for started_at in connection.scalars(query)]
+
+
+@contextlib.contextmanager
+def desk_of(house: House) -> Iterator[Desk]:
+    """The desk of a house."""
+    engine = open_engine(house.stack.settings["DATABASE_URL"])
+    try:
+        yield Desk(house, engine)
+    finally:
+        engine.dispose()
+
+
+def new_id() -> str:
+    """The id of another campaign."""
+    return f"bench-{uuid.uuid4().hex[:8]}"
+
+
+def write_rows(file: Path, count: int) -> None:
+    """A file of so many recipients."""
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.DictWriter(opened, ["to", "name", "city"])
+        writer.writeheader()
+        writer.writerows(recipients(count))
+
+
+def recipients(count: int) -> Iterable[dict[str, str]]:
+    """The rows of such a file."""
+    names, cities = itertools.cycle(_NAMES), itertools.cycle(_CITIES)
+    for number in range(_FIRST_NUMBER, _FIRST_NUMBER + count):
+        yield {"to": f"+{number}", "name": next(names), "city": next(cities)}
+
+
+def _prefix(campaign_id: str) -> str:
+    """How the ids of its messages begin."""
+    return campaign_message_id(campaign_id, 0).removesuffix("0")

@@ -1,0 +1,47 @@
+"""The two accounts of the sandbox, and who may act for them."""
+
+from base64 import b64encode
+from dataclasses import dataclass
+
+from devtools.sandbox.errors import TwilioError
+
+DEFAULT_ACCOUNT_SID = "AC" + "5a" * 16
+"""The ordinary account, when TWILIO_ACCOUNT_SID does not name another."""
+DEFAULT_AUTH_TOKEN = "sandbox-auth-token"  # noqa: S105 - the documented token of a local tool
+"""Signs callbacks and opens the ordinary account, when TWILIO_AUTH_TOKEN does not name another."""
+
+TEST_ACCOUNT_SID = "AC" + "7e" * 16
+"""Plays Twilio's test credentials: strict magic numbers, nothing advances, no callbacks."""
+TEST_AUTH_TOKEN = "sandbox-test-token"  # noqa: S105 - the documented token of a local tool
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account: its id, its token, and whether it plays the test credentials."""
+
+    sid: str
+    auth_token: str
+    test_credentials: bool = False
+
+    @property
+    def basic_auth(self) -> str:
+        """The `Authorization` header that opens this account."""
+        return "Basic " + b64encode(f"{self.sid}:{self.auth_token}".encode()).decode()
+
+
+class Accounts:
+    """The ordinary account and the test account, found by `Authorization` header."""
+
+    def __init__(self, ordinary: Account) -> None:
+        self.ordinary = ordinary
+        self.test = Account(TEST_ACCOUNT_SID, TEST_AUTH_TOKEN, test_credentials=True)
+        self._by_header = {account.basic_auth: account for account in (self.test, ordinary)}
+
+    def authenticate(self, authorization: str | None, *, account_sid: str, path: str) -> Account:
+        """Return the account that `authorization` opens, or raise 20003; 20404 for another's."""
+        account = self._by_header.get(authorization or "")
+        if account is None:
+            raise TwilioError(20003)
+        if account.sid != account_sid:
+            raise TwilioError(20404, path=path)
+        return account

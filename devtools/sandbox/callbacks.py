@@ -1,0 +1,169 @@
+"""Status callbacks: which statuses are posted, in which order, with which parameters."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from devtools.sandbox.addresses import channel_of
+from devtools.sandbox.books import Books
+from devtools.sandbox.ledger import Callback
+from devtools.sandbox.messages import API_VERSION, Message
+from devtools.sandbox.steps import CallbackScript
+from devtools.sandbox.webhooks import Try, Webhooks
+
+_log = logging.getLogger(__name__)
+
+_WITH_ERROR_CODE = frozenset({"failed", "undelivered"})
+_WITH_RECEIPT = frozenset({"delivered", "undelivered"})
+
+
+class Outbox:
+    """Decides, status by status, what is posted for one message."""
+
+    def __init__(self, script: CallbackScript, *, posted: Sequence[str] = ()) -> None:
+        """`posted`: what was posted before the sandbox was restarted, of a listed order."""
+        self._script = script
+        self._reached: set[str] = set()
+        self._waiting: list[str] = [
+            status for status in script.statuses or () if status not in posted
+        ]
+
+    def reached(self, status: str, *, last: bool) -> list[str]:
+        """Return what to post now that `status` is true; `last` says that nothing will follow."""
+        due = self._due(status, last=last)
+        lost = self._script.lost
+        kept = [] if lost is True else [one for one in due if not lost or one not in lost]
+        return [one for one in kept for _ in range(self._script.double)]
+
+    def _due(self, status: str, *, last: bool) -> list[str]:
+        self._reached.add(status)
+        if self._script.statuses is None:
+            self._waiting.append(status)
+            if self._script.reorder:
+                return [status, *self._take(len(self._waiting))[:-1]] if last else []
+            return self._take(1)
+        if last:
+            return self._take(len(self._waiting))
+        ready = 0
+        while ready < len(self._waiting) and self._waiting[ready] in self._reached:
+            ready += 1
+        return self._take(ready)
+
+    def _take(self, count: int) -> list[str]:
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        return taken
+
+
+class Courier:
+    """SendAttempts the callbacks of every message: for one message one after the other."""
+
+    def __init__(self, webhooks: Webhooks, books: Books) -> None:
+        self._webhooks = webhooks
+        self._books = books
+        self._outboxes: dict[str, Outbox] = {}
+        self._rounds: dict[str, asyncio.Task[None]] = {}
+
+    def reached(self, message: Message, *, last: bool) -> None:
+        """Post what is due now that `message` has reached its status; does not wait for it."""
+        if message.status_callback is None:
+            return
+        script = message.step.callbacks
+        outbox = self._outboxes.setdefault(message.sid, Outbox(script))
+        due = outbox.reached(message.status, last=last)
+        if last:
+            del self._outboxes[message.sid]
+        if due:
+            before = self._rounds.get(message.sid)
+            task = asyncio.create_task(self._round(message, due, before))
+            self._rounds[message.sid] = task
+            task.add_done_callback(lambda done: self._finish(message.sid, done))
+
+    def resume(self, message: Message) -> None:
+        """Take up a message of the journal: a listed order goes on where it was."""
+        posted = {
+            entry.status for entry in self._books.ledger.callbacks if entry.sid == message.sid
+        }
+        self._outboxes[message.sid] = Outbox(message.step.callbacks, posted=sorted(posted))
+
+    @property
+    def pending(self) -> int:
+        """How many messages have callbacks that are due and not posted yet."""
+        return len(self._rounds)
+
+    async def settled(self, message: Message) -> None:
+        """Wait until everything due so far for `message` is posted."""
+        task = self._rounds.get(message.sid)
+        if task is not None:
+            await asyncio.wait({task})
+
+    async def aclose(self) -> None:
+        """Give up what is still to be posted."""
+        tasks = list(self._rounds.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _round(
+        self, message: Message, due: Sequence[str], before: asyncio.Task[None] | None
+    ) -> None:
+        delay = message.step.callbacks.delay
+        if delay:
+            await asyncio.sleep(delay)
+        if before is not None:
+            await asyncio.wait({before})
+        for status in due:
+            await self._post(message, status)
+
+    async def _post(self, message: Message, status: str) -> None:
+        def note(one: Try) -> None:
+            answer = one.response
+            self._books.called_back(
+                Callback(
+                    sid=message.sid,
+                    to=message.to,
+                    status=status,
+                    attempt=one.attempt,
+                    http_status=None if answer is None else answer.status_code,
+                    error=one.failure if answer is None else None,
+                    at=one.at,
+                )
+            )
+
+        url = message.status_callback or ""
+        await self._webhooks.post(url, parameters_of(message, status), on_try=note)
+
+    def _finish(self, sid: str, task: asyncio.Task[None]) -> None:
+        if self._rounds.get(sid) is task:
+            del self._rounds[sid]
+        if not task.cancelled() and task.exception() is not None:
+            # Only the kind: the text may hold a URL, and with it whatever the client put there.
+            _log.error("A status callback could not be made: %s", type(task.exception()).__name__)
+
+
+def parameters_of(message: Message, status: str) -> dict[str, str]:
+    """Return the parameters that Twilio posts when `message` reaches `status`."""
+    parameters = {
+        "AccountSid": message.account_sid,
+        "ApiVersion": API_VERSION,
+        "MessageSid": message.sid,
+        "MessageStatus": status,
+        "SmsSid": message.sid,
+        "SmsStatus": status,
+        "To": message.to,
+    }
+    if message.sender is not None:
+        parameters["From"] = message.sender
+    if message.messaging_service_sid is not None:
+        parameters["MessagingServiceSid"] = message.messaging_service_sid
+    code = message.step.callbacks.error_code or message.error_code or message.step.error_code
+    if status in _WITH_ERROR_CODE and code is not None:
+        parameters["ErrorCode"] = str(code)
+    channel = channel_of(message.to)
+    if channel:
+        parameters |= {"ChannelPrefix": channel, "ChannelToAddress": message.to}
+        if status == "read":
+            parameters["EventType"] = "READ"
+    elif status in _WITH_RECEIPT:
+        parameters["RawDlrDoneDate"] = datetime.now(UTC).strftime("%y%m%d%H%M")
+    return parameters

@@ -1,0 +1,130 @@
+"""The control interface: faults, settings, inbound messages and the ledger, as JSON."""
+
+from ipaddress import ip_address
+from typing import Any, Literal
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from devtools.sandbox.books import Books
+from devtools.sandbox.callbacks import Courier
+from devtools.sandbox.faults import Faults
+from devtools.sandbox.inbound import Inbound
+from devtools.sandbox.lifecycle import Lifecycle
+from devtools.sandbox.plans import Plan
+from devtools.sandbox.settings import Dials
+from devtools.sandbox.steps import Spec, Step
+
+
+class ScriptRequest(Spec):
+    """The steps of the coming creates to `to`, one each, and the one for all after them."""
+
+    to: str = Field(min_length=1)
+    steps: tuple[Step, ...] = ()
+    then: Step | None = None
+
+
+class InboundRequest(BaseModel):
+    """A message from a person (`from`) to one of our senders (`to`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    sender: str = Field(alias="from", min_length=1)
+    to: str = Field(min_length=1)
+    body: str
+    messaging_service_sid: str | None = None
+    opt_out_type: Literal["STOP", "START", "HELP"] | None = None
+
+
+def _only_from_here(request: Request) -> None:
+    """Refuse a client on another machine: nothing here asks for a password."""
+    if request.client is None or not ip_address(request.client.host).is_loopback:
+        raise HTTPException(403, "The control interface answers this machine only.")
+
+
+class Control:
+    """Answers what tests, the demo and benchmarks ask of the sandbox itself."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        courier: Courier,
+        faults: Faults,
+        dials: Dials,
+        inbound: Inbound,
+        lifecycle: Lifecycle,
+    ) -> None:
+        self._courier = courier
+        self._books = books
+        self._faults = faults
+        self._dials = dials
+        self._inbound = inbound
+        self._lifecycle = lifecycle
+
+    def router(self) -> APIRouter:
+        """Return the routes under `/_sandbox/`."""
+        router = APIRouter(prefix="/_sandbox", dependencies=[Depends(_only_from_here)])
+        router.get("/health")(self._health)
+        router.post("/scripts", status_code=201)(self._script)
+        router.delete("/scripts", status_code=204)(self._clear_scripts)
+        router.post("/plan", status_code=201)(self._plan)
+        router.delete("/plan", status_code=204)(self._clear_plan)
+        router.post("/inbound")(self._receive)
+        router.delete("/opt-outs", status_code=204)(self._clear_opt_outs)
+        router.get("/settings")(self._settings)
+        router.put("/settings")(self._change_settings)
+        router.delete("/settings", status_code=204)(self._reset_settings)
+        router.get("/ledger")(self._ledger)
+        router.get("/ledger/summary")(self._summary)
+        router.delete("/ledger", status_code=204)(self._clear_ledger)
+        return router
+
+    async def _health(self) -> dict[str, str]:
+        return {"status": "ok"}
+
+    async def _script(self, wanted: ScriptRequest) -> dict[str, int]:
+        self._faults.script(wanted.to, wanted.steps, then=wanted.then)
+        return {"steps": len(wanted.steps)}
+
+    async def _clear_scripts(self) -> None:
+        self._faults.clear_scripts()
+
+    async def _plan(self, wanted: Plan) -> dict[str, int]:
+        self._faults.plan(wanted)
+        return {"faults": len(wanted.faults)}
+
+    async def _clear_plan(self) -> None:
+        self._faults.clear_plan()
+
+    async def _receive(self, wanted: InboundRequest) -> dict[str, Any]:
+        return await self._inbound.receive(
+            sender=wanted.sender,
+            to=wanted.to,
+            body=wanted.body,
+            service=wanted.messaging_service_sid,
+            opt_out_type=wanted.opt_out_type,
+        )
+
+    async def _clear_opt_outs(self) -> None:
+        self._books.clear_opt_outs()
+
+    async def _settings(self) -> dict[str, Any]:
+        return self._dials.now.model_dump()
+
+    async def _change_settings(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        self._dials.change(wanted)
+        return self._dials.now.model_dump()
+
+    async def _reset_settings(self) -> None:
+        self._dials.reset()
+        self._lifecycle.queues.clear()
+
+    async def _ledger(self, to: str | None = None, since: float = 0) -> dict[str, Any]:
+        return self._books.ledger.view(to=to, since=since)
+
+    async def _summary(self) -> dict[str, Any]:
+        return {**self._books.ledger.summary(), "pending": self._courier.pending}
+
+    async def _clear_ledger(self) -> None:
+        self._books.clear_ledger()

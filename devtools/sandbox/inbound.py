@@ -1,0 +1,152 @@
+"""Inbound messages: what Twilio does by itself, and the signed call to the webhook."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import httpx
+
+from devtools.sandbox.accounts import Account
+from devtools.sandbox.addresses import channel_of
+from devtools.sandbox.books import Books
+from devtools.sandbox.messages import API_VERSION, Message
+from devtools.sandbox.optouts import REPLIES, Keyword, keyword_in
+from devtools.sandbox.settings import Dials
+from devtools.sandbox.webhooks import Webhooks
+from signedfor.twilio.segments import count_segments
+
+_PLACES = ("City", "State", "Zip", "Country")
+_TWIML_TYPES = ("text/xml", "application/xml", "text/html")
+
+
+class Inbound:
+    """Plays a person who writes to one of the account's senders."""
+
+    def __init__(self, *, account: Account, books: Books, webhooks: Webhooks, dials: Dials) -> None:
+        self._account = account
+        self._books = books
+        self._webhooks = webhooks
+        self._dials = dials
+
+    async def receive(
+        self, *, sender: str, to: str, body: str, service: str | None, opt_out_type: str | None
+    ) -> dict[str, Any]:
+        """Take in a message from the person `sender` to our `to`; return what happened.
+
+        Keywords are handled and answered first, as Twilio does it, then the webhook is called.
+        Returned: the message's sid, the keyword if any, what the person is texted back
+        (`auto_reply` by Twilio, `replies` by the webhook), and the webhook's answer, whose fields
+        are null when no inbound URL is set or nobody answered (`error` says how).
+        """
+        message = self._message(sender=sender, to=to, body=body, direction="inbound")
+        message.messaging_service_sid = service
+        self._books.keep(message)
+        keyword = keyword_in(body, sender=to, service=service)
+        if keyword is not None:
+            self._handle(keyword, scope=service or to, person=sender)
+            self._reply(message, REPLIES[keyword])
+        result: dict[str, Any] = {
+            "sid": message.sid,
+            "keyword": keyword,
+            "auto_reply": None if keyword is None else REPLIES[keyword],
+            "replies": [],
+            "http_status": None,
+            "content_type": None,
+            "body": None,
+            "error": None,
+        }
+        url = self._dials.now.inbound_url
+        if url is not None:
+            parameters = _parameters(message, opt_out_type=opt_out_type)
+            last = await self._webhooks.post(url, parameters, on_try=lambda _: None)
+            result["error"] = last.failure
+            if last.response is not None:
+                result |= _answer_of(last.response)
+        for text in result["replies"]:
+            self._reply(message, text)
+        return result
+
+    def _handle(self, keyword: Keyword, *, scope: str, person: str) -> None:
+        if keyword == "STOP":
+            self._books.block(scope, person)
+        elif keyword == "START":
+            self._books.unblock(scope, person)
+
+    def _reply(self, inbound: Message, body: str) -> None:
+        reply = self._message(
+            sender=inbound.to, to=inbound.sender or "", body=body, direction="outbound-reply"
+        )
+        reply.messaging_service_sid = inbound.messaging_service_sid
+        self._books.keep(reply)
+
+    def _message(self, *, sender: str, to: str, body: str, direction: str) -> Message:
+        now = time.time()
+        segments = count_segments(body).count
+        return Message(
+            account_sid=self._account.sid,
+            to=to,
+            sender=sender,
+            body=body,
+            status="received" if direction == "inbound" else "delivered",
+            direction=direction,
+            created=now,
+            sent=now,
+            segments=segments,
+            num_segments=segments,
+            finished=True,
+        )
+
+
+def _parameters(message: Message, *, opt_out_type: str | None) -> dict[str, str]:
+    parameters = {
+        "AccountSid": message.account_sid,
+        "ApiVersion": API_VERSION,
+        "Body": message.body,
+        "From": message.sender or "",
+        "MessageSid": message.sid,
+        "NumMedia": "0",
+        "NumSegments": str(message.num_segments),
+        "SmsMessageSid": message.sid,
+        "SmsSid": message.sid,
+        "SmsStatus": "received",
+        "To": message.to,
+    }
+    if message.messaging_service_sid is not None:
+        parameters["MessagingServiceSid"] = message.messaging_service_sid
+    if opt_out_type is not None:
+        parameters["OptOutType"] = opt_out_type
+    if channel_of(message.sender or "") == "whatsapp":
+        number = (message.sender or "").removeprefix("whatsapp:+")
+        parameters |= {"MessageType": "text", "ProfileName": "Sandbox", "WaId": number}
+    else:
+        # Twilio sends what it does not know as blanks, and signs them.
+        parameters |= {end + place: "" for end in ("From", "To") for place in _PLACES}
+    return parameters
+
+
+def _answer_of(response: httpx.Response) -> dict[str, Any]:
+    content_type = response.headers.get("Content-Type", "")
+    texts = _texts(response.text, content_type) if response.is_success else []
+    return {
+        "http_status": response.status_code,
+        "content_type": content_type,
+        "body": response.text,
+        "replies": list(texts),
+    }
+
+
+def _texts(body: str, content_type: str) -> Iterator[str]:
+    """Yield what Twilio would text the person: TwiML messages, or a plain text as it is."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "text/plain" and body:
+        yield body
+    if kind not in _TWIML_TYPES:
+        return
+    try:
+        root = ET.fromstring(body)  # noqa: S314 - the answer of one's own webhook
+    except ET.ParseError:
+        return
+    for message in root.iter("Message"):
+        inner = message.find("Body")
+        yield (message.text or "") if inner is None else (inner.text or "")

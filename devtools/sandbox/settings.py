@@ -1,0 +1,60 @@
+"""What can be turned while the sandbox runs: times, hold, rate and the inbound URL."""
+
+import asyncio
+from typing import Any
+
+from pydantic import Field
+
+from devtools.sandbox.magic import GOOD_SENDER
+from devtools.sandbox.steps import Spec
+
+
+class Settings(Spec):
+    """The dials of the ordinary account. Times are in seconds.
+
+    `sent_after`: from creation to sent. `delivered_after`: from sent to the last status.
+    `hold`: while true, queued messages stay queued (their validity runs on). `time_scale`: how
+    much faster SendAt and ValidityPeriod pass than the clock. `inbound_url`: the webhook for
+    inbound messages. `segments_per_second`: the pace of each sender, unlimited when null;
+    `queue_segments`: how much a sender's queue holds. `service_sender`: the number that Messaging
+    Services choose.
+    """
+
+    sent_after: float = Field(default=0.05, ge=0)
+    delivered_after: float = Field(default=0.1, ge=0)
+    hold: bool = False
+    time_scale: float = Field(default=1, gt=0)
+    inbound_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+")
+    segments_per_second: float | None = Field(default=None, gt=0)
+    queue_segments: int = Field(default=36_000, gt=0)
+    service_sender: str = GOOD_SENDER
+
+
+class Dials:
+    """The settings in force, and a way to wait until they change."""
+
+    def __init__(self, initial: Settings) -> None:
+        self._initial = initial
+        self._changed = asyncio.Event()
+        self.now = initial
+
+    def change(self, changes: dict[str, Any]) -> None:
+        """Put `changes` in force; raises pydantic's ValidationError for a bad one."""
+        self._put(Settings.model_validate({**self.now.model_dump(), **changes}))
+
+    def reset(self) -> None:
+        """Go back to what the sandbox was started with."""
+        self._put(self._initial)
+
+    async def changed(self, *, within: float) -> None:
+        """Wait for the next change, at most `within` seconds."""
+        try:
+            async with asyncio.timeout(within):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    def _put(self, settings: Settings) -> None:
+        self.now = settings
+        self._changed.set()
+        self._changed = asyncio.Event()

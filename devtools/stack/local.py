@@ -1,0 +1,194 @@
+"""The stack: a Temporal server, a sandbox, migrations, workers and the webhook, put together."""
+
+import fcntl
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from temporalio.client import Client
+
+from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
+from devtools.sandbox.client import SandboxControl
+from devtools.sandbox.magic import GOOD_SENDER
+from devtools.stack import parts
+from devtools.stack.ports import HOST, free_ports
+from devtools.stack.processes import Process, ProcessGroup, StackError
+from devtools.stack.temporal_server import NAMESPACE, TemporalServer
+from signedfor.contract import INBOUND_PATH
+from signedfor.payloads import data_converter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Where the parts listen, on this machine only."""
+
+    temporal: int
+    temporal_ui: int
+    webhook: int
+    sandbox: int
+
+    @classmethod
+    def free(cls) -> Self:
+        """Ports that nobody listens on."""
+        temporal, temporal_ui, webhook, sandbox = free_ports(4)
+        return cls(temporal=temporal, temporal_ui=temporal_ui, webhook=webhook, sandbox=sandbox)
+
+
+class LocalStack:
+    """The whole system on one machine; as a context manager it runs for the length of the block.
+
+    Its parts (`temporal`, `twilio`, `workers`, `webhook`) can be killed, stopped and started one
+    by one while it runs. All state is in `folder`: started there again, it goes on where it was.
+
+    Usage:
+        with LocalStack(folder, settings={"UNKNOWN_WAIT_SECONDS": "1"}) as stack:
+            client = await stack.client()
+            stack.sandbox.script("+15550100001", [{"respond": "drop_after_accept"}])
+            stack.worker.kill()
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ports: Ports | None = None,
+        settings: Mapping[str, str] | None = None,
+        workers: int = 1,
+        with_sandbox: bool = True,
+    ) -> None:
+        """`settings` are variables of worker and webhook; they win over the stack's own.
+
+        Without a sandbox they must say how Twilio is reached.
+        """
+        self.folder = folder.resolve()
+        self.ports = ports or Ports.free()
+        self.webhook_url = f"http://{HOST}:{self.ports.webhook}"
+        self.sandbox_url = f"http://{HOST}:{self.ports.sandbox}" if with_sandbox else None
+        self.settings = {**self._default_settings(), **(settings or {})}
+        self._group = ProcessGroup()
+        self._open = ExitStack()
+        self._control: SandboxControl | None = None
+        self.temporal = TemporalServer(
+            folder=self.folder,
+            port=self.ports.temporal,
+            ui_port=self.ports.temporal_ui,
+            group=self._group,
+        )
+        run = parts.Run(folder=self.folder, settings=self.settings, group=self._group)
+        self.twilio = (
+            run.sandbox(port=self.ports.sandbox, inbound_url=self.webhook_url + INBOUND_PATH)
+            if with_sandbox
+            else None
+        )
+        self.workers = [run.worker(number) for number in range(1, workers + 1)]
+        self.webhook = run.webhook(port=self.ports.webhook)
+        self._run = run
+
+    @property
+    def worker(self) -> Process:
+        """The worker, or the first of them."""
+        return self.workers[0]
+
+    @property
+    def sandbox(self) -> SandboxControl:
+        """Controls the sandbox while the stack runs."""
+        if self._control is None:
+            raise StackError("There is no sandbox: the stack is not running, or has none.")
+        return self._control
+
+    @property
+    def processes(self) -> list[Process]:
+        """Every part, in the order they are started."""
+        return [self.temporal, *([self.twilio] if self.twilio else []), *self.workers, self.webhook]
+
+    async def client(self) -> Client:
+        """A Temporal client that speaks our data converter."""
+        return await Client.connect(
+            self.temporal.address, namespace=NAMESPACE, data_converter=data_converter
+        )
+
+    def signedfor(self, *arguments: str) -> None:
+        """Run our command line as a person would; StackError if it does not end well."""
+        self._run.signedfor(*arguments)
+
+    def check(self) -> None:
+        """Return if every part runs or was stopped by us; raise ProcessDied for one that ended."""
+        for process in self.processes:
+            process.check()
+
+    def start(self) -> None:
+        """Start every part and return when all are ready; on any trouble stop what was started."""
+        with ExitStack() as opened:
+            self._lock_folder(opened)
+            opened.enter_context(self._group)
+            opened.callback(self._stop_parts)
+            self.temporal.start(wait=False)
+            if self.twilio is not None:
+                self.twilio.start(wait=False)
+            self._run.migrations()
+            self.temporal.wait_until_ready()
+            for process in (*self.workers, self.webhook):
+                process.start(wait=False)
+            for process in self.processes[1:]:
+                process.wait_until_ready()
+            if self.sandbox_url is not None:
+                self._control = opened.enter_context(SandboxControl(self.sandbox_url))
+            self._open = opened.pop_all()
+
+    def stop(self) -> None:
+        """Stop every part, what feeds the others first."""
+        self._open.close()
+        self._control = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _stop_parts(self) -> None:
+        for wave in ([*self.workers, self.webhook], [self.twilio], [self.temporal]):
+            running = [process for process in wave if process is not None]
+            for process in running:
+                process.ask_to_stop()
+            for process in running:
+                process.stop()
+
+    def _lock_folder(self, opened: ExitStack) -> None:
+        """Two stacks on the same database files would ruin them."""
+        # Phone numbers and texts are in here: for its owner's eyes.
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = opened.enter_context((self.folder / "lock").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(
+                f"Another stack runs in {self.folder}. Stop it, or set DATA_DIR to another folder."
+            ) from None
+
+    def _default_settings(self) -> dict[str, str]:
+        settings = {
+            "TEMPORAL_ADDRESS": f"{HOST}:{self.ports.temporal}",
+            "TEMPORAL_NAMESPACE": NAMESPACE,
+            "DATABASE_URL": f"sqlite:///{self.folder / 'signedfor.db'}",
+            "WEBHOOK_HOST": HOST,
+            "WEBHOOK_PORT": str(self.ports.webhook),
+        }
+        if self.sandbox_url is not None:
+            settings |= {
+                "TWILIO_ACCOUNT_SID": DEFAULT_ACCOUNT_SID,
+                "TWILIO_AUTH_TOKEN": DEFAULT_AUTH_TOKEN,
+                "TWILIO_API_BASE_URL": self.sandbox_url,
+                "PUBLIC_BASE_URL": self.webhook_url,
+                "DEFAULT_SENDER": GOOD_SENDER,
+            }
+        return settings

@@ -1,0 +1,1 @@
+"""Signedfor: a durable messaging orchestrator for Twilio on Temporal."""

@@ -1,0 +1,18 @@
+"""`signedfor campaign`: one text to many recipients, from a file."""
+
+import typer
+
+from signedfor.cli.campaigns import decisions, report, status
+from signedfor.cli.campaigns.start import start
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="One text to many recipients, from a CSV file.",
+)
+app.command()(start)
+app.command()(status.status)
+app.command()(decisions.pause)
+app.command()(decisions.resume)
+app.command()(decisions.cancel)
+app.command()(report.report)
+app.command("list")(status.list_)

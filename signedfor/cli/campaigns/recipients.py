@@ -1,0 +1,221 @@
+"""A file of recipients, read as a stream: CSV in UTF-8, with a header.
+
+It is read row by row, however long it is, and nothing of it is kept. What is wrong with the file
+as a whole ends the reading with `UnreadableFile`; what is wrong with a row is the caller's affair.
+"""
+
+import csv
+import io
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from signedfor.cli.output import BadInput
+from signedfor.spreadsheets import unmasked
+
+STANDARD_INPUT: Final = Path("-")
+
+_DELIMITERS = (",", ";", "\t")
+_LONGEST_LINE = 1 << 20
+"""Characters; a file without line breaks must not fill the memory."""
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+_SAVE_AS = "save it as CSV UTF-8 (comma delimited)"
+
+
+class UnreadableFile(Exception):
+    """The file cannot be read on; `line` is where, and the text what, without its contents."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(what)
+        self.line = line
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """One row of the file, and the line it begins in."""
+
+    number: int
+    cells: Sequence[str]
+
+
+class RecipientsFile:
+    """A file to be read once, from its beginning: first `header`, then `lines`."""
+
+    def __init__(self, file: IO[bytes], *, size: int) -> None:
+        self.size = size
+        """Bytes, for a progress bar."""
+        self._file = file
+        self._counting = _Counting(file)
+        self._reader: Any = None
+        self.delimiter = _DELIMITERS[0]
+        """Between cells; known once `header` was read."""
+        self._row_begins = 1
+
+    @property
+    def read(self) -> int:
+        """Bytes read so far."""
+        return self._counting.read_so_far
+
+    def header(self, wanted: str) -> list[str]:
+        """The names of the columns, in lower case, among them `wanted`.
+
+        Which of comma, semicolon and tab separates cells is seen by whether `wanted` is found.
+
+        Raises:
+            UnreadableFile: it is empty, no text, has no such column, or a name twice.
+        """
+        self._refuse_other_formats()
+        buffered = io.BufferedReader(self._counting, buffer_size=1 << 16)
+        lines = _lines(io.TextIOWrapper(buffered, encoding="utf-8-sig", newline=""))
+        first = next(self._told(lines), "")
+        if not first.strip():
+            raise UnreadableFile(1, f"is empty; the header must be here, with a column {wanted}")
+        self.delimiter = _delimiter(first, wanted)
+        rows = _with_first(first, lines)
+        self._reader = csv.reader(rows, delimiter=self.delimiter, strict=True)
+        names = [name.strip().lower() for name in next(self._told(self._reader), [])]
+        if wanted not in names:
+            raise UnreadableFile(
+                1, f"the header must be here, and it has no column {wanted}; see --to-column"
+            )
+        if len(set(filter(None, names))) < len([name for name in names if name]):
+            raise UnreadableFile(1, "the header has a name twice")
+        return names
+
+    def lines(self) -> Iterator[Line]:
+        """The rows that follow; those whose cells are all blank are left out.
+
+        Raises:
+            UnreadableFile: it is not UTF-8 or not CSV from some line on.
+        """
+        self._row_begins = self._reader.line_num + 1
+        for cells in self._told(self._reader):
+            if any(cell.strip() for cell in cells):
+                yield Line(number=self._row_begins, cells=[unmasked(cell) for cell in cells])
+            self._row_begins = self._reader.line_num + 1
+
+    def _told(self, rows: Iterator[Any]) -> Iterator[Any]:
+        """The same, with what the decoder and the parser raise said in our words."""
+        problem: UnreadableFile | None = None
+        try:
+            for row in rows:  # noqa: UP028 - closing this generator must not close that one
+                yield row
+        except UnicodeDecodeError:
+            problem = UnreadableFile(
+                self._first_undecodable_line(), f"is not UTF-8 (Latin-1 perhaps); {_SAVE_AS}"
+            )
+        except csv.Error as error:
+            too_long = "field larger" in str(error)
+            what = "has a cell that is too long" if too_long else "is not valid CSV"
+            problem = UnreadableFile(self._row_begins, f"{what}; is a quote left open?")
+        if problem is not None:
+            # Outside the handlers: the decoder's error would bring the file's contents along.
+            raise problem
+
+    def _refuse_other_formats(self) -> None:
+        start = self._file.read(4)
+        self._file.seek(0)
+        if start.startswith(_UTF16_MARKS):
+            raise UnreadableFile(1, f"is UTF-16; {_SAVE_AS}")
+        if start.startswith(_WORKBOOKS):
+            raise UnreadableFile(1, f"is a workbook, not CSV; {_SAVE_AS}")
+
+    def _first_undecodable_line(self) -> int:
+        """Found by reading again: the decoder is ahead of the lines that were handed out."""
+        self._file.seek(0)
+        read = 0
+        for line in self._file:
+            read += 1
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                break
+        return read
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[RecipientsFile]:
+    """The file at `path`, or standard input for `-`, which is kept on disk meanwhile.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    if path == STANDARD_INPUT:
+        if sys.stdin is None:  # the process was started without
+            raise BadInput([("FILE", "standard input is closed")])
+        with _copied(sys.stdin.buffer) as copy:
+            yield copy
+        return
+    try:
+        source = path.open("rb")
+    except OSError as error:
+        raise BadInput([("FILE", f"cannot be read ({error.strerror})")]) from None
+    with source:
+        status = os.fstat(source.fileno())
+        if stat.S_ISREG(status.st_mode):
+            yield RecipientsFile(source, size=status.st_size)
+        else:
+            with _copied(source) as copy:
+                yield copy
+
+
+@contextmanager
+def _copied(source: IO[bytes]) -> Iterator[RecipientsFile]:
+    """What cannot be rewound, such as a pipe, on disk."""
+    with tempfile.TemporaryFile() as copy:  # has no name, and is gone with the process
+        shutil.copyfileobj(source, copy)
+        size = copy.tell()
+        copy.seek(0)
+        yield RecipientsFile(copy, size=size)
+
+
+class _Counting(io.RawIOBase):
+    """The file's bytes, and how many there were so far."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._source = file
+        self.read_so_far = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._source.read(len(buffer))
+        buffer[: len(data)] = data
+        self.read_so_far += len(data)
+        return len(data)
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    number = 0
+    while line := text.readline(_LONGEST_LINE):
+        number += 1
+        if "\0" in line:
+            raise UnreadableFile(number, f"has a NUL character (UTF-16 perhaps); {_SAVE_AS}")
+        if len(line) == _LONGEST_LINE:
+            raise UnreadableFile(number, f"is longer than {_LONGEST_LINE:,} characters")
+        yield line
+
+
+def _with_first(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _delimiter(first: str, wanted: str) -> str:
+    for delimiter in _DELIMITERS:
+        try:
+            names = next(csv.reader([first], delimiter=delimiter), [])
+        except csv.Error:
+            continue  # told when the header is read by the one that is chosen
+        if wanted in (name.strip().lower() for name in names):
+            return delimiter
+    return _DELIMITERS[0]

@@ -1,0 +1,197 @@
+"""Temporal: reached, namespace and retention, search attributes, workers on both queues."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
+from temporalio.api.operatorservice.v1 import (
+    AddSearchAttributesRequest,
+    ListSearchAttributesRequest,
+)
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeTaskQueueRequest,
+    GetSystemInfoRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from signedfor.cli.checks.finding import Finding, fail, ok, skipped, warn
+from signedfor.cli.output import CommandError
+from signedfor.cli.temporal import RPC_TIMEOUT, connect, is_namespace_missing, rpc_trouble
+from signedfor.contract import MESSAGES_QUEUE, SEARCH_ATTRIBUTES, TWILIO_SENDS_QUEUE
+
+LEAST_RETENTION: Final = timedelta(days=30)
+"""So long a message's id protects from sending it twice, and a closed message can be shown."""
+_LAST_POLL = timedelta(minutes=2)
+"""A worker's poll lasts about a minute; one that has not polled for longer is gone."""
+
+_SERVER, _NAMESPACE = "Temporal server", "Temporal namespace"
+_ATTRIBUTES, _WORKERS = "search attributes", "workers"
+
+_TYPE_NAMES = {
+    IndexedValueType.INDEXED_VALUE_TYPE_TEXT: "Text",
+    IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD: "Keyword",
+    IndexedValueType.INDEXED_VALUE_TYPE_INT: "Int",
+    IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE: "Double",
+    IndexedValueType.INDEXED_VALUE_TYPE_BOOL: "Bool",
+    IndexedValueType.INDEXED_VALUE_TYPE_DATETIME: "Datetime",
+    IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST: "KeywordList",
+}
+
+_POLLED = (
+    (MESSAGES_QUEUE, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW),
+    (MESSAGES_QUEUE, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY),
+    (TWILIO_SENDS_QUEUE, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY),
+)
+
+
+async def check_temporal(*, fix: bool) -> list[Finding]:
+    """Look at Temporal; with `fix`, search attributes that are missing are registered."""
+    try:
+        client = await _connected()
+        info = await client.workflow_service.get_system_info(
+            GetSystemInfoRequest(), timeout=RPC_TIMEOUT
+        )
+    except (CommandError, RPCError) as error:
+        what = str(error if isinstance(error, CommandError) else rpc_trouble(error))
+        unseen = [skipped(name, "Temporal is not reached") for name in _AFTER_SERVER]
+        return [fail(_SERVER, what, "Start it, or set TEMPORAL_ADDRESS."), *unseen]
+    address = client.service_client.config.target_host
+    server = ok(_SERVER, f"Version {info.server_version} at {address}.")
+    namespace = await _namespace(client)
+    if namespace.level == "fail":
+        unseen = [skipped(name, "there is no namespace") for name in _AFTER_SERVER[1:]]
+        return [server, namespace, *unseen]
+    return [server, namespace, await _search_attributes(client, fix=fix), await _workers(client)]
+
+
+async def _connected() -> Client:
+    """A client, also where there is no such namespace: that is a finding of its own."""
+    lazy = await connect(lazy=True)
+    try:
+        async with asyncio.timeout(RPC_TIMEOUT.total_seconds()):
+            await lazy.service_client.check_health()
+    except (RPCError, RuntimeError, TimeoutError):
+        return await connect()  # to say it in the words of every other command
+    return lazy
+
+
+_AFTER_SERVER = (_NAMESPACE, _ATTRIBUTES, _WORKERS)
+
+
+async def _namespace(client: Client) -> Finding:
+    name = client.namespace
+    days = LEAST_RETENTION.days
+    try:
+        described = await client.workflow_service.describe_namespace(
+            DescribeNamespaceRequest(namespace=name), timeout=RPC_TIMEOUT
+        )
+    except RPCError as error:
+        if is_namespace_missing(error):
+            create = _operator(client, f"namespace create --retention {days}d")
+            return fail(_NAMESPACE, f"There is no namespace {name}.", f"Create it: {create}")
+        return fail(_NAMESPACE, str(rpc_trouble(error)), "See TEMPORAL_NAMESPACE and permissions.")
+    retention = described.config.workflow_execution_retention_ttl.ToTimedelta()
+    kept = f"{name}, keeps closed messages for {retention / timedelta(days=1):g} days"
+    if retention >= LEAST_RETENTION:
+        return ok(_NAMESPACE, f"{kept}.")
+    update = _operator(client, f"namespace update --retention {days}d")
+    return warn(
+        _NAMESPACE,
+        f"{kept}; after that the same message id would be sent again.",
+        f"Keep them longer: {update}",
+    )
+
+
+async def _search_attributes(client: Client, *, fix: bool) -> Finding:
+    wanted = {
+        key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in SEARCH_ATTRIBUTES
+    }
+    try:
+        listed = await client.operator_service.list_search_attributes(
+            ListSearchAttributesRequest(namespace=client.namespace), timeout=RPC_TIMEOUT
+        )
+        present = {**listed.system_attributes, **listed.custom_attributes}
+        missing = {name: kind for name, kind in wanted.items() if name not in present}
+        wrong = [name for name, kind in wanted.items() if present.get(name, kind) != kind]
+        if missing and fix:
+            await client.operator_service.add_search_attributes(
+                AddSearchAttributesRequest(namespace=client.namespace, search_attributes=missing),
+                timeout=RPC_TIMEOUT,
+            )
+    except RPCError as error:
+        if error.status in {RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED}:
+            names = ", ".join(f"{name} ({_TYPE_NAMES[kind]})" for name, kind in wanted.items())
+            return warn(
+                _ATTRIBUTES,
+                "Temporal does not let us see them, as Temporal Cloud does not.",
+                f"See in its console that the namespace has {names}.",
+            )
+        return fail(_ATTRIBUTES, str(rpc_trouble(error)), "Try again when Temporal answers.")
+    if wrong:
+        remove = _operator(client, f"search-attribute remove {_names(wrong)}")
+        return fail(
+            _ATTRIBUTES,
+            f"Of another type than ours: {', '.join(wrong)}.",
+            f"If nothing else uses them, remove them ({remove}), then `signedfor doctor --fix`.",
+        )
+    if missing and not fix:
+        # Names and types go in pairs: with fewer types than names it silently drops some names.
+        pairs = " ".join(
+            f"--name {name} --type {_TYPE_NAMES[kind]}" for name, kind in missing.items()
+        )
+        create = _operator(client, f"search-attribute create {pairs}")
+        return fail(
+            _ATTRIBUTES,
+            f"Missing: {', '.join(missing)}. Messages cannot be started without them.",
+            f"`signedfor doctor --fix`, or: {create}",
+        )
+    if missing:
+        return ok(_ATTRIBUTES, f"Registered now: {', '.join(missing)}.")
+    return ok(_ATTRIBUTES, f"All {len(wanted)} are there.")
+
+
+async def _workers(client: Client) -> Finding:
+    idle: list[str] = []
+    workers: set[str] = set()
+    for queue, kind in _POLLED:
+        try:
+            described = await client.workflow_service.describe_task_queue(
+                DescribeTaskQueueRequest(
+                    namespace=client.namespace,
+                    task_queue=TaskQueue(name=queue),
+                    task_queue_type=kind,
+                ),
+                timeout=RPC_TIMEOUT,
+            )
+        except RPCError as error:
+            return fail(_WORKERS, str(rpc_trouble(error)), "Try again when Temporal answers.")
+        since = datetime.now(UTC) - _LAST_POLL
+        alive = {
+            poller.identity
+            for poller in described.pollers
+            if poller.last_access_time.ToDatetime(UTC) > since
+        }
+        workers |= alive
+        if not alive and queue not in idle:
+            idle.append(queue)
+    if idle:
+        return fail(
+            _WORKERS,
+            f"Nobody has polled task queue {' and '.join(idle)} for two minutes.",
+            "Start a worker with the same TEMPORAL_* variables: python -m worker",
+        )
+    return ok(_WORKERS, f"{len(workers)} on queues {MESSAGES_QUEUE} and {TWILIO_SENDS_QUEUE}.")
+
+
+def _names(names: list[str]) -> str:
+    return " ".join(f"--name {name}" for name in names)
+
+
+def _operator(client: Client, command: str) -> str:
+    """The exact command of Temporal's own command line, for this server and namespace."""
+    address = client.service_client.config.target_host
+    return f"temporal operator {command} --namespace {client.namespace} --address {address}"

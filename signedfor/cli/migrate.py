@@ -1,0 +1,25 @@
+"""`signedfor migrate`: bring the database's tables up to date."""
+
+from signedfor.cli.environment import database_settings, database_trouble
+from signedfor.cli.options import JsonOption
+from signedfor.cli.output import Trouble, answering
+from signedfor.store.migrate import upgrade
+
+
+def migrate(*, as_json: JsonOption = False) -> None:
+    """Create or update the tables of the database that DATABASE_URL names.
+
+    Safe to run again, and from several machines at once.
+    """
+    with answering(as_json=as_json) as out:
+        url = database_settings().database_url
+        with database_trouble():
+            try:
+                names = upgrade(url)
+            except OSError as error:
+                raise Trouble(
+                    f"The folder of the SQLite file cannot be used ({error.strerror}). "
+                    "DATABASE_URL says where it is."
+                ) from None
+        human = [f"Applied: {name}" for name in names] or ["The database is up to date."]
+        out.result({"applied": names}, *human)

@@ -1,0 +1,240 @@
+"""`signedfor opt-outs`: who must not be sent to, in the database of DATABASE_URL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from signedfor.cli.csv_files import export, import_
+from signedfor.cli.environment import database, database_trouble
+from signedfor.cli.options import ByOption, JsonOption, RevealOption, who
+from signedfor.cli.output import BadInput, answering, listing
+from signedfor.cli.views import clock, masked_recipient
+from signedfor.consent import Reason, Scope, Source, Suppression
+from signedfor.contract.fields import Label
+from signedfor.masks import masked_sender
+from signedfor.payloads import problems_in
+from signedfor.store.suppressions import HistoryEntry, Suppressions
+from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Who must not be sent to. These commands need only DATABASE_URL.",
+)
+app.command("import")(import_)
+app.command("export")(export)
+
+_RecipientArgument = Annotated[
+    str, typer.Argument(metavar="RECIPIENT", help="E.164, or a channel address.")
+]
+_SenderOption = Annotated[
+    str | None, typer.Option("--sender", help="Only messages from this sender.")
+]
+_CategoryOption = Annotated[
+    str | None, typer.Option("--category", help="Only messages of this category.")
+]
+_NoteOption = Annotated[
+    str, typer.Option("--note", help="Evidence for the history; never a message's text.")
+]
+
+_OPTIONS = {"evidence": "--note", "who": "--by", "recipient": "RECIPIENT"}
+_label = TypeAdapter(Label)
+
+
+@app.command()
+def add(
+    recipient: _RecipientArgument,
+    *,
+    reason: Annotated[
+        Reason,
+        typer.Option("--reason", help="opted_out covers all channels; START lifts it again."),
+    ] = Reason.OPTED_OUT,
+    sender: _SenderOption = None,
+    category: _CategoryOption = None,
+    note: _NoteOption = "",
+    by: ByOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Record that a recipient must not be sent to; by default for everything."""
+    with answering(as_json=as_json) as out:
+        address, scope, scope_value = _concerns(recipient, sender, category)
+        with _store_refusals():
+            suppression = Suppression(
+                recipient=address,
+                reason=reason,
+                source=Source.OPERATOR,
+                scope=scope or Scope.EVERYTHING,
+                scope_value=scope_value or "",
+                evidence=note,
+            )
+            with database() as engine, database_trouble():
+                new = Suppressions(engine).record(suppression, who=who(by))
+        out.result({"new": new}, "Recorded." if new else "It stood already; nothing changed.")
+
+
+@app.command()
+def remove(
+    recipient: _RecipientArgument,
+    *,
+    reason: Annotated[
+        Reason | None, typer.Option("--reason", help="Only this one. Default: any.")
+    ] = None,
+    sender: _SenderOption = None,
+    category: _CategoryOption = None,
+    note: _NoteOption = "",
+    by: ByOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Lift what is recorded for a recipient: everything, or only for one sender or category.
+
+    Twilio keeps a list of its own: whoever texted STOP must text START before Twilio sends again.
+    """
+    with answering(as_json=as_json) as out:
+        address, scope, scope_value = _concerns(recipient, sender, category)
+        with _store_refusals(), database() as engine, database_trouble():
+            lifted = Suppressions(engine).lift(
+                address,
+                reason=reason,
+                scope=scope,
+                scope_value=scope_value,
+                source=Source.OPERATOR,
+                evidence=note,
+                who=who(by),
+            )
+        out.result({"lifted": lifted}, f"Lifted: {lifted}.")
+        if lifted:
+            out.note("Twilio's own list is not touched: after a STOP to it, only START helps.")
+
+
+@app.command("list")
+def list_(
+    *,
+    recipient: Annotated[
+        str | None, typer.Option("--recipient", help="Only for this recipient.")
+    ] = None,
+    reason: Annotated[Reason | None, typer.Option("--reason", help="Only for this reason.")] = None,
+    scope: Annotated[Scope | None, typer.Option("--scope", help="Only of this scope.")] = None,
+    after: Annotated[
+        int, typer.Option("--after", min=0, help="Go on after the row with this number.")
+    ] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 100,
+    reveal: RevealOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List who must not be sent to, with numbers masked."""
+    with answering(as_json=as_json) as out:
+        address = None if recipient is None else _recipient(recipient, field="--recipient")
+        with database() as engine, database_trouble():
+            rows = Suppressions(engine).list_(
+                recipient=address, reason=reason, scope=scope, after_id=after, limit=limit + 1
+            )
+        more, rows = len(rows) > limit, rows[:limit]
+        documents = [_document(row, reveal=reveal) for row in rows]
+        table = listing(
+            ("No.", "Recipient", "Scope", "Reason", "Source", "Evidence", "Since"),
+            (
+                (
+                    row.id,
+                    document["recipient"],
+                    " ".join(filter(None, (row.scope, document["scope_value"]))),
+                    row.reason,
+                    row.source,
+                    row.evidence,
+                    clock(row.created_at),
+                )
+                for row, document in zip(rows, documents, strict=True)
+            ),
+        )
+        hint = [f"There are more; go on with --after {rows[-1].id}."] if more else []
+        out.result({"suppressions": documents, "more": more}, table if rows else "Nobody.", *hint)
+
+
+@app.command()
+def history(
+    recipient: _RecipientArgument, *, reveal: RevealOption = False, as_json: JsonOption = False
+) -> None:
+    """Show every change for a recipient: what was recorded or lifted, when, by whom and by what."""
+    with answering(as_json=as_json) as out:
+        address = _recipient(recipient, field="RECIPIENT")
+        with database() as engine, database_trouble():
+            entries = Suppressions(engine).history(address)
+        documents = [_document(entry, reveal=reveal) for entry in entries]
+        table = listing(
+            ("At", "Action", "Scope", "Reason", "Source", "Evidence", "Who"),
+            (
+                (
+                    clock(entry.at),
+                    entry.action,
+                    " ".join(filter(None, (entry.scope, document["scope_value"]))),
+                    entry.reason,
+                    entry.source,
+                    entry.evidence,
+                    entry.who,
+                )
+                for entry, document in zip(entries, documents, strict=True)
+            ),
+        )
+        out.result({"history": documents}, table if entries else "Nothing was ever recorded.")
+
+
+def _document(row: Suppression | HistoryEntry, *, reveal: bool) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "id": row.id,
+        "recipient": row.recipient if reveal else masked_recipient(row.recipient),
+        "scope": row.scope,
+        "scope_value": row.scope_value if reveal else masked_sender(row.scope_value),
+        "reason": row.reason,
+        "source": row.source,
+        "evidence": row.evidence,
+    }
+    if isinstance(row, HistoryEntry):
+        return document | {"at": row.at.isoformat(), "action": row.action, "who": row.who}
+    return document | {"created_at": row.created_at.isoformat() if row.created_at else None}
+
+
+def _concerns(
+    recipient: str, sender: str | None, category: str | None
+) -> tuple[str, Scope | None, str | None]:
+    """Whom and what a command concerns; None for a scope that was not given."""
+    problems: list[tuple[str, str]] = []
+    address, scope, value = "", None, None
+    try:
+        address = normalize_recipient(recipient)
+    except InvalidAddress as error:
+        problems.append(("RECIPIENT", str(error)))
+    if sender is not None and category is not None:
+        problems.append(("--category", "does not go with --sender"))
+    if sender is not None:
+        scope = Scope.SENDER
+        try:
+            value = normalize_sender(sender)
+        except InvalidAddress as error:
+            problems.append(("--sender", str(error)))
+    elif category is not None:
+        scope = Scope.CATEGORY
+        try:
+            value = _label.validate_python(category)
+        except ValidationError as error:
+            problems += [("--category", what) for _, what in problems_in(error)]
+    if problems:
+        raise BadInput(problems)
+    return address, scope, value
+
+
+def _recipient(value: str, *, field: str) -> str:
+    try:
+        return normalize_recipient(value)
+    except InvalidAddress as error:
+        raise BadInput([(field, str(error))]) from None
+
+
+@contextmanager
+def _store_refusals() -> Iterator[None]:
+    """Turn what the store cannot keep into bad input; its text names the field."""
+    try:
+        yield
+    except ValueError as error:
+        field, _, what = str(error).partition(": ")
+        raise BadInput([(_OPTIONS.get(field, field), what)]) from None

@@ -1,0 +1,107 @@
+"""When a message may be sent, by the recipient's clock."""
+
+import re
+from datetime import datetime, time, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from signedfor.contract.base import ContractModel
+from signedfor.contract.fields import problem
+
+_CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]|24:00"
+_NAME = "[A-Z][A-Za-z0-9_+-]*"
+_TIME_ZONE = f"{_NAME}(/{_NAME}){{0,2}}"
+
+
+def _clock(value: str) -> str:
+    if not re.fullmatch(_CLOCK, value):
+        raise problem("must be hours and minutes as HH:MM, such as 09:00; midnight ends at 24:00")
+    return value
+
+
+def _time_zone(value: str) -> str:
+    # Its spelling only. A workflow reads this model at every replay, and which zones there are may
+    # be otherwise by then: whether there is such a one is found out at admission.
+    if not re.fullmatch(_TIME_ZONE, value):
+        raise problem("is not spelt like an IANA time zone; give a name such as Europe/Berlin")
+    return value
+
+
+class Day(StrEnum):
+    """A day of the week, by the recipient's calendar."""
+
+    MON = "mon"
+    TUE = "tue"
+    WED = "wed"
+    THU = "thu"
+    FRI = "fri"
+    SAT = "sat"
+    SUN = "sun"
+
+
+_WEEK = tuple(Day)
+
+
+def _in_order(days: tuple[Day, ...]) -> tuple[Day, ...]:
+    if not days:
+        raise problem("must name at least one day")
+    return tuple(day for day in _WEEK if day in days)
+
+
+_Clock = Annotated[
+    str, AfterValidator(_clock), Field(json_schema_extra={"pattern": f"^({_CLOCK})$"})
+]
+_TimeZone = Annotated[
+    str,
+    Field(max_length=64, json_schema_extra={"pattern": f"^{_TIME_ZONE}$"}),
+    AfterValidator(_time_zone),
+]
+
+
+class SendWindow(ContractModel):
+    """Local hours and days in which a message may be submitted; outside of them it waits."""
+
+    opens: Annotated[_Clock, Field(alias="from")]
+    """First minute, `HH:MM` on the recipient's clock."""
+    closes: Annotated[_Clock, Field(alias="until")]
+    """End, `HH:MM`, later than `from`; `24:00` is midnight. Nothing is submitted from then on."""
+    days: Annotated[
+        tuple[Day, ...], AfterValidator(_in_order), Field(json_schema_extra={"minItems": 1})
+    ] = _WEEK
+    """Days of the week. Default: all."""
+    time_zone: _TimeZone | None = None
+    """IANA name, such as `Europe/Berlin`. Default: the recipient's, from the number; where that
+    has several, the window is open only while it is open in all of them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        if isinstance(data, SendWindow):
+            return data
+        if not isinstance(data, dict):
+            raise problem("must be an object with from and until")
+        # Some clients write every field and null for what they leave out.
+        return {name: value for name, value in data.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _opens_before_it_closes(self) -> Self:
+        if self.opens >= self.closes:
+            raise problem("from must be earlier than until; a window does not span midnight")
+        return self
+
+    def wait(self, local: datetime) -> timedelta:
+        """How long until it is open, for a local time on a clock that nobody sets; zero if it is.
+
+        It is open from `from` on and no longer at `until`.
+        """
+        today, at = local.date(), f"{local:%H:%M}"
+        if at < self.closes and _WEEK[today.weekday()] in self.days:
+            if self.opens <= at:
+                return timedelta(0)
+            ahead = 0
+        else:
+            ahead = next(n for n in range(1, 8) if _WEEK[(today.weekday() + n) % 7] in self.days)
+        opens = datetime.combine(today + timedelta(days=ahead), time.fromisoformat(self.opens))
+        return opens - local

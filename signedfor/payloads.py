@@ -1,0 +1,134 @@
+"""JSON in and out of Temporal: Pydantic's converter, with bad input said once, clearly, silently.
+
+A malformed argument must fail its workflow at once, naming every bad field. Left to the SDK it
+would fail the workflow *task*, again and again, and Pydantic's own text would repeat the value.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+from temporalio.api.common.v1 import Payload
+from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter
+from temporalio.converter import (
+    CompositePayloadConverter,
+    DataConverter,
+    DefaultPayloadConverter,
+    JSONPlainPayloadConverter,
+)
+from temporalio.exceptions import ApplicationError
+
+from signedfor.contract import ContractModel
+
+INVALID_INPUT = "InvalidInput"
+"""The error type of a workflow that failed because its input was bad."""
+
+# No five digits in a row: `x15558675309` would be a phone number too.
+_PLAIN_NAME = re.compile(r"(?!.*[0-9]{5})[A-Za-z0-9_]{1,64}")
+
+
+def invalid_input(problems: Sequence[tuple[str, str]]) -> ApplicationError:
+    """The failure for bad input: `problems` are pairs of a field and what is wrong with it."""
+    text = "; ".join(f"{field}: {what}" for field, what in problems)
+    return ApplicationError(
+        f"Bad input. {text}",
+        [{"field": field, "problem": what} for field, what in problems],
+        type=INVALID_INPUT,
+        non_retryable=True,
+    )
+
+
+def problems_in(error: ValidationError) -> list[tuple[str, str]]:
+    """Each bad field and what is wrong with it, without any value."""
+    return [
+        (_where(each["loc"]), each["msg"])
+        for each in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+
+
+def _where(loc: Sequence[str | int]) -> str:
+    # The name of an unknown field, or a key of `tags`, is the caller's own text: it could be a
+    # phone number, so only what looks like a name is repeated.
+    parts = [
+        str(part) if isinstance(part, int) or _PLAIN_NAME.fullmatch(part) else "(a name)"
+        for part in loc
+    ]
+    return ".".join(parts) or "input"
+
+
+def _contract_in(hint: Any) -> type[ContractModel] | None:
+    """The contract model that `hint` is, or that it is beside None (an optional argument)."""
+    alternatives = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+    for each in alternatives:
+        if isinstance(each, type) and issubclass(each, ContractModel):
+            return each
+    return None
+
+
+class _JSONConverter(PydanticJSONPlainPayloadConverter):
+    """Pydantic's JSON, whose errors for contract models name fields and hide values."""
+
+    def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
+        try:
+            return super().from_payload(payload, type_hint)
+        except ValidationError as error:
+            if type_hint is not None and _contract_in(type_hint) is None:
+                raise  # our own activities' results: a defect to mend and replay, not bad input
+            raise invalid_input(_name_the_fields(payload, type_hint, error)) from None
+
+
+def _name_the_fields(
+    payload: Payload, type_hint: type | None, error: ValidationError
+) -> list[tuple[str, str]]:
+    """What is wrong, with the field named even where the JSON itself cannot be decoded.
+
+    Pydantic refuses a lone surrogate for the whole document; Python's own parser lets it pass, and
+    the model then says which field holds it.
+    """
+    problems = problems_in(error)
+    if type_hint is not None and error.errors()[0]["type"] == "json_invalid":
+        try:
+            TypeAdapter(type_hint).validate_python(json.loads(payload.data))
+        except ValidationError as closer:
+            return problems_in(closer)
+        except (ValueError, RecursionError):
+            return problems
+    return problems
+
+
+_JSON = _JSONConverter()
+_ENCODINGS = tuple(
+    _JSON if isinstance(each, JSONPlainPayloadConverter) else each
+    for each in DefaultPayloadConverter.default_encoding_payload_converters
+)
+"""Made once: the SDK makes a payload converter for each workflow activation, and what Pydantic has
+learned of our models would be forgotten with it."""
+
+
+class _PayloadConverter(CompositePayloadConverter):
+    def __init__(self) -> None:
+        super().__init__(*_ENCODINGS)
+
+    def from_payloads(
+        self, payloads: Sequence[Payload], type_hints: list[type] | None = None
+    ) -> list[Any]:
+        """Decode; a contract model that is null or in no known encoding is bad input too."""
+        if not any(_contract_in(hint) for hint in type_hints or ()):
+            return super().from_payloads(payloads, type_hints)
+        try:
+            values = super().from_payloads(payloads, type_hints)
+        except (KeyError, RuntimeError):
+            raise invalid_input(
+                [("input", "must be a JSON object, encoded as json/plain")]
+            ) from None
+        for hint, value in zip(type_hints or (), values, strict=False):
+            if _contract_in(hint) and not isinstance(value, hint):
+                raise invalid_input([("input", "must be a JSON object")])
+        return values
+
+
+data_converter = DataConverter(payload_converter_class=_PayloadConverter)
+"""What every client and worker of ours uses; plain JSON from any other client is understood."""

@@ -1,0 +1,109 @@
+"""The declarative retry policy: which failures are tried again, when, and for how long."""
+
+import random
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from temporalio.common import RetryPolicy
+
+from signedfor.contract.failures import TERMINAL
+
+CONNECT_TIMEOUT: Final = timedelta(seconds=3)
+READ_TIMEOUT: Final = timedelta(seconds=10)
+SEND_TIMEOUT: Final = timedelta(seconds=20)
+"""Start-to-close of the send activity: the last check, then one POST with both timeouts above."""
+LATEST_POST_START: Final = SEND_TIMEOUT - CONNECT_TIMEOUT - READ_TIMEOUT - timedelta(seconds=1)
+"""An attempt older than this does not begin its POST: it might outlive its own deadline."""
+
+WORKER_DIED: Final = "TemporalTimeout:StartToClose"
+"""Temporal's own name for an attempt that never reported back. It may have sent: not retried."""
+
+TERMINAL_ERROR_TYPES: Final = (*sorted(TERMINAL), WORKER_DIED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backoff:
+    """Exponential waits with jitter, so that many messages do not come back at once."""
+
+    initial: timedelta
+    factor: float
+    maximum: timedelta
+    jitter: float
+    """Each wait is drawn from [1 - jitter, 1 + jitter] times its nominal length."""
+
+    def wait(
+        self,
+        attempt: int,
+        *,
+        at_least: timedelta = timedelta(0),
+        draw: float | None = None,
+    ) -> timedelta:
+        """How long to wait after failed attempt number `attempt` (from 1).
+
+        A code's own minimum (`at_least`) is kept; jitter then only lengthens the wait.
+        `draw` in [0, 1) stands in for chance.
+        """
+        # In float seconds and with a bounded exponent: a timedelta, and then a float, overflows
+        # long before a message runs out of attempts.
+        grown = self.initial.total_seconds() * self.factor ** min(attempt - 1, 60)
+        nominal = min(timedelta(seconds=min(grown, self.maximum.total_seconds())), self.maximum)
+        chance = random.random() if draw is None else draw  # noqa: S311 - jitter, not a secret
+        if at_least > nominal * (1 - self.jitter):
+            return max(at_least, nominal) * (1 + self.jitter * chance)
+        return nominal * (1 - self.jitter + 2 * self.jitter * chance)
+
+
+SEND_BACKOFF: Final = Backoff(
+    initial=timedelta(seconds=0.5), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2
+)
+
+QUICK_ATTEMPTS: Final = 4
+"""Tries made at once, before the message is shown as `retrying`: about four seconds."""
+LONGEST_QUICK_WAIT: Final = timedelta(seconds=5)
+"""A wait longer than this is shown as `retrying` from its beginning."""
+
+_DECLARED: Final = RetryPolicy(
+    # The activity sets each wait itself (`next_retry_delay`), for jitter and for codes that ask
+    # for more; these are what remains if it could not.
+    initial_interval=SEND_BACKOFF.initial,
+    backoff_coefficient=SEND_BACKOFF.factor,
+    maximum_interval=SEND_BACKOFF.maximum,
+    non_retryable_error_types=TERMINAL_ERROR_TYPES,
+)
+QUICK_SEND: Final = replace(_DECLARED, maximum_attempts=QUICK_ATTEMPTS)
+"""The first tries: most trouble is over in seconds."""
+PATIENT_SEND: Final = _DECLARED
+"""The tries after that, until the budget ends."""
+
+MOST_RESENDS: Final = 2
+"""How often a message that Twilio does not know is sent again before it is parked."""
+ABSENT_TWICE: Final = 2
+"""Searches without a trace after which Twilio is taken not to have a message."""
+MOST_SEARCHES: Final = 20
+"""Searches after which a message of unknown fate is parked; the later ones are minutes apart."""
+MOST_BETWEEN_SEARCHES: Final = 20
+"""Times the first wait, the longest one between two searches: ten minutes of half-minutes."""
+SEARCH_TIMEOUT: Final = timedelta(seconds=30)
+
+BOOKKEEPING_TIMEOUT: Final = timedelta(seconds=10)
+INLINE_ADMIT: Final = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=2)
+"""Admission within the workflow task itself: nearly always enough, and the cheapest."""
+INLINE_ADMIT_TIMEOUT: Final = timedelta(seconds=4)
+"""Well under the ten seconds after which Temporal takes the workflow task for lost."""
+UNTIL_IT_ANSWERS: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30)
+)
+"""The database is ours and must come back: nothing is sent until it does."""
+EVERY_FEW_SECONDS: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=1.5,
+    maximum_interval=timedelta(seconds=5),
+)
+"""As above, where somebody's STOP waits for it."""
+A_FEW_TRIES: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    maximum_interval=timedelta(seconds=10),
+    maximum_attempts=4,
+)
+"""Questions that will be asked again later anyway."""

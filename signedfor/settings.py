@@ -1,0 +1,205 @@
+"""Every variable Signedfor reads, its default and meaning. The environment is the only source."""
+
+import re
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from signedfor.consent import Scope
+from signedfor.contract.fields import Sender, problem
+from signedfor.payloads import problems_in
+from signedfor.twilio.rates import Rate, SenderKind
+
+
+class InvalidSettings(Exception):
+    """The environment is incomplete or wrong; the text names each variable and no value."""
+
+
+class DatabaseSettings(BaseSettings):
+    """What those read who need only the database, such as `signedfor opt-outs`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    database_url: str = "sqlite:///.data/signedfor.db"
+    """`sqlite:///path` or `postgresql://user:password@host/name`."""
+    default_rates: Annotated[dict[SenderKind, Rate], NoDecode] = {}
+    """Segments a second by kind of sender, where the account was granted others than Twilio's
+    usual ones: `long_code=3.75,short_code=200`. One sender's own: `signedfor senders rate`."""
+
+    @field_validator("default_rates", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.partition("=") for pair in value.split(",")]
+        if any(kind.strip() not in set(SenderKind) for kind, _, _ in pairs):
+            raise problem("must be pairs such as long_code=1, of " + ", ".join(SenderKind))
+        return {kind.strip(): rate.strip() for kind, _, rate in pairs}
+
+
+class CampaignSettings(DatabaseSettings):
+    """What `signedfor campaign` reads; it needs no Twilio account."""
+
+    default_sender: Sender | None = None
+    """Used when a campaign has no `--from`."""
+    price_per_segment: Annotated[Decimal | None, Field(ge=0, le=1000)] = None
+    """What Twilio and the carriers charge you for a segment; for estimates only."""
+    price_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+
+
+class Settings(DatabaseSettings):
+    """What the worker, the webhook and the command line read from the environment.
+
+    How Temporal is reached is Temporal's own affair: `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`,
+    `TEMPORAL_API_KEY`, `TEMPORAL_TLS_*` and its profile file, read by `temporalio.envconfig`.
+    """
+
+    twilio_account_sid: Annotated[str, Field(pattern=r"^AC[0-9a-fA-F]{32}$")]
+    """The account that sends: `AC...` from the Twilio console."""
+    twilio_auth_token: SecretStr
+    """Signs callbacks; also authenticates the API unless an API key is given."""
+    twilio_previous_auth_token: SecretStr | None = None
+    """Accepted for callbacks beside the current one while the token is rotated."""
+    twilio_api_key_sid: Annotated[str | None, Field(pattern=r"^SK[0-9a-fA-F]{32}$")] = None
+    """An API key for the API calls, so that the auth token is needed for signatures only."""
+    twilio_api_key_secret: SecretStr | None = None
+    twilio_api_base_url: str | None = None
+    """Where the Twilio API is; only for the sandbox and tests. Default: Twilio itself."""
+    twilio_edge: str | None = None
+    twilio_region: str | None = None
+    default_sender: Sender | None = None
+    """Used when a message has no `from`."""
+
+    public_base_url: str
+    """What Twilio calls our webhook by, exactly: scheme, host, port and path prefix."""
+    webhook_host: str = "127.0.0.1"
+    webhook_port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    forward_all_statuses: bool = False
+    """Signal every status to the message, not only those that can change its outcome."""
+
+    opt_out_scope: Scope = Scope.EVERYTHING
+    """What a STOP covers: `everything`, or the `sender` it was texted to."""
+    catch_up_minutes: Annotated[int, Field(ge=0, le=1440)] = 5
+    """How often to look for inbound messages that Twilio could not hand over; 0: never."""
+
+    send_retry_budget_seconds: Annotated[int, Field(ge=10, le=7 * 86_400)] = 4 * 3600
+    """How long a message Twilio cannot take yet is tried again."""
+    receipt_check_seconds: Annotated[tuple[Annotated[int, Field(ge=1)], ...], NoDecode] = (
+        600,
+        3600,
+        21_600,
+    )
+    """When to ask Twilio for a receipt that did not come, in seconds after submission, with
+    commas: `600,3600,21600`."""
+    unknown_wait_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
+    """How long to wait for a callback before a message of unknown fate is looked for."""
+    dead_letter_hold_days: Annotated[int, Field(ge=1, le=365)] = 30
+    """How long a dead letter waits for a decision."""
+
+    max_sends_per_second: Annotated[float | None, Field(gt=0)] = None
+    """Account-wide ceiling on send attempts, over all workers. Default: none."""
+    max_concurrent_sends: Annotated[int, Field(ge=1, le=1000)] = 20
+    """POSTs in flight a worker; also its connections to Twilio."""
+    max_cached_workflows: Annotated[int, Field(ge=10)] = 1000
+    """Messages a worker keeps in memory, about 60 kB each."""
+    drain_seconds: Annotated[int, Field(ge=1)] = 30
+    """How long a stopping worker waits for sends in flight."""
+    deployment_name: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")] = (
+        None
+    )
+    """Temporal Worker Versioning: what all versions of this worker have in common."""
+    build_id: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")] = None
+    """Which version this worker is; goes with the name. Default: no Worker Versioning."""
+    worker_metrics_address: str | None = None
+    """`host:port` for Temporal's own worker metrics in Prometheus form. Default: none."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("opt_out_scope")
+    @classmethod
+    def _a_stop_knows_no_category(cls, value: Scope) -> Scope:
+        if value is Scope.CATEGORY:
+            raise problem("must be everything or sender")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_any_case(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("receipt_check_seconds", mode="before")
+    @classmethod
+    def _with_commas(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("receipt_check_seconds")
+    @classmethod
+    def _one_after_the_other(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if list(value) != sorted(set(value)):
+            raise problem("must rise from one to the next")
+        return value
+
+    @field_validator("worker_metrics_address")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"([0-9.]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", value):
+            raise problem("must be an IP address and a port, such as 127.0.0.1:9464")
+        return value
+
+    @field_validator("public_base_url", "twilio_api_base_url")
+    @classmethod
+    def _a_bare_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            port = parts.port
+        except ValueError:  # its text repeats the value
+            raise problem("must be an absolute http or https URL with a valid port") from None
+        visible = re.fullmatch(r"[!-~]+", value)  # urlsplit drops some of the others silently
+        if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or not visible:
+            raise problem("must be an absolute http or https URL, percent-encoded where needed")
+        if "?" in value or "#" in value or "@" in parts.netloc:
+            raise problem("must have no query, fragment or credentials")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _key_and_secret_go_together(self) -> Self:
+        if (self.twilio_api_key_sid is None) != (self.twilio_api_key_secret is None):
+            raise problem("TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET go together")
+        return self
+
+    @model_validator(mode="after")
+    def _deployment_and_build_go_together(self) -> Self:
+        if (self.deployment_name is None) != (self.build_id is None):
+            raise problem("DEPLOYMENT_NAME and BUILD_ID go together")
+        return self
+
+    @property
+    def send_retry_budget(self) -> timedelta:
+        """How long a message Twilio cannot take yet is tried again."""
+        return timedelta(seconds=self.send_retry_budget_seconds)
+
+
+def load_settings() -> Settings:
+    """The settings in the environment.
+
+    Raises:
+        InvalidSettings: names every missing or bad variable, never its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "\n".join(
+            f"  {what}" if field == "input" else f"  {field.upper()}: {what}"
+            for field, what in problems_in(error)
+        )
+        raise InvalidSettings(
+            "The environment is incomplete or wrong; .env.example explains each variable.\n"
+            f"{problems}"
+        ) from None

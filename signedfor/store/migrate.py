@@ -1,0 +1,130 @@
+"""Brings the database's tables up to date, and tells whether they are."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+from signedfor.store.database import open_engine, parse_url, transaction
+
+# Long enough for another process's migrations to end.
+_LOCK_WAIT_SECONDS = 60
+# Any number will do that nobody else locks in the same database; this is "signedf" in ASCII.
+_ADVISORY_LOCK = int.from_bytes(b"signedf")
+_COMMAND = "`python -m signedfor.store upgrade` or `signedfor migrate`"
+
+
+class SchemaMismatch(Exception):
+    """The database's tables are not the ones this version was written for."""
+
+
+class MigrationsPending(SchemaMismatch):
+    """The database is older than this version; the text says which command to run."""
+
+
+class DatabaseNewer(SchemaMismatch):
+    """The database was migrated by a newer version than this one."""
+
+
+def upgrade(url: str) -> list[str]:
+    """Apply the pending migrations to `url` in one transaction; return their names.
+
+    Safe to run from several processes at once: they take turns. Creates the file of a SQLite
+    database, and its folder, readable by the owner only: it will hold phone numbers.
+
+    Raises:
+        DatabaseNewer: the database has migrations that this version does not know.
+        DatabaseUnavailable: it cannot be reached, or its lock was not to be had.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        path = Path(parsed.database)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+    engine = open_engine(url, pool_size=1, lock_wait_seconds=_LOCK_WAIT_SECONDS)
+    try:
+        # On SQLite the transaction itself is the lock.
+        with transaction(engine) as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(
+                    text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK}
+                )
+                # A migration that waits for a busy table makes everybody else wait behind it.
+                connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
+            names = _pending(connection)
+            if names:
+                config = _config()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+    return names
+
+
+def pending(url: str) -> list[str]:
+    """Return the names of the migrations that `url` lacks, in the order they would be applied.
+
+    Changes nothing; a SQLite file that is not there lacks all of them.
+
+    Raises:
+        DatabaseNewer: the database has migrations that this version does not know.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
+        return _names_between(ScriptDirectory.from_config(_config()), None)
+    engine = open_engine(url, pool_size=1)
+    try:
+        with transaction(engine, read_only=True) as connection:
+            return _pending(connection)
+    finally:
+        engine.dispose()
+
+
+def require_current(engine: Engine) -> None:
+    """Return if the database of `engine` has every migration.
+
+    Raises:
+        MigrationsPending: some are missing; the text says which command applies them.
+        DatabaseNewer: it has migrations that this version does not know.
+    """
+    with transaction(engine, read_only=True) as connection:
+        missing = _pending(connection)
+    if missing:
+        raise MigrationsPending(
+            f"The database lacks these migrations: {', '.join(missing)}. Run {_COMMAND} "
+            "with the same DATABASE_URL, then start again."
+        )
+
+
+def _pending(connection: Connection) -> list[str]:
+    scripts = ScriptDirectory.from_config(_config())
+    current = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in scripts.walk_revisions()}
+    if current is not None and current not in known:
+        raise DatabaseNewer(
+            f"The database is at migration {current}, which this version does not know. "
+            "Run the version that migrated it, or a newer one."
+        )
+    return _names_between(scripts, current)
+
+
+def _names_between(scripts: ScriptDirectory, current: str | None) -> list[str]:
+    missing = scripts.iterate_revisions("head", current or "base")
+    return [
+        f"{script.revision} ({script.doc.rstrip('.')})"
+        for script in reversed(list(missing))
+        if script.revision != current
+    ]
+
+
+def _config() -> Config:
+    """Return Alembic's configuration; there is no alembic.ini to find or to forget."""
+    config = Config()
+    # A percent sign in the folder's name would be taken for an interpolation.
+    folder = str(Path(__file__).parent / "migrations").replace("%", "%%")
+    config.set_main_option("script_location", folder)
+    return config

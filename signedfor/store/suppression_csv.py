@@ -1,0 +1,173 @@
+"""Suppressions as a CSV file: in for a migration from elsewhere, out for audits and backups.
+
+The columns are `COLUMNS`, in this order, in UTF-8. A cell that a spreadsheet would take for a
+formula (every phone number begins with +) is written with an apostrophe before it, which the
+import takes off again; both forms can be imported.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import TextIO, TypeVar
+
+from sqlalchemy import Engine
+
+from signedfor.consent import Reason, Scope, Source, Suppression
+from signedfor.spreadsheets import masked, unmasked
+from signedfor.store.database import transaction
+from signedfor.store.suppressions import Suppressions
+from signedfor.twilio.phone import InvalidAddress, normalize_recipient
+
+COLUMNS = ("recipient", "scope", "scope_value", "reason", "source", "evidence", "created_at")
+
+_BATCH = 500
+_PROBLEMS_SHOWN = 20
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+class InvalidCsv(ValueError):
+    """The file cannot be imported; `problems` names lines and fields, never their contents."""
+
+    def __init__(self, problems: Sequence[str], *, total: int) -> None:
+        shown = "\n".join(f"  {problem}" for problem in problems)
+        more = f"\n  and {total - len(problems)} more" if total > len(problems) else ""
+        super().__init__(f"Nothing was imported. Correct these and try again:\n{shown}{more}")
+        self.problems = tuple(problems)
+        self.total = total
+
+
+def export_csv(engine: Engine, file: TextIO) -> int:
+    """Write all suppressions to `file` (opened with `newline=""`); return how many there are."""
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    suppressions = Suppressions(engine)
+    count = 0
+    after_id = 0
+    while page := suppressions.list_(after_id=after_id, limit=_BATCH):
+        writer.writerows([masked(cell) for cell in _cells(each)] for each in page)
+        count += len(page)
+        after_id = page[-1].id or 0
+    return count
+
+
+def import_csv(engine: Engine, file: TextIO, *, who: str) -> int:
+    """Record every suppression in `file`; return how many were new.
+
+    `file` is open with `newline=""` and `encoding="utf-8-sig"`, and can be rewound: it is read
+    once to validate every row, and once more to record them in one transaction. Empty cells mean:
+    scope everything, source import, created now. Recipients are normalised.
+
+    Raises:
+        InvalidCsv: a row or the header is wrong; nothing was recorded.
+    """
+    if not file.seekable():
+        raise ValueError("file: give a file on disk, it is read twice; this one is a pipe")
+    _validate(file)
+    file.seek(0)
+    suppressions = Suppressions(engine)
+    new = 0
+    with transaction(engine) as connection:
+        batch: list[Suppression] = []
+        for line, row in _rows(file):
+            parsed = _parse(line, row)
+            if not isinstance(parsed, Suppression):  # it was changed since it was validated
+                raise InvalidCsv(parsed, total=len(parsed))
+            batch.append(parsed)
+            if len(batch) == _BATCH:
+                new += suppressions.record_all(batch, who=who, connection=connection)
+                batch.clear()
+        new += suppressions.record_all(batch, who=who, connection=connection)
+    return new
+
+
+def _validate(file: TextIO) -> None:
+    shown: list[str] = []
+    total = 0
+    for line, row in _rows(file):
+        parsed = _parse(line, row)
+        if not isinstance(parsed, Suppression):
+            total += len(parsed)
+            shown += parsed[: _PROBLEMS_SHOWN - len(shown)]
+    if total:
+        raise InvalidCsv(shown, total=total)
+
+
+def _rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """Yield each data row with the number of its last line; check the header first."""
+    reader = csv.reader(file, strict=True)
+    problem = ""
+    try:
+        header = next(reader, [])
+        if tuple(cell.strip().lower() for cell in header) != COLUMNS:
+            problem = f"line 1: the header must be {','.join(COLUMNS)}"
+        else:
+            for row in reader:
+                if row:
+                    yield reader.line_num, row
+    except csv.Error:
+        problem = f"line {reader.line_num}: not valid CSV, see quotes and separators"
+    except UnicodeDecodeError:
+        problem = f"after line {reader.line_num}: not UTF-8, save the file as CSV UTF-8"
+    if problem:
+        # Outside the handlers: the decoder's error would bring the file's contents along.
+        raise InvalidCsv([problem], total=1)
+
+
+def _parse(line: int, row: Sequence[str]) -> Suppression | list[str]:
+    """Return the row's suppression, or what is wrong with it."""
+    if len(row) != len(COLUMNS):
+        return [f"line {line}: {len(COLUMNS)} cells expected, {len(row)} found"]
+    cells = dict(zip(COLUMNS, (unmasked(cell) for cell in row), strict=True))
+    problems: list[str] = []
+
+    def word(column: str, kind: type[_Word], default: _Word | None = None) -> _Word | None:
+        cell = cells[column].strip().lower()
+        if not cell and default is not None:
+            return default
+        if cell in set(kind):
+            return kind(cell)
+        problems.append(f"line {line}: {column}: must be one of {', '.join(kind)}")
+        return None
+
+    recipient = ""
+    try:
+        recipient = normalize_recipient(cells["recipient"])
+    except InvalidAddress as error:
+        problems.append(f"line {line}: recipient: {error}")
+    scope = word("scope", Scope, Scope.EVERYTHING)
+    reason = word("reason", Reason)
+    source = word("source", Source, Source.IMPORT)
+    created_at = None
+    try:
+        if cells["created_at"].strip():
+            created_at = datetime.fromisoformat(cells["created_at"].strip())
+    except ValueError:
+        problems.append(f"line {line}: created_at: must be like 2026-11-21T20:15:00+00:00")
+    if problems or scope is None or reason is None or source is None:
+        return problems
+    try:
+        return Suppression(
+            recipient=recipient,
+            scope=scope,
+            scope_value=cells["scope_value"],
+            reason=reason,
+            source=source,
+            evidence=cells["evidence"],
+            created_at=created_at,
+        )
+    except ValueError as error:
+        return [f"line {line}: {error}"]
+
+
+def _cells(suppression: Suppression) -> list[str]:
+    return [
+        suppression.recipient,
+        suppression.scope,
+        suppression.scope_value,
+        suppression.reason,
+        suppression.source,
+        suppression.evidence,
+        suppression.created_at.isoformat() if suppression.created_at else "",
+    ]

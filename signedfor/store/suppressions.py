@@ -1,0 +1,331 @@
+"""Reads and writes suppressions; every change leaves a row in the history."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    String,
+    and_,
+    bindparam,
+    case,
+    delete,
+    or_,
+    select,
+)
+
+from signedfor.consent import (
+    MAX_EVIDENCE,
+    MAX_WHO,
+    Reason,
+    Scope,
+    Source,
+    Suppression,
+    check_text,
+    kept_under,
+    person,
+)
+from signedfor.store.database import insert_if_new, transaction
+from signedfor.store.tables import suppression_history, suppressions, utc_now
+
+_table = suppressions.c
+_Text = str | BindParameter[str]
+
+# When several apply, the report names the one that weighs most.
+_weightiest_first = case(
+    {reason.value: rank for rank, reason in enumerate(Reason)}, value=_table.reason
+)
+
+
+def _scopes(*, sender: _Text | None, category: _Text | None) -> list[ColumnElement[bool]]:
+    scopes = [_table.scope == Scope.EVERYTHING]
+    if sender is not None:
+        scopes.append(and_(_table.scope == Scope.SENDER, _table.scope_value == sender))
+    if category is not None:
+        scopes.append(and_(_table.scope == Scope.CATEGORY, _table.scope_value == category))
+    return scopes
+
+
+# Built once, because it is asked for each message and to build it costs four times the CPU of
+# asking. A sender or category of None equals nothing, so it adds no scope.
+APPLIES: Final = and_(
+    _table.recipient.in_([bindparam("recipient", type_=String), bindparam("person", type_=String)]),
+    or_(
+        _table.recipient == bindparam("recipient", type_=String),
+        _table.reason != Reason.UNDELIVERABLE,
+    ),
+    or_(
+        *_scopes(
+            sender=bindparam("sender", type_=String), category=bindparam("category", type_=String)
+        )
+    ),
+)
+"""The condition for a suppression to forbid a message, whose parameters are `applying_to`.
+
+A suppression of the bare number covers its channel addresses too, except that an undeliverable
+number says nothing about other channels (a landline can have WhatsApp).
+"""
+
+_THE_WEIGHTIEST = (
+    select(suppressions).where(APPLIES).order_by(_weightiest_first, _table.id).limit(1)
+)
+
+
+def applying_to(
+    recipient: str, *, sender: str | None, category: str | None
+) -> dict[str, str | None]:
+    """The parameters of `APPLIES` for a message."""
+    return {
+        "recipient": recipient,
+        "person": person(recipient),
+        "sender": sender,
+        "category": category,
+    }
+
+
+class Action(StrEnum):
+    """What happened to a suppression."""
+
+    RECORDED = "recorded"
+    LIFTED = "lifted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryEntry:
+    """One change of a suppression: who did it, when, and by what."""
+
+    id: int
+    at: datetime
+    recipient: str = field(repr=False)
+    action: Action
+    scope: Scope
+    scope_value: str = field(repr=False)
+    reason: Reason
+    source: Source
+    evidence: str = field(repr=False)
+    who: str
+
+
+class Suppressions:
+    """The suppressions in the database of `engine`.
+
+    Addresses are expected normalised. Opt-outs are kept for the person, so one of
+    `whatsapp:+15558675309` also covers `+15558675309`; the other reasons for the exact address.
+    Every method takes an open `connection` to become part of its transaction, and raises
+    `DatabaseUnavailable` when the database cannot answer: then nothing may be sent.
+    """
+
+    def __init__(self, engine: Engine, *, now: Callable[[], datetime] = utc_now) -> None:
+        self._engine = engine
+        self._now = now
+
+    def find(
+        self,
+        recipient: str,
+        *,
+        sender: str | None,
+        category: str | None,
+        connection: Connection | None = None,
+    ) -> Suppression | None:
+        """Return the weightiest suppression of this message, or None when it may be sent."""
+        asked = applying_to(recipient, sender=sender, category=category)
+        with transaction(self._engine, joining=connection, read_only=True) as open_connection:
+            row = open_connection.execute(_THE_WEIGHTIEST, asked).first()
+        return None if row is None else _suppression(row)
+
+    def among(
+        self,
+        recipients: Collection[str],
+        *,
+        sender: str | None,
+        category: str | None,
+        connection: Connection | None = None,
+    ) -> frozenset[str]:
+        """Return those of `recipients` whom `find` would find suppressed; a thousand at a time."""
+        scopes = _scopes(sender=sender, category=category)
+        looked_up = {*recipients, *map(person, recipients)}
+        query = select(_table.recipient, _table.reason).where(
+            _table.recipient.in_(looked_up), or_(*scopes)
+        )
+        with transaction(self._engine, joining=connection, read_only=True) as open_connection:
+            rows = open_connection.execute(query).all()
+        exactly = {row.recipient for row in rows}
+        people = {row.recipient for row in rows if row.reason != Reason.UNDELIVERABLE}
+        return frozenset(each for each in recipients if each in exactly or person(each) in people)
+
+    def record(
+        self, suppression: Suppression, *, who: str, connection: Connection | None = None
+    ) -> bool:
+        """Record `suppression`; True if it is new, False if it stood already (nothing changes)."""
+        return self.record_all([suppression], who=who, connection=connection) == 1
+
+    def record_all(
+        self,
+        batch: Sequence[Suppression],
+        *,
+        who: str,
+        connection: Connection | None = None,
+    ) -> int:
+        """Record each of `batch` in one transaction; return how many are new."""
+        _check_who(who)
+        if not batch:
+            return 0
+        now = self._now()
+        rows = [
+            {
+                "recipient": kept_under(each.recipient, each.reason),
+                "scope": each.scope.value,
+                "scope_value": each.scope_value,
+                "reason": each.reason.value,
+                "source": each.source.value,
+                "evidence": each.evidence,
+                "created_at": each.created_at or now,
+            }
+            for each in batch
+        ]
+        with transaction(self._engine, joining=connection) as open_connection:
+            new = open_connection.execute(
+                insert_if_new(open_connection, suppressions).returning(
+                    _table.recipient,
+                    _table.scope,
+                    _table.scope_value,
+                    _table.reason,
+                    _table.source,
+                    _table.evidence,
+                ),
+                rows,
+            ).mappings()
+            entries = [dict(row) for row in new]
+            _append(open_connection, entries, action=Action.RECORDED, at=now, who=who)
+        return len(entries)
+
+    def lift(
+        self,
+        recipient: str,
+        *,
+        reason: Reason | None = None,
+        scope: Scope | None = None,
+        scope_value: str | None = None,
+        source: Source,
+        evidence: str,
+        who: str,
+        connection: Connection | None = None,
+    ) -> int:
+        """Lift the suppressions kept for `recipient` that match; return how many there were.
+
+        None matches any. `source`, `evidence` and `who` go into the history, as in `record`.
+        """
+        _check_who(who)
+        check_text("evidence", evidence, longest=MAX_EVIDENCE)
+        reasons = list(Reason) if reason is None else [reason]
+        conditions = [
+            or_(
+                *(
+                    and_(_table.reason == each, _table.recipient == kept_under(recipient, each))
+                    for each in reasons
+                )
+            )
+        ]
+        if scope is not None:
+            conditions.append(_table.scope == scope)
+        if scope_value is not None:
+            conditions.append(_table.scope_value == scope_value)
+        with transaction(self._engine, joining=connection) as open_connection:
+            lifted = open_connection.execute(
+                delete(suppressions)
+                .where(*conditions)
+                .returning(_table.recipient, _table.scope, _table.scope_value, _table.reason)
+            ).mappings()
+            entries = [{**row, "source": source.value, "evidence": evidence} for row in lifted]
+            _append(open_connection, entries, action=Action.LIFTED, at=self._now(), who=who)
+        return len(entries)
+
+    def list_(
+        self,
+        *,
+        recipient: str | None = None,
+        reason: Reason | None = None,
+        scope: Scope | None = None,
+        after_id: int = 0,
+        limit: int = 100,
+        connection: Connection | None = None,
+    ) -> list[Suppression]:
+        """Return one page, by id; the next page begins `after_id` of this one's last row.
+
+        `recipient` also shows what is kept for the person behind a channel address.
+        """
+        conditions: list[ColumnElement[bool]] = [_table.id > after_id]
+        if recipient is not None:
+            conditions.append(_table.recipient.in_({recipient, person(recipient)}))
+        if reason is not None:
+            conditions.append(_table.reason == reason)
+        if scope is not None:
+            conditions.append(_table.scope == scope)
+        query = select(suppressions).where(*conditions).order_by(_table.id).limit(limit)
+        with transaction(self._engine, joining=connection, read_only=True) as open_connection:
+            return [_suppression(row) for row in open_connection.execute(query)]
+
+    def history(
+        self, recipient: str, *, connection: Connection | None = None
+    ) -> list[HistoryEntry]:
+        """Return every change for `recipient` and the person behind it, oldest first."""
+        column = suppression_history.c
+        query = (
+            select(suppression_history)
+            .where(column.recipient.in_({recipient, person(recipient)}))
+            .order_by(column.id)
+        )
+        with transaction(self._engine, joining=connection, read_only=True) as open_connection:
+            return [_entry(row) for row in open_connection.execute(query)]
+
+
+def _append(
+    connection: Connection,
+    entries: Iterable[dict[str, Any]],
+    *,
+    action: Action,
+    at: datetime,
+    who: str,
+) -> None:
+    rows = [{**entry, "action": action.value, "at": at, "who": who} for entry in entries]
+    if rows:
+        connection.execute(suppression_history.insert(), rows)
+
+
+def _check_who(who: str) -> None:
+    check_text("who", who, longest=MAX_WHO, required=True)
+
+
+def _suppression(row: Row[Any]) -> Suppression:
+    return Suppression(
+        id=row.id,
+        recipient=row.recipient,
+        scope=Scope(row.scope),
+        scope_value=row.scope_value,
+        reason=Reason(row.reason),
+        source=Source(row.source),
+        evidence=row.evidence,
+        created_at=row.created_at,
+    )
+
+
+def _entry(row: Row[Any]) -> HistoryEntry:
+    return HistoryEntry(
+        id=row.id,
+        at=row.at,
+        recipient=row.recipient,
+        action=Action(row.action),
+        scope=Scope(row.scope),
+        scope_value=row.scope_value,
+        reason=Reason(row.reason),
+        source=Source(row.source),
+        evidence=row.evidence,
+        who=row.who,
+    )

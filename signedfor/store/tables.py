@@ -1,0 +1,217 @@
+"""The tables. A change here needs a migration; a test holds the two together."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+from signedfor.consent import MAX_ADDRESS, MAX_EVIDENCE, MAX_WHO, Reason, Scope, Source
+from signedfor.contract import CampaignState
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime, handed back in UTC; SQLite, which knows no zones, keeps it as UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a time without a zone: nobody can know which moment it means."""
+        if value is None:
+            return None
+        if value.utcoffset() is None:
+            raise ValueError("A time for the database must have a zone.")
+        in_utc = value.astimezone(UTC)
+        return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the moment in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+def utc_now() -> datetime:
+    """Return the present moment: the store's clock unless a caller gives another."""
+    return datetime.now(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only for a column whose type is exactly INTEGER.
+_Id = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _one_of(column: str, values: type[Scope | Reason | Source | CampaignState]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("recipient", String(MAX_ADDRESS), nullable=False),
+    Column("scope", String(16), nullable=False),
+    Column("scope_value", String(MAX_ADDRESS), nullable=False),
+    Column("reason", String(16), nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("evidence", String(MAX_EVIDENCE), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # Begins with the recipient: also the index that `Suppressions.find` reads.
+    UniqueConstraint("recipient", "scope", "scope_value", "reason"),
+    _one_of("scope", Scope),
+    _one_of("reason", Reason),
+    _one_of("source", Source),
+    CheckConstraint("(scope = 'everything') = (scope_value = '')", name="scope_value"),
+    sqlite_autoincrement=True,  # an id is never given twice, so paging by id stays sound
+)
+
+suppression_history = Table(
+    "suppression_history",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("recipient", String(MAX_ADDRESS), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("scope", String(16), nullable=False),
+    Column("scope_value", String(MAX_ADDRESS), nullable=False),
+    Column("reason", String(16), nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("evidence", String(MAX_EVIDENCE), nullable=False),
+    Column("who", String(MAX_WHO), nullable=False),
+    CheckConstraint("action IN ('recorded', 'lifted')", name="action"),
+    Index(None, "recipient", "id"),
+    sqlite_autoincrement=True,
+)
+"""Append-only: triggers, which only the migration knows, refuse UPDATE, DELETE and TRUNCATE."""
+
+inbound_messages = Table(
+    "inbound_messages",
+    metadata,
+    Column("message_sid", String(64), primary_key=True),
+    Column("from_address", String(MAX_ADDRESS), nullable=False),
+    Column("to_address", String(MAX_ADDRESS), nullable=False),
+    Column("messaging_service_sid", String(64)),
+    Column("kind", String(16), nullable=False),
+    Column("body", Text),  # only where a person has to read it
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("reviewed_at", UtcDateTime),
+    Column("reviewed_by", String(MAX_WHO)),
+    CheckConstraint("body IS NULL OR kind = 'review'", name="body"),
+    Index(None, "kind", "received_at", "message_sid"),
+)
+
+send_attempts = Table(
+    "send_attempts",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("message_id", String(255), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("recipient_hash", String(64)),  # NULL: noted by a version that did not keep it
+    # What `SendAttempts.around` reads; the other is for forgetting.
+    Index(None, "recipient_hash", "started_at"),
+    Index(None, "started_at"),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    # The order of arrival, and so the order in which they are applied.
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("message_id", String(200), nullable=False),
+    Column("message_sid", String(64), nullable=False),
+    Column("message_status", String(40), nullable=False),
+    Column("error_code", Integer),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("refusals", Integer, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),  # later than arrival once it was postponed
+    Column("leased_until", UtcDateTime),
+    # Also the index by which rows of one message are found.
+    UniqueConstraint("message_id", "message_sid", "message_status"),
+    CheckConstraint("refusals >= 0", name="refusals"),
+    sqlite_autoincrement=True,
+)
+"""Verified receipts that Temporal could not take yet; a row is gone once it is applied."""
+
+watermarks = Table(
+    "watermarks",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    CheckConstraint("name <> ''", name="name"),
+)
+"""Up to when something has been looked at."""
+
+senders = Table(
+    "senders",
+    metadata,
+    Column("sender", String(MAX_ADDRESS), primary_key=True),
+    Column("rate", Double),  # segments a second; NULL: the default of its kind
+    Column("is_paused", Boolean(create_constraint=False), nullable=False),
+    # Seconds since the epoch, because they are reckoned with in SQL, alike in both databases.
+    Column("tail", Double, nullable=False),
+    Column("overdue_tail", Double, nullable=False),
+    Column("urgent_tail", Double, nullable=False),
+    Column("busy_until", Double, nullable=False),
+    CheckConstraint("rate > 0", name="rate"),
+)
+"""Each sender's pace: until when each of its lanes is given away, and until when what was sent
+keeps it busy.
+"""
+
+campaigns = Table(
+    "campaigns",
+    metadata,
+    Column("campaign_id", String(64), primary_key=True),
+    Column("message", Text, nullable=False),  # JSON
+    Column("state", String(16), nullable=False),
+    Column("state_since", UtcDateTime, nullable=False),
+    Column("row_count", Integer, nullable=False),
+    Column("segments", BigInteger, nullable=False),
+    Column("last_row", Integer, nullable=False),  # up to which its rows were handed over
+    Column("skipped", Integer, nullable=False),  # rows among them that have no message
+    Column("created_at", UtcDateTime, nullable=False),
+    _one_of("state", CampaignState),
+    Index(None, "created_at"),
+)
+
+campaign_rows = Table(
+    "campaign_rows",
+    metadata,
+    Column("campaign_id", String(64), ForeignKey(campaigns.c.campaign_id), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("recipient", String(MAX_ADDRESS), nullable=False),
+    Column("fields", Text, nullable=False),  # JSON
+    Column("segments", Integer, nullable=False),
+    # Also the index by which a campaign is paged through.
+    PrimaryKeyConstraint("campaign_id", "number"),
+    CheckConstraint("number >= 1", name="number"),
+)
+"""Recipients as the file named them; what became of each is Temporal's to tell."""

@@ -1,0 +1,1 @@
+"""Twilio's vocabulary (codes, statuses, numbers, segments, keywords) and its HTTP client."""

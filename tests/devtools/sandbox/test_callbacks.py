@@ -1,0 +1,332 @@
+"""Status callbacks on a real receiver: which ones, signed how, and how often tried."""
+
+import re
+import socket
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from twilio.request_validator import RequestValidator
+from twilio.rest import Client
+
+from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
+from devtools.sandbox.callbacks import Outbox
+from devtools.sandbox.client import SandboxControl
+from devtools.sandbox.steps import CallbackScript
+from tests.devtools.sandbox.support import SENDER, SERVICE, Received, Receiver, eventually, until
+
+
+def is_signed(received: Received, receiver: Receiver) -> bool:
+    """Tell whether the SDK's validator accepts the signature of what was received."""
+    origin = urlsplit(receiver.url)
+    validator = RequestValidator(DEFAULT_AUTH_TOKEN)  # type: ignore[no-untyped-call]
+    url = f"http://{origin.netloc}{received.target}"
+    signature = received.headers["x-twilio-signature"]
+    return bool(validator.validate(url, received.form, signature))  # type: ignore[no-untyped-call]
+
+
+def test_callbacks_of_a_number(twilio: Client, receiver: Receiver, recipient: str) -> None:
+    """A plain sender posts sent and delivered, and nothing for the initial status."""
+    message = twilio.messages.create(
+        to=recipient,
+        from_=SENDER,
+        body="hello",
+        status_callback=receiver.url + "?message_id=a%20b&empty=#rc=5&rp=all",
+    )
+    sent, delivered = receiver.wait_for(2)
+
+    expected = {
+        "AccountSid": DEFAULT_ACCOUNT_SID,
+        "ApiVersion": "2010-04-01",
+        "From": SENDER,
+        "To": recipient,
+        "MessageSid": message.sid,
+        "SmsSid": message.sid,
+        "MessageStatus": "sent",
+        "SmsStatus": "sent",
+    }
+    assert expected == sent.form
+    date = delivered.form.pop("RawDlrDoneDate")
+    assert re.fullmatch(r"\d{10}", date)
+    assert {**expected, "MessageStatus": "delivered", "SmsStatus": "delivered"} == delivered.form
+    assert sent.target == "/status?message_id=a%20b&empty="
+    assert "application/x-www-form-urlencoded; charset=utf-8" == sent.headers["content-type"]
+
+
+def test_callbacks_are_signed(twilio: Client, receiver: Receiver, recipient: str) -> None:
+    """The SDK's validator accepts the signature, over the URL without its fragment."""
+    twilio.messages.create(
+        to=recipient,
+        from_=SENDER,
+        body="hello",
+        status_callback=receiver.url + "?message_id=x#rc=2",
+    )
+    sent, _ = receiver.wait_for(2)
+
+    assert is_signed(sent, receiver)
+    sent.form["MessageStatus"] = "delivered"
+    assert not is_signed(sent, receiver)
+
+
+def test_callbacks_of_a_service(twilio: Client, receiver: Receiver, recipient: str) -> None:
+    """A Messaging Service posts queued as well, and names itself."""
+    twilio.messages.create(
+        to=recipient, messaging_service_sid=SERVICE, body="hello", status_callback=receiver.url
+    )
+    requests = receiver.wait_for(3)
+
+    assert ["queued", "sent", "delivered"] == receiver.statuses()
+    assert {(SENDER, SERVICE)} == {
+        (one.form["From"], one.form["MessagingServiceSid"]) for one in requests
+    }
+
+
+def test_late_refusal_is_called_back(twilio: Client, receiver: Receiver) -> None:
+    """What a service finds out late is a failed callback with the error code."""
+    twilio.messages.create(
+        to="+15005550002",
+        messaging_service_sid=SERVICE,
+        body="hello",
+        status_callback=receiver.url,
+    )
+    [failed] = receiver.wait_for(1)
+
+    assert ("failed", "21612") == (failed.form["MessageStatus"], failed.form["ErrorCode"])
+
+
+def test_cancel_is_called_back(twilio: Client, receiver: Receiver, recipient: str) -> None:
+    """Canceling a scheduled message posts canceled and nothing else."""
+    message = twilio.messages.create(
+        to=recipient,
+        messaging_service_sid=SERVICE,
+        body="later",
+        schedule_type="fixed",
+        send_at=datetime.now(UTC) + timedelta(hours=1),
+        status_callback=receiver.url,
+    )
+    message.update(status="canceled")
+
+    receiver.wait_for(1)
+    assert ["canceled"] == receiver.statuses()
+
+
+def test_validity_runs_out_in_a_held_queue(
+    twilio: Client, control: SandboxControl, receiver: Receiver, recipient: str
+) -> None:
+    """A message that waits longer than its ValidityPeriod fails with 30036."""
+    control.settings(hold=True, time_scale=20)
+    message = twilio.messages.create(
+        to=recipient,
+        from_=SENDER,
+        body="hello",
+        validity_period=2,
+        status_callback=receiver.url,
+    )
+    [failed] = receiver.wait_for(1)
+
+    assert ("failed", "30036") == (failed.form["MessageStatus"], failed.form["ErrorCode"])
+    assert 30036 == until(message, "failed").error_code
+
+
+def test_held_queue_goes_on(
+    twilio: Client, control: SandboxControl, receiver: Receiver, recipient: str
+) -> None:
+    """Messages held back leave as soon as the hold ends."""
+    control.settings(hold=True, sent_after=0)
+    message = twilio.messages.create(
+        to=recipient, from_=SENDER, body="hello", status_callback=receiver.url
+    )
+    assert "queued" == str(message.fetch().status)
+    control.settings(hold=False)
+
+    receiver.wait_for(2)
+    assert ["sent", "delivered"] == receiver.statuses()
+
+
+def test_test_credentials_never_call_back(
+    twilio: Client, test_credentials: Client, receiver: Receiver, recipient: str
+) -> None:
+    """Only the ordinary account calls back: its callback comes, the other's does not."""
+    silent = test_credentials.messages.create(
+        to=recipient, from_=SENDER, body="hello", status_callback=receiver.url
+    )
+    loud = twilio.messages.create(
+        to=recipient, from_=SENDER, body="hello", status_callback=receiver.url
+    )
+    requests = receiver.wait_for(2)
+
+    assert {loud.sid} == {one.form["MessageSid"] for one in requests}
+    assert "queued" == str(silent.fetch().status)
+
+
+@pytest.mark.parametrize(
+    ("fragment", "answers", "tries"),
+    [
+        ("", [500], 1),
+        ("#rc=3", [500], 1),
+        ("#rc=1&rp=5xx", [500, 503, 200], 2),
+        ("#rc=5&rp=all", [500, 404, 200], 3),
+        ("#rc=5&rp=4xx", [404, 500, 200], 2),
+        ("#rc=9&rp=5xx", [500, 500, 200], 2),  # out of range: Twilio's default of one retry
+    ],
+)
+def test_retries_follow_the_overrides(
+    twilio: Client,
+    control: SandboxControl,
+    receiver: Receiver,
+    recipient: str,
+    *,
+    fragment: str,
+    answers: list[int],
+    tries: int,
+) -> None:
+    """What is retried, and how often, is what the fragment of the URL says."""
+    receiver.answers = list(answers)
+    control.script(recipient, [{"callbacks": {"statuses": ["delivered"]}}])
+    twilio.messages.create(
+        to=recipient, from_=SENDER, body="hello", status_callback=receiver.url + fragment
+    )
+    receiver.wait_for(tries)
+    eventually(lambda: not control.summary()["unfinished"])
+    rows = eventually(
+        lambda: rows if len(rows := control.ledger(to=recipient)["callbacks"]) >= tries else None
+    )
+
+    expected = list(enumerate(answers[:tries], start=1))
+    assert expected == [(row["attempt"], row["http_status"]) for row in rows]
+    tokens = {one.headers["i-twilio-idempotency-token"] for one in receiver.requests}
+    assert 1 == len(tokens)
+
+
+def test_refused_connection_is_tried_twice(
+    twilio: Client, control: SandboxControl, recipient: str
+) -> None:
+    """By default Twilio tries again once, and only when it could not connect."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        control.script(recipient, [{"callbacks": {"statuses": ["delivered"]}}])
+        twilio.messages.create(
+            to=recipient,
+            from_=SENDER,
+            body="hello",
+            status_callback=f"http://127.0.0.1:{port}/status",
+        )
+        rows = eventually(
+            lambda: rows if len(rows := control.ledger(to=recipient)["callbacks"]) == 2 else None
+        )
+
+    assert [(1, "ct"), (2, "ct")] == [(row["attempt"], row["error"]) for row in rows]
+
+
+def test_slow_receiver_runs_into_the_read_timeout(
+    twilio: Client, control: SandboxControl, receiver: Receiver, recipient: str
+) -> None:
+    """A receiver slower than rt is noted as such and, by default, not tried again."""
+    receiver.delay = 0.5
+    control.script(recipient, [{"callbacks": {"statuses": ["delivered"]}}])
+    twilio.messages.create(
+        to=recipient, from_=SENDER, body="hello", status_callback=receiver.url + "#rt=100"
+    )
+    [row] = eventually(lambda: control.ledger(to=recipient)["callbacks"])
+
+    assert ("rt", None) == (row["error"], row["http_status"])
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "statuses"),
+    [
+        ({"statuses": ["delivered", "sent"]}, ["delivered", "sent"]),
+        ({"statuses": ["sent", "failed"]}, ["sent", "failed"]),
+        ({"reorder": True}, ["delivered", "sent"]),
+        ({"double": 2}, ["sent", "sent", "delivered", "delivered"]),
+        ({"lost": ["sent"]}, ["delivered"]),
+        ({"delay": 0.2}, ["sent", "delivered"]),
+    ],
+)
+def test_callbacks_follow_their_script(
+    twilio: Client,
+    control: SandboxControl,
+    receiver: Receiver,
+    recipient: str,
+    *,
+    callbacks: dict[str, Any],
+    statuses: list[str],
+) -> None:
+    """A script decides which callbacks come, how often and in which order."""
+    control.script(recipient, [{"callbacks": callbacks}])
+    message = twilio.messages.create(
+        to=recipient, from_=SENDER, body="hello", status_callback=receiver.url
+    )
+    receiver.wait_for(len(statuses))
+    until(message, "delivered")
+
+    assert statuses == receiver.statuses()
+
+
+def test_lost_callbacks_leave_the_truth_to_be_fetched(
+    twilio: Client, control: SandboxControl, receiver: Receiver, recipient: str
+) -> None:
+    """With all callbacks lost the message is still undelivered when asked for."""
+    control.script(
+        recipient,
+        [{"callbacks": {"lost": True}, "final": "undelivered", "error_code": 30005}],
+    )
+    message = twilio.messages.create(
+        to=recipient, from_=SENDER, body="hello", status_callback=receiver.url
+    )
+
+    assert 30005 == until(message, "undelivered").error_code
+    twilio.messages.create(to=recipient, from_=SENDER, body="2", status_callback=receiver.url)
+    receiver.wait_for(2)
+    assert message.sid not in {one.form["MessageSid"] for one in receiver.requests}
+
+
+def test_callbacks_before_the_response(
+    twilio: Client, control: SandboxControl, receiver: Receiver, recipient: str
+) -> None:
+    """On request all callbacks have come when the create returns."""
+    control.script(recipient, [{"callbacks": {"before_response": True}}])
+    message = twilio.messages.create(
+        to=recipient, from_=SENDER, body="hello", status_callback=receiver.url
+    )
+
+    assert ["sent", "delivered"] == receiver.statuses()
+    assert "queued" == str(message.status)
+
+
+def test_final_sent_stays_sent(
+    twilio: Client, control: SandboxControl, receiver: Receiver, recipient: str
+) -> None:
+    """A message whose last status is sent gets one callback and is finished."""
+    control.script(recipient, [{"final": "sent"}])
+    twilio.messages.create(to=recipient, from_=SENDER, body="hello", status_callback=receiver.url)
+    receiver.wait_for(1)
+
+    [row] = control.ledger(to=recipient)["accepted"]
+    assert ("sent", True) == (row["status"], row["finished"])
+    assert ["sent"] == receiver.statuses()
+
+
+def test_channel_message_is_read(
+    twilio: Client, control: SandboxControl, receiver: Receiver, recipient: str
+) -> None:
+    """A channel message can end as read, with the channel's own parameters."""
+    to = f"whatsapp:{recipient}"
+    control.script(to, [{"final": "read"}])
+    twilio.messages.create(
+        to=to, from_=f"whatsapp:{SENDER}", body="hello", status_callback=receiver.url
+    )
+    *_, read = receiver.wait_for(3)
+
+    assert ["sent", "delivered", "read"] == receiver.statuses()
+    assert ("READ", "whatsapp") == (read.form["EventType"], read.form["ChannelPrefix"])
+
+
+def test_listed_order_waits_until_each_is_true() -> None:
+    """Listed statuses are not posted before they are true; the rest go out at the end."""
+    outbox = Outbox(CallbackScript(statuses=("delivered", "sent", "failed")))
+
+    assert [] == outbox.reached("sent", last=False)
+    assert ["delivered", "sent", "failed"] == outbox.reached("delivered", last=True)

@@ -1,0 +1,212 @@
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
+from devtools.stack.temporal_server import NAMESPACE
+from signedfor.contract import INBOUND_PATH, MESSAGES_QUEUE, SEARCH_ATTRIBUTES, TWILIO_SENDS_QUEUE
+from signedfor.settings import CampaignSettings, Settings
+from tests.devtools.stack.support import ROOT
+
+_COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+_SERVICES: dict[str, dict[str, Any]] = _COMPOSE["services"]
+_OURS = {"migrate", "worker", "webhook", "sandbox"}
+_ONCE = {"temporal-schema", "temporal-namespace", "migrate"}
+_NO_SETTING = {"PGPASSWORD", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "SANDBOX_PORT"}
+"""Read by libpq, by Temporal's SDK and by the sandbox."""
+
+
+def _dockerfile() -> str:
+    return (ROOT / "Dockerfile").read_text()
+
+
+def test_images_are_pinned() -> None:
+    """Foreign images have a version, Temporal's server and tools the same; none is auto-setup."""
+    images = {name: service["image"] for name, service in _SERVICES.items() if name not in _OURS}
+
+    assert [] == [image for image in images.values() if not re.search(r":\d+\.\d+", image)]
+    assert not any("auto-setup" in image for image in images.values())
+    versions = {
+        image.partition(":")[2]
+        for image in images.values()
+        if image.startswith(("temporalio/server", "temporalio/admin-tools"))
+    }
+    assert 1 == len(versions)
+    assert versions.pop().startswith("1.32.")
+
+
+def test_only_the_webhook_is_published_beyond_this_machine() -> None:
+    """Every published port but the webhook's is bound to loopback."""
+    beyond = {
+        name
+        for name, service in _SERVICES.items()
+        for port in service.get("ports", [])
+        if not port.startswith("127.0.0.1:")
+    }
+
+    assert {"webhook"} == beyond
+
+
+def test_every_long_running_service_is_watched_and_restarted() -> None:
+    """Health checks and restarts for what stays up; what runs once is tried again if it fails."""
+    for name, service in _SERVICES.items():
+        if name in _ONCE:
+            assert service["restart"].startswith("on-failure"), name
+        else:
+            assert "unless-stopped" == service["restart"], name
+            # The UI's image has nothing to check it with.
+            assert "healthcheck" in service or name == "temporal-ui", name
+
+
+def test_what_a_service_needs_comes_before_it() -> None:
+    """Services wait for health, one-shots for their end; each condition can be met."""
+    needs = {
+        name: {other: how["condition"] for other, how in service.get("depends_on", {}).items()}
+        for name, service in _SERVICES.items()
+    }
+
+    healthy, done = "service_healthy", "service_completed_successfully"
+    assert {
+        "postgres": {},
+        "temporal-schema": {"postgres": healthy},
+        "temporal": {"temporal-schema": done},
+        "temporal-namespace": {"temporal": healthy},
+        "temporal-ui": {"temporal": healthy},
+        "migrate": {"postgres": healthy},
+        "worker": {"migrate": done, "temporal-namespace": done},
+        "webhook": {"migrate": done},
+        "sandbox": {"worker": "service_started"},
+    } == needs
+    for name, conditions in needs.items():
+        for other, condition in conditions.items():
+            if condition == healthy:
+                assert "healthcheck" in _SERVICES[other], (name, other)
+            if condition == done:
+                assert other in _ONCE, (name, other)
+
+
+@pytest.mark.parametrize("name", sorted(_OURS))
+def test_every_variable_is_a_setting(name: str) -> None:
+    """What compose sets for our services is read by them."""
+    settings = {field.upper() for field in Settings.model_fields | CampaignSettings.model_fields}
+
+    assert set() == _SERVICES[name]["environment"].keys() - settings - _NO_SETTING
+
+
+@pytest.mark.parametrize("name", ["worker", "webhook"])
+def test_every_setting_can_be_set(name: str) -> None:
+    """Whatever the settings know can be set for worker and webhook."""
+    # The campaign's too: `docker compose run worker signedfor campaign start`.
+    known = {field.upper() for field in Settings.model_fields | CampaignSettings.model_fields}
+    elsewhere = {"worker": {"WEBHOOK_HOST", "WEBHOOK_PORT"}, "webhook": {"WORKER_METRICS_ADDRESS"}}
+
+    assert set() == known - elsewhere[name] - _SERVICES[name]["environment"].keys()
+
+
+def test_no_secret_is_written_down() -> None:
+    """Secrets come from the environment, and those that must be there are asked for."""
+    for name, service in _SERVICES.items():
+        for variable, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|PWD|TOKEN|SECRET", variable):
+                assert re.fullmatch(r"\$\{[A-Z_]+:(\?is required|-)\}", value), (name, variable)
+    assert (
+        "${POSTGRES_PASSWORD:?is required}"
+        == _SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"]
+    )
+
+
+def test_a_stopping_worker_can_drain() -> None:
+    """Compose waits longer than a worker drains by default."""
+    grace = _SERVICES["worker"]["stop_grace_period"]
+
+    assert int(grace.removesuffix("s")) > Settings.model_fields["drain_seconds"].default
+
+
+def test_the_namespace_step_knows_the_contract() -> None:
+    """The script registers exactly our search attributes, and keeps closed runs for 30 days."""
+    script = (ROOT / "compose/temporal-namespace").read_text()
+
+    registered = dict(re.findall(r"--name (\w+) --type (\w+)", script))
+    assert {
+        key.name: key.indexed_value_type.name.title() for key in SEARCH_ATTRIBUTES
+    } == registered
+    assert "retention_days=30\n" in script
+    for name in ("temporal-namespace", "worker", "webhook"):
+        assert NAMESPACE == _SERVICES[name]["environment"]["TEMPORAL_NAMESPACE"]
+
+
+def test_the_sends_have_one_partition() -> None:
+    """The queue of the sends, and no other, has a single partition."""
+    config = yaml.safe_load((ROOT / "compose/dynamicconfig.yaml").read_text())
+
+    for kind in ("Read", "Write"):
+        (rule,) = config[f"matching.numTaskqueue{kind}Partitions"]
+        assert {"value": 1, "constraints": {"taskQueueName": TWILIO_SENDS_QUEUE}} == rule
+    assert MESSAGES_QUEUE not in str(config)
+
+
+def test_the_scripts_that_services_run_are_there() -> None:
+    """Each script a service is given is in the folder that is mounted."""
+    for name in ("temporal-schema", "temporal-namespace"):
+        service = _SERVICES[name]
+        shell, script = service["command"]
+        assert ("/bin/sh", ["./compose:/compose:ro"]) == (shell, service["volumes"])
+        assert (ROOT / script.lstrip("/")).is_file()
+    config = _SERVICES["temporal"]["environment"]["DYNAMIC_CONFIG_FILE_PATH"]
+    assert (ROOT / config.lstrip("/")).is_file()
+
+
+def test_the_sandbox_shares_the_network_of_the_worker() -> None:
+    """The sandbox is found on the worker's loopback, and calls the webhook by its service name."""
+    sandbox = _SERVICES["sandbox"]
+    lines = (ROOT / "compose/sandbox.env").read_text().splitlines()
+    environment = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+
+    assert (["sandbox"], "service:worker") == (sandbox["profiles"], sandbox["network_mode"])
+    port = sandbox["environment"]["SANDBOX_PORT"]
+    assert f"http://127.0.0.1:{port}" == environment["TWILIO_API_BASE_URL"]
+    webhook = _SERVICES["webhook"]["environment"]["WEBHOOK_PORT"]
+    assert f"http://webhook:{webhook}" == environment["PUBLIC_BASE_URL"]
+    assert environment["PUBLIC_BASE_URL"] + INBOUND_PATH == sandbox["command"][-1]
+    assert (DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN, "127.0.0.1") == (
+        environment["TWILIO_ACCOUNT_SID"],
+        environment["TWILIO_AUTH_TOKEN"],
+        environment["WEBHOOK_BIND"],
+    )
+
+
+def test_the_image_has_what_runs_in_it() -> None:
+    """Every package and module that our services can import is copied into the image."""
+    copied = set(re.findall(r"^COPY (\w+) \1$", _dockerfile(), re.MULTILINE))
+    modules = re.search(r"^COPY ((?:\w+\.py )+)\./$", _dockerfile(), re.MULTILINE)
+
+    not_in_the_image = {"stack", "tests", "bench", "examples"}
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages - not_in_the_image == copied
+    assert modules is not None
+    assert {path.name for path in ROOT.glob("*.py")} == set(modules[1].split())
+
+
+def test_the_image_is_locked_and_not_root() -> None:
+    """Packages come with their hashes, and every stage that runs does so as another user."""
+    installs = re.findall(r"pip --python \S+ install (.*)", _dockerfile())
+    stage = re.compile(r"^FROM \S+ AS ([\w-]+)\n(.*?)(?=^FROM |\Z)", re.DOTALL | re.MULTILINE)
+    stages = dict(stage.findall(_dockerfile()))
+
+    assert 2 == len(installs)
+    assert all(line.startswith("--require-hashes -r ") for line in installs)
+    assert 2 == len(re.findall(r"^FROM python:3\.13-slim AS ", _dockerfile(), re.MULTILINE))
+    for target in ("app", "sandbox"):
+        assert "\nUSER signedfor\nCMD " in stages[target]
+        assert target == _SERVICES["worker" if target == "app" else "sandbox"]["build"]["target"]
+
+
+def test_health_checks_run_what_is_in_the_image() -> None:
+    """Our services check themselves with a script that the image has."""
+    for name in sorted(_OURS - _ONCE):
+        kind, command, url = _SERVICES[name]["healthcheck"]["test"]
+        assert ("CMD", "answers") == (kind, command)
+        assert url.startswith("http://127.0.0.1:")
+    assert (ROOT / "compose/answers").is_file()

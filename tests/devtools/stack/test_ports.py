@@ -1,0 +1,62 @@
+import socket
+
+import pytest
+
+from devtools.stack.ports import HOST, free_ports, is_free, port_from
+from devtools.stack.processes import StackError
+
+
+def test_free_ports_are_different_and_free() -> None:
+    """As many ports as asked for, each another one that nobody listens on."""
+    ports = free_ports(6)
+
+    assert 6 == len(set(ports))
+    assert all(is_free(port) for port in ports)
+
+
+def test_a_port_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may listen on it yet; whoever asks next gets another. So with one that was named."""
+    monkeypatch.setattr("devtools.stack.ports._CANDIDATES", range(31_000, 31_200))
+    [named] = free_ports(1)
+    monkeypatch.setattr("devtools.stack.ports._given", set())
+    monkeypatch.setenv("WEBHOOK_PORT", str(named))
+    port_from("WEBHOOK_PORT", 8080)
+
+    given = [*free_ports(60), *free_ports(60)]
+
+    assert 120 == len({*given} - {named})
+
+
+def test_a_port_that_is_listened_on_is_not_free() -> None:
+    """A listening socket takes its port."""
+    with socket.create_server((HOST, 0)) as server:
+        assert not is_free(server.getsockname()[1])
+
+
+def test_a_port_comes_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable wins over the default; an empty one is none."""
+    first, second = free_ports(2)
+    monkeypatch.setenv("WEBHOOK_PORT", str(first))
+    assert first == port_from("WEBHOOK_PORT", second)
+
+    monkeypatch.setenv("WEBHOOK_PORT", "")
+    assert second == port_from("WEBHOOK_PORT", second)
+
+
+def test_a_taken_port_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a port is taken, the message says which variable to change."""
+    with socket.create_server((HOST, 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setenv("SANDBOX_PORT", str(port))
+
+        with pytest.raises(StackError, match=f"Port {port} is taken.*SANDBOX_PORT"):
+            port_from("SANDBOX_PORT", 8089)
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "-1", "http", "٨٠٨٠", "80 80"])
+def test_a_bad_port_names_its_variable(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no port is refused with the variable's name."""
+    monkeypatch.setenv("TEMPORAL_PORT", text)
+
+    with pytest.raises(StackError, match="TEMPORAL_PORT must be a port number"):
+        port_from("TEMPORAL_PORT", 7233)

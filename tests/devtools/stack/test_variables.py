@@ -1,0 +1,79 @@
+"""`.env.example` and the settings say the same."""
+
+import re
+
+import pytest
+
+from signedfor.settings import CampaignSettings, Settings
+from tests.devtools.stack.support import ROOT
+
+_LINE = re.compile(r"^#?([A-Z][A-Z0-9_]*)=(.*)$", re.MULTILINE)
+_REQUIRED = {
+    "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+    "TWILIO_AUTH_TOKEN": "token",
+    "PUBLIC_BASE_URL": "https://messages.example.com",
+}
+_TEMPORAL = {
+    "TEMPORAL_ADDRESS",
+    "TEMPORAL_NAMESPACE",
+    "TEMPORAL_API_KEY",
+    "TEMPORAL_TLS",
+    "TEMPORAL_TLS_CLIENT_CERT_PATH",
+    "TEMPORAL_TLS_CLIENT_KEY_PATH",
+    "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+    "TEMPORAL_TLS_SERVER_NAME",
+    "TEMPORAL_CONFIG_FILE",
+    "TEMPORAL_PROFILE",
+}
+_STACK = {"DATA_DIR", "TEMPORAL_PORT", "TEMPORAL_UI_PORT", "SANDBOX_PORT", "STAY"}
+_COMPOSE = {"POSTGRES_PASSWORD", "WEBHOOK_BIND"}
+
+
+def _example() -> dict[str, str]:
+    return dict(_LINE.findall((ROOT / ".env.example").read_text()))
+
+
+def test_every_variable_is_explained_and_no_other() -> None:
+    """The example names each variable of the settings, the stack and compose; and nothing else."""
+    settings = {name.upper() for name in (Settings.model_fields | CampaignSettings.model_fields)}
+
+    assert settings | _TEMPORAL | _STACK | _COMPOSE == _example().keys()
+
+
+def test_the_variables_of_the_stack_are_read() -> None:
+    """What the example says of `make up`, `make demo` and compose is there to be set."""
+    sources = "".join(
+        path.read_text() for path in [*(ROOT / "stack").glob("*.py"), ROOT / "docker-compose.yml"]
+    )
+
+    assert [] == [name for name in _STACK | _COMPOSE if not re.search(rf"\b{name}\b", sources)]
+
+
+def test_the_defaults_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings read from the example are the defaults."""
+    example = _example()
+    for name in Settings.model_fields:
+        monkeypatch.setenv(name.upper(), example[name.upper()])
+    for name, value in _REQUIRED.items():
+        assert example[name] == ""
+        monkeypatch.setenv(name, value)
+    read = Settings()
+
+    for name in Settings.model_fields.keys() - {each.lower() for each in _REQUIRED}:
+        monkeypatch.delenv(name.upper())
+    assert Settings() == read
+
+
+def test_only_required_variables_are_to_be_filled_in() -> None:
+    """A line that is not commented out is one that must be set."""
+    text = (ROOT / ".env.example").read_text()
+
+    filled = {name for name, _ in re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE)}
+    assert {*_REQUIRED, "POSTGRES_PASSWORD"} == filled
+
+
+def test_no_secret_is_in_the_example() -> None:
+    """Everything that would be a secret is empty."""
+    secret = re.compile("TOKEN|SECRET|KEY|PASSWORD")
+
+    assert {} == {k: v for k, v in _example().items() if secret.search(k) and v}

@@ -1,0 +1,189 @@
+"""The checks against servers that answer as they should not."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from signedfor.cli.checks.finding import Finding
+from signedfor.cli.checks.twilio import check_twilio
+from signedfor.cli.checks.webhook import check_webhook
+from signedfor.settings import Settings
+
+ACCOUNT = "AC" + "1" * 32
+MESSAGES = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+DETAILS = f"/2010-04-01/Accounts/{ACCOUNT}.json"
+
+Answers = Mapping[str, tuple[int, Mapping[str, object]]]
+
+
+@contextmanager
+def answering(answers: Answers) -> Iterator[str]:
+    """A server that answers each path with a status and JSON; 404 for the rest. Its base URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            status, document = answers.get(path, (404, {"code": 20404, "message": "none"}))
+            self.send_response(status)
+            if status == 307:
+                self.send_header("Location", "https://example.com/")
+            body = json.dumps(document).encode()
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep the test's output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def settings(**changes: str) -> Settings:
+    """Complete settings, with these changes."""
+    return Settings.model_validate(
+        {
+            "twilio_account_sid": ACCOUNT,
+            "twilio_auth_token": "a-token",
+            "public_base_url": "http://127.0.0.1:9",
+            **changes,
+        }
+    )
+
+
+def by_name(found: list[Finding]) -> dict[str, Finding]:
+    """The findings by the checks' names."""
+    return {each.name: each for each in found}
+
+
+def twilio_findings(answers: Answers) -> dict[str, Finding]:
+    """What is found at a Twilio that answers so."""
+    with answering(answers) as url:
+        return by_name(check_twilio(settings(twilio_api_base_url=url)))
+
+
+NO_MESSAGES: Mapping[str, object] = {
+    "messages": [],
+    "page_size": 1,
+    "next_page_uri": None,
+    "uri": MESSAGES,
+}
+
+
+@pytest.mark.parametrize(
+    ("account", "level", "words"),
+    [
+        ((200, {"status": "active", "type": "Full"}), "ok", "Active"),
+        ((200, {"status": "active", "type": "Trial"}), "warn", "verified numbers only"),
+        ((200, {"status": "suspended", "type": "Full"}), "fail", "suspended"),
+        ((401, {"code": 20003, "message": "no"}), "ok", "not for these credentials"),
+        ((404, {"code": 20404, "message": "no"}), "ok", "not for these credentials"),
+        ((503, {"code": 20503, "message": "no"}), "warn", "HTTP 503"),
+    ],
+)
+def test_the_account(account: tuple[int, Mapping[str, object]], level: str, words: str) -> None:
+    """A trial is a warning, a suspended account a failure; an API key may not look at it."""
+    found = twilio_findings({MESSAGES: (200, NO_MESSAGES), DETAILS: account})["Twilio account"]
+
+    assert level == found.level
+    assert words in found.what
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ((401, {"code": 20003, "message": "+15558675309"}), "HTTP 401, 20003"),
+        ((500, {"code": 99999, "message": "+15558675309"}), "not in Twilio's words"),
+    ],
+)
+def test_credentials_that_twilio_does_not_take(
+    answer: tuple[int, Mapping[str, object]], words: str
+) -> None:
+    """Code, meaning and action from our table; Twilio's own text is not repeated."""
+    found = twilio_findings({MESSAGES: answer})["Twilio credentials"]
+
+    assert "fail" == found.level
+    assert words in found.what
+    assert found.remedy
+    assert "+1555" not in str(found)
+
+
+def test_twilio_out_of_reach() -> None:
+    """No answer at all is told from a wrong answer."""
+    (found,) = check_twilio(settings(twilio_api_base_url="http://127.0.0.1:9"))
+
+    assert "fail" == found.level
+    assert "is not reached" in found.what
+
+
+def test_an_answer_that_is_not_twilios() -> None:
+    """A proxy's page instead of Twilio's JSON is no crash."""
+    found = twilio_findings({MESSAGES: (200, {"hello": "proxy"})})["Twilio credentials"]
+
+    assert "fail" == found.level
+    assert "HTTP 200, and not in Twilio's words." == found.what
+
+
+@pytest.mark.parametrize(
+    ("answers", "levels"),
+    [
+        # Somebody else's server, or a proxy's own page.
+        ({"/healthz": (200, {"hello": "world"})}, ("fail", "skipped", "skipped")),
+        ({}, ("fail", "skipped", "skipped")),
+        ({"/healthz": (307, {})}, ("fail", "skipped", "skipped")),
+        # It takes everything: nobody checks signatures there.
+        (
+            {"/healthz": (200, {"status": "alive"}), "/webhook/status": (204, {})},
+            ("ok", "ok", "fail"),
+        ),
+        # It refuses everything, rightly signed or not.
+        (
+            {"/healthz": (200, {"status": "alive"}), "/webhook/status": (403, {})},
+            ("ok", "fail", "ok"),
+        ),
+        # It cannot be asked.
+        (
+            {"/healthz": (200, {"status": "alive"}), "/webhook/status": (502, {})},
+            ("ok", "fail", "fail"),
+        ),
+    ],
+)
+def test_webhooks_that_are_not_right(answers: Answers, levels: tuple[str, str, str]) -> None:
+    """Each way to be wrong is a finding of its own."""
+    with answering(answers) as url:
+        found = by_name(check_webhook(settings(public_base_url=url)))
+
+    assert levels == tuple(
+        found[name].level for name in ("webhook reached", "signed callback", "forged callback")
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "level"),
+    [
+        ("https://hooks.example.invalid", "ok"),
+        ("http://hooks.example.invalid", "warn"),
+        ("http://127.0.0.1:9", "ok"),
+        ("http://localhost:9", "ok"),
+        ("http://[::1]:9", "ok"),
+    ],
+)
+def test_the_public_url_is_https_unless_it_is_this_machine(url: str, level: str) -> None:
+    """In clear, numbers and texts could be read on the way."""
+    found = by_name(check_webhook(settings(public_base_url=url)))
+
+    assert level == found["public URL"].level

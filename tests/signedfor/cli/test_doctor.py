@@ -1,0 +1,248 @@
+"""`signedfor doctor`: each thing that usually goes wrong is found, with what to do about it."""
+
+import json
+import shlex
+import subprocess
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+from temporalio.client import Client
+
+from devtools.stack.local import LocalStack
+from signedfor.contract import SEARCH_ATTRIBUTES
+from tests.signedfor.cli.support import CommandLine, Desk, new_id, until
+from tests.workflows.courier import binary
+
+Findings = dict[str, dict[str, str]]
+
+
+def findings(cli: CommandLine, *options: str, exit_code: int, **env: str) -> Findings:
+    """What the doctor found, by the checks' names."""
+    result = cli("doctor", *options, "--json", **env)
+    assert exit_code == result.exit_code, result.output
+    document = json.loads(result.stdout)
+    assert (exit_code == 0) == document["ok"]
+    return {each["name"]: each for each in document["checks"]}
+
+
+def levels(found: Findings) -> dict[str, str]:
+    """How bad each finding is."""
+    return {name: each["level"] for name, each in found.items()}
+
+
+def test_with_nothing_there_every_check_says_so(cli: CommandLine) -> None:
+    """What is missing fails with what to do; what depends on it is said to be unchecked."""
+    found = findings(cli, exit_code=1)
+
+    assert {
+        "settings": "fail",
+        "Temporal server": "fail",
+        "Temporal namespace": "skipped",
+        "search attributes": "skipped",
+        "workers": "skipped",
+        "database": "fail",
+        "default sender": "skipped",
+        "Twilio credentials": "skipped",
+        "Twilio account": "skipped",
+        "public URL": "skipped",
+        "webhook reached": "skipped",
+        "signed callback": "skipped",
+        "forged callback": "skipped",
+    } == levels(found)
+    assert "TWILIO_AUTH_TOKEN" in found["settings"]["what"]
+    assert "127.0.0.1:9: Connection refused" in found["Temporal server"]["what"]
+    assert "signedfor migrate" in found["database"]["remedy"]
+
+
+def test_remedies_are_printed_for_people(cli: CommandLine) -> None:
+    """Without `--json` each finding is a row, with its remedy below it."""
+    result = cli("doctor")
+
+    assert 1 == result.exit_code
+    assert "-> Run `signedfor migrate`." in result.stdout
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://user:secret@host/db", "postgresql://user:secret@127.0.0.1:9/db"]
+)
+def test_a_database_that_cannot_be_used(cli: CommandLine, url: str) -> None:
+    """The finding does not repeat the password."""
+    found = findings(cli, exit_code=1, DATABASE_URL=url)
+
+    assert "fail" == found["database"]["level"]
+    assert "secret" not in json.dumps(found)
+
+
+@pytest.fixture
+async def bare_namespace(temporal: Client) -> str:
+    """A namespace as a server makes it: one day of retention, none of our search attributes."""
+    name = f"bare-{new_id()}"
+    request = RegisterNamespaceRequest(namespace=name)
+    request.workflow_execution_retention_period.FromTimedelta(timedelta(days=1))
+    await temporal.workflow_service.register_namespace(request)
+    return name
+
+
+async def namespace_findings(
+    cli: CommandLine, namespace: str, *options: str, until_: tuple[str, str] | None = None
+) -> Findings:
+    """The findings for this namespace; a change to one is known everywhere after some seconds."""
+
+    async def ask() -> Any:
+        result = await cli.later("doctor", *options, "--json", TEMPORAL_NAMESPACE=namespace)
+        return {each["name"]: each for each in json.loads(result.stdout)["checks"]}
+
+    def settled(found: Findings) -> bool:
+        name, level = until_ or ("Temporal namespace", "warn")
+        return found[name]["level"] == level
+
+    found: Findings = await until(ask, settled, seconds=90)
+    return found
+
+
+def run_command(remedy: str) -> None:
+    """Run the command of Temporal's command line in a remedy, as the person would."""
+    words = shlex.split(remedy[remedy.index("temporal operator") :])
+    subprocess.run([binary("temporal"), *words[1:]], check=True, capture_output=True)
+
+
+async def test_the_commands_for_temporal_are_exact(
+    cli_without_worker: CommandLine, bare_namespace: str
+) -> None:
+    """Retention too short and attributes missing: run as printed, the remedies cure both."""
+    found = await namespace_findings(cli_without_worker, bare_namespace)
+    assert "fail" == found["search attributes"]["level"]
+    assert all(key.name in found["search attributes"]["what"] for key in SEARCH_ATTRIBUTES)
+
+    run_command(found["Temporal namespace"]["remedy"])
+    run_command(found["search attributes"]["remedy"])
+
+    cured = await namespace_findings(
+        cli_without_worker, bare_namespace, until_=("Temporal namespace", "ok")
+    )
+    assert "30 days" in cured["Temporal namespace"]["what"]
+    await namespace_findings(cli_without_worker, bare_namespace, until_=("search attributes", "ok"))
+
+
+async def test_fix_registers_what_is_missing(
+    cli_without_worker: CommandLine, bare_namespace: str
+) -> None:
+    """`--fix` registers the attributes; after that a look without it finds them."""
+    fixed = await namespace_findings(cli_without_worker, bare_namespace, "--fix")
+    after = await namespace_findings(
+        cli_without_worker, bare_namespace, until_=("search attributes", "ok")
+    )
+
+    assert "Registered now" in fixed["search attributes"]["what"]
+    assert "are there" in after["search attributes"]["what"]
+
+
+async def test_an_attribute_of_another_type(
+    temporal: Client, cli_without_worker: CommandLine, bare_namespace: str
+) -> None:
+    """A name that is taken by another type is not overwritten, also not by `--fix`."""
+    await namespace_findings(cli_without_worker, bare_namespace)
+    await temporal.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(
+            namespace=bare_namespace,
+            search_attributes={"TwilioErrorCode": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD},
+        )
+    )
+
+    async def ask() -> Any:
+        return await namespace_findings(cli_without_worker, bare_namespace, "--fix")
+
+    found = await until(ask, lambda it: "another type" in it["search attributes"]["what"])
+
+    assert "fail" == found["search attributes"]["level"]
+    assert "TwilioErrorCode" in found["search attributes"]["what"]
+    assert "search-attribute remove" in found["search attributes"]["remedy"]
+
+
+def test_a_namespace_that_is_not_there(cli_without_worker: CommandLine) -> None:
+    """The command that creates it, with the retention it needs, is told."""
+    found = findings(cli_without_worker, exit_code=1, TEMPORAL_NAMESPACE="nowhere")
+
+    assert "ok" == found["Temporal server"]["level"]
+    assert "fail" == found["Temporal namespace"]["level"]
+    assert "namespace create --retention 30d" in found["Temporal namespace"]["remedy"]
+    assert "--namespace nowhere" in found["Temporal namespace"]["remedy"]
+
+
+async def test_workers_are_seen(
+    cli_without_worker: CommandLine, bare_namespace: str, desk: Desk
+) -> None:
+    """A namespace without workers fails, naming the queues; one with workers is well."""
+    without = await namespace_findings(cli_without_worker, bare_namespace)
+
+    async def ask() -> Any:
+        result = await desk.cli.later("doctor", "--json")
+        return {each["name"]: each for each in json.loads(result.stdout)["checks"]}
+
+    there = await until(ask, lambda it: it["workers"]["level"] == "ok")
+
+    assert "fail" == without["workers"]["level"]
+    assert "messages and twilio-sends" in without["workers"]["what"]
+    assert "1 on queues messages and twilio-sends." == there["workers"]["what"]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """The whole system, with a local Twilio."""
+    with LocalStack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@pytest.mark.integration
+class TestWholeSystem:
+    """The doctor in front of everything: server, worker, webhook, local Twilio."""
+
+    @pytest.fixture
+    def cli(self, stack: LocalStack) -> CommandLine:
+        """The command line with the settings that worker and webhook have."""
+        return CommandLine(env={**stack.settings, "COLUMNS": "120"})
+
+    def test_all_is_well(self, cli: CommandLine, stack: LocalStack) -> None:
+        """Nothing fails; that Twilio is only played is pointed out; no secret is shown."""
+        found = findings(cli, exit_code=0)
+
+        assert {"Twilio credentials": "warn"} == {
+            name: level for name, level in levels(found).items() if level != "ok"
+        }
+        assert "TWILIO_API_BASE_URL" in found["Twilio credentials"]["what"]
+        assert stack.settings["TWILIO_AUTH_TOKEN"] not in json.dumps(found)
+
+    def test_another_token_than_the_webhooks(self, cli: CommandLine) -> None:
+        """A webhook that would refuse Twilio's callbacks is found before Twilio calls."""
+        found = findings(cli, exit_code=1, TWILIO_AUTH_TOKEN="another-token")
+
+        assert ("fail", "ok") == (
+            found["signed callback"]["level"],
+            found["forged callback"]["level"],
+        )
+        assert "TWILIO_AUTH_TOKEN" in found["signed callback"]["remedy"]
+        assert "fail" == found["Twilio credentials"]["level"]
+        assert "HTTP 401, 20003" in found["Twilio credentials"]["what"]
+        assert "another-token" not in json.dumps(found)
+
+    def test_a_webhook_that_is_down(self, cli: CommandLine) -> None:
+        """Not reached: said with the URL, and nothing else is claimed about it."""
+        found = findings(cli, exit_code=1, PUBLIC_BASE_URL="http://127.0.0.1:9")
+
+        assert ("fail", "skipped", "skipped") == (
+            found["webhook reached"]["level"],
+            found["signed callback"]["level"],
+            found["forged callback"]["level"],
+        )
+        assert "python -m webhook" in found["webhook reached"]["remedy"]
+
+    def test_no_default_sender_is_a_warning(self, cli: CommandLine) -> None:
+        """Messages with a sender of their own still go out."""
+        found = findings(cli, exit_code=0, DEFAULT_SENDER="")
+
+        assert "warn" == found["default sender"]["level"]

@@ -1,0 +1,225 @@
+"""`signedfor show` and `signedfor cancel`: one message, while it runs and afterwards."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from signedfor.contract import CANCEL_UPDATE, CancelRequest, message_workflow_id
+from signedfor.contract.failures import FailureClass
+from tests.signedfor.cli.support import (
+    TEXT,
+    CommandLine,
+    Desk,
+    new_id,
+    shows_nothing_private,
+    until,
+)
+from tests.workflows.courier import RECIPIENT, SENDER, failure, sid
+
+LATER = ("--send-at", "2099-01-01T00:00:00Z")
+
+
+async def waiting_for_receipt(desk: Desk) -> str:
+    """A message that Twilio has taken; its id."""
+    message_id = await desk.send()
+
+    async def show() -> Any:
+        return await desk.cli.document("show", message_id)
+
+    await until(show, lambda it: it["status"] == "awaiting_receipt")
+    return message_id
+
+
+async def test_a_running_message_shows_what_it_waits_for(desk: Desk) -> None:
+    """Stage, since when, what for and until when; the sender masked, no number, no text."""
+    message_id = await waiting_for_receipt(desk)
+
+    result = await desk.cli.later("show", message_id)
+    document = await desk.cli.document("show", message_id)
+
+    assert 0 == result.exit_code
+    assert "awaiting_receipt since" in result.stdout
+    assert "a receipt from Twilio, at most until" in result.stdout
+    assert "+1500***0006" in result.stdout
+    assert sid() in result.stdout
+    assert shows_nothing_private(result)
+    assert (sid(), 1) == (document["progress"]["message_sid"], document["progress"]["attempts"])
+
+
+async def test_an_ended_message_shows_its_report(desk: Desk) -> None:
+    """What became of it, the code's meaning, and what to do about it."""
+    message_id = await desk.send("--tag", "order=17")
+    await desk.receive(message_id, "undelivered", code=30006)
+    await desk.ended(message_id)
+
+    result = await desk.cli.later("show", f"message:{message_id}")
+    document = await desk.cli.document("show", message_id)
+
+    assert 0 == result.exit_code
+    assert "undelivered at" in result.stdout
+    assert "RecipientUnreachable 30006" in result.stdout
+    assert f"signedfor dead-letters show {message_id}" in result.stdout
+    assert shows_nothing_private(result)
+    assert 30006 == document["advice"]["error_code"]
+    assert "tags" not in document["report"]
+
+
+async def test_number_text_and_tags_show_when_asked_for(desk: Desk) -> None:
+    """`--reveal` shows what was to be sent, for a running and for an ended message."""
+    message_id = await desk.send("--tag", "order=17")
+    await desk.receive(message_id, "delivered")
+    await desk.ended(message_id)
+
+    result = await desk.cli.later("show", message_id, "--reveal")
+    document = await desk.cli.document("show", message_id, "--reveal")
+
+    assert all(value in result.stdout for value in (RECIPIENT, SENDER, TEXT, "order=17"))
+    assert (RECIPIENT, TEXT) == (document["request"]["to"], document["request"]["body"])
+    assert {"order": "17"} == document["report"]["tags"]
+
+
+async def test_escape_sequences_in_a_text_are_spelled_out(desk: Desk) -> None:
+    """A text cannot write to the operator's terminal."""
+    message_id = new_id()
+    await desk.cli.later(
+        *("send", RECIPIENT, "--from", SENDER, "--id", message_id, *LATER),
+        *("--body", "\x1b]0;title\x07[bold]hi"),
+    )
+
+    result = await desk.cli.later("show", message_id, "--reveal")
+
+    assert r"\x1b]0;title\x07[bold]hi" in result.stdout
+
+
+async def test_an_unknown_code_is_sent_to_twilios_page(desk: Desk) -> None:
+    """A code that the table does not know is no dead end."""
+    desk.courier.sends = [failure(FailureClass.REQUEST_REJECTED, code=29999)]
+    message_id = await desk.send()
+    await desk.ended(message_id)
+
+    result = await desk.cli.later("show", message_id)
+
+    assert "RequestRejected 29999" in result.stdout
+    assert "twilio.com/docs/api/errors" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["show", "cancel"])
+async def test_there_is_no_such_message(desk: Desk, command: str) -> None:
+    """An id that Temporal does not know is bad input."""
+    document = await desk.cli.document(command, new_id(), exit_code=2)
+
+    assert "not_found" == document["error"]["kind"]
+
+
+@pytest.mark.parametrize("command", ["show", "cancel"])
+def test_an_id_that_is_none(cli: CommandLine, command: str) -> None:
+    """What cannot be an id is named without being repeated, and Temporal is not asked."""
+    result = cli(command, "no such id")
+
+    assert 2 == result.exit_code
+    assert "MESSAGE_ID: must be" in result.stderr
+    assert "no such id" not in result.output
+
+
+async def test_bad_input_shows_as_such(desk: Desk) -> None:
+    """A message that failed because its input was bad says which field."""
+    message_id = new_id()
+    await desk.cli.later("send", RECIPIENT, "--body", TEXT, "--id", message_id)
+
+    async def show() -> Any:
+        return await desk.cli.document("show", message_id)
+
+    document = await until(show, lambda it: it["status"] == "failed")
+
+    assert ["from"] == [each["field"] for each in document["error"]["fields"]]
+
+
+async def test_without_workers_temporals_own_knowledge_shows(
+    cli_without_worker: CommandLine,
+) -> None:
+    """The stage that Temporal holds is shown, with the reason why no more is."""
+    message_id = new_id()
+    send = ("send", RECIPIENT, "--from", SENDER, "--body", TEXT, "--id", message_id)
+    await cli_without_worker.later(*send)
+
+    document = await cli_without_worker.document("show", message_id, "--timeout", "1", exit_code=1)
+
+    assert "sending" == document["status"]
+    assert "No worker answers" in document["error"]["message"]
+
+
+async def test_a_waiting_message_is_canceled(desk: Desk) -> None:
+    """Before it is submitted a message can be stopped; asking again gives the same answer."""
+    message_id = await desk.send(*LATER)
+
+    first = await desk.cli.later("cancel", message_id, "--reason", "wrong day")
+    await desk.ended(message_id)
+    second = await desk.cli.document("cancel", message_id)
+
+    assert 0 == first.exit_code
+    assert "is canceled" in first.stdout
+    assert {"message_id": message_id, "canceled": True, "status": "canceled"} == second
+    assert [] == desk.posts(message_id)
+
+
+async def test_who_and_why_travel_with_the_request(desk: Desk) -> None:
+    """The history of the message says who wanted it canceled, and why."""
+    message_id = await desk.send(*LATER)
+    await desk.cli.later("cancel", message_id, "--reason", "wrong day", "--by", "Ada")
+
+    history = await desk.client.get_workflow_handle(message_workflow_id(message_id)).fetch_history()
+    (accepted,) = [
+        event.workflow_execution_update_accepted_event_attributes.accepted_request
+        for event in history.events
+        if event.HasField("workflow_execution_update_accepted_event_attributes")
+    ]
+    (request,) = await desk.client.data_converter.decode(
+        accepted.input.args.payloads, [CancelRequest]
+    )
+
+    assert CANCEL_UPDATE == accepted.input.name
+    assert CancelRequest(by="Ada", reason="wrong day") == request
+
+
+async def test_in_twilios_hands_it_is_too_late(desk: Desk) -> None:
+    """A message that Twilio has is not canceled: 3, and its stage."""
+    message_id = await waiting_for_receipt(desk)
+
+    document = await desk.cli.document("cancel", message_id, exit_code=3)
+
+    assert (False, "awaiting_receipt") == (document["canceled"], document["status"])
+
+
+async def test_after_its_end_it_is_too_late(desk: Desk) -> None:
+    """A delivered message is not canceled: 3, and its outcome."""
+    message_id = await desk.send()
+    await desk.receive(message_id, "delivered")
+    await desk.ended(message_id)
+
+    result = await desk.cli.later("cancel", message_id)
+
+    assert 3 == result.exit_code
+    assert "Too late" in result.stdout
+    assert "delivered" in result.stdout
+
+
+async def test_canceling_without_workers_is_unconfirmed(cli_without_worker: CommandLine) -> None:
+    """Nobody answers, so nobody knows: 4."""
+    message_id = new_id()
+    send = ("send", RECIPIENT, "--from", SENDER, "--body", TEXT, "--id", message_id)
+    await cli_without_worker.later(*send)
+
+    result = await asyncio.to_thread(cli_without_worker, "cancel", message_id, "--timeout", "1")
+
+    assert 4 == result.exit_code
+    assert "It is not known whether" in result.stderr
+
+
+def test_a_reason_that_is_too_long(cli: CommandLine) -> None:
+    """The option is named and its value is not repeated."""
+    result = cli("cancel", "some-id", "--reason", "x" * 1001)
+
+    assert 2 == result.exit_code
+    assert "--reason: " in result.stderr
+    assert "xxx" not in result.output

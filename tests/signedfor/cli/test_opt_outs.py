@@ -1,0 +1,332 @@
+"""`signedfor opt-outs` on a real database: recorded, lifted, listed, and what is kept of it."""
+
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from signedfor.store.database import open_engine
+from signedfor.store.inbound import InboundMessages
+from signedfor.store.suppressions import Suppressions
+from signedfor.twilio.keywords import InboundKind
+from tests.signedfor.cli.support import CommandLine
+from tests.workflows.courier import RECIPIENT, SENDER
+
+MASKED = "+*******5309"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """The DATABASE_URL of a SQLite file in a folder that is not there yet."""
+    return f"sqlite:///{tmp_path}/data/signedfor.db"
+
+
+@pytest.fixture
+def cli(url: str) -> CommandLine:
+    """The command line with only a database: no Temporal, no Twilio."""
+    line = CommandLine(env={"DATABASE_URL": url, "COLUMNS": "200"})
+    assert 0 == line("migrate").exit_code
+    return line
+
+
+@pytest.fixture
+def engine(cli: CommandLine) -> Iterator[Engine]:
+    """The database that the command line works on."""
+    engine = open_engine(cli.env["DATABASE_URL"])
+    yield engine
+    engine.dispose()
+
+
+def document(cli: CommandLine, *arguments: str) -> Any:
+    """What the command says with `--json`."""
+    result = cli(*arguments, "--json")
+    assert 0 == result.exit_code, result.output
+    return json.loads(result.stdout)
+
+
+def test_an_opt_out_is_recorded_once(cli: CommandLine, engine: Engine) -> None:
+    """It holds on every channel of the person, and recording it again changes nothing."""
+    first = document(cli, "opt-outs", "add", f"whatsapp:{RECIPIENT}", "--note", "by telephone")
+    second = document(cli, "opt-outs", "add", RECIPIENT)
+
+    found = Suppressions(engine).find(RECIPIENT, sender=SENDER, category=None)
+    assert ({"new": True}, {"new": False}) == (first, second)
+    assert found is not None
+    assert ("opted_out", "everything", "by telephone") == (
+        found.reason,
+        found.scope,
+        found.evidence,
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "scope"),
+    [("--sender", SENDER, "sender"), ("--category", "marketing", "category")],
+)
+def test_an_opt_out_from_one_sender_or_category(
+    cli: CommandLine, engine: Engine, option: str, value: str, scope: str
+) -> None:
+    """Other senders and categories are not concerned."""
+    document(cli, "opt-outs", "add", RECIPIENT, option, value, "--reason", "manual")
+
+    (found,) = Suppressions(engine).list_()
+    assert (scope, value, "manual") == (found.scope, found.scope_value, found.reason)
+
+
+def test_lifting_says_how_many_and_that_twilio_has_its_own(cli: CommandLine) -> None:
+    """What stood is lifted; the second time there is nothing left."""
+    cli("opt-outs", "add", RECIPIENT)
+    cli("opt-outs", "add", RECIPIENT, "--category", "marketing")
+
+    only_one = document(cli, "opt-outs", "remove", RECIPIENT, "--category", "marketing")
+    rest = cli("opt-outs", "remove", RECIPIENT)
+    none = document(cli, "opt-outs", "remove", RECIPIENT)
+
+    assert ({"lifted": 1}, {"lifted": 0}) == (only_one, none)
+    assert "Lifted: 1." in rest.stdout
+    assert "Twilio's own list" in rest.stderr
+
+
+def test_the_list_masks_numbers_unless_asked(cli: CommandLine) -> None:
+    """A list on a screen shows whom only to those who know the number."""
+    cli("opt-outs", "add", RECIPIENT, "--sender", SENDER)
+
+    masked = cli("opt-outs", "list")
+    revealed = cli("opt-outs", "list", "--reveal")
+    (row,) = document(cli, "opt-outs", "list")["suppressions"]
+
+    assert MASKED in masked.stdout
+    assert RECIPIENT not in masked.output
+    assert SENDER not in masked.output
+    assert RECIPIENT in revealed.stdout
+    assert (MASKED, "sender", "+1500***0006") == (
+        row["recipient"],
+        row["scope"],
+        row["scope_value"],
+    )
+
+
+def test_the_list_is_paged_and_filtered(cli: CommandLine) -> None:
+    """A page ends with the number to go on after; filters choose."""
+    for last in range(3):
+        cli("opt-outs", "add", f"+1555867530{last}", "--reason", "undeliverable")
+    cli("opt-outs", "add", RECIPIENT)
+
+    page = document(cli, "opt-outs", "list", "--limit", "3")
+    last_id = page["suppressions"][-1]["id"]
+    rest = document(cli, "opt-outs", "list", "--after", str(last_id))
+    hint = cli("opt-outs", "list", "--limit", "3")
+    chosen = document(cli, "opt-outs", "list", "--reason", "undeliverable")
+    person = document(cli, "opt-outs", "list", "--recipient", RECIPIENT)
+
+    assert (3, True) == (len(page["suppressions"]), page["more"])
+    assert (1, False) == (len(rest["suppressions"]), rest["more"])
+    assert f"--after {last_id}" in hint.stdout
+    assert 3 == len(chosen["suppressions"])
+    assert [MASKED] == [row["recipient"] for row in person["suppressions"]]
+
+
+def test_the_history_says_who_and_by_what(cli: CommandLine) -> None:
+    """Each change is kept: when, who, evidence; also after the opt-out was lifted."""
+    cli("opt-outs", "add", RECIPIENT, "--by", "Ada", "--note", "by telephone")
+    cli("opt-outs", "remove", RECIPIENT, "--by", "Grace", "--note", "signed form 12")
+
+    entries = document(cli, "opt-outs", "history", RECIPIENT)["history"]
+    shown = cli("opt-outs", "history", RECIPIENT)
+
+    assert [
+        ("recorded", "Ada", "by telephone"),
+        ("lifted", "Grace", "signed form 12"),
+    ] == [(each["action"], each["who"], each["evidence"]) for each in entries]
+    assert "Grace" in shown.stdout
+    assert RECIPIENT not in shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fields"),
+    [
+        (("add", "5558675309"), {"RECIPIENT"}),
+        (("add", "5558675309", "--sender", "no sender at all!"), {"RECIPIENT", "--sender"}),
+        (("add", RECIPIENT, "--category", "no label!"), {"--category"}),
+        (("add", RECIPIENT, "--category", "a", "--sender", SENDER), {"--category"}),
+        (("add", RECIPIENT, "--note", "x" * 501), {"--note"}),
+        (("add", RECIPIENT, "--by", ""), {"--by"}),
+        (("remove", RECIPIENT, "--note", "two\nlines"), {"--note"}),
+        (("remove", "5558675309"), {"RECIPIENT"}),
+        (("list", "--recipient", "5558675309"), {"--recipient"}),
+        (("history", "5558675309"), {"RECIPIENT"}),
+    ],
+)
+def test_bad_input(cli: CommandLine, arguments: tuple[str, ...], fields: set[str]) -> None:
+    """Each bad option is named, none of its value is repeated, and nothing is recorded."""
+    result = cli("opt-outs", *arguments)
+
+    named = {line.split(":")[0].strip() for line in result.stderr.splitlines()[1:]}
+    assert 2 == result.exit_code
+    assert fields == named
+    assert "867" not in result.output
+    assert [] == document(cli, "opt-outs", "list")["suppressions"]
+
+
+def test_what_is_exported_can_be_imported(cli: CommandLine, tmp_path: Path) -> None:
+    """The file holds whole numbers, is for its owner only, and makes the same list elsewhere."""
+    cli("opt-outs", "add", RECIPIENT, "--note", "by telephone")
+    cli("opt-outs", "add", "whatsapp:+15558675310", "--reason", "undeliverable")
+    file = tmp_path / "list.csv"
+    exported = document(cli, "opt-outs", "export", str(file))
+    piped = cli("opt-outs", "export")
+
+    elsewhere = CommandLine(env={"DATABASE_URL": f"sqlite:///{tmp_path}/other.db"})
+    elsewhere("migrate")
+    imported = document(elsewhere, "opt-outs", "import", str(file))
+    again = document(elsewhere, "opt-outs", "import", str(file))
+
+    assert {"exported": 2} == exported
+    assert ({"new": 2}, {"new": 0}) == (imported, again)
+    assert 0o600 == stat.S_IMODE(file.stat().st_mode)
+    assert RECIPIENT in file.read_text()
+    assert file.read_bytes() == piped.stdout_bytes
+    assert elsewhere("opt-outs", "export").stdout_bytes == piped.stdout_bytes
+
+
+def test_a_bad_row_imports_nothing(cli: CommandLine, tmp_path: Path) -> None:
+    """Lines and fields are named, never what is in them."""
+    file = tmp_path / "bad.csv"
+    file.write_text(
+        "recipient,scope,scope_value,reason,source,evidence,created_at\n"
+        f"{RECIPIENT},,,opted_out,,,\n"
+        "5558675310,,,whatever,,,\n"
+    )
+
+    result = cli("opt-outs", "import", str(file), "--json")
+
+    fields = json.loads(result.stdout)["error"]["fields"]
+    assert 2 == result.exit_code
+    assert ["line 3", "line 3"] == [each["field"] for each in fields]
+    assert "5558675310" not in result.output
+    assert [] == document(cli, "opt-outs", "list")["suppressions"]
+
+
+def test_files_that_cannot_be_used(cli: CommandLine, tmp_path: Path) -> None:
+    """A file that is not there to read, or a folder not there to write to, is said plainly."""
+    unread = cli("opt-outs", "import", str(tmp_path / "none.csv"))
+    unwritten = cli("opt-outs", "export", str(tmp_path / "none" / "list.csv"))
+    no_file = cli("opt-outs", "export", "--json")
+
+    assert (2, 1, 2) == (unread.exit_code, unwritten.exit_code, no_file.exit_code)
+    assert "FILE: must be a file that can be read" in unread.stderr
+    assert "The file cannot be written" in unwritten.stderr
+    assert "FILE: is needed with --json" in no_file.stderr
+
+
+def test_a_database_without_tables(url: str) -> None:
+    """The command to run is named, and no file is created by looking."""
+    result = CommandLine(env={"DATABASE_URL": url})("opt-outs", "list")
+
+    assert 1 == result.exit_code
+    assert "signedfor migrate" in result.stderr
+    assert not Path(url.removeprefix("sqlite:///")).exists()
+
+
+@pytest.mark.parametrize(
+    "bad", ["mysql://user:secret@host/db", "postgresql://user:secret@:port:/x", "nonsense"]
+)
+def test_a_database_url_that_is_none(bad: str) -> None:
+    """The variable is named and the password in it is not repeated."""
+    result = CommandLine(env={"DATABASE_URL": bad})("opt-outs", "list")
+
+    assert 2 == result.exit_code
+    assert "DATABASE_URL: " in result.stderr
+    assert "secret" not in result.output
+
+
+def test_a_database_that_does_not_answer() -> None:
+    """An unreachable server is trouble on the way: 1, one sentence, no password."""
+    url = "postgresql://user:secret@127.0.0.1:9/db"
+    result = CommandLine(env={"DATABASE_URL": url})("opt-outs", "list")
+
+    assert 1 == result.exit_code
+    assert "The database could not be used" in result.stderr
+    assert "secret" not in result.output
+    assert "Traceback" not in result.output
+
+
+class TestReview:
+    """`signedfor opt-outs review`: a person decides what an inbound message meant."""
+
+    TEXT = "could you stop this \x1b[31mnow"
+
+    @pytest.fixture(autouse=True)
+    def _inbound(self, engine: Engine) -> None:
+        InboundMessages(engine).receive(
+            message_sid="SM1",
+            from_=RECIPIENT,
+            to=SENDER,
+            kind=InboundKind.REVIEW,
+            body=self.TEXT,
+        )
+
+    def test_the_text_shows_when_asked_for(self, cli: CommandLine) -> None:
+        """Who wrote what is hidden by default, and harmless to the terminal when shown."""
+        hidden = cli("opt-outs", "review")
+        shown = cli("opt-outs", "review", "--reveal")
+        (row,) = document(cli, "opt-outs", "review")["reviews"]
+
+        assert MASKED in hidden.stdout
+        assert "could you" not in hidden.output
+        assert r"could you stop this \x1b[31mnow" in shown.stdout
+        assert ("SM1", MASKED) == (row["message_sid"], row["from"])
+        assert "body" not in row
+
+    def test_an_opt_out_is_recorded_with_the_decision(
+        self, cli: CommandLine, engine: Engine
+    ) -> None:
+        """The message is off the list, and its sender will not be sent to again."""
+        document(cli, "opt-outs", "review", "SM1", "--opt-out", "--by", "Ada")
+
+        found = Suppressions(engine).find(RECIPIENT, sender=SENDER, category=None)
+        (read,) = document(cli, "opt-outs", "review", "--all")["reviews"]
+        assert found is not None
+        assert ("opted_out", "SM1") == (found.reason, found.evidence)
+        assert [] == document(cli, "opt-outs", "review")["reviews"]
+        assert "Ada" == read["reviewed_by"]
+
+    def test_no_opt_out_is_only_noted(self, cli: CommandLine, engine: Engine) -> None:
+        """`--done` takes it off the list and records nothing; a second decision finds nothing."""
+        document(cli, "opt-outs", "review", "SM1", "--done")
+        again = cli("opt-outs", "review", "SM1", "--opt-out")
+
+        assert 2 == again.exit_code
+        assert [] == Suppressions(engine).list_()
+
+    @pytest.mark.parametrize(
+        "arguments", [("SM1",), ("SM1", "--done", "--opt-out"), ("--done",), ("SM2", "--done")]
+    )
+    def test_a_decision_must_be_one(self, cli: CommandLine, arguments: tuple[str, ...]) -> None:
+        """One message that is there, and one decision."""
+        assert 2 == cli("opt-outs", "review", *arguments).exit_code
+        assert 1 == len(document(cli, "opt-outs", "review")["reviews"])
+
+
+def test_migrating_twice_changes_nothing(url: str) -> None:
+    """The first run names what it applied, the second says that all is done."""
+    line = CommandLine(env={"DATABASE_URL": url})
+
+    first, second = document(line, "migrate"), document(line, "migrate")
+
+    assert first["applied"]
+    assert [] == second["applied"]
+
+
+def test_migrating_where_no_folder_can_be(tmp_path: Path) -> None:
+    """A folder that cannot be made is said plainly."""
+    (tmp_path / "file").write_text("")
+
+    result = CommandLine(env={"DATABASE_URL": f"sqlite:///{tmp_path}/file/a.db"})("migrate")
+
+    assert 1 == result.exit_code
+    assert "DATABASE_URL says where it is" in result.stderr

@@ -1,0 +1,251 @@
+"""The command as a process: Ctrl-C, pipes, and standard output that holds the document only."""
+
+import asyncio
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import psutil
+import pytest
+
+from tests.signedfor.cli.support import TEXT, Desk, new_id, until
+from tests.workflows.courier import RECIPIENT, SENDER
+
+ROOT = Path(__file__).parents[3]
+MESSAGE = ("send", RECIPIENT, "--from", SENDER, "--body", TEXT)
+
+
+def arguments(*given: str) -> list[str]:
+    """The command line of a process of its own."""
+    return [sys.executable, str(ROOT / "starter.py"), *given]
+
+
+@contextmanager
+def process(*given: str, env: Mapping[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    """The command, running; it is ended if the test does not."""
+    with subprocess.Popen(
+        arguments(*given),
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def line_with(words: str, running: "subprocess.Popen[str]") -> str:
+    """The next line on standard error that holds these words."""
+    assert running.stderr is not None
+    for line in running.stderr:
+        if words in line:
+            return line
+    raise AssertionError(f"it ended without saying: {words}")
+
+
+def await_connection(running: "subprocess.Popen[str]") -> None:
+    """Wait until the command is connected to Temporal."""
+    inside = psutil.Process(running.pid)
+    deadline = time.monotonic() + 60
+    while not any(it.status == psutil.CONN_ESTABLISHED for it in inside.net_connections("tcp")):
+        assert time.monotonic() < deadline
+        assert running.poll() is None
+        time.sleep(0.02)
+
+
+@pytest.mark.integration
+def test_ctrl_c_while_waiting_ends_quietly(temporal_address: str) -> None:
+    """Nobody works, which is said; Ctrl-C then ends the wait with 130 and no traceback."""
+    env = {"TEMPORAL_ADDRESS": temporal_address}
+    with process(*MESSAGE, "--wait", "--json", env=env) as running:
+        line_with("no worker answers", running)
+        running.send_signal(signal.SIGINT)
+        stdout, stderr = running.communicate(timeout=30)
+
+    assert 130 == running.returncode
+    assert "" == stdout
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.integration
+def test_ctrl_c_while_a_worker_is_asked_ends_quietly(temporal_address: str) -> None:
+    """An update that waits for a worker is interrupted, not taken for a timeout."""
+    env = {"TEMPORAL_ADDRESS": temporal_address}
+    message_id = new_id()
+    subprocess.run(
+        arguments(*MESSAGE, "--id", message_id),
+        env={**os.environ, **env},
+        check=True,
+        capture_output=True,
+    )
+    with process("cancel", message_id, "--timeout", "100", env=env) as running:
+        await_connection(running)
+        running.send_signal(signal.SIGINT)
+        _, stderr = running.communicate(timeout=30)
+
+    assert 130 == running.returncode
+    assert "Traceback" not in stderr
+
+
+def test_a_document_is_all_there_is_on_standard_output() -> None:
+    """With `--json` a failure is one document too; what a person reads is on standard error."""
+    result = subprocess.run(
+        arguments("show", "an-id", "--json"),
+        env={**os.environ, "TEMPORAL_ADDRESS": "127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert 1 == result.returncode
+    assert "trouble" == json.loads(result.stdout)["error"]["kind"]
+    assert "127.0.0.1:9" in result.stderr
+
+
+@pytest.mark.parametrize(("no_color", "colored"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_no_color_is_respected(no_color: dict[str, str], colored: bool) -> None:
+    """A terminal gets colours, unless NO_COLOR says otherwise."""
+    ours, theirs = pty.openpty()
+    inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    subprocess.run(
+        arguments("doctor"),
+        env={
+            **inherited,
+            "TERM": "xterm-256color",
+            "TEMPORAL_ADDRESS": "127.0.0.1:9",
+            "DATABASE_URL": "nonsense",
+            **no_color,
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    os.close(theirs)
+    shown = bytearray()
+    while chunk := _read(ours):
+        shown += chunk
+
+    assert b"fail" in shown
+    assert colored == (b"\x1b[1;31m" in shown)
+
+
+class Terminal:
+    """The command at a terminal of its own."""
+
+    def __init__(self, *given: str, env: Mapping[str, str]) -> None:
+        self._ours, theirs = pty.openpty()
+        self._shown = bytearray()
+        self.process = subprocess.Popen(
+            arguments(*given),
+            env={**os.environ, "TERM": "xterm", **env},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+
+    async def shows(self, words: str) -> None:
+        """Wait until it has shown these words."""
+        while words.encode() not in self._shown:
+            chunk = await asyncio.to_thread(_read, self._ours)
+            assert chunk, self._shown.decode()
+            self._shown += chunk
+
+    def type(self, text: str) -> None:
+        """Type this, and the enter key."""
+        os.write(self._ours, text.encode() + b"\n")
+
+    async def exit_code(self) -> int:
+        """Wait for its end."""
+        while await asyncio.to_thread(_read, self._ours):
+            pass
+        return await asyncio.to_thread(self.process.wait, 30)
+
+
+@pytest.mark.integration
+class TestTerminal:
+    """What only happens where a person sits."""
+
+    @pytest.mark.parametrize(
+        ("typed", "exit_code", "status"),
+        [("n", 3, "open"), ("", 3, "open"), ("y", 0, "discarded"), (None, 130, "open")],
+    )
+    async def test_many_are_confirmed(
+        self, desk: Desk, typed: str | None, exit_code: int, status: str
+    ) -> None:
+        """The count is shown and an answer waited for; only a yes does anything."""
+        tenant = new_id()
+        message_id = await desk.dead_letter("--tenant", tenant)
+        query = ("--query", f"Tenant = '{tenant}'")
+        await until(
+            lambda: desk.cli.document("dead-letters", "list", *query),
+            lambda it: it["dead_letters"],
+        )
+
+        with Terminal("dead-letters", "discard", *query, env=desk.cli.env) as terminal:
+            await terminal.shows("This will discard 1 dead letter. Go on? [y/N]")
+            if typed is None:
+                terminal.process.send_signal(signal.SIGINT)
+            else:
+                terminal.type(typed)
+
+            assert exit_code == await terminal.exit_code()
+        assert status == (await desk.cli.document("dead-letters", "show", message_id))["status"]
+
+    async def test_progress_is_shown_in_place(self, desk: Desk) -> None:
+        """While it waits, the terminal shows for what; it ends with the receipt."""
+        message_id = new_id()
+
+        with Terminal(*MESSAGE, "--id", message_id, "--wait", env=desk.cli.env) as terminal:
+            await terminal.shows("awaiting_receipt: waits for a receipt from Twilio")
+            await desk.receive(message_id, "delivered")
+            await terminal.shows("The carrier confirmed delivery.")
+
+            assert 0 == await terminal.exit_code()
+
+
+def _read(terminal: int) -> bytes:
+    ready, _, _ = select.select([terminal], [], [], 60)
+    assert ready, "nothing was shown for a minute"
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # the other end is closed: Linux's way to say end of file
+        return b""
+
+
+def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
+    """`signedfor ... | head` ends without noise when the reader has gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        arguments("migrate", "--json"),
+        env={**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/a.db"},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,119 @@
+"""`signedfor senders` on a real database."""
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from signedfor.store.database import open_engine
+from signedfor.store.rate_limiter import RateLimiter
+from tests.signedfor.cli.support import CommandLine
+from tests.workflows.courier import SENDER
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> CommandLine:
+    """The command line with only a database."""
+    line = CommandLine(env={"DATABASE_URL": f"sqlite:///{tmp_path}/x.db", "COLUMNS": "200"})
+    assert 0 == line("migrate").exit_code
+    return line
+
+
+@pytest.fixture
+def engine(cli: CommandLine) -> Any:
+    """The database that the command line works on."""
+    engine = open_engine(cli.env["DATABASE_URL"])
+    yield engine
+    engine.dispose()
+
+
+def _senders(cli: CommandLine, *options: str) -> list[dict[str, Any]]:
+    result = cli("senders", "list", "--json", *options)
+    assert 0 == result.exit_code, result.output
+    senders: list[dict[str, Any]] = json.loads(result.stdout)["senders"]
+    return senders
+
+
+def test_nothing_yet(cli: CommandLine) -> None:
+    """Before anything was sent the list says so."""
+    assert "No sender" in cli("senders", "list").stdout
+    assert [] == _senders(cli)
+
+
+def test_list(cli: CommandLine, engine: Engine) -> None:
+    """Rate, backlog in segments and in time, and what was borrowed; numbers are masked."""
+    pacing = RateLimiter(engine)
+    pacing.reserve(SENDER, 600)
+    for _ in range(5):
+        pacing.claim(SENDER, 1)
+
+    (shown,) = _senders(cli)
+    text = cli("senders", "list").stdout
+
+    assert ("+1500***0006", "long_code", 1, False) == (
+        shown["sender"],
+        shown["kind"],
+        shown["rate"],
+        shown["is_configured"],
+    )
+    assert 550 < shown["backlog_segments"] <= 600
+    assert 550 < shown["backlog_seconds"] <= 600
+    assert 0 < shown["borrowed_segments"] <= 5
+    assert SENDER not in text
+    assert re.search(r"0:(09|10):\d\d", text)
+    assert SENDER in cli("senders", "list", "--reveal").stdout
+
+
+def test_rate(cli: CommandLine, engine: Engine) -> None:
+    """A rate is set, shown, and given back to the default."""
+    assert 0 == cli("senders", "rate", "MG" + "0a" * 16, "37.5").exit_code
+    (shown,) = _senders(cli)
+    assert (37.5, True) == (shown["rate"], shown["is_configured"])
+    assert 37.5 == RateLimiter(engine).rate("MG" + "0a" * 16)
+
+    result = cli("senders", "rate", "MG" + "0a" * 16, "default", "--json")
+
+    assert {"rate": 1} == json.loads(result.stdout)
+
+
+def test_default_rates(cli: CommandLine) -> None:
+    """DEFAULT_RATES holds for the command line as for the workers."""
+    result = cli("senders", "rate", "12345", "default", "--json", DEFAULT_RATES="short_code=30")
+
+    assert {"rate": 30} == json.loads(result.stdout)
+
+
+def test_pause_and_resume(cli: CommandLine, engine: Engine) -> None:
+    """A paused sender is shown as paused until it is resumed."""
+    assert 0 == cli("senders", "pause", SENDER).exit_code
+    assert RateLimiter(engine).is_paused(SENDER)
+    assert "paused" in cli("senders", "list").stdout
+
+    assert 0 == cli("senders", "resume", SENDER).exit_code
+    assert not RateLimiter(engine).is_paused(SENDER)
+    assert timedelta(0) == RateLimiter(engine).ahead(SENDER)
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "fast", "", "1e9"])
+def test_bad_rate(cli: CommandLine, rate: str) -> None:
+    """What is no rate is refused by name, and nothing is written."""
+    result = cli("senders", "rate", "--json", "12345", "--", rate)
+
+    assert 2 == result.exit_code
+    assert ["RATE"] == [each["field"] for each in json.loads(result.stdout)["error"]["fields"]]
+    assert [] == _senders(cli)
+
+
+@pytest.mark.parametrize("command", [("rate",), ("pause",), ("resume",)])
+def test_bad_sender(cli: CommandLine, command: tuple[str, ...]) -> None:
+    """What is no sender is refused without repeating it."""
+    more = ["5"] if command == ("rate",) else []
+    result = cli("senders", *command, "+1 canary", *more)
+
+    assert 2 == result.exit_code
+    assert "SENDER" in result.output
+    assert "canary" not in result.output

@@ -1,0 +1,148 @@
+"""Wrong command lines: the option is named, and nothing that was typed is repeated."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.signedfor.cli.support import CommandLine
+from tests.workflows.courier import RECIPIENT
+
+COMMANDS = [
+    ("send",),
+    ("show",),
+    ("cancel",),
+    ("doctor",),
+    ("migrate",),
+    ("campaign", "start"),
+    *((("dead-letters", name)) for name in ("list", "show", "retry", "discard")),
+    *(
+        ("opt-outs", name)
+        for name in ("add", "remove", "list", "import", "export", "history", "review", "catch-up")
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("send",), "TO: is missing"),
+        (("send", RECIPIENT, "--body", "hello", "private"), "arguments: too many words"),
+        (("send", RECIPIENT, "--priority", "private"), "must be one of urgent, normal, bulk"),
+        (("send", RECIPIENT, "--receipt-timeout", "private"), "--receipt-timeout: must be a whole"),
+        (("send", RECIPIENT, "--wait-timeout", "0"), "--wait-timeout: must be a number"),
+        (("send", RECIPIENT, "--body"), "--body: needs a value"),
+        (("send", RECIPIENT, "--wait=private"), "--wait: takes no value"),
+        (("send", RECIPIENT, "--bod", "private"), "--bod: there is no such option"),
+        ((RECIPIENT,), "command: there is no such command; there are send, show"),
+        (("opt-outs", RECIPIENT), "command: there is no such command"),
+        (("opt-outs", "add", RECIPIENT, "--reason", "private"), "must be one of opted_out"),
+    ],
+)
+def test_usage_errors_name_the_option_and_no_value(
+    cli: CommandLine, arguments: tuple[str, ...], said: str
+) -> None:
+    """Exit code 2, what is wrong, where help is; and no number or text from the command line."""
+    result = cli(*arguments)
+
+    assert 2 == result.exit_code
+    assert said in result.stderr
+    assert "--help" in result.stderr
+    assert "" == result.stdout
+    assert "private" not in result.output
+    assert RECIPIENT not in result.output
+
+
+def test_a_usage_error_as_json(cli: CommandLine) -> None:
+    """Programs get a document here as well."""
+    result = cli("show", "--json")
+
+    error = json.loads(result.stdout)["error"]
+    assert 2 == result.exit_code
+    assert [{"field": "MESSAGE_ID", "problem": "is missing"}] == error["fields"]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_and_json(cli: CommandLine, command: tuple[str, ...]) -> None:
+    """Each says what it does, and each can speak JSON."""
+    result = cli(*command, "--help")
+
+    assert 0 == result.exit_code
+    assert "--json" in result.stdout
+
+
+@pytest.mark.parametrize("group", [(), ("dead-letters",), ("opt-outs",)])
+def test_a_group_alone_shows_its_help(cli: CommandLine, group: tuple[str, ...]) -> None:
+    """Without a command the help is shown, and the exit code says that nothing was done."""
+    result = cli(*group)
+
+    assert 2 == result.exit_code
+    assert "Usage" in result.output
+
+
+def test_exit_codes_are_in_the_help(cli: CommandLine) -> None:
+    """Whoever writes a script finds the codes where they look."""
+    result = cli("--help")
+
+    assert [0, 1, 2, 3, 4, 130] == [
+        int(code) for code in re.findall(r"^ (\d+)  ", result.stdout, re.MULTILINE)
+    ]
+
+
+def test_version(cli: CommandLine) -> None:
+    """`--version` says what is installed and needs nothing else."""
+    result = cli("--version")
+
+    assert 0 == result.exit_code
+    assert result.stdout.startswith("signedfor")
+
+
+def test_a_narrow_terminal_loses_nothing(cli: CommandLine) -> None:
+    """On a narrow terminal tables fold; what is in them is not cut."""
+    wide = cli("doctor", COLUMNS="200").stdout
+    narrow = cli("doctor", COLUMNS="50").stdout
+
+    assert max(len(line) for line in narrow.splitlines()) <= 50
+    assert "".join(wide.split()) != ""
+    assert "PUBLIC_BASE_URL" in wide
+    assert "PUBLIC_BASE_URL" in narrow
+
+
+def test_an_env_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
+    """`.env` in the current folder fills in what the environment does not say."""
+    Path(".env").write_text(f"DATABASE_URL=sqlite:///{tmp_path}/file.db\n")
+    here = CommandLine()
+
+    assert 0 == here("migrate").exit_code
+    assert (tmp_path / "file.db").exists()
+
+    there = CommandLine(env={"DATABASE_URL": f"sqlite:///{tmp_path}/environment.db"})
+    assert 0 == there("migrate").exit_code
+    assert (tmp_path / "environment.db").exists()
+
+
+def test_an_env_file_can_be_named(tmp_path: Path) -> None:
+    """`--env-file` is read instead of `.env`."""
+    Path(".env").write_text(f"DATABASE_URL=sqlite:///{tmp_path}/one.db\n")
+    (tmp_path / "other.env").write_text(f"DATABASE_URL=sqlite:///{tmp_path}/two.db\n")
+
+    result = CommandLine()("--env-file", str(tmp_path / "other.env"), "migrate")
+
+    assert 0 == result.exit_code
+    assert [False, True] == [(tmp_path / name).exists() for name in ("one.db", "two.db")]
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_an_env_file_that_cannot_be_read(
+    cli: CommandLine, tmp_path: Path, content: bytes | None
+) -> None:
+    """A file that was named must be there and be text."""
+    file = tmp_path / "named.env"
+    if content is not None:
+        file.write_bytes(content)
+
+    result = cli("--env-file", str(file), "migrate")
+
+    assert 2 == result.exit_code
+    assert "--env-file: " in result.stderr

@@ -1,0 +1,32 @@
+"""What all messages of a campaign have in common."""
+
+import pytest
+from pydantic import ValidationError
+
+from signedfor.contract import CampaignMessage
+from signedfor.payloads import problems_in
+
+FIELDS = {"from": "+15005550006", "body": "Hi {name}"}
+
+
+def _problems(**fields: object) -> dict[str, str]:
+    with pytest.raises(ValidationError) as caught:
+        CampaignMessage.model_validate({**FIELDS, **fields})
+    return dict(problems_in(caught.value))
+
+
+def test_a_campaign_is_not_urgent() -> None:
+    """The lane of one-time codes stays theirs."""
+    said = "must be normal or bulk: a campaign would hold up one-time codes"
+
+    assert {"priority": said} == _problems(priority="urgent")
+    assert "bulk" == CampaignMessage.model_validate(FIELDS).priority
+    assert "normal" == CampaignMessage.model_validate({**FIELDS, "priority": "normal"}).priority
+
+
+def test_its_text_may_be_longer_than_a_message() -> None:
+    """Names in braces become something else."""
+    body = "{name}" * 1600
+
+    assert body == CampaignMessage.model_validate({**FIELDS, "body": body}).body
+    assert {"body": "is longer than 10000 characters"} == _problems(body="x" * 10_001)

@@ -1,0 +1,362 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+
+from signedfor import contract
+from signedfor.contract import (
+    SEARCH_ATTRIBUTES,
+    ContractModel,
+    Day,
+    DeliveryStatus,
+    MessageRequest,
+    OnUnknownOutcome,
+    Priority,
+    Resolution,
+    SendWindow,
+    dead_letter_workflow_id,
+    message_id_of,
+    message_workflow_id,
+)
+from signedfor.payloads import problems_in
+from signedfor.time_zones import TIME_ZONES
+
+TO = "+15558675309"
+BERLIN = "+4915112345678"
+HOURS = {"from": "09:00", "until": "20:00"}
+NO_CLOCK = "must be hours and minutes as HH:MM, such as 09:00; midnight ends at 24:00"
+NO_TIME_ZONE = "is not spelt like an IANA time zone; give a name such as Europe/Berlin"
+SID = "SM" + "a" * 32
+SEND_AT = datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def _problems(**fields: Any) -> list[tuple[str, str]]:
+    with pytest.raises(ValidationError) as caught:
+        MessageRequest.model_validate(fields)
+    return problems_in(caught.value)
+
+
+def test_names() -> None:
+    """The names that other services use are these; changing one breaks somebody."""
+    expected = {
+        "SEND_MESSAGE": "SendMessage",
+        "DEAD_LETTER": "DeadLetter",
+        "MESSAGES_QUEUE": "messages",
+        "TWILIO_SENDS_QUEUE": "twilio-sends",
+        "DELIVERY_STATUS_SIGNAL": "delivery_status",
+        "CANCEL_UPDATE": "cancel",
+        "PROGRESS_QUERY": "progress",
+        "RESOLVE_UPDATE": "resolve",
+        "DETAILS_QUERY": "letter",
+        "STATUS_PATH": "/webhook/status",
+        "INBOUND_PATH": "/webhook/inbound",
+        "START_CONFLICT_POLICY": WorkflowIDConflictPolicy.USE_EXISTING,
+        "START_REUSE_POLICY": WorkflowIDReusePolicy.REJECT_DUPLICATE,
+    }
+
+    assert expected == {name: getattr(contract, name) for name in expected}
+
+
+def test_search_attributes() -> None:
+    """The search attributes are these."""
+    expected = {
+        "MessageStatus",
+        "MessageSender",
+        "TwilioSid",
+        "TwilioErrorCode",
+        "CampaignId",
+        "Tenant",
+    }
+
+    assert expected == {key.name for key in SEARCH_ATTRIBUTES}
+
+
+def test_workflow_ids() -> None:
+    """A message's id goes into its workflow ids and comes back out of them."""
+    assert "message:parcel:7" == message_workflow_id("parcel:7")
+    assert "dead-letter:parcel:7" == dead_letter_workflow_id("parcel:7")
+    assert "parcel:7" == message_id_of("message:parcel:7")
+    assert "parcel:7" == message_id_of("dead-letter:parcel:7")
+
+
+@pytest.mark.parametrize("workflow_id", ["", "parcel", "message:", "Message:7", "campaign:7"])
+def test_other_workflow_ids(workflow_id: str) -> None:
+    """Any other workflow id is refused, with the right form in the text."""
+    with pytest.raises(ValueError, match="message:<message_id>"):
+        message_id_of(workflow_id)
+
+
+def test_the_least_message() -> None:
+    """Whom and what are enough; the rest has the documented defaults."""
+    request = MessageRequest.model_validate({"to": TO, "body": "x"})
+
+    assert (None, Priority.NORMAL, {}, timedelta(hours=12)) == (
+        request.sender,
+        request.priority,
+        request.tags,
+        request.receipt_timeout,
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "policy"),
+    [
+        ({}, OnUnknownOutcome.RESEND),
+        ({"priority": "urgent"}, OnUnknownOutcome.RESEND),
+        ({"priority": "bulk"}, OnUnknownOutcome.DEAD_LETTER),
+        ({"priority": "bulk", "on_unknown_outcome": "resend"}, OnUnknownOutcome.RESEND),
+        ({"on_unknown_outcome": "dead_letter"}, OnUnknownOutcome.DEAD_LETTER),
+    ],
+)
+def test_if_unknown(fields: dict[str, str], policy: OnUnknownOutcome) -> None:
+    """Bulk messages are parked unless they say otherwise, others are sent again."""
+    assert (
+        policy
+        is MessageRequest.model_validate({"to": TO, "body": "x", **fields}).unknown_outcome_policy
+    )
+
+
+def test_urgent_comes_first() -> None:
+    """Temporal serves the lowest priority key first."""
+    keys = [each.temporal_key for each in (Priority.URGENT, Priority.NORMAL, Priority.BULK)]
+
+    assert sorted(keys) == keys
+    assert len(set(keys)) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "problems"),
+    [
+        ({}, [("body", "one of body, media_urls or content_sid is needed")]),
+        ({"body": ""}, [("body", "one of body, media_urls or content_sid is needed")]),
+        ({"body": " \n"}, [("body", "is blank")]),
+        (
+            {"body": "x", "content_variables": {"1": "a"}},
+            [("content_variables", "needs content_sid beside it")],
+        ),
+        (
+            {"body": "x", "send_at": SEND_AT, "expires_at": SEND_AT},
+            [("expires_at", "must be later than send_at")],
+        ),
+        (
+            {"body": "x", "send_at": "2027-01-01T00:00:00Z", "expires_at": "2026-12-31T23:00:00Z"},
+            [("expires_at", "must be later than send_at")],
+        ),
+        (
+            {"content_variables": {}, "send_at": SEND_AT, "expires_at": SEND_AT},
+            [
+                ("body", "one of body, media_urls or content_sid is needed"),
+                ("content_variables", "needs content_sid beside it"),
+                ("expires_at", "must be later than send_at"),
+            ],
+        ),
+    ],
+)
+def test_rules_across_fields(fields: dict[str, Any], problems: list[tuple[str, str]]) -> None:
+    """What is wrong between fields is said of the field to mend."""
+    assert problems == _problems(to=TO, **fields)
+
+
+@pytest.mark.parametrize(
+    ("to", "sender", "fits"),
+    [
+        (TO, f"whatsapp:{TO}", False),
+        (f"WhatsApp:{TO}", "+15005550006", False),
+        (f"whatsapp:{TO}", "rcs:agent", False),
+        (f"whatsapp:{TO}", "whatsapp:+15005550006", True),
+        (f"rcs:{TO}", "rcs:agent", True),
+        (f"whatsapp:{TO}", "MG" + "0" * 32, True),
+        (TO, "Parcels", True),
+    ],
+)
+def test_the_sender_is_on_the_recipients_channel(to: str, sender: str, fits: bool) -> None:
+    """Twilio would refuse the pair (21910); a Messaging Service chooses a sender that fits."""
+    fields = {"to": to, "from": sender}
+
+    assert (not fits) is (
+        ("from", "must be on the same channel as to, or MG...") in _problems(**fields)
+    )
+    if fits:
+        assert MessageRequest.model_validate({**fields, "body": "x"})
+
+
+def test_rules_across_fields_beside_bad_fields() -> None:
+    """Both kinds of problems are named in one round."""
+    fields = [
+        field
+        for field, _ in _problems(
+            to=5, sneder="x", send_at="2027-01-01T00:00:00Z", expires_at="2026-01-01T00:00:00Z"
+        )
+    ]
+
+    assert ["to", "sneder", "body", "expires_at"] == fields
+
+
+@pytest.mark.parametrize(
+    ("window", "problems"),
+    [
+        ({}, [("send_window.from", "Field required"), ("send_window.until", "Field required")]),
+        ("09:00-20:00", [("send_window", "must be an object with from and until")]),
+        ({"from": "9:00", "until": "20:00"}, [("send_window.from", NO_CLOCK)]),
+        ({"from": "09:00\n", "until": "24:01"}, ["send_window.from", "send_window.until"]),
+        ({"from": "٠٩:00", "until": 20}, ["send_window.from", "send_window.until"]),
+        ({"from": "20:00", "until": "09:00"},
+         [("send_window", "from must be earlier than until; a window does not span midnight")]),
+        ({"from": "09:00", "until": "09:00"}, ["send_window"]),
+        ({"from": "24:00", "until": "24:00"}, ["send_window"]),
+        ({**HOURS, "days": []}, [("send_window.days", "must name at least one day")]),
+        ({**HOURS, "days": ["mon", "Friday"]}, ["send_window.days.1"]),
+        ({**HOURS, "days": "mon"}, ["send_window.days"]),
+        ({**HOURS, "time_zone": "europe/berlin"}, [("send_window.time_zone", NO_TIME_ZONE)]),
+        ({**HOURS, "time_zone": "Europe/Berlin\n"}, ["send_window.time_zone"]),
+        ({**HOURS, "time_zone": "../../etc/localtime"}, ["send_window.time_zone"]),
+        ({**HOURS, "time_zone": "Europe/../Berlin"}, ["send_window.time_zone"]),
+        ({**HOURS, "time_zone": "/Europe/Berlin"}, ["send_window.time_zone"]),
+        ({**HOURS, "time_zone": "localtime"}, ["send_window.time_zone"]),
+        ({**HOURS, "time_zone": "+02:00"}, ["send_window.time_zone"]),
+        ({**HOURS, "time_zone": "A" * 65}, ["send_window.time_zone"]),
+        ({**HOURS, "time_zone": ""}, ["send_window.time_zone"]),
+        ({**HOURS, "hours": 3}, ["send_window.hours"]),
+    ],
+)  # fmt: skip
+def test_a_bad_send_window(window: object, problems: list[Any]) -> None:
+    """Each bad field of a window is named, with what to write instead."""
+    found = _problems(to=BERLIN, body="x", send_window=window)
+
+    assert problems == [
+        each if isinstance(wanted, tuple) else each[0]
+        for each, wanted in zip(found, problems, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("to", "time_zone"),
+    [("+18005550100", None), ("+882161234567", None), (BERLIN, "Europe/Secret")],
+)
+def test_a_send_window_is_not_judged_by_tables_of_zones(to: str, time_zone: str | None) -> None:
+    """A workflow reads its request at every replay: a new table must not make it bad input.
+
+    Whether the window ever opens is found out at admission.
+    """
+    window = HOURS | {"time_zone": time_zone}
+
+    request = MessageRequest.model_validate({"to": to, "body": "x", "send_window": window})
+
+    assert request.send_window is not None
+    assert time_zone == request.send_window.time_zone
+
+
+def test_every_time_zone_is_spelt_like_one() -> None:
+    """There is no zone that a window cannot name."""
+    for name in TIME_ZONES:
+        assert name == SendWindow.model_validate({**HOURS, "time_zone": name}).time_zone
+
+
+def test_a_send_window_in_one_spelling() -> None:
+    """Days in any order are the same window, and null means what is left out means."""
+    one, other = (
+        MessageRequest.model_validate({"to": BERLIN, "body": "x", "send_window": HOURS | more})
+        for more in (
+            {"days": ["sun", "mon", "sun"]},
+            {"days": ["mon", "sun"], "time_zone": None},
+        )
+    )
+    every_day = SendWindow.model_validate({**HOURS, "days": None})
+
+    assert one == other
+    assert tuple(Day) == every_day.days
+
+
+def test_null_is_left_out() -> None:
+    """A client that writes every field, and null for what it leaves out, is understood."""
+    nothing = dict.fromkeys([*MessageRequest.model_fields, "from"])
+
+    given = MessageRequest.model_validate({**nothing, "to": TO, "body": "x"})
+
+    assert MessageRequest.model_validate({"to": TO, "body": "x"}) == given
+
+
+@pytest.mark.parametrize("value", [[], None, "x", 5, 1.5, True, [{"to": TO}]])
+def test_not_an_object(value: object) -> None:
+    """Anything but an object is told what is wanted."""
+    with pytest.raises(ValidationError) as caught:
+        MessageRequest.model_validate(value)
+
+    assert [("input", "must be a JSON object")] == problems_in(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 604_801, 1.5, "60", True])
+def test_receipt_timeout(seconds: object) -> None:
+    """The receipt timeout is a whole number of seconds, up to a week."""
+    problems = _problems(to=TO, body="x", receipt_timeout_seconds=seconds)
+
+    assert ["receipt_timeout_seconds"] == [field for field, _ in problems]
+
+
+def test_a_valid_request_stays_valid() -> None:
+    """A request that was validated can be validated and copied again."""
+    request = MessageRequest.model_validate({"to": TO, "from": "12345", "body": "x"})
+
+    assert request == MessageRequest.model_validate(request)
+    assert request == MessageRequest.model_validate(request.model_dump())
+    assert request == MessageRequest.model_validate(request.model_dump(by_alias=False))
+
+
+def _models() -> list[type[ContractModel]]:
+    return [
+        each
+        for each in vars(contract).values()
+        if isinstance(each, type) and issubclass(each, ContractModel) and each is not ContractModel
+    ]
+
+
+@pytest.mark.parametrize("model", _models(), ids=lambda model: model.__name__)
+def test_each_model_hides_values(model: type[ContractModel]) -> None:
+    """No model of the contract shows a value in its error, and none can be changed."""
+    assert model.model_config["hide_input_in_errors"]
+    assert model.model_config["frozen"]
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate({"canary_field": "value-canary", "to": "value-canary"})
+    assert "value-canary" not in str(caught.value)
+
+
+def test_delivery_status() -> None:
+    """A status of a newer webhook, with words and fields unknown here, is understood."""
+    status = DeliveryStatus.model_validate(
+        {"message_sid": SID, "message_status": "pondering", "error_code": "30003", "new": 1}
+    )
+
+    assert (SID, "pondering", 30003) == (
+        status.message_sid,
+        status.message_status,
+        status.error_code,
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"message_sid": "CA" + "a" * 32},
+        {"message_sid": SID + "\n"},
+        {"message_status": ""},
+        {"error_code": -1},
+        {"error_code": 10**9},
+        {"received_at": "2026-11-21T09:30:00"},
+    ],
+)
+def test_bad_delivery_status(fields: dict[str, Any]) -> None:
+    """What no webhook of ours would say is refused."""
+    with pytest.raises(ValidationError):
+        DeliveryStatus.model_validate({"message_sid": SID, "message_status": "sent", **fields})
+
+
+def test_changes_go_with_retry() -> None:
+    """A letter that is discarded cannot be changed."""
+    with pytest.raises(ValidationError, match="changes go with action retry only"):
+        Resolution.model_validate({"action": "discard", "changes": {"body": "x"}})
+
+    retry = Resolution.model_validate({"action": "retry", "changes": {"from": "12345"}})
+    assert retry.changes is not None
+    assert "12345" == retry.changes.sender

@@ -1,0 +1,395 @@
+"""Opening databases: real transactions, short waits, one type of error, and nothing leaked."""
+
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, exc, inspect, text
+
+from signedfor.store.database import (
+    DatabaseUnavailable,
+    InvalidDatabaseUrl,
+    insert_if_new,
+    open_engine,
+    parse_url,
+    transaction,
+)
+from signedfor.store.tables import inbound_messages
+from tests.fixtures.databases import PostgresServer
+
+NUMBER = "+15558675309"
+MESSAGE = {
+    "message_sid": "SM1",
+    "from_address": NUMBER,
+    "to_address": "+15005550006",
+    "kind": "other",
+    "received_at": datetime(2026, 11, 21, tzinfo=UTC),
+}
+
+
+def _count(engine: Engine) -> int:
+    with transaction(engine, read_only=True) as connection:
+        count: int = connection.scalar(text("SELECT count(*) FROM inbound_messages")) or 0
+        return count
+
+
+def _run_at_once(work: Callable[[], None], *, times: int) -> None:
+    threads = [threading.Thread(target=work) for _ in range(times)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sqlite:///my.db", "sqlite:///my.db"),
+        ("sqlite:////data/my.db", "sqlite:////data/my.db"),
+        ("postgres://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+        ("postgresql://u:p@h:5433/d", "postgresql+psycopg://u:p@h:5433/d"),
+        ("postgresql+psycopg://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+    ],
+)
+def test_accepted_urls(url: str, expected: str) -> None:
+    """SQLite files and PostgreSQL, by the names in use for it, are accepted."""
+    assert parse_url(url).render_as_string(hide_password=False) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "open-sesame",
+        "mysql://user:open-sesame@host/name",
+        "postgresql+psycopg2://user:open-sesame@host/name",
+        "postgresql://user:open-sesame@host:port/name",
+        "postgresql//user:open-sesame@host/name",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///file:open-sesame?mode=memory&uri=true",
+    ],
+)
+def test_refused_urls(url: str) -> None:
+    """Anything else is refused by the variable's name, and no part of it is shown."""
+    with pytest.raises(InvalidDatabaseUrl) as caught:
+        open_engine(url)
+
+    assert str(caught.value).startswith("DATABASE_URL: ")
+    assert "open-sesame" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_sqlite_connections_are_durable(tmp_path: Path) -> None:
+    """Every SQLite connection keeps what it commits, and does not make readers wait."""
+    engine = open_engine(f"sqlite:///{tmp_path / 'my.db'}")
+    try:
+        with transaction(engine) as connection:
+            pragmas = {
+                name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+                for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            }
+    finally:
+        engine.dispose()
+
+    assert pragmas == {
+        "journal_mode": "wal",
+        "synchronous": 2,  # FULL
+        "foreign_keys": 1,
+        "busy_timeout": 5_000,
+    }
+
+
+def test_postgresql_waits_are_short(postgres_server: PostgresServer) -> None:
+    """PostgreSQL gives up on locks and statements within seconds; the URL's own options win."""
+    url = postgres_server.url("postgres")
+    expected = {url: "5s", f"{url}?options=-c%20lock_timeout%3D42s": "42s"}
+    for each, lock_timeout in expected.items():
+        engine = open_engine(each)
+        try:
+            with transaction(engine) as connection:
+                settings = [
+                    connection.exec_driver_sql(f"SHOW {name}").scalar()
+                    for name in ("lock_timeout", "statement_timeout", "TimeZone")
+                ]
+        finally:
+            engine.dispose()
+
+        assert settings == [lock_timeout, "7s", "UTC"]
+
+
+def test_exception_rolls_everything_back(engine: Engine) -> None:
+    """A transaction that ends in an exception leaves nothing, not even a table."""
+
+    def fail_half_way() -> None:
+        with transaction(engine) as connection:
+            connection.execute(inbound_messages.insert(), MESSAGE)
+            connection.execute(text("CREATE TABLE half_done (id INTEGER)"))
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail_half_way()
+
+    assert _count(engine) == 0
+    assert "half_done" not in inspect(engine).get_table_names()
+
+
+def test_joined_work_belongs_to_the_owner(engine: Engine) -> None:
+    """Work that joins a transaction ends with it."""
+
+    def fail_after_joined_work() -> None:
+        with transaction(engine) as connection:
+            with transaction(engine, joining=connection) as joined:
+                joined.execute(inbound_messages.insert(), MESSAGE)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail_after_joined_work()
+
+    assert _count(engine) == 0
+
+
+def test_insert_if_new_leaves_the_first(engine: Engine) -> None:
+    """The second insert of a key returns no row and changes nothing."""
+    returned = []
+    for kind in ("other", "help"):
+        with transaction(engine) as connection:
+            statement = insert_if_new(connection, inbound_messages).values(
+                **{**MESSAGE, "kind": kind}
+            )
+            row = connection.execute(statement.returning(inbound_messages.c.kind)).first()
+            returned.append(row and row.kind)
+
+    assert returned == ["other", None]
+
+
+def test_reader_sees_one_moment_on_sqlite(tmp_path: Path) -> None:
+    """A SQLite reader neither waits for the writer nor sees its changes half-way."""
+    engine = open_engine(f"sqlite:///{tmp_path / 'my.db'}")
+    query = text("SELECT count(*) FROM things")
+    try:
+        with transaction(engine) as connection:
+            connection.execute(text("CREATE TABLE things (id INTEGER)"))
+        with transaction(engine, read_only=True) as reader:
+            before = reader.scalar(query)
+            with transaction(engine) as writer:
+                writer.execute(text("INSERT INTO things VALUES (1)"))
+            during = reader.scalar(query)
+        with transaction(engine, read_only=True) as reader:
+            after = reader.scalar(query)
+    finally:
+        engine.dispose()
+
+    assert (before, during, after) == (0, 0, 1)
+
+
+def test_locked_database_is_unavailable(engine: Engine, database_url: str) -> None:
+    """Who meets a lock waits as long as agreed, then gets the type that says "try again later"."""
+    impatient = open_engine(database_url, lock_wait_seconds=0.3)
+    statement = text("UPDATE inbound_messages SET kind = 'help'")
+    try:
+        with transaction(engine) as connection:
+            connection.execute(inbound_messages.insert(), MESSAGE)
+        with transaction(engine) as holder:
+            holder.execute(statement)
+            begun = time.monotonic()
+            with pytest.raises(DatabaseUnavailable, match="lock"), transaction(impatient) as other:
+                other.execute(statement)
+            waited = time.monotonic() - begun
+    finally:
+        impatient.dispose()
+
+    assert 0.25 < waited < 5
+
+
+def test_reading_before_writing_is_safe(database_url: str) -> None:
+    """Transactions that read, then write what they read plus one, queue up and lose nothing."""
+    engine = open_engine(database_url)
+    key = {"message_sid": "SM1"}
+    read = text("SELECT body FROM inbound_messages WHERE message_sid = :message_sid")
+    if engine.dialect.name == "postgresql":
+        read = text(f"{read.text} FOR UPDATE")
+    write = text("UPDATE inbound_messages SET body = :body WHERE message_sid = :message_sid")
+    with transaction(engine) as connection:
+        connection.execute(inbound_messages.insert(), {**MESSAGE, "kind": "review", "body": "0"})
+    failures: list[Exception] = []
+
+    def add_one() -> None:
+        try:
+            for _ in range(10):
+                with transaction(engine) as connection:
+                    before = int(connection.scalar(read, key) or 0)
+                    connection.execute(write, {**key, "body": str(before + 1)})
+        except DatabaseUnavailable as error:
+            failures.append(error)
+
+    _run_at_once(add_one, times=6)
+    with transaction(engine) as connection:
+        total = connection.scalar(read, key)
+    engine.dispose()
+
+    assert not failures
+    assert total == "60"
+
+
+def test_exhausted_pool_is_unavailable(database_url: str) -> None:
+    """Who gets no connection in time gets that same type, which is not SQLAlchemy's here."""
+    engine = open_engine(database_url, pool_size=1, lock_wait_seconds=0.1)
+    try:
+        with (
+            transaction(engine, read_only=True),
+            pytest.raises(DatabaseUnavailable, match="pool"),
+            transaction(engine, read_only=True),
+        ):
+            pass
+    finally:
+        engine.dispose()
+
+
+def test_missing_tables_are_unavailable(empty_database_url: str) -> None:
+    """A database that is not migrated yet is a passing state, on both kinds of database."""
+    engine = open_engine(empty_database_url)
+    try:
+        with pytest.raises(DatabaseUnavailable, match="migrated"):
+            _count(engine)
+    finally:
+        engine.dispose()
+
+
+def test_unusable_file_is_unavailable(tmp_path: Path) -> None:
+    """A path that is no database file, here a folder, is named."""
+    engine = open_engine(f"sqlite:///{tmp_path}")
+
+    with pytest.raises(DatabaseUnavailable, match=tmp_path.name), transaction(engine):
+        pass
+
+
+def test_a_spoilt_file_is_unavailable(sqlite_url: str) -> None:
+    """What the driver itself finds as a transaction begins is no other kind of error."""
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    engine = open_engine(sqlite_url)
+    _count(engine)
+    for each in path.parent.glob(f"{path.name}*"):
+        each.write_bytes(b"no database" * 1000)
+
+    with pytest.raises(DatabaseUnavailable, match=path.name), transaction(engine):
+        pass
+    engine.dispose()
+
+
+def test_writing_in_a_reading_transaction_is_refused(postgres_server: PostgresServer) -> None:
+    """PostgreSQL refuses to write in a read-only transaction, and the next one may write again."""
+    engine = open_engine(postgres_server.url("postgres"), pool_size=1)
+    try:
+        with (
+            pytest.raises(DatabaseUnavailable, match="read-only"),
+            transaction(engine, read_only=True) as connection,
+        ):
+            connection.execute(text("CREATE TABLE nothing (id INTEGER)"))
+        with transaction(engine) as connection:
+            connection.execute(text("CREATE TEMPORARY TABLE something (id INTEGER)"))
+    finally:
+        engine.dispose()
+
+
+def test_refused_connection_is_unavailable() -> None:
+    """A server that is not there is reported with its host, without the password."""
+    engine = open_engine("postgresql://somebody:open-sesame@127.0.0.1:1/name")
+
+    with pytest.raises(DatabaseUnavailable) as caught, transaction(engine):
+        pass
+
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "at 127.0.0.1" in str(caught.value)
+    assert "open-sesame" not in shown
+
+
+def test_silent_server_is_unavailable_within_seconds() -> None:
+    """A server that takes the connection and says nothing holds nobody up for long."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        engine = open_engine(f"postgresql://somebody@127.0.0.1:{silent.getsockname()[1]}/name")
+        begun = time.monotonic()
+        with pytest.raises(DatabaseUnavailable), transaction(engine):
+            pass
+
+    assert time.monotonic() - begun < 10
+
+
+def test_broken_connection_is_replaced(postgres_server: PostgresServer, postgres_url: str) -> None:
+    """After the server ended all connections, the running transaction fails and the next works."""
+    engine = open_engine(postgres_url)
+    operators = open_engine(postgres_server.url("postgres"))
+    end_all = text(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name"
+    )
+
+    def lose_connections() -> None:
+        with transaction(operators) as operator:
+            operator.execute(end_all, {"name": parse_url(postgres_url).database})
+
+    def lose_connections_half_way() -> None:
+        with transaction(engine) as connection:
+            lose_connections()
+            connection.execute(inbound_messages.insert(), MESSAGE)
+
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            lose_connections_half_way()
+        assert _count(engine) == 0
+        lose_connections()
+        assert _count(engine) == 0
+    finally:
+        engine.dispose()
+        operators.dispose()
+
+
+def test_errors_hold_no_values(engine: Engine) -> None:
+    """A violated constraint is a defect and passes through, without a value in its texts."""
+    broken = [MESSAGE, {**MESSAGE, "message_sid": "SM2", "body": f"call {NUMBER}"}]
+    with transaction(engine) as connection:
+        connection.execute(inbound_messages.insert(), MESSAGE)
+    for row in broken:
+        with pytest.raises(exc.IntegrityError) as caught, transaction(engine) as connection:
+            connection.execute(inbound_messages.insert(), row)
+
+        shown = "".join(traceback.format_exception(caught.value))
+        assert NUMBER not in shown
+        assert "SM1" not in shown
+
+
+def test_refused_values_are_not_repeated(postgres_url: str) -> None:
+    """PostgreSQL's message about a value of the wrong type, which quotes it, is not shown."""
+    engine = open_engine(postgres_url)
+    try:
+        with pytest.raises(exc.DataError) as caught, transaction(engine) as connection:
+            connection.execute(text("SELECT CAST(:value AS INTEGER)"), {"value": f"#{NUMBER}"})
+    finally:
+        engine.dispose()
+
+    assert NUMBER not in "".join(traceback.format_exception(caught.value))
+
+
+def test_many_threads_write(engine: Engine) -> None:
+    """Threads that share an engine all get through: nothing is lost, nothing is locked."""
+    failures: list[Exception] = []
+
+    def write(thread: int) -> None:
+        try:
+            for index in range(20):
+                with transaction(engine) as connection:
+                    connection.execute(
+                        inbound_messages.insert(), {**MESSAGE, "message_sid": f"{thread}:{index}"}
+                    )
+        except DatabaseUnavailable as error:
+            failures.append(error)
+
+    numbers = iter(range(8))
+    _run_at_once(lambda: write(next(numbers)), times=8)
+
+    assert not failures
+    assert _count(engine) == 160

@@ -1,0 +1,223 @@
+"""Migrations: complete, repeatable, and safe to run from several processes."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, MetaData, inspect, text
+
+from signedfor.store.__main__ import main
+from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
+from signedfor.store.migrate import (
+    DatabaseNewer,
+    MigrationsPending,
+    _config,
+    pending,
+    require_current,
+    upgrade,
+)
+from signedfor.store.tables import metadata
+
+FIRST = "0001 (Suppressions, their history, and inbound messages)"
+ROOT = Path(__file__).parents[3]
+
+
+def _checks(engine: Engine) -> dict[str, list[tuple[str | None, str]]]:
+    found = inspect(engine)
+    return {
+        table: sorted(
+            (check["name"], check["sqltext"]) for check in found.get_check_constraints(table)
+        )
+        for table in metadata.tables
+    }
+
+
+def test_migrated_schema_is_the_metadata(engine: Engine) -> None:
+    """The migrations build exactly the tables, columns and indexes that the code declares."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        differences = compare_metadata(context, metadata)
+
+    assert not differences
+
+
+def test_the_comparison_can_fail(engine: Engine) -> None:
+    """A table that the code does not declare is seen as a difference."""
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), MetaData())
+
+    assert differences
+
+
+def test_migrated_checks_are_the_metadata(empty_database_url: str) -> None:
+    """Check constraints, which Alembic does not compare, are the declared ones word for word."""
+    upgrade(empty_database_url)
+    engine = open_engine(empty_database_url)
+    try:
+        migrated = _checks(engine)
+        metadata.drop_all(engine)
+        metadata.create_all(engine)
+
+        assert _checks(engine) == migrated
+        assert migrated["suppressions"]
+    finally:
+        engine.dispose()
+
+
+def test_upgrade_applies_each_migration_once(empty_database_url: str) -> None:
+    """What is pending is what upgrade applies; afterwards nothing is."""
+    before = pending(empty_database_url)
+    applied = upgrade(empty_database_url)
+
+    assert before == applied
+    assert applied[0] == FIRST
+    assert not pending(empty_database_url)
+    assert not upgrade(empty_database_url)
+
+
+def test_checking_creates_no_file(tmp_path: Path) -> None:
+    """A check of a SQLite database that does not exist leaves it so."""
+    path = tmp_path / "absent.db"
+
+    assert pending(f"sqlite:///{path}")[0] == FIRST
+    assert not path.exists()
+
+
+def test_sqlite_file_is_the_owners(tmp_path: Path) -> None:
+    """A database file that upgrade creates, and its folder, are closed to other users."""
+    path = tmp_path / "new" / "folder" / "my.db"
+    upgrade(f"sqlite:///{path}")
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_folder_with_a_percent_sign(tmp_path: Path) -> None:
+    """A percent sign in the database's path is nothing special."""
+    url = f"sqlite:///{tmp_path / '100%s' / 'my.db'}"
+    upgrade(url)
+
+    assert not pending(url)
+
+
+def test_require_current_accepts_a_migrated_database(engine: Engine) -> None:
+    """A current database is let through."""
+    require_current(engine)
+
+
+def test_require_current_names_migration_and_command(empty_database_url: str) -> None:
+    """A database that was never migrated is refused, with what is missing and what to run."""
+    engine = open_engine(empty_database_url)
+    try:
+        with pytest.raises(MigrationsPending) as caught:
+            require_current(engine)
+    finally:
+        engine.dispose()
+
+    assert FIRST in str(caught.value)
+    assert "python -m signedfor.store upgrade" in str(caught.value)
+
+
+def test_newer_database_is_refused(engine: Engine, database_url: str) -> None:
+    """An older version of the service does not touch a database of a newer one."""
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'from_the_future'"))
+
+    with pytest.raises(DatabaseNewer):
+        require_current(engine)
+    with pytest.raises(DatabaseNewer):
+        upgrade(database_url)
+
+
+def test_failed_migration_leaves_nothing_behind(empty_database_url: str) -> None:
+    """A migration that fails half-way is rolled back with everything it did, DDL included."""
+    engine = open_engine(empty_database_url)
+    try:
+        with transaction(engine) as connection:
+            connection.execute(text("CREATE TABLE inbound_messages (something_else INTEGER)"))
+        # SQLite calls "table exists" operational, PostgreSQL a programming error.
+        with pytest.raises(Exception, match="already exists"):
+            upgrade(empty_database_url)
+
+        assert inspect(engine).get_table_names() == ["inbound_messages"]
+    finally:
+        engine.dispose()
+
+
+def test_downgrade_takes_everything_back(engine: Engine, database_url: str) -> None:
+    """What the migrations made they also remove, so that an upgrade afterwards starts afresh."""
+    config = _config()
+    with transaction(engine) as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    assert upgrade(database_url)[0] == FIRST
+
+
+def test_upgrades_at_once(empty_database_url: str) -> None:
+    """Of several processes that upgrade at the same moment, one applies and all succeed."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "signedfor.store", "upgrade"],
+            cwd=ROOT,
+            env={**os.environ, "DATABASE_URL": empty_database_url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    results = [process.communicate(timeout=90) for process in processes]
+
+    assert [process.returncode for process in processes] == [0] * 4, results
+    assert sum(FIRST in output for output, _ in results) == 1
+    assert not pending(empty_database_url)
+
+
+def test_command(empty_database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command checks, upgrades and checks again; its exit code tells pending from done."""
+    environment = {"DATABASE_URL": empty_database_url}
+    names = pending(empty_database_url)
+    codes = [main([word], environment) for word in ("check", "upgrade", "check", "upgrade")]
+
+    assert codes == [1, 0, 0, 0]
+    said = capsys.readouterr().out.splitlines()
+    assert said[: 2 * len(names)] == [
+        f"{word}: {name}" for word in ("Pending", "Applied") for name in names
+    ]
+
+
+def test_command_has_a_default_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without DATABASE_URL the command makes a SQLite file in .data, and the folder with it."""
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["upgrade"], {}) == 0
+    assert (tmp_path / ".data" / "signedfor.db").is_file()
+    assert FIRST in capsys.readouterr().out
+
+
+def test_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    """A database that cannot be reached is one sentence and exit code 2, without the password."""
+    url = "postgresql://somebody:open-sesame@127.0.0.1:1/nowhere"
+
+    assert main(["check"], {"DATABASE_URL": url}) == 2
+    error = capsys.readouterr().err
+    assert "could not be used" in error
+    assert "open-sesame" not in error
+
+
+def test_unreachable_database_is_unavailable() -> None:
+    """Upgrading and checking raise the type that says "try again later"."""
+    with pytest.raises(DatabaseUnavailable):
+        upgrade("postgresql://somebody@127.0.0.1:1/nowhere")

@@ -1,0 +1,219 @@
+"""CSV files: nothing is lost on the way out and in, and nothing half-imported."""
+
+import csv
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from signedfor.consent import Reason, Scope, Source, Suppression
+from signedfor.store.database import open_engine
+from signedfor.store.migrate import upgrade
+from signedfor.store.suppression_csv import COLUMNS, InvalidCsv, export_csv, import_csv
+from signedfor.store.suppressions import Suppressions
+
+HEADER = ",".join(COLUMNS)
+NUMBER = "+15558675309"
+AT = datetime(2026, 11, 21, 20, 0, 0, 123456, tzinfo=UTC)
+
+
+def _file(*lines: str) -> io.StringIO:
+    return io.StringIO("\r\n".join(lines) + "\r\n", newline="")
+
+
+@pytest.fixture
+def other_engine(tmp_path: Path) -> Iterator[Engine]:
+    """Return an engine for a second database."""
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    upgrade(url)
+    engine = open_engine(url)
+    yield engine
+    engine.dispose()
+
+
+def test_export_and_import_give_the_same(engine: Engine, other_engine: Engine) -> None:
+    """What is exported and imported elsewhere is the same, row by row and field by field."""
+    evidences = [
+        "",
+        "SM1",
+        "=1+1",
+        "+1",
+        "-1",
+        "@x",
+        "'quoted'",
+        "'=1",
+        " =1",
+        'a "b", c',
+        "ümlaut",
+    ]
+    rows = [
+        Suppression(
+            recipient=f"{NUMBER}{number}",
+            reason=Reason.OPTED_OUT,
+            source=Source.TWILIO_CODE,
+            scope=Scope.SENDER,
+            scope_value="+15005550006",
+            evidence=evidence,
+            created_at=AT,
+        )
+        for number, evidence in enumerate(evidences)
+    ]
+    rows += [
+        Suppression(
+            recipient=f"whatsapp:{NUMBER}",
+            reason=Reason.MANUAL,
+            source=Source.OPERATOR,
+            created_at=AT,
+        )
+    ]
+    Suppressions(engine).record_all(rows, who="test")
+    file = io.StringIO(newline="")
+
+    assert export_csv(engine, file) == len(rows)
+    file.seek(0)
+    assert import_csv(other_engine, file, who="anna") == len(rows)
+    assert Suppressions(other_engine).list_() == rows
+    assert [e.who for e in Suppressions(other_engine).history(f"{NUMBER}0")] == ["anna"]
+    file.seek(0)
+    assert import_csv(other_engine, file, who="anna") == 0
+
+
+def test_long_lists_are_complete(engine: Engine, other_engine: Engine) -> None:
+    """Lists longer than a page or a batch go out and in completely."""
+    rows = [
+        Suppression(
+            recipient=f"+1555{number:07}",
+            reason=Reason.UNDELIVERABLE,
+            source=Source.TWILIO_CODE,
+            created_at=AT,
+        )
+        for number in range(1201)
+    ]
+    Suppressions(engine).record_all(rows, who="test")
+    file = io.StringIO(newline="")
+    exported = export_csv(engine, file)
+    file.seek(0)
+
+    assert (exported, import_csv(other_engine, file, who="test")) == (1201, 1201)
+
+
+def test_export_is_safe_to_open(engine: Engine) -> None:
+    """No cell of an export is a formula to a spreadsheet, the phone numbers included."""
+    row = Suppression(
+        recipient=NUMBER, reason=Reason.MANUAL, source=Source.OPERATOR, evidence="=cmd()"
+    )
+    Suppressions(engine).record(row, who="test")
+    file = io.StringIO(newline="")
+    export_csv(engine, file)
+    file.seek(0)
+    header, cells = csv.reader(file)
+
+    assert tuple(header) == COLUMNS
+    assert (cells[0], cells[5]) == (f"'{NUMBER}", "'=cmd()")
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+
+
+def test_written_by_hand(engine: Engine) -> None:
+    """Plain numbers, separators, empty cells and a byte order mark are all right."""
+    text = f"{HEADER}\n+1 (555) 867-5309,,,opted_out,,,\n\nwhatsapp:{NUMBER},,,Manual,,a note,\n"
+    file = io.TextIOWrapper(io.BytesIO(text.encode("utf-8-sig")), encoding="utf-8-sig", newline="")
+    new = import_csv(engine, file, who="anna")
+    rows = Suppressions(engine).list_()
+
+    assert new == 2
+    assert [(r.recipient, r.scope, r.reason, r.source, r.evidence) for r in rows] == [
+        (NUMBER, Scope.EVERYTHING, Reason.OPTED_OUT, Source.IMPORT, ""),
+        (f"whatsapp:{NUMBER}", Scope.EVERYTHING, Reason.MANUAL, Source.IMPORT, "a note"),
+    ]
+
+
+def test_repeated_rows_count_once(engine: Engine) -> None:
+    """A number that stands twice, or in two spellings, is one suppression."""
+    file = _file(HEADER, f"{NUMBER},,,opted_out,,,", "+1 555 867 5309,,,opted_out,,,")
+
+    assert import_csv(engine, file, who="test") == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("5558675309,,,opted_out,,,", "line 3: recipient"),
+        ("15558675309,,,opted_out,,,", "line 3: recipient"),
+        (",,,opted_out,,,", "line 3: recipient"),
+        (f"{NUMBER},galaxy,,opted_out,,,", "line 3: scope: must be one of everything, sender"),
+        (f"{NUMBER},sender,,opted_out,,,", "line 3: scope_value: "),
+        (f"{NUMBER},,x5558675309,opted_out,,,", "line 3: scope_value: "),
+        (f"{NUMBER},,,,,,", "line 3: reason: must be one of opted_out"),
+        (f"{NUMBER},,,x5558675309,,,", "line 3: reason: "),
+        (f"{NUMBER},,,opted_out,x5558675309,,", "line 3: source: "),
+        (f"{NUMBER},,,opted_out,,{'5558675309' * 51},", "line 3: evidence: at most 500"),
+        (f"{NUMBER},,,opted_out,,,x5558675309", "line 3: created_at: must be like"),
+        (f"{NUMBER},,,opted_out,,,2026-11-21T20:00:00", "line 3: created_at: "),
+        (f"{NUMBER},,,opted_out", "line 3: 7 cells expected, 4 found"),
+        (f"{NUMBER},,,opted_out,,,,", "line 3: 7 cells expected, 8 found"),
+        (f'{NUMBER},,,opted_out,,"a"5558675309,', "line 3: not valid CSV"),
+    ],
+)
+def test_bad_rows_stop_everything(engine: Engine, row: str, problem: str) -> None:
+    """One bad row, named by line and field and not by content, and nothing is imported."""
+    file = _file(HEADER, f"{NUMBER},,,opted_out,,,", row, f"{NUMBER}1,,,opted_out,,,")
+    with pytest.raises(InvalidCsv) as caught:
+        import_csv(engine, file, who="test")
+
+    assert caught.value.problems[0].startswith(problem)
+    assert "5558675309" not in str(caught.value)
+    assert not Suppressions(engine).list_()
+
+
+@pytest.mark.parametrize("header", ["", "recipient", HEADER.replace("scope,", ""), f"{HEADER},x"])
+def test_other_headers_are_refused(engine: Engine, header: str) -> None:
+    """A file with other columns is refused with the columns it should have."""
+    with pytest.raises(InvalidCsv, match=f"line 1: the header must be {HEADER}"):
+        import_csv(engine, _file(header, NUMBER), who="test")
+
+
+def test_every_problem_is_found_and_some_are_shown(engine: Engine) -> None:
+    """A file with many bad rows names the first twenty problems and counts the others."""
+    with pytest.raises(InvalidCsv, match="and 5 more") as caught:
+        import_csv(engine, _file(HEADER, *["x,,,opted_out,,,"] * 25), who="test")
+
+    assert (len(caught.value.problems), caught.value.total) == (20, 25)
+
+
+def test_other_encodings_are_refused(engine: Engine) -> None:
+    """A file that is not UTF-8 is refused, and the error brings none of it along."""
+    data = f"{HEADER}\n{NUMBER},,,opted_out,,caf\u00e9,\n".encode("latin-1")
+    file = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
+    with pytest.raises(InvalidCsv, match="not UTF-8") as caught:
+        import_csv(engine, file, who="test")
+
+    assert caught.value.__context__ is None
+
+
+def test_pipes_are_refused(engine: Engine) -> None:
+    """What cannot be read twice is refused before anything is read."""
+
+    class Pipe(io.StringIO):
+        def seekable(self) -> bool:
+            return False
+
+    with pytest.raises(ValueError, match="file: "):
+        import_csv(engine, Pipe(HEADER), who="test")
+
+
+def test_file_that_changes_is_refused(engine: Engine) -> None:
+    """A file that turns bad between validating and recording leaves nothing behind."""
+
+    class Changing(io.StringIO):
+        def seek(self, cookie: int, whence: int = 0, /) -> int:
+            super().seek(0, io.SEEK_END)
+            self.write("not a number,,,opted_out,,,\r\n")
+            return super().seek(cookie, whence)
+
+    with pytest.raises(InvalidCsv, match="line 3: recipient"):
+        import_csv(engine, Changing(f"{HEADER}\r\n{NUMBER},,,opted_out,,,\r\n"), who="test")
+
+    assert not Suppressions(engine).list_()

@@ -1,0 +1,302 @@
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
+from temporalio.exceptions import ApplicationError
+
+from signedfor.contract import (
+    CancelRequest,
+    DeliveryStatus,
+    MessageReport,
+    MessageRequest,
+    SendWindow,
+)
+from signedfor.payloads import data_converter, invalid_input
+from signedfor.steps import LookUp, SendRequest, Submission
+
+TO = "+15558675309"
+CANARIES = ("5558675309", "5551234567", "value-canary", "15005550006")
+GOOD = {"to": TO, "body": "value-canary"}
+
+
+def _decode(data: bytes | dict[str, Any] | str, hint: Any = MessageRequest, **metadata: str) -> Any:
+    if not isinstance(data, bytes):
+        data = (data if isinstance(data, str) else json.dumps(data)).encode()
+    encoded = {"encoding": "json/plain", **metadata}
+    payload = Payload(metadata={name: text.encode() for name, text in encoded.items()}, data=data)
+    (value,) = data_converter.payload_converter.from_payloads([payload], [hint])
+    return value
+
+
+def _refused(
+    data: bytes | dict[str, Any] | str, hint: Any = MessageRequest, **metadata: str
+) -> Any:
+    """The pairs of field and problem of the one failure that bad input must be."""
+    with pytest.raises(ApplicationError) as caught:
+        _decode(data, hint, **metadata)
+    error = caught.value
+    assert ("InvalidInput", True) == (error.type, error.non_retryable)
+    kept = Failure()
+    data_converter.failure_converter.to_failure(error, data_converter.payload_converter, kept)
+    assert [] == [canary for canary in CANARIES if canary in str(kept)]
+    assert not kept.HasField("cause")
+    (problems,) = error.details
+    for each in problems:
+        assert f"{each['field']}: {each['problem']}" in error.message
+    return [(each["field"], each["problem"]) for each in problems]
+
+
+FULL = MessageRequest(
+    to="whatsapp:+15558675309",
+    sender="whatsapp:+15005550006",
+    body='Zoë \U0001f600 "x"\n',
+    media_urls=("https://m.example/1.png", "https://m.example/2.png"),
+    content_sid="HX" + "1" * 32,
+    content_variables={"1": "ключ"},
+    priority="urgent",
+    category="alerts",
+    tenant="acme-eu",
+    send_at=datetime(2027, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC),
+    expires_at=datetime(2027, 1, 2, tzinfo=UTC),
+    send_window=SendWindow(
+        opens="09:00", closes="20:30", days=("mon", "fri"), time_zone="Europe/Berlin"
+    ),
+    receipt_timeout_seconds=60,
+    on_unknown_outcome="dead_letter",
+    campaign_id="spring",
+    tags={"order": "7", "any thing": "é"},
+)
+
+
+def test_round_trip() -> None:
+    """Every field of a message survives the way through Temporal."""
+    assert set(MessageRequest.model_fields) == FULL.model_fields_set
+    (payload,) = data_converter.payload_converter.to_payloads([FULL])
+
+    assert b"json/plain" == payload.metadata["encoding"]
+    assert FULL == _decode(payload.data)
+
+
+def test_round_trip_within_a_step() -> None:
+    """A message inside an activity's input survives as well."""
+    step = SendRequest(
+        message_id="m", message=FULL, sender="12345", deadline=datetime(2027, 1, 1, tzinfo=UTC)
+    )
+    (payload,) = data_converter.payload_converter.to_payloads([step])
+
+    assert step == _decode(payload.data, SendRequest)
+
+
+def test_the_wire_form() -> None:
+    """In JSON the sender is called `from`, and times are RFC 3339 in UTC."""
+    (payload,) = data_converter.payload_converter.to_payloads([FULL])
+    fields = json.loads(payload.data)
+
+    assert "whatsapp:+15005550006" == fields["from"]
+    assert "sender" not in fields
+    assert "2027-01-01T12:00:00.123456Z" == fields["send_at"]
+
+
+def test_plain_json_from_any_client() -> None:
+    """The object of the documentation is all that is needed."""
+    request = _decode('{"to": "+15558675309", "from": "+15005550006", "body": "Hello."}')
+
+    assert (TO, "+15005550006", "Hello.") == (request.to, request.sender, request.body)
+
+
+BAD_FIELDS: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
+    "no recipient": ({"body": "value-canary"}, ["to"]),
+    "a number for a number": ({**GOOD, "to": 15551234567}, ["to"]),
+    "null recipient": ({**GOOD, "to": None}, ["to"]),
+    "two recipients": ({**GOOD, "to": "+15558675309,+15551234567"}, ["to"]),
+    "two recipients in a list": ({**GOOD, "to": [TO, TO]}, ["to"]),
+    "no plus": ({**GOOD, "to": "15551234567"}, ["to"]),
+    "too long a text": ({**GOOD, "body": "value-canary" + "x" * 1601}, ["body"]),
+    "NUL": ({**GOOD, "body": "value-canary\0"}, ["body"]),
+    "a lone surrogate in the text": ({**GOOD, "body": "value-canary \ud800"}, ["body"]),
+    "a low surrogate": ({**GOOD, "body": "value-canary \udc00 x"}, ["body"]),
+    "a lone surrogate in the recipient": ({**GOOD, "to": "+1555\ud8001234567"}, ["to"]),
+    "a lone surrogate in a tag": ({**GOOD, "tags": {"a": "value-canary\ud800"}}, ["tags.a"]),
+    "a lone surrogate in a variable": (
+        {**GOOD, "content_sid": "HX" + "1" * 32, "content_variables": {"1": "\ud800"}},
+        ["content_variables.1"],
+    ),
+    "a lone surrogate in a media URL": (
+        {**GOOD, "media_urls": ["https://a/\ud800"]},
+        ["media_urls.0"],
+    ),
+    "an unknown field": ({**GOOD, "boby": "value-canary"}, ["boby"]),
+    "an unknown field that is a number": ({**GOOD, "+15551234567": 1}, ["(a name)"]),
+    "an unknown field of digits": ({**GOOD, "15551234567": 1}, ["(a name)"]),
+    "an unknown field with digits": ({**GOOD, "phone_15551234567": 1}, ["(a name)"]),
+    "an unknown field of words": ({**GOOD, "to value-canary": 1}, ["(a name)"]),
+    "an unknown field with a surrogate": ({**GOOD, "value-canary\ud800": 1}, ["input"]),
+    "11 media": ({**GOOD, "media_urls": ["https://value-canary/"] * 11}, ["media_urls"]),
+    "a bad medium": ({**GOOD, "media_urls": ["https://a/", "value-canary"]}, ["media_urls.1"]),
+    "media as a text": ({**GOOD, "media_urls": "https://value-canary/"}, ["media_urls"]),
+    "a time without a zone": ({**GOOD, "send_at": "2027-01-01T00:00:00"}, ["send_at"]),
+    "a time in numbers": ({**GOOD, "send_at": 1_800_000_000}, ["send_at"]),
+    "expiry before sending": (
+        {**GOOD, "send_at": "2027-01-02T00:00:00Z", "expires_at": "2027-01-01T00:00:00Z"},
+        ["expires_at"],
+    ),
+    "an unknown priority": ({**GOOD, "priority": "value-canary"}, ["priority"]),
+    "a huge number": ({**GOOD, "receipt_timeout_seconds": 10**30}, ["receipt_timeout_seconds"]),
+    "NaN": ({**GOOD, "receipt_timeout_seconds": float("nan")}, ["receipt_timeout_seconds"]),
+    "infinity": ({**GOOD, "receipt_timeout_seconds": float("inf")}, ["receipt_timeout_seconds"]),
+    "a tenant that is a number": ({**GOOD, "tenant": "+15551234567"}, ["tenant"]),
+    "a tag's name that is a number": ({**GOOD, "tags": {"+15551234567": 5}}, ["tags.(a name)"]),
+    "a tag that is no text": ({**GOOD, "tags": {"a": 5551234567}}, ["tags.a"]),
+    "a bad sender": ({**GOOD, "from": "value-canary!"}, ["from"]),
+    "a sender given by its other name": ({**GOOD, "sender": "value-canary!"}, ["sender"]),
+    "several at once": (
+        {"to": 15551234567, "from": "!", "boby": "value-canary", "priority": 1, "send_at": "x"},
+        ["to", "from", "priority", "send_at", "boby", "body"],
+    ),
+    "several at once, with a surrogate": (
+        {"to": "x", "body": "\ud800", "tags": {"a": 1}},
+        ["to", "body", "tags.a"],
+    ),
+    "a doubled key, the last one bad": (
+        '{"to": "+15558675309", "to": "+15551234567x", "body": "x"}',
+        ["to"],
+    ),
+    "deep nesting in an unknown field": (
+        '{"to": "+15558675309", "body": "x", "deep": ' + "[" * 150 + "]" * 150 + "}",
+        ["deep"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "fields"), BAD_FIELDS.values(), ids=BAD_FIELDS.keys())
+def test_bad_fields(given: dict[str, Any] | str, fields: list[str]) -> None:
+    """One failure names every bad field, and repeats no value."""
+    assert fields == [field for field, _ in _refused(given)]
+
+
+NO_OBJECT: dict[str, str | bytes] = {
+    "array": '[{"to": "+15558675309", "body": "value-canary"}]',
+    "null": "null",
+    "string": '"value-canary"',
+    "a string of JSON": json.dumps(json.dumps(GOOD)),
+    "number": "15551234567",
+    "true": "true",
+    "NaN": "NaN",
+    "nothing": "",
+    "half": '{"to": "+15551234567"',
+    "trailing": '{"to": "+15558675309", "body": "x"} value-canary',
+    "single quotes": "{'to': 'value-canary'}",
+    "deep arrays": "[" * 100_000,
+    "deep objects": '{"a":' * 100_000,
+    "deep and closed": '{"deep":' + "[" * 100_000 + "]" * 100_000 + "}",
+    "a number without end": '{"to": "+15558675309", "receipt_timeout_seconds": ' + "9" * 5000 + "}",
+    "not UTF-8": b'{"to": "value-canary\xff"}',
+    "UTF-16": json.dumps(GOOD).encode("utf-16"),
+    "a byte order mark": b"\xef\xbb\xbf" + json.dumps(GOOD).encode(),
+    "binary": bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("given", NO_OBJECT.values(), ids=NO_OBJECT.keys())
+def test_no_object(given: str | bytes) -> None:
+    """What is no JSON object at all is one problem with the input, and none of it is repeated."""
+    assert ["input"] == [field for field, _ in _refused(given)]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "metadata"),
+    [
+        ("binary/plain", {}),
+        ("binary/null", {}),
+        ("binary/encrypted", {}),
+        ("json/protobuf", {}),
+        ("json/protobuf", {"messageType": "temporal.api.common.v1.WorkflowType"}),
+        ("json/protobuf", {"messageType": "value-canary"}),
+        ("binary/protobuf", {"messageType": "temporal.api.common.v1.WorkflowType"}),
+        ("value-canary", {}),
+        ("", {}),
+    ],
+)
+def test_other_encodings(encoding: str, metadata: dict[str, str]) -> None:
+    """Anything but plain JSON is bad input."""
+    (problem,) = _refused(json.dumps(GOOD), encoding=encoding, **metadata)
+
+    assert "input" == problem[0]
+    assert "JSON object" in problem[1]
+
+
+def test_an_empty_payload() -> None:
+    """A payload without data or encoding is bad input."""
+    with pytest.raises(ApplicationError, match="JSON object") as caught:
+        data_converter.payload_converter.from_payloads([Payload()], [MessageRequest])
+
+    assert "InvalidInput" == caught.value.type
+
+
+@pytest.mark.parametrize("data", ['{"by": 5551234567}', '"value-canary"', "[]", '{"who": 1}'])
+def test_optional_arguments(data: str) -> None:
+    """An argument that may be left out is refused as clearly when it is bad."""
+    assert len(_refused(data, CancelRequest | None)) == 1
+
+
+def test_optional_arguments_may_be_null() -> None:
+    """And null is the same as leaving it out."""
+    assert _decode("null", CancelRequest | None) is None
+    assert CancelRequest(by="me") == _decode('{"by": "me"}', CancelRequest | None)
+
+
+def test_signals() -> None:
+    """A bad signal names its fields too."""
+    problems = _refused({"message_sid": "value-canary", "error_code": "x"}, DeliveryStatus)
+
+    assert ["message_sid", "message_status", "error_code"] == [field for field, _ in problems]
+
+
+@pytest.mark.parametrize("hint", [LookUp, Submission, SendRequest])
+@pytest.mark.parametrize("data", ['{"decision": "value-canary"}', "{", "[]"])
+def test_results_of_activities(hint: type, data: str) -> None:
+    """A step that cannot be read is a defect of ours, to mend and replay: not bad input."""
+    with pytest.raises(ValidationError) as caught:
+        _decode(data, hint)
+
+    assert "value-canary" not in str(caught.value)
+
+
+def test_an_argument_too_many() -> None:
+    """With a wrong count there are no hints; whatever is JSON is left to whoever counts."""
+    payload = Payload(metadata={"encoding": b"json/plain"}, data=b'{"to": 1}')
+
+    values = data_converter.payload_converter.from_payloads([payload, payload], None)
+
+    assert [{"to": 1}, {"to": 1}] == values
+
+
+def test_invalid_input() -> None:
+    """The failure says that nothing was sent, and each problem in words and as data."""
+    error = invalid_input([("to", "is empty"), ("body", "is blank")])
+
+    assert "Bad input. to: is empty; body: is blank" == error.message
+    assert [
+        {"field": "to", "problem": "is empty"},
+        {"field": "body", "problem": "is blank"},
+    ] == error.details[0]
+
+
+def test_reports_are_read_back() -> None:
+    """A report survives the way through Temporal."""
+    report = MessageReport(
+        message_id="m",
+        outcome="delivered",
+        reason="Delivered.",
+        attempts=1,
+        segments=1,
+        finished_at=datetime(2027, 1, 1, tzinfo=UTC),
+        tags={},
+    )
+    (payload,) = data_converter.payload_converter.to_payloads([report])
+
+    assert report == _decode(payload.data, MessageReport)

@@ -1,0 +1,333 @@
+import ast
+import asyncio
+import inspect
+import itertools
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from signedfor import settings
+from signedfor.consent import Scope
+from signedfor.settings import InvalidSettings, Settings, load_settings
+from signedfor.temporal import TemporalUnavailable, connect_temporal
+
+CANARY = "value-canary"
+ACCOUNT = "AC" + "5" * 32
+KEY = "SK" + "6" * 32
+NEEDED = {
+    "TWILIO_ACCOUNT_SID": ACCOUNT,
+    "TWILIO_AUTH_TOKEN": CANARY,
+    "PUBLIC_BASE_URL": "https://hooks.example",
+}
+
+
+@pytest.fixture(autouse=True)
+def _only_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the machine reaches a test."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def _load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    for name, value in {**NEEDED, **variables}.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+def _refused(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    with pytest.raises(InvalidSettings) as caught:
+        _load(monkeypatch, **variables)
+    assert CANARY not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    return str(caught.value)
+
+
+def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three variables are needed; the others have the documented defaults."""
+    loaded = _load(monkeypatch)
+
+    expected: dict[str, Any] = {
+        "twilio_account_sid": ACCOUNT,
+        "twilio_previous_auth_token": None,
+        "twilio_api_key_sid": None,
+        "twilio_api_base_url": None,
+        "default_sender": None,
+        "public_base_url": "https://hooks.example",
+        "webhook_host": "127.0.0.1",
+        "webhook_port": 8080,
+        "forward_all_statuses": False,
+        "database_url": "sqlite:///.data/signedfor.db",
+        "opt_out_scope": Scope.EVERYTHING,
+        "catch_up_minutes": 5,
+        "send_retry_budget": timedelta(hours=4),
+        "receipt_check_seconds": (600, 3600, 21_600),
+        "unknown_wait_seconds": 30,
+        "dead_letter_hold_days": 30,
+        "max_sends_per_second": None,
+        "max_concurrent_sends": 20,
+        "max_cached_workflows": 1000,
+        "drain_seconds": 30,
+        "deployment_name": None,
+        "build_id": None,
+        "worker_metrics_address": None,
+        "log_level": "INFO",
+    }
+    assert expected == {name: getattr(loaded, name) for name in expected}
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [
+        ("TWILIO_API_BASE_URL", "http://127.0.0.1:8010/", "http://127.0.0.1:8010"),
+        ("TWILIO_EDGE", "dublin", "dublin"),
+        ("TWILIO_REGION", "ie1", "ie1"),
+        ("DEFAULT_SENDER", " +1 (500) 555-0006", "+15005550006"),
+        ("DEFAULT_SENDER", "12345", "12345"),
+        ("WEBHOOK_HOST", "0.0.0.0", "0.0.0.0"),
+        ("WEBHOOK_PORT", "0", 0),
+        ("FORWARD_ALL_STATUSES", "true", True),
+        ("DATABASE_URL", "postgresql://u:p@h/n", "postgresql://u:p@h/n"),
+        ("OPT_OUT_SCOPE", "sender", Scope.SENDER),
+        ("CATCH_UP_MINUTES", "0", 0),
+        ("SEND_RETRY_BUDGET_SECONDS", "10", 10),
+        ("RECEIPT_CHECK_SECONDS", "1, 2,30", (1, 2, 30)),
+        ("RECEIPT_CHECK_SECONDS", "5", (5,)),
+        ("UNKNOWN_WAIT_SECONDS", "0", 0),
+        ("DEAD_LETTER_HOLD_DAYS", "365", 365),
+        ("MAX_SENDS_PER_SECOND", "0.5", 0.5),
+        ("MAX_CONCURRENT_SENDS", "1", 1),
+        ("MAX_CACHED_WORKFLOWS", "10", 10),
+        ("DRAIN_SECONDS", "1", 1),
+        ("WORKER_METRICS_ADDRESS", "127.0.0.1:9464", "127.0.0.1:9464"),
+        ("WORKER_METRICS_ADDRESS", "[::1]:9464", "[::1]:9464"),
+        ("LOG_LEVEL", "debug", "DEBUG"),
+        ("LOG_LEVEL", "", "INFO"),
+    ],
+)
+def test_variables(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, value: object
+) -> None:
+    """Each variable is read under its name."""
+    assert value == getattr(_load(monkeypatch, **{variable: text}), variable.lower())
+
+
+def test_each_setting_is_explained() -> None:
+    """A setting is followed by its meaning, unless its name and neighbours say it."""
+    plain = {
+        "twilio_api_key_secret",
+        "twilio_edge",
+        "twilio_region",
+        "webhook_host",
+        "webhook_port",
+        "log_level",
+    }
+    explained = {
+        statement.target.id
+        for each in ast.parse(inspect.getsource(settings)).body
+        if isinstance(each, ast.ClassDef)
+        for statement, after in itertools.pairwise(each.body)
+        if isinstance(statement, ast.AnnAssign) and isinstance(after, ast.Expr)
+        if isinstance(statement.target, ast.Name)
+    }
+
+    assert set() == set(Settings.model_fields) - explained - plain
+
+
+@pytest.mark.parametrize("variable", NEEDED)
+def test_missing(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """A missing variable is named; empty is missing."""
+    assert f"  {variable}: Field required" in _refused(monkeypatch, **{variable: ""})
+
+
+def test_everything_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every missing or bad variable is named in one round."""
+    text = _refused(
+        monkeypatch,
+        TWILIO_ACCOUNT_SID=CANARY,
+        TWILIO_AUTH_TOKEN="",
+        WEBHOOK_PORT=CANARY,
+        RECEIPT_CHECK_SECONDS=CANARY,
+    )
+
+    named = re.findall(r"^  ([A-Z_]+)", text, re.MULTILINE)
+    expected = ["RECEIPT_CHECK_SECONDS", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "WEBHOOK_PORT"]
+    assert expected == sorted(named)
+    assert ".env.example" in text
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("TWILIO_ACCOUNT_SID", "AC" + CANARY),
+        ("TWILIO_ACCOUNT_SID", ACCOUNT + "\n"),
+        ("TWILIO_API_KEY_SID", CANARY),
+        ("DEFAULT_SENDER", f"{CANARY}!"),
+        ("WEBHOOK_PORT", "65536"),
+        ("FORWARD_ALL_STATUSES", CANARY),
+        ("OPT_OUT_SCOPE", CANARY),
+        ("OPT_OUT_SCOPE", "category"),
+        ("CATCH_UP_MINUTES", "-1"),
+        ("CATCH_UP_MINUTES", "1441"),
+        ("SEND_RETRY_BUDGET_SECONDS", "9"),
+        ("RECEIPT_CHECK_SECONDS", f"600,{CANARY}"),
+        ("RECEIPT_CHECK_SECONDS", "600,60"),
+        ("RECEIPT_CHECK_SECONDS", "600,600"),
+        ("RECEIPT_CHECK_SECONDS", "0"),
+        ("RECEIPT_CHECK_SECONDS", "[600]"),
+        ("UNKNOWN_WAIT_SECONDS", "-1"),
+        ("DEAD_LETTER_HOLD_DAYS", "0"),
+        ("MAX_SENDS_PER_SECOND", "0"),
+        ("MAX_CONCURRENT_SENDS", "0"),
+        ("DRAIN_SECONDS", CANARY),
+        ("WORKER_METRICS_ADDRESS", CANARY),
+        ("WORKER_METRICS_ADDRESS", "localhost:9464"),
+        ("LOG_LEVEL", CANARY),
+    ],
+)
+def test_bad_values(monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -> None:
+    """A bad value is refused by the variable's name and never repeated."""
+    assert f"  {variable}" in _refused(monkeypatch, **{variable: text})
+
+
+@pytest.mark.parametrize("variable", ["PUBLIC_BASE_URL", "TWILIO_API_BASE_URL"])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("https://hooks.example", "https://hooks.example"),
+        ("https://hooks.example/", "https://hooks.example"),
+        ("https://hooks.example:8443/a/b/", "https://hooks.example:8443/a/b"),
+        ("http://127.0.0.1:8010", "http://127.0.0.1:8010"),
+        ("http://[::1]:8010", "http://[::1]:8010"),
+    ],
+)
+def test_urls(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, value: str) -> None:
+    """A base URL is scheme, host, port and path, kept without a slash at its end."""
+    assert value == getattr(_load(monkeypatch, **{variable: text}), variable.lower())
+
+
+@pytest.mark.parametrize("variable", ["PUBLIC_BASE_URL", "TWILIO_API_BASE_URL"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        CANARY,
+        f"//{CANARY}",
+        f"ftp://{CANARY}",
+        "https://",
+        f"https:/{CANARY}",
+        f"https://{CANARY}:port",
+        f"https://{CANARY}:99999",
+        f"https://{CANARY}:0",
+        f"https://[{CANARY}",
+        f"https://me:{CANARY}@hooks.example",
+        f"https://@{CANARY}",
+        f"https://hooks.example/?{CANARY}",
+        f"https://{CANARY}/?",
+        f"https://{CANARY}/#",
+        f"https://hooks.example/{CANARY} x",
+        f" https://{CANARY}",
+        f"https://{CANARY}\n.example",
+        f"https://{CANARY}.exämple",
+    ],
+)
+def test_bad_urls(monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -> None:
+    """What Twilio could not call exactly as it is written is refused."""
+    assert f"  {variable}: must " in _refused(monkeypatch, **{variable: text})
+
+
+def test_key_and_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API key and its secret are given both or neither."""
+    loaded = _load(monkeypatch, TWILIO_API_KEY_SID=KEY, TWILIO_API_KEY_SECRET=CANARY)
+    assert loaded.twilio_api_key_secret is not None
+
+    monkeypatch.delenv("TWILIO_API_KEY_SECRET")
+    assert "go together" in _refused(monkeypatch)
+    monkeypatch.delenv("TWILIO_API_KEY_SID")
+    assert "go together" in _refused(monkeypatch, TWILIO_API_KEY_SECRET=CANARY)
+
+
+def test_deployment_and_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Worker Deployment's name and this version's id go together."""
+    loaded = _load(monkeypatch, DEPLOYMENT_NAME="signedfor", BUILD_ID="1.4.0-rc.1+5f0c2d1")
+    assert ("signedfor", "1.4.0-rc.1+5f0c2d1") == (loaded.deployment_name, loaded.build_id)
+
+    monkeypatch.delenv("BUILD_ID")
+    assert "DEPLOYMENT_NAME and BUILD_ID go together" in _refused(monkeypatch)
+    monkeypatch.delenv("DEPLOYMENT_NAME")
+    assert "DEPLOYMENT_NAME and BUILD_ID go together" in _refused(monkeypatch, BUILD_ID="7")
+
+
+@pytest.mark.parametrize("name", ["with.dot", "with:colon", "__ours", "a b", "n" * 101])
+def test_bad_deployment_names(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A name that Temporal refuses, or that could not be typed plainly, is refused at the start."""
+    refused = _refused(monkeypatch, DEPLOYMENT_NAME=name, BUILD_ID="7")
+
+    assert "DEPLOYMENT_NAME" in refused
+    assert name not in refused
+
+
+def test_secrets_stay_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens do not show where settings are printed or dumped."""
+    loaded = _load(
+        monkeypatch,
+        TWILIO_PREVIOUS_AUTH_TOKEN=CANARY,
+        TWILIO_API_KEY_SID=KEY,
+        TWILIO_API_KEY_SECRET=CANARY,
+    )
+
+    assert CANARY not in f"{loaded} {loaded!r} {loaded.model_dump()} {loaded.model_dump_json()}"
+    assert CANARY == loaded.twilio_auth_token.get_secret_value()
+
+
+def test_temporal_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Temporal does not answer, the error says where it was looked for."""
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+
+    with pytest.raises(TemporalUnavailable, match=r"127\.0\.0\.1:1.*TEMPORAL_ADDRESS"):
+        asyncio.run(connect_temporal())
+
+
+def test_temporal_address_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that is none is told as plainly."""
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "no host at all")
+
+    with pytest.raises(TemporalUnavailable, match="TEMPORAL_ADDRESS"):
+        asyncio.run(connect_temporal())
+
+
+def test_temporal_lazily(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lazy client does not mind that Temporal is not there yet."""
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", "texts")
+
+    client = asyncio.run(connect_temporal(lazy=True, identity="me"))
+
+    assert ("texts", "me") == (client.namespace, client.identity)
+
+
+@pytest.mark.parametrize("content", [None, f"[profile.default\nkey = '{CANARY}'"])
+def test_bad_temporal_variables(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None
+) -> None:
+    """Temporal's own variables are refused in a sentence too, without what they hold."""
+    if content is None:
+        monkeypatch.setenv("TEMPORAL_TLS_CLIENT_CERT_PATH", str(tmp_path / CANARY))
+        monkeypatch.setenv("TEMPORAL_TLS_CLIENT_KEY_PATH", str(tmp_path / CANARY))
+    else:
+        profile = tmp_path / "temporal.toml"
+        profile.write_text(content)
+        monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(profile))
+
+    with pytest.raises(InvalidSettings, match="TEMPORAL_") as caught:
+        asyncio.run(connect_temporal())
+
+    assert CANARY not in str(caught.value)
+
+
+def test_metrics_port_taken() -> None:
+    """A metrics address that cannot be served names its variable."""
+    with pytest.raises(InvalidSettings, match="WORKER_METRICS_ADDRESS"):
+        asyncio.run(connect_temporal(metrics_address="192.0.2.1:9464"))
