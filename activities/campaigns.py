@@ -10,8 +10,7 @@ from typing import Final, Protocol, TypeVar
 
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.feed import PAGE, Room, room
@@ -32,15 +31,8 @@ from signedfor.campaign_steps import (
     StateChange,
     messages_of,
 )
+from signedfor.client import Client as SignedforClient
 from signedfor.contract import (
-    CAMPAIGN_ID,
-    MESSAGE_SENDER,
-    MESSAGE_STATUS,
-    MESSAGES_QUEUE,
-    SEND_MESSAGE,
-    START_CONFLICT_POLICY,
-    START_REUSE_POLICY,
-    TENANT,
     CampaignMessage,
     CampaignState,
     MessageRequest,
@@ -49,7 +41,7 @@ from signedfor.contract import (
     campaign_message_id,
     message_workflow_id,
 )
-from signedfor.masks import masked_sender
+from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.store.campaigns import CampaignRecord, CampaignRow, Campaigns, NoSuchCampaign
 from signedfor.template import render
 
@@ -85,6 +77,7 @@ class CampaignFeed:
         self._campaigns = campaigns
         self._pace = pace
         self._temporal = temporal
+        self._client = SignedforClient(temporal)
         self._page = page
 
     @in_thread(OPEN_CAMPAIGN)
@@ -237,29 +230,9 @@ class CampaignFeed:
                 type(error).__name__,
             )
             return False
-        attributes = [
-            SearchAttributePair(CAMPAIGN_ID, record.campaign_id),
-            SearchAttributePair(MESSAGE_STATUS, Stage.SENDING.value),
-            SearchAttributePair(MESSAGE_SENDER, masked_sender(record.message.sender)),
-        ]
-        if request.tenant is not None:
-            attributes.append(SearchAttributePair(TENANT, request.tenant))
+        message_id = campaign_message_id(record.campaign_id, row.number)
         try:
-            await self._temporal.start_workflow(
-                SEND_MESSAGE,
-                request,
-                id=message_workflow_id(campaign_message_id(record.campaign_id, row.number)),
-                task_queue=MESSAGES_QUEUE,
-                id_conflict_policy=START_CONFLICT_POLICY,
-                id_reuse_policy=START_REUSE_POLICY,
-                search_attributes=TypedSearchAttributes(attributes),
-                static_summary=" ".join(filter(None, (request.priority.value, request.category))),
-                # Also in the queue for workers: messages that somebody waits for come first.
-                priority=Priority(priority_key=request.priority.temporal_key),
-                rpc_timeout=_RPC_TIMEOUT,
-            )
-        except WorkflowAlreadyStartedError:
-            pass  # and has ended since
+            await self._client.send(request, message_id=message_id)
         except (RPCError, TimeoutError) as error:
             raise ApplicationError(
                 f"Row {row.number} could not be handed over ({type(error).__name__}).",

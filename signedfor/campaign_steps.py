@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 from typing import Final, Self
 
-from signedfor.contract import CAMPAIGN_ID, SEND_MESSAGE, CampaignState, Outcome
+from signedfor.contract import SEND_MESSAGE, CampaignState, Outcome
+from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.steps import Step
 
 OPEN_CAMPAIGN: Final = "open_campaign"

@@ -17,7 +17,6 @@ from temporalio.testing import WorkflowEnvironment
 from devtools.sandbox.client import SandboxControl
 from signedfor.contract import (
     MESSAGES_QUEUE,
-    SEARCH_ATTRIBUTES,
     SEND_MESSAGE,
     MessageReport,
     Outcome,
@@ -25,6 +24,7 @@ from signedfor.contract import (
 )
 from signedfor.inbound import CATCH_UP_ID
 from signedfor.payloads import data_converter
+from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.suppressions import Suppressions
 from tests.worker_process import ROOT, TEXT, Worker, environment, until

@@ -7,7 +7,8 @@ from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from signedfor.contract import MESSAGES_QUEUE, START_CONFLICT_POLICY, START_REUSE_POLICY
+from signedfor.client import CONFLICT_POLICY, REUSE_POLICY
+from signedfor.contract import MESSAGES_QUEUE
 from signedfor.inbound import (
     BEFORE_MESSAGES,
     RECORD_INBOUND_WORKFLOW,
@@ -41,8 +42,8 @@ class InboundRecords:
                     record,
                     id=inbound_workflow_id(record.message_sid),
                     task_queue=MESSAGES_QUEUE,
-                    id_conflict_policy=START_CONFLICT_POLICY,
-                    id_reuse_policy=START_REUSE_POLICY,
+                    id_conflict_policy=CONFLICT_POLICY,
+                    id_reuse_policy=REUSE_POLICY,
                     priority=BEFORE_MESSAGES,
                     rpc_timeout=self._timeout,
                 )

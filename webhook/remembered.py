@@ -17,13 +17,8 @@ from typing import Final
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from signedfor.contract import (
-    MESSAGE_STATUS,
-    SEND_MESSAGE,
-    DeliveryStatus,
-    Stage,
-    message_workflow_id,
-)
+from signedfor.contract import SEND_MESSAGE, DeliveryStatus, Stage, message_workflow_id
+from signedfor.search_attributes import MESSAGE_STATUS
 from webhook.metrics import Metrics
 from webhook.signals import ReceiptNotTaken, ReceiptRefused, Receipts
 from webhook.sparing import SparingLog

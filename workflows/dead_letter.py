@@ -14,7 +14,6 @@ with workflow.unsafe.imports_passed_through():
         DEAD_LETTER,
         DELIVERY_STATUS_SIGNAL,
         DETAILS_QUERY,
-        MESSAGE_STATUS,
         OPEN,
         RESOLVE_UPDATE,
         SEND_MESSAGE,
@@ -30,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from signedfor.contract.failures import FailureClass
     from signedfor.payloads import invalid_input, problems_in
+    from signedfor.search_attributes import MESSAGE_STATUS
     from signedfor.steps import SuppressionRecord
     from workflows import calls
     from workflows.receipts import Receipts

@@ -5,18 +5,15 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
-from signedfor.contract import (
-    DEAD_LETTER,
+from signedfor.contract import DEAD_LETTER, OPEN, DeadLetterRequest, dead_letter_workflow_id
+from signedfor.masks import masked_sender
+from signedfor.search_attributes import (
     MESSAGE_SENDER,
     MESSAGE_STATUS,
-    OPEN,
     TENANT,
     TWILIO_ERROR_CODE,
     TWILIO_SID,
-    DeadLetterRequest,
-    dead_letter_workflow_id,
 )
-from signedfor.masks import masked_sender
 
 
 async def open_letter(letter: DeadLetterRequest) -> None:

@@ -6,18 +6,16 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
-from signedfor.contract import (
+from signedfor.contract import Outcome, Progress, Stage
+from signedfor.masks import masked_sender
+from signedfor.search_attributes import (
     CAMPAIGN_ID,
     MESSAGE_SENDER,
     MESSAGE_STATUS,
     TENANT,
     TWILIO_ERROR_CODE,
     TWILIO_SID,
-    Outcome,
-    Progress,
-    Stage,
 )
-from signedfor.masks import masked_sender
 
 _BRIEF = frozenset({Stage.SENDING, Stage.AWAITING_RECEIPT})
 """Where a message stands for seconds, as a rule."""

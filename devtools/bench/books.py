@@ -13,9 +13,9 @@ Pure: everything that is known goes in, every promise that was broken comes out.
 5. what the webhook answered with a 2xx is where it belongs;
 6. a message that has nothing to do with a fault settles at once, whatever the others do.
 
-When a POST begins is told by the note that the last check writes in the database
-(`signedfor.store.send_attempts`); a POST without a note is itself a violation. Figures of the product are not taken from it but
-written down here: its own constants would move with a mistake in them.
+When a POST begins is told by the attempt record that the last check writes in the database
+(`signedfor.store.send_attempts`); a POST without one is itself a violation. Figures of the product
+are not taken from it but written down here: its own constants would move with a mistake in them.
 """
 
 from collections import Counter

@@ -22,12 +22,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from devtools.sandbox.client import SandboxControl, Step
 from devtools.sandbox.magic import GOOD_SENDER
+from signedfor.client import CONFLICT_POLICY, REUSE_POLICY
 from signedfor.contract import (
     CANCEL_UPDATE,
     MESSAGES_QUEUE,
     SEND_MESSAGE,
-    START_CONFLICT_POLICY,
-    START_REUSE_POLICY,
     CancelResult,
     message_workflow_id,
 )
@@ -238,8 +237,8 @@ class Crowd:
                     request,
                     id=message_workflow_id(errand.message_id),
                     task_queue=MESSAGES_QUEUE,
-                    id_conflict_policy=START_CONFLICT_POLICY,
-                    id_reuse_policy=START_REUSE_POLICY,
+                    id_conflict_policy=CONFLICT_POLICY,
+                    id_reuse_policy=REUSE_POLICY,
                     rpc_timeout=_RPC_TIMEOUT,
                 )
             except WorkflowAlreadyStartedError as earlier:

@@ -22,7 +22,7 @@ from signedfor.payloads import data_converter
 from signedfor.runner import sandboxed_runner
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.inbox import Inbox
-from signedfor.store.tables import inbound_messages, suppressions
+from signedfor.store.tables import inbound_messages, send_attempts, suppressions
 from signedfor.twilio.keywords import InboundKind
 from workflows.dead_letter import DeadLetter
 from workflows.inputs import OneArgument

@@ -14,7 +14,8 @@ from devtools.bench.harness.house import OURS, House, furnish, open_stack
 from devtools.bench.harness.meter import resident_megabytes
 from devtools.bench.harness.report import Report
 from devtools.bench.harness.sizes import Sizes
-from signedfor.contract import MESSAGE_STATUS, Stage
+from signedfor.contract import Stage
+from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.settings import Settings
 
 _FULL_CACHE, _MANY = "full cache", "many waiting"

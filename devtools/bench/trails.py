@@ -11,9 +11,10 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, TimeoutType
 from temporalio.api.history.v1 import HistoryEvent
 
-from signedfor.contract import DELIVERY_STATUS_SIGNAL, MESSAGE_STATUS, DeliveryStatus, MessageReport
+from signedfor.contract import DELIVERY_STATUS_SIGNAL, DeliveryStatus, MessageReport
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.payloads import data_converter
+from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.steps import (
     LOOK_UP,
     SEARCH,

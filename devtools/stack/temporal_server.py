@@ -7,7 +7,7 @@ from pathlib import Path
 
 from devtools.stack.ports import HOST, free_ports
 from devtools.stack.processes import Process, ProcessGroup, StackError, basic_environment
-from signedfor.contract import SEARCH_ATTRIBUTES
+from signedfor.search_attributes import SEARCH_ATTRIBUTES
 
 NAMESPACE = "default"
 RETENTION = "30d"

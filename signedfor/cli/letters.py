@@ -29,19 +29,21 @@ from signedfor.cli.temporal import (
 from signedfor.contract import (
     DEAD_LETTER,
     DETAILS_QUERY,
-    MESSAGE_SENDER,
-    MESSAGE_STATUS,
     OPEN,
     RESOLVE_UPDATE,
-    SEARCH_ATTRIBUTES,
-    TENANT,
-    TWILIO_ERROR_CODE,
-    TWILIO_SID,
     DeadLetterDetails,
     DeadLetterReport,
     Resolution,
     dead_letter_workflow_id,
     message_id_of,
+)
+from signedfor.search_attributes import (
+    MESSAGE_SENDER,
+    MESSAGE_STATUS,
+    SEARCH_ATTRIBUTES,
+    TENANT,
+    TWILIO_ERROR_CODE,
+    TWILIO_SID,
 )
 
 AT_A_TIME: Final = 8

@@ -3,15 +3,8 @@
 import uuid
 from typing import Annotated, Any
 
-import temporalio.common
 import typer
 from temporalio.client import Client
-from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-)
-from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from signedfor.cli.options import (
     BetweenOption,
@@ -28,20 +21,13 @@ from signedfor.cli.standing import Standing, ask_request, ask_standing, message_
 from signedfor.cli.temporal import RPC_TIMEOUT, connect, run
 from signedfor.cli.views import EXIT_CODES, standing_document, standing_facts
 from signedfor.cli.waiting import await_report
+from signedfor.client import Client as SignedforClient
 from signedfor.contract import (
-    MESSAGE_SENDER,
-    MESSAGE_STATUS,
-    MESSAGES_QUEUE,
-    SEND_MESSAGE,
-    START_REUSE_POLICY,
-    TENANT,
     MessageRequest,
     OnUnknownOutcome,
     Priority,
     Stage,
-    message_workflow_id,
 )
-from signedfor.masks import masked_sender
 
 
 def send(
@@ -159,7 +145,7 @@ async def _send(
     wait_timeout: float | None,
 ) -> ExitCode:
     client = await connect()
-    is_new = await _start(client, request, message_id)
+    is_new = (await SignedforClient(client).send(request, message_id=message_id)).is_new
     accepted: dict[str, Any] = {"accepted": "now" if is_new else "earlier"}
     if is_new:
         out.note(f"Accepted as message {message_id}.")
@@ -179,32 +165,6 @@ async def _send(
         standing = await ask_standing(client, message_id, within=RPC_TIMEOUT)
         out.result(accepted | standing_document(standing), standing_facts(standing))
     return ExitCode.OK
-
-
-async def _start(client: Client, request: MessageRequest, message_id: str) -> bool:
-    """Start the message; False if its id was used before, running or ended."""
-    attributes = [SearchAttributePair(MESSAGE_STATUS, Stage.SENDING.value)]
-    if request.sender is not None:
-        attributes.append(SearchAttributePair(MESSAGE_SENDER, masked_sender(request.sender)))
-    if request.tenant is not None:
-        attributes.append(SearchAttributePair(TENANT, request.tenant))
-    try:
-        await client.start_workflow(
-            SEND_MESSAGE,
-            request,
-            id=message_workflow_id(message_id),
-            task_queue=MESSAGES_QUEUE,
-            # Starts nothing twice, as the contract's USE_EXISTING, and also says that it did not.
-            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-            id_reuse_policy=START_REUSE_POLICY,
-            search_attributes=TypedSearchAttributes(attributes),
-            static_summary=" ".join(filter(None, (request.priority.value, request.category))),
-            priority=temporalio.common.Priority(priority_key=request.priority.temporal_key),
-            rpc_timeout=RPC_TIMEOUT,
-        )
-    except WorkflowAlreadyStartedError:
-        return False
-    return True
 
 
 async def _differences(

@@ -16,7 +16,6 @@ from temporalio.service import RPCError, RPCStatusCode
 from signedfor.cli.output import BadInput, CommandError, NotFound, Trouble
 from signedfor.cli.temporal import NO_WORKER, RPC_TIMEOUT, is_namespace_missing, is_no_worker
 from signedfor.contract import (
-    MESSAGE_STATUS,
     PROGRESS_QUERY,
     MessageReport,
     MessageRequest,
@@ -24,6 +23,7 @@ from signedfor.contract import (
     message_workflow_id,
 )
 from signedfor.payloads import INVALID_INPUT
+from signedfor.search_attributes import MESSAGE_STATUS
 
 MessageHandle = WorkflowHandle[object, MessageReport]
 

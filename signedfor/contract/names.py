@@ -1,8 +1,6 @@
-"""Names that others rely on: workflow types, queues, ids, handlers, search attributes."""
+"""Names that others rely on: workflow types, task queues, ids, signals, queries and updates."""
 
-from typing import Any, Final
-
-from temporalio.common import SearchAttributeKey, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from typing import Final
 
 SEND_MESSAGE: Final = "SendMessage"
 DEAD_LETTER: Final = "DeadLetter"
@@ -21,29 +19,8 @@ DETAILS_QUERY: Final = "details"
 PAUSE_UPDATE: Final = "pause"
 RESUME_UPDATE: Final = "resume"
 
-# Start a message with both, and its id is an idempotency key for as long as the namespace keeps
-# closed runs: starting it again while it runs or after it ended sends nothing.
-START_CONFLICT_POLICY: Final = WorkflowIDConflictPolicy.USE_EXISTING
-START_REUSE_POLICY: Final = WorkflowIDReusePolicy.REJECT_DUPLICATE
-
 STATUS_PATH: Final = "/webhook/status"
 INBOUND_PATH: Final = "/webhook/inbound"
-
-MESSAGE_STATUS: Final = SearchAttributeKey.for_keyword("MessageStatus")
-MESSAGE_SENDER: Final = SearchAttributeKey.for_keyword("MessageSender")
-TWILIO_SID: Final = SearchAttributeKey.for_keyword("TwilioSid")
-TWILIO_ERROR_CODE: Final = SearchAttributeKey.for_int("TwilioErrorCode")
-CAMPAIGN_ID: Final = SearchAttributeKey.for_keyword("CampaignId")
-TENANT: Final = SearchAttributeKey.for_keyword("Tenant")
-SEARCH_ATTRIBUTES: Final[tuple[SearchAttributeKey[Any], ...]] = (
-    MESSAGE_STATUS,
-    MESSAGE_SENDER,
-    TWILIO_SID,
-    TWILIO_ERROR_CODE,
-    CAMPAIGN_ID,
-    TENANT,
-)
-"""Registered once a namespace. Stored in clear, so none holds a number or a text."""
 
 OPEN: Final = "open"
 """`MessageStatus` of a dead letter that waits for a decision; afterwards it says how it ended."""

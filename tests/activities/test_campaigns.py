@@ -24,11 +24,7 @@ from signedfor.campaign_steps import (
     StateChange,
 )
 from signedfor.contract import (
-    CAMPAIGN_ID,
-    MESSAGE_SENDER,
-    MESSAGE_STATUS,
     SEND_MESSAGE,
-    TENANT,
     CampaignMessage,
     CampaignState,
     MessageRequest,
@@ -36,6 +32,7 @@ from signedfor.contract import (
     Priority,
 )
 from signedfor.payloads import data_converter
+from signedfor.search_attributes import CAMPAIGN_ID, MESSAGE_SENDER, MESSAGE_STATUS, TENANT
 from signedfor.store.campaigns import CampaignRow, Campaigns
 from tests.activities.campaign_desk import MESSAGE, SECRET, SENDER, Desk, FixedPace, until
 

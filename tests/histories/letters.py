@@ -7,13 +7,13 @@ from typing import Any
 
 from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateFailedError
 
+from signedfor.client import CONFLICT_POLICY
 from signedfor.contract import (
     DEAD_LETTER,
     DELIVERY_STATUS_SIGNAL,
     DETAILS_QUERY,
     MESSAGES_QUEUE,
     RESOLVE_UPDATE,
-    START_CONFLICT_POLICY,
     DeadLetterDetails,
     DeadLetterRequest,
     DeliveryStatus,
@@ -130,7 +130,7 @@ async def letter_decided_before_its_first_step(world: World) -> Handle:
         await _another_letter(world),
         id=dead_letter_workflow_id("early"),
         task_queue=MESSAGES_QUEUE,
-        id_conflict_policy=START_CONFLICT_POLICY,
+        id_conflict_policy=CONFLICT_POLICY,
     )
     await world.client.execute_update_with_start_workflow(
         RESOLVE_UPDATE, Resolution(action="discard"), start_workflow_operation=start

@@ -16,14 +16,13 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from devtools.sandbox.client import AcceptedRow, CallbackRow, RefusedRow, Step
 from devtools.stack.local import LocalStack
+from signedfor.client import CONFLICT_POLICY, REUSE_POLICY
 from signedfor.contract import (
     CANCEL_UPDATE,
     DETAILS_QUERY,
     MESSAGES_QUEUE,
     PROGRESS_QUERY,
     SEND_MESSAGE,
-    START_CONFLICT_POLICY,
-    START_REUSE_POLICY,
     CancelResult,
     DeadLetterDetails,
     DeadLetterReport,
@@ -147,8 +146,8 @@ class Caller:
             {"to": to, "body": TEXT, **fields},
             id=message_workflow_id(sent.message_id),
             task_queue=MESSAGES_QUEUE,
-            id_conflict_policy=START_CONFLICT_POLICY,
-            id_reuse_policy=START_REUSE_POLICY,
+            id_conflict_policy=CONFLICT_POLICY,
+            id_reuse_policy=REUSE_POLICY,
             search_attributes=TypedSearchAttributes(attributes),
         )
         return sent

@@ -8,11 +8,10 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from devtools.sandbox.magic import GOOD_SENDER
 from devtools.stack.local import LocalStack
+from signedfor.client import CONFLICT_POLICY, REUSE_POLICY
 from signedfor.contract import (
     MESSAGES_QUEUE,
     SEND_MESSAGE,
-    START_CONFLICT_POLICY,
-    START_REUSE_POLICY,
     MessageRequest,
     Outcome,
     message_workflow_id,
@@ -88,8 +87,8 @@ async def test_an_id_sends_once(stack: LocalStack, caller: Caller, new_number: N
             MessageRequest(to=sent.to, body=TEXT),
             id=workflow_id,
             task_queue=MESSAGES_QUEUE,
-            id_conflict_policy=START_CONFLICT_POLICY,
-            id_reuse_policy=START_REUSE_POLICY,
+            id_conflict_policy=CONFLICT_POLICY,
+            id_reuse_policy=REUSE_POLICY,
         )
         return handle.result_run_id
 

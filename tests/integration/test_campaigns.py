@@ -14,7 +14,6 @@ from temporalio.service import RPCError, RPCStatusCode
 from devtools.stack.local import LocalStack
 from signedfor.contract import (
     CAMPAIGN,
-    CAMPAIGN_ID,
     CANCEL_UPDATE,
     MESSAGES_QUEUE,
     PAUSE_UPDATE,
@@ -27,6 +26,7 @@ from signedfor.contract import (
     campaign_workflow_id,
     message_workflow_id,
 )
+from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.store.campaigns import CampaignRow, Campaigns
 from signedfor.store.database import open_engine
 from signedfor.store.rate_limiter import RateLimiter

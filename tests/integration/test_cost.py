@@ -9,7 +9,8 @@ from temporalio.common import SearchAttributePair
 
 from devtools.bench.actions import billable_actions
 from devtools.sandbox.magic import GOOD_SENDER
-from signedfor.contract import MESSAGE_STATUS, Outcome, Stage
+from signedfor.contract import Outcome, Stage
+from signedfor.search_attributes import MESSAGE_STATUS
 from tests.fixtures.stack import NewNumber
 from tests.histories.recording import kept, read
 from tests.integration.support import SERVICE, Caller, Sent

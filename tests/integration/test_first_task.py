@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from temporalio.client import WithStartWorkflowOperation
 
+from signedfor.client import CONFLICT_POLICY
 from signedfor.contract import (
     DEAD_LETTER,
     DELIVERY_STATUS_SIGNAL,
     MESSAGES_QUEUE,
     RESOLVE_UPDATE,
     SEND_MESSAGE,
-    START_CONFLICT_POLICY,
     DeadLetterOutcome,
     DeadLetterReport,
     DeadLetterRequest,
@@ -62,7 +62,7 @@ async def test_a_decision_before_the_letter_has_begun_is_carried_out(
         letter,
         id=dead_letter_workflow_id(message_id),
         task_queue=MESSAGES_QUEUE,
-        id_conflict_policy=START_CONFLICT_POLICY,
+        id_conflict_policy=CONFLICT_POLICY,
     )
 
     async with asyncio.timeout(20):

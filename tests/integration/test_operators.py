@@ -6,14 +6,14 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client
 
 from devtools.stack.local import LocalStack
-from signedfor.contract import (
+from signedfor.contract import Stage
+from signedfor.search_attributes import (
     MESSAGE_SENDER,
     MESSAGE_STATUS,
     SEARCH_ATTRIBUTES,
     TENANT,
     TWILIO_ERROR_CODE,
     TWILIO_SID,
-    Stage,
 )
 from tests.fixtures.stack import TEXT, NewNumber
 from tests.integration.support import Caller, Sent, until

@@ -8,13 +8,13 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from signedfor.contract import (
     DELIVERY_STATUS_SIGNAL,
-    MESSAGE_STATUS,
     SEND_MESSAGE,
     DeliveryStatus,
     Stage,
     dead_letter_workflow_id,
     message_workflow_id,
 )
+from signedfor.search_attributes import MESSAGE_STATUS
 
 Handle = WorkflowHandle[object, object]
 

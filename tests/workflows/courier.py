@@ -24,7 +24,6 @@ from signedfor.consent import Reason
 from signedfor.contract import (
     DELIVERY_STATUS_SIGNAL,
     MESSAGES_QUEUE,
-    SEARCH_ATTRIBUTES,
     SEND_MESSAGE,
     TWILIO_SENDS_QUEUE,
     DeliveryStatus,
@@ -34,6 +33,7 @@ from signedfor.contract import (
 from signedfor.contract.failures import FailureClass
 from signedfor.payloads import data_converter
 from signedfor.runner import sandboxed_runner
+from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.steps import (
     ADMIT,
     AWAIT_RELEASE,

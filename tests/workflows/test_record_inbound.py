@@ -10,7 +10,7 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
 
-from signedfor.contract import START_CONFLICT_POLICY, START_REUSE_POLICY
+from signedfor.client import CONFLICT_POLICY, REUSE_POLICY
 from signedfor.inbound import (
     CATCH_UP_INBOUND,
     CATCH_UP_WORKFLOW,
@@ -78,8 +78,8 @@ async def _run(
             args=args,
             id=queue,
             task_queue=queue,
-            id_conflict_policy=START_CONFLICT_POLICY,
-            id_reuse_policy=START_REUSE_POLICY,
+            id_conflict_policy=CONFLICT_POLICY,
+            id_reuse_policy=REUSE_POLICY,
         )
         try:
             return handle, await handle.result()

@@ -24,13 +24,8 @@ from devtools.stack.local import LocalStack
 from devtools.stack.parts import ROOT
 from devtools.stack.ports import HOST, answers, free_ports
 from devtools.stack.processes import Process, ProcessGroup, basic_environment, says
-from signedfor.contract import (
-    MESSAGES_QUEUE,
-    SEND_MESSAGE,
-    START_CONFLICT_POLICY,
-    START_REUSE_POLICY,
-    message_workflow_id,
-)
+from signedfor.client import CONFLICT_POLICY, REUSE_POLICY
+from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
 
 OURS, FLOOR = "ours", "floor"
 SETTINGS = {
@@ -112,8 +107,8 @@ class House:
             },
             id=f"{side.prefix}bench-{self._name}-{number}",
             task_queue=side.queue,
-            id_conflict_policy=START_CONFLICT_POLICY,
-            id_reuse_policy=START_REUSE_POLICY,
+            id_conflict_policy=CONFLICT_POLICY,
+            id_reuse_policy=REUSE_POLICY,
         )
 
 

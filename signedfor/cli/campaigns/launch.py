@@ -20,16 +20,16 @@ from signedfor.cli.campaigns.taken import require_free_ids
 from signedfor.cli.output import CommandError, Output, Trouble, facts
 from signedfor.cli.temporal import RPC_TIMEOUT, connect, run
 from signedfor.cli.views import clock
+from signedfor.client import CONFLICT_POLICY
 from signedfor.contract import (
     CAMPAIGN,
-    CAMPAIGN_ID,
     MESSAGES_QUEUE,
-    START_CONFLICT_POLICY,
     CampaignMessage,
     CampaignRequest,
     CampaignState,
     campaign_workflow_id,
 )
+from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.store.campaigns import CampaignRecord, Campaigns
 
 ASKED_ABOVE: Final = 100
@@ -182,7 +182,7 @@ async def _start(campaign_id: str, message: CampaignMessage, *, rows: int) -> No
             CampaignRequest(),
             id=campaign_workflow_id(campaign_id),
             task_queue=MESSAGES_QUEUE,
-            id_conflict_policy=START_CONFLICT_POLICY,
+            id_conflict_policy=CONFLICT_POLICY,
             # One that failed or was terminated may go on: its messages have ids of their own.
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
             search_attributes=TypedSearchAttributes(attributes),

@@ -23,13 +23,8 @@ from signedfor.cli.options import JsonOption
 from signedfor.cli.output import BadInput, Output, answering, facts
 from signedfor.cli.temporal import RPC_TIMEOUT, connect, run
 from signedfor.cli.whole_files import whole_file
-from signedfor.contract import (
-    MESSAGE_STATUS,
-    TWILIO_ERROR_CODE,
-    TWILIO_SID,
-    campaign_message_id,
-    message_workflow_id,
-)
+from signedfor.contract import campaign_message_id, message_workflow_id
+from signedfor.search_attributes import MESSAGE_STATUS, TWILIO_ERROR_CODE, TWILIO_SID
 from signedfor.spreadsheets import masked
 from signedfor.store.campaigns import CampaignRow, Campaigns
 

@@ -14,16 +14,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from signedfor.campaign_steps import messages_of
 from signedfor.cli.output import BadInput, NotFound
 from signedfor.cli.temporal import RPC_TIMEOUT, is_namespace_missing
-from signedfor.contract import (
-    MESSAGE_STATUS,
-    CampaignReport,
-    CampaignState,
-    Outcome,
-    Stage,
-    campaign_workflow_id,
-)
+from signedfor.contract import CampaignReport, CampaignState, Outcome, Stage, campaign_workflow_id
 from signedfor.contract.fields import Label
 from signedfor.payloads import problems_in
+from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.store.campaigns import CampaignRecord, Campaigns
 
 CampaignHandle = WorkflowHandle[object, CampaignReport]

@@ -21,7 +21,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from signedfor.cli.checks.finding import Finding, fail, ok, skipped, warn
 from signedfor.cli.output import CommandError
 from signedfor.cli.temporal import RPC_TIMEOUT, connect, is_namespace_missing, rpc_trouble
-from signedfor.contract import MESSAGES_QUEUE, SEARCH_ATTRIBUTES, TWILIO_SENDS_QUEUE
+from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
+from signedfor.search_attributes import SEARCH_ATTRIBUTES
 
 LEAST_RETENTION: Final = timedelta(days=30)
 """So long a message's id protects from sending it twice, and a closed message can be shown."""

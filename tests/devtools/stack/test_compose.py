@@ -6,7 +6,8 @@ import yaml
 
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from devtools.stack.temporal_server import NAMESPACE
-from signedfor.contract import INBOUND_PATH, MESSAGES_QUEUE, SEARCH_ATTRIBUTES, TWILIO_SENDS_QUEUE
+from signedfor.contract import INBOUND_PATH, MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
+from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.settings import CampaignSettings, Settings
 from tests.devtools.stack.support import ROOT
 

@@ -11,12 +11,12 @@ from devtools.stack.processes import ProcessDied, StackError
 from devtools.stack.temporal_server import NAMESPACE
 from signedfor.contract import (
     MESSAGES_QUEUE,
-    SEARCH_ATTRIBUTES,
     SEND_MESSAGE,
     MessageReport,
     Outcome,
     message_workflow_id,
 )
+from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from tests.devtools.stack.support import wait_for
 
 pytestmark = pytest.mark.integration

@@ -7,8 +7,8 @@ import pytest_asyncio
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
-from signedfor.contract import SEARCH_ATTRIBUTES
 from signedfor.payloads import data_converter
+from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from tests.signedfor.cli.support import CommandLine, Desk
 from tests.workflows.courier import Courier, binary, serving
 

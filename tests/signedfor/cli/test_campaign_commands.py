@@ -21,12 +21,12 @@ from typer.testing import Result
 from activities.campaigns import CampaignFeed
 from signedfor.contract import (
     CAMPAIGN,
-    CAMPAIGN_ID,
     CampaignMessage,
     CampaignState,
     campaign_message_id,
     campaign_workflow_id,
 )
+from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.store.campaigns import CampaignRow, Campaigns
 from signedfor.store.database import open_engine
 from signedfor.store.rate_limiter import RateLimiter

@@ -12,9 +12,7 @@ from signedfor.cli.letters import resolve
 from signedfor.cli.output import BadInput
 from signedfor.contract import (
     DEAD_LETTER,
-    MESSAGE_STATUS,
     OPEN,
-    TENANT,
     Changes,
     DeadLetterRequest,
     MessageReport,
@@ -23,6 +21,7 @@ from signedfor.contract import (
     Resolution,
     dead_letter_workflow_id,
 )
+from signedfor.search_attributes import MESSAGE_STATUS, TENANT
 from tests.signedfor.cli.support import (
     TEXT,
     CommandLine,

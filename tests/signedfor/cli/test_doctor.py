@@ -14,7 +14,7 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 
 from devtools.stack.local import LocalStack
-from signedfor.contract import SEARCH_ATTRIBUTES
+from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from tests.signedfor.cli.support import CommandLine, Desk, new_id, until
 from tests.workflows.courier import binary
 

@@ -9,8 +9,9 @@ import pytest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 
 from signedfor.consent import Reason
-from signedfor.contract import MESSAGE_SENDER, MESSAGE_STATUS, TENANT, message_workflow_id
+from signedfor.contract import message_workflow_id
 from signedfor.contract.failures import FailureClass
+from signedfor.search_attributes import MESSAGE_SENDER, MESSAGE_STATUS, TENANT
 from tests.signedfor.cli.support import (
     TEXT,
     CommandLine,

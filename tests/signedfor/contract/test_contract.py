@@ -7,7 +7,6 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from signedfor import contract
 from signedfor.contract import (
-    SEARCH_ATTRIBUTES,
     ContractModel,
     Day,
     DeliveryStatus,
@@ -52,8 +51,8 @@ def test_names() -> None:
         "DETAILS_QUERY": "letter",
         "STATUS_PATH": "/webhook/status",
         "INBOUND_PATH": "/webhook/inbound",
-        "START_CONFLICT_POLICY": WorkflowIDConflictPolicy.USE_EXISTING,
-        "START_REUSE_POLICY": WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        "CONFLICT_POLICY": WorkflowIDConflictPolicy.USE_EXISTING,
+        "REUSE_POLICY": WorkflowIDReusePolicy.REJECT_DUPLICATE,
     }
 
     assert expected == {name: getattr(contract, name) for name in expected}

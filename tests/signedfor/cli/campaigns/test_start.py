@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import Engine, text
 from temporalio.client import Client
 
-from signedfor.contract import CAMPAIGN, CAMPAIGN_ID, CampaignState
+from signedfor.contract import CAMPAIGN, CampaignState
+from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import transaction
 from signedfor.store.rate_limiter import RateLimiter

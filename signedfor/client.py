@@ -1,0 +1,276 @@
+"""A typed client for services that send messages: send one, read its report, look, cancel it.
+
+    client = await Client.connect("localhost:7233")
+    message = await client.send({"to": "+15558675309", "body": "Hello."}, message_id="order-17")
+    report = await message.report()
+
+It does no more than any Temporal client can do by the names in `docs/contract.md`. What Temporal
+itself raises (`temporalio.service.RPCError` above all) passes through.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, Self
+
+import temporalio.client
+from pydantic import TypeAdapter, ValidationError
+from temporalio.client import (
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+)
+from temporalio.common import (
+    Priority,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from signedfor.contract import (
+    CANCEL_UPDATE,
+    MESSAGES_QUEUE,
+    PROGRESS_QUERY,
+    SEND_MESSAGE,
+    CancelRequest,
+    CancelResult,
+    MessageReport,
+    MessageRequest,
+    Outcome,
+    Progress,
+    Stage,
+    message_workflow_id,
+)
+from signedfor.contract.fields import MessageId
+from signedfor.masks import holds_number_of, masked_sender
+from signedfor.payloads import INVALID_INPUT, data_converter, problems_in
+from signedfor.search_attributes import CAMPAIGN_ID, MESSAGE_SENDER, MESSAGE_STATUS, TENANT
+
+__all__ = ["BadInput", "Client", "FieldProblem", "Message", "NotFound"]
+
+REUSE_POLICY: Final = WorkflowIDReusePolicy.REJECT_DUPLICATE
+"""A message id is an idempotency key, for as long as the namespace keeps closed workflows."""
+CONFLICT_POLICY: Final = WorkflowIDConflictPolicy.USE_EXISTING
+
+_message_id = TypeAdapter(MessageId)
+_RPC_TIMEOUT = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """One bad field, by the contract's name, and what is wrong with it; never its value."""
+
+    field: str
+    problem: str
+
+
+class BadInput(ValueError):
+    """The message is not one that can be sent; `problems` names every bad field."""
+
+    def __init__(self, problems: Sequence[FieldProblem]) -> None:
+        super().__init__("; ".join(f"{each.field}: {each.problem}" for each in problems))
+        self.problems = tuple(problems)
+
+
+class NotFound(LookupError):
+    """Temporal knows no message by this id: it was never sent, or its retention is over."""
+
+
+class Client:
+    """Sends messages by way of a Temporal client; safe to share between tasks."""
+
+    def __init__(self, temporal: temporalio.client.Client) -> None:
+        """Use this connection, with the data converter that the contract's models need."""
+        config = temporal.config()
+        config["data_converter"] = data_converter
+        self._temporal = temporalio.client.Client(**config)
+
+    @classmethod
+    async def connect(
+        cls, address: str = "localhost:7233", *, namespace: str = "default", **options: Any
+    ) -> Self:
+        """Connect to Temporal; `options` are those of `temporalio.client.Client.connect`."""
+        temporal = await temporalio.client.Client.connect(address, namespace=namespace, **options)
+        return cls(temporal)
+
+    async def send(
+        self,
+        request: MessageRequest | Mapping[str, Any],
+        *,
+        message_id: str | None = None,
+        rpc_timeout: timedelta = _RPC_TIMEOUT,
+    ) -> "Message":
+        """Hand a message in: when this returns, it survives every crash.
+
+        With a `message_id` that was used before nothing is sent again: the message is the earlier
+        one, and says so by `is_new`. Without one it gets a new id.
+
+        Raises:
+            BadInput: names every bad field.
+        """
+        message_id = str(uuid.uuid4()) if message_id is None else message_id
+        checked = checked_request(request, message_id)
+        attributes = [SearchAttributePair(MESSAGE_STATUS, Stage.SENDING.value)]
+        if checked.sender is not None:
+            attributes.append(SearchAttributePair(MESSAGE_SENDER, masked_sender(checked.sender)))
+        if checked.tenant is not None:
+            attributes.append(SearchAttributePair(TENANT, checked.tenant))
+        if checked.campaign_id is not None:
+            attributes.append(SearchAttributePair(CAMPAIGN_ID, checked.campaign_id))
+        is_new = True
+        try:
+            await self._temporal.start_workflow(
+                SEND_MESSAGE,
+                checked,
+                id=message_workflow_id(message_id),
+                task_queue=MESSAGES_QUEUE,
+                # Starts nothing twice, as USE_EXISTING, and also tells that it did not.
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                id_reuse_policy=REUSE_POLICY,
+                search_attributes=TypedSearchAttributes(attributes),
+                static_summary=" ".join(filter(None, (checked.priority.value, checked.category))),
+                # In the queue for workers, too, messages that somebody waits for come first.
+                priority=Priority(priority_key=checked.priority.temporal_key),
+                rpc_timeout=rpc_timeout,
+            )
+        except WorkflowAlreadyStartedError:
+            is_new = False
+        return self.message(message_id, is_new=is_new)
+
+    def message(self, message_id: str, *, is_new: bool = False) -> "Message":
+        """A message that was sent before; nothing is asked yet."""
+        handle = self._temporal.get_workflow_handle(
+            message_workflow_id(message_id), result_type=MessageReport
+        )
+        return Message(message_id=message_id, is_new=is_new, handle=handle)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A message that was handed in."""
+
+    message_id: str
+    is_new: bool
+    """Whether this call started it; False if its id was used before."""
+    handle: WorkflowHandle[Any, MessageReport] = field(repr=False)
+    """Its workflow, for whatever else Temporal can do with one."""
+
+    async def report(self) -> MessageReport:
+        """Wait until the message has ended, however long that takes, and say how.
+
+        Raises:
+            BadInput: the workflow found what only a worker can tell, such as a missing sender.
+            NotFound: there is no such message.
+            temporalio.client.WorkflowFailureError: it was terminated.
+        """
+        try:
+            return await self.handle.result()
+        except WorkflowFailureError as error:
+            bad_input = bad_input_in(error.cause)
+            if bad_input is None:
+                raise
+            raise bad_input from None
+        except RPCError as error:
+            raise self._not_found(error) from error
+
+    async def progress(self, *, rpc_timeout: timedelta = _RPC_TIMEOUT) -> Progress:
+        """Where the message stands; a worker answers.
+
+        Raises:
+            NotFound: there is no such message.
+        """
+        try:
+            progress: Progress = await self.handle.query(
+                PROGRESS_QUERY, result_type=Progress, rpc_timeout=rpc_timeout
+            )
+        except RPCError as error:
+            raise self._not_found(error) from error
+        return progress
+
+    async def cancel(self, *, by: str | None = None, reason: str | None = None) -> CancelResult:
+        """Stop the message unless Twilio has it; return when it is certain whether that worked.
+
+        Raises:
+            BadInput: `by` or `reason` is too long.
+            NotFound: there is no such message.
+        """
+        try:
+            request = CancelRequest(by=by, reason=reason)
+        except ValidationError as error:
+            raise bad_input_of(error) from None
+        try:
+            result: CancelResult = await self.handle.execute_update(
+                CANCEL_UPDATE, request, result_type=CancelResult
+            )
+        except WorkflowUpdateFailedError:
+            pass  # it ended while the request was on its way
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND or await self._is_running():
+                raise
+        else:
+            return result
+        report = await self.report()
+        return CancelResult(
+            canceled=report.outcome is Outcome.CANCELED, status=report.outcome.value
+        )
+
+    async def _is_running(self) -> bool:
+        try:
+            description = await self.handle.describe(rpc_timeout=_RPC_TIMEOUT)
+        except RPCError as error:
+            raise self._not_found(error) from error
+        return description.status is WorkflowExecutionStatus.RUNNING
+
+    def _not_found(self, error: RPCError) -> Exception:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            return error
+        return NotFound(f"There is no message {self.message_id}, or not any more.")
+
+
+def checked_request(request: MessageRequest | Mapping[str, Any], message_id: str) -> MessageRequest:
+    """The request, if it can be sent under this id.
+
+    Raises:
+        BadInput: names every bad field.
+    """
+    problems: list[FieldProblem] = []
+    try:
+        _message_id.validate_python(message_id)
+    except ValidationError as error:
+        problems += [FieldProblem("message_id", what) for _, what in problems_in(error)]
+    try:
+        checked = MessageRequest.model_validate(request)
+    except ValidationError as error:
+        raise BadInput([*bad_input_of(error).problems, *problems]) from None
+    shown = {
+        "message_id": message_id,
+        "tenant": checked.tenant,
+        "campaign_id": checked.campaign_id,
+    }
+    problems += [
+        FieldProblem(name, "must not contain the recipient's number: it shows in clear")
+        for name, text in shown.items()
+        if text is not None and holds_number_of(text, checked.to)
+    ]
+    if problems:
+        raise BadInput(problems)
+    return checked
+
+
+def bad_input_of(error: ValidationError) -> BadInput:
+    """What a model says of bad input, by field."""
+    return BadInput([FieldProblem(name, what) for name, what in problems_in(error)])
+
+
+def bad_input_in(cause: BaseException | None) -> BadInput | None:
+    """The bad fields that a workflow named when it refused its input, if that is the cause."""
+    if not isinstance(cause, ApplicationError) or cause.type != INVALID_INPUT or not cause.details:
+        return None
+    return BadInput(
+        [FieldProblem(str(each["field"]), str(each["problem"])) for each in cause.details[0]]
+    )
