@@ -208,7 +208,7 @@ class Campaign:
     def progress(self) -> CampaignProgress:
         """Say where the campaign stands."""
         if not self._is_open or self._refusal is not None:
-            raise ApplicationError("The campaign has not started.", type="NotStarted")
+            raise ApplicationError("The campaign has not started.", type="CampaignNotStarted")
         return CampaignProgress(
             campaign_id=self._campaign_id,
             state=self._state,

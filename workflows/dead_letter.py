@@ -18,22 +18,21 @@ with workflow.unsafe.imports_passed_through():
         OPEN,
         RESOLVE_UPDATE,
         SEND_MESSAGE,
-        Changes,
         DeadLetterDetails,
         DeadLetterOutcome,
         DeadLetterReport,
         DeadLetterRequest,
         DeliveryStatus,
+        MessageChanges,
         MessageRequest,
         Resolution,
         dead_letter_workflow_id,
         message_workflow_id,
     )
     from signedfor.contract.failures import FailureClass
-    from signedfor.contract.fields import MAX_MESSAGE_ID_CHARACTERS
     from signedfor.masks import masked_sender
     from signedfor.message_activities import SuppressionRecord
-    from signedfor.payloads import invalid_input, problems_in
+    from signedfor.payloads import id_problems, invalid_input, problems_in
     from signedfor.search_attributes import (
         MESSAGE_SENDER,
         MESSAGE_STATUS,
@@ -68,7 +67,7 @@ class DeadLetter:
     async def run(self, dead_letter: DeadLetterRequest) -> DeadLetterReport:
         """Hold the dead letter until it is resolved, delivered after all, or its time is over."""
         self._dead_letter, self._has_started = dead_letter, True
-        self._describe("open", dead_letter.action)
+        self._describe("open", dead_letter.advice)
         if dead_letter.report.failure_class in _RECORDED_AND_CLOSED:
             await self._record_suppression(dead_letter.report.failure_class)
             return self._close(DeadLetterOutcome.RECORDED)
@@ -120,23 +119,25 @@ class DeadLetter:
         if self._deciding or self._report is not None:
             raise ApplicationError("This dead letter is closed already.", type="DeadLetterClosed")
         if self._has_started and resolution.action == "retry":
-            self._checked_retry_id()
-            self._changed_request(resolution)
+            # A retry that its own workflow would refuse must be refused while it can be changed.
+            request = self._changed_request(resolution)
+            if problems := id_problems(self._retry_id(), request):
+                raise invalid_input(problems)
 
     @workflow.query(name=DETAILS_QUERY)
     def details(self) -> DeadLetterDetails:
         """Show the dead letter, and how it was closed if it was."""
         return DeadLetterDetails(
-            letter=self._dead_letter,
-            status=self._report.end if self._report else OPEN,
+            request=self._dead_letter,
+            status=self._report.outcome if self._report else OPEN,
             opened_at=self._opened_at,
             held_until=self._held_until(),
             late_status=self._late_status,
-            closed=self._report,
+            result=self._report,
         )
 
     async def _record_suppression(self, failure_class: FailureClass) -> None:
-        report, request = self._dead_letter.report, self._dead_letter.request
+        report, request = self._dead_letter.report, self._dead_letter.message
         await activity_stubs.record_suppression(
             SuppressionRecord(
                 message_id=report.message_id,
@@ -150,7 +151,7 @@ class DeadLetter:
         )
 
     async def _retry(self, resolution: Resolution) -> str:
-        retried_as = self._checked_retry_id()
+        retried_as = self._retry_id()
         try:
             await workflow.start_child_workflow(
                 SEND_MESSAGE,
@@ -163,25 +164,14 @@ class DeadLetter:
             workflow.logger.info("The retry was started already")
         return retried_as
 
-    def _checked_retry_id(self) -> str:
-        """The id of the message that retries this one; ApplicationError when there can be none."""
-        retried_as = next_retry_id(self._dead_letter.report.message_id)
-        if len(retried_as) > MAX_MESSAGE_ID_CHARACTERS:
-            raise invalid_input(
-                [
-                    (
-                        "message_id",
-                        "is too long for a retry; send it again under a new id",
-                    )
-                ]
-            )
-        return retried_as
+    def _retry_id(self) -> str:
+        return next_retry_id(self._dead_letter.report.message_id)
 
     def _changed_request(self, resolution: Resolution) -> MessageRequest:
         """The message to retry; ApplicationError when the changes do not fit it."""
-        changes = resolution.changes or Changes()
+        changes = resolution.changes or MessageChanges()
         # The first message's send_at has passed; its expires_at still holds unless changed.
-        fields = self._dead_letter.request.model_dump(by_alias=False) | {"send_at": None}
+        fields = self._dead_letter.message.model_dump(by_alias=False) | {"send_at": None}
         try:
             return MessageRequest.model_validate(
                 fields | changes.model_dump(by_alias=False, exclude_none=True)
@@ -194,7 +184,7 @@ class DeadLetter:
 
     def _close(
         self,
-        end: DeadLetterOutcome,
+        outcome: DeadLetterOutcome,
         *,
         by: str | None = None,
         note: str | None = None,
@@ -202,13 +192,13 @@ class DeadLetter:
     ) -> DeadLetterReport:
         self._report = DeadLetterReport(
             message_id=self._dead_letter.report.message_id,
-            end=end,
+            outcome=outcome,
             by=by,
             note=note,
             retried_as=retried_as,
         )
-        workflow.upsert_search_attributes([MESSAGE_STATUS.value_set(end.value)])
-        self._describe(end.value, f"Retried as {retried_as}." if retried_as else "")
+        workflow.upsert_search_attributes([MESSAGE_STATUS.value_set(outcome.value)])
+        self._describe(outcome.value, f"Retried as {retried_as}." if retried_as else "")
         return self._report
 
     def _describe(self, status: str, what: str) -> None:
@@ -234,8 +224,8 @@ async def open_dead_letter(dead_letter: DeadLetterRequest) -> None:
     attributes = [SearchAttributePair(MESSAGE_STATUS, OPEN)]
     if dead_letter.sender is not None:
         attributes.append(SearchAttributePair(MESSAGE_SENDER, masked_sender(dead_letter.sender)))
-    if dead_letter.request.tenant is not None:
-        attributes.append(SearchAttributePair(TENANT, dead_letter.request.tenant))
+    if dead_letter.message.tenant is not None:
+        attributes.append(SearchAttributePair(TENANT, dead_letter.message.tenant))
     if report.message_sid is not None:
         attributes.append(SearchAttributePair(TWILIO_SID, report.message_sid))
     typed = TypedSearchAttributes(attributes)

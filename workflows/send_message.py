@@ -1,7 +1,6 @@
 """One outbound message, from its start to its outcome."""
 
 import asyncio
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,9 +26,7 @@ with workflow.unsafe.imports_passed_through():
         message_id_of,
     )
     from signedfor.contract.failures import FailureClass
-    from signedfor.contract.fields import MAX_MESSAGE_ID_CHARACTERS
-    from signedfor.masks import holds_number_of
-    from signedfor.payloads import invalid_input
+    from signedfor.payloads import id_problems, invalid_input
     from signedfor.twilio import codes
     from workflows import activity_stubs, outcomes
     from workflows.admission import check_opt_outs, wait_for_send_at
@@ -37,8 +34,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.message_state import MessageState, Submitted
     from workflows.outcomes import Ended, Proceed
     from workflows.submission import send
-
-_VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 @workflow.defn(name=SEND_MESSAGE)
@@ -124,18 +119,7 @@ def checked_message_id(request: MessageRequest) -> str:
         message_id = message_id_of(workflow.info().workflow_id)
     except ValueError as error:
         raise invalid_input([("workflow id", str(error))]) from None
-    problems: list[tuple[str, str]] = []
-    if len(message_id) > MAX_MESSAGE_ID_CHARACTERS or not _VISIBLE.fullmatch(message_id):
-        allowed = f"1 to {MAX_MESSAGE_ID_CHARACTERS} visible ASCII characters"
-        problems.append(("workflow id", f"the message id must be {allowed}"))
-    shown = {
-        "workflow id": message_id,
-        "tenant": request.tenant,
-        "campaign_id": request.campaign_id,
-    }
-    for field, text in shown.items():
-        if text is not None and holds_number_of(text, request.to):
-            problems.append((field, "must not contain the recipient's number"))
+    problems = id_problems(message_id, request)
     if problems:
         raise invalid_input(problems)
     return message_id
@@ -221,10 +205,10 @@ async def _finish(state: MessageState, ended: Ended) -> MessageReport:
     if ended.opens_dead_letter and ended.failure_class is not None:
         await open_dead_letter(
             DeadLetterRequest(
-                request=state.request,
+                message=state.request,
                 report=report,
                 sender=state.sender,
-                action=codes.action_for(ended.failure_class, ended.error_code),
+                advice=codes.action_for(ended.failure_class, ended.error_code),
                 hold_days=state.policy.dead_letter_hold.days,
             )
         )

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from signedfor.campaign_steps import CampaignKey, HandOver, messages_of
 from sqlalchemy import Engine
 from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError
 from temporalio.testing import ActivityEnvironment
 
 from activities.campaigns import CampaignFeed
-from signedfor.campaign_steps import CampaignKey, HandOver, messages_of
 from signedfor.contract import (
     CampaignMessage,
     MessageRequest,

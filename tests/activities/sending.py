@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from signedfor.steps import SendFailure, SendRequest, Submission
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
@@ -14,7 +15,6 @@ from temporalio.testing import ActivityEnvironment
 from activities.send import TwilioSends
 from signedfor.contract import MessageRequest
 from signedfor.payloads import data_converter
-from signedfor.steps import SendFailure, SendRequest, Submission
 from tests.activities.edge import BODY, CANARIES, RECIPIENT, SENDER
 
 

@@ -4,12 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.exceptions import ApplicationError
-from temporalio.testing import ActivityEnvironment
-
 from activities.admit import Admissions
-from signedfor.consent import Reason, Scope, Source, Suppression
-from signedfor.contract import CampaignMessage, CampaignState, Day, Priority, SendWindow
 from signedfor.steps import (
     Admission,
     AdmitRequest,
@@ -20,6 +15,11 @@ from signedfor.steps import (
     Terms,
     WindowCheck,
 )
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from signedfor.consent import Reason, Scope, Source, Suppression
+from signedfor.contract import CampaignMessage, CampaignState, Day, Priority, SendWindow
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import DatabaseUnavailable, open_engine
 from signedfor.store.rate_limiter import RateLimiter

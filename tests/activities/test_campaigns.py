@@ -8,6 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from signedfor.campaign_steps import (
+    NO_SUCH_CAMPAIGN,
+    CampaignKey,
+    CountRequest,
+    MessageCounts,
+    StateChange,
+)
 from sqlalchemy import Engine
 from temporalio.client import Client, WorkflowExecutionCount
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
@@ -16,13 +23,6 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.campaigns import AT_A_TIME
 from devtools.stack.temporal_server import TemporalServer
-from signedfor.campaign_steps import (
-    NO_SUCH_CAMPAIGN,
-    CampaignKey,
-    CountRequest,
-    MessageCounts,
-    StateChange,
-)
 from signedfor.contract import (
     SEND_MESSAGE,
     CampaignMessage,

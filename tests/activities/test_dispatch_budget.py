@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 import pytest
-
 from activities.feed import AHEAD, JITTER, MOST_UNSEEN, MOST_WAITING, PAGE, Room, room
 
 _NOMINAL = 0.5

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
+from signedfor.steps import Decision, Submission
 
 from activities.send import TwilioSends
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.contract import Day, SendWindow
 from signedfor.contract.failures import FailureClass
 from signedfor.retry import LATEST_POST_START
-from signedfor.steps import Decision, Submission
 from signedfor.store.database import open_engine
 from signedfor.store.suppressions import Suppressions
 from tests.activities.conftest import MakeSends

@@ -1,9 +1,9 @@
 import pytest
+from activities.look_up import TwilioLookUps
+from signedfor.steps import LookUp, LookUpRequest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.look_up import TwilioLookUps
-from signedfor.steps import LookUp, LookUpRequest
 from tests.activities.conftest import Connect
 from tests.activities.edge import (
     ACCOUNT,

@@ -1,11 +1,11 @@
 from typing import Any
 
 import pytest
-
 from activities.record import Records
+from signedfor.steps import SuppressionRecord
+
 from signedfor.consent import Reason, Scope, Source
 from signedfor.contract.failures import FailureClass
-from signedfor.steps import SuppressionRecord
 from signedfor.store.suppressions import Suppressions
 from tests.activities.edge import RECIPIENT, SENDER, SID
 

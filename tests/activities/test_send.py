@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from signedfor.steps import Decision, Submission
 from temporalio.exceptions import ApplicationErrorCategory
 
 from activities.send import TwilioSends
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.retry import TERMINAL_ERROR_TYPES
-from signedfor.steps import Decision, Submission
 from signedfor.twilio import codes
 from signedfor.twilio.codes import delay_for
 from tests.activities.conftest import MakeSends

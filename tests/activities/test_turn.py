@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from signedfor.steps import Decision
 from sqlalchemy import Engine
 
 from activities.send import TwilioSends
 from signedfor.contract import Day, Priority, SendWindow
-from signedfor.steps import Decision
 from signedfor.store.rate_limiter import RateLimiter
 from tests.activities.edge import SENDER
 from tests.activities.sending import attempt, message, send_request

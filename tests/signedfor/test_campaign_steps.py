@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from signedfor.campaign_steps import CampaignStanding
+
 from signedfor.contract import CampaignState
 
 BEFORE = datetime(2026, 11, 21, tzinfo=UTC)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from signedfor.steps import LookUp, SendRequest, Submission
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError
@@ -16,7 +17,6 @@ from signedfor.contract import (
     SendWindow,
 )
 from signedfor.payloads import data_converter, invalid_input
-from signedfor.steps import LookUp, SendRequest, Submission
 
 TO = "+15558675309"
 CANARIES = ("5558675309", "5551234567", "value-canary", "15005550006")

@@ -4,6 +4,7 @@ import pytest
 
 from signedfor.contract.failures import RETRYABLE, TERMINAL, FailureClass
 from signedfor.retry import (
+    ATTEMPT_TIMED_OUT,
     CONNECT_TIMEOUT,
     LATEST_POST_START,
     MAX_QUICK_WAIT,
@@ -14,7 +15,6 @@ from signedfor.retry import (
     SEND_BACKOFF,
     SEND_TIMEOUT,
     TERMINAL_ERROR_TYPES,
-    ATTEMPT_TIMED_OUT,
 )
 from signedfor.twilio.codes import delay_for, find
 

@@ -5,6 +5,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from signedfor.steps import SearchRequest, SearchResult
 from sqlalchemy import Engine
 from temporalio import workflow
 from temporalio.client import Client
@@ -17,7 +18,6 @@ from devtools.stack.temporal_server import TemporalServer
 from signedfor.contract import MessageReport, MessageRequest, Outcome, Progress, message_workflow_id
 from signedfor.contract.failures import FailureClass
 from signedfor.payloads import data_converter
-from signedfor.steps import SearchRequest, SearchResult
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.twilio.client import TwilioClient
 from tests.activities.conftest import pacing

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from signedfor.steps import Finding
 from sqlalchemy import Engine
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
@@ -11,7 +12,6 @@ from twilio.base.exceptions import TwilioRestException
 
 from activities.search import TwilioSearch
 from devtools.sandbox.client import SandboxControl
-from signedfor.steps import Finding
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.twilio.client import TwilioClient
 from tests.activities.conftest import pacing

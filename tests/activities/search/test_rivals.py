@@ -4,13 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from signedfor.steps import Finding
 from sqlalchemy import Engine
 
 from activities.search import TwilioSearch
 from signedfor.contract import Outcome, Stage
 from signedfor.contract.failures import FailureClass
 from signedfor.retry import SEARCH_TIMEOUT
-from signedfor.steps import Finding
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.twilio.client import TwilioClient
 from tests.activities.conftest import pacing

@@ -7,11 +7,11 @@ from itertools import count
 import pytest
 from alembic import command
 from alembic.config import Config
+from signedfor.steps import Decision
 from sqlalchemy import Engine, column, func, insert, select, table
 
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.contract import CampaignMessage, CampaignState, MessageRequest
-from signedfor.steps import Decision
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.migrate import _config, upgrade
