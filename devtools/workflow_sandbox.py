@@ -6,7 +6,7 @@ not of the day: a worker need not prove it again with each message, and runs wit
 
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-_OURS = ("signedfor", "workflows")
+_OURS = ("signedfor", "worker", "workflows")
 
 
 def sandboxed_runner() -> SandboxedWorkflowRunner:

@@ -3,11 +3,11 @@ from pathlib import Path
 
 from temporalio import activity
 from temporalio.client import Client
-from wiring import activities
 
 from signedfor.settings import Settings
 from signedfor.store.database import open_engine
 from tests.activities.edge import ACCOUNT, TOKEN
+from worker import activities
 
 
 async def test_nothing_is_thrown_into_an_activity_in_a_thread(tmp_path: Path) -> None:
