@@ -138,7 +138,6 @@ class TwilioSearch(SearchActivities):
             self._attempts.around,
             request.message_id,
             request.message,
-            sender=request.sender,
             # The oldest row may be older by the clock skew, and its record by another, and a POST.
             since=request.since - 2 * _CLOCK_SKEW - _MAX_POST,
         )

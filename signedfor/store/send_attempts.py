@@ -13,13 +13,11 @@ from sqlalchemy import (
     Connection,
     Engine,
     String,
-    and_,
     bindparam,
     delete,
     exists,
     func,
     insert,
-    or_,
     select,
 )
 
@@ -157,12 +155,9 @@ class SendAttempts:
         return Claimed()
 
     def around(
-        self, message_id: str, message: MessageRequest, *, sender: str, since: datetime
+        self, message_id: str, message: MessageRequest, *, since: datetime
     ) -> AttemptRecords:
-        """The records since then of a message, and of others to its recipient.
-
-        Of those without their recipient, which older versions wrote, the ones with its fingerprint.
-        """
+        """The records since then of a message, and of others to its recipient."""
         query = (
             select(
                 send_attempts.c.message_id,
@@ -170,13 +165,7 @@ class SendAttempts:
                 func.min(send_attempts.c.started_at).label("started_at"),
             )
             .where(
-                or_(
-                    send_attempts.c.recipient_hash == _hashed([message.to]),
-                    and_(
-                        send_attempts.c.recipient_hash.is_(None),
-                        send_attempts.c.fingerprint == fingerprint(message, sender=sender),
-                    ),
-                ),
+                send_attempts.c.recipient_hash == _hashed([message.to]),
                 send_attempts.c.started_at >= since,
             )
             .group_by(send_attempts.c.message_id, send_attempts.c.fingerprint)
@@ -203,10 +192,7 @@ class SendAttempts:
         """
         query = select(
             exists(send_attempts.c.id).where(
-                or_(
-                    send_attempts.c.recipient_hash == _hashed([message.to]),
-                    send_attempts.c.recipient_hash.is_(None),
-                ),
+                send_attempts.c.recipient_hash == _hashed([message.to]),
                 send_attempts.c.message_id == message_id,
             )
         )
