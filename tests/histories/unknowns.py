@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from signedfor.contract.failures import FailureClass
-from signedfor.retry import MOST_SEARCHES, SEND_TIMEOUT
+from signedfor.retry import MAX_SEARCHES, SEND_TIMEOUT
 from signedfor.steps import Decision, Finding, LookUp, SearchResult, SendRequest, Submission
 from tests.histories.recording import Handle
 from tests.workflows.courier import (
@@ -154,7 +154,7 @@ async def unknown_and_parked(world: SkippingWorld) -> Handle:
 async def unknown_and_undecided(world: SkippingWorld) -> Handle:
     """Another message of ours could be the one in the list, to the last search."""
     world.courier.sends = [UNKNOWN]
-    world.courier.searches = [SearchResult(finding=Finding.UNDECIDED)] * MOST_SEARCHES
+    world.courier.searches = [SearchResult(finding=Finding.UNDECIDED)] * MAX_SEARCHES
     return await world.start()
 
 

@@ -7,7 +7,7 @@ from temporalio.client import WorkflowUpdateStage
 
 from signedfor.contract import Outcome
 from signedfor.contract.failures import FailureClass
-from signedfor.retry import MOST_RESENDS, MOST_SEARCHES
+from signedfor.retry import MAX_RESENDS, MAX_SEARCHES
 from signedfor.steps import Decision, Finding, LookUp, SearchResult
 from tests.workflows.courier import (
     REQUEST,
@@ -144,11 +144,11 @@ async def test_what_was_not_submitted_expires_as_such(world: SkippingWorld) -> N
 async def test_an_undecided_search_is_repeated_and_then_parked(world: SkippingWorld) -> None:
     """While another message of ours could be the one in the list, nothing is guessed or sent."""
     world.courier.sends = [UNKNOWN]
-    world.courier.searches = [UNDECIDED] * MOST_SEARCHES
+    world.courier.searches = [UNDECIDED] * MAX_SEARCHES
 
     report = await world.report()
 
-    assert (FailureClass.OUTCOME_UNKNOWN, 1, MOST_SEARCHES) == (
+    assert (FailureClass.OUTCOME_UNKNOWN, 1, MAX_SEARCHES) == (
         report.failure_class,
         len(world.courier.posts),
         len(world.courier.searched),
@@ -161,7 +161,7 @@ async def test_sending_again_ends(world: SkippingWorld) -> None:
 
     report = await world.report()
 
-    assert (FailureClass.OUTCOME_UNKNOWN, 1 + MOST_RESENDS) == (
+    assert (FailureClass.OUTCOME_UNKNOWN, 1 + MAX_RESENDS) == (
         report.failure_class,
         len(world.courier.posts),
     )
