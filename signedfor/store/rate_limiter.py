@@ -76,9 +76,7 @@ class RateLimiter:
         self._rates = rates
         self._now = now
 
-    def reserve(
-        self, sender: str, segments: int, *, is_urgent: bool, fits: Fits = always
-    ) -> datetime:
+    def reserve(self, sender: str, segments: int, *, is_urgent: bool, fits: Fits = always) -> datetime:
         """The message's slot: when it may come to the gate. None is taken if it does not fit."""
         lane = _lane(is_urgent=is_urgent)
         try:
