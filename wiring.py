@@ -20,11 +20,10 @@ from activities.send import TwilioSends
 from signedfor.settings import Settings
 from signedfor.steps import Terms
 from signedfor.store.campaigns import Campaigns
-from signedfor.store.inbound import InboundMessages
+from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
-from signedfor.store.watermarks import Watermarks
 from signedfor.twilio.client import TwilioClient
 
 

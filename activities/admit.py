@@ -104,7 +104,7 @@ class Admissions:
         slot = now
         opens = _opens(request, now)
         if opens <= now:
-            slot = self._pacing.plan(
+            slot = self._pacing.reserve(
                 sender,
                 request.segments,
                 is_urgent=request.priority is Priority.URGENT,
@@ -133,7 +133,7 @@ class Admissions:
         wait = _LOOK_AGAIN * min(activity.info().attempt, _MOST_STEPS)
         if self._pacing.is_paused(request.sender):
             if not request.has_priority:
-                slot = self._pacing.reserve(request.sender, request.segments)
+                slot = self._pacing.reserve(request.sender, request.segments, is_urgent=False)
                 wait = max(wait, slot - datetime.now(UTC))
             raise _held("sender", "senders", look_again_in=wait)
         if campaign is CampaignState.PAUSED:
@@ -147,7 +147,7 @@ class Admissions:
         Raises:
             DatabaseUnavailable: the slot passes unused.
         """
-        self._pacing.give_back(
+        self._pacing.release(
             request.sender,
             request.segments,
             request.slot,

@@ -209,7 +209,7 @@ class CampaignFeed:
             for stages in ((Stage.SENDING,), (Stage.WAITING, Stage.SCHEDULED, Stage.RETRYING))
         )
         return room(
-            ahead=await asyncio.to_thread(self._pace.ahead, sender),
+            ahead=await asyncio.to_thread(self._pace.backlog, sender),
             rate=await asyncio.to_thread(self._pace.rate, sender),
             segments_a_row=max(record.segments / max(record.rows, 1), 1),
             unseen=unseen,

@@ -19,8 +19,7 @@ from signedfor.inbound import (
     correspondent,
     is_recipient,
 )
-from signedfor.store.inbound import InboundMessages
-from signedfor.store.watermarks import Watermarks
+from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.twilio.client import TwilioClient
 from signedfor.twilio.keywords import InboundKind, classify_inbound
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
@@ -63,7 +62,7 @@ class Inbound:
         Raises:
             DatabaseUnavailable: to be tried until the database is back.
         """
-        return self._inbound_messages.receive(**record.to_keep())
+        return self._inbound_messages.receive(record)
 
     @in_thread(CATCH_UP_INBOUND)
     def catch_up_inbound(self, request: CatchUp) -> CaughtUp:
@@ -86,7 +85,7 @@ class Inbound:
             done = self._catch_up_window(done, begin, end)
             # A look at one span must not make the next pass over what lies before it.
             if begin <= seen_until:
-                self._watermarks.rise(CATCH_UP_ID, end)
+                self._watermarks.advance(CATCH_UP_ID, end)
                 seen_until = max(seen_until, end)
         return done
 
@@ -107,7 +106,7 @@ class Inbound:
                 unusable += 1
                 continue
             if record is not None:
-                new += self._inbound_messages.receive(**record.to_keep())
+                new += self._inbound_messages.receive(record)
             beat()
         return CaughtUp(
             since=before.since,

@@ -1,7 +1,7 @@
 """Inbound messages on their way through Temporal: names, ids, inputs and results. Internal."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 from temporalio.common import Priority
@@ -75,10 +75,6 @@ class InboundRecord(Step):
     body: Annotated[str, Field(repr=False)] = ""
     """Only for `InboundKind.REVIEW`; nobody else has to read it."""
     received_at: datetime
-
-    def to_keep(self) -> dict[str, Any]:
-        """The arguments of `signedfor.store.inbound.InboundMessages.receive`."""
-        return dict(self)
 
 
 class CatchUp(Step):

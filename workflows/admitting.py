@@ -5,7 +5,7 @@ from temporalio import workflow
 from signedfor.contract import Stage
 from signedfor.payloads import invalid_input
 from signedfor.steps import Admission, AdmitRequest, Decision, WindowCheck
-from signedfor.twilio.rates import paced_as
+from signedfor.twilio.rates import rate_limited_segments
 from signedfor.twilio.segments import count_segments
 from workflows import calls, endings
 from workflows.course import Course
@@ -30,7 +30,9 @@ async def wait_for_send_at(course: Course) -> Ending | None:
 
 async def check_opt_outs(course: Course) -> Ending | None:
     """Ask whether it may be sent, from what sender and from when; wait for its slot."""
-    course.segments = paced_as(course.request.to, count_segments(course.request.body or "").count)
+    course.segments = rate_limited_segments(
+        course.request.to, count_segments(course.request.body or "").count
+    )
     course.is_retry, course.retries_end = False, None
     while True:
         admission = await _admit(course)

@@ -42,7 +42,7 @@ async def settle(course: Course, ending: Ending) -> MessageReport:
                 request=course.request,
                 report=report,
                 sender=course.standing.sender,
-                action=codes.action_for(ending.failure_class, ending.error_code),
+                action=codes.advice_for(ending.failure_class, ending.error_code),
                 hold_days=course.terms.letter_hold.days,
             )
         )

@@ -171,7 +171,7 @@ def test_a_slot_after_its_time(suppressions: Suppressions) -> None:
     verdicts = [admissions.admit(_request(expires_at=soon)).decision for _ in range(2)]
 
     assert [Decision.EXPIRED, Decision.EXPIRED] == verdicts
-    assert admissions._pacing.ahead(SENDER) <= timedelta(seconds=10)
+    assert admissions._pacing.backlog(SENDER) <= timedelta(seconds=10)
 
 
 def test_a_closed_window(suppressions: Suppressions) -> None:
@@ -185,7 +185,7 @@ def test_a_closed_window(suppressions: Suppressions) -> None:
 
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     assert (Decision.CLOSED, midnight) == (admission.decision, admission.not_before)
-    assert timedelta(0) == admissions._pacing.ahead(SENDER)
+    assert timedelta(0) == admissions._pacing.backlog(SENDER)
     late = admissions.admit(_request(send_window=window, expires_at=midnight))
     assert Decision.EXPIRED is late.decision
 
@@ -202,7 +202,7 @@ def test_a_slot_after_the_window(suppressions: Suppressions) -> None:
     assert Decision.CLOSED is admission.decision
     assert admission.not_before is not None
     assert admission.not_before > datetime.now(UTC) + timedelta(days=5)
-    assert admissions._pacing.ahead(SENDER) <= timedelta(days=2)
+    assert admissions._pacing.backlog(SENDER) <= timedelta(days=2)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_a_held_message_looks_again_at_its_senders_pace(suppressions: Suppressio
 def test_a_held_message_that_does_not_queue(suppressions: Suppressions) -> None:
     """Whatever the backlog, an urgent one looks again soon, and takes no slot while it does."""
     admissions = _admissions(suppressions)
-    admissions._pacing.reserve(SENDER, 3600)
+    admissions._pacing.reserve(SENDER, 3600, is_urgent=False)
     admissions._pacing.pause(SENDER)
     release = ReleaseRequest(sender=SENDER, segments=10, campaign_id=None, has_priority=True)
 
@@ -277,7 +277,7 @@ def test_a_held_message_that_does_not_queue(suppressions: Suppressions) -> None:
         waits.append(caught.value.next_retry_delay)
 
     assert [timedelta(seconds=each) for each in (5, 10, 60)] == waits
-    assert admissions._pacing.ahead(SENDER) <= timedelta(hours=1)
+    assert admissions._pacing.backlog(SENDER) <= timedelta(hours=1)
 
 
 def test_many_held_messages_of_a_fast_sender(suppressions: Suppressions) -> None:
@@ -313,8 +313,8 @@ def test_a_paused_campaign(suppressions: Suppressions) -> None:
     admissions = _admissions(suppressions)
     campaigns = admissions._campaigns
     message = CampaignMessage(sender=SENDER, body="x")
-    campaigns.begin("spring", message)
-    campaigns.loaded("spring", rows=0, segments=0)
+    campaigns.create("spring", message)
+    campaigns.finish_loading("spring", rows=0, segments=0)
     release = ReleaseRequest(sender=SENDER, segments=1, campaign_id="spring")
 
     campaigns.set_state("spring", CampaignState.PAUSED)

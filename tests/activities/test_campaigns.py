@@ -50,8 +50,8 @@ async def load(sqlite_engine: Engine, client: Client) -> AsyncIterator[Callable[
 
     def make(rows: int, *, message: CampaignMessage = MESSAGE, without_field: int = 0) -> Desk:
         campaigns, campaign_id = Campaigns(sqlite_engine), f"c-{uuid.uuid4().hex[:12]}"
-        campaigns.begin(campaign_id, message)
-        campaigns.add(
+        campaigns.create(campaign_id, message)
+        campaigns.add_rows(
             campaign_id,
             [
                 CampaignRow(
@@ -63,7 +63,7 @@ async def load(sqlite_engine: Engine, client: Client) -> AsyncIterator[Callable[
                 for number in range(1, rows + 1)
             ],
         )
-        campaigns.loaded(campaign_id, rows=rows, segments=rows)
+        campaigns.finish_loading(campaign_id, rows=rows, segments=rows)
         made.append(
             Desk(
                 campaign_id=campaign_id,
@@ -258,7 +258,7 @@ async def test_a_campaign_that_does_not_run_is_not_handed_over(load: Callable[..
 async def test_a_campaign_that_is_not_there_or_not_loaded(load: Callable[..., Desk]) -> None:
     """The one is refused for good, the other waited for."""
     desk = load(1)
-    desk.campaigns.begin("loading", MESSAGE)
+    desk.campaigns.create("loading", MESSAGE)
     with pytest.raises(ApplicationError) as loading:
         desk.feed.open_campaign(CampaignKey(campaign_id="loading"))
     with pytest.raises(ApplicationError) as absent:

@@ -21,7 +21,7 @@ def long_line(sqlite_engine: Engine) -> None:
     """A second's worth has just been sent, and two days' worth waits."""
     pacing = RateLimiter(sqlite_engine)
     pacing.set_rate(SENDER, 1)
-    pacing.reserve(SENDER, int(_BACKLOG.total_seconds()))
+    pacing.reserve(SENDER, int(_BACKLOG.total_seconds()), is_urgent=False)
     pacing.acquire(SENDER, 2)
 
 
