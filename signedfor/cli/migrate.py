@@ -1,8 +1,8 @@
 """`signedfor migrate`: bring the database's tables up to date."""
 
-from signedfor.cli.environment import database_settings, database_trouble
+from signedfor.cli.environment import database_settings, database_errors
 from signedfor.cli.options import JsonOption
-from signedfor.cli.output import Trouble, answering
+from signedfor.cli.output import Unavailable, command_output
 from signedfor.store.migrate import upgrade
 
 
@@ -11,13 +11,13 @@ def migrate(*, as_json: JsonOption = False) -> None:
 
     Safe to run again, and from several machines at once.
     """
-    with answering(as_json=as_json) as out:
+    with command_output(as_json=as_json) as out:
         url = database_settings().database_url
-        with database_trouble():
+        with database_errors():
             try:
                 names = upgrade(url)
             except OSError as error:
-                raise Trouble(
+                raise Unavailable(
                     f"The folder of the SQLite file cannot be used ({error.strerror}). "
                     "DATABASE_URL says where it is."
                 ) from None
