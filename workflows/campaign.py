@@ -176,7 +176,7 @@ class Campaign:
     def progress(self) -> CampaignProgress:
         """Say where the campaign stands."""
         if not self._begun or self._refused is not None:
-            raise ApplicationError("The campaign has not begun.", type="NotBegun")
+            raise ApplicationError("The campaign has not started.", type="CampaignNotStarted")
         return CampaignProgress(
             campaign_id=self._campaign_id,
             state=self._state,

@@ -17,12 +17,12 @@ with workflow.unsafe.imports_passed_through():
         OPEN,
         RESOLVE_UPDATE,
         SEND_MESSAGE,
-        Changes,
         DeadLetterDetails,
         DeadLetterOutcome,
         DeadLetterReport,
         DeadLetterRequest,
         DeliveryStatus,
+        MessageChanges,
         MessageRequest,
         Resolution,
         message_workflow_id,
@@ -58,7 +58,7 @@ class DeadLetter:
     async def run(self, letter: DeadLetterRequest) -> DeadLetterReport:
         """Hold the letter until it is resolved, proved delivered, or its time is over."""
         self._letter, self._begun = letter, True
-        self._describe("open", letter.action)
+        self._describe("open", letter.advice)
         if letter.report.failure_class in _RECORDED_AND_CLOSED:
             await self._record_suppression(letter.report.failure_class)
             return self._close(DeadLetterOutcome.RECORDED)
@@ -108,7 +108,7 @@ class DeadLetter:
     @resolve.validator
     def _still_open(self, resolution: Resolution) -> None:
         if self._deciding or self._report is not None:
-            raise ApplicationError("This dead letter is closed already.", type="LetterClosed")
+            raise ApplicationError("This dead letter is closed already.", type="DeadLetterClosed")
         if self._begun:
             self._changed_request(resolution)
 
@@ -116,16 +116,16 @@ class DeadLetter:
     def letter(self) -> DeadLetterDetails:
         """Show the letter, and how it was closed if it was."""
         return DeadLetterDetails(
-            letter=self._letter,
-            status=self._report.end if self._report else OPEN,
+            request=self._letter,
+            status=self._report.outcome if self._report else OPEN,
             opened_at=self._opened_at,
             held_until=self._held_until(),
             late_status=self._late_status,
-            closed=self._report,
+            result=self._report,
         )
 
     async def _record_suppression(self, failure_class: FailureClass) -> None:
-        report, request = self._letter.report, self._letter.request
+        report, request = self._letter.report, self._letter.message
         await calls.record_suppression(
             SuppressionRecord(
                 message_id=report.message_id,
@@ -154,9 +154,9 @@ class DeadLetter:
 
     def _changed_request(self, resolution: Resolution) -> MessageRequest:
         """The message to retry; ApplicationError when the changes do not fit it."""
-        changes = resolution.changes or Changes()
+        changes = resolution.changes or MessageChanges()
         # The first message's send_at has passed; its expires_at still holds unless changed.
-        fields = self._letter.request.model_dump(by_alias=False) | {"send_at": None}
+        fields = self._letter.message.model_dump(by_alias=False) | {"send_at": None}
         try:
             return MessageRequest.model_validate(
                 fields | changes.model_dump(by_alias=False, exclude_none=True)
@@ -177,7 +177,7 @@ class DeadLetter:
     ) -> DeadLetterReport:
         self._report = DeadLetterReport(
             message_id=self._letter.report.message_id,
-            end=end,
+            outcome=end,
             by=by,
             note=note,
             retried_as=retried_as,

@@ -22,8 +22,8 @@ async def open_letter(letter: DeadLetterRequest) -> None:
     attributes = [SearchAttributePair(MESSAGE_STATUS, OPEN)]
     if letter.sender is not None:
         attributes.append(SearchAttributePair(MESSAGE_SENDER, masked_sender(letter.sender)))
-    if letter.request.tenant is not None:
-        attributes.append(SearchAttributePair(TENANT, letter.request.tenant))
+    if letter.message.tenant is not None:
+        attributes.append(SearchAttributePair(TENANT, letter.message.tenant))
     if report.message_sid is not None:
         attributes.append(SearchAttributePair(TWILIO_SID, report.message_sid))
     typed = TypedSearchAttributes(attributes)

@@ -39,10 +39,10 @@ async def settle(course: Course, ending: Ending) -> MessageReport:
     if ending.letter and ending.failure_class is not None:
         await open_letter(
             DeadLetterRequest(
-                request=course.request,
+                message=course.request,
                 report=report,
                 sender=course.standing.sender,
-                action=codes.action_for(ending.failure_class, ending.error_code),
+                advice=codes.action_for(ending.failure_class, ending.error_code),
                 hold_days=course.terms.letter_hold.days,
             )
         )

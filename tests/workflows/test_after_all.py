@@ -220,4 +220,4 @@ async def test_a_receipt_between_the_ending_and_its_letter() -> None:
             ).result()
 
     assert Outcome.UNCONFIRMED is report.outcome
-    assert DeadLetterOutcome.DELIVERED_LATE is letter.end
+    assert DeadLetterOutcome.DELIVERED_LATE is letter.outcome

@@ -88,9 +88,9 @@ def test_every_way_to_end_is_recorded() -> None:
     """All outcomes, failure classes and ends of letters occur in the results."""
     results = [_result(read(path)) for path in kept().values()]
 
-    assert set(Outcome) == {each["outcome"] for each in results if "outcome" in each}
+    assert set(Outcome) == {each["outcome"] for each in results if "attempts" in each}
     assert set(FailureClass) == {each.get("failure_class") for each in results} - {None}
-    assert set(DeadLetterOutcome) == {each["end"] for each in results if "end" in each}
+    assert set(DeadLetterOutcome) == {each["outcome"] for each in results if "retried_as" in each}
 
 
 def test_every_stage_is_recorded() -> None:

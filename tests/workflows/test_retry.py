@@ -143,7 +143,7 @@ async def test_a_recipient_at_fault_is_recorded_and_the_letter_closed(
     report = await world.report()
     letter = world.client.get_workflow_handle(report.dead_letter_id or "")
 
-    assert DeadLetterOutcome.RECORDED == (await letter.result())["end"]
+    assert DeadLetterOutcome.RECORDED == (await letter.result())["outcome"]
     assert [(failure_class, 21610, REQUEST["to"])] == [
         (each.failure_class, each.error_code, each.to) for each in world.courier.recorded
     ]
