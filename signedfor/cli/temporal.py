@@ -9,6 +9,8 @@ from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import (
     Client,
     RPCTimeoutOrCancelledError,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
@@ -73,22 +75,34 @@ def command_error(
                 f"Its workflow ended without a report ({type(error.cause).__name__}); see it in "
                 "the Temporal UI."
             )
-        case WorkflowUpdateFailedError():
-            return _refusal(error, OPTIONS)
         case RPCTimeoutOrCancelledError():
             return Unavailable("Temporal did not answer in time.")
         case RPCError():
-            return _explained(error)
+            return _rpc_error(error)
         case WorkflowQueryFailedError() | WorkflowQueryRejectedError():
             return Unavailable("The workflow could not answer; see it in the Temporal UI.")
         case ApplicationError():
             # From our payload converter: a newer version wrote what this one reads.
             return Unavailable(
-                "This version of signedfor cannot read what Temporal holds "
-                f"({error.type})."
+                f"This version of signedfor cannot read what Temporal holds ({error.type})."
             )
         case _:
             return Unavailable(f"The request to Temporal failed ({type(error).__name__}).")
+
+
+def _rpc_error(error: RPCError) -> CommandError:
+    if is_namespace_missing(error):
+        return Unavailable("Temporal has no such namespace. See TEMPORAL_NAMESPACE.")
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return NotFound("Temporal has no workflow with that id, or no longer.")
+    if error.status is RPCStatusCode.INVALID_ARGUMENT and "search attribute" in error.message:
+        return Unavailable(
+            "Temporal lacks the search attributes that messages have. "
+            "`signedfor doctor --fix` registers them."
+        )
+    return Unavailable(
+        _EXPLANATIONS.get(error.status, f"The request to Temporal failed ({error.status.name}).")
+    )
 
 
 async def connect(*, lazy: bool = False) -> Client:
@@ -119,19 +133,41 @@ async def update(
     result_type: type[_Result],
     *,
     within: float,
+    options: Mapping[str, str] = OPTIONS,
 ) -> _Result | None:
-    """The answer to a workflow's update; None if the workflow is not running.
+    """The answer to a workflow's update; None if no such workflow runs.
 
     Raises:
-        CommandError: the workflow refused the update; the text is the workflow's own.
+        BadInput: the workflow found bad fields; each is named by its option.
+        Refused: the workflow refused the update; the text is the workflow's own.
         TimeoutError: no worker answered within that many seconds.
     """
     try:
         return await answer(
             handle.execute_update(name, argument, result_type=result_type), within=within
         )
+    except WorkflowUpdateFailedError as error:
+        if (bad_input := client.bad_input_in(error.cause)) is not None:
+            problems = [(each.field, each.problem) for each in bad_input.problems]
+            raise BadInput(option_problems(problems, options)) from None
+        if isinstance(error.cause, ApplicationError):
+            raise Refused(error.cause.message) from None
+        raise Refused(f"The workflow refused it ({type(error.cause).__name__}).") from None
     except RPCError as error:
-        if not is_workflow_missing(error) or await is_running(handle):
+        if not is_workflow_missing(error):
+            raise
+        description = await describe(handle)
+        if description is not None and description.status is WorkflowExecutionStatus.RUNNING:
+            raise
+        return None
+
+
+async def describe(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionDescription | None:
+    """Temporal's description of the workflow; None if there is none."""
+    try:
+        return await handle.describe(rpc_timeout=RPC_TIMEOUT)
+    except RPCError as error:
+        if not is_workflow_missing(error):
             raise
         return None
 
