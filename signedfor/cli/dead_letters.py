@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 from pydantic import ValidationError
-from rich.table import Table
 from temporalio.client import Client, WorkflowExecution, WorkflowHandle
 from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError, RPCStatusCode
@@ -327,9 +326,7 @@ def _resolve_many(
         what = f"{action} {count} dead letter{'s' if count > 1 else ''}"
         out.confirm(f"This will {what}.", what=what)
     with out.progress_bar(action, total=count) as on_progress:
-        results = run(
-            _resolve_all(message_ids, resolution, within=within, on_progress=on_progress)
-        )
+        results = run(_resolve_all(message_ids, resolution, within=within, on_progress=on_progress))
     failed = [each for each in results if each.error is not None]
     reports = [each.report for each in results if each.report is not None]
     out.result(
@@ -435,15 +432,11 @@ async def _find(
         if error.status is not RPCStatusCode.INVALID_ARGUMENT or clause is None:
             raise
         names = ", ".join(key.name for key in SEARCH_ATTRIBUTES)
-        raise BadInput(
-            [
-                (
-                    "--query",
-                    "Temporal does not understand it; it must be like TwilioErrorCode = 21408; "
-                    f"names besides Temporal's own: {names}",
-                )
-            ]
-        ) from None
+        what = (
+            "Temporal does not understand it; it must be like TwilioErrorCode = 21408; "
+            f"names besides Temporal's own: {names}"
+        )
+        raise BadInput([("--query", what)]) from None
 
 
 def _row(execution: WorkflowExecution) -> DeadLetterRow:

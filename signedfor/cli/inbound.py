@@ -26,7 +26,7 @@ from signedfor.cli.output import (
 from signedfor.cli.temporal import answer, connect, run
 from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import MESSAGES_QUEUE
-from signedfor.inbound import BEFORE_MESSAGES, CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp, CaughtUp
+from signedfor.inbound import BEFORE_MESSAGES, CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp, CatchUpResult
 from signedfor.masks import masked_sender
 from signedfor.store.database import transaction
 from signedfor.store.inbound import InboundMessages, Review
@@ -197,14 +197,14 @@ def _length(text: str) -> timedelta:
     return length
 
 
-async def _catch_up(request: CatchUp, *, within: float) -> CaughtUp:
+async def _catch_up(request: CatchUp, *, within: float) -> CatchUpResult:
     client = await connect()
     handle = await client.start_workflow(
         CATCH_UP_WORKFLOW,
         request,
         id=CATCH_UP_ID,
         task_queue=MESSAGES_QUEUE,
-        result_type=CaughtUp,
+        result_type=CatchUpResult,
         # One at a time: a second caller gets the result of the run that is in progress.
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,

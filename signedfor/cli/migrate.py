@@ -1,6 +1,6 @@
 """`signedfor migrate`: bring the database's tables up to date."""
 
-from signedfor.cli.environment import database_settings, database_errors
+from signedfor.cli.environment import database_errors, database_settings
 from signedfor.cli.options import JsonOption
 from signedfor.cli.output import Unavailable, command_output
 from signedfor.store.migrate import upgrade

@@ -233,7 +233,9 @@ def tags(pairs: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
     return found, []
 
 
-def json_object(text: str | None, *, option: str) -> tuple[dict[str, Any] | None, list[tuple[str, str]]]:
+def json_object(
+    text: str | None, *, option: str
+) -> tuple[dict[str, Any] | None, list[tuple[str, str]]]:
     """The JSON object that was given, if any, and what is wrong with it."""
     if text is None:
         return None, []

@@ -59,9 +59,7 @@ def _report(error: typer.TyperException, *, as_json: bool) -> ExitCode:
     context = error.ctx if isinstance(error, UsageError) else None
     command = context.command_path if context is not None else "signedfor"
     bad_input = BadInput([(field, what)])
-    Output(as_json=as_json).failure(
-        bad_input, hint=f"{field}: {what}\nSee `{command} --help`."
-    )
+    Output(as_json=as_json).failure(bad_input, hint=f"{field}: {what}\nSee `{command} --help`.")
     return bad_input.exit_code
 
 

@@ -291,7 +291,8 @@ class RowChecks:
             )
         if self._tenant and holds_number_of(self._tenant, to):
             problems.append(
-                "--tenant: contains this recipient's number, and it is shown in clear; choose another"
+                "--tenant: contains this recipient's number, and it is shown in clear; choose "
+                "another"
             )
         return to
 

@@ -94,7 +94,9 @@ async def _namespace(client: Client) -> Finding:
         if is_namespace_missing(error):
             create = _operator(client, f"namespace create --retention {days}d")
             return fail(_NAMESPACE, f"There is no namespace {name}.", f"Create it: {create}")
-        return fail(_NAMESPACE, str(command_error(error)), "See TEMPORAL_NAMESPACE and permissions.")
+        return fail(
+            _NAMESPACE, str(command_error(error)), "See TEMPORAL_NAMESPACE and permissions."
+        )
     retention = described.config.workflow_execution_retention_ttl.ToTimedelta()
     kept = f"{name}, keeps closed messages for {retention / timedelta(days=1):g} days"
     if retention >= MIN_RETENTION:
@@ -140,7 +142,7 @@ async def _search_attributes(client: Client, *, fix: bool) -> Finding:
             f"If nothing else uses them, remove them ({remove}), then `signedfor doctor --fix`.",
         )
     if missing and not fix:
-        # Names and types go in pairs: with fewer types than names the tool silently drops some names.
+        # Names and types go in pairs: with fewer types than names some are silently dropped.
         pairs = " ".join(
             f"--name {name} --type {_TYPE_NAMES[kind]}" for name, kind in missing.items()
         )

@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from signedfor.cli.checks.finding import Finding
+from signedfor.cli.checks import Finding
 from signedfor.cli.checks.twilio import check_twilio
 from signedfor.cli.checks.webhook import check_webhook
 from signedfor.settings import Settings

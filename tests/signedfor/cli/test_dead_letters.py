@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from signedfor.cli.letters import resolve
+from signedfor.cli.dead_letters import resolve
 from signedfor.cli.output import BadInput
 from signedfor.contract import (
     DEAD_LETTER,
@@ -25,7 +25,7 @@ from signedfor.search_attributes import MESSAGE_STATUS, TENANT
 from tests.signedfor.cli.support import (
     TEXT,
     CommandLine,
-    Desk,
+    LiveSystem,
     new_id,
     shows_nothing_private,
     until,
@@ -60,11 +60,11 @@ async def unattended_letter(client: Client, tenant: str) -> str:
     return message_id
 
 
-async def listed(desk: Desk, tenant: str, *options: str, count: int) -> Any:
+async def listed(system: LiveSystem, tenant: str, *options: str, count: int) -> Any:
     """The tenant's letters, once the search shows that many."""
 
     async def ask() -> object:
-        return await desk.cli.document(
+        return await system.cli.document(
             "dead-letters", "list", "--query", f"Tenant = '{tenant}'", *options
         )
 
@@ -72,13 +72,13 @@ async def listed(desk: Desk, tenant: str, *options: str, count: int) -> Any:
     return document["dead_letters"]
 
 
-async def test_open_letters_are_listed_with_code_and_meaning(desk: Desk) -> None:
+async def test_open_letters_are_listed_with_code_and_meaning(system: LiveSystem) -> None:
     """The list shows what Temporal holds in clear, and so no number and no text."""
     tenant = new_id()
-    message_id = await desk.dead_letter("--tenant", tenant)
+    message_id = await system.dead_letter("--tenant", tenant)
 
-    (letter,) = await listed(desk, tenant, count=1)
-    result = await desk.cli.later("dead-letters", "list", "--query", f"Tenant = '{tenant}'")
+    (letter,) = await listed(system, tenant, count=1)
+    result = await system.cli.later("dead-letters", "list", "--query", f"Tenant = '{tenant}'")
 
     assert (message_id, "open", 21408, "+1500***0006", tenant) == (
         letter["message_id"],
@@ -92,26 +92,26 @@ async def test_open_letters_are_listed_with_code_and_meaning(desk: Desk) -> None
     assert shows_nothing_private(result)
 
 
-async def test_closed_letters_are_listed_when_asked_for(desk: Desk) -> None:
+async def test_closed_letters_are_listed_when_asked_for(system: LiveSystem) -> None:
     """`--all` lists letters that were closed; without it they are gone from the list."""
     tenant = new_id()
-    message_id = await desk.dead_letter("--tenant", tenant)
-    await desk.cli.document("dead-letters", "discard", message_id)
+    message_id = await system.dead_letter("--tenant", tenant)
+    await system.cli.document("dead-letters", "discard", message_id)
 
-    await listed(desk, tenant, count=0)
-    (letter,) = await listed(desk, tenant, "--all", count=1)
+    await listed(system, tenant, count=0)
+    (letter,) = await listed(system, tenant, "--all", count=1)
 
     assert (message_id, "discarded") == (letter["message_id"], letter["status"])
 
 
-async def test_a_long_list_says_that_there_is_more(desk: Desk) -> None:
+async def test_a_long_list_says_that_there_is_more(system: LiveSystem) -> None:
     """`--limit` is kept, and the person told that something is missing."""
     tenant = new_id()
     for _ in range(2):
-        await desk.dead_letter("--tenant", tenant)
-    await listed(desk, tenant, count=2)
+        await system.dead_letter("--tenant", tenant)
+    await listed(system, tenant, count=2)
 
-    result = await desk.cli.later(
+    result = await system.cli.later(
         *("dead-letters", "list", "--query", f"Tenant = '{tenant}'", "--limit", "1")
     )
 
@@ -119,22 +119,22 @@ async def test_a_long_list_says_that_there_is_more(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("clause", ["Nonsense = 'x'", "TwilioErrorCode ==", "a) OR (b"])
-async def test_a_query_that_temporal_does_not_understand(desk: Desk, clause: str) -> None:
+async def test_a_query_that_temporal_does_not_understand(system: LiveSystem, clause: str) -> None:
     """The option is named, with an example, and the clause not repeated."""
-    result = await desk.cli.later("dead-letters", "list", "--query", clause)
+    result = await system.cli.later("dead-letters", "list", "--query", clause)
 
     assert 2 == result.exit_code
     assert "--query: Temporal does not understand it" in result.stderr
     assert clause not in result.output
 
 
-async def test_a_query_cannot_reach_beyond_dead_letters(desk: Desk) -> None:
+async def test_a_query_cannot_reach_beyond_dead_letters(system: LiveSystem) -> None:
     """A clause that matches everything else too still finds dead letters only."""
     tenant = new_id()
-    message_id = await desk.dead_letter("--tenant", tenant)
-    await listed(desk, tenant, count=1)
+    message_id = await system.dead_letter("--tenant", tenant)
+    await listed(system, tenant, count=1)
 
-    document = await desk.cli.document(
+    document = await system.cli.document(
         *("dead-letters", "list", "--limit", "1000"),
         *("--query", f"Tenant = '{tenant}') OR (Tenant = '{tenant}'"),
     )
@@ -142,13 +142,13 @@ async def test_a_query_cannot_reach_beyond_dead_letters(desk: Desk) -> None:
     assert {message_id} == {letter["message_id"] for letter in document["dead_letters"]}
 
 
-async def test_a_letter_shows_what_happened_and_what_to_do(desk: Desk) -> None:
+async def test_a_letter_shows_what_happened_and_what_to_do(system: LiveSystem) -> None:
     """Outcome, code, meaning, action and how long it is held; private things when asked for."""
-    message_id = await desk.dead_letter()
+    message_id = await system.dead_letter()
 
-    result = await desk.cli.later("dead-letters", "show", message_id)
-    revealed = await desk.cli.later("dead-letters", "show", message_id, "--reveal")
-    document = await desk.cli.document("dead-letters", "show", message_id)
+    result = await system.cli.later("dead-letters", "show", message_id)
+    revealed = await system.cli.later("dead-letters", "show", message_id, "--reveal")
+    document = await system.cli.document("dead-letters", "show", message_id)
 
     assert 0 == result.exit_code
     for words in ("open", "SenderMisconfigured 21408", "What to do", "Held until"):
@@ -160,17 +160,17 @@ async def test_a_letter_shows_what_happened_and_what_to_do(desk: Desk) -> None:
     assert RECIPIENT not in json.dumps(document)
 
 
-async def test_a_retry_is_a_new_message_with_the_changes(desk: Desk) -> None:
+async def test_a_retry_is_a_new_message_with_the_changes(system: LiveSystem) -> None:
     """The new message has an id derived from the old one; what was not changed stays."""
-    message_id = await desk.dead_letter()
-    desk.courier.sends = [accept()]
+    message_id = await system.dead_letter()
+    system.courier.sends = [accept()]
 
-    document = await desk.cli.document(
+    document = await system.cli.document(
         *("dead-letters", "retry", message_id, "--from", "+15005550009"),
         *("--note", "permission granted", "--by", "Ada"),
     )
 
-    post = await desk.posted(f"{message_id}.retry-1")
+    post = await system.posted(f"{message_id}.retry-1")
     assert ("retried", f"{message_id}.retry-1", "Ada", "permission granted") == (
         document["outcome"],
         document["retried_as"],
@@ -180,62 +180,62 @@ async def test_a_retry_is_a_new_message_with_the_changes(desk: Desk) -> None:
     assert ("+15005550009", RECIPIENT, TEXT) == (post.sender, post.message.to, post.message.body)
 
 
-async def test_recipient_and_text_can_be_changed(desk: Desk) -> None:
+async def test_recipient_and_text_can_be_changed(system: LiveSystem) -> None:
     """A corrected number and a corrected text reach the new message."""
-    message_id = await desk.dead_letter()
-    desk.courier.sends = [accept()]
+    message_id = await system.dead_letter()
+    system.courier.sends = [accept()]
 
-    result = await desk.cli.later(
+    result = await system.cli.later(
         *("dead-letters", "retry", message_id, "--to", "+15558675310", "--body", "-"),
         *("--expires-at", "2099-01-01T00:00:00Z"),
         stdin="Corrected.\n",
     )
 
-    post = await desk.posted(f"{message_id}.retry-1")
+    post = await system.posted(f"{message_id}.retry-1")
     assert 0 == result.exit_code
     assert f"signedfor show {message_id}.retry-1" in result.stdout
     assert ("+15558675310", "Corrected.") == (post.message.to, post.message.body)
 
 
-async def test_changes_that_do_not_fit_leave_the_letter_open(desk: Desk) -> None:
+async def test_changes_that_do_not_fit_leave_the_letter_open(system: LiveSystem) -> None:
     """What only the letter can see is wrong comes back as bad input, field by field."""
-    message_id = await desk.dead_letter()
+    message_id = await system.dead_letter()
     blank = Resolution(action="retry", changes=MessageChanges(body="  "))
 
     with pytest.raises(BadInput) as refused:
-        await resolve(desk.client, message_id, blank, within=30)
+        await resolve(system.client, message_id, blank, within=30)
 
     assert ["body"] == [field for field, _ in refused.value.problems]
-    assert "open" == (await desk.cli.document("dead-letters", "show", message_id))["status"]
+    assert "open" == (await system.cli.document("dead-letters", "show", message_id))["status"]
 
 
-async def test_a_closed_letter_is_not_resolved_again(desk: Desk) -> None:
+async def test_a_closed_letter_is_not_resolved_again(system: LiveSystem) -> None:
     """The second decision is refused: 3."""
-    message_id = await desk.dead_letter()
-    await desk.cli.document("dead-letters", "discard", message_id, "--note", "known")
+    message_id = await system.dead_letter()
+    await system.cli.document("dead-letters", "discard", message_id, "--note", "known")
 
-    document = await desk.cli.document("dead-letters", "retry", message_id, exit_code=3)
+    document = await system.cli.document("dead-letters", "retry", message_id, exit_code=3)
 
     assert "closed already" in document["error"]["message"]
 
 
 @pytest.mark.parametrize("command", [("show",), ("retry",), ("discard",)])
-async def test_there_is_no_such_letter(desk: Desk, command: tuple[str, ...]) -> None:
+async def test_there_is_no_such_letter(system: LiveSystem, command: tuple[str, ...]) -> None:
     """An id without a dead letter is bad input."""
-    document = await desk.cli.document("dead-letters", *command, new_id(), exit_code=2)
+    document = await system.cli.document("dead-letters", *command, new_id(), exit_code=2)
 
     assert "not_found" == document["error"]["kind"]
 
 
-async def test_many_are_retried_by_one_command(desk: Desk) -> None:
+async def test_many_are_retried_by_one_command(system: LiveSystem) -> None:
     """Everything that failed with one code is retried; the others are left alone."""
     tenant = new_id()
-    chosen = {await desk.dead_letter("--tenant", tenant) for _ in range(3)}
-    other = await desk.dead_letter("--tenant", tenant, code=21606)
-    await listed(desk, tenant, count=4)
-    desk.courier.sends = [accept()]
+    chosen = {await system.dead_letter("--tenant", tenant) for _ in range(3)}
+    other = await system.dead_letter("--tenant", tenant, code=21606)
+    await listed(system, tenant, count=4)
+    system.courier.sends = [accept()]
 
-    document = await desk.cli.document(
+    document = await system.cli.document(
         *("dead-letters", "retry", "--yes"),
         *("--query", f"TwilioErrorCode = 21408 AND Tenant = '{tenant}'"),
     )
@@ -243,18 +243,18 @@ async def test_many_are_retried_by_one_command(desk: Desk) -> None:
     assert (3, []) == (document["selected"], document["failed"])
     assert chosen == {report["message_id"] for report in document["resolved"]}
     for message_id in chosen:
-        await desk.posted(f"{message_id}.retry-1")
-    assert "open" == (await desk.cli.document("dead-letters", "show", other))["status"]
+        await system.posted(f"{message_id}.retry-1")
+    assert "open" == (await system.cli.document("dead-letters", "show", other))["status"]
 
 
-async def test_partial_failures_are_listed(desk: Desk) -> None:
+async def test_partial_failures_are_listed(system: LiveSystem) -> None:
     """A letter that could not be resolved is named, the others are resolved: 1."""
     tenant = new_id()
-    well = await desk.dead_letter("--tenant", tenant)
-    stuck = await unattended_letter(desk.client, tenant)
-    await listed(desk, tenant, count=2)
+    well = await system.dead_letter("--tenant", tenant)
+    stuck = await unattended_letter(system.client, tenant)
+    await listed(system, tenant, count=2)
 
-    document = await desk.cli.document(
+    document = await system.cli.document(
         *("dead-letters", "discard", "--yes", "--timeout", "2"),
         *("--query", f"Tenant = '{tenant}'"),
         exit_code=1,
@@ -266,24 +266,24 @@ async def test_partial_failures_are_listed(desk: Desk) -> None:
     assert "no worker answered" in document["failed"][0]["problem"]
 
 
-async def test_many_are_not_touched_without_a_word(desk: Desk) -> None:
+async def test_many_are_not_touched_without_a_word(system: LiveSystem) -> None:
     """Without a terminal to ask at, `--yes` is needed: 2, and nothing is done."""
     tenant = new_id()
-    message_id = await desk.dead_letter("--tenant", tenant)
-    await listed(desk, tenant, count=1)
+    message_id = await system.dead_letter("--tenant", tenant)
+    await listed(system, tenant, count=1)
 
-    result = await desk.cli.later(
+    result = await system.cli.later(
         "dead-letters", "discard", "--query", f"Tenant = '{tenant}'", stdin="y\n"
     )
 
     assert 2 == result.exit_code
     assert "--yes: is needed to discard 1 letters" in result.stderr
-    assert "open" == (await desk.cli.document("dead-letters", "show", message_id))["status"]
+    assert "open" == (await system.cli.document("dead-letters", "show", message_id))["status"]
 
 
-async def test_nothing_that_matches_is_no_failure(desk: Desk) -> None:
+async def test_nothing_that_matches_is_no_failure(system: LiveSystem) -> None:
     """A query without matches does nothing and says so."""
-    document = await desk.cli.document(
+    document = await system.cli.document(
         "dead-letters", "retry", "--query", f"Tenant = '{new_id()}'", "--yes"
     )
 

@@ -2,21 +2,20 @@
 
 import pytest
 
-from signedfor.cli.asking import confirm
 from signedfor.cli.options import text_or_standard_input
 from signedfor.cli.output import BadInput, Output
 
 
 @pytest.fixture(autouse=True)
 def without_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Python then has in its place."""
+    """As Python starts then."""
     monkeypatch.setattr("sys.stdin", None)
 
 
-def test_nobody_can_be_asked() -> None:
+def test_confirmation_is_impossible() -> None:
     """As without a terminal."""
     with pytest.raises(BadInput, match="--yes: is needed to send to 101 without a terminal"):
-        confirm(Output(as_json=False), "This will send.", what="send to 101")
+        Output(as_json=False).confirm("This will send.", what="send to 101")
 
 
 def test_no_text_can_be_read() -> None:

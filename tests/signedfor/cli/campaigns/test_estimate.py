@@ -6,8 +6,8 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
-from signedfor.cli.campaigns.preview import Estimate, Tally
-from signedfor.cli.campaigns.rows import CheckedRow
+from signedfor.cli.campaigns.checks import CheckedRow, Tally
+from signedfor.cli.campaigns.estimate import Estimate
 from signedfor.store.campaigns import CampaignRow
 from signedfor.twilio.segments import Encoding
 from tests.signedfor.cli.campaigns.support import number
@@ -79,7 +79,7 @@ def test_three_messages_are_shown_with_masked_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ahead", "rows", "said"),
+    ("backlog", "rows", "said"),
     [
         (timedelta(), 1, "2 s at 1 a second"),
         (timedelta(), 45, "1 min 30 s at 1 a second"),
@@ -87,8 +87,10 @@ def test_three_messages_are_shown_with_masked_numbers() -> None:
         (timedelta(days=2), 1, "2 d at 1 a second, 2 d of it for what waits already"),
     ],
 )
-def test_the_time_to_send(ahead: timedelta, rows: int, said: str) -> None:
+def test_the_time_to_send(backlog: timedelta, rows: int, said: str) -> None:
     """In its two largest units, with what the sender has to send before."""
-    estimate = Estimate(tally=_tally(rows=rows), rate=1, ahead=ahead, price=None, currency="USD")
+    estimate = Estimate(
+        tally=_tally(rows=rows), rate=1, backlog=backlog, price=None, currency="USD"
+    )
 
     assert f"Time to send {said} Cost" in _shown(estimate)

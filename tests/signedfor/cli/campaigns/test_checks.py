@@ -1,14 +1,150 @@
-"""The checks of a row: each fault is found, named by its column, and never shown."""
+"""The whole file is checked; each problem is found, named by line and column, and never shown."""
+
+import io
+import time
+import tracemalloc
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
 
 import pytest
 
-from signedfor.cli.campaigns.recipients import Line
-from signedfor.cli.campaigns.rows import CheckedRow, RowChecks
+from signedfor.cli.campaigns.checks import (
+    BadRows,
+    CheckedRow,
+    LateWindows,
+    RowChecks,
+    Tally,
+    check_file,
+)
+from signedfor.cli.campaigns.recipients import Line, RecipientsFile
+from signedfor.cli.campaigns.staging import StagedRows
 from signedfor.cli.output import BadInput
+from signedfor.contract import CampaignMessage
 from signedfor.store.campaigns import CampaignRow
 from signedfor.twilio.segments import Encoding
-from tests.signedfor.cli.campaigns.support import message
+from tests.signedfor.cli.campaigns.support import good_rows, message, number
 from tests.workflows.courier import RECIPIENT, SENDER
+
+
+class OptedOut:
+    """Knows who opted out, and how many it was asked about at a time."""
+
+    def __init__(self, *recipients: str) -> None:
+        self._recipients = frozenset(recipients)
+        self.asked: list[int] = []
+
+    def among(
+        self, recipients: Collection[str], *, sender: str | None, category: str | None
+    ) -> frozenset[str]:
+        """See base class."""
+        assert sender is not None
+        assert category == "news"
+        self.asked.append(len(recipients))
+        return self._recipients.intersection(recipients)
+
+
+@pytest.fixture
+def staged() -> Iterator[StagedRows]:
+    """Nothing staged yet."""
+    with StagedRows() as rows:
+        yield rows
+
+
+def _check(
+    lines: Collection[str],
+    staged: StagedRows,
+    *,
+    opted_out: OptedOut | None = None,
+    text: CampaignMessage | None = None,
+) -> Tally:
+    raw = "".join(f"{line}\n" for line in lines).encode()
+    return check_file(
+        RecipientsFile(io.BytesIO(raw), size=len(raw)),
+        text or message(category="news"),
+        to_column="to",
+        suppressions=opted_out or OptedOut(),
+        staged=staged,
+    )
+
+
+def test_rows_are_counted_and_kept(staged: StagedRows) -> None:
+    """The tally of the whole file, opted-out recipients in it, and every row put aside."""
+    opted_out = OptedOut(number(3), number(2100), number(9999))
+    lines = [*good_rows(2101), f"{number(5000)},Zoë…,{'x' * 70}"]
+
+    tally = _check(lines, staged, opted_out=opted_out)
+
+    assert (2102, 2103, 2) == (tally.rows, tally.segments, tally.suppressed)
+    assert 2101 == tally.segments_to_send
+    assert {Encoding.GSM7: 2101, Encoding.UCS2: 1} == tally.encodings
+    assert [1000, 1000, 102] == opted_out.asked
+    rows = [row for batch in staged.batches() for row in batch]
+    assert list(range(1, 2103)) == [row.number for row in rows]
+    assert "Zoë…" == rows[-1].fields["name"]
+
+
+def test_the_first_twenty_problems_are_shown_and_all_counted(staged: StagedRows) -> None:
+    """Those of a file that cannot be read on among them."""
+    lines = ["to,name,code", *(f"{index},private," for index in range(15)), '"x" private']
+
+    with pytest.raises(BadRows) as caught:
+        _check(lines, staged)
+
+    error = caught.value
+    assert (20, 31) == (len(error.problems), error.total)
+    assert "and 11 more problems" in str(error)
+    assert "private" not in str(error)
+    assert ("line 2", "code: is empty, and the text needs it") == error.problems[1]
+    assert 31 == error.document()["error"]["total"]
+
+
+def test_a_file_without_rows_is_refused(staged: StagedRows) -> None:
+    """A header alone is nobody to send to."""
+    with pytest.raises(BadRows, match="line 1: has a header and no rows"):
+        _check(["to,name,code", "", ",,"], staged)
+
+
+def test_a_quote_left_open_is_found_by_the_files_own_separator(staged: StagedRows) -> None:
+    """The row that it swallowed begins with a recipient."""
+    lines = ["to\tname\tcode", f'{number(1)}\t"Ann', f'{number(2)}\tBen"\tC2']
+
+    with pytest.raises(BadRows) as caught:
+        _check(lines, staged)
+
+    (problem,) = caught.value.problems
+    assert ("line 2", "name: holds what looks like another row; is a quote left open?") == problem
+
+
+@pytest.mark.parametrize("body", ["Hi {name}, your code is {code}.", "😀 {name}…" + " {code}" * 20])
+def test_a_hundred_thousand_rows_take_less_than_ten_seconds(body: str) -> None:
+    """Of a processor's time, measured on a tenth of them; other work on the machine disturbs it."""
+    lines = list(good_rows(10_000))
+
+    def seconds() -> float:
+        with StagedRows() as staged:
+            began = time.process_time()
+            _check(lines, staged, text=message(body, category="news"))
+            return time.process_time() - began
+
+    assert any(seconds() < 1 for _ in range(3))
+
+
+def test_memory_does_not_grow_with_the_file(staged: StagedRows) -> None:
+    """What is remembered of a row is its number, to find who comes twice: under 250 bytes."""
+    lines = list(good_rows(4000))
+    _check(lines[:100], staged)
+    tracemalloc.start()
+    try:
+        _check(lines[:1001], staged)
+        first = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        _check(lines, staged)
+        grown = tracemalloc.get_traced_memory()[1] - first
+    finally:
+        tracemalloc.stop()
+
+    assert grown / 3000 < 250
+
 
 COLUMNS = ["to", "name", "code"]
 SERVICE = "MG0123456789abcdef0123456789abcdef"
@@ -211,3 +347,35 @@ def test_a_text_that_does_not_go_with_the_file(body: str, said: str) -> None:
 
     assert {"--body"} == {field for field, _ in caught.value.problems}
     assert said in str(caught.value)
+
+
+NOW = datetime(2026, 11, 21, 6, 30, tzinfo=UTC)
+HOURS = {"from": "09:00", "until": "20:00"}
+BERLIN, NEW_YORK = "+4915112345678", "+12125550123"
+"""Where the window opens at eight and at two in the afternoon, by UTC."""
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "time_zone", "late"),
+    [
+        ("2026-11-21T07:30:00Z", None, [True, True]),
+        ("2026-11-21T08:00:00Z", None, [True, True]),
+        ("2026-11-21T08:01:00Z", None, [False, True]),
+        ("2026-11-21T14:01:00Z", None, [False, False]),
+        ("2026-11-21T08:01:00Z", "Europe/Berlin", [False, False]),
+        ("2026-11-21T08:00:00Z", "Europe/Berlin", [True, True]),
+    ],
+)
+def test_each_by_his_own_clock(expires_at: str, time_zone: str | None, late: list[bool]) -> None:
+    """Unless a time zone is given; who is asked about first makes no difference."""
+    window = HOURS | ({"time_zone": time_zone} if time_zone else {})
+    lateness = LateWindows(message(send_window=window, expires_at=expires_at), now=NOW)
+
+    assert late == [lateness.includes(each) for each in (BERLIN, NEW_YORK)]
+    assert late == [lateness.includes(each) for each in (BERLIN, NEW_YORK)]
+
+
+def test_without_both_nobody_is_late() -> None:
+    """A window alone is waited for."""
+    for fields in ({"send_window": HOURS}, {"expires_at": "2026-11-21T07:00:00Z"}):
+        assert not LateWindows(message(**fields), now=NOW).includes(BERLIN)
