@@ -26,7 +26,13 @@ from signedfor.cli.output import (
 from signedfor.cli.temporal import answer, connect, run
 from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import MESSAGES_QUEUE
-from signedfor.inbound import BEFORE_MESSAGES, CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp, CatchUpResult
+from signedfor.inbound import (
+    BEFORE_MESSAGES,
+    CATCH_UP_ID,
+    CATCH_UP_WORKFLOW,
+    CatchUp,
+    CatchUpResult,
+)
 from signedfor.masks import masked_sender
 from signedfor.store.database import transaction
 from signedfor.store.inbound import InboundMessages, Review

@@ -165,12 +165,16 @@ def check_file(
         problems.add(1, "has a header and no rows below it")
     if problems.total:
         raise BadRows(problems.shown, total=problems.total)
-    for batch in staged.batches():
-        suppressed = suppressions.among(
-            [row.to for row in batch], sender=message.sender, category=message.category
+
+    def suppressed_segments(rows: list[CampaignRow]) -> list[int]:
+        found = suppressions.among(
+            [row.to for row in rows], sender=message.sender, category=message.category
         )
-        tally.suppressed += len(suppressed)
-        tally.suppressed_segments += sum(row.segments for row in batch if row.to in suppressed)
+        return [row.segments for row in rows if row.to in found]
+
+    for segments in map(suppressed_segments, staged.batches()):
+        tally.suppressed += len(segments)
+        tally.suppressed_segments += sum(segments)
     return tally
 
 

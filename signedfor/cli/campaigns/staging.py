@@ -76,8 +76,8 @@ class StagedRows(AbstractContextManager["StagedRows"]):
     def batches(self) -> Iterator[list[CampaignRow]]:
         """All rows, in order."""
         rows = self._rows()
-        while batch := list(islice(rows, BATCH)):
-            yield batch
+        for first in rows:
+            yield [first, *islice(rows, BATCH - 1)]  # no name, so that one is in memory at a time
 
     def _rows(self) -> Iterator[CampaignRow]:
         try:

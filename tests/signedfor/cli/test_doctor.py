@@ -139,7 +139,7 @@ async def test_fix_registers_what_is_missing(
     )
 
     assert "Registered now" in fixed["search attributes"]["what"]
-    assert "are there" in after["search attributes"]["what"]
+    assert "are registered" in after["search attributes"]["what"]
 
 
 async def test_an_attribute_of_another_type(

@@ -202,7 +202,7 @@ async def test_after_its_end_it_is_too_late(system: LiveSystem) -> None:
     result = await system.cli.later("cancel", message_id)
 
     assert 3 == result.exit_code
-    assert "Too late" in result.stdout
+    assert "Not canceled" in result.stdout
     assert "delivered" in result.stdout
 
 

@@ -110,7 +110,7 @@ def test_a_document_is_all_there_is_on_standard_output() -> None:
     )
 
     assert 1 == result.returncode
-    assert "trouble" == json.loads(result.stdout)["error"]["kind"]
+    assert "unavailable" == json.loads(result.stdout)["error"]["kind"]
     assert "127.0.0.1:9" in result.stderr
 
 

@@ -175,7 +175,7 @@ def test_every_bad_option_is_named_at_once_and_no_value_repeated(cli: CommandLin
         (("--between", "09:00-20:00", "--days", ""), ["--days: must be days"]),
         (
             ("--days", "mon", "--time-zone", "Europe/Berlin"),
-            ["--days: needs --between beside it", "--time-zone: needs --between beside it"],
+            ["--days: needs --between", "--time-zone: needs --between"],
         ),
         (
             ("--between", "09:00-20:00", "--time-zone", "Europe/Secret"),
@@ -357,7 +357,7 @@ async def test_the_wait_itself_can_end_first(system: LiveSystem) -> None:
     )
 
     assert "unconfirmed" == document["error"]["kind"]
-    assert "It goes on" in document["error"]["message"]
+    assert "It continues" in document["error"]["message"]
     await system.receive(message_id, "delivered")
     await system.ended(message_id)
 

@@ -49,7 +49,7 @@ def test_list(cli: CommandLine, engine: Engine) -> None:
     limiter = RateLimiter(engine)
     limiter.reserve(SENDER, 600, is_urgent=False)
     for _ in range(5):
-        limiter.acquire(SENDER, 1, is_urgent=True)
+        limiter.reserve(SENDER, 1, is_urgent=True)
 
     (shown,) = _senders(cli)
     text = cli("senders", "list").stdout

@@ -67,8 +67,8 @@ def _check(
     )
 
 
-def test_rows_are_counted_and_kept(staged: StagedRows) -> None:
-    """The tally of the whole file, opted-out recipients in it, and every row put aside."""
+def test_rows_are_counted_and_staged(staged: StagedRows) -> None:
+    """The tally of the whole file, opted-out recipients in it, and every row staged."""
     opted_out = OptedOut(number(3), number(2100), number(9999))
     lines = [*good_rows(2101), f"{number(5000)},Zoë…,{'x' * 70}"]
 
@@ -99,7 +99,7 @@ def test_the_first_twenty_problems_are_shown_and_all_counted(staged: StagedRows)
 
 
 def test_a_file_without_rows_is_refused(staged: StagedRows) -> None:
-    """A header alone is nobody to send to."""
+    """A header alone has no recipients."""
     with pytest.raises(BadRows, match="line 1: has a header and no rows"):
         _check(["to,name,code", "", ",,"], staged)
 
@@ -112,7 +112,10 @@ def test_a_quote_left_open_is_found_by_the_files_own_separator(staged: StagedRow
         _check(lines, staged)
 
     (problem,) = caught.value.problems
-    assert ("line 2", "name: holds what looks like another row; is a quote left open?") == problem
+    assert (
+        "line 2",
+        "name: contains what looks like another row; is a quote left open?",
+    ) == problem
 
 
 @pytest.mark.parametrize("body", ["Hi {name}, your code is {code}.", "😀 {name}…" + " {code}" * 20])
@@ -130,7 +133,7 @@ def test_a_hundred_thousand_rows_take_less_than_ten_seconds(body: str) -> None:
 
 
 def test_memory_does_not_grow_with_the_file(staged: StagedRows) -> None:
-    """What is remembered of a row is its number, to find who comes twice: under 250 bytes."""
+    """Of each row its number is remembered, to find duplicates: under 250 bytes."""
     lines = list(good_rows(4000))
     _check(lines[:100], staged)
     tracemalloc.start()
@@ -185,7 +188,7 @@ def test_a_row_becomes_its_message() -> None:
         (["15558675309", "Ann", ""], "to: has no plus and country code"),
         (["+1555867530x", "Ann", ""], "to: has a letter"),
         (["+19002345678", "Ann", ""], "to: is a premium-rate number"),
-        ([SENDER, "Ann", ""], "to: is a number of your own"),
+        ([SENDER, "Ann", ""], "to: is one of your own numbers"),
         (
             ["+155586753091", "Ann", ""],
             "to: has 11 digits after its country code, where numbers have",
@@ -202,7 +205,7 @@ def test_a_row_becomes_its_message() -> None:
         ([RECIPIENT, "Ann", "", ""], "has 4 cells where the header has 3"),
     ],
 )
-def test_faults(cells: list[str], said: str) -> None:
+def test_bad_rows(cells: list[str], said: str) -> None:
     """One sentence that begins with the column and repeats no cell."""
     (problem,) = _problems(_checks(), *cells)
 
@@ -210,8 +213,8 @@ def test_faults(cells: list[str], said: str) -> None:
     assert not [cell for cell in cells if cell.strip() and cell in problem]
 
 
-def test_every_fault_of_a_row_is_found() -> None:
-    """One round mends all."""
+def test_every_problem_of_a_row_is_found() -> None:
+    """All can be fixed at once."""
     said = _problems(_checks("{name} {code}"), "5", "", "=A1")
 
     assert ["to", "code", "name"] == [problem.partition(":")[0] for problem in said]
@@ -220,13 +223,13 @@ def test_every_fault_of_a_row_is_found() -> None:
 @pytest.mark.parametrize(
     "again", [RECIPIENT, "+1 (555) 867-5309", f"whatsapp:{RECIPIENT}", f"rcs:{RECIPIENT}"]
 )
-def test_nobody_comes_twice_in_any_spelling(again: str) -> None:
+def test_a_recipient_is_found_twice_in_any_spelling(again: str) -> None:
     """A person is one, whatever the channel; the line of the first occurrence is named."""
     checks = _checks(**{"from": SERVICE})
 
     assert [] == _problems(checks, RECIPIENT, "Ann", "", line=7)
-    assert ["to: stands in line 7 already"] == _problems(checks, again, "Ann", "", line=9)
-    assert ["to: stands in line 7 already"] == _problems(checks, again, "Ann", "", line=10)
+    assert ["to: is already in line 7"] == _problems(checks, again, "Ann", "", line=9)
+    assert ["to: is already in line 7"] == _problems(checks, again, "Ann", "", line=10)
 
 
 def test_unused_columns_may_hold_anything() -> None:
@@ -247,17 +250,17 @@ def test_a_window_must_open_for_the_recipient() -> None:
 
 
 def test_other_senders_are_own_numbers_too() -> None:
-    """Whatever the caller knows to be ours is refused."""
+    """Other senders of the account are refused as recipients."""
     checks = RowChecks(message("Hi"), COLUMNS, to_column="to", own=[RECIPIENT])
 
-    assert ["to: is a number of your own"] == _problems(checks, RECIPIENT, "", "")
+    assert ["to: is one of your own numbers"] == _problems(checks, RECIPIENT, "", "")
 
 
-def test_own_numbers_are_own_on_every_channel() -> None:
+def test_own_numbers_are_found_on_every_channel() -> None:
     """It is the same telephone."""
     checks = RowChecks(message("Hi", **{"from": SERVICE}), COLUMNS, to_column="to", own=[SENDER])
 
-    assert ["to: is a number of your own"] == _problems(checks, f"whatsapp:{SENDER}", "", "")
+    assert ["to: is one of your own numbers"] == _problems(checks, f"whatsapp:{SENDER}", "", "")
 
 
 @pytest.mark.parametrize(
@@ -280,7 +283,7 @@ def test_sender_and_recipient_are_of_one_channel(
     """Twilio refuses all others (21910), unless a Messaging Service chooses the sender."""
     problems = _problems(_checks(**{"from": sender}), recipient, "Ann", "")
 
-    assert ([f"to: {said}; both must be of one channel"] if said else []) == problems
+    assert ([f"to: {said}; both must be on the same channel"] if said else []) == problems
 
 
 @pytest.mark.parametrize(
@@ -292,9 +295,9 @@ def test_sender_and_recipient_are_of_one_channel(
         ([RECIPIENT, "Ann\nLee", f"two\nlines, and {RECIPIENT} in a text"], None),
     ],
 )
-def test_a_cell_that_swallowed_a_row(cells: list[str], column: str | None) -> None:
-    """A quote left open hides a recipient, and would show another one's number."""
-    said = f"{column}: holds what looks like another row; is a quote left open?"
+def test_a_cell_that_contains_another_row(cells: list[str], column: str | None) -> None:
+    """A quote left open hides a recipient, and would send its number to another one."""
+    said = f"{column}: contains what looks like another row; is a quote left open?"
 
     assert ([said] if column else []) == _problems(_checks(), *cells)
 
@@ -320,7 +323,7 @@ def test_an_id_that_holds_a_recipients_number(campaign_id: str, recipient: str) 
     """Alone, or with the number of its row behind it: messages' ids are seen by many."""
     (problem,) = _clear(recipient, campaign_id=campaign_id)
 
-    assert problem.startswith("--id: holds this recipient's number")
+    assert problem.startswith("--id: contains this recipient's number")
     assert recipient[1:] not in problem
 
 
@@ -328,7 +331,7 @@ def test_a_tenant_that_holds_a_recipients_number() -> None:
     """It shows in clear as well; other names with digits do no harm."""
     (problem,) = _clear(RECIPIENT, tenant=f"t{RECIPIENT[1:]}")
 
-    assert problem.startswith("--tenant: holds this recipient's number")
+    assert problem.startswith("--tenant: contains this recipient's number")
     assert [] == _clear("+37251234561", campaign_id="sale-3725123456")
     assert [] == _clear(RECIPIENT, campaign_id="spring-2026")
 
@@ -336,7 +339,7 @@ def test_a_tenant_that_holds_a_recipients_number() -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("Hi {nmae} and {x}", "{nmae} is no column of the file; it has to, name, code"),
+        ("Hi {nmae} and {x}", "{nmae} is not a column of the file; it has to, name, code"),
         ("Hi {name", "has a brace that is not closed at character 4"),
     ],
 )
@@ -366,16 +369,18 @@ BERLIN, NEW_YORK = "+4915112345678", "+12125550123"
         ("2026-11-21T08:00:00Z", "Europe/Berlin", [True, True]),
     ],
 )
-def test_each_by_his_own_clock(expires_at: str, time_zone: str | None, late: list[bool]) -> None:
-    """Unless a time zone is given; who is asked about first makes no difference."""
+def test_each_recipient_by_their_own_clock(
+    expires_at: str, time_zone: str | None, late: list[bool]
+) -> None:
+    """Unless a time zone is given; the order makes no difference."""
     window = HOURS | ({"time_zone": time_zone} if time_zone else {})
-    lateness = LateWindows(message(send_window=window, expires_at=expires_at), now=NOW)
+    late_windows = LateWindows(message(send_window=window, expires_at=expires_at), now=NOW)
 
-    assert late == [lateness.includes(each) for each in (BERLIN, NEW_YORK)]
-    assert late == [lateness.includes(each) for each in (BERLIN, NEW_YORK)]
+    assert late == [late_windows.includes(each) for each in (BERLIN, NEW_YORK)]
+    assert late == [late_windows.includes(each) for each in (BERLIN, NEW_YORK)]
 
 
-def test_without_both_nobody_is_late() -> None:
+def test_without_window_and_expiry_none_is_late() -> None:
     """A window alone is waited for."""
     for fields in ({"send_window": HOURS}, {"expires_at": "2026-11-21T07:00:00Z"}):
         assert not LateWindows(message(**fields), now=NOW).includes(BERLIN)
