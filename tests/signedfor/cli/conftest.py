@@ -9,7 +9,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from signedfor.payloads import data_converter
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
-from tests.signedfor.cli.support import CommandLine, Desk
+from tests.signedfor.cli.support import CommandLine, LiveSystem
 from tests.workflows.courier import Courier, binary, serving
 
 _OURS = (
@@ -63,8 +63,8 @@ def cli_without_worker(temporal_address: str) -> CommandLine:
 
 
 @pytest.fixture
-async def desk(temporal: Client, cli_without_worker: CommandLine) -> AsyncIterator[Desk]:
+async def system(temporal: Client, cli_without_worker: CommandLine) -> AsyncIterator[LiveSystem]:
     """The command line in front of Temporal and workers."""
     courier = Courier()
     async with serving(temporal, courier):
-        yield Desk(cli=cli_without_worker, client=temporal, courier=courier)
+        yield LiveSystem(cli=cli_without_worker, client=temporal, courier=courier)

@@ -17,7 +17,7 @@ from typing import Self
 import psutil
 import pytest
 
-from tests.signedfor.cli.support import TEXT, Desk, new_id, until
+from tests.signedfor.cli.support import TEXT, LiveSystem, new_id, until
 from tests.workflows.courier import RECIPIENT, SENDER
 
 ROOT = Path(__file__).parents[3]
@@ -110,7 +110,7 @@ def test_a_document_is_all_there_is_on_standard_output() -> None:
     )
 
     assert 1 == result.returncode
-    assert "trouble" == json.loads(result.stdout)["error"]["kind"]
+    assert "unavailable" == json.loads(result.stdout)["error"]["kind"]
     assert "127.0.0.1:9" in result.stderr
 
 
@@ -192,18 +192,18 @@ class TestTerminal:
         [("n", 3, "open"), ("", 3, "open"), ("y", 0, "discarded"), (None, 130, "open")],
     )
     async def test_many_are_confirmed(
-        self, desk: Desk, typed: str | None, exit_code: int, status: str
+        self, system: LiveSystem, typed: str | None, exit_code: int, status: str
     ) -> None:
         """The count is shown and an answer waited for; only a yes does anything."""
         tenant = new_id()
-        message_id = await desk.dead_letter("--tenant", tenant)
+        message_id = await system.dead_letter("--tenant", tenant)
         query = ("--query", f"Tenant = '{tenant}'")
         await until(
-            lambda: desk.cli.document("dead-letters", "list", *query),
+            lambda: system.cli.document("dead-letters", "list", *query),
             lambda it: it["dead_letters"],
         )
 
-        with Terminal("dead-letters", "discard", *query, env=desk.cli.env) as terminal:
+        with Terminal("dead-letters", "discard", *query, env=system.cli.env) as terminal:
             await terminal.shows("This will discard 1 dead letter. Go on? [y/N]")
             if typed is None:
                 terminal.process.send_signal(signal.SIGINT)
@@ -211,15 +211,15 @@ class TestTerminal:
                 terminal.type(typed)
 
             assert exit_code == await terminal.exit_code()
-        assert status == (await desk.cli.document("dead-letters", "show", message_id))["status"]
+        assert status == (await system.cli.document("dead-letters", "show", message_id))["status"]
 
-    async def test_progress_is_shown_in_place(self, desk: Desk) -> None:
+    async def test_progress_is_shown_in_place(self, system: LiveSystem) -> None:
         """While it waits, the terminal shows for what; it ends with the receipt."""
         message_id = new_id()
 
-        with Terminal(*MESSAGE, "--id", message_id, "--wait", env=desk.cli.env) as terminal:
+        with Terminal(*MESSAGE, "--id", message_id, "--wait", env=system.cli.env) as terminal:
             await terminal.shows("awaiting_receipt: waits for a receipt from Twilio")
-            await desk.receive(message_id, "delivered")
+            await system.receive(message_id, "delivered")
             await terminal.shows("The carrier confirmed delivery.")
 
             assert 0 == await terminal.exit_code()

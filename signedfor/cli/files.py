@@ -1,4 +1,4 @@
-"""Writing a file that is whole or not there."""
+"""Writing a file atomically."""
 
 import io
 import os
@@ -8,37 +8,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from signedfor.cli.output import Trouble
+from signedfor.cli.output import Unavailable
 
 
 @contextmanager
-def whole_file(file: Path) -> Iterator[TextIO]:
-    """Write beside `file`, readable by its owner only, and replace it when the block has ended.
+def atomic_write(file: Path) -> Iterator[TextIO]:
+    """Write to a temporary file, readable by its owner only, that replaces `file` at the end.
 
-    What is no regular file, such as a pipe or `/dev/stdout`, is not replaced but written to.
+    A pipe, a device or `/dev/stdout` is not replaced but written to.
 
     Raises:
-        Trouble: it cannot be written.
+        Unavailable: it cannot be written.
     """
-    with _trouble():
+    with _file_errors():
         is_special = file.exists() and not file.is_file()
     if is_special:
-        with _trouble():
+        with _file_errors():
             descriptor = os.open(file, os.O_WRONLY)
         with _text(descriptor) as opened:
             yield opened
         return
     target = file.resolve()
-    with _trouble():
+    with _file_errors():
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     partial = Path(name)
     try:
-        with _text(descriptor) as beside:
-            yield beside
-            beside.flush()
-            with _trouble():
-                os.fsync(beside.fileno())
-        with _trouble():
+        with _text(descriptor) as temporary:
+            yield temporary
+            temporary.flush()
+            with _file_errors():
+                os.fsync(temporary.fileno())
+        with _file_errors():
             partial.replace(target)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -46,10 +46,10 @@ def whole_file(file: Path) -> Iterator[TextIO]:
 
 
 class _File(io.FileIO):
-    """A file whose own errors can be told from those of whoever writes to it."""
+    """A file whose own errors can be told from those of the code that writes to it."""
 
     def write(self, data: Any, /) -> int:
-        with _trouble():
+        with _file_errors():
             return super().write(data)
 
 
@@ -59,8 +59,8 @@ def _text(descriptor: int) -> TextIO:
 
 
 @contextmanager
-def _trouble() -> Iterator[None]:
+def _file_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Trouble(f"The file cannot be written ({error.strerror}).") from None
+        raise Unavailable(f"The file cannot be written ({error.strerror}).") from None

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from signedfor.cli.output import Trouble
-from signedfor.cli.whole_files import whole_file
+from signedfor.cli.files import atomic_write
+from signedfor.cli.output import Unavailable
 
 
 def test_it_is_there_when_it_is_whole(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_it_is_there_when_it_is_whole(tmp_path: Path) -> None:
     target = tmp_path / "report.csv"
     target.write_text("earlier")
 
-    with whole_file(target) as file:
+    with atomic_write(target) as file:
         file.write("Zoë\r\n")
         file.flush()
         assert "earlier" == target.read_text()
@@ -31,7 +31,7 @@ def test_an_error_of_the_caller_stays_his_own(tmp_path: Path, error: BaseExcepti
     """It is not told as the file's, and leaves nothing behind."""
 
     def half_written() -> None:
-        with whole_file(tmp_path / "report.csv") as file:
+        with atomic_write(tmp_path / "report.csv") as file:
             file.write("half")
             raise error
 
@@ -47,7 +47,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     target.touch()
     link.symlink_to(target)
 
-    with whole_file(link) as file:
+    with atomic_write(link) as file:
         file.write("all")
 
     assert link.is_symlink()
@@ -61,7 +61,7 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
     reader.start()
 
-    with whole_file(pipe) as file:
+    with atomic_write(pipe) as file:
         file.write("all")
 
     reader.join(10)
@@ -74,14 +74,14 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     full = tmp_path / "report.csv"
     full.symlink_to("/dev/full")
 
-    with pytest.raises(Trouble, match="No space left on device"), whole_file(full) as file:
+    with pytest.raises(Unavailable, match="No space left on device"), atomic_write(full) as file:
         file.write("x")
-    with pytest.raises(Trouble, match="No space left on device"), whole_file(full) as file:
+    with pytest.raises(Unavailable, match="No space left on device"), atomic_write(full) as file:
         file.write("x" * 100_000)
 
 
 @pytest.mark.parametrize("name", ["", "none/report.csv"])
 def test_where_no_file_can_be(tmp_path: Path, name: str) -> None:
     """A folder, or nothing to put it into."""
-    with pytest.raises(Trouble, match="cannot be written"), whole_file(tmp_path / name):
+    with pytest.raises(Unavailable, match="cannot be written"), atomic_write(tmp_path / name):
         pass

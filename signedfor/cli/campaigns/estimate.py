@@ -1,70 +1,40 @@
-"""What a campaign will be: how many messages, segments, how long it takes and what it costs."""
+"""What a campaign will be: how many messages and segments, how long it takes, what it costs."""
 
-from collections import Counter
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
 from rich.console import RenderableType
 
-from signedfor.cli.campaigns.rows import CheckedRow
+from signedfor.cli.campaigns.checks import Tally
+from signedfor.cli.message_status import masked_recipient
 from signedfor.cli.output import facts
-from signedfor.cli.views import masked_recipient
 from signedfor.twilio.segments import Encoding
 
-SHOWN: Final = 3
 _CENT = Decimal("0.01")
-
-
-@dataclass(kw_only=True)
-class Tally:
-    """What the rows of a file come to; it is added up while they are read."""
-
-    rows: int = 0
-    segments: int = 0
-    encodings: Counter[Encoding] = field(default_factory=Counter)
-    suppressed: int = 0
-    suppressed_segments: int = 0
-    too_late: int = 0
-    """Rows whose send window opens no more before they expire."""
-    first: list[CheckedRow] = field(default_factory=list)
-
-    def add(self, checked: CheckedRow) -> None:
-        """Count one row."""
-        self.rows += 1
-        self.segments += checked.row.segments
-        self.encodings[checked.encoding] += 1
-        if len(self.first) < SHOWN:
-            self.first.append(checked)
-
-    @property
-    def segments_to_send(self) -> int:
-        """Without those whom nothing is sent to."""
-        return self.segments - self.suppressed_segments
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a tally means for a sender of this rate, at this price."""
+    """Duration and cost of a campaign, for a sender with this rate and at this price."""
 
     tally: Tally
     rate: float
-    """Segments a second."""
-    ahead: timedelta = timedelta()
-    """What the sender has to send before."""
+    """Segments per second."""
+    backlog: timedelta = timedelta()
+    """How long the sender's earlier messages take."""
     price: Decimal | None
-    """Of a segment."""
+    """Per segment."""
     currency: str
     has_window: bool = False
-    is_paused: bool = False
-    """Whether the sender is."""
+    is_sender_paused: bool = False
 
     @property
     def duration(self) -> timedelta:
-        """From now until the last message is submitted, at the sender's rate."""
-        return self.ahead + timedelta(seconds=self.tally.segments_to_send / self.rate)
+        """Until the last message is submitted, at the sender's rate."""
+        return self.backlog + timedelta(seconds=self.tally.segments_to_send / self.rate)
 
     @property
     def cost(self) -> Decimal | None:
@@ -73,8 +43,25 @@ class Estimate:
             return None
         return (self.price * self.tally.segments_to_send).quantize(_CENT, rounding=ROUND_HALF_UP)
 
+    def warnings(self, expires_at: datetime | None) -> list[str]:
+        """What will not be sent before `--expires-at`: the sender or the window is too late."""
+        if expires_at is None:
+            return []
+        found, left = [], expires_at - datetime.now(UTC)
+        if self.duration > left:
+            found.append(
+                f"Warning: the sender needs {in_words(self.duration)}, and --expires-at is in "
+                f"{in_words(left)}: what is not submitted by then is never sent."
+            )
+        if late := self.tally.too_late:
+            found.append(
+                f"Warning: for {late:,} of {self.tally.rows:,} recipients --between does not open "
+                "before --expires-at: nothing is sent to them."
+            )
+        return found
+
     def document(self) -> dict[str, Any]:
-        """For programs; without numbers and texts."""
+        """The estimate for programs, without numbers and texts."""
         tally = self.tally
         return {
             "rows": tally.rows,
@@ -89,26 +76,29 @@ class Estimate:
         }
 
     def summary(self, *before: tuple[str, object]) -> RenderableType:
-        """For people, with other facts before it."""
+        """The estimate for people, after other facts."""
         tally = self.tally
         encodings = ", ".join(
             f"{tally.encodings[each]:,} in {each}" for each in Encoding if tally.encodings[each]
         )
-        pace = f"{in_words(self.duration)} at {self.rate:g} a second"
-        if self.ahead:
-            pace += f", {in_words(self.ahead)} of it for what waits already"
-        if self.is_paused:
+        pace = f"{in_words(self.duration)} at {self.rate:g} per second"
+        if self.backlog:
+            pace += f", {in_words(self.backlog)} of it for messages that already wait"
+        if self.is_sender_paused:
             pace += ", once the sender is resumed"
         if self.has_window:
-            pace += ", and the hours outside the send window"
+            pace += ", plus the hours outside the send window"
+        suppressed = "none"
+        if tally.suppressed:
+            suppressed = f"{tally.suppressed:,}, or unreachable; nothing is sent to them"
         cost = "not known; give --price, or set PRICE_PER_SEGMENT"
         if self.cost is not None:
-            cost = f"{self.cost:,} {self.currency} at {self.price:f} a segment"
+            cost = f"{self.cost:,} {self.currency} at {self.price:f} per segment"
         return facts(
             [
                 *before,
                 ("Recipients", f"{tally.rows:,}"),
-                ("Opted out", _suppressed(tally.suppressed)),
+                ("Opted out", suppressed),
                 ("Texts", encodings),
                 ("Segments", f"{tally.segments_to_send:,} to send"),
                 ("Time to send", pace),
@@ -117,17 +107,17 @@ class Estimate:
         )
 
     def messages(self) -> list[str]:
-        """The first messages as they will be, with the numbers masked."""
-        said = []
+        """The first messages as they will be sent, with masked numbers."""
+        lines = []
         for each in self.tally.first:
             count = each.row.segments
-            said.append(
+            lines.append(
                 f"To {masked_recipient(each.row.to)}, {count} segment{'s' if count > 1 else ''} "
                 f"in {each.encoding}:"
             )
-            said += [f"  {line}" for line in each.text.splitlines()]
-            said.append("")
-        return said
+            lines += [f"  {line}" for line in each.text.splitlines()]
+            lines.append("")
+        return lines
 
 
 def in_words(span: timedelta) -> str:
@@ -139,7 +129,3 @@ def in_words(span: timedelta) -> str:
             lower = seconds % size // lower_size
             return f"{seconds // size:,} {name}" + (f" {lower} {lower_name}" if lower else "")
     return f"{seconds} s" if seconds else "less than a second"
-
-
-def _suppressed(count: int) -> str:
-    return f"{count:,}, or unreachable; nothing is sent to them" if count else "none"

@@ -1,4 +1,4 @@
-"""What is said of a campaign before it is sent."""
+"""What is shown of a campaign before it is sent."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -6,8 +6,8 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
-from signedfor.cli.campaigns.preview import Estimate, Tally
-from signedfor.cli.campaigns.rows import CheckedRow
+from signedfor.cli.campaigns.checks import CheckedRow, Tally
+from signedfor.cli.campaigns.estimate import Estimate
 from signedfor.store.campaigns import CampaignRow
 from signedfor.twilio.segments import Encoding
 from tests.signedfor.cli.campaigns.support import number
@@ -31,10 +31,10 @@ def _shown(estimate: Estimate) -> str:
 
 
 def test_a_price_is_written_as_people_write_it() -> None:
-    """Not in scientific notation, however it was given."""
+    """Not in scientific notation, whichever way it was given."""
     estimate = Estimate(tally=_tally(), rate=1, price=Decimal("1e2"), currency="EUR")
 
-    assert "EUR at 100 a segment" in _shown(estimate)
+    assert "EUR at 100 per segment" in _shown(estimate)
 
 
 def test_the_summary() -> None:
@@ -46,7 +46,7 @@ def test_the_summary() -> None:
     assert (
         "Recipients 5 Opted out 1, or unreachable; nothing is sent to them "
         "Texts 4 in GSM-7, 1 in UCS-2 Segments 8 to send "
-        "Time to send 16 s at 0.5 a second Cost 0.06 EUR at 0.0079 a segment"
+        "Time to send 16 s at 0.5 per second Cost 0.06 EUR at 0.0079 per segment"
     ) == _shown(estimate)
     assert {
         "rows": 5,
@@ -62,7 +62,7 @@ def test_the_summary() -> None:
 
 
 def test_without_a_price_there_is_no_cost() -> None:
-    """It is said how to get one."""
+    """The summary names the ways to give one."""
     estimate = Estimate(tally=_tally(), rate=1, price=None, currency="USD")
 
     assert "Cost not known; give --price, or set PRICE_PER_SEGMENT" in _shown(estimate)
@@ -79,16 +79,18 @@ def test_three_messages_are_shown_with_masked_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ahead", "rows", "said"),
+    ("backlog", "rows", "said"),
     [
-        (timedelta(), 1, "2 s at 1 a second"),
-        (timedelta(), 45, "1 min 30 s at 1 a second"),
-        (timedelta(), 5010, "2 h 47 min at 1 a second"),
-        (timedelta(days=2), 1, "2 d at 1 a second, 2 d of it for what waits already"),
+        (timedelta(), 1, "2 s at 1 per second"),
+        (timedelta(), 45, "1 min 30 s at 1 per second"),
+        (timedelta(), 5010, "2 h 47 min at 1 per second"),
+        (timedelta(days=2), 1, "2 d at 1 per second, 2 d of it for messages that already wait"),
     ],
 )
-def test_the_time_to_send(ahead: timedelta, rows: int, said: str) -> None:
-    """In its two largest units, with what the sender has to send before."""
-    estimate = Estimate(tally=_tally(rows=rows), rate=1, ahead=ahead, price=None, currency="USD")
+def test_the_time_to_send(backlog: timedelta, rows: int, said: str) -> None:
+    """In its two largest units, with the sender's backlog."""
+    estimate = Estimate(
+        tally=_tally(rows=rows), rate=1, backlog=backlog, price=None, currency="USD"
+    )
 
     assert f"Time to send {said} Cost" in _shown(estimate)

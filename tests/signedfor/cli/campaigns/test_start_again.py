@@ -1,4 +1,4 @@
-"""`signedfor campaign start`, again: the same is one campaign, and what is not the same is told."""
+"""`signedfor campaign start`, again: the same input is one campaign, other input is refused."""
 
 import asyncio
 import json
@@ -15,18 +15,18 @@ from tests.signedfor.cli.campaigns.support import good_rows, new_id, record, run
 from tests.signedfor.cli.support import CommandLine
 
 
-def test_a_dry_run_tells_the_id_and_whether_it_was_started(
+def test_a_dry_run_shows_the_id_and_whether_it_was_started(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
     """It is the one that the start will have, however the rows are saved."""
-    path, saved_anew = written(tmp_path, *good_rows(2)), tmp_path / "anew.csv"
-    saved_anew.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    path, saved_again = written(tmp_path, *good_rows(2)), tmp_path / "again.csv"
+    saved_again.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
 
     before = json.loads(start(cli, path, "--dry-run", "--json").stdout)
     shown = " ".join(start(cli, path, "--dry-run").stdout.split())
     started = start(cli, path, "--json")
-    after = json.loads(start(cli, saved_anew, "--dry-run", "--json").stdout)
-    again = json.loads(start(cli, saved_anew, "--json").stdout)
+    after = json.loads(start(cli, saved_again, "--dry-run", "--json").stdout)
+    again = json.loads(start(cli, saved_again, "--json").stdout)
 
     campaign_id = json.loads(started.stdout)["campaign_id"]
     assert (campaign_id, None) == (before["campaign_id"], before["state"])
@@ -39,19 +39,19 @@ def test_a_dry_run_tells_the_id_and_whether_it_was_started(
 def test_the_same_text_to_other_rows_needs_a_yes(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
-    """A file that was mended after it was sent is another campaign, and most get it twice."""
+    """A file that was corrected after it was sent is another campaign; most would get it twice."""
     first = start(cli, written(tmp_path, *good_rows(3)))
-    mended = written(tmp_path, *good_rows(4), name="mended.csv")
+    corrected = written(tmp_path, *good_rows(4), name="corrected.csv")
 
-    refused = start(cli, mended)
-    with_yes = start(cli, mended, "--yes")
+    refused = start(cli, corrected)
+    with_yes = start(cli, corrected, "--yes")
     with_an_id = start(cli, written(tmp_path, *good_rows(5)), "--id", new_id())
 
     assert [0, 2, 0, 0] == [each.exit_code for each in (first, refused, with_yes, with_an_id)]
-    told = f"Campaign {first.stdout.strip()} (running, 3 rows) sends the same text"
-    assert told in refused.stderr
-    assert told in with_yes.stderr
-    assert "--yes: is needed to send the same once more without a terminal" in refused.stderr
+    warning = f"Campaign {first.stdout.strip()} (running, 3 rows) sends the same text"
+    assert warning in refused.stderr
+    assert warning in with_yes.stderr
+    assert "--yes: is needed to send the same again without a terminal" in refused.stderr
     assert "(running, 4 rows) sends the same text" in with_an_id.stderr
     assert 3 == len(Campaigns(cli_engine).newest(limit=5))
 
@@ -59,7 +59,7 @@ def test_the_same_text_to_other_rows_needs_a_yes(
 def test_an_id_may_be_given_as_temporal_shows_it(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
-    """As to all other commands, and however often it was put before."""
+    """As with all other commands, even with the prefix twice."""
     campaign_id = new_id()
     path = written(tmp_path, *good_rows(1))
 
@@ -76,7 +76,7 @@ def test_an_id_may_be_given_as_temporal_shows_it(
 def test_canceled_while_it_was_loading(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
-    """The same file again is told so, and is not taken for another."""
+    """The same file again is warning so, and is not taken for another."""
     campaign_id, path = new_id(), written(tmp_path, *good_rows(2))
     assert 0 == start(cli, path, "--id", "before").exit_code
     campaigns = Campaigns(cli_engine)
@@ -88,7 +88,7 @@ def test_canceled_while_it_was_loading(
 
     assert 0 == result.exit_code, result.output
     assert "canceled" in result.stdout
-    assert "Give another --id to send to them once more" in result.stderr
+    assert "Give another --id to send it again" in result.stderr
 
 
 def test_an_id_is_one_campaigns(cli: CommandLine, cli_engine: Engine, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_an_id_is_one_campaigns(cli: CommandLine, cli_engine: Engine, tmp_path: 
 def test_a_canceled_campaign_is_not_started_again(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
-    """How it stands is said, and how to send after all."""
+    """Its state is shown, and how to send it again."""
     campaign_id = new_id()
     path = written(tmp_path, *good_rows(1))
     assert 0 == start(cli, path, "--id", campaign_id).exit_code
@@ -123,13 +123,13 @@ def test_a_canceled_campaign_is_not_started_again(
 
     assert 0 == result.exit_code
     assert "canceled" in result.stdout
-    assert "Give another --id to send to them once more" in result.stderr
+    assert "Give another --id to send it again" in result.stderr
 
 
 async def test_loaded_but_not_started_it_is_started(
     cli: CommandLine, cli_engine: Engine, temporal: Client, tmp_path: Path
 ) -> None:
-    """Ended between the two, the same command again is all it takes."""
+    """If the process dies between the two, the same command starts it."""
     campaign_id = new_id()
     path = written(tmp_path, *good_rows(1))
     assert 0 == (await asyncio.to_thread(start, cli, path, "--id", "before")).exit_code
