@@ -15,9 +15,9 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := $(wildcard *.py .ci/*.py activities devtools examples signedfor tests webhook workflows)
+SOURCES := $(wildcard *.py .ci/*.py docs/*.py activities devtools examples signedfor tests webhook workflows)
 
-.PHONY: help demo test histories soak bench check up lock format clean
+.PHONY: help demo test histories soak bench check up docs lock format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ soak: $(READY) ## Kill, freeze and restart everything under MESSAGES=10000 messa
 
 bench: $(READY) ## Measure against the bare floor (ARGS="life --rounds 6" for some, or more rounds)
 	$(BIN)/python -m devtools.bench --report bench-report.json $(ARGS)
+
+docs: $(READY) ## Build the documentation into build/docs; a dead link or an orphan page is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs build/docs
 
 check: $(READY) ## Check format, lint, types, imports and locks
 	$(BIN)/ruff format --check .

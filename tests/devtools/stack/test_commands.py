@@ -19,6 +19,7 @@ _TARGETS = [
     "histories",
     "soak",
     "bench",
+    "docs",
     "check",
     "format",
     "lock",
