@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -113,7 +114,7 @@ def metrics() -> str:
     rows = [
         (
             f"`{each._name}{'_total' if each._type == 'counter' else ''}`",  # noqa: SLF001 - has no public name
-            each._type,  # noqa: SLF001 - as above
+            str(each._type),  # noqa: SLF001 - as above
             ", ".join(f"`{label}`" for label in each._labelnames),  # noqa: SLF001 - as above
             _text(each._documentation),  # noqa: SLF001 - as above
         )
@@ -260,7 +261,7 @@ def _attribute_docs(module: ModuleType) -> dict[str, dict[str, str]]:
 
 
 def _documented(body: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
-    for statement, after in zip(body, body[1:], strict=False):
+    for statement, after in pairwise(body):
         target = (
             statement.target
             if isinstance(statement, ast.AnnAssign)
@@ -287,7 +288,7 @@ def _cell(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Text of a docstring or help as Markdown: outside code, HTML's characters stand for themselves."""
+    """A docstring or help text as Markdown, with special characters escaped outside code."""
     pieces = re.split(r"(`[^`]*`)", text)
     return "".join(
         piece if piece.startswith("`") else re.sub(r"([<>*_])", r"\\\1", piece) for piece in pieces

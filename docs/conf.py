@@ -9,6 +9,7 @@ project = "Signedfor"
 extensions = ["myst_parser", "devtools.reference_pages"]
 # A reference that leads nowhere is a warning, and warnings are errors.
 nitpicky = True
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
