@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from devtools.workflow_sandbox import sandboxed_runner
 from sqlalchemy import Engine, select
 from temporalio.client import Client, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
+from workflows.inputs import OneArgument
 
 from devtools.bench.books import Account, Books, Violation
 from devtools.bench.crowd import Done, Kind
@@ -19,13 +21,11 @@ from devtools.sandbox.client import SandboxControl
 from devtools.sandbox.journal import Journal
 from signedfor.contract import MessageReport, dead_letter_workflow_id, message_workflow_id
 from signedfor.payloads import data_converter
-from signedfor.runner import sandboxed_runner
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.inbox import Inbox
 from signedfor.store.tables import inbound_messages, send_attempts, suppressions
 from signedfor.twilio.keywords import InboundKind
 from workflows.dead_letter import DeadLetter
-from workflows.inputs import OneArgument
 from workflows.send_message import SendMessage
 
 _POLL_SECONDS = 0.5

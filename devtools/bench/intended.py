@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
+from signedfor.steps import Finding
+
 from devtools.bench.trails import Heard, Searched, SendBegun, SendEnd, SendEnded, Trail
 from signedfor.contract.failures import FailureClass
-from signedfor.steps import Finding
 from signedfor.twilio.codes import classify_delivery
 from signedfor.twilio.statuses import is_receipt, parse_status
 

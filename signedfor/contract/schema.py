@@ -27,7 +27,7 @@ from signedfor.contract import (
     Resolution,
 )
 
-_TAKEN = (
+_INPUTS = (
     MessageRequest,
     DeadLetterRequest,
     DeliveryStatus,
@@ -36,7 +36,7 @@ _TAKEN = (
     CampaignRequest,
     CampaignDecision,
 )
-_GIVEN = (
+_OUTPUTS = (
     MessageReport,
     DeadLetterReport,
     Progress,
@@ -48,16 +48,25 @@ _GIVEN = (
 
 
 def contract_schema() -> dict[str, Any]:
-    """One JSON Schema document with a definition for each thing that crosses the border."""
-    _, schema = models_json_schema(
-        [(model, "validation") for model in _TAKEN]
-        + [(model, "serialization") for model in _GIVEN],
+    """One JSON Schema document with a definition for each input and output of the contract.
+
+    Its root is an object that refers to them all: generators make types only of what the root
+    refers to.
+    """
+    references, schema = models_json_schema(
+        [(model, "validation") for model in _INPUTS]
+        + [(model, "serialization") for model in _OUTPUTS],
         by_alias=True,
-        title="Signedfor's contract",
+        title="SignedforContract",
         description="Inputs, results, signals, updates and queries of SendMessage, DeadLetter and "
         "Campaign.",
     )
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {model.__name__: reference for (model, _), reference in references.items()},
+        **schema,
+    }
 
 
 def schema_text() -> str:

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from signedfor.steps import SEND
 from temporalio.api.enums.v1 import PendingActivityState
 
 from devtools.sandbox.magic import GOOD_SENDER
 from devtools.stack.local import LocalStack
 from signedfor.contract import PROGRESS_QUERY, Stage
-from signedfor.steps import SEND
 from signedfor.store.database import open_engine
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.twilio.rates import SenderKind

@@ -1,12 +1,12 @@
 import asyncio
 
 import pytest
+from signedfor.steps import SEARCH
 
 from devtools.bench.books import message_id_in
 from devtools.sandbox.client import Step
 from devtools.stack.local import LocalStack
 from signedfor.contract import OnUnknownOutcome, Outcome, Stage
-from signedfor.steps import SEARCH
 from tests.devtools.sandbox.support import twilio_client
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import Caller, Sent, until, until_true

@@ -141,7 +141,7 @@ async def letter_decided_before_its_first_step(world: World) -> Handle:
 async def _another_letter(world: World) -> DeadLetterRequest:
     view = await (await _letter(world)).query(DETAILS_QUERY, result_type=DeadLetterDetails)
     assert isinstance(view, DeadLetterDetails)
-    return view.letter
+    return view.request
 
 
 async def letter_with_a_late_bad_receipt(world: World) -> Handle:

@@ -13,20 +13,19 @@ from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from devtools.stack.temporal_server import TemporalServer
+from devtools.workflow_sandbox import sandboxed_runner
 from signedfor.contract import DeadLetterOutcome, Outcome, Stage
 from signedfor.contract.failures import FailureClass
+from signedfor.interceptors import OneArgument
 from signedfor.payloads import data_converter
-from signedfor.runner import sandboxed_runner
 from tests.histories import broken
 from tests.histories.recording import FOLDER, kept, read, record, write
 from tests.histories.scenarios import scenarios
+from worker import UpgradingDeadLetter
 from workflows.campaign import Campaign
-from workflows.catch_up_inbound import CatchUpInbound
 from workflows.dead_letter import DeadLetter
-from workflows.inputs import OneArgument
-from workflows.record_inbound import RecordInbound
+from workflows.inbound import CatchUpInbound, RecordInbound
 from workflows.send_message import SendMessage
-from workflows.versioning import UpgradingDeadLetter
 
 WORKFLOWS = (SendMessage, DeadLetter, RecordInbound, CatchUpInbound, Campaign)
 HISTORIES = sorted(FOLDER.rglob("*.json"))
@@ -88,9 +87,9 @@ def test_every_way_to_end_is_recorded() -> None:
     """All outcomes, failure classes and ends of letters occur in the results."""
     results = [_result(read(path)) for path in kept().values()]
 
-    assert set(Outcome) == {each["outcome"] for each in results if "outcome" in each}
+    assert set(Outcome) == {each["outcome"] for each in results if "attempts" in each}
     assert set(FailureClass) == {each.get("failure_class") for each in results} - {None}
-    assert set(DeadLetterOutcome) == {each["end"] for each in results if "end" in each}
+    assert set(DeadLetterOutcome) == {each["outcome"] for each in results if "retried_as" in each}
 
 
 def test_every_stage_is_recorded() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from signedfor.campaign_steps import messages_of
 from sqlalchemy import Engine, select
 from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
@@ -17,7 +18,6 @@ from temporalio.service import RPCError
 from devtools.bench.books import message_id_in
 from devtools.bench.harness.house import House
 from devtools.sandbox.client import AcceptedRow
-from signedfor.campaign_steps import messages_of
 from signedfor.contract import (
     CampaignMessage,
     CampaignState,

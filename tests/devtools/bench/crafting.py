@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from signedfor.steps import Finding
+
 from devtools.bench.books import Account, Books, balance
 from devtools.bench.trails import Heard, Searched, SendBegun, SendEnd, SendEnded, Shown, Step, Trail
 from devtools.sandbox.client import AcceptedRow, CallbackRow, LedgerView, RefusedRow
 from signedfor.contract import MessageReport, Outcome
 from signedfor.contract.failures import FailureClass
-from signedfor.steps import Finding
 
 BEGIN = datetime(2026, 11, 21, 12, tzinfo=UTC)
 TO = "+15558670001"

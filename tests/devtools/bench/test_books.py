@@ -5,12 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from signedfor.steps import Finding
 
 from devtools.bench.books import Account
 from devtools.bench.trails import Searched, SendEnd, Step, Trail
 from devtools.sandbox.client import AcceptedRow, CallbackRow
 from signedfor.contract import Outcome
-from signedfor.steps import Finding
 from tests.devtools.bench.crafting import (
     AGAIN,
     DELIVERED,

@@ -3,13 +3,13 @@
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import BaseModel
+from signedfor.steps import SEND, Decision, Submission
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
 from devtools.bench.intended import Why, submissions_in
 from devtools.bench.trails import SendEnd, SendEnded, read_trail
 from signedfor.payloads import data_converter
-from signedfor.steps import SEND, Decision, Submission
 from tests.devtools.bench.crafting import FIRST, at
 
 

@@ -6,77 +6,85 @@ from datetime import timedelta
 
 import pytest
 
-from activities.feed import AHEAD, JITTER, MOST_UNSEEN, MOST_WAITING, PAGE, Room, room
+from activities.dispatch_budget import (
+    HIGH_WATERMARK,
+    JITTER,
+    MAX_UNSTARTED,
+    MAX_WAITING,
+    PAGE,
+    DispatchBudget,
+    dispatch_budget,
+)
 
 _NOMINAL = 0.5
 """The draw that makes no wait longer or shorter."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
+class Load:
     """How sender and campaign stand; by default an idle sender of one segment a second."""
 
-    ahead: timedelta = timedelta(0)
+    backlog: timedelta = timedelta(0)
     rate: float = 1
     segments_a_row: float = 1
-    unseen: int = 0
+    unstarted: int = 0
     waiting: int = 0
 
 
-def _room(world: World) -> Room:
-    return room(**asdict(world))
+def _budget(load: Load) -> DispatchBudget:
+    return dispatch_budget(**asdict(load))
 
 
-def _handed(world: World, *, segments: int = 1, draw: float = _NOMINAL) -> tuple[int, timedelta]:
+def _dispatched(load: Load, *, segments: int = 1, draw: float = _NOMINAL) -> tuple[int, timedelta]:
     """How many rows of a long campaign are handed over, and when more are."""
-    found = _room(world)
-    rows = found.first([segments] * 10_000)
-    return rows, found.come_again(rows, rows * segments, draw=draw)
+    found = _budget(load)
+    rows = found.fitting([segments] * 10_000)
+    return rows, found.next_in(rows, rows * segments, draw=draw)
 
 
 @pytest.mark.parametrize(
-    ("world", "segments", "expected"),
+    ("load", "segments", "expected"),
     [
         # Paced: a minute of the sender's time is filled, and filled up again when 45 s are left.
-        (World(), 1, (60, 15)),
-        (World(ahead=timedelta(seconds=45)), 1, (15, 15)),
-        (World(ahead=timedelta(seconds=59.5)), 3, (1, 17.5)),
-        (World(ahead=AHEAD), 1, (0, 15)),
-        (World(ahead=timedelta(hours=3)), 1, (0, 60)),
-        (World(segments_a_row=6), 6, (10, 15)),
-        (World(rate=0.001), 1, (1, 60)),
+        (Load(), 1, (60, 15)),
+        (Load(backlog=timedelta(seconds=45)), 1, (15, 15)),
+        (Load(backlog=timedelta(seconds=59.5)), 3, (1, 17.5)),
+        (Load(backlog=HIGH_WATERMARK), 1, (0, 15)),
+        (Load(backlog=timedelta(hours=3)), 1, (0, 60)),
+        (Load(segments_a_row=6), 6, (10, 15)),
+        (Load(rate=0.001), 1, (1, 60)),
         # Faster than one page at a time.
-        (World(rate=100), 1, (PAGE, 0)),
-        (World(rate=4), 1, (PAGE, 5)),
+        (Load(rate=100), 1, (PAGE, 0)),
+        (Load(rate=4), 1, (PAGE, 5)),
         # What no worker has come to yet will need slots too.
-        (World(unseen=20), 1, (40, 15)),
-        (World(rate=100, unseen=MOST_UNSEEN - 7), 1, (7, 1)),
-        (World(rate=100, unseen=MOST_UNSEEN + 9), 1, (0, 1)),
+        (Load(unstarted=20), 1, (40, 15)),
+        (Load(rate=100, unstarted=MAX_UNSTARTED - 7), 1, (7, 1)),
+        (Load(rate=100, unstarted=MAX_UNSTARTED + 9), 1, (0, 1)),
         # Waiting for a send window takes no slot, and has a bound of its own.
-        (World(waiting=MOST_WAITING), 1, (60, 30)),
-        (World(waiting=MOST_WAITING + 60), 1, (0, 30)),
-        (World(rate=100, waiting=MOST_WAITING + 5_990), 1, (10, 30)),
+        (Load(waiting=MAX_WAITING), 1, (60, 30)),
+        (Load(waiting=MAX_WAITING + 60), 1, (0, 30)),
+        (Load(rate=100, waiting=MAX_WAITING + 5_990), 1, (10, 30)),
     ],
 )
 def test_what_is_handed_over_and_when_more(
-    world: World, segments: int, expected: tuple[int, float]
+    load: Load, segments: int, expected: tuple[int, float]
 ) -> None:
     """As much as fills a minute of the sender's time, and no more than can be dealt with."""
     rows, seconds = expected
 
-    assert (rows, timedelta(seconds=seconds)) == _handed(world, segments=segments)
+    assert (rows, timedelta(seconds=seconds)) == _dispatched(load, segments=segments)
 
 
 def test_the_last_rows() -> None:
     """Fewer rows than there is room for are all handed over."""
-    assert 2 == _room(World()).first([1, 1])
-    assert 0 == _room(World()).first([])
+    assert 2 == _budget(Load()).fitting([1, 1])
+    assert 0 == _budget(Load()).fitting([])
 
 
 def test_chance_moves_the_wait_by_half_and_what_is_full_stays_full() -> None:
     """Shorter and longer alike; a bound of another kind is waited for in full."""
-    paced, crowded = World(), World(rate=100, unseen=MOST_UNSEEN - 7)
-    waits = [[_handed(world, draw=draw)[1] for draw in (0, 0.999)] for world in (paced, crowded)]
+    paced, crowded = Load(), Load(rate=100, unstarted=MAX_UNSTARTED - 7)
+    waits = [[_dispatched(load, draw=draw)[1] for draw in (0, 0.999)] for load in (paced, crowded)]
 
     nominal = timedelta(seconds=15)
     assert nominal * (1 - JITTER) == waits[0][0]
@@ -113,10 +121,10 @@ class _Sender:
 
     def _look(self, now: float, segments: int) -> tuple[int, timedelta]:
         self.found.append(max(0.0, self.tail - now))
-        world = World(
-            ahead=timedelta(seconds=self.found[-1]), rate=self.rate, segments_a_row=segments
+        load = Load(
+            backlog=timedelta(seconds=self.found[-1]), rate=self.rate, segments_a_row=segments
         )
-        rows, wait = _handed(world, segments=segments, draw=self.chance.random())
+        rows, wait = _dispatched(load, segments=segments, draw=self.chance.random())
         self.tail = max(self.tail, now) + rows * segments / self.rate
         self.left.append(self.tail - now)
         return rows, wait
@@ -124,14 +132,14 @@ class _Sender:
 
 @pytest.mark.parametrize("rate", [0.5, 1, 10, 80])
 @pytest.mark.parametrize("lengths", [(1,), (4,), (10,), (1, 1), (1, 4, 10)])
-def test_the_sender_never_runs_dry_and_never_far_ahead(
+def test_the_sender_never_runs_dry_and_never_far_backlog(
     rate: float, lengths: tuple[int, ...]
 ) -> None:
     """Over two hours, its time is always filled, by at most a minute and one message."""
     sender = _Sender(rate, lengths, random.Random(7))  # noqa: S311 - a simulation
     sender.fill(seconds=7200)
 
-    assert max(sender.left) <= AHEAD.total_seconds() + max(lengths) / rate + 0.01
+    assert max(sender.left) <= HIGH_WATERMARK.total_seconds() + max(lengths) / rate + 0.01
     # The first pages of a fast sender fill the minute.
     assert min(sender.found[60:]) > 20
 

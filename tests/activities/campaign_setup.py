@@ -11,8 +11,8 @@ from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError
 from temporalio.testing import ActivityEnvironment
 
-from activities.campaigns import CampaignFeed
-from signedfor.campaign_steps import CampaignKey, HandOver, messages_of
+from activities.campaigns import CampaignDispatcher
+from signedfor.campaign_activities import CampaignKey, DispatchResult, messages_of
 from signedfor.contract import (
     CampaignMessage,
     MessageRequest,
@@ -31,16 +31,16 @@ SECRET = "Zoë-canary"
 
 
 @dataclass
-class FixedPace:
+class FixedRates:
     """A sender whose time is given away so far."""
 
-    filled: timedelta = timedelta(0)
+    reserved: timedelta = timedelta(0)
     segments_a_second: float = 100
 
-    def ahead(self, sender: str) -> timedelta:
+    def backlog(self, sender: str) -> timedelta:
         """What it was told, for the campaign's sender."""
         assert sender == SENDER
-        return self.filled
+        return self.reserved
 
     def rate(self, sender: str) -> float:
         """What it was told, for the campaign's sender."""
@@ -49,32 +49,32 @@ class FixedPace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
+class LoadedCampaign:
     """A loaded campaign, and the activities against a real Temporal where nobody works."""
 
     campaign_id: str
     campaigns: Campaigns
-    pace: FixedPace
+    rates: FixedRates
     client: Client
     engine: Engine
 
     @property
-    def feed(self) -> CampaignFeed:
+    def dispatcher(self) -> CampaignDispatcher:
         """The activities."""
-        return CampaignFeed(self.campaigns, self.pace, self.client)
+        return CampaignDispatcher(self.campaigns, self.rates, self.client)
 
-    async def hand_over(self) -> HandOver:
+    async def dispatch(self) -> DispatchResult:
         """Run the activity."""
         key = CampaignKey(campaign_id=self.campaign_id)
-        return await ActivityEnvironment().run(self.feed.hand_over, key)
+        return await ActivityEnvironment().run(self.dispatcher.dispatch_rows, key)
 
-    def noted(self) -> tuple[int, int]:
-        """The last row that was handed over and how many were left out, by the database."""
+    def recorded(self) -> tuple[int, int]:
+        """The last row that was result over and how many were left out, by the database."""
         record = self.campaigns.find(self.campaign_id)
         assert record is not None
         return record.last_row, record.skipped
 
-    def begin_anew(self) -> None:
+    def reset_progress(self) -> None:
         """Let the database forget how far it came, as one from an older backup has."""
         with transaction(self.engine) as connection:
             connection.execute(campaigns_table.update().values(last_row=0, skipped=0))
@@ -103,7 +103,7 @@ class Desk:
         return found
 
     async def withdraw(self, row: int) -> None:
-        """End the row's message, if it was handed over and has not ended."""
+        """End the row's message, if it was result over and has not ended."""
         id_ = message_workflow_id(campaign_message_id(self.campaign_id, row))
         with contextlib.suppress(RPCError):
             await self.client.get_workflow_handle(id_).terminate()

@@ -2,8 +2,8 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.look_up import TwilioLookUps
-from signedfor.steps import LookUp, LookUpRequest
+from activities.search import TwilioStatuses
+from signedfor.message_activities import StatusRequest, StatusResult
 from tests.activities.conftest import Connect
 from tests.activities.edge import (
     ACCOUNT,
@@ -17,9 +17,9 @@ from tests.activities.edge import (
 from tests.activities.sending import assert_silent
 
 
-def _look_up(connect: Connect, url: str) -> LookUp:
-    look_ups = TwilioLookUps(connect(url))
-    return ActivityEnvironment().run(look_ups.look_up, LookUpRequest(message_sid=SID))
+def _fetch(connect: Connect, url: str) -> StatusResult:
+    statuses = TwilioStatuses(connect(url))
+    return ActivityEnvironment().run(statuses.fetch_status, StatusRequest(message_sid=SID))
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_found(connect: Connect, edge: Edge, status: str, error_code: int | None
     """Status and code are handed on as Twilio says them, after one GET of that message."""
     edge.answers = [http(200, {"sid": SID, "status": status, "error_code": error_code})]
 
-    assert LookUp(status=status, error_code=error_code) == _look_up(connect, edge.url)
+    assert StatusResult(status=status, error_code=error_code) == _fetch(connect, edge.url)
     (asked,) = edge.asked
     assert f"GET /2010-04-01/Accounts/{ACCOUNT}/Messages/{SID}.json HTTP/1.1" == asked.line
 
@@ -39,7 +39,7 @@ def test_unknown_to_twilio(connect: Connect, edge: Edge) -> None:
     """A message that Twilio does not have is an answer, not an error."""
     edge.answers = [refused(404, 20404)]
 
-    assert LookUp(status=None) == _look_up(connect, edge.url)
+    assert StatusResult(status=None) == _fetch(connect, edge.url)
 
 
 @pytest.mark.parametrize(
@@ -62,15 +62,15 @@ def test_no_answer(connect: Connect, edge: Edge, answer: bytes | str) -> None:
     edge.answers = [answer]
 
     with pytest.raises(ApplicationError) as caught:
-        _look_up(connect, edge.url)
+        _fetch(connect, edge.url)
 
-    assert ("LookUpFailed", False) == (caught.value.type, caught.value.non_retryable)
+    assert ("StatusUnavailable", False) == (caught.value.type, caught.value.non_retryable)
     assert_silent(caught.value)
 
 
 def test_unreachable(connect: Connect) -> None:
     """A Twilio that cannot be reached may be asked again."""
     with pytest.raises(ApplicationError, match="could not be asked") as caught:
-        _look_up(connect, "http://nosuchhost.invalid")
+        _fetch(connect, "http://nosuchhost.invalid")
 
-    assert "LookUpFailed" == caught.value.type
+    assert "StatusUnavailable" == caught.value.type

@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 
-from activities.record import Records
+from activities.suppression import SuppressionRecorder
 from signedfor.consent import Reason, Scope, Source
 from signedfor.contract.failures import FailureClass
-from signedfor.steps import SuppressionRecord
+from signedfor.message_activities import SuppressionRecord
 from signedfor.store.suppressions import Suppressions
 from tests.activities.edge import RECIPIENT, SENDER, SID
 
@@ -27,8 +27,8 @@ def _record(**fields: Any) -> SuppressionRecord:
     )
 
 
-def _records(suppressions: Suppressions, scope: Scope = Scope.EVERYTHING) -> Records:
-    return Records(suppressions, opt_out_scope=scope)
+def _records(suppressions: Suppressions, scope: Scope = Scope.EVERYTHING) -> SuppressionRecorder:
+    return SuppressionRecorder(suppressions, opt_out_scope=scope)
 
 
 def test_opt_out(suppressions: Suppressions) -> None:

@@ -1,9 +1,9 @@
-"""Recording that a recipient must not be sent to again."""
+"""Records that a recipient must not be sent to again."""
 
 from activities.threads import in_thread
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.contract.failures import FailureClass
-from signedfor.steps import RECORD_SUPPRESSION, SuppressionRecord
+from signedfor.message_activities import SuppressionActivities, SuppressionRecord
 from signedfor.store.suppressions import Suppressions
 
 _BLOCKED_BY_USER = 63014
@@ -15,19 +15,19 @@ _REASONS = {
 }
 
 
-class Records:
-    """Writes suppressions that Twilio's error codes call for."""
+class SuppressionRecorder(SuppressionActivities):
+    """Writes the suppressions that Twilio's error codes call for."""
 
     def __init__(self, suppressions: Suppressions, *, opt_out_scope: Scope) -> None:
         self._suppressions = suppressions
         self._opt_out_scope = opt_out_scope
 
-    @in_thread(RECORD_SUPPRESSION)
+    @in_thread
     def record_suppression(self, record: SuppressionRecord) -> bool:
         """Record the suppression; True if it is new. Doing it twice changes nothing.
 
         Raises:
-            DatabaseUnavailable: the database cannot be written; to be tried until it can.
+            DatabaseUnavailable: the database cannot be written; to be retried until it can.
         """
         reason = _REASONS[record.failure_class]
         scope, scope_value = self._scope(record, reason)
@@ -46,7 +46,7 @@ class Records:
         )
 
     def _scope(self, record: SuppressionRecord, reason: Reason) -> tuple[Scope, str]:
-        """How far it reaches: a number that cannot be reached, from anywhere; a STOP, as set."""
+        """What it covers: an unreachable number is so for all senders; a STOP is as configured."""
         if reason is Reason.UNDELIVERABLE:
             return Scope.EVERYTHING, ""
         if record.error_code == _STOPPED_MARKETING and record.category:
