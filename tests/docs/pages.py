@@ -1,9 +1,9 @@
-"""The pages of the documentation, and what stands in their fenced blocks.
+"""The pages of the documentation and their fenced blocks.
 
-Blocks in `console` are sessions: `$ ` before a command, then its output; they are run. Blocks in `sh`
-are commands that a test cannot run, such as those with the real Twilio; they are parsed. Blocks in
-`python` are programs, saved under the name that the page gives in backticks before; a session runs
-them.
+`console` blocks are sessions, which are run: `$ ` before a command, then its output. `sh` blocks
+are commands that a test cannot run, such as those for the real Twilio; they are parsed. `python`
+blocks are programs: each is saved under the last file name in backticks before it, and a session
+runs it.
 """
 
 import re
@@ -22,11 +22,11 @@ def _found() -> Iterator[Path]:
 
 PAGES = list(_found())
 HISTORY = {path for path in PAGES if path.parent.name == "engineering-log"}
-"""What was true once; what it names need not be there any more."""
+"""Pages about the past; what they name may be gone."""
 
 
 def name(path: Path) -> str:
-    """How tests name a page."""
+    """A page's path in the repository."""
     return path.relative_to(ROOT).as_posix()
 
 
@@ -37,7 +37,7 @@ class Block:
     language: str
     text: str
     file: str | None = None
-    """The last name of a Python file before it."""
+    """The last name of a Python file before the block."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def blocks(path: Path, *languages: str) -> list[Block]:
 
 
 def session(text: str) -> list[Command]:
-    """The commands of a `console` block; a command goes on after a backslash and in a here-document."""
+    """The commands of a `console` block; a backslash or a here-document continues a command."""
     commands: list[Command] = []
     lines = iter(text.splitlines())
     for line in lines:

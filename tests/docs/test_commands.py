@@ -1,4 +1,4 @@
-"""What the documentation tells people to type is run, or at least parsed, as it is written there."""
+"""The commands and programs in the documentation are run, or at least parsed."""
 
 import importlib.util
 import re
@@ -72,13 +72,13 @@ class _Shell:
         self._environment.write_text("")
 
     def run(self, command: str) -> tuple[int, str]:
-        """The exit code of a command and its output, both streams in one, as a terminal shows it."""
+        """The exit code of a command, and both its output streams in one, as on a terminal."""
+        saved = self._environment
         done = subprocess.run(
             [
                 "/bin/bash",
                 "-c",
-                f". {self._environment}\n{command}\ncode=$?\nexport -p > {self._environment}\n"
-                "exit $code",
+                f". {saved}\n{command}\ncode=$?\nexport -p > {saved}\nexit $code",
             ],
             cwd=self._folder,
             env={"PATH": "/usr/bin:/bin", "HOME": str(self._folder), "LC_ALL": "C.UTF-8"},
@@ -182,13 +182,11 @@ def _signedfor(words: list[str]) -> str | None:
 
 def _temporal(words: list[str]) -> str | None:
     """What is wrong with a command line of Temporal's."""
-    path = [word for word in words[: _first_option(words)]]
-    while True:
-        done = subprocess.run(
-            [str(binary("temporal")), *path, "--help"], capture_output=True, text=True, check=False
-        )
-        if done.returncode == 0:
-            break
+    path = words[: _first_option(words)]
+    done = subprocess.run(
+        [str(binary("temporal")), *path, "--help"], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
         return done.stderr
     known = set(re.findall(r"--[a-z][a-z-]+", done.stdout)) | {"--address", "--namespace"}
     unknown = {word.partition("=")[0] for word in words if word.startswith("--")} - known
@@ -249,7 +247,12 @@ def _pip(words: list[str]) -> str | None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"].get(
         "optional-dependencies", {}
     )
-    wanted = {extra for word in words for each in re.findall(r"\[(.*?)\]", word) for extra in each.split(",")}
+    wanted = {
+        extra
+        for word in words
+        for each in re.findall(r"\[(.*?)\]", word)
+        for extra in each.split(",")
+    }
     return f"there is no extra {wanted - set(extras)}" if wanted - set(extras) else None
 
 
