@@ -1,18 +1,16 @@
-# One image for the worker, the webhook, the migrations and the command line; and, apart from it,
-# one for the sandbox (--target sandbox), whose HTTP client has no business in production.
+# One image for the worker, the webhook, the migrations and the command line; and a second one for the
+# sandbox (--target sandbox), whose HTTP client production does not need.
 
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
-# Without pip: what comes out of this stage can run, and install nothing.
+# Without pip: the environment that leaves this stage cannot install anything.
 RUN python -m venv --without-pip /venv
 COPY requirements.lock /build/
 RUN python -m pip --python /venv/bin/python install --require-hashes -r /build/requirements.lock
 
 FROM build AS build-sandbox
-COPY compose/part-of-lock requirements-dev.lock /build/
-RUN /build/part-of-lock /build/requirements-dev.lock httpx httpcore h11 anyio certifi idna \
-        > /build/sandbox.lock \
-    && python -m pip --python /venv/bin/python install --require-hashes -r /build/sandbox.lock
+COPY devtools/sandbox/requirements.lock /build/sandbox.lock
+RUN python -m pip --python /venv/bin/python install --require-hashes -r /build/sandbox.lock
 
 FROM python:3.13-slim AS base
 ENV PATH=/venv/bin:$PATH \

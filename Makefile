@@ -15,6 +15,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+UV_PIP := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip
+OTHER_LOCKS := requirements.lock devtools/sandbox/requirements.lock .ci/requirements.lock
 SOURCES := $(wildcard *.py .ci/*.py docs/*.py activities devtools examples signedfor tests webhook workflows)
 
 .PHONY: help demo test histories soak bench check up docs lock format clean
@@ -37,11 +39,11 @@ histories: $(READY) ## Record the histories that tests replay anew (ARGS="delive
 # For `make soak`, as in: make soak MESSAGES=1000 SEED=7
 MESSAGES ?= 10000
 SEED ?=
-soak: $(READY) ## Kill, freeze and restart everything under MESSAGES=10000 messages; balance the books
-	$(BIN)/python -m devtools.bench.soak --later-tries --messages $(MESSAGES) $(if $(SEED),--seed $(SEED)) \
+soak: $(READY) ## Send MESSAGES=10000 messages while every part fails; check the invariants
+	$(BIN)/python -m tests.faults.soak --late-retries --messages $(MESSAGES) $(if $(SEED),--seed $(SEED)) \
 		--report soak-report.json
 
-bench: $(READY) ## Measure against the bare floor (ARGS="life --rounds 6" for some, or more rounds)
+bench: $(READY) ## Run the benchmarks (ARGS="throughput --rounds 6" for some, or more rounds)
 	$(BIN)/python -m devtools.bench --report bench-report.json $(ARGS)
 
 docs: $(READY) ## Build the documentation into build/docs; a dead link or an orphan page is an error
@@ -53,27 +55,35 @@ check: $(READY) ## Check format, lint, types, imports and locks
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/check_modules.py
-	$(BIN)/python .ci/check_locks.py
+	@# Both fail unless what is installed, which is requirements-dev.lock, satisfies everything.
+	$(UV_PIP) install -q --dry-run --no-index -r pyproject.toml --all-extras --group dev
+	$(UV_PIP) install -q --dry-run --no-index $(OTHER_LOCKS:%=-r %)
 
-format: $(READY) ## Format the code and mend what the linter can
+format: $(READY) ## Format the code and apply the linter's fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Needs the package index, so it is no part of check.
-LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-header pyproject.toml
-lock: $(READY) ## Renew both lock files from pyproject.toml
-	$(LOCK) -o requirements.lock
-	$(LOCK) --group dev -o requirements-dev.lock
+# Needs the package index, so it is not part of check. The other locks take their versions from
+# requirements-dev.lock.
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header
+lock: $(READY) ## Update all lock files from pyproject.toml
+	$(COMPILE) pyproject.toml --all-extras --group dev -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --all-extras -c requirements-dev.lock -o requirements.lock
+	$(COMPILE) --group sandbox -c requirements-dev.lock -o devtools/sandbox/requirements.lock
+	$(COMPILE) --group setup -c requirements-dev.lock -o .ci/requirements.lock
 
 clean: ## Remove the virtual environment, caches, and all local data of `make up`
 	rm -rf $(VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Set up once, and again when the locks or the project file change. Every package comes with its
-# hash from the lock; the project itself is installed last, so that `signedfor` is a command.
-$(READY): requirements-dev.lock pyproject.toml .ci/venv
+# Once, and again when a lock or the project file changes. Every package comes with its hash from a
+# lock: pip installs uv, uv everything else, and the project itself comes last, so that `signedfor` is
+# a command. Until it is complete the environment has no .ready, and .ci/venv starts again.
+$(READY): requirements-dev.lock .ci/requirements.lock pyproject.toml .ci/venv
 	@.ci/venv $(VENV) $(PYTHON)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@rm -f $@
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r .ci/requirements.lock
+	$(UV_PIP) sync -q --require-hashes requirements-dev.lock
+	$(UV_PIP) install -q --no-deps --no-build-isolation -e .
 	@touch $@

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The single modules at the top import only what they may; import-linter sees packages only."""
+"""The modules at the top import only what they may; import-linter accepts packages only."""
 
 import ast
 import sys
@@ -10,7 +10,7 @@ MAY_IMPORT = {
     "wiring": {"activities", "signedfor"},
     "worker": {"signedfor", "wiring", "workflows"},
 }
-"""Of ours; what is not ours is pyproject.toml's affair."""
+"""Of our own packages and modules."""
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """The declarative retry policy: which failures are tried again, when, and for how long."""
 
-import random
+import random  # noqa: TID251 - jitter is drawn in activities
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path  # noqa: TID251 - a command, no part of a workflow
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from signedfor.contract import (
     CampaignDecision,
@@ -47,6 +47,14 @@ _OUTPUTS = (
 )
 
 
+class _WithoutFieldTitles(GenerateJsonSchema):
+    """Generators make a separate type of everything that has a title."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        del schema
+        return False
+
+
 def contract_schema() -> dict[str, Any]:
     """One JSON Schema document with a definition for each input and output of the contract.
 
@@ -57,6 +65,7 @@ def contract_schema() -> dict[str, Any]:
         [(model, "validation") for model in _INPUTS]
         + [(model, "serialization") for model in _OUTPUTS],
         by_alias=True,
+        schema_generator=_WithoutFieldTitles,
         title="SignedforContract",
         description="Inputs, results, signals, updates and queries of SendMessage, DeadLetter and "
         "Campaign.",

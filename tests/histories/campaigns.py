@@ -61,7 +61,7 @@ async def campaign_canceled_before_it_was_opened(world: SkippingWorld) -> Handle
     return await _run(world, fake, CANCEL_UPDATE)
 
 
-async def campaign_that_the_list_does_not_know(world: SkippingWorld) -> Handle:
+async def campaign_that_visibility_does_not_know(world: SkippingWorld) -> Handle:
     """Temporal's list is an hour behind, for all that is known."""
     return await _run(world, FakeCampaign(missing=1))
 
@@ -71,6 +71,6 @@ async def campaign_canceled_by_temporal(world: SkippingWorld) -> Handle:
     return await _run(world, FakeCampaign(next_in=_A_WHILE), canceled=True)
 
 
-async def campaign_that_is_not_there(world: SkippingWorld) -> Handle:
+async def campaign_that_does_not_exist(world: SkippingWorld) -> Handle:
     """The database knows no such campaign."""
     return await _run(world, FakeCampaign(rows=None))

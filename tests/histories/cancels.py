@@ -65,7 +65,7 @@ async def canceled_before_anything_was_done(world: World) -> Handle:
     return handle
 
 
-async def canceled_while_the_database_is_away(world: World) -> Handle:
+async def canceled_while_the_database_is_unavailable(world: World) -> Handle:
     """Before consent could be read."""
     world.courier.admit_fails = 1000
     handle = await world.start()
@@ -74,7 +74,7 @@ async def canceled_while_the_database_is_away(world: World) -> Handle:
     return handle
 
 
-async def canceled_while_waiting_for_a_slot(world: World) -> Handle:
+async def canceled_while_waiting_for_its_reserved_time(world: World) -> Handle:
     """Admitted for later."""
     world.courier.reserved_at = datetime.now(UTC) + timedelta(hours=1)
     handle = await world.start()
@@ -149,7 +149,7 @@ async def canceled_after_submission(world: World) -> Handle:
     return handle
 
 
-async def canceled_while_it_is_looked_for(world: SkippingWorld) -> Handle:
+async def canceled_during_the_search(world: SkippingWorld) -> Handle:
     """Twilio does not know it, so nothing is sent again."""
     world.courier.sends = [failure(FailureClass.OUTCOME_UNKNOWN)]
     handle = await world.start()

@@ -111,7 +111,7 @@ async def send_at(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def waited_for_a_slot(world: SkippingWorld) -> Handle:
+async def waited_for_its_reserved_time(world: SkippingWorld) -> Handle:
     """Admitted for a moment that lies ahead."""
     world.courier.reserved_at = await world.now() + timedelta(minutes=5)
     handle = await world.start()
@@ -121,14 +121,14 @@ async def waited_for_a_slot(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def given_another_slot(world: SkippingWorld) -> Handle:
+async def requeued(world: SkippingWorld) -> Handle:
     """Its slot was borrowed by others while it waited."""
     world.courier.sends = [refuse(deferred(timedelta(minutes=5))), accept()]
     world.courier.statuses = [StatusResult(status="delivered")]
     return await world.start()
 
 
-async def held_and_released(world: SkippingWorld) -> Handle:
+async def paused_and_resumed(world: SkippingWorld) -> Handle:
     """Its sender was paused for a while."""
     world.courier.sends = [refuse(Paused()), accept()]
     world.courier.resumes = [None, Resumed()]
@@ -136,7 +136,7 @@ async def held_and_released(world: SkippingWorld) -> Handle:
     return await world.start()
 
 
-async def held_and_expired(world: SkippingWorld) -> Handle:
+async def paused_and_expired(world: SkippingWorld) -> Handle:
     """Its time passed while its sender was paused."""
     world.courier.sends = [refuse(Paused())]
     world.courier.resumes = [None] * 100
@@ -201,7 +201,7 @@ async def expired_at_the_last_check(world: SkippingWorld) -> Handle:
     return await world.start()
 
 
-async def database_away(world: SkippingWorld) -> Handle:
+async def database_unavailable(world: SkippingWorld) -> Handle:
     """The inline admission fails; the regular one goes on until the database answers."""
     world.courier.admit_fails = 10
     handle = await world.start()

@@ -18,13 +18,13 @@ async def _submitted(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def receipt_by_look_up(world: SkippingWorld) -> Handle:
+async def receipt_by_status_check(world: SkippingWorld) -> Handle:
     """No callback: Twilio is asked, and the second answer is final."""
     world.courier.statuses = [StatusResult(status="sent"), StatusResult(status="delivered")]
     return await world.start()
 
 
-async def look_ups_without_an_answer(world: SkippingWorld) -> Handle:
+async def status_checks_without_an_answer(world: SkippingWorld) -> Handle:
     """Twilio cannot be asked at first, and then does not know the SID."""
     world.courier.status_fails = 4
     world.courier.statuses = [StatusResult(status=None), StatusResult(status="delivered")]

@@ -100,7 +100,7 @@ async def _absent_then(world: SkippingWorld, *waits: Send) -> Handle:
     return handle
 
 
-async def unknown_then_called_back_before_its_turn(world: SkippingWorld) -> Handle:
+async def unknown_then_called_back_before_its_reserved_time(world: SkippingWorld) -> Handle:
     """Absent twice, and delivered after all while the next POST waits for a slot."""
     handle = await _absent_then(world, refuse(deferred(timedelta(hours=2))))
     await callback(handle, "delivered", number=7)
@@ -115,7 +115,7 @@ async def unknown_then_called_back_while_its_window_is_closed(world: SkippingWor
     return handle
 
 
-async def unknown_then_called_back_while_held(world: SkippingWorld) -> Handle:
+async def unknown_then_called_back_while_paused(world: SkippingWorld) -> Handle:
     """Absent twice, and delivered after all while its sender is paused."""
     world.courier.resumes = [None] * 100
     handle = await _absent_then(world, refuse(Paused()))
@@ -135,14 +135,14 @@ async def unknown_then_called_back_between_tries(world: SkippingWorld) -> Handle
     return handle
 
 
-async def unknown_and_expired_before_its_turn(world: SkippingWorld) -> Handle:
+async def unknown_and_expired_before_its_reserved_time(world: SkippingWorld) -> Handle:
     """Its time is over before the slot of the next POST."""
     world.courier.sends = [UNKNOWN, refuse(deferred(timedelta(hours=4)))]
     expires_at = await world.now() + timedelta(hours=2)
     return await world.start({**REQUEST, "expires_at": expires_at.isoformat()})
 
 
-async def unknown_and_not_submitted(world: SkippingWorld) -> Handle:
+async def unknown_and_never_submitted(world: SkippingWorld) -> Handle:
     """Its worker died before the POST, of which there is no note."""
     world.courier.sends = [UNKNOWN, accept(2)]
     world.courier.searches = [NeverSubmitted()]
@@ -156,13 +156,13 @@ async def unknown_every_time(world: SkippingWorld) -> Handle:
     return await world.start()
 
 
-async def unknown_and_parked(world: SkippingWorld) -> Handle:
+async def unknown_and_dead_letter(world: SkippingWorld) -> Handle:
     """Absent twice, and the message says not to send it again."""
     world.courier.sends = [UNKNOWN]
     return await world.start({**REQUEST, "on_unknown_outcome": "dead_letter"})
 
 
-async def unknown_and_undecided(world: SkippingWorld) -> Handle:
+async def unknown_and_ambiguous(world: SkippingWorld) -> Handle:
     """Another message of ours could be the one in the list, to the last search."""
     world.courier.sends = [UNKNOWN]
     world.courier.searches = [Ambiguous()] * MAX_SEARCHES

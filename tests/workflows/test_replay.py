@@ -49,7 +49,7 @@ async def test_a_recorded_history_is_replayed(path: Path) -> None:
     await _replay(read(path))
 
 
-@pytest.mark.parametrize("name", [name for name in kept() if name.startswith("letter_")])
+@pytest.mark.parametrize("name", [name for name in kept() if name.startswith("dead_letter_")])
 async def test_the_dead_letters_of_versioned_workers_replay_too(name: str) -> None:
     """Turning Worker Versioning on or off breaks no letter that is open."""
     await _replay(read(kept()[name]), UpgradingDeadLetter)
@@ -68,7 +68,7 @@ def test_every_scenario_is_recorded_and_every_record_has_a_scenario() -> None:
         (broken.WaitsFirst, "delivered"),
         (broken.DoesNotWait, "delivered"),
         (broken.DoesNotWait, "receipt_timeout"),
-        (broken.RecordsNothing, "letter_of_an_opt_out"),
+        (broken.RecordsNothing, "dead_letter_of_an_opt_out"),
     ],
 )
 async def test_a_break_of_determinism_is_caught(workflow: type, name: str) -> None:

@@ -1,4 +1,8 @@
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,23 +182,88 @@ def test_the_sandbox_shares_the_network_of_the_worker() -> None:
     )
 
 
-def test_the_image_has_what_runs_in_it() -> None:
-    """Every package and module that our services can import is copied into the image."""
-    copied = set(re.findall(r"^COPY (\w+) \1$", _dockerfile(), re.MULTILINE))
-    modules = re.search(r"^COPY ((?:\w+\.py )+)\./$", _dockerfile(), re.MULTILINE)
+@pytest.mark.parametrize(
+    ("target", "modules"),
+    [
+        ("app", ("worker", "webhook.__main__", "starter", "signedfor.store.__main__")),
+        ("sandbox", ("devtools.sandbox.__main__",)),
+    ],
+)
+def test_the_image_has_what_runs_in_it(
+    target: str, modules: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Its commands import, and everything of ours that they import was copied into the image."""
+    for source in _copied_into(target):
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, tmp_path / source)
+        else:
+            (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / source, tmp_path / source)
+    program = f"""
+import importlib, sys
+for name in {modules!r}:
+    importlib.import_module(name)
+files = [module.__file__ or "" for module in list(sys.modules.values())
+         if getattr(module, "__file__", None)]
+outside = [file for file in files if file.startswith({str(ROOT)!r}) and ".venv" not in file]
+sys.exit("not in the image: " + ", ".join(outside) if outside else 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    not_in_the_image = {"stack", "tests", "bench", "examples"}
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert packages - not_in_the_image == copied
-    assert modules is not None
-    assert {path.name for path in ROOT.glob("*.py")} == set(modules[1].split())
+    assert 0 == done.returncode, done.stderr
+    assert ("devtools" in "".join(_copied_into(target))) == (target == "sandbox")
+    assert "tests" not in _copied_into(target)
+
+
+def _copied_into(target: str) -> list[str]:
+    """What the stage of the image and the stage it is based on copy from this folder."""
+    sources: list[str] = []
+    for stage in ("base", target):
+        for line in re.findall(r"^COPY (?!--from)(.*)$", _stages()[stage], re.MULTILINE):
+            *names, _ = line.split()
+            sources += [name for name in names if not name.startswith("compose/")]
+    return sources
+
+
+def _stages() -> dict[str, str]:
+    stage = re.compile(r"^FROM \S+ AS ([\w-]+)\n(.*?)(?=^FROM |\Z)", re.DOTALL | re.MULTILINE)
+    return dict(stage.findall(_dockerfile()))
+
+
+@pytest.mark.parametrize("command", ["worker", "webhook", "starter"])
+def test_modules_of_the_current_folder_are_not_imported(command: str, tmp_path: Path) -> None:
+    """Started next to another application's `settings.py`, our commands use their own settings."""
+    for name in ("settings", "logs", "store", "cli", "messaging", "sandbox", "stack"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('of another application')\n")
+
+    done = subprocess.run(
+        [sys.executable, "-m", command, *(["--version"] if command == "starter" else [])],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "of another application" not in done.stderr
+    if command == "starter":
+        assert 0 == done.returncode, done.stderr
+    else:
+        assert 1 == done.returncode
+        assert "TWILIO_ACCOUNT_SID" in done.stderr
 
 
 def test_the_image_is_locked_and_not_root() -> None:
     """Packages come with their hashes, and every stage that runs does so as another user."""
     installs = re.findall(r"pip --python \S+ install (.*)", _dockerfile())
-    stage = re.compile(r"^FROM \S+ AS ([\w-]+)\n(.*?)(?=^FROM |\Z)", re.DOTALL | re.MULTILINE)
-    stages = dict(stage.findall(_dockerfile()))
+    stages = _stages()
 
     assert 2 == len(installs)
     assert all(line.startswith("--require-hashes -r ") for line in installs)

@@ -43,7 +43,8 @@ def test_every_variable_is_explained_and_no_other() -> None:
 def test_the_variables_of_the_stack_are_read() -> None:
     """What the example says of `make up`, `make demo` and compose is there to be set."""
     sources = "".join(
-        path.read_text() for path in [*(ROOT / "stack").glob("*.py"), ROOT / "docker-compose.yml"]
+        path.read_text()
+        for path in [*(ROOT / "devtools/stack").glob("*.py"), ROOT / "docker-compose.yml"]
     )
 
     assert [] == [name for name in _STACK | _COMPOSE if not re.search(rf"\b{name}\b", sources)]

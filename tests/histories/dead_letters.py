@@ -47,17 +47,17 @@ async def _resolve(letter: Handle, **resolution: Any) -> None:
     await letter.execute_update(RESOLVE_UPDATE, resolution)
 
 
-async def letter_of_an_opt_out(world: World) -> Handle:
+async def dead_letter_of_an_opt_out(world: World) -> Handle:
     """Recorded and closed."""
     return await _letter(world, of=FailureClass.RECIPIENT_OPTED_OUT, code=21610)
 
 
-async def letter_of_an_unreachable_number(world: World) -> Handle:
+async def dead_letter_of_an_unreachable_number(world: World) -> Handle:
     """Recorded and closed, though a bad receipt comes meanwhile or later."""
     return await _letter(world, of=FailureClass.RECIPIENT_UNREACHABLE, code=21614)
 
 
-async def letter_retried(world: World) -> Handle:
+async def dead_letter_retried(world: World) -> Handle:
     """A new message is started."""
     letter = await _letter(world)
     world.courier.sends = [accept()]
@@ -65,7 +65,7 @@ async def letter_retried(world: World) -> Handle:
     return letter
 
 
-async def letter_retried_with_changes(world: World) -> Handle:
+async def dead_letter_retried_with_changes(world: World) -> Handle:
     """From another sender."""
     letter = await _letter(world)
     world.courier.sends = [accept()]
@@ -73,7 +73,7 @@ async def letter_retried_with_changes(world: World) -> Handle:
     return letter
 
 
-async def letter_of_a_retry_retried(world: World) -> Handle:
+async def dead_letter_of_a_retry_retried(world: World) -> Handle:
     """A retry that fails has a letter of its own, whose retry counts up."""
     first = await _letter(world, message_id="parcel")
     await _resolve(first, action="retry")
@@ -83,7 +83,7 @@ async def letter_of_a_retry_retried(world: World) -> Handle:
     return letter
 
 
-async def letter_whose_retry_is_there_already(world: World) -> Handle:
+async def dead_letter_whose_retry_exists(world: World) -> Handle:
     """The new message's id is taken: nothing is sent twice."""
     await world.start(message_id="taken.retry-1")
     await world.until(lambda: len(world.courier.posts) == 1)
@@ -93,7 +93,7 @@ async def letter_whose_retry_is_there_already(world: World) -> Handle:
     return letter
 
 
-async def letter_discarded(world: World) -> Handle:
+async def dead_letter_discarded(world: World) -> Handle:
     """With a note, after resolutions that were refused."""
     letter = await _letter(world)
     for refused in ({"action": "resend"}, {"action": "retry", "changes": {"to": "nobody"}}):
@@ -103,7 +103,7 @@ async def letter_discarded(world: World) -> Handle:
     return letter
 
 
-async def letter_delivered_late(world: World) -> Handle:
+async def dead_letter_delivered_late(world: World) -> Handle:
     """A late receipt proves it delivered."""
     letter = await _letter_without_a_receipt(world)
     await callback(letter, "sent")
@@ -111,7 +111,7 @@ async def letter_delivered_late(world: World) -> Handle:
     return letter
 
 
-async def letter_delivered_before_its_first_step(world: World) -> Handle:
+async def dead_letter_delivered_before_its_first_step(world: World) -> Handle:
     """The receipt is there before a worker has looked at the letter."""
     return await world.client.start_workflow(
         DEAD_LETTER,
@@ -123,7 +123,7 @@ async def letter_delivered_before_its_first_step(world: World) -> Handle:
     )
 
 
-async def letter_decided_before_its_first_step(world: World) -> Handle:
+async def dead_letter_decided_before_its_first_step(world: World) -> Handle:
     """So is the operator's decision."""
     start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
         DEAD_LETTER,
@@ -144,7 +144,7 @@ async def _another_letter(world: World) -> DeadLetterRequest:
     return view.request
 
 
-async def letter_with_a_late_bad_receipt(world: World) -> Handle:
+async def dead_letter_with_a_late_bad_receipt(world: World) -> Handle:
     """Shown, and still to be decided."""
     letter = await _letter_without_a_receipt(world)
     await callback(letter, "undelivered", code=30003)
@@ -153,7 +153,7 @@ async def letter_with_a_late_bad_receipt(world: World) -> Handle:
     return letter
 
 
-async def letter_lapsed(world: SkippingWorld) -> Handle:
+async def dead_letter_expired(world: SkippingWorld) -> Handle:
     """Nobody decided for 30 days."""
     with world.env.auto_time_skipping_disabled():
         letter = await _letter(world)
@@ -165,7 +165,7 @@ async def letter_lapsed(world: SkippingWorld) -> Handle:
     return letter
 
 
-async def message_whose_letter_is_there_already(world: World) -> Handle:
+async def message_whose_dead_letter_exists(world: World) -> Handle:
     """A message id used again by a caller with other policies than ours: one letter."""
     await _letter(world, message_id="twice")
     handle = await world.start(message_id="twice")
