@@ -19,8 +19,8 @@ import typer.main
 from prometheus_client.metrics import MetricWrapperBase
 from sphinx.application import Sphinx
 
-import starter
 from signedfor import search_attributes
+from signedfor.cli.app import app
 from signedfor.contract import base, campaign, failures, send_window
 from signedfor.contract.schema import contract_schema
 from signedfor.settings import CampaignSettings, Settings
@@ -71,7 +71,7 @@ def _example() -> list[tuple[str, list[tuple[str, str, str]]]]:
 
 def command_line() -> str:
     """Every command: what it does, its arguments and its options."""
-    return "\n\n".join(_command("signedfor", typer.main.get_command(starter.app)))
+    return "\n\n".join(_command("signedfor", typer.main.get_command(app)))
 
 
 def _command(path: str, command: Any) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """How many segments a second each kind of sender may submit.
 
 Twilio queues or silently filters what comes faster. The defaults are its published ones
-(`docs/operations.md` has the table); what an account was granted beyond them is configured.
+(`docs/reference/sender-rates.md` has the table); what an account was granted beyond them is configured.
 """
 
 import re

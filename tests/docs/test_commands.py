@@ -15,9 +15,9 @@ import pytest
 import typer.main
 import yaml
 
-import starter
 from devtools.stack.local import LocalStack
 from devtools.stack.up import write_environment
+from signedfor.cli.app import app
 from tests.docs.pages import PAGES, ROOT, Block, blocks, name, session
 from tests.workflows.courier import binary
 
@@ -157,7 +157,7 @@ def _commands(text: str) -> Iterator[list[str]]:
 
 def _signedfor(words: list[str]) -> str | None:
     """What is wrong with a command line of ours."""
-    command: Any = typer.main.get_command(starter.app)
+    command: Any = typer.main.get_command(app)
     while True:
         context = command.context_class(command)
         try:

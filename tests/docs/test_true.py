@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import typer.main
 
-import starter
 from devtools import reference_pages
+from signedfor.cli.app import app
 from signedfor.contract import names
 from signedfor.settings import CampaignSettings, Settings
 from signedfor.twilio.rates import DEFAULT_RATES
@@ -100,13 +100,11 @@ def _built(folder: Path, index: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "page",
-    [ROOT / each for each in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")],
+    [*ROOT.glob("*.md"), ROOT / "tests/faults/README.md"],
     ids=name,
 )
 def test_links_outside_the_site_lead_somewhere(page: Path) -> None:
     """What the files beside the site link to is there."""
-    if not page.exists():
-        return
     links = [link for link in _LINK.findall(page.read_text()) if not link.startswith("http")]
 
     assert [] == [link for link in links if not (page.parent / link.partition("#")[0]).exists()]
@@ -146,7 +144,7 @@ def test_commands_that_are_named_exist(page: Path) -> None:
 
 
 def _walk(words: list[str]) -> None:
-    command = typer.main.get_command(starter.app)
+    command = typer.main.get_command(app)
     for word in words:
         commands = getattr(command, "commands", {})
         if not commands:
@@ -191,7 +189,7 @@ def test_the_reference_of_commands_is_complete() -> None:
     page = reference_pages.command_line()
 
     assert "`signedfor campaign start`" in page
-    for path, command in _commands("signedfor", typer.main.get_command(starter.app)):
+    for path, command in _commands("signedfor", typer.main.get_command(app)):
         section = page.partition(f"# `{path}`\n")[2].partition("\n#")[0]
         assert command.help.splitlines()[0].strip()[:20] in section.replace("\\", "")
         for option in (opt for each in command.params for opt in each.opts if opt.startswith("--")):
