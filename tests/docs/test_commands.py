@@ -198,7 +198,7 @@ def _first_option(words: list[str]) -> int:
 
 
 def _docker(words: list[str]) -> str | None:
-    """What is wrong with a command line of Docker Compose, as far as our files tell."""
+    """What is wrong with a command line of Docker Compose, judged by our own files."""
     services: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     profiles = {each for service in services.values() for each in service.get("profiles", [])}
     rest = iter(words)
@@ -279,7 +279,7 @@ _CHECKS: dict[str, Callable[[list[str]], str | None]] = {
 
 
 def test_a_wrong_command_is_noticed() -> None:
-    """The checks above tell a wrong option, command, service, target, variable and choice."""
+    """The checks above notice a wrong option, command, service, target, variable and choice."""
     wrong = [
         "signedfor sent +15558675309",
         "signedfor send +15558675309 --text Hello",

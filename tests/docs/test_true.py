@@ -62,7 +62,7 @@ def test_every_page_is_in_the_site(site: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "told"),
+    ("page", "named"),
     [
         ("# A\n\n[dead](nowhere.md)\n", "nowhere.md"),
         ("# A\n\n[dead](#nowhere)\n", "nowhere"),
@@ -70,12 +70,12 @@ def test_every_page_is_in_the_site(site: Path) -> None:
         ("# A\n\n```{toctree}\nnowhere\n```\n", "nowhere"),
     ],
 )
-def test_a_dead_link_fails_the_build(page: str, told: str, tmp_path: Path) -> None:
+def test_a_dead_link_fails_the_build(page: str, named: str, tmp_path: Path) -> None:
     """A link to a page or a heading that is not there is an error."""
     done = _built(tmp_path, page + "\n```{toctree}\nother\n```\n")
 
     assert done.returncode != 0
-    assert told in done.stderr
+    assert named in done.stderr
 
 
 def test_an_orphan_fails_the_build(tmp_path: Path) -> None:
