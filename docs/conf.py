@@ -12,6 +12,8 @@ nitpicky = True
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
+smartquotes = False  # they would change `--option`
+
 html_theme = "furo"
 html_title = "Signedfor"
 html_copy_source = False
