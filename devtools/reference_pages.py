@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import typer.main
 from prometheus_client.metrics import MetricWrapperBase
+from signedfor.cli.app import COMMANDS, app, imported
 from sphinx.application import Sphinx
 
 from signedfor import search_attributes
-from signedfor.cli.app import app
 from signedfor.contract import base, campaign, failures, send_window
 from signedfor.contract.schema import contract_schema
 from signedfor.settings import CampaignSettings, Settings
@@ -69,13 +69,26 @@ def _example() -> list[tuple[str, list[tuple[str, str, str]]]]:
     return sections
 
 
+def commands() -> dict[str, Any]:
+    """Every command and group, by what is typed for it, such as `signedfor send`."""
+    found: dict[str, Any] = {"signedfor": typer.main.get_command(app)}
+    for name in COMMANDS:
+        command = imported(name)
+        found[f"signedfor {name}"] = command
+        for sub_name, sub_command in getattr(command, "commands", {}).items():
+            found[f"signedfor {name} {sub_name}"] = sub_command
+    return found
+
+
 def command_line() -> str:
     """Every command: what it does, its arguments and its options."""
-    return "\n\n".join(_command("signedfor", typer.main.get_command(app)))
+    return "\n\n".join(
+        part for path, command in commands().items() for part in _command(path, command)
+    )
 
 
 def _command(path: str, command: Any) -> Iterator[str]:
-    yield f"## `{path}`" if path.count(" ") < 2 else f"### `{path}`"  # noqa: PLR2004 - deeper ones are a group's
+    yield f"{'###' if path.count(' ') > 1 else '##'} `{path}`"
     if command.help:
         yield _text(inspect.cleandoc(command.help))
     rows = [
@@ -85,8 +98,6 @@ def _command(path: str, command: Any) -> Iterator[str]:
     ]
     if rows:
         yield _table(("Argument or option", "Meaning", "Default"), rows)
-    for name, sub in getattr(command, "commands", {}).items():
-        yield from _command(f"{path} {name}", sub)
 
 
 def _parameter_name(parameter: Any) -> str:

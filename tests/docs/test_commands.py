@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
+import typer
 import yaml
 
+from devtools.reference_pages import commands
 from devtools.stack.local import LocalStack
 from devtools.stack.up import write_environment
-from signedfor.cli.app import app
 from tests.docs.pages import PAGES, ROOT, Block, blocks, name, session
 from tests.workflows.courier import binary
 
+_COMMANDS = commands()
 _SESSIONS = [page for page in PAGES if blocks(page, "console")]
 _WITH_COMMANDS = [page for page in PAGES if blocks(page, "sh")]
 
@@ -157,11 +158,11 @@ def _commands(text: str) -> Iterator[list[str]]:
 
 def _signedfor(words: list[str]) -> str | None:
     """What is wrong with a command line of ours."""
-    command: Any = typer.main.get_command(app)
+    path = "signedfor"
     while True:
-        context = command.context_class(command)
+        command = _COMMANDS[path]
         try:
-            given, rest, _ = command.make_parser(context).parse_args(list(words))
+            given, rest, _ = command.make_parser(command.context_class(command)).parse_args(words)
         except typer.TyperException as error:
             return str(error.message)
         for parameter in command.params:
@@ -172,12 +173,12 @@ def _signedfor(words: list[str]) -> str | None:
                 return f"{parameter.opts[0]} is not one of its choices"
             if parameter.required and value is None:
                 return f"{parameter.name} is missing"
-        commands = getattr(command, "commands", None)
-        if commands is None:
+        if not any(each.startswith(f"{path} ") for each in _COMMANDS):
             return f"{rest[0]} is too much" if rest else None
-        if not rest or rest[0] not in commands:
-            return f"there is no command {rest[:1]}"
-        command, words = commands[rest[0]], rest[1:]
+        path = " ".join([path, *rest[:1]])
+        if not rest or path not in _COMMANDS:
+            return f"there is no command {path}"
+        words = rest[1:]
 
 
 def _temporal(words: list[str]) -> str | None:

@@ -4,13 +4,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer.main
 
 from devtools import reference_pages
-from signedfor.cli.app import app
 from signedfor.contract import names
 from signedfor.settings import CampaignSettings, Settings
 from signedfor.twilio.rates import DEFAULT_RATES
@@ -23,6 +20,7 @@ _PATH = re.compile(
     _LEFT
     + r"(?:signedfor|workflows|activities|webhook|devtools|tests|docs|compose|examples)/[\w./-]+"
 )
+_COMMANDS = reference_pages.commands()
 _CURRENT = [page for page in PAGES if page not in HISTORY]
 _SOURCES = [
     path
@@ -129,13 +127,12 @@ def test_commands_that_are_named_exist(page: Path) -> None:
 
 
 def _walk(words: list[str]) -> None:
-    command = typer.main.get_command(app)
+    path = "signedfor"
     for word in words:
-        commands = getattr(command, "commands", {})
-        if not commands:
-            return
-        assert word in commands, f"signedfor {' '.join(words)}"
-        command = commands[word]
+        if not any(each.startswith(f"{path} ") for each in _COMMANDS):
+            return  # the rest are arguments
+        path = f"{path} {word}"
+        assert path in _COMMANDS
 
 
 @pytest.mark.parametrize("page", _CURRENT, ids=name)
@@ -173,19 +170,14 @@ def test_the_reference_of_commands_is_complete() -> None:
     """Each command and each option is there."""
     page = reference_pages.command_line()
 
-    assert "`signedfor campaign start`" in page
-    for path, command in _commands("signedfor", typer.main.get_command(app)):
+    assert len(_COMMANDS) > len(
+        ["send", "show", "cancel", "campaign", "dead-letters", "opt-outs", "senders"]
+    )
+    for path, command in _COMMANDS.items():
         section = page.partition(f"# `{path}`\n")[2].partition("\n#")[0]
-        assert command.help.splitlines()[0].strip()[:20] in section.replace("\\", "")
+        assert command.help.split()[0] in section
         for option in (opt for each in command.params for opt in each.opts if opt.startswith("--")):
             assert option == "--help" or f"`{option}`" in section, f"{path} {option}"
-
-
-def _commands(path: str, command: Any) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = [(path, command)]
-    for each, sub in getattr(command, "commands", {}).items():
-        found += _commands(f"{path} {each}", sub)
-    return found
 
 
 def test_the_reference_of_codes_is_complete() -> None:
