@@ -69,8 +69,7 @@ def _example() -> list[tuple[str, list[tuple[str, str, str]]]]:
     return sections
 
 
-def commands() -> dict[str, Any]:
-    """Every command and group, by what is typed for it, such as `signedfor send`."""
+def _commands() -> dict[str, Any]:
     found: dict[str, Any] = {"signedfor": typer.main.get_command(app)}
     for name in COMMANDS:
         command = imported(name)
@@ -80,10 +79,14 @@ def commands() -> dict[str, Any]:
     return found
 
 
+COMMAND_TREE: Final = _commands()
+"""Every command and group, by what is typed for it, such as `signedfor send`."""
+
+
 def command_line() -> str:
     """Every command: what it does, its arguments and its options."""
     return "\n\n".join(
-        part for path, command in commands().items() for part in _command(path, command)
+        part for path, command in COMMAND_TREE.items() for part in _command(path, command)
     )
 
 

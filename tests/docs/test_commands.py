@@ -15,15 +15,14 @@ import pytest
 import typer
 import yaml
 
-from devtools.reference_pages import commands
+from devtools.reference_pages import COMMAND_TREE
 from devtools.stack.local import LocalStack
 from devtools.stack.up import write_environment
 from tests.docs.pages import PAGES, ROOT, Block, blocks, name, session
 from tests.workflows.courier import binary
 
-_COMMANDS = commands()
 _SESSIONS = [page for page in PAGES if blocks(page, "console")]
-_WITH_COMMANDS = [page for page in PAGES if blocks(page, "sh")]
+_WITHCOMMAND_TREE = [page for page in PAGES if blocks(page, "sh")]
 
 _VARYING = [
     (re.compile(r"\bSM[0-9a-f]{32}\b"), "SID"),
@@ -126,7 +125,7 @@ def _same(line: str) -> str:
     return line.strip()
 
 
-@pytest.mark.parametrize("page", _WITH_COMMANDS, ids=name)
+@pytest.mark.parametrize("page", _WITHCOMMAND_TREE, ids=name)
 def test_commands_exist(page: Path) -> None:
     """What cannot be run in a test names commands, options, targets and files that there are."""
     for block in blocks(page, "sh"):
@@ -160,7 +159,7 @@ def _signedfor(words: list[str]) -> str | None:
     """What is wrong with a command line of ours."""
     path = "signedfor"
     while True:
-        command = _COMMANDS[path]
+        command = COMMAND_TREE[path]
         try:
             given, rest, _ = command.make_parser(command.context_class(command)).parse_args(words)
         except typer.TyperException as error:
@@ -173,10 +172,10 @@ def _signedfor(words: list[str]) -> str | None:
                 return f"{parameter.opts[0]} is not one of its choices"
             if parameter.required and value is None:
                 return f"{parameter.name} is missing"
-        if not any(each.startswith(f"{path} ") for each in _COMMANDS):
+        if not any(each.startswith(f"{path} ") for each in COMMAND_TREE):
             return f"{rest[0]} is too much" if rest else None
         path = " ".join([path, *rest[:1]])
-        if not rest or path not in _COMMANDS:
+        if not rest or path not in COMMAND_TREE:
             return f"there is no command {path}"
         words = rest[1:]
 
