@@ -141,11 +141,10 @@ def twilio_codes() -> str:
     """Twilio's codes by failure class."""
     with (ROOT / "signedfor/twilio/codes.csv").open(encoding="utf-8", newline="") as table:
         listed = list(csv.DictReader(table))
-    advice = "advice" if "advice" in listed[0] else "action"
     parts: list[str] = []
     for each in failures.FailureClass:
         rows = [
-            (_code_range(row), _text(row["meaning"]), _text(row[advice]))
+            (_code_range(row), _text(row["meaning"]), _text(row["advice"]))
             for row in listed
             if row["failure_class"] == each.value
         ]
@@ -162,13 +161,12 @@ def _code_range(row: dict[str, str]) -> str:
 def failure_classes() -> str:
     """Each class, whether the policy retries it, and the advice where a code has none."""
     meanings = _attribute_docs(failures)["FailureClass"]
-    advice: Callable[..., str] = getattr(codes, "advice_for", None) or codes.action_for
     rows = [
         (
             f"`{each.value}`",
             _text(meanings[each.name]),
             "yes" if each in failures.RETRYABLE else "no",
-            _text(advice(each, None)),
+            _text(codes.advice_for(each, None)),
         )
         for each in failures.FailureClass
     ]
