@@ -178,6 +178,14 @@ def test_the_reference_of_commands_is_complete() -> None:
             assert option == "--help" or f"`{option}`" in section, f"{path} {option}"
 
 
+@pytest.mark.parametrize("page", _CURRENT, ids=name)
+def test_metrics_that_are_named_exist(page: Path) -> None:
+    """Each metric of ours that a page names is published."""
+    published = set(re.findall(r"signedfor_\w+", reference_pages.metrics()))
+
+    assert set(re.findall(r"`(signedfor_\w+)`", page.read_text())) <= published
+
+
 def test_the_reference_of_codes_is_complete() -> None:
     """Each line of the table is there, once."""
     lines = len((ROOT / "signedfor/twilio/codes.csv").read_text().strip().splitlines()) - 1
