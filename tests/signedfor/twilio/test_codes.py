@@ -89,7 +89,7 @@ def test_a_row_is_complete(row: dict[str, str]) -> None:
     tries, delay = int(row["later_tries"]), int(row["delay_seconds"])
 
     assert failure_class not in {FailureClass.DELIVERY_FAILED, FailureClass.NO_RECEIPT}
-    for sentence in (row["meaning"], row["action"]):
+    for sentence in (row["meaning"], row["advice"]):
         assert len(sentence) > len("Say something.")
         assert sentence.endswith(".")
         assert sentence == sentence.strip()
@@ -201,7 +201,7 @@ def test_a_refused_create_has_the_class_of_its_code(
 
 
 @pytest.mark.parametrize("http_status", [0, 100, 200, 201, 204, 299, 600])
-def test_what_is_no_refusal_cannot_be_classed(http_status: int) -> None:
+def test_an_accepted_create_cannot_be_classified(http_status: int) -> None:
     """Classing a success is a defect of the caller and says so."""
     with pytest.raises(ValueError, match="is not a refusal"):
         classify_create(http_status, None)
@@ -285,7 +285,7 @@ def test_every_class_has_words_for_an_unknown_code(
 
 
 def test_the_words_of_a_known_code_are_its_own() -> None:
-    """The action names the page of the console that the code is about."""
+    """The advice names the page of the console that the code is about."""
     misconfigured = FailureClass.SENDER_MISCONFIGURED
 
     assert "Geo permissions" in advice_for(misconfigured, 21408)
