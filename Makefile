@@ -17,9 +17,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV_PIP := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip
 OTHER_LOCKS := requirements.lock devtools/sandbox/requirements.lock .ci/requirements.lock
-SOURCES := $(wildcard *.py .ci/*.py activities devtools examples signedfor tests webhook workflows)
+SOURCES := $(wildcard *.py .ci/*.py docs/*.py activities devtools examples signedfor tests webhook workflows)
 
-.PHONY: help demo test histories soak bench check up lock format clean
+.PHONY: help demo test histories soak bench check up docs lock format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ soak: $(READY) ## Send MESSAGES=10000 messages while every part fails; check the
 
 bench: $(READY) ## Run the benchmarks (ARGS="throughput --rounds 6" for some, or more rounds)
 	$(BIN)/python -m devtools.bench --report bench-report.json $(ARGS)
+
+docs: $(READY) ## Build the documentation into build/docs; a dead link or an orphan page is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs build/docs
 
 check: $(READY) ## Check format, lint, types, imports and locks
 	$(BIN)/ruff format --check .

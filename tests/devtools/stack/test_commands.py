@@ -17,6 +17,7 @@ _TARGETS = [
     "histories",
     "soak",
     "bench",
+    "docs",
     "check",
     "format",
     "lock",
