@@ -58,7 +58,7 @@ class Run:
         """The local Twilio; its books are kept in a journal, so they survive a kill."""
         return self._python(
             "sandbox",
-            "sandbox",
+            "devtools.sandbox",
             *("--port", str(port), "--inbound-url", inbound_url),
             *("--journal", str(self._folder / "sandbox.jsonl")),
             ready_at=f"http://{HOST}:{port}/_sandbox/health",

@@ -26,6 +26,8 @@ from workflows.catch_up_inbound import CatchUpInbound
 from workflows.inputs import OneArgument
 from workflows.record_inbound import RecordInbound
 
+pytestmark = pytest.mark.integration
+
 AT = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 STOP = InboundRecord(
     message_sid=sid(), from_=RECIPIENT, to=SENDER, kind=InboundKind.STOP, received_at=AT

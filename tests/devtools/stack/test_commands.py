@@ -11,6 +11,8 @@ import pytest
 
 from tests.devtools.stack.support import ROOT
 
+pytestmark = pytest.mark.integration
+
 _TARGETS = [
     "help",
     "demo",
