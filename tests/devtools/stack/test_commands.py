@@ -9,6 +9,8 @@ import pytest
 
 from tests.devtools.stack.support import ROOT
 
+pytestmark = pytest.mark.integration
+
 _TARGETS = [
     "help",
     "demo",
