@@ -35,7 +35,7 @@ def _row(index: int, **fields: str) -> CampaignRow:
 
 
 def test_they_come_back_as_they_were() -> None:
-    """In batches, as often as they are asked for; any text in a field."""
+    """In batches, each time they are read; any text in a field."""
     rows = [_row(index, name="Zoë\n\t\0 😀", code='"') for index in range(1, 1502)]
     with StagedRows() as staged:
         for row in rows:
@@ -247,7 +247,7 @@ def test_the_id_is_derived_from_message_and_rows() -> None:
 
 
 def test_rows_are_the_same_however_they_are_saved(sqlite_engine: Engine, tmp_path: Path) -> None:
-    """Their fingerprint is of whom they go to with which fields, and in which order."""
+    """The fingerprint is of recipients and fields, in order."""
 
     def fingerprint(content: str) -> str:
         path = tmp_path / "file.csv"
