@@ -74,7 +74,7 @@ async def _ours(house: House, sizes: Sizes) -> Sample:
 
 async def _waiting(house: House, sizes: Sizes) -> Sample:
     with desk_of(house) as desk:
-        desk.pacing.reserve(SENDER, round(sizes.slot_seconds * SENDER_RATE))
+        desk.pacing.reserve(SENDER, round(sizes.slot_seconds * SENDER_RATE), is_urgent=False)
         campaign_id = desk.loaded(sizes.counted)
         async with _counted(house) as counts:
             await hand_over_all(desk, campaign_id, sizes.counted)

@@ -40,7 +40,7 @@ from devtools.stack.play import Played, play
 from devtools.stack.processes import StackError, interrupt_on_signals
 from devtools.stack.scenarios import SCENARIOS
 from devtools.stack.temporal_server import NAMESPACE
-from signedfor.store.rate_limiter_statements import CLAIM_AHEAD
+from signedfor.store.rate_limiter_statements import URGENT_BURST_TOLERANCE
 from signedfor.temporal import end_process
 
 _INTERRUPTED = 130
@@ -146,7 +146,7 @@ def _show_campaign(stack: LocalStack, out: Console) -> bool:
         out.print(f"   All {rows} rows and the code were sent exactly once, and delivered.")
         out.print(
             f"   The busiest second had {seen.busiest} segments: "
-            f"a sender is never more than {CLAIM_AHEAD:g} s ahead of its pace."
+            f"a sender is never more than {URGENT_BURST_TOLERANCE:g} s ahead of its pace."
         )
     for workflow_id in (f"campaign:{CAMPAIGN_ID}", f"message:{CODE_ID}"):
         out.print(f"   {workflow_url(stack, workflow_id)}", soft_wrap=True)

@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 from devtools.sandbox.client import AcceptedRow
 from devtools.stack.local import LocalStack
 from devtools.stack.play import start
-from signedfor.store.rate_limiter_statements import CLAIM_AHEAD
+from signedfor.store.rate_limiter_statements import URGENT_BURST_TOLERANCE
 
 CAMPAIGN_ID: Final = "demo-fair"
 CODE_ID: Final = "demo-code"
@@ -131,7 +131,7 @@ def _problems(seen: Overtaking) -> list[str]:
     if seen.busiest > _MOST_IN_A_SECOND:
         found.append(f"{seen.busiest} segments reached Twilio in one second, at {RATE} a second")
     # Exact, however slow the machine is: whatever is late only makes it longer.
-    took, least = _length(seen), (len(seen.arrivals) - 1) / RATE - CLAIM_AHEAD
+    took, least = _length(seen), (len(seen.arrivals) - 1) / RATE - URGENT_BURST_TOLERANCE
     if took < least:
         found.append(f"it was over in {took:.1f} s; at {RATE} a second it takes {least:.1f} s")
     return found

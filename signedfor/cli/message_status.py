@@ -273,7 +273,7 @@ def _report_rows(report: MessageReport) -> list[tuple[str, object]]:
 def _advice(failure_class: FailureClass | None, code: int | None) -> dict[str, Any] | None:
     if failure_class is not None:
         meaning = codes.meaning_for(failure_class, code)
-        action = codes.action_for(failure_class, code)
+        action = codes.advice_for(failure_class, code)
     elif code is not None:
         meaning = "This version does not know the code."
         action = f"Look it up at twilio.com/docs/api/errors/{code}."

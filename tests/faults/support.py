@@ -41,7 +41,7 @@ async def sent_in_a_moment(caller: Caller, to: str) -> Sent:
     engine = open_engine(caller.stack.settings["DATABASE_URL"])
     try:
         rates = {SenderKind.LONG_CODE: 1.0}
-        RateLimiter(engine, rates=rates).reserve(GOOD_SENDER, _SECONDS_AHEAD)
+        RateLimiter(engine, rates=rates).reserve(GOOD_SENDER, _SECONDS_AHEAD, is_urgent=False)
     finally:
         engine.dispose()
     sent = await caller.send(to)

@@ -10,7 +10,7 @@ from devtools.bench.harness.house import House
 from devtools.bench.harness.pace import Post, after_the_first, used, worst_window
 from devtools.bench.harness.sizes import Sizes
 from devtools.bench.paced.lines import Line, Lines, Posted
-from signedfor.store.rate_limiter_statements import CLAIM_AHEAD, GATE_AHEAD
+from signedfor.store.rate_limiter_statements import BURST_TOLERANCE, URGENT_BURST_TOLERANCE
 
 USED: Final = "use of the rate (%)"
 WORST: Final = "worst second (x rate)"
@@ -107,11 +107,11 @@ def pace_bounds(side: str, *, rate: float, segments: int, urgent_segments: int) 
     """What must hold of a sender's seconds.
 
     In any second twice the rate at most: at its start the gate lets a second's worth by in advance.
-    In a later one less: the gate lets a message by while the sender is busy for at most GATE_AHEAD
-    from then on, or CLAIM_AHEAD if it is urgent. So the last of a second's messages finds the
+    In a later one less: the gate lets a message by while the sender is busy for at most BURST_TOLERANCE
+    from then on, or URGENT_BURST_TOLERANCE if it is urgent. So the last of a second's messages finds the
     sender busy for that much beyond the second, and adds its own length.
     """
-    ahead = max(GATE_AHEAD + segments / rate, CLAIM_AHEAD + urgent_segments / rate)
+    ahead = max(BURST_TOLERANCE + segments / rate, URGENT_BURST_TOLERANCE + urgent_segments / rate)
     return [
         Bound(side=side, figure=WORST, at_most=2),
         Bound(side=side, figure=WORST_LATER, at_most=1 + ahead),

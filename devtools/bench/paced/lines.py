@@ -154,7 +154,7 @@ class Lines:
         for sender, moment in until.items():
             self._pacing.set_rate(sender, _FINE_RATE)
             segments = max(1, round((moment - time.time()) * _FINE_RATE))
-            slot = self._pacing.reserve(sender, segments)
+            slot = self._pacing.reserve(sender, segments, is_urgent=False)
             self._pacing.set_rate(sender, rate)
             ends[sender] = slot.timestamp() + segments / _FINE_RATE
         return ends

@@ -29,7 +29,7 @@ from signedfor.twilio.phone import (
     is_messaging_service,
     normalize_recipient,
 )
-from signedfor.twilio.rates import paced_as
+from signedfor.twilio.rates import rate_limited_segments
 from signedfor.twilio.segments import Encoding, count_segments
 
 MAX_PROBLEMS_SHOWN: Final = 20
@@ -114,9 +114,9 @@ class _Problems:
 
 
 class SuppressionLookup(Protocol):
-    """Finds the recipients that must not be sent to: `Suppressions.among`."""
+    """Finds the recipients that must not be sent to: `Suppressions.find_suppressed`."""
 
-    def among(
+    def find_suppressed(
         self, recipients: Collection[str], *, sender: str | None, category: str | None
     ) -> frozenset[str]:
         """Return those of them."""
@@ -167,7 +167,7 @@ def check_file(
         raise BadRows(problems.shown, total=problems.total)
 
     def suppressed_segments(rows: list[CampaignRow]) -> list[int]:
-        found = suppressions.among(
+        found = suppressions.find_suppressed(
             [row.to for row in rows], sender=message.sender, category=message.category
         )
         return [row.segments for row in rows if row.to in found]
@@ -250,7 +250,10 @@ class RowChecks:
             return problems
         segments = count_segments(text)
         row = CampaignRow(
-            number=self._number, to=to, fields=fields, segments=paced_as(to, segments.count)
+            number=self._number,
+            to=to,
+            fields=fields,
+            segments=rate_limited_segments(to, segments.count),
         )
         return CheckedRow(row=row, text=text, encoding=segments.encoding)
 

@@ -162,13 +162,13 @@ def load(
     Raises:
         Refused: another campaign has this id, or rows of another file were written meanwhile.
     """
-    record = require_same_message(campaigns.begin(campaign_id, message), message)
+    record = require_same_message(campaigns.create(campaign_id, message), message)
     for batch in staged.batches():
-        campaigns.add(campaign_id, batch)
+        campaigns.add_rows(campaign_id, batch)
         on_progress(batch[-1].number)
     require_same_rows(campaigns, record, staged)
     try:
-        campaigns.loaded(campaign_id, rows=staged.count, segments=staged.segments)
+        campaigns.finish_loading(campaign_id, rows=staged.count, segments=staged.segments)
     except RowsMissing as error:
         raise Refused(str(error)) from None
 

@@ -332,7 +332,7 @@ class _Launch:
 
     def _warn_of_similar(self) -> CampaignRecord | None:
         """Another campaign that sends the same text."""
-        similar = self.campaigns.alike(self.message, besides=self.campaign_id)
+        similar = self.campaigns.find_identical(self.message, other_than=self.campaign_id)
         if similar is not None:
             self.out.note(
                 f"Campaign {similar.campaign_id} ({similar.state}, {similar.rows:,} rows) sends "

@@ -3,12 +3,14 @@
 import json
 import stat
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from signedfor.inbound import InboundRecord
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.suppressions import Suppressions
@@ -263,11 +265,14 @@ class TestReview:
     @pytest.fixture(autouse=True)
     def _inbound(self, engine: Engine) -> None:
         InboundMessages(engine).receive(
-            message_sid="SM1",
-            from_=RECIPIENT,
-            to=SENDER,
-            kind=InboundKind.REVIEW,
-            body=self.TEXT,
+            InboundRecord(
+                message_sid="SM1",
+                from_=RECIPIENT,
+                to=SENDER,
+                kind=InboundKind.REVIEW,
+                body=self.TEXT,
+                received_at=datetime.now(UTC),
+            )
         )
 
     def test_reveal_shows_the_text(self, cli: CommandLine) -> None:

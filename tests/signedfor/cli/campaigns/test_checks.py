@@ -33,7 +33,7 @@ class OptedOut:
         self._recipients = frozenset(recipients)
         self.asked: list[int] = []
 
-    def among(
+    def find_suppressed(
         self, recipients: Collection[str], *, sender: str | None, category: str | None
     ) -> frozenset[str]:
         """See base class."""

@@ -95,20 +95,20 @@ class KilledCampaigns(Campaigns):
         super().__init__(engine)
         self._left = calls
 
-    def begin(self, *given: Any) -> Any:
+    def create(self, *given: Any) -> Any:
         """See base class."""
         self._count_call()
-        return super().begin(*given)
+        return super().create(*given)
 
-    def add(self, campaign_id: str, rows: Sequence[CampaignRow]) -> None:
+    def add_rows(self, campaign_id: str, rows: Sequence[CampaignRow]) -> None:
         """See base class."""
         self._count_call()
-        super().add(campaign_id, rows)
+        super().add_rows(campaign_id, rows)
 
-    def loaded(self, campaign_id: str, *, rows: int, segments: int) -> None:
+    def finish_loading(self, campaign_id: str, *, rows: int, segments: int) -> None:
         """See base class."""
         self._count_call()
-        super().loaded(campaign_id, rows=rows, segments=segments)
+        super().finish_loading(campaign_id, rows=rows, segments=segments)
 
     def _count_call(self) -> None:
         self._left -= 1
@@ -197,9 +197,9 @@ def test_other_rows_under_the_same_id_are_found_while_loading(
     """Two files at the same time under one id: it does not run with a mixture of them."""
     campaigns = Campaigns(engine)
     _stage(engine, written(tmp_path, *good_rows(5)), staged)
-    campaigns.begin("c-1", message())
+    campaigns.create("c-1", message())
     foreign = CampaignRow(number=3, to=number(99), fields={}, segments=1)
-    campaigns.add("c-1", [foreign])
+    campaigns.add_rows("c-1", [foreign])
 
     with pytest.raises(Refused, match="rows of another file"):
         _load(campaigns, staged)
@@ -215,8 +215,8 @@ def test_canceled_while_loading_it_is_still_the_same(
     """The rows that were loaded are this file's, even if some are missing."""
     campaigns = Campaigns(engine)
     _stage(engine, written(tmp_path, *good_rows(5)), staged)
-    campaigns.begin("c-1", message())
-    campaigns.add("c-1", next(staged.batches())[:2])
+    campaigns.create("c-1", message())
+    campaigns.add_rows("c-1", next(staged.batches())[:2])
     campaigns.set_state("c-1", CampaignState.CANCELED)
     record = campaigns.find("c-1")
     assert record is not None
@@ -322,7 +322,7 @@ async def test_an_interrupted_start_continues_with_its_own_ids(
 ) -> None:
     """The database knows the campaign: the ids are its own."""
     campaign_id, path = new_id(), written(tmp_path, *good_rows(1))
-    Campaigns(cli_engine).begin(campaign_id, message())
+    Campaigns(cli_engine).create(campaign_id, message())
     theirs = await temporal.start_workflow(
         SEND_MESSAGE, id=f"message:{campaign_id}:1", task_queue="no-worker"
     )
