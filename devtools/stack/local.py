@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import parse_qs, urlsplit
 
 from temporalio.client import Client
 
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
-from devtools.sandbox.client import SandboxControl
+from devtools.sandbox.client import AcceptedRow, SandboxControl
 from devtools.sandbox.magic import GOOD_SENDER
 from devtools.stack import parts
 from devtools.stack.ports import HOST, free_ports
@@ -192,3 +193,9 @@ class LocalStack:
                 "DEFAULT_SENDER": GOOD_SENDER,
             }
         return settings
+
+
+def message_id_of(row: AcceptedRow) -> str | None:
+    """The message that an accepted create belongs to: its callback URL says so."""
+    query = urlsplit(row["status_callback"] or "").query
+    return next(iter(parse_qs(query).get("message_id", [])), None)

@@ -1,4 +1,4 @@
-"""What a workflow's history proves: sends, searches, receipts, statuses and its end, in order."""
+"""What a workflow's history proves: sends, searches, receipts, shown statuses and its end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,40 +29,40 @@ from signedfor.steps import (
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class SendEnd(Enum):
+class SendResult(Enum):
     """How a send activity ended, as far as sending again is concerned."""
 
-    TAKEN = auto()
+    ACCEPTED = auto()
     """Twilio answered with a SID."""
-    HELD_BACK = auto()
-    """The last check found it suppressed, expired or canceled: no POST, and none to come."""
+    BLOCKED = auto()
+    """The last check found it suppressed, expired or canceled: no POST, now or later."""
     NOT_SENT = auto()
-    """Twilio certainly has not taken it, or it was not its turn: it may be tried again."""
+    """Twilio certainly has not accepted it, or it was not due yet: a retry is allowed."""
     REFUSED = auto()
-    """Twilio said no for good."""
+    """Twilio refused it permanently."""
     UNKNOWN = auto()
-    """Twilio may have it or not."""
+    """Twilio may have accepted it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SendBegun:
+class SendStarted:
     """A send activity was scheduled."""
 
     at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class SendEnded:
-    """A send activity ended; `message_sid` when Twilio named it."""
+class SendFinished:
+    """A send activity ended; `message_sid` if Twilio returned one."""
 
     at: datetime
-    end: SendEnd
+    result: SendResult
     message_sid: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Searched:
-    """Twilio's list was searched; `finding` is None when it could not be."""
+    """Twilio's list was searched; `finding` is None if the search failed."""
 
     at: datetime
     finding: Finding | None
@@ -70,8 +70,8 @@ class Searched:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
-    """A status that the workflow was told: by a callback, or by asking Twilio."""
+class StatusReceived:
+    """A status that reached the workflow: by a callback, or by a look-up."""
 
     at: datetime
     message_sid: str
@@ -81,45 +81,45 @@ class Heard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class StatusShown:
     """The search attribute `MessageStatus` was written."""
 
     at: datetime
     status: str
 
 
-Step = SendBegun | SendEnded | Searched | Heard | Shown
+Event = SendStarted | SendFinished | Searched | StatusReceived | StatusShown
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trail:
+class History:
     """One workflow run. `closed_at` is None while it runs; `report` is a message's result."""
 
     run_id: str = ""
-    steps: tuple[Step, ...] = ()
+    events: tuple[Event, ...] = ()
     closed_at: datetime | None = None
     completed: bool = False
     report: MessageReport | None = None
-    waits: bool = False
-    """It has set a timer and waits: it does its work, and was not merely started."""
+    is_waiting: bool = False
+    """It has set a timer: it was not merely started, a worker has executed it."""
 
     @property
     def sids(self) -> frozenset[str]:
-        """What Twilio calls it, as far as it knows."""
+        """The SIDs that the workflow knows."""
         known = (
-            step.message_sid
-            for step in self.steps
-            if isinstance(step, SendEnded | Searched | Heard)
+            event.message_sid
+            for event in self.events
+            if isinstance(event, SendFinished | Searched | StatusReceived)
         )
         return frozenset(sid for sid in known if sid is not None)
 
-    def heard(self, message_sid: str, status: str) -> bool:
-        """Whether a callback with this status came in."""
+    def has_callback(self, message_sid: str, status: str) -> bool:
+        """Whether a callback with this status reached it."""
         return any(
-            isinstance(step, Heard)
-            and step.by_callback
-            and (step.message_sid, step.status) == (message_sid, status)
-            for step in self.steps
+            isinstance(event, StatusReceived)
+            and event.by_callback
+            and (event.message_sid, event.status) == (message_sid, status)
+            for event in self.events
         )
 
 
@@ -135,42 +135,44 @@ _TIMERS = {
     EventType.EVENT_TYPE_TIMER_FIRED: -1,
     EventType.EVENT_TYPE_TIMER_CANCELED: -1,
 }
-_OUT_OF_TURN = frozenset({Decision.NOT_YET, Decision.CLOSED, Decision.HELD})
+_NOT_DUE = frozenset({Decision.NOT_YET, Decision.CLOSED, Decision.HELD})
 
 
-def read_trail(events: Sequence[HistoryEvent], *, of_message: bool = True) -> Trail:
-    """The trail in a history; `of_message` is false for a dead letter's."""
-    steps: list[Step] = []
+def read_history(events: Sequence[HistoryEvent], *, of_message: bool = True) -> History:
+    """Read a workflow's history; `of_message` is false for a dead letter's."""
+    found: list[Event] = []
     activities: dict[int, tuple[str, HistoryEvent]] = {}
     report = None
     for event in events:
-        steps += _steps_in(event, activities)
+        found += _events_from(event, activities)
         if event.HasField("workflow_execution_completed_event_attributes") and of_message:
-            done = event.workflow_execution_completed_event_attributes
-            report = _decode(done.result.payloads[0], MessageReport)
+            completed = event.workflow_execution_completed_event_attributes
+            report = _decode(completed.result.payloads[0], MessageReport)
     last = events[-1]
     closed = last.event_type in _CLOSING
-    return Trail(
+    return History(
         run_id=events[0].workflow_execution_started_event_attributes.original_execution_run_id,
-        steps=tuple(steps),
+        events=tuple(found),
         closed_at=_at(last) if closed else None,
         completed=last.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
         report=report,
-        waits=not closed and sum(_TIMERS.get(event.event_type, 0) for event in events) > 0,
+        is_waiting=not closed and sum(_TIMERS.get(event.event_type, 0) for event in events) > 0,
     )
 
 
-def _steps_in(event: HistoryEvent, activities: dict[int, tuple[str, HistoryEvent]]) -> list[Step]:
+def _events_from(
+    event: HistoryEvent, activities: dict[int, tuple[str, HistoryEvent]]
+) -> list[Event]:
     at = _at(event)
     match event.event_type:
         case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             name = event.activity_task_scheduled_event_attributes.activity_type.name
             activities[event.event_id] = (name, event)
-            return [SendBegun(at=at)] if name == SEND else []
+            return [SendStarted(at=at)] if name == SEND else []
         case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
-            done = event.activity_task_completed_event_attributes
-            name, scheduled = activities[done.scheduled_event_id]
-            return _completed(name, done.result.payloads[0], at, asked=scheduled)
+            completed = event.activity_task_completed_event_attributes
+            name, scheduled = activities[completed.scheduled_event_id]
+            return _completed(name, completed.result.payloads[0], at, scheduled=scheduled)
         case (
             EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED
             | EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT
@@ -182,78 +184,90 @@ def _steps_in(event: HistoryEvent, activities: dict[int, tuple[str, HistoryEvent
         case EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES:
             attributes = event.upsert_workflow_search_attributes_event_attributes
             payload = attributes.search_attributes.indexed_fields.get(MESSAGE_STATUS.name)
-            return [] if payload is None else [Shown(at=at, status=_plain(payload))]
+            return [] if payload is None else [StatusShown(at=at, status=_text(payload))]
     return []
 
 
-def _signaled(event: HistoryEvent, at: datetime) -> list[Step]:
+def _signaled(event: HistoryEvent, at: datetime) -> list[Event]:
     signal = event.workflow_execution_signaled_event_attributes
     if signal.signal_name != DELIVERY_STATUS_SIGNAL:
         return []
-    told = _decode(signal.input.payloads[0], DeliveryStatus)
-    sid, status = told.message_sid, told.message_status
-    return [Heard(at=at, message_sid=sid, status=status, error_code=told.error_code)]
+    callback = _decode(signal.input.payloads[0], DeliveryStatus)
+    return [
+        StatusReceived(
+            at=at,
+            message_sid=callback.message_sid,
+            status=callback.message_status,
+            error_code=callback.error_code,
+        )
+    ]
 
 
-def _completed(name: str, payload: Payload, at: datetime, *, asked: HistoryEvent) -> list[Step]:
+def _completed(
+    name: str, payload: Payload, at: datetime, *, scheduled: HistoryEvent
+) -> list[Event]:
     if name == SEND:
         submission = _decode(payload, Submission)
-        end = _end_by(submission)
-        return [SendEnded(at=at, end=end, message_sid=submission.message_sid)]
+        result = _result_of(submission)
+        return [SendFinished(at=at, result=result, message_sid=submission.message_sid)]
     if name == SEARCH:
-        result = _decode(payload, SearchResult)
-        found = Searched(at=at, finding=result.finding, message_sid=result.message_sid)
-        if result.message_sid is None or result.status is None:
+        search = _decode(payload, SearchResult)
+        found = Searched(at=at, finding=search.finding, message_sid=search.message_sid)
+        if search.message_sid is None or search.status is None:
             return [found]
-        return [found, _told(at, result.message_sid, result.status, result.error_code)]
+        return [found, _looked_up(at, search.message_sid, search.status, search.error_code)]
     if name == LOOK_UP:
         answer = _decode(payload, LookUp)
-        scheduled = asked.activity_task_scheduled_event_attributes
-        sid = _plain_field(scheduled.input.payloads[0], "message_sid")
-        return [] if answer.status is None else [_told(at, sid, answer.status, answer.error_code)]
+        inputs = scheduled.activity_task_scheduled_event_attributes.input
+        sid = _text_field(inputs.payloads[0], "message_sid")
+        if answer.status is None:
+            return []
+        return [_looked_up(at, sid, answer.status, answer.error_code)]
     return []
 
 
 def _not_completed(
     event: HistoryEvent, activities: dict[int, tuple[str, HistoryEvent]]
-) -> list[Step]:
+) -> list[Event]:
     at = _at(event)
     if event.HasField("activity_task_failed_event_attributes"):
         failed = event.activity_task_failed_event_attributes
         name, _ = activities[failed.scheduled_event_id]
-        end = _end_of(failed.failure.application_failure_info.type)
+        result = _result_of_error(failed.failure.application_failure_info.type)
     elif event.HasField("activity_task_timed_out_event_attributes"):
-        late = event.activity_task_timed_out_event_attributes
-        name, _ = activities[late.scheduled_event_id]
-        never_taken_up = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
-        kind = late.failure.timeout_failure_info.timeout_type
-        end = SendEnd.NOT_SENT if kind == never_taken_up else SendEnd.UNKNOWN
+        timed_out = event.activity_task_timed_out_event_attributes
+        name, _ = activities[timed_out.scheduled_event_id]
+        never_started = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
+        kind = timed_out.failure.timeout_failure_info.timeout_type
+        result = SendResult.NOT_SENT if kind == never_started else SendResult.UNKNOWN
     else:
         canceled = event.activity_task_canceled_event_attributes
         name, _ = activities[canceled.scheduled_event_id]
-        end = SendEnd.NOT_SENT
+        result = SendResult.NOT_SENT
     if name == SEND:
-        return [SendEnded(at=at, end=end)]
+        return [SendFinished(at=at, result=result)]
     return [Searched(at=at, finding=None)] if name == SEARCH else []
 
 
-def _end_by(submission: Submission) -> SendEnd:
+def _result_of(submission: Submission) -> SendResult:
     if submission.message_sid is not None:
-        return SendEnd.TAKEN
-    return SendEnd.NOT_SENT if submission.decision in _OUT_OF_TURN else SendEnd.HELD_BACK
+        return SendResult.ACCEPTED
+    return SendResult.NOT_SENT if submission.decision in _NOT_DUE else SendResult.BLOCKED
 
 
-def _end_of(error_type: str) -> SendEnd:
+def _result_of_error(error_type: str) -> SendResult:
     if error_type not in set(FailureClass):
-        return SendEnd.NOT_SENT  # an error without a class comes from before the POST
+        return SendResult.NOT_SENT  # an error without a class was raised before the POST
     failure_class = FailureClass(error_type)
     if failure_class is FailureClass.OUTCOME_UNKNOWN:
-        return SendEnd.UNKNOWN
-    return SendEnd.NOT_SENT if failure_class in RETRYABLE else SendEnd.REFUSED
+        return SendResult.UNKNOWN
+    return SendResult.NOT_SENT if failure_class in RETRYABLE else SendResult.REFUSED
 
 
-def _told(at: datetime, sid: str, status: str, error_code: int | None) -> Heard:
-    return Heard(at=at, message_sid=sid, status=status, error_code=error_code, by_callback=False)
+def _looked_up(at: datetime, sid: str, status: str, error_code: int | None) -> StatusReceived:
+    return StatusReceived(
+        at=at, message_sid=sid, status=status, error_code=error_code, by_callback=False
+    )
 
 
 def _at(event: HistoryEvent) -> datetime:
@@ -265,11 +279,11 @@ def _decode(payload: Payload, model: type[Model]) -> Model:
     return decoded
 
 
-def _plain(payload: Payload) -> str:
+def _text(payload: Payload) -> str:
     text: str = data_converter.payload_converter.from_payload(payload, str)
     return text
 
 
-def _plain_field(payload: Payload, name: str) -> str:
+def _text_field(payload: Payload, name: str) -> str:
     fields: dict[str, str] = data_converter.payload_converter.from_payload(payload, dict)
     return fields[name]

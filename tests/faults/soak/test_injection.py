@@ -1,6 +1,6 @@
 import os
 import sqlite3
-from collections import Counter
+
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -9,13 +9,13 @@ from threading import Thread
 import psutil
 import pytest
 
-from devtools.bench.chaos import (
+from tests.faults.soak.injection import (
     DATABASE,
     SANDBOX,
     TEMPORAL,
     WEBHOOK,
     WORKER,
-    Blow,
+    FaultKind,
     frozen,
     lock,
     schedule,
@@ -24,7 +24,7 @@ from devtools.stack.processes import Process, ProcessGroup, says
 from signedfor.retry import READ_TIMEOUT, SEND_TIMEOUT
 from tests.devtools.stack.support import wait_for
 
-_HABITS = {
+_PROFILES = {
     "worker": WORKER,
     "webhook": WEBHOOK,
     "sandbox": SANDBOX,
@@ -34,50 +34,51 @@ _HABITS = {
 
 
 def test_a_seed_reproduces_its_schedule() -> None:
-    """The same seed strikes the same parts at the same times; another seed does not."""
-    first, again, other = (schedule(seed, seconds=60, habits=_HABITS) for seed in (7, 7, 8))
+    """The same seed gives the same faults at the same times; another seed does not."""
+    first, again, other = (schedule(seed, seconds=60, profiles=_PROFILES) for seed in (7, 7, 8))
 
     assert first == again
     assert first != other
 
 
-@pytest.mark.parametrize("part", _HABITS)
-def test_strikes_on_one_part_do_not_overlap(part: str) -> None:
-    """A part is up again before it is struck the next time, and the storm ends in its time."""
-    strikes = [each for each in schedule(7, seconds=600, habits=_HABITS) if each.part == part]
+@pytest.mark.parametrize("part", _PROFILES)
+def test_faults_of_one_part_do_not_overlap(part: str) -> None:
+    """A part runs again before its next fault, and no fault starts after the end."""
+    faults = [each for each in schedule(7, seconds=600, profiles=_PROFILES) if each.part == part]
 
-    assert len(strikes) > 10
-    for before, after in pairwise(strikes):
+    assert len(faults) > 10
+    for before, after in pairwise(faults):
         assert before.at + before.seconds + 2 <= after.at
-    assert strikes[-1].at < 600
+    assert faults[-1].at < 600
 
 
-def test_every_blow_is_dealt() -> None:
-    """Over a long storm each process is killed, frozen and restarted, and the database locked.
+def test_every_kind_of_fault_is_scheduled() -> None:
+    """In a long soak each process is killed, frozen and restarted, and the database locked.
 
-    Some freezes outlast a send, and some locks the five seconds that one is waited for.
+    Some freezes outlast a send, and some locks the five seconds that processes wait for one.
     """
-    strikes = schedule(7, seconds=2000, habits=_HABITS)
+    faults = schedule(7, seconds=2000, profiles=_PROFILES)
 
-    dealt = Counter((each.part, each.blow) for each in strikes)
-    assert {(part, blow) for part, habits in _HABITS.items() for blow in habits.blows} == set(dealt)
-    assert set(Blow) == {blow for _, blow in dealt}
+    scheduled = {(each.part, each.kind) for each in faults}
+    possible = {(part, kind) for part, profile in _PROFILES.items() for kind in profile.kinds}
+    assert possible == scheduled
+    assert set(FaultKind) == {kind for _, kind in scheduled}
     frozen_long = [
         each
-        for each in strikes
-        if each.blow is Blow.FREEZE and each.seconds > SEND_TIMEOUT.total_seconds()
+        for each in faults
+        if each.kind is FaultKind.FREEZE and each.seconds > SEND_TIMEOUT.total_seconds()
     ]
     assert {"worker"} == {each.part for each in frozen_long}
-    assert any(each.blow is Blow.LOCK and each.seconds > 5 for each in strikes)
+    assert any(each.kind is FaultKind.LOCK and each.seconds > 5 for each in faults)
 
 
 def test_twilio_is_not_frozen_past_a_read_timeout() -> None:
-    """What a frozen sandbox takes when it thaws must still belong to a request that waits."""
+    """The client must still be waiting for what a frozen sandbox accepts when it continues."""
     assert SANDBOX.freeze < READ_TIMEOUT.total_seconds()
 
 
-def test_a_frozen_process_goes_on(tmp_path: Path) -> None:
-    """A process stands still within the block and goes on after it."""
+def test_a_frozen_process_continues(tmp_path: Path) -> None:
+    """A process is stopped within the block and continues after it."""
     with ProcessGroup() as group:
         process = Process(
             "sleeper",
@@ -92,13 +93,13 @@ def test_a_frozen_process_goes_on(tmp_path: Path) -> None:
         status = psutil.Process(process.pid).status
 
         with frozen(process):
-            wait_for(lambda: status() == psutil.STATUS_STOPPED, "it to stand still")
+            wait_for(lambda: status() == psutil.STATUS_STOPPED, "it to stop")
 
-        wait_for(lambda: status() == psutil.STATUS_RUNNING, "it to go on")
+        wait_for(lambda: status() == psutil.STATUS_RUNNING, "it to continue")
 
 
-def test_a_locked_database_takes_nothing_and_then_goes_on(tmp_path: Path) -> None:
-    """While it is locked nobody can write; the lock ends by itself."""
+def test_a_locked_database_accepts_no_writes(tmp_path: Path) -> None:
+    """Until the lock ends by itself."""
     path = tmp_path / "signedfor.db"
     holder = Thread(target=lock, args=[f"sqlite:///{path}"], kwargs={"seconds": 0.5})
 

@@ -1,4 +1,4 @@
-"""What is read from a history: made-up events, as Temporal writes them."""
+"""What is read from a history: made-up events, in the form in which Temporal writes them."""
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -6,11 +6,11 @@ from pydantic import BaseModel
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
-from devtools.bench.intended import Why, submissions_in
-from devtools.bench.trails import SendEnd, SendEnded, read_trail
+from tests.faults.soak.submissions import Reason, submissions_in
+from tests.faults.soak.history import SendResult, SendFinished, read_history
 from signedfor.payloads import data_converter
 from signedfor.steps import SEND, Decision, Submission
-from tests.devtools.bench.crafting import FIRST, at
+from tests.faults.soak.samples import FIRST, at
 
 
 def _event(number: int, kind: EventType.ValueType) -> HistoryEvent:
@@ -33,37 +33,37 @@ def _send(number: int, result: BaseModel) -> list[HistoryEvent]:
     return [scheduled, completed]
 
 
-_TAKEN = Submission(decision=Decision.GO, message_sid=FIRST)
+_ACCEPTED = Submission(decision=Decision.GO, message_sid=FIRST)
 
 
 @pytest.mark.parametrize("decision", [Decision.NOT_YET, Decision.CLOSED, Decision.HELD])
-def test_out_of_turn_is_the_same_submission(decision: Decision) -> None:
-    """A message that had to wait for its turn once more is sent once, and for a reason."""
-    held_back, taken = _send(2, Submission(decision=decision)), _send(4, _TAKEN)
+def test_a_send_that_was_not_due_belongs_to_the_same_submission(decision: Decision) -> None:
+    """A message that had to wait again is submitted once, and for a reason."""
+    not_due, accepted = _send(2, Submission(decision=decision)), _send(4, _ACCEPTED)
 
-    trail = read_trail([_started(), *held_back, *taken])
+    history = read_history([_started(), *not_due, *accepted])
 
-    ends = [step.end for step in trail.steps if isinstance(step, SendEnded)]
-    assert [SendEnd.NOT_SENT, SendEnd.TAKEN] == ends
-    assert [Why.FIRST] == [each.why for each in submissions_in(trail)]
+    results = [event.result for event in history.events if isinstance(event, SendFinished)]
+    assert [SendResult.NOT_SENT, SendResult.ACCEPTED] == results
+    assert [Reason.FIRST] == [each.reason for each in submissions_in(history)]
 
 
 @pytest.mark.parametrize("decision", [Decision.SUPPRESSED, Decision.EXPIRED, Decision.CANCELED])
-def test_what_must_not_be_sent_is_not_tried_again(decision: Decision) -> None:
-    """A send after the last check had forbidden it for good is one that nobody intended."""
-    trail = read_trail([_started(), *_send(2, Submission(decision=decision)), *_send(4, _TAKEN)])
+def test_a_send_after_a_permanent_block_is_unintended(decision: Decision) -> None:
+    """A suppressed, expired or canceled message must not be sent again."""
+    history = read_history([_started(), *_send(2, Submission(decision=decision)), *_send(4, _ACCEPTED)])
 
-    assert [Why.FIRST, Why.UNINTENDED] == [each.why for each in submissions_in(trail)]
+    assert [Reason.FIRST, Reason.UNINTENDED] == [each.reason for each in submissions_in(history)]
 
 
-def test_what_has_set_a_timer_waits() -> None:
-    """As long as the timer neither fires nor is canceled, and the workflow runs."""
+def test_a_workflow_with_a_pending_timer_is_waiting() -> None:
+    """Until the timer fires or is canceled, or the workflow closes."""
     started, timer = _started(), _event(2, EventType.EVENT_TYPE_TIMER_STARTED)
     fired = _event(3, EventType.EVENT_TYPE_TIMER_FIRED)
     closed = _event(3, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED)
 
-    waits = [
-        read_trail(events, of_message=False).waits
+    is_waiting = [
+        read_history(events, of_message=False).is_waiting
         for events in (
             [started],
             [started, timer],
@@ -72,4 +72,4 @@ def test_what_has_set_a_timer_waits() -> None:
         )
     ]
 
-    assert [False, True, False, False] == waits
+    assert [False, True, False, False] == is_waiting
