@@ -1,4 +1,4 @@
-"""Feeding a campaign to Temporal: as many rows as its sender has use for, each started once."""
+"""Dispatching a campaign: as many rows as its sender has use for, each started once."""
 
 import asyncio
 import contextlib
@@ -13,19 +13,15 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.feed import PAGE, Room, room
+from activities.dispatch_budget import PAGE, DispatchBudget, dispatch_budget
 from activities.threads import in_thread
-from signedfor.campaign_steps import (
-    COUNT_MESSAGES,
-    COUNT_OUTCOMES,
-    HAND_OVER,
+from signedfor.campaign_activities import (
     NO_SUCH_CAMPAIGN,
-    OPEN_CAMPAIGN,
-    SET_CAMPAIGN_STATE,
+    CampaignActivities,
     CampaignKey,
-    CampaignStanding,
+    CampaignStatus,
     CountRequest,
-    HandOver,
+    DispatchResult,
     MessageCounts,
     OutcomeCounts,
     StateChange,
@@ -47,59 +43,59 @@ from signedfor.template import render
 
 _logger = logging.getLogger("signedfor.campaigns")
 
-AT_A_TIME: Final = 20
+CONCURRENT_STARTS: Final = 20
 """Messages started at once."""
 _RPC_TIMEOUT = timedelta(seconds=10)
-_BEAT_SECONDS = 2
+_HEARTBEAT_SECONDS = 2
 _INTERRUPTED = timedelta(seconds=1)
-"""A decision is being carried out, of which the workflow is about to hear; or another attempt,
-taken for lost, came further meanwhile."""
+"""A decision is being carried out, which the workflow is about to learn; or another attempt, taken
+for lost, has got further meanwhile."""
 
 _T = TypeVar("_T")
 
 
-class Pace(Protocol):
-    """What is asked of a sender's pace."""
+class SenderRates(Protocol):
+    """What the dispatcher asks of the rate limiter."""
 
-    def ahead(self, sender: str) -> timedelta:
-        """How much of the sender's time is given away beyond now."""
+    def backlog(self, sender: str) -> timedelta:
+        """How much of the sender's time is reserved beyond now."""
 
     def rate(self, sender: str) -> float:
         """The sender's segments a second."""
 
 
-class CampaignFeed:
-    """Hands rows over, keeps the campaign's state, and counts what became of its messages."""
+class CampaignDispatcher(CampaignActivities):
+    """Dispatches rows, writes the campaign's state, and counts what became of its messages."""
 
     def __init__(
-        self, campaigns: Campaigns, pace: Pace, temporal: Client, *, page: int = PAGE
+        self, campaigns: Campaigns, rates: SenderRates, temporal: Client, *, page: int = PAGE
     ) -> None:
         self._campaigns = campaigns
-        self._pace = pace
+        self._rates = rates
         self._temporal = temporal
         self._client = SignedforClient(temporal)
         self._page = page
 
-    @in_thread(OPEN_CAMPAIGN)
-    def open_campaign(self, key: CampaignKey) -> CampaignStanding:
-        """How it stands, once its rows are loaded.
+    @in_thread
+    def open_campaign(self, key: CampaignKey) -> CampaignStatus:
+        """Its status, once its rows are loaded.
 
         Raises:
             ApplicationError: there is none (for good), or its rows are still being loaded.
             DatabaseUnavailable: the database cannot be read.
         """
-        record = self._known(key.campaign_id)
+        record = self._existing(key.campaign_id)
         if record.state is CampaignState.LOADING:
             raise ApplicationError(
                 f"The rows of campaign {key.campaign_id} are not loaded yet. "
                 "Run `campaign start` with the same file again.",
                 type="CampaignLoading",
             )
-        return _standing(record)
+        return _status(record)
 
-    @in_thread(SET_CAMPAIGN_STATE)
-    def set_campaign_state(self, change: StateChange) -> CampaignStanding:
-        """Write the state; from then on the last check of every message heeds it.
+    @in_thread
+    def set_campaign_state(self, change: StateChange) -> CampaignStatus:
+        """Write the state; the last check of every message obeys it from that moment on.
 
         Raises:
             ApplicationError: there is no such campaign any more.
@@ -109,54 +105,54 @@ class CampaignFeed:
             self._campaigns.set_state(change.campaign_id, change.state, since=change.since)
         except NoSuchCampaign as error:
             raise _no_such_campaign(error) from None
-        return _standing(self._known(change.campaign_id))
+        return _status(self._existing(change.campaign_id))
 
-    @activity.defn(name=HAND_OVER)
-    async def hand_over(self, key: CampaignKey) -> HandOver:
-        """Start the messages of the next rows, in order. One that is there already is left alone.
+    @activity.defn
+    async def dispatch_rows(self, key: CampaignKey) -> DispatchResult:
+        """Start the messages of the next rows, in order; one that was started before is left alone.
 
-        Which rows are next the database says; how far it came is noted there as it goes, so that
-        whoever comes after it, whenever that is, goes on from there.
+        The database says which rows are next, and progress is recorded there, so that the next
+        attempt or run, whenever that is, continues from there.
 
         Raises:
-            ApplicationError: `NotHandedOver`, retryable; what was started stays so.
+            ApplicationError: `DispatchFailed`, retryable; what was started stays so.
             DatabaseUnavailable: the database cannot be read or written.
         """
-        record = await asyncio.to_thread(self._known, key.campaign_id)
-        come_again = _INTERRUPTED
+        record = await asyncio.to_thread(self._existing, key.campaign_id)
+        next_in = _INTERRUPTED
         if record.state is CampaignState.RUNNING:
             async with _heartbeats():
-                record, come_again = await self._hand_over(record)
-        return HandOver(standing=_standing(record), come_again=come_again)
+                record, next_in = await self._dispatch(record)
+        return DispatchResult(status=_status(record), next_in=next_in)
 
-    async def _hand_over(self, record: CampaignRecord) -> tuple[CampaignRecord, timedelta]:
-        """Start the next rows' messages; how the campaign then stands, and when to come again."""
-        room = await self._room(record)
+    async def _dispatch(self, record: CampaignRecord) -> tuple[CampaignRecord, timedelta]:
+        """Start the next rows' messages; the record then, and when to dispatch more."""
+        budget = await self._budget(record)
         page = await asyncio.to_thread(
-            self._campaigns.page, record.campaign_id, after=record.last_row, limit=room.rows
+            self._campaigns.page, record.campaign_id, after=record.last_row, limit=budget.rows
         )
-        if room.rows and not page:
-            return await self._note(record, [], last_row=record.rows), timedelta(0)
-        rows = page[: room.first(row.segments for row in page)]
-        for begin in range(0, len(rows), AT_A_TIME):
-            part = rows[begin : begin + AT_A_TIME]
-            started = await _all(self._start(record, row) for row in part)
-            last_row = part[-1].number
-            record = await self._note(record, started, last_row=last_row)
+        if budget.rows and not page:
+            return await self._record_progress(record, [], last_row=record.rows), timedelta(0)
+        rows = page[: budget.fitting(row.segments for row in page)]
+        for begin in range(0, len(rows), CONCURRENT_STARTS):
+            batch = rows[begin : begin + CONCURRENT_STARTS]
+            started = await _all(self._start(record, row) for row in batch)
+            last_row = batch[-1].number
+            record = await self._record_progress(record, started, last_row=last_row)
             if record.state is not CampaignState.RUNNING or record.last_row != last_row:
                 return record, _INTERRUPTED
         draw = random.random()  # noqa: S311 - jitter, not a secret
         segments = sum(row.segments for row in rows)
-        return record, room.come_again(len(rows), segments, draw=draw)
+        return record, budget.next_in(len(rows), segments, draw=draw)
 
-    async def _note(
+    async def _record_progress(
         self, record: CampaignRecord, started: Sequence[bool], *, last_row: int
     ) -> CampaignRecord:
-        """Note what became of the rows up to this one; how the campaign then stands."""
+        """Record what became of the rows up to this one; the record then."""
         passed = last_row - record.last_row
         if missing := passed - len(started):
             _logger.warning(
-                "%d rows of campaign %s, before or at row %d, are left out: they are not in the "
+                "%d rows of campaign %s, before or at row %d, are skipped: they are not in the "
                 "database any more",
                 missing,
                 record.campaign_id,
@@ -169,22 +165,22 @@ class CampaignFeed:
             skipped=record.skipped + passed - started.count(True),
         )
 
-    @activity.defn(name=COUNT_MESSAGES)
+    @activity.defn
     async def count_messages(self, request: CountRequest) -> MessageCounts:
-        """How many of its messages run and have ended.
+        """How many of its messages are running and have ended.
 
-        Where the list knows of none that runs, the last row's message is asked for itself: the
-        list may lag behind for minutes, and this answer does not.
+        Where visibility knows of none that is running, the last row's workflow is described:
+        visibility may lag behind for minutes, and this answer does not.
         """
         running, ended = await _all(
             self._count(request.campaign_id, f"ExecutionStatus{sign}'Running'")
             for sign in ("=", "!=")
         )
-        if running == 0 and await self._runs(request.campaign_id, request.last_row):
+        if running == 0 and await self._is_running(request.campaign_id, request.last_row):
             running = 1
         return MessageCounts(running=running, ended=ended)
 
-    @activity.defn(name=COUNT_OUTCOMES)
+    @activity.defn
     async def count_outcomes(self, key: CampaignKey) -> OutcomeCounts:
         """How its messages ended; outcomes that did not occur are left out."""
         counts = await _all(
@@ -194,7 +190,7 @@ class CampaignFeed:
         found = zip(Outcome, counts, strict=True)
         return OutcomeCounts(outcomes={outcome: count for outcome, count in found if count})
 
-    def _known(self, campaign_id: str) -> CampaignRecord:
+    def _existing(self, campaign_id: str) -> CampaignRecord:
         record = self._campaigns.find(campaign_id)
         if record is None:
             raise _no_such_campaign(
@@ -202,17 +198,17 @@ class CampaignFeed:
             )
         return record
 
-    async def _room(self, record: CampaignRecord) -> Room:
+    async def _budget(self, record: CampaignRecord) -> DispatchBudget:
         sender = record.message.sender
-        unseen, waiting = await _all(
-            self._count(record.campaign_id, f"ExecutionStatus='Running' AND {_stands_at(*stages)}")
+        unstarted, waiting = await _all(
+            self._count(record.campaign_id, f"ExecutionStatus='Running' AND {_is_at(*stages)}")
             for stages in ((Stage.SENDING,), (Stage.WAITING, Stage.SCHEDULED, Stage.RETRYING))
         )
-        return room(
-            ahead=await asyncio.to_thread(self._pace.ahead, sender),
-            rate=await asyncio.to_thread(self._pace.rate, sender),
+        return dispatch_budget(
+            backlog=await asyncio.to_thread(self._rates.backlog, sender),
+            rate=await asyncio.to_thread(self._rates.rate, sender),
             segments_a_row=max(record.segments / max(record.rows, 1), 1),
-            unseen=unseen,
+            unstarted=unstarted,
             waiting=waiting,
             page=self._page,
         )
@@ -222,26 +218,29 @@ class CampaignFeed:
         try:
             request = _message(record, row)
         except ValueError as error:  # pydantic's too
-            # The file was checked when it was read: this is a defect, of which the rest is free.
+            # The file was checked when it was read: this is a defect, and the other rows go on.
             _logger.warning(
-                "Row %d of campaign %s is left out: no message can be made of it (%s)",
+                "Row %d of campaign %s is skipped: no message can be made of it (%s)",
                 row.number,
                 record.campaign_id,
                 type(error).__name__,
             )
             return False
-        message_id = campaign_message_id(record.campaign_id, row.number)
         try:
-            await self._client.send(request, message_id=message_id)
+            await self._client.send(
+                request,
+                message_id=campaign_message_id(record.campaign_id, row.number),
+                rpc_timeout=_RPC_TIMEOUT,
+            )
         except (RPCError, TimeoutError) as error:
             raise ApplicationError(
-                f"Row {row.number} could not be handed over ({type(error).__name__}).",
-                type="NotHandedOver",
+                f"Row {row.number} could not be dispatched ({type(error).__name__}).",
+                type="DispatchFailed",
             ) from None
         return True
 
-    async def _runs(self, campaign_id: str, row: int) -> bool:
-        """Whether the row's message runs."""
+    async def _is_running(self, campaign_id: str, row: int) -> bool:
+        """Whether the row's message is running."""
         workflow_id = message_workflow_id(campaign_message_id(campaign_id, row))
         handle = self._temporal.get_workflow_handle(workflow_id)
         try:
@@ -258,8 +257,8 @@ class CampaignFeed:
         return counted.count
 
 
-def _standing(record: CampaignRecord) -> CampaignStanding:
-    return CampaignStanding(
+def _status(record: CampaignRecord) -> CampaignStatus:
+    return CampaignStatus(
         state=record.state,
         since=record.since,
         rows=record.rows,
@@ -287,7 +286,7 @@ def _message(record: CampaignRecord, row: CampaignRow) -> MessageRequest:
     )
 
 
-def _stands_at(*stages: Stage) -> str:
+def _is_at(*stages: Stage) -> str:
     return f"{MESSAGE_STATUS.name} IN ({', '.join(repr(stage.value) for stage in stages)})"
 
 
@@ -297,12 +296,12 @@ def _no_such_campaign(text: object) -> ApplicationError:
 
 @contextlib.asynccontextmanager
 async def _heartbeats() -> AsyncIterator[None]:
-    """Tell Temporal now and then that this worker lives."""
+    """Tell Temporal regularly that this worker is alive."""
 
     async def beat() -> None:
         while True:
             activity.heartbeat()
-            await asyncio.sleep(_BEAT_SECONDS)
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     beating = asyncio.create_task(beat())
     try:

@@ -8,13 +8,12 @@ from temporalio.exceptions import ApplicationError
 from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
-from activities.threads import beat, in_thread
+from activities.threads import heartbeat, in_thread
 from signedfor.inbound import (
     CATCH_UP_ID,
-    CATCH_UP_INBOUND,
-    RECORD_INBOUND,
     CatchUp,
-    CaughtUp,
+    CatchUpResult,
+    InboundActivities,
     InboundRecord,
     correspondent,
     is_recipient,
@@ -38,7 +37,7 @@ MOST_LISTED: Final = 200_000
 _LAST_MICROSECOND = timedelta(microseconds=999_999)
 
 
-class Inbound:
+class InboundRecorder(InboundActivities):
     """Writes inbound messages into the database, wherever they come from; each SID counts once."""
 
     def __init__(
@@ -56,7 +55,7 @@ class Inbound:
         self._now = now
         self._most_listed = most_listed
 
-    @in_thread(RECORD_INBOUND)
+    @in_thread
     def record_inbound(self, record: InboundRecord) -> bool:
         """Record it, and what it asks for; False if it was recorded before.
 
@@ -65,21 +64,21 @@ class Inbound:
         """
         return self._inbound_messages.receive(**record.to_keep())
 
-    @in_thread(CATCH_UP_INBOUND)
-    def catch_up_inbound(self, request: CatchUp) -> CaughtUp:
+    @in_thread
+    def catch_up_inbound(self, request: CatchUp) -> CatchUpResult:
         """Record the inbound messages in Twilio's list that never reached us, oldest first.
 
         By default from where the last look ended, with an overlap. Every window that is done is
         remembered, so a look that breaks off goes on from there.
 
         Raises:
-            ApplicationError: `ListFailed`, retryable; Twilio's own text is left out. Or see `beat`.
+            ApplicationError: `ListFailed`, retryable; without Twilio's text. Or see `heartbeat`.
             DatabaseUnavailable: the messages cannot be recorded now.
         """
         until = self._now()
         since = max(request.since or self._last_look(until), until - LONGEST_LOOK)
         known_until = seen_until = self._watermarks.read(CATCH_UP_ID) or until - FIRST_LOOK
-        done = CaughtUp(since=since, until=since)
+        done = CatchUpResult(since=since, until=since)
         # However much the overlap holds, each run gets further than the last.
         while done.until < until and (done.listed < self._most_listed or done.until <= known_until):
             begin, end = done.until, min(done.until + _WINDOW, until)
@@ -94,7 +93,9 @@ class Inbound:
         last = self._watermarks.read(CATCH_UP_ID)
         return now - FIRST_LOOK if last is None else min(last, now) - OVERLAP
 
-    def _catch_up_window(self, before: CaughtUp, begin: datetime, end: datetime) -> CaughtUp:
+    def _catch_up_window(
+        self, before: CatchUpResult, begin: datetime, end: datetime
+    ) -> CatchUpResult:
         listed, inbound, new, unusable = 0, [], 0, 0
         for message in self._listed(begin, end):
             listed += 1
@@ -108,8 +109,8 @@ class Inbound:
                 continue
             if record is not None:
                 new += self._inbound_messages.receive(**record.to_keep())
-            beat()
-        return CaughtUp(
+            heartbeat()
+        return CatchUpResult(
             since=before.since,
             until=end,
             listed=before.listed + listed,
@@ -129,7 +130,7 @@ class Inbound:
             )
             for number, message in enumerate(messages):
                 if number % _PAGE_SIZE == 0:
-                    beat()
+                    heartbeat()
                 yield message
         except TwilioRestException as error:
             raise ApplicationError(

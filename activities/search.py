@@ -1,9 +1,10 @@
-"""Finding out, in Twilio's own list, whether a message was taken."""
+"""What Twilio knows of a message: its status by SID, or whether it was accepted at all."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Final
 
 import requests
@@ -12,9 +13,10 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowQueryFailedE
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from twilio.base import values
-from twilio.base.exceptions import TwilioException
+from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
+from activities.threads import in_thread
 from signedfor.contract import (
     PROGRESS_QUERY,
     MessageReport,
@@ -24,7 +26,18 @@ from signedfor.contract import (
     message_workflow_id,
 )
 from signedfor.contract.failures import FailureClass
-from signedfor.steps import SEARCH, Finding, SearchRequest, SearchResult
+from signedfor.message_activities import (
+    Absent,
+    Ambiguous,
+    Found,
+    NeverSubmitted,
+    SearchActivities,
+    SearchRequest,
+    SearchResult,
+    StatusActivities,
+    StatusRequest,
+    StatusResult,
+)
 from signedfor.store.send_attempts import (
     CandidateDuplicate,
     SendAttempts,
@@ -37,89 +50,124 @@ from signedfor.twilio.codes import REFUSED_CREATES
 from signedfor.twilio.phone import is_messaging_service
 from signedfor.twilio.statuses import MessageStatus
 
-_CLOCKS_APART: Final = timedelta(minutes=1)
-"""How far Twilio's clock, Temporal's and ours may differ, each from each."""
-_LONGEST_POST: Final = timedelta(minutes=1)
-"""From the note of a POST to the row in the list: far more than its timeouts allow."""
-_NOTES_ARE_KEPT: Final = timedelta(days=1)
+_CLOCK_SKEW: Final = timedelta(minutes=1)
+"""How far any two of Twilio's clock, Temporal's and ours may differ."""
+_MAX_POST: Final = timedelta(minutes=1)
+"""From the record of a POST to the row in the list: far more than its timeouts allow."""
+_RECORDS_ARE_KEPT: Final = timedelta(days=1)
 """At the least: each is written before its POST, in the transaction of the last check."""
-_MOST_ROWS: Final = 1000
-"""Rows of one recipient and sender since the POST; more than that is no message, it is a flood."""
+_MAX_ROWS: Final = 1000
+"""Rows of one recipient and sender since the POST; more than that are not read."""
 _OUTBOUND: Final = "outbound-api"
-_UNSETTLED: Final = frozenset({Stage.SENDING, Stage.WAITING, Stage.RETRYING, Stage.RESOLVING})
+_UNRESOLVED_STAGES: Final = frozenset(
+    {Stage.SENDING, Stage.WAITING, Stage.RETRYING, Stage.RESOLVING}
+)
 """Stages at which a message that was submitted before may have a row that it does not know of."""
-_ASKED_AT_ONCE: Final = 8
-_ANSWER_SECONDS: Final = 5
-"""For another message to say where it stands: one that cannot must not use up the search's time."""
+_MAX_QUERIES: Final = 8
+_QUERY_SECONDS: Final = 5
+"""For another message to answer: one that cannot must not use up the search's time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Claim:
-    """What another message of ours has of the list, or may have."""
+    """Which rows of the list another message of ours has, or may have."""
 
     fingerprint: str
     sids: tuple[str, ...] = ()
     is_open: bool = True
-    """Whether it may have a row besides those, without anybody knowing which."""
+    """Whether it may have another row, not known which."""
 
 
-class TwilioSearch:
-    """Looks for messages of unknown fate; never takes a SID that may be another message's."""
+class TwilioStatuses(StatusActivities):
+    """Reads messages back from Twilio; reading may be repeated freely."""
 
-    def __init__(self, twilio: TwilioClient, send_attempts: SendAttempts, temporal: Client) -> None:
+    def __init__(self, twilio: TwilioClient) -> None:
         self._twilio = twilio
-        self._send_attempts = send_attempts
+
+    @in_thread
+    def fetch_status(self, request: StatusRequest) -> StatusResult:
+        """What Twilio says of the message now.
+
+        Raises:
+            ApplicationError: `StatusUnavailable`, retryable, without Twilio's text, which may
+                repeat a phone number.
+        """
+        try:
+            message = self._twilio.messages(request.message_sid).fetch()
+        except TwilioRestException as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return StatusResult(status=None)
+            raise ApplicationError(
+                f"Twilio answered HTTP {error.status} when asked for a message.",
+                type="StatusUnavailable",
+            ) from None
+        # Every `requests` error is an OSError; the SDK's RFC 9457 error is no TwilioRestException.
+        except (OSError, ValueError, TwilioException) as error:
+            raise ApplicationError(
+                f"Twilio could not be asked for a message ({type(error).__name__}).",
+                type="StatusUnavailable",
+            ) from None
+        return StatusResult(
+            status=str(message.status) if message.status else None, error_code=message.error_code
+        )
+
+
+class TwilioSearch(SearchActivities):
+    """Searches for messages of unknown outcome; never adopts another message's SID."""
+
+    def __init__(self, twilio: TwilioClient, attempts: SendAttempts, temporal: Client) -> None:
+        self._twilio = twilio
+        self._attempts = attempts
         self._temporal = temporal
 
-    @activity.defn(name=SEARCH)
-    async def search(self, request: SearchRequest) -> SearchResult:
+    @activity.defn
+    async def find_message(self, request: SearchRequest) -> SearchResult:
         """Say whether Twilio has the message, as far as its list and our other messages tell.
 
         Raises:
             ApplicationError: `SearchFailed`, retryable, without Twilio's text.
-            DatabaseUnavailable: our own notes cannot be read.
+            DatabaseUnavailable: the attempt records cannot be read.
         """
-        # First the list, then the candidates: what a rival submits later cannot be in the list.
+        # First the list, then the candidates: what a candidate submits later cannot be in the list.
         rows = await asyncio.to_thread(self._rows, request)
-        if await asyncio.to_thread(self._never_began, request):
-            return SearchResult(finding=Finding.NOT_SUBMITTED)
+        if await asyncio.to_thread(self._was_never_submitted, request):
+            return SearchResult(finding=NeverSubmitted())
         if not rows:
-            return SearchResult(finding=Finding.ABSENT)
-        notes = await asyncio.to_thread(
-            self._send_attempts.around,
+            return SearchResult(finding=Absent())
+        records = await asyncio.to_thread(
+            self._attempts.around,
             request.message_id,
             request.message,
-            sender=request.sender,
-            # The oldest row may be a clock's difference older, and its note another, and a POST.
-            since=request.since - 2 * _CLOCKS_APART - _LONGEST_POST,
+            # The oldest row may be older by the clock skew, and its record by another, and a POST.
+            since=request.since - 2 * _CLOCK_SKEW - _MAX_POST,
         )
-        return _judged(request, rows, await self._claims(notes.candidates), notes.own_since)
+        return _judged(request, rows, await self._claims(records.candidates), records.own_since)
 
-    def _never_began(self, request: SearchRequest) -> bool:
-        """Whether no POST was made: its worker died before it wrote its note."""
-        are_kept = datetime.now(UTC) - request.since < _NOTES_ARE_KEPT
-        return are_kept and not self._send_attempts.has_begun(request.message_id, request.message)
+    def _was_never_submitted(self, request: SearchRequest) -> bool:
+        """Whether no POST was made: its worker died before it wrote the attempt record."""
+        are_kept = datetime.now(UTC) - request.since < _RECORDS_ARE_KEPT
+        return are_kept and not self._attempts.has_any(request.message_id, request.message)
 
     def _rows(self, request: SearchRequest) -> list[MessageInstance]:
-        """What Twilio has taken for this recipient and sender since then, whoever's it is."""
+        """What Twilio has accepted for this recipient and sender since then, for any message."""
         try:
-            return list(self._taken(request))
+            return list(self._accepted(request))
         except (TwilioException, requests.RequestException, ValueError) as error:
             raise ApplicationError(
                 f"Twilio could not be asked for its list of messages ({type(error).__name__}).",
                 type="SearchFailed",
             ) from None
 
-    def _taken(self, request: SearchRequest) -> Iterator[MessageInstance]:
+    def _accepted(self, request: SearchRequest) -> Iterator[MessageInstance]:
         sender = request.sender
         service = sender if is_messaging_service(sender) else None
         # A service's row names the sender it chose, so there the list is asked by recipient only.
         # By creation time it is not asked at all: Twilio filters by the time of sending, which a
         # fresh message does not have.
         asked_from = values.unset if service else sender
-        earliest = request.since - _CLOCKS_APART
+        earliest = request.since - _CLOCK_SKEW
         for row in self._twilio.messages.stream(
-            to=request.message.to, from_=asked_from, limit=_MOST_ROWS
+            to=request.message.to, from_=asked_from, limit=_MAX_ROWS
         ):
             if row.date_created is None or row.date_created < earliest:
                 continue
@@ -133,77 +181,80 @@ class TwilioSearch:
             yield row
 
     async def _claims(self, candidates: Sequence[CandidateDuplicate]) -> list[_Claim]:
-        some = asyncio.Semaphore(_ASKED_AT_ONCE)
+        limit = asyncio.Semaphore(_MAX_QUERIES)
 
-        async def ask(rival: CandidateDuplicate) -> _Claim:
-            async with some:
-                return await self._claim(rival)
+        async def ask(candidate: CandidateDuplicate) -> _Claim:
+            async with limit:
+                return await self._claim(candidate)
 
-        return await asyncio.gather(*(ask(rival) for rival in candidates))
+        return await asyncio.gather(*(ask(candidate) for candidate in candidates))
 
-    async def _claim(self, rival: CandidateDuplicate) -> _Claim:
+    async def _claim(self, candidate: CandidateDuplicate) -> _Claim:
         """What another message may have, from its workflow itself; nothing if there is none.
 
-        One that cannot say may have anything that looks like it, and holds up no more than that.
+        One that cannot answer may have any row with its fingerprint.
         """
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                return await self._asked(rival)
+            async with asyncio.timeout(_QUERY_SECONDS):
+                return await self._query(candidate)
         except RPCError as error:
             is_gone = error.status is RPCStatusCode.NOT_FOUND
-            return _Claim(fingerprint=rival.fingerprint, is_open=not is_gone)
+            return _Claim(fingerprint=candidate.fingerprint, is_open=not is_gone)
         except (TimeoutError, WorkflowQueryFailedError, WorkflowFailureError):
-            return _Claim(fingerprint=rival.fingerprint)
+            return _Claim(fingerprint=candidate.fingerprint)
 
-    async def _asked(self, rival: CandidateDuplicate) -> _Claim:
-        workflow_id = message_workflow_id(rival.message_id)
+    async def _query(self, candidate: CandidateDuplicate) -> _Claim:
+        workflow_id = message_workflow_id(candidate.message_id)
         handle = self._temporal.get_workflow_handle(workflow_id, result_type=MessageReport)
         progress: Progress = await handle.query(PROGRESS_QUERY, result_type=Progress)
-        is_open = progress.status in _UNSETTLED
+        is_open = progress.status in _UNRESOLVED_STAGES
         if progress.status == Outcome.UNCONFIRMED:
-            # It lacks a receipt; or it was parked, and what it may have is no other's for that.
+            # It lacks a receipt; or its outcome is unknown, and it may still have a row.
             report = await handle.result()
             is_open = report.failure_class is FailureClass.OUTCOME_UNKNOWN
-        return _Claim(fingerprint=rival.fingerprint, sids=progress.message_sids, is_open=is_open)
+        return _Claim(
+            fingerprint=candidate.fingerprint, sids=progress.message_sids, is_open=is_open
+        )
 
 
 def _judged(
     request: SearchRequest,
     rows: Sequence[MessageInstance],
     claims: Sequence[_Claim],
-    noted_since: datetime | None,
+    recorded_since: datetime | None,
 ) -> SearchResult:
-    """Which of the rows is the message's, if that can be told."""
+    """Which of the rows is the message's, if that can be decided."""
     owned = {sid for claim in claims for sid in claim.sids}
     rows = [row for row in rows if row.sid not in owned]
-    if noted_since is None:
-        # So long ago that its notes are gone, and those of others too.
-        return SearchResult(finding=Finding.UNDECIDED if rows else Finding.ABSENT)
-    # `since` may lie days back, before notes that are gone and whose messages nobody could ask.
-    earliest = noted_since - _CLOCKS_APART
+    if recorded_since is None:
+        # So long ago that its records are gone, and those of others too.
+        return SearchResult(finding=Ambiguous() if rows else Absent())
+    # `since` may lie days back, before records that are gone: those messages cannot be asked.
+    earliest = recorded_since - _CLOCK_SKEW
     rows = [row for row in rows if row.date_created and row.date_created >= earliest]
     texts = {row.sid: _text(row, request) for row in rows}
     template = template_fingerprint(request.message.to, request.sender)
-    mark = fingerprint(request.message, sender=request.sender)
-    ours = [row for row in rows if mark in {texts[row.sid], template}]
+    own = fingerprint(request.message, sender=request.sender)
+    ours = [row for row in rows if own in {texts[row.sid], template}]
     if not ours:
         # Twilio may list another text than we sent: it folds some characters and shortens links. A
-        # text that is nobody's could be that; one of another message of ours is not.
-        strange = set(texts.values()) - {claim.fingerprint for claim in claims}
-        return SearchResult(finding=Finding.UNDECIDED if strange else Finding.ABSENT)
-    open_marks = {claim.fingerprint for claim in claims if claim.is_open}
-    looks = {texts[row.sid] for row in ours}
+        # text that belongs to no message could be that; one of another message of ours is not.
+        unknown = set(texts.values()) - {claim.fingerprint for claim in claims}
+        return SearchResult(finding=Ambiguous() if unknown else Absent())
+    open_fingerprints = {claim.fingerprint for claim in claims if claim.is_open}
+    found_texts = {texts[row.sid] for row in ours}
     # Several texts only where ours is a template's, and then nothing says which it is.
-    if open_marks & {*looks, template} or len(looks) > 1:
-        return SearchResult(finding=Finding.UNDECIDED)
-    # One that failed is ours only if no other can be.
+    if open_fingerprints & {*found_texts, template} or len(found_texts) > 1:
+        return SearchResult(finding=Ambiguous())
+    # One that failed is ours only if no other row can be.
     found = min(ours, key=lambda row: (_has_failed(row), row.date_created))
     return SearchResult(
-        finding=Finding.FOUND,
-        message_sid=found.sid,
-        status=str(found.status),
-        error_code=found.error_code,
-        created_at=found.date_created,
+        finding=Found(
+            message_sid=found.sid or "",
+            status=str(found.status),
+            error_code=found.error_code,
+            created_at=found.date_created,
+        )
     )
 
 

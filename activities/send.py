@@ -4,7 +4,7 @@ import json
 import re
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, assert_never
 from urllib.parse import quote
 
 import requests
@@ -16,11 +16,23 @@ from twilio.rest.api.v2010.account.message import MessageInstance
 from activities.threads import in_thread
 from signedfor.contract import STATUS_PATH, MessageRequest
 from signedfor.contract.failures import RETRYABLE, FailureClass
+from signedfor.message_activities import (
+    CampaignCanceled,
+    Deferred,
+    Expired,
+    Paused,
+    SendActivities,
+    SendFailureDetail,
+    SendRequest,
+    SendResult,
+    Sent,
+    Suppressed,
+    WindowClosed,
+)
 from signedfor.retry import LATEST_POST_START, SEND_BACKOFF
 from signedfor.send_windows import NeverOpens, opening
-from signedfor.steps import SEND, Decision, SendFailure, SendRequest, Submission
 from signedfor.store.database import DatabaseUnavailable
-from signedfor.store.send_attempts import SendAttempts
+from signedfor.store.send_attempts import Blocked, Claimed, NotBefore, SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio import codes
 from signedfor.twilio.client import TwilioClient, never_connected
@@ -28,7 +40,7 @@ from signedfor.twilio.phone import is_messaging_service
 
 _MAX_VALIDITY = 36_000
 """Twilio's own limit on ValidityPeriod, in seconds."""
-_ADMITTED_ANEW_AFTER = timedelta(minutes=1)
+_READMITTED_AFTER = timedelta(minutes=1)
 _REFUSALS = range(300, 600)
 """The HTTP statuses that say no; what lies outside of them proves nothing."""
 _HIGHEST_CODE = 999_999
@@ -36,81 +48,93 @@ _CALLBACK_RETRIES = "#rc=5&rp=all"
 """Asks Twilio to repeat a callback up to 5 times on any failure (connection overrides)."""
 
 
-class TwilioSends:
+_NotSent = Expired | WindowClosed | Suppressed | CampaignCanceled | Paused | Deferred
+
+
+class TwilioSends(SendActivities):
     """Submits messages to Twilio. One POST an attempt, never one after its time."""
 
     def __init__(
         self,
         client: TwilioClient,
         suppressions: Suppressions,
-        send_attempts: SendAttempts,
+        attempts: SendAttempts,
         *,
         public_base_url: str,
     ) -> None:
         self._client = client
         self._suppressions = suppressions
-        self._send_attempts = send_attempts
+        self._attempts = attempts
         self._status_url = public_base_url + STATUS_PATH
 
-    @in_thread(SEND)
-    def send(self, request: SendRequest) -> Submission:
-        """Submit the message if it is its turn, and it is neither suppressed nor expired by now.
+    @in_thread
+    def send(self, request: SendRequest) -> SendResult:
+        """Send the message if its time has come and it is neither suppressed nor expired by now.
 
         Raises:
-            ApplicationError: its type is the failure class, its detail a `SendFailure`. Only
-                `TemporarilyUnavailable` may be tried again; it sets the wait itself.
+            ApplicationError: its type is the failure class, its detail a `SendFailureDetail`. Only
+                `TemporarilyUnavailable` may be retried; it sets the wait itself.
         """
         attempt = _Attempt(request)
-        refusal = _out_of_time(request.message, attempt, datetime.now(UTC))
-        if refusal is not None:
-            return refusal
-        try:
-            refusal = self._refusal(request, attempt)
-        except DatabaseUnavailable:
-            raise attempt.failure(
-                FailureClass.TEMPORARILY_UNAVAILABLE,
-                "The suppression list cannot be read, so nothing was sent.",
-            ) from None
-        return refusal or self._post(request, attempt, latest=attempt.latest_start())
+        decision: _NotSent | None = _out_of_time(request.message, datetime.now(UTC))
+        if decision is None:
+            try:
+                decision = self._last_check(request, attempt)
+            except DatabaseUnavailable:
+                raise attempt.failure(
+                    FailureClass.TEMPORARILY_UNAVAILABLE,
+                    "The suppression list cannot be read, so nothing was sent.",
+                ) from None
+        if decision is not None:
+            return SendResult(attempts=attempt.before, decision=decision)
+        sent = self._post(request, attempt, latest=attempt.latest_start())
+        return SendResult(attempts=attempt.number, decision=sent)
 
-    def _refusal(self, request: SendRequest, attempt: "_Attempt") -> Submission | None:
-        """The last check: a STOP may have come while the message waited, or its slot have passed.
+    def _last_check(
+        self, request: SendRequest, attempt: "_Attempt"
+    ) -> Suppressed | CampaignCanceled | Paused | Deferred | None:
+        """None if the POST may be made: a STOP may have come while the message waited.
 
-        It also notes the POST to come, which a search for it may need.
+        It also records the POST to come, which a search for the message may need.
         """
         message, sender = request.message, request.sender
-        beginning = self._send_attempts.begin(
+        claim = self._attempts.claim(
             request.message_id,
             message,
             sender=sender,
             segments=request.segments,
             is_retry=request.is_retry or attempt.is_repeated,
-            fits=lambda slot: _out_of_time(message, attempt, slot) is None,
+            fits=lambda moment: _out_of_time(message, moment) is None,
         )
-        if beginning.decision is Decision.GO:
-            return None
-        if beginning.decision is not Decision.SUPPRESSED:
-            return Submission(
-                decision=beginning.decision, not_before=beginning.slot, attempts=attempt.before
-            )
+        match claim:
+            case Claimed():
+                return None
+            case NotBefore(moment):
+                return Deferred(reserved_at=moment)
+            case Blocked.PAUSED:
+                return Paused()
+            case Blocked.CAMPAIGN_CANCELED:
+                return CampaignCanceled()
+            case Blocked.SUPPRESSED:
+                pass
+            case _:
+                assert_never(claim)
         found = self._suppressions.find(message.to, sender=sender, category=message.category)
         if found is None:
             raise attempt.failure(
                 FailureClass.TEMPORARILY_UNAVAILABLE,
                 "Consent changed while it was being read; nothing was sent.",
             )
-        return Submission(
-            decision=Decision.SUPPRESSED, suppressed_by=found.reason, attempts=attempt.before
-        )
+        return Suppressed(reason=found.reason)
 
-    def _post(self, request: SendRequest, attempt: "_Attempt", *, latest: float) -> Submission:
+    def _post(self, request: SendRequest, attempt: "_Attempt", *, latest: float) -> Sent:
         parameters = create_parameters(request, status_url=self._status_url)
         # From here on a POST may be out: whatever goes wrong must carry a class, because an error
         # without one would be tried again.
         try:
             with self._client.no_request_after(latest):
                 created = self._client.messages.create(**parameters)
-            return _submission(created, attempt)
+            return _sent(created, attempt)
         except TwilioException as error:
             raise self._refused(error, attempt) from None
         except ApplicationError:
@@ -199,18 +223,17 @@ class _Attempt:
         if failure_class in RETRYABLE:
             least = max(timedelta(seconds=codes.delay_for(code)), retry_after or timedelta(0))
             wait = SEND_BACKOFF.wait(self.number, at_least=least)
-        hand_back = self._request.hand_back_after
+        max_wait = self._request.max_retry_wait
         return ApplicationError(
             text,
-            SendFailure(
+            SendFailureDetail(
                 error_code=code,
                 http_status=http_status,
                 attempts=self.number,
                 retry_after=wait,
             ),
             type=failure_class.value,
-            non_retryable=final
-            or (wait is not None and hand_back is not None and wait > hand_back),
+            non_retryable=final or (wait is not None and max_wait is not None and wait > max_wait),
             next_retry_delay=wait,
             # Throttling and outages are expected: they are the retry policy's business, not
             # errors of the worker.
@@ -220,21 +243,19 @@ class _Attempt:
         )
 
 
-def _out_of_time(message: MessageRequest, attempt: _Attempt, now: datetime) -> Submission | None:
+def _out_of_time(message: MessageRequest, now: datetime) -> Expired | WindowClosed | None:
     """Its time may have passed, or its window closed, while it waited."""
     if message.expires_at is not None and now >= message.expires_at:
-        return Submission(decision=Decision.EXPIRED, attempts=attempt.before)
+        return Expired()
     if message.send_window is None:
         return None
     try:
-        opens = opening(message.send_window, message.to, now)
+        opens_at = opening(message.send_window, message.to, now)
     except NeverOpens:
         # It was found to open, by an older table of zones: admission says what is wrong with it.
-        # Not asked at once, because the worker that admits may be the one with the older table.
-        opens = now + _ADMITTED_ANEW_AFTER
-    if opens <= now:
-        return None
-    return Submission(decision=Decision.CLOSED, not_before=opens, attempts=attempt.before)
+        # Not at once, because the worker that admits may be the one with the older table.
+        opens_at = now + _READMITTED_AFTER
+    return WindowClosed(opens_at=opens_at) if opens_at > now else None
 
 
 def create_parameters(request: SendRequest, *, status_url: str) -> dict[str, Any]:
@@ -281,16 +302,15 @@ def _not_answered(error: requests.RequestException, attempt: _Attempt) -> Applic
     )
 
 
-def _submission(created: MessageInstance, attempt: _Attempt) -> Submission:
-    """What Twilio's yes says; without a SID that can be asked for later it is no yes."""
-    if not re.fullmatch(r"(SM|MM)[0-9a-fA-F]{32}", str(created.sid)):
+def _sent(created: MessageInstance, attempt: _Attempt) -> Sent:
+    """Twilio's answer; without a SID that can be asked for later it does not count as accepted."""
+    sid = str(created.sid)
+    if not re.fullmatch(r"(SM|MM)[0-9a-fA-F]{32}", sid):
         raise attempt.failure(
-            FailureClass.OUTCOME_UNKNOWN, "Twilio said yes but gave no message SID."
+            FailureClass.OUTCOME_UNKNOWN, "Twilio accepted it but gave no message SID."
         )
-    return Submission(
-        decision=Decision.GO,
-        attempts=attempt.number,
-        message_sid=created.sid,
+    return Sent(
+        message_sid=sid,
         status=str(created.status) if created.status else None,
         segments=_count(created.num_segments),
         submitted_at=datetime.now(UTC),

@@ -1,21 +1,20 @@
 """Inbound messages on their way through Temporal: names, ids, inputs and results. Internal."""
 
+from abc import ABC, abstractmethod
 from datetime import datetime
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
+from temporalio import activity
 from temporalio.common import Priority
 
 from signedfor.contract.fields import problem
-from signedfor.steps import Step
+from signedfor.message_activities import ActivityModel
 from signedfor.twilio.keywords import InboundKind
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
 
 RECORD_INBOUND_WORKFLOW: Final = "RecordInbound"
 CATCH_UP_WORKFLOW: Final = "CatchUpInbound"
-
-RECORD_INBOUND: Final = "record_inbound"
-CATCH_UP_INBOUND: Final = "catch_up_inbound"
 
 CATCH_UP_ID: Final = "inbound-catch-up"
 """Of the schedule, of the workflow that the command starts, and what the schedule's begin with."""
@@ -64,7 +63,7 @@ Correspondent = Annotated[str, AfterValidator(_correspondent)]
 """A field that holds whoever texted."""
 
 
-class InboundRecord(Step):
+class InboundRecord(ActivityModel):
     """An inbound message as it is to be recorded; addresses are normalised."""
 
     message_sid: str
@@ -81,13 +80,13 @@ class InboundRecord(Step):
         return dict(self)
 
 
-class CatchUp(Step):
+class CatchUp(ActivityModel):
     """Since when to look for inbound messages that never reached us; None: since the last time."""
 
     since: datetime | None = None
 
 
-class CaughtUp(Step):
+class CatchUpResult(ActivityModel):
     """What a look at Twilio's list brought."""
 
     since: datetime
@@ -100,3 +99,17 @@ class CaughtUp(Step):
     """Inbound messages that had not reached us."""
     unusable: int = 0
     """Inbound messages whose addresses cannot be made out; they were left out."""
+
+
+class InboundActivities(ABC):
+    """Recording inbound messages that did not come straight from the webhook."""
+
+    @activity.defn
+    @abstractmethod
+    def record_inbound(self, record: InboundRecord) -> bool:
+        """Record it, and what it asks for; False if it was recorded before."""
+
+    @activity.defn
+    @abstractmethod
+    def catch_up_inbound(self, request: CatchUp) -> CatchUpResult:
+        """Record what is in Twilio's list and not in the database, oldest first."""

@@ -21,11 +21,14 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import ApplicationError
 
-from signedfor.contract import ContractModel
+from signedfor.contract import ContractModel, MessageRequest
+from signedfor.contract.fields import MAX_MESSAGE_ID_CHARACTERS
+from signedfor.masks import holds_number_of
 
 INVALID_INPUT = "InvalidInput"
 """The error type of a workflow that failed because its input was bad."""
 
+_MESSAGE_ID = re.compile(rf"[\x21-\x7e]{{1,{MAX_MESSAGE_ID_CHARACTERS}}}")
 # No five digits in a row: `x15558675309` would be a phone number too.
 _PLAIN_NAME = re.compile(r"(?!.*[0-9]{5})[A-Za-z0-9_]{1,64}")
 
@@ -47,6 +50,25 @@ def problems_in(error: ValidationError) -> list[tuple[str, str]]:
         (_where(each["loc"]), each["msg"])
         for each in error.errors(include_url=False, include_input=False, include_context=False)
     ]
+
+
+def id_problems(message_id: str, request: MessageRequest) -> list[tuple[str, str]]:
+    """What is wrong with a message's id, tenant and campaign: all are stored and shown in clear."""
+    problems: list[tuple[str, str]] = []
+    if not _MESSAGE_ID.fullmatch(message_id):
+        allowed = f"1 to {MAX_MESSAGE_ID_CHARACTERS} visible ASCII characters"
+        problems.append(("workflow id", f"the message id must be {allowed}"))
+    shown = {
+        "workflow id": message_id,
+        "tenant": request.tenant,
+        "campaign_id": request.campaign_id,
+    }
+    problems += [
+        (field, "must not contain the recipient's number")
+        for field, text in shown.items()
+        if text is not None and holds_number_of(text, request.to)
+    ]
+    return problems
 
 
 def _where(loc: Sequence[str | int]) -> str:

@@ -1,6 +1,6 @@
 """The declarative retry policy: which failures are tried again, when, and for how long."""
 
-import random
+import random  # noqa: TID251 - jitter is drawn in activities
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
@@ -16,10 +16,10 @@ SEND_TIMEOUT: Final = timedelta(seconds=20)
 LATEST_POST_START: Final = SEND_TIMEOUT - CONNECT_TIMEOUT - READ_TIMEOUT - timedelta(seconds=1)
 """An attempt older than this does not begin its POST: it might outlive its own deadline."""
 
-WORKER_DIED: Final = "TemporalTimeout:StartToClose"
+ATTEMPT_TIMED_OUT: Final = "TemporalTimeout:StartToClose"
 """Temporal's own name for an attempt that never reported back. It may have sent: not retried."""
 
-TERMINAL_ERROR_TYPES: Final = (*sorted(TERMINAL), WORKER_DIED)
+TERMINAL_ERROR_TYPES: Final = (*sorted(TERMINAL), ATTEMPT_TIMED_OUT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ SEND_BACKOFF: Final = Backoff(
 
 QUICK_ATTEMPTS: Final = 4
 """Tries made at once, before the message is shown as `retrying`: about four seconds."""
-LONGEST_QUICK_WAIT: Final = timedelta(seconds=5)
+MAX_QUICK_WAIT: Final = timedelta(seconds=5)
 """A wait longer than this is shown as `retrying` from its beginning."""
 
 _DECLARED: Final = RetryPolicy(
@@ -76,32 +76,32 @@ QUICK_SEND: Final = replace(_DECLARED, maximum_attempts=QUICK_ATTEMPTS)
 PATIENT_SEND: Final = _DECLARED
 """The tries after that, until the budget ends."""
 
-MOST_RESENDS: Final = 2
+MAX_RESENDS: Final = 2
 """How often a message that Twilio does not know is sent again before it is parked."""
-ABSENT_TWICE: Final = 2
+ABSENT_SEARCHES_NEEDED: Final = 2
 """Searches without a trace after which Twilio is taken not to have a message."""
-MOST_SEARCHES: Final = 20
+MAX_SEARCHES: Final = 20
 """Searches after which a message of unknown fate is parked; the later ones are minutes apart."""
-MOST_BETWEEN_SEARCHES: Final = 20
+MAX_WAIT_FACTOR: Final = 20
 """Times the first wait, the longest one between two searches: ten minutes of half-minutes."""
 SEARCH_TIMEOUT: Final = timedelta(seconds=30)
 
-BOOKKEEPING_TIMEOUT: Final = timedelta(seconds=10)
-INLINE_ADMIT: Final = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=2)
+DATABASE_TIMEOUT: Final = timedelta(seconds=10)
+LOCAL_RETRY: Final = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=2)
 """Admission within the workflow task itself: nearly always enough, and the cheapest."""
-INLINE_ADMIT_TIMEOUT: Final = timedelta(seconds=4)
+LOCAL_TIMEOUT: Final = timedelta(seconds=4)
 """Well under the ten seconds after which Temporal takes the workflow task for lost."""
-UNTIL_IT_ANSWERS: Final = RetryPolicy(
+UNLIMITED_RETRY: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30)
 )
 """The database is ours and must come back: nothing is sent until it does."""
-EVERY_FEW_SECONDS: Final = RetryPolicy(
+FREQUENT_RETRY: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=1.5,
     maximum_interval=timedelta(seconds=5),
 )
 """As above, where somebody's STOP waits for it."""
-A_FEW_TRIES: Final = RetryPolicy(
+BOUNDED_RETRY: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     maximum_interval=timedelta(seconds=10),
     maximum_attempts=4,

@@ -4,11 +4,24 @@ import asyncio
 import contextlib
 from datetime import timedelta
 
+from pydantic import TypeAdapter, ValidationError
 from temporalio import workflow
+from temporalio.common import Priority
 from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.workflow import ActivityHandle
 
 with workflow.unsafe.imports_passed_through():
-    from signedfor.campaign_steps import CAMPAIGN_OVER, CampaignStanding
+    from signedfor.campaign_activities import (
+        CAMPAIGN_OVER,
+        CampaignActivities,
+        CampaignKey,
+        CampaignStatus,
+        CountRequest,
+        DispatchResult,
+        MessageCounts,
+        OutcomeCounts,
+        StateChange,
+    )
     from signedfor.contract import (
         CAMPAIGN,
         CANCEL_UPDATE,
@@ -20,69 +33,85 @@ with workflow.unsafe.imports_passed_through():
         CampaignReport,
         CampaignRequest,
         CampaignState,
+        campaign_workflow_id,
     )
-    from workflows import campaign_calls as calls
-    from workflows.inputs import checked_campaign_id
+    from signedfor.contract import Priority as MessagePriority
+    from signedfor.contract.fields import Label
+    from signedfor.payloads import invalid_input
+    from signedfor.retry import DATABASE_TIMEOUT, FREQUENT_RETRY, UNLIMITED_RETRY
 
 _PAGES_A_RUN = 100
-"""About a thousand events: replayed in no time, and a quarter of what Temporal suggests at most."""
-_FIRST_LOOK = timedelta(seconds=5)
-_LONGEST_BETWEEN_LOOKS = timedelta(minutes=10)
-_LIST_IS_BELIEVED_AFTER = timedelta(hours=1)
-"""Temporal's list lags behind, and forgets what is older than its retention: so long it may know
-fewer messages than were handed over, and of none that runs, before that is taken for the truth."""
+"""About a thousand events: quickly replayed, and well below Temporal's suggested limit."""
+_MIN_COUNT_INTERVAL = timedelta(seconds=5)
+_MAX_COUNT_INTERVAL = timedelta(minutes=10)
+_VISIBILITY_LAG = timedelta(hours=1)
+"""Temporal's visibility lags behind, and forgets what is older than its retention: for so long it
+may know fewer messages than were dispatched, and of none that is running, before it is believed."""
 
 _OVER = frozenset({CampaignState.CANCELED, CampaignState.FINISHED})
 _MOMENT = timedelta(microseconds=1)
 
+_FIRST = Priority(priority_key=1)
+"""A pause must not queue behind what it is to stop."""
+_LAST = Priority(priority_key=MessagePriority.BULK.temporal_key)
+"""No caller waits for these. By default they would have the workflow's own priority, the first."""
+_DISPATCH_TIMEOUT = timedelta(minutes=3)
+_HEARTBEAT_TIMEOUT = timedelta(seconds=10)
+"""The activity heartbeats every two seconds."""
+_COUNT_TIMEOUT = timedelta(seconds=30)
+
 
 @workflow.defn(name=CAMPAIGN)
 class Campaign:
-    """Hands the rows over page by page, carries out decisions, and reports when all have ended.
+    """Dispatches the rows page by page, carries out decisions, and reports when all have ended.
 
-    The database holds the rows, the state and how far it came, so that a run may end at any time:
-    the next one, or a campaign that is started again, goes on where this one was.
+    The database holds the rows, the state and the progress, so that a run may end at any time: the
+    next one, or a campaign that is started again, continues where this one was.
     """
 
-    _standing: CampaignStanding
+    _status: CampaignStatus
 
     def __init__(self) -> None:
         self._campaign_id = ""
-        self._begun = False
-        self._cancel_is_wanted = False
-        self._refused: FailureError | None = None
+        self._is_open = False
+        self._is_cancel_requested = False
+        self._refusal: FailureError | None = None
         self._deciding = asyncio.Lock()
         self._canceling: asyncio.Task[None] | None = None
 
     @workflow.run
     async def run(self, _request: CampaignRequest) -> CampaignReport:
         """Carry the campaign to its end; in several runs, if it is long."""
-        life = asyncio.create_task(self._live())
+        reporting = asyncio.create_task(self._report())
         while True:
             try:
                 # An update that is under way is answered before the run ends.
                 await workflow.wait_condition(
-                    lambda: life.done() and workflow.all_handlers_finished() and not self._canceling
+                    lambda: (
+                        reporting.done()
+                        and workflow.all_handlers_finished()
+                        and not self._canceling
+                    )
                 )
                 break
             except asyncio.CancelledError:
                 # Temporal's own "Request cancellation" means the same as the update.
-                self._canceling = asyncio.create_task(self._cancel_if_not_over())
-        report = await life
+                self._canceling = asyncio.create_task(self._cancel_unless_over())
+        report = await reporting
         if report is None:
             workflow.continue_as_new(CampaignRequest())
         return report
 
-    async def _live(self) -> CampaignReport | None:
-        """The report; None when another run is to go on."""
+    async def _report(self) -> CampaignReport | None:
+        """The report; None when another run is to continue."""
         try:
-            self._campaign_id = checked_campaign_id()
-            self._standing = await self._open()
+            self._campaign_id = _checked_campaign_id()
+            self._status = await self._open()
         except FailureError as error:
-            self._refused = error
+            self._refusal = error
             raise
         finally:
-            self._begun = True
+            self._is_open = True
         self._describe()
         pages = 0
         while not self._is_over and self._has_more:
@@ -90,64 +119,67 @@ class Campaign:
                 return None
             await workflow.wait_condition(lambda: self._state is not CampaignState.PAUSED)
             if not self._is_over:
-                await self._hand_over()
+                await self._dispatch()
                 pages += 1
         return await self._finish() if await self._messages_have_ended() else None
 
-    async def _open(self) -> CampaignStanding:
-        """How it stands, once its rows are loaded; or canceled, if that is wanted before."""
-        opening = calls.start_opening(self._campaign_id)
-        await workflow.wait_condition(lambda: opening.done() or self._cancel_is_wanted)
+    async def _open(self) -> CampaignStatus:
+        """Its status, once its rows are loaded; or canceled, if that is requested before."""
+        opening = _start_opening(self._campaign_id)
+        await workflow.wait_condition(lambda: opening.done() or self._is_cancel_requested)
         if opening.done():
             return await opening
-        # Its rows may never be loaded, and the database be away for long.
+        # Its rows may never be loaded, or the database be unavailable for long.
         opening.cancel()
-        return await calls.set_state(
-            self._campaign_id, CampaignState.CANCELED, since=workflow.now()
+        return await _set_state(
+            StateChange(
+                campaign_id=self._campaign_id, state=CampaignState.CANCELED, since=workflow.now()
+            )
         )
 
-    async def _hand_over(self) -> None:
-        """A page of rows; then wait until the sender has use for more, or for a decision."""
-        handed = await calls.hand_over(self._campaign_id, after_row=self._standing.last_row)
-        self._adopt(handed.standing)
-        if handed.come_again and self._has_more:
-            await self._change_of_state(within=handed.come_again)
+    async def _dispatch(self) -> None:
+        """Dispatch a page of rows; then wait until the sender needs more, or for a decision."""
+        result = await _dispatch_rows(self._campaign_id, after_row=self._status.last_row)
+        self._merge(result.status)
+        if result.next_in and self._has_more:
+            await self._change_of_state(within=result.next_in)
 
     async def _messages_have_ended(self) -> bool:
-        """Wait until all have, as far as can be told; False when the next run is to look on."""
-        wait, none_runs_since = _FIRST_LOOK, None
+        """Wait until all have, as far as can be known; False if the next run is to continue."""
+        wait, none_running_since = _MIN_COUNT_INTERVAL, None
         while True:
-            counts = await calls.count_messages(self._campaign_id, last_row=self._standing.last_row)
+            counts = await _count_messages(self._campaign_id, last_row=self._status.last_row)
             if counts.running:
-                none_runs_since = None
-            elif none_runs_since is None:
-                wait, none_runs_since = _FIRST_LOOK, workflow.now()
-            if none_runs_since is not None and (
-                counts.ended >= self._handed_over
-                or workflow.now() - none_runs_since >= _LIST_IS_BELIEVED_AFTER
+                none_running_since = None
+            elif none_running_since is None:
+                wait, none_running_since = _MIN_COUNT_INTERVAL, workflow.now()
+            if none_running_since is not None and (
+                counts.ended >= self._dispatched
+                or workflow.now() - none_running_since >= _VISIBILITY_LAG
             ):
                 return True
             if workflow.info().is_continue_as_new_suggested():
                 return False
             changed = await self._change_of_state(within=wait)
-            wait = _FIRST_LOOK if changed else min(wait * 2, _LONGEST_BETWEEN_LOOKS)
+            wait = _MIN_COUNT_INTERVAL if changed else min(wait * 2, _MAX_COUNT_INTERVAL)
 
     async def _finish(self) -> CampaignReport:
         async with self._deciding:
             if not self._is_over:
-                await self._set_state(CampaignState.FINISHED)
+                await self._change_state(CampaignState.FINISHED)
+        counts = await _count_outcomes(self._campaign_id)
         return CampaignReport(
             campaign_id=self._campaign_id,
             state=self._state,
-            rows=self._standing.rows,
-            dispatched=self._handed_over,
-            outcomes=await calls.count_outcomes(self._campaign_id),
+            rows=self._status.rows,
+            dispatched=self._dispatched,
+            outcomes=counts.outcomes,
             finished_at=workflow.now(),
         )
 
     @workflow.update(name=PAUSE_UPDATE)
     async def pause(self, _decision: CampaignDecision | None = None) -> CampaignProgress:
-        """Let nothing of it be submitted until it is resumed; answer when that holds."""
+        """Let none of its messages be sent until it is resumed; answer when that is in force."""
         return await self._decide(CampaignState.PAUSED)
 
     @pause.validator
@@ -156,7 +188,7 @@ class Campaign:
 
     @workflow.update(name=RESUME_UPDATE)
     async def resume(self, _decision: CampaignDecision | None = None) -> CampaignProgress:
-        """Let it go on."""
+        """Let it continue."""
         return await self._decide(CampaignState.RUNNING)
 
     @resume.validator
@@ -165,7 +197,7 @@ class Campaign:
 
     @workflow.update(name=CANCEL_UPDATE)
     async def cancel(self, _decision: CampaignDecision | None = None) -> CampaignProgress:
-        """Let nothing of it be submitted any more; answer when that holds."""
+        """Let no more of its messages be sent; answer when that is in force."""
         return await self._decide(CampaignState.CANCELED)
 
     @cancel.validator
@@ -175,48 +207,49 @@ class Campaign:
     @workflow.query(name=PROGRESS_QUERY)
     def progress(self) -> CampaignProgress:
         """Say where the campaign stands."""
-        if not self._begun or self._refused is not None:
-            raise ApplicationError("The campaign has not begun.", type="NotBegun")
+        if not self._is_open or self._refusal is not None:
+            raise ApplicationError("The campaign has not started.", type="CampaignNotStarted")
         return CampaignProgress(
             campaign_id=self._campaign_id,
             state=self._state,
-            since=self._standing.since,
-            rows=self._standing.rows,
-            dispatched=self._handed_over,
+            since=self._status.since,
+            rows=self._status.rows,
+            dispatched=self._dispatched,
         )
 
-    async def _cancel_if_not_over(self) -> None:
+    async def _cancel_unless_over(self) -> None:
         with contextlib.suppress(FailureError):
             await self._decide(CampaignState.CANCELED)
         self._canceling = None
 
     async def _decide(self, state: CampaignState) -> CampaignProgress:
-        """Bring it into this state, after whatever was decided before."""
+        """Bring it into this state, after all decisions that came before."""
         # A decision of the first workflow task comes before the campaign is known.
-        self._cancel_is_wanted |= state is CampaignState.CANCELED
-        await workflow.wait_condition(lambda: self._begun)
-        if self._refused is not None:
-            raise self._refused
+        self._is_cancel_requested |= state is CampaignState.CANCELED
+        await workflow.wait_condition(lambda: self._is_open)
+        if self._refusal is not None:
+            raise self._refusal
         async with self._deciding:
             self._refuse_if_over(state)
             while self._state is not state:
-                await self._set_state(state)
+                await self._change_state(state)
                 self._refuse_if_over(state)
         return self.progress()
 
     def _refuse_if_over(self, wanted: CampaignState) -> None:
-        is_known = self._begun and self._refused is None
+        is_known = self._is_open and self._refusal is None
         if is_known and self._is_over and self._state is not wanted:
             raise ApplicationError(f"The campaign is {self._state}.", type=CAMPAIGN_OVER)
 
-    async def _set_state(self, state: CampaignState) -> None:
+    async def _change_state(self, state: CampaignState) -> None:
         # Later than the last decision, whatever the clocks: the database refuses an older one.
-        since = max(workflow.now(), self._standing.since + _MOMENT)
-        self._adopt(await calls.set_state(self._campaign_id, state, since=since))
+        since = max(workflow.now(), self._status.since + _MOMENT)
+        change = StateChange(campaign_id=self._campaign_id, state=state, since=since)
+        self._merge(await _set_state(change))
 
-    def _adopt(self, standing: CampaignStanding) -> None:
-        """Take in what the database says, as far as nothing newer is known."""
-        self._standing = self._standing.updated(standing)
+    def _merge(self, status: CampaignStatus) -> None:
+        """Take in what the database says, unless something newer is known."""
+        self._status = self._status.merged(status)
         self._describe()
 
     async def _change_of_state(self, *, within: timedelta) -> bool:
@@ -228,7 +261,7 @@ class Campaign:
 
     @property
     def _state(self) -> CampaignState:
-        return self._standing.state
+        return self._status.state
 
     @property
     def _is_over(self) -> bool:
@@ -236,16 +269,92 @@ class Campaign:
 
     @property
     def _has_more(self) -> bool:
-        return self._standing.last_row < self._standing.rows
+        return self._status.last_row < self._status.rows
 
     @property
-    def _handed_over(self) -> int:
-        return self._standing.last_row - self._standing.skipped
+    def _dispatched(self) -> int:
+        return self._status.last_row - self._status.skipped
 
     def _describe(self) -> None:
         """Markdown for the Temporal UI."""
         workflow.set_current_details(
-            f"**{self._state}** since {self._standing.since:%Y-%m-%d %H:%M:%S} UTC\n\n"
-            f"{self._handed_over} of {self._standing.rows} rows handed over"
-            + (f", {self._standing.skipped} left out" if self._standing.skipped else "")
+            f"**{self._state}** since {self._status.since:%Y-%m-%d %H:%M:%S} UTC\n\n"
+            f"{self._dispatched} of {self._status.rows} rows dispatched"
+            + (f", {self._status.skipped} skipped" if self._status.skipped else "")
         )
+
+
+_label = TypeAdapter(Label)
+
+
+def _checked_campaign_id() -> str:
+    """The campaign's id, from the workflow's; ApplicationError `InvalidInput` when it has none."""
+    workflow_id, prefix = workflow.info().workflow_id, campaign_workflow_id("")
+    if workflow_id.startswith(prefix):
+        with contextlib.suppress(ValidationError):
+            return _label.validate_python(workflow_id.removeprefix(prefix))
+    raise invalid_input([("workflow id", f"must be {prefix}<campaign_id>")])
+
+
+def _start_opening(campaign_id: str) -> ActivityHandle[CampaignStatus]:
+    """Its status, once its rows are loaded; ActivityError if there is no such campaign."""
+    return workflow.start_activity_method(
+        CampaignActivities.open_campaign,
+        CampaignKey(campaign_id=campaign_id),
+        start_to_close_timeout=DATABASE_TIMEOUT,
+        retry_policy=FREQUENT_RETRY,
+        priority=_FIRST,
+        summary="read the campaign",
+    )
+
+
+async def _set_state(change: StateChange) -> CampaignStatus:
+    """Write the state, however long the database takes; its status then."""
+    return await workflow.execute_activity_method(
+        CampaignActivities.set_campaign_state,
+        change,
+        start_to_close_timeout=DATABASE_TIMEOUT,
+        retry_policy=FREQUENT_RETRY,
+        priority=_FIRST,
+        summary=change.state.value,
+    )
+
+
+async def _dispatch_rows(campaign_id: str, *, after_row: int) -> DispatchResult:
+    """Start the messages of the next rows; each once, however often this is retried.
+
+    The database knows which rows are next: `after_row` is for people to read.
+    """
+    return await workflow.execute_activity_method(
+        CampaignActivities.dispatch_rows,
+        CampaignKey(campaign_id=campaign_id),
+        start_to_close_timeout=_DISPATCH_TIMEOUT,
+        heartbeat_timeout=_HEARTBEAT_TIMEOUT,
+        retry_policy=UNLIMITED_RETRY,
+        priority=_LAST,
+        summary=f"after row {after_row}",
+    )
+
+
+async def _count_messages(campaign_id: str, *, last_row: int) -> MessageCounts:
+    """How many of its messages are running and have ended, as far as visibility knows."""
+    return await workflow.execute_activity_method(
+        CampaignActivities.count_messages,
+        CountRequest(campaign_id=campaign_id, last_row=last_row),
+        start_to_close_timeout=_COUNT_TIMEOUT,
+        retry_policy=UNLIMITED_RETRY,
+        priority=_LAST,
+        summary="count its messages",
+    )
+
+
+async def _count_outcomes(campaign_id: str) -> OutcomeCounts:
+    """How its messages ended, by visibility."""
+    return await workflow.execute_activity_method(
+        CampaignActivities.count_outcomes,
+        CampaignKey(campaign_id=campaign_id),
+        start_to_close_timeout=_COUNT_TIMEOUT,
+        retry_policy=UNLIMITED_RETRY,
+        priority=_LAST,
+        summary="count the outcomes",
+    )

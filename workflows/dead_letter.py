@@ -1,12 +1,13 @@
-"""What could not be settled by itself: recorded, or held until somebody decides."""
+"""What a message could not settle by itself: recorded, or held until an operator decides."""
 
+import contextlib
 import re
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 from temporalio import workflow
-from temporalio.common import WorkflowIDReusePolicy
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, FailureError, WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
@@ -17,22 +18,30 @@ with workflow.unsafe.imports_passed_through():
         OPEN,
         RESOLVE_UPDATE,
         SEND_MESSAGE,
-        Changes,
         DeadLetterDetails,
         DeadLetterOutcome,
         DeadLetterReport,
         DeadLetterRequest,
         DeliveryStatus,
+        MessageChanges,
         MessageRequest,
         Resolution,
+        dead_letter_workflow_id,
         message_workflow_id,
     )
     from signedfor.contract.failures import FailureClass
-    from signedfor.payloads import invalid_input, problems_in
-    from signedfor.search_attributes import MESSAGE_STATUS
-    from signedfor.steps import SuppressionRecord
-    from workflows import calls
-    from workflows.receipts import Receipts
+    from signedfor.masks import masked_sender
+    from signedfor.message_activities import SuppressionRecord
+    from signedfor.payloads import id_problems, invalid_input, problems_in
+    from signedfor.search_attributes import (
+        MESSAGE_SENDER,
+        MESSAGE_STATUS,
+        TENANT,
+        TWILIO_ERROR_CODE,
+        TWILIO_SID,
+    )
+    from workflows import activity_stubs
+    from workflows.receipts import Receipt, Receipts
 
 _RECORDED_AND_CLOSED = frozenset(
     {FailureClass.RECIPIENT_OPTED_OUT, FailureClass.RECIPIENT_UNREACHABLE}
@@ -42,12 +51,12 @@ _RETRY_SUFFIX = re.compile(r"\.retry-(\d{1,6})$", re.ASCII)
 
 @workflow.defn(name=DEAD_LETTER)
 class DeadLetter:
-    """Records what the failure class demands, then closes or waits for a decision."""
+    """Records the suppression that its failure class calls for, or waits for a decision."""
 
-    _letter: DeadLetterRequest
+    _dead_letter: DeadLetterRequest
 
     def __init__(self) -> None:
-        self._begun = False
+        self._has_started = False
         self._opened_at = workflow.now()
         self._receipts = Receipts()
         self._late_status: str | None = None
@@ -55,12 +64,12 @@ class DeadLetter:
         self._report: DeadLetterReport | None = None
 
     @workflow.run
-    async def run(self, letter: DeadLetterRequest) -> DeadLetterReport:
-        """Hold the letter until it is resolved, proved delivered, or its time is over."""
-        self._letter, self._begun = letter, True
-        self._describe("open", letter.action)
-        if letter.report.failure_class in _RECORDED_AND_CLOSED:
-            await self._record_suppression(letter.report.failure_class)
+    async def run(self, dead_letter: DeadLetterRequest) -> DeadLetterReport:
+        """Hold the dead letter until it is resolved, delivered after all, or its time is over."""
+        self._dead_letter, self._has_started = dead_letter, True
+        self._describe("open", dead_letter.advice)
+        if dead_letter.report.failure_class in _RECORDED_AND_CLOSED:
+            await self._record_suppression(dead_letter.report.failure_class)
             return self._close(DeadLetterOutcome.RECORDED)
         if self._receipts.delivered() is not None and not self._deciding:
             return self._close(DeadLetterOutcome.DELIVERED_LATE)
@@ -81,22 +90,22 @@ class DeadLetter:
 
     @workflow.signal(name=DELIVERY_STATUS_SIGNAL)
     def delivery_status(self, callback: DeliveryStatus) -> None:
-        """Take in a late receipt; one that says delivered closes the letter. Nothing is re-sent."""
-        if not self._receipts.note(
+        """Take in a late receipt; one that says delivered closes it. Nothing is sent again."""
+        if not self._receipts.record(
             callback.message_sid, callback.message_status, callback.error_code
         ):
             return
         self._late_status = callback.message_status
-        # Signals and updates of the first workflow task come before `run` and its letter.
-        if self._begun and self._receipts.delivered() is not None and not self._deciding:
+        # Signals and updates of the first workflow task come before `run` and its argument.
+        if self._has_started and self._receipts.delivered() is not None and not self._deciding:
             self._close(DeadLetterOutcome.DELIVERED_LATE)
 
     @workflow.update(name=RESOLVE_UPDATE)
     async def resolve(self, resolution: Resolution) -> DeadLetterReport:
         """Carry out what the operator decided; a retry is a new message with an id of its own."""
-        if not self._begun:
-            await workflow.wait_condition(lambda: self._begun)
-            self._still_open(resolution)
+        if not self._has_started:
+            await workflow.wait_condition(lambda: self._has_started)
+            self._may_be_resolved(resolution)
         self._deciding = True
         if resolution.action == "discard":
             return self._close(DeadLetterOutcome.DISCARDED, by=resolution.by, note=resolution.note)
@@ -106,31 +115,34 @@ class DeadLetter:
         )
 
     @resolve.validator
-    def _still_open(self, resolution: Resolution) -> None:
+    def _may_be_resolved(self, resolution: Resolution) -> None:
         if self._deciding or self._report is not None:
-            raise ApplicationError("This dead letter is closed already.", type="LetterClosed")
-        if self._begun:
-            self._changed_request(resolution)
+            raise ApplicationError("This dead letter is closed already.", type="DeadLetterClosed")
+        if self._has_started and resolution.action == "retry":
+            # A retry that its own workflow would refuse must be refused while it can be changed.
+            request = self._changed_request(resolution)
+            if problems := id_problems(self._retry_id(), request):
+                raise invalid_input(problems)
 
     @workflow.query(name=DETAILS_QUERY)
-    def letter(self) -> DeadLetterDetails:
-        """Show the letter, and how it was closed if it was."""
+    def details(self) -> DeadLetterDetails:
+        """Show the dead letter, and how it was closed if it was."""
         return DeadLetterDetails(
-            letter=self._letter,
-            status=self._report.end if self._report else OPEN,
+            request=self._dead_letter,
+            status=self._report.outcome if self._report else OPEN,
             opened_at=self._opened_at,
             held_until=self._held_until(),
             late_status=self._late_status,
-            closed=self._report,
+            result=self._report,
         )
 
     async def _record_suppression(self, failure_class: FailureClass) -> None:
-        report, request = self._letter.report, self._letter.request
-        await calls.record_suppression(
+        report, request = self._dead_letter.report, self._dead_letter.message
+        await activity_stubs.record_suppression(
             SuppressionRecord(
                 message_id=report.message_id,
                 to=request.to,
-                sender=self._letter.sender,
+                sender=self._dead_letter.sender,
                 category=request.category,
                 failure_class=failure_class,
                 error_code=report.error_code,
@@ -139,7 +151,7 @@ class DeadLetter:
         )
 
     async def _retry(self, resolution: Resolution) -> str:
-        retried_as = next_retry_id(self._letter.report.message_id)
+        retried_as = self._retry_id()
         try:
             await workflow.start_child_workflow(
                 SEND_MESSAGE,
@@ -152,11 +164,14 @@ class DeadLetter:
             workflow.logger.info("The retry was started already")
         return retried_as
 
+    def _retry_id(self) -> str:
+        return next_retry_id(self._dead_letter.report.message_id)
+
     def _changed_request(self, resolution: Resolution) -> MessageRequest:
         """The message to retry; ApplicationError when the changes do not fit it."""
-        changes = resolution.changes or Changes()
+        changes = resolution.changes or MessageChanges()
         # The first message's send_at has passed; its expires_at still holds unless changed.
-        fields = self._letter.request.model_dump(by_alias=False) | {"send_at": None}
+        fields = self._dead_letter.message.model_dump(by_alias=False) | {"send_at": None}
         try:
             return MessageRequest.model_validate(
                 fields | changes.model_dump(by_alias=False, exclude_none=True)
@@ -165,30 +180,30 @@ class DeadLetter:
             raise invalid_input(problems_in(error)) from None
 
     def _held_until(self) -> datetime:
-        return self._opened_at + timedelta(days=self._letter.hold_days)
+        return self._opened_at + timedelta(days=self._dead_letter.hold_days)
 
     def _close(
         self,
-        end: DeadLetterOutcome,
+        outcome: DeadLetterOutcome,
         *,
         by: str | None = None,
         note: str | None = None,
         retried_as: str | None = None,
     ) -> DeadLetterReport:
         self._report = DeadLetterReport(
-            message_id=self._letter.report.message_id,
-            end=end,
+            message_id=self._dead_letter.report.message_id,
+            outcome=outcome,
             by=by,
             note=note,
             retried_as=retried_as,
         )
-        workflow.upsert_search_attributes([MESSAGE_STATUS.value_set(end.value)])
-        self._describe(end.value, f"Retried as {retried_as}." if retried_as else "")
+        workflow.upsert_search_attributes([MESSAGE_STATUS.value_set(outcome.value)])
+        self._describe(outcome.value, f"Retried as {retried_as}." if retried_as else "")
         return self._report
 
     def _describe(self, status: str, what: str) -> None:
         """Markdown for the Temporal UI: what happened and what to do. No recipient, no text."""
-        report = self._letter.report
+        report = self._dead_letter.report
         code = f" (Twilio error {report.error_code})" if report.error_code else ""
         workflow.set_current_details(
             f"**{status}**: {report.failure_class}{code}\n\n{report.reason}\n\n{what}"
@@ -201,3 +216,41 @@ def next_retry_id(message_id: str) -> str:
     if match is None:
         return f"{message_id}.retry-1"
     return f"{message_id[: match.start()]}.retry-{int(match[1]) + 1}"
+
+
+async def open_dead_letter(dead_letter: DeadLetterRequest) -> None:
+    """Start the dead letter, which outlives the message; one that exists already is kept."""
+    report = dead_letter.report
+    attributes = [SearchAttributePair(MESSAGE_STATUS, OPEN)]
+    if dead_letter.sender is not None:
+        attributes.append(SearchAttributePair(MESSAGE_SENDER, masked_sender(dead_letter.sender)))
+    if dead_letter.message.tenant is not None:
+        attributes.append(SearchAttributePair(TENANT, dead_letter.message.tenant))
+    if report.message_sid is not None:
+        attributes.append(SearchAttributePair(TWILIO_SID, report.message_sid))
+    typed = TypedSearchAttributes(attributes)
+    if report.error_code is not None:
+        typed = typed.updated(SearchAttributePair(TWILIO_ERROR_CODE, report.error_code))
+    try:
+        await workflow.start_child_workflow(
+            DEAD_LETTER,
+            dead_letter,
+            id=dead_letter_workflow_id(report.message_id),
+            parent_close_policy=ParentClosePolicy.ABANDON,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            search_attributes=typed,
+            static_summary=f"{report.failure_class}"
+            + (f" {report.error_code}" if report.error_code else ""),
+        )
+    except WorkflowAlreadyStartedError:
+        workflow.logger.info("The dead letter exists already")
+
+
+async def signal_late_delivery(message_id: str, delivered: Receipt) -> None:
+    """Tell the dead letter of a delivery that its message heard of too late."""
+    dead_letter = workflow.get_external_workflow_handle(dead_letter_workflow_id(message_id))
+    with contextlib.suppress(FailureError):  # closed already
+        await dead_letter.signal(
+            DELIVERY_STATUS_SIGNAL,
+            DeliveryStatus(message_sid=delivered.message_sid, message_status=delivered.status),
+        )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from signedfor.twilio.codes import REFUSED_CREATES
 from signedfor.twilio.statuses import MessageStatus, is_receipt, parse_status, supersedes
 
-_MOST_UNKNOWN = 10
+_MAX_UNKNOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,41 +19,41 @@ class Receipt:
 
     @property
     def is_final(self) -> bool:
-        """Whether Twilio will say no more that matters."""
+        """Whether Twilio will say nothing more that matters."""
         return is_receipt(self.status)
 
     @property
-    def says_refused(self) -> bool:
+    def is_refused_create(self) -> bool:
         """Whether it is a create that Twilio refused, which it keeps as a failed message."""
         return self.status is MessageStatus.FAILED and self.error_code in REFUSED_CREATES
 
     @property
-    def says_delivered(self) -> bool:
+    def is_delivered(self) -> bool:
         """Whether the message has reached the recipient."""
         return self.status in {MessageStatus.DELIVERED, MessageStatus.READ}
 
 
 class Receipts:
-    """Callbacks and look-ups of one message, in any order, any number of times each.
+    """Callbacks and fetched statuses of one message, in any order, any number of times each.
 
-    A message may have several SIDs: one for each time it was submitted anew.
+    A message may have several SIDs: one for each time it was submitted.
     """
 
     def __init__(self) -> None:
         self._by_sid: dict[str, Receipt] = {}
-        self.unknown: tuple[str, ...] = ()
-        """Statuses that Twilio has and we do not know, kept for whoever looks."""
+        self.unknown_statuses: tuple[str, ...] = ()
+        """Statuses that Twilio has and this version does not know, kept for operators."""
 
-    def note(self, message_sid: str, status: str, error_code: int | None) -> bool:
+    def record(self, message_sid: str, status: str, error_code: int | None) -> bool:
         """Take in what Twilio said; False if it changed nothing.
 
-        A status we do not know is only kept: it has no rank, so it can neither end a message nor
-        hide what is known. A lower or equal rank is old news.
+        An unknown status is only kept: it has no rank, so it can neither end a message nor hide
+        what is known. A lower or equal rank is old news.
         """
         parsed = parse_status(status)
         if parsed is None:
-            if status not in self.unknown and len(self.unknown) < _MOST_UNKNOWN:
-                self.unknown += (status,)
+            if status not in self.unknown_statuses and len(self.unknown_statuses) < _MAX_UNKNOWN:
+                self.unknown_statuses += (status,)
             return False
         known = self._by_sid.get(message_sid)
         if known is not None and not supersedes(parsed, known.status):
@@ -63,21 +63,21 @@ class Receipts:
         )
         return True
 
-    def of(self, message_sid: str | None) -> Receipt | None:
+    def of(self, message_sid: str) -> Receipt | None:
         """What is known of this SID."""
-        return None if message_sid is None else self._by_sid.get(message_sid)
+        return self._by_sid.get(message_sid)
 
     def delivered(self) -> Receipt | None:
-        """A receipt that says delivered, for whichever SID."""
-        return next((each for each in self._by_sid.values() if each.says_delivered), None)
+        """A receipt that says delivered, whichever its SID."""
+        return next((each for each in self._by_sid.values() if each.is_delivered), None)
 
     def newest_besides(self, known: Collection[str]) -> Receipt | None:
-        """The newest one of a SID that we did not know: our own, its answer lost."""
+        """The newest receipt of an unknown SID: a submission of ours whose answer was lost."""
         return next(
             (
                 each
                 for sid, each in reversed(self._by_sid.items())
-                if sid not in known and not each.says_refused
+                if sid not in known and not each.is_refused_create
             ),
             None,
         )

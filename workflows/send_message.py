@@ -1,6 +1,9 @@
-"""One outbound message, from hand-in to outcome."""
+"""One outbound message, from its start to its outcome."""
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 
@@ -12,20 +15,25 @@ with workflow.unsafe.imports_passed_through():
         SEND_MESSAGE,
         CancelRequest,
         CancelResult,
+        DeadLetterRequest,
         DeliveryStatus,
         MessageReport,
         MessageRequest,
         Outcome,
         Progress,
         Stage,
+        dead_letter_workflow_id,
+        message_id_of,
     )
-    from workflows.admitting import check_opt_outs, wait_for_send_at
-    from workflows.course import Course
-    from workflows.endings import Ending
-    from workflows.inputs import checked_message_id
-    from workflows.receipt_wait import await_receipt, wait_to_try_again
-    from workflows.sending import send
-    from workflows.settling import settle
+    from signedfor.contract.failures import FailureClass
+    from signedfor.payloads import id_problems, invalid_input
+    from signedfor.twilio import codes
+    from workflows import activity_stubs, outcomes
+    from workflows.admission import check_opt_outs, wait_for_send_at
+    from workflows.dead_letter import open_dead_letter, signal_late_delivery
+    from workflows.message_state import MessageState, Submitted
+    from workflows.outcomes import Ended, Proceed
+    from workflows.submission import send
 
 
 @workflow.defn(name=SEND_MESSAGE)
@@ -36,56 +44,177 @@ class SendMessage:
     """
 
     def __init__(self) -> None:
-        self._course = Course()
-        self._ending: Ending | None = None
+        self._state = MessageState()
+        self._ended: Ended | None = None
 
     @workflow.run
     async def run(self, request: MessageRequest) -> MessageReport:
         """Carry the message to its outcome."""
-        life = asyncio.create_task(self._live(request))
+        reporting = asyncio.create_task(self._report(request))
         while True:
             try:
-                return await asyncio.shield(life)
+                return await asyncio.shield(reporting)
             except asyncio.CancelledError:
-                if life.done():
+                if reporting.done():
                     raise
                 # Temporal's own "Request cancellation" means the same as the update.
-                self._course.ask_to_cancel()
+                self._state.request_cancel()
 
-    async def _live(self, request: MessageRequest) -> MessageReport:
-        course = self._course
-        course.standing.message_id = checked_message_id(request)
-        course.request = request
-        course.standing.tenant = request.tenant
-        course.standing.campaign_id = request.campaign_id
-        ending = await wait_for_send_at(course)
-        while ending is None:
-            ending = (
-                await check_opt_outs(course)
-                or await send(course)
-                or await await_receipt(course)
-                or await wait_to_try_again(course)
-            )
-        self._ending = ending
-        return await settle(course, ending)
+    async def _report(self, request: MessageRequest) -> MessageReport:
+        self._state.message_id = checked_message_id(request)
+        self._state.request = request
+        self._ended = await self._carry()
+        return await _finish(self._state, self._ended)
+
+    async def _carry(self) -> Ended:
+        """Check opt-outs, send, await the receipt; from the start, if that may still help."""
+        state = self._state
+        due = await wait_for_send_at(state)
+        while isinstance(due, Proceed):
+            cleared = await check_opt_outs(state)
+            if isinstance(cleared, Ended):
+                return cleared
+            sent = await send(state)
+            if isinstance(sent, Ended):
+                return sent
+            received = await _await_receipt(state, sent)
+            if isinstance(received, Ended):
+                return received
+            due = await _wait_to_send_again(state, received)
+        return due
 
     @workflow.signal(name=DELIVERY_STATUS_SIGNAL)
     def delivery_status(self, callback: DeliveryStatus) -> None:
         """Take in a status callback; in any order, any number of times."""
-        self._course.note(callback.message_sid, callback.message_status, callback.error_code)
+        self._state.record_status(
+            callback.message_sid, callback.message_status, callback.error_code
+        )
 
     @workflow.update(name=CANCEL_UPDATE)
     async def cancel(self, _request: CancelRequest | None = None) -> CancelResult:
-        """Stop the message if it is not in Twilio's hands; answer when that is certain."""
-        self._course.ask_to_cancel()
-        standing = self._course.standing
+        """Stop the message unless Twilio has it; answer when that is certain."""
+        self._state.request_cancel()
         await workflow.wait_condition(
-            lambda: self._ending is not None or standing.status is Stage.AWAITING_RECEIPT
+            lambda: self._ended is not None or self._state.stage is Stage.AWAITING_RECEIPT
         )
-        outcome = self._ending.outcome if self._ending else None
-        return CancelResult(canceled=outcome is Outcome.CANCELED, status=outcome or standing.status)
+        outcome = self._ended.outcome if self._ended else None
+        return CancelResult(
+            canceled=outcome is Outcome.CANCELED, status=outcome or self._state.stage
+        )
 
     @workflow.query(name=PROGRESS_QUERY)
     def progress(self) -> Progress:
         """Say where the message stands."""
-        return self._course.standing.progress(unknown_statuses=self._course.receipts.unknown)
+        return self._state.progress()
+
+
+def checked_message_id(request: MessageRequest) -> str:
+    """The message's id, from the workflow's.
+
+    Raises:
+        ApplicationError: `InvalidInput` when the id is not one, or when it, the tenant or the
+            campaign's id holds the recipient's number: all are stored, logged and shown in clear.
+    """
+    try:
+        message_id = message_id_of(workflow.info().workflow_id)
+    except ValueError as error:
+        raise invalid_input([("workflow id", str(error))]) from None
+    problems = id_problems(message_id, request)
+    if problems:
+        raise invalid_input(problems)
+    return message_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class _DeliveryDelayed:
+    """It was not delivered for a passing reason: worth sending again."""
+
+    error_code: int | None
+
+    @property
+    def delay(self) -> timedelta:
+        """How long to wait before that."""
+        return timedelta(seconds=codes.delay_for(self.error_code))
+
+
+async def _await_receipt(state: MessageState, submitted: Submitted) -> _DeliveryDelayed | Ended:
+    """Wait for the final status, asking Twilio when it is overdue, until the receipt timeout."""
+    sid = submitted.message_sid
+    timeout_at = workflow.now() + state.request.receipt_timeout
+    state.error_code = None
+    state.enter(Stage.AWAITING_RECEIPT, "a receipt from Twilio", until=timeout_at)
+    for check_at in _checks(state, timeout_at):
+        if await state.wait_until(check_at, lambda: state.final_receipt(sid) is not None):
+            break
+        answer = await activity_stubs.fetch_status(sid)
+        if answer is not None and answer.status is not None:
+            state.record_status(sid, answer.status, answer.error_code)
+        if state.final_receipt(sid) is not None:
+            break
+        state.publish(is_overdue=True)
+    receipt = state.final_receipt(sid)
+    if receipt is None:
+        return outcomes.no_receipt(sid)
+    if receipt.is_delivered:
+        return outcomes.delivered(receipt)
+    state.error_code = receipt.error_code
+    ended = outcomes.not_delivered(receipt)
+    delayed = _DeliveryDelayed(error_code=receipt.error_code)
+    is_worth_it = (
+        ended.failure_class is FailureClass.DELIVERY_DELAYED
+        and state.resubmissions < codes.later_tries_for(receipt.error_code)
+        and not state.expires_by(workflow.now() + delayed.delay)
+    )
+    return delayed if is_worth_it else ended
+
+
+def _checks(state: MessageState, timeout_at: datetime) -> Iterator[datetime]:
+    """When to ask Twilio for the status."""
+    started_at = workflow.now()
+    for after in state.policy.receipt_checks:
+        if started_at + after < timeout_at:
+            yield started_at + after
+    yield timeout_at
+
+
+async def _wait_to_send_again(state: MessageState, delayed: _DeliveryDelayed) -> Proceed | Ended:
+    """Wait until the message may be sent again, as a new Twilio message."""
+    state.resubmissions += 1
+    again_at = workflow.now() + delayed.delay
+    state.enter(Stage.DELAYED, "being sent again as a new Twilio message", until=again_at)
+    return await state.pause(again_at, error_code=delayed.error_code)
+
+
+async def _finish(state: MessageState, ended: Ended) -> MessageReport:
+    """Open the dead letter, if any, show the outcome, and report it."""
+    opens_dead_letter = ended.opens_dead_letter and ended.failure_class is not None
+    report = MessageReport(
+        message_id=state.message_id,
+        outcome=ended.outcome,
+        message_sid=ended.message_sid or state.message_sid,
+        error_code=ended.error_code,
+        failure_class=ended.failure_class,
+        reason=ended.reason,
+        attempts=state.attempts,
+        segments=state.segments,
+        submitted_at=state.submitted_at,
+        finished_at=workflow.now(),
+        dead_letter_id=dead_letter_workflow_id(state.message_id) if opens_dead_letter else None,
+        tags=state.request.tags,
+    )
+    if ended.opens_dead_letter and ended.failure_class is not None:
+        await open_dead_letter(
+            DeadLetterRequest(
+                message=state.request,
+                report=report,
+                sender=state.sender,
+                advice=codes.action_for(ended.failure_class, ended.error_code),
+                hold_days=state.policy.dead_letter_hold.days,
+            )
+        )
+        late = state.receipts.delivered()
+        if late is not None:  # it arrived after the outcome was decided
+            await signal_late_delivery(state.message_id, late)
+    state.end(ended, report.message_sid)
+    await workflow.wait_condition(workflow.all_handlers_finished)
+    return report

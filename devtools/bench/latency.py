@@ -7,7 +7,7 @@ whether or not they keep up (open loop).
 
 import time
 
-from devtools.bench.books import message_id_in
+from devtools.stack.local import message_id_of
 from devtools.bench.harness.figures import Bound, Sample, percentiles
 from devtools.bench.harness.house import FLOOR, NO_WAIT, OURS, House, Side
 from devtools.bench.harness.loads import at_rate, in_flight, settled
@@ -88,5 +88,5 @@ async def _steadily(house: House, side: Side, *, rate: float, count: int) -> lis
 def _latencies(house: House, begun: dict[str, float], since: float) -> list[float]:
     """Seconds to the POST, by the sandbox's own books; driver and sandbox share one clock."""
     accepted = house.stack.sandbox.ledger(since=since)["accepted"]
-    posted = {message_id_in(row): row["created"] for row in accepted}
+    posted = {message_id_of(row): row["created"] for row in accepted}
     return [posted[message_id] - at for message_id, at in begun.items()]

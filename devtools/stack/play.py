@@ -105,7 +105,7 @@ async def _settle_letter(scenario: Scenario, report: dict[str, Any], client: Cli
         return _LetterEnd()
     letter = client.get_workflow_handle(report["dead_letter_id"], result_type=dict)
     if scenario.expected.retried is None:
-        return _LetterEnd(end=(await letter.result())["end"])
+        return _LetterEnd(end=(await letter.result())["outcome"])
     closed: dict[str, Any] = await letter.execute_update(
         "resolve",
         {"action": "retry", "by": "demo", "note": "No receipt came in time."},
@@ -113,7 +113,7 @@ async def _settle_letter(scenario: Scenario, report: dict[str, Any], client: Cli
     )
     retry = client.get_workflow_handle(f"message:{closed['retried_as']}", result_type=dict)
     return _LetterEnd(
-        end=closed["end"],
+        end=closed["outcome"],
         retried_as=closed["retried_as"],
         retry_outcome=(await retry.result())["outcome"],
     )

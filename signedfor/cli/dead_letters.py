@@ -94,13 +94,13 @@ def show(
 
 async def _show(out: Output, message_id: str, *, reveal: bool, within: float) -> None:
     view = await read_letter(await connect(), message_id, within=within)
-    hidden: Any = {"letter": {"request": True, "report": {"tags"}, "sender": True}}
+    hidden: Any = {"request": {"message": True, "report": {"tags"}, "sender": True}}
     document = view.model_dump(mode="json", exclude=None if reveal else hidden)
     out.result(document, facts(_letter_rows(view, reveal=reveal)))
 
 
 def _letter_rows(view: DeadLetterDetails, *, reveal: bool) -> list[tuple[str, object]]:
-    report, closed = view.letter.report, view.closed
+    report, closed = view.request.report, view.result
     rows: list[tuple[str, object]] = [
         ("Message", report.message_id),
         ("Dead letter", view.status),
@@ -116,7 +116,7 @@ def _letter_rows(view: DeadLetterDetails, *, reveal: bool) -> list[tuple[str, ob
         rows.append(("Held until", clock(view.held_until)))
     else:
         rows += [("Closed by", closed.by), ("Note", closed.note), ("Retried as", closed.retried_as)]
-    return rows + (request_rows(view.letter.request) if reveal else [])
+    return rows + (request_rows(view.request.message) if reveal else [])
 
 
 app.command()(decisions.retry)

@@ -22,7 +22,7 @@ from signedfor.cli.options import (
 )
 from signedfor.cli.output import BadInput, ExitCode, Output, answering
 from signedfor.cli.temporal import connect, run
-from signedfor.contract import Changes, DeadLetterReport, Resolution
+from signedfor.contract import DeadLetterReport, MessageChanges, Resolution
 
 _OPTIONS = {
     "to": "--to",
@@ -109,7 +109,7 @@ def _resolution(
     fields: dict[str, Any] = {"action": action, "by": who(by), "note": note}
     try:
         if changes is not None:
-            fields["changes"] = Changes.model_validate(changes)
+            fields["changes"] = MessageChanges.model_validate(changes)
         resolution = Resolution.model_validate(fields)
     except ValidationError as error:
         raise BadInput(option_problems(error, _OPTIONS) + problems) from None
@@ -194,4 +194,4 @@ async def _resolve_visibly(
 def _said(report: DeadLetterReport) -> str:
     if report.retried_as is not None:
         return f"Retried as message {report.retried_as}; see `signedfor show {report.retried_as}`."
-    return f"The dead letter of {report.message_id} is {report.end}."
+    return f"The dead letter of {report.message_id} is {report.outcome}."

@@ -143,7 +143,7 @@ async def resolve(
             f"answered within {within:g} seconds. Look with `signedfor dead-letters show`."
         ) from None
     except WorkflowUpdateFailedError as error:
-        if isinstance(error.cause, ApplicationError) and error.cause.type == "LetterClosed":
+        if isinstance(error.cause, ApplicationError) and error.cause.type == "DeadLetterClosed":
             raise closed from None
         raise bad_input_in(error.cause) or Refused(
             f"The dead letter of {message_id} did not take it ({type(error.cause).__name__})."

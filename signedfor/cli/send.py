@@ -82,7 +82,7 @@ def send(
         typer.Option(
             "--on-unknown-outcome",
             help="What to do if it cannot be found out whether Twilio took it. "
-            "Default: resend; park for bulk.",
+            "Default: resend; dead_letter for bulk.",
         ),
     ] = None,
     tag: TagOption = None,

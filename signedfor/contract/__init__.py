@@ -1,7 +1,7 @@
-"""What other services rely on: names, ids, inputs and results. Changing any of it breaks somebody.
+"""The public contract: names, ids, inputs and results that callers rely on.
 
-Import it from here; the modules inside only divide it by subject. `docs/contract.md` explains
-it, and its JSON Schema is generated from these models.
+Import from here, not from the modules inside. `docs/contract.md` explains it;
+`docs/contract.schema.json` is generated from these models. Needs Pydantic and phonenumbers only.
 """
 
 from signedfor.contract.base import (
@@ -21,10 +21,10 @@ from signedfor.contract.campaign import (
     CampaignState,
 )
 from signedfor.contract.dead_letter import (
-    Changes,
     DeadLetterDetails,
     DeadLetterReport,
     DeadLetterRequest,
+    MessageChanges,
     Resolution,
 )
 from signedfor.contract.message import (
@@ -32,6 +32,7 @@ from signedfor.contract.message import (
     CancelResult,
     DeliveryStatus,
     MessageReport,
+    MessageRequest,
     Progress,
 )
 from signedfor.contract.names import (
@@ -55,9 +56,6 @@ from signedfor.contract.names import (
     dead_letter_workflow_id,
     message_id_of,
     message_workflow_id,
-)
-from signedfor.contract.request import (
-    MessageRequest,
 )
 from signedfor.contract.send_window import Day, SendWindow
 
@@ -95,7 +93,7 @@ __all__ = [
     "Progress",
     "MessageReport",
     "DeadLetterRequest",
-    "Changes",
+    "MessageChanges",
     "Resolution",
     "DeadLetterReport",
     "DeadLetterDetails",

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class ContractModel(BaseModel):
-    """A model that crosses the border: strict about fields, silent about values."""
+    """A model of the public contract: unknown fields are rejected, errors do not show values."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -20,30 +20,32 @@ class ContractModel(BaseModel):
 
 
 class OutputModel(ContractModel):
-    """What we tell: an older reader ignores what a newer writer adds."""
+    """A result or an answer: ignores unknown fields, so that an older client reads a newer one."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class Priority(StrEnum):
-    """How a message stands among others of its sender."""
+    """The order in which a sender's messages are sent."""
 
     URGENT = "urgent"
-    """One-time codes and the like: jumps the sender's queue."""
+    """For one-time codes and the like: sent before everything else the sender has waiting."""
     NORMAL = "normal"
     BULK = "bulk"
 
     @property
     def temporal_key(self) -> int:
-        """Temporal's priority key, 1 being served first."""
+        """Temporal's priority key; 1 is first."""
         return {Priority.URGENT: 1, Priority.NORMAL: 3, Priority.BULK: 5}[self]
 
 
 class OnUnknownOutcome(StrEnum):
-    """What to do when it cannot be found out whether Twilio took a message."""
+    """What to do when it remains unknown whether Twilio accepted a message."""
 
     RESEND = "resend"
+    """Submit it again, at the risk of sending it twice."""
     DEAD_LETTER = "dead_letter"
+    """Open a dead letter, at the risk of not sending it."""
 
 
 class Outcome(StrEnum):
@@ -52,46 +54,48 @@ class Outcome(StrEnum):
     DELIVERED = "delivered"
     """The carrier confirmed delivery (WhatsApp and RCS: also read)."""
     UNCONFIRMED = "unconfirmed"
-    """Twilio took it, or may have; no receipt came in time."""
+    """Twilio accepted it, or may have; no delivery receipt arrived in time."""
     UNDELIVERED = "undelivered"
-    """Carrier or Twilio refused it after acceptance."""
+    """Twilio accepted it, then Twilio or the carrier did not deliver it."""
     FAILED = "failed"
-    """Twilio would not take it, or retries ran out."""
+    """Twilio rejected it, or all retries failed."""
     SUPPRESSED = "suppressed"
-    """Recipient opted out or known undeliverable; nothing was submitted."""
+    """The recipient opted out or is known to be unreachable; nothing was submitted."""
     EXPIRED = "expired"
-    """Its time passed before it could be submitted."""
+    """`expires_at` passed before it could be submitted."""
     CANCELED = "canceled"
     """Canceled before submission."""
 
 
 class Stage(StrEnum):
-    """Where a running message stands; `MessageStatus` holds this, then the outcome."""
+    """The status of a running message; `MessageStatus` holds it, and later the outcome."""
 
     SENDING = "sending"
-    """Being checked and submitted; normally well under a second."""
+    """Being checked and submitted; usually takes well under a second."""
     SCHEDULED = "scheduled"
-    """Waits for its `send_at`."""
+    """Waiting for its `send_at`."""
     WAITING = "waiting"
-    """Waits for its sender's next slot, or for the database to answer."""
+    """Waiting for its send window, its sender's rate limit, a paused campaign, or the database."""
     RETRYING = "retrying"
-    """Twilio could not take it yet; tried again under the retry policy."""
+    """Twilio could not accept it yet; the retry policy applies."""
     RESOLVING = "resolving"
-    """It is not known whether Twilio took it; being found out."""
+    """It is unknown whether Twilio accepted it; Twilio is being asked."""
     AWAITING_RECEIPT = "awaiting_receipt"
-    """Twilio took it; a receipt is awaited."""
+    """Twilio accepted it; waiting for the delivery receipt."""
     DELAYED = "delayed"
-    """Not delivered for a passing reason; waits to be tried again as a new message."""
+    """Not delivered for a temporary reason; waiting to be submitted as a new Twilio message."""
 
 
 class DeadLetterOutcome(StrEnum):
     """How a dead letter was closed."""
 
     RECORDED = "recorded"
-    """A suppression was recorded; nobody had to decide."""
+    """The recipient was added to the suppressions; no decision was needed."""
     RETRIED = "retried"
+    """An operator sent it again, as a new message."""
     DISCARDED = "discarded"
+    """An operator closed it without sending."""
     DELIVERED_LATE = "delivered_late"
-    """A late receipt said delivered."""
+    """A late status callback said delivered."""
     EXPIRED = "expired"
-    """Nobody decided while it was held."""
+    """It was not resolved within `hold_days`."""

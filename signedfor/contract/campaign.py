@@ -1,4 +1,4 @@
-"""What a campaign takes and tells."""
+"""A campaign: its message template, the updates and query it handles, and its report."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -17,32 +17,32 @@ from signedfor.contract.fields import (
     ZonedTime,
     problem,
 )
-from signedfor.contract.request import ReceiptTimeout, Tags
+from signedfor.contract.message import ReceiptTimeout, Tags
 from signedfor.contract.send_window import SendWindow
 
 
 class CampaignState(StrEnum):
-    """Where a campaign stands."""
+    """The state of a campaign."""
 
     LOADING = "loading"
-    """Its rows are being written to the database; nothing is sent yet."""
+    """Its recipients are being written to the database; nothing is sent yet."""
     RUNNING = "running"
     PAUSED = "paused"
-    """Nothing of it is submitted until it is resumed."""
+    """None of its messages is submitted until it is resumed."""
     CANCELED = "canceled"
-    """Nothing of it is submitted any more."""
+    """None of its messages is submitted any more."""
     FINISHED = "finished"
-    """Every message of it has ended."""
+    """All its messages have ended."""
 
 
 def _not_urgent(value: Priority) -> Priority:
     if value is Priority.URGENT:
-        raise problem("must be normal or bulk: a campaign would hold up one-time codes")
+        raise problem("must be normal or bulk: an urgent campaign would delay one-time codes")
     return value
 
 
 class CampaignMessage(ContractModel):
-    """What all messages of a campaign have in common; `body` has `{fields}` for each row's own."""
+    """What all messages of a campaign share; `{column}` in `body` is replaced from each row."""
 
     sender: Annotated[Sender, Field(alias="from")]
     body: Template
@@ -58,20 +58,20 @@ class CampaignMessage(ContractModel):
 
 
 class CampaignRequest(ContractModel):
-    """What `Campaign` takes: `{}`. All that it is made of is in the database: `campaign start`."""
+    """The input of `Campaign`: `{}`. The rest is in the database: `signedfor campaign start`."""
 
 
 class CampaignDecision(ContractModel):
-    """Updates `pause`, `resume` and `cancel`: optional, who wants it and why."""
+    """Updates `pause`, `resume` and `cancel`: optionally, who requested it and why."""
 
     by: Note | None = None
     reason: Note | None = None
 
 
 class CampaignProgress(OutputModel):
-    """Answer to query `progress` and to `pause`, `resume` and `cancel`: where the campaign stands.
+    """Answer to query `progress` and to `pause`, `resume` and `cancel`.
 
-    What became of its messages is in Temporal's list: those with this `CampaignId`.
+    To see its messages, list workflows with this `CampaignId`.
     """
 
     campaign_id: str
@@ -79,16 +79,16 @@ class CampaignProgress(OutputModel):
     since: datetime
     rows: int
     dispatched: int
-    """Rows whose message has been started."""
+    """How many rows have had their message started."""
 
 
 class CampaignReport(OutputModel):
-    """What became of a campaign: the result of `Campaign`."""
+    """The result of `Campaign`."""
 
     campaign_id: str
     state: CampaignState
     rows: int
     dispatched: int
     outcomes: dict[Outcome, int]
-    """How many of its messages ended so, as far as Temporal's list knew."""
+    """How many messages ended with each outcome, as counted by Temporal's visibility."""
     finished_at: datetime

@@ -1,4 +1,4 @@
-"""What a dead letter takes and tells."""
+"""A dead letter: its input, the update and query it handles, and its report."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -16,25 +16,24 @@ from signedfor.contract.fields import (
     ZonedTime,
     problem,
 )
-from signedfor.contract.message import MessageReport
-from signedfor.contract.request import MessageRequest
+from signedfor.contract.message import MessageReport, MessageRequest
 
 
 class DeadLetterRequest(OutputModel):
-    """What `DeadLetter` takes: the message, what became of it and what to do."""
+    """The input of `DeadLetter`: the message, its report, and advice for the operator."""
 
-    request: MessageRequest
+    message: MessageRequest
     report: MessageReport
     sender: str | None = None
-    """The sender it was or would have been sent from."""
-    action: str
-    """What an operator should do."""
+    """The sender it was, or would have been, sent from."""
+    advice: str
+    """What the operator should do."""
     hold_days: Annotated[int, Field(ge=1, le=365)] = 30
-    """How long it waits for a decision."""
+    """How long it waits to be resolved."""
 
 
-class Changes(ContractModel):
-    """Fields of the message that a retry replaces; the rest stay as they were."""
+class MessageChanges(ContractModel):
+    """Fields of the message that a retry replaces; the others stay the same."""
 
     to: Recipient | None = None
     sender: Annotated[Sender | None, Field(alias="from")] = None
@@ -44,39 +43,39 @@ class Changes(ContractModel):
 
 
 class Resolution(ContractModel):
-    """Update `resolve`: what the operator decided."""
+    """Update `resolve`: the operator's decision."""
 
     action: Literal["retry", "discard"]
     by: Note | None = None
     note: Note | None = None
-    changes: Changes | None = None
+    changes: MessageChanges | None = None
 
     @model_validator(mode="after")
     def _changes_go_with_retry(self) -> Self:
         if self.changes is not None and self.action != "retry":
-            raise problem("changes go with action retry only")
+            raise problem("changes are allowed with action retry only")
         return self
 
 
 class DeadLetterReport(OutputModel):
-    """How a dead letter ended: the result of `DeadLetter`, and the answer to `resolve`."""
+    """The result of `DeadLetter`, and the answer to update `resolve`."""
 
     message_id: str
-    end: DeadLetterOutcome
+    outcome: DeadLetterOutcome
     by: str | None = None
     note: str | None = None
     retried_as: str | None = None
-    """The new message's id, when it was retried."""
+    """The id of the new message, if it was retried."""
 
 
 class DeadLetterDetails(OutputModel):
-    """Answer to query `letter`."""
+    """Answer to query `details`."""
 
-    letter: DeadLetterRequest
+    request: DeadLetterRequest
     status: str
-    """`open`, or how it ended."""
+    """`open`, or the outcome."""
     opened_at: datetime
     held_until: datetime
     late_status: str | None = None
-    """What Twilio said after the letter was opened."""
-    closed: DeadLetterReport | None = None
+    """The last Twilio status received after it was opened."""
+    result: DeadLetterReport | None = None

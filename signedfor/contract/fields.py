@@ -1,4 +1,4 @@
-"""The field types of the contract: what each accepts, and what it says when it does not."""
+"""The field types of the contract: what each accepts, and the error for what it does not."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from signedfor.twilio.phone import normalize_recipient, normalize_sender
 MAX_BODY_CHARACTERS = 1600
 """Twilio's limit on `Body`; longer is 21617."""
 MAX_TEMPLATE_CHARACTERS = 10_000
-"""A campaign's text may be longer than a message: what stands in braces is the name of a column."""
+"""A template may be longer than a message, because column names in it are replaced."""
 MAX_MEDIA = 10
 """Twilio's limit on `MediaUrl`; more is 21623."""
 MAX_MESSAGE_ID_CHARACTERS = 200
@@ -23,17 +23,17 @@ _RFC3339 = re.compile(
 )
 _LABEL = "[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
 # Temporal's durations are 64-bit nanoseconds, about 292 years: a timer beyond that would fail the
-# workflow task for ever. Nobody schedules a text into the next century.
+# workflow task forever, and no message is scheduled for the next century.
 _FIRST_YEAR, _LAST_YEAR = 2000, 2099
 
 
 def problem(text: str) -> PydanticCustomError:
-    """A validation error that says only `text`; braces in it are literal."""
+    """A validation error with exactly this text; braces are literal."""
     return PydanticCustomError("signedfor", "{problem}", {"problem": text})
 
 
-def _said(validate: Callable[[str], str]) -> Callable[[str], str]:
-    """Turn a validator's ValueError into the plain sentence it carries."""
+def _plain_errors(validate: Callable[[str], str]) -> Callable[[str], str]:
+    """Report a validator's ValueError by its text alone."""
 
     def run(value: str) -> str:
         try:
@@ -45,20 +45,24 @@ def _said(validate: Callable[[str], str]) -> Callable[[str], str]:
 
 
 def zoned_time(value: Any) -> datetime:
-    """An aware datetime or RFC 3339 text with a zone, in UTC; PydanticCustomError otherwise."""
+    """An aware datetime or RFC 3339 text with a zone, in UTC.
+
+    Raises:
+        PydanticCustomError: it is neither.
+    """
     if isinstance(value, datetime):
         moment = value
     elif isinstance(value, str) and _RFC3339.fullmatch(value):
         try:
             moment = datetime.fromisoformat(value.upper())
         except ValueError:
-            raise problem("is not a date and time that exists") from None
+            raise problem("is not a valid date and time") from None
     else:
         raise problem("must be an RFC 3339 time with a zone, such as 2026-11-21T09:30:00+01:00")
     if moment.tzinfo is None or moment.utcoffset() is None:
-        raise problem("must say its time zone, such as Z or +01:00")
+        raise problem("must include a time zone, such as Z or +01:00")
     if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
-        raise problem(f"must lie in the years {_FIRST_YEAR} to {_LAST_YEAR}")
+        raise problem(f"must be in the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return moment.astimezone(UTC)
 
 
@@ -91,7 +95,7 @@ def _media_url(value: str) -> str:
 
 
 def _message_id(value: str) -> str:
-    # It travels in the callback URL, in logs and in ids: visible ASCII keeps it readable there.
+    # It appears in the callback URL, in logs and in workflow ids.
     if not re.fullmatch(rf"[\x21-\x7e]{{1,{MAX_MESSAGE_ID_CHARACTERS}}}", value):
         raise ValueError(
             f"must be 1 to {MAX_MESSAGE_ID_CHARACTERS} visible ASCII characters without spaces"
@@ -102,26 +106,28 @@ def _message_id(value: str) -> str:
 def _label(value: str) -> str:
     if not re.fullmatch(_LABEL, value):
         raise ValueError(
-            "must be 1 to 64 letters, digits, dots, hyphens, underscores and colons, and begin "
+            "must be 1 to 64 letters, digits, dots, hyphens, underscores and colons, and start "
             "with a letter or digit"
         )
     return value
 
 
-Recipient = Annotated[str, AfterValidator(_said(normalize_recipient))]
-"""Whom it goes to: E.164, or a channel address such as `whatsapp:+15558675309`."""
-Sender = Annotated[str, AfterValidator(_said(normalize_sender))]
-"""What Twilio sends from: a number, short code, alphanumeric id, channel address or `MG...`."""
-Body = Annotated[str, AfterValidator(_said(_body))]
-Template = Annotated[str, AfterValidator(_said(_template))]
-"""The text of a campaign; a message's limit holds for what becomes of it."""
-MediaUrl = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_said(_media_url))]
-MessageId = Annotated[str, AfterValidator(_said(_message_id))]
-ZonedTime = Annotated[datetime, BeforeValidator(zoned_time)]
-"""An RFC 3339 time with its zone, kept in UTC."""
-Label = Annotated[
-    str, AfterValidator(_said(_label)), Field(json_schema_extra={"pattern": f"^{_LABEL}$"})
+Recipient = Annotated[str, AfterValidator(_plain_errors(normalize_recipient))]
+"""E.164, or a channel address such as `whatsapp:+15558675309`."""
+Sender = Annotated[str, AfterValidator(_plain_errors(normalize_sender))]
+"""A number, short code, alphanumeric sender id, channel address or Messaging Service (`MG...`)."""
+Body = Annotated[str, AfterValidator(_plain_errors(_body))]
+Template = Annotated[str, AfterValidator(_plain_errors(_template))]
+"""The text of a campaign; the rendered text has the limits of `Body`."""
+MediaUrl = Annotated[
+    str, StringConstraints(max_length=2000), AfterValidator(_plain_errors(_media_url))
 ]
-"""A short name that may stand in clear in search attributes, such as `marketing` or `acme-eu`."""
+MessageId = Annotated[str, AfterValidator(_plain_errors(_message_id))]
+ZonedTime = Annotated[datetime, BeforeValidator(zoned_time)]
+"""An RFC 3339 time with a zone, converted to UTC."""
+Label = Annotated[
+    str, AfterValidator(_plain_errors(_label)), Field(json_schema_extra={"pattern": f"^{_LABEL}$"})
+]
+"""A short name, such as `marketing` or `acme-eu`; search attributes show it in clear."""
 Note = Annotated[str, StringConstraints(max_length=1000)]
 TwilioErrorCode = Annotated[int, Field(ge=0, le=999_999)]

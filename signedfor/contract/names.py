@@ -1,4 +1,4 @@
-"""Names that others rely on: workflow types, task queues, ids, signals, queries and updates."""
+"""Workflow types, task queues, workflow ids, signals, queries, updates and webhook paths."""
 
 from typing import Final
 
@@ -7,9 +7,9 @@ DEAD_LETTER: Final = "DeadLetter"
 CAMPAIGN: Final = "Campaign"
 
 MESSAGES_QUEUE: Final = "messages"
-"""Workflows and bookkeeping."""
+"""Workflows, and all activities but the send activity."""
 TWILIO_SENDS_QUEUE: Final = "twilio-sends"
-"""The send activity alone, so that the account-wide ceiling binds nothing else."""
+"""The send activity alone, so that the account-wide rate limit affects nothing else."""
 
 DELIVERY_STATUS_SIGNAL: Final = "delivery_status"
 CANCEL_UPDATE: Final = "cancel"
@@ -23,36 +23,40 @@ STATUS_PATH: Final = "/webhook/status"
 INBOUND_PATH: Final = "/webhook/inbound"
 
 OPEN: Final = "open"
-"""`MessageStatus` of a dead letter that waits for a decision; afterwards it says how it ended."""
+"""`MessageStatus` of a dead letter until it is resolved; then it is the `DeadLetterOutcome`."""
 
 _MESSAGE_PREFIX = "message:"
-_LETTER_PREFIX = "dead-letter:"
+_DEAD_LETTER_PREFIX = "dead-letter:"
 _CAMPAIGN_PREFIX = "campaign:"
 
 
 def message_workflow_id(message_id: str) -> str:
-    """The id of the workflow that carries this message."""
+    """The workflow id of this message."""
     return _MESSAGE_PREFIX + message_id
 
 
 def dead_letter_workflow_id(message_id: str) -> str:
-    """The id of the workflow that holds this message's dead letter."""
-    return _LETTER_PREFIX + message_id
+    """The workflow id of this message's dead letter."""
+    return _DEAD_LETTER_PREFIX + message_id
 
 
 def campaign_workflow_id(campaign_id: str) -> str:
-    """The id of the workflow that runs this campaign."""
+    """The workflow id of this campaign."""
     return _CAMPAIGN_PREFIX + campaign_id
 
 
 def campaign_message_id(campaign_id: str, row: int) -> str:
-    """The message id of a campaign's row: the same however often the row is handed over."""
+    """The message id of a campaign's row; the same each time the row is dispatched."""
     return f"{campaign_id}:{row}"
 
 
 def message_id_of(workflow_id: str) -> str:
-    """The message id in a message's or dead letter's workflow id; ValueError for any other."""
-    for prefix in (_MESSAGE_PREFIX, _LETTER_PREFIX):
+    """The message id in the workflow id of a message or dead letter.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    for prefix in (_MESSAGE_PREFIX, _DEAD_LETTER_PREFIX):
         if workflow_id.startswith(prefix) and len(workflow_id) > len(prefix):
             return workflow_id.removeprefix(prefix)
-    raise ValueError(f"a message's workflow id must be {_MESSAGE_PREFIX}<message_id>")
+    raise ValueError(f"the workflow id of a message must be {_MESSAGE_PREFIX}<message_id>")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path  # noqa: TID251 - a command, no part of a workflow
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from signedfor.contract import (
     CampaignDecision,
@@ -27,7 +27,7 @@ from signedfor.contract import (
     Resolution,
 )
 
-_TAKEN = (
+_INPUTS = (
     MessageRequest,
     DeadLetterRequest,
     DeliveryStatus,
@@ -36,7 +36,7 @@ _TAKEN = (
     CampaignRequest,
     CampaignDecision,
 )
-_GIVEN = (
+_OUTPUTS = (
     MessageReport,
     DeadLetterReport,
     Progress,
@@ -47,17 +47,35 @@ _GIVEN = (
 )
 
 
+class _WithoutFieldTitles(GenerateJsonSchema):
+    """Generators make a separate type of everything that has a title."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        del schema
+        return False
+
+
 def contract_schema() -> dict[str, Any]:
-    """One JSON Schema document with a definition for each thing that crosses the border."""
-    _, schema = models_json_schema(
-        [(model, "validation") for model in _TAKEN]
-        + [(model, "serialization") for model in _GIVEN],
+    """One JSON Schema document with a definition for each input and output of the contract.
+
+    Its root is an object that refers to them all: generators make types only of what the root
+    refers to.
+    """
+    references, schema = models_json_schema(
+        [(model, "validation") for model in _INPUTS]
+        + [(model, "serialization") for model in _OUTPUTS],
         by_alias=True,
-        title="Signedfor's contract",
+        schema_generator=_WithoutFieldTitles,
+        title="SignedforContract",
         description="Inputs, results, signals, updates and queries of SendMessage, DeadLetter and "
         "Campaign.",
     )
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {model.__name__: reference for (model, _), reference in references.items()},
+        **schema,
+    }
 
 
 def schema_text() -> str:

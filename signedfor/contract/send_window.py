@@ -1,4 +1,4 @@
-"""When a message may be sent, by the recipient's clock."""
+"""The hours and days in which a message may be sent, in the recipient's local time."""
 
 import re
 from datetime import datetime, time, timedelta
@@ -17,20 +17,20 @@ _TIME_ZONE = f"{_NAME}(/{_NAME}){{0,2}}"
 
 def _clock(value: str) -> str:
     if not re.fullmatch(_CLOCK, value):
-        raise problem("must be hours and minutes as HH:MM, such as 09:00; midnight ends at 24:00")
+        raise problem("must be HH:MM, such as 09:00; the end of the day is 24:00")
     return value
 
 
 def _time_zone(value: str) -> str:
-    # Its spelling only. A workflow reads this model at every replay, and which zones there are may
-    # be otherwise by then: whether there is such a one is found out at admission.
+    # Only its syntax: workflows validate this model at every replay, and the list of zones may have
+    # changed by then. The admission activity checks that the zone exists.
     if not re.fullmatch(_TIME_ZONE, value):
-        raise problem("is not spelt like an IANA time zone; give a name such as Europe/Berlin")
+        raise problem("does not look like an IANA time zone; give a name such as Europe/Berlin")
     return value
 
 
 class Day(StrEnum):
-    """A day of the week, by the recipient's calendar."""
+    """A day of the week in the recipient's time zone."""
 
     MON = "mon"
     TUE = "tue"
@@ -61,19 +61,19 @@ _TimeZone = Annotated[
 
 
 class SendWindow(ContractModel):
-    """Local hours and days in which a message may be submitted; outside of them it waits."""
+    """The local hours and days in which a message may be submitted; outside them it waits."""
 
     opens: Annotated[_Clock, Field(alias="from")]
-    """First minute, `HH:MM` on the recipient's clock."""
+    """Start, `HH:MM`, in the recipient's local time."""
     closes: Annotated[_Clock, Field(alias="until")]
-    """End, `HH:MM`, later than `from`; `24:00` is midnight. Nothing is submitted from then on."""
+    """End, `HH:MM`, exclusive and later than `from`; `24:00` is midnight."""
     days: Annotated[
         tuple[Day, ...], AfterValidator(_in_order), Field(json_schema_extra={"minItems": 1})
     ] = _WEEK
     """Days of the week. Default: all."""
     time_zone: _TimeZone | None = None
-    """IANA name, such as `Europe/Berlin`. Default: the recipient's, from the number; where that
-    has several, the window is open only while it is open in all of them."""
+    """IANA name, such as `Europe/Berlin`. Default: derived from the recipient's number; if the
+    number may be in several zones, the window is open only while it is open in all of them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -82,7 +82,7 @@ class SendWindow(ContractModel):
             return data
         if not isinstance(data, dict):
             raise problem("must be an object with from and until")
-        # Some clients write every field and null for what they leave out.
+        # Some clients send null for the fields that they leave out.
         return {name: value for name, value in data.items() if value is not None}
 
     @model_validator(mode="after")
@@ -92,10 +92,7 @@ class SendWindow(ContractModel):
         return self
 
     def wait(self, local: datetime) -> timedelta:
-        """How long until it is open, for a local time on a clock that nobody sets; zero if it is.
-
-        It is open from `from` on and no longer at `until`.
-        """
+        """Time until the window opens, in local wall-clock time; zero if it is open."""
         today, at = local.date(), f"{local:%H:%M}"
         if at < self.closes and _WEEK[today.weekday()] in self.days:
             if self.opens <= at:

@@ -76,7 +76,9 @@ class RateLimiter:
         self._rates = rates
         self._now = now
 
-    def plan(self, sender: str, segments: int, *, is_urgent: bool, fits: Fits = always) -> datetime:
+    def reserve(
+        self, sender: str, segments: int, *, is_urgent: bool, fits: Fits = always
+    ) -> datetime:
         """The message's slot: when it may come to the gate. None is taken if it does not fit."""
         lane = _lane(is_urgent=is_urgent)
         try:
@@ -88,15 +90,7 @@ class RateLimiter:
             return error.slot
         return slot
 
-    def reserve(self, sender: str, segments: int) -> datetime:
-        """Take the sender's next free slot."""
-        return self.plan(sender, segments, is_urgent=False)
-
-    def claim(self, sender: str, segments: int) -> datetime:
-        """Claim the sender's next moment for an urgent message."""
-        return self.plan(sender, segments, is_urgent=True)
-
-    def give_back(
+    def release(
         self,
         sender: str,
         segments: int,
@@ -138,7 +132,7 @@ class RateLimiter:
                 again = _come(connection, PriorityClass.OVERDUE, asked, fits)
             return again
 
-    def ahead(self, sender: str) -> timedelta:
+    def backlog(self, sender: str) -> timedelta:
         """How much of the sender's time is given away beyond now; zero when it is idle."""
         with transaction(self._engine, read_only=True) as connection:
             tail = connection.execute(

@@ -1,10 +1,11 @@
-"""What was about to be submitted to Twilio, noted before each POST."""
+"""The attempt records: what was about to be sent to Twilio, written before each POST."""
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any, NoReturn
 
 from sqlalchemy import (
@@ -12,18 +13,15 @@ from sqlalchemy import (
     Connection,
     Engine,
     String,
-    and_,
     bindparam,
     delete,
     exists,
     func,
     insert,
-    or_,
     select,
 )
 
 from signedfor.contract import CampaignState, MessageRequest, Priority
-from signedfor.steps import Decision
 from signedfor.store.campaigns import campaign_is
 from signedfor.store.database import transaction
 from signedfor.store.rate_limiter import Fits, RateLimiter, always
@@ -34,50 +32,64 @@ from signedfor.store.tables import send_attempts, suppressions, utc_now
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateDuplicate:
-    """Another message of ours to the same recipient, for which a POST was about to be made."""
+    """Another message of ours to the same recipient, with an attempt record of its own."""
 
     message_id: str
     fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notes:
-    """What is noted of the time in which a message was submitted."""
+class AttemptRecords:
+    """The attempt records of the time in which a message was sent."""
 
     own_since: datetime | None
-    """When its first POST of that time was about to be made; None: no note of one is kept."""
+    """When its first POST of that time was about to be made; None: there is no record of one."""
     candidates: list[CandidateDuplicate]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Beginning:
-    """Whether a POST may begin: GO, or why not."""
-
-    decision: Decision
-    slot: datetime | None = None
-    """From when to try again, where it is NOT_YET."""
+@dataclass(frozen=True)
+class Claimed:
+    """The POST may be made; its record is written."""
 
 
-# Built once, because they are asked before each POST and to build them costs more CPU than to ask.
-# A message without a campaign has None for one, which equals nothing.
-_FORBIDDEN: dict[Decision, ColumnElement[bool]] = {
-    Decision.SUPPRESSED: exists(suppressions.c.id).where(APPLIES),
-    Decision.HELD: paused(bindparam("sender", type_=String))
+@dataclass(frozen=True)
+class NotBefore:
+    """The sender is busy; this later time is reserved for the message."""
+
+    moment: datetime
+
+
+class Blocked(Enum):
+    """Why the POST must not be made."""
+
+    SUPPRESSED = auto()
+    PAUSED = auto()
+    """Its sender or its campaign is."""
+    CAMPAIGN_CANCELED = auto()
+
+
+# Built once, because they are used before each POST and building them costs more CPU than the
+# query. A message without a campaign has None for one, which equals nothing.
+_BLOCKED_BY: dict[Blocked, ColumnElement[bool]] = {
+    Blocked.SUPPRESSED: exists(suppressions.c.id).where(APPLIES),
+    Blocked.PAUSED: paused(bindparam("sender", type_=String))
     | campaign_is(CampaignState.PAUSED, bindparam("campaign_id", type_=String)),
-    Decision.CANCELED: campaign_is(CampaignState.CANCELED, bindparam("campaign_id", type_=String)),
+    Blocked.CAMPAIGN_CANCELED: campaign_is(
+        CampaignState.CANCELED, bindparam("campaign_id", type_=String)
+    ),
 }
-_NOTE = (
+_COLUMNS = (
     send_attempts.c.message_id,
     send_attempts.c.fingerprint,
     send_attempts.c.started_at,
     send_attempts.c.recipient_hash,
 )
-_NOTED = (
+_INSERT_UNLESS_BLOCKED = (
     insert(send_attempts)
     .from_select(
-        [each.name for each in _NOTE],
-        select(*(bindparam(each.name, type_=each.type) for each in _NOTE)).where(
-            *(~each for each in _FORBIDDEN.values())
+        [each.name for each in _COLUMNS],
+        select(*(bindparam(each.name, type_=each.type) for each in _COLUMNS)).where(
+            *(~each for each in _BLOCKED_BY.values())
         ),
     )
     .returning(send_attempts.c.id)
@@ -85,20 +97,20 @@ _NOTED = (
 
 
 class SendAttempts:
-    """The notes in the database of `engine`.
+    """The attempt records in the database of `engine`.
 
-    Twilio's list of messages does not say which row is whose; these notes say which of our own
+    Twilio's list of messages does not say which row is whose. These records say which of our own
     messages a row to one recipient may belong to, and which could be mistaken for one another.
     """
 
     def __init__(
-        self, engine: Engine, pacing: RateLimiter, *, now: Callable[[], datetime] = utc_now
+        self, engine: Engine, rate_limiter: RateLimiter, *, now: Callable[[], datetime] = utc_now
     ) -> None:
         self._engine = engine
-        self._pacing = pacing
+        self._rate_limiter = rate_limiter
         self._now = now
 
-    def begin(
+    def claim(
         self,
         message_id: str,
         message: MessageRequest,
@@ -107,17 +119,16 @@ class SendAttempts:
         segments: int = 1,
         is_retry: bool = False,
         fits: Fits = always,
-    ) -> Beginning:
-        """Take the message's turn and note that a POST is about to be made; or do neither.
+    ) -> Claimed | NotBefore | Blocked:
+        """Pass the rate limiter and record that a POST is about to be made; or do neither.
 
-        GO, SUPPRESSED, CANCELED (its campaign was), HELD (its sender or campaign is paused) or
-        NOT_YET with a new slot. One statement checks all but the turn and writes the note, so that
-        they cannot come apart: once a STOP, a pause or a cancel is committed, no POST begins.
+        One statement checks consent, pause and campaign and writes the record, so that they cannot
+        come apart: once a STOP, a pause or a cancel is committed, no POST begins.
 
         Raises:
             DatabaseUnavailable: nothing may be sent.
         """
-        note = {
+        record = {
             **applying_to(message.to, sender=sender, category=message.category),
             "campaign_id": message.campaign_id,
             "message_id": message_id,
@@ -127,7 +138,7 @@ class SendAttempts:
         }
         try:
             with transaction(self._engine) as connection:
-                slot = self._pacing.acquire(
+                reserved_at = self._rate_limiter.acquire(
                     sender,
                     segments,
                     is_urgent=message.priority is Priority.URGENT,
@@ -135,21 +146,18 @@ class SendAttempts:
                     fits=fits,
                     joining=connection,
                 )
-                if slot is not None:
-                    return Beginning(decision=Decision.NOT_YET, slot=slot)
-                if connection.execute(_NOTED, note).first() is None:
-                    _forbid(connection, note)
-        except _Forbidden as error:
-            return Beginning(decision=error.decision)
-        return Beginning(decision=Decision.GO)
+                if reserved_at is not None:
+                    return NotBefore(reserved_at)
+                if connection.execute(_INSERT_UNLESS_BLOCKED, record).first() is None:
+                    _block(connection, record)
+        except _BlockedError as error:
+            return error.by
+        return Claimed()
 
     def around(
-        self, message_id: str, message: MessageRequest, *, sender: str, since: datetime
-    ) -> Notes:
-        """What was noted since then for a message, and for others to its recipient.
-
-        Of those noted without their recipient, as older versions did, the ones that look the same.
-        """
+        self, message_id: str, message: MessageRequest, *, since: datetime
+    ) -> AttemptRecords:
+        """The records since then of a message, and of others to its recipient."""
         query = (
             select(
                 send_attempts.c.message_id,
@@ -157,13 +165,7 @@ class SendAttempts:
                 func.min(send_attempts.c.started_at).label("started_at"),
             )
             .where(
-                or_(
-                    send_attempts.c.recipient_hash == _hashed([message.to]),
-                    and_(
-                        send_attempts.c.recipient_hash.is_(None),
-                        send_attempts.c.fingerprint == fingerprint(message, sender=sender),
-                    ),
-                ),
+                send_attempts.c.recipient_hash == _hashed([message.to]),
                 send_attempts.c.started_at >= since,
             )
             .group_by(send_attempts.c.message_id, send_attempts.c.fingerprint)
@@ -171,7 +173,7 @@ class SendAttempts:
         )
         with transaction(self._engine, read_only=True) as connection:
             rows = connection.execute(query).all()
-        return Notes(
+        return AttemptRecords(
             own_since=min(
                 (row.started_at for row in rows if row.message_id == message_id), default=None
             ),
@@ -182,46 +184,43 @@ class SendAttempts:
             ],
         )
 
-    def has_begun(self, message_id: str, message: MessageRequest) -> bool:
-        """Whether any POST of the message is noted, as far back as notes are kept.
+    def has_any(self, message_id: str, message: MessageRequest) -> bool:
+        """Whether any POST of the message is on record, as far back as records are kept.
 
-        Without regard to times: the clocks of workers may be far apart, and a POST that is not
-        seen here would be made once more.
+        Without regard to times: the clocks of workers may be far apart, and a POST that is missed
+        here would be made once more.
         """
         query = select(
             exists(send_attempts.c.id).where(
-                or_(
-                    send_attempts.c.recipient_hash == _hashed([message.to]),
-                    send_attempts.c.recipient_hash.is_(None),
-                ),
+                send_attempts.c.recipient_hash == _hashed([message.to]),
                 send_attempts.c.message_id == message_id,
             )
         )
         with transaction(self._engine, read_only=True) as connection:
             return connection.execute(query).scalar_one()
 
-    def forget(self, *, before: datetime) -> int:
-        """Drop notes older than that; return how many. No search looks farther back."""
+    def purge(self, *, before: datetime) -> int:
+        """Delete records older than that; return how many. No search looks farther back."""
         with transaction(self._engine) as connection:
             return connection.execute(
                 delete(send_attempts).where(send_attempts.c.started_at < before)
             ).rowcount
 
 
-def _forbid(connection: Connection, note: Mapping[str, Any]) -> NoReturn:
-    """Say by which of the conditions it is forbidden; suppressed, if that is over by now."""
-    for decision, condition in _FORBIDDEN.items():
-        if connection.execute(select(condition), note).scalar_one():
-            raise _Forbidden(decision)
-    raise _Forbidden(Decision.SUPPRESSED)
+def _block(connection: Connection, record: Mapping[str, Any]) -> NoReturn:
+    """Say which of the conditions blocks it; suppressed, if that is over by now."""
+    for by, condition in _BLOCKED_BY.items():
+        if connection.execute(select(condition), record).scalar_one():
+            raise _BlockedError(by)
+    raise _BlockedError(Blocked.SUPPRESSED)
 
 
-class _Forbidden(Exception):
-    """Rolls the passage of the gate back: the message does not use it."""
+class _BlockedError(Exception):
+    """Rolls the rate limiter back: the message does not use its sender's time."""
 
-    def __init__(self, decision: Decision) -> None:
-        super().__init__(decision)
-        self.decision = decision
+    def __init__(self, by: Blocked) -> None:
+        super().__init__(by)
+        self.by = by
 
 
 def fingerprint(message: MessageRequest, *, sender: str) -> str:

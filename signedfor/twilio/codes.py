@@ -9,7 +9,7 @@ import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
+from pathlib import Path  # noqa: TID251 - the table is read once, at import
 from types import MappingProxyType
 from typing import Final
 

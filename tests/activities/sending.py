@@ -13,8 +13,8 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.send import TwilioSends
 from signedfor.contract import MessageRequest
+from signedfor.message_activities import SendFailureDetail, SendRequest, SendResult, Sent
 from signedfor.payloads import data_converter
-from signedfor.steps import SendFailure, SendRequest, Submission
 from tests.activities.edge import BODY, CANARIES, RECIPIENT, SENDER
 
 
@@ -31,6 +31,10 @@ def send_request(**fields: Any) -> SendRequest:
             "message": message(),
             "sender": SENDER,
             "deadline": datetime.now(UTC) + timedelta(hours=1),
+            "segments": 1,
+            "is_retry": False,
+            "earlier_attempts": 0,
+            "max_retry_wait": None,
             **fields,
         }
     )
@@ -42,7 +46,7 @@ def attempt(
     *,
     number: int = 1,
     age: timedelta = timedelta(0),
-) -> Submission:
+) -> SendResult:
     """Run attempt `number` of the activity, which Temporal began `age` ago."""
     environment = ActivityEnvironment()
     environment.info = dataclasses.replace(
@@ -51,15 +55,22 @@ def attempt(
     return environment.run(sends.send, send_request() if request is None else request)
 
 
+def sent(sends: TwilioSends, request: SendRequest | None = None, **options: Any) -> Sent:
+    """Run an attempt that must be accepted by Twilio."""
+    decision = attempt(sends, request, **options).decision
+    assert isinstance(decision, Sent)
+    return decision
+
+
 def failed_attempt(
     sends: TwilioSends, request: SendRequest | None = None, **options: Any
-) -> tuple[ApplicationError, SendFailure]:
+) -> tuple[ApplicationError, SendFailureDetail]:
     """Run an attempt that must fail with a class; the error and its detail."""
     with pytest.raises(ApplicationError) as caught:
         attempt(sends, request, **options)
     assert_silent(caught.value)
     (detail,) = caught.value.details
-    assert isinstance(detail, SendFailure)
+    assert isinstance(detail, SendFailureDetail)
     return caught.value, detail
 
 

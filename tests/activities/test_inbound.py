@@ -1,4 +1,4 @@
-"""Inbound messages from Temporal and from Twilio's list."""
+"""InboundRecorder messages from Temporal and from Twilio's list."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,8 +10,8 @@ from sqlalchemy import Engine, func, select
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import ActivityEnvironment
 
-from activities.inbound import Inbound
-from signedfor.inbound import CATCH_UP_ID, CatchUp, CaughtUp, InboundRecord
+from activities.inbound import InboundRecorder
+from signedfor.inbound import CATCH_UP_ID, CatchUp, CatchUpResult, InboundRecord
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.suppressions import Suppressions
@@ -35,15 +35,17 @@ from tests.activities.sending import assert_silent
 NOW = datetime(2026, 11, 21, 20, 0, 30, 500_000, tzinfo=UTC)
 SERVICE = "MG" + "d" * 32
 
-Make = Callable[..., Inbound]
+Make = Callable[..., InboundRecorder]
 
 
 @pytest.fixture
 def make(connect: Connect, edge: Edge, sqlite_engine: Engine) -> Make:
     """The activities against the edge, at NOW, with a database."""
 
-    def inbound(engine: Engine = sqlite_engine, now: datetime = NOW, **options: Any) -> Inbound:
-        return Inbound(
+    def inbound(
+        engine: Engine = sqlite_engine, now: datetime = NOW, **options: Any
+    ) -> InboundRecorder:
+        return InboundRecorder(
             InboundMessages(engine, now=lambda: now),
             watermarks=Watermarks(engine),
             twilio=connect(edge.url),
@@ -93,8 +95,10 @@ def _page(*rows: dict[str, Any], more: str | None = None) -> bytes:
     )
 
 
-def _catch_up(inbound: Inbound, since: datetime | None = None) -> CaughtUp:
-    caught: CaughtUp = ActivityEnvironment().run(inbound.catch_up_inbound, CatchUp(since=since))
+def _catch_up(inbound: InboundRecorder, since: datetime | None = None) -> CatchUpResult:
+    caught: CatchUpResult = ActivityEnvironment().run(
+        inbound.catch_up_inbound, CatchUp(since=since)
+    )
     return caught
 
 

@@ -10,8 +10,8 @@ from activities.send import TwilioSends
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.contract import Day, SendWindow
 from signedfor.contract.failures import FailureClass
+from signedfor.message_activities import Expired, SendResult, Sent, Suppressed, WindowClosed
 from signedfor.retry import LATEST_POST_START
-from signedfor.steps import Decision, Submission
 from signedfor.store.database import open_engine
 from signedfor.store.suppressions import Suppressions
 from tests.activities.conftest import MakeSends
@@ -31,10 +31,9 @@ def test_suppressed(
         Suppression(recipient=RECIPIENT, reason=reason, source=Source.OPERATOR), who="test"
     )
 
-    submission = attempt(sends, number=2)
+    result = attempt(sends, number=2)
 
-    expected = Submission(decision=Decision.SUPPRESSED, suppressed_by=reason, attempts=1)
-    assert expected == submission
+    assert SendResult(attempts=1, decision=Suppressed(reason=reason)) == result
     assert [] == edge.asked
 
 
@@ -67,9 +66,9 @@ def test_scope_of_the_last_check(  # noqa: PLR0917 - pytest passes them by name
         who="test",
     )
 
-    submission = attempt(sends, send_request(message=message(category="marketing")))
+    result = attempt(sends, send_request(message=message(category="marketing")))
 
-    assert suppressed == (submission.decision is Decision.SUPPRESSED)
+    assert suppressed == isinstance(result.decision, Suppressed)
     assert [] == edge.asked if suppressed else len(edge.asked) == 1
 
 
@@ -90,7 +89,9 @@ def test_expired(sends: TwilioSends, edge: Edge) -> None:
     """After `expires_at` there is no POST."""
     late = message(expires_at=datetime.now(UTC) - timedelta(milliseconds=1))
 
-    assert Submission(decision=Decision.EXPIRED) == attempt(sends, send_request(message=late))
+    result = attempt(sends, send_request(message=late))
+
+    assert SendResult(attempts=0, decision=Expired()) == result
     assert [] == edge.asked
 
 
@@ -100,10 +101,10 @@ def test_a_closed_window(sends: TwilioSends, edge: Edge) -> None:
     tomorrow = Day(f"{now + timedelta(days=1):%a}".lower())
     window = SendWindow(opens="00:00", closes="24:00", days=(tomorrow,), time_zone="UTC")
 
-    submission = attempt(sends, send_request(message=message(send_window=window)))
+    result = attempt(sends, send_request(message=message(send_window=window)))
 
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    assert Submission(decision=Decision.CLOSED, not_before=midnight) == submission
+    assert SendResult(attempts=0, decision=WindowClosed(opens_at=midnight)) == result
     assert [] == edge.asked
 
 
@@ -113,14 +114,13 @@ def test_a_closed_window(sends: TwilioSends, edge: Edge) -> None:
 def test_a_window_that_never_opens(
     sends: TwilioSends, edge: Edge, to: str, time_zone: str | None
 ) -> None:
-    """Whom it was opened for by older tables is closed now; it is admitted anew, and soon."""
+    """It was open by older tables and is closed now: the message is admitted again, and soon."""
     window = SendWindow(opens="09:00", closes="10:00", time_zone=time_zone)
 
-    submission = attempt(sends, send_request(message=message(to=to, send_window=window)))
+    decision = attempt(sends, send_request(message=message(to=to, send_window=window))).decision
 
-    assert Decision.CLOSED is submission.decision
-    assert submission.not_before is not None
-    wait = submission.not_before - datetime.now(UTC)
+    assert isinstance(decision, WindowClosed)
+    wait = decision.opens_at - datetime.now(UTC)
     assert timedelta(seconds=30) < wait <= timedelta(minutes=1)
     assert [] == edge.asked
 
@@ -199,5 +199,5 @@ def test_held_up_within_the_messages_time(
     request = send_request(message=message(expires_at=datetime.now(UTC) + timedelta(seconds=20)))
     _freeze(monkeypatch, after_looks=3, seconds=0.5)
 
-    assert Decision.GO is attempt(sends, request).decision
+    assert isinstance(attempt(sends, request).decision, Sent)
     assert 1 == len(edge.asked)

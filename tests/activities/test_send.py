@@ -8,8 +8,8 @@ from temporalio.exceptions import ApplicationErrorCategory
 
 from activities.send import TwilioSends
 from signedfor.contract.failures import RETRYABLE, FailureClass
+from signedfor.message_activities import SendResult, Sent
 from signedfor.retry import TERMINAL_ERROR_TYPES
-from signedfor.steps import Decision, Submission
 from signedfor.twilio import codes
 from signedfor.twilio.codes import delay_for
 from tests.activities.conftest import MakeSends
@@ -22,39 +22,36 @@ from tests.activities.edge import (
     problem_details,
     refused,
 )
-from tests.activities.sending import attempt, failed_attempt, send_request
+from tests.activities.sending import attempt, failed_attempt, send_request, sent
 
 
 def test_accepted(sends: TwilioSends, edge: Edge) -> None:
     """What Twilio takes is a submission with its SID, status and segments, after one POST."""
     before = datetime.now(UTC)
 
-    submission = attempt(sends)
+    result = attempt(sends)
 
     assert 1 == len(edge.asked)
-    assert submission.submitted_at is not None
-    assert before <= submission.submitted_at <= datetime.now(UTC)
-    assert submission == Submission(
-        decision=Decision.GO,
+    assert isinstance(result.decision, Sent)
+    submitted_at = result.decision.submitted_at
+    assert before <= submitted_at <= datetime.now(UTC)
+    assert result == SendResult(
         attempts=1,
-        message_sid=SID,
-        status="queued",
-        segments=1,
-        submitted_at=submission.submitted_at,
+        decision=Sent(message_sid=SID, status="queued", segments=1, submitted_at=submitted_at),
     )
 
 
 @pytest.mark.parametrize(
-    ("told", "segments"),
+    ("given", "segments"),
     [("3", 3), ("0", None), (None, None), ("", None), ("many", None), ("9" * 5000, None)],
 )
-def test_segments(sends: TwilioSends, edge: Edge, told: str | None, segments: int | None) -> None:
+def test_segments(sends: TwilioSends, edge: Edge, given: str | None, segments: int | None) -> None:
     """Twilio's count of segments is taken when it is a count, and never costs the submission."""
-    edge.answers = [created(num_segments=told)]
+    edge.answers = [created(num_segments=given)]
 
-    submission = attempt(sends)
+    answer = sent(sends)
 
-    assert (SID, segments) == (submission.message_sid, submission.segments)
+    assert (SID, segments) == (answer.message_sid, answer.segments)
 
 
 @pytest.mark.parametrize("status", [200, 202])
@@ -62,7 +59,7 @@ def test_any_2xx_with_a_sid(sends: TwilioSends, edge: Edge, status: int) -> None
     """A yes with another 2xx status is a yes."""
     edge.answers = [http(status, {"sid": SID, "status": "accepted", "num_segments": "0"})]
 
-    assert SID == attempt(sends).message_sid
+    assert SID == sent(sends).message_sid
 
 
 UNKNOWN = {
@@ -292,12 +289,15 @@ def test_many_attempts_later(make_sends: MakeSends) -> None:
     assert 96 <= error.next_retry_delay.total_seconds() <= 144
 
 
-@pytest.mark.parametrize(("code", "handed_back"), [(20429, False), (21611, True)])
-def test_hand_back_after(sends: TwilioSends, edge: Edge, code: int, handed_back: bool) -> None:
+@pytest.mark.parametrize(("code", "left_to_workflow"), [(20429, False), (21611, True)])
+def test_max_retry_wait(sends: TwilioSends, edge: Edge, code: int, left_to_workflow: bool) -> None:
     """A wait longer than the workflow allows is left to the workflow, with its length."""
     edge.answers = [refused(429, code)]
 
-    error, detail = failed_attempt(sends, send_request(hand_back_after=timedelta(seconds=5)))
+    error, detail = failed_attempt(sends, send_request(max_retry_wait=timedelta(seconds=5)))
 
-    assert (FailureClass.TEMPORARILY_UNAVAILABLE, handed_back) == (error.type, error.non_retryable)
+    assert (FailureClass.TEMPORARILY_UNAVAILABLE, left_to_workflow) == (
+        error.type,
+        error.non_retryable,
+    )
     assert detail.retry_after == error.next_retry_delay

@@ -7,7 +7,7 @@ from temporalio.client import Client
 from signedfor.settings import Settings
 from signedfor.store.database import open_engine
 from tests.activities.edge import ACCOUNT, TOKEN
-from wiring import activities
+from worker import activities
 
 
 async def test_nothing_is_thrown_into_an_activity_in_a_thread(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from devtools.bench.soak import receipt_again
+from tests.faults.support import post_callback
 from signedfor.contract import OPEN, DeadLetterOutcome, Outcome
 from tests.fixtures.stack import NewNumber, silent_stack
 from tests.integration.support import Caller, events_of_type, until
@@ -61,13 +61,13 @@ async def test_a_receipt_ten_times_at_once(caller: Caller, new_number: NewNumber
     await sent.reaches("awaiting_receipt")
     [row] = sent.accepted()
 
-    async with httpx.AsyncClient(trust_env=False) as poster:
+    async with httpx.AsyncClient(trust_env=False) as http:
         first = await asyncio.gather(
-            *(receipt_again(poster, row, status="delivered") for _ in range(10))
+            *(post_callback(http, row, status="delivered") for _ in range(10))
         )
         report = await sent.report()
         second = await asyncio.gather(
-            *(receipt_again(poster, row, status="undelivered") for _ in range(10))
+            *(post_callback(http, row, status="undelivered") for _ in range(10))
         )
 
     assert [204] * 20 == [*first, *second]
@@ -89,9 +89,9 @@ async def test_a_letter_hears_a_receipt_ten_times(caller: Caller, new_number: Ne
     assert OPEN == (await sent.letter()).status
     [row] = sent.accepted()
 
-    async with httpx.AsyncClient(trust_env=False) as poster:
+    async with httpx.AsyncClient(trust_env=False) as http:
         answers = await asyncio.gather(
-            *(receipt_again(poster, row, status="delivered") for _ in range(10))
+            *(post_callback(http, row, status="delivered") for _ in range(10))
         )
 
     async def closed() -> bool:

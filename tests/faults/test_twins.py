@@ -1,12 +1,12 @@
 import asyncio
 
 import pytest
+from signedfor.steps import SEARCH
 
-from devtools.bench.books import message_id_in
+from devtools.stack.local import message_id_of
 from devtools.sandbox.client import Step
 from devtools.stack.local import LocalStack
 from signedfor.contract import OnUnknownOutcome, Outcome, Stage
-from signedfor.steps import SEARCH
 from tests.devtools.sandbox.support import twilio_client
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import Caller, Sent, until, until_true
@@ -86,7 +86,7 @@ async def _each_has_its_own(*messages: Sent) -> None:
     """Each is delivered, once, under the SID that Twilio gave to it."""
     reports = await asyncio.gather(*(each.report() for each in messages))
 
-    owners = {row["sid"]: message_id_in(row) for row in messages[0].accepted()}
+    owners = {row["sid"]: message_id_of(row) for row in messages[0].accepted()}
     assert [Outcome.DELIVERED] * len(messages) == [each.outcome for each in reports]
     assert {each.message_sid: each.message_id for each in reports} == owners
     assert len(messages) == len(owners)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from devtools.bench.chaos import frozen
+from tests.faults.soak.injection import frozen
 from devtools.stack.local import LocalStack
 from signedfor.contract import OPEN, Outcome
 from signedfor.contract.failures import FailureClass
-from tests.faults.support import database_held, send_is_under_way, sent_in_a_moment
+from tests.faults.support import database_locked, send_started, sent_soon
 from tests.fixtures.stack import SHORT_WAITS, NewNumber, silent_stack
 from tests.integration.support import Caller, Sent, events_of_type, until, until_true
 
@@ -24,9 +24,9 @@ async def test_killed_before_the_request_is_written(
     breakable_stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
     """A worker that dies in its last check has sent nothing; the message is sent, once."""
-    sent = await sent_in_a_moment(caller, new_number())
-    with database_held(breakable_stack):
-        await send_is_under_way(sent)
+    sent = await sent_soon(caller, new_number())
+    with database_locked(breakable_stack):
+        await send_started(sent)
         breakable_stack.worker.kill()
     breakable_stack.worker.start()
 
@@ -48,9 +48,9 @@ async def test_frozen_past_its_deadline_and_thawed(tmp_path: Path, new_number: N
         other.stop()
         caller = Caller(stack=stack, client=await stack.client())
         with ExitStack() as sleep:
-            sent = await sent_in_a_moment(caller, new_number())
-            with database_held(stack):
-                await send_is_under_way(sent)
+            sent = await sent_soon(caller, new_number())
+            with database_locked(stack):
+                await send_started(sent)
                 sleep.enter_context(frozen(sleeper))
             await asyncio.to_thread(other.start)
             await until(lambda: _is_timed_out(sent), "Temporal to give the attempt up")

@@ -32,7 +32,7 @@ async def no_sender(world: World) -> Handle:
     return await world.start({"to": REQUEST["to"], "body": "x"})
 
 
-async def id_that_is_none(world: World) -> Handle:
+async def invalid_id(world: World) -> Handle:
     """The workflow's id does not begin with `message:`."""
     return await world.client.start_workflow(
         SEND_MESSAGE, REQUEST, id="order-17", task_queue=MESSAGES_QUEUE

@@ -13,14 +13,13 @@ with workflow.unsafe.imports_passed_through():
         MessageReport,
         MessageRequest,
     )
-    from signedfor.steps import Admission, Decision, Terms
-    from workflows import endings
-    from workflows.admitting import check_opt_outs
-    from workflows.course import Course
+    from signedfor.message_activities import PolicySnapshot
+    from workflows import outcomes
+    from workflows.admission import check_opt_outs
     from workflows.dead_letter import DeadLetter
+    from workflows.outcomes import Ended
     from workflows.send_message import SendMessage
-    from workflows.sending import send
-    from workflows.settling import settle
+    from workflows.submission import send
 
 
 @workflow.defn(name=SEND_MESSAGE)
@@ -32,11 +31,6 @@ class Unbroken(SendMessage):
         """See base class."""
         return await super().run(request)
 
-    def _begin(self, request: MessageRequest) -> Course:
-        self._course.standing.message_id = "broken"
-        self._course.request = request
-        return self._course
-
 
 @workflow.defn(name=SEND_MESSAGE)
 class SendsFirst(Unbroken):
@@ -47,21 +41,20 @@ class SendsFirst(Unbroken):
         """See base class."""
         return await super().run(request)
 
-    async def _live(self, request: MessageRequest) -> MessageReport:
-        course = self._begin(request)
-        nothing = timedelta(0)
-        course.admission = Admission(
-            decision=Decision.GO,
-            terms=Terms(
-                receipt_checks=(),
-                retry_budget=timedelta(hours=4),
-                unknown_wait=nothing,
-                letter_hold=nothing,
-            ),
-            sender=request.sender,
+    async def _carry(self) -> Ended:
+        state, nothing = self._state, timedelta(0)
+        state.sender = state.request.sender
+        state.policy = PolicySnapshot(
+            receipt_checks=(),
+            retry_budget=timedelta(hours=4),
+            unknown_wait=nothing,
+            dead_letter_hold=nothing,
         )
-        ending = await send(course) or await check_opt_outs(course)
-        return await settle(course, ending or endings.unknown())
+        sent = await send(state)
+        if isinstance(sent, Ended):
+            return sent
+        checked = await check_opt_outs(state)
+        return checked if isinstance(checked, Ended) else outcomes.unknown()
 
 
 @workflow.defn(name=SEND_MESSAGE)
@@ -73,9 +66,9 @@ class ChecksTwice(Unbroken):
         """See base class."""
         return await super().run(request)
 
-    async def _live(self, request: MessageRequest) -> MessageReport:
-        await check_opt_outs(self._begin(request))
-        return await super()._live(request)
+    async def _carry(self) -> Ended:
+        await check_opt_outs(self._state)
+        return await super()._carry()
 
 
 @workflow.defn(name=SEND_MESSAGE)
@@ -87,9 +80,9 @@ class WaitsFirst(Unbroken):
         """See base class."""
         return await super().run(request)
 
-    async def _live(self, request: MessageRequest) -> MessageReport:
+    async def _carry(self) -> Ended:
         await workflow.sleep(timedelta(seconds=1))
-        return await super()._live(request)
+        return await super()._carry()
 
 
 @workflow.defn(name=SEND_MESSAGE)
@@ -101,10 +94,12 @@ class DoesNotWait(Unbroken):
         """See base class."""
         return await super().run(request)
 
-    async def _live(self, request: MessageRequest) -> MessageReport:
-        course = self._begin(request)
-        ending = await check_opt_outs(course) or await send(course)
-        return await settle(course, ending or endings.no_receipt(None))
+    async def _carry(self) -> Ended:
+        checked = await check_opt_outs(self._state)
+        if isinstance(checked, Ended):
+            return checked
+        sent = await send(self._state)
+        return sent if isinstance(sent, Ended) else outcomes.no_receipt(sent.message_sid)
 
 
 @workflow.defn(name=DEAD_LETTER)
@@ -112,9 +107,9 @@ class RecordsNothing(DeadLetter):
     """One activity less: the suppression is not recorded."""
 
     @workflow.run
-    async def run(self, letter: DeadLetterRequest) -> DeadLetterReport:
+    async def run(self, dead_letter: DeadLetterRequest) -> DeadLetterReport:
         """See base class."""
-        return await super().run(letter)
+        return await super().run(dead_letter)
 
     async def _record_suppression(self, _: object) -> None:
         """Do nothing."""

@@ -1,25 +1,27 @@
-"""Campaigns: handed over, decided on, and ended."""
+"""Campaigns: dispatched, decided on, and ended."""
 
 import asyncio
 from datetime import timedelta
 
 from signedfor.contract import CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE, CampaignState
 from tests.histories.recording import Handle
-from tests.workflows.campaigns import Feed, serving_campaign, start_campaign
+from tests.workflows.campaigns import FakeCampaign, serving_campaign, start_campaign
 from tests.workflows.courier import SkippingWorld
 
 _A_WHILE = timedelta(hours=1)
 
 
-async def _run(world: SkippingWorld, feed: Feed, *decisions: str, canceled: bool = False) -> Handle:
+async def _run(
+    world: SkippingWorld, fake: FakeCampaign, *decisions: str, canceled: bool = False
+) -> Handle:
     """Run it to its end; decisions and Temporal's own cancel come after the first page, if any."""
-    async with serving_campaign(world.client, feed) as queue:
+    async with serving_campaign(world.client, fake) as queue:
         handle = await start_campaign(world.client, queue)
-        if (decisions or canceled) and not feed.cannot_be_opened:
-            await feed.until_handed(1)
+        if (decisions or canceled) and not fake.cannot_be_opened:
+            await fake.until_dispatched(1)
         for decision in decisions:
             await handle.execute_update(decision)
-        feed.may_answer.set()
+        fake.may_answer.set()
         if canceled:
             await handle.cancel()
         # An outcome that is an error is an outcome too; the worker is needed until then.
@@ -29,46 +31,46 @@ async def _run(world: SkippingWorld, feed: Feed, *decisions: str, canceled: bool
 
 async def campaign_finished(world: SkippingWorld) -> Handle:
     """Three pages, and messages that end one after the other."""
-    return await _run(world, Feed(come_again=timedelta(seconds=15), running=[3, 1]))
+    return await _run(world, FakeCampaign(next_in=timedelta(seconds=15), running=[3, 1]))
 
 
 async def campaign_continued(world: SkippingWorld) -> Handle:
     """A later run, which begins where the one before it ended."""
-    return await _run(world, Feed(last_row=3, skipped=1, without_message=1))
+    return await _run(world, FakeCampaign(last_row=3, skipped=1, without_message=1))
 
 
 async def campaign_paused_and_resumed(world: SkippingWorld) -> Handle:
     """A pause between two pages."""
-    return await _run(world, Feed(come_again=_A_WHILE), PAUSE_UPDATE, RESUME_UPDATE)
+    return await _run(world, FakeCampaign(next_in=_A_WHILE), PAUSE_UPDATE, RESUME_UPDATE)
 
 
 async def campaign_canceled(world: SkippingWorld) -> Handle:
     """Paused and then canceled, the database being away for a moment."""
-    feed = Feed(come_again=_A_WHILE, write_fails=1, running=[2])
-    return await _run(world, feed, PAUSE_UPDATE, CANCEL_UPDATE)
+    fake = FakeCampaign(next_in=_A_WHILE, write_fails=1, running=[2])
+    return await _run(world, fake, PAUSE_UPDATE, CANCEL_UPDATE)
 
 
 async def campaign_canceled_in_a_page(world: SkippingWorld) -> Handle:
-    """While rows are handed over; what that activity says of the state is older."""
-    return await _run(world, Feed(silent_after=2), CANCEL_UPDATE)
+    """While rows are dispatched; what that activity says of the state is older."""
+    return await _run(world, FakeCampaign(silent_after=2), CANCEL_UPDATE)
 
 
 async def campaign_canceled_before_it_was_opened(world: SkippingWorld) -> Handle:
     """Its rows are not loaded, and never will be."""
-    feed = Feed(rows=0, state=CampaignState.LOADING, cannot_be_opened=True)
-    return await _run(world, feed, CANCEL_UPDATE)
+    fake = FakeCampaign(rows=0, state=CampaignState.LOADING, cannot_be_opened=True)
+    return await _run(world, fake, CANCEL_UPDATE)
 
 
-async def campaign_that_the_list_does_not_know(world: SkippingWorld) -> Handle:
+async def campaign_that_visibility_does_not_know(world: SkippingWorld) -> Handle:
     """Temporal's list is an hour behind, for all that is known."""
-    return await _run(world, Feed(missing=1))
+    return await _run(world, FakeCampaign(missing=1))
 
 
 async def campaign_canceled_by_temporal(world: SkippingWorld) -> Handle:
     """With the button in the Temporal UI."""
-    return await _run(world, Feed(come_again=_A_WHILE), canceled=True)
+    return await _run(world, FakeCampaign(next_in=_A_WHILE), canceled=True)
 
 
-async def campaign_that_is_not_there(world: SkippingWorld) -> Handle:
+async def campaign_that_does_not_exist(world: SkippingWorld) -> Handle:
     """The database knows no such campaign."""
-    return await _run(world, Feed(rows=None))
+    return await _run(world, FakeCampaign(rows=None))

@@ -15,7 +15,7 @@ from signedfor.contract import (
     message_workflow_id,
 )
 from signedfor.contract.failures import FailureClass
-from signedfor.steps import SendRequest, Submission
+from signedfor.message_activities import SendRequest, SendResult
 from tests.histories.recording import Handle, reaches
 from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback, failure
 
@@ -65,7 +65,7 @@ async def canceled_before_anything_was_done(world: World) -> Handle:
     return handle
 
 
-async def canceled_while_the_database_is_away(world: World) -> Handle:
+async def canceled_while_the_database_is_unavailable(world: World) -> Handle:
     """Before consent could be read."""
     world.courier.admit_fails = 1000
     handle = await world.start()
@@ -74,9 +74,9 @@ async def canceled_while_the_database_is_away(world: World) -> Handle:
     return handle
 
 
-async def canceled_while_waiting_for_a_slot(world: World) -> Handle:
+async def canceled_while_waiting_for_its_reserved_time(world: World) -> Handle:
     """Admitted for later."""
-    world.courier.not_before = datetime.now(UTC) + timedelta(hours=1)
+    world.courier.reserved_at = datetime.now(UTC) + timedelta(hours=1)
     handle = await world.start()
     await reaches(handle, "waiting")
     await _cancel(handle)
@@ -121,10 +121,10 @@ async def canceled_during_a_post_that_fails(world: World) -> Handle:
     return await _canceled_during(world, again)
 
 
-async def _canceled_during(world: World, answer: Callable[[SendRequest], Submission]) -> Handle:
+async def _canceled_during(world: World, answer: Callable[[SendRequest], SendResult]) -> Handle:
     under_way, go_on = threading.Event(), threading.Event()
 
-    def slow(request: SendRequest) -> Submission:
+    def slow(request: SendRequest) -> SendResult:
         under_way.set()
         go_on.wait(15)
         return answer(request)
@@ -149,7 +149,7 @@ async def canceled_after_submission(world: World) -> Handle:
     return handle
 
 
-async def canceled_while_it_is_looked_for(world: SkippingWorld) -> Handle:
+async def canceled_during_the_search(world: SkippingWorld) -> Handle:
     """Twilio does not know it, so nothing is sent again."""
     world.courier.sends = [failure(FailureClass.OUTCOME_UNKNOWN)]
     handle = await world.start()

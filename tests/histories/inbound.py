@@ -9,37 +9,34 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from signedfor.inbound import (
-    CATCH_UP_INBOUND,
     CATCH_UP_WORKFLOW,
-    RECORD_INBOUND,
     RECORD_INBOUND_WORKFLOW,
     CatchUp,
-    CaughtUp,
+    CatchUpResult,
     InboundRecord,
 )
+from signedfor.interceptors import OneArgument
 from signedfor.twilio.keywords import InboundKind
 from tests.histories.recording import Handle
 from tests.workflows.courier import RECIPIENT, SENDER, SkippingWorld, sid
-from workflows.catch_up_inbound import CatchUpInbound
-from workflows.inputs import OneArgument
-from workflows.record_inbound import RecordInbound
+from workflows.inbound import CatchUpInbound, RecordInbound
 
 
-@activity.defn(name=RECORD_INBOUND)
+@activity.defn(name="record_inbound")
 async def _record(_: InboundRecord) -> bool:
     if activity.info().attempt == 1:
         raise ApplicationError("The database cannot be reached.", type="DatabaseUnavailable")
     return True
 
 
-@activity.defn(name=CATCH_UP_INBOUND)
-async def _catch_up(_: CatchUp) -> CaughtUp:
+@activity.defn(name="catch_up_inbound")
+async def _catch_up(_: CatchUp) -> CatchUpResult:
     now = datetime.now(UTC)
-    return CaughtUp(since=now - timedelta(hours=1), until=now, listed=3, inbound=1, new=1)
+    return CatchUpResult(since=now - timedelta(hours=1), until=now, listed=3, inbound=1, new=1)
 
 
-@activity.defn(name=CATCH_UP_INBOUND)
-async def _catch_up_in_vain(_: CatchUp) -> CaughtUp:
+@activity.defn(name="catch_up_inbound")
+async def _catch_up_in_vain(_: CatchUp) -> CatchUpResult:
     raise ApplicationError("Twilio cannot be asked.", type="TwilioUnavailable")
 
 

@@ -8,8 +8,17 @@ from temporalio.exceptions import ApplicationError
 from signedfor.consent import Reason
 from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
 from signedfor.contract.failures import FailureClass
+from signedfor.message_activities import (
+    CampaignCanceled,
+    Expired,
+    Paused,
+    Resumed,
+    SendRequest,
+    SendResult,
+    StatusResult,
+    Suppressed,
+)
 from signedfor.retry import QUICK_ATTEMPTS
-from signedfor.steps import Decision, LookUp, SendRequest, Submission
 from tests.histories.recording import Handle, reaches
 from tests.workflows.courier import (
     REQUEST,
@@ -18,9 +27,11 @@ from tests.workflows.courier import (
     accept,
     accept_after,
     callback,
+    deferred,
     failure,
     refuse,
     sid,
+    window_closed,
 )
 
 TEMPORARY = FailureClass.TEMPORARILY_UNAVAILABLE
@@ -100,9 +111,9 @@ async def send_at(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def waited_for_a_slot(world: SkippingWorld) -> Handle:
+async def waited_for_its_reserved_time(world: SkippingWorld) -> Handle:
     """Admitted for a moment that lies ahead."""
-    world.courier.not_before = await world.now() + timedelta(minutes=5)
+    world.courier.reserved_at = await world.now() + timedelta(minutes=5)
     handle = await world.start()
     await world.sleep(timedelta(minutes=6))
     await _until_posted(world)
@@ -110,25 +121,25 @@ async def waited_for_a_slot(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def given_another_slot(world: SkippingWorld) -> Handle:
+async def requeued(world: SkippingWorld) -> Handle:
     """Its slot was borrowed by others while it waited."""
-    world.courier.sends = [refuse(Decision.NOT_YET, in_=timedelta(minutes=5)), accept()]
-    world.courier.look_ups = [LookUp(status="delivered")]
+    world.courier.sends = [refuse(deferred(timedelta(minutes=5))), accept()]
+    world.courier.statuses = [StatusResult(status="delivered")]
     return await world.start()
 
 
-async def held_and_released(world: SkippingWorld) -> Handle:
+async def paused_and_resumed(world: SkippingWorld) -> Handle:
     """Its sender was paused for a while."""
-    world.courier.sends = [refuse(Decision.HELD), accept()]
-    world.courier.releases = [None, Decision.GO]
-    world.courier.look_ups = [LookUp(status="delivered")]
+    world.courier.sends = [refuse(Paused()), accept()]
+    world.courier.resumes = [None, Resumed()]
+    world.courier.statuses = [StatusResult(status="delivered")]
     return await world.start()
 
 
-async def held_and_expired(world: SkippingWorld) -> Handle:
+async def paused_and_expired(world: SkippingWorld) -> Handle:
     """Its time passed while its sender was paused."""
-    world.courier.sends = [refuse(Decision.HELD)]
-    world.courier.releases = [None] * 100
+    world.courier.sends = [refuse(Paused())]
+    world.courier.resumes = [None] * 100
     expires_at = await world.now() + timedelta(minutes=30)
     return await world.start({**REQUEST, "expires_at": expires_at.isoformat()})
 
@@ -136,20 +147,20 @@ async def held_and_expired(world: SkippingWorld) -> Handle:
 async def window_closed_at_admission(world: SkippingWorld) -> Handle:
     """It waited for its send window, and was admitted anew."""
     world.courier.closed_until = [await world.now() + timedelta(hours=9)]
-    world.courier.look_ups = [LookUp(status="delivered")]
+    world.courier.statuses = [StatusResult(status="delivered")]
     return await world.start()
 
 
 async def window_closed_at_the_last_check(world: SkippingWorld) -> Handle:
     """Its window closed while it waited."""
-    world.courier.sends = [refuse(Decision.CLOSED, in_=timedelta(hours=9)), accept()]
-    world.courier.look_ups = [LookUp(status="delivered")]
+    world.courier.sends = [refuse(window_closed(timedelta(hours=9))), accept()]
+    world.courier.statuses = [StatusResult(status="delivered")]
     return await world.start()
 
 
 async def campaign_canceled_at_the_last_check(world: SkippingWorld) -> Handle:
     """Its campaign was canceled while it waited."""
-    world.courier.sends = [refuse(Decision.CANCELED)]
+    world.courier.sends = [refuse(CampaignCanceled())]
     return await world.start({**REQUEST, "campaign_id": "spring"})
 
 
@@ -173,9 +184,7 @@ async def suppressed_by_hand(world: SkippingWorld) -> Handle:
 
 async def suppressed_at_the_last_check(world: SkippingWorld) -> Handle:
     """A STOP came between admission and POST."""
-    world.courier.sends = [
-        lambda _: Submission(decision=Decision.SUPPRESSED, suppressed_by=Reason.OPTED_OUT)
-    ]
+    world.courier.sends = [refuse(Suppressed(reason=Reason.OPTED_OUT))]
     return await world.start()
 
 
@@ -188,11 +197,11 @@ async def expired_at_admission(world: SkippingWorld) -> Handle:
 
 async def expired_at_the_last_check(world: SkippingWorld) -> Handle:
     """Its time passed between admission and POST."""
-    world.courier.sends = [lambda _: Submission(decision=Decision.EXPIRED)]
+    world.courier.sends = [refuse(Expired())]
     return await world.start()
 
 
-async def database_away(world: SkippingWorld) -> Handle:
+async def database_unavailable(world: SkippingWorld) -> Handle:
     """The inline admission fails; the regular one goes on until the database answers."""
     world.courier.admit_fails = 10
     handle = await world.start()
@@ -225,7 +234,7 @@ async def retried_quickly(world: SkippingWorld) -> Handle:
 async def send_that_cannot_begin(world: SkippingWorld) -> Handle:
     """The last check before the POST fails, without a class of its own: nothing was sent."""
 
-    def fail(_: SendRequest) -> Submission:
+    def fail(_: SendRequest) -> SendResult:
         raise ApplicationError("The database cannot be read.", type="DatabaseUnavailable")
 
     world.courier.sends = [fail] * QUICK_ATTEMPTS + [accept()]

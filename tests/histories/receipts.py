@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from signedfor.consent import Reason
-from signedfor.steps import LookUp
+from signedfor.message_activities import StatusResult
 from signedfor.twilio import codes
 from tests.histories.recording import Handle, reaches
 from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback
@@ -18,16 +18,16 @@ async def _submitted(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def receipt_by_look_up(world: SkippingWorld) -> Handle:
+async def receipt_by_status_check(world: SkippingWorld) -> Handle:
     """No callback: Twilio is asked, and the second answer is final."""
-    world.courier.look_ups = [LookUp(status="sent"), LookUp(status="delivered")]
+    world.courier.statuses = [StatusResult(status="sent"), StatusResult(status="delivered")]
     return await world.start()
 
 
-async def look_ups_without_an_answer(world: SkippingWorld) -> Handle:
+async def status_checks_without_an_answer(world: SkippingWorld) -> Handle:
     """Twilio cannot be asked at first, and then does not know the SID."""
-    world.courier.look_up_fails = 4
-    world.courier.look_ups = [LookUp(status=None), LookUp(status="delivered")]
+    world.courier.status_fails = 4
+    world.courier.statuses = [StatusResult(status=None), StatusResult(status="delivered")]
     return await world.start()
 
 
@@ -76,7 +76,7 @@ async def delayed_and_tried_again(world: SkippingWorld) -> Handle:
 async def later_tries_exhausted(world: SkippingWorld) -> Handle:
     """The handset stays off."""
     world.courier.sends = [accept(1), accept(2), accept(3)]
-    world.courier.look_ups = [LookUp(status="undelivered", error_code=HANDSET_OFF)] * 3
+    world.courier.statuses = [StatusResult(status="undelivered", error_code=HANDSET_OFF)] * 3
     return await world.start()
 
 

@@ -4,8 +4,8 @@ from tests.histories import (
     bad_inputs,
     campaigns,
     cancels,
+    dead_letters,
     inbound,
-    letters,
     messages,
     receipts,
     unknowns,
@@ -17,7 +17,16 @@ from tests.histories.refusals import TERMINAL
 def scenarios() -> dict[str, Play]:
     """All of them; a name is its file's too."""
     found = dict(TERMINAL)
-    for module in (messages, cancels, unknowns, receipts, bad_inputs, letters, inbound, campaigns):
+    for module in (
+        messages,
+        cancels,
+        unknowns,
+        receipts,
+        bad_inputs,
+        dead_letters,
+        inbound,
+        campaigns,
+    ):
         plays = plays_in(module)
         assert not found.keys() & plays.keys(), f"{module.__name__} repeats a name"
         found |= plays

@@ -6,8 +6,17 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from signedfor.contract.failures import FailureClass
-from signedfor.retry import MOST_SEARCHES, SEND_TIMEOUT
-from signedfor.steps import Decision, Finding, LookUp, SearchResult, SendRequest, Submission
+from signedfor.message_activities import (
+    Absent,
+    Ambiguous,
+    Found,
+    NeverSubmitted,
+    Paused,
+    SendRequest,
+    SendResult,
+    StatusResult,
+)
+from signedfor.retry import MAX_SEARCHES, SEND_TIMEOUT
 from tests.histories.recording import Handle
 from tests.workflows.courier import (
     REQUEST,
@@ -15,19 +24,21 @@ from tests.workflows.courier import (
     World,
     accept,
     callback,
+    deferred,
     failure,
     refuse,
     sid,
+    window_closed,
 )
 
-Send: TypeAlias = Callable[[SendRequest], Submission]
+Send: TypeAlias = Callable[[SendRequest], SendResult]
 
 UNKNOWN = failure(FailureClass.OUTCOME_UNKNOWN)
-ABSENT = SearchResult(finding=Finding.ABSENT)
+ABSENT = Absent()
 
 
-def _found(number: int, status: str) -> SearchResult:
-    return SearchResult(finding=Finding.FOUND, message_sid=sid(number), status=status)
+def _found(number: int, status: str) -> Found:
+    return Found(message_sid=sid(number), status=status, error_code=None, created_at=None)
 
 
 async def unknown_then_called_back(world: SkippingWorld) -> Handle:
@@ -42,7 +53,7 @@ async def unknown_then_called_back(world: SkippingWorld) -> Handle:
 async def unknown_then_called_back_during_the_search(world: World) -> Handle:
     """A callback names the SID while Twilio's list is read."""
     world.courier.sends = [UNKNOWN]
-    world.courier.terms = world.courier.terms.model_copy(
+    world.courier.policy = world.courier.policy.model_copy(
         update={"unknown_wait": timedelta(seconds=1)}
     )
     world.courier.hold_searches = threading.Event()
@@ -89,25 +100,25 @@ async def _absent_then(world: SkippingWorld, *waits: Send) -> Handle:
     return handle
 
 
-async def unknown_then_called_back_before_its_turn(world: SkippingWorld) -> Handle:
+async def unknown_then_called_back_before_its_reserved_time(world: SkippingWorld) -> Handle:
     """Absent twice, and delivered after all while the next POST waits for a slot."""
-    handle = await _absent_then(world, refuse(Decision.NOT_YET, in_=timedelta(hours=2)))
+    handle = await _absent_then(world, refuse(deferred(timedelta(hours=2))))
     await callback(handle, "delivered", number=7)
     return handle
 
 
 async def unknown_then_called_back_while_its_window_is_closed(world: SkippingWorld) -> Handle:
     """Absent twice, and named by a callback while the next POST waits for its send window."""
-    world.courier.look_ups = [LookUp(status="delivered")]
-    handle = await _absent_then(world, refuse(Decision.CLOSED, in_=timedelta(hours=2)))
+    world.courier.statuses = [StatusResult(status="delivered")]
+    handle = await _absent_then(world, refuse(window_closed(timedelta(hours=2))))
     await callback(handle, "sent", number=7)
     return handle
 
 
-async def unknown_then_called_back_while_held(world: SkippingWorld) -> Handle:
+async def unknown_then_called_back_while_paused(world: SkippingWorld) -> Handle:
     """Absent twice, and delivered after all while its sender is paused."""
-    world.courier.releases = [None] * 100
-    handle = await _absent_then(world, refuse(Decision.HELD))
+    world.courier.resumes = [None] * 100
+    handle = await _absent_then(world, refuse(Paused()))
     await callback(handle, "delivered", number=7)
     return handle
 
@@ -124,18 +135,18 @@ async def unknown_then_called_back_between_tries(world: SkippingWorld) -> Handle
     return handle
 
 
-async def unknown_and_expired_before_its_turn(world: SkippingWorld) -> Handle:
+async def unknown_and_expired_before_its_reserved_time(world: SkippingWorld) -> Handle:
     """Its time is over before the slot of the next POST."""
-    world.courier.sends = [UNKNOWN, refuse(Decision.NOT_YET, in_=timedelta(hours=4))]
+    world.courier.sends = [UNKNOWN, refuse(deferred(timedelta(hours=4)))]
     expires_at = await world.now() + timedelta(hours=2)
     return await world.start({**REQUEST, "expires_at": expires_at.isoformat()})
 
 
-async def unknown_and_not_submitted(world: SkippingWorld) -> Handle:
+async def unknown_and_never_submitted(world: SkippingWorld) -> Handle:
     """Its worker died before the POST, of which there is no note."""
     world.courier.sends = [UNKNOWN, accept(2)]
-    world.courier.searches = [SearchResult(finding=Finding.NOT_SUBMITTED)]
-    world.courier.look_ups = [LookUp(status="delivered")]
+    world.courier.searches = [NeverSubmitted()]
+    world.courier.statuses = [StatusResult(status="delivered")]
     return await world.start({**REQUEST, "on_unknown_outcome": "dead_letter"})
 
 
@@ -145,16 +156,16 @@ async def unknown_every_time(world: SkippingWorld) -> Handle:
     return await world.start()
 
 
-async def unknown_and_parked(world: SkippingWorld) -> Handle:
+async def unknown_and_dead_letter(world: SkippingWorld) -> Handle:
     """Absent twice, and the message says not to send it again."""
     world.courier.sends = [UNKNOWN]
     return await world.start({**REQUEST, "on_unknown_outcome": "dead_letter"})
 
 
-async def unknown_and_undecided(world: SkippingWorld) -> Handle:
+async def unknown_and_ambiguous(world: SkippingWorld) -> Handle:
     """Another message of ours could be the one in the list, to the last search."""
     world.courier.sends = [UNKNOWN]
-    world.courier.searches = [SearchResult(finding=Finding.UNDECIDED)] * MOST_SEARCHES
+    world.courier.searches = [Ambiguous()] * MAX_SEARCHES
     return await world.start()
 
 
@@ -177,13 +188,13 @@ async def worker_lost_in_a_send(world: World) -> Handle:
     """The attempt never reports back: Temporal's timeout, not the activity's word."""
     go_on = threading.Event()
 
-    def hang(request: SendRequest) -> Submission:
+    def hang(request: SendRequest) -> SendResult:
         go_on.wait(SEND_TIMEOUT.total_seconds() + 10)
         return accept()(request)
 
     world.courier.sends = [hang]
     world.courier.searches = [_found(9, "delivered")]
-    world.courier.terms = world.courier.terms.model_copy(
+    world.courier.policy = world.courier.policy.model_copy(
         update={"unknown_wait": timedelta(seconds=1)}
     )
     handle = await world.start()

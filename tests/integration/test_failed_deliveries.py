@@ -74,7 +74,7 @@ async def test_a_failure_after_acceptance_is_settled_by_its_code(
         [row] = message.accepted()
         assert row["sid"] == report.message_sid
         if failure.suppresses:
-            assert DeadLetterOutcome.RECORDED is (await message.letter_handle.result()).end
+            assert DeadLetterOutcome.RECORDED is (await message.letter_handle.result()).outcome
         letter = await message.letter()
         assert (DeadLetterOutcome.RECORDED if failure.suppresses else OPEN) == letter.status
 

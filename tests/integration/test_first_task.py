@@ -48,7 +48,7 @@ async def test_a_receipt_before_the_letter_has_begun_closes_it(
     async with asyncio.timeout(20):
         closed = await handle.result()
 
-    assert DeadLetterOutcome.DELIVERED_LATE is closed.end
+    assert DeadLetterOutcome.DELIVERED_LATE is closed.outcome
 
 
 async def test_a_decision_before_the_letter_has_begun_is_carried_out(
@@ -74,12 +74,12 @@ async def test_a_decision_before_the_letter_has_begun_is_carried_out(
         )
     retry = Sent(
         message_id=closed.retried_as or "",
-        to=letter.request.to,
+        to=letter.message.to,
         stack=caller.stack,
         client=caller.client,
     )
 
-    assert DeadLetterOutcome.RETRIED is closed.end
+    assert DeadLetterOutcome.RETRIED is closed.outcome
     assert Outcome.DELIVERED is (await retry.report()).outcome
     assert 2 == len(retry.accepted())
 
@@ -109,4 +109,4 @@ async def _letter(caller: Caller, to: str) -> DeadLetterRequest:
     """The letter of a message that got no receipt."""
     sent = await caller.send(to, {"final": "sent"}, receipt_timeout_seconds=1)
     await sent.report()
-    return (await sent.letter()).letter
+    return (await sent.letter()).request

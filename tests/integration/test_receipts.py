@@ -106,8 +106,8 @@ async def test_a_message_without_receipt_can_be_retried(
     retried = await retry.report()
 
     assert (Outcome.UNCONFIRMED, FailureClass.NO_RECEIPT) == (report.outcome, report.failure_class)
-    assert (OPEN, report) == (letter.status, letter.letter.report)
-    assert (DeadLetterOutcome.RETRIED, retry.message_id) == (closed.end, closed.retried_as)
+    assert (OPEN, report) == (letter.status, letter.request.report)
+    assert (DeadLetterOutcome.RETRIED, retry.message_id) == (closed.outcome, closed.retried_as)
     assert closed == await sent.letter_handle.result()
     assert (Outcome.DELIVERED, retry.message_id) == (retried.outcome, retried.message_id)
     assert [report.message_sid, retried.message_sid] == [row["sid"] for row in sent.accepted()]
@@ -123,7 +123,7 @@ async def test_a_late_receipt_closes_the_letter(caller: Caller, new_number: NewN
         closed = await sent.letter_handle.result()
 
     assert (Outcome.UNCONFIRMED, OPEN) == (report.outcome, opened.status)
-    assert DeadLetterOutcome.DELIVERED_LATE is closed.end
+    assert DeadLetterOutcome.DELIVERED_LATE is closed.outcome
     await _quiet(sent)
     [receipt] = sent.callbacks("delivered")
     assert 204 == receipt["http_status"]

@@ -88,10 +88,10 @@ async def test_a_terminal_code_is_tried_once(caller: Caller, new_number: NewNumb
             (row["code"], row["http_status"]) for row in message.refused()
         ]
         if refusal.suppresses:
-            assert DeadLetterOutcome.RECORDED is (await message.letter_handle.result()).end
+            assert DeadLetterOutcome.RECORDED is (await message.letter_handle.result()).outcome
         letter = await message.letter()
         assert (DeadLetterOutcome.RECORDED if refusal.suppresses else OPEN) == letter.status
-        assert letter.letter.action
+        assert letter.request.advice
 
     again = [await send(refusal) for refusal in _REFUSALS if refusal.suppresses]
     for message, report in zip(

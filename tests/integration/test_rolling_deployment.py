@@ -160,7 +160,7 @@ async def _retry(refused: Sent) -> Sent:
     report = await refused.letter_handle.execute_update(
         RESOLVE_UPDATE, Resolution(action="retry"), result_type=DeadLetterReport
     )
-    assert DeadLetterOutcome.RETRIED is report.end
+    assert DeadLetterOutcome.RETRIED is report.outcome
     assert report.retried_as is not None
     retried = Sent(
         message_id=report.retried_as, to=refused.to, stack=refused.stack, client=refused.client

@@ -15,8 +15,8 @@ from signedfor.contract import (
     MessageRequest,
     SendWindow,
 )
+from signedfor.message_activities import SendRequest, SendResult, StatusResult
 from signedfor.payloads import data_converter, invalid_input
-from signedfor.steps import LookUp, SendRequest, Submission
 
 TO = "+15558675309"
 CANARIES = ("5558675309", "5551234567", "value-canary", "15005550006")
@@ -81,14 +81,21 @@ def test_round_trip() -> None:
     assert FULL == _decode(payload.data)
 
 
-def test_round_trip_within_a_step() -> None:
+def test_round_trip_within_an_activitys_input() -> None:
     """A message inside an activity's input survives as well."""
-    step = SendRequest(
-        message_id="m", message=FULL, sender="12345", deadline=datetime(2027, 1, 1, tzinfo=UTC)
+    request = SendRequest(
+        message_id="m",
+        message=FULL,
+        sender="12345",
+        deadline=datetime(2027, 1, 1, tzinfo=UTC),
+        segments=1,
+        is_retry=False,
+        earlier_attempts=0,
+        max_retry_wait=None,
     )
-    (payload,) = data_converter.payload_converter.to_payloads([step])
+    (payload,) = data_converter.payload_converter.to_payloads([request])
 
-    assert step == _decode(payload.data, SendRequest)
+    assert request == _decode(payload.data, SendRequest)
 
 
 def test_the_wire_form() -> None:
@@ -256,7 +263,7 @@ def test_signals() -> None:
     assert ["message_sid", "message_status", "error_code"] == [field for field, _ in problems]
 
 
-@pytest.mark.parametrize("hint", [LookUp, Submission, SendRequest])
+@pytest.mark.parametrize("hint", [StatusResult, SendResult, SendRequest])
 @pytest.mark.parametrize("data", ['{"decision": "value-canary"}', "{", "[]"])
 def test_results_of_activities(hint: type, data: str) -> None:
     """A step that cannot be read is a defect of ours, to mend and replay: not bad input."""

@@ -4,9 +4,10 @@ import pytest
 
 from signedfor.contract.failures import RETRYABLE, TERMINAL, FailureClass
 from signedfor.retry import (
+    ATTEMPT_TIMED_OUT,
     CONNECT_TIMEOUT,
     LATEST_POST_START,
-    LONGEST_QUICK_WAIT,
+    MAX_QUICK_WAIT,
     PATIENT_SEND,
     QUICK_ATTEMPTS,
     QUICK_SEND,
@@ -14,7 +15,6 @@ from signedfor.retry import (
     SEND_BACKOFF,
     SEND_TIMEOUT,
     TERMINAL_ERROR_TYPES,
-    WORKER_DIED,
 )
 from signedfor.twilio.codes import delay_for, find
 
@@ -33,7 +33,7 @@ def test_the_policy_lists_the_classes_and_nothing_else() -> None:
     """What the policies do not retry are the terminal classes and an attempt that never ended."""
     expected = {each.value for each in TERMINAL} | {"TemporalTimeout:StartToClose"}
 
-    assert "TemporalTimeout:StartToClose" == WORKER_DIED
+    assert "TemporalTimeout:StartToClose" == ATTEMPT_TIMED_OUT
     for policy in (QUICK_SEND, PATIENT_SEND):
         assert policy.non_retryable_error_types is not None
         assert expected == set(policy.non_retryable_error_types)
@@ -62,7 +62,7 @@ def test_the_quick_tries_are_quick() -> None:
     """Without a code that asks for more, no quick try is handed back for its wait."""
     waits = [SEND_BACKOFF.wait(number, draw=0.999) for number in range(1, QUICK_ATTEMPTS)]
 
-    assert max(waits) < LONGEST_QUICK_WAIT
+    assert max(waits) < MAX_QUICK_WAIT
     assert sum(waits, timedelta(0)) < 5 * SECOND
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, event
 from temporalio import workflow
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
+from workflows.record_inbound import RecordInbound
 
 from activities.inbound import Inbound
 from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
@@ -31,7 +32,6 @@ from tests.webhook.recorded import new_message_id, open_message, received
 from tests.webhook.support import ACCOUNT, CONFIG, PERSON, SENDER, Twilio, metric
 from webhook.app import create_app
 from webhook.records import InboundRecords, RecordNotTaken
-from workflows.record_inbound import RecordInbound
 
 pytestmark = pytest.mark.integration
 

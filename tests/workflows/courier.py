@@ -7,6 +7,7 @@ import sysconfig
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +19,9 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
+from temporalio.worker import Interceptor, Worker
 
+from devtools.workflow_sandbox import sandboxed_runner
 from signedfor.consent import Reason
 from signedfor.contract import (
     DELIVERY_STATUS_SIGNAL,
@@ -31,49 +33,58 @@ from signedfor.contract import (
     message_workflow_id,
 )
 from signedfor.contract.failures import FailureClass
-from signedfor.payloads import data_converter
-from signedfor.runner import sandboxed_runner
-from signedfor.search_attributes import SEARCH_ATTRIBUTES
-from signedfor.steps import (
-    ADMIT,
-    AWAIT_RELEASE,
-    CHECK_WINDOW,
-    GIVE_BACK,
-    LOOK_UP,
-    RECORD_SUPPRESSION,
-    SEARCH,
-    SEND,
-    Admission,
-    AdmitRequest,
-    Decision,
-    Finding,
-    GiveBackRequest,
-    LookUp,
-    LookUpRequest,
-    Release,
-    ReleaseRequest,
+from signedfor.interceptors import OneArgument
+from signedfor.message_activities import (
+    Absent,
+    AdmissionActivities,
+    AdmissionRequest,
+    AdmissionResult,
+    Admitted,
+    Ambiguous,
+    CampaignCanceled,
+    Deferred,
+    Expired,
+    Found,
+    InvalidWindow,
+    NeverSubmitted,
+    NoSender,
+    Paused,
+    PolicySnapshot,
+    Reservation,
+    Resumed,
+    ResumeRequest,
+    ResumeResult,
+    SearchActivities,
     SearchRequest,
     SearchResult,
-    SendFailure,
+    SendActivities,
+    SendFailureDetail,
     SendRequest,
-    Submission,
+    SendResult,
+    Sent,
+    StatusActivities,
+    StatusRequest,
+    StatusResult,
+    Suppressed,
+    SuppressionActivities,
     SuppressionRecord,
-    Terms,
     WindowCheck,
+    WindowClosed,
 )
+from signedfor.payloads import data_converter
+from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from workflows.dead_letter import DeadLetter
-from workflows.inputs import OneArgument
 from workflows.send_message import SendMessage
 
 SENDER = "+15005550006"
 RECIPIENT = "+15558675309"
 REQUEST: dict[str, Any] = {"to": RECIPIENT, "from": SENDER, "body": "Your parcel is at the door."}
 
-TERMS = Terms(
+POLICY = PolicySnapshot(
     receipt_checks=(timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6)),
     retry_budget=timedelta(hours=4),
     unknown_wait=timedelta(seconds=30),
-    letter_hold=timedelta(days=30),
+    dead_letter_hold=timedelta(days=30),
 )
 
 
@@ -88,13 +99,13 @@ def failure(
     code: int | None = None,
     retry_after: timedelta = timedelta(milliseconds=10),
     final: bool = False,
-) -> Callable[[SendRequest], Submission]:
+) -> Callable[[SendRequest], SendResult]:
     """A send that fails with this class, as the real activity does."""
 
-    def fail(request: SendRequest) -> Submission:
+    def fail(request: SendRequest) -> SendResult:
         raise ApplicationError(
             "scripted",
-            SendFailure(
+            SendFailureDetail(
                 error_code=code,
                 attempts=request.earlier_attempts + activity.info().attempt,
                 retry_after=retry_after,
@@ -107,157 +118,172 @@ def failure(
     return fail
 
 
-def refuse(
-    decision: Decision, *, in_: timedelta | None = None, after_attempts: int = 0
-) -> Callable[[SendRequest], Submission]:
-    """A last check that lets nothing by; `in_` from the request's own clock, its deadline."""
+NotSent = Suppressed | Expired | CampaignCanceled | Deferred | WindowClosed | Paused
 
-    def turn_away(request: SendRequest) -> Submission:
-        begun = request.deadline - TERMS.retry_budget
-        return Submission(
-            decision=decision,
-            not_before=None if in_ is None else begun + in_,
+
+def from_start(request: SendRequest, after: timedelta) -> datetime:
+    """That long after the send was started, by the request's own clock, its deadline."""
+    return request.deadline - POLICY.retry_budget + after
+
+
+def deferred(after: timedelta) -> Callable[[SendRequest], Deferred]:
+    """The sender is busy for so long."""
+    return lambda request: Deferred(reserved_at=from_start(request, after))
+
+
+def window_closed(after: timedelta) -> Callable[[SendRequest], WindowClosed]:
+    """The send window opens after so long."""
+    return lambda request: WindowClosed(opens_at=from_start(request, after))
+
+
+def refuse(
+    decision: NotSent | Callable[[SendRequest], NotSent], *, after_attempts: int = 0
+) -> Callable[[SendRequest], SendResult]:
+    """A last check that lets nothing be sent."""
+
+    def check(request: SendRequest) -> SendResult:
+        return SendResult(
             attempts=request.earlier_attempts + after_attempts,
+            decision=decision(request) if callable(decision) else decision,
         )
 
-    return turn_away
+    return check
 
 
-def accept(number: int = 1) -> Callable[[SendRequest], Submission]:
+def accept(number: int = 1) -> Callable[[SendRequest], SendResult]:
     """A send that Twilio takes."""
 
-    def take(request: SendRequest) -> Submission:
-        return Submission(
-            decision=Decision.GO,
+    def take(request: SendRequest) -> SendResult:
+        return SendResult(
             attempts=request.earlier_attempts + activity.info().attempt,
-            message_sid=sid(number),
-            status="queued",
-            segments=1,
-            submitted_at=datetime.now(UTC),
+            decision=Sent(
+                message_sid=sid(number), status="queued", segments=1, submitted_at=datetime.now(UTC)
+            ),
         )
 
     return take
 
 
-def accept_after(answered: threading.Event) -> Callable[[SendRequest], Submission]:
+def accept_after(answered: threading.Event) -> Callable[[SendRequest], SendResult]:
     """A send that Twilio takes, and whose answer comes late."""
 
-    def take(request: SendRequest) -> Submission:
+    def take(request: SendRequest) -> SendResult:
         assert answered.wait(15)
-        return Submission(
-            decision=Decision.GO,
+        return SendResult(
             attempts=request.earlier_attempts + 1,
-            message_sid=sid(),
-            status="queued",
-            submitted_at=datetime.now(UTC),
+            decision=Sent(
+                message_sid=sid(), status="queued", segments=None, submitted_at=datetime.now(UTC)
+            ),
         )
 
     return take
 
 
 @dataclass
-class Courier:
+class Courier(
+    AdmissionActivities, SendActivities, StatusActivities, SearchActivities, SuppressionActivities
+):
     """What Twilio and the database will say, and what they were asked."""
 
-    sends: list[Callable[[SendRequest], Submission]] = field(default_factory=lambda: [accept()])
+    sends: list[Callable[[SendRequest], SendResult]] = field(default_factory=lambda: [accept()])
     """One a POST; the last is repeated."""
     suppressed_by: Reason | None = None
-    look_ups: list[LookUp] = field(default_factory=list)
+    statuses: list[StatusResult] = field(default_factory=list)
     default_sender: str | None = None
-    not_before: datetime | None = None
-    """The slot that admission gives."""
+    reserved_at: datetime | None = None
+    """The time that admission reserves."""
     closed_until: list[datetime] = field(default_factory=list)
     """When the send window opens, one an admission; after that it is open."""
-    releases: list[Decision | None] = field(default_factory=list)
-    """What a held message is told each time it looks; None: to look again. Then GO."""
+    resumes: list[Resumed | CampaignCanceled | None] = field(default_factory=list)
+    """What a paused message finds each time it checks; None: still paused. Then it is resumed."""
     window_problem: str | None = None
     """What admission finds wrong with the send window."""
     hold_admissions: threading.Event | None = None
     """No admission is answered before this is set."""
     admit_fails: int = 0
-    look_up_fails: int = 0
+    status_fails: int = 0
     search_fails: int = 0
     hold_searches: threading.Event | None = None
     """No search is answered before this is set."""
-    terms: Terms = TERMS
+    policy: PolicySnapshot = POLICY
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     admitted: int = 0
-    looked: list[ReleaseRequest] = field(default_factory=list)
+    checked: list[ResumeRequest] = field(default_factory=list)
     posts: list[SendRequest] = field(default_factory=list)
-    searches: list[SearchResult] = field(default_factory=list)
+    searches: list[Found | Absent | NeverSubmitted | Ambiguous] = field(default_factory=list)
     searched: list[SearchRequest] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     recorded: list[SuppressionRecord] = field(default_factory=list)
-    given_back: list[GiveBackRequest] = field(default_factory=list)
+    released: list[Reservation] = field(default_factory=list)
 
-    @activity.defn(name=ADMIT)
-    async def admit(self, request: AdmitRequest) -> Admission:
+    @activity.defn
+    def admit(self, request: AdmissionRequest) -> AdmissionResult:
         """Admission as scripted."""
         if self.hold_admissions is not None:
-            await asyncio.to_thread(self.hold_admissions.wait, 30)
+            self.hold_admissions.wait(30)
         if self.admit_fails:
             self.admit_fails -= 1
             raise ApplicationError("The database cannot be read.", type="DatabaseUnavailable")
-        sender = request.sender or self.default_sender
-        decision = Decision.GO
-        if request.expires_at is not None and request.expires_at <= self.now():
-            decision = Decision.EXPIRED
-        elif sender is None:
-            decision = Decision.NO_SENDER
-        elif self.suppressed_by is not None:
-            decision = Decision.SUPPRESSED
-        if self.window_problem is not None:
-            decision = Decision.INVALID_WINDOW
-        not_before = self.not_before
-        if self.closed_until:
-            decision, not_before = Decision.CLOSED, self.closed_until.pop(0)
         self.admitted += 1
-        return Admission(
-            decision=decision,
-            terms=self.terms,
-            sender=sender,
-            not_before=not_before,
-            suppressed_by=self.suppressed_by,
-            problem=self.window_problem,
+        sender = request.sender or self.default_sender
+        return AdmissionResult(
+            policy=self.policy, sender=sender, decision=self._decide(request, sender)
         )
 
-    @activity.defn(name=CHECK_WINDOW)
-    async def check_window(self, _check: WindowCheck) -> str:
-        """What is wrong with a window that is waited for later."""
+    def _decide(
+        self, request: AdmissionRequest, sender: str | None
+    ) -> Admitted | Suppressed | Expired | NoSender | InvalidWindow | WindowClosed:
+        if self.closed_until:
+            return WindowClosed(opens_at=self.closed_until.pop(0))
+        if self.window_problem is not None:
+            return InvalidWindow(problem=self.window_problem)
+        if request.expires_at is not None and request.expires_at <= self.now():
+            return Expired()
+        if sender is None:
+            return NoSender()
+        if self.suppressed_by is not None:
+            return Suppressed(reason=self.suppressed_by)
+        return Admitted(
+            reserved_at=self.reserved_at or datetime.now(UTC), is_due=self.reserved_at is None
+        )
+
+    @activity.defn
+    def check_window(self, request: WindowCheck) -> str:  # noqa: ARG002 - the interface
+        """What is wrong with a window that is needed only later."""
         return self.window_problem or ""
 
-    @activity.defn(name=AWAIT_RELEASE)
-    async def await_release(self, request: ReleaseRequest) -> Release:
-        """What a held message is told."""
-        self.looked.append(request)
-        told = self.releases.pop(0) if self.releases else Decision.GO
-        if told is None:
-            raise ApplicationError("Held.", type="Held", next_retry_delay=timedelta(minutes=1))
-        return Release(decision=told)
+    @activity.defn
+    def await_resume(self, request: ResumeRequest) -> ResumeResult:
+        """What a paused message finds."""
+        self.checked.append(request)
+        found = self.resumes.pop(0) if self.resumes else Resumed()
+        if found is None:
+            raise ApplicationError("Paused.", type="Paused", next_retry_delay=timedelta(minutes=1))
+        return ResumeResult(decision=found)
 
-    @activity.defn(name=GIVE_BACK)
-    async def give_back(self, request: GiveBackRequest) -> None:
-        """Keep what slot was given back."""
-        self.given_back.append(request)
+    @activity.defn
+    def release_reservation(self, reservation: Reservation) -> None:
+        """Keep what was released."""
+        self.released.append(reservation)
 
-    @activity.defn(name=SEND)
-    async def send(self, request: SendRequest) -> Submission:
+    @activity.defn
+    def send(self, request: SendRequest) -> SendResult:
         """A POST, answered as scripted."""
         self.posts.append(request)
         answer = self.sends[min(len(self.posts), len(self.sends)) - 1]
-        return await asyncio.to_thread(answer, request)
+        return answer(request)
 
-    @activity.defn(name=LOOK_UP)
-    async def look_up(self, request: LookUpRequest) -> LookUp:
+    @activity.defn
+    def fetch_status(self, request: StatusRequest) -> StatusResult:
         """What Twilio says when asked; `sent` once the script is over."""
-        if self.look_up_fails:
-            self.look_up_fails -= 1
-            raise ApplicationError("Twilio cannot be asked.", type="LookUpFailed")
+        if self.status_fails:
+            self.status_fails -= 1
+            raise ApplicationError("Twilio cannot be asked.", type="StatusUnavailable")
         self.asked.append(request.message_sid)
-        return self.look_ups.pop(0) if self.look_ups else LookUp(status="sent")
+        return self.statuses.pop(0) if self.statuses else StatusResult(status="sent")
 
-    @activity.defn(name=SEARCH)
-    async def search(self, request: SearchRequest) -> SearchResult:
+    @activity.defn
+    async def find_message(self, request: SearchRequest) -> SearchResult:
         """What a search comes to; nothing once the script is over."""
         if self.search_fails:
             self.search_fails -= 1
@@ -265,10 +291,10 @@ class Courier:
         self.searched.append(request)
         if self.hold_searches is not None:
             await asyncio.to_thread(self.hold_searches.wait, 15)
-        return self.searches.pop(0) if self.searches else SearchResult(finding=Finding.ABSENT)
+        return SearchResult(finding=self.searches.pop(0) if self.searches else Absent())
 
-    @activity.defn(name=RECORD_SUPPRESSION)
-    async def record_suppression(self, record: SuppressionRecord) -> bool:
+    @activity.defn
+    def record_suppression(self, record: SuppressionRecord) -> bool:
         """Keep what was to be recorded."""
         self.recorded.append(record)
         return True
@@ -371,25 +397,35 @@ async def register_search_attributes(client: Client) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(client: Client, courier: Courier) -> AsyncIterator[None]:
+async def serving(
+    client: Client, courier: Courier, *interceptors: Interceptor
+) -> AsyncIterator[None]:
     """Workers for both queues, with the courier's activities."""
-    async with (
-        Worker(
-            client,
-            task_queue=MESSAGES_QUEUE,
-            workflows=[SendMessage, DeadLetter],
-            activities=[
-                courier.admit,
-                courier.await_release,
-                courier.give_back,
-                courier.check_window,
-                courier.look_up,
-                courier.search,
-                courier.record_suppression,
-            ],
-            interceptors=[OneArgument()],
-            workflow_runner=sandboxed_runner(),
-        ),
-        Worker(client, task_queue=TWILIO_SENDS_QUEUE, activities=[courier.send]),
-    ):
-        yield
+    with ThreadPoolExecutor(20) as threads:
+        async with (
+            Worker(
+                client,
+                task_queue=MESSAGES_QUEUE,
+                workflows=[SendMessage, DeadLetter],
+                activities=[
+                    courier.admit,
+                    courier.await_resume,
+                    courier.release_reservation,
+                    courier.check_window,
+                    courier.fetch_status,
+                    courier.find_message,
+                    courier.record_suppression,
+                ],
+                activity_executor=threads,
+                interceptors=[OneArgument(), *interceptors],
+                workflow_runner=sandboxed_runner(),
+            ),
+            Worker(
+                client,
+                task_queue=TWILIO_SENDS_QUEUE,
+                activities=[courier.send],
+                activity_executor=threads,
+                max_concurrent_activities=20,
+            ),
+        ):
+            yield

@@ -8,7 +8,6 @@ from temporalio import workflow
 from temporalio.worker import (
     Interceptor,
     StartChildWorkflowInput,
-    Worker,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
@@ -19,7 +18,6 @@ from signedfor.contract import (
     MESSAGES_QUEUE,
     PROGRESS_QUERY,
     SEND_MESSAGE,
-    TWILIO_SENDS_QUEUE,
     DeadLetterOutcome,
     DeadLetterReport,
     MessageReport,
@@ -29,21 +27,21 @@ from signedfor.contract import (
     message_workflow_id,
 )
 from signedfor.contract.failures import FailureClass
-from signedfor.runner import sandboxed_runner
-from signedfor.steps import Decision, LookUp
+from signedfor.message_activities import Paused, StatusResult
 from tests.workflows.courier import (
     REQUEST,
     Courier,
     SkippingWorld,
     accept,
     callback,
+    deferred,
     failure,
     refuse,
+    serving,
     sid,
     skipping_time,
+    window_closed,
 )
-from workflows.dead_letter import DeadLetter
-from workflows.inputs import OneArgument
 from workflows.send_message import SendMessage
 
 UNKNOWN = failure(FailureClass.OUTCOME_UNKNOWN)
@@ -56,9 +54,9 @@ FIRST, SECOND = 7, 8
 @pytest.mark.parametrize(
     "waits",
     [
-        [refuse(Decision.NOT_YET, in_=timedelta(hours=2))],
-        [refuse(Decision.CLOSED, in_=timedelta(hours=2))],
-        [refuse(Decision.HELD)],
+        [refuse(deferred(timedelta(hours=2)))],
+        [refuse(window_closed(timedelta(hours=2)))],
+        [refuse(Paused())],
         [failure(TEMPORARY, retry_after=10 * MINUTE, final=True)],
         [
             failure(TEMPORARY, retry_after=timedelta(seconds=6), final=True),
@@ -72,8 +70,8 @@ async def test_a_late_callback_stops_a_resend(
 ) -> None:
     """Its POST was not found, and while the next one waits a callback names it: nothing is sent."""
     world.courier.sends = [UNKNOWN, *waits, accept(SECOND)]
-    world.courier.releases = [None] * 1000
-    world.courier.look_ups = [LookUp(status="delivered")]
+    world.courier.resumes = [None] * 1000
+    world.courier.statuses = [StatusResult(status="delivered")]
     handle = await world.start()
     await world.until(lambda: len(world.courier.posts) == 1)
     await world.sleep(2 * MINUTE)
@@ -92,7 +90,7 @@ async def test_a_window_that_stays_closed_is_not_asked_again_and_again(
 ) -> None:
     """With the receipt in, the message does not look for its turn any more."""
     opens = await world.now() + timedelta(hours=10)
-    world.courier.sends = [UNKNOWN, refuse(Decision.CLOSED, in_=MINUTE), accept(SECOND)]
+    world.courier.sends = [UNKNOWN, refuse(window_closed(MINUTE)), accept(SECOND)]
     handle = await world.start()
     await world.until(lambda: len(world.courier.posts) == 1)
     world.courier.closed_until = [opens] * 100
@@ -117,7 +115,7 @@ async def test_what_is_called_back_before_its_post_is_not_posted(world: Skipping
         start_signal=DELIVERY_STATUS_SIGNAL,
         start_signal_args=[{"message_sid": sid(FIRST), "message_status": "sent"}],
     )
-    world.courier.look_ups = [LookUp(status="delivered")]
+    world.courier.statuses = [StatusResult(status="delivered")]
 
     report = await handle.result()
 
@@ -128,7 +126,7 @@ async def test_what_is_called_back_before_its_post_is_not_posted(world: Skipping
 async def test_a_refused_create_is_no_submission(world: SkippingWorld) -> None:
     """Twilio keeps what it refuses as a failed message; a callback for that changes nothing."""
     world.courier.sends = [failure(TEMPORARY, code=21611, retry_after=MINUTE, final=True), accept()]
-    world.courier.look_ups = [LookUp(status="delivered")]
+    world.courier.statuses = [StatusResult(status="delivered")]
     handle = await world.start()
     await world.until(lambda: len(world.courier.posts) == 1)
     await callback(handle, "failed", number=FIRST, code=21611)
@@ -142,7 +140,7 @@ async def test_a_refused_create_is_no_submission(world: SkippingWorld) -> None:
 
 async def test_a_later_try_is_called_off_while_it_waits(world: SkippingWorld) -> None:
     """It was undelivered, and reads as delivered while the next try waits for its turn."""
-    world.courier.sends = [accept(FIRST), refuse(Decision.NOT_YET, in_=timedelta(hours=2))]
+    world.courier.sends = [accept(FIRST), refuse(deferred(timedelta(hours=2)))]
     handle = await world.start()
     await world.until(lambda: len(world.courier.posts) == 1)
     await callback(handle, "undelivered", number=FIRST, code=30001)
@@ -158,7 +156,7 @@ async def test_a_later_try_is_called_off_while_it_waits(world: SkippingWorld) ->
 
 async def test_an_unknown_fate_is_not_forgotten_when_it_expires(world: SkippingWorld) -> None:
     """Its time passes while the next POST waits: somebody should look whether it was taken."""
-    world.courier.sends = [UNKNOWN, refuse(Decision.NOT_YET, in_=timedelta(hours=4))]
+    world.courier.sends = [UNKNOWN, refuse(deferred(timedelta(hours=4)))]
     expires_at = (await world.now() + timedelta(hours=2)).isoformat()
 
     report = await world.report({**REQUEST, "expires_at": expires_at})
@@ -167,7 +165,7 @@ async def test_an_unknown_fate_is_not_forgotten_when_it_expires(world: SkippingW
     assert report.dead_letter_id is not None
 
 
-class HoldsLetters(Interceptor):
+class HoldsDeadLetters(Interceptor):
     """Starts no dead letter before its message has heard that it was delivered."""
 
     def workflow_interceptor_class(
@@ -196,28 +194,18 @@ class _Outbound(WorkflowOutboundInterceptor):
 async def test_a_receipt_between_the_ending_and_its_letter() -> None:
     """The message has ended without a receipt; one that comes just then resolves the letter."""
     courier = Courier()
-    async with skipping_time() as env:
-        messages = Worker(
-            env.client,
-            task_queue=MESSAGES_QUEUE,
-            workflows=[SendMessage, DeadLetter],
-            activities=[courier.admit, courier.give_back, courier.look_up],
-            interceptors=[OneArgument(), HoldsLetters()],
-            workflow_runner=sandboxed_runner(),
-        )
-        sends = Worker(env.client, task_queue=TWILIO_SENDS_QUEUE, activities=[courier.send])
-        async with messages, sends:
-            world = SkippingWorld(env.client, courier, env)
-            handle = await world.start({**REQUEST, "receipt_timeout_seconds": 60}, message_id="m")
-            await world.until(lambda: len(courier.posts) == 1)
-            await world.sleep(2 * MINUTE)
-            await world.until(lambda: len(courier.asked) == 1)
-            await callback(handle, "delivered")
+    async with skipping_time() as env, serving(env.client, courier, HoldsDeadLetters()):
+        world = SkippingWorld(env.client, courier, env)
+        handle = await world.start({**REQUEST, "receipt_timeout_seconds": 60}, message_id="m")
+        await world.until(lambda: len(courier.posts) == 1)
+        await world.sleep(2 * MINUTE)
+        await world.until(lambda: len(courier.asked) == 1)
+        await callback(handle, "delivered")
 
-            report = await handle.result()
-            letter = await env.client.get_workflow_handle(
-                dead_letter_workflow_id("m"), result_type=DeadLetterReport
-            ).result()
+        report = await handle.result()
+        letter = await env.client.get_workflow_handle(
+            dead_letter_workflow_id("m"), result_type=DeadLetterReport
+        ).result()
 
     assert Outcome.UNCONFIRMED is report.outcome
-    assert DeadLetterOutcome.DELIVERED_LATE is letter.end
+    assert DeadLetterOutcome.DELIVERED_LATE is letter.outcome

@@ -9,7 +9,7 @@ from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 
 from signedfor.contract import CancelRequest, CancelResult, Outcome
 from signedfor.contract.failures import FailureClass
-from signedfor.steps import SendRequest, Submission
+from signedfor.message_activities import SendRequest, SendResult
 from tests.workflows.courier import REQUEST, World, accept, callback, failure
 
 
@@ -67,7 +67,7 @@ async def test_canceling_in_the_middle_of_a_post_tells_the_truth(real_world: Wor
     """A POST that is under way is waited for: taken by Twilio, it is too late."""
     under_way, go_on = threading.Event(), threading.Event()
 
-    def slow(request: SendRequest) -> Submission:
+    def slow(request: SendRequest) -> SendResult:
         under_way.set()
         go_on.wait(20)
         return accept()(request)

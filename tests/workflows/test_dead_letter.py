@@ -35,15 +35,15 @@ async def test_a_letter_shows_what_happened_and_what_to_do(real_world: World) ->
     """The query `letter` holds the message, its report and the action to take."""
     letter = await _letter(real_world)
 
-    view = await letter.query("letter", result_type=DeadLetterDetails)
+    view = await letter.query("details", result_type=DeadLetterDetails)
 
     assert ("open", CONFIG, 21408, REQUEST["to"]) == (
         view.status,
-        view.letter.report.failure_class,
-        view.letter.report.error_code,
-        view.letter.request.to,
+        view.request.report.failure_class,
+        view.request.report.error_code,
+        view.request.message.to,
     )
-    assert view.letter.action
+    assert view.request.advice
     assert timedelta(days=30) == view.held_until - view.opened_at
 
 
@@ -55,7 +55,7 @@ async def test_retry_sends_a_new_message_with_an_id_of_its_own(real_world: World
     done = await _resolve(letter, action="retry", by="ops", note="region opened")
 
     assert ("retried", "parcel-2.retry-1", "ops", "region opened") == (
-        done.end,
+        done.outcome,
         done.retried_as,
         done.by,
         done.note,
@@ -86,7 +86,7 @@ async def test_discard_closes_the_letter_with_a_note(real_world: World) -> None:
     await _resolve(letter, action="discard", by="ops", note="too old")
 
     result = await letter.result()
-    assert ("discarded", "ops", "too old") == (result["end"], result["by"], result["note"])
+    assert ("discarded", "ops", "too old") == (result["outcome"], result["by"], result["note"])
     assert 1 == len(real_world.courier.posts)
 
 
@@ -111,7 +111,7 @@ async def test_a_bad_resolution_is_refused_and_the_letter_stays_open(
 
     assert field in str(refused.value.cause)
     assert "5551234" not in str(refused.value.cause)
-    assert "open" == (await letter.query("letter"))["status"]
+    assert "open" == (await letter.query("details"))["status"]
 
 
 @pytest.mark.parametrize("args", [[], [{"action": "discard"}, {}]])
@@ -123,7 +123,7 @@ async def test_a_resolution_is_exactly_one_object(real_world: World, args: list[
         await letter.execute_update("resolve", args=args)
 
     assert "exactly one JSON object" in str(refused.value.cause)
-    assert "open" == (await letter.query("letter"))["status"]
+    assert "open" == (await letter.query("details"))["status"]
 
 
 async def test_a_letter_is_resolved_once(real_world: World) -> None:
@@ -143,7 +143,7 @@ async def test_a_late_delivered_receipt_closes_the_letter(real_world: World) -> 
     await callback(letter, "sent")
     await callback(letter, "delivered")
 
-    assert "delivered_late" == (await letter.result())["end"]
+    assert "delivered_late" == (await letter.result())["outcome"]
     assert 1 == len(real_world.courier.posts)
 
 
@@ -153,7 +153,7 @@ async def test_a_late_bad_receipt_is_shown_and_changes_nothing(real_world: World
     letter = real_world.client.get_workflow_handle(report.dead_letter_id or "")
     await callback(letter, "undelivered", code=30003)
 
-    view = await letter.query("letter", result_type=DeadLetterDetails)
+    view = await letter.query("details", result_type=DeadLetterDetails)
 
     assert ("open", "undelivered") == (view.status, view.late_status)
 
@@ -164,11 +164,11 @@ async def test_a_letter_lapses_after_its_time(world: SkippingWorld) -> None:
         letter = await _letter(world)
         # The test server passes the 30 days, but does not answer this call after so long a skip.
         skipping = asyncio.create_task(world.sleep(timedelta(days=31)))
-        while (await letter.query("letter"))["status"] == "open":  # noqa: ASYNC110 - a query
+        while (await letter.query("details"))["status"] == "open":  # noqa: ASYNC110 - a query
             await asyncio.sleep(0.05)
         skipping.cancel()
 
-        assert "expired" == (await letter.query("letter"))["closed"]["end"]
+        assert "expired" == (await letter.query("details"))["result"]["outcome"]
 
 
 async def test_an_expired_message_is_not_sent_by_a_retry(world: SkippingWorld) -> None:

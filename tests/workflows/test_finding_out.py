@@ -7,25 +7,26 @@ from temporalio.client import WorkflowUpdateStage
 
 from signedfor.contract import Outcome
 from signedfor.contract.failures import FailureClass
-from signedfor.retry import MOST_RESENDS, MOST_SEARCHES
-from signedfor.steps import Decision, Finding, LookUp, SearchResult
+from signedfor.message_activities import Absent, Ambiguous, Found, NeverSubmitted, StatusResult
+from signedfor.retry import MAX_RESENDS, MAX_SEARCHES
 from tests.workflows.courier import (
     REQUEST,
     SkippingWorld,
     accept,
     callback,
+    deferred,
     failure,
     refuse,
     sid,
 )
 
 UNKNOWN = failure(FailureClass.OUTCOME_UNKNOWN)
-ABSENT = SearchResult(finding=Finding.ABSENT)
-UNDECIDED = SearchResult(finding=Finding.UNDECIDED)
+ABSENT = Absent()
+UNDECIDED = Ambiguous()
 
 
-def _found(number: int, status: str = "sent") -> SearchResult:
-    return SearchResult(finding=Finding.FOUND, message_sid=sid(number), status=status)
+def _found(number: int, status: str = "sent") -> Found:
+    return Found(message_sid=sid(number), status=status, error_code=None, created_at=None)
 
 
 async def test_a_callback_names_the_sid(world: SkippingWorld) -> None:
@@ -120,8 +121,8 @@ async def test_park_does_not_send_again(world: SkippingWorld, request_: dict[str
 async def test_what_was_not_submitted_is_submitted(world: SkippingWorld, policy: str) -> None:
     """Its worker died before the POST: that is certain, so it is sent whatever the policy says."""
     world.courier.sends = [UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, accept(5)]
-    world.courier.searches = [SearchResult(finding=Finding.NOT_SUBMITTED)] * 4
-    world.courier.look_ups = [LookUp(status="delivered")]
+    world.courier.searches = [NeverSubmitted()] * 4
+    world.courier.statuses = [StatusResult(status="delivered")]
 
     report = await world.report({**REQUEST, "on_unknown_outcome": policy})
 
@@ -131,8 +132,8 @@ async def test_what_was_not_submitted_is_submitted(world: SkippingWorld, policy:
 
 async def test_what_was_not_submitted_expires_as_such(world: SkippingWorld) -> None:
     """Nobody needs to look whether Twilio has it."""
-    world.courier.sends = [UNKNOWN, refuse(Decision.NOT_YET, in_=timedelta(hours=4))]
-    world.courier.searches = [SearchResult(finding=Finding.NOT_SUBMITTED)]
+    world.courier.sends = [UNKNOWN, refuse(deferred(timedelta(hours=4)))]
+    world.courier.searches = [NeverSubmitted()]
     expires_at = (await world.now() + timedelta(hours=2)).isoformat()
 
     report = await world.report({**REQUEST, "expires_at": expires_at})
@@ -144,11 +145,11 @@ async def test_what_was_not_submitted_expires_as_such(world: SkippingWorld) -> N
 async def test_an_undecided_search_is_repeated_and_then_parked(world: SkippingWorld) -> None:
     """While another message of ours could be the one in the list, nothing is guessed or sent."""
     world.courier.sends = [UNKNOWN]
-    world.courier.searches = [UNDECIDED] * MOST_SEARCHES
+    world.courier.searches = [UNDECIDED] * MAX_SEARCHES
 
     report = await world.report()
 
-    assert (FailureClass.OUTCOME_UNKNOWN, 1, MOST_SEARCHES) == (
+    assert (FailureClass.OUTCOME_UNKNOWN, 1, MAX_SEARCHES) == (
         report.failure_class,
         len(world.courier.posts),
         len(world.courier.searched),
@@ -161,7 +162,7 @@ async def test_sending_again_ends(world: SkippingWorld) -> None:
 
     report = await world.report()
 
-    assert (FailureClass.OUTCOME_UNKNOWN, 1 + MOST_RESENDS) == (
+    assert (FailureClass.OUTCOME_UNKNOWN, 1 + MAX_RESENDS) == (
         report.failure_class,
         len(world.courier.posts),
     )
@@ -183,18 +184,33 @@ async def test_an_expired_message_is_not_sent_again(world: SkippingWorld) -> Non
     )
 
 
-async def test_a_cancel_while_it_is_looked_for_is_answered_when_it_is_certain(
+@pytest.mark.parametrize(
+    ("finding", "outcome", "opens_dead_letter"),
+    [
+        (NeverSubmitted(), Outcome.CANCELED, False),
+        (Absent(), Outcome.UNCONFIRMED, True),
+        (Ambiguous(), Outcome.UNCONFIRMED, True),
+    ],
+)
+async def test_canceling_during_an_unknown_outcome(
     world: SkippingWorld,
+    finding: NeverSubmitted | Absent | Ambiguous,
+    outcome: Outcome,
+    *,
+    opens_dead_letter: bool,
 ) -> None:
-    """Absent: canceled, and nothing is sent again."""
+    """Nothing is sent again; it is canceled for certain only if no POST was made."""
     world.courier.sends = [UNKNOWN]
+    world.courier.searches = [finding] * MAX_SEARCHES
     handle = await world.start()
     await world.until(lambda: len(world.courier.posts) == 1)
     update = await handle.start_update("cancel", wait_for_stage=WorkflowUpdateStage.ACCEPTED)
     report = await handle.result()
 
-    assert (await update.result())["canceled"]
-    assert (Outcome.CANCELED, 1) == (report.outcome, len(world.courier.posts))
+    answer = await update.result()
+    assert (outcome is Outcome.CANCELED, outcome) == (answer["canceled"], answer["status"])
+    assert (outcome, 1) == (report.outcome, len(world.courier.posts))
+    assert opens_dead_letter == (report.dead_letter_id is not None)
 
 
 async def test_earlier_sids_are_not_taken_for_the_new_one(world: SkippingWorld) -> None:

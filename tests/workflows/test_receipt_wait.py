@@ -7,7 +7,7 @@ import pytest
 from signedfor.consent import Reason
 from signedfor.contract import Outcome
 from signedfor.contract.failures import FailureClass
-from signedfor.steps import LookUp
+from signedfor.message_activities import StatusResult
 from signedfor.twilio import codes
 from tests.workflows.courier import REQUEST, SkippingWorld, accept, callback, sid
 
@@ -17,7 +17,7 @@ LANDLINE = 30006
 
 async def test_twilio_is_asked_when_no_receipt_comes(world: SkippingWorld) -> None:
     """A lost callback is made good by asking: after 10 minutes, 1 hour, 6 hours, at the end."""
-    world.courier.look_ups = [LookUp(status="sent"), LookUp(status="delivered")]
+    world.courier.statuses = [StatusResult(status="sent"), StatusResult(status="delivered")]
 
     report = await world.report()
 
@@ -109,7 +109,7 @@ async def test_a_handset_that_was_off_is_tried_again_later(world: SkippingWorld)
 async def test_later_tries_end_in_a_dead_letter(world: SkippingWorld) -> None:
     """At most two later tries; then somebody decides."""
     world.courier.sends = [accept(1), accept(2), accept(3)]
-    world.courier.look_ups = [LookUp(status="undelivered", error_code=HANDSET_OFF)] * 3
+    world.courier.statuses = [StatusResult(status="undelivered", error_code=HANDSET_OFF)] * 3
 
     report = await world.report()
 

@@ -12,25 +12,22 @@ from temporalio.worker import Worker
 
 from signedfor.client import CONFLICT_POLICY, REUSE_POLICY
 from signedfor.inbound import (
-    CATCH_UP_INBOUND,
     CATCH_UP_WORKFLOW,
-    RECORD_INBOUND,
     RECORD_INBOUND_WORKFLOW,
     CatchUp,
-    CaughtUp,
+    CatchUpResult,
     InboundRecord,
 )
+from signedfor.interceptors import OneArgument
 from signedfor.twilio.keywords import InboundKind
 from tests.workflows.courier import RECIPIENT, SENDER, sid, skipping_time
-from workflows.catch_up_inbound import CatchUpInbound
-from workflows.inputs import OneArgument
-from workflows.record_inbound import RecordInbound
+from workflows.inbound import CatchUpInbound, RecordInbound
 
 AT = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 STOP = InboundRecord(
     message_sid=sid(), from_=RECIPIENT, to=SENDER, kind=InboundKind.STOP, received_at=AT
 )
-CAUGHT_UP = CaughtUp(since=AT, until=AT + timedelta(hours=1), listed=3, inbound=2, new=1)
+CAUGHT_UP = CatchUpResult(since=AT, until=AT + timedelta(hours=1), listed=3, inbound=2, new=1)
 
 
 class _Database:
@@ -41,14 +38,14 @@ class _Database:
         self.recorded: list[InboundRecord] = []
         self.asked: list[CatchUp] = []
 
-    @activity.defn(name=RECORD_INBOUND)
+    @activity.defn(name="record_inbound")
     async def record_inbound(self, record: InboundRecord) -> bool:
         self._fail()
         self.recorded.append(record)
         return True
 
-    @activity.defn(name=CATCH_UP_INBOUND)
-    async def catch_up_inbound(self, request: CatchUp) -> CaughtUp:
+    @activity.defn(name="catch_up_inbound")
+    async def catch_up_inbound(self, request: CatchUp) -> CatchUpResult:
         self.asked.append(request)
         self._fail()
         return CAUGHT_UP
@@ -102,7 +99,7 @@ async def test_says_what_was_caught_up() -> None:
 
     _, result = await _run(database, CATCH_UP_WORKFLOW, CatchUp(since=AT))
 
-    assert CAUGHT_UP == CaughtUp.model_validate(result)
+    assert CAUGHT_UP == CatchUpResult.model_validate(result)
     assert [CatchUp(since=AT)] * 3 == database.asked
 
 

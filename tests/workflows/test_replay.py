@@ -13,20 +13,19 @@ from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from devtools.stack.temporal_server import TemporalServer
+from devtools.workflow_sandbox import sandboxed_runner
 from signedfor.contract import DeadLetterOutcome, Outcome, Stage
 from signedfor.contract.failures import FailureClass
+from signedfor.interceptors import OneArgument
 from signedfor.payloads import data_converter
-from signedfor.runner import sandboxed_runner
 from tests.histories import broken
 from tests.histories.recording import FOLDER, kept, read, record, write
 from tests.histories.scenarios import scenarios
+from worker import UpgradingDeadLetter
 from workflows.campaign import Campaign
-from workflows.catch_up_inbound import CatchUpInbound
 from workflows.dead_letter import DeadLetter
-from workflows.inputs import OneArgument
-from workflows.record_inbound import RecordInbound
+from workflows.inbound import CatchUpInbound, RecordInbound
 from workflows.send_message import SendMessage
-from workflows.versioning import UpgradingDeadLetter
 
 WORKFLOWS = (SendMessage, DeadLetter, RecordInbound, CatchUpInbound, Campaign)
 HISTORIES = sorted(FOLDER.rglob("*.json"))
@@ -50,7 +49,7 @@ async def test_a_recorded_history_is_replayed(path: Path) -> None:
     await _replay(read(path))
 
 
-@pytest.mark.parametrize("name", [name for name in kept() if name.startswith("letter_")])
+@pytest.mark.parametrize("name", [name for name in kept() if name.startswith("dead_letter_")])
 async def test_the_dead_letters_of_versioned_workers_replay_too(name: str) -> None:
     """Turning Worker Versioning on or off breaks no letter that is open."""
     await _replay(read(kept()[name]), UpgradingDeadLetter)
@@ -69,7 +68,7 @@ def test_every_scenario_is_recorded_and_every_record_has_a_scenario() -> None:
         (broken.WaitsFirst, "delivered"),
         (broken.DoesNotWait, "delivered"),
         (broken.DoesNotWait, "receipt_timeout"),
-        (broken.RecordsNothing, "letter_of_an_opt_out"),
+        (broken.RecordsNothing, "dead_letter_of_an_opt_out"),
     ],
 )
 async def test_a_break_of_determinism_is_caught(workflow: type, name: str) -> None:
@@ -88,9 +87,9 @@ def test_every_way_to_end_is_recorded() -> None:
     """All outcomes, failure classes and ends of letters occur in the results."""
     results = [_result(read(path)) for path in kept().values()]
 
-    assert set(Outcome) == {each["outcome"] for each in results if "outcome" in each}
+    assert set(Outcome) == {each["outcome"] for each in results if "attempts" in each}
     assert set(FailureClass) == {each.get("failure_class") for each in results} - {None}
-    assert set(DeadLetterOutcome) == {each["end"] for each in results if "end" in each}
+    assert set(DeadLetterOutcome) == {each["outcome"] for each in results if "retried_as" in each}
 
 
 def test_every_stage_is_recorded() -> None:

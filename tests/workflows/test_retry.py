@@ -8,13 +8,13 @@ from temporalio.client import Client, WorkflowFailureError
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.contract import DeadLetterOutcome, Outcome, dead_letter_workflow_id
 from signedfor.contract.failures import RETRYABLE, FailureClass
+from signedfor.message_activities import StatusResult
 from signedfor.payloads import data_converter
 from signedfor.retry import QUICK_ATTEMPTS
-from signedfor.steps import LookUp
 from tests.histories.recording import reaches
 from tests.workflows.courier import (
+    POLICY,
     REQUEST,
-    TERMS,
     Courier,
     SkippingWorld,
     World,
@@ -32,7 +32,7 @@ TERMINAL_AT_ONCE = sorted(set(FailureClass) - RETRYABLE - {FailureClass.OUTCOME_
 async def test_429_twice_and_then_delivered(world: SkippingWorld) -> None:
     """What Twilio has not processed is sent again until it takes it."""
     world.courier.sends = [failure(TEMPORARY, code=20429), failure(TEMPORARY), accept()]
-    world.courier.look_ups = [LookUp(status="delivered")]
+    world.courier.statuses = [StatusResult(status="delivered")]
 
     report = await world.report()
 
@@ -44,7 +44,7 @@ async def test_a_long_retry_is_shown_as_retrying_and_goes_on(world: SkippingWorl
     """After the quick tries the message stands at `retrying`, with Twilio's code, and goes on."""
     many = QUICK_ATTEMPTS + 6
     world.courier.sends = [failure(TEMPORARY, code=20429)] * many + [accept()]
-    world.courier.look_ups = [LookUp(status="delivered")]
+    world.courier.statuses = [StatusResult(status="delivered")]
     handle = await world.start()
 
     report = await handle.result()
@@ -143,7 +143,7 @@ async def test_a_recipient_at_fault_is_recorded_and_the_letter_closed(
     report = await world.report()
     letter = world.client.get_workflow_handle(report.dead_letter_id or "")
 
-    assert DeadLetterOutcome.RECORDED == (await letter.result())["end"]
+    assert DeadLetterOutcome.RECORDED == (await letter.result())["outcome"]
     assert [(failure_class, 21610, REQUEST["to"])] == [
         (each.failure_class, each.error_code, each.to) for each in world.courier.recorded
     ]
@@ -164,7 +164,7 @@ async def _client(server: TemporalServer) -> Client:
 async def test_workers_that_are_away_past_the_budget(temporal_server: TemporalServer) -> None:
     """Back after the budget has ended, they end the message; nothing is scheduled in the past."""
     client, courier = await _client(temporal_server), Courier()
-    courier.terms = TERMS.model_copy(update={"retry_budget": timedelta(seconds=3)})
+    courier.policy = POLICY.model_copy(update={"retry_budget": timedelta(seconds=3)})
     courier.sends = [failure(TEMPORARY, code=21611, retry_after=2 * SECOND, final=True), accept()]
     world = World(client, courier)
     async with serving(client, courier):
@@ -188,8 +188,8 @@ async def test_workers_that_are_away_past_its_time(temporal_server: TemporalServ
     """Back after its time has passed, they let a message expire that only waited for its slot."""
     client, courier = await _client(temporal_server), Courier()
     world = World(client, courier)
-    courier.not_before = datetime.now(UTC) + 6 * SECOND
-    expires_at = courier.not_before + SECOND
+    courier.reserved_at = datetime.now(UTC) + 6 * SECOND
+    expires_at = courier.reserved_at + SECOND
     async with serving(client, courier):
         handle = await world.start({**REQUEST, "expires_at": expires_at.isoformat()})
         await reaches(handle, "waiting")

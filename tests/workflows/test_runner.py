@@ -8,8 +8,8 @@ with workflow.unsafe.imports_passed_through():
     from temporalio.converter import WorkflowSerializationContext
     from temporalio.worker import Worker
 
+    from devtools.workflow_sandbox import sandboxed_runner
     from signedfor.payloads import data_converter
-    from signedfor.runner import sandboxed_runner
     from tests.devtools.stack.support import ROOT
     from tests.workflows.courier import skipping_time
 

@@ -1,5 +1,6 @@
 """A message that must wait for its turn: its slot, its send window, a sender on hold."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -7,14 +8,23 @@ import pytest
 
 from signedfor.contract import Outcome
 from signedfor.contract.failures import FailureClass
-from signedfor.steps import Decision, LookUp
+from signedfor.message_activities import (
+    CampaignCanceled,
+    Paused,
+    Resumed,
+    SendRequest,
+    StatusResult,
+)
 from tests.workflows.courier import (
+    POLICY,
     REQUEST,
-    TERMS,
+    NotSent,
     SkippingWorld,
     accept,
+    deferred,
     failure,
     refuse,
+    window_closed,
 )
 
 HOUR = timedelta(hours=1)
@@ -22,14 +32,14 @@ HOUR = timedelta(hours=1)
 
 async def _delivered(world: SkippingWorld, request: dict[str, Any], *, posts: int) -> None:
     # No callback, so that nothing but the message's own waits lets time pass.
-    world.courier.look_ups = [LookUp(status="delivered")]
+    world.courier.statuses = [StatusResult(status="delivered")]
     assert Outcome.DELIVERED is (await world.report(request)).outcome
     assert posts == len(world.courier.posts)
 
 
 async def test_a_new_slot(world: SkippingWorld) -> None:
     """A message whose slot is gone waits for the new one and is sent then."""
-    world.courier.sends = [refuse(Decision.NOT_YET, in_=2 * HOUR), accept()]
+    world.courier.sends = [refuse(deferred(2 * HOUR)), accept()]
 
     await _delivered(world, REQUEST, posts=2)
 
@@ -44,7 +54,7 @@ async def test_trouble_in_its_turn(world: SkippingWorld) -> None:
     """Tried and failed in its turn, a message does not queue anew, and its budget goes on."""
     world.courier.sends = [
         failure(FailureClass.TEMPORARILY_UNAVAILABLE),
-        refuse(Decision.NOT_YET, in_=timedelta(seconds=1), after_attempts=1),
+        refuse(deferred(timedelta(seconds=1)), after_attempts=1),
         accept(),
     ]
 
@@ -59,7 +69,7 @@ async def test_trouble_in_its_turn(world: SkippingWorld) -> None:
 async def test_a_canceled_message_gives_its_slot_back(world: SkippingWorld) -> None:
     """Canceled while it waits for its slot, it leaves it to others; one in its turn has none."""
     slot = await world.now() + HOUR
-    world.courier.not_before = slot
+    world.courier.reserved_at = slot
     handle = await world.start()
     await world.until(lambda: world.courier.admitted == 1)
 
@@ -67,7 +77,7 @@ async def test_a_canceled_message_gives_its_slot_back(world: SkippingWorld) -> N
     await handle.result()
 
     assert [(slot, 1, False)] == [
-        (each.slot, each.segments, each.is_urgent) for each in world.courier.given_back
+        (each.reserved_at, each.segments, each.is_urgent) for each in world.courier.released
     ]
 
 
@@ -94,19 +104,21 @@ async def test_a_closed_window(world: SkippingWorld) -> None:
 
 async def test_a_window_that_closes_while_it_waits(world: SkippingWorld) -> None:
     """The last check finds it closed: the message waits, and consent is asked for again."""
-    world.courier.sends = [refuse(Decision.CLOSED, in_=10 * HOUR), accept()]
+    world.courier.sends = [refuse(window_closed(10 * HOUR)), accept()]
 
     await _delivered(world, REQUEST, posts=2)
 
     assert 2 == world.courier.admitted
 
 
-@pytest.mark.parametrize("decision", [Decision.NOT_YET, Decision.CLOSED])
-async def test_expiry_before_its_turn(world: SkippingWorld, decision: Decision) -> None:
+@pytest.mark.parametrize("not_yet", [deferred, window_closed])
+async def test_expiry_before_its_turn(
+    world: SkippingWorld, not_yet: Callable[[timedelta], Callable[[SendRequest], NotSent]]
+) -> None:
     """What would have expired by its turn has expired now."""
-    world.courier.sends = [refuse(decision, in_=2 * TERMS.retry_budget)]
+    world.courier.sends = [refuse(not_yet(2 * POLICY.retry_budget))]
     begun = await world.now()
-    expires_at = (begun + TERMS.retry_budget).isoformat()
+    expires_at = (begun + POLICY.retry_budget).isoformat()
 
     report = await world.report({**REQUEST, "expires_at": expires_at})
 
@@ -116,30 +128,30 @@ async def test_expiry_before_its_turn(world: SkippingWorld, decision: Decision) 
 
 async def test_a_sender_on_hold(world: SkippingWorld) -> None:
     """A paused sender's message looks again until it is resumed, and is sent then."""
-    world.courier.sends = [refuse(Decision.HELD), accept()]
-    world.courier.releases = [None, None, Decision.GO]
+    world.courier.sends = [refuse(Paused()), accept()]
+    world.courier.resumes = [None, None, Resumed()]
 
     await _delivered(world, REQUEST, posts=2)
 
-    assert 3 == len(world.courier.looked)
+    assert 3 == len(world.courier.checked)
     assert 1 == world.courier.admitted
 
 
 async def test_a_campaign_that_is_canceled(world: SkippingWorld) -> None:
     """A held message of a canceled campaign ends as canceled, and so does one at its last check."""
-    world.courier.sends = [refuse(Decision.HELD), refuse(Decision.CANCELED)]
-    world.courier.releases = [Decision.CANCELED]
+    world.courier.sends = [refuse(Paused()), refuse(CampaignCanceled())]
+    world.courier.resumes = [CampaignCanceled()]
     request = {**REQUEST, "campaign_id": "spring"}
 
     for _ in range(2):
         assert Outcome.CANCELED is (await world.report(request)).outcome
-    assert ["spring"] == [request.campaign_id for request in world.courier.looked]
+    assert ["spring"] == [request.campaign_id for request in world.courier.checked]
 
 
 async def test_expiry_on_hold(world: SkippingWorld) -> None:
     """A held message expires in its time."""
-    world.courier.sends = [refuse(Decision.HELD)]
-    world.courier.releases = [None] * 1000
+    world.courier.sends = [refuse(Paused())]
+    world.courier.resumes = [None] * 1000
     expires_at = await world.now() + HOUR
 
     report = await world.report({**REQUEST, "expires_at": expires_at.isoformat()})
@@ -150,10 +162,10 @@ async def test_expiry_on_hold(world: SkippingWorld) -> None:
 
 async def test_cancel_on_hold(world: SkippingWorld) -> None:
     """A held message can be canceled."""
-    world.courier.sends = [refuse(Decision.HELD)]
-    world.courier.releases = [None] * 1000
+    world.courier.sends = [refuse(Paused())]
+    world.courier.resumes = [None] * 1000
     handle = await world.start(REQUEST)
-    await world.until(lambda: bool(world.courier.looked))
+    await world.until(lambda: bool(world.courier.checked))
 
     canceled = await handle.execute_update("cancel")
 

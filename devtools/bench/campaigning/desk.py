@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from signedfor.campaign_steps import messages_of
 from sqlalchemy import Engine, select
 from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
 
-from devtools.bench.books import message_id_in
+from devtools.stack.local import message_id_of
 from devtools.bench.harness.house import House
 from devtools.sandbox.client import AcceptedRow
-from signedfor.campaign_steps import messages_of
 from signedfor.contract import (
     CampaignMessage,
     CampaignState,
@@ -79,7 +79,7 @@ class Desk:
     def accepted(self, campaign_id: str, *, since: float) -> list[AcceptedRow]:
         """Its POSTs that arrived since then (epoch seconds), by the sandbox's books."""
         rows = self.house.stack.sandbox.ledger(since=since)["accepted"]
-        return [row for row in rows if (message_id_in(row) or "").startswith(_prefix(campaign_id))]
+        return [row for row in rows if (message_id_of(row) or "").startswith(_prefix(campaign_id))]
 
     async def until_posted(
         self, campaign_id: str, wanted: int, *, since: float, within: float

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from signedfor.campaign_steps import CampaignKey
 from temporalio.testing import ActivityEnvironment
 
 from activities.campaigns import AT_A_TIME, CampaignFeed
@@ -10,7 +11,6 @@ from devtools.bench.campaigning.desk import Desk, NotMeasured
 from devtools.bench.harness.figures import Bound, Sample
 from devtools.bench.harness.house import FLOOR
 from devtools.bench.harness.sizes import Sizes
-from signedfor.campaign_steps import CampaignKey
 
 HANDED_OVER, BARE = "hand-over", "bare starts"
 _ROWS = "rows/s"

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from devtools.bench.books import message_id_in
+from devtools.stack.local import message_id_of
 from devtools.bench.harness.house import OURS, House
 from devtools.bench.harness.loads import at_rate
 from devtools.bench.harness.pace import Post
@@ -179,7 +179,7 @@ class Posted:
     @property
     def message_ids(self) -> set[str]:
         """Of the messages that were posted."""
-        return {message_id for row in self._rows if (message_id := message_id_in(row))}
+        return {message_id for row in self._rows if (message_id := message_id_of(row))}
 
     def of(self, sender: str) -> list[Post]:
         """This sender's POSTs."""
@@ -191,19 +191,19 @@ class Posted:
 
     def at_gate(self, sender: str) -> list[Post]:
         """The same POSTs, as of when the last check let them by: their way to Twilio left out."""
-        own = {message_id_in(row): row for row in self._rows if row["from"] == sender}
+        own = {message_id_of(row): row for row in self._rows if row["from"] == sender}
         return [
             Post(at=at, segments=own[each]["segments"]) for each, at in self._notes if each in own
         ]
 
     def twice(self, *senders: str) -> int:
         """How many POSTs of these senders are of a message that was posted before."""
-        ids = [message_id_in(row) for row in self._rows if row["from"] in senders]
+        ids = [message_id_of(row) for row in self._rows if row["from"] in senders]
         return len(ids) - len(set(ids))
 
     def waits(self, due_at: dict[str, float]) -> list[float]:
         """Seconds until the POST, of those of these messages that were posted."""
-        at = {message_id_in(row): row["created"] for row in self._rows}
+        at = {message_id_of(row): row["created"] for row in self._rows}
         return [at[each] - due for each, due in due_at.items() if each in at]
 
 

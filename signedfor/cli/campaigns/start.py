@@ -95,7 +95,7 @@ def start(
         typer.Option(
             "--on-unknown-outcome",
             help="What to do if it cannot be found out whether Twilio took a message. "
-            "Default: resend; park for bulk.",
+            "Default: resend; dead_letter for bulk.",
         ),
     ] = None,
     tag: TagOption = None,

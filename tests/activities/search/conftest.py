@@ -1,5 +1,5 @@
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -16,8 +16,8 @@ from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.contract import MessageReport, MessageRequest, Outcome, Progress, message_workflow_id
 from signedfor.contract.failures import FailureClass
+from signedfor.message_activities import Absent, Ambiguous, Found, NeverSubmitted, SearchRequest
 from signedfor.payloads import data_converter
-from signedfor.steps import SearchRequest, SearchResult
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.twilio.client import TwilioClient
 from tests.activities.conftest import pacing
@@ -26,7 +26,7 @@ from tests.devtools.sandbox.support import SENDER, running_sandbox
 TEXT = "Your parcel is at the door."
 _NUMBERS = count(1)
 BROKEN = "broken"
-"""The status of a rival that cannot say where it stands."""
+"""The status of a candidate that cannot say where it stands."""
 
 
 @workflow.defn(name="SendMessage")
@@ -81,11 +81,14 @@ def searching(twilio: TwilioClient, sqlite_engine: Engine, temporal: Client) -> 
     return TwilioSearch(twilio, SendAttempts(sqlite_engine, pacing(sqlite_engine)), temporal)
 
 
-class Rivals:
-    """Makes other messages of ours, with the note of a POST and a workflow each."""
+Finding = Found | Absent | NeverSubmitted | Ambiguous
 
-    def __init__(self, posts: SendAttempts, client: Client) -> None:
-        self._send_attempts = posts
+
+class Candidates:
+    """Makes other messages of ours, with an attempt record and a workflow each."""
+
+    def __init__(self, attempts: SendAttempts, client: Client) -> None:
+        self._attempts = attempts
         self._client = client
         self.queue = f"candidates-{uuid.uuid4()}"
 
@@ -99,7 +102,7 @@ class Rivals:
     ) -> None:
         """Another message, which knows of these SIDs; one that does not answer has no worker."""
         message_id = f"t-{uuid.uuid4()}"
-        self._send_attempts.begin(message_id, message, sender=SENDER)
+        self._attempts.claim(message_id, message, sender=SENDER)
         now = datetime.now(UTC)
         progress = Progress(
             message_id=message_id, status=status, since=now, waiting_for="-", message_sids=sids
@@ -125,9 +128,9 @@ class Rivals:
 
 
 @pytest.fixture
-async def candidates(sqlite_engine: Engine, temporal: Client) -> AsyncIterator[Rivals]:
+async def candidates(sqlite_engine: Engine, temporal: Client) -> AsyncIterator[Candidates]:
     """Other messages, and the worker that lets them answer."""
-    made = Rivals(SendAttempts(sqlite_engine, pacing(sqlite_engine)), temporal)
+    made = Candidates(SendAttempts(sqlite_engine, pacing(sqlite_engine)), temporal)
     async with Worker(
         temporal,
         task_queue=made.queue,
@@ -158,12 +161,12 @@ async def look(
     wanted: MessageRequest,
     *,
     sender: str = SENDER,
-    noted: bool = True,
+    recorded: bool = True,
     **fields: Any,
-) -> SearchResult:
-    """Search for it, as a message whose POST was noted a moment ago."""
-    if noted:
-        searching._send_attempts.begin("mine", wanted, sender=sender)
+) -> Finding:
+    """Search for it, as a message whose POST was recorded a moment ago."""
+    if recorded:
+        searching._attempts.claim("mine", wanted, sender=sender)
     request = SearchRequest(
         **{
             "message_id": "mine",
@@ -174,4 +177,12 @@ async def look(
             **fields,
         }
     )
-    return await ActivityEnvironment().run(searching.search, request)
+    result = await ActivityEnvironment().run(searching.find_message, request)
+    return result.finding
+
+
+async def found_sid(looking: Awaitable[Finding]) -> str:
+    """The SID of a message that must be found."""
+    found = await looking
+    assert isinstance(found, Found)
+    return found.message_sid

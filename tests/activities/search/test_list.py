@@ -11,11 +11,11 @@ from twilio.base.exceptions import TwilioRestException
 
 from activities.search import TwilioSearch
 from devtools.sandbox.client import SandboxControl
-from signedfor.steps import Finding
+from signedfor.message_activities import Absent, Ambiguous, Found, NeverSubmitted
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.twilio.client import TwilioClient
 from tests.activities.conftest import pacing
-from tests.activities.search.conftest import TEXT, look, message, template
+from tests.activities.search.conftest import TEXT, Finding, found_sid, look, message, template
 from tests.devtools.sandbox.support import SENDER, SERVICE
 from tests.integration.support import until_true
 
@@ -43,8 +43,8 @@ async def test_a_listed_message_is_found(
 
     result = await look(searching, message(to))
 
-    assert (Finding.FOUND, created.sid, "queued") == (
-        result.finding,
+    assert isinstance(result, Found)
+    assert (created.sid, "queued") == (
         result.message_sid,
         result.status,
     )
@@ -64,7 +64,7 @@ async def test_what_was_sent_from_elsewhere_is_not_ours(
     """Another sender; no service, or one that chose the number that we send from directly."""
     twilio.messages.create(to=to, body=TEXT, **created)
 
-    assert Finding.ABSENT is (await look(searching, message(to), sender=sender)).finding
+    assert Absent() == await look(searching, message(to), sender=sender)
 
 
 async def test_a_service_is_searched_by_recipient(
@@ -75,6 +75,7 @@ async def test_a_service_is_searched_by_recipient(
 
     result = await look(searching, message(to), sender=SERVICE)
 
+    assert isinstance(result, Found)
     assert created.sid == result.message_sid
 
 
@@ -87,7 +88,7 @@ async def test_refused_creates_are_passed_over(
     with pytest.raises(TwilioRestException, match="HTTP 400"):
         twilio.messages.create(to=to, from_=SENDER, body=TEXT)
 
-    assert Finding.ABSENT is (await look(searching, message(to))).finding
+    assert Absent() == await look(searching, message(to))
 
 
 async def test_what_failed_after_it_was_taken_is_found(
@@ -98,8 +99,8 @@ async def test_what_failed_after_it_was_taken_is_found(
 
     result = await look(searching, message(to))
 
-    assert (Finding.FOUND, sid, "failed", 30008) == (
-        result.finding,
+    assert isinstance(result, Found)
+    assert (sid, "failed", 30008) == (
         result.message_sid,
         result.status,
         result.error_code,
@@ -113,7 +114,7 @@ async def test_what_failed_is_not_taken_where_something_else_could_be_it(
     await _failed(twilio, sandbox_url, to)
     created = twilio.messages.create(to=to, from_=SENDER, body=TEXT)
 
-    assert created.sid == (await look(searching, message(to))).message_sid
+    assert created.sid == await found_sid(look(searching, message(to)))
 
 
 async def test_older_and_own_messages_are_passed_over(
@@ -123,18 +124,18 @@ async def test_older_and_own_messages_are_passed_over(
     created = twilio.messages.create(to=to, from_=SENDER, body=TEXT)
     later = datetime.now(UTC) + timedelta(minutes=5)
 
-    assert Finding.ABSENT is (await look(searching, message(to), since=later)).finding
-    assert Finding.ABSENT is (await look(searching, message(to), own_sids=(created.sid,))).finding
+    assert Absent() == await look(searching, message(to), since=later)
+    assert Absent() == await look(searching, message(to), own_sids=(created.sid,))
 
 
 async def test_what_was_never_noted_was_not_submitted(
     searching: TwilioSearch, twilio: TwilioClient, to: str
 ) -> None:
     """A note comes before each POST: without one there was none, whatever Twilio lists."""
-    assert Finding.NOT_SUBMITTED is (await look(searching, message(to), noted=False)).finding
+    assert NeverSubmitted() == await look(searching, message(to), recorded=False)
     twilio.messages.create(to=to, from_=SENDER, body=TEXT)
 
-    assert Finding.NOT_SUBMITTED is (await look(searching, message(to), noted=False)).finding
+    assert NeverSubmitted() == await look(searching, message(to), recorded=False)
 
 
 async def test_what_is_older_than_the_notes_is_not_guessed(
@@ -144,12 +145,12 @@ async def test_what_is_older_than_the_notes_is_not_guessed(
     days_ago = datetime.now(UTC) - timedelta(days=3)
 
     async def finding() -> Finding:
-        return (await look(searching, message(to), noted=False, since=days_ago)).finding
+        return await look(searching, message(to), recorded=False, since=days_ago)
 
-    assert Finding.ABSENT is await finding()
+    assert Absent() == await finding()
     twilio.messages.create(to=to, from_=SENDER, body=TEXT)
 
-    assert Finding.UNDECIDED is await finding()
+    assert Ambiguous() == await finding()
 
 
 async def test_what_is_older_than_its_notes_is_not_ours(
@@ -161,12 +162,12 @@ async def test_what_is_older_than_its_notes_is_not_ours(
     posts = SendAttempts(
         sqlite_engine, pacing(sqlite_engine), now=lambda: now + timedelta(minutes=5)
     )
-    posts.begin("mine", message(to), sender=SENDER)
+    posts.claim("mine", message(to), sender=SENDER)
     days_ago = now - timedelta(days=3)
 
-    result = await look(searching, message(to), noted=False, since=days_ago)
+    result = await look(searching, message(to), recorded=False, since=days_ago)
 
-    assert Finding.ABSENT is result.finding
+    assert Absent() == result
 
 
 async def test_a_template_is_not_guessed(
@@ -177,7 +178,7 @@ async def test_a_template_is_not_guessed(
     for text in ("As it was rendered.", "By another program."):
         twilio.messages.create(to=wanted.to, from_=SENDER, body=text)
 
-    assert Finding.UNDECIDED is (await look(searching, wanted)).finding
+    assert Ambiguous() == await look(searching, wanted)
 
 
 async def test_a_search_that_fails_says_nothing_personal(

@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from devtools.workflow_sandbox import sandboxed_runner
 from sqlalchemy import Engine, select
 from temporalio.client import Client, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
+from workflows.inputs import OneArgument
 
 from devtools.sandbox.client import SandboxControl
 from devtools.sandbox.journal import Journal
 from signedfor.contract import MessageReport, dead_letter_workflow_id, message_workflow_id
 from signedfor.payloads import data_converter
-from signedfor.runner import sandboxed_runner
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.inbox import Inbox
 from signedfor.store.tables import inbound_messages, send_attempts, suppressions
@@ -25,7 +26,6 @@ from tests.faults.soak.history import History, read_history
 from tests.faults.soak.invariants import MessageRecord, Observations, Violation
 from tests.faults.soak.workload import JobResult, Kind
 from workflows.dead_letter import DeadLetter
-from workflows.inputs import OneArgument
 from workflows.send_message import SendMessage
 
 _POLL_SECONDS = 0.5

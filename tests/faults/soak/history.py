@@ -7,14 +7,6 @@ from enum import Enum, auto
 from typing import TypeVar
 
 from pydantic import BaseModel
-from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import EventType, TimeoutType
-from temporalio.api.history.v1 import HistoryEvent
-
-from signedfor.contract import DELIVERY_STATUS_SIGNAL, DeliveryStatus, MessageReport
-from signedfor.contract.failures import RETRYABLE, FailureClass
-from signedfor.payloads import data_converter
-from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.steps import (
     LOOK_UP,
     SEARCH,
@@ -25,6 +17,14 @@ from signedfor.steps import (
     SearchResult,
     Submission,
 )
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType, TimeoutType
+from temporalio.api.history.v1 import HistoryEvent
+
+from signedfor.contract import DELIVERY_STATUS_SIGNAL, DeliveryStatus, MessageReport
+from signedfor.contract.failures import RETRYABLE, FailureClass
+from signedfor.payloads import data_converter
+from signedfor.search_attributes import MESSAGE_STATUS
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from signedfor.steps import SendRequest
 from temporalio.client import Client
 from typer.testing import CliRunner, Result
 
 from signedfor.contract import message_workflow_id
 from signedfor.contract.failures import FailureClass
-from signedfor.steps import SendRequest
 from starter import app
 from tests.workflows.courier import RECIPIENT, SENDER, Courier, callback, failure
 

@@ -17,6 +17,7 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.worker import Worker
 from typer.testing import Result
+from workflows.inputs import OneArgument
 
 from activities.campaigns import CampaignFeed
 from signedfor.contract import (
@@ -33,7 +34,6 @@ from signedfor.store.rate_limiter import RateLimiter
 from tests.signedfor.cli.support import CommandLine, Desk, until
 from tests.workflows.courier import SENDER, sid
 from workflows.campaign import Campaign
-from workflows.inputs import OneArgument
 
 NUMBERS = "1555867"
 MESSAGE = CampaignMessage(sender=SENDER, body="Your parcel, {name}")

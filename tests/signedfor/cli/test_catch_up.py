@@ -9,11 +9,11 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
+from workflows.catch_up_inbound import CatchUpInbound
 
 from signedfor.contract import MESSAGES_QUEUE
 from signedfor.inbound import CATCH_UP_ID, CATCH_UP_INBOUND, CatchUp, CaughtUp
 from tests.signedfor.cli.support import CommandLine
-from workflows.catch_up_inbound import CatchUpInbound
 
 pytestmark = pytest.mark.integration
 

@@ -13,8 +13,8 @@ from signedfor.cli.output import BadInput
 from signedfor.contract import (
     DEAD_LETTER,
     OPEN,
-    Changes,
     DeadLetterRequest,
+    MessageChanges,
     MessageReport,
     MessageRequest,
     Outcome,
@@ -46,7 +46,7 @@ async def unattended_letter(client: Client, tenant: str) -> str:
         tags={},
     )
     letter = DeadLetterRequest(
-        request=MessageRequest.model_validate(REQUEST), report=report, action="None."
+        message=MessageRequest.model_validate(REQUEST), report=report, advice="None."
     )
     await client.start_workflow(
         DEAD_LETTER,
@@ -156,7 +156,7 @@ async def test_a_letter_shows_what_happened_and_what_to_do(desk: Desk) -> None:
     assert shows_nothing_private(result)
     assert RECIPIENT in revealed.stdout
     assert TEXT in revealed.stdout
-    assert "request" not in document["letter"]
+    assert "message" not in document["request"]
     assert RECIPIENT not in json.dumps(document)
 
 
@@ -172,7 +172,7 @@ async def test_a_retry_is_a_new_message_with_the_changes(desk: Desk) -> None:
 
     post = await desk.posted(f"{message_id}.retry-1")
     assert ("retried", f"{message_id}.retry-1", "Ada", "permission granted") == (
-        document["end"],
+        document["outcome"],
         document["retried_as"],
         document["by"],
         document["note"],
@@ -200,7 +200,7 @@ async def test_recipient_and_text_can_be_changed(desk: Desk) -> None:
 async def test_changes_that_do_not_fit_leave_the_letter_open(desk: Desk) -> None:
     """What only the letter can see is wrong comes back as bad input, field by field."""
     message_id = await desk.dead_letter()
-    blank = Resolution(action="retry", changes=Changes(body="  "))
+    blank = Resolution(action="retry", changes=MessageChanges(body="  "))
 
     with pytest.raises(BadInput) as refused:
         await resolve(desk.client, message_id, blank, within=30)

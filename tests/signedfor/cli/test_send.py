@@ -121,7 +121,7 @@ async def test_the_text_can_come_from_standard_input(desk: Desk) -> None:
         (b"\xff\xfe", "--body: standard input is not UTF-8 text"),
         (b"x" * 1601, "--body: is longer than Twilio's 1600 characters"),
         (b"x" * 100_000, "--body: is too long for any message"),
-        (b"", "--body: one of body, media_urls or content_sid is needed"),
+        (b"", "--body: one of body, media_urls or content_sid is required"),
     ],
 )
 def test_a_bad_text_from_standard_input_is_refused(
@@ -165,7 +165,7 @@ def test_every_bad_option_is_named_at_once_and_no_value_repeated(cli: CommandLin
     ("options", "problems"),
     [
         (("--between", "09:00"), ["--between: must be two local times, such as 09:00-20:00"]),
-        (("--between", "9-20"), ["--between: must be hours and minutes as HH:MM"] * 2),
+        (("--between", "9-20"), ["--between: must be HH:MM"] * 2),
         (("--between", "20:00-09:00"), ["--between: from must be earlier than until"]),
         (("--between", "09:00-20:00"), ["--between: does not open, or not all year round"]),
         (
@@ -204,7 +204,7 @@ def test_bad_input_as_json(cli: CommandLine) -> None:
     assert 2 == result.exit_code
     assert "bad_input" == error["kind"]
     assert [
-        {"field": "--body", "problem": "one of body, media_urls or content_sid is needed"},
+        {"field": "--body", "problem": "one of body, media_urls or content_sid is required"},
         {"field": "--tag", "problem": "has a name twice"},
     ] == error["fields"]
 

@@ -17,7 +17,7 @@ def _problems(**fields: object) -> dict[str, str]:
 
 def test_a_campaign_is_not_urgent() -> None:
     """The lane of one-time codes stays theirs."""
-    said = "must be normal or bulk: a campaign would hold up one-time codes"
+    said = "must be normal or bulk: an urgent campaign would delay one-time codes"
 
     assert {"priority": said} == _problems(priority="urgent")
     assert "bulk" == CampaignMessage.model_validate(FIELDS).priority

@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from signedfor import contract
 from signedfor.contract import (
@@ -20,13 +19,14 @@ from signedfor.contract import (
     message_workflow_id,
 )
 from signedfor.payloads import problems_in
+from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.time_zones import TIME_ZONES
 
 TO = "+15558675309"
 BERLIN = "+4915112345678"
 HOURS = {"from": "09:00", "until": "20:00"}
-NO_CLOCK = "must be hours and minutes as HH:MM, such as 09:00; midnight ends at 24:00"
-NO_TIME_ZONE = "is not spelt like an IANA time zone; give a name such as Europe/Berlin"
+NO_CLOCK = "must be HH:MM, such as 09:00; the end of the day is 24:00"
+NO_TIME_ZONE = "does not look like an IANA time zone; give a name such as Europe/Berlin"
 SID = "SM" + "a" * 32
 SEND_AT = datetime(2027, 1, 1, tzinfo=UTC)
 
@@ -48,11 +48,9 @@ def test_names() -> None:
         "CANCEL_UPDATE": "cancel",
         "PROGRESS_QUERY": "progress",
         "RESOLVE_UPDATE": "resolve",
-        "DETAILS_QUERY": "letter",
+        "DETAILS_QUERY": "details",
         "STATUS_PATH": "/webhook/status",
         "INBOUND_PATH": "/webhook/inbound",
-        "CONFLICT_POLICY": WorkflowIDConflictPolicy.USE_EXISTING,
-        "REUSE_POLICY": WorkflowIDReusePolicy.REJECT_DUPLICATE,
     }
 
     assert expected == {name: getattr(contract, name) for name in expected}
@@ -128,12 +126,12 @@ def test_urgent_comes_first() -> None:
 @pytest.mark.parametrize(
     ("fields", "problems"),
     [
-        ({}, [("body", "one of body, media_urls or content_sid is needed")]),
-        ({"body": ""}, [("body", "one of body, media_urls or content_sid is needed")]),
+        ({}, [("body", "one of body, media_urls or content_sid is required")]),
+        ({"body": ""}, [("body", "one of body, media_urls or content_sid is required")]),
         ({"body": " \n"}, [("body", "is blank")]),
         (
             {"body": "x", "content_variables": {"1": "a"}},
-            [("content_variables", "needs content_sid beside it")],
+            [("content_variables", "requires content_sid")],
         ),
         (
             {"body": "x", "send_at": SEND_AT, "expires_at": SEND_AT},
@@ -146,8 +144,8 @@ def test_urgent_comes_first() -> None:
         (
             {"content_variables": {}, "send_at": SEND_AT, "expires_at": SEND_AT},
             [
-                ("body", "one of body, media_urls or content_sid is needed"),
-                ("content_variables", "needs content_sid beside it"),
+                ("body", "one of body, media_urls or content_sid is required"),
+                ("content_variables", "requires content_sid"),
                 ("expires_at", "must be later than send_at"),
             ],
         ),
@@ -175,7 +173,8 @@ def test_the_sender_is_on_the_recipients_channel(to: str, sender: str, fits: boo
     fields = {"to": to, "from": sender}
 
     assert (not fits) is (
-        ("from", "must be on the same channel as to, or MG...") in _problems(**fields)
+        ("from", "must be on the same channel as to, or a Messaging Service (MG...)")
+        in _problems(**fields)
     )
     if fits:
         assert MessageRequest.model_validate({**fields, "body": "x"})
@@ -353,7 +352,7 @@ def test_bad_delivery_status(fields: dict[str, Any]) -> None:
 
 def test_changes_go_with_retry() -> None:
     """A letter that is discarded cannot be changed."""
-    with pytest.raises(ValidationError, match="changes go with action retry only"):
+    with pytest.raises(ValidationError, match="changes are allowed with action retry only"):
         Resolution.model_validate({"action": "discard", "changes": {"body": "x"}})
 
     retry = Resolution.model_validate({"action": "retry", "changes": {"from": "12345"}})

@@ -1,10 +1,45 @@
 from pathlib import Path
+from typing import Any
 
-from signedfor.contract.schema import schema_text
+from signedfor import contract
+from signedfor.contract.schema import contract_schema, schema_text
 
 
 def test_the_committed_schema_is_the_models() -> None:
-    """The schema in docs/ says what the models say; `signedfor.contract.schema` renews it."""
+    """The schema in docs/ is that of the models; `signedfor.contract.schema` updates it."""
     committed = Path(__file__).parents[3] / "docs" / "contract.schema.json"
 
     assert schema_text() == committed.read_text(encoding="utf-8")
+
+
+def test_the_root_refers_to_every_definition() -> None:
+    """A generator that starts at the root makes a type of each; none is unreachable."""
+    schema = contract_schema()
+
+    assert "object" == schema["type"]
+    assert set(schema["$defs"]) == _referenced(schema, schema["properties"])
+
+
+def test_inputs_and_outputs_are_properties_of_the_root() -> None:
+    """Each model that is sent or received alone has its own name there."""
+    base_classes = {"ContractModel"}
+    parts = {"CampaignMessage", "MessageChanges", "SendWindow"}
+    models = {
+        name
+        for name, each in vars(contract).items()
+        if isinstance(each, type) and issubclass(each, contract.ContractModel)
+    }
+
+    assert models - base_classes - parts == set(contract_schema()["properties"])
+
+
+def _referenced(schema: dict[str, Any], part: Any) -> set[str]:
+    """The definitions that a part of the schema refers to, directly or through others."""
+    if isinstance(part, list):
+        return set[str]().union(*(_referenced(schema, each) for each in part))
+    if not isinstance(part, dict):
+        return set()
+    if isinstance(reference := part.get("$ref"), str):
+        name = reference.removeprefix("#/$defs/")
+        return {name} | _referenced(schema, schema["$defs"][name])
+    return _referenced(schema, list(part.values()))

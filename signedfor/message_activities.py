@@ -1,0 +1,341 @@
+"""The activities of a message as its workflow sees them: signatures, inputs and results. Internal.
+
+The classes below are interfaces: `activities/` implements them, and workflows call them by their
+methods, so that mypy checks both sides. Each result names what was decided by a type of its own.
+"""
+
+from abc import ABC, abstractmethod
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from temporalio import activity
+
+from signedfor.consent import Reason
+from signedfor.contract import MessageRequest, Priority, SendWindow
+from signedfor.contract.failures import FailureClass
+
+
+class ActivityModel(BaseModel):
+    """An activity's input or result: tolerant of fields that a newer worker adds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class PolicySnapshot(ActivityModel):
+    """The settings that apply to a message, read at admission so that its history holds them."""
+
+    receipt_checks: tuple[timedelta, ...]
+    """When to ask Twilio for a missing receipt, counted from submission."""
+    retry_budget: timedelta
+    unknown_wait: timedelta
+    dead_letter_hold: timedelta
+
+
+# What was decided about a message.
+
+
+class Admitted(ActivityModel):
+    """It may be sent."""
+
+    kind: Literal["admitted"] = "admitted"
+    reserved_at: datetime
+    """The time that its sender's rate limiter has reserved for it."""
+    is_due: bool
+    """Whether that is now, by the clock that reserved it: a workflow's own clock lags behind."""
+
+
+class Suppressed(ActivityModel):
+    """The recipient must not be sent to."""
+
+    kind: Literal["suppressed"] = "suppressed"
+    reason: Reason
+
+
+class Expired(ActivityModel):
+    """It would be sent after its `expires_at`."""
+
+    kind: Literal["expired"] = "expired"
+
+
+class NoSender(ActivityModel):
+    """It names no sender, and no default is configured."""
+
+    kind: Literal["no_sender"] = "no_sender"
+
+
+class InvalidWindow(ActivityModel):
+    """Its send window never opens for its recipient: bad input, which only zone data can tell."""
+
+    kind: Literal["invalid_window"] = "invalid_window"
+    problem: str
+
+
+class WindowClosed(ActivityModel):
+    """Its send window opens later. Nothing is reserved for it until then."""
+
+    kind: Literal["window_closed"] = "window_closed"
+    opens_at: datetime
+
+
+class Sent(ActivityModel):
+    """Twilio accepted it."""
+
+    kind: Literal["sent"] = "sent"
+    message_sid: str
+    status: str | None
+    segments: int | None
+    submitted_at: datetime
+
+
+class Deferred(ActivityModel):
+    """Its sender is busy; a later time is reserved for it."""
+
+    kind: Literal["deferred"] = "deferred"
+    reserved_at: datetime
+
+
+class Paused(ActivityModel):
+    """Its sender or its campaign is paused."""
+
+    kind: Literal["paused"] = "paused"
+
+
+class CampaignCanceled(ActivityModel):
+    """Its campaign was canceled."""
+
+    kind: Literal["campaign_canceled"] = "campaign_canceled"
+
+
+class Resumed(ActivityModel):
+    """Neither its sender nor its campaign is paused any longer."""
+
+    kind: Literal["resumed"] = "resumed"
+
+
+NotYet = Deferred | WindowClosed | Paused
+"""The last check's reasons for a message to wait some more before it is sent."""
+
+
+class AdmissionRequest(ActivityModel):
+    """Who wants to send what to whom."""
+
+    to: str
+    sender: str | None
+    category: str | None
+    priority: Priority
+    segments: int
+    expires_at: datetime | None
+    send_window: SendWindow | None = None
+
+
+class AdmissionResult(ActivityModel):
+    """Whether a message may be sent, from which sender and from when on."""
+
+    policy: PolicySnapshot
+    sender: str | None
+    decision: Annotated[
+        Admitted | Suppressed | Expired | NoSender | InvalidWindow | WindowClosed,
+        Field(discriminator="kind"),
+    ]
+
+
+class WindowCheck(ActivityModel):
+    """A send window that is needed only later."""
+
+    to: str
+    send_window: SendWindow
+
+
+class ResumeRequest(ActivityModel):
+    """A message that waits because its sender or its campaign is paused."""
+
+    sender: str
+    segments: int
+    campaign_id: str | None
+    has_priority: bool = False
+    """It does not queue: it is urgent, or a retry."""
+
+
+class ResumeResult(ActivityModel):
+    """How the pause ended."""
+
+    decision: Annotated[Resumed | CampaignCanceled, Field(discriminator="kind")]
+
+
+class Reservation(ActivityModel):
+    """A reserved time that will not be used."""
+
+    sender: str
+    segments: int
+    reserved_at: datetime
+    is_urgent: bool
+    is_retry: bool
+
+
+class SendRequest(ActivityModel):
+    """One message, and what the last check before its POST needs."""
+
+    message_id: str
+    message: MessageRequest
+    sender: str
+    deadline: datetime
+    """End of the retry budget: no POST begins after it."""
+    segments: int
+    is_retry: bool
+    """It was sent at its reserved time and failed: it does not queue again."""
+    earlier_attempts: int
+    max_retry_wait: timedelta | None
+    """A retry that must wait longer than this is left to the workflow."""
+
+
+class SendResult(ActivityModel):
+    """What became of a send that did not fail."""
+
+    attempts: int
+    """All attempts so far, this one included if it made a POST."""
+    decision: Annotated[
+        Sent | Suppressed | Expired | CampaignCanceled | Deferred | WindowClosed | Paused,
+        Field(discriminator="kind"),
+    ]
+
+
+class SendFailureDetail(ActivityModel):
+    """Detail of a failed send; the error's type is the failure class."""
+
+    error_code: int | None = None
+    http_status: int | None = None
+    attempts: int
+    retry_after: timedelta | None = None
+    """How long to wait before the next attempt, for a retryable class."""
+
+
+class StatusRequest(ActivityModel):
+    """A Twilio message to ask for."""
+
+    message_sid: str
+
+
+class StatusResult(ActivityModel):
+    """What Twilio says of a message; `status` is None when it knows none by that SID."""
+
+    status: str | None
+    error_code: int | None = None
+
+
+class SearchRequest(ActivityModel):
+    """A message whose outcome is unknown: a POST was made, or may have been."""
+
+    message_id: str
+    message: MessageRequest
+    sender: str
+    since: datetime
+    """Before the first POST of unknown outcome."""
+    own_sids: tuple[str, ...]
+    """SIDs it is known to have."""
+
+
+class Found(ActivityModel):
+    """Twilio has it."""
+
+    kind: Literal["found"] = "found"
+    message_sid: str
+    status: str
+    error_code: int | None
+    created_at: datetime | None
+
+
+class Absent(ActivityModel):
+    """Twilio lists nothing that could be it."""
+
+    kind: Literal["absent"] = "absent"
+
+
+class NeverSubmitted(ActivityModel):
+    """No POST was made: there is no attempt record, and those are written before each POST."""
+
+    kind: Literal["never_submitted"] = "never_submitted"
+
+
+class Ambiguous(ActivityModel):
+    """Twilio lists what could be it, and could as well be another message."""
+
+    kind: Literal["ambiguous"] = "ambiguous"
+
+
+class SearchResult(ActivityModel):
+    """What Twilio's list and our attempt records say."""
+
+    finding: Annotated[Found | Absent | NeverSubmitted | Ambiguous, Field(discriminator="kind")]
+
+
+class SuppressionRecord(ActivityModel):
+    """A recipient not to send to again, and why."""
+
+    message_id: str
+    to: str
+    sender: str | None
+    category: str | None
+    failure_class: FailureClass
+    error_code: int | None
+    message_sid: str | None
+
+
+class AdmissionActivities(ABC):
+    """Before the send: consent, send window, rate limit."""
+
+    @activity.defn
+    @abstractmethod
+    def admit(self, request: AdmissionRequest) -> AdmissionResult:
+        """Decide whether and from when the message may be sent, and reserve that time."""
+
+    @activity.defn
+    @abstractmethod
+    def check_window(self, request: WindowCheck) -> str:
+        """What is wrong with the send window for this recipient; empty if it opens."""
+
+    @activity.defn
+    @abstractmethod
+    def await_resume(self, request: ResumeRequest) -> ResumeResult:
+        """Return when neither the sender nor the campaign is paused; fail until then."""
+
+    @activity.defn
+    @abstractmethod
+    def release_reservation(self, reservation: Reservation) -> None:
+        """Let others have the reserved time."""
+
+
+class SendActivities(ABC):
+    """The send itself, on a task queue of its own."""
+
+    @activity.defn
+    @abstractmethod
+    def send(self, request: SendRequest) -> SendResult:
+        """Make the last check, then one POST."""
+
+
+class StatusActivities(ABC):
+    """What Twilio knows of a message by its SID."""
+
+    @activity.defn
+    @abstractmethod
+    def fetch_status(self, request: StatusRequest) -> StatusResult:
+        """What Twilio says of the message now."""
+
+
+class SearchActivities(ABC):
+    """What Twilio knows of a message without a SID."""
+
+    @activity.defn
+    @abstractmethod
+    async def find_message(self, request: SearchRequest) -> SearchResult:
+        """Say whether Twilio has the message."""
+
+
+class SuppressionActivities(ABC):
+    """Consent that follows from Twilio's error codes."""
+
+    @activity.defn
+    @abstractmethod
+    def record_suppression(self, record: SuppressionRecord) -> bool:
+        """Record the suppression; whether it is new."""

@@ -1,0 +1,167 @@
+"""The activities as workflows call them: on which queue, with which timeouts and retry policy."""
+
+import contextlib
+from datetime import timedelta
+from typing import Final
+
+from temporalio import workflow
+from temporalio.common import Priority, RetryPolicy
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    TimeoutError,  # noqa: A004 - Temporal's own name for it
+)
+from temporalio.workflow import ActivityCancellationType, ActivityHandle
+
+from signedfor.contract import TWILIO_SENDS_QUEUE
+from signedfor.message_activities import (
+    AdmissionActivities,
+    AdmissionRequest,
+    AdmissionResult,
+    Reservation,
+    ResumeRequest,
+    ResumeResult,
+    SearchActivities,
+    SearchRequest,
+    SearchResult,
+    SendActivities,
+    SendRequest,
+    SendResult,
+    StatusActivities,
+    StatusRequest,
+    StatusResult,
+    SuppressionActivities,
+    SuppressionRecord,
+    WindowCheck,
+)
+from signedfor.retry import (
+    BOUNDED_RETRY,
+    DATABASE_TIMEOUT,
+    LOCAL_RETRY,
+    LOCAL_TIMEOUT,
+    SEARCH_TIMEOUT,
+    SEND_TIMEOUT,
+    UNLIMITED_RETRY,
+)
+
+_LOCAL_FAILURES: Final = (ActivityError, ApplicationError, TimeoutError)
+"""A local activity's own error arrives bare. Its timeout comes inside an ActivityError when it
+happens, and bare when that is replayed."""
+
+
+async def admit_locally(request: AdmissionRequest) -> AdmissionResult | None:
+    """Admission within this workflow task (a local activity); None if the database did not answer.
+
+    It saves five history events and a round trip for every message.
+    """
+    with contextlib.suppress(*_LOCAL_FAILURES):
+        return await workflow.execute_local_activity_method(
+            AdmissionActivities.admit,
+            request,
+            start_to_close_timeout=LOCAL_TIMEOUT,
+            retry_policy=LOCAL_RETRY,
+        )
+    return None
+
+
+def start_admission(request: AdmissionRequest) -> ActivityHandle[AdmissionResult]:
+    """Admission as a regular activity, retried until the database answers."""
+    return workflow.start_activity_method(
+        AdmissionActivities.admit,
+        request,
+        start_to_close_timeout=DATABASE_TIMEOUT,
+        retry_policy=UNLIMITED_RETRY,
+        summary="until the database answers",
+    )
+
+
+async def window_problem(check: WindowCheck) -> str:
+    """What is wrong with a send window, if anything; within this workflow task."""
+    with contextlib.suppress(*_LOCAL_FAILURES):
+        return await workflow.execute_local_activity_method(
+            AdmissionActivities.check_window,
+            check,
+            start_to_close_timeout=LOCAL_TIMEOUT,
+            retry_policy=LOCAL_RETRY,
+        )
+    return ""  # not known now: admission checks again
+
+
+async def release_reservation(reservation: Reservation) -> None:
+    """Let others have the time, within this workflow task; given up on if that fails."""
+    with contextlib.suppress(*_LOCAL_FAILURES):
+        await workflow.execute_local_activity_method(
+            AdmissionActivities.release_reservation,
+            reservation,
+            start_to_close_timeout=LOCAL_TIMEOUT,
+            retry_policy=LOCAL_RETRY,
+        )
+
+
+def start_awaiting_resume(request: ResumeRequest) -> ActivityHandle[ResumeResult]:
+    """The end of a pause; the retry policy is what waits."""
+    return workflow.start_activity_method(
+        AdmissionActivities.await_resume,
+        request,
+        start_to_close_timeout=DATABASE_TIMEOUT,
+        retry_policy=UNLIMITED_RETRY,
+        summary="until the sender is resumed",
+    )
+
+
+def start_sending(
+    request: SendRequest, *, policy: RetryPolicy, within: timedelta
+) -> ActivityHandle[SendResult]:
+    """Submission under `policy`; no attempt is made after `within`.
+
+    Canceling waits for an attempt that is under way: only its end tells whether it was sent.
+    """
+    return workflow.start_activity_method(
+        SendActivities.send,
+        request,
+        task_queue=TWILIO_SENDS_QUEUE,
+        start_to_close_timeout=SEND_TIMEOUT,
+        # The activity itself begins no POST after its deadline; the margin lets the last one end.
+        schedule_to_close_timeout=within + SEND_TIMEOUT,
+        retry_policy=policy,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        priority=Priority(priority_key=request.message.priority.temporal_key),
+        summary="POST to Twilio",
+    )
+
+
+async def fetch_status(message_sid: str) -> StatusResult | None:
+    """What Twilio says of a message; None if it cannot be asked now."""
+    with contextlib.suppress(ActivityError):
+        return await workflow.execute_activity_method(
+            StatusActivities.fetch_status,
+            StatusRequest(message_sid=message_sid),
+            start_to_close_timeout=SEND_TIMEOUT,
+            retry_policy=BOUNDED_RETRY,
+            summary="fetch the status from Twilio",
+        )
+    return None
+
+
+async def find_message(request: SearchRequest) -> SearchResult | None:
+    """What Twilio's list says of a message of unknown outcome; None if it cannot be asked now."""
+    with contextlib.suppress(ActivityError):
+        return await workflow.execute_activity_method(
+            SearchActivities.find_message,
+            request,
+            start_to_close_timeout=SEARCH_TIMEOUT,
+            retry_policy=BOUNDED_RETRY,
+            summary="search Twilio's list",
+        )
+    return None
+
+
+async def record_suppression(record: SuppressionRecord) -> None:
+    """Record it, however long the database takes to answer."""
+    await workflow.execute_activity_method(
+        SuppressionActivities.record_suppression,
+        record,
+        start_to_close_timeout=DATABASE_TIMEOUT,
+        retry_policy=UNLIMITED_RETRY,
+        summary="record the suppression",
+    )

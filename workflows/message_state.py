@@ -1,0 +1,231 @@
+"""The state of one message while it is under way, shared by its steps."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.workflow import ActivityHandle
+
+from signedfor.contract import MessageRequest, Outcome, Progress, Stage
+from signedfor.contract.failures import FailureClass
+from signedfor.masks import masked_sender
+from signedfor.message_activities import PolicySnapshot, SendResult
+from workflows import outcomes
+from workflows.outcomes import Ended, Proceed
+from workflows.receipts import Receipt, Receipts
+from workflows.status_view import StatusView
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """Twilio has the message under this SID."""
+
+    message_sid: str
+
+
+class MessageState:
+    """All that is known of the message. Signals and updates may come before its request."""
+
+    request: MessageRequest
+    policy: PolicySnapshot
+
+    def __init__(self) -> None:
+        self.message_id = ""
+        self.stage: Stage | Outcome = Stage.SENDING
+        self.sender: str | None = None
+        """Known once it is admitted."""
+        self.segments = 1
+        self.attempts = 0
+        self.error_code: int | None = None
+        """The newest one that Twilio gave for it."""
+        self.message_sid: str | None = None
+        """Of its newest submission."""
+        self.submitted_sids: tuple[str, ...] = ()
+        """Of all its submissions."""
+        self.submitted_at: datetime | None = None
+        self.receipts = Receipts()
+
+        self.reserved_at: datetime | None = None
+        self.is_retry = False
+        """It was sent at its reserved time and failed: it does not queue again."""
+        self.retry_until: datetime | None = None
+        """End of the retry budget, from the first failure on."""
+        self.resubmissions = 0
+        """How often it was submitted again because delivery failed for a passing reason."""
+
+        self.unknown_since: datetime | None = None
+        """When the first POST of unknown outcome was begun."""
+        self.is_outcome_unknown = False
+        """Whether the newest POST is such a one."""
+        self.sending: ActivityHandle[SendResult] | None = None
+        self.is_cancel_requested = False
+
+        self._since = workflow.now()
+        self._waiting_for = "its first check"
+        self._until: datetime | None = None
+        self._twilio_status: str | None = None
+        self._sids: tuple[str, ...] = ()
+        self._view = StatusView()
+
+    # What operators see.
+
+    def enter(self, stage: Stage, waiting_for: str, *, until: datetime | None = None) -> None:
+        """The message is at `stage` and waits for `waiting_for`, until `until` at most."""
+        if stage is not self.stage:
+            self._since = workflow.now()
+        self.stage, self._waiting_for, self._until = stage, waiting_for, until
+        self.publish()
+
+    def end(self, ended: Ended, message_sid: str | None) -> None:
+        """The message has ended, with this SID in its report."""
+        self._since = workflow.now()
+        self.stage, self.error_code = ended.outcome, ended.error_code
+        self._waiting_for, self._until = f"nothing: {ended.reason}", None
+        self.message_sid = message_sid
+        self.publish()
+
+    def publish(self, *, is_overdue: bool = False) -> None:
+        """Have operators see it."""
+        self._view.publish(
+            self.progress(),
+            tenant=self.request.tenant,
+            campaign_id=self.request.campaign_id,
+            is_overdue=is_overdue,
+        )
+
+    def progress(self) -> Progress:
+        """The answer to the query, and what the status view is written from."""
+        return Progress(
+            message_id=self.message_id,
+            status=self.stage,
+            since=self._since,
+            waiting_for=self._waiting_for,
+            until=self._until,
+            sender=masked_sender(self.sender) if self.sender else None,
+            message_sid=self.message_sid,
+            message_sids=self._sids,
+            twilio_status=self._twilio_status,
+            error_code=self.error_code,
+            attempts=self.attempts,
+            unknown_statuses=self.receipts.unknown_statuses,
+        )
+
+    # What Twilio says.
+
+    def record_status(self, sid: str, status: str, error_code: int | None) -> None:
+        """Take in what Twilio said of one of its messages."""
+        if not self.receipts.record(sid, status, error_code):
+            return
+        self._twilio_status = status
+        self._claim(sid)
+        # It is being sent again, and an earlier POST turns out to have been accepted: no further
+        # attempt begins. The callback of a first POST, which may come before its answer, is none.
+        if self.sending is not None and self.unknown_since is not None and self.is_with_twilio:
+            self.sending.cancel()
+
+    def adopt(self, sid: str, submitted_at: datetime | None) -> Submitted:
+        """This is Twilio's SID for it, from now on."""
+        self.message_sid = sid
+        self.submitted_sids += (sid,)
+        self.is_outcome_unknown = False
+        self.submitted_at = submitted_at
+        self._claim(sid)
+        return Submitted(message_sid=sid)
+
+    def _claim(self, sid: str) -> None:
+        """Keep other messages with the same text from taking this SID for theirs."""
+        if sid not in self._sids:
+            self._sids += (sid,)
+
+    def unexpected_sid(self) -> str | None:
+        """A SID that a callback named and no answer did: ours, its answer lost."""
+        newest = self.receipts.newest_besides(self.submitted_sids)
+        return None if newest is None else newest.message_sid
+
+    @property
+    def is_with_twilio(self) -> bool:
+        """Whether Twilio has a message that is about to be sent."""
+        return self.receipts.delivered() is not None or self.unexpected_sid() is not None
+
+    def known_submission(self) -> Submitted | Ended | None:
+        """What callbacks say of a message that is about to be sent: Twilio has it already.
+
+        Checked before each POST and after each wait: a callback may name a POST whose answer was
+        lost long after that was taken for a failure.
+        """
+        delivered = self.receipts.delivered()
+        if delivered is not None:
+            return outcomes.delivered(delivered)
+        sid = self.unexpected_sid()
+        return None if sid is None else self.adopt(sid, workflow.now())
+
+    def final_receipt(self, message_sid: str) -> Receipt | None:
+        """The final status: delivered under any SID, or the end of this one."""
+        delivered = self.receipts.delivered()
+        if delivered is not None:
+            return delivered
+        newest = self.receipts.of(message_sid)
+        return newest if newest is not None and newest.is_final else None
+
+    # How it may end early.
+
+    def request_cancel(self) -> None:
+        """Stop at the next point where that is certain."""
+        self.is_cancel_requested = True
+        if self.sending is not None:
+            self.sending.cancel()
+
+    def canceled(self, *, error_code: int | None = None) -> Ended:
+        """It was canceled; if Twilio may have it, somebody should look at it."""
+        if self.is_outcome_unknown:
+            return outcomes.unknown(was_canceled=True)
+        return outcomes.canceled(error_code=error_code)
+
+    def expired(self) -> Ended:
+        """Its time is over; what was tried before decides whether somebody should look at it."""
+        if self.is_outcome_unknown:
+            return outcomes.expired(after=FailureClass.OUTCOME_UNKNOWN)
+        code = self.error_code
+        if self.is_retry:
+            return outcomes.expired(after=FailureClass.TEMPORARILY_UNAVAILABLE, error_code=code)
+        if self.resubmissions:
+            return outcomes.expired(after=FailureClass.DELIVERY_DELAYED, error_code=code)
+        return outcomes.expired()
+
+    def expires_by(self, moment: datetime) -> bool:
+        """Whether it may no longer be sent at that moment."""
+        return self.request.expires_at is not None and moment >= self.request.expires_at
+
+    # Waiting.
+
+    async def wait_until(self, moment: datetime, condition: Callable[[], bool]) -> bool:
+        """Wait until the condition holds, or `moment`; whether it holds."""
+        left = moment - workflow.now()
+        if left > timedelta(0) and not condition():
+            with contextlib.suppress(TimeoutError):
+                await workflow.wait_condition(condition, timeout=left)
+        return condition()
+
+    async def pause(self, until: datetime, *, error_code: int | None = None) -> Proceed | Ended:
+        """Wait before a POST; shorter if it is canceled or Twilio turns out to have the message.
+
+        `error_code` is that of an earlier submission's failure.
+        """
+        await self.wait_until(until, lambda: self.is_interrupted)
+        return self.interruption(error_code=error_code)
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a wait before a POST is over."""
+        return self.is_cancel_requested or self.is_with_twilio
+
+    def interruption(self, *, error_code: int | None = None) -> Proceed | Ended:
+        """How such a wait ends the message; it proceeds if Twilio has it, not yet delivered."""
+        delivered = self.receipts.delivered()
+        if delivered is not None:
+            return outcomes.delivered(delivered)
+        if self.is_cancel_requested and self.unexpected_sid() is None:
+            return self.canceled(error_code=error_code)
+        return Proceed()

@@ -1,0 +1,128 @@
+"""The outcomes of a message: each with its reason, and whether it calls for a dead letter."""
+
+from dataclasses import dataclass
+
+from signedfor.consent import Reason
+from signedfor.contract import Outcome
+from signedfor.contract.failures import FailureClass
+from signedfor.twilio import codes
+from signedfor.twilio.statuses import MessageStatus
+from workflows.receipts import Receipt
+
+
+@dataclass(frozen=True)
+class Proceed:
+    """A step went well: on to the next one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """The message has ended: how, why, and whether somebody must look at it."""
+
+    outcome: Outcome
+    reason: str
+    failure_class: FailureClass | None = None
+    error_code: int | None = None
+    message_sid: str | None = None
+    opens_dead_letter: bool = False
+
+
+def delivered(receipt: Receipt) -> Ended:
+    """A receipt says delivered."""
+    return Ended(
+        outcome=Outcome.DELIVERED,
+        reason="The carrier confirmed delivery.",
+        message_sid=receipt.message_sid,
+    )
+
+
+_SUPPRESSED_BECAUSE: dict[Reason, tuple[FailureClass | None, str]] = {
+    Reason.OPTED_OUT: (FailureClass.RECIPIENT_OPTED_OUT, "The recipient has opted out."),
+    Reason.UNDELIVERABLE: (
+        FailureClass.RECIPIENT_UNREACHABLE,
+        "The recipient is known to be undeliverable.",
+    ),
+    Reason.MANUAL: (None, "The recipient was suppressed by hand."),
+}
+
+
+def suppressed(reason: Reason) -> Ended:
+    """The recipient must not be sent to."""
+    failure_class, text = _SUPPRESSED_BECAUSE[reason]
+    return Ended(outcome=Outcome.SUPPRESSED, failure_class=failure_class, reason=text)
+
+
+def expired(*, after: FailureClass | None = None, error_code: int | None = None) -> Ended:
+    """Its time passed: as the caller wished, or after failed attempts, which need a look."""
+    return Ended(
+        outcome=Outcome.EXPIRED,
+        reason="It expired before it could be submitted.",
+        failure_class=after,
+        error_code=error_code,
+        opens_dead_letter=after is not None,
+    )
+
+
+def canceled(*, error_code: int | None = None) -> Ended:
+    """It was canceled before it was submitted, or submitted again after a failure."""
+    tried = "tried again" if error_code else "submitted"
+    return Ended(
+        outcome=Outcome.CANCELED,
+        error_code=error_code,
+        reason=f"It was canceled before it was {tried}.",
+    )
+
+
+def refused(failure_class: FailureClass, error_code: int | None) -> Ended:
+    """Twilio refused it, or the retry budget ended."""
+    why = codes.meaning_for(failure_class, error_code)
+    if failure_class is FailureClass.TEMPORARILY_UNAVAILABLE:
+        why = f"It could not be submitted within its retry budget. {why}"
+    return Ended(
+        outcome=Outcome.FAILED,
+        failure_class=failure_class,
+        error_code=error_code,
+        reason=why,
+        opens_dead_letter=True,
+    )
+
+
+def unknown(*, was_canceled: bool = False) -> Ended:
+    """Twilio may have it or not, and it could not be found out which."""
+    why = "it was canceled, and not sent again" if was_canceled else "it was not sent again"
+    return Ended(
+        outcome=Outcome.UNCONFIRMED,
+        failure_class=FailureClass.OUTCOME_UNKNOWN,
+        reason=f"It is not known whether Twilio accepted it, so {why}.",
+        opens_dead_letter=True,
+    )
+
+
+def no_receipt(message_sid: str) -> Ended:
+    """The receipt timeout passed."""
+    return Ended(
+        outcome=Outcome.UNCONFIRMED,
+        failure_class=FailureClass.NO_RECEIPT,
+        reason="Twilio accepted it, but no receipt came in time.",
+        message_sid=message_sid,
+        opens_dead_letter=True,
+    )
+
+
+def not_delivered(receipt: Receipt) -> Ended:
+    """A receipt says undelivered, failed or canceled."""
+    if receipt.status is MessageStatus.CANCELED:
+        return Ended(
+            outcome=Outcome.CANCELED,
+            reason="Twilio says that it was canceled there.",
+            message_sid=receipt.message_sid,
+        )
+    failure_class = codes.classify_delivery(receipt.error_code)
+    return Ended(
+        outcome=Outcome.UNDELIVERED,
+        failure_class=failure_class,
+        error_code=receipt.error_code,
+        reason=codes.meaning_for(failure_class, receipt.error_code),
+        message_sid=receipt.message_sid,
+        opens_dead_letter=True,
+    )

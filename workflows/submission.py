@@ -1,0 +1,337 @@
+"""The send: quick attempts, patient attempts, and finding out what became of an unknown outcome."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import assert_never
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    CancelledError,
+    TimeoutError,  # noqa: A004 - Temporal's own name for it
+    TimeoutType,
+)
+
+from signedfor.contract import OnUnknownOutcome, Stage
+from signedfor.contract.failures import RETRYABLE, FailureClass
+from signedfor.message_activities import (
+    Absent,
+    Ambiguous,
+    CampaignCanceled,
+    Deferred,
+    Expired,
+    Found,
+    NeverSubmitted,
+    NotYet,
+    Paused,
+    SearchRequest,
+    SendFailureDetail,
+    SendRequest,
+    SendResult,
+    Sent,
+    Suppressed,
+    WindowClosed,
+)
+from signedfor.retry import (
+    ABSENT_SEARCHES_NEEDED,
+    MAX_QUICK_WAIT,
+    MAX_RESENDS,
+    MAX_SEARCHES,
+    MAX_WAIT_FACTOR,
+    PATIENT_SEND,
+    QUICK_SEND,
+)
+from workflows import activity_stubs, outcomes
+from workflows.admission import check_opt_outs, wait_for_turn
+from workflows.message_state import MessageState, Submitted
+from workflows.outcomes import Ended, Proceed
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendFailure:
+    """Why a send did not end in a submission."""
+
+    failure_class: FailureClass
+    attempts: int
+    error_code: int | None = None
+    retry_after: timedelta | None = None
+    is_canceled: bool = False
+    """It was canceled before an attempt or between two: none is under way."""
+
+    @property
+    def next_attempt_at(self) -> datetime:
+        """When it may be tried again, for a retryable class."""
+        return workflow.now() + (self.retry_after or MAX_QUICK_WAIT)
+
+
+class Resolution(Enum):
+    """What was found out about an unknown outcome, unless Twilio has the message."""
+
+    NOT_ACCEPTED = auto()
+    """Neither a callback nor Twilio's list knows it."""
+    NEVER_SUBMITTED = auto()
+    """No POST was made: its worker died before."""
+    UNRESOLVED = auto()
+    """It could not be found out."""
+
+
+async def send(state: MessageState) -> Submitted | Ended:
+    """Submit the message to Twilio under the retry policy.
+
+    It is sent again only if nothing says that Twilio accepted it: never blindly.
+    """
+    resends = 0
+    while True:
+        result = await _send_in_turn(state)
+        if not isinstance(result, SendFailure):
+            return result
+        if result.failure_class is not FailureClass.OUTCOME_UNKNOWN:
+            return _failed(state, result)
+        resolution = await _resolve(state)
+        if isinstance(resolution, Submitted):
+            return resolution
+        if resolution is Resolution.UNRESOLVED:
+            return outcomes.unknown()
+        state.is_outcome_unknown = resolution is not Resolution.NEVER_SUBMITTED
+        if state.is_cancel_requested:
+            return state.canceled()
+        if state.expires_by(workflow.now()):
+            return state.expired()
+        if resolution is Resolution.NOT_ACCEPTED:
+            policy = state.request.unknown_outcome_policy
+            if policy is OnUnknownOutcome.DEAD_LETTER or resends == MAX_RESENDS:
+                return outcomes.unknown()
+            resends += 1
+
+
+async def _send_in_turn(state: MessageState) -> Submitted | SendFailure | Ended:
+    """Send it; wait and try again as often as the last check finds that it must wait."""
+    while True:
+        known = state.known_submission()
+        if known is not None:
+            return known
+        # Time may have passed unnoticed: while no worker was up, or during its wait.
+        if state.expires_by(workflow.now()):
+            return state.expired()
+        started_at = workflow.now()
+        result = await _send_under_policy(state)
+        if isinstance(result, SendResult):
+            settled = await _settle(state, result)
+            if not isinstance(settled, Proceed):
+                return settled
+        elif result.failure_class is FailureClass.OUTCOME_UNKNOWN:
+            state.unknown_since = state.unknown_since or started_at
+            state.is_outcome_unknown = True
+            return result
+        elif not state.is_with_twilio:
+            return result
+
+
+async def _settle(state: MessageState, result: SendResult) -> Submitted | Ended | Proceed:
+    """What a send that did not fail came to; it proceeds after a wait, to be tried again."""
+    decision = result.decision
+    if isinstance(decision, Sent):
+        return _accepted(state, decision)
+    if state.is_with_twilio:
+        return Proceed()
+    match decision:
+        case Suppressed(reason=reason):
+            return outcomes.suppressed(reason)
+        case Expired():
+            return state.expired()
+        case CampaignCanceled():
+            return state.canceled()
+        case Deferred() | WindowClosed() | Paused():
+            return await _wait(state, decision)
+        case _:
+            assert_never(decision)
+
+
+def _accepted(state: MessageState, sent: Sent) -> Submitted:
+    state.segments = sent.segments or state.segments
+    submitted = state.adopt(sent.message_sid, sent.submitted_at)
+    if sent.status:
+        state.record_status(sent.message_sid, sent.status, None)
+    return submitted
+
+
+async def _wait(state: MessageState, not_yet: NotYet) -> Proceed | Ended:
+    started_at = workflow.now()
+    waited = await wait_for_turn(state, not_yet)
+    if state.retry_until is not None:  # waiting does not use up the retry budget
+        state.retry_until += workflow.now() - started_at
+    reopened = isinstance(not_yet, WindowClosed) and isinstance(waited, Proceed)
+    if reopened and not state.is_with_twilio:
+        return await check_opt_outs(state)
+    return waited
+
+
+async def _send_under_policy(state: MessageState) -> SendResult | SendFailure:
+    """Quick attempts, then patient ones, until the retry budget or the message's time ends."""
+    deadline = state.retry_until or workflow.now() + state.policy.retry_budget
+    if state.request.expires_at is not None:
+        deadline = min(deadline, state.request.expires_at)
+    state.enter(Stage.SENDING, "Twilio to accept it", until=deadline)
+    result = await _send(state, QUICK_SEND, deadline)
+    if isinstance(result, SendResult) or result.is_canceled:
+        return result
+    if result.failure_class not in RETRYABLE:
+        return result
+    state.error_code = result.error_code
+    next_attempt_at = result.next_attempt_at
+    state.enter(Stage.RETRYING, "its next attempt", until=min(next_attempt_at, deadline))
+    if next_attempt_at >= deadline:
+        return result
+    await state.pause(next_attempt_at)
+    if state.is_interrupted:
+        return result
+    state.enter(Stage.RETRYING, "Twilio to accept it", until=deadline)
+    return await _send(state, PATIENT_SEND, deadline)
+
+
+async def _send(
+    state: MessageState, policy: RetryPolicy, deadline: datetime
+) -> SendResult | SendFailure:
+    before = state.attempts
+    unavailable = FailureClass.TEMPORARILY_UNAVAILABLE
+    if state.is_cancel_requested:
+        return SendFailure(failure_class=unavailable, attempts=before, is_canceled=True)
+    if workflow.now() >= deadline:
+        # It may be long ago: Temporal would refuse to schedule what must be over by then.
+        return SendFailure(failure_class=unavailable, attempts=before, error_code=state.error_code)
+    request = SendRequest(
+        message_id=state.message_id,
+        message=state.request,
+        sender=state.sender or "",
+        deadline=deadline,
+        segments=state.segments,
+        is_retry=state.is_retry,
+        earlier_attempts=before,
+        max_retry_wait=MAX_QUICK_WAIT if policy is QUICK_SEND else None,
+    )
+    scheduled_at = workflow.info().get_current_history_length()
+    state.sending = activity_stubs.start_sending(
+        request, policy=policy, within=deadline - workflow.now()
+    )
+    try:
+        result = await state.sending
+    except asyncio.CancelledError:
+        # The SDK raises this instead of an ActivityError where an activity is canceled in the very
+        # workflow task that started it, and is never scheduled; and where the same task brings its
+        # end, which is then lost.
+        if not state.is_interrupted:
+            raise
+        if workflow.info().get_current_history_length() == scheduled_at:
+            return SendFailure(failure_class=unavailable, attempts=before, is_canceled=True)
+        return SendFailure(failure_class=FailureClass.OUTCOME_UNKNOWN, attempts=before + 1)
+    except ActivityError as error:
+        failure = _failure_of(error, attempts_before=before)
+        state.attempts = failure.attempts
+        state.is_retry, state.retry_until = True, deadline
+        return failure
+    finally:
+        state.sending = None
+    if result.attempts > before and isinstance(result.decision, NotYet):
+        state.is_retry, state.retry_until = True, deadline
+    state.attempts = result.attempts
+    return result
+
+
+def _failure_of(error: ActivityError, *, attempts_before: int) -> SendFailure:
+    """The failure class of a send activity that failed.
+
+    Terminal classes and a lost worker arrive here at once, `TemporarilyUnavailable` when the policy
+    has ended. Whatever happens after a POST has begun is classed by the activity itself, so an
+    error without a class comes from before it and means that nothing was sent.
+    """
+    unavailable = FailureClass.TEMPORARILY_UNAVAILABLE
+    cause = error.cause
+    if isinstance(cause, CancelledError):
+        return SendFailure(failure_class=unavailable, attempts=attempts_before, is_canceled=True)
+    if isinstance(cause, TimeoutError):
+        if cause.type is TimeoutType.SCHEDULE_TO_START:  # no worker picked it up
+            return SendFailure(failure_class=unavailable, attempts=attempts_before)
+        return SendFailure(failure_class=FailureClass.OUTCOME_UNKNOWN, attempts=attempts_before + 1)
+    if isinstance(cause, ApplicationError) and cause.type in set(FailureClass):
+        failure_class = FailureClass(cause.type)
+        if cause.details:
+            detail = SendFailureDetail.model_validate(cause.details[0])
+            return SendFailure(
+                failure_class=failure_class,
+                attempts=detail.attempts,
+                error_code=detail.error_code,
+                retry_after=detail.retry_after,
+            )
+        return SendFailure(failure_class=failure_class, attempts=attempts_before + 1)
+    return SendFailure(failure_class=unavailable, attempts=attempts_before + 1)
+
+
+def _failed(state: MessageState, failure: SendFailure) -> Ended:
+    """The outcome of a send that was refused, or could not be made."""
+    state.error_code = failure.error_code
+    if failure.failure_class in RETRYABLE:
+        if state.is_cancel_requested:
+            return state.canceled()
+        if state.expires_by(failure.next_attempt_at):
+            return outcomes.expired(after=failure.failure_class, error_code=failure.error_code)
+    return outcomes.refused(failure.failure_class, failure.error_code)
+
+
+async def _resolve(state: MessageState) -> Submitted | Resolution:
+    """Wait for a callback, which names our message and the SID; then search Twilio's list, twice.
+
+    Twilio may list a message only some time after the call that created it broke, so one search is
+    not enough to say that it is not there.
+    """
+    absent = 0
+    for number in range(MAX_SEARCHES):
+        search_at = workflow.now() + _wait_before(state, number)
+        state.enter(
+            Stage.RESOLVING, "a callback, or Twilio's list, to name its SID", until=search_at
+        )
+        if await state.wait_until(search_at, lambda: state.unexpected_sid() is not None):
+            break
+        result = await activity_stubs.find_message(_search_request(state))
+        if state.unexpected_sid() is not None:
+            break
+        if result is None:
+            continue
+        match result.finding:
+            case Found() as found:
+                submitted = state.adopt(found.message_sid, found.created_at)
+                state.record_status(found.message_sid, found.status, found.error_code)
+                return submitted
+            case NeverSubmitted():
+                return Resolution.NEVER_SUBMITTED
+            case Absent():
+                absent += 1
+                if absent == ABSENT_SEARCHES_NEEDED:
+                    return Resolution.NOT_ACCEPTED
+            case Ambiguous():
+                pass
+            case _:
+                assert_never(result.finding)
+    sid = state.unexpected_sid()
+    return Resolution.UNRESOLVED if sid is None else state.adopt(sid, workflow.now())
+
+
+def _wait_before(state: MessageState, search: int) -> timedelta:
+    """The first two searches are as far apart as the setting says, later ones ever farther."""
+    wait = state.policy.unknown_wait
+    doublings = max(0, search - ABSENT_SEARCHES_NEEDED)
+    farther: timedelta = wait * 2**doublings
+    return min(farther, wait * MAX_WAIT_FACTOR)
+
+
+def _search_request(state: MessageState) -> SearchRequest:
+    return SearchRequest(
+        message_id=state.message_id,
+        message=state.request,
+        sender=state.sender or "",
+        since=state.unknown_since or workflow.now(),
+        own_sids=state.submitted_sids,
+    )
