@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from devtools.bench import campaigns, cost, latency, life, memory, pacing, webhook, workers
-from devtools.bench.harness.report import Report, machine, missed, tables
-from devtools.bench.harness.sizes import FULL, QUICK, Sizes
+from devtools.bench.report import Report, machine, missed, tables
+from devtools.bench.sizes import FULL, QUICK, Sizes
 from devtools.stack.processes import interrupt_on_signals
 
 BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[Report]]] = {

@@ -14,7 +14,7 @@ from devtools.sandbox.client import AcceptedRow
 from devtools.sandbox.magic import GOOD_SENDER
 from devtools.stack.local import LocalStack
 from signedfor.contract import PROGRESS_QUERY, Stage
-from signedfor.steps import SEND
+from signedfor.message_activities import SendActivities
 from signedfor.store.database import open_engine
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.twilio.rates import SenderKind
@@ -45,7 +45,7 @@ async def sent_soon(caller: Caller, to: str) -> Sent:
     engine = open_engine(caller.stack.settings["DATABASE_URL"])
     try:
         rates = {SenderKind.LONG_CODE: 1.0}
-        RateLimiter(engine, rates=rates).reserve(GOOD_SENDER, _SECONDS_AHEAD)
+        RateLimiter(engine, rates=rates).reserve(GOOD_SENDER, _SECONDS_AHEAD, is_urgent=False)
     finally:
         engine.dispose()
     sent = await caller.send(to)
@@ -64,7 +64,7 @@ async def send_started(sent: Sent) -> None:
     async def started() -> bool:
         description = await sent.handle.describe()
         return any(
-            each.activity_type.name == SEND
+            each.activity_type.name == SendActivities.send.__name__
             and each.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
             for each in description.raw_description.pending_activities
         )

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from tests.faults.support import post_callback
 from signedfor.contract import OPEN, DeadLetterOutcome, Outcome
+from tests.faults.support import post_callback
 from tests.fixtures.stack import NewNumber, silent_stack
 from tests.integration.support import Caller, events_of_type, until
 

@@ -1,12 +1,11 @@
 import asyncio
 
 import pytest
-from signedfor.steps import SEARCH
 
-from devtools.stack.local import message_id_of
 from devtools.sandbox.client import Step
-from devtools.stack.local import LocalStack
+from devtools.stack.local import LocalStack, message_id_of
 from signedfor.contract import OnUnknownOutcome, Outcome, Stage
+from signedfor.message_activities import SearchActivities
 from tests.devtools.sandbox.support import twilio_client
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import Caller, Sent, until, until_true
@@ -97,7 +96,8 @@ async def _stay_undecided(*messages: Sent) -> None:
 
     async def searched(sent: Sent) -> int:
         return sum(
-            event.activity_task_scheduled_event_attributes.activity_type.name == SEARCH
+            event.activity_task_scheduled_event_attributes.activity_type.name
+            == SearchActivities.find_message.__name__
             for event in await sent.events()
         )
 

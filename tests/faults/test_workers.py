@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from tests.faults.soak.injection import frozen
 from devtools.stack.local import LocalStack
 from signedfor.contract import OPEN, Outcome
 from signedfor.contract.failures import FailureClass
+from tests.faults.soak.injection import frozen
 from tests.faults.support import database_locked, send_started, sent_soon
 from tests.fixtures.stack import SHORT_WAITS, NewNumber, silent_stack
 from tests.integration.support import Caller, Sent, events_of_type, until, until_true

@@ -1,7 +1,7 @@
 import pytest
 
 from devtools.bench.__main__ import BENCHMARKS
-from devtools.bench.harness.sizes import QUICK
+from devtools.bench.sizes import QUICK
 
 
 @pytest.mark.integration

@@ -1,5 +1,4 @@
-from devtools.bench.campaigning.killed import balance
-from devtools.bench.campaigning.under_way import Stop, runs_between
+from devtools.bench.campaigns import Stop, balance, runs_between
 
 _PAUSE = Stop(asked_at=99.5, answered_at=100, until=103)
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from devtools.bench.harness.figures import Bound, Rounds, mean, percentiles
+from devtools.bench.figures import Bound, Rounds, mean, percentiles
 
 RATE = "messages/s"
 
@@ -12,12 +12,12 @@ def test_ratios_are_of_pairs() -> None:
     rounds = Rounds(
         {
             "ours": [{RATE: 80.0}, {RATE: 40.0}, {RATE: 9.0}],
-            "floor": [{RATE: 100.0}, {RATE: 50.0}, {RATE: 10.0}],
+            "baseline": [{RATE: 100.0}, {RATE: 50.0}, {RATE: 10.0}],
         }
     )
 
-    assert 0.8 == rounds.ratio("ours", "floor", RATE)
-    assert (40.0, 50.0) == (rounds.median("ours", RATE), rounds.median("floor", RATE))
+    assert 0.8 == rounds.ratio("ours", "baseline", RATE)
+    assert (40.0, 50.0) == (rounds.median("ours", RATE), rounds.median("baseline", RATE))
 
 
 def test_there_and_back_is_one_figure() -> None:
@@ -26,19 +26,19 @@ def test_there_and_back_is_one_figure() -> None:
 
 
 def test_what_one_side_lacks_has_no_ratio() -> None:
-    """A figure that only one side has, or that is zero at the floor, is no comparison."""
-    rounds = Rounds({"ours": [{"statements": 2.0, "CPU": 1.0}], "floor": [{"CPU": 0.0}]})
+    """A figure that only one side has, or that is zero at the baseline, is no comparison."""
+    rounds = Rounds({"ours": [{"statements": 2.0, "CPU": 1.0}], "baseline": [{"CPU": 0.0}]})
 
     assert ["statements", "CPU"] == rounds.figures()
-    assert math.isnan(rounds.ratio("ours", "floor", "statements"))
-    assert math.isnan(rounds.ratio("ours", "floor", "CPU"))
+    assert math.isnan(rounds.ratio("ours", "baseline", "statements"))
+    assert math.isnan(rounds.ratio("ours", "baseline", "CPU"))
 
 
 @pytest.mark.parametrize(
     ("bound", "holds"),
     [
-        (Bound(side="ours", figure=RATE, at_least=0.85, against="floor"), True),
-        (Bound(side="ours", figure=RATE, at_least=0.95, against="floor"), False),
+        (Bound(side="ours", figure=RATE, at_least=0.85, against="baseline"), True),
+        (Bound(side="ours", figure=RATE, at_least=0.95, against="baseline"), False),
         (Bound(side="ours", figure=RATE, at_most=90), True),
         (Bound(side="ours", figure=RATE, at_least=90.5), False),
         (Bound(side="ours", figure="of another name", at_most=1), False),
@@ -47,7 +47,7 @@ def test_what_one_side_lacks_has_no_ratio() -> None:
 )
 def test_a_bound_judges_medians(bound: Bound, holds: bool) -> None:
     """It is held against a figure or a ratio; a figure that is not there keeps no bound."""
-    rounds = Rounds({"ours": [{RATE: 90.0}], "floor": [{RATE: 100.0}]})
+    rounds = Rounds({"ours": [{RATE: 90.0}], "baseline": [{RATE: 100.0}]})
 
     assert holds is bound.holds_for(rounds.value_of(bound))
 

@@ -1,6 +1,6 @@
 import pytest
 
-from devtools.bench.harness.pace import Post, after_the_first, used, worst_window
+from devtools.bench.figures import Post, after_the_first, used, worst_window
 
 
 def _posts(*series: tuple[float, int]) -> list[Post]:

@@ -2,10 +2,9 @@ import math
 
 import pytest
 
-from devtools.bench.harness.figures import Bound, Rounds
-from devtools.bench.harness.report import Report
-from devtools.bench.paced.ground import pace_bounds
-from devtools.bench.paced.lines import Posted, text
+from devtools.bench.figures import Bound, Rounds
+from devtools.bench.pacing_fixture import Posted, pace_bounds, text
+from devtools.bench.report import Report
 from devtools.sandbox.client import AcceptedRow
 from signedfor.twilio.segments import count_segments
 

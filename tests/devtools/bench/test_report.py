@@ -7,9 +7,9 @@ import pytest
 
 from devtools.bench import __main__ as command
 from devtools.bench.__main__ import main
-from devtools.bench.harness.figures import Bound, Rounds
-from devtools.bench.harness.report import Report, machine
-from devtools.bench.harness.sizes import Sizes
+from devtools.bench.figures import Bound, Rounds
+from devtools.bench.report import Report, machine
+from devtools.bench.sizes import Sizes
 
 
 def _report(*, at_least: float = 0.0) -> Report:
@@ -17,10 +17,10 @@ def _report(*, at_least: float = 0.0) -> Report:
         benchmark="life",
         question="how fast",
         rounds=Rounds(
-            {"ours": [{"messages/s": 20.0, "bytes": 4021.0}], "floor": [{"messages/s": 25.0}]}
+            {"ours": [{"messages/s": 20.0, "bytes": 4021.0}], "baseline": [{"messages/s": 25.0}]}
         ),
-        floor="floor",
-        bounds=[Bound(side="ours", figure="messages/s", at_least=at_least, against="floor")],
+        baseline="baseline",
+        bounds=[Bound(side="ours", figure="messages/s", at_least=at_least, against="baseline")],
         conditions={"messages": 300},
     )
 
@@ -42,7 +42,7 @@ def test_the_tables_show_figures_ratios_and_bounds(
     lines = capsys.readouterr().out.splitlines()
     assert "| messages/s | 20 | 25 | 0.80 |" in lines
     assert "| bytes | 4,021 |  |  |" in lines
-    assert "- holds: messages/s of ours / floor >= 0.75 (is 0.8)" in lines
+    assert "- holds: messages/s of ours / baseline >= 0.75 (is 0.8)" in lines
 
 
 @pytest.mark.parametrize(("more", "exit_code"), [([], 0), (["--strict"], 1)])
@@ -61,8 +61,8 @@ def test_a_missed_bound_is_loud(
     assert exit_code == main()
 
     captured = capsys.readouterr()
-    assert "- MISSED: messages/s of ours / floor >= 0.85 (is 0.8)" in captured.out
-    assert "MISSED: life: messages/s of ours / floor >= 0.85\n" == captured.err
+    assert "- MISSED: messages/s of ours / baseline >= 0.85 (is 0.8)" in captured.out
+    assert "MISSED: life: messages/s of ours / baseline >= 0.85\n" == captured.err
 
 
 def test_an_unknown_benchmark_is_refused(

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from devtools.workflow_sandbox import sandboxed_runner
 from sqlalchemy import Engine, select
 from temporalio.client import Client, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
-from workflows.inputs import OneArgument
 
 from devtools.sandbox.client import SandboxControl
 from devtools.sandbox.journal import Journal
+from devtools.workflow_sandbox import sandboxed_runner
 from signedfor.contract import MessageReport, dead_letter_workflow_id, message_workflow_id
+from signedfor.interceptors import OneArgument
 from signedfor.payloads import data_converter
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.inbox import Inbox
@@ -143,9 +143,7 @@ class Collector:
 
         result = await replayer.replay_workflows(histories(), raise_on_replay_failure=False)
         return [
-            Violation(
-                invariant=4, message_id=run_id, what=f"replay failed: {type(error).__name__}"
-            )
+            Violation(invariant=4, message_id=run_id, what=f"replay failed: {type(error).__name__}")
             for run_id, error in result.replay_failures.items()
         ]
 

@@ -4,32 +4,47 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from pydantic import BaseModel
-from signedfor.steps import (
-    LOOK_UP,
-    SEARCH,
-    SEND,
-    Decision,
-    Finding,
-    LookUp,
-    SearchResult,
-    Submission,
-)
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, TimeoutType
 from temporalio.api.history.v1 import HistoryEvent
 
 from signedfor.contract import DELIVERY_STATUS_SIGNAL, DeliveryStatus, MessageReport
 from signedfor.contract.failures import RETRYABLE, FailureClass
+from signedfor.message_activities import (
+    Absent,
+    Ambiguous,
+    CampaignCanceled,
+    Deferred,
+    Expired,
+    Found,
+    NeverSubmitted,
+    Paused,
+    SearchActivities,
+    SearchResult,
+    SendActivities,
+    SendResult,
+    Sent,
+    StatusActivities,
+    StatusRequest,
+    StatusResult,
+    Suppressed,
+    WindowClosed,
+)
 from signedfor.payloads import data_converter
 from signedfor.search_attributes import MESSAGE_STATUS
 
+SEND = SendActivities.send.__name__
+SEARCH = SearchActivities.find_message.__name__
+_FETCH_STATUS = StatusActivities.fetch_status.__name__
+
+Finding = Found | Absent | NeverSubmitted | Ambiguous
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class SendResult(Enum):
+class SendOutcome(Enum):
     """How a send activity ended, as far as sending again is concerned."""
 
     ACCEPTED = auto()
@@ -56,7 +71,7 @@ class SendFinished:
     """A send activity ended; `message_sid` if Twilio returned one."""
 
     at: datetime
-    result: SendResult
+    outcome: SendOutcome
     message_sid: str | None = None
 
 
@@ -66,7 +81,11 @@ class Searched:
 
     at: datetime
     finding: Finding | None
-    message_sid: str | None = None
+
+    @property
+    def message_sid(self) -> str | None:
+        """The SID that was found."""
+        return self.finding.message_sid if isinstance(self.finding, Found) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +154,6 @@ _TIMERS = {
     EventType.EVENT_TYPE_TIMER_FIRED: -1,
     EventType.EVENT_TYPE_TIMER_CANCELED: -1,
 }
-_NOT_DUE = frozenset({Decision.NOT_YET, Decision.CLOSED, Decision.HELD})
 
 
 def read_history(events: Sequence[HistoryEvent], *, of_message: bool = True) -> History:
@@ -207,23 +225,33 @@ def _completed(
     name: str, payload: Payload, at: datetime, *, scheduled: HistoryEvent
 ) -> list[Event]:
     if name == SEND:
-        submission = _decode(payload, Submission)
-        result = _result_of(submission)
-        return [SendFinished(at=at, result=result, message_sid=submission.message_sid)]
+        return [_finished(_decode(payload, SendResult), at)]
     if name == SEARCH:
-        search = _decode(payload, SearchResult)
-        found = Searched(at=at, finding=search.finding, message_sid=search.message_sid)
-        if search.message_sid is None or search.status is None:
-            return [found]
-        return [found, _looked_up(at, search.message_sid, search.status, search.error_code)]
-    if name == LOOK_UP:
-        answer = _decode(payload, LookUp)
+        finding = _decode(payload, SearchResult).finding
+        searched = Searched(at=at, finding=finding)
+        if not isinstance(finding, Found):
+            return [searched]
+        return [searched, _looked_up(at, finding.message_sid, finding.status, finding.error_code)]
+    if name == _FETCH_STATUS:
+        answer = _decode(payload, StatusResult)
         inputs = scheduled.activity_task_scheduled_event_attributes.input
-        sid = _text_field(inputs.payloads[0], "message_sid")
+        sid = _decode(inputs.payloads[0], StatusRequest).message_sid
         if answer.status is None:
             return []
         return [_looked_up(at, sid, answer.status, answer.error_code)]
     return []
+
+
+def _finished(result: SendResult, at: datetime) -> SendFinished:
+    match result.decision:
+        case Sent(message_sid=sid):
+            return SendFinished(at=at, outcome=SendOutcome.ACCEPTED, message_sid=sid)
+        case Suppressed() | Expired() | CampaignCanceled():
+            return SendFinished(at=at, outcome=SendOutcome.BLOCKED)
+        case Deferred() | WindowClosed() | Paused():
+            return SendFinished(at=at, outcome=SendOutcome.NOT_SENT)
+        case _:
+            assert_never(result.decision)
 
 
 def _not_completed(
@@ -233,35 +261,29 @@ def _not_completed(
     if event.HasField("activity_task_failed_event_attributes"):
         failed = event.activity_task_failed_event_attributes
         name, _ = activities[failed.scheduled_event_id]
-        result = _result_of_error(failed.failure.application_failure_info.type)
+        outcome = _outcome_of_error(failed.failure.application_failure_info.type)
     elif event.HasField("activity_task_timed_out_event_attributes"):
         timed_out = event.activity_task_timed_out_event_attributes
         name, _ = activities[timed_out.scheduled_event_id]
         never_started = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
         kind = timed_out.failure.timeout_failure_info.timeout_type
-        result = SendResult.NOT_SENT if kind == never_started else SendResult.UNKNOWN
+        outcome = SendOutcome.NOT_SENT if kind == never_started else SendOutcome.UNKNOWN
     else:
         canceled = event.activity_task_canceled_event_attributes
         name, _ = activities[canceled.scheduled_event_id]
-        result = SendResult.NOT_SENT
+        outcome = SendOutcome.NOT_SENT
     if name == SEND:
-        return [SendFinished(at=at, result=result)]
+        return [SendFinished(at=at, outcome=outcome)]
     return [Searched(at=at, finding=None)] if name == SEARCH else []
 
 
-def _result_of(submission: Submission) -> SendResult:
-    if submission.message_sid is not None:
-        return SendResult.ACCEPTED
-    return SendResult.NOT_SENT if submission.decision in _NOT_DUE else SendResult.BLOCKED
-
-
-def _result_of_error(error_type: str) -> SendResult:
+def _outcome_of_error(error_type: str) -> SendOutcome:
     if error_type not in set(FailureClass):
-        return SendResult.NOT_SENT  # an error without a class was raised before the POST
+        return SendOutcome.NOT_SENT  # an error without a class was raised before the POST
     failure_class = FailureClass(error_type)
     if failure_class is FailureClass.OUTCOME_UNKNOWN:
-        return SendResult.UNKNOWN
-    return SendResult.NOT_SENT if failure_class in RETRYABLE else SendResult.REFUSED
+        return SendOutcome.UNKNOWN
+    return SendOutcome.NOT_SENT if failure_class in RETRYABLE else SendOutcome.REFUSED
 
 
 def _looked_up(at: datetime, sid: str, status: str, error_code: int | None) -> StatusReceived:
@@ -282,8 +304,3 @@ def _decode(payload: Payload, model: type[Model]) -> Model:
 def _text(payload: Payload) -> str:
     text: str = data_converter.payload_converter.from_payload(payload, str)
     return text
-
-
-def _text_field(payload: Payload, name: str) -> str:
-    fields: dict[str, str] = data_converter.payload_converter.from_payload(payload, dict)
-    return fields[name]

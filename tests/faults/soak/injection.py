@@ -1,4 +1,4 @@
-"""Fault injection: kills, freezes and restarts the parts of a running stack on a seeded schedule."""
+"""Fault injection: kills, freezes and restarts the parts of a stack, on a seeded schedule."""
 
 import asyncio
 import os

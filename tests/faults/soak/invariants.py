@@ -336,9 +336,7 @@ def _not_requested(
     for to, count in creates.items():
         if count > checks[to]:
             message_id = of_recipient.get(to, "?")
-            yield Violation(
-                invariant=3, message_id=message_id, what="more POSTs than last checks"
-            )
+            yield Violation(invariant=3, message_id=message_id, what="more POSTs than last checks")
 
 
 def _not_stored(observed: Observations) -> Iterator[Violation]:

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from devtools.sandbox.client import AcceptedRow, CallbackRow, LedgerView, RefusedRow
 from signedfor.contract import MessageReport, Outcome
 from signedfor.contract.failures import FailureClass
-from signedfor.steps import Finding
+from signedfor.message_activities import Absent
 from tests.faults.soak.history import (
     Event,
     History,
     Searched,
     SendFinished,
-    SendResult,
+    SendOutcome,
     SendStarted,
     StatusReceived,
     StatusShown,
@@ -107,9 +107,9 @@ def started(seconds: float) -> SendStarted:
     return SendStarted(at=at(seconds))
 
 
-def finished(seconds: float, result: SendResult, sid: str | None = None) -> SendFinished:
+def finished(seconds: float, outcome: SendOutcome, sid: str | None = None) -> SendFinished:
     """A send that ended."""
-    return SendFinished(at=at(seconds), result=result, message_sid=sid)
+    return SendFinished(at=at(seconds), outcome=outcome, message_sid=sid)
 
 
 def shown(seconds: float, status: str) -> StatusShown:
@@ -117,25 +117,23 @@ def shown(seconds: float, status: str) -> StatusShown:
     return StatusShown(at=at(seconds), status=status)
 
 
-def received(
-    seconds: float, status: str = "delivered", code: int | None = None
-) -> StatusReceived:
+def received(seconds: float, status: str = "delivered", code: int | None = None) -> StatusReceived:
     """A callback that reached the message."""
     return StatusReceived(at=at(seconds), message_sid=FIRST, status=status, error_code=code)
 
 
 def absent(seconds: float) -> Searched:
     """A search that found nothing."""
-    return Searched(at=at(seconds), finding=Finding.ABSENT)
+    return Searched(at=at(seconds), finding=Absent())
 
 
 ACCEPTED = (
     started(0),
-    finished(1, SendResult.ACCEPTED, FIRST),
+    finished(1, SendOutcome.ACCEPTED, FIRST),
     shown(1, "awaiting_receipt"),
 )
 DELIVERED = (*ACCEPTED, received(2), shown(3, "delivered"))
-SECOND_ACCEPTED = (finished(61, SendResult.ACCEPTED, SECOND), shown(62, "delivered"))
+SECOND_ACCEPTED = (finished(61, SendOutcome.ACCEPTED, SECOND), shown(62, "delivered"))
 
 
 def a_history(

@@ -4,13 +4,13 @@ A message is meant to be submitted once. It is meant to be submitted again only
 
 - **delayed**, after Twilio had accepted it and then reported, by a receipt, that it was not
   delivered for a temporary reason (`DeliveryDelayed`), or
-- **resent**, after a POST with an unknown outcome, once two later searches of Twilio's list found no
-  trace of it and no callback named it.
+- **resent**, after a POST with an unknown outcome, once two later searches of Twilio's list found
+  no trace of it and no callback named it.
 
 Each of these starts an intended submission, with the send activity that the workflow schedules for
 it. A further send activity belongs to the same submission while Twilio has certainly not accepted
-the message: after a 429, without a connection, when the last check found that it was not due yet, or
-when its worker died before it recorded an attempt. Any other send activity was not intended,
+the message: after a 429, without a connection, when the last check found that it was not due yet,
+or when its worker died before it recorded an attempt. Any other send activity was not intended,
 whatever came of it.
 """
 
@@ -19,14 +19,14 @@ from datetime import datetime
 from enum import Enum, auto
 
 from signedfor.contract.failures import FailureClass
-from signedfor.steps import Finding
+from signedfor.message_activities import Absent, Found, NeverSubmitted
 from signedfor.twilio.codes import classify_delivery
 from signedfor.twilio.statuses import is_receipt, parse_status
 from tests.faults.soak.history import (
     History,
     Searched,
     SendFinished,
-    SendResult,
+    SendOutcome,
     SendStarted,
     StatusReceived,
 )
@@ -64,11 +64,11 @@ def submissions_in(history: History) -> list[IntendedSubmission]:
                 reader.start(event.at)
             case SendFinished():
                 reader.finish(event)
-            case Searched(finding=Finding.ABSENT):
+            case Searched(finding=Absent()):
                 reader.absent += 1
-            case Searched(finding=Finding.NOT_SUBMITTED):
+            case Searched(finding=NeverSubmitted()):
                 reader.was_not_sent()
-            case Searched(finding=Finding.FOUND, message_sid=str() as sid):
+            case Searched(finding=Found(message_sid=sid)):
                 reader.accepted_as(sid)
             case StatusReceived():
                 reader.receive(event)
@@ -81,7 +81,7 @@ class _Reader:
     def __init__(self) -> None:
         self.submissions: list[IntendedSubmission] = []
         self.absent = 0
-        self._last_result: SendResult | None = None
+        self._last_outcome: SendOutcome | None = None
         self._accepted = False
         self._newest_sid: str | None = None
         self._sids: set[str] = set()
@@ -89,11 +89,11 @@ class _Reader:
         self._final: set[str] = set()
 
     def start(self, at: datetime) -> None:
-        if self._last_result is SendResult.NOT_SENT and not self._accepted:
-            self._last_result = None
+        if self._last_outcome is SendOutcome.NOT_SENT and not self._accepted:
+            self._last_outcome = None
             return
         self.submissions.append(IntendedSubmission(started_at=at, reason=self._reason()))
-        self.absent, self._accepted, self._last_result = 0, False, None
+        self.absent, self._accepted, self._last_outcome = 0, False, None
 
     def _reason(self) -> Reason:
         if not self.submissions:
@@ -101,17 +101,17 @@ class _Reader:
         if self._accepted:
             is_delayed = self._newest_sid in self._temporary_failures
             return Reason.DELAYED if is_delayed else Reason.UNINTENDED
-        without_trace = self._last_result is SendResult.UNKNOWN and self.absent >= _SEARCHES
+        without_trace = self._last_outcome is SendOutcome.UNKNOWN and self.absent >= _SEARCHES
         return Reason.RESENT if without_trace else Reason.UNINTENDED
 
     def finish(self, event: SendFinished) -> None:
-        self._last_result = event.result
+        self._last_outcome = event.outcome
         if event.message_sid is not None:
             self.accepted_as(event.message_sid)
 
     def was_not_sent(self) -> None:
         """Its worker died before the POST: the next send continues the same submission."""
-        self._last_result = SendResult.NOT_SENT
+        self._last_outcome = SendOutcome.NOT_SENT
 
     def accepted_as(self, sid: str) -> None:
         self._accepted = True

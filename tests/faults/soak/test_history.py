@@ -6,11 +6,21 @@ from pydantic import BaseModel
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
-from tests.faults.soak.submissions import Reason, submissions_in
-from tests.faults.soak.history import SendResult, SendFinished, read_history
+from signedfor.consent import Reason as SuppressionReason
+from signedfor.message_activities import (
+    CampaignCanceled,
+    Deferred,
+    Expired,
+    Paused,
+    SendResult,
+    Sent,
+    Suppressed,
+    WindowClosed,
+)
 from signedfor.payloads import data_converter
-from signedfor.steps import SEND, Decision, Submission
+from tests.faults.soak.history import SEND, SendFinished, SendOutcome, read_history
 from tests.faults.soak.samples import FIRST, at
+from tests.faults.soak.submissions import Reason, submissions_in
 
 
 def _event(number: int, kind: EventType.ValueType) -> HistoryEvent:
@@ -33,25 +43,36 @@ def _send(number: int, result: BaseModel) -> list[HistoryEvent]:
     return [scheduled, completed]
 
 
-_ACCEPTED = Submission(decision=Decision.GO, message_sid=FIRST)
+_ACCEPTED = SendResult(
+    attempts=1,
+    decision=Sent(message_sid=FIRST, status="queued", segments=1, submitted_at=at(4)),
+)
+_BLOCKED = [Suppressed(reason=next(iter(SuppressionReason))), Expired(), CampaignCanceled()]
+_NOT_DUE = [Deferred(reserved_at=at(9)), WindowClosed(opens_at=at(9)), Paused()]
 
 
-@pytest.mark.parametrize("decision", [Decision.NOT_YET, Decision.CLOSED, Decision.HELD])
-def test_a_send_that_was_not_due_belongs_to_the_same_submission(decision: Decision) -> None:
+@pytest.mark.parametrize("decision", _NOT_DUE, ids=lambda each: each.kind)
+def test_a_send_that_was_not_due_belongs_to_the_same_submission(
+    decision: Deferred | WindowClosed | Paused,
+) -> None:
     """A message that had to wait again is submitted once, and for a reason."""
-    not_due, accepted = _send(2, Submission(decision=decision)), _send(4, _ACCEPTED)
+    not_due, accepted = _send(2, SendResult(attempts=0, decision=decision)), _send(4, _ACCEPTED)
 
     history = read_history([_started(), *not_due, *accepted])
 
-    results = [event.result for event in history.events if isinstance(event, SendFinished)]
-    assert [SendResult.NOT_SENT, SendResult.ACCEPTED] == results
+    outcomes = [event.outcome for event in history.events if isinstance(event, SendFinished)]
+    assert [SendOutcome.NOT_SENT, SendOutcome.ACCEPTED] == outcomes
     assert [Reason.FIRST] == [each.reason for each in submissions_in(history)]
 
 
-@pytest.mark.parametrize("decision", [Decision.SUPPRESSED, Decision.EXPIRED, Decision.CANCELED])
-def test_a_send_after_a_permanent_block_is_unintended(decision: Decision) -> None:
+@pytest.mark.parametrize("decision", _BLOCKED, ids=lambda each: each.kind)
+def test_a_send_after_a_permanent_block_is_unintended(
+    decision: Suppressed | Expired | CampaignCanceled,
+) -> None:
     """A suppressed, expired or canceled message must not be sent again."""
-    history = read_history([_started(), *_send(2, Submission(decision=decision)), *_send(4, _ACCEPTED)])
+    history = read_history(
+        [_started(), *_send(2, SendResult(attempts=0, decision=decision)), *_send(4, _ACCEPTED)]
+    )
 
     assert [Reason.FIRST, Reason.UNINTENDED] == [each.reason for each in submissions_in(history)]
 

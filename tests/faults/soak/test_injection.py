@@ -1,6 +1,5 @@
 import os
 import sqlite3
-
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +8,9 @@ from threading import Thread
 import psutil
 import pytest
 
+from devtools.stack.processes import Process, ProcessGroup, says
+from signedfor.retry import READ_TIMEOUT, SEND_TIMEOUT
+from tests.devtools.stack.support import wait_for
 from tests.faults.soak.injection import (
     DATABASE,
     SANDBOX,
@@ -20,9 +22,6 @@ from tests.faults.soak.injection import (
     lock,
     schedule,
 )
-from devtools.stack.processes import Process, ProcessGroup, says
-from signedfor.retry import READ_TIMEOUT, SEND_TIMEOUT
-from tests.devtools.stack.support import wait_for
 
 _PROFILES = {
     "worker": WORKER,

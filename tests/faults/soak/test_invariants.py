@@ -6,34 +6,34 @@ from typing import Any
 
 import pytest
 
-from tests.faults.soak.invariants import MessageRecord
-from tests.faults.soak.history import Searched, SendResult, Event, History
 from devtools.sandbox.client import AcceptedRow, CallbackRow
 from signedfor.contract import Outcome
-from signedfor.steps import Finding
+from signedfor.message_activities import Found, NeverSubmitted
+from tests.faults.soak.history import Event, History, Searched, SendOutcome
+from tests.faults.soak.invariants import MessageRecord
 from tests.faults.soak.samples import (
-    SECOND_ACCEPTED,
+    ACCEPTED,
     DELIVERED,
     FIRST,
     GOOD,
     OPEN_DEAD_LETTER,
     SECOND,
-    ACCEPTED,
+    SECOND_ACCEPTED,
     TO,
     a_callback,
+    a_history,
     a_refusal,
     a_report,
     a_row,
-    a_history,
     absent,
-    message_with,
     at,
-    started,
-    observations_of,
     finished,
     found_in,
+    message_with,
+    observations_of,
     received,
     shown,
+    started,
 )
 
 
@@ -43,14 +43,16 @@ def test_a_delivered_message_violates_nothing() -> None:
 
 
 _DELAYED = (received(2, "undelivered", 30003), shown(2, "delayed"))
-_SENT_LATER = message_with(*ACCEPTED, *_DELAYED, started(60), *SECOND_ACCEPTED, report=a_report(sid=SECOND))
-_UNKNOWN = (started(0), finished(20, SendResult.UNKNOWN), shown(20, "resolving"))
+_SENT_LATER = message_with(
+    *ACCEPTED, *_DELAYED, started(60), *SECOND_ACCEPTED, report=a_report(sid=SECOND)
+)
+_UNKNOWN = (started(0), finished(20, SendOutcome.UNKNOWN), shown(20, "resolving"))
 _RESENT = message_with(
     *_UNKNOWN, absent(30), absent(50), started(60), *SECOND_ACCEPTED, report=a_report(sid=SECOND)
 )
 _RETRIED = message_with(
     started(0),
-    finished(20, SendResult.NOT_SENT),
+    finished(20, SendOutcome.NOT_SENT),
     started(60),
     *SECOND_ACCEPTED,
     report=a_report(sid=SECOND),
@@ -59,7 +61,7 @@ _RETRIED = message_with(
 
 _NOT_ATTEMPTED = message_with(
     *_UNKNOWN,
-    Searched(at=at(50), finding=Finding.NOT_SUBMITTED),
+    Searched(at=at(50), finding=NeverSubmitted()),
     started(60),
     *SECOND_ACCEPTED,
     report=a_report(sid=SECOND),
@@ -100,7 +102,9 @@ _INVARIANT_1 = {
         {(1, "accepted twice for one submission")},
     ),
     "sent again after one search": (
-        message_with(*_UNKNOWN, absent(30), started(60), *SECOND_ACCEPTED, report=a_report(sid=SECOND)),
+        message_with(
+            *_UNKNOWN, absent(30), started(60), *SECOND_ACCEPTED, report=a_report(sid=SECOND)
+        ),
         [a_row(60.5, SECOND)],
         {(1, "sent again without a reason in its history")},
     ),
@@ -112,7 +116,10 @@ _INVARIANT_1 = {
     "sent again though it was found": (
         message_with(
             *_UNKNOWN,
-            Searched(at=at(30), finding=Finding.FOUND, message_sid=FIRST),
+            Searched(
+                at=at(30),
+                finding=Found(message_sid=FIRST, status="sent", error_code=None, created_at=at(0)),
+            ),
             absent(40),
             absent(50),
             started(60),
@@ -178,8 +185,12 @@ _INVARIANT_1 = {
 }
 
 
-@pytest.mark.parametrize(("message", "rows", "found"), _INVARIANT_1.values(), ids=_INVARIANT_1.keys())
-def test_sent_once(message: MessageRecord, rows: list[AcceptedRow], found: set[tuple[int, str]]) -> None:
+@pytest.mark.parametrize(
+    ("message", "rows", "found"), _INVARIANT_1.values(), ids=_INVARIANT_1.keys()
+)
+def test_sent_once(
+    message: MessageRecord, rows: list[AcceptedRow], found: set[tuple[int, str]]
+) -> None:
     """Invariant 1: an unintended acceptance is found, whatever caused it."""
     observed = observations_of(message, rows, attempts=[0.4, 0.55, 60.1], callbacks=[])
 
@@ -191,7 +202,7 @@ _INVARIANT_2 = {
     "open": (message_with(*ACCEPTED, closed=None), "still running although the system is idle"),
     "failed": (
         replace(GOOD, history=History(run_id="r", closed_at=at(3))),
-        "its workflow finished without a report",
+        "its workflow ended without a report",
     ),
     "no dead letter": (
         message_with(started(0), report=a_report(Outcome.UNCONFIRMED, None)),
@@ -219,7 +230,7 @@ def test_never_lost(message: MessageRecord, what: str) -> None:
 def test_a_message_with_an_open_dead_letter_is_not_lost() -> None:
     """An unknown outcome with an open dead letter violates nothing."""
     unresolved = message_with(
-        started(0), finished(1, SendResult.UNKNOWN), report=a_report(Outcome.UNCONFIRMED, None)
+        started(0), finished(1, SendOutcome.UNKNOWN), report=a_report(Outcome.UNCONFIRMED, None)
     )
 
     message = replace(unresolved, dead_letter=OPEN_DEAD_LETTER)
@@ -236,10 +247,14 @@ _INVARIANT_3 = {
 }
 
 
-@pytest.mark.parametrize(("fields", "attempts", "what"), _INVARIANT_3.values(), ids=_INVARIANT_3.keys())
+@pytest.mark.parametrize(
+    ("fields", "attempts", "what"), _INVARIANT_3.values(), ids=_INVARIANT_3.keys()
+)
 def test_never_too_late(fields: dict[str, Any], attempts: list[float], what: str) -> None:
     """Invariant 3: a POST after STOP, expiry or cancel, or without a last check just before it."""
-    observed = observations_of(replace(GOOD, **fields), attempts=attempts, opted_out=frozenset({TO}))
+    observed = observations_of(
+        replace(GOOD, **fields), attempts=attempts, opted_out=frozenset({TO})
+    )
 
     assert (3, what) in found_in(observed)
 

@@ -5,26 +5,26 @@ from datetime import datetime
 
 import pytest
 
-from tests.faults.soak.invariants import MessageRecord, violations_in
-from tests.faults.soak.history import SendResult, History
 from signedfor.contract import Outcome
 from signedfor.contract.failures import FailureClass
+from tests.faults.soak.history import History, SendOutcome
+from tests.faults.soak.invariants import MessageRecord, violations_in
 from tests.faults.soak.samples import (
+    ACCEPTED,
     FIRST,
     OPEN_DEAD_LETTER,
     SECOND,
-    ACCEPTED,
+    a_history,
     a_report,
     a_row,
-    a_history,
-    message_with,
     at,
-    started,
-    observations_of,
     finished,
     found_in,
+    message_with,
+    observations_of,
     received,
     shown,
+    started,
 )
 
 
@@ -55,13 +55,15 @@ def test_a_status_that_twilio_did_not_have_is_not_expected(
     """The final status came after the last look-up, or never."""
     row = a_row(0.5, status=status)
 
-    assert [] == found_in(observations_of(_unconfirmed(40), [row], callbacks=[], final_status_at=final_status_at))
+    assert [] == found_in(
+        observations_of(_unconfirmed(40), [row], callbacks=[], final_status_at=final_status_at)
+    )
 
 
 _UNRESOLVED = replace(
     message_with(
         started(0),
-        finished(1, SendResult.UNKNOWN),
+        finished(1, SendOutcome.UNKNOWN),
         shown(3, "unconfirmed"),
         report=a_report(Outcome.UNCONFIRMED, None, FailureClass.OUTCOME_UNKNOWN),
     ),
@@ -81,7 +83,13 @@ def test_a_later_submission_may_stay_unresolved() -> None:
     """The row is the earlier submission's, and known."""
     report = a_report(Outcome.UNCONFIRMED, FIRST, FailureClass.OUTCOME_UNKNOWN)
     delayed = (received(2, "undelivered", 30003), shown(2, "delayed"))
-    events = (*ACCEPTED, *delayed, started(60), finished(61, SendResult.UNKNOWN), shown(62, "unconfirmed"))
+    events = (
+        *ACCEPTED,
+        *delayed,
+        started(60),
+        finished(61, SendOutcome.UNKNOWN),
+        shown(62, "unconfirmed"),
+    )
     message = replace(message_with(*events, report=report), dead_letter=OPEN_DEAD_LETTER)
     rows = [a_row(0.5, status="undelivered")]
 
@@ -110,7 +118,10 @@ def test_a_row_may_belong_to_a_duplicate() -> None:
 
 _CORRECT = {
     "open": (None, OPEN_DEAD_LETTER),
-    "closed by a late receipt": (None, a_history(received(4), shown(4, "delivered_late"), closed=4)),
+    "closed by a late receipt": (
+        None,
+        a_history(received(4), shown(4, "delivered_late"), closed=4),
+    ),
     "undelivered receipt": (None, replace(OPEN_DEAD_LETTER, events=(received(4, "undelivered"),))),
     "recorded": (FailureClass.RECIPIENT_OPTED_OUT, a_history(shown(4, "recorded"), closed=4)),
 }
@@ -146,21 +157,19 @@ _WRONG = {
 
 def _failed(failure_class: FailureClass | None, letter: History | None) -> MessageRecord:
     report = a_report(Outcome.FAILED, None, failure_class)
-    message = message_with(started(0), finished(1, SendResult.REFUSED), shown(3, "failed"), report=report)
+    message = message_with(
+        started(0), finished(1, SendOutcome.REFUSED), shown(3, "failed"), report=report
+    )
     return replace(message, dead_letter=letter)
 
 
-@pytest.mark.parametrize(
-    ("failure_class", "letter"), _CORRECT.values(), ids=_CORRECT.keys()
-)
+@pytest.mark.parametrize(("failure_class", "letter"), _CORRECT.values(), ids=_CORRECT.keys())
 def test_a_correct_dead_letter(failure_class: FailureClass | None, letter: History) -> None:
     """It is waiting for a decision, or was closed for a valid reason."""
     assert [] == found_in(observations_of(_failed(failure_class, letter), [], callbacks=[]))
 
 
-@pytest.mark.parametrize(
-    ("failure_class", "letter", "what"), _WRONG.values(), ids=_WRONG.keys()
-)
+@pytest.mark.parametrize(("failure_class", "letter", "what"), _WRONG.values(), ids=_WRONG.keys())
 def test_a_wrong_dead_letter_is_found(
     failure_class: FailureClass | None, letter: History | None, what: str
 ) -> None:

@@ -1,6 +1,13 @@
 from collections import Counter
 
-from tests.faults.soak.workload import UNSENDABLE, SCRIPTS, Kind, healthy_jobs, unsendable_jobs, mixed_jobs
+from tests.faults.soak.workload import (
+    SCRIPTS,
+    UNSENDABLE,
+    Kind,
+    healthy_jobs,
+    mixed_jobs,
+    unsendable_jobs,
+)
 
 
 def test_a_seed_reproduces_its_workload() -> None:

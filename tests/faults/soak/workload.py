@@ -145,7 +145,7 @@ def mixed_jobs(seed: int, *, messages: int, seconds: float, late_retries: bool) 
 
     With `late_retries` some of them are of a kind that takes over five minutes.
     """
-    chance = Random(f"{seed}:workload")  # noqa: S311 - seeded chance, not a secret
+    chance = Random(f"{seed}:jobs")  # noqa: S311 - seeded chance, not a secret
     shares = {
         kind: share for kind, share in _SHARES.items() if late_retries or kind is not Kind.DELAYED
     }

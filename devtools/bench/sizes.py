@@ -14,7 +14,7 @@ class Sizes:
     messages: int = 300
     """Through the whole life, a round."""
     warm_up: int = 40
-    at_once: int = 40
+    concurrency: int = 40
     """Messages under way at a time."""
     idle_messages: int = 60
     """One after the other, a round."""
@@ -67,7 +67,7 @@ QUICK = Sizes(
     legs=1,
     messages=8,
     warm_up=2,
-    at_once=4,
+    concurrency=4,
     idle_messages=3,
     seconds=1,
     callbacks=40,

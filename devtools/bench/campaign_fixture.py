@@ -1,4 +1,4 @@
-"""Campaigns of a benchmark: their rows, and what the books say of their messages."""
+"""Campaigns of a benchmark: their rows, and what the sandbox's ledger says of their messages."""
 
 import asyncio
 import contextlib
@@ -15,9 +15,9 @@ from sqlalchemy import Engine, select
 from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
 
-from devtools.stack.local import message_id_of
-from devtools.bench.harness.house import House
+from devtools.bench.environment import Environment
 from devtools.sandbox.client import AcceptedRow
+from devtools.stack.local import message_id_of
 from signedfor.contract import (
     CampaignMessage,
     CampaignState,
@@ -35,18 +35,18 @@ SENDER_RATE = 1000.0
 BODY = "Hi {name}, our shop in {city} opens on Friday."
 _NAMES, _CITIES = ("Ann", "Ben", "Zoë", "Chidi", "Maria-José"), ("Leeds", "Ulm", "Łódź", "Porto")
 _FIRST_NUMBER = 15_552_000_000
-_LOOK_EVERY_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 
 class NotMeasured(Exception):
     """Something else happened than was to be measured: there is no figure."""
 
 
-class Desk:
-    """Campaigns on a house's database, all from one fast sender."""
+class CampaignFixture:
+    """Campaigns on a environment's database, all from one fast sender."""
 
-    def __init__(self, house: House, engine: Engine) -> None:
-        self.house = house
+    def __init__(self, environment: Environment, engine: Engine) -> None:
+        self.environment = environment
         self.campaigns = Campaigns(engine)
         self.pacing = RateLimiter(engine)
         self._engine = engine
@@ -68,7 +68,7 @@ class Desk:
 
     def workflow(self, campaign_id: str) -> WorkflowHandle[Any, Any]:
         """Its workflow, which `campaign start` has started."""
-        return self.house.client.get_workflow_handle(campaign_workflow_id(campaign_id))
+        return self.environment.client.get_workflow_handle(campaign_workflow_id(campaign_id))
 
     async def forget(self, campaign_id: str) -> None:
         """Nothing of it is sent any more, and its workflow ends."""
@@ -78,7 +78,7 @@ class Desk:
 
     def accepted(self, campaign_id: str, *, since: float) -> list[AcceptedRow]:
         """Its POSTs that arrived since then (epoch seconds), by the sandbox's books."""
-        rows = self.house.stack.sandbox.ledger(since=since)["accepted"]
+        rows = self.environment.stack.sandbox.ledger(since=since)["accepted"]
         return [row for row in rows if (message_id_of(row) or "").startswith(_prefix(campaign_id))]
 
     async def until_posted(
@@ -93,19 +93,19 @@ class Desk:
         while (come := len(self.accepted(campaign_id, since=since))) < wanted:
             if time.monotonic() > give_up_at:
                 raise NotMeasured(f"Of {wanted} POSTs only {come} came within {within:.0f} s.")
-            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def until_ended(self, campaign_id: str, messages: int, *, within: float) -> None:
         """Return when so many of its messages have ended, or the time is up."""
         ended = f"{messages_of(campaign_id)} AND ExecutionStatus != 'Running'"
         give_up_at = time.monotonic() + within
         while time.monotonic() < give_up_at:
-            if (await self.house.client.count_workflows(ended)).count >= messages:
+            if (await self.environment.client.count_workflows(ended)).count >= messages:
                 return
-            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
-    def begun(self, campaign_id: str) -> list[float]:
-        """When POSTs of this campaign began, by the notes of the last check; in epoch seconds."""
+    def started(self, campaign_id: str) -> list[float]:
+        """When POSTs of this campaign began, by the attempts of the last check; in epoch seconds."""
         query = select(send_attempts.c.started_at).where(
             send_attempts.c.message_id.startswith(_prefix(campaign_id))
         )
@@ -114,11 +114,11 @@ class Desk:
 
 
 @contextlib.contextmanager
-def desk_of(house: House) -> Iterator[Desk]:
-    """The desk of a house."""
-    engine = open_engine(house.stack.settings["DATABASE_URL"])
+def campaign_fixture(environment: Environment) -> Iterator[CampaignFixture]:
+    """The fixture of a environment."""
+    engine = open_engine(environment.stack.settings["DATABASE_URL"])
     try:
-        yield Desk(house, engine)
+        yield CampaignFixture(environment, engine)
     finally:
         engine.dispose()
 

@@ -1,0 +1,260 @@
+"""A benchmark's environment: a fresh stack with the product and the baseline next to each other.
+
+Temporal's local server gets slower as its database grows. Each pair of rounds therefore has an
+environment of its own, in which only the processes of the side being measured run.
+"""
+
+import asyncio
+import itertools
+import os
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client, WorkflowHandle
+
+from devtools.bench.baseline import BASELINE_MESSAGE, BASELINE_PREFIX, BASELINE_QUEUE, READY
+from devtools.bench.figures import Rounds, Sample, mean
+from devtools.sandbox.magic import GOOD_SENDER
+from devtools.stack.local import LocalStack
+from devtools.stack.parts import ROOT
+from devtools.stack.ports import HOST, answers, free_ports
+from devtools.stack.processes import Process, ProcessGroup, basic_environment, says
+from signedfor.client import CONFLICT_POLICY, REUSE_POLICY
+from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
+
+PRODUCT, BASELINE = "ours", "baseline"
+SETTINGS = {
+    # The pace of a sender is a promise, not a cost: it would hide every other figure.
+    "DEFAULT_RATES": "long_code=100000",
+    "CATCH_UP_MINUTES": "0",
+    # Between the looks for a message whose worker was killed. Nothing else waits for it.
+    "UNKNOWN_WAIT_SECONDS": "5",
+}
+NO_WAIT = {"senders' rates": "too high to wait for a slot"}
+"""The condition of a benchmark whose messages are not paced."""
+_LONGEST_NUMBERS = 10_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """Ours or the baseline: its workflow, and the processes that are its own."""
+
+    name: str
+    workflow: str
+    queue: str
+    prefix: str
+    workers: Sequence[Process]
+    webhook: Process
+    webhook_url: str
+
+
+class Environment:
+    """What a round is measured in; see `fresh_stack`."""
+
+    def __init__(self, stack: LocalStack, client: Client, sides: Sequence[Side]) -> None:
+        self.stack = stack
+        self.client = client
+        self._sides = {side.name: side for side in sides}
+        self._name = uuid.uuid4().hex[:6]
+        self._numbers = itertools.count()
+
+    def side(self, name: str) -> Side:
+        """The side of this name."""
+        return self._sides[name]
+
+    @contextmanager
+    def running(self, side: Side, *, workers: int | None = None) -> Iterator[None]:
+        """The side's processes are up while the block runs; so many of its workers, or all."""
+        processes = [*side.workers[:workers], side.webhook]
+        try:
+            for process in processes:
+                process.start(wait=False)
+            for process in processes:
+                process.wait_until_ready()
+            yield
+        finally:
+            for process in processes:
+                process.ask_to_stop()
+            for process in processes:
+                process.stop()
+
+    def parts(self, side: Side) -> dict[str, list[int]]:
+        """The ids of the processes that now take part, by what they are."""
+        twilio = [self.stack.twilio] if self.stack.twilio else []
+        return {
+            "worker": [process.pid for process in side.workers if process.is_running],
+            "server": [self.stack.temporal.pid],
+            "webhook": [side.webhook.pid],
+            "sandbox": [process.pid for process in twilio],
+            "driver": [os.getpid()],
+        }
+
+    async def start(self, side: Side, **fields: Any) -> WorkflowHandle[Any, Any]:
+        """Hand in one message, with an id and a recipient of its own, by the contract's rules."""
+        number = next(self._numbers)
+        return await self.client.start_workflow(
+            side.workflow,
+            {
+                "to": f"+1555{2_000_000 + number % (_LONGEST_NUMBERS - 2_000_000)}",
+                "from": GOOD_SENDER,
+                "body": "Your parcel is at the door.",
+                **fields,
+            },
+            id=f"{side.prefix}bench-{self._name}-{number}",
+            task_queue=side.queue,
+            id_conflict_policy=CONFLICT_POLICY,
+            id_reuse_policy=REUSE_POLICY,
+        )
+
+
+@contextmanager
+def fresh_stack(*, workers: int = 1) -> Iterator[tuple[LocalStack, ProcessGroup]]:
+    """A fresh stack with neither worker nor webhook running, and a group for the baseline's."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LocalStack(Path(folder), settings=SETTINGS, workers=workers) as stack,
+        ProcessGroup() as group,
+    ):
+        ours = [*stack.workers, stack.webhook]
+        for process in ours:
+            process.ask_to_stop()
+        for process in ours:
+            process.stop()
+        yield stack, group
+
+
+async def set_up(stack: LocalStack, group: ProcessGroup) -> Environment:
+    """The environment on a fresh stack."""
+    ours = Side(
+        name=PRODUCT,
+        workflow=SEND_MESSAGE,
+        queue=MESSAGES_QUEUE,
+        prefix=message_workflow_id(""),
+        workers=stack.workers,
+        webhook=stack.webhook,
+        webhook_url=stack.webhook_url,
+    )
+    return Environment(stack, await stack.client(), [ours, _baseline(stack, group)])
+
+
+def _baseline(stack: LocalStack, group: ProcessGroup) -> Side:
+    (port,) = free_ports(1)
+    webhook_url = f"http://{HOST}:{port}"
+    temporal = ("--temporal", stack.temporal.address)
+    addresses = ("--sandbox-url", str(stack.sandbox_url), "--webhook-url", webhook_url)
+
+    def process(name: str, *arguments: str, ready_at: str | None = None) -> Process:
+        return Process(
+            f"baseline {name}",
+            [sys.executable, "-m", f"devtools.bench.baseline.{name}", *temporal, *arguments],
+            group=group,
+            environment=basic_environment(stack.folder),
+            folder=ROOT,
+            log=stack.folder / "logs" / f"baseline-{name}.log",
+            is_ready=answers(ready_at) if ready_at else says(READY),
+        )
+
+    return Side(
+        name=BASELINE,
+        workflow=BASELINE_MESSAGE,
+        queue=BASELINE_QUEUE,
+        prefix=BASELINE_PREFIX,
+        workers=[process("worker", *addresses)],
+        webhook=process("webhook", "--port", str(port), ready_at=f"{webhook_url}/healthz"),
+        webhook_url=webhook_url,
+    )
+
+
+_TIMEOUT_SECONDS = 300
+
+
+class NotDelivered(Exception):
+    """A message of a benchmark had another outcome; the figures would be of something else."""
+
+
+async def delivered(handle: WorkflowHandle[Any, Any]) -> None:
+    """Return when the message is delivered.
+
+    Raises:
+        NotDelivered: it ended otherwise.
+    """
+    async with asyncio.timeout(_TIMEOUT_SECONDS):
+        report = await handle.result()
+    if report["outcome"] != "delivered":
+        raise NotDelivered(f"{handle.id} ended as {report['outcome']}.")
+
+
+async def in_flight(
+    environment: Environment, side: Side, *, messages: int, concurrency: int
+) -> float:
+    """Carry `messages` through their whole life, `concurrency` under way; the seconds it took."""
+    left = iter(range(messages))
+
+    async def carry() -> None:
+        for _ in left:
+            await delivered(await environment.start(side))
+
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(concurrency, messages)):
+            group.create_task(carry())
+    return time.perf_counter() - started
+
+
+async def at_rate(count: int, rate: float, do: Callable[[int, float], Awaitable[None]]) -> float:
+    """Call `do` with each number and the moment it was due, whether or not the others are done.
+
+    The moments are of `time.perf_counter`. Returns the seconds until all were done.
+    """
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for number in range(count):
+            due = started + number / rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            group.create_task(_awaited(do(number, due)))
+    return time.perf_counter() - started
+
+
+async def _awaited(each: Awaitable[None]) -> None:
+    await each
+
+
+Measure = Callable[[Environment, str], Awaitable[Sample]]
+"""One round of one side, by its name."""
+
+
+async def alternate(
+    sides: Sequence[str], measure: Measure, *, rounds: int, legs: int = 2, workers: int = 1
+) -> Rounds:
+    """Measure the sides in each of `rounds` fresh houses, there and back: A, B, B, A.
+
+    The server slows down as its database grows; so no side has the emptier one. With one leg there
+    is no way back, and the second side has the worse of it.
+    """
+    samples: dict[str, list[Sample]] = {side: [] for side in sides}
+    orders = list(itertools.permutations(sides))
+    for number in range(rounds):
+        order = orders[number % len(orders)]
+        found: dict[str, list[Sample]] = {side: [] for side in sides}
+        with fresh_stack(workers=workers) as (stack, group):
+            environment = await set_up(stack, group)
+            for side in (*order, *reversed(order))[: legs * len(order)]:
+                found[side].append(await measure(environment, side))
+                log_progress(f"round {number + 1} of {rounds}, {side}", found[side][-1])
+        for side, legs_of_it in found.items():
+            samples[side].append(mean(legs_of_it))
+    return Rounds(samples)
+
+
+def log_progress(what: str, sample: Sample) -> None:
+    """Say it to whoever waits for the end."""
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in sample.items())
+    sys.stderr.write(f"{what}: {figures}\n")
+    sys.stderr.flush()
