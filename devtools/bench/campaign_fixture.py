@@ -1,4 +1,4 @@
-"""Campaigns of a benchmark: their rows, and what the sandbox's ledger says of their messages."""
+"""Campaigns of a benchmark: their rows, and what the sandbox's ledger says about their messages."""
 
 import asyncio
 import contextlib
@@ -10,14 +10,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from signedfor.campaign_steps import messages_of
 from sqlalchemy import Engine, select
 from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
+from temporalio.testing import ActivityEnvironment
 
+from activities.campaigns import CampaignDispatcher
 from devtools.bench.environment import Environment
 from devtools.sandbox.client import AcceptedRow
 from devtools.stack.local import message_id_of
+from signedfor.campaign_activities import CampaignKey, messages_of
 from signedfor.contract import (
     CampaignMessage,
     CampaignState,
@@ -39,18 +41,18 @@ _POLL_SECONDS = 0.5
 
 
 class NotMeasured(Exception):
-    """Something else happened than was to be measured: there is no figure."""
+    """What was to be measured did not happen: there is no figure."""
 
 
 class CampaignFixture:
-    """Campaigns on a environment's database, all from one fast sender."""
+    """Campaigns on an environment's database, all from one fast sender."""
 
     def __init__(self, environment: Environment, engine: Engine) -> None:
         self.environment = environment
         self.campaigns = Campaigns(engine)
-        self.pacing = RateLimiter(engine)
+        self.rate_limiter = RateLimiter(engine)
         self._engine = engine
-        self.pacing.set_rate(SENDER, SENDER_RATE)
+        self.rate_limiter.set_rate(SENDER, SENDER_RATE)
 
     def loaded(self, rows: int) -> str:
         """A campaign of so many rows in the database; its id."""
@@ -66,18 +68,35 @@ class CampaignFixture:
         self.campaigns.loaded(campaign_id, rows=rows, segments=rows)
         return campaign_id
 
+    async def dispatch_all(self, campaign_id: str, rows: int) -> float:
+        """Dispatch all rows of a campaign as one page; the seconds it took.
+
+        Raises:
+            NotMeasured: some were not dispatched.
+        """
+        dispatcher = CampaignDispatcher(
+            self.campaigns, self.rate_limiter, self.environment.client, page=rows
+        )
+        key = CampaignKey(campaign_id=campaign_id)
+        started = time.perf_counter()
+        result = await ActivityEnvironment().run(dispatcher.dispatch_rows, key)
+        seconds = time.perf_counter() - started
+        if result.status.last_row != rows:
+            raise NotMeasured(f"Of {rows} rows {result.status.last_row} were dispatched.")
+        return seconds
+
     def workflow(self, campaign_id: str) -> WorkflowHandle[Any, Any]:
         """Its workflow, which `campaign start` has started."""
         return self.environment.client.get_workflow_handle(campaign_workflow_id(campaign_id))
 
-    async def forget(self, campaign_id: str) -> None:
-        """Nothing of it is sent any more, and its workflow ends."""
+    async def discard(self, campaign_id: str) -> None:
+        """Stop its messages and end its workflow."""
         self.campaigns.set_state(campaign_id, CampaignState.CANCELED)
         with contextlib.suppress(RPCError):  # it has ended
             await self.workflow(campaign_id).terminate()
 
     def accepted(self, campaign_id: str, *, since: float) -> list[AcceptedRow]:
-        """Its POSTs that arrived since then (epoch seconds), by the sandbox's books."""
+        """Its POSTs that arrived since then (epoch seconds), by the sandbox's ledger."""
         rows = self.environment.stack.sandbox.ledger(since=since)["accepted"]
         return [row for row in rows if (message_id_of(row) or "").startswith(_prefix(campaign_id))]
 
@@ -90,9 +109,9 @@ class CampaignFixture:
             NotMeasured: they have not, in time.
         """
         give_up_at = time.monotonic() + within
-        while (come := len(self.accepted(campaign_id, since=since))) < wanted:
+        while (arrived := len(self.accepted(campaign_id, since=since))) < wanted:
             if time.monotonic() > give_up_at:
-                raise NotMeasured(f"Of {wanted} POSTs only {come} came within {within:.0f} s.")
+                raise NotMeasured(f"Of {wanted} POSTs only {arrived} arrived in {within:.0f} s.")
             await asyncio.sleep(_POLL_SECONDS)
 
     async def until_ended(self, campaign_id: str, messages: int, *, within: float) -> None:
@@ -104,8 +123,8 @@ class CampaignFixture:
                 return
             await asyncio.sleep(_POLL_SECONDS)
 
-    def started(self, campaign_id: str) -> list[float]:
-        """When POSTs of this campaign began, by the attempts of the last check; in epoch seconds."""
+    def attempts(self, campaign_id: str) -> list[float]:
+        """When POSTs of this campaign started, by its attempt records; in epoch seconds."""
         query = select(send_attempts.c.started_at).where(
             send_attempts.c.message_id.startswith(_prefix(campaign_id))
         )
@@ -115,7 +134,7 @@ class CampaignFixture:
 
 @contextlib.contextmanager
 def campaign_fixture(environment: Environment) -> Iterator[CampaignFixture]:
-    """The fixture of a environment."""
+    """Set up the fixture on an environment."""
     engine = open_engine(environment.stack.settings["DATABASE_URL"])
     try:
         yield CampaignFixture(environment, engine)

@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from signedfor.campaign_steps import CampaignKey
 from temporalio.client import WorkflowHandle
-from temporalio.testing import ActivityEnvironment
 
-from activities.campaigns import AT_A_TIME, CampaignFeed
+from activities.campaigns import CONCURRENT_STARTS
 from devtools.bench.campaign_fixture import (
     BODY,
     SENDER,
@@ -49,14 +47,14 @@ from signedfor.contract import (
 CHECKED, LOADED = "dry run", "start"
 CHECKED_FEW, LOADED_FEW = "dry run, few rows", "start, few rows"
 _SECONDS = "seconds"
-_MAX_MEMORY = "most memory (MB)"
+_MAX_MEMORY = "max memory (MB)"
 _COMMAND_TIMEOUT_SECONDS = 240
 
 
 async def check_and_load(
     fixture: CampaignFixture, *, rows: int, few: int
 ) -> tuple[dict[str, list[Sample]], str]:
-    """Both files, first as a dry run; and the id of the large file's campaign, which is started."""
+    """Both files, each first as a dry run; and the id of the large campaign, which is running."""
     samples: dict[str, list[Sample]] = {}
     for count, checked, started in (few, CHECKED_FEW, LOADED_FEW), (rows, CHECKED, LOADED):
         campaign_id = new_id()
@@ -68,12 +66,12 @@ async def check_and_load(
             {**_command_figures(whole, count), "loading alone (rows/s)": count / loading}
         ]
         if count == few:
-            await fixture.forget(campaign_id)
+            await fixture.discard(campaign_id)
     return samples, campaign_id
 
 
 def command_bounds() -> list[Bound]:
-    """What must hold: that memory does not grow with the file, too."""
+    """What must hold; among other things, memory does not grow with the file."""
     return [
         Bound(side=CHECKED, figure=_SECONDS, at_most=10),
         Bound(side=CHECKED, figure=_MAX_MEMORY, at_most=1.5, against=CHECKED_FEW),
@@ -84,7 +82,7 @@ def command_bounds() -> list[Bound]:
 async def start_campaign(
     fixture: CampaignFixture, campaign_id: str, rows: int, *options: str
 ) -> Ran:
-    """Run the command on a file of so many rows."""
+    """Run `campaign start` on a file of so many rows."""
     stack = fixture.environment.stack
     file = stack.folder / f"{campaign_id}.csv"
     write_rows(file, rows)
@@ -115,44 +113,44 @@ def _seconds_of_loading(fixture: CampaignFixture, campaign_id: str, rows: int) -
     return (loaded.since - loaded.created_at).total_seconds()
 
 
-RUNNING = "under way"
+RUNNING = "running"
 _SLOWEST_PAUSE = "pause answered, slowest (ms)"
-_BEGUN = "POSTs started after the answer"
+_STARTED = "POSTs started after the answer"
 _BETWEEN = "POSTs between two pauses, fewest"
 _CANCELED = "cancel answered (ms)"
-_BEGUN_CANCELED = "POSTs started after the cancel's answer"
+_STARTED_CANCELED = "POSTs started after the cancel's answer"
 _SAMPLE_SECONDS = 0.2
 _FIRST_POST_WITHIN_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """A time in which nothing of the campaign was to be sent, in epoch seconds."""
+    """A period in which no message of the campaign may be sent, in epoch seconds."""
 
     asked_at: float
     answered_at: float
-    """From here on nothing may be sent."""
+    """From here on no message may be sent."""
     until: float
-    """It was to go on then, or nobody looked any longer."""
+    """The campaign was resumed then, or the measurement ended."""
 
     @property
     def answered_within(self) -> float:
-        """Seconds from the question to the answer that it holds."""
+        """Seconds from the update to its answer."""
         return self.answered_at - self.asked_at
 
     def after_its_answer(self, moments: Iterable[float]) -> list[float]:
-        """Of these moments, those while it held: seconds after the answer."""
+        """Those of these times that are within the period, as seconds after the answer."""
         return [at - self.answered_at for at in moments if self.answered_at < at < self.until]
 
 
 async def while_running(
     fixture: CampaignFixture, campaign_id: str, sizes: Sizes
 ) -> dict[str, list[Sample]]:
-    """Measure it on a campaign that is started, and on a worker that has just started."""
+    """Measure a running campaign on a worker that has just started."""
     worker = fixture.environment.side(PRODUCT).workers[0].pid
     before, since = resident_megabytes(worker), time.time()
     handle = fixture.workflow(campaign_id)
-    async with _looking_at(worker) as seen:
+    async with _sampled_memory(worker) as seen:
         await fixture.until_posted(campaign_id, 1, since=since, within=_FIRST_POST_WITHIN_SECONDS)
         started_at = time.time()
         pauses = [await _pause(handle, sizes) for _ in range(sizes.pauses)]
@@ -160,7 +158,7 @@ async def while_running(
         progress = await handle.query(PROGRESS_QUERY, result_type=CampaignProgress)
         cancel = await _stop(handle, CANCEL_UPDATE, seconds=sizes.pause_seconds)
     arrived = [row["created"] for row in fixture.accepted(campaign_id, since=since)]
-    started = fixture.started(campaign_id)
+    started = fixture.attempts(campaign_id)
     runs = runs_between(started_at, [*pauses, cancel])
     posted = [sum(begin <= at < end for at in arrived) for begin, end in runs]
     took = sum(end - begin for begin, end in runs)
@@ -175,13 +173,13 @@ async def while_running(
                 "pauses": len(pauses),
                 "pause answered (ms)": statistics.median(answered),
                 _SLOWEST_PAUSE: max(answered),
-                _BEGUN: sum(len(pause.after_its_answer(started)) for pause in pauses),
+                _STARTED: sum(len(pause.after_its_answer(started)) for pause in pauses),
                 "POSTs that arrived after the answer": len(late),
                 "the last of them after (ms)": max(late, default=0.0) * 1000,
                 _BETWEEN: min(posted),
                 _CANCELED: cancel.answered_within * 1000,
-                _BEGUN_CANCELED: len(cancel.after_its_answer(started)),
-                "most memory (MB)": max(seen, default=before),
+                _STARTED_CANCELED: len(cancel.after_its_answer(started)),
+                "max memory (MB)": max(seen, default=before),
                 "memory before (MB)": before,
             }
         ]
@@ -189,24 +187,24 @@ async def while_running(
 
 
 def running_bounds() -> list[Bound]:
-    """What must hold: before each pause there was something to stop, and after it it went on."""
+    """What must hold; each pause interrupted a campaign that was sending."""
     return [
         Bound(side=RUNNING, figure=_SLOWEST_PAUSE, at_most=5000),
-        Bound(side=RUNNING, figure=_BEGUN, at_most=0),
+        Bound(side=RUNNING, figure=_STARTED, at_most=0),
         Bound(side=RUNNING, figure=_BETWEEN, at_least=1),
         Bound(side=RUNNING, figure=_CANCELED, at_most=5000),
-        Bound(side=RUNNING, figure=_BEGUN_CANCELED, at_most=0),
+        Bound(side=RUNNING, figure=_STARTED_CANCELED, at_most=0),
     ]
 
 
 def runs_between(started_at: float, stops: Sequence[Stop]) -> list[tuple[float, float]]:
-    """The times in which the campaign was to run: up to each stop, from the one before it."""
+    """The periods in which the campaign was running: from one stop to the next."""
     first = Stop(asked_at=started_at, answered_at=started_at, until=started_at)
     return [(before.until, stop.asked_at) for before, stop in pairwise([first, *stops])]
 
 
 async def _pause(handle: WorkflowHandle[Any, Any], sizes: Sizes) -> Stop:
-    """Let it run a while, pause it, and let it go on."""
+    """Let it run for a while, pause it, and resume it."""
     await asyncio.sleep(sizes.pause_every_seconds)
     pause = await _stop(handle, PAUSE_UPDATE, seconds=sizes.pause_seconds)
     await handle.execute_update(RESUME_UPDATE)
@@ -222,8 +220,8 @@ async def _stop(handle: WorkflowHandle[Any, Any], update: str, *, seconds: float
 
 
 @contextlib.asynccontextmanager
-async def _looking_at(pid: int) -> AsyncIterator[list[float]]:
-    """How much memory the process has, again and again while the block runs."""
+async def _sampled_memory(pid: int) -> AsyncIterator[list[float]]:
+    """Sample the memory of the process while the block runs."""
     seen: list[float] = []
 
     async def look() -> None:
@@ -239,16 +237,16 @@ async def _looking_at(pid: int) -> AsyncIterator[list[float]]:
 
 
 KILLED = "killed"
-_GAPS, _DOUBLES = "gaps", "doubles"
+_MISSING, _TWICE = "not posted", "posted twice"
 _KILLED_TIMEOUT_SECONDS = 180
 
 
 async def killed(fixture: CampaignFixture, sizes: Sizes) -> dict[str, list[Sample]]:
-    """Measure it: `kill -9` when so much of it is posted, the server after the first worker.
+    """Kill the worker each time a share of the messages is posted, and once the server.
 
-    Where a worker dies in the middle of a POST, it is found out whether Twilio has the message; if
-    not, it is sent again, as the campaign says. (Unless told so, a campaign's message would wait
-    for somebody to decide.)
+    Where a worker dies during a POST, Twilio's list is searched; if Twilio has not accepted the
+    message it is sent again, as the option says. (By default a campaign's message would become a
+    dead letter.)
     """
     rows, campaign_id, since = sizes.killed_rows, new_id(), time.time()
     worker, server = (
@@ -262,10 +260,10 @@ async def killed(fixture: CampaignFixture, sizes: Sizes) -> dict[str, list[Sampl
         await fixture.until_posted(campaign_id, posts, since=since, within=_KILLED_TIMEOUT_SECONDS)
         await asyncio.to_thread(victim.kill)
         await asyncio.to_thread(victim.start)
-    # Its own workflow sees that later: it looks for messages that run less and less often.
+    # The campaign's own workflow sees that later: it counts running messages at growing intervals.
     await fixture.until_ended(campaign_id, rows, within=_KILLED_TIMEOUT_SECONDS)
     wanted = [row["to"] for row in recipients(rows)]
-    gaps, doubles = balance(
+    missing, twice = balance(
         wanted, (row["to"] for row in fixture.accepted(campaign_id, since=since))
     )
     return {
@@ -274,8 +272,8 @@ async def killed(fixture: CampaignFixture, sizes: Sizes) -> dict[str, list[Sampl
                 "rows": rows,
                 "seconds": time.time() - since,
                 "kills": len(victims),
-                _GAPS: gaps,
-                _DOUBLES: doubles,
+                _MISSING: missing,
+                _TWICE: twice,
             }
         ]
     }
@@ -283,21 +281,21 @@ async def killed(fixture: CampaignFixture, sizes: Sizes) -> dict[str, list[Sampl
 
 def killed_bounds() -> list[Bound]:
     """What must hold."""
-    return [Bound(side=KILLED, figure=figure, at_most=0) for figure in (_GAPS, _DOUBLES)]
+    return [Bound(side=KILLED, figure=figure, at_most=0) for figure in (_MISSING, _TWICE)]
 
 
 def balance(wanted: Iterable[str], posted: Iterable[str]) -> tuple[int, int]:
-    """How many recipients got nothing, and how many messages nobody was to get."""
+    """How many recipients got nothing, and how many messages were sent too many."""
     due, sent = Counter(wanted), Counter(posted)
     return (due - sent).total(), (sent - due).total()
 
 
-DISPATCHED, BARE = "hand-over", "bare starts"
+DISPATCHED, BARE = "dispatch", "bare starts"
 _ROWS = "rows/s"
 
 
 async def dispatch_pages(fixture: CampaignFixture, sizes: Sizes) -> dict[str, list[Sample]]:
-    """Measure it, without a worker."""
+    """Dispatch pages without a worker, alternating with bare starts."""
     rows = sizes.campaign_page
     sides = {DISPATCHED: _dispatch_a_page, BARE: _start_a_page}
     found: dict[str, list[Sample]] = {side: [] for side in sides}
@@ -312,25 +310,8 @@ def dispatch_bounds() -> list[Bound]:
     return [Bound(side=DISPATCHED, figure=_ROWS, at_least=0.7, against=BARE)]
 
 
-async def dispatch_all(fixture: CampaignFixture, campaign_id: str, rows: int) -> float:
-    """All rows of a campaign in one page; the seconds it took.
-
-    Raises:
-        NotMeasured: they were not all handed over.
-    """
-    feed = CampaignFeed(fixture.campaigns, fixture.pacing, fixture.environment.client, page=rows)
-    key = CampaignKey(campaign_id=campaign_id)
-    started = time.perf_counter()
-    handed = await ActivityEnvironment().run(feed.dispatch_pages, key)
-    seconds = time.perf_counter() - started
-    come = handed.standing.last_row
-    if come != rows:
-        raise NotMeasured(f"Of a page of {rows} rows {come} were handed over.")
-    return seconds
-
-
 async def _dispatch_a_page(fixture: CampaignFixture, rows: int) -> float:
-    return await dispatch_all(fixture, fixture.loaded(rows), rows)
+    return await fixture.dispatch_all(fixture.loaded(rows), rows)
 
 
 async def _start_a_page(fixture: CampaignFixture, rows: int) -> float:
@@ -342,7 +323,7 @@ async def _start_a_page(fixture: CampaignFixture, rows: int) -> float:
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
-        for _ in range(AT_A_TIME):
+        for _ in range(CONCURRENT_STARTS):
             group.create_task(start_the_rest())
     return time.perf_counter() - started
 
@@ -373,7 +354,7 @@ async def run(sizes: Sizes) -> Report:
                 keep(await dispatch_pages(fixture, sizes))
     return Report(
         benchmark="campaigns",
-        question=f"{sizes.rows:,} rows checked and loaded, paused and canceled; rows handed over",
+        question=f"{sizes.rows:,} rows checked and loaded, paused and canceled; rows dispatched",
         rounds=Rounds(samples),
         bounds=[
             *command_bounds(),
@@ -383,8 +364,8 @@ async def run(sizes: Sizes) -> Report:
         ],
         conditions={
             "seconds before each pause": sizes.pause_every_seconds,
-            "pages handed over": sizes.campaign_pages,
+            "pages dispatched": sizes.campaign_pages,
             "rows a page": sizes.campaign_page,
-            "started at once": AT_A_TIME,
+            "started at once": CONCURRENT_STARTS,
         },
     )

@@ -19,11 +19,10 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHandle
 
 from devtools.bench.campaign_fixture import SENDER, SENDER_RATE, campaign_fixture
-from devtools.bench.campaigns import dispatch_all
 from devtools.bench.environment import (
     BASELINE,
-    NO_WAIT,
     PRODUCT,
+    UNPACED,
     Environment,
     delivered,
     fresh_stack,
@@ -47,7 +46,7 @@ _BILLED = {
     EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES: 1,
     EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED: 2,
 }
-"""Temporal's page on actions. Workflow tasks, canceled timers and completions are free."""
+"""From Temporal's page on actions. Workflow tasks, canceled timers and completions are free."""
 
 
 def billable_actions(events: Sequence[HistoryEvent]) -> int:
@@ -58,7 +57,7 @@ def billable_actions(events: Sequence[HistoryEvent]) -> int:
         for event in events
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED
     )
-    # All local activities that one workflow task has run are one action together.
+    # All local activities of one workflow task are one action together.
     local = {
         event.marker_recorded_event_attributes.workflow_task_completed_event_id
         for event in events
@@ -78,7 +77,7 @@ _Handles = Sequence[WorkflowHandle[Any, Any]]
 async def run(sizes: Sizes) -> Report:
     """Count it."""
     samples: dict[str, list[Sample]] = {}
-    # Counts, not times: they are the same in every round, and in any order.
+    # Counts, not times: they are the same in every round and order.
     with fresh_stack() as (stack, group):
         environment = await set_up(stack, group)
         stack.sandbox.settings(delivered_after=_RECEIPT_AFTER_SECONDS)
@@ -92,8 +91,8 @@ async def run(sizes: Sizes) -> Report:
         baseline=BASELINE,
         conditions={
             "messages": sizes.counted,
-            "seconds to the slot of a campaign's": sizes.slot_seconds,
-            **NO_WAIT,
+            "seconds to the reservation of a campaign's": sizes.reserved_seconds,
+            **UNPACED,
         },
     )
 
@@ -111,10 +110,12 @@ async def _ours(environment: Environment, sizes: Sizes) -> Sample:
 
 async def _waiting(environment: Environment, sizes: Sizes) -> Sample:
     with campaign_fixture(environment) as fixture:
-        fixture.pacing.reserve(SENDER, round(sizes.slot_seconds * SENDER_RATE))
+        fixture.rate_limiter.reserve(
+            SENDER, round(sizes.reserved_seconds * SENDER_RATE), is_urgent=False
+        )
         campaign_id = fixture.loaded(sizes.counted)
         async with _counted(environment) as counts:
-            await dispatch_all(fixture, campaign_id, sizes.counted)
+            await fixture.dispatch_all(campaign_id, sizes.counted)
             ids = [campaign_message_id(campaign_id, row) for row in range(1, sizes.counted + 1)]
             histories = await _histories(
                 [environment.client.get_workflow_handle(message_workflow_id(each)) for each in ids]
@@ -145,7 +146,7 @@ def _each(counts: Counter[str], messages: int) -> Sample:
 
 @asynccontextmanager
 async def _counted(environment: Environment) -> AsyncIterator[Counter[str]]:
-    """What our worker, which runs in this process, asks of the database while the block runs."""
+    """Run our worker in this process for the block, and count its database statements."""
     variables = {name.lower(): value for name, value in environment.stack.settings.items()}
     settings = Settings.model_validate(variables)
     engine = open_engine(settings.database_url, pool_size=_CONNECTIONS)

@@ -31,20 +31,21 @@ from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
 
 PRODUCT, BASELINE = "ours", "baseline"
 SETTINGS = {
-    # The pace of a sender is a promise, not a cost: it would hide every other figure.
+    # A sender's rate is not a cost, and waiting for it would hide every other figure.
     "DEFAULT_RATES": "long_code=100000",
     "CATCH_UP_MINUTES": "0",
-    # Between the looks for a message whose worker was killed. Nothing else waits for it.
+    # Between searches for a message whose worker was killed. Nothing else waits for it.
     "UNKNOWN_WAIT_SECONDS": "5",
 }
-NO_WAIT = {"senders' rates": "too high to wait for a slot"}
-"""The condition of a benchmark whose messages are not paced."""
-_LONGEST_NUMBERS = 10_000_000
+UNPACED = {"senders' rates": "too high to wait for a reservation"}
+"""The condition of a benchmark whose messages do not wait for their sender's rate."""
+_NUMBERS = 10_000_000
+_TIMEOUT_SECONDS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """Ours or the baseline: its workflow, and the processes that are its own."""
+    """The product or the baseline: its workflow, and its own processes."""
 
     name: str
     workflow: str
@@ -56,7 +57,7 @@ class Side:
 
 
 class Environment:
-    """What a round is measured in; see `fresh_stack`."""
+    """A stack with both sides, and the messages started on it."""
 
     def __init__(self, stack: LocalStack, client: Client, sides: Sequence[Side]) -> None:
         self.stack = stack
@@ -71,7 +72,7 @@ class Environment:
 
     @contextmanager
     def running(self, side: Side, *, workers: int | None = None) -> Iterator[None]:
-        """The side's processes are up while the block runs; so many of its workers, or all."""
+        """Run the side's processes for the block: its first `workers` workers, or all."""
         processes = [*side.workers[:workers], side.webhook]
         try:
             for process in processes:
@@ -86,7 +87,7 @@ class Environment:
                 process.stop()
 
     def parts(self, side: Side) -> dict[str, list[int]]:
-        """The ids of the processes that now take part, by what they are."""
+        """The ids of the processes involved, by part of the system."""
         twilio = [self.stack.twilio] if self.stack.twilio else []
         return {
             "worker": [process.pid for process in side.workers if process.is_running],
@@ -97,12 +98,12 @@ class Environment:
         }
 
     async def start(self, side: Side, **fields: Any) -> WorkflowHandle[Any, Any]:
-        """Hand in one message, with an id and a recipient of its own, by the contract's rules."""
+        """Start one message, with its own id and recipient, by the rules of the contract."""
         number = next(self._numbers)
         return await self.client.start_workflow(
             side.workflow,
             {
-                "to": f"+1555{2_000_000 + number % (_LONGEST_NUMBERS - 2_000_000)}",
+                "to": f"+1555{2_000_000 + number % (_NUMBERS - 2_000_000)}",
                 "from": GOOD_SENDER,
                 "body": "Your parcel is at the door.",
                 **fields,
@@ -131,7 +132,7 @@ def fresh_stack(*, workers: int = 1) -> Iterator[tuple[LocalStack, ProcessGroup]
 
 
 async def set_up(stack: LocalStack, group: ProcessGroup) -> Environment:
-    """The environment on a fresh stack."""
+    """Set up the environment on a fresh stack."""
     ours = Side(
         name=PRODUCT,
         workflow=SEND_MESSAGE,
@@ -153,7 +154,7 @@ def _baseline(stack: LocalStack, group: ProcessGroup) -> Side:
     def process(name: str, *arguments: str, ready_at: str | None = None) -> Process:
         return Process(
             f"baseline {name}",
-            [sys.executable, "-m", f"devtools.bench.baseline.{name}", *temporal, *arguments],
+            [sys.executable, "-m", "devtools.bench.baseline", name, *temporal, *arguments],
             group=group,
             environment=basic_environment(stack.folder),
             folder=ROOT,
@@ -172,11 +173,8 @@ def _baseline(stack: LocalStack, group: ProcessGroup) -> Side:
     )
 
 
-_TIMEOUT_SECONDS = 300
-
-
 class NotDelivered(Exception):
-    """A message of a benchmark had another outcome; the figures would be of something else."""
+    """A message of a benchmark had another outcome: its figures would be meaningless."""
 
 
 async def delivered(handle: WorkflowHandle[Any, Any]) -> None:
@@ -194,24 +192,24 @@ async def delivered(handle: WorkflowHandle[Any, Any]) -> None:
 async def in_flight(
     environment: Environment, side: Side, *, messages: int, concurrency: int
 ) -> float:
-    """Carry `messages` through their whole life, `concurrency` under way; the seconds it took."""
+    """Send `messages` until they are delivered, `concurrency` at a time; the seconds it took."""
     left = iter(range(messages))
 
-    async def carry() -> None:
+    async def send_next() -> None:
         for _ in left:
             await delivered(await environment.start(side))
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(min(concurrency, messages)):
-            group.create_task(carry())
+            group.create_task(send_next())
     return time.perf_counter() - started
 
 
 async def at_rate(count: int, rate: float, do: Callable[[int, float], Awaitable[None]]) -> float:
-    """Call `do` with each number and the moment it was due, whether or not the others are done.
+    """Call `do` with each number and the time it was due, without waiting for the others.
 
-    The moments are of `time.perf_counter`. Returns the seconds until all were done.
+    The times are of `time.perf_counter`. Returns the seconds until all were done.
     """
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
@@ -233,10 +231,10 @@ Measure = Callable[[Environment, str], Awaitable[Sample]]
 async def alternate(
     sides: Sequence[str], measure: Measure, *, rounds: int, legs: int = 2, workers: int = 1
 ) -> Rounds:
-    """Measure the sides in each of `rounds` fresh houses, there and back: A, B, B, A.
+    """Measure the sides in each of `rounds` fresh environments, in the order A, B, B, A.
 
-    The server slows down as its database grows; so no side has the emptier one. With one leg there
-    is no way back, and the second side has the worse of it.
+    The server slows down as its database grows: in this order no side has the emptier one. With one
+    leg the order is A, B, which disadvantages B.
     """
     samples: dict[str, list[Sample]] = {side: [] for side in sides}
     orders = list(itertools.permutations(sides))
@@ -254,7 +252,7 @@ async def alternate(
 
 
 def log_progress(what: str, sample: Sample) -> None:
-    """Say it to whoever waits for the end."""
+    """Write figures to stderr while the benchmark runs."""
     figures = ", ".join(f"{name} {value:.4g}" for name, value in sample.items())
     sys.stderr.write(f"{what}: {figures}\n")
     sys.stderr.flush()

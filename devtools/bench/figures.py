@@ -20,7 +20,7 @@ class Bound:
     against: str | None = None
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """The bound as text."""
         what = f"{self.figure} of {self.side}"
         if self.against:
             what += f" / {self.against}"
@@ -32,7 +32,7 @@ class Bound:
         return f"{what} {' and '.join(limits)}"
 
     def holds_for(self, value: float) -> bool:
-        """Whether this value keeps it; no value keeps none."""
+        """Whether this value satisfies it; NaN satisfies none."""
         if math.isnan(value):
             return False
         return (self.at_least is None or value >= self.at_least) and (
@@ -42,7 +42,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Rounds:
-    """What each side showed in each round; the same round of two sides is a pair."""
+    """The figures of each side in each round; the same round of two sides is a pair."""
 
     by_side: Mapping[str, Sequence[Sample]]
 
@@ -80,7 +80,7 @@ class Rounds:
         return statistics.median(ratios) if ratios else math.nan
 
     def value_of(self, bound: Bound) -> float:
-        """The value that `bound` speaks of."""
+        """The value that `bound` is about."""
         if bound.against is None:
             return self.median(bound.side, bound.figure)
         return self.ratio(bound.side, bound.against, bound.figure)
@@ -104,7 +104,7 @@ def percentiles(seconds: Sequence[float], prefix: str = "") -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Post:
-    """A POST that arrived: when, and how many segments it brought."""
+    """A POST that arrived: when, and with how many segments."""
 
     at: float
     segments: int = 1
@@ -124,7 +124,7 @@ def worst_window(posts: Sequence[Post], *, seconds: float = 1.0) -> int:
 
 
 def after_the_first(posts: Sequence[Post], *, seconds: float = 1.0) -> list[Post]:
-    """Those that arrived so many seconds after the first one, or later."""
+    """Those that arrived at least so many seconds after the first one."""
     begins_at = min((post.at for post in posts), default=0.0) + seconds
     return [post for post in posts if post.at >= begins_at]
 

@@ -1,16 +1,16 @@
 """From the caller's start to Twilio's receiving the POST, idle and at half load.
 
-The baseline is a bare activity that posts. Idle: one message after the other. Half load: at half the
-messages a second that ours manages, found out in the first round and the same for both sides,
-whether or not they keep up (open loop).
+The baseline is a bare activity that posts. Idle: one message after the other. Half load: half the
+messages a second of the product's throughput, measured in the first round and the same for both
+sides, whether or not they keep up (open loop).
 """
 
 import time
 
 from devtools.bench.environment import (
     BASELINE,
-    NO_WAIT,
     PRODUCT,
+    UNPACED,
     Environment,
     Side,
     alternate,
@@ -59,7 +59,7 @@ async def run(sizes: Sizes) -> Report:
             "messages one by one": sizes.idle_messages,
             "half load (messages/s)": round(rate or 0, 1),
             "seconds of it": sizes.seconds,
-            **NO_WAIT,
+            **UNPACED,
         },
     )
 
@@ -91,18 +91,18 @@ async def _steadily(
     started: dict[str, float] = {}
     since = time.time()
 
-    async def carry(_number: int, due: float) -> None:
+    async def send(_number: int, due: float) -> None:
         at = time.time() - (time.perf_counter() - due)
         handle = await environment.start(side)
         started[handle.id.removeprefix(side.prefix)] = at
         await delivered(handle)
 
-    await at_rate(count, rate, carry)
+    await at_rate(count, rate, send)
     return _latencies(environment, started, since)
 
 
 def _latencies(environment: Environment, started: dict[str, float], since: float) -> list[float]:
-    """Seconds to the POST, by the sandbox's own books; driver and sandbox share one clock."""
+    """Seconds to the POST, by the sandbox's own ledger; driver and sandbox share one clock."""
     accepted = environment.stack.sandbox.ledger(since=since)["accepted"]
     posted = {message_id_of(row): row["created"] for row in accepted}
     return [posted[message_id] - at for message_id, at in started.items()]

@@ -49,7 +49,7 @@ async def run(sizes: Sizes) -> Report:
 
 
 async def _with_waiting(environment: Environment, pid: int, *, have: int, want: int) -> Sample:
-    """Have so many wait, and look at the memory then."""
+    """Start messages until so many are waiting, and measure the memory."""
     started = time.perf_counter()
     left = iter(range(have, want))
     async with asyncio.TaskGroup() as group:
@@ -67,7 +67,7 @@ async def _start_all(environment: Environment, left: Iterator[int]) -> None:
 
 
 async def _all_wait(environment: Environment, count: int) -> None:
-    """Return when each has had its first workflow task, which says that it is scheduled."""
+    """Return when each has had its first workflow task, which sets its status to scheduled."""
     query = f"{MESSAGE_STATUS.name} = '{Stage.SCHEDULED.value}'"
     async with asyncio.timeout(_TIMEOUT_SECONDS):
         while (await environment.client.count_workflows(query)).count < count:  # noqa: ASYNC110 - remote

@@ -1,9 +1,15 @@
 """A sender's pace: is its rate used, is it kept, and which messages wait?
 
-Three backlogs, one after the other, each complete before its first reservation: long texts of one
-fast long code, with urgent ones and another sender's in between; a few messages of each of very many
-slow senders; and again long texts, with the workers killed for a minute. The sandbox says when each
-POST arrives.
+Three backlogs, one after the other, each complete before its first reservation:
+
+- long texts of one fast long code, with urgent ones and another sender's in between. A control
+  shows what the backlog does to the other sender: the first sender posts as fast, but each message is
+  started when it is due. Half of the control runs before the backlog and half after it, because the
+  server slows down as its database grows.
+- a few messages of each of very many slow senders, together fewer than the machine can post
+- long texts while no worker runs: what was due then is posted afterwards, at the sender's rate
+
+The sandbox's ledger says when each POST arrives.
 """
 
 import asyncio
@@ -34,37 +40,37 @@ _URGENT_EVERY_SECONDS = 2.0
 _OTHER_EVERY_SECONDS = 1.0
 _IDLE_EVERY_SECONDS = 0.3
 _MIDDLE = 0.15, 0.85
-"""The part of the backlog's time in which the others come."""
+"""The part of the backlog's time in which the others are started."""
 
 _Due = dict[str, float]
 
 
 async def behind_one_sender(fixture: PacingFixture) -> dict[str, Sample]:
     """Measure it."""
-    lines, sizes = fixture.lines, fixture.sizes
+    backlogs, sizes = fixture.backlogs, fixture.sizes
     rate, segments = sizes.paced_rate, sizes.paced_segments
     seconds = sizes.paced_messages * segments / rate
     half_of_control = (_MIDDLE[1] - _MIDDLE[0]) * seconds / 2
-    idle = await lines.start_at_rate(
+    idle = await backlogs.start_at_rate(
         _OTHER_SENDER, count=sizes.idle_messages, rate=1 / _IDLE_EVERY_SECONDS
     )
     alone = await _without_a_backlog(fixture, half_of_control)
-    line = await fixture.fill(
+    backlog = await fixture.fill(
         [_BUSY_SENDER], each=sizes.paced_messages, segments=segments, rate=rate
     )
-    begin, end = (line.begins_at + part * seconds for part in _MIDDLE)
+    begin, end = (backlog.begins_at + part * seconds for part in _MIDDLE)
     await until(begin)
     urgent, beside = await _others(fixture, _BUSY_SENDER, end - begin)
-    missing = await lines.until_posted(within=fixture.timeout(line, seconds))
+    missing = await backlogs.until_posted(within=fixture.timeout(backlog, seconds))
     alone |= await _without_a_backlog(fixture, half_of_control)
-    posted = await lines.posted()
+    posted = await backlogs.posted()
     return {
         BACKLOG: {
-            "messages": line.messages,
-            "segments": line.messages * segments,
+            "messages": backlog.messages,
+            "segments": backlog.messages * segments,
             **pace_figures(posted, _BUSY_SENDER, rate=rate),
             **percentiles(posted.waits(urgent), "urgent "),
-            **whole_figures(line, posted, missing=missing),
+            **whole_figures(backlog, posted, missing=missing),
         },
         IDLE: percentiles(posted.waits(idle), WAIT),
         ALONE: percentiles(posted.waits(alone), WAIT),
@@ -89,12 +95,12 @@ def one_sender_bounds(sizes: Sizes) -> list[Bound]:
 
 
 async def _without_a_backlog(fixture: PacingFixture, seconds: float) -> _Due:
-    """The other sender's messages, while the first one posts at its rate what is due just then."""
+    """The other sender's messages, while the first one posts at its rate without a backlog."""
     sizes = fixture.sizes
-    await fixture.lines.set_rate(_STEADY_SENDER, sizes.paced_rate)
-    # With the urgent ones, which have a segment each, it is its rate and no more.
+    await fixture.backlogs.set_rate(_STEADY_SENDER, sizes.paced_rate)
+    # Together with the urgent ones, which have one segment each, this is exactly its rate.
     pace = (sizes.paced_rate - 1 / _URGENT_EVERY_SECONDS) / sizes.paced_segments
-    steady = fixture.lines.start_at_rate(
+    steady = fixture.backlogs.start_at_rate(
         _STEADY_SENDER,
         count=round(seconds * pace),
         rate=pace,
@@ -108,7 +114,7 @@ async def _others(fixture: PacingFixture, sender: str, seconds: float) -> tuple[
     """Urgent messages of the sender, and the other sender's; when each was due, by its id."""
     urgent, others = await asyncio.gather(
         *(
-            fixture.lines.start_at_rate(
+            fixture.backlogs.start_at_rate(
                 each, count=max(2, round(seconds / every)), rate=1 / every, **fields
             )
             for each, every, fields in (
@@ -128,33 +134,33 @@ _SENDERS = "+1500557{:04d}"
 
 async def many_senders(fixture: PacingFixture) -> dict[str, Sample]:
     """Measure it."""
-    lines, sizes = fixture.lines, fixture.sizes
+    backlogs, sizes = fixture.backlogs, fixture.sizes
     rate, length = sizes.slow_rate, 1 / sizes.slow_rate
     senders = [_SENDERS.format(number) for number in range(sizes.many_senders)]
-    line = await fixture.fill(
+    backlog = await fixture.fill(
         senders, each=sizes.each_sender, segments=1, rate=rate, apart=length / len(senders)
     )
-    missing = await lines.until_posted(
-        within=fixture.timeout(line, sizes.each_sender * length),
+    missing = await backlogs.until_posted(
+        within=fixture.timeout(backlog, sizes.each_sender * length),
     )
-    posted = await lines.posted()
+    posted = await backlogs.posted()
     by_sender = [posted.of(sender) for sender in senders]
     uses = [100 * used(posts, rate=rate) for posts in by_sender]
     return {
         MANY: {
-            "messages": line.messages,
-            "segments": line.messages,
+            "messages": backlog.messages,
+            "segments": backlog.messages,
             USED: statistics.median(uses),
             _LEAST_USED: min(uses),
-            # A second of such a sender holds one message or none: its window is as long as that.
+            # Such a sender posts less than one message a second: its window is that much longer.
             _WORST: max(worst_window(posts, seconds=length) for posts in by_sender),
-            **whole_figures(line, posted, missing=missing),
+            **whole_figures(backlog, posted, missing=missing),
         }
     }
 
 
 def many_senders_bounds(_sizes: Sizes) -> list[Bound]:
-    """What must hold; a timer that is late by some tenths of a second does not spoil it."""
+    """What must hold, even if a timer is late by some tenths of a second."""
     return [
         Bound(side=MANY, figure=_LEAST_USED, at_least=98),
         Bound(side=MANY, figure=_WORST, at_most=2),
@@ -165,29 +171,29 @@ def many_senders_bounds(_sizes: Sizes) -> list[Bound]:
 OUTAGE = "after an outage"
 _SHARE = "posted, as long as they were away (% of the rate)"
 _OUTAGE_SENDER = "+15005560003"
-_INTO_THE_LINE = 3.0
-"""Seconds from the first slot until the workers are killed."""
+_INTO_THE_BACKLOG = 3.0
+"""Seconds from the first reserved time until the workers are killed."""
 _BEYOND = 1.25
-"""So long is the line, in outages: what comes after one competes with what was due in it."""
+"""The length of the backlog, in outages: what is due later competes with what was due in it."""
 _URGENT_BEFORE = 5
 _CLAIMED_WITHIN = 0.5
 """Seconds until they are claimed; the last of them are not posted by then."""
 _URGENT_SEGMENTS = 4
-"""So many that a burst of them would show: this machine posts few messages a second."""
+"""Enough for a burst of them to show: this machine posts few messages a second."""
 
 
 async def after_an_outage(fixture: PacingFixture) -> dict[str, Sample]:
     """Measure it."""
-    lines, sizes = fixture.lines, fixture.sizes
+    backlogs, sizes = fixture.backlogs, fixture.sizes
     rate, segments = sizes.cut_off_rate, sizes.paced_segments
-    seconds = _INTO_THE_LINE + _BEYOND * sizes.outage_seconds
-    line = await fixture.fill(
+    seconds = _INTO_THE_BACKLOG + _BEYOND * sizes.outage_seconds
+    backlog = await fixture.fill(
         [_OUTAGE_SENDER], each=round(seconds * rate / segments), segments=segments, rate=rate
     )
-    await until(line.begins_at + _INTO_THE_LINE - _CLAIMED_WITHIN)
+    await until(backlog.begins_at + _INTO_THE_BACKLOG - _CLAIMED_WITHIN)
     for _ in range(_URGENT_BEFORE):
         await _start_urgent(fixture)
-    await until(line.begins_at + _INTO_THE_LINE)
+    await until(backlog.begins_at + _INTO_THE_BACKLOG)
     workers = fixture.environment.side(PRODUCT).workers
     for worker in workers:
         await asyncio.to_thread(worker.kill)
@@ -198,26 +204,26 @@ async def after_an_outage(fixture: PacingFixture) -> dict[str, Sample]:
     back_at = time.time()
     for worker in workers:
         await asyncio.to_thread(worker.start)
-    missing = await lines.until_posted(within=fixture.timeout(line, 2 * seconds))
-    posted = await lines.posted()
+    missing = await backlogs.until_posted(within=fixture.timeout(backlog, 2 * seconds))
+    posted = await backlogs.posted()
     posts = [post for post in posted.of(_OUTAGE_SENDER) if post.at >= back_at]
     soon = [post for post in posts if post.at < back_at + sizes.outage_seconds]
     return {
         OUTAGE: {
-            "messages": line.messages,
-            "segments": line.messages * segments,
+            "messages": backlog.messages,
+            "segments": backlog.messages * segments,
             **pace_figures(posted, _OUTAGE_SENDER, rate=rate, since=back_at),
             "segments posted": sum(post.segments for post in posts),
             _SHARE: 100 * sum(post.segments for post in soon) / (rate * sizes.outage_seconds),
             "seconds to the first POST": min((post.at for post in posts), default=back_at)
             - back_at,
-            **whole_figures(line, posted, missing=missing),
+            **whole_figures(backlog, posted, missing=missing),
         }
     }
 
 
 def outage_bounds(sizes: Sizes) -> list[Bound]:
-    """What must hold: of a minute, a worker needs some seconds to start."""
+    """What must hold; a worker needs some seconds of a minute to start."""
     return [
         Bound(side=OUTAGE, figure=_SHARE, at_least=90),
         *pace_bounds(
@@ -231,7 +237,7 @@ def outage_bounds(sizes: Sizes) -> list[Bound]:
 
 
 async def _start_urgent(fixture: PacingFixture) -> None:
-    await fixture.lines.start(_OUTAGE_SENDER, segments=_URGENT_SEGMENTS, priority="urgent")
+    await fixture.backlogs.start(_OUTAGE_SENDER, segments=_URGENT_SEGMENTS, priority="urgent")
 
 
 _MAX_SECONDS = 2400.0
@@ -247,9 +253,9 @@ async def run(sizes: Sizes) -> Report:
                 warm_up = await in_flight(
                     environment, side, messages=sizes.warm_up, concurrency=sizes.concurrency
                 )
-                with backlogs_of(environment) as lines:
+                with backlogs_of(environment) as backlogs:
                     fixture = PacingFixture(
-                        environment, lines, sizes, seconds_a_message=warm_up / sizes.warm_up
+                        environment, backlogs, sizes, seconds_a_message=warm_up / sizes.warm_up
                     )
                     await calibrate(fixture)
                     samples = await _every_line(fixture)

@@ -20,47 +20,47 @@ from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.rate_limiter_statements import CLAIM_AHEAD, GATE_AHEAD
 from signedfor.store.tables import send_attempts
 
-_AT_ONCE = 50
-_SHORTEST_HEAD_START = 2.0
+_CONCURRENCY = 50
+_MIN_HEAD_START = 2.0
 _POLL_SECONDS = 0.25
 _MOMENT = timedelta(milliseconds=50)
 _FINE_RATE = 1000.0
-"""Segments a second while an empty slot is taken: it is then measured to the millisecond."""
+"""Segments a second while the head start is reserved, which makes it exact to a millisecond."""
 _TEXT = "Your parcel is at the door. "
 _CHARACTERS_A_SEGMENT = 153
-"""Where there are several."""
+"""In a text of several."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backlog:
-    """Messages that all wait for their slots."""
+    """Messages that all wait for their reserved times."""
 
     senders: Sequence[str]
     messages: int
     begins_at: float
-    """Epoch seconds: the first slot of the sender that is last to begin."""
+    """Epoch seconds: the first reserved time of the sender that starts last."""
     set_up_seconds: float
-    """From the first handing in until all were admitted."""
+    """From the first start until all were admitted."""
     seconds_to_spare: float
-    """Seconds from the last admission to the first slot; below zero the two overlapped."""
+    """Seconds from the last admission to the first reserved time; below zero they overlapped."""
 
 
 class Backlogs:
-    """Hands in messages to the senders of a environment, and tells what was posted."""
+    """Starts messages of an environment's senders, and reads what was posted."""
 
     def __init__(self, environment: Environment, engine: Engine) -> None:
-        self._house = environment
+        self._environment = environment
         self._engine = engine
-        self._pacing = RateLimiter(engine)
+        self._rate_limiter = RateLimiter(engine)
         self._since = time.time()
         self._before = environment.stack.sandbox.summary()["accepted"]
         self._ids: set[str] = set()
 
     async def start(self, sender: str, *, segments: int = 1, **fields: Any) -> str:
-        """Hand in one message; its id."""
-        side = self._house.side(PRODUCT)
+        """Start one message; its id."""
+        side = self._environment.side(PRODUCT)
         fields = {"from": sender, "body": text(segments), **fields}
-        handle = await self._house.start(side, **fields)
+        handle = await self._environment.start(side, **fields)
         message_id = handle.id.removeprefix(side.prefix)
         self._ids.add(message_id)
         return message_id
@@ -75,13 +75,13 @@ class Backlogs:
         head_start: float,
         apart: float = 0.0,
     ) -> Backlog:
-        """Have `each` messages of every sender wait; their slots begin after the head start.
+        """Start `each` messages of every sender; their reserved times begin after the head start.
 
-        The head start is a slot that nobody uses. While it lasts messages are handed in and
-        admitted, so that this costs nothing any more when the first of them is due. The senders
-        begin one after the other, so many seconds `apart`.
+        The head start is an unused reservation. Messages are started and admitted while it lasts,
+        so that this costs nothing once the first of them is due. The senders start one after the
+        other, so many seconds `apart`.
         """
-        begin_at = time.time() + _SHORTEST_HEAD_START + head_start
+        begin_at = time.time() + _MIN_HEAD_START + head_start
         moments = {sender: begin_at + number * apart for number, sender in enumerate(senders)}
         begins = await asyncio.to_thread(self._reserve_head_start, moments, rate=rate)
         left = (sender for _ in range(each) for sender in senders)
@@ -92,7 +92,7 @@ class Backlogs:
                 await self.start(sender, segments=segments)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(_AT_ONCE):
+            for _ in range(_CONCURRENCY):
                 group.create_task(start_the_rest())
         length = each * segments / rate
         ends = {sender: at + length for sender, at in begins.items()}
@@ -109,7 +109,7 @@ class Backlogs:
     async def start_at_rate(
         self, sender: str, *, count: int, rate: float, **fields: Any
     ) -> dict[str, float]:
-        """Hand in messages at a steady rate; when each was due, by its id."""
+        """Start messages at a steady rate; when each was due, by its id."""
         due_at: dict[str, float] = {}
 
         async def start(_number: int, due: float) -> None:
@@ -121,14 +121,14 @@ class Backlogs:
 
     async def set_rate(self, sender: str, rate: float) -> None:
         """Give the sender its rate, in segments a second."""
-        await asyncio.to_thread(self._pacing.set_rate, sender, rate)
+        await asyncio.to_thread(self._rate_limiter.set_rate, sender, rate)
 
     async def until_posted(self, *, within: float) -> int:
         """Return when every message was posted, or the time is up; how many are missing."""
         give_up_at = time.monotonic() + within
         while True:
             is_over = time.monotonic() > give_up_at
-            # The whole ledger is long: it is read when the count says that it is time.
+            # The whole ledger is long: it is read only when the count is reached.
             if is_over or await self._accepted() >= self._before + len(self._ids):
                 missing = len(self._ids - (await self.posted()).message_ids)
                 if is_over or not missing:
@@ -136,34 +136,34 @@ class Backlogs:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def posted(self) -> "Posted":
-        """Everything that was posted from the beginning, by the sandbox's books and our attempts."""
-        ledger = await asyncio.to_thread(self._house.stack.sandbox.ledger, since=self._since)
+        """Everything posted so far, by the sandbox's ledger and our attempt records."""
+        ledger = await asyncio.to_thread(self._environment.stack.sandbox.ledger, since=self._since)
         return Posted(ledger["accepted"], await asyncio.to_thread(self._attempts))
 
     async def _accepted(self) -> int:
-        return (await asyncio.to_thread(self._house.stack.sandbox.summary))["accepted"]
+        return (await asyncio.to_thread(self._environment.stack.sandbox.summary))["accepted"]
 
     def _attempts(self) -> list[tuple[str, float]]:
-        """The messages that the last check let by, and when."""
+        """The messages that passed the last check, and when."""
         query = select(send_attempts.c.message_id, send_attempts.c.started_at)
         with transaction(self._engine, read_only=True) as connection:
             return [(each, at.timestamp()) for each, at in connection.execute(query)]
 
     def _reserve_head_start(self, until: Mapping[str, float], *, rate: float) -> dict[str, float]:
-        """Give each sender its rate, and a slot until then that nobody uses; when that ends."""
+        """Set each sender's rate and make an unused reservation until then; when that ends."""
         ends = {}
         for sender, moment in until.items():
-            self._pacing.set_rate(sender, _FINE_RATE)
+            self._rate_limiter.set_rate(sender, _FINE_RATE)
             segments = max(1, round((moment - time.time()) * _FINE_RATE))
-            slot = self._pacing.reserve(sender, segments)
-            self._pacing.set_rate(sender, rate)
-            ends[sender] = slot.timestamp() + segments / _FINE_RATE
+            reserved_at = self._rate_limiter.reserve(sender, segments, is_urgent=False)
+            self._rate_limiter.set_rate(sender, rate)
+            ends[sender] = reserved_at.timestamp() + segments / _FINE_RATE
         return ends
 
     def _all_reserved(self, until: dict[str, float]) -> bool:
-        """Whether the senders' slots are given away until then, or that is over."""
+        """Whether the senders are fully reserved until then, or then is past."""
         now = time.time()
-        backlogs = {each.sender: each.backlog for each in self._pacing.states()}
+        backlogs = {each.sender: each.backlog for each in self._rate_limiter.states()}
         return all(
             backlogs[sender] + _MOMENT >= timedelta(seconds=at - now)
             for sender, at in until.items()
@@ -171,7 +171,7 @@ class Backlogs:
 
 
 class Posted:
-    """What Twilio's books say was posted; driver, database and sandbox share one clock."""
+    """What was posted by Twilio's ledger; driver, database and sandbox share one clock."""
 
     def __init__(self, rows: Sequence[AcceptedRow], attempts: Sequence[tuple[str, float]]) -> None:
         self._rows = rows
@@ -191,7 +191,7 @@ class Posted:
         ]
 
     def at_last_check(self, sender: str) -> list[Post]:
-        """The same POSTs, as of when the last check let them by: their way to Twilio left out."""
+        """The same POSTs, at the time of their last check: without their way to Twilio."""
         own = {message_id_of(row): row for row in self._rows if row["from"] == sender}
         return [
             Post(at=at, segments=own[each]["segments"])
@@ -212,7 +212,7 @@ class Posted:
 
 @contextmanager
 def backlogs_of(environment: Environment) -> Iterator[Backlogs]:
-    """The lines of a environment, on its database."""
+    """Backlogs on an environment's database."""
     engine = open_engine(environment.stack.settings["DATABASE_URL"])
     try:
         yield Backlogs(environment, engine)
@@ -233,33 +233,38 @@ WORST: Final = "worst second (x rate)"
 WORST_LATER: Final = "worst second after the first (x rate)"
 MISSING: Final = "not posted"
 TWICE: Final = "posted twice"
-TO_SPARE: Final = "set up before the first slot (s)"
+TO_SPARE: Final = "set up before the first reservation (s)"
 WAIT: Final = "start to POST "
-_WORST_AT_GATE = "worst second at the gate (x rate)"
+_WORST_AT_CHECK = "worst second at the last check (x rate)"
 _TRIED_SENDER = "+15005560004"
 _AMPLE = 2.0
-"""Times what the machine has shown: it may get slower."""
+"""Times what was measured so far: the machine may get slower."""
 _EXTRA_SECONDS = 60.0
 
 
 class PacingFixture:
-    """What the scenarios share, and how fast this machine is."""
+    """What the scenarios share: backlogs, and the speed of this machine."""
 
     def __init__(
-        self, environment: Environment, lines: Backlogs, sizes: Sizes, *, seconds_a_message: float
+        self,
+        environment: Environment,
+        backlogs: Backlogs,
+        sizes: Sizes,
+        *,
+        seconds_a_message: float,
     ) -> None:
         self.environment = environment
-        self.lines = lines
+        self.backlogs = backlogs
         self.sizes = sizes
         self._seconds_a_message = seconds_a_message
         self._seconds_to_wait = seconds_a_message
-        """A message takes so long until it waits; less than its whole life."""
+        """The time until a message waits; less than until it is delivered."""
 
     async def fill(
         self, senders: Sequence[str], *, each: int, segments: int, rate: float, apart: float = 0.0
     ) -> Backlog:
-        """Have them wait, with as much of a head start as this machine is likely to need."""
-        line = await self.lines.fill(
+        """Fill a backlog, with as much of a head start as this machine is likely to need."""
+        backlog = await self.backlogs.fill(
             senders,
             each=each,
             segments=segments,
@@ -267,35 +272,35 @@ class PacingFixture:
             head_start=_AMPLE * self._seconds_to_wait * each * len(senders),
             apart=apart,
         )
-        self._seconds_to_wait = line.set_up_seconds / line.messages
-        return line
+        self._seconds_to_wait = backlog.set_up_seconds / backlog.messages
+        return backlog
 
-    def timeout(self, line: Backlog, seconds: float) -> float:
-        """How long to wait for the line's end: by the rate, and by what the machine can do."""
-        until_begun = max(0.0, line.begins_at - time.time())
+    def timeout(self, backlog: Backlog, seconds: float) -> float:
+        """How long to wait for the backlog's end: by the rate, and by the speed of the machine."""
+        until_start = max(0.0, backlog.begins_at - time.time())
         return (
-            until_begun
+            until_start
             + seconds
-            + _AMPLE * self._seconds_a_message * line.messages
+            + _AMPLE * self._seconds_a_message * backlog.messages
             + _EXTRA_SECONDS
         )
 
 
 async def calibrate(fixture: PacingFixture) -> None:
-    """A short line that nobody measures: from it the fixture knows what a long one will need."""
-    line = await fixture.fill([_TRIED_SENDER], each=fixture.sizes.warm_up, segments=1, rate=100)
-    await fixture.lines.until_posted(within=fixture.timeout(line, line.messages / 100))
+    """Fill a short backlog, to know how much time a long one needs."""
+    backlog = await fixture.fill([_TRIED_SENDER], each=fixture.sizes.warm_up, segments=1, rate=100)
+    await fixture.backlogs.until_posted(within=fixture.timeout(backlog, backlog.messages / 100))
 
 
 async def until(moment: float) -> None:
-    """Sleep until then, by the clock."""
+    """Sleep until this epoch time."""
     await asyncio.sleep(max(0.0, moment - time.time()))
 
 
 def pace_figures(
     posted: Posted, sender: str, *, rate: float, since: float = 0.0
 ) -> dict[str, float]:
-    """How one sender kept its pace, from a moment on."""
+    """How one sender kept its rate, from a moment on."""
     posts, passed = (
         [post for post in series if post.at >= since]
         for series in (posted.of(sender), posted.at_last_check(sender))
@@ -304,16 +309,16 @@ def pace_figures(
         USED: 100 * used(posts, rate=rate),
         WORST: _times(rate, posts),
         WORST_LATER: _times(rate, after_the_first(posts)),
-        _WORST_AT_GATE: _times(rate, passed),
+        _WORST_AT_CHECK: _times(rate, passed),
     }
 
 
-def whole_figures(line: Backlog, posted: Posted, *, missing: int) -> Sample:
-    """That all of a line was posted, and once; and that it waited before its time came."""
+def whole_figures(backlog: Backlog, posted: Posted, *, missing: int) -> Sample:
+    """Whether the whole backlog was posted, once, and was complete before its first reservation."""
     return {
         MISSING: missing,
-        TWICE: posted.twice(*line.senders),
-        TO_SPARE: line.seconds_to_spare,
+        TWICE: posted.twice(*backlog.senders),
+        TO_SPARE: backlog.seconds_to_spare,
     }
 
 
@@ -329,9 +334,9 @@ def whole_bounds(side: str) -> list[Bound]:
 def pace_bounds(side: str, *, rate: float, segments: int, urgent_segments: int) -> list[Bound]:
     """What must hold of a sender's seconds.
 
-    In any second twice the rate at most: at its start the gate lets a second's worth by in advance.
-    In a later one less: the gate lets a message by while the sender is busy for at most GATE_AHEAD
-    from then on, or CLAIM_AHEAD if it is urgent. So the last of a second's messages finds the
+    At most twice the rate in any second: at the start the rate limiter allows a second's worth in
+    advance. Less in a later one: it admits a message while the sender is busy for at most
+    GATE_AHEAD, or CLAIM_AHEAD if the message is urgent. So the last message of a second finds the
     sender busy for that much beyond the second, and adds its own length.
     """
     ahead = max(GATE_AHEAD + segments / rate, CLAIM_AHEAD + urgent_segments / rate)

@@ -16,7 +16,7 @@ from devtools.stack.parts import ROOT
 
 
 class CpuMeter:
-    """CPU seconds of each part between two looks; a part may be several processes."""
+    """CPU seconds of each part since the meter was created; a part may be several processes."""
 
     def __init__(self, parts: Mapping[str, Sequence[int]]) -> None:
         self._parts = {
@@ -25,7 +25,7 @@ class CpuMeter:
         self._before = self._now()
 
     def per_message(self, messages: int) -> Sample:
-        """Milliseconds of CPU a message since the meter was made: each part, and ours in all.
+        """Milliseconds of CPU a message since the meter was created: each part, and the system.
 
         The driver, who hands in and waits, is told apart: it is no part of the system.
         """
@@ -44,13 +44,13 @@ class CpuMeter:
 
 
 def resident_megabytes(pid: int) -> float:
-    """What the process holds in memory now."""
+    """The resident memory of the process."""
     resident: int = psutil.Process(pid).memory_info().rss
     return resident / 2**20
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """What the process has used of CPUs so far."""
+    """The CPU time of the process so far."""
     times = process.cpu_times()
     return float(times.user + times.system)
 
@@ -60,7 +60,7 @@ _LAST_CHARACTERS = 2000
 
 
 class CommandFailed(Exception):
-    """A command of a benchmark failed or took too long; the figures would be of something else."""
+    """A command of a benchmark failed or took too long: its figures would be meaningless."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +69,9 @@ class Ran:
 
     seconds: float
     cpu_seconds: float
-    """What it used itself; more seconds than that are others', or the disk's."""
+    """Its own CPU time; the rest was other processes, or the disk."""
     max_megabytes: float
-    """Its memory; like its CPU time, looked at many times a second."""
+    """Like its CPU time, sampled many times a second."""
 
 
 def run_command(*arguments: str, environment: Mapping[str, str], log: Path, within: float) -> Ran:
@@ -84,7 +84,7 @@ def run_command(*arguments: str, environment: Mapping[str, str], log: Path, with
     with (
         log.open("wb") as output,
         subprocess.Popen(  # noqa: S603 - our own command
-            # Without the .env that may lie there.
+            # Without an .env of the current folder.
             [sys.executable, str(ROOT / "starter.py"), "--env-file", os.devnull, *arguments],
             env=dict(environment),
             cwd=ROOT,

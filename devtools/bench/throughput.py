@@ -5,7 +5,7 @@ through the webhook, and reported; a fixed number is in flight. The baseline (`b
 the same hops with none of the features. A second benchmark compares one, two and four workers.
 """
 
-from devtools.bench.environment import BASELINE, NO_WAIT, PRODUCT, Environment, alternate, in_flight
+from devtools.bench.environment import BASELINE, PRODUCT, UNPACED, Environment, alternate, in_flight
 from devtools.bench.figures import Bound, Sample
 from devtools.bench.processes import CpuMeter
 from devtools.bench.report import Report
@@ -21,15 +21,15 @@ async def run(sizes: Sizes) -> Report:
         return await measure_throughput(environment, side_name, sizes)
 
     return Report(
-        benchmark="life",
-        question="messages a second and CPU a message, through the whole life",
+        benchmark="throughput",
+        question="messages a second and CPU a message, until delivered",
         rounds=await alternate([PRODUCT, BASELINE], measure, rounds=sizes.rounds, legs=sizes.legs),
         baseline=BASELINE,
         bounds=[Bound(side=PRODUCT, figure=RATE, at_least=0.85, against=BASELINE)],
         conditions={
             "messages": sizes.messages,
-            "under way at a time": sizes.concurrency,
-            **NO_WAIT,
+            "in flight": sizes.concurrency,
+            **UNPACED,
         },
     )
 
@@ -71,7 +71,7 @@ async def run_workers(sizes: Sizes) -> Report:
         baseline=next(iter(counts)),
         conditions={
             "messages": sizes.messages,
-            "under way at a time": sizes.concurrency,
-            **NO_WAIT,
+            "in flight": sizes.concurrency,
+            **UNPACED,
         },
     )

@@ -33,7 +33,7 @@ _CALLBACKS_A_MESSAGE = 10
 
 
 class CallbackRefused(Exception):
-    """The route did not take a callback; the figures would be of something else."""
+    """The route did not accept a callback: its figures would be meaningless."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ async def run(sizes: Sizes) -> Report:
         with environment.running(side, workers=0):
             warm_up, *callbacks = await _callbacks(environment, side, count + _CONNECTIONS * 4)
             async with _poster() as post:
-                await _one_after_the_other(post, [warm_up, *callbacks[count:]])
+                await _as_fast_as_answered(post, [warm_up, *callbacks[count:]])
                 meter = CpuMeter(environment.parts(side))
-                seconds = await _one_after_the_other(post, callbacks[: sizes.callbacks])
+                seconds = await _as_fast_as_answered(post, callbacks[: sizes.callbacks])
                 used = meter.per_message(sizes.callbacks)
                 latencies = await _at_rate(post, callbacks[sizes.callbacks : count], rate=rate)
         return {
@@ -85,7 +85,7 @@ async def run(sizes: Sizes) -> Report:
 
 
 async def _callbacks(environment: Environment, side: Side, count: int) -> list[Signed]:
-    """Signed `delivered` callbacks, for messages that are there to take them."""
+    """Signed `delivered` callbacks, for messages that are waiting for them."""
     handles: list[WorkflowHandle[object, object]] = [
         await environment.start(side) for _ in range(count // _CALLBACKS_A_MESSAGE + 1)
     ]
@@ -121,7 +121,7 @@ def _signed(base_url: str, message_id: str, number: int) -> Signed:
 
 
 class _Poster:
-    """SendAttempts callbacks over connections that stay open, as a busy Twilio's do."""
+    """Posts callbacks over connections that stay open, as a busy Twilio's do."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -141,18 +141,18 @@ async def _poster() -> AsyncIterator[_Poster]:
         yield _Poster(session)
 
 
-async def _one_after_the_other(post: _Poster, callbacks: list[Signed]) -> float:
+async def _as_fast_as_answered(post: _Poster, callbacks: list[Signed]) -> float:
     """Post them as fast as they are answered; the seconds it took."""
     left = iter(callbacks)
 
-    async def go_on() -> None:
+    async def post_next() -> None:
         for callback in left:
             await post(callback)
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(_CONNECTIONS):
-            group.create_task(go_on())
+            group.create_task(post_next())
     return time.perf_counter() - started
 
 
