@@ -3,9 +3,9 @@
 Three backlogs, one after the other, each complete before its first reservation:
 
 - long texts of one fast long code, with urgent ones and another sender's in between. A control
-  shows what the backlog does to the other sender: the first sender posts as fast, but each message is
-  started when it is due. Half of the control runs before the backlog and half after it, because the
-  server slows down as its database grows.
+  shows what the backlog does to the other sender: the first sender posts as fast, but each message
+  is started when it is due. Half of the control runs before the backlog and half after it, because
+  the server slows down as its database grows.
 - a few messages of each of very many slow senders, together fewer than the machine can post
 - long texts while no worker runs: what was due then is posted afterwards, at the sender's rate
 

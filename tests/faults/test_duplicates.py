@@ -14,75 +14,75 @@ pytestmark = pytest.mark.integration
 
 _LATE = {"callbacks": {"delay": 5}}
 """Long after the first two searches."""
-_TAKEN: Step = {"respond": "drop_after_accept", **_LATE}
-_NOT_TAKEN: Step = {"respond": "drop_before_accept"}
+_ACCEPTED: Step = {"respond": "drop_after_accept", **_LATE}
+_NOT_ACCEPTED: Step = {"respond": "drop_before_accept"}
 _KNOWN: Step = {"delay": 0.5}
 _SILENT: Step = {"callbacks": {"lost": True}}
 _TEMPLATE = "HX" + "0c" * 16
 
 
-@pytest.mark.parametrize("first", [_TAKEN, _NOT_TAKEN], ids=["taken", "not taken"])
+@pytest.mark.parametrize("first", [_ACCEPTED, _NOT_ACCEPTED], ids=["accepted", "not accepted"])
 @pytest.mark.parametrize(
-    "second", [_KNOWN, _TAKEN, _NOT_TAKEN], ids=["known", "taken", "not taken"]
+    "second", [_KNOWN, _ACCEPTED, _NOT_ACCEPTED], ids=["known", "accepted", "not accepted"]
 )
 async def test_the_same_text_to_the_same_recipient(
     caller: Caller, new_number: NewNumber, first: Step, second: Step
 ) -> None:
-    """Of two messages alike, one or both of unknown fate, each ends with the SID that is its own.
+    """Of two equal messages, one or both with an unknown outcome, each ends with its own SID.
 
-    While nobody can tell whose a row of Twilio's list is, neither takes it and neither is sent
-    again; a callback then names it.
+    While a row of Twilio's list could belong to either, neither claims it and neither is resent; a
+    callback then identifies it.
     """
     to = new_number()
     caller.stack.sandbox.script(to, [first, second])
-    twins = await asyncio.gather(caller.send(to), caller.send(to))
+    duplicates = await asyncio.gather(caller.send(to), caller.send(to))
 
-    await _each_has_its_own(*twins)
+    await _each_has_its_own_sid(*duplicates)
 
 
-@pytest.mark.parametrize("first", [_TAKEN, _NOT_TAKEN], ids=["taken", "not taken"])
+@pytest.mark.parametrize("first", [_ACCEPTED, _NOT_ACCEPTED], ids=["accepted", "not accepted"])
 async def test_a_template_and_a_text(caller: Caller, new_number: NewNumber, first: Step) -> None:
-    """A template of unknown fate does not pass for sent because a text to the person was."""
+    """A template with an unknown outcome does not count as sent because a text was."""
     to = new_number()
     caller.stack.sandbox.script(to, [first])
     templated = await caller.send(to, body=None, content_sid=_TEMPLATE)
     await templated.reaches(Stage.RESOLVING)
     text = await caller.send(to)
 
-    await _each_has_its_own(templated, text)
+    await _each_has_its_own_sid(templated, text)
 
 
-async def test_what_nobody_can_tell_apart_is_not_guessed(
+async def test_an_ambiguous_row_is_not_claimed(
     breakable_stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
-    """One of two was taken, no callback says which: neither takes the SID, or is sent again."""
+    """One of two was accepted, no callback says which: neither claims the SID or is resent."""
     to = new_number()
-    caller.stack.sandbox.script(to, [{**_TAKEN, **_SILENT}, _NOT_TAKEN], then=_SILENT)
-    twins = await asyncio.gather(caller.send(to), caller.send(to))
+    caller.stack.sandbox.script(to, [{**_ACCEPTED, **_SILENT}, _NOT_ACCEPTED], then=_SILENT)
+    duplicates = await asyncio.gather(caller.send(to), caller.send(to))
 
-    await _stay_undecided(*twins)
+    await _stay_unresolved(*duplicates)
 
     await until_true(lambda: not breakable_stack.sandbox.summary()["pending"], "callbacks")
 
 
-async def test_what_a_parked_message_may_have_is_not_taken(
+async def test_a_row_of_an_unresolved_message_is_not_claimed(
     caller: Caller, new_number: NewNumber
 ) -> None:
-    """Parked before Twilio listed it: its twin, not taken, neither takes its SID nor is resent."""
+    """Twilio listed it too late: its duplicate neither claims its SID nor is resent."""
     to = new_number()
-    unlisted: Step = {**_TAKEN, **_SILENT, "listed_after": 12}
-    caller.stack.sandbox.script(to, [unlisted, _NOT_TAKEN], then=_SILENT)
-    parked = await caller.send(to, on_unknown_outcome=OnUnknownOutcome.DEAD_LETTER)
-    report = await parked.report()
+    unlisted: Step = {**_ACCEPTED, **_SILENT, "listed_after": 12}
+    caller.stack.sandbox.script(to, [unlisted, _NOT_ACCEPTED], then=_SILENT)
+    unresolved = await caller.send(to, on_unknown_outcome=OnUnknownOutcome.DEAD_LETTER)
+    report = await unresolved.report()
     assert (Outcome.UNCONFIRMED, None) == (report.outcome, report.message_sid)
     twilio = twilio_client(caller.stack.sandbox_url or "")
-    await until_true(lambda: bool(twilio.messages.list(to=to)), "Twilio to list it after all")
+    await until_true(lambda: bool(twilio.messages.list(to=to)), "Twilio to list it")
 
-    await _stay_undecided(await caller.send(to))
+    await _stay_unresolved(await caller.send(to))
 
 
-async def _each_has_its_own(*messages: Sent) -> None:
-    """Each is delivered, once, under the SID that Twilio gave to it."""
+async def _each_has_its_own_sid(*messages: Sent) -> None:
+    """Each is delivered once, under the SID that Twilio gave it."""
     reports = await asyncio.gather(*(each.report() for each in messages))
 
     owners = {row["sid"]: message_id_of(row) for row in messages[0].accepted()}
@@ -91,8 +91,8 @@ async def _each_has_its_own(*messages: Sent) -> None:
     assert len(messages) == len(owners)
 
 
-async def _stay_undecided(*messages: Sent) -> None:
-    """None of them is found or sent again, though it is searched for more often than twice."""
+async def _stay_unresolved(*messages: Sent) -> None:
+    """None of them is found or resent, though Twilio is searched more than twice."""
 
     async def searched(sent: Sent) -> int:
         return sum(
