@@ -18,7 +18,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.campaigns import CampaignDispatcher
 from devtools.bench.environment import Environment
 from devtools.sandbox.client import AcceptedRow
-from devtools.stack.local import message_id_of
+from devtools.stack.local import row_message_id
 from signedfor.campaign_activities import CampaignKey, messages_of
 from signedfor.contract import (
     CampaignMessage,
@@ -98,7 +98,7 @@ class CampaignFixture:
     def accepted(self, campaign_id: str, *, since: float) -> list[AcceptedRow]:
         """Its POSTs that arrived since then (epoch seconds), by the sandbox's ledger."""
         rows = self.environment.stack.sandbox.ledger(since=since)["accepted"]
-        return [row for row in rows if (message_id_of(row) or "").startswith(_prefix(campaign_id))]
+        return [row for row in rows if (row_message_id(row) or "").startswith(_prefix(campaign_id))]
 
     async def until_posted(
         self, campaign_id: str, wanted: int, *, since: float, within: float

@@ -22,8 +22,7 @@ from temporalio.client import Client, WorkflowHandle
 from devtools.bench.baseline import BASELINE_MESSAGE, BASELINE_PREFIX, BASELINE_QUEUE, READY
 from devtools.bench.figures import Rounds, Sample, mean
 from devtools.sandbox.magic import GOOD_SENDER
-from devtools.stack.local import LocalStack
-from devtools.stack.parts import ROOT
+from devtools.stack.local import ROOT, LocalStack
 from devtools.stack.ports import HOST, answers, free_ports
 from devtools.stack.processes import Process, ProcessGroup, basic_environment, says
 from signedfor.client import CONFLICT_POLICY, REUSE_POLICY

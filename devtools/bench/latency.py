@@ -21,7 +21,7 @@ from devtools.bench.environment import (
 from devtools.bench.figures import Bound, Sample, percentiles
 from devtools.bench.report import Report
 from devtools.bench.sizes import Sizes
-from devtools.stack.local import message_id_of
+from devtools.stack.local import row_message_id
 
 _HALF = 0.5
 
@@ -104,5 +104,5 @@ async def _steadily(
 def _latencies(environment: Environment, started: dict[str, float], since: float) -> list[float]:
     """Seconds to the POST, by the sandbox's own ledger; driver and sandbox share one clock."""
     accepted = environment.stack.sandbox.ledger(since=since)["accepted"]
-    posted = {message_id_of(row): row["created"] for row in accepted}
+    posted = {row_message_id(row): row["created"] for row in accepted}
     return [posted[message_id] - at for message_id, at in started.items()]

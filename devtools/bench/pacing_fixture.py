@@ -14,7 +14,7 @@ from devtools.bench.environment import PRODUCT, Environment, at_rate
 from devtools.bench.figures import Bound, Post, Sample, after_the_first, used, worst_window
 from devtools.bench.sizes import Sizes
 from devtools.sandbox.client import AcceptedRow
-from devtools.stack.local import message_id_of
+from devtools.stack.local import row_message_id
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.rate_limiter_statements import CLAIM_AHEAD, GATE_AHEAD
@@ -180,7 +180,7 @@ class Posted:
     @property
     def message_ids(self) -> set[str]:
         """Of the messages that were posted."""
-        return {message_id for row in self._rows if (message_id := message_id_of(row))}
+        return {message_id for row in self._rows if (message_id := row_message_id(row))}
 
     def of(self, sender: str) -> list[Post]:
         """This sender's POSTs."""
@@ -192,7 +192,7 @@ class Posted:
 
     def at_last_check(self, sender: str) -> list[Post]:
         """The same POSTs, at the time of their last check: without their way to Twilio."""
-        own = {message_id_of(row): row for row in self._rows if row["from"] == sender}
+        own = {row_message_id(row): row for row in self._rows if row["from"] == sender}
         return [
             Post(at=at, segments=own[each]["segments"])
             for each, at in self._attempts
@@ -201,12 +201,12 @@ class Posted:
 
     def twice(self, *senders: str) -> int:
         """How many POSTs of these senders are of a message that was posted before."""
-        ids = [message_id_of(row) for row in self._rows if row["from"] in senders]
+        ids = [row_message_id(row) for row in self._rows if row["from"] in senders]
         return len(ids) - len(set(ids))
 
     def waits(self, due_at: dict[str, float]) -> list[float]:
         """Seconds until the POST, of those of these messages that were posted."""
-        at = {message_id_of(row): row["created"] for row in self._rows}
+        at = {row_message_id(row): row["created"] for row in self._rows}
         return [at[each] - due for each, due in due_at.items() if each in at]
 
 

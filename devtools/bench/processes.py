@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from devtools.bench.figures import Sample
-from devtools.stack.parts import ROOT
+from devtools.stack.local import ROOT
 
 
 class CpuMeter:

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from devtools.sandbox.client import Step
-from devtools.stack.local import LocalStack, message_id_of
+from devtools.stack.local import LocalStack, row_message_id
 from signedfor.contract import OnUnknownOutcome, Outcome, Stage
 from signedfor.message_activities import SearchActivities
 from tests.devtools.sandbox.support import twilio_client
@@ -85,7 +85,7 @@ async def _each_has_its_own_sid(*messages: Sent) -> None:
     """Each is delivered once, under the SID that Twilio gave it."""
     reports = await asyncio.gather(*(each.report() for each in messages))
 
-    owners = {row["sid"]: message_id_of(row) for row in messages[0].accepted()}
+    owners = {row["sid"]: row_message_id(row) for row in messages[0].accepted()}
     assert [Outcome.DELIVERED] * len(messages) == [each.outcome for each in reports]
     assert {each.message_sid: each.message_id for each in reports} == owners
     assert len(messages) == len(owners)

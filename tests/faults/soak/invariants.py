@@ -25,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from devtools.sandbox.client import AcceptedRow, LedgerView
-from devtools.stack.local import message_id_of
+from devtools.stack.local import row_message_id
 from signedfor.contract import DeadLetterOutcome, MessageReport, Outcome, Stage
 from signedfor.contract.failures import FailureClass
 from signedfor.twilio.statuses import is_receipt, parse_status
@@ -140,7 +140,7 @@ def is_unresolved(report: MessageReport | None) -> bool:
 def _by_message(rows: Iterable[AcceptedRow]) -> dict[str | None, list[AcceptedRow]]:
     grouped: dict[str | None, list[AcceptedRow]] = {}
     for row in sorted(rows, key=lambda row: row["created"]):
-        grouped.setdefault(message_id_of(row), []).append(row)
+        grouped.setdefault(row_message_id(row), []).append(row)
     return grouped
 
 
@@ -348,7 +348,7 @@ def _not_stored(observed: Observations) -> Iterator[Violation]:
     for message in observed.messages:
         if message.opted_out_at is not None and message.to not in observed.opted_out:
             yield Violation(invariant=5, message_id=message.message_id, what="a STOP was lost")
-    of_sid = {row["sid"]: message_id_of(row) for row in observed.ledger["accepted"]}
+    of_sid = {row["sid"]: row_message_id(row) for row in observed.ledger["accepted"]}
     messages = {message.message_id: message for message in observed.messages}
     for callback in observed.ledger["callbacks"]:
         status, answer = parse_status(callback["status"]), callback["http_status"]

@@ -17,7 +17,7 @@ from datetime import timedelta
 
 import httpx
 
-from devtools.stack.local import LocalStack, message_id_of
+from devtools.stack.local import LocalStack, row_message_id
 from signedfor.contract import MessageReport, message_workflow_id
 from tests.faults.soak.collector import Collector, wait_until_idle
 from tests.faults.soak.injection import FaultInjector, profiles_of, schedule
@@ -179,7 +179,7 @@ async def _repeat(
 ) -> dict[str, MessageReport]:
     """Start these again and post their receipts again; their reports from before that."""
     before: dict[str, MessageReport] = {}
-    rows = {message_id_of(row): row for row in stack.sandbox.ledger()["accepted"]}
+    rows = {row_message_id(row): row for row in stack.sandbox.ledger()["accepted"]}
     async with httpx.AsyncClient(trust_env=False) as http:
         for message_id in message_ids:
             history = await collector.history(message_workflow_id(message_id))

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools.stack.canaries import Scan, basic_auth, scan_logs
+from devtools.stack.log_scan import Scan, basic_auth, scan_logs
 
 _NUMBER = "+15558675309"
 _TEXT = "Your parcel, at the door."
@@ -27,8 +27,8 @@ def _scan(log: Path) -> Scan:
         ("Authorization: Basic QUMxOmYwMGRmZWVk", "a secret"),
     ],
 )
-def test_a_canary_is_found_and_not_repeated(line: str, kind: str, tmp_path: Path) -> None:
-    """Each form of a number, text or token is found; its place is told, not itself."""
+def test_a_value_is_found_and_not_repeated(line: str, kind: str, tmp_path: Path) -> None:
+    """Each form of a number, text or token is found and reported by its place only."""
     log = tmp_path / "worker.log"
     log.write_text(f"harmless\n{line}\n")
 
@@ -36,7 +36,7 @@ def test_a_canary_is_found_and_not_repeated(line: str, kind: str, tmp_path: Path
 
 
 def test_a_clean_log_is_counted(tmp_path: Path) -> None:
-    """Lines without canaries are counted, also such as are not UTF-8."""
+    """Lines without findings are counted, even if they are not UTF-8."""
     log = tmp_path / "worker.log"
     log.write_bytes(b"one\n\xff two +1500***0006\nthree\n")
 

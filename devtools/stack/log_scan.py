@@ -1,4 +1,4 @@
-"""Looks for what no log may hold: phone numbers, message texts and the auth token."""
+"""Searches logs for what they must not contain: phone numbers, message texts and secrets."""
 
 from base64 import b64encode
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """How many lines were read, and where something was found: file, line number and what kind."""
+    """How many lines were read, and each finding: its kind, file and line number."""
 
     lines: int
     found: tuple[str, ...]
@@ -18,9 +18,9 @@ class Scan:
 def scan_logs(
     logs: Iterable[Path], *, numbers: Iterable[str], texts: Iterable[str], secrets: Iterable[str]
 ) -> Scan:
-    """Read every line of `logs` and look for the canaries, plain and as URLs and headers hold them.
+    """Search every line of `logs`, for plain values and as URLs and headers encode them.
 
-    What is found is named by kind and place; it is not repeated.
+    A finding is named by kind and place; its value is not repeated.
     """
     kinds = {
         "a phone number": {number.lstrip("+") for number in numbers},
@@ -36,12 +36,12 @@ def scan_logs(
             lines += 1
             found += [
                 f"{kind} in {log.name}, line {number}"
-                for kind, canaries in kinds.items()
-                if any(canary in line for canary in canaries)
+                for kind, values in kinds.items()
+                if any(value in line for value in values)
             ]
     return Scan(lines=lines, found=tuple(found))
 
 
 def basic_auth(username: str, password: str) -> str:
-    """The part of an `Authorization` header that holds the password."""
+    """The part of an `Authorization` header that contains the password."""
     return b64encode(f"{username}:{password}".encode()).decode()
