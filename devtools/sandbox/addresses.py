@@ -1,6 +1,6 @@
-"""What Twilio takes for a recipient and for a sender: forms only, no knowledge of who owns what.
+"""The forms of recipients and senders that Twilio accepts, regardless of who owns them.
 
-Written apart from the product's own rules on purpose: a mistake there must not be repeated here.
+Intentionally independent of the product's own rules: a bug there must not be repeated here.
 """
 
 import re
@@ -31,7 +31,7 @@ def is_toll_free(address: str) -> bool:
 
 
 def normalized(address: str) -> str:
-    """Return a number without the punctuation that Twilio forgives; anything else as it is."""
+    """Return a number without the punctuation that Twilio ignores; anything else unchanged."""
     if address.startswith("+"):
         return address.translate(_PUNCTUATION)
     return address

@@ -1,4 +1,4 @@
-"""The checks that Twilio makes of a create, with the code that each one fails with."""
+"""Twilio's checks of a create, with the error code of each."""
 
 import json
 import re
@@ -22,8 +22,8 @@ _SCHEDULE_WINDOW = (300, 3_024_000)
 _MESSAGING_SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
 _CONTENT = re.compile(r"HX[0-9a-fA-F]{32}")
 
-# With a Messaging Service these come later, as a failed message: Twilio looks at the pair of
-# sender and recipient only once it has chosen the sender.
+# With a Messaging Service these come later, as a failed message: Twilio checks the pair of sender
+# and recipient only when it has chosen the sender.
 _LATE_WITH_SERVICE = frozenset({21408, 21610, 21612, 21614})
 
 

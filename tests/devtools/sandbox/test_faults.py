@@ -12,9 +12,7 @@ from twilio.rest import Client
 
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from devtools.sandbox.client import SandboxControl
-from devtools.sandbox.faults import Faults
-from devtools.sandbox.plans import FAULT_NAMES, Plan
-from devtools.sandbox.steps import NORMAL, Step
+from devtools.sandbox.faults import FAULT_NAMES, NORMAL, Faults, Plan, Step
 from tests.devtools.sandbox.support import SENDER, eventually, status_of, twilio_client, until
 
 

@@ -6,7 +6,7 @@ from twilio.rest import Client
 
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID
 from devtools.sandbox.client import SandboxControl
-from devtools.sandbox.optouts import keyword_in
+from devtools.sandbox.inbound import keyword_in
 from tests.devtools.sandbox.support import SENDER, SERVICE, Receiver, until
 from tests.devtools.sandbox.test_callbacks import is_signed
 

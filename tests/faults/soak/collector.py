@@ -13,7 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 
 from devtools.sandbox.client import SandboxControl
-from devtools.sandbox.journal import Journal
+from devtools.sandbox.state import Journal
 from devtools.workflow_sandbox import sandboxed_runner
 from signedfor.contract import MessageReport, dead_letter_workflow_id, message_workflow_id
 from signedfor.interceptors import OneArgument

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from devtools.sandbox.journal import Journal
-from devtools.sandbox.steps import NORMAL, Step
+from devtools.sandbox.faults import NORMAL, Step
+from devtools.sandbox.state import Journal
 from tests.faults.soak.invariants import MessageRecord, Observations, Violation, is_unresolved
 from tests.faults.soak.submissions import Reason, submissions_in
 from tests.faults.soak.workload import UNSENDABLE, JobResult, Kind

@@ -1,14 +1,21 @@
-"""HTTP answers with the headers and bodies of Twilio's API."""
+"""Answers of Twilio's API, and what no HTTP response can express: a cut connection, and silence.
 
+An ASGI application cannot close a connection, so the server's protocol gives each request the
+means: `scope["state"]["abort_connection"]`.
+"""
+
+import asyncio
 import json
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from devtools.sandbox.errors import TwilioError, error_body, http_status_for, text_for
-from devtools.sandbox.steps import Step
+from devtools.sandbox.faults import Step
 
 _CODES_BY_STATUS = {401: 20003, 404: 20404, 405: 20004, 429: 20429, 500: 20500, 503: 20503}
 _HTML = "<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
@@ -40,13 +47,13 @@ def json_answer(
 
 
 def html_answer(status: int, title: str, *, headers: dict[str, str] | None = None) -> Response:
-    """Return a page such as a proxy in front of the API makes."""
+    """Return a page as a proxy in front of the API would."""
     page = _HTML.format(title=title).encode()
     return TwilioResponse(page, status, headers=headers, media_type="text/html")
 
 
 def refusal(error: TwilioError) -> TwilioResponse:
-    """Return the answer to a request that is refused."""
+    """Return the answer to a refused request."""
     headers = (
         {"WWW-Authenticate": 'Basic realm="Twilio API"'}
         if error.status == HTTPStatus.UNAUTHORIZED
@@ -68,3 +75,50 @@ def scripted_error(step: Step) -> Response:
         return html_answer(status, f"HTTP {status}", headers=step.headers)
     body = error_body(code, status=status, message=step.message or text_for(code))
     return json_answer(body, status, headers=step.headers)
+
+
+_ABORT = "abort_connection"
+
+
+class AbortableProtocol(H11Protocol):
+    """uvicorn's HTTP protocol, with the means to abort its connection in each request's state."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Add the transport's `abort` to the state that uvicorn gives to each request."""
+        self.app_state: dict[str, Any] = {**self.app_state, _ABORT: transport.abort}
+        super().connection_made(transport)
+
+
+class DroppedConnection(Response):
+    """Closes the connection without a byte of an answer."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """Abort the connection and wait until the server has noticed."""
+        scope["state"][_ABORT]()
+        await _gone(receive)
+
+
+class Silence(Response):
+    """Answers nothing until the client leaves, `seconds` have passed or `stopping` is set."""
+
+    def __init__(self, seconds: float, *, stopping: asyncio.Event) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._stopping = stopping
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """Hold the connection, then abort it."""
+        ends = [asyncio.create_task(_gone(receive)), asyncio.create_task(self._stopping.wait())]
+        _, waiting = await asyncio.wait(
+            ends, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
+        scope["state"][_ABORT]()
+        await _gone(receive)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
