@@ -1,5 +1,4 @@
-# Everything the project needs is set up by its targets; nothing has to be installed by hand but
-# make and Python 3.11, 3.12 or 3.13.
+# The targets set up everything that the project needs, except make and Python 3.11, 3.12 or 3.13.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help

@@ -8,7 +8,7 @@ from devtools.sandbox.errors import TwilioError
 DEFAULT_ACCOUNT_SID = "AC" + "5a" * 16
 """The ordinary account, when TWILIO_ACCOUNT_SID does not name another."""
 DEFAULT_AUTH_TOKEN = "sandbox-auth-token"  # noqa: S105 - the documented token of a local tool
-"""Of the ordinary account, and signs its callbacks; when TWILIO_AUTH_TOKEN does not name another."""
+"""The ordinary account's token, which signs callbacks, when TWILIO_AUTH_TOKEN is not set."""
 
 TEST_ACCOUNT_SID = "AC" + "7e" * 16
 """Simulates Twilio's test credentials: strict magic numbers, nothing advances, no callbacks."""

@@ -134,7 +134,7 @@ def test_validity_runs_out_in_a_held_queue(
     assert 30036 == until(message, "failed").error_code
 
 
-def test_held_queue_goes_on(
+def test_a_held_queue_continues(
     twilio: Client, control: SandboxControl, receiver: Receiver, recipient: str
 ) -> None:
     """Messages held back leave as soon as the hold ends."""
@@ -377,7 +377,7 @@ async def post(url: str, *, read: float = 5) -> httpx.Response:
     ],
 )
 async def test_answer_is_read_whole(answer: bytes) -> None:
-    """However an answer is framed, its status and body arrive."""
+    """For every framing of an answer, its status and body arrive."""
     async with answering(answer) as url:
         response = await post(url)
 
@@ -389,14 +389,14 @@ async def test_answer_is_read_whole(answer: bytes) -> None:
     [b"", b"HTTP/1.1 200 OK\r\nContent-Len", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"],
 )
 async def test_broken_answer_is_a_protocol_error(answer: bytes) -> None:
-    """A connection closed before the end of the answer is told apart from a refused one."""
+    """A connection closed before the end of the answer is not a refused one."""
     async with answering(answer) as url:
         with pytest.raises(httpx.RemoteProtocolError):
             await post(url)
 
 
 async def test_silence_is_a_read_timeout() -> None:
-    """A server that takes the request and says nothing runs into the read timeout."""
+    """A server that accepts the request and does not answer causes a read timeout."""
     async with answering(b"", then_wait=True) as url:
         with pytest.raises(httpx.ReadTimeout):
             await post(url, read=0.1)

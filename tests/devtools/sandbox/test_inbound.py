@@ -88,7 +88,7 @@ def test_stop_is_answered_by_twilio_and_reaches_the_webhook(
         ("text/xml", b"not xml", []),
     ],
 )
-def test_what_the_webhook_answers_is_texted(
+def test_the_webhooks_answer_is_sent(
     control: SandboxControl,
     receiver: Receiver,
     recipient: str,
