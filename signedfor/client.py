@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 import temporalio.client
 from pydantic import TypeAdapter, ValidationError
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowFailureError,
@@ -47,8 +48,8 @@ from signedfor.contract import (
     message_workflow_id,
 )
 from signedfor.contract.fields import MessageId
-from signedfor.masks import holds_number_of, masked_sender
-from signedfor.payloads import INVALID_INPUT, data_converter, problems_in
+from signedfor.masks import masked_sender
+from signedfor.payloads import INVALID_INPUT, data_converter, id_problems, problems_in
 from signedfor.search_attributes import CAMPAIGN_ID, MESSAGE_SENDER, MESSAGE_STATUS, TENANT
 
 __all__ = ["BadInput", "Client", "FieldProblem", "Message", "NotFound"]
@@ -105,7 +106,7 @@ class Client:
         message_id: str | None = None,
         rpc_timeout: timedelta = _RPC_TIMEOUT,
     ) -> "Message":
-        """Hand a message in: when this returns, it survives every crash.
+        """Start a message: once this returns, no crash loses it.
 
         With a `message_id` that was used before nothing is sent again: the message is the earlier
         one, and says so by `is_new`. Without one it gets a new id.
@@ -129,7 +130,7 @@ class Client:
                 checked,
                 id=message_workflow_id(message_id),
                 task_queue=MESSAGES_QUEUE,
-                # Starts nothing twice, as USE_EXISTING, and also tells that it did not.
+                # Starts nothing twice, as USE_EXISTING, and also says whether it did.
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 id_reuse_policy=REUSE_POLICY,
                 search_attributes=TypedSearchAttributes(attributes),
@@ -152,7 +153,7 @@ class Client:
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """A message that was handed in."""
+    """A message that was started."""
 
     message_id: str
     is_new: bool
@@ -227,9 +228,15 @@ class Message:
         return description.status is WorkflowExecutionStatus.RUNNING
 
     def _not_found(self, error: RPCError) -> Exception:
-        if error.status is not RPCStatusCode.NOT_FOUND:
+        if error.status is not RPCStatusCode.NOT_FOUND or _is_namespace_missing(error):
             return error
         return NotFound(f"There is no message {self.message_id}, or not any more.")
+
+
+def _is_namespace_missing(error: RPCError) -> bool:
+    return any(
+        detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details
+    )
 
 
 def checked_request(request: MessageRequest | Mapping[str, Any], message_id: str) -> MessageRequest:
@@ -242,20 +249,14 @@ def checked_request(request: MessageRequest | Mapping[str, Any], message_id: str
     try:
         _message_id.validate_python(message_id)
     except ValidationError as error:
-        problems += [FieldProblem("message_id", what) for _, what in problems_in(error)]
+        problems = [FieldProblem("message_id", what) for _, what in problems_in(error)]
     try:
         checked = MessageRequest.model_validate(request)
     except ValidationError as error:
         raise BadInput([*bad_input_of(error).problems, *problems]) from None
-    shown = {
-        "message_id": message_id,
-        "tenant": checked.tenant,
-        "campaign_id": checked.campaign_id,
-    }
-    problems += [
-        FieldProblem(name, "must not contain the recipient's number: it shows in clear")
-        for name, text in shown.items()
-        if text is not None and holds_number_of(text, checked.to)
+    problems = problems or [
+        FieldProblem(name, what)
+        for name, what in id_problems(message_id, checked, id_field="message_id")
     ]
     if problems:
         raise BadInput(problems)

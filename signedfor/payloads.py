@@ -52,14 +52,16 @@ def problems_in(error: ValidationError) -> list[tuple[str, str]]:
     ]
 
 
-def id_problems(message_id: str, request: MessageRequest) -> list[tuple[str, str]]:
+def id_problems(
+    message_id: str, request: MessageRequest, *, id_field: str = "workflow id"
+) -> list[tuple[str, str]]:
     """What is wrong with a message's id, tenant and campaign: all are stored and shown in clear."""
     problems: list[tuple[str, str]] = []
     if not _MESSAGE_ID.fullmatch(message_id):
         allowed = f"1 to {MAX_MESSAGE_ID_CHARACTERS} visible ASCII characters"
-        problems.append(("workflow id", f"the message id must be {allowed}"))
+        problems.append((id_field, f"the message id must be {allowed}"))
     shown = {
-        "workflow id": message_id,
+        id_field: message_id,
         "tenant": request.tenant,
         "campaign_id": request.campaign_id,
     }

@@ -17,14 +17,20 @@ class Proceed:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """The message has ended: how, why, and whether somebody must look at it."""
+    """The message has ended: how, and why."""
 
     outcome: Outcome
     reason: str
     failure_class: FailureClass | None = None
     error_code: int | None = None
     message_sid: str | None = None
-    opens_dead_letter: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Escalated(Ended):
+    """It ended in a way that an operator should look at: a dead letter is opened."""
+
+    failure_class: FailureClass
 
 
 def delivered(receipt: Receipt) -> Ended:
@@ -54,12 +60,11 @@ def suppressed(reason: Reason) -> Ended:
 
 def expired(*, after: FailureClass | None = None, error_code: int | None = None) -> Ended:
     """Its time passed: as the caller wished, or after failed attempts, which need a look."""
-    return Ended(
-        outcome=Outcome.EXPIRED,
-        reason="It expired before it could be submitted.",
-        failure_class=after,
-        error_code=error_code,
-        opens_dead_letter=after is not None,
+    reason = "It expired before it could be submitted."
+    if after is None:
+        return Ended(outcome=Outcome.EXPIRED, reason=reason, error_code=error_code)
+    return Escalated(
+        outcome=Outcome.EXPIRED, reason=reason, failure_class=after, error_code=error_code
     )
 
 
@@ -78,34 +83,33 @@ def refused(failure_class: FailureClass, error_code: int | None) -> Ended:
     why = codes.meaning_for(failure_class, error_code)
     if failure_class is FailureClass.TEMPORARILY_UNAVAILABLE:
         why = f"It could not be submitted within its retry budget. {why}"
-    return Ended(
+    return Escalated(
         outcome=Outcome.FAILED,
         failure_class=failure_class,
         error_code=error_code,
         reason=why,
-        opens_dead_letter=True,
     )
 
 
 def unknown(*, was_canceled: bool = False) -> Ended:
     """Twilio may have it or not, and it could not be found out which."""
-    why = "it was canceled, and not sent again" if was_canceled else "it was not sent again"
-    return Ended(
+    reason = "It is not known whether Twilio accepted it, so it was not sent again."
+    if was_canceled:
+        reason = "It was canceled while it was not known whether Twilio had accepted it."
+    return Escalated(
         outcome=Outcome.UNCONFIRMED,
         failure_class=FailureClass.OUTCOME_UNKNOWN,
-        reason=f"It is not known whether Twilio accepted it, so {why}.",
-        opens_dead_letter=True,
+        reason=reason,
     )
 
 
 def no_receipt(message_sid: str) -> Ended:
     """The receipt timeout passed."""
-    return Ended(
+    return Escalated(
         outcome=Outcome.UNCONFIRMED,
         failure_class=FailureClass.NO_RECEIPT,
         reason="Twilio accepted it, but no receipt came in time.",
         message_sid=message_sid,
-        opens_dead_letter=True,
     )
 
 
@@ -118,11 +122,10 @@ def not_delivered(receipt: Receipt) -> Ended:
             message_sid=receipt.message_sid,
         )
     failure_class = codes.classify_delivery(receipt.error_code)
-    return Ended(
+    return Escalated(
         outcome=Outcome.UNDELIVERED,
         failure_class=failure_class,
         error_code=receipt.error_code,
         reason=codes.meaning_for(failure_class, receipt.error_code),
         message_sid=receipt.message_sid,
-        opens_dead_letter=True,
     )

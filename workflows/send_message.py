@@ -32,7 +32,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.admission import check_opt_outs, wait_for_send_at
     from workflows.dead_letter import open_dead_letter, signal_late_delivery
     from workflows.message_state import MessageState, Submitted
-    from workflows.outcomes import Ended, Proceed
+    from workflows.outcomes import Ended, Escalated, Proceed
     from workflows.submission import send
 
 
@@ -187,7 +187,7 @@ async def _wait_to_send_again(state: MessageState, delayed: _DeliveryDelayed) ->
 
 async def _finish(state: MessageState, ended: Ended) -> MessageReport:
     """Open the dead letter, if any, show the outcome, and report it."""
-    opens_dead_letter = ended.opens_dead_letter and ended.failure_class is not None
+    is_escalated = isinstance(ended, Escalated)
     report = MessageReport(
         message_id=state.message_id,
         outcome=ended.outcome,
@@ -199,10 +199,10 @@ async def _finish(state: MessageState, ended: Ended) -> MessageReport:
         segments=state.segments,
         submitted_at=state.submitted_at,
         finished_at=workflow.now(),
-        dead_letter_id=dead_letter_workflow_id(state.message_id) if opens_dead_letter else None,
+        dead_letter_id=dead_letter_workflow_id(state.message_id) if is_escalated else None,
         tags=state.request.tags,
     )
-    if ended.opens_dead_letter and ended.failure_class is not None:
+    if isinstance(ended, Escalated):
         await open_dead_letter(
             DeadLetterRequest(
                 message=state.request,
