@@ -71,7 +71,7 @@ SCHEDULED = {"From": None, "MessagingServiceSid": SERVICE, "ScheduleType": "fixe
     ],
 )
 def test_bad_parameter_has_its_code(changes: dict[str, Any], code: int) -> None:
-    """Each bad parameter is refused with Twilio's own code, and the error text contains no value."""
+    """Each bad parameter is refused with Twilio's own code, and the error has no value in it."""
     with pytest.raises(TwilioError) as refused:
         check(form(**changes), strict=False, now=NOW)
 
