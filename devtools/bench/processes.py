@@ -27,7 +27,7 @@ class CpuMeter:
     def per_message(self, messages: int) -> Sample:
         """Milliseconds of CPU a message since the meter was created: each part, and the system.
 
-        The driver, who hands in and waits, is told apart: it is no part of the system.
+        The driver, which starts messages and waits, is listed separately and not included.
         """
         used = {name: now - self._before[name] for name, now in self._now().items()}
         figures = {

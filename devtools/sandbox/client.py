@@ -132,7 +132,7 @@ class SandboxControl:
         self._client.close()
 
     def health(self) -> bool:
-        """Tell whether the sandbox answers."""
+        """Whether the sandbox answers."""
         try:
             return self._client.get("/health").is_success
         except httpx.TransportError:

@@ -22,7 +22,7 @@ class SenderQueues:
         return leaves
 
     def is_full(self, sender: str, *, limit: int, rate: float, now: float) -> bool:
-        """Tell whether `limit` segments or more wait for `sender`."""
+        """Whether `limit` segments or more wait for `sender`."""
         return (self._free_at.get(sender, 0.0) - now) * rate >= limit
 
     def clear(self) -> None:
@@ -106,7 +106,7 @@ class Lifecycle:
         return _QUEUE_OVERFLOW if self.queue_is_full(sender) else None
 
     def queue_is_full(self, sender: str) -> bool:
-        """Tell whether the queue of `sender` is full."""
+        """Whether the queue of `sender` is full."""
         settings = self._settings.now
         rate = settings.segments_per_second
         return rate is not None and self.queues.is_full(

@@ -127,7 +127,7 @@ class MessageList:
         self._all[self._positions[sid]] = None
 
     def knows(self, sid: str) -> bool:
-        """Tell whether `sid` is or was on the messages."""
+        """Whether `sid` is or was one of the messages."""
         return sid in self._positions
 
     def older(self, *, to: str | None, than: str | None = None) -> Iterator[Message]:

@@ -75,7 +75,7 @@ class OptOuts:
         self._blocked.discard((scope, recipient))
 
     def blocks(self, scope: str, recipient: str) -> bool:
-        """Tell whether `recipient` has blocked `scope`."""
+        """Whether `recipient` has blocked `scope`."""
         return (scope, recipient) in self._blocked
 
     def clear(self) -> None:

@@ -41,7 +41,7 @@ def control(sandbox_url: str) -> Iterator[SandboxControl]:
 
 
 def _is_idle(control: SandboxControl) -> bool:
-    """Tell whether nothing of a test is unfinished, which the next test would see."""
+    """Whether nothing of a test is unfinished, which the next test would see."""
     summary = control.summary()
     return summary["unfinished"] == summary["pending"] == 0
 

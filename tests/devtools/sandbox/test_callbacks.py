@@ -23,7 +23,7 @@ from tests.devtools.sandbox.support import SENDER, SERVICE, Received, Receiver, 
 
 
 def is_signed(received: Received, receiver: Receiver) -> bool:
-    """Tell whether the SDK's validator accepts the signature of what was received."""
+    """Whether the SDK's validator accepts the signature of what was received."""
     origin = urlsplit(receiver.url)
     validator = RequestValidator(DEFAULT_AUTH_TOKEN)  # type: ignore[no-untyped-call]
     url = f"http://{origin.netloc}{received.target}"
