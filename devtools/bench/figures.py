@@ -111,7 +111,7 @@ class Post:
 
 
 def worst_window(posts: Sequence[Post], *, seconds: float = 1.0) -> int:
-    """The most segments that arrived within so many seconds, wherever they begin."""
+    """The maximum of segments that arrived within any period of so many seconds."""
     series = sorted(posts)
     worst = within = gone = 0
     for post in series:

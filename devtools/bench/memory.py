@@ -1,6 +1,6 @@
 """The worker's memory with very many messages waiting: bounded by its cache, not by their number.
 
-The messages wait for a `send_at` that lies hours ahead. As many as the cache holds come first, so
+The messages wait for a `send_at` hours ahead. As many as the cache holds come first, so
 that the second figure shows what the rest adds.
 """
 

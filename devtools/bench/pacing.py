@@ -261,7 +261,7 @@ async def run(sizes: Sizes) -> Report:
                     samples = await _every_line(fixture)
     return Report(
         benchmark="pacing",
-        question="the rate used and kept, and who waits",
+        question="use of the rate, and waiting times",
         rounds=Rounds({side: [sample] for side, sample in samples.items()}),
         bounds=[
             *one_sender_bounds(sizes),

@@ -93,13 +93,13 @@ def run_command(*arguments: str, environment: Mapping[str, str], log: Path, with
             stderr=subprocess.STDOUT,
         ) as running,
     ):
-        cpu = most = 0.0
+        cpu = max_memory = 0.0
         inside = psutil.Process(running.pid)
         try:
             while running.poll() is None:
                 with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
                     cpu = max(cpu, cpu_seconds(inside))
-                    most = max(most, resident_megabytes(running.pid))
+                    max_memory = max(max_memory, resident_megabytes(running.pid))
                 if time.perf_counter() - started > within:
                     raise CommandFailed(f"It did not end within {within:.0f} s: {arguments[:2]}.")
                 time.sleep(_POLL_SECONDS)
@@ -109,4 +109,4 @@ def run_command(*arguments: str, environment: Mapping[str, str], log: Path, with
     if running.returncode != 0:
         said = log.read_text(errors="replace")[-_LAST_CHARACTERS:]
         raise CommandFailed(f"It ended with {running.returncode}: {arguments[:2]}. It said: {said}")
-    return Ran(seconds=seconds, cpu_seconds=cpu, max_megabytes=most)
+    return Ran(seconds=seconds, cpu_seconds=cpu, max_megabytes=max_memory)

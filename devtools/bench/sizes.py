@@ -1,4 +1,4 @@
-"""How much a benchmark does: enough for figures that mean something, or just enough to run."""
+"""The sizes of benchmarks: large for meaningful figures, or minimal, to see that they run."""
 
 from dataclasses import dataclass
 

@@ -33,8 +33,8 @@ class Outbox:
         """Return what to post when `status` is reached; `last` if it is the final one."""
         due = self._due(status, last=last)
         lost = self._script.lost
-        kept = [] if lost is True else [one for one in due if not lost or one not in lost]
-        return [one for one in kept for _ in range(self._script.double)]
+        posted = [] if lost is True else [one for one in due if not lost or one not in lost]
+        return [one for one in posted for _ in range(self._script.double)]
 
     def _due(self, status: str, *, last: bool) -> list[str]:
         self._reached.add(status)

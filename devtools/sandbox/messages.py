@@ -123,7 +123,7 @@ class MessageList:
         return None if position is None else self._all[position]
 
     def remove(self, sid: str) -> None:
-        """Delete the message `sid`; its place stays known, so that paging past it goes on."""
+        """Delete the message `sid`; its position stays known, so that paging past it works."""
         self._all[self._positions[sid]] = None
 
     def knows(self, sid: str) -> bool:

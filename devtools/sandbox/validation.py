@@ -11,7 +11,7 @@ from devtools.sandbox import addresses, magic
 from devtools.sandbox.errors import TwilioError
 
 Form = Mapping[str, Sequence[str]]
-"""A decoded form: every value of every field, blanks kept."""
+"""A decoded form: every value of every field, blank ones included."""
 
 MAX_BODY = 1600
 MAX_MEDIA = 10

@@ -83,5 +83,5 @@ def test_health(control: SandboxControl, sandbox_url: str) -> None:
     """A running sandbox is healthy; where none listens, the client says so."""
     assert control.health()
     assert httpx.get(f"{sandbox_url}/_sandbox/health").json() == {"status": "ok"}
-    with SandboxControl("http://127.0.0.1:1") as control:
-        assert not control.health()
+    with SandboxControl("http://127.0.0.1:1") as unreachable:
+        assert not unreachable.health()
