@@ -21,7 +21,7 @@ _GUARD = ("/bin/sh", "-c", "cat >/dev/null; kill -KILL 0")
 
 
 class StackError(Exception):
-    """The stack could not be started or a part failed; the text says which part, why, and what to do."""
+    """The stack or a part failed; the text says which part, why, and what to do."""
 
 
 class ProcessDied(StackError):
