@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,12 +38,11 @@ from signedfor.schedules import schedule_catch_up
 from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
-from signedfor.store.inbound import InboundMessages
+from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.migrate import SchemaMismatch, require_current
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
-from signedfor.store.watermarks import Watermarks
 from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
 from signedfor.twilio.client import TwilioClient
 from workflows.campaign import Campaign
@@ -227,11 +227,13 @@ async def running_workers(
 async def purging_attempts(attempts: SendAttempts) -> AsyncIterator[None]:
     """Delete old attempt records regularly while the context is open."""
 
+    stop = threading.Event()
+
     async def purge() -> None:
         while True:
             try:
                 count = await asyncio.to_thread(
-                    attempts.purge, before=datetime.now(UTC) - ATTEMPTS_KEPT
+                    attempts.purge, before=datetime.now(UTC) - ATTEMPTS_KEPT, stop=stop
                 )
             except DatabaseUnavailable as error:
                 _logger.warning("Old attempt records could not be deleted: %s", error)
@@ -244,6 +246,7 @@ async def purging_attempts(attempts: SendAttempts) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        stop.set()
         task.cancel()
 
 

@@ -18,8 +18,7 @@ from signedfor.inbound import (
     correspondent,
     is_recipient,
 )
-from signedfor.store.inbound import InboundMessages
-from signedfor.store.watermarks import Watermarks
+from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.twilio.client import TwilioClient
 from signedfor.twilio.keywords import InboundKind, classify_inbound
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
@@ -62,7 +61,7 @@ class InboundRecorder(InboundActivities):
         Raises:
             DatabaseUnavailable: to be tried until the database is back.
         """
-        return self._inbound_messages.receive(**record.to_keep())
+        return self._inbound_messages.receive(record)
 
     @in_thread
     def catch_up_inbound(self, request: CatchUp) -> CatchUpResult:
@@ -85,7 +84,7 @@ class InboundRecorder(InboundActivities):
             done = self._catch_up_window(done, begin, end)
             # A look at one span must not make the next pass over what lies before it.
             if begin <= seen_until:
-                self._watermarks.rise(CATCH_UP_ID, end)
+                self._watermarks.advance(CATCH_UP_ID, end)
                 seen_until = max(seen_until, end)
         return done
 
@@ -108,7 +107,7 @@ class InboundRecorder(InboundActivities):
                 unusable += 1
                 continue
             if record is not None:
-                new += self._inbound_messages.receive(**record.to_keep())
+                new += self._inbound_messages.receive(record)
             heartbeat()
         return CatchUpResult(
             since=before.since,

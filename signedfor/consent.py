@@ -1,4 +1,4 @@
-"""The words of consent: what a suppression covers, why it stands and where it came from."""
+"""Consent: what a suppression covers, why it exists and where it came from."""
 
 import re
 import unicodedata
@@ -43,22 +43,22 @@ class Source(StrEnum):
     TWILIO_CODE = "twilio_code"
     """An error code from Twilio, such as 21610."""
     OPERATOR = "operator"
-    """Somebody of ours."""
+    """One of our own operators."""
     IMPORT = "import"
     """A CSV file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suppression:
-    """A standing reason not to send to a recipient.
+    """A reason not to send to a recipient.
 
     `recipient` is a normalised address. `scope_value` names the sender or the category and is
     empty for `Scope.EVERYTHING`. `evidence` is a MessageSid, a Twilio code, a keyword or an
-    operator's note, never a message's text. `created_at` and `id` are the store's: None means
+    operator's note, never a message's text. The store sets `created_at` and `id`: None means
     "now" and "not recorded yet".
 
     Raises:
-        ValueError: a field is empty, too long or contradicts another; names it, without its value.
+        ValueError: a field is empty, too long or contradicts another; names it, not its value.
     """
 
     recipient: str = field(repr=False)
@@ -71,47 +71,47 @@ class Suppression:
     id: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse what the store could not keep faithfully."""
-        check_text("recipient", self.recipient, longest=MAX_ADDRESS, required=True)
-        check_text("scope_value", self.scope_value, longest=MAX_ADDRESS)
-        check_text("evidence", self.evidence, longest=MAX_EVIDENCE)
+        """Refuse what could not be stored unchanged."""
+        check_text("recipient", self.recipient, max_length=MAX_ADDRESS, required=True)
+        check_text("scope_value", self.scope_value, max_length=MAX_ADDRESS)
+        check_text("evidence", self.evidence, max_length=MAX_EVIDENCE)
         if (self.scope is Scope.EVERYTHING) != (self.scope_value == ""):
             raise ValueError(
                 "scope_value: name the sender or the category for the scopes sender and category, "
                 "and leave it empty for everything"
             )
         if self.created_at is not None and self.created_at.utcoffset() is None:
-            raise ValueError("created_at: give the time with its zone, such as +00:00")
+            raise ValueError("created_at: give the time with a time zone, such as +00:00")
 
 
 def person(address: str) -> str:
-    """Return whom `address` reaches: the bare number behind a channel address.
+    """Return the person that `address` reaches: the bare number of a channel address.
 
-    `whatsapp:+15558675309` and `rcs:+15558675309` are the person `+15558675309`. An address with
-    no number behind it, such as `messenger:123`, stands for itself.
+    `whatsapp:+15558675309` and `rcs:+15558675309` both reach `+15558675309`. An address without a
+    number, such as `messenger:123`, is its own person.
     """
     match = _CHANNEL_NUMBER.fullmatch(address)
     return match[1] if match else address
 
 
-def kept_under(address: str, reason: Reason) -> str:
-    """Return the address that a suppression of `address` for `reason` is kept under.
+def suppression_key(address: str, reason: Reason) -> str:
+    """Return the address under which a suppression of `address` for `reason` is stored.
 
-    A person who opts out does so on every channel of their number. Whether an address can be
-    reached, or what was set by hand, is known of that exact address only.
+    An opt-out covers every channel of the person's number; any other reason covers the exact
+    address only.
     """
     return person(address) if reason is Reason.OPTED_OUT else address
 
 
-def check_text(name: str, value: str, *, longest: int, required: bool = False) -> None:
+def check_text(name: str, value: str, *, max_length: int, required: bool = False) -> None:
     """Raise ValueError, naming the field and not its value, unless `value` can be stored.
 
-    Control characters are refused because PostgreSQL cannot keep NUL and no field has a use for
-    the others; surrogates because neither database can encode them.
+    Control characters are refused because PostgreSQL cannot store NUL and no field needs the
+    others; surrogates because neither database can encode them.
     """
     if required and not value:
         raise ValueError(f"{name}: must not be empty")
-    if len(value) > longest:
-        raise ValueError(f"{name}: at most {longest} characters, this has {len(value)}")
+    if len(value) > max_length:
+        raise ValueError(f"{name}: at most {max_length} characters, this has {len(value)}")
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
         raise ValueError(f"{name}: must not contain line breaks or other control characters")

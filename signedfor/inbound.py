@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 from temporalio import activity
@@ -74,10 +74,6 @@ class InboundRecord(ActivityModel):
     body: Annotated[str, Field(repr=False)] = ""
     """Only for `InboundKind.REVIEW`; nobody else has to read it."""
     received_at: datetime
-
-    def to_keep(self) -> dict[str, Any]:
-        """The arguments of `signedfor.store.inbound.InboundMessages.receive`."""
-        return dict(self)
 
 
 class CatchUp(ActivityModel):

@@ -1,13 +1,14 @@
-"""What our processes log and how: one line an event, on standard error, never personal data."""
+"""Logging for our processes: one line per event on standard error, never personal data."""
 
 import logging
+import traceback
 
 
 def configure_logging(level: str) -> None:
     """Log to standard error from `level` up.
 
-    Libraries are quieted whose lines hold what ours must not: the Twilio SDK, urllib3 and HTTPX log
-    URLs, where list filters hold phone numbers; at DEBUG, Temporal's worker logs whole messages.
+    Some libraries are limited because they log personal data: the Twilio SDK, urllib3 and HTTPX log
+    URLs, whose list filters contain phone numbers; at DEBUG, Temporal's worker logs whole messages.
     """
     logging.basicConfig(
         level=level.upper(),
@@ -17,5 +18,14 @@ def configure_logging(level: str) -> None:
     for name in ("twilio.http_client", "urllib3", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("temporalio.worker").setLevel(logging.INFO)
-    # Not personal, only noise: two lines at every start.
+    # No personal data, but two lines at every start.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def log_unexpected(logger: logging.Logger, error: Exception) -> None:
+    """Log an exception by its type and traceback locations only.
+
+    Its text, and the text of its causes, may quote a phone number or a message.
+    """
+    locations = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("Unexpected %s, raised through:\n%s", type(error).__name__, locations)

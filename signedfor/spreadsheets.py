@@ -1,21 +1,21 @@
-"""What spreadsheet programs do to cells, and how a cell is kept from them.
+"""Protects cells from spreadsheet programs, and detects the damage they do.
 
-Excel, LibreOffice and Google Sheets run a cell that begins like a formula, and on opening a CSV
-file turn what looks like a number into one: a phone number loses its plus, or its last digits.
+Excel, LibreOffice and Google Sheets evaluate a cell that starts like a formula, and convert what
+looks like a number when they open a CSV file: a phone number loses its plus or its last digits.
 """
 
 import re
 import unicodedata
 from enum import Enum
 
-# What they read as the beginning of a formula, wide forms included; and the apostrophe itself, so
-# that a text that begins with one comes back unchanged.
+# What starts a formula, full-width forms included; and the apostrophe itself, so that a text that
+# starts with one is restored unchanged.
 _MASKED = frozenset("=+-@'\uff1d\uff0b\uff0d\uff20")
 _MASK = "'"
 
 _SCIENTIFIC = re.compile(r"[+-]?\d{1,3}([.,]\d+)?E[+-]?\d{1,3}", re.ASCII | re.IGNORECASE)
 _SCIENTIFIC_WITH_SIGN = re.compile(r"[+-]?\d{1,3}([.,]\d+)?E\+\d{1,3}", re.ASCII | re.IGNORECASE)
-# In any language: #REF!, #WERT!, #¡DIV/0!, #N/A, #I/T; and those of one language that have no mark.
+# In any language: #REF!, #WERT!, #¡DIV/0!, #N/A, #I/T; and a few without a punctuation mark.
 _ERROR_VALUE = re.compile(
     r"#[¡¿]?[^\W\d_][\w/]*[!?]|#[^\W\d_]/[^\W\d_]|#(NV|YOK|PUUTTUU|HIÁNYZIK|GETTING_DATA|#+)"
     r"|Err:\d{3}|Loading\.\.\."
@@ -24,20 +24,20 @@ _NUMBER_WITH_FRACTION = re.compile(r"\+?\d{7,}[.,]0+", re.ASCII)
 _GROUPED = re.compile(r"\d{1,3}([.,]\d{3}){2,}", re.ASCII)
 _FORMULA = re.compile(r"[=@-]|\+[A-Za-z$]")
 _SUSPECT = frozenset("=#+-0123456789EL")
-"""A damaged text begins with one of these; most texts do not."""
-_UNSEEN = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
-_BARE_DIGITS = re.compile(r"'?\d{5,}", re.ASCII)  # the apostrophe marks a text in Excel
+"""A damaged text starts with one of these; most texts do not."""
+_INVISIBLE = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
+_BARE_DIGITS = re.compile(r"'?\d{5,}", re.ASCII)  # in Excel, the apostrophe marks text
 
 
 class Damage(Enum):
-    """What a spreadsheet has made of a cell; the value is the text for the person who made it."""
+    """How a spreadsheet has damaged a cell; the value is the message for its author."""
 
     SCIENTIFIC = (
         "was turned into scientific notation by a spreadsheet, and digits are lost: format the "
         "column as text there, and fill it in again"
     )
     FORMULA = "is a formula: export the sheet's values instead"
-    ERROR_VALUE = "is a spreadsheet's error value: mend the sheet and export it again"
+    ERROR_VALUE = "is a spreadsheet's error value: fix the sheet and export it again"
     DECIMAL = (
         "was turned into a decimal number by a spreadsheet: format the column as text there, and "
         "write each number with its plus"
@@ -49,17 +49,17 @@ class Damage(Enum):
 
 
 def masked(cell: str) -> str:
-    """`cell` so that no spreadsheet runs it: with an apostrophe before what begins a formula."""
+    """`cell`, with a leading apostrophe if a spreadsheet would evaluate it."""
     return _MASK + cell if _needs_mask(cell) else cell
 
 
 def unmasked(cell: str) -> str:
-    """What `masked` was given; any other cell as it is."""
+    """The cell that `masked` was given; any other cell unchanged."""
     return cell[1:] if cell.startswith(_MASK) and _needs_mask(cell[1:]) else cell
 
 
 def number_damage(cell: str) -> Damage | None:
-    """What a spreadsheet has made of a cell that was to hold a phone number."""
+    """How a spreadsheet has damaged a cell that should contain a phone number."""
     text = cell.strip()
     if _FORMULA.match(text):
         return Damage.FORMULA
@@ -73,7 +73,7 @@ def number_damage(cell: str) -> Damage | None:
 
 
 def text_damage(cell: str) -> Damage | None:
-    """What a spreadsheet has made of a cell that was to hold a text; a person would be sent it."""
+    """How a spreadsheet has damaged a cell of text, which would be sent to a person."""
     text = cell.strip()
     if text[:1] not in _SUSPECT:
         return None
@@ -81,24 +81,24 @@ def text_damage(cell: str) -> Damage | None:
         return Damage.FORMULA
     if _is_error_value(text):
         return Damage.ERROR_VALUE
-    # Without the sign it may be a code of somebody's, such as 12E5.
+    # Without the sign it may be a genuine code, such as 12E5.
     return Damage.SCIENTIFIC if _SCIENTIFIC_WITH_SIGN.fullmatch(text) else None
 
 
 def is_blank(cell: str) -> bool:
-    """Whether nobody would see anything: spaces, and characters that only shape others."""
+    """Whether nothing is visible: spaces and format characters only."""
     if cell[:1].isalnum():
-        return False  # nearly always
-    return all(unicodedata.category(each) in _UNSEEN for each in cell)
+        return False  # the usual case, decided fast
+    return all(unicodedata.category(each) in _INVISIBLE for each in cell)
 
 
 def _is_error_value(text: str) -> bool:
-    # In capitals, but for those that have no number sign: #Winning! is somebody's own.
+    # In capitals, except those without a number sign: #Winning! may be meant.
     if not _ERROR_VALUE.fullmatch(text):
         return False
     return text.isupper() or text[0] != "#" or text[1] == "#"
 
 
 def _needs_mask(cell: str) -> bool:
-    # Some programs skip spaces before they look for a formula.
+    # Some programs ignore leading spaces.
     return cell.lstrip()[:1] in _MASKED

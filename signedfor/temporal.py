@@ -1,5 +1,6 @@
 """The connection to Temporal, from the `TEMPORAL_*` variables that every Temporal tool reads."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -7,11 +8,14 @@ import sys
 from datetime import timedelta
 from typing import NoReturn
 
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeNamespaceResponse,
+)
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.payloads import data_converter
 from signedfor.settings import InvalidSettings
@@ -19,6 +23,10 @@ from signedfor.settings import InvalidSettings
 
 class TemporalUnavailable(Exception):
     """Temporal cannot be reached; the text says where it was looked for and what to check."""
+
+
+class NamespaceNotFound(TemporalUnavailable):
+    """Temporal answers, and has no namespace of the client's name."""
 
 
 async def connect_temporal(
@@ -52,7 +60,8 @@ async def connect_temporal(
             "Is it running, and are TEMPORAL_ADDRESS and TEMPORAL_TLS_* right?"
         ) from None
     if not lazy:
-        await _require_namespace(client)
+        # A worker would notice a missing namespace too, but would report it as a traceback.
+        await describe_namespace(client, timeout=timedelta(seconds=10))
     return client
 
 
@@ -71,14 +80,30 @@ def _runtime_with_metrics(address: str) -> Runtime:
         ) from None
 
 
-async def _require_namespace(client: Client) -> None:
-    """A worker would find out too, but says it in a traceback."""
+async def describe_namespace(
+    client: Client,
+    *,
+    timeout: timedelta,  # noqa: ASYNC109 - of the RPC too
+) -> DescribeNamespaceResponse:
+    """The client's namespace; also the check that Temporal can be reached and used.
+
+    Raises:
+        NamespaceNotFound: it does not exist.
+        TemporalUnavailable: Temporal did not answer within `timeout`, or denied the request.
+    """
     try:
-        await client.workflow_service.describe_namespace(
-            DescribeNamespaceRequest(namespace=client.namespace), timeout=timedelta(seconds=10)
-        )
+        # The RPC's own timeout does not cover the first connection of a lazy client.
+        async with asyncio.timeout(timeout.total_seconds()):
+            return await client.workflow_service.describe_namespace(
+                DescribeNamespaceRequest(namespace=client.namespace), timeout=timeout
+            )
+    except TimeoutError:
+        raise TemporalUnavailable("Temporal did not answer in time.") from None
+    except RuntimeError:  # a lazy client that cannot connect
+        raise TemporalUnavailable("Temporal cannot be reached.") from None
     except RPCError as error:
-        raise TemporalUnavailable(
+        missing = error.status is RPCStatusCode.NOT_FOUND
+        raise (NamespaceNotFound if missing else TemporalUnavailable)(
             f"Temporal answers, but not for namespace {client.namespace}: "
             f"{error.message.rstrip('.')}. "
             "Does it exist, and is TEMPORAL_NAMESPACE right?"

@@ -11,56 +11,47 @@ from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.store.database import InvalidDatabaseUrl, open_engine
 from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
 from webhook.app import create_app
-from webhook.config import InvalidConfig, WebhookConfig
-from webhook.threads import MOST_TRANSACTIONS
+from webhook.resilience import MAX_TRANSACTIONS
 
 _SHUTDOWN_SECONDS = 5
-_MOST_CONNECTIONS = 500
+_MAX_CONNECTIONS = 500
 """Beyond these the answer is a quick 503; Twilio then tries again."""
 _KEEP_ALIVE_SECONDS = 75
-"""Longer than common proxies keep an idle connection, so that it is never we who close it first."""
-_LONGEST_HEAD = 16_384
+"""Longer than common proxies keep an idle connection, so that the proxy closes it first."""
+_MAX_HEAD = 16_384
 """Bytes of request line and headers; Twilio's URLs are at most 4,000 characters."""
 
 
 def main() -> int:
-    """The process: 0 after a clean stop, 1 with a plain sentence when it cannot begin."""
+    """The process: 0 after a clean stop, 1 with a plain sentence when it cannot start."""
     try:
         settings = load_settings()
         configure_logging(settings.log_level)
         return asyncio.run(_serve(settings))
-    except (InvalidSettings, InvalidDatabaseUrl, InvalidConfig, TemporalUnavailable) as error:
+    except (InvalidSettings, InvalidDatabaseUrl, TemporalUnavailable) as error:
         sys.stderr.write(f"signedfor webhook: {error}\n")
         return 1
 
 
 async def _serve(settings: Settings) -> int:
-    config = WebhookConfig(
-        public_base_url=settings.public_base_url,
-        account_sid=settings.twilio_account_sid,
-        auth_token=settings.twilio_auth_token,
-        previous_auth_token=settings.twilio_previous_auth_token,
-        forward_all_statuses=settings.forward_all_statuses,
-        opt_out_scope=settings.opt_out_scope,
-    )
     # One connection more than all transactions take, for /readyz.
-    engine = open_engine(settings.database_url, pool_size=MOST_TRANSACTIONS + 1)
+    engine = open_engine(settings.database_url, pool_size=MAX_TRANSACTIONS + 1)
     try:
         # Lazy: Twilio and the health check are answered, and answered right, without Temporal.
         client = await connect_temporal(lazy=True)
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(config, client=client, engine=engine),
+                create_app(settings, client=client, engine=engine),
                 host=settings.webhook_host,
                 port=settings.webhook_port,
                 log_config=None,
                 access_log=False,  # it would hold query strings
                 server_header=False,
-                proxy_headers=False,  # nothing that a stranger can set is believed
+                proxy_headers=False,  # headers that anyone can set are not trusted
                 ws="none",
                 lifespan="on",
-                limit_concurrency=_MOST_CONNECTIONS,
-                h11_max_incomplete_event_size=_LONGEST_HEAD,
+                limit_concurrency=_MAX_CONNECTIONS,
+                h11_max_incomplete_event_size=_MAX_HEAD,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             )

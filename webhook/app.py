@@ -1,116 +1,158 @@
-"""The web application: which endpoint does what, and nothing else."""
+"""The web application: its endpoints, their dependencies, and its middleware."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Final
 
 from fastapi import FastAPI
 from sqlalchemy import Engine
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.client import Client
 
 from signedfor.contract import INBOUND_PATH, STATUS_PATH
+from signedfor.logging import log_unexpected
+from signedfor.settings import Settings
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.inbox import Inbox
-from webhook.breaker import Breaker
-from webhook.config import WebhookConfig
-from webhook.drain import Drainer
-from webhook.guard import Guarded
 from webhook.health import Readiness, healthz
 from webhook.inbound import InboundEndpoint
-from webhook.inbox import ReceiptInbox
-from webhook.metrics import Measured, Metrics
-from webhook.records import InboundRecords
-from webhook.remembered import Remembered, Reminder
-from webhook.signals import Receipts
+from webhook.inbox import CallbackInbox, InboxDrainer
+from webhook.metrics import Metrics, MetricsMiddleware
+from webhook.recent_callbacks import CallbackReplayer, RecentCallbacks
+from webhook.resilience import CircuitBreaker, DatabaseThreads
 from webhook.signature import Signatures
 from webhook.status import StatusEndpoint
-from webhook.threads import DatabaseThreads
+from webhook.temporal import InboundRecorder, StatusSignals
 from webhook.verify import Verifier
+
+_log = logging.getLogger(__name__)
 
 HEALTH_PATH: Final = "/healthz"
 READY_PATH: Final = "/readyz"
 METRICS_PATH: Final = "/metrics"
 _PATHS = frozenset({STATUS_PATH, INBOUND_PATH, HEALTH_PATH, READY_PATH, METRICS_PATH})
 
-TEMPORAL_AWAY_SECONDS: Final = 5.0
-"""How long nobody waits for Temporal after a failure; sooner if the drainer finds it back."""
-DATABASE_AWAY_SECONDS: Final = 1.0
+SIGNAL_TIMEOUT: Final = timedelta(seconds=1)
+"""For message and dead letter together. Short: what Temporal does not take goes to the inbox."""
+PATIENT_TIMEOUT: Final = timedelta(seconds=3)
+"""For what has no inbox, and in the background; Twilio waits 15 seconds in all."""
+TEMPORAL_RETRY_SECONDS: Final = 5.0
+"""How long no callback waits for Temporal after a failure, unless the drainer reaches it."""
+DATABASE_RETRY_SECONDS: Final = 1.0
 
 
-def create_app(config: WebhookConfig, *, client: Client, engine: Engine) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    client: Client,
+    engine: Engine,
+    signal_timeout: timedelta = SIGNAL_TIMEOUT,
+    patient_timeout: timedelta = PATIENT_TIMEOUT,
+) -> FastAPI:
     """The application.
 
     `client` needs our `data_converter` and may be lazy: the app starts, and answers `/healthz`,
-    without Temporal. The caller keeps and closes both. While its lifespan lasts, the app drains the
-    inbox and reminds messages of unknown fate in the background.
+    without Temporal. The caller keeps and closes both. During its lifespan the app drains the
+    callback inbox, and replays recent callbacks, in the background.
 
     Raises:
-        InvalidConfig: names the setting that cannot be used.
+        InvalidSettings: names the setting that cannot be used.
     """
+    tokens = (settings.twilio_auth_token, settings.twilio_previous_auth_token)
     metrics = Metrics()
     verify = Verifier(
         signatures=Signatures(
-            public_base_url=config.public_base_url, auth_tokens=config.auth_tokens
+            public_base_url=settings.public_base_url,
+            auth_tokens=[token for token in tokens if token is not None],
         ),
-        account_sid=config.account_sid,
+        account_sid=settings.twilio_account_sid,
         metrics=metrics,
     )
     threads = DatabaseThreads(engine)
     inbox = Inbox(engine)
-    known = ReceiptInbox(inbox, threads=threads, metrics=metrics)
-    temporal = Breaker(seconds=TEMPORAL_AWAY_SECONDS)
-    patient_receipts = Receipts(client, timeout=config.patient_timeout)
-    drainer = Drainer(
+    callback_inbox = CallbackInbox(inbox, threads=threads, metrics=metrics)
+    temporal = CircuitBreaker(seconds=TEMPORAL_RETRY_SECONDS)
+    patient_signals = StatusSignals(client, timeout=patient_timeout)
+    drainer = InboxDrainer(
         inbox=inbox,
-        known=known,
-        receipts=patient_receipts,
+        callback_inbox=callback_inbox,
+        signals=patient_signals,
         breaker=temporal,
         threads=threads,
         metrics=metrics,
     )
-    remembered = Remembered()
-    reminder = Reminder(
-        remembered=remembered,
+    recent = RecentCallbacks()
+    replayer = CallbackReplayer(
+        recent=recent,
         client=client,
-        receipts=patient_receipts,
-        timeout=config.patient_timeout,
+        signals=patient_signals,
+        timeout=patient_timeout,
         metrics=metrics,
     )
     status = StatusEndpoint(
         verify=verify,
-        receipts=Receipts(client, timeout=config.signal_timeout),
-        inbox=known,
-        remembered=remembered,
+        signals=StatusSignals(client, timeout=signal_timeout),
+        inbox=callback_inbox,
+        recent=recent,
         temporal=temporal,
         metrics=metrics,
-        forward_all=config.forward_all_statuses,
+        forward_all=settings.forward_all_statuses,
     )
     inbound = InboundEndpoint(
         verify=verify,
-        inbound_messages=InboundMessages(engine, scope=config.opt_out_scope),
+        inbound_messages=InboundMessages(engine, scope=settings.opt_out_scope),
         threads=threads,
-        database=Breaker(seconds=DATABASE_AWAY_SECONDS),
-        records=InboundRecords(client, timeout=config.patient_timeout),
+        database=CircuitBreaker(seconds=DATABASE_RETRY_SECONDS),
+        recorder=InboundRecorder(client, timeout=patient_timeout),
         metrics=metrics,
     )
     readiness = Readiness(client=client, engine=engine)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with drainer.running(), reminder.running():
+        async with drainer.running(), replayer.running():
             yield
 
-    # A redirect for a slash too many would be built from the Host header.
+    # A redirect for an extra slash would be built from the Host header.
     app = FastAPI(
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
     )
     # Plain routes: the endpoints read the raw request, there is nothing for FastAPI to parse.
-    # Twilio can be told to use GET; it is answered 405, for a callback belongs into a body.
+    # Twilio can be told to use GET; it is answered 405, because a callback belongs in a body.
     app.add_route(STATUS_PATH, status.receive, methods=["POST"])
     app.add_route(INBOUND_PATH, inbound.receive, methods=["POST"])
     app.add_route(HEALTH_PATH, healthz, methods=["GET"])
     app.add_route(READY_PATH, readiness.readyz, methods=["GET"])
     app.add_route(METRICS_PATH, metrics.exposition, methods=["GET"])
-    app.add_middleware(Guarded)
-    app.add_middleware(Measured, metrics=metrics, paths=_PATHS)
+    app.add_middleware(ErrorMiddleware)
+    app.add_middleware(MetricsMiddleware, metrics=metrics, paths=_PATHS)
     return app
+
+
+class ErrorMiddleware:
+    """ASGI middleware that answers 500 without details for any unexpected exception.
+
+    It is logged without its text, which may quote a phone number or a message.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        has_started = False
+
+        async def tracking_send(message: Message) -> None:
+            nonlocal has_started
+            has_started = has_started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, tracking_send)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its text must not be logged
+            log_unexpected(_log, error)
+            if not has_started and scope["type"] == "http":
+                await JSONResponse({"detail": "Internal error."}, 500)(scope, receive, send)

@@ -9,53 +9,52 @@ from anyio import to_thread
 from sqlalchemy import Engine
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.migrate import SchemaMismatch, require_current
-from webhook.sparing import SparingLog
+from signedfor.temporal import NamespaceNotFound, TemporalUnavailable, describe_namespace
+from webhook.resilience import RateLimitedLogger
 
 _log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 2.0
-_REMEMBERED_SECONDS = 1.0
-"""However often it is asked, what is checked is not troubled more than once in this time."""
+_CACHE_SECONDS = 1.0
+"""However often it is called, dependencies are checked at most once in this time."""
 
 _READY = "ready"
 _UNREACHABLE = "unreachable"
 
 
 async def healthz(_request: Request) -> JSONResponse:
-    """200 as long as the process answers; what it depends on is `/readyz`' affair."""
+    """200 as long as the process answers; its dependencies are what `/readyz` checks."""
     return JSONResponse({"status": "alive"})
 
 
 class Readiness:
-    """Asks Temporal and the database; `/readyz` answers 200 if both are ready, else 503."""
+    """Checks Temporal and the database; `/readyz` answers 200 if both are ready, else 503."""
 
     def __init__(self, *, client: Client, engine: Engine) -> None:
         self._client = client
         self._engine = engine
-        self._asking = anyio.Lock()
-        self._asked_at = float("-inf")
+        self._checking = anyio.Lock()
+        self._checked_at = float("-inf")
         self._answers: dict[str, str] = {}
-        self._warnings = SparingLog(_log)
+        self._warnings = RateLimitedLogger(_log)
 
     async def readyz(self, _request: Request) -> JSONResponse:
-        """Each dependency by name with `ready` or what is the matter, and no more than that."""
-        async with self._asking:
-            if time.monotonic() - self._asked_at > _REMEMBERED_SECONDS:
-                self._answers = await self._ask()
-                self._asked_at = time.monotonic()
+        """Each dependency by name with `ready`, or in a few words what is wrong."""
+        async with self._checking:
+            if time.monotonic() - self._checked_at > _CACHE_SECONDS:
+                self._answers = await self._check()
+                self._checked_at = time.monotonic()
             answers = self._answers
         ready = all(answer == _READY for answer in answers.values())
         if not ready:
             self._warnings.warning("Not ready: %s", answers)
         return JSONResponse({"ready": ready, **answers}, status_code=200 if ready else 503)
 
-    async def _ask(self) -> dict[str, str]:
+    async def _check(self) -> dict[str, str]:
         answers = {"temporal": _UNREACHABLE, "database": _UNREACHABLE}
 
         async def temporal() -> None:
@@ -74,18 +73,12 @@ class Readiness:
         return answers
 
     async def _temporal(self) -> str:
-        timeout = timedelta(seconds=CHECK_SECONDS)
         try:
-            if not await self._client.service_client.check_health(timeout=timeout):
-                return "not serving"
-            # A lazy client never asked whether its namespace is there.
-            await self._client.workflow_service.describe_namespace(
-                DescribeNamespaceRequest(namespace=self._client.namespace), timeout=timeout
-            )
-        except RPCError as error:
-            missing = error.status is RPCStatusCode.NOT_FOUND
-            return "no such namespace" if missing else _UNREACHABLE
-        except RuntimeError:  # what a lazy client raises when it cannot connect
+            # A lazy client never checked whether its namespace exists.
+            await describe_namespace(self._client, timeout=timedelta(seconds=CHECK_SECONDS))
+        except NamespaceNotFound:
+            return "no such namespace"
+        except TemporalUnavailable:
             return _UNREACHABLE
         return _READY
 

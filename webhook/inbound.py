@@ -1,4 +1,4 @@
-"""`POST /webhook/inbound`: what people text to us; STOP and START take effect before the answer."""
+"""`POST /webhook/inbound`: messages from people; STOP and START take effect before the answer."""
 
 import logging
 from datetime import UTC, datetime
@@ -15,11 +15,9 @@ from signedfor.inbound import Correspondent, InboundRecord, is_recipient
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.inbound import InboundMessages
 from signedfor.twilio.keywords import InboundKind, classify_inbound
-from webhook.breaker import Breaker
 from webhook.metrics import Metrics
-from webhook.records import InboundRecords, RecordNotTaken
-from webhook.sparing import SparingLog
-from webhook.threads import DatabaseThreads
+from webhook.resilience import CircuitBreaker, DatabaseThreads, RateLimitedLogger
+from webhook.temporal import InboundRecorder, TemporalCallFailed
 from webhook.verify import Verifier
 
 _log = logging.getLogger(__name__)
@@ -30,7 +28,7 @@ _NO_REPLY = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 
 class InboundMessage(BaseModel):
-    """What is used of an inbound message, by Twilio's names."""
+    """The fields used of an inbound message, by Twilio's names."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -52,7 +50,7 @@ class InboundMessage(BaseModel):
         return self
 
     def record(self, kind: InboundKind) -> InboundRecord:
-        """What is to be recorded of it; its text only if somebody has to read it."""
+        """What is to be recorded of it; its text only if an operator must read it."""
         return InboundRecord(
             message_sid=self.message_sid,
             from_=self.from_,
@@ -71,11 +69,11 @@ class Result(StrEnum):
     DUPLICATE = "duplicate"
     """Twilio sent it again; nothing changed."""
     NO_RECIPIENT = "no_recipient"
-    """From a short code or a name: nothing can be sent there, so there is nobody to suppress."""
+    """From a short code or a name, which cannot be sent to: there is nothing to suppress."""
     DEFERRED = "deferred"
-    """The database is away: Temporal has it, and records it when the database is back."""
+    """The database is unavailable: Temporal has it, and records it once the database is back."""
     UNAVAILABLE = "unavailable"
-    """Neither could take it; Twilio was told so."""
+    """Neither could store it; Twilio was told so."""
 
 
 class InboundEndpoint:
@@ -87,55 +85,61 @@ class InboundEndpoint:
         verify: Verifier,
         inbound_messages: InboundMessages,
         threads: DatabaseThreads,
-        database: Breaker,
-        records: InboundRecords,
+        database: CircuitBreaker,
+        recorder: InboundRecorder,
         metrics: Metrics,
     ) -> None:
         self._verify = verify
         self._inbound_messages = inbound_messages
         self._threads = threads
         self._database = database
-        self._records = records
+        self._recorder = recorder
         self._metrics = metrics
-        self._outage = SparingLog(_log)
+        self._warnings = RateLimitedLogger(_log)
 
     async def receive(self, request: Request) -> Response:
-        """Verify, classify, and keep the message with what it asks for in one transaction."""
+        """Verify, classify, and store the message with what it asks for in one transaction."""
         message = (await self._verify(request)).read(InboundMessage)
         kind = classify_inbound(message.body, message.opt_out_type)
         result = Result.NO_RECIPIENT
         if is_recipient(message.from_):
-            result = await self._take(message.record(kind))
+            result = await self._store(message.record(kind))
         self._metrics.inbound_messages.labels(kind, result).inc()
         if result is Result.UNAVAILABLE:
-            raise HTTPException(503, "Not safe yet, please try again.")
+            raise HTTPException(503, "Not stored yet, please try again.")
         return Response(_NO_REPLY, media_type="text/xml")
 
-    async def _take(self, record: InboundRecord) -> Result:
-        tried = self._database.allows()
-        return (
-            (await self._keep(record) if tried else None)
-            or await self._defer(record)
-            or (await self._keep(record) if not tried else None)
-            or Result.UNAVAILABLE
-        )
+    async def _store(self, record: InboundRecord) -> Result:
+        """Record it in the database, or else give it to Temporal; in an outage, Temporal first."""
+        record_first = self._database.allows()
+        if record_first:
+            recorded = await self._record(record)
+            if recorded is not None:
+                return recorded
+        if await self._defer(record):
+            return Result.DEFERRED
+        if not record_first:
+            recorded = await self._record(record)
+            if recorded is not None:
+                return recorded
+        return Result.UNAVAILABLE
 
-    async def _keep(self, record: InboundRecord) -> Result | None:
+    async def _record(self, record: InboundRecord) -> Result | None:
         """The result if the database has it now."""
         try:
-            new = await self._threads.run(self._inbound_messages.receive, **record.to_keep())
+            is_new = await self._threads.run(self._inbound_messages.receive, record)
         except DatabaseUnavailable as error:
             self._database.trip()
-            self._outage.warning("An inbound message could not be kept: %s", error)
+            self._warnings.warning("An inbound message could not be recorded: %s", error)
             return None
         self._database.reset()
-        return Result.RECORDED if new else Result.DUPLICATE
+        return Result.RECORDED if is_new else Result.DUPLICATE
 
-    async def _defer(self, record: InboundRecord) -> Result | None:
-        """The result if Temporal has it now."""
+    async def _defer(self, record: InboundRecord) -> bool:
+        """Whether Temporal has it now."""
         try:
-            await self._records.start(record)
-        except RecordNotTaken as error:
-            self._outage.warning("Nor could Temporal keep an inbound message: %s.", error)
-            return None
-        return Result.DEFERRED
+            await self._recorder.start(record)
+        except TemporalCallFailed as error:
+            self._warnings.warning("Nor could Temporal store an inbound message: %s.", error)
+            return False
+        return True

@@ -1,4 +1,4 @@
-"""What the webhook counts; no label holds a number, an id or anything a stranger can choose."""
+"""What the webhook counts; no label holds a number, an id or anything a sender can choose."""
 
 import time
 
@@ -40,7 +40,7 @@ class Metrics:
         )
         self.refused = Counter(
             "signedfor_webhook_refused",
-            "Requests refused because it is not certain that Twilio sent them, by reason.",
+            "Requests refused because Twilio may not have sent them, by reason.",
             ["path", "reason"],
             registry=self.registry,
         )
@@ -59,28 +59,28 @@ class Metrics:
 
         self.inbox_receipts = Gauge(
             "signedfor_webhook_inbox_receipts",
-            "Receipts in the inbox when this process last looked; all processes share one inbox.",
+            "Receipts in the inbox at this process's last poll; all processes share one inbox.",
             registry=self.registry,
         )
         self.inbox_oldest_seconds = Gauge(
             "signedfor_webhook_inbox_oldest_seconds",
-            "Age of the oldest receipt in the inbox when this process last looked; 0 if empty.",
+            "Age of the oldest receipt in the inbox at this process's last poll; 0 if empty.",
             registry=self.registry,
         )
         self.inbox_applied = Counter(
             "signedfor_webhook_inbox_applied",
-            "Receipts taken from the inbox by this process, by where they went.",
+            "Receipts delivered from the inbox by this process, by where they went.",
             ["result"],
             registry=self.registry,
         )
-        self.remembered = Gauge(
-            "signedfor_webhook_remembered",
-            "Callbacks that change no outcome, remembered in case a message is of unknown fate.",
+        self.recent_callbacks = Gauge(
+            "signedfor_webhook_recent_callbacks",
+            "Callbacks that change no outcome, kept in case a message's outcome is unknown.",
             registry=self.registry,
         )
-        self.handed_on = Counter(
-            "signedfor_webhook_remembered_handed_on",
-            "Remembered callbacks signalled to messages of unknown fate, by where they went.",
+        self.replayed_callbacks = Counter(
+            "signedfor_webhook_replayed_callbacks",
+            "Recent callbacks signalled to messages whose outcome is unknown, by where they went.",
             ["result"],
             registry=self.registry,
         )
@@ -92,8 +92,8 @@ class Metrics:
         )
 
 
-class Measured:
-    """ASGI middleware: counts and times every request under one of `paths`, others as `other`."""
+class MetricsMiddleware:
+    """ASGI middleware that counts and times requests by path; other than `paths` is `other`."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, paths: frozenset[str]) -> None:
         self._app = app

@@ -22,7 +22,7 @@ from twilio.request_validator import (
     RequestValidator,
 )
 
-from webhook.config import InvalidConfig
+from signedfor.settings import InvalidSettings
 
 __all__ = ["SIGNATURE_HEADER", "SIGNATURE_SETTINGS_HEADER", "Fields", "Signatures", "is_body_hash"]
 
@@ -40,7 +40,7 @@ class Signatures:
         self._bases = _spellings(public_base_url)
         self._validators = [_Validator(token.get_secret_value()) for token in auth_tokens]
         if not self._validators:
-            raise InvalidConfig("TWILIO_AUTH_TOKEN: give at least one auth token")
+            raise InvalidSettings("TWILIO_AUTH_TOKEN: give at least one auth token")
 
     @property
     def public_base_url(self) -> str:
@@ -90,11 +90,11 @@ def _spellings(public_base_url: str) -> tuple[str, ...]:
     try:
         port = parts.port
     except ValueError:
-        raise InvalidConfig("PUBLIC_BASE_URL: its port is not a port number") from None
+        raise InvalidSettings("PUBLIC_BASE_URL: its port is not a port number") from None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        raise InvalidConfig("PUBLIC_BASE_URL: must be an absolute http or https URL")
+        raise InvalidSettings("PUBLIC_BASE_URL: must be an absolute http or https URL")
     if parts.query or parts.fragment or "@" in parts.netloc:
-        raise InvalidConfig("PUBLIC_BASE_URL: must have no query, fragment or credentials")
+        raise InvalidSettings("PUBLIC_BASE_URL: must have no query, fragment or credentials")
     if port is None:
         other = f"{parts.netloc.removesuffix(':')}:{_DEFAULT_PORTS[parts.scheme]}"
     else:

@@ -1,4 +1,4 @@
-"""Turns a request into a `Callback` that Twilio certainly sent, or refuses it with a 403."""
+"""Turns a request into a `Callback` that Twilio signed, or refuses it with a 403."""
 
 import logging
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from signedfor.contract.fields import MessageId
 from signedfor.payloads import problems_in
 from webhook.body import CLOSE, DecodeError, check_field_count, decode_form, decode_json, read_body
 from webhook.metrics import Metrics
+from webhook.resilience import RateLimitedLogger
 from webhook.signature import (
     SIGNATURE_HEADER,
     SIGNATURE_SETTINGS_HEADER,
@@ -20,7 +21,6 @@ from webhook.signature import (
     Signatures,
     is_body_hash,
 )
-from webhook.sparing import SparingLog
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class Reason(StrEnum):
-    """Why a request is not taken for one of Twilio's to us."""
+    """Why a request is refused as not one of Twilio's to us."""
 
     UNSIGNED = "unsigned"
     """No signature header, or more than one."""
@@ -64,7 +64,7 @@ _ADVICE = {
 
 
 class Refusal(HTTPException):
-    """The 403 for a request that is not certainly Twilio's; nothing was changed."""
+    """The 403 for a request that Twilio may not have sent; nothing was changed."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(403, "This request does not carry Twilio's valid signature.", CLOSE)
@@ -99,25 +99,25 @@ class Callback:
 
 
 class Verifier:
-    """Checks signature first, then account; everything else is looked at only afterwards."""
+    """Checks the signature first, then the account, and everything else only afterwards."""
 
     def __init__(self, *, signatures: Signatures, account_sid: str, metrics: Metrics) -> None:
         self._signatures = signatures
         self._account_sid = account_sid
         self._metrics = metrics
-        self._warnings = {reason: SparingLog(_log) for reason in Reason}
+        self._warnings = {reason: RateLimitedLogger(_log) for reason in Reason}
 
     async def __call__(self, request: Request) -> Callback:
         """The verified callback.
 
         Raises:
             Refusal: 403, counted and logged.
-            HTTPException: 413 or 408 before the check (see `body`), 400 for signed nonsense.
+            HTTPException: 413 or 408 before the check (see `body`), 400 for signed bad input.
         """
         try:
             return await self._verified(request)
         except Refusal as refusal:
-            self._note(request, refusal.reason)
+            self._record(request, refusal.reason)
             raise
 
     async def _verified(self, request: Request) -> Callback:
@@ -146,7 +146,7 @@ class Verifier:
         return Callback(query=query, fields=fields)
 
     def _check(self, request: Request, media_type: str, body: bytes, signature: str) -> Fields:
-        """The query of a request whose signature is right; any exception means it is not."""
+        """The query of a request whose signature is valid; any exception means that it is not."""
         raw_query: bytes = request.scope["query_string"]
         target = request.scope["raw_path"].decode("ascii")
         if raw_query:
@@ -156,15 +156,15 @@ class Verifier:
             hashes = query.getlist(_BODY_HASH)
             if len(hashes) != 1 or not is_body_hash(hashes[0], body):
                 raise Refusal(Reason.WRONG_BODY_HASH)
-            right = self._signatures.match(target=target, signature=signature)
+            is_valid = self._signatures.match(target=target, signature=signature)
         else:
             fields = decode_form(body)
-            right = self._signatures.match(target=target, fields=fields, signature=signature)
-        if not right:
+            is_valid = self._signatures.match(target=target, fields=fields, signature=signature)
+        if not is_valid:
             raise Refusal(Reason.WRONG_SIGNATURE)
         return query
 
-    def _note(self, request: Request, reason: Reason) -> None:
+    def _record(self, request: Request, reason: Reason) -> None:
         path = request.scope["path"]  # request.url would be built from the Host header
         self._metrics.refused.labels(path, reason).inc()
         self._warnings[reason].warning(
@@ -185,7 +185,7 @@ def _signed_json(body: bytes) -> Fields:
 
 
 def _message_id_only(raw_query: bytes) -> str:
-    """The part of a query that may stand in a log; the rest is whatever a stranger wrote."""
+    """The part of a query that may be logged; the rest is not trusted."""
     try:
         ids = decode_form(raw_query).getlist(MESSAGE_ID)
         return f"?{MESSAGE_ID}={_message_id.validate_python(ids[0])}" if ids else ""

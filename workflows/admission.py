@@ -26,7 +26,7 @@ from signedfor.message_activities import (
     WindowClosed,
 )
 from signedfor.payloads import invalid_input
-from signedfor.twilio.rates import paced_as
+from signedfor.twilio.rates import rate_limited_segments
 from signedfor.twilio.segments import count_segments
 from workflows import activity_stubs, outcomes
 from workflows.message_state import MessageState
@@ -53,7 +53,8 @@ async def wait_for_send_at(state: MessageState) -> Proceed | Ended:
 
 async def check_opt_outs(state: MessageState) -> Proceed | Ended:
     """Ask whether it may be sent, from what sender and from when; wait for its reserved time."""
-    state.segments = paced_as(state.request.to, count_segments(state.request.body or "").count)
+    segments = count_segments(state.request.body or "").count
+    state.segments = rate_limited_segments(state.request.to, segments)
     state.is_retry, state.retry_until = False, None
     while True:
         result = await _admit(state)

@@ -208,7 +208,7 @@ async def _finish(state: MessageState, ended: Ended) -> MessageReport:
                 message=state.request,
                 report=report,
                 sender=state.sender,
-                advice=codes.action_for(ended.failure_class, ended.error_code),
+                advice=codes.advice_for(ended.failure_class, ended.error_code),
                 hold_days=state.policy.dead_letter_hold.days,
             )
         )

@@ -57,15 +57,15 @@ class CampaignFixture:
     def loaded(self, rows: int) -> str:
         """A campaign of so many rows in the database; its id."""
         campaign_id = new_id()
-        self.campaigns.begin(campaign_id, CampaignMessage(sender=SENDER, body=BODY))
-        self.campaigns.add(
+        self.campaigns.create(campaign_id, CampaignMessage(sender=SENDER, body=BODY))
+        self.campaigns.add_rows(
             campaign_id,
             [
                 CampaignRow(number=number, to=row["to"], fields=row, segments=1)
                 for number, row in enumerate(recipients(rows), 1)
             ],
         )
-        self.campaigns.loaded(campaign_id, rows=rows, segments=rows)
+        self.campaigns.finish_loading(campaign_id, rows=rows, segments=rows)
         return campaign_id
 
     async def dispatch_all(self, campaign_id: str, rows: int) -> float:

@@ -17,7 +17,7 @@ from devtools.sandbox.client import AcceptedRow
 from devtools.stack.local import row_message_id
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.rate_limiter import RateLimiter
-from signedfor.store.rate_limiter_statements import CLAIM_AHEAD, GATE_AHEAD
+from signedfor.store.rate_limiter_statements import BURST_TOLERANCE, URGENT_BURST_TOLERANCE
 from signedfor.store.tables import send_attempts
 
 _CONCURRENCY = 50
@@ -336,10 +336,10 @@ def pace_bounds(side: str, *, rate: float, segments: int, urgent_segments: int) 
 
     At most twice the rate in any second: at the start the rate limiter allows a second's worth in
     advance. Less in a later one: it admits a message while the sender is busy for at most
-    GATE_AHEAD, or CLAIM_AHEAD if the message is urgent. So the last message of a second finds the
-    sender busy for that much beyond the second, and adds its own length.
+    BURST_TOLERANCE, or URGENT_BURST_TOLERANCE if the message is urgent. So the last message of a
+    second finds the sender busy for that much beyond the second, and adds its own length.
     """
-    ahead = max(GATE_AHEAD + segments / rate, CLAIM_AHEAD + urgent_segments / rate)
+    ahead = max(BURST_TOLERANCE + segments / rate, URGENT_BURST_TOLERANCE + urgent_segments / rate)
     return [
         Bound(side=side, figure=WORST, at_most=2),
         Bound(side=side, figure=WORST_LATER, at_most=1 + ahead),

@@ -39,7 +39,7 @@ from devtools.stack.log_scan import basic_auth, scan_logs
 from devtools.stack.processes import StackError, interrupt_on_signals
 from signedfor.client import Client
 from signedfor.contract import campaign_workflow_id, message_workflow_id
-from signedfor.store.rate_limiter_statements import CLAIM_AHEAD
+from signedfor.store.rate_limiter_statements import URGENT_BURST_TOLERANCE
 from signedfor.temporal import end_process
 
 _INTERRUPTED = 130
@@ -133,7 +133,7 @@ def _show_campaign(stack: LocalStack, out: Console) -> bool:
         out.print(f"   All {rows} rows and the urgent message were sent once and delivered.")
         out.print(
             f"   The busiest second had {run.busiest} segments: "
-            f"a sender is never more than {CLAIM_AHEAD:g} s ahead of its rate."
+            f"a sender is never more than {URGENT_BURST_TOLERANCE:g} s ahead of its rate."
         )
     ids = (campaign_workflow_id(CAMPAIGN_ID), message_workflow_id(CODE_ID))
     _print_end(ids, run.problems, stack, out)

@@ -19,7 +19,7 @@ from signedfor.contract import (
     campaign_message_id,
     campaign_workflow_id,
 )
-from signedfor.store.rate_limiter_statements import CLAIM_AHEAD
+from signedfor.store.rate_limiter_statements import URGENT_BURST_TOLERANCE
 
 CAMPAIGN_ID: Final = "demo-fair"
 CODE_ID: Final = "demo-code"
@@ -144,7 +144,7 @@ def _problems(run: CampaignRun) -> list[str]:
     if run.busiest > _MAX_IN_A_SECOND:
         found.append(f"{run.busiest} segments in one second, at a rate of {RATE}")
     # Exact on any machine: delays only make it longer.
-    took, least = _length(run), (len(run.arrivals) - 1) / RATE - CLAIM_AHEAD
+    took, least = _length(run), (len(run.arrivals) - 1) / RATE - URGENT_BURST_TOLERANCE
     if took < least:
         found.append(f"it took {took:.1f} s; at {RATE} segments a second it takes {least:.1f} s")
     return found

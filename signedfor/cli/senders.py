@@ -52,7 +52,7 @@ def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
                         "is_paused": state.is_paused,
                         "backlog_segments": round(state.backlog_segments, 1),
                         "backlog_seconds": round(state.backlog.total_seconds(), 1),
-                        "borrowed_segments": round(state.borrowed, 1),
+                        "borrowed_segments": round(state.urgent_segments, 1),
                     }
                     for name, state in zip(names, states, strict=True)
                 ]
@@ -143,6 +143,6 @@ def _row(name: str, state: SenderState) -> tuple[object, ...]:
         "you" if state.is_configured else "default",
         f"{state.backlog_segments:.0f} segments" if state.backlog else "none",
         timedelta(seconds=round(state.backlog.total_seconds())) if state.backlog else None,
-        f"{state.borrowed:.0f} segments" if state.borrowed >= 1 else None,
+        f"{state.urgent_segments:.0f} segments" if state.urgent_segments >= 1 else None,
         "paused" if state.is_paused else None,
     )

@@ -148,7 +148,7 @@ def _failure_of(standing: Standing) -> tuple[FailureClass | None, int | None]:
 def _advice_document(failure_class: FailureClass | None, code: int | None) -> dict[str, Any] | None:
     if failure_class is not None:
         meaning = codes.meaning_for(failure_class, code)
-        action = codes.action_for(failure_class, code)
+        action = codes.advice_for(failure_class, code)
     elif code is not None:
         meaning = "The table of this version does not know the code."
         action = f"Look it up at twilio.com/docs/api/errors/{code}."

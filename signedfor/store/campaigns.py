@@ -1,4 +1,4 @@
-"""Campaigns and their rows: what is to be sent to whom, and whether it may be."""
+"""Campaigns and their rows: the message, its recipients, and the campaign's state."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -22,24 +22,24 @@ from signedfor.store.database import insert_if_new, transaction
 from signedfor.store.tables import campaign_rows, campaigns, utc_now
 
 _ENDED = (CampaignState.CANCELED, CampaignState.FINISHED)
-_own = campaigns.c
+_campaign = campaigns.c
 _row = campaign_rows.c
 
 
 class NoSuchCampaign(LookupError):
-    """There is no campaign by that id."""
+    """There is no campaign with that id."""
 
 
 class RowsMissing(Exception):
-    """Not every row of the campaign is there, or there are others: it must not begin."""
+    """The stored rows are not the expected ones: the campaign must not start."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CampaignRow:
-    """One recipient of a campaign, and the values for its template's fields."""
+    """One recipient of a campaign, and the values of its template fields."""
 
     number: int
-    """1, 2, 3 and so on without gaps; not the line in the file."""
+    """1, 2, 3 and so on without gaps; not the line number in the file."""
     to: str = field(repr=False)
     """Normalised."""
     fields: dict[str, str] = field(repr=False)
@@ -48,20 +48,20 @@ class CampaignRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CampaignRecord:
-    """A campaign as the database knows it."""
+    """A campaign as stored in the database."""
 
     campaign_id: str
     message: CampaignMessage = field(repr=False)
     state: CampaignState
     since: datetime
-    """When it came into this state."""
+    """When it entered this state."""
     rows: int
     """0 while it is loading."""
     segments: int
     last_row: int
-    """Up to which row all messages have been started."""
+    """Up to which row every message has been started."""
     skipped: int
-    """Rows among them of which no message could be made."""
+    """Rows among them for which no message could be started."""
     created_at: datetime
 
 
@@ -75,8 +75,8 @@ class Campaigns:
         self._engine = engine
         self._now = now
 
-    def begin(self, campaign_id: str, message: CampaignMessage) -> CampaignRecord:
-        """Create it in state loading, or return the one that is there, whatever its state."""
+    def create(self, campaign_id: str, message: CampaignMessage) -> CampaignRecord:
+        """Create it in state loading, or return the existing one, whatever its state."""
         now = self._now()
         with transaction(self._engine) as connection:
             connection.execute(
@@ -94,13 +94,11 @@ class Campaigns:
             )
             return _required(connection, campaign_id)
 
-    def add(self, campaign_id: str, rows: Sequence[CampaignRow]) -> None:
-        """Write rows; a number that is there already is left as it is.
-
-        Nothing is written once the campaign is loaded: what it sends is settled then.
+    def add_rows(self, campaign_id: str, rows: Sequence[CampaignRow]) -> None:
+        """Insert rows; an existing row stays unchanged, and so do all once the campaign is loaded.
 
         Raises:
-            NoSuchCampaign: there is none.
+            NoSuchCampaign: there is no such campaign.
         """
         values = [
             {
@@ -112,25 +110,29 @@ class Campaigns:
             }
             for row in rows
         ]
-        # Shared, so that `loaded` cannot count while rows are on their way.
-        state = select(_own.state).where(_own.campaign_id == campaign_id).with_for_update(read=True)
+        # A shared lock, so that `finish_loading` cannot count while rows are being inserted.
+        state = (
+            select(_campaign.state)
+            .where(_campaign.campaign_id == campaign_id)
+            .with_for_update(read=True)
+        )
         with transaction(self._engine) as connection:
             found = connection.scalar(state)
             if found is None:
-                raise NoSuchCampaign(_none_by(campaign_id))
+                raise NoSuchCampaign(_not_found(campaign_id))
             if found == CampaignState.LOADING and values:
                 connection.execute(insert_if_new(connection, campaign_rows), values)
 
-    def loaded(self, campaign_id: str, *, rows: int, segments: int) -> None:
-        """All rows are there: from loading to running. A later state stays as it is.
+    def finish_loading(self, campaign_id: str, *, rows: int, segments: int) -> None:
+        """Change the state from loading to running; a later state stays.
 
         Raises:
-            NoSuchCampaign: there is none.
-            RowsMissing: the table does not hold the rows 1 to `rows`; it goes on loading.
+            NoSuchCampaign: there is no such campaign.
+            RowsMissing: the table does not contain exactly the rows 1 to `rows`; it stays loading.
         """
         starting = (
             update(campaigns)
-            .where(_own.campaign_id == campaign_id, _own.state == CampaignState.LOADING)
+            .where(_campaign.campaign_id == campaign_id, _campaign.state == CampaignState.LOADING)
             .values(
                 state=CampaignState.RUNNING,
                 state_since=self._now(),
@@ -138,38 +140,42 @@ class Campaigns:
                 segments=segments,
             )
         )
-        held = select(func.count(), func.max(_row.number)).where(_row.campaign_id == campaign_id)
+        stored = select(func.count(), func.max(_row.number)).where(_row.campaign_id == campaign_id)
         with transaction(self._engine) as connection:
             connection.execute(starting)
             _required(connection, campaign_id)
-            count, last = connection.execute(held).one()
+            count, last = connection.execute(stored).one()
             if count != rows or (last or 0) != rows:
                 raise RowsMissing(
-                    f"Campaign {campaign_id} should have {rows} rows, and {count} are in the "
+                    f"Campaign {campaign_id} should have {rows} rows, but {count} are in the "
                     "database. Run `campaign start` with the same file again."
                 )
 
     def find(self, campaign_id: str) -> CampaignRecord | None:
-        """The campaign; None if there is none by that id."""
+        """The campaign, or None."""
         with transaction(self._engine, read_only=True) as connection:
             return _find(connection, campaign_id)
 
     def newest(self, *, limit: int) -> list[CampaignRecord]:
-        """The campaigns that were created last, newest first."""
-        query = select(campaigns).order_by(_own.created_at.desc(), _own.campaign_id).limit(limit)
+        """The most recently created campaigns, newest first."""
+        query = (
+            select(campaigns)
+            .order_by(_campaign.created_at.desc(), _campaign.campaign_id)
+            .limit(limit)
+        )
         with transaction(self._engine, read_only=True) as connection:
             return [_record(each) for each in connection.execute(query)]
 
-    def alike(self, message: CampaignMessage, *, besides: str) -> CampaignRecord | None:
-        """The newest campaign with this very message, but for one id and those not loaded."""
+    def find_identical(self, message: CampaignMessage, *, other_than: str) -> CampaignRecord | None:
+        """The newest loaded campaign with an identical message and another id."""
         query = (
             select(campaigns)
             .where(
-                _own.message == message.model_dump_json(),
-                _own.campaign_id != besides,
-                _own.row_count > 0,
+                _campaign.message == message.model_dump_json(),
+                _campaign.campaign_id != other_than,
+                _campaign.row_count > 0,
             )
-            .order_by(_own.created_at.desc())
+            .order_by(_campaign.created_at.desc())
             .limit(1)
         )
         with transaction(self._engine, read_only=True) as connection:
@@ -177,7 +183,7 @@ class Campaigns:
         return None if found is None else _record(found)
 
     def page(self, campaign_id: str, *, after: int, limit: int) -> list[CampaignRow]:
-        """The rows that follow number `after`, in order, at most `limit`."""
+        """At most `limit` rows with a number above `after`, in order."""
         query = (
             select(campaign_rows)
             .where(_row.campaign_id == campaign_id, _row.number > after)
@@ -196,57 +202,59 @@ class Campaigns:
             ]
 
     def dispatched(self, campaign_id: str, *, last_row: int, skipped: int) -> CampaignRecord:
-        """All messages up to this row have been started, without `skipped` of them.
+        """Record that every message up to this row has been started, except `skipped` of them.
 
-        Returns how the campaign then stands. A row that is no further than the last one noted
-        changes nothing: an activity that was taken for lost may still write.
+        Returns the campaign as it then is. A row not beyond the last recorded one changes nothing:
+        an activity that timed out may still be running.
 
         Raises:
-            NoSuchCampaign: there is none.
+            NoSuchCampaign: there is no such campaign.
         """
-        noting = (
+        recording = (
             update(campaigns)
-            .where(_own.campaign_id == campaign_id, _own.last_row < last_row)
+            .where(_campaign.campaign_id == campaign_id, _campaign.last_row < last_row)
             .values(last_row=last_row, skipped=skipped)
         )
         with transaction(self._engine) as connection:
-            connection.execute(noting)
+            connection.execute(recording)
             return _required(connection, campaign_id)
 
     def set_state(
         self, campaign_id: str, state: CampaignState, *, since: datetime | None = None
     ) -> CampaignState:
-        """Set it, and return the state that then stands.
+        """Set the state, and return the state it then has.
 
-        A campaign that was canceled or has finished stays so. With `since`, the moment of the
-        decision, one that is older than the last changes nothing: it came late.
+        A canceled or finished campaign stays so. With `since`, the time of the decision, a decision
+        older than the last one changes nothing.
 
         Raises:
-            NoSuchCampaign: there is none.
+            NoSuchCampaign: there is no such campaign.
         """
         setting = update(campaigns).where(
-            _own.campaign_id == campaign_id, _own.state.not_in(_ENDED)
+            _campaign.campaign_id == campaign_id, _campaign.state.not_in(_ENDED)
         )
         if since is not None:
-            setting = setting.where(_own.state_since < since)
+            setting = setting.where(_campaign.state_since < since)
         with transaction(self._engine) as connection:
             connection.execute(setting.values(state=state, state_since=since or self._now()))
             return _required(connection, campaign_id).state
 
 
 def _find(connection: Connection, campaign_id: str) -> CampaignRecord | None:
-    found = connection.execute(select(campaigns).where(_own.campaign_id == campaign_id)).first()
+    found = connection.execute(
+        select(campaigns).where(_campaign.campaign_id == campaign_id)
+    ).first()
     return None if found is None else _record(found)
 
 
 def _required(connection: Connection, campaign_id: str) -> CampaignRecord:
     found = _find(connection, campaign_id)
     if found is None:
-        raise NoSuchCampaign(_none_by(campaign_id))
+        raise NoSuchCampaign(_not_found(campaign_id))
     return found
 
 
-def _none_by(campaign_id: str) -> str:
+def _not_found(campaign_id: str) -> str:
     return f"There is no campaign {campaign_id} in the database; see `campaign list`."
 
 
@@ -267,7 +275,7 @@ def _record(found: Row[Any]) -> CampaignRecord:
 def campaign_is(state: CampaignState, campaign_id: str | BindParameter[str]) -> ColumnElement[bool]:
     """Whether the campaign is in this state, as a condition."""
     return (
-        select(_own.campaign_id)
-        .where(_own.campaign_id == campaign_id, _own.state == state.value)
+        select(_campaign.campaign_id)
+        .where(_campaign.campaign_id == campaign_id, _campaign.state == state.value)
         .exists()
     )

@@ -1,28 +1,32 @@
 """Opens the database and its transactions; the same code serves SQLite and PostgreSQL.
 
-Errors: work done inside `transaction` raises `DatabaseUnavailable` when the database cannot be
-reached, is locked, read-only or not migrated. That is the one type to catch for "try again later".
+Errors: work inside `transaction` raises `DatabaseUnavailable` when the database cannot be reached,
+is locked, read-only or not migrated. That is the one type to catch for "try again later".
 SQLAlchemy's IntegrityError, DataError and ProgrammingError pass through: they are defects. No
-error text holds a value: parameters are hidden, and so are the lines in which PostgreSQL quotes
-rows.
+error message contains a value: parameters are hidden, and so are the lines in which PostgreSQL
+quotes rows.
 """
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import psycopg
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
     ExceptionContext,
     Table,
     create_engine,
+    delete,
     event,
     exc,
     make_url,
+    select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
@@ -30,8 +34,10 @@ from sqlalchemy.engine import URL
 _POSTGRESQL_DRIVERS = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _CONNECT_TIMEOUT_SECONDS = 3
 _QUEUE = "signedfor_writer_queue"
+_MIN_PAUSE_SECONDS = 0.05
+"""Between two batches. SQLite's writers in other processes poll, at most 0.1 s apart."""
 
-# A network that swallows packets must fail within seconds too; the server's timeouts cannot help.
+# A network that drops packets must fail within seconds too; the server's timeouts do not help.
 _TCP_SETTINGS = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -41,7 +47,7 @@ _TCP_SETTINGS = {
 
 
 class InvalidDatabaseUrl(ValueError):
-    """DATABASE_URL is not one this service can use; the text never repeats the URL."""
+    """DATABASE_URL cannot be used; the message never repeats it."""
 
 
 class DatabaseUnavailable(Exception):
@@ -51,17 +57,18 @@ class DatabaseUnavailable(Exception):
 def parse_url(url: str) -> URL:
     """Return the SQLAlchemy URL for a DATABASE_URL.
 
-    Takes `sqlite:///relative/path`, `sqlite:////absolute/path`, `postgresql://…`, `postgres://…`.
+    Accepts `sqlite:///relative/path`, `sqlite:////absolute/path`, `postgresql://…`, `postgres://…`.
 
     Raises:
-        InvalidDatabaseUrl: anything else. Its text holds no part of the URL (it has a password).
+        InvalidDatabaseUrl: anything else. The message repeats no part of the URL, which may contain
+            a password.
     """
     try:
         parsed = make_url(url)
     except (exc.ArgumentError, ValueError):
         parsed = None
     if parsed is not None and parsed.drivername == "sqlite":
-        # A database in memory would be another, empty one for every pooled connection.
+        # Every pooled connection would get an empty in-memory database of its own.
         if parsed.database in {None, "", ":memory:"} or str(parsed.database).startswith("file:"):
             raise InvalidDatabaseUrl("DATABASE_URL: name a file, such as sqlite:///data/my.db")
         return parsed
@@ -74,10 +81,10 @@ def parse_url(url: str) -> URL:
 
 
 def open_engine(url: str, *, pool_size: int = 10, lock_wait_seconds: float = 5) -> Engine:
-    """Open `url` (see `parse_url`); nothing is connected until the first transaction.
+    """Open `url` (see `parse_url`); the first transaction connects.
 
-    Thread safe. At most `pool_size` connections are open at a time; a transaction that gets none,
-    or meets a lock, for `lock_wait_seconds` fails with `DatabaseUnavailable`.
+    Thread-safe. At most `pool_size` connections are open at a time; a transaction that waits longer
+    than `lock_wait_seconds` for one, or for a lock, fails with `DatabaseUnavailable`.
     """
     parsed = parse_url(url)
     is_sqlite = parsed.get_backend_name() == "sqlite"
@@ -132,27 +139,27 @@ def transaction(
             raise
         raise DatabaseUnavailable(
             f"The database could not be used: {_cause(error)}. "
-            f"It is the {_name(engine.url)}; see that it is up, writable and migrated."
+            f"It is the {_name(engine.url)}; check that it is up, writable and migrated."
         ) from error
 
 
 class _WriterQueue:
-    """Lets one thread of this process write at a time, in the order they came.
+    """Lets one thread of this process write at a time.
 
-    SQLite has one writer, and whoever else wants to write sleeps and tries again: measured with
-    8 threads, half the transactions a second and a p99 of 340 ms instead of 1.8 ms.
+    SQLite allows one writer, and the others sleep and retry: measured with 8 threads, half the
+    transactions per second and a p99 of 340 ms instead of 1.8 ms.
     """
 
-    def __init__(self, longest_wait: float) -> None:
+    def __init__(self, timeout: float) -> None:
         self._lock = threading.Lock()
-        self._longest_wait = longest_wait
+        self._timeout = timeout
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        if not self._lock.acquire(timeout=self._longest_wait):
+        if not self._lock.acquire(timeout=self._timeout):
             raise DatabaseUnavailable(
                 "The database could not be used: other writers hold it. "
-                "See that nothing else keeps the file locked."
+                "Check that no other program keeps the file locked."
             )
         try:
             yield
@@ -166,48 +173,82 @@ def _turn(engine: Engine, *, read_only: bool) -> AbstractContextManager[None]:
 
 
 def insert_for(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """Return an INSERT into `table` that can be told what to do about an existing row."""
+    """Return an INSERT into `table` that supports ON CONFLICT."""
     if dialect == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
 
 
 def insert_if_new(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """Return an INSERT into `table` that leaves an existing row as it is.
+    """Return an INSERT into `table` that leaves an existing row unchanged.
 
-    Add `.returning(…)` to learn which rows were new; it also holds under concurrency.
+    Add `.returning(…)` to learn which rows were new, also under concurrency.
     """
     return insert_for(connection.dialect.name, table).on_conflict_do_nothing()
 
 
+def delete_in_batches(
+    engine: Engine,
+    table: Table,
+    where: ColumnElement[bool],
+    *,
+    batch_size: int = 2_000,
+    stop: threading.Event | None = None,
+) -> int:
+    """Delete the matching rows of `table`, which has a column `id`; return how many were deleted.
+
+    Each batch is a transaction of its own, followed by a pause at least as long, so other writers
+    wait for one batch at most. Several processes may run it at once. `stop` ends it early.
+
+    Raises:
+        DatabaseUnavailable: the batches before stay deleted.
+    """
+    stop = stop or threading.Event()
+    # Skipping locked rows lets several processes work at once; SQLite has no such lock.
+    batch = select(table.c.id).where(where).limit(batch_size).with_for_update(skip_locked=True)
+    deleted = 0
+    while not stop.is_set():
+        started = time.monotonic()
+        with transaction(engine) as connection:
+            ids = connection.scalars(batch).all()
+            connection.execute(delete(table).where(table.c.id.in_(ids)))
+        deleted += len(ids)
+        if len(ids) < batch_size:
+            break
+        stop.wait(max(_MIN_PAUSE_SECONDS, time.monotonic() - started))
+    return deleted
+
+
 def _postgresql_settings(url: URL, lock_wait_seconds: float) -> dict[str, Any]:
-    """Return libpq's parameters; whatever the URL itself sets wins."""
+    """Return libpq's parameters; the URL's own take precedence."""
     lock_timeout = round(lock_wait_seconds * 1000)
     session = {
         "TimeZone": "UTC",
         "lock_timeout": lock_timeout,
-        # Later than the lock's timeout, whose error says more.
+        # Later than the lock timeout, whose error is more specific.
         "statement_timeout": lock_timeout + 2_000,
-        # A frozen process must not keep its locks for ever.
+        # A frozen process must not keep its locks forever.
         "idle_in_transaction_session_timeout": 60_000,
     }
     ours = " ".join(f"-c {name}={value}" for name, value in session.items())
     theirs = url.query.get("options", "")
     settings: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS, **_TCP_SETTINGS}
-    kept = {name: value for name, value in settings.items() if name not in url.query}
-    # PostgreSQL lets the last of two equal settings win.
-    return kept | {"options": f"{ours} {theirs if isinstance(theirs, str) else ' '.join(theirs)}"}
+    defaults = {name: value for name, value in settings.items() if name not in url.query}
+    # PostgreSQL uses the last of two equal settings.
+    return defaults | {
+        "options": f"{ours} {theirs if isinstance(theirs, str) else ' '.join(theirs)}"
+    }
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     """Make a new SQLite connection durable; `isolation_level` None leaves BEGIN to us.
 
-    The driver's own way begins no transaction for SELECT and DDL, and a deferred one for the rest.
+    By default the driver begins no transaction for SELECT and DDL, and a deferred one otherwise.
     """
     try:
         for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
-        # With WAL, readers and the writer do not block each other. It is kept in the file.
+        # With WAL, readers and the writer do not block each other. The mode is stored in the file.
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
             connection.execute("PRAGMA journal_mode=WAL")
     except BaseException:
@@ -216,17 +257,17 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection, *, read_only: bool) -> None:
-    """Begin for real: readers share, writers queue up here and nowhere later.
+    """Begin: readers share, writers take the write lock now.
 
-    By the driver: SQLAlchemy's own way to a statement costs three times as much CPU.
+    Directly with the driver: a statement through SQLAlchemy takes three times the CPU.
     """
     driver = connection.connection.dbapi_connection
-    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - the dialect's own
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - the dialect guarantees it
     driver.execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
 def _drop_quoted_rows(context: ExceptionContext) -> None:
-    """Cut PostgreSQL's message to its first line: DETAIL and CONTEXT quote the row's values."""
+    """Cut PostgreSQL's message to its first line: DETAIL and CONTEXT quote row values."""
     original = context.original_exception
     if not isinstance(original, psycopg.Error) or original.diag.message_primary is None:
         return
@@ -242,7 +283,7 @@ def _means_unavailable(error: Exception) -> bool:
     if isinstance(error, exc.DBAPIError) and isinstance(
         error.orig, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn
     ):
-        return True  # SQLite calls this operational, rightly: it ends when the migrations are run
+        return True  # not migrated; SQLite reports an operational error for it
     return not isinstance(
         error, exc.IntegrityError | exc.DataError | exc.ProgrammingError | exc.NotSupportedError
     )
@@ -250,13 +291,13 @@ def _means_unavailable(error: Exception) -> bool:
 
 def _cause(error: Exception) -> str:
     if isinstance(error, exc.TimeoutError):
-        return "no connection of the pool became free in time"
+        return "no pooled connection became free in time"
     cause = error.orig if isinstance(error, exc.DBAPIError) else error
     return " ".join(str(cause).split())
 
 
 def _name(url: URL) -> str:
-    """Return what an operator recognises the database by, without user, password or options."""
+    """Return a name by which an operator recognises the database: no user, password or options."""
     if url.get_backend_name() == "sqlite":
         return f"SQLite file {url.database}"
     return f"PostgreSQL database {url.database} at {url.host or 'the default host'}"

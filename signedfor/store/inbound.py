@@ -1,4 +1,4 @@
-"""Keeps inbound messages, so that a callback that comes twice changes nothing the second time."""
+"""Inbound messages: each is stored once, and its STOP or START applied once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,20 +16,20 @@ from signedfor.consent import (
     check_text,
     person,
 )
+from signedfor.inbound import InboundRecord
 from signedfor.store.database import insert_if_new, transaction
 from signedfor.store.suppressions import Suppressions
-from signedfor.store.tables import inbound_messages, utc_now
+from signedfor.store.tables import inbound_messages, utc_now, watermarks
 from signedfor.twilio.keywords import InboundKind
 
 _WHO = "inbound message"
-_WORDS = (InboundKind.STOP, InboundKind.START)
-"""What changes consent."""
-_table = inbound_messages.c
+_CONSENT_KEYWORDS = (InboundKind.STOP, InboundKind.START)
+_column = inbound_messages.c
 
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """An inbound message that a person has to read; `reviewed_at` None means nobody has yet."""
+    """An inbound message that a person has to read; `reviewed_at` is None until then."""
 
     message_sid: str
     from_: str = field(repr=False)
@@ -42,13 +42,13 @@ class Review:
 
 
 class InboundMessages:
-    """The inbound messages in the database of `engine`, and what STOP and START do.
+    """The inbound messages in the database of `engine`, and the effect of STOP and START.
 
-    With `scope=Scope.EVERYTHING`, a STOP ends everything, and a START lifts the opt-outs from
-    everything and from the sender it was sent to. With `scope=Scope.SENDER`, both concern that
-    sender only: the Messaging Service if there is one, else the number written to. A START never
-    lifts an opt-out from a category, nor anything that is not an opt-out. The later word counts:
-    a STOP or START older than one that was obeyed before is kept and changes nothing.
+    With `scope=Scope.EVERYTHING`, a STOP opts out of everything, and a START lifts the opt-outs
+    from everything and from the sender it was sent to. With `scope=Scope.SENDER`, both concern that
+    sender only: the Messaging Service if there is one, otherwise the number. A START never lifts an
+    opt-out from a category, or a suppression for another reason. The keyword that was sent last
+    counts: an older one that arrives later is stored and changes nothing.
 
     Raises `signedfor.store.database.DatabaseUnavailable` when the database cannot answer.
     """
@@ -61,57 +61,44 @@ class InboundMessages:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         if scope is Scope.CATEGORY:
-            raise ValueError("scope: a STOP can end everything or one sender, not a category")
+            raise ValueError("scope: a STOP can cover everything or one sender, not a category")
         self._engine = engine
         self._scope = scope
         self._now = now
         self._suppressions = Suppressions(engine, now=now)
 
-    def receive(
-        self,
-        *,
-        message_sid: str,
-        from_: str,
-        to: str,
-        kind: InboundKind,
-        body: str,
-        messaging_service_sid: str | None = None,
-        received_at: datetime | None = None,
-        connection: Connection | None = None,
-    ) -> bool:
-        """Keep the message and do what it asks, in one transaction; False if it came before.
+    def receive(self, record: InboundRecord, *, connection: Connection | None = None) -> bool:
+        """Store the message and apply its keyword in one transaction; False if it is a duplicate.
 
-        `body` is only kept for `InboundKind.REVIEW`. `received_at` is when it was sent or reached
-        us, for one that is handed in later; default now.
+        The body is stored only for `InboundKind.REVIEW`.
         """
-        check_text("message_sid", message_sid, longest=64, required=True)
-        check_text("from", from_, longest=MAX_ADDRESS, required=True)
-        check_text("to", to, longest=MAX_ADDRESS, required=True)
-        check_text("messaging_service_sid", messaging_service_sid or "", longest=64)
-        sender = messaging_service_sid or to
+        check_text("message_sid", record.message_sid, max_length=64, required=True)
+        check_text("from", record.from_, max_length=MAX_ADDRESS, required=True)
+        check_text("to", record.to, max_length=MAX_ADDRESS, required=True)
+        check_text("messaging_service_sid", record.messaging_service_sid or "", max_length=64)
         with transaction(self._engine, joining=connection) as open_connection:
-            at = received_at or self._now()
-            new = open_connection.execute(
+            inserted = open_connection.execute(
                 insert_if_new(open_connection, inbound_messages)
                 .values(
-                    message_sid=message_sid,
-                    from_address=from_,
-                    to_address=to,
-                    messaging_service_sid=messaging_service_sid or None,
-                    kind=kind.value,
-                    body=_storable(body) if kind is InboundKind.REVIEW else None,
-                    received_at=at,
+                    message_sid=record.message_sid,
+                    from_address=record.from_,
+                    to_address=record.to,
+                    messaging_service_sid=record.messaging_service_sid or None,
+                    kind=record.kind.value,
+                    body=_storable(record.body) if record.kind is InboundKind.REVIEW else None,
+                    received_at=record.received_at,
                 )
-                .returning(_table.message_sid)
+                .returning(_column.message_sid)
             ).first()
-            if new is None:
+            if inserted is None:
                 return False
-            if kind not in _WORDS or self._was_overtaken(from_, sender, at, open_connection):
-                return True
-            if kind is InboundKind.STOP:
-                self._opt_out(from_, sender, message_sid, open_connection)
-            else:
-                self._opt_in(from_, sender, message_sid, open_connection)
+            if record.kind in _CONSENT_KEYWORDS and not self._is_superseded(
+                record, open_connection
+            ):
+                if record.kind is InboundKind.STOP:
+                    self._opt_out(record, open_connection)
+                else:
+                    self._opt_in(record, open_connection)
         return True
 
     def reviews(
@@ -123,20 +110,20 @@ class InboundMessages:
         connection: Connection | None = None,
     ) -> list[Review]:
         """Return one page of messages to review, oldest first; `after` is the last one shown."""
-        conditions: list[ColumnElement[bool]] = [_table.kind == InboundKind.REVIEW.value]
+        conditions: list[ColumnElement[bool]] = [_column.kind == InboundKind.REVIEW.value]
         if pending_only:
-            conditions.append(_table.reviewed_at.is_(None))
+            conditions.append(_column.reviewed_at.is_(None))
         if after is not None:
-            place = tuple_(
+            position = tuple_(
                 after.received_at,
                 after.message_sid,
-                types=[_table.received_at.type, _table.message_sid.type],
+                types=[_column.received_at.type, _column.message_sid.type],
             )
-            conditions.append(tuple_(_table.received_at, _table.message_sid) > place)
+            conditions.append(tuple_(_column.received_at, _column.message_sid) > position)
         query = (
             select(inbound_messages)
             .where(*conditions)
-            .order_by(_table.received_at, _table.message_sid)
+            .order_by(_column.received_at, _column.message_sid)
             .limit(limit)
         )
         with transaction(self._engine, joining=connection, read_only=True) as open_connection:
@@ -157,65 +144,95 @@ class InboundMessages:
     def mark_reviewed(
         self, message_sid: str, *, who: str, connection: Connection | None = None
     ) -> bool:
-        """Note that `who` has read it; False if it is not there to review, or no longer."""
-        check_text("who", who, longest=MAX_WHO, required=True)
+        """Record that `who` has reviewed it; False if it does not await review."""
+        check_text("who", who, max_length=MAX_WHO, required=True)
         statement = (
             update(inbound_messages)
             .where(
-                _table.message_sid == message_sid,
-                _table.kind == InboundKind.REVIEW.value,
-                _table.reviewed_at.is_(None),
+                _column.message_sid == message_sid,
+                _column.kind == InboundKind.REVIEW.value,
+                _column.reviewed_at.is_(None),
             )
             .values(reviewed_at=self._now(), reviewed_by=who)
-            .returning(_table.message_sid)
+            .returning(_column.message_sid)
         )
         with transaction(self._engine, joining=connection) as open_connection:
             return open_connection.execute(statement).first() is not None
 
-    def _was_overtaken(self, from_: str, sender: str, at: datetime, connection: Connection) -> bool:
-        """Whether the person has said STOP or START later than this, about the same."""
-        who = person(from_)
-        later = select(_table.message_sid).where(
-            _table.kind.in_([word.value for word in _WORDS]),
-            _table.received_at > at,
+    def _is_superseded(self, record: InboundRecord, connection: Connection) -> bool:
+        """Whether the person sent a later STOP or START that concerns the same senders."""
+        number = person(record.from_)
+        later = select(_column.message_sid).where(
+            _column.kind.in_([keyword.value for keyword in _CONSENT_KEYWORDS]),
+            _column.received_at > record.received_at,
             or_(
-                _table.from_address == who, _table.from_address.endswith(f":{who}", autoescape=True)
+                _column.from_address == number,
+                _column.from_address.endswith(f":{number}", autoescape=True),
             ),
         )
         if self._scope is Scope.SENDER:
             later = later.where(
-                func.coalesce(_table.messaging_service_sid, _table.to_address) == sender
+                func.coalesce(_column.messaging_service_sid, _column.to_address) == _sender(record)
             )
         return connection.execute(later.limit(1)).first() is not None
 
-    def _opt_out(self, from_: str, sender: str, message_sid: str, connection: Connection) -> None:
+    def _opt_out(self, record: InboundRecord, connection: Connection) -> None:
         suppression = Suppression(
-            recipient=from_,
+            recipient=record.from_,
             reason=Reason.OPTED_OUT,
             source=Source.INBOUND,
             scope=self._scope,
-            scope_value=sender if self._scope is Scope.SENDER else "",
-            evidence=message_sid,
+            scope_value=_sender(record) if self._scope is Scope.SENDER else "",
+            evidence=record.message_sid,
         )
         self._suppressions.record(suppression, who=_WHO, connection=connection)
 
-    def _opt_in(self, from_: str, sender: str, message_sid: str, connection: Connection) -> None:
-        lifted = {Scope.SENDER: sender}
+    def _opt_in(self, record: InboundRecord, connection: Connection) -> None:
+        lifted = {Scope.SENDER: _sender(record)}
         if self._scope is Scope.EVERYTHING:
             lifted[Scope.EVERYTHING] = ""
         for scope, scope_value in lifted.items():
             self._suppressions.lift(
-                from_,
+                record.from_,
                 reason=Reason.OPTED_OUT,
                 scope=scope,
                 scope_value=scope_value,
                 source=Source.INBOUND,
-                evidence=message_sid,
+                evidence=record.message_sid,
                 who=_WHO,
                 connection=connection,
             )
 
 
+class Watermarks:
+    """Up to which time something has been processed, by name; a watermark never moves back.
+
+    Raises `signedfor.store.database.DatabaseUnavailable` when the database cannot answer.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def read(self, name: str) -> datetime | None:
+        """The watermark; None if it was never set."""
+        with transaction(self._engine, read_only=True) as connection:
+            return connection.scalar(select(watermarks.c.at).where(watermarks.c.name == name))
+
+    def advance(self, name: str, to: datetime) -> None:
+        """Set the watermark; a later one stays."""
+        with transaction(self._engine) as connection:
+            connection.execute(insert_if_new(connection, watermarks).values(name=name, at=to))
+            connection.execute(
+                update(watermarks)
+                .where(watermarks.c.name == name, watermarks.c.at < to)
+                .values(at=to)
+            )
+
+
+def _sender(record: InboundRecord) -> str:
+    return record.messaging_service_sid or record.to
+
+
 def _storable(body: str) -> str:
-    """Return `body` without what PostgreSQL or UTF-8 cannot hold; a request must never be lost."""
+    """Replace what PostgreSQL or UTF-8 cannot store: a request must never be lost."""
     return body.replace("\0", "\ufffd").encode(errors="replace").decode()

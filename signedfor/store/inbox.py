@@ -1,4 +1,4 @@
-"""Keeps receipts while Temporal is away, and hands them out again in order."""
+"""The callback inbox: receipts that wait in the database until Temporal can take them."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from signedfor.contract import DeliveryStatus
 from signedfor.store.database import insert_if_new, transaction
 from signedfor.store.tables import inbox, utc_now
 
-# One process at a time hands out rows; any number that nobody else locks: "inbox" in ASCII.
+# One process at a time leases rows; any number that nothing else locks: "inbox" in ASCII.
 _ADVISORY_LOCK = int.from_bytes(b"inbox")
-_MOST_REFUSALS = 1_000_000
-_row = inbox.c
+_MAX_FAILED_ATTEMPTS = 1_000_000
+_column = inbox.c
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptReceipt:
-    """A receipt in the inbox; `refusals` is how often Temporal refused it for what it is."""
+class QueuedReceipt:
+    """A receipt in the inbox; `failed_attempts` counts failed deliveries to Temporal."""
 
     id: int
     message_id: str
@@ -26,10 +26,10 @@ class KeptReceipt:
     message_status: str
     error_code: int | None
     received_at: datetime
-    refusals: int
+    failed_attempts: int
 
     def delivery_status(self) -> DeliveryStatus:
-        """The signal; pydantic.ValidationError if the row holds what no receipt can hold."""
+        """The signal's argument; pydantic.ValidationError if the row is not a valid receipt."""
         return DeliveryStatus(
             message_sid=self.message_sid,
             message_status=self.message_status,
@@ -40,19 +40,18 @@ class KeptReceipt:
 
 @dataclass(frozen=True, kw_only=True)
 class Backlog:
-    """How much is in the inbox, and since when its oldest receipt."""
+    """How many receipts are in the inbox, and when the oldest was received."""
 
     count: int
     oldest: datetime | None
 
 
 class Inbox:
-    """The inbox in the database of `engine`; several processes may fill and empty it.
+    """The inbox in the database of `engine`; several processes may fill and drain it.
 
-    Receipts of one message are handed out in their order of arrival, and never to two at a time:
-    whoever took one has a lease on its message. One that is held keeps that lease, so that nothing
-    passes it. Only a postponed receipt is passed by later ones, so that one that can never be
-    applied holds up nothing.
+    Receipts of one message are leased in their order of arrival, and to one process at a time: a
+    lease covers the message. A receipt that is held keeps its lease, so later receipts wait behind
+    it. A postponed receipt lets later ones pass, so one that can never be delivered blocks nothing.
 
     Raises `signedfor.store.database.DatabaseUnavailable` when the database cannot answer.
     """
@@ -62,9 +61,9 @@ class Inbox:
         self._now = now
 
     def put(self, receipts: Sequence[tuple[str, DeliveryStatus]]) -> None:
-        """Keep receipts, each with its message id, in one transaction.
+        """Store receipts, each with its message id, in one transaction.
 
-        One of the same message, SID and status that is there already is kept once.
+        A receipt with the same message, SID and status as one in the inbox is ignored.
         """
         now = self._now()
         rows = [
@@ -74,7 +73,7 @@ class Inbox:
                 "message_status": status.message_status,
                 "error_code": status.error_code,
                 "received_at": status.received_at or now,
-                "refusals": 0,
+                "failed_attempts": 0,
                 "due_at": now,
             }
             for message_id, status in receipts
@@ -84,39 +83,39 @@ class Inbox:
         with transaction(self._engine) as connection:
             connection.execute(insert_if_new(connection, inbox), rows)
 
-    def take(self, *, most: int, lease: timedelta) -> list[KeptReceipt]:
+    def lease(self, *, limit: int, duration: timedelta) -> list[QueuedReceipt]:
         """The next receipts in order, leased to the caller until it settles them.
 
-        After `lease` they are handed out again: their taker is taken for dead.
+        When the lease expires, another process may lease them.
         """
         with transaction(self._engine) as connection:
-            self._wait_for_turn(connection)
+            _serialise_leasing(connection)
             now = self._now()
             earlier = inbox.alias("earlier")
-            taken_by_another = (
+            is_leased = (
                 select(earlier.c.id)
-                .where(earlier.c.message_id == _row.message_id, earlier.c.leased_until > now)
+                .where(earlier.c.message_id == _column.message_id, earlier.c.leased_until > now)
                 .exists()
             )
             query = (
                 select(inbox)
-                .where(_row.due_at <= now, ~taken_by_another)
-                .order_by(_row.id)
-                .limit(most)
+                .where(_column.due_at <= now, ~is_leased)
+                .order_by(_column.id)
+                .limit(limit)
             )
             rows = connection.execute(query).all()
             if rows:
-                leased = update(inbox).where(_row.id.in_([row.id for row in rows]))
-                connection.execute(leased.values(leased_until=now + lease))
+                leased = update(inbox).where(_column.id.in_([row.id for row in rows]))
+                connection.execute(leased.values(leased_until=now + duration))
         return [
-            KeptReceipt(
+            QueuedReceipt(
                 id=row.id,
                 message_id=row.message_id,
                 message_sid=row.message_sid,
                 message_status=row.message_status,
                 error_code=row.error_code,
                 received_at=row.received_at,
-                refusals=row.refusals,
+                failed_attempts=row.failed_attempts,
             )
             for row in rows
         ]
@@ -124,59 +123,60 @@ class Inbox:
     def settle(
         self,
         *,
-        done: Collection[int] = (),
+        delivered: Collection[int] = (),
         postponed: Mapping[int, datetime] | None = None,
         held: Mapping[int, datetime] | None = None,
         released: Collection[int] = (),
     ) -> None:
-        """Say, by row id, what became of taken receipts.
+        """Report, by row id, the result of leased receipts.
 
-        Those `done` are forgotten; those `released` may be taken again at once. Those `postponed`
-        and those `held` come again from that moment on and count one refusal more; meanwhile a
-        held one keeps whatever there is, or comes, of its message waiting behind it.
+        `delivered` receipts are deleted; `released` ones can be leased again at once. `postponed`
+        and `held` ones can be leased again from the given time and count a failed attempt; until
+        then a held receipt also blocks the later receipts of its message.
         """
         with transaction(self._engine) as connection:
-            if done:
-                connection.execute(delete(inbox).where(_row.id.in_(done)))
+            if delivered:
+                connection.execute(delete(inbox).where(_column.id.in_(delivered)))
             if postponed:
-                later = _once_more().values(due_at=bindparam("until"), leased_until=None)
-                connection.execute(later, _moments(postponed))
+                failed = _count_failure().values(due_at=bindparam("until"), leased_until=None)
+                connection.execute(failed, _parameters(postponed))
             if held:
-                later = _once_more().values(leased_until=bindparam("until"))
-                connection.execute(later, _moments(held))
+                failed = _count_failure().values(leased_until=bindparam("until"))
+                connection.execute(failed, _parameters(held))
             if released:
                 connection.execute(
-                    update(inbox).where(_row.id.in_(released)).values(leased_until=None)
+                    update(inbox).where(_column.id.in_(released)).values(leased_until=None)
                 )
 
     def backlog(self) -> Backlog:
-        """How much there is, taken and postponed receipts included."""
-        query = select(func.count(), func.min(_row.received_at))
+        """How much there is, including leased and postponed receipts."""
+        query = select(func.count(), func.min(_column.received_at))
         with transaction(self._engine, read_only=True) as connection:
             count, oldest = connection.execute(query).one()
         return Backlog(count=count, oldest=oldest)
 
-    def message_ids(self, *, most: int) -> frozenset[str] | None:
-        """The messages that have receipts here; None if they are more than `most`."""
-        query = select(_row.message_id).distinct().limit(most + 1)
+    def message_ids(self, *, limit: int) -> frozenset[str] | None:
+        """The messages that have receipts here; None if there are more than `limit`."""
+        query = select(_column.message_id).distinct().limit(limit + 1)
         with transaction(self._engine, read_only=True) as connection:
             found = frozenset(connection.scalars(query))
-        return found if len(found) <= most else None
-
-    def _wait_for_turn(self, connection: Connection) -> None:
-        """Let one process at a time take receipts: two looks at once would see the same free."""
-        if connection.dialect.name == "postgresql":  # on SQLite the transaction itself is the lock
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        return found if len(found) <= limit else None
 
 
-def _once_more() -> Update:
-    """Count one refusal more of the receipt that is the parameter `row`."""
+def _serialise_leasing(connection: Connection) -> None:
+    """Lock out other processes that lease: two at once would find the same receipts free."""
+    if connection.dialect.name == "postgresql":  # on SQLite the transaction itself is the lock
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+
+
+def _count_failure() -> Update:
+    """Count a failed attempt for the receipt in the parameter `row`."""
     return (
         update(inbox)
-        .where(_row.id == bindparam("row"), _row.refusals < _MOST_REFUSALS)
-        .values(refusals=_row.refusals + 1)
+        .where(_column.id == bindparam("row"), _column.failed_attempts < _MAX_FAILED_ATTEMPTS)
+        .values(failed_attempts=_column.failed_attempts + 1)
     )
 
 
-def _moments(until: Mapping[int, datetime]) -> list[dict[str, int | datetime]]:
-    return [{"row": id_, "until": moment} for id_, moment in until.items()]
+def _parameters(until: Mapping[int, datetime]) -> list[dict[str, int | datetime]]:
+    return [{"row": id_, "until": time} for id_, time in until.items()]

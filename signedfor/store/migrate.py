@@ -1,4 +1,4 @@
-"""Brings the database's tables up to date, and tells whether they are."""
+"""Applies the migrations, and checks that the database has them."""
 
 from pathlib import Path
 
@@ -12,9 +12,8 @@ from signedfor.store.database import open_engine, parse_url, transaction
 
 # Long enough for another process's migrations to end.
 _LOCK_WAIT_SECONDS = 60
-# Any number will do that nobody else locks in the same database; this is "signedf" in ASCII.
+# Any number that nothing else locks in the same database; this is "signedf" in ASCII.
 _ADVISORY_LOCK = int.from_bytes(b"signedf")
-_COMMAND = "`python -m signedfor.store upgrade` or `signedfor migrate`"
 
 
 class SchemaMismatch(Exception):
@@ -22,7 +21,7 @@ class SchemaMismatch(Exception):
 
 
 class MigrationsPending(SchemaMismatch):
-    """The database is older than this version; the text says which command to run."""
+    """The database is older than this version; the message names the command to run."""
 
 
 class DatabaseNewer(SchemaMismatch):
@@ -30,14 +29,14 @@ class DatabaseNewer(SchemaMismatch):
 
 
 def upgrade(url: str) -> list[str]:
-    """Apply the pending migrations to `url` in one transaction; return their names.
+    """Apply the pending migrations to `url` in one transaction and return their names.
 
-    Safe to run from several processes at once: they take turns. Creates the file of a SQLite
+    Safe to run from several processes at once: a lock serialises them. Creates the file of a SQLite
     database, and its folder, readable by the owner only: it will hold phone numbers.
 
     Raises:
         DatabaseNewer: the database has migrations that this version does not know.
-        DatabaseUnavailable: it cannot be reached, or its lock was not to be had.
+        DatabaseUnavailable: it cannot be reached, or its lock was not granted in time.
     """
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
@@ -52,7 +51,7 @@ def upgrade(url: str) -> list[str]:
                 connection.execute(
                     text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK}
                 )
-                # A migration that waits for a busy table makes everybody else wait behind it.
+                # While a migration waits for a busy table, every other transaction waits behind it.
                 connection.execute(text("SET LOCAL lock_timeout = '5s'"))
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
             names = _pending(connection)
@@ -66,9 +65,9 @@ def upgrade(url: str) -> list[str]:
 
 
 def pending(url: str) -> list[str]:
-    """Return the names of the migrations that `url` lacks, in the order they would be applied.
+    """Return the names of the migrations that `url` lacks, in the order of application.
 
-    Changes nothing; a SQLite file that is not there lacks all of them.
+    Changes nothing; a SQLite file that does not exist lacks all of them.
 
     Raises:
         DatabaseNewer: the database has migrations that this version does not know.
@@ -88,15 +87,15 @@ def require_current(engine: Engine) -> None:
     """Return if the database of `engine` has every migration.
 
     Raises:
-        MigrationsPending: some are missing; the text says which command applies them.
+        MigrationsPending: some are missing; the message names the command that applies them.
         DatabaseNewer: it has migrations that this version does not know.
     """
     with transaction(engine, read_only=True) as connection:
         missing = _pending(connection)
     if missing:
         raise MigrationsPending(
-            f"The database lacks these migrations: {', '.join(missing)}. Run {_COMMAND} "
-            "with the same DATABASE_URL, then start again."
+            f"The database lacks these migrations: {', '.join(missing)}. "
+            "Run `signedfor migrate` with the same DATABASE_URL, then start again."
         )
 
 
@@ -122,9 +121,9 @@ def _names_between(scripts: ScriptDirectory, current: str | None) -> list[str]:
 
 
 def _config() -> Config:
-    """Return Alembic's configuration; there is no alembic.ini to find or to forget."""
+    """Return Alembic's configuration, which needs no alembic.ini."""
     config = Config()
-    # A percent sign in the folder's name would be taken for an interpolation.
+    # A percent sign in the folder's name would start an interpolation.
     folder = str(Path(__file__).parent / "migrations").replace("%", "%%")
     config.set_main_option("script_location", folder)
     return config

@@ -1,24 +1,23 @@
-"""Each sender's pace: slots are plans, the gate keeps the rate.
+"""Limits each sender to its rate: a reservation says when to try, the rate limiter decides.
 
-A message plans a slot when it is admitted and waits for it. Immediately before its POST it passes
-the sender's gate, which knows until when the segments sent so far keep the sender busy
-(`busy_until`) and lets a message by only while that lies less than a moment ahead. So the rate
-holds whatever happens to the plans: a worker that was away, a timer that came late, a rate that
-was lowered. And a plan of which nothing comes costs no more than its own time.
+A message reserves a time slot when it is admitted and sleeps until then. Immediately before its
+POST it acquires the rate limiter, which is a generic cell rate algorithm (GCRA): `busy_until` is
+when the segments sent so far will be through, and a message passes only while that lies less than
+a burst tolerance ahead. So the rate holds whatever becomes of the reservations (a worker that was
+down, a late timer, a lowered rate), and an unused reservation costs only its own time.
 
-There are three lanes, each with a tail. Urgent messages plan without regard to the others, by
-which they borrow from them: those whose slot comes meanwhile are refused at the gate and plan
-anew, at the end. In the lane between are those who cannot go to the end: they had their turn and
-are tried again, or their time runs out before.
+There are three priority classes, each with its own queue of reservations. Urgent messages reserve
+without regard to the others and so take their time: a message whose slot falls into it is denied
+and requeued. Retries, and messages that expire before the end of the queue, are expedited.
 
-Every plan and every passage is one statement, so that many workers can share a sender. Their
+Every reservation and every acquisition is one statement, so many workers can share a sender. Their
 clocks should agree within half a second.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, select
 
@@ -28,33 +27,33 @@ from signedfor.store.rate_limiter_statements import PriorityClass
 from signedfor.store.tables import senders, utc_now
 from signedfor.twilio.rates import DEFAULT_RATES, SenderKind, default_rate
 
-_BUMPED: Final = 0.5
-"""A message refused by less than this part of its own length waits at the gate; by more, it
-plans anew, which gives its time to whoever borrowed it."""
+_REQUEUE_FROM: Final = 0.5
+"""A message that is early by less than this fraction of its own duration retries in a moment; a
+message that is early by more is requeued, which leaves its slot to whichever message took it."""
 
 Fits = Callable[[datetime], bool]
-"""Whether a message may still be sent at that moment."""
+"""Whether a message may still be sent at that time."""
 
 
 def always(_: datetime) -> bool:
-    """Any moment fits."""
+    """Any time fits."""
     return True
 
 
 @dataclass(frozen=True, kw_only=True)
 class SenderState:
-    """How a sender stands."""
+    """A sender's rate and backlog."""
 
     sender: str
     rate: float
-    """Segments a second."""
+    """Segments per second."""
     is_configured: bool
     """Whether the rate was set for this sender; otherwise it is the default of its kind."""
     is_paused: bool
     backlog: timedelta
-    """How far its slots are given away; a new message waits this long."""
-    borrowed: float
-    """Segments that urgent messages have claimed ahead of now."""
+    """How far ahead it is reserved; a new message waits this long."""
+    urgent_segments: float
+    """Segments that urgent messages have reserved ahead of now."""
 
     @property
     def backlog_segments(self) -> float:
@@ -63,7 +62,10 @@ class SenderState:
 
 
 class RateLimiter:
-    """The senders' pace in the database of `engine`; `rates` are those of each kind of sender."""
+    """The rate limiters in the database of `engine`; `rates` has the default of each sender kind.
+
+    Raises `signedfor.store.database.DatabaseUnavailable` when the database cannot answer.
+    """
 
     def __init__(
         self,
@@ -79,35 +81,32 @@ class RateLimiter:
     def reserve(
         self, sender: str, segments: int, *, is_urgent: bool, fits: Fits = always
     ) -> datetime:
-        """The message's slot: when it may come to the gate. None is taken if it does not fit."""
-        lane = _lane(is_urgent=is_urgent)
-        try:
-            with transaction(self._engine) as connection:
-                slot = _plan(connection, lane, self._asked(sender, segments))
-                if not fits(slot):
-                    _turn_back(slot)
-        except _DoesNotFit as error:
-            return error.slot
-        return slot
+        """Reserve the next free slot and return its time; if that does not fit, reserve nothing."""
+        priority = _priority(is_urgent=is_urgent)
+        with transaction(self._engine) as connection:
+            reserved_at = _reserve(connection, priority, self._parameters(sender, segments))
+            if not fits(reserved_at):
+                connection.rollback()
+        return reserved_at
 
     def release(
         self,
         sender: str,
         segments: int,
-        slot: datetime,
+        reserved_at: datetime,
         *,
         is_urgent: bool = False,
         is_retry: bool = False,
     ) -> None:
-        """Free a slot that lies ahead and will not be used.
+        """Release a future reservation that will not be used.
 
-        The tail moves, for those who come; whoever has a slot keeps it. To give one back twice
-        does no harm but that somebody is refused at the gate.
+        New messages move up; messages with a reservation keep it. Releasing one twice does no harm
+        except that another message may be denied and requeued.
         """
-        lane = _lane(is_urgent=is_urgent, is_retry=is_retry)
-        if slot > self._now():
+        priority = _priority(is_urgent=is_urgent, is_retry=is_retry)
+        if reserved_at > self._now():
             with transaction(self._engine) as connection:
-                connection.execute(statements.give_back(lane), self._asked(sender, segments))
+                connection.execute(statements.release(priority), self._parameters(sender, segments))
 
     def acquire(
         self,
@@ -119,29 +118,29 @@ class RateLimiter:
         fits: Fits = always,
         joining: Connection | None = None,
     ) -> datetime | None:
-        """Pass the sender's gate: None, or when to come again for a message that came too early.
+        """Take permission to send now: None, or when to try again if it is too early.
 
-        `is_retry`: it was tried in its turn and is tried again. Where no slot fits, the moment told
-        is one at which it is too late for the message, and not taken.
+        `is_retry` means an earlier attempt had permission. If no slot fits, nothing is reserved and
+        the returned time is one at which the message can no longer be sent.
         """
-        lane = _lane(is_urgent=is_urgent, is_retry=is_retry)
+        priority = _priority(is_urgent=is_urgent, is_retry=is_retry)
         with transaction(self._engine, joining=joining) as connection:
-            asked = self._asked(sender, segments)
-            again = _come(connection, lane, asked, fits)
-            if again is not None and not fits(again) and lane is PriorityClass.NORMAL:
-                again = _come(connection, PriorityClass.OVERDUE, asked, fits)
-            return again
+            parameters = self._parameters(sender, segments)
+            retry_at = _acquire(connection, priority, parameters, fits)
+            if retry_at is not None and not fits(retry_at) and priority is PriorityClass.NORMAL:
+                retry_at = _acquire(connection, PriorityClass.EXPEDITED, parameters, fits)
+            return retry_at
 
     def backlog(self, sender: str) -> timedelta:
-        """How much of the sender's time is given away beyond now; zero when it is idle."""
+        """How far ahead the sender is reserved; zero when it is idle."""
         with transaction(self._engine, read_only=True) as connection:
-            tail = connection.execute(
-                select(statements.TAIL).where(senders.c.sender == sender)
+            reserved_until = connection.execute(
+                select(statements.RESERVED_UNTIL).where(senders.c.sender == sender)
             ).scalar_one_or_none()
-        return timedelta(seconds=max(0.0, (tail or 0.0) - self._now().timestamp()))
+        return timedelta(seconds=max(0.0, (reserved_until or 0.0) - self._now().timestamp()))
 
     def rate(self, sender: str) -> float:
-        """The sender's segments a second."""
+        """The sender's segments per second."""
         with transaction(self._engine, read_only=True) as connection:
             configured = connection.execute(
                 select(senders.c.rate).where(senders.c.sender == sender)
@@ -161,8 +160,8 @@ class RateLimiter:
                     senders.c.sender,
                     senders.c.rate,
                     senders.c.is_paused,
-                    senders.c.urgent_tail,
-                    statements.TAIL,
+                    senders.c.urgent_reserved_until,
+                    statements.RESERVED_UNTIL,
                 ).order_by(senders.c.sender)
             ).all()
         now = self._now().timestamp()
@@ -175,42 +174,44 @@ class RateLimiter:
                     rate=rate,
                     is_configured=row.rate is not None,
                     is_paused=row.is_paused,
-                    backlog=timedelta(seconds=max(0.0, row.tail - now)),
-                    borrowed=max(0.0, row.urgent_tail - now) * rate,
+                    backlog=timedelta(seconds=max(0.0, row.reserved_until - now)),
+                    urgent_segments=max(0.0, row.urgent_reserved_until - now) * rate,
                 )
             )
         return states
 
     def set_rate(self, sender: str, rate: float | None) -> None:
-        """Set the sender's rate; None: the default of its kind.
+        """Set the sender's rate; None restores the default of its kind.
 
-        It holds from the next POST on, because the gate keeps it. Whoever has a slot keeps that;
-        where the rate is higher, those who come find the time ahead shorter.
+        It holds from the next POST, because `acquire` enforces it. Existing reservations stay; if
+        the rate is higher, new messages find a shorter backlog.
         """
         with transaction(self._engine) as connection:
             default = self._default_rate(sender)
-            given = {"rate": rate, "new_rate": default if rate is None else rate}
-            asked = self._asked(sender, 0) | given
-            connection.execute(statements.set_rate(connection.dialect.name), asked)
+            rates = {"rate": rate, "new_rate": default if rate is None else rate}
+            parameters = self._parameters(sender, 0) | rates
+            connection.execute(statements.set_rate(connection.dialect.name), parameters)
 
     def pause(self, sender: str) -> None:
-        """Let nothing be sent from it any more; its messages wait."""
+        """Stop sending from it; its messages wait."""
         self._set_paused(sender, paused=True)
 
     def resume(self, sender: str) -> None:
-        """Let its messages go on, at its pace."""
+        """Send its messages again, at its rate."""
         self._set_paused(sender, paused=False)
 
     def _set_paused(self, sender: str, *, paused: bool) -> None:
         columns = {"is_paused": paused}
         with transaction(self._engine) as connection:
-            statement = statements.upsert(connection.dialect.name, first=columns, then=columns)
-            connection.execute(statement, {"who": sender})
+            statement = statements.upsert(
+                connection.dialect.name, insert_values=columns, update_values=columns
+            )
+            connection.execute(statement, {"for_sender": sender})
 
-    def _asked(self, sender: str, segments: int) -> dict[str, Any]:
-        """What every statement wants to know; to be asked in the transaction, for the time."""
+    def _parameters(self, sender: str, segments: int) -> dict[str, Any]:
+        """The parameters of every statement; call it inside the transaction, for the clock."""
         return {
-            "who": sender,
+            "for_sender": sender,
             "at": self._now().timestamp(),
             "segments": float(segments),
             "default_rate": float(self._default_rate(sender)),
@@ -220,45 +221,34 @@ class RateLimiter:
         return default_rate(sender, self._rates)
 
 
-def _lane(*, is_urgent: bool, is_retry: bool = False) -> PriorityClass:
+def _priority(*, is_urgent: bool, is_retry: bool = False) -> PriorityClass:
     if is_urgent:
         return PriorityClass.URGENT
-    return PriorityClass.OVERDUE if is_retry else PriorityClass.NORMAL
+    return PriorityClass.EXPEDITED if is_retry else PriorityClass.NORMAL
 
 
-def _come(
-    connection: Connection, lane: PriorityClass, asked: Mapping[str, Any], fits: Fits
+def _acquire(
+    connection: Connection, priority: PriorityClass, parameters: Mapping[str, Any], fits: Fits
 ) -> datetime | None:
-    """Come to the gate in a lane: None if it is open, or when to come again."""
-    gate = statements.acquire(connection.dialect.name, lane)
-    if connection.execute(gate, asked).first() is not None:
+    statement = statements.acquire(connection.dialect.name, priority)
+    if connection.execute(statement, parameters).first() is not None:
         return None
-    too_early_by, length = connection.execute(statements.too_early(lane), asked).one()
-    if too_early_by < _BUMPED * length:
-        return _moment(asked["at"] + max(too_early_by, 0.0))
-    with connection.begin_nested() as planning:
-        slot = _plan(connection, lane, asked)
-        if not fits(slot):
-            planning.rollback()
-    return slot
+    early_by, duration = connection.execute(statements.early_by(priority), parameters).one()
+    if early_by < _REQUEUE_FROM * duration:
+        return _time(parameters["at"] + max(early_by, 0.0))
+    with connection.begin_nested() as requeueing:
+        reserved_at = _reserve(connection, priority, parameters)
+        if not fits(reserved_at):
+            requeueing.rollback()
+    return reserved_at
 
 
-def _plan(connection: Connection, lane: PriorityClass, asked: Mapping[str, Any]) -> datetime:
-    statement = statements.plan(connection.dialect.name, lane)
-    return _moment(connection.execute(statement, asked).scalar_one())
+def _reserve(
+    connection: Connection, priority: PriorityClass, parameters: Mapping[str, Any]
+) -> datetime:
+    statement = statements.reserve(connection.dialect.name, priority)
+    return _time(connection.execute(statement, parameters).scalar_one())
 
 
-def _turn_back(slot: datetime) -> NoReturn:
-    raise _DoesNotFit(slot)
-
-
-class _DoesNotFit(Exception):
-    """Rolls a reservation back."""
-
-    def __init__(self, slot: datetime) -> None:
-        super().__init__()
-        self.slot = slot
-
-
-def _moment(seconds: float) -> datetime:
+def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)

@@ -1,7 +1,7 @@
-"""What `RateLimiter` says to the database, each statement built once: that costs more than asking.
+"""The SQL statements of `RateLimiter`, each built once: building one costs more than running it.
 
-All take `who`, `at` (seconds since the epoch), `segments` and `default_rate`; those that write
-insert the sender's row where there is none.
+All take `for_sender`, `at` (seconds since the epoch), `segments` and `default_rate`; those that
+write insert the sender's row if there is none.
 """
 
 import functools
@@ -32,46 +32,47 @@ from signedfor.store.tables import senders
 
 
 class PriorityClass(IntEnum):
-    """Where a message waits. Who waits in a lane goes before those of the lanes after it."""
+    """A message's priority at its sender; a lower value goes first."""
 
     URGENT = 0
-    OVERDUE = 1
-    """It had its turn and is tried again, or lost it and the end of the line is too late for it."""
+    EXPEDITED = 1
+    """A retry, or a message that was requeued and would expire before the end of the queue."""
     NORMAL = 2
 
 
-# Found by simulation over rates of 1 to 50 segments a second, messages of 1 to 10 segments and
-# timers that come late by a quarter of a second on average. What holds of them is asserted in
-# `tests/store/test_pacing_simulated.py`; `bench/pacing.py` measures the same on the real thing.
-GATE_AHEAD: Final = 0.6
-"""Seconds by which the sender may be busy ahead of now and still take a message."""
-CLAIM_AHEAD: Final = 0.9
-"""The same for an urgent one: more, so that it comes before whoever waits at the gate."""
-_MAKES_WAY: Final = 0.3
-"""Seconds before the end of what is claimed from which others pass again: who claimed and is a
-little late, above all at a slow sender, should not find that one of them has just passed."""
+# Found by simulation over rates of 1 to 50 segments per second, messages of 1 to 10 segments and
+# timers that are late by a quarter of a second on average. The resulting guarantees are asserted in
+# `tests/signedfor/store/test_rate_limiter_simulated.py` and measured by the pacing benchmark.
+BURST_TOLERANCE: Final = 0.6
+"""Seconds by which the sender may be busy ahead of now and still send another message."""
+URGENT_BURST_TOLERANCE: Final = 0.9
+"""The same for an urgent message: more, so that it goes before messages that wait a moment."""
+_URGENT_GUARD: Final = 0.3
+"""Seconds before the end of the urgent reservations from which other messages pass again, so that
+an urgent message that is slightly late, above all at a slow sender, is not held up by one of them.
+"""
 
-_AHEAD = {
-    PriorityClass.URGENT: CLAIM_AHEAD,
-    PriorityClass.OVERDUE: GATE_AHEAD,
-    PriorityClass.NORMAL: GATE_AHEAD,
+_TOLERANCE = {
+    PriorityClass.URGENT: URGENT_BURST_TOLERANCE,
+    PriorityClass.EXPEDITED: BURST_TOLERANCE,
+    PriorityClass.NORMAL: BURST_TOLERANCE,
 }
-_TAILS = {
-    PriorityClass.URGENT: senders.c.urgent_tail,
-    PriorityClass.OVERDUE: senders.c.overdue_tail,
-    PriorityClass.NORMAL: senders.c.tail,
+_RESERVED_UNTIL = {
+    PriorityClass.URGENT: senders.c.urgent_reserved_until,
+    PriorityClass.EXPEDITED: senders.c.expedited_reserved_until,
+    PriorityClass.NORMAL: senders.c.normal_reserved_until,
 }
 
-_who = bindparam("who", type_=String)
+_for_sender = bindparam("for_sender", type_=String)
 _at = bindparam("at", type_=Double)
 _segments = bindparam("segments", type_=Double)
 _default_rate = bindparam("default_rate", type_=Double)
-_own = senders.c
+_column = senders.c
 
-_rate = func.coalesce(_own.rate, _default_rate)
-_LENGTH = type_coerce(_segments / _rate, Double)
-"""How long so many segments keep the sender busy, in seconds."""
-_FIRST_LENGTH = type_coerce(_segments / _default_rate, Double)
+_rate = func.coalesce(_column.rate, _default_rate)
+_DURATION = type_coerce(_segments / _rate, Double)
+"""How long the segments keep the sender busy, in seconds."""
+_DURATION_OF_FIRST = type_coerce(_segments / _default_rate, Double)
 
 Upsert = postgresql.Insert | sqlite.Insert
 
@@ -90,93 +91,99 @@ def _in_sqlite(element: _Latest, compiler: SQLCompiler, **options: Any) -> str:
 
 
 @functools.cache
-def plan(dialect: str, lane: PriorityClass) -> Any:
-    """Moves the lane's tail by the message's length; returns the slot."""
-    tail = _TAILS[lane]
-    before = [_TAILS[each] for each in PriorityClass if each <= lane]
-    slot = _Latest(_at, _own.busy_until - _AHEAD[lane], *before)
-    return upsert(
-        dialect, first={tail.name: _at + _FIRST_LENGTH}, then={tail.name: slot + _LENGTH}
-    ).returning(tail - _LENGTH)
-
-
-@functools.cache
-def acquire(dialect: str, lane: PriorityClass) -> Any:
-    """Moves `busy_until` by the message's length; returns no row if the gate is closed."""
+def reserve(dialect: str, priority: PriorityClass) -> Any:
+    """Extends the priority class's reservations by the message's duration; returns its time."""
+    reserved_until = _RESERVED_UNTIL[priority]
+    not_after = [_RESERVED_UNTIL[each] for each in PriorityClass if each <= priority]
+    slot = _Latest(_at, _column.busy_until - _TOLERANCE[priority], *not_after)
     return upsert(
         dialect,
-        first={"busy_until": _at + _FIRST_LENGTH},
-        then={"busy_until": _Latest(_at, _own.busy_until) + _LENGTH},
-        only_if=_opens(lane) <= _at,
-    ).returning(_own.busy_until)
+        insert_values={reserved_until.name: _at + _DURATION_OF_FIRST},
+        update_values={reserved_until.name: slot + _DURATION},
+    ).returning(reserved_until - _DURATION)
 
 
 @functools.cache
-def too_early(lane: PriorityClass) -> Any:
-    """By how much a message came too early, and its length; to be asked when it was refused.
+def acquire(dialect: str, priority: PriorityClass) -> Any:
+    """Extends `busy_until` by the message's duration; returns no row if it is too early."""
+    return upsert(
+        dialect,
+        insert_values={"busy_until": _at + _DURATION_OF_FIRST},
+        update_values={"busy_until": _Latest(_at, _column.busy_until) + _DURATION},
+        where=_allowed_from(priority) <= _at,
+    ).returning(_column.busy_until)
 
-    The upsert that was refused has locked the row, so nothing changes in between.
+
+@functools.cache
+def early_by(priority: PriorityClass) -> Any:
+    """How many seconds too early a denied message is, and its duration.
+
+    The upsert that was denied has locked the row, so nothing changes in between.
     """
-    return select(_opens(lane) - _at, _LENGTH).where(_own.sender == _who)
+    return select(_allowed_from(priority) - _at, _DURATION).where(_column.sender == _for_sender)
 
 
 @functools.cache
-def give_back(lane: PriorityClass) -> Update:
-    """Moves the lane's tail back by the message's length."""
-    tail = _TAILS[lane]
-    earlier = {tail.name: _Latest(_at, tail - _LENGTH)}
-    return update(senders).where(_own.sender == _who, tail > _at).values(earlier)
+def release(priority: PriorityClass) -> Update:
+    """Shortens the reservations of the priority class by the message's duration."""
+    reserved_until = _RESERVED_UNTIL[priority]
+    return (
+        update(senders)
+        .where(_column.sender == _for_sender, reserved_until > _at)
+        .values({reserved_until.name: _Latest(_at, reserved_until - _DURATION)})
+    )
 
 
 @functools.cache
 def set_rate(dialect: str) -> Any:
-    """Sets `rate`, by which `new_rate` is meant, and shortens what lies ahead where it is higher.
+    """Sets `rate`, which stands for `new_rate`; a higher rate shortens what is reserved.
 
-    Where it is lower nothing is stretched: those who wait come at the old pace, are refused at the
-    gate and join the line once more, so that they would be counted twice.
+    A lower rate stretches nothing: the waiting messages arrive at the old rate, are denied and
+    requeued, and would otherwise be counted twice.
     """
     new_rate = bindparam("new_rate", type_=Double)
-    shorter = case((_rate < new_rate, _rate / new_rate), else_=1.0)
+    factor = case((_rate < new_rate, _rate / new_rate), else_=1.0)
     rate = {"rate": bindparam("rate", type_=Double)}
-    moments = (*_TAILS.values(), _own.busy_until)
+    times = (*_RESERVED_UNTIL.values(), _column.busy_until)
     return upsert(
         dialect,
-        first=rate,
-        then=rate | {each.name: _at + (each - _at) * shorter for each in moments},
+        insert_values=rate,
+        update_values=rate | {each.name: _at + (each - _at) * factor for each in times},
     )
 
 
-TAIL: Final = _Latest(*_TAILS.values()).label("tail")
-"""Where a new message's slot begins."""
+RESERVED_UNTIL: Final = _Latest(*_RESERVED_UNTIL.values()).label("reserved_until")
+"""Where a new message's reservation begins."""
 
 
-def _opens(lane: PriorityClass) -> ColumnElement[float]:
-    """From when the gate is open to those of the lane."""
-    before = [_TAILS[each] - _MAKES_WAY for each in PriorityClass if each < lane]
-    by_pace = _own.busy_until - _AHEAD[lane]
-    return _Latest(by_pace, *before) if before else by_pace
+def _allowed_from(priority: PriorityClass) -> ColumnElement[float]:
+    """When a message of the priority class may be sent."""
+    higher = [_RESERVED_UNTIL[each] - _URGENT_GUARD for each in PriorityClass if each < priority]
+    by_rate = _column.busy_until - _TOLERANCE[priority]
+    return _Latest(by_rate, *higher) if higher else by_rate
 
 
 def upsert(
     dialect: str,
     *,
-    first: Mapping[str, Any],
-    then: Mapping[str, Any],
-    only_if: ColumnElement[bool] | None = None,
+    insert_values: Mapping[str, Any],
+    update_values: Mapping[str, Any],
+    where: ColumnElement[bool] | None = None,
 ) -> Upsert:
-    """Insert the sender's row with these values, or set those of the row that is there."""
+    """Insert the sender's row, or update the existing one (only if `where` holds)."""
+    times = (*(each.name for each in _RESERVED_UNTIL.values()), "busy_until")
     row = {
-        "sender": _who,
+        "sender": _for_sender,
         "is_paused": False,
-        **dict.fromkeys(("tail", "overdue_tail", "urgent_tail", "busy_until"), 0.0),
-        **first,
+        **dict.fromkeys(times, 0.0),
+        **insert_values,
     }
     statement = insert_for(dialect, senders).values(row)
     return statement.on_conflict_do_update(
-        index_elements=[_own.sender], set_=dict(then), where=only_if
+        index_elements=[_column.sender], set_=dict(update_values), where=where
     )
 
 
-def paused(who: Any) -> Exists:
+def paused(sender: Any) -> Exists:
     """Whether the sender is paused, as a condition."""
-    return select(_own.sender).where(_own.sender == who, _own.is_paused).exists()
+    return select(_column.sender).where(_column.sender == sender, _column.is_paused).exists()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,6 @@ from sqlalchemy import (
     Engine,
     String,
     bindparam,
-    delete,
     exists,
     func,
     insert,
@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from signedfor.contract import CampaignState, MessageRequest, Priority
 from signedfor.store.campaigns import campaign_is
-from signedfor.store.database import transaction
+from signedfor.store.database import delete_in_batches, transaction
 from signedfor.store.rate_limiter import Fits, RateLimiter, always
 from signedfor.store.rate_limiter_statements import paused
 from signedfor.store.suppressions import APPLIES, applying_to
@@ -199,12 +199,14 @@ class SendAttempts:
         with transaction(self._engine, read_only=True) as connection:
             return connection.execute(query).scalar_one()
 
-    def purge(self, *, before: datetime) -> int:
-        """Delete records older than that; return how many. No search looks farther back."""
-        with transaction(self._engine) as connection:
-            return connection.execute(
-                delete(send_attempts).where(send_attempts.c.started_at < before)
-            ).rowcount
+    def purge(self, *, before: datetime, stop: threading.Event | None = None) -> int:
+        """Delete records older than that, in batches; return how many.
+
+        No search looks farther back. Other writers wait for one batch at most. `stop` ends it early.
+        """
+        return delete_in_batches(
+            self._engine, send_attempts, send_attempts.c.started_at < before, stop=stop
+        )
 
 
 def _block(connection: Connection, record: Mapping[str, Any]) -> NoReturn:

@@ -1,8 +1,8 @@
-"""Suppressions as a CSV file: in for a migration from elsewhere, out for audits and backups.
+"""Suppressions as a CSV file: import from another system, export for audits and backups.
 
-The columns are `COLUMNS`, in this order, in UTF-8. A cell that a spreadsheet would take for a
-formula (every phone number begins with +) is written with an apostrophe before it, which the
-import takes off again; both forms can be imported.
+The columns are `COLUMNS`, in this order, in UTF-8. A cell that a spreadsheet would read as a
+formula (every phone number begins with +) is exported with a leading apostrophe, which the import
+removes; both forms can be imported.
 """
 
 import csv
@@ -22,24 +22,26 @@ from signedfor.twilio.phone import InvalidAddress, normalize_recipient
 COLUMNS = ("recipient", "scope", "scope_value", "reason", "source", "evidence", "created_at")
 
 _BATCH = 500
-_PROBLEMS_SHOWN = 20
+_MAX_PROBLEMS_SHOWN = 20
 
-_Word = TypeVar("_Word", bound=StrEnum)
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 class InvalidCsv(ValueError):
-    """The file cannot be imported; `problems` names lines and fields, never their contents."""
+    """The file cannot be imported; `problems` names lines and columns, never their contents."""
 
     def __init__(self, problems: Sequence[str], *, total: int) -> None:
         shown = "\n".join(f"  {problem}" for problem in problems)
         more = f"\n  and {total - len(problems)} more" if total > len(problems) else ""
-        super().__init__(f"Nothing was imported. Correct these and try again:\n{shown}{more}")
+        super().__init__(
+            f"Nothing was imported. Correct these problems and try again:\n{shown}{more}"
+        )
         self.problems = tuple(problems)
         self.total = total
 
 
 def export_csv(engine: Engine, file: TextIO) -> int:
-    """Write all suppressions to `file` (opened with `newline=""`); return how many there are."""
+    """Write all suppressions to `file` (opened with `newline=""`); return their number."""
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     suppressions = Suppressions(engine)
@@ -55,15 +57,15 @@ def export_csv(engine: Engine, file: TextIO) -> int:
 def import_csv(engine: Engine, file: TextIO, *, who: str) -> int:
     """Record every suppression in `file`; return how many were new.
 
-    `file` is open with `newline=""` and `encoding="utf-8-sig"`, and can be rewound: it is read
-    once to validate every row, and once more to record them in one transaction. Empty cells mean:
-    scope everything, source import, created now. Recipients are normalised.
+    `file` must be opened with `newline=""` and `encoding="utf-8-sig"`, and seekable: it is read
+    once to validate every row, and again to record them in one transaction. Empty cells default to
+    scope everything, source import and created now. Recipients are normalised.
 
     Raises:
         InvalidCsv: a row or the header is wrong; nothing was recorded.
     """
     if not file.seekable():
-        raise ValueError("file: give a file on disk, it is read twice; this one is a pipe")
+        raise ValueError("file: must be a file on disk, not a pipe, because it is read twice")
     _validate(file)
     file.seek(0)
     suppressions = Suppressions(engine)
@@ -72,7 +74,7 @@ def import_csv(engine: Engine, file: TextIO, *, who: str) -> int:
         batch: list[Suppression] = []
         for line, row in _rows(file):
             parsed = _parse(line, row)
-            if not isinstance(parsed, Suppression):  # it was changed since it was validated
+            if not isinstance(parsed, Suppression):  # the file changed after it was validated
                 raise InvalidCsv(parsed, total=len(parsed))
             batch.append(parsed)
             if len(batch) == _BATCH:
@@ -89,7 +91,7 @@ def _validate(file: TextIO) -> None:
         parsed = _parse(line, row)
         if not isinstance(parsed, Suppression):
             total += len(parsed)
-            shown += parsed[: _PROBLEMS_SHOWN - len(shown)]
+            shown += parsed[: _MAX_PROBLEMS_SHOWN - len(shown)]
     if total:
         raise InvalidCsv(shown, total=total)
 
@@ -107,22 +109,22 @@ def _rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
                 if row:
                     yield reader.line_num, row
     except csv.Error:
-        problem = f"line {reader.line_num}: not valid CSV, see quotes and separators"
+        problem = f"line {reader.line_num}: not valid CSV, check quotes and separators"
     except UnicodeDecodeError:
         problem = f"after line {reader.line_num}: not UTF-8, save the file as CSV UTF-8"
     if problem:
-        # Outside the handlers: the decoder's error would bring the file's contents along.
+        # Outside the handlers: the decoder's error, which would be chained, quotes the file.
         raise InvalidCsv([problem], total=1)
 
 
 def _parse(line: int, row: Sequence[str]) -> Suppression | list[str]:
-    """Return the row's suppression, or what is wrong with it."""
+    """Return the row's suppression, or its problems."""
     if len(row) != len(COLUMNS):
         return [f"line {line}: {len(COLUMNS)} cells expected, {len(row)} found"]
     cells = dict(zip(COLUMNS, (unmasked(cell) for cell in row), strict=True))
     problems: list[str] = []
 
-    def word(column: str, kind: type[_Word], default: _Word | None = None) -> _Word | None:
+    def choice(column: str, kind: type[_Choice], default: _Choice | None = None) -> _Choice | None:
         cell = cells[column].strip().lower()
         if not cell and default is not None:
             return default
@@ -136,9 +138,9 @@ def _parse(line: int, row: Sequence[str]) -> Suppression | list[str]:
         recipient = normalize_recipient(cells["recipient"])
     except InvalidAddress as error:
         problems.append(f"line {line}: recipient: {error}")
-    scope = word("scope", Scope, Scope.EVERYTHING)
-    reason = word("reason", Reason)
-    source = word("source", Source, Source.IMPORT)
+    scope = choice("scope", Scope, Scope.EVERYTHING)
+    reason = choice("reason", Reason)
+    source = choice("source", Source, Source.IMPORT)
     created_at = None
     try:
         if cells["created_at"].strip():

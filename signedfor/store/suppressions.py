@@ -1,4 +1,4 @@
-"""Reads and writes suppressions; every change leaves a row in the history."""
+"""Suppressions; every change adds a row to the history."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,8 +29,8 @@ from signedfor.consent import (
     Source,
     Suppression,
     check_text,
-    kept_under,
     person,
+    suppression_key,
 )
 from signedfor.store.database import insert_if_new, transaction
 from signedfor.store.tables import suppression_history, suppressions, utc_now
@@ -38,10 +38,8 @@ from signedfor.store.tables import suppression_history, suppressions, utc_now
 _table = suppressions.c
 _Text = str | BindParameter[str]
 
-# When several apply, the report names the one that weighs most.
-_weightiest_first = case(
-    {reason.value: rank for rank, reason in enumerate(Reason)}, value=_table.reason
-)
+# If several apply, the report names the one whose reason comes first in `Reason`.
+_BY_REASON = case({reason.value: rank for rank, reason in enumerate(Reason)}, value=_table.reason)
 
 
 def _scopes(*, sender: _Text | None, category: _Text | None) -> list[ColumnElement[bool]]:
@@ -53,8 +51,8 @@ def _scopes(*, sender: _Text | None, category: _Text | None) -> list[ColumnEleme
     return scopes
 
 
-# Built once, because it is asked for each message and to build it costs four times the CPU of
-# asking. A sender or category of None equals nothing, so it adds no scope.
+# Built once: it is used for each message, and building it takes four times the CPU of running it.
+# A sender or category of None equals nothing, so it adds no scope.
 APPLIES: Final = and_(
     _table.recipient.in_([bindparam("recipient", type_=String), bindparam("person", type_=String)]),
     or_(
@@ -67,15 +65,13 @@ APPLIES: Final = and_(
         )
     ),
 )
-"""The condition for a suppression to forbid a message, whose parameters are `applying_to`.
+"""The condition under which a suppression blocks a message; `applying_to` has its parameters.
 
 A suppression of the bare number covers its channel addresses too, except that an undeliverable
 number says nothing about other channels (a landline can have WhatsApp).
 """
 
-_THE_WEIGHTIEST = (
-    select(suppressions).where(APPLIES).order_by(_weightiest_first, _table.id).limit(1)
-)
+_FIRST_APPLICABLE = select(suppressions).where(APPLIES).order_by(_BY_REASON, _table.id).limit(1)
 
 
 def applying_to(
@@ -99,7 +95,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryEntry:
-    """One change of a suppression: who did it, when, and by what."""
+    """One change of a suppression: who made it, when, and on what evidence."""
 
     id: int
     at: datetime
@@ -116,9 +112,9 @@ class HistoryEntry:
 class Suppressions:
     """The suppressions in the database of `engine`.
 
-    Addresses are expected normalised. Opt-outs are kept for the person, so one of
-    `whatsapp:+15558675309` also covers `+15558675309`; the other reasons for the exact address.
-    Every method takes an open `connection` to become part of its transaction, and raises
+    Addresses must be normalised. Opt-outs are stored for the person, so one of
+    `whatsapp:+15558675309` also covers `+15558675309`; other reasons apply to the exact address.
+    Every method accepts an open `connection` to join its transaction, and raises
     `DatabaseUnavailable` when the database cannot answer: then nothing may be sent.
     """
 
@@ -134,13 +130,13 @@ class Suppressions:
         category: str | None,
         connection: Connection | None = None,
     ) -> Suppression | None:
-        """Return the weightiest suppression of this message, or None when it may be sent."""
-        asked = applying_to(recipient, sender=sender, category=category)
+        """Return the suppression that blocks this message, or None if it may be sent."""
+        parameters = applying_to(recipient, sender=sender, category=category)
         with transaction(self._engine, joining=connection, read_only=True) as open_connection:
-            row = open_connection.execute(_THE_WEIGHTIEST, asked).first()
+            row = open_connection.execute(_FIRST_APPLICABLE, parameters).first()
         return None if row is None else _suppression(row)
 
-    def among(
+    def find_suppressed(
         self,
         recipients: Collection[str],
         *,
@@ -148,22 +144,24 @@ class Suppressions:
         category: str | None,
         connection: Connection | None = None,
     ) -> frozenset[str]:
-        """Return those of `recipients` whom `find` would find suppressed; a thousand at a time."""
+        """Return those of at most a thousand `recipients` for whom `find` would return one."""
         scopes = _scopes(sender=sender, category=category)
-        looked_up = {*recipients, *map(person, recipients)}
+        addresses = {*recipients, *map(person, recipients)}
         query = select(_table.recipient, _table.reason).where(
-            _table.recipient.in_(looked_up), or_(*scopes)
+            _table.recipient.in_(addresses), or_(*scopes)
         )
         with transaction(self._engine, joining=connection, read_only=True) as open_connection:
             rows = open_connection.execute(query).all()
-        exactly = {row.recipient for row in rows}
+        suppressed = {row.recipient for row in rows}
         people = {row.recipient for row in rows if row.reason != Reason.UNDELIVERABLE}
-        return frozenset(each for each in recipients if each in exactly or person(each) in people)
+        return frozenset(
+            each for each in recipients if each in suppressed or person(each) in people
+        )
 
     def record(
         self, suppression: Suppression, *, who: str, connection: Connection | None = None
     ) -> bool:
-        """Record `suppression`; True if it is new, False if it stood already (nothing changes)."""
+        """Record `suppression`; False if it exists already, and nothing changes."""
         return self.record_all([suppression], who=who, connection=connection) == 1
 
     def record_all(
@@ -173,14 +171,14 @@ class Suppressions:
         who: str,
         connection: Connection | None = None,
     ) -> int:
-        """Record each of `batch` in one transaction; return how many are new."""
+        """Record all of `batch` in one transaction; return how many are new."""
         _check_who(who)
         if not batch:
             return 0
         now = self._now()
         rows = [
             {
-                "recipient": kept_under(each.recipient, each.reason),
+                "recipient": suppression_key(each.recipient, each.reason),
                 "scope": each.scope.value,
                 "scope_value": each.scope_value,
                 "reason": each.reason.value,
@@ -218,17 +216,19 @@ class Suppressions:
         who: str,
         connection: Connection | None = None,
     ) -> int:
-        """Lift the suppressions kept for `recipient` that match; return how many there were.
+        """Lift the matching suppressions of `recipient`; return how many there were.
 
-        None matches any. `source`, `evidence` and `who` go into the history, as in `record`.
+        None matches any. `source`, `evidence` and `who` go into the history.
         """
         _check_who(who)
-        check_text("evidence", evidence, longest=MAX_EVIDENCE)
+        check_text("evidence", evidence, max_length=MAX_EVIDENCE)
         reasons = list(Reason) if reason is None else [reason]
         conditions = [
             or_(
                 *(
-                    and_(_table.reason == each, _table.recipient == kept_under(recipient, each))
+                    and_(
+                        _table.reason == each, _table.recipient == suppression_key(recipient, each)
+                    )
                     for each in reasons
                 )
             )
@@ -257,9 +257,9 @@ class Suppressions:
         limit: int = 100,
         connection: Connection | None = None,
     ) -> list[Suppression]:
-        """Return one page, by id; the next page begins `after_id` of this one's last row.
+        """Return one page, by id; the next page starts `after_id` of this one's last row.
 
-        `recipient` also shows what is kept for the person behind a channel address.
+        With `recipient`, a channel address also shows the suppressions of its person.
         """
         conditions: list[ColumnElement[bool]] = [_table.id > after_id]
         if recipient is not None:
@@ -275,7 +275,7 @@ class Suppressions:
     def history(
         self, recipient: str, *, connection: Connection | None = None
     ) -> list[HistoryEntry]:
-        """Return every change for `recipient` and the person behind it, oldest first."""
+        """Return every change for `recipient` and its person, oldest first."""
         column = suppression_history.c
         query = (
             select(suppression_history)
@@ -300,7 +300,7 @@ def _append(
 
 
 def _check_who(who: str) -> None:
-    check_text("who", who, longest=MAX_WHO, required=True)
+    check_text("who", who, max_length=MAX_WHO, required=True)
 
 
 def _suppression(row: Row[Any]) -> Suppression:

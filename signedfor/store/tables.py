@@ -1,4 +1,4 @@
-"""The tables. A change here needs a migration; a test holds the two together."""
+"""The tables. A change here needs a migration; a test compares the two."""
 
 from datetime import UTC, datetime
 
@@ -27,29 +27,29 @@ from signedfor.contract import CampaignState
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, handed back in UTC; SQLite, which knows no zones, keeps it as UTC."""
+    """An aware datetime, returned in UTC; SQLite has no time zones and stores UTC."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a time without a zone: nobody can know which moment it means."""
+        """Refuse a time without a time zone, which could mean any moment."""
         if value is None:
             return None
         if value.utcoffset() is None:
-            raise ValueError("A time for the database must have a zone.")
+            raise ValueError("A time in the database must have a time zone.")
         in_utc = value.astimezone(UTC)
         return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return the moment in UTC."""
+        """Return the time in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
 
 
 def utc_now() -> datetime:
-    """Return the present moment: the store's clock unless a caller gives another."""
+    """Return the current time: the default clock of every class in the store."""
     return datetime.now(UTC)
 
 
@@ -63,7 +63,7 @@ metadata = MetaData(
     }
 )
 
-# SQLite numbers rows by itself only for a column whose type is exactly INTEGER.
+# SQLite generates ids only for a column whose type is exactly INTEGER.
 _Id = BigInteger().with_variant(Integer(), "sqlite")
 
 
@@ -83,13 +83,13 @@ suppressions = Table(
     Column("source", String(16), nullable=False),
     Column("evidence", String(MAX_EVIDENCE), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    # Begins with the recipient: also the index that `Suppressions.find` reads.
+    # The recipient comes first: `Suppressions.find` uses this index too.
     UniqueConstraint("recipient", "scope", "scope_value", "reason"),
     _one_of("scope", Scope),
     _one_of("reason", Reason),
     _one_of("source", Source),
     CheckConstraint("(scope = 'everything') = (scope_value = '')", name="scope_value"),
-    sqlite_autoincrement=True,  # an id is never given twice, so paging by id stays sound
+    sqlite_autoincrement=True,  # ids are never reused, so paging by id is safe
 )
 
 suppression_history = Table(
@@ -109,7 +109,7 @@ suppression_history = Table(
     Index(None, "recipient", "id"),
     sqlite_autoincrement=True,
 )
-"""Append-only: triggers, which only the migration knows, refuse UPDATE, DELETE and TRUNCATE."""
+"""Append-only: triggers, which only the migration creates, refuse UPDATE, DELETE and TRUNCATE."""
 
 inbound_messages = Table(
     "inbound_messages",
@@ -119,7 +119,7 @@ inbound_messages = Table(
     Column("to_address", String(MAX_ADDRESS), nullable=False),
     Column("messaging_service_sid", String(64)),
     Column("kind", String(16), nullable=False),
-    Column("body", Text),  # only where a person has to read it
+    Column("body", Text),  # only if it needs review
     Column("received_at", UtcDateTime, nullable=False),
     Column("reviewed_at", UtcDateTime),
     Column("reviewed_by", String(MAX_WHO)),
@@ -134,8 +134,8 @@ send_attempts = Table(
     Column("message_id", String(255), nullable=False),
     Column("fingerprint", String(64), nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
-    Column("recipient_hash", String(64)),  # NULL: noted by a version that did not keep it
-    # What `SendAttempts.around` reads; the other is for forgetting.
+    Column("recipient_hash", String(64), nullable=False),
+    # The first is for the search for candidate duplicates, the second for the purge.
     Index(None, "recipient_hash", "started_at"),
     Index(None, "started_at"),
 )
@@ -143,22 +143,22 @@ send_attempts = Table(
 inbox = Table(
     "inbox",
     metadata,
-    # The order of arrival, and so the order in which they are applied.
+    # The order of arrival, which is the order of delivery.
     Column("id", _Id, primary_key=True, autoincrement=True),
     Column("message_id", String(200), nullable=False),
     Column("message_sid", String(64), nullable=False),
     Column("message_status", String(40), nullable=False),
     Column("error_code", Integer),
     Column("received_at", UtcDateTime, nullable=False),
-    Column("refusals", Integer, nullable=False),
-    Column("due_at", UtcDateTime, nullable=False),  # later than arrival once it was postponed
+    Column("failed_attempts", Integer, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),  # later than its arrival once it was postponed
     Column("leased_until", UtcDateTime),
-    # Also the index by which rows of one message are found.
+    # Also the index for the receipts of one message.
     UniqueConstraint("message_id", "message_sid", "message_status"),
-    CheckConstraint("refusals >= 0", name="refusals"),
+    CheckConstraint("failed_attempts >= 0", name="failed_attempts"),
     sqlite_autoincrement=True,
 )
-"""Verified receipts that Temporal could not take yet; a row is gone once it is applied."""
+"""Verified receipts that could not be signalled yet; a row is deleted once it is delivered."""
 
 watermarks = Table(
     "watermarks",
@@ -167,23 +167,23 @@ watermarks = Table(
     Column("at", UtcDateTime, nullable=False),
     CheckConstraint("name <> ''", name="name"),
 )
-"""Up to when something has been looked at."""
+"""Up to which time something has been processed."""
 
 senders = Table(
     "senders",
     metadata,
     Column("sender", String(MAX_ADDRESS), primary_key=True),
-    Column("rate", Double),  # segments a second; NULL: the default of its kind
+    Column("rate", Double),  # segments per second; NULL: the default of its kind
     Column("is_paused", Boolean(create_constraint=False), nullable=False),
-    # Seconds since the epoch, because they are reckoned with in SQL, alike in both databases.
-    Column("tail", Double, nullable=False),
-    Column("overdue_tail", Double, nullable=False),
-    Column("urgent_tail", Double, nullable=False),
+    # Seconds since the epoch: SQL computes with them, in the same way in both databases.
+    Column("normal_reserved_until", Double, nullable=False),
+    Column("expedited_reserved_until", Double, nullable=False),
+    Column("urgent_reserved_until", Double, nullable=False),
     Column("busy_until", Double, nullable=False),
     CheckConstraint("rate > 0", name="rate"),
 )
-"""Each sender's pace: until when each of its lanes is given away, and until when what was sent
-keeps it busy.
+"""Each sender's rate limiter: until when each priority class is reserved, and until when the
+segments sent so far keep it busy.
 """
 
 campaigns = Table(
@@ -195,8 +195,10 @@ campaigns = Table(
     Column("state_since", UtcDateTime, nullable=False),
     Column("row_count", Integer, nullable=False),
     Column("segments", BigInteger, nullable=False),
-    Column("last_row", Integer, nullable=False),  # up to which its rows were handed over
-    Column("skipped", Integer, nullable=False),  # rows among them that have no message
+    Column("last_row", Integer, nullable=False),  # up to which its rows were dispatched
+    Column(
+        "skipped", Integer, nullable=False
+    ),  # rows among them for which no message could be started
     Column("created_at", UtcDateTime, nullable=False),
     _one_of("state", CampaignState),
     Index(None, "created_at"),
@@ -210,8 +212,8 @@ campaign_rows = Table(
     Column("recipient", String(MAX_ADDRESS), nullable=False),
     Column("fields", Text, nullable=False),  # JSON
     Column("segments", Integer, nullable=False),
-    # Also the index by which a campaign is paged through.
+    # Also the index for paging through a campaign.
     PrimaryKeyConstraint("campaign_id", "number"),
     CheckConstraint("number >= 1", name="number"),
 )
-"""Recipients as the file named them; what became of each is Temporal's to tell."""
+"""The recipients in the campaign's file; Temporal has the outcome of each message."""

@@ -1,8 +1,8 @@
-"""The Twilio SDK's client, with timeouts it keeps and retries it does not make.
+"""The Twilio SDK's client with enforced timeouts and without retries.
 
-The SDK's synchronous client waits for ever by default and, told a number of retries, repeats only
-what never connected; its asynchronous one ignores its own timeout and repeats a POST on any 5xx.
-So: the synchronous one, both timeouts given, retries off (twilio-facts.md, section 10).
+The SDK's synchronous client has no timeout by default, and its retries cover connection errors
+only; its asynchronous client ignores its own timeout and repeats a POST on any 5xx. This is the
+synchronous one with both timeouts set and retries off.
 """
 
 import re
@@ -33,38 +33,38 @@ from urllib3.exceptions import (
 
 from signedfor.retry import CONNECT_TIMEOUT, READ_TIMEOUT
 
-_LONGEST_RETRY_AFTER = timedelta(hours=24)
-"""Twilio's longest limits are a day's; what asks for more is a mistake."""
+_MAX_RETRY_AFTER = timedelta(hours=24)
+"""Twilio's longest limits cover a day; a longer wait would be a mistake."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What Twilio's HTTP answer itself said, whatever is in its body."""
+    """The status and headers of Twilio's HTTP response, independent of its body."""
 
     http_status: int
     retry_after: timedelta | None
 
 
-class _Limit(threading.local):
-    """The monotonic time after which this thread's requests are not begun any more."""
+class _Deadline(threading.local):
+    """The monotonic time after which this thread starts no request."""
 
-    not_after: float | None = None
+    at: float | None = None
 
-    def is_over(self) -> bool:
-        return self.not_after is not None and time.monotonic() > self.not_after
+    def has_passed(self) -> bool:
+        return self.at is not None and time.monotonic() > self.at
 
 
 class _HttpClient(TwilioHttpClient):
-    """One pooled session, explicit timeouts, and what of an answer the SDK's errors drop."""
+    """One pooled session, explicit timeouts, and the parts of a response that the SDK drops."""
 
     def __init__(
         self, *, connections: int, connect_timeout: timedelta, read_timeout: timedelta
     ) -> None:
         super().__init__()
         assert self.session is not None  # noqa: S101 - pooling is the base class's default
-        self.limit = _Limit()
-        adapter = _PunctualAdapter(
-            self.limit,
+        self.deadline = _Deadline()
+        adapter = _TimeoutAdapter(
+            self.deadline,
             connections=connections,
             connect_seconds=connect_timeout.total_seconds(),
             read_seconds=read_timeout.total_seconds(),
@@ -84,21 +84,21 @@ class _HttpClient(TwilioHttpClient):
         return response
 
     def last_answer(self) -> Answer | None:
-        """The answer to this thread's last request, if there was one."""
+        """The response to this thread's last request, if there was one."""
         answer: Answer | None = getattr(self._last, "answer", None)
         return answer
 
 
 def _seconds(retry_after: str) -> timedelta | None:
-    """`Retry-After` in its seconds form, at most `_LONGEST_RETRY_AFTER`."""
-    # Six digits are plenty; more could be too large for a timedelta, or for Temporal.
+    """`Retry-After` in its seconds form, at most `_MAX_RETRY_AFTER`."""
+    # Six digits are enough; more could overflow a timedelta or a Temporal duration.
     if not re.fullmatch(r"[0-9]{1,6}", retry_after):
         return None
-    return min(timedelta(seconds=int(retry_after)), _LONGEST_RETRY_AFTER)
+    return min(timedelta(seconds=int(retry_after)), _MAX_RETRY_AFTER)
 
 
 class TwilioClient(Client):
-    """The SDK's client for one account, safe for several threads."""
+    """The SDK's client for one account; thread-safe."""
 
     http_client: _HttpClient
 
@@ -115,7 +115,7 @@ class TwilioClient(Client):
         connect_timeout: timedelta = CONNECT_TIMEOUT,
         read_timeout: timedelta = READ_TIMEOUT,
     ) -> None:
-        super().__init__(  # type: ignore[no-untyped-call] # the SDK's own lacks a return type
+        super().__init__(  # type: ignore[no-untyped-call] # the SDK lacks a return type
             username,
             password,
             account_sid=account_sid,
@@ -131,52 +131,50 @@ class TwilioClient(Client):
             self.api.base_url = base_url
 
     def last_answer(self) -> Answer | None:
-        """The answer to this thread's last request, if there was one."""
+        """The response to this thread's last request, if there was one."""
         return self.http_client.last_answer()
 
     @contextmanager
     def no_request_after(self, moment: float) -> Iterator[None]:
-        """No request of this thread begins after `moment` (`time.monotonic`) while the block runs.
+        """Inside the block, this thread starts no request after `moment` (`time.monotonic`).
 
-        It is looked at immediately before the first byte is written: a process that is frozen
-        anywhere before that, and thaws too late, sends nothing. Such a request fails as one that
-        never connected.
+        The check is immediately before the first byte is written, so a process that was frozen
+        until after the deadline sends nothing. Such a request fails as one that never connected.
         """
-        limit = self.http_client.limit
-        limit.not_after = moment
+        deadline = self.http_client.deadline
+        deadline.at = moment
         try:
             yield
         finally:
-            limit.not_after = None
+            deadline.at = None
 
 
-class _PunctualAdapter(HTTPAdapter):
-    """Gives each request both timeouts, retries off; connects within a time in all, or not at all.
+class _TimeoutAdapter(HTTPAdapter):
+    """Sets both timeouts on each request, turns retries off, and bounds connecting as a whole.
 
-    The SDK's own timeout is one number for connecting and reading. And a connect timeout holds for
-    each address tried and for each step of the TLS handshake, and not at all for the name's
-    resolution. Together they can outlive the send activity's own deadline, after which the message
-    may already have been sent again.
+    The SDK has a single timeout for connecting and reading. And a connect timeout applies to each
+    address and each step of the TLS handshake separately, and not to name resolution. Together
+    they can exceed the send activity's deadline, after which the message may be sent again.
     """
 
     def __init__(
-        self, limit: _Limit, *, connections: int, connect_seconds: float, read_seconds: float
+        self, deadline: _Deadline, *, connections: int, connect_seconds: float, read_seconds: float
     ) -> None:
         self._timeouts = (connect_seconds, read_seconds)
-        self._limit = limit
+        self._deadline = deadline
         super().__init__(pool_connections=2, pool_maxsize=connections, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """See base class."""
         super().init_poolmanager(*args, **kwargs)
-        within, _ = self._timeouts
-        limit = self._limit
+        connect_seconds, _ = self._timeouts
+        deadline = self._deadline
 
         class Http(HTTPConnectionPool):
-            ConnectionCls = _punctual(HTTPConnection, within, limit)
+            ConnectionCls = _with_deadline(HTTPConnection, connect_seconds, deadline)
 
         class Https(HTTPSConnectionPool):
-            ConnectionCls = _punctual(HTTPSConnection, within, limit)
+            ConnectionCls = _with_deadline(HTTPSConnection, connect_seconds, deadline)
 
         self.poolmanager.pool_classes_by_scheme = {"http": Http, "https": Https}
 
@@ -188,30 +186,32 @@ class _PunctualAdapter(HTTPAdapter):
         return super().send(request, **options)
 
 
-def _punctual(connection: type[HTTPConnection], within: float, limit: _Limit) -> type[Any]:
-    class Punctual(connection):  # type: ignore[misc, valid-type] # one body for both schemes
+def _with_deadline(
+    connection: type[HTTPConnection], connect_seconds: float, deadline: _Deadline
+) -> type[Any]:
+    class Connection(connection):  # type: ignore[misc, valid-type] # one body for both schemes
         def endheaders(self, *args: Any, **options: Any) -> None:
-            # The first byte is written in here, after connecting if that is still to be done.
-            if limit.is_over():
+            # This writes the first byte, after connecting if necessary.
+            if deadline.has_passed():
                 self.close()
-                raise ConnectTimeoutError(self, "the time to begin this request is over")
+                raise ConnectTimeoutError(self, "the deadline for starting this request has passed")
             super().endheaders(*args, **options)
 
         def connect(self) -> None:
-            begun = time.monotonic()
+            started = time.monotonic()
             super().connect()
-            if time.monotonic() - begun > within:
+            if time.monotonic() - started > connect_seconds:
                 self.close()
-                raise ConnectTimeoutError(self, "connecting took too long in all")
+                raise ConnectTimeoutError(self, "connecting took too long in total")
 
-    return Punctual
+    return Connection
 
 
 def never_connected(error: requests.RequestException) -> bool:
     """Whether a transport error proves that no byte of the request left this machine.
 
-    `requests` says ConnectionError both for "refused" and for "dropped after sending"; only the
-    urllib3 error inside tells them apart. Anything else must be taken as possibly sent.
+    `requests` raises ConnectionError both for "refused" and for "dropped after sending"; only the
+    inner urllib3 error distinguishes them. Any other error means the request may have been sent.
     """
     if isinstance(error, requests.ConnectTimeout):
         return True
@@ -221,6 +221,6 @@ def never_connected(error: requests.RequestException) -> bool:
     if isinstance(reason, ProxyError):
         reason = reason.original_error
     if isinstance(reason, SSLError):
-        # A certificate is refused before anything is written; other TLS errors come at any time.
+        # A certificate is rejected before anything is written; other TLS errors can come later.
         return isinstance(reason.args[0] if reason.args else None, SSLCertVerificationError)
     return isinstance(reason, NewConnectionError | ConnectTimeoutError)

@@ -1,8 +1,8 @@
-"""What Twilio's error codes mean to us: class, meaning, action. The table is `codes.csv`.
+"""What Twilio's error codes mean: failure class, meaning and advice. The table is `codes.csv`.
 
-One table serves both ways a code reaches us, because a Messaging Service turns many refusals of
-the create call into a `failed` callback. Twilio renames and splits codes, so an unknown one is
-never an error here; its class follows from where it came from.
+One table covers both ways a code arrives, because a Messaging Service turns many rejections of the
+create call into a `failed` callback. Twilio renames and splits codes, so an unknown code is never
+an error here; its class depends on where it came from.
 """
 
 import csv
@@ -16,23 +16,23 @@ from typing import Final
 from signedfor.contract.failures import FailureClass
 
 REFUSED_CREATES: Final = range(10_000, 30_000)
-"""Codes of creates that Twilio refuses; most of those it keeps, as messages that have failed."""
-_LATER_TRIES_OF_A_REFUSAL = 2
+"""Codes of rejected create calls; for most of them Twilio stores a failed message."""
+_LATER_TRIES_AFTER_REJECTION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class TwilioCode:
     """One error code of Twilio's.
 
-    `action` is what an operator should do. `later_tries` (0 to 2) is how often a message that
-    failed with it after acceptance is worth a new one. `delay_seconds` is the least wait before
-    the next try, on either path.
+    `advice` is what an operator should do. `later_tries` (0 to 2) is how often to send a message
+    again that failed with this code after acceptance. `delay_seconds` is the minimum wait before
+    the next attempt, on either path.
     """
 
     code: int
     failure_class: FailureClass
     meaning: str
-    action: str
+    advice: str
     later_tries: int
     delay_seconds: int
 
@@ -45,7 +45,7 @@ def _read_table() -> Iterator[TwilioCode]:
                     code=code,
                     failure_class=FailureClass(row["failure_class"]),
                     meaning=row["meaning"],
-                    action=row["action"],
+                    advice=row["advice"],
                     later_tries=int(row["later_tries"]),
                     delay_seconds=int(row["delay_seconds"]),
                 )
@@ -57,14 +57,14 @@ _CLASS_OF_STATUS: Mapping[int, FailureClass] = {
     # Credentials or permissions, whatever the code.
     HTTPStatus.UNAUTHORIZED: FailureClass.SENDER_MISCONFIGURED,
     HTTPStatus.FORBIDDEN: FailureClass.SENDER_MISCONFIGURED,
-    # Something between us and Twilio gave up while the request was under way.
+    # A proxy between us and Twilio timed out while the request was in flight.
     HTTPStatus.REQUEST_TIMEOUT: FailureClass.OUTCOME_UNKNOWN,
-    # As 20409: it may be there already.
+    # Like 20409: it may exist already.
     HTTPStatus.CONFLICT: FailureClass.OUTCOME_UNKNOWN,
-    # RFC 8470: not processed, may be sent again.
+    # RFC 8470: not processed, can be sent again.
     HTTPStatus.TOO_EARLY: FailureClass.TEMPORARILY_UNAVAILABLE,
 }
-"""What a 4xx means that comes without a code of the table."""
+"""The class of a 4xx without a code that the table knows."""
 
 
 def find(code: int | None) -> TwilioCode | None:
@@ -73,13 +73,13 @@ def find(code: int | None) -> TwilioCode | None:
 
 
 def classify_create(http_status: int, code: int | None) -> FailureClass:
-    """Return the class of a create call that Twilio answered with a refusal.
+    """Return the class of a create call that Twilio rejected.
 
-    The status comes first: after a 5xx nobody knows, after a 429 Twilio has not processed it.
-    Raises ValueError for a status that is no refusal, which is the caller's mistake.
+    The status comes first: after a 5xx the outcome is unknown, after a 429 Twilio has not processed
+    the request. Raises ValueError for a status that is not an error, a mistake of the caller.
     """
     if not HTTPStatus.MULTIPLE_CHOICES <= http_status < 600:  # noqa: PLR2004 - the end of HTTP's statuses
-        raise ValueError(f"HTTP status {http_status} is not a refusal; expected 300 to 599")
+        raise ValueError(f"HTTP status {http_status} is not an error; expected 300 to 599")
     if http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return FailureClass.OUTCOME_UNKNOWN
     if http_status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -90,7 +90,7 @@ def classify_create(http_status: int, code: int | None) -> FailureClass:
     if row is None:
         return _CLASS_OF_STATUS.get(http_status, FailureClass.REQUEST_REJECTED)
     if row.failure_class is FailureClass.DELIVERY_DELAYED:
-        return FailureClass.TEMPORARILY_UNAVAILABLE  # nothing was accepted: the policy may retry
+        return FailureClass.TEMPORARILY_UNAVAILABLE  # not accepted, so the retry policy applies
     return row.failure_class
 
 
@@ -100,12 +100,12 @@ def classify_delivery(code: int | None) -> FailureClass:
     if row is None:
         return FailureClass.DELIVERY_FAILED
     if row.failure_class is FailureClass.TEMPORARILY_UNAVAILABLE:
-        return FailureClass.DELIVERY_DELAYED  # known not sent, but the send activity is long over
+        return FailureClass.DELIVERY_DELAYED  # not sent, but the send activity has completed
     return row.failure_class
 
 
 def later_tries_for(code: int | None) -> int:
-    """Return how often to try again, as a new message, what failed with this code after acceptance.
+    """Return how often to send a message again that failed with this code after acceptance.
 
     Zero unless `classify_delivery` says DeliveryDelayed.
     """
@@ -113,49 +113,49 @@ def later_tries_for(code: int | None) -> int:
     if row is None:
         return 0
     if row.failure_class is FailureClass.TEMPORARILY_UNAVAILABLE:
-        return _LATER_TRIES_OF_A_REFUSAL
+        return _LATER_TRIES_AFTER_REJECTION
     return row.later_tries
 
 
 def delay_for(code: int | None) -> int:
-    """Return the least seconds to wait before trying again after this code; 0 where it is free."""
+    """Return the minimum seconds to wait before the next attempt after this code."""
     row = find(code)
     return 0 if row is None else row.delay_seconds
 
 
 def meaning_for(failure_class: FailureClass, code: int | None) -> str:
-    """Return what happened, in a sentence: the code's own, or its class's."""
+    """Return what happened, in a sentence: the code's own, or that of the class."""
     row = _row_of_class(failure_class, code)
     return _CLASS_TEXTS[failure_class][0] if row is None else row.meaning
 
 
-def action_for(failure_class: FailureClass, code: int | None) -> str:
-    """Return what an operator should do: the code's own advice, or its class's."""
+def advice_for(failure_class: FailureClass, code: int | None) -> str:
+    """Return what an operator should do: the code's own advice, or that of the class."""
     row = _row_of_class(failure_class, code)
-    return _CLASS_TEXTS[failure_class][1] if row is None else row.action
+    return _CLASS_TEXTS[failure_class][1] if row is None else row.advice
 
 
-_PASSING = {FailureClass.TEMPORARILY_UNAVAILABLE, FailureClass.DELIVERY_DELAYED}
+_TEMPORARY = {FailureClass.TEMPORARILY_UNAVAILABLE, FailureClass.DELIVERY_DELAYED}
 
 
 def _row_of_class(failure_class: FailureClass, code: int | None) -> TwilioCode | None:
-    """Return the row, unless the failure was classed otherwise: a 5xx that carries 21610."""
+    """Return the code's row, unless the failure has another class, as a 5xx with code 21610 has."""
     row = find(code)
     if row is None or row.failure_class is failure_class:
         return row
-    return row if {row.failure_class, failure_class} == _PASSING else None
+    return row if {row.failure_class, failure_class} == _TEMPORARY else None
 
 
 _CLASS_TEXTS = {
     FailureClass.TEMPORARILY_UNAVAILABLE: (
         "Twilio could not be reached or did not process the message, until the time ran out.",
-        "Check the network and Twilio's status page; then retry the letter.",
+        "Check the network and Twilio's status page; then retry the dead letter.",
     ),
     FailureClass.OUTCOME_UNKNOWN: (
-        "It could not be found out whether Twilio took the message.",
+        "It is not known whether Twilio accepted the message.",
         (
-            "Look for the message in Monitor > Logs > Messaging in the Twilio console; discard the "
-            "letter if it is there, retry it if not."
+            "Look for the message in Monitor > Logs > Messaging in the Twilio console; discard "
+            "the dead letter if it is there, retry it if not."
         ),
     ),
     FailureClass.RECIPIENT_OPTED_OUT: (
@@ -164,13 +164,13 @@ _CLASS_TEXTS = {
     ),
     FailureClass.RECIPIENT_UNREACHABLE: (
         "The recipient's number cannot receive messages.",
-        "Correct the number where it came from; the new number is a new message.",
+        "Correct the number at its source and send a new message.",
     ),
     FailureClass.SENDER_MISCONFIGURED: (
-        "Account, sender, region or registration does not allow this message.",
+        "The account, sender, region or registration does not allow this message.",
         (
-            "Open Monitor > Logs > Errors in the Twilio console for the reason, put it right and "
-            "retry the letter."
+            "Open Monitor > Logs > Errors in the Twilio console for the reason, fix it and "
+            "retry the dead letter."
         ),
     ),
     FailureClass.CONTENT_REJECTED: (
@@ -185,26 +185,26 @@ _CLASS_TEXTS = {
         ),
     ),
     FailureClass.DELIVERY_DELAYED: (
-        "The message was not delivered for a passing reason, and the later tries ran out.",
-        "Retry the letter when the reason has passed, or reach the person another way.",
+        "The message was not delivered for a temporary reason, and all retries failed.",
+        "Retry the dead letter later, or reach the person another way.",
     ),
     FailureClass.DELIVERY_FAILED: (
-        "Twilio accepted the message and later reported a failure that the table does not know.",
+        "Twilio accepted the message and later reported a failure with an unknown code.",
         (
             "Look the code up at twilio.com/docs/api/errors and the message up in Monitor > Logs > "
-            "Messaging; retry the letter if a second copy does no harm."
+            "Messaging; retry the dead letter if a duplicate does no harm."
         ),
     ),
     FailureClass.REQUEST_REJECTED: (
-        "Twilio refused the request for a reason that the table does not know.",
+        "Twilio rejected the request with an unknown code.",
         "Look the code up at twilio.com/docs/api/errors; correct the message or report a defect.",
     ),
     FailureClass.NO_RECEIPT: (
-        "Twilio handed the message on and no final status came in time.",
+        "Twilio sent the message on, and no final status arrived in time.",
         (
-            "Nothing to do unless it matters: the message may have arrived. Open it in Monitor > "
-            "Logs > Messaging; a late receipt closes the letter by itself."
+            "Usually nothing to do: the message may have arrived. To check, open it in Monitor > "
+            "Logs > Messaging; a late receipt closes the dead letter automatically."
         ),
     ),
 }
-"""Meaning and action of each class, for codes that the table does not know."""
+"""Meaning and advice of each class, for unknown codes."""

@@ -1,8 +1,8 @@
-"""What an inbound message asks for: opt out, opt in, help, or something a person should read.
+"""Classifies inbound messages: opt-out, opt-in, help, or a text that a person should review.
 
 Twilio acts on a keyword only when it is the whole message. People also write "please stop texting
-me", and US law lets them revoke consent by any reasonable means, so a stop word inside a phrase
-is kept for review. START and HELP inside a phrase change nothing and need none.
+me", and US law lets them revoke consent by any reasonable means, so a message with a stop word in
+a phrase needs review. START and HELP in a phrase change nothing and need no review.
 """
 
 import unicodedata
@@ -14,13 +14,13 @@ class InboundKind(StrEnum):
     """What an inbound message asks for."""
 
     STOP = "stop"
-    """No more messages."""
+    """Opt out."""
     START = "start"
-    """Messages again."""
+    """Opt in again."""
     HELP = "help"
-    """Who is writing; Twilio answers it."""
+    """Asks for help; Twilio answers it."""
     REVIEW = "review"
-    """Perhaps an opt-out in the person's own words: somebody must read it."""
+    """Perhaps an opt-out in the person's own words; an operator must read it."""
     OTHER = "other"
     """Anything else."""
 
@@ -43,35 +43,34 @@ _KIND_OF_OPT_OUT_TYPE = {
 def classify_inbound(body: str, opt_out_type: str | None) -> InboundKind:
     """Return what the message asks for.
 
-    `opt_out_type` is Twilio's OptOutType and wins over the words, because Advanced Opt-Out may
-    know words of other languages; a value that is none of Twilio's three is as good as none.
-    Words count whatever their case, width and accents, and whatever punctuation, emoji and
-    invisible characters stand around them; a stop word also in pieces or said twice: `opt-out`,
-    `stop all`, `S.T.O.P`, `Stop! Stop!`.
+    `opt_out_type` is Twilio's OptOutType and takes precedence over the body, because Advanced
+    Opt-Out may know keywords in other languages; values other than Twilio's three are ignored.
+    Case, width, accents, punctuation, emoji and invisible characters do not matter, and a stop
+    word may be split or repeated: `opt-out`, `stop all`, `S.T.O.P`, `Stop! Stop!`.
     """
-    said = _KIND_OF_OPT_OUT_TYPE.get((opt_out_type or "").strip().upper())
-    if said is not None:
-        return said
+    kind = _KIND_OF_OPT_OUT_TYPE.get((opt_out_type or "").strip().upper())
+    if kind is not None:
+        return kind
     words = _words(body)
     if "".join(words) in _STOP_WORDS or (words and _STOP_WORDS.issuperset(words)):
         return InboundKind.STOP
     if not _STOP_WORDS.isdisjoint(words) or ("OPT", "OUT") in pairwise(words):
         return InboundKind.REVIEW
-    # Unlike opting out, opting in must be unmistakable: "un stop" has come to the line above.
+    # Unlike an opt-out, an opt-in must be unambiguous: "un stop" needs review, by the line above.
     return _KIND_OF_OTHER_WORD.get(" ".join(words), InboundKind.OTHER)
 
 
 def _words(body: str) -> list[str]:
-    """Return the words in plain capitals: runs of letters and digits, as a reader would see them.
+    """Return the words in plain upper case: runs of letters and digits, as a reader sees them.
 
-    NFKD turns full-width, styled and accented letters into plain ones and their marks. Marks and
-    invisible characters (zero width, soft hyphen, bidi) vanish, even inside a word; all other
-    characters separate words. `str.upper` knows no locale, so the Turkish i is an I everywhere.
+    NFKD splits full-width, styled and accented letters into plain letters and marks. Marks and
+    invisible characters (zero width, soft hyphen, bidi) are removed, even inside a word; all other
+    characters separate words. `str.upper` ignores the locale, so a Turkish i becomes an I.
     """
     plain = unicodedata.normalize("NFKD", body).upper()
-    visible = (c for c in plain if unicodedata.category(c) not in _UNSEEN)
+    visible = (c for c in plain if unicodedata.category(c) not in _INVISIBLE)
     return "".join(c if c.isalnum() else " " for c in visible).split()
 
 
-_UNSEEN = {"Cf", "Mn", "Me"}
-"""Unicode categories without a shape of their own: format characters and marks."""
+_INVISIBLE = {"Cf", "Mn", "Me"}
+"""Unicode categories of format characters and marks."""

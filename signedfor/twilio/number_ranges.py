@@ -1,7 +1,7 @@
-"""Numbers that a text message cannot be meant for: premium-rate ones, ones cut short, and the like.
+"""Numbers that cannot receive text messages: premium-rate, truncated and similar numbers.
 
-`phonenumbers` knows them, at a tenth of a millisecond a number. Its patterns for these ranges alone
-are looked at first, a hundred times as fast, and it is asked about the few that match.
+`phonenumbers` classifies a number in a tenth of a millisecond. Checking only its patterns for these
+ranges is a hundred times as fast, so the library is called for the few numbers that match.
 """
 
 import re
@@ -18,29 +18,29 @@ from phonenumbers import (
     parse,
 )
 
-NO_COUNTRY: Final = "begins with a country code that is assigned to nobody"
+NO_COUNTRY: Final = "begins with an unassigned country code"
 
 _REFUSED: Final[dict[int, str]] = {
     PhoneNumberType.PREMIUM_RATE: "is a premium-rate number",
-    PhoneNumberType.SHARED_COST: "is a shared-cost number, which takes calls only",
-    PhoneNumberType.UAN: "is a company's universal number, which takes calls only",
+    PhoneNumberType.SHARED_COST: "is a shared-cost number, which accepts calls only",
+    PhoneNumberType.UAN: "is a company's universal number, which accepts calls only",
     PhoneNumberType.VOICEMAIL: "is a voicemail access number",
 }
-_LONGEST_COUNTRY_CODE = 3
-_NOBODY = re.compile(r"(?!)")
+_MAX_COUNTRY_CODE_DIGITS = 3
+_NEVER = re.compile(r"(?!)")
 
 
 def range_problem(number: str) -> str | None:
-    """Why nobody can be meant by `number` (E.164); None where no reason is known.
+    """Why `number` (E.164) cannot receive messages; None if no reason is known.
 
-    A number need not be assigned, or even valid: the library's tables are behind the operators'.
-    But it must be as long as its country's numbers are: a digit is soon lost or typed twice.
+    A number need not be assigned or even valid, because the library's tables lag behind the
+    operators'. But it must have a length used in its country: digits are easily lost or doubled.
     """
-    code = _country_code(number[: 1 + _LONGEST_COUNTRY_CODE])
+    code = _country_code(number[: 1 + _MAX_COUNTRY_CODE_DIGITS])
     if code is None:
         return NO_COUNTRY
     begins = 1 + len(str(code))
-    if _suspects(code).fullmatch(number, begins) and (refused := _refused_range(number)):
+    if _refused_patterns(code).fullmatch(number, begins) and (refused := _refused_range(number)):
         return refused
     length, lengths = len(number) - begins, _lengths(code)
     if length not in lengths:
@@ -68,7 +68,7 @@ def _country_code(start: str) -> int | None:
 @cache
 def _lengths(code: int) -> frozenset[int]:
     """How many digits follow the country code."""
-    # The main region's numbers are as long as all others', but for a few universal ones in Canada.
+    # The main region has all lengths of the others, except for a few universal numbers in Canada.
     return frozenset(
         length
         for metadata in _regions(code)[:1]
@@ -78,8 +78,8 @@ def _lengths(code: int) -> frozenset[int]:
 
 
 @cache
-def _suspects(code: int) -> re.Pattern[str]:
-    """What the national part looks like in the refused ranges of a country code's regions."""
+def _refused_patterns(code: int) -> re.Pattern[str]:
+    """The patterns of the national number in the refused ranges of a country code's regions."""
     patterns = [
         described.national_number_pattern
         for metadata in _regions(code)
@@ -91,12 +91,12 @@ def _suspects(code: int) -> re.Pattern[str]:
         )
         if described is not None and described.national_number_pattern
     ]
-    return re.compile("|".join(patterns)) if patterns else _NOBODY
+    return re.compile("|".join(patterns)) if patterns else _NEVER
 
 
 @cache
 def _regions(code: int) -> tuple[PhoneMetadata, ...]:
-    """What is known of the country code's regions, the main one first."""
+    """The metadata of the country code's regions, the main one first."""
     found = [
         PhoneMetadata.metadata_for_nongeo_region(code, None)
         if region == REGION_CODE_FOR_NON_GEO_ENTITY

@@ -1,7 +1,7 @@
-"""How many segments a second each kind of sender may submit.
+"""How many segments per second each kind of sender may submit.
 
-Twilio queues or silently filters what comes faster. The defaults are its published ones
-(`docs/operations.md` has the table); what an account was granted beyond them is configured.
+Twilio queues or silently filters anything faster. The defaults are its published ones; an account
+with other limits configures them.
 """
 
 import re
@@ -13,20 +13,20 @@ from pydantic import Field
 
 
 class SenderKind(StrEnum):
-    """A kind of sender with a rate of its own."""
+    """A kind of sender with its own default rate."""
 
     LONG_CODE = "long_code"
-    """A number of the United States or Canada."""
+    """A number in the United States or Canada."""
     TOLL_FREE = "toll_free"
     INTERNATIONAL = "international"
-    """A number of any other country."""
+    """A number in any other country."""
     SHORT_CODE = "short_code"
     ALPHANUMERIC = "alphanumeric"
     WHATSAPP = "whatsapp"
     RCS = "rcs"
     MESSENGER = "messenger"
     MESSAGING_SERVICE = "messaging_service"
-    """The sum of its senders' rates, which only its owner knows: slow until that is set."""
+    """Its rate is the sum of its senders' rates, which only its owner knows: low until set."""
 
 
 DEFAULT_RATES: Final[Mapping[SenderKind, float]] = {
@@ -40,12 +40,12 @@ DEFAULT_RATES: Final[Mapping[SenderKind, float]] = {
     SenderKind.MESSENGER: 1,
     SenderKind.MESSAGING_SERVICE: 1,
 }
-"""Segments a second; for channels without segments, messages."""
+"""Segments per second; messages per second for channels without segments."""
 
 Rate = Annotated[float, Field(ge=0.001, le=1_000_000, allow_inf_nan=False)]
-"""Segments a second."""
+"""Segments per second."""
 
-# The first that matches.
+# The first match counts.
 _SHAPES: Final = (
     (re.compile(r"\+1(800|833|844|855|866|877|888)"), SenderKind.TOLL_FREE),
     (re.compile(r"\+1"), SenderKind.LONG_CODE),
@@ -60,10 +60,10 @@ _CHANNELS: Final = {
 }
 
 
-def paced_as(to: str, segments: int) -> int:
-    """By how much a message uses its sender's rate up: its segments, and at least one.
+def rate_limited_segments(to: str, segments: int) -> int:
+    """How many segments of its sender's rate a message uses: at least one.
 
-    Channels (WhatsApp, RCS, Messenger) have no segments: there a message is one, however long.
+    Channels (WhatsApp, RCS, Messenger) have no segments: a message of any length counts as one.
     """
     return 1 if ":" in to else max(1, segments)
 
@@ -80,6 +80,6 @@ def kind_of(sender: str) -> SenderKind:
 
 
 def default_rate(sender: str, rates: Mapping[SenderKind, float] = DEFAULT_RATES) -> float:
-    """Segments a second of a sender for which nothing else is configured."""
+    """The segments per second of a sender without a rate of its own."""
     kind = kind_of(sender)
     return rates.get(kind, DEFAULT_RATES[kind])

@@ -1,9 +1,8 @@
-"""How many segments a text takes: the unit that Twilio paces and bills by.
+"""Counts the segments of a text: the unit of Twilio's rate limits and prices.
 
-Rules: 3GPP TS 23.038 for the alphabets, 140 octets a segment and a concatenation header of
-6 octets once there is more than one (TS 23.040), and Twilio's own message-segment-calculator
-where those leave room. Smart Encoding is not predicted; `num_segments` in Twilio's answer is
-what was billed.
+Rules: 3GPP TS 23.038 for the alphabets, 140 octets per segment and a 6-octet concatenation header
+if there is more than one (TS 23.040), and Twilio's message-segment-calculator where those leave a
+choice. Smart Encoding is not predicted; `num_segments` in Twilio's response is what was billed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,13 +15,13 @@ _GSM7_BASIC = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-_GSM7_EXTENDED = frozenset("\f^{}\\[~]|€")  # an escape septet and a second one: two units each
+_GSM7_EXTENDED = frozenset("\f^{}\\[~]|€")  # an escape septet and a second one: two units
 _GSM7 = _GSM7_BASIC | _GSM7_EXTENDED
 
-# Of the characters of one code unit, those that join with none of their own kind.
+# One code unit each, and never part of a longer grapheme cluster with one another.
 _PLAIN = r"[[\p{GCB=Other}&&[\u0000-\uffff]]\r\n]"
-# A run of them, up to the one before what may join it; or else one cluster. Most text is such runs:
-# looking for one cluster after the other takes ten times as long.
+# A run of them, except the last before a character that may join it; otherwise one cluster. Most
+# text consists of such runs, and matching every cluster separately takes ten times as long.
 _GRAPHEMES = regex.compile(rf"(?V1)(?P<plain>{_PLAIN}+(?={_PLAIN}|\Z))|\X")
 
 _EXTENDED_OR_NOT = regex.compile(
@@ -31,23 +30,23 @@ _EXTENDED_OR_NOT = regex.compile(
 )
 
 _Run = tuple[int, int]
-"""Units of a piece, and how many such pieces follow each other."""
+"""The units of one piece, and how many such pieces follow each other."""
 
 
 class Encoding(StrEnum):
-    """The alphabet that the whole text is sent in; one character outside GSM-7 decides it."""
+    """The encoding of the whole text; a single character outside GSM-7 requires UCS-2."""
 
     GSM7 = "GSM-7"
     UCS2 = "UCS-2"
 
 
-_ALONE = {Encoding.GSM7: 160, Encoding.UCS2: 70}
-_JOINED = {Encoding.GSM7: 153, Encoding.UCS2: 67}
+_SINGLE = {Encoding.GSM7: 160, Encoding.UCS2: 70}
+_CONCATENATED = {Encoding.GSM7: 153, Encoding.UCS2: 67}
 
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """What a text takes on the air.
+    """The size of a text.
 
     `units` are septets for GSM-7 (two for an extension character) and UTF-16 code units for
     UCS-2; `count` is the number of segments.
@@ -59,11 +58,10 @@ class Segments:
 
 
 def count_segments(body: str) -> Segments:
-    """Return encoding, segments and units of `body`; an empty body takes no segment.
+    """Return encoding, segments and units of `body`; an empty body has no segments.
 
-    Any string is counted and none raises: a lone surrogate, which Twilio could not be sent at
-    all, counts as one unit. A message of media alone has no text and is billed as one; that is
-    the caller's to add.
+    Never raises: a lone surrogate, which cannot be sent to Twilio, counts as one unit. A message
+    with media only has no text and is billed as one segment; the caller must add it.
     """
     if _GSM7_BASIC.issuperset(body):
         return _segments(Encoding.GSM7, units=len(body), pieces=None)
@@ -74,27 +72,27 @@ def count_segments(body: str) -> Segments:
 
 
 def _segments(encoding: Encoding, *, units: int, pieces: Iterable[_Run] | None) -> Segments:
-    """Count the segments of `units` that come in indivisible `pieces`, or all of one unit."""
-    if units <= _ALONE[encoding]:
+    """Count the segments of `units` in indivisible `pieces`; None means pieces of one unit."""
+    if units <= _SINGLE[encoding]:
         count = min(units, 1)
     elif pieces is None:
-        count = -(-units // _JOINED[encoding])
+        count = -(-units // _CONCATENATED[encoding])
     else:
-        count = _packed(pieces, room=_JOINED[encoding])
+        count = _pack(pieces, capacity=_CONCATENATED[encoding])
     return Segments(encoding=encoding, count=count, units=units)
 
 
-def _packed(runs: Iterable[_Run], *, room: int) -> int:
-    """Return how many segments of `room` units the pieces fill in order, none of them split."""
+def _pack(runs: Iterable[_Run], *, capacity: int) -> int:
+    """Return how many segments of `capacity` units the pieces fill, in order and unsplit."""
     count, free = 0, 0
     for units, times in runs:
         here = min(free // units, times)
         free -= here * units
         if rest := times - here:
-            each = room // units
+            each = capacity // units
             more = -(-rest // each)
             count += more
-            free = room - (rest - (more - 1) * each) * units
+            free = capacity - (rest - (more - 1) * each) * units
     return count
 
 
@@ -104,10 +102,10 @@ def _septets(body: str) -> Iterator[_Run]:
 
 
 def _grapheme_units(body: str) -> Iterator[_Run]:
-    """Yield the code units of what may not be split: a grapheme cluster, as a reader sees it.
+    """Yield the code units of each grapheme cluster, which must not be split.
 
-    A line end of two characters may be split, as in Twilio's calculator, and so must be a
-    cluster that is longer than a segment (letters piled with marks): there, by code point.
+    A CR LF may be split, as in Twilio's calculator, and so must a cluster that is longer than a
+    segment (letters with many marks): these are split into code points.
     """
     for match in _GRAPHEMES.finditer(body):
         cluster = match[0]
@@ -115,7 +113,7 @@ def _grapheme_units(body: str) -> Iterator[_Run]:
             yield 1, len(cluster)
             continue
         units = _code_units(cluster)
-        if cluster == "\r\n" or units > _JOINED[Encoding.UCS2]:
+        if cluster == "\r\n" or units > _CONCATENATED[Encoding.UCS2]:
             yield from ((_code_units(each), 1) for each in cluster)
         else:
             yield units, 1

@@ -1,29 +1,29 @@
-"""Twilio's message statuses and which of two may overwrite the other.
+"""Twilio's message statuses and their order.
 
-Callbacks come late, twice and out of order, so a status counts only if it ranks higher than the
-one already known.
+Callbacks arrive late, twice and out of order, so a status counts only if it ranks higher than the
+known one.
 """
 
 from enum import StrEnum
 
 
 class MessageStatus(StrEnum):
-    """Every status that Twilio's Message resource knows; the value is Twilio's own word."""
+    """Every status of Twilio's Message resource; the value is Twilio's."""
 
     SCHEDULED = "scheduled"
     """Held by Twilio until its SendAt."""
     ACCEPTED = "accepted"
-    """Taken by a Messaging Service that has not chosen the sender yet."""
+    """Accepted by a Messaging Service that has not chosen the sender yet."""
     QUEUED = "queued"
-    """Waiting for its turn on the sender."""
+    """In the sender's queue."""
     SENDING = "sending"
     """On its way to the carrier."""
     SENT = "sent"
-    """Taken by the carrier; for some carriers the last news there ever is."""
+    """Accepted by the carrier; some carriers never report more."""
     DELIVERED = "delivered"
     """The carrier, or the channel, confirmed delivery."""
     UNDELIVERED = "undelivered"
-    """The carrier refused it or could not deliver it."""
+    """The carrier rejected it or could not deliver it."""
     FAILED = "failed"
     """Twilio could not send it."""
     CANCELED = "canceled"
@@ -31,11 +31,11 @@ class MessageStatus(StrEnum):
     READ = "read"
     """Opened by the recipient; WhatsApp and RCS only."""
     PARTIALLY_DELIVERED = "partially_delivered"
-    """Deprecated by Twilio; says no more than `sent`."""
+    """Deprecated by Twilio; equivalent to `sent`."""
     RECEIVING = "receiving"
-    """An inbound message is being taken in."""
+    """An inbound message is being received."""
     RECEIVED = "received"
-    """An inbound message was taken in."""
+    """An inbound message was received."""
 
 
 _INBOUND_RANK = -1
@@ -60,7 +60,7 @@ _FINAL_RANK = 5
 
 
 def parse_status(raw: str) -> MessageStatus | None:
-    """Return the status that Twilio wrote, or None for one this version does not know.
+    """Return the status, or None for one that this version does not know.
 
     Twilio may add statuses at any time; an unknown one must change nothing.
     """
@@ -71,9 +71,9 @@ def parse_status(raw: str) -> MessageStatus | None:
 
 
 def rank(status: MessageStatus) -> int:
-    """Return how far along an outbound message is: 0 (scheduled) to 6 (read).
+    """Return the progress of an outbound message: 0 (scheduled) to 6 (read).
 
-    The two statuses of inbound messages rank below all: they say nothing about a send.
+    The statuses of inbound messages rank below all others.
     """
     return _RANKS[status]
 
@@ -86,6 +86,6 @@ def is_receipt(status: MessageStatus) -> bool:
 def supersedes(new: MessageStatus, old: MessageStatus | None) -> bool:
     """Return whether `new` may overwrite `old`: only if it ranks strictly higher.
 
-    Of two final statuses of one rank the first stays. `None` is no status yet.
+    Of two final statuses of equal rank the first stays. `None` means no status yet.
     """
     return rank(new) > (_INBOUND_RANK if old is None else rank(old))

@@ -321,8 +321,8 @@ def test_a_paused_campaign(suppressions: Suppressions) -> None:
     admission = _admission(suppressions)
     campaigns = admission._campaigns
     message = CampaignMessage(sender=SENDER, body="x")
-    campaigns.begin("spring", message)
-    campaigns.loaded("spring", rows=0, segments=0)
+    campaigns.create("spring", message)
+    campaigns.finish_loading("spring", rows=0, segments=0)
     request = ResumeRequest(sender=SENDER, segments=1, campaign_id="spring")
 
     campaigns.set_state("spring", CampaignState.PAUSED)

@@ -61,8 +61,8 @@ async def load(
         rows: int, *, message: CampaignMessage = MESSAGE, without_field: int = 0
     ) -> LoadedCampaign:
         campaigns, campaign_id = Campaigns(sqlite_engine), f"c-{uuid.uuid4().hex[:12]}"
-        campaigns.begin(campaign_id, message)
-        campaigns.add(
+        campaigns.create(campaign_id, message)
+        campaigns.add_rows(
             campaign_id,
             [
                 CampaignRow(
@@ -74,7 +74,7 @@ async def load(
                 for number in range(1, rows + 1)
             ],
         )
-        campaigns.loaded(campaign_id, rows=rows, segments=rows)
+        campaigns.finish_loading(campaign_id, rows=rows, segments=rows)
         made.append(
             LoadedCampaign(
                 campaign_id=campaign_id,
@@ -283,7 +283,7 @@ async def test_a_campaign_that_is_not_there_or_not_loaded(
 ) -> None:
     """The one is refused for good, the other waited for."""
     campaign = load(1)
-    campaign.campaigns.begin("loading", MESSAGE)
+    campaign.campaigns.create("loading", MESSAGE)
     with pytest.raises(ApplicationError) as loading:
         campaign.dispatcher.open_campaign(CampaignKey(campaign_id="loading"))
     with pytest.raises(ApplicationError) as absent:

@@ -103,13 +103,13 @@ def _load(
     engine = open_engine(stack.settings["DATABASE_URL"])
     RateLimiter(engine).set_rate(sender, rate)
     campaigns = Campaigns(engine)
-    campaigns.begin(campaign_id, CampaignMessage(sender=sender, body="{text}"))
+    campaigns.create(campaign_id, CampaignMessage(sender=sender, body="{text}"))
     rows = [
         CampaignRow(number=number, to=to, fields={"text": TEXT}, segments=1)
         for number, to in enumerate(recipients, start=1)
     ]
-    campaigns.add(campaign_id, rows)
-    campaigns.loaded(campaign_id, rows=len(rows), segments=len(rows))
+    campaigns.add_rows(campaign_id, rows)
+    campaigns.finish_loading(campaign_id, rows=len(rows), segments=len(rows))
     engine.dispose()
 
 

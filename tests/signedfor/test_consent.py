@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from signedfor.consent import Reason, Scope, Source, Suppression, kept_under, person
+from signedfor.consent import Reason, Scope, Source, Suppression, suppression_key, person
 
 NUMBER = "+15558675309"
 VALID: dict[str, Any] = {
@@ -42,9 +42,9 @@ def test_person(address: str, expected: str) -> None:
         (Reason.MANUAL, f"whatsapp:{NUMBER}"),
     ],
 )
-def test_kept_under(reason: Reason, expected: str) -> None:
+def test_suppression_key(reason: Reason, expected: str) -> None:
     """Only an opt-out is the person's; the rest is known of the exact address."""
-    assert kept_under(f"whatsapp:{NUMBER}", reason) == expected
+    assert suppression_key(f"whatsapp:{NUMBER}", reason) == expected
 
 
 @pytest.mark.parametrize(

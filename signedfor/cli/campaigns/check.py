@@ -125,7 +125,7 @@ class _OptOuts:
         """Look up those that were not yet."""
         if not self._batch:
             return
-        found = self._suppressed.among(
+        found = self._suppressed.find_suppressed(
             [row.to for row in self._batch],
             sender=self._message.sender,
             category=self._message.category,

@@ -106,7 +106,7 @@ def _earlier(campaigns: Campaigns, plan: Plan) -> CampaignRecord | None:
 
 def _find_alike(out: Output, plan: Plan, campaigns: Campaigns) -> CampaignRecord | None:
     """Another campaign that sends the same, which is told."""
-    alike = campaigns.alike(plan.message, besides=plan.campaign_id)
+    alike = campaigns.find_identical(plan.message, other_than=plan.campaign_id)
     if alike is not None:
         out.note(
             f"Campaign {alike.campaign_id} ({alike.state}, {alike.rows:,} rows) sends the same "

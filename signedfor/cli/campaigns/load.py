@@ -35,7 +35,7 @@ def begun(campaigns: Campaigns, campaign_id: str, message: CampaignMessage) -> C
     Raises:
         Refused: there is another one by that id.
     """
-    return same(campaigns.begin(campaign_id, message), message)
+    return same(campaigns.create(campaign_id, message), message)
 
 
 def same(record: CampaignRecord, message: CampaignMessage) -> CampaignRecord:
@@ -95,10 +95,10 @@ def load(
         Refused: somebody else wrote other rows under the same id meanwhile.
     """
     for batch in kept.batches():
-        campaigns.add(record.campaign_id, batch)
+        campaigns.add_rows(record.campaign_id, batch)
         on_progress(batch[-1].number)
     require_same_rows(campaigns, record, kept, tally)
     try:
-        campaigns.loaded(record.campaign_id, rows=tally.rows, segments=tally.segments)
+        campaigns.finish_loading(record.campaign_id, rows=tally.rows, segments=tally.segments)
     except RowsMissing as error:
         raise Refused(str(error)) from None

@@ -24,7 +24,7 @@ from signedfor.twilio.phone import (
     is_messaging_service,
     normalize_recipient,
 )
-from signedfor.twilio.rates import paced_as
+from signedfor.twilio.rates import rate_limited_segments
 from signedfor.twilio.segments import Encoding, count_segments
 
 # With a row's number behind it, in the second case.
@@ -97,7 +97,10 @@ class RowChecks:
             return problems
         segments = count_segments(text)
         row = CampaignRow(
-            number=self._number, to=to, fields=fields, segments=paced_as(to, segments.count)
+            number=self._number,
+            to=to,
+            fields=fields,
+            segments=rate_limited_segments(to, segments.count),
         )
         return CheckedRow(row=row, text=text, encoding=segments.encoding)
 

@@ -159,7 +159,7 @@ def start(
             estimate = Estimate(
                 tally=tally,
                 rate=pacing.rate(message.sender),
-                ahead=pacing.ahead(message.sender),
+                ahead=pacing.backlog(message.sender),
                 price=settings.price_per_segment,
                 currency=settings.price_currency,
                 has_window=message.send_window is not None,

@@ -11,7 +11,6 @@ from temporalio.api.operatorservice.v1 import (
 )
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
-    DescribeNamespaceRequest,
     DescribeTaskQueueRequest,
     GetSystemInfoRequest,
 )
@@ -20,9 +19,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.cli.checks.finding import Finding, fail, ok, skipped, warn
 from signedfor.cli.output import CommandError
-from signedfor.cli.temporal import RPC_TIMEOUT, connect, is_namespace_missing, rpc_trouble
+from signedfor.cli.temporal import RPC_TIMEOUT, connect, rpc_trouble
 from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
+from signedfor.temporal import NamespaceNotFound, TemporalUnavailable, describe_namespace
 
 LEAST_RETENTION: Final = timedelta(days=30)
 """So long a message's id protects from sending it twice, and a closed message can be shown."""
@@ -87,14 +87,12 @@ async def _namespace(client: Client) -> Finding:
     name = client.namespace
     days = LEAST_RETENTION.days
     try:
-        described = await client.workflow_service.describe_namespace(
-            DescribeNamespaceRequest(namespace=name), timeout=RPC_TIMEOUT
-        )
-    except RPCError as error:
-        if is_namespace_missing(error):
-            create = _operator(client, f"namespace create --retention {days}d")
-            return fail(_NAMESPACE, f"There is no namespace {name}.", f"Create it: {create}")
-        return fail(_NAMESPACE, str(rpc_trouble(error)), "See TEMPORAL_NAMESPACE and permissions.")
+        described = await describe_namespace(client, timeout=RPC_TIMEOUT)
+    except NamespaceNotFound:
+        create = _operator(client, f"namespace create --retention {days}d")
+        return fail(_NAMESPACE, f"There is no namespace {name}.", f"Create it: {create}")
+    except TemporalUnavailable as error:
+        return fail(_NAMESPACE, str(error), "See TEMPORAL_NAMESPACE and permissions.")
     retention = described.config.workflow_execution_retention_ttl.ToTimedelta()
     kept = f"{name}, keeps closed messages for {retention / timedelta(days=1):g} days"
     if retention >= LEAST_RETENTION:

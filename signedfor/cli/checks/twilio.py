@@ -84,7 +84,7 @@ def _refused(answer: _Answer) -> Finding:
     row = codes.find(code) if isinstance(code, int) else None
     if row is not None:
         what = f"Twilio answers HTTP {answer.status}, {row.code}. {row.meaning}"
-        return fail(CREDENTIALS, what, row.action)
+        return fail(CREDENTIALS, what, row.advice)
     return fail(
         CREDENTIALS,
         f"HTTP {answer.status}, and not in Twilio's words.",

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations in the transaction that `signedfor.store.migrate` opened."""
+"""Alembic's entry point: runs the migrations in the transaction of `signedfor.store.migrate`."""
 
 from alembic import context
 
@@ -6,7 +6,7 @@ from signedfor.store.tables import metadata
 
 connection = context.config.attributes.get("connection")
 if connection is None:
-    raise RuntimeError("Run the migrations with `python -m signedfor.store upgrade`.")
+    raise RuntimeError("Run the migrations with `signedfor migrate`.")
 
 context.configure(
     connection=connection,

@@ -52,8 +52,8 @@ def engine(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]
 def _campaign(engine: Engine, *, rows: int = 4, loaded: bool = True) -> str:
     """A campaign in the database; its id."""
     campaigns, campaign_id = Campaigns(engine), f"c-{uuid.uuid4().hex[:12]}"
-    campaigns.begin(campaign_id, MESSAGE)
-    campaigns.add(
+    campaigns.create(campaign_id, MESSAGE)
+    campaigns.add_rows(
         campaign_id,
         [
             CampaignRow(
@@ -63,7 +63,7 @@ def _campaign(engine: Engine, *, rows: int = 4, loaded: bool = True) -> str:
         ],
     )
     if loaded:
-        campaigns.loaded(campaign_id, rows=rows, segments=rows)
+        campaigns.finish_loading(campaign_id, rows=rows, segments=rows)
     return campaign_id
 
 

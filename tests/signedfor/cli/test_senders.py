@@ -47,9 +47,9 @@ def test_nothing_yet(cli: CommandLine) -> None:
 def test_list(cli: CommandLine, engine: Engine) -> None:
     """Rate, backlog in segments and in time, and what was borrowed; numbers are masked."""
     pacing = RateLimiter(engine)
-    pacing.reserve(SENDER, 600)
+    pacing.reserve(SENDER, 600, is_urgent=False)
     for _ in range(5):
-        pacing.claim(SENDER, 1)
+        pacing.reserve(SENDER, 1, is_urgent=True)
 
     (shown,) = _senders(cli)
     text = cli("senders", "list").stdout
@@ -95,7 +95,7 @@ def test_pause_and_resume(cli: CommandLine, engine: Engine) -> None:
 
     assert 0 == cli("senders", "resume", SENDER).exit_code
     assert not RateLimiter(engine).is_paused(SENDER)
-    assert timedelta(0) == RateLimiter(engine).ahead(SENDER)
+    assert timedelta(0) == RateLimiter(engine).backlog(SENDER)
 
 
 @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "fast", "", "1e9"])

@@ -10,7 +10,7 @@ import pytest
 from signedfor import contract
 from signedfor.contract.failures import RETRYABLE, TERMINAL, FailureClass
 from signedfor.twilio import codes
-from signedfor.twilio.codes import action_for, meaning_for
+from signedfor.twilio.codes import advice_for, meaning_for
 
 
 def test_two_kinds() -> None:
@@ -27,7 +27,7 @@ def test_only_what_was_not_sent_is_retried() -> None:
 @pytest.mark.parametrize("failure_class", FailureClass)
 def test_each_class_has_texts(failure_class: FailureClass) -> None:
     """A class says what happened and what to do even for a code that nobody knows."""
-    for text in (meaning_for(failure_class, None), action_for(failure_class, 999_999)):
+    for text in (meaning_for(failure_class, None), advice_for(failure_class, 999_999)):
         assert text.endswith(".")
         assert len(text) > 20
 

@@ -77,7 +77,7 @@ class Road:
 
     def __post_init__(self) -> None:
         self.clock = Clock()
-        self.pacing = RateLimiter(
+        self.limiter = RateLimiter(
             self.engine, rates={SenderKind.LONG_CODE: self.rate}, now=self.clock
         )
         self._numbers = itertools.count()
@@ -108,7 +108,7 @@ class Road:
             else:
                 self._wait(
                     message,
-                    self.pacing.plan(
+                    self.limiter.reserve(
                         SENDER, message.segments, is_urgent=message.is_urgent, fits=message.fits
                     ),
                 )
@@ -157,7 +157,7 @@ class Road:
 
     def _come(self, message: Message) -> None:
         self.looks += 1
-        again = self.pacing.acquire(
+        again = self.limiter.acquire(
             SENDER,
             message.segments,
             is_urgent=message.is_urgent,

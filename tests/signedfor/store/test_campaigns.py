@@ -26,19 +26,19 @@ def _clocked(engine: Engine) -> Campaigns:
 
 def _loaded(engine: Engine, *, rows: int = 3) -> Campaigns:
     campaigns = _clocked(engine)
-    campaigns.begin("c", MESSAGE)
-    campaigns.add("c", [_row(number) for number in range(1, rows + 1)])
-    campaigns.loaded("c", rows=rows, segments=6)
+    campaigns.create("c", MESSAGE)
+    campaigns.add_rows("c", [_row(number) for number in range(1, rows + 1)])
+    campaigns.finish_loading("c", rows=rows, segments=6)
     return campaigns
 
 
 def test_begun_twice_is_one_campaign(engine: Engine) -> None:
     """The second `begin` returns the first one's record, whatever it says itself."""
     campaigns = _clocked(engine)
-    first = campaigns.begin("c", MESSAGE)
+    first = campaigns.create("c", MESSAGE)
     other = MESSAGE.model_copy(update={"body": "Another text"})
 
-    assert campaigns.begin("c", other) == first == campaigns.find("c")
+    assert campaigns.create("c", other) == first == campaigns.find("c")
     assert (first.state, first.rows, first.created_at) == (CampaignState.LOADING, 0, NOW)
     assert first.message == MESSAGE
     assert campaigns.find("another") is None
@@ -47,8 +47,8 @@ def test_begun_twice_is_one_campaign(engine: Engine) -> None:
 def test_rows_come_back_in_pages_as_they_went_in(engine: Engine) -> None:
     """Any text in a field is kept; a page follows the number it is asked for."""
     campaigns = _loaded(engine)
-    campaigns.begin("other", MESSAGE)
-    campaigns.add("other", [_row(1)])
+    campaigns.create("other", MESSAGE)
+    campaigns.add_rows("other", [_row(1)])
 
     assert campaigns.page("c", after=0, limit=2) == [_row(1), _row(2)]
     assert campaigns.page("c", after=2, limit=2) == [_row(3)]
@@ -58,10 +58,10 @@ def test_rows_come_back_in_pages_as_they_went_in(engine: Engine) -> None:
 def test_a_row_is_written_once(engine: Engine) -> None:
     """A number that is there stays as it is, so a file may be loaded again after a crash."""
     campaigns = _clocked(engine)
-    campaigns.begin("c", MESSAGE)
-    campaigns.add("c", [_row(1), _row(2)])
-    campaigns.add("c", [_row(2, name="Someone else"), _row(3)])
-    campaigns.add("c", [])
+    campaigns.create("c", MESSAGE)
+    campaigns.add_rows("c", [_row(1), _row(2)])
+    campaigns.add_rows("c", [_row(2, name="Someone else"), _row(3)])
+    campaigns.add_rows("c", [])
 
     assert campaigns.page("c", after=0, limit=9) == [_row(1), _row(2), _row(3)]
 
@@ -69,8 +69,8 @@ def test_a_row_is_written_once(engine: Engine) -> None:
 def test_nothing_is_added_to_a_loaded_campaign(engine: Engine) -> None:
     """What it sends is settled when it begins to run."""
     campaigns = _loaded(engine)
-    campaigns.add("c", [_row(4)])
-    campaigns.loaded("c", rows=3, segments=99)
+    campaigns.add_rows("c", [_row(4)])
+    campaigns.finish_loading("c", rows=3, segments=99)
     record = campaigns.find("c")
 
     assert len(campaigns.page("c", after=0, limit=9)) == 3
@@ -85,11 +85,11 @@ def test_a_campaign_with_other_rows_does_not_begin(
 ) -> None:
     """Rows missing, a gap or too many: it goes on loading."""
     campaigns = _clocked(engine)
-    campaigns.begin("c", MESSAGE)
-    campaigns.add("c", [_row(number) for number in numbers])
+    campaigns.create("c", MESSAGE)
+    campaigns.add_rows("c", [_row(number) for number in numbers])
 
     with pytest.raises(RowsMissing):
-        campaigns.loaded("c", rows=3, segments=6)
+        campaigns.finish_loading("c", rows=3, segments=6)
     record = campaigns.find("c")
     assert record is not None
     assert record.state is CampaignState.LOADING
@@ -144,7 +144,7 @@ def test_the_newest_are_listed_first(engine: Engine) -> None:
     """`newest` gives the last ones created, and no more than asked for."""
     campaigns = _clocked(engine)
     for name in ("a", "b", "c"):
-        campaigns.begin(name, MESSAGE)
+        campaigns.create(name, MESSAGE)
 
     assert [each.campaign_id for each in campaigns.newest(limit=2)] == ["c", "b"]
 
@@ -156,25 +156,25 @@ def test_one_with_the_same_message_is_found(engine: Engine) -> None:
         *(("first", MESSAGE), ("second", MESSAGE), ("third", MESSAGE)),
         ("other", MESSAGE.model_copy(update={"category": "news"})),
     ):
-        campaigns.begin(name, message)
-        campaigns.add(name, [_row(1)])
-        campaigns.loaded(name, rows=1, segments=1)
-    campaigns.begin("loading", MESSAGE)
+        campaigns.create(name, message)
+        campaigns.add_rows(name, [_row(1)])
+        campaigns.finish_loading(name, rows=1, segments=1)
+    campaigns.create("loading", MESSAGE)
     campaigns.set_state("second", CampaignState.CANCELED)
 
-    assert campaigns.alike(MESSAGE, besides="third") == campaigns.find("second")
-    assert campaigns.alike(MESSAGE, besides="new") == campaigns.find("third")
+    assert campaigns.find_identical(MESSAGE, other_than="third") == campaigns.find("second")
+    assert campaigns.find_identical(MESSAGE, other_than="new") == campaigns.find("third")
     unlike = MESSAGE.model_copy(update={"body": "Another"})
-    assert campaigns.alike(unlike, besides="new") is None
+    assert campaigns.find_identical(unlike, other_than="new") is None
 
 
 def test_a_campaign_that_is_not_there(engine: Engine) -> None:
     """Whoever changes it is told so; paging finds nothing."""
     campaigns = _clocked(engine)
     with pytest.raises(NoSuchCampaign):
-        campaigns.add("c", [_row(1)])
+        campaigns.add_rows("c", [_row(1)])
     with pytest.raises(NoSuchCampaign):
-        campaigns.loaded("c", rows=0, segments=0)
+        campaigns.finish_loading("c", rows=0, segments=0)
     with pytest.raises(NoSuchCampaign):
         campaigns.set_state("c", CampaignState.PAUSED)
     with pytest.raises(NoSuchCampaign):

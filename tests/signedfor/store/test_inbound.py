@@ -4,11 +4,12 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
 from signedfor.consent import Reason, Scope, Source, Suppression
+from signedfor.inbound import InboundRecord
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
-from signedfor.store.inbound import InboundMessages
+from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages
 from signedfor.twilio.keywords import InboundKind
@@ -28,14 +29,20 @@ def _receive(  # the message that the tests differ from
     to: str = SENDER,
     messaging_service_sid: str | None = None,
     body: str = "a text",
+    received_at: datetime | None = None,
+    connection: Connection | None = None,
 ) -> bool:
     return inbound.receive(
-        message_sid=message_sid,
-        from_=from_,
-        to=to,
-        kind=kind,
-        body=body,
-        messaging_service_sid=messaging_service_sid,
+        InboundRecord(
+            message_sid=message_sid,
+            from_=from_,
+            to=to,
+            kind=kind,
+            body=body,
+            messaging_service_sid=messaging_service_sid,
+            received_at=received_at or datetime.now(UTC),
+        ),
+        connection=connection,
     )
 
 
@@ -192,14 +199,7 @@ def test_failure_forgets_message_and_opt_out(engine: Engine) -> None:
 
     def fail_after_receiving() -> None:
         with transaction(engine) as connection:
-            inbound.receive(
-                message_sid="SM1",
-                from_=PERSON,
-                to=SENDER,
-                kind=InboundKind.STOP,
-                body="stop",
-                connection=connection,
-            )
+            _receive(inbound, InboundKind.STOP, connection=connection)
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -256,11 +256,17 @@ def test_review_repr_is_impersonal(engine: Engine) -> None:
     assert "please" not in shown
 
 
-@pytest.mark.parametrize("field", ["message_sid", "from_", "to"])
+_NAMES = ("message_sid", "from_", "to")
+
+
+@pytest.mark.parametrize("field", _NAMES)
 def test_empty_fields_are_named(engine: Engine, field: str) -> None:
     """A message without its SID or addresses is refused, by the field's name."""
     with pytest.raises(ValueError, match=f"^{field.rstrip('_')}: must not be empty"):
-        _receive(InboundMessages(engine), InboundKind.STOP, **{field: ""})
+        message_sid, from_, to = ("" if field == each else "x" for each in _NAMES)
+        _receive(
+            InboundMessages(engine), InboundKind.STOP, message_sid=message_sid, from_=from_, to=to
+        )
 
 
 def test_unreachable_database_is_no_answer() -> None:
@@ -289,12 +295,10 @@ def test_the_later_word_counts(engine: Engine, words: list[tuple[str, str]], sta
     """Whatever order they are handed in, the word that was said last holds."""
     inbound = InboundMessages(engine)
     for number, (word, when) in enumerate(words):
-        assert inbound.receive(
+        assert _receive(
+            inbound,
+            InboundKind(word.lower()),
             message_sid=f"SM{number}",
-            from_=PERSON,
-            to=SENDER,
-            kind=InboundKind(word.lower()),
-            body="",
             received_at=MINUTES[when],
         )
 
@@ -317,15 +321,29 @@ def test_whose_later_word_counts(
 ) -> None:
     """Only the same person's, on any channel; with the scope `sender`, only about that sender."""
     inbound = InboundMessages(engine, scope=scope, now=lambda: MINUTES["late"])
-    _receive(inbound, InboundKind.START, message_sid="SM1", from_=later_from, to=later_to)
-
-    inbound.receive(
-        message_sid="SM2",
-        from_=PERSON,
-        to=SENDER,
-        kind=InboundKind.STOP,
-        body="",
-        received_at=BEGIN,
+    _receive(
+        inbound,
+        InboundKind.START,
+        from_=later_from,
+        to=later_to,
+        received_at=MINUTES["late"],
     )
 
+    _receive(inbound, InboundKind.STOP, message_sid="SM2", received_at=BEGIN)
+
     assert overtakes == (not _standing(engine))
+
+
+def test_a_watermark_that_was_never_set(engine: Engine) -> None:
+    """It is None."""
+    assert Watermarks(engine).read("a") is None
+
+
+def test_a_watermark_only_advances(engine: Engine) -> None:
+    """The latest counts, for each name by itself."""
+    watermarks = Watermarks(engine)
+    later = BEGIN + timedelta(hours=1)
+    for name, to in (("a", BEGIN), ("b", BEGIN), ("a", later), ("a", BEGIN)):
+        watermarks.advance(name, to)
+
+    assert [later, BEGIN] == [watermarks.read(name) for name in ("a", "b")]

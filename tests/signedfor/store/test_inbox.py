@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from signedfor.contract import DeliveryStatus
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
-from signedfor.store.inbox import Backlog, Inbox, KeptReceipt
+from signedfor.store.inbox import Backlog, Inbox, QueuedReceipt
 
 BEGIN = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
@@ -54,11 +54,11 @@ def _status(status: str = "delivered", *, sid: int = 1, code: int | None = None)
     )
 
 
-def _take(inbox: Inbox, most: int = 100) -> list[KeptReceipt]:
-    return inbox.take(most=most, lease=LEASE)
+def _take(inbox: Inbox, most: int = 100) -> list[QueuedReceipt]:
+    return inbox.lease(limit=most, duration=LEASE)
 
 
-def _names(receipts: list[KeptReceipt]) -> list[tuple[str, str]]:
+def _names(receipts: list[QueuedReceipt]) -> list[tuple[str, str]]:
     return [(each.message_id, each.message_status) for each in receipts]
 
 
@@ -67,7 +67,7 @@ def test_hands_out_what_was_put(inbox: Inbox) -> None:
     inbox.put([("order-1", _status("undelivered", code=30003))])
 
     (taken,) = _take(inbox)
-    assert ("order-1", 0) == (taken.message_id, taken.refusals)
+    assert ("order-1", 0) == (taken.message_id, taken.failed_attempts)
     assert _status("undelivered", code=30003) == taken.delivery_status()
 
 
@@ -78,7 +78,7 @@ def test_order_of_arrival(inbox: Inbox) -> None:
         inbox.put([(message_id, _status(status, sid=n))])
 
     first = _take(inbox, 5)
-    inbox.settle(done=[each.id for each in first])
+    inbox.settle(delivered=[each.id for each in first])
 
     assert arrived == _names(first) + _names(_take(inbox))
 
@@ -140,16 +140,16 @@ def test_settling(inbox: Inbox, clock: Clock) -> None:
     done, released, postponed = _take(inbox)
 
     inbox.settle(
-        done=[done.id],
+        delivered=[done.id],
         released=[released.id],
         postponed={postponed.id: clock.now + timedelta(minutes=1)},
     )
 
     assert [released.id] == [each.id for each in _take(inbox)]
-    inbox.settle(done=[released.id])
+    inbox.settle(delivered=[released.id])
     clock.pass_(minutes=1)
     (again,) = _take(inbox)
-    assert (postponed.id, 1) == (again.id, again.refusals)
+    assert (postponed.id, 1) == (again.id, again.failed_attempts)
     assert Backlog(count=1, oldest=BEGIN) == inbox.backlog()
 
 
@@ -170,7 +170,7 @@ def test_nothing_passes_a_held_receipt(inbox: Inbox, clock: Clock) -> None:
     held, behind, other = _take(inbox)
 
     inbox.settle(
-        held={held.id: clock.now + timedelta(seconds=5)}, released=[behind.id], done=[other.id]
+        held={held.id: clock.now + timedelta(seconds=5)}, released=[behind.id], delivered=[other.id]
     )
     inbox.put([("order-1", _status("read")), ("order-2", _status("delivered"))])
     clock.pass_(seconds=4)
@@ -183,17 +183,17 @@ def test_nothing_passes_a_held_receipt(inbox: Inbox, clock: Clock) -> None:
         ("order-1", "delivered"),
         ("order-1", "read"),
     ]
-    assert [1, 0, 0] == [each.refusals for each in again]
+    assert [1, 0, 0] == [each.failed_attempts for each in again]
 
 
 def test_settling_what_another_has_done(inbox: Inbox, clock: Clock) -> None:
     """A taker that comes too late changes nothing."""
     inbox.put([("order-1", _status())])
     (taken,) = _take(inbox)
-    inbox.settle(done=[taken.id])
+    inbox.settle(delivered=[taken.id])
 
     late = {taken.id: clock.now}
-    inbox.settle(done=[taken.id], released=[taken.id], postponed=late, held=late)
+    inbox.settle(delivered=[taken.id], released=[taken.id], postponed=late, held=late)
 
     assert Backlog(count=0, oldest=None) == inbox.backlog()
 
@@ -211,7 +211,7 @@ def test_several_processes_drain_one_inbox(database_url: str) -> None:
             while inbox.backlog().count:
                 for receipt in _take(inbox, 7):
                     applied.append((receipt.message_id, receipt.message_status))
-                    inbox.settle(done=[receipt.id])
+                    inbox.settle(delivered=[receipt.id])
         except BaseException as error:  # noqa: BLE001 - the test fails with it
             failures.append(error)
 
@@ -234,8 +234,8 @@ def test_knows_which_messages_wait(inbox: Inbox) -> None:
     """The messages with receipts are named, unless they are too many."""
     inbox.put([("order-1", _status()), ("order-1", _status("read")), ("order-2", _status())])
 
-    assert frozenset({"order-1", "order-2"}) == inbox.message_ids(most=2)
-    assert inbox.message_ids(most=1) is None
+    assert frozenset({"order-1", "order-2"}) == inbox.message_ids(limit=2)
+    assert inbox.message_ids(limit=1) is None
 
 
 def test_a_row_that_is_no_receipt(inbox: Inbox, engine: Engine) -> None:

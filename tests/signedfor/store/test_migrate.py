@@ -12,7 +12,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, MetaData, inspect, text
 
-from signedfor.store.__main__ import main
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
 from signedfor.store.migrate import (
     DatabaseNewer,
@@ -24,7 +23,7 @@ from signedfor.store.migrate import (
 )
 from signedfor.store.tables import metadata
 
-FIRST = "0001 (Suppressions, their history, and inbound messages)"
+FIRST = "0001 (All tables of the first release)"
 ROOT = Path(__file__).parents[3]
 
 
@@ -123,7 +122,7 @@ def test_require_current_names_migration_and_command(empty_database_url: str) ->
         engine.dispose()
 
     assert FIRST in str(caught.value)
-    assert "python -m signedfor.store upgrade" in str(caught.value)
+    assert "signedfor migrate" in str(caught.value)
 
 
 def test_newer_database_is_refused(engine: Engine, database_url: str) -> None:
@@ -167,7 +166,7 @@ def test_upgrades_at_once(empty_database_url: str) -> None:
     """Of several processes that upgrade at the same moment, one applies and all succeed."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "signedfor.store", "upgrade"],
+            [sys.executable, "-m", "starter", "--env-file", os.devnull, "migrate"],
             cwd=ROOT,
             env={**os.environ, "DATABASE_URL": empty_database_url},
             stdout=subprocess.PIPE,
@@ -181,40 +180,6 @@ def test_upgrades_at_once(empty_database_url: str) -> None:
     assert [process.returncode for process in processes] == [0] * 4, results
     assert sum(FIRST in output for output, _ in results) == 1
     assert not pending(empty_database_url)
-
-
-def test_command(empty_database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command checks, upgrades and checks again; its exit code tells pending from done."""
-    environment = {"DATABASE_URL": empty_database_url}
-    names = pending(empty_database_url)
-    codes = [main([word], environment) for word in ("check", "upgrade", "check", "upgrade")]
-
-    assert codes == [1, 0, 0, 0]
-    said = capsys.readouterr().out.splitlines()
-    assert said[: 2 * len(names)] == [
-        f"{word}: {name}" for word in ("Pending", "Applied") for name in names
-    ]
-
-
-def test_command_has_a_default_database(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Without DATABASE_URL the command makes a SQLite file in .data, and the folder with it."""
-    monkeypatch.chdir(tmp_path)
-
-    assert main(["upgrade"], {}) == 0
-    assert (tmp_path / ".data" / "signedfor.db").is_file()
-    assert FIRST in capsys.readouterr().out
-
-
-def test_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
-    """A database that cannot be reached is one sentence and exit code 2, without the password."""
-    url = "postgresql://somebody:open-sesame@127.0.0.1:1/nowhere"
-
-    assert main(["check"], {"DATABASE_URL": url}) == 2
-    error = capsys.readouterr().err
-    assert "could not be used" in error
-    assert "open-sesame" not in error
 
 
 def test_unreachable_database_is_unavailable() -> None:

@@ -181,7 +181,7 @@ def test_another_rate_with_a_backlog(engine: Engine, change: _Change) -> None:
     road.go(until=5)
     sent = len(road.send_attempts)
     road.clock.seconds = 5
-    road.pacing.set_rate(SENDER, change.after)
+    road.limiter.set_rate(SENDER, change.after)
     for _ in range(change.new):
         road.hand_in(5)
 

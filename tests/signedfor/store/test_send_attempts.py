@@ -93,8 +93,8 @@ def test_a_campaigns_state_holds_at_once(
 ) -> None:
     """From the moment a pause or a cancel is written no POST of the campaign begins."""
     campaigns = Campaigns(engine)
-    campaigns.begin("spring", CampaignMessage(sender=SENDER, body="x"))
-    campaigns.loaded("spring", rows=0, segments=0)
+    campaigns.create("spring", CampaignMessage(sender=SENDER, body="x"))
+    campaigns.finish_loading("spring", rows=0, segments=0)
     campaigns.set_state("spring", state)
     message = MESSAGE.model_copy(update={"campaign_id": "spring"})
 

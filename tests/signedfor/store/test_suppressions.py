@@ -348,7 +348,7 @@ def test_many_are_looked_up_as_each_is(store: Suppressions, category: str | None
         who="webhook",
     )
 
-    found = store.among(everybody, sender=SENDER, category=category)
+    found = store.find_suppressed(everybody, sender=SENDER, category=category)
 
     assert found == {
         each for each in everybody if store.find(each, sender=SENDER, category=category) is not None

@@ -21,9 +21,9 @@ from urllib3.exceptions import (
 from signedfor.retry import CONNECT_TIMEOUT, READ_TIMEOUT
 from signedfor.twilio.client import (
     TwilioClient,
-    _Limit,
-    _punctual,
-    _PunctualAdapter,
+    _Deadline,
+    _TimeoutAdapter,
+    _with_deadline,
     never_connected,
 )
 from tests.activities.conftest import Connect
@@ -41,7 +41,7 @@ def test_both_timeouts_reach_the_connection() -> None:
     assert client.http_client.session is not None
     for scheme in ("https", "http"):
         adapter = client.http_client.session.get_adapter(f"{scheme}://api.twilio.com")
-        assert isinstance(adapter, _PunctualAdapter)
+        assert isinstance(adapter, _TimeoutAdapter)
         expected = (CONNECT_TIMEOUT.total_seconds(), READ_TIMEOUT.total_seconds())
         assert (expected, 0) == (adapter._timeouts, adapter.max_retries.total)
         pool = adapter.poolmanager.connection_from_url(f"{scheme}://api.twilio.com")
@@ -59,13 +59,13 @@ def test_read_timeout(connect: Connect, edge: Edge) -> None:
 @pytest.mark.parametrize("connection", [HTTPConnection, HTTPSConnection])
 def test_a_late_connection_is_closed_unused(edge: Edge, connection: type[HTTPConnection]) -> None:
     """Nothing is written to a connection that took longer in all than it may."""
-    late = _punctual(HTTPConnection, 0.0, _Limit())("127.0.0.1", edge.port)
+    late = _with_deadline(HTTPConnection, 0.0, _Deadline())("127.0.0.1", edge.port)
 
     with pytest.raises(ConnectTimeoutError):
         late.request("POST", "/")
 
     assert late.sock is None
-    assert issubclass(_punctual(connection, 0.0, _Limit()), connection)
+    assert issubclass(_with_deadline(connection, 0.0, _Deadline()), connection)
     assert [] == edge.asked
 
 

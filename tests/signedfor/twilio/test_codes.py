@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import signedfor.twilio.codes
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.twilio.codes import (
-    action_for,
+    advice_for,
     classify_create,
     classify_delivery,
     delay_for,
@@ -89,7 +89,7 @@ def test_a_row_is_complete(row: dict[str, str]) -> None:
     tries, delay = int(row["later_tries"]), int(row["delay_seconds"])
 
     assert failure_class not in {FailureClass.DELIVERY_FAILED, FailureClass.NO_RECEIPT}
-    for sentence in (row["meaning"], row["action"]):
+    for sentence in (row["meaning"], row["advice"]):
         assert len(sentence) > len("Say something.")
         assert sentence.endswith(".")
         assert sentence == sentence.strip()
@@ -201,7 +201,7 @@ def test_a_refused_create_has_the_class_of_its_code(
 
 
 @pytest.mark.parametrize("http_status", [0, 100, 200, 201, 204, 299, 600])
-def test_what_is_no_refusal_cannot_be_classed(http_status: int) -> None:
+def test_an_accepted_create_cannot_be_classified(http_status: int) -> None:
     """Classing a success is a defect of the caller and says so."""
     with pytest.raises(ValueError, match="is not a refusal"):
         classify_create(http_status, None)
@@ -278,17 +278,17 @@ def test_every_class_has_words_for_an_unknown_code(
     failure_class: FailureClass, code: int | None
 ) -> None:
     """An operator is told what happened and what to do even if the code is new."""
-    texts = {meaning_for(failure_class, code), action_for(failure_class, code)}
+    texts = {meaning_for(failure_class, code), advice_for(failure_class, code)}
 
     assert len(texts) == 2
     assert all(text.endswith(".") for text in texts)
 
 
 def test_the_words_of_a_known_code_are_its_own() -> None:
-    """The action names the page of the console that the code is about."""
+    """The advice names the page of the console that the code is about."""
     misconfigured = FailureClass.SENDER_MISCONFIGURED
 
-    assert "Geo permissions" in action_for(misconfigured, 21408)
+    assert "Geo permissions" in advice_for(misconfigured, 21408)
     assert "country" in meaning_for(misconfigured, 21408)
 
 
@@ -296,7 +296,7 @@ def test_a_code_that_did_not_decide_the_class_does_not_speak() -> None:
     """A 5xx that carries 21610 must not tell the operator that an opt-out was recorded."""
     unknown = FailureClass.OUTCOME_UNKNOWN
 
-    assert action_for(unknown, None) == action_for(unknown, 21610)
+    assert advice_for(unknown, None) == advice_for(unknown, 21610)
     assert meaning_for(unknown, None) == meaning_for(unknown, 21610)
 
 
@@ -304,7 +304,7 @@ def test_a_code_that_did_not_decide_the_class_does_not_speak() -> None:
 def test_a_passing_code_speaks_on_both_ways(code: int) -> None:
     """Not sent for now, before or after acceptance: the words are the same."""
     spoken = {
-        action_for(failure_class, code)
+        advice_for(failure_class, code)
         for failure_class in (
             FailureClass.TEMPORARILY_UNAVAILABLE,
             FailureClass.DELIVERY_DELAYED,

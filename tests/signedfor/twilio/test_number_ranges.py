@@ -48,7 +48,7 @@ def test_every_range_of_every_country_is_told_as_the_library_tells_it() -> None:
         ("+19002345678", "premium-rate"),
         ("+491801234567", "shared-cost"),
         ("+979123456789", "premium-rate"),
-        ("+2105555555", "country code that is assigned to nobody"),
+        ("+2105555555", "unassigned country code"),
         ("+155586753", "has 8 digits after its country code, where numbers have 10"),
         ("+155586753091", "has 11 digits after its country code, where numbers have 10"),
         ("+18765551", "has 7 digits after its country code, where numbers have 10"),

@@ -1,6 +1,12 @@
 import pytest
 
-from signedfor.twilio.rates import DEFAULT_RATES, SenderKind, default_rate, kind_of, paced_as
+from signedfor.twilio.rates import (
+    DEFAULT_RATES,
+    SenderKind,
+    default_rate,
+    kind_of,
+    rate_limited_segments,
+)
 
 SENDERS = {
     "+15005550006": SenderKind.LONG_CODE,
@@ -38,10 +44,10 @@ def test_configured_rates() -> None:
     assert 1 == default_rate("+15005550006", rates)
 
 
-def test_paced_as() -> None:
+def test_rate_limited_segments() -> None:
     """SMS goes by segments, a picture without a text as one; on channels each message is one."""
     assert [3, 1, 1] == [
-        paced_as("+15558675309", 3),
-        paced_as("+15558675309", 0),
-        paced_as("whatsapp:+15558675309", 3),
+        rate_limited_segments("+15558675309", 3),
+        rate_limited_segments("+15558675309", 0),
+        rate_limited_segments("whatsapp:+15558675309", 3),
     ]

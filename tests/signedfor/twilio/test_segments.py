@@ -3,7 +3,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signedfor.twilio.segments import Encoding, Segments, _grapheme_units, _packed, count_segments
+from signedfor.twilio.segments import Encoding, Segments, _grapheme_units, _pack, count_segments
 
 GSM7, UCS2 = Encoding.GSM7, Encoding.UCS2
 
@@ -149,4 +149,4 @@ def test_runs_are_packed_as_their_pieces_are(runs: list[tuple[int, int]], room: 
                 count, free = count + 1, room
             free -= units
 
-    assert count == _packed(runs, room=room)
+    assert count == _pack(runs, capacity=room)

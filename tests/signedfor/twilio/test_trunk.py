@@ -6,7 +6,7 @@ import phonenumbers
 import pytest
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata, PhoneNumberFormat
 
-from signedfor.twilio.trunk import has_trunk_prefix
+from signedfor.twilio.phone import has_trunk_prefix
 
 _KINDS = (
     *("mobile", "fixed_line", "toll_free", "premium_rate", "shared_cost", "uan", "voicemail"),

@@ -35,20 +35,20 @@ class Mortal(Campaigns):
         super().__init__(engine)
         self._left = calls
 
-    def begin(self, *given: Any) -> Any:
+    def create(self, *given: Any) -> Any:
         """See base class."""
         self._live()
-        return super().begin(*given)
+        return super().create(*given)
 
-    def add(self, campaign_id: str, rows: Sequence[CampaignRow]) -> None:
+    def add_rows(self, campaign_id: str, rows: Sequence[CampaignRow]) -> None:
         """See base class."""
         self._live()
-        super().add(campaign_id, rows)
+        super().add_rows(campaign_id, rows)
 
-    def loaded(self, campaign_id: str, *, rows: int, segments: int) -> None:
+    def finish_loading(self, campaign_id: str, *, rows: int, segments: int) -> None:
         """See base class."""
         self._live()
-        super().loaded(campaign_id, rows=rows, segments=segments)
+        super().finish_loading(campaign_id, rows=rows, segments=segments)
 
     def _live(self) -> None:
         self._left -= 1
@@ -139,7 +139,7 @@ def test_other_rows_under_the_same_id_are_found_while_loading(
     tally = _checked(engine, written(tmp_path, *good_rows(5)), kept)
     record = begun(campaigns, "c-1", message())
     stranger = CampaignRow(number=3, to=number(99), fields={}, segments=1)
-    campaigns.add("c-1", [stranger])
+    campaigns.add_rows("c-1", [stranger])
 
     with pytest.raises(Refused, match="rows of another file"):
         load(campaigns, record, kept, tally)
@@ -156,7 +156,7 @@ def test_canceled_while_it_was_loading_it_is_the_same_still(
     campaigns = Campaigns(engine)
     tally = _checked(engine, written(tmp_path, *good_rows(5)), kept)
     begun(campaigns, "c-1", message())
-    campaigns.add("c-1", next(kept.batches())[:2])
+    campaigns.add_rows("c-1", next(kept.batches())[:2])
     campaigns.set_state("c-1", CampaignState.CANCELED)
     record = campaigns.find("c-1")
     assert record is not None

@@ -80,8 +80,8 @@ def test_canceled_while_it_was_loading(
     campaign_id, path = new_id(), written(tmp_path, *good_rows(2))
     assert 0 == start(cli, path, "--id", "before").exit_code
     campaigns = Campaigns(cli_engine)
-    campaigns.begin(campaign_id, record(cli_engine, "before").message)
-    campaigns.add(campaign_id, campaigns.page("before", after=0, limit=1))
+    campaigns.create(campaign_id, record(cli_engine, "before").message)
+    campaigns.add_rows(campaign_id, campaigns.page("before", after=0, limit=1))
     campaigns.set_state(campaign_id, CampaignState.CANCELED)
 
     result = start(cli, path, "--id", campaign_id)
@@ -134,9 +134,9 @@ async def test_loaded_but_not_started_it_is_started(
     path = written(tmp_path, *good_rows(1))
     assert 0 == (await asyncio.to_thread(start, cli, path, "--id", "before")).exit_code
     campaigns = Campaigns(cli_engine)
-    campaigns.begin(campaign_id, record(cli_engine, "before").message)
-    campaigns.add(campaign_id, campaigns.page("before", after=0, limit=1))
-    campaigns.loaded(campaign_id, rows=1, segments=1)
+    campaigns.create(campaign_id, record(cli_engine, "before").message)
+    campaigns.add_rows(campaign_id, campaigns.page("before", after=0, limit=1))
+    campaigns.finish_loading(campaign_id, rows=1, segments=1)
     with pytest.raises(RPCError):
         await runs(temporal, campaign_id)
 

@@ -64,7 +64,7 @@ async def test_an_interrupted_start_goes_on_whatever_temporal_knows(
 ) -> None:
     """The database knows the campaign: the ids are its own."""
     campaign_id, path = new_id(), written(tmp_path, *good_rows(1))
-    Campaigns(cli_engine).begin(campaign_id, message())
+    Campaigns(cli_engine).create(campaign_id, message())
     theirs = await temporal.start_workflow(
         SEND_MESSAGE, id=f"message:{campaign_id}:1", task_queue="nobody"
     )

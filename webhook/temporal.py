@@ -1,0 +1,148 @@
+"""The webhook's calls to Temporal: signals with receipts, and workflows for inbound messages."""
+
+import asyncio
+from datetime import timedelta
+from enum import StrEnum
+
+from temporalio.api.errordetails.v1 import NotFoundFailure
+from temporalio.client import Client
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from signedfor.client import CONFLICT_POLICY, REUSE_POLICY
+from signedfor.contract import (
+    DELIVERY_STATUS_SIGNAL,
+    MESSAGES_QUEUE,
+    DeliveryStatus,
+    dead_letter_workflow_id,
+    message_workflow_id,
+)
+from signedfor.inbound import (
+    BEFORE_MESSAGES,
+    RECORD_INBOUND_WORKFLOW,
+    InboundRecord,
+    inbound_workflow_id,
+)
+from signedfor.temporal import TemporalUnavailable, describe_namespace
+
+
+class TemporalCallFailed(Exception):
+    """Temporal did not accept the signal or start; the text says why. Try again later."""
+
+
+class TemporalCallRejected(TemporalCallFailed):
+    """Temporal is available and rejects this particular call."""
+
+
+class SignalTarget(StrEnum):
+    """The workflow that received a signal."""
+
+    MESSAGE = "message"
+    DEAD_LETTER = "dead_letter"
+    """The message is closed and its dead letter open: a late receipt."""
+    NONE = "none"
+    """Both are closed, or there was never such a message: no workflow waits for it."""
+
+
+_REJECTIONS = frozenset(
+    {
+        RPCStatusCode.INVALID_ARGUMENT,  # such as a workflow that has had 10,000 signals
+        RPCStatusCode.FAILED_PRECONDITION,
+        RPCStatusCode.OUT_OF_RANGE,
+        RPCStatusCode.ALREADY_EXISTS,
+        RPCStatusCode.DATA_LOSS,
+    }
+)
+
+
+class StatusSignals:
+    """Sends the `delivery_status` signal."""
+
+    def __init__(self, client: Client, *, timeout: timedelta) -> None:
+        self._client = client
+        self._timeout = timeout
+
+    async def send(self, message_id: str, status: DeliveryStatus) -> SignalTarget:
+        """Signal the message or, if that is closed, its dead letter.
+
+        Raises:
+            TemporalCallRejected: Temporal rejects this signal.
+            TemporalCallFailed: not within the timeout, or for any other reason.
+        """
+        # The client's own timeout is per attempt; it retries for about ten seconds, and waits for
+        # a first connection without any limit.
+        try:
+            async with asyncio.timeout(self._timeout.total_seconds()):
+                if await self._signal(message_workflow_id(message_id), status):
+                    return SignalTarget.MESSAGE
+                if await self._signal(dead_letter_workflow_id(message_id), status):
+                    return SignalTarget.DEAD_LETTER
+                return SignalTarget.NONE
+        except (TimeoutError, RPCError, RuntimeError) as error:
+            raise _failure(error) from None
+
+    async def is_temporal_available(self) -> bool:
+        """Whether Temporal and our namespace can be reached now."""
+        try:
+            await describe_namespace(self._client, timeout=self._timeout)
+        except TemporalUnavailable:
+            return False
+        return True
+
+    async def _signal(self, workflow_id: str, status: DeliveryStatus) -> bool:
+        """Whether there was such an open workflow."""
+        handle = self._client.get_workflow_handle(workflow_id)
+        try:
+            await handle.signal(DELIVERY_STATUS_SIGNAL, status, rpc_timeout=self._timeout)
+        except RPCError as error:
+            if _is_workflow_missing(error):
+                return False
+            raise
+        return True
+
+
+class InboundRecorder:
+    """Starts a workflow per inbound message, which records it once the database is available."""
+
+    def __init__(self, client: Client, *, timeout: timedelta) -> None:
+        self._client = client
+        self._timeout = timeout
+
+    async def start(self, record: InboundRecord) -> None:
+        """Return when Temporal has it; the message SID makes it idempotent.
+
+        Raises:
+            TemporalCallFailed: not within the timeout, or for any other reason.
+        """
+        try:
+            async with asyncio.timeout(self._timeout.total_seconds()):
+                await self._client.start_workflow(
+                    RECORD_INBOUND_WORKFLOW,
+                    record,
+                    id=inbound_workflow_id(record.message_sid),
+                    task_queue=MESSAGES_QUEUE,
+                    id_conflict_policy=CONFLICT_POLICY,
+                    id_reuse_policy=REUSE_POLICY,
+                    priority=BEFORE_MESSAGES,
+                    rpc_timeout=self._timeout,
+                )
+        except WorkflowAlreadyStartedError:
+            return
+        except (TimeoutError, RPCError, RuntimeError) as error:
+            raise _failure(error) from None
+
+
+def _failure(error: TimeoutError | RPCError | RuntimeError) -> TemporalCallFailed:
+    if isinstance(error, RPCError):
+        kind = TemporalCallRejected if error.status in _REJECTIONS else TemporalCallFailed
+        return kind(f"Temporal answered {error.status.name}")
+    if isinstance(error, TimeoutError):
+        return TemporalCallFailed("Temporal did not answer in time")
+    return TemporalCallFailed("Temporal cannot be reached")  # a lazy client that cannot connect
+
+
+def _is_workflow_missing(error: RPCError) -> bool:
+    """Whether the workflow is closed or unknown; a missing *namespace* is NOT_FOUND as well."""
+    return error.status is RPCStatusCode.NOT_FOUND and any(
+        detail.Is(NotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details
+    )
