@@ -20,7 +20,7 @@ ENV PATH=/venv/bin:$PATH \
 RUN useradd --system --uid 10001 --user-group --no-create-home signedfor
 WORKDIR /app
 COPY compose/signedfor compose/answers /usr/local/bin/
-COPY starter.py wiring.py worker.py ./
+COPY starter.py worker.py ./
 COPY activities activities
 COPY signedfor signedfor
 COPY webhook webhook

@@ -1,5 +1,4 @@
-# Everything the project needs is set up by its targets; nothing has to be installed by hand but
-# make and Python 3.11, 3.12 or 3.13.
+# The targets set up everything that the project needs, except make and Python 3.11, 3.12 or 3.13.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -24,7 +23,7 @@ SOURCES := $(wildcard *.py .ci/*.py docs/*.py activities devtools examples signe
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## Play six messages and a campaign on this machine (STAY=1 keeps everything up)
+demo: $(READY) ## Send six messages and a campaign on this machine (STAY=1 keeps it running)
 	@$(BIN)/python -m devtools.stack.demo
 
 up: $(READY) ## Run the whole system on this machine until Ctrl-C, with a local Twilio

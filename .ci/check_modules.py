@@ -7,8 +7,7 @@ from pathlib import Path
 
 MAY_IMPORT = {
     "starter": {"signedfor"},
-    "wiring": {"activities", "signedfor"},
-    "worker": {"signedfor", "wiring", "workflows"},
+    "worker": {"activities", "signedfor", "workflows"},
 }
 """Of our own packages and modules."""
 

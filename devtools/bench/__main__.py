@@ -1,7 +1,7 @@
 """`python -m devtools.bench`: every benchmark, or those that are named, and one report.
 
-A bound that is missed is said loudly, and with `--strict` it is exit code 1. The tables are
-Markdown; `--tables FILE` prints those of a report that is there already.
+A missed bound is written to stderr, and with `--strict` the exit code is 1. The tables are
+Markdown; `--tables FILE` prints those of an existing report.
 """
 
 import argparse
@@ -13,27 +13,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from devtools.bench import campaigns, cost, latency, life, memory, pacing, webhook, workers
-from devtools.bench.harness.report import Report, machine, missed, tables
-from devtools.bench.harness.sizes import FULL, QUICK, Sizes
+from devtools.bench import campaigns, cost, latency, memory, pacing, throughput, webhook
+from devtools.bench.report import Report, machine, missed, tables
+from devtools.bench.sizes import FULL, QUICK, Sizes
 from devtools.stack.processes import interrupt_on_signals
 
 BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[Report]]] = {
-    "life": life.run,
+    "throughput": throughput.run,
     "latency": latency.run,
     "webhook": webhook.run,
     "cost": cost.run,
-    "workers": workers.run,
+    "workers": throughput.run_workers,
     "memory": memory.run,
     "pacing": pacing.run,
     "campaigns": campaigns.run,
 }
-"""A new benchmark is a module with a `run`, and a line here."""
+"""A new benchmark is a function and a line here."""
 
 
 def main() -> int:
     """Run them, print the tables and write the report."""
-    # So that servers and folders go when the benchmark is ended by force.
+    # So that servers and folders are removed when the benchmark is interrupted.
     interrupt_on_signals()
     parser = _parser()
     arguments = parser.parse_args()
@@ -81,9 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="only to see that it runs")
     parser.add_argument("--strict", action="store_true", help="exit code 1 when a bound is missed")
     parser.add_argument("--report", type=Path, help="write the report here, as JSON")
-    parser.add_argument(
-        "--tables", type=Path, help="print the tables of this report and do no more"
-    )
+    parser.add_argument("--tables", type=Path, help="only print the tables of this report")
     return parser
 
 

@@ -1,10 +1,10 @@
-"""What one delivered message costs, counted: history, billable actions, database statements.
+"""What one delivered message costs: history events, billable actions, database statements.
 
-One that goes straight through, and one of a campaign that waits for its slot: it is handed over by
-the activity that does it, with the search attributes that it gives.
+Measured for one that is sent at once, and for one of a campaign that waits for its reservation: the
+campaign's own activity starts it, with the search attributes that it sets.
 
-The worker runs in this process, so that what it asks of the database can be counted; the rest of
-the stack is as ever. The receipt comes well after the create's answer, as it does in the world.
+The worker runs in this process, so that its database statements can be counted; the rest of the
+stack is as usual. The receipt comes well after the create's answer, as it does in production.
 """
 
 import asyncio
@@ -14,21 +14,57 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import event
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHandle
 
-from devtools.bench.actions import billable_actions
-from devtools.bench.campaigning.desk import SENDER, SENDER_RATE, desk_of
-from devtools.bench.campaigning.handing_over import hand_over_all
-from devtools.bench.harness.figures import Rounds, Sample
-from devtools.bench.harness.house import FLOOR, NO_WAIT, OURS, House, furnish, open_stack
-from devtools.bench.harness.loads import settled
-from devtools.bench.harness.report import Report
-from devtools.bench.harness.rounds import tell
-from devtools.bench.harness.sizes import Sizes
+from devtools.bench.campaign_fixture import SENDER, SENDER_RATE, campaign_fixture
+from devtools.bench.environment import (
+    BASELINE,
+    PRODUCT,
+    UNPACED,
+    Environment,
+    delivered,
+    fresh_stack,
+    log_progress,
+    set_up,
+)
+from devtools.bench.figures import Rounds, Sample
+from devtools.bench.report import Report
+from devtools.bench.sizes import Sizes
 from signedfor.contract import campaign_message_id, message_workflow_id
 from signedfor.settings import Settings
 from signedfor.store.database import open_engine
 from worker import running_workers
+
+_BILLED = {
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED: 1,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED: 1,
+    EventType.EVENT_TYPE_TIMER_STARTED: 1,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED: 1,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED: 1,
+    EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES: 1,
+    EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED: 2,
+}
+"""From Temporal's page on actions. Workflow tasks, canceled timers and completions are free."""
+
+
+def billable_actions(events: Sequence[HistoryEvent]) -> int:
+    """How many actions Temporal Cloud would bill for this history."""
+    billed = sum(_BILLED.get(event.event_type, 0) for event in events)
+    retries = sum(
+        event.activity_task_started_event_attributes.attempt - 1
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED
+    )
+    # All local activities of one workflow task are one action together.
+    local = {
+        event.marker_recorded_event_attributes.workflow_task_completed_event_id
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_MARKER_RECORDED
+    }
+    return billed + retries + len(local)
+
 
 WAITING = "ours, of a campaign"
 _RECEIPT_AFTER_SECONDS = 1.0
@@ -41,57 +77,59 @@ _Handles = Sequence[WorkflowHandle[Any, Any]]
 async def run(sizes: Sizes) -> Report:
     """Count it."""
     samples: dict[str, list[Sample]] = {}
-    # Counts, not times: they are the same in every round, and in any order.
-    with open_stack() as (stack, group):
-        house = await furnish(stack, group)
+    # Counts, not times: they are the same in every round and order.
+    with fresh_stack() as (stack, group):
+        environment = await set_up(stack, group)
         stack.sandbox.settings(delivered_after=_RECEIPT_AFTER_SECONDS)
-        for name, count in ((OURS, _ours), (WAITING, _waiting), (FLOOR, _floor)):
-            samples[name] = [await count(house, sizes)]
-            tell(name, samples[name][0])
+        for name, count in ((PRODUCT, _ours), (WAITING, _waiting), (BASELINE, _baseline)):
+            samples[name] = [await count(environment, sizes)]
+            log_progress(name, samples[name][0])
     return Report(
         benchmark="cost",
         question="what one delivered message costs",
         rounds=Rounds(samples),
-        floor=FLOOR,
+        baseline=BASELINE,
         conditions={
             "messages": sizes.counted,
-            "seconds to the slot of a campaign's": sizes.slot_seconds,
-            **NO_WAIT,
+            "seconds to the reservation of a campaign's": sizes.reserved_seconds,
+            **UNPACED,
         },
     )
 
 
-async def _floor(house: House, sizes: Sizes) -> Sample:
-    with house.running(house.side(FLOOR)):
-        return await _histories(await _handed_in(house, FLOOR, sizes.counted))
+async def _baseline(environment: Environment, sizes: Sizes) -> Sample:
+    with environment.running(environment.side(BASELINE)):
+        return await _histories(await _started(environment, BASELINE, sizes.counted))
 
 
-async def _ours(house: House, sizes: Sizes) -> Sample:
-    async with _counted(house) as counts:
-        histories = await _histories(await _handed_in(house, OURS, sizes.counted))
+async def _ours(environment: Environment, sizes: Sizes) -> Sample:
+    async with _counted(environment) as counts:
+        histories = await _histories(await _started(environment, PRODUCT, sizes.counted))
     return {**histories, **_each(counts, sizes.counted)}
 
 
-async def _waiting(house: House, sizes: Sizes) -> Sample:
-    with desk_of(house) as desk:
-        desk.pacing.reserve(SENDER, round(sizes.slot_seconds * SENDER_RATE), is_urgent=False)
-        campaign_id = desk.loaded(sizes.counted)
-        async with _counted(house) as counts:
-            await hand_over_all(desk, campaign_id, sizes.counted)
+async def _waiting(environment: Environment, sizes: Sizes) -> Sample:
+    with campaign_fixture(environment) as fixture:
+        fixture.rate_limiter.reserve(
+            SENDER, round(sizes.reserved_seconds * SENDER_RATE), is_urgent=False
+        )
+        campaign_id = fixture.loaded(sizes.counted)
+        async with _counted(environment) as counts:
+            await fixture.dispatch_all(campaign_id, sizes.counted)
             ids = [campaign_message_id(campaign_id, row) for row in range(1, sizes.counted + 1)]
             histories = await _histories(
-                [house.client.get_workflow_handle(message_workflow_id(each)) for each in ids]
+                [environment.client.get_workflow_handle(message_workflow_id(each)) for each in ids]
             )
     return {**histories, **_each(counts, sizes.counted)}
 
 
-async def _handed_in(house: House, side_name: str, count: int) -> _Handles:
-    return [await house.hand_in(house.side(side_name)) for _ in range(count)]
+async def _started(environment: Environment, side_name: str, count: int) -> _Handles:
+    return [await environment.start(environment.side(side_name)) for _ in range(count)]
 
 
 async def _histories(handles: _Handles) -> dict[str, float]:
     """Means over these messages, once they are delivered."""
-    await asyncio.gather(*map(settled, handles))
+    await asyncio.gather(*map(delivered, handles))
     totals: Counter[str] = Counter()
     for handle in handles:
         events = list((await handle.fetch_history()).events)
@@ -107,9 +145,9 @@ def _each(counts: Counter[str], messages: int) -> Sample:
 
 
 @asynccontextmanager
-async def _counted(house: House) -> AsyncIterator[Counter[str]]:
-    """What our worker, which runs in this process, asks of the database while the block runs."""
-    variables = {name.lower(): value for name, value in house.stack.settings.items()}
+async def _counted(environment: Environment) -> AsyncIterator[Counter[str]]:
+    """Run our worker in this process for the block, and count its database statements."""
+    variables = {name.lower(): value for name, value in environment.stack.settings.items()}
     settings = Settings.model_validate(variables)
     engine = open_engine(settings.database_url, pool_size=_CONNECTIONS)
     counts: Counter[str] = Counter()
@@ -123,8 +161,8 @@ async def _counted(house: House) -> AsyncIterator[Counter[str]]:
 
     event.listen(engine, "connect", lambda driver, _: driver.set_trace_callback(note))
     try:
-        with house.running(house.side(OURS), workers=0):
-            async with running_workers(house.client, engine, settings):
+        with environment.running(environment.side(PRODUCT), workers=0):
+            async with running_workers(environment.client, engine, settings):
                 yield counts
     finally:
         engine.dispose()

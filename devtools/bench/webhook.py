@@ -3,7 +3,7 @@
 Signed callbacks over real HTTP, each for a message that waits for it: first as fast as they are
 answered, so many connections at a time, then at a fixed rate whether or not the answers keep up
 (open loop; a latency counts from the moment the callback was due). No worker runs, so what is
-measured is route and Temporal server. The floor is a bare FastAPI route that signals.
+measured is route and Temporal server. The baseline is a bare FastAPI route that signals.
 """
 
 import asyncio
@@ -18,13 +18,11 @@ import aiohttp
 from temporalio.client import WorkflowHandle
 from twilio.request_validator import RequestValidator
 
-from devtools.bench.harness.figures import Bound, Sample, percentiles
-from devtools.bench.harness.house import FLOOR, OURS, House, Side
-from devtools.bench.harness.loads import at_rate
-from devtools.bench.harness.meter import CpuMeter
-from devtools.bench.harness.report import Report
-from devtools.bench.harness.rounds import alternate
-from devtools.bench.harness.sizes import Sizes
+from devtools.bench.environment import BASELINE, PRODUCT, Environment, Side, alternate, at_rate
+from devtools.bench.figures import Bound, Sample, percentiles
+from devtools.bench.processes import CpuMeter
+from devtools.bench.report import Report
+from devtools.bench.sizes import Sizes
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from signedfor.contract import STATUS_PATH
 
@@ -35,7 +33,7 @@ _CALLBACKS_A_MESSAGE = 10
 
 
 class CallbackRefused(Exception):
-    """The route did not take a callback; the figures would be of something else."""
+    """The route did not accept a callback: its figures would be meaningless."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +49,15 @@ async def run(sizes: Sizes) -> Report:
     """Measure it."""
     rate = sizes.callback_rate
 
-    async def measure(house: House, side_name: str) -> Sample:
-        side = house.side(side_name)
+    async def measure(environment: Environment, side_name: str) -> Sample:
+        side = environment.side(side_name)
         count = sizes.callbacks + round(rate * sizes.seconds)
-        with house.running(side, workers=0):
-            warm_up, *callbacks = await _callbacks(house, side, count + _CONNECTIONS * 4)
+        with environment.running(side, workers=0):
+            warm_up, *callbacks = await _callbacks(environment, side, count + _CONNECTIONS * 4)
             async with _poster() as post:
-                await _one_after_the_other(post, [warm_up, *callbacks[count:]])
-                meter = CpuMeter(house.parts(side))
-                seconds = await _one_after_the_other(post, callbacks[: sizes.callbacks])
+                await _as_fast_as_answered(post, [warm_up, *callbacks[count:]])
+                meter = CpuMeter(environment.parts(side))
+                seconds = await _as_fast_as_answered(post, callbacks[: sizes.callbacks])
                 used = meter.per_message(sizes.callbacks)
                 latencies = await _at_rate(post, callbacks[sizes.callbacks : count], rate=rate)
         return {
@@ -72,11 +70,11 @@ async def run(sizes: Sizes) -> Report:
     return Report(
         benchmark="webhook",
         question="callbacks a second, and how long an answer takes",
-        rounds=await alternate([OURS, FLOOR], measure, rounds=sizes.rounds, legs=sizes.legs),
-        floor=FLOOR,
+        rounds=await alternate([PRODUCT, BASELINE], measure, rounds=sizes.rounds, legs=sizes.legs),
+        baseline=BASELINE,
         bounds=[
-            Bound(side=OURS, figure=RATE, at_least=0.8, against=FLOOR),
-            Bound(side=OURS, figure=f"at {rate:g}/s p99 (ms)", at_most=50),
+            Bound(side=PRODUCT, figure=RATE, at_least=0.8, against=BASELINE),
+            Bound(side=PRODUCT, figure=f"at {rate:g}/s p99 (ms)", at_most=50),
         ],
         conditions={
             "callbacks": sizes.callbacks,
@@ -86,10 +84,10 @@ async def run(sizes: Sizes) -> Report:
     )
 
 
-async def _callbacks(house: House, side: Side, count: int) -> list[Signed]:
-    """Signed `delivered` callbacks, for messages that are there to take them."""
+async def _callbacks(environment: Environment, side: Side, count: int) -> list[Signed]:
+    """Signed `delivered` callbacks, for messages that are waiting for them."""
     handles: list[WorkflowHandle[object, object]] = [
-        await house.hand_in(side) for _ in range(count // _CALLBACKS_A_MESSAGE + 1)
+        await environment.start(side) for _ in range(count // _CALLBACKS_A_MESSAGE + 1)
     ]
     ids = [handle.id.removeprefix(side.prefix) for handle in handles]
     return [_signed(side.webhook_url, ids[number % len(ids)], number) for number in range(count)]
@@ -123,7 +121,7 @@ def _signed(base_url: str, message_id: str, number: int) -> Signed:
 
 
 class _Poster:
-    """SendAttempts callbacks over connections that stay open, as a busy Twilio's do."""
+    """Posts callbacks over connections that stay open, as a busy Twilio's do."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -143,19 +141,19 @@ async def _poster() -> AsyncIterator[_Poster]:
         yield _Poster(session)
 
 
-async def _one_after_the_other(post: _Poster, callbacks: list[Signed]) -> float:
+async def _as_fast_as_answered(post: _Poster, callbacks: list[Signed]) -> float:
     """Post them as fast as they are answered; the seconds it took."""
     left = iter(callbacks)
 
-    async def go_on() -> None:
+    async def post_next() -> None:
         for callback in left:
             await post(callback)
 
-    begun = time.perf_counter()
+    started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(_CONNECTIONS):
-            group.create_task(go_on())
-    return time.perf_counter() - begun
+            group.create_task(post_next())
+    return time.perf_counter() - started
 
 
 async def _at_rate(post: _Poster, callbacks: list[Signed], *, rate: float) -> list[float]:

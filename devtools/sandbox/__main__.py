@@ -14,8 +14,7 @@ from devtools.sandbox.accounts import (
     TEST_ACCOUNT_SID,
     TEST_AUTH_TOKEN,
 )
-from devtools.sandbox.app import SandboxConfig
-from devtools.sandbox.server import NotLoopbackError, listen, serve
+from devtools.sandbox.server import NotLoopbackError, SandboxConfig, listen, serve
 from devtools.sandbox.settings import Settings
 
 _DEFAULT_PORT = 8010
@@ -23,8 +22,8 @@ _DEFAULT_PORT = 8010
 _EPILOG = f"""\
 The account is TWILIO_ACCOUNT_SID with TWILIO_AUTH_TOKEN from the environment, or else
 {DEFAULT_ACCOUNT_SID} with {DEFAULT_AUTH_TOKEN}.
-{TEST_ACCOUNT_SID} with {TEST_AUTH_TOKEN} plays Twilio's test credentials.
-This is a development tool: it sends nothing, protects nothing, and listens on this machine only.
+{TEST_ACCOUNT_SID} with {TEST_AUTH_TOKEN} simulates Twilio's test credentials.
+This is a development tool: it sends nothing, has no protection, and listens on loopback only.
 """
 
 
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         settings=settings,
         journal=options.journal,
     )
-    print("Twilio sandbox: a development tool. No message leaves this machine.")  # noqa: T201 - said on purpose
+    print("Twilio sandbox: a development tool. No message leaves this machine.")  # noqa: T201 - for the person who started it
     serve(config, bound)
     return 0
 
@@ -96,11 +95,11 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         type=float,
         default=defaults.time_scale,
         metavar="FACTOR",
-        help="how much faster SendAt and ValidityPeriod pass than the clock (default 1)",
+        help="how many times faster SendAt and ValidityPeriod pass than the clock (default 1)",
     )
     parser.add_argument("--inbound-url", metavar="URL", help="the webhook for inbound messages")
     parser.add_argument(
-        "--journal", type=Path, metavar="FILE", help="keep the books here across restarts"
+        "--journal", type=Path, metavar="FILE", help="keep the state here across restarts"
     )
     return parser
 

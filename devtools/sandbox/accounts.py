@@ -1,4 +1,4 @@
-"""The two accounts of the sandbox, and who may act for them."""
+"""The two accounts of the sandbox, and their authentication."""
 
 from base64 import b64encode
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from devtools.sandbox.errors import TwilioError
 DEFAULT_ACCOUNT_SID = "AC" + "5a" * 16
 """The ordinary account, when TWILIO_ACCOUNT_SID does not name another."""
 DEFAULT_AUTH_TOKEN = "sandbox-auth-token"  # noqa: S105 - the documented token of a local tool
-"""Signs callbacks and opens the ordinary account, when TWILIO_AUTH_TOKEN does not name another."""
+"""The ordinary account's token, which signs callbacks, when TWILIO_AUTH_TOKEN is not set."""
 
 TEST_ACCOUNT_SID = "AC" + "7e" * 16
-"""Plays Twilio's test credentials: strict magic numbers, nothing advances, no callbacks."""
+"""Simulates Twilio's test credentials: strict magic numbers, nothing advances, no callbacks."""
 TEST_AUTH_TOKEN = "sandbox-test-token"  # noqa: S105 - the documented token of a local tool
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account: its id, its token, and whether it plays the test credentials."""
+    """One account: its id, its token, and whether it is the test account."""
 
     sid: str
     auth_token: str
@@ -25,7 +25,7 @@ class Account:
 
     @property
     def basic_auth(self) -> str:
-        """The `Authorization` header that opens this account."""
+        """The `Authorization` header of this account."""
         return "Basic " + b64encode(f"{self.sid}:{self.auth_token}".encode()).decode()
 
 
@@ -38,7 +38,7 @@ class Accounts:
         self._by_header = {account.basic_auth: account for account in (self.test, ordinary)}
 
     def authenticate(self, authorization: str | None, *, account_sid: str, path: str) -> Account:
-        """Return the account that `authorization` opens, or raise 20003; 20404 for another's."""
+        """Return the account of `authorization`; raises 20003, or 20404 for another's path."""
         account = self._by_header.get(authorization or "")
         if account is None:
             raise TwilioError(20003)

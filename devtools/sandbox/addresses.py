@@ -1,6 +1,6 @@
-"""What Twilio takes for a recipient and for a sender: forms only, no knowledge of who owns what.
+"""The forms of recipients and senders that Twilio accepts, regardless of who owns them.
 
-Written apart from the product's own rules on purpose: a mistake there must not be repeated here.
+Intentionally independent of the product's own rules: a bug there must not be repeated here.
 """
 
 import re
@@ -21,24 +21,24 @@ def channel_of(address: str) -> str:
 
 
 def is_short_code(address: str) -> bool:
-    """Tell whether `address` is a short code."""
+    """Whether `address` is a short code."""
     return _SHORT_CODE.fullmatch(address) is not None
 
 
 def is_toll_free(address: str) -> bool:
-    """Tell whether `address` is a North American toll-free number."""
+    """Whether `address` is a North American toll-free number."""
     return _TOLL_FREE.fullmatch(address) is not None
 
 
 def normalized(address: str) -> str:
-    """Return a number without the punctuation that Twilio forgives; anything else as it is."""
+    """Return a number without the punctuation that Twilio ignores; anything else unchanged."""
     if address.startswith("+"):
         return address.translate(_PUNCTUATION)
     return address
 
 
 def is_recipient(address: str) -> bool:
-    """Tell whether `address` (normalized) can be sent to: E.164 or a channel address."""
+    """Whether `address` (normalized) can be sent to: E.164 or a channel address."""
     channel = _CHANNEL.fullmatch(address)
     if channel:
         return channel[1] == "messenger" or _is_phone_number(channel[2])
@@ -46,7 +46,7 @@ def is_recipient(address: str) -> bool:
 
 
 def is_sender(address: str) -> bool:
-    """Tell whether `address` can be sent from: number, short code, alphanumeric id or channel."""
+    """Whether `address` can be sent from: number, short code, alphanumeric id or channel."""
     if _CHANNEL.fullmatch(address):
         return True
     return (

@@ -1,22 +1,160 @@
 """The Messages resource of Twilio's API: create, list, fetch, update and delete."""
 
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from urllib.parse import parse_qs, unquote
+from itertools import islice
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from devtools.sandbox.accounts import Account, Accounts
-from devtools.sandbox.answers import TwilioResponse, json_answer
-from devtools.sandbox.books import Books
+from devtools.sandbox.addresses import normalized
 from devtools.sandbox.creation import Creation
 from devtools.sandbox.errors import TwilioError
 from devtools.sandbox.lifecycle import Lifecycle
-from devtools.sandbox.messages import API_VERSION, Message
-from devtools.sandbox.paging import list_page
+from devtools.sandbox.messages import API_VERSION, Message, MessageList
+from devtools.sandbox.responses import TwilioResponse, json_answer
+from devtools.sandbox.state import State
 from devtools.sandbox.validation import Form, value_of
+
+_DEFAULT_PAGE_SIZE = 50
+_MAX_PAGE_SIZE = 1000
+_FILTERS = ("To", "From", "DateSent", "DateSent<", "DateSent>")
+_AFTER, _BEFORE = "PA", "PB"  # the prefixes of Twilio's page tokens, followed by a message sid
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """A list request: its filters, and which page of the result."""
+
+    filters: Mapping[str, str]
+    size: int
+    page: int
+    token: str
+
+    @property
+    def to(self) -> str | None:
+        return normalized(self.filters["To"]) if self.filters.get("To") else None
+
+
+def list_page(
+    account_messages: MessageList, parameters: Mapping[str, str], *, path: str
+) -> dict[str, Any]:
+    """Return the envelope of one page, newest first, as the query string asks.
+
+    `path` is the path of the list; the links in the envelope repeat the filters. Raises 20007
+    for a page size over 1000, 21481 for a token that is not ours, 20001 for a bad date.
+    """
+    query = _read(parameters)
+    messages, more = _select(account_messages, query)
+    start = query.page * query.size
+
+    def link(page: int, token: str = "") -> str:
+        fields = {**query.filters, "PageSize": str(query.size), "Page": str(page)}
+        if token:
+            fields["PageToken"] = token
+        return f"{path}?{urlencode(fields)}"
+
+    return {
+        "messages": [message.resource() for message in messages],
+        "page": query.page,
+        "page_size": query.size,
+        "start": start,
+        "end": start + max(len(messages) - 1, 0),
+        "uri": link(query.page, query.token),
+        "first_page_uri": link(0),
+        "next_page_uri": link(query.page + 1, _AFTER + messages[-1].sid) if more else None,
+        "previous_page_uri": (
+            link(query.page - 1, _BEFORE + messages[0].sid) if query.page and messages else None
+        ),
+    }
+
+
+def _read(parameters: Mapping[str, str]) -> _Query:
+    size = _number(parameters, "PageSize", default=_DEFAULT_PAGE_SIZE)
+    if size > _MAX_PAGE_SIZE:
+        raise TwilioError(20007)
+    return _Query(
+        filters={name: parameters[name] for name in _FILTERS if parameters.get(name)},
+        size=max(size, 1),
+        page=_number(parameters, "Page", default=0),
+        token=parameters.get("PageToken", ""),
+    )
+
+
+def _number(parameters: Mapping[str, str], name: str, *, default: int) -> int:
+    text = parameters.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit()):
+        raise TwilioError(20001)
+    return int(text)
+
+
+def _select(messages: MessageList, query: _Query) -> tuple[list[Message], bool]:
+    """Return the messages of the page and whether older ones follow."""
+    keep = _keeper(query.filters)
+    if not query.token:
+        matching = filter(keep, messages.older(to=query.to))
+        found = list(islice(matching, query.page * query.size, (query.page + 1) * query.size + 1))
+        return found[: query.size], len(found) > query.size
+    kind, anchor = query.token[:2], query.token[2:]
+    if kind not in {_AFTER, _BEFORE} or not messages.knows(anchor):
+        raise TwilioError(21481)
+    if kind == _AFTER:
+        found = list(islice(filter(keep, messages.older(to=query.to, than=anchor)), query.size + 1))
+        return found[: query.size], len(found) > query.size
+    newer = list(islice(filter(keep, messages.newer(to=query.to, than=anchor)), query.size))
+    return newer[::-1], True
+
+
+def _keeper(filters: Mapping[str, str]) -> Callable[[Message], bool]:
+    sender = normalized(filters["From"]) if filters.get("From") else None
+    earliest, latest = _sent_window(filters)
+    dated = any(name.startswith("DateSent") for name in filters)
+    now = time.time()
+
+    def keep(message: Message) -> bool:
+        if message.listed_from > now or sender not in {None, message.sender}:
+            return False
+        if not dated:
+            return True
+        # Twilio's dates have whole seconds. A message not sent yet has none and is left out.
+        return message.sent is not None and earliest <= int(message.sent) <= latest
+
+    return keep
+
+
+def _sent_window(filters: Mapping[str, str]) -> tuple[float, float]:
+    earliest, latest = float("-inf"), float("inf")
+    for name in _FILTERS[2:]:
+        if name not in filters:
+            continue
+        first, last = _span(filters[name])
+        if not name.endswith("<"):
+            earliest = max(earliest, first)
+        if not name.endswith(">"):
+            latest = min(latest, last)
+    return earliest, latest
+
+
+def _span(text: str) -> tuple[float, float]:
+    """Return the first and last second that a GMT date, or date and time, stands for."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise TwilioError(20001) from None
+    moment = moment.replace(tzinfo=moment.tzinfo or UTC)
+    whole_day = len(text) <= len("2026-01-31")
+    length = timedelta(days=1, seconds=-1) if whole_day else timedelta(0)
+    return moment.timestamp(), (moment + length).timestamp()
+
 
 _LIST = f"/{API_VERSION}/Accounts/{{account_sid}}/Messages.json"
 _INSTANCE = f"/{API_VERSION}/Accounts/{{account_sid}}/Messages/{{sid}}.json"
@@ -26,15 +164,15 @@ class MessagesApi:
     """Answers what the SDK asks of messages. Every refusal is raised as a TwilioError."""
 
     def __init__(
-        self, *, accounts: Accounts, books: Books, creation: Creation, lifecycle: Lifecycle
+        self, *, accounts: Accounts, state: State, creation: Creation, lifecycle: Lifecycle
     ) -> None:
         self._accounts = accounts
-        self._books = books
+        self._state = state
         self._creation = creation
         self._lifecycle = lifecycle
 
     def routes(self) -> list[Route]:
-        """Return the routes, for the application to take in."""
+        """Return the routes for the application."""
         return [
             Route(_LIST, self._create, methods=["POST"]),
             Route(_LIST, self._list, methods=["GET"]),
@@ -48,8 +186,8 @@ class MessagesApi:
 
     async def _list(self, request: Request) -> Response:
         account = self._account(request)
-        shelf = self._books.shelf(account.sid)
-        return json_answer(list_page(shelf, request.query_params, path=request.url.path), 200)
+        messages = self._state.messages(account.sid)
+        return json_answer(list_page(messages, request.query_params, path=request.url.path), 200)
 
     async def _fetch(self, request: Request) -> Response:
         return json_answer(self._message(request).resource(), 200)
@@ -67,7 +205,7 @@ class MessagesApi:
         message = self._message(request)
         if not message.finished:
             raise TwilioError(20009)
-        self._books.delete(message)
+        self._state.delete(message)
         return TwilioResponse(b"", HTTPStatus.NO_CONTENT)
 
     def _cancel(self, message: Message, status: str) -> None:
@@ -84,7 +222,7 @@ class MessagesApi:
             raise TwilioError(20009)
         message.body = ""
         message.updated = time.time()
-        self._books.changed(message)
+        self._state.changed(message)
 
     def _account(self, request: Request) -> Account:
         return self._accounts.authenticate(
@@ -95,7 +233,7 @@ class MessagesApi:
 
     def _message(self, request: Request) -> Message:
         account = self._account(request)
-        message = self._books.shelf(account.sid).get(request.path_params["sid"])
+        message = self._state.messages(account.sid).get(request.path_params["sid"])
         if message is None:
             raise TwilioError(20404, path=unquote(request.url.path))
         return message

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from devtools.sandbox.addresses import channel_of
-from devtools.sandbox.books import Books
+from devtools.sandbox.faults import CallbackScript
 from devtools.sandbox.ledger import Callback
 from devtools.sandbox.messages import API_VERSION, Message
-from devtools.sandbox.steps import CallbackScript
-from devtools.sandbox.webhooks import Try, Webhooks
+from devtools.sandbox.state import State
+from devtools.sandbox.webhooks import Attempt, Webhooks
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ _WITH_RECEIPT = frozenset({"delivered", "undelivered"})
 
 
 class Outbox:
-    """Decides, status by status, what is posted for one message."""
+    """Decides for each status which callbacks are posted for one message."""
 
     def __init__(self, script: CallbackScript, *, posted: Sequence[str] = ()) -> None:
         """`posted`: what was posted before the sandbox was restarted, of a listed order."""
@@ -30,11 +30,11 @@ class Outbox:
         ]
 
     def reached(self, status: str, *, last: bool) -> list[str]:
-        """Return what to post now that `status` is true; `last` says that nothing will follow."""
+        """Return what to post when `status` is reached; `last` if it is the final one."""
         due = self._due(status, last=last)
         lost = self._script.lost
-        kept = [] if lost is True else [one for one in due if not lost or one not in lost]
-        return [one for one in kept for _ in range(self._script.double)]
+        posted = [] if lost is True else [one for one in due if not lost or one not in lost]
+        return [one for one in posted for _ in range(self._script.double)]
 
     def _due(self, status: str, *, last: bool) -> list[str]:
         self._reached.add(status)
@@ -55,14 +55,14 @@ class Outbox:
         return taken
 
 
-class Courier:
-    """SendAttempts the callbacks of every message: for one message one after the other."""
+class CallbackSender:
+    """Posts the callbacks of every message, those of one message in order."""
 
-    def __init__(self, webhooks: Webhooks, books: Books) -> None:
+    def __init__(self, webhooks: Webhooks, state: State) -> None:
         self._webhooks = webhooks
-        self._books = books
+        self._state = state
         self._outboxes: dict[str, Outbox] = {}
-        self._rounds: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def reached(self, message: Message, *, last: bool) -> None:
         """Post what is due now that `message` has reached its status; does not wait for it."""
@@ -74,37 +74,37 @@ class Courier:
         if last:
             del self._outboxes[message.sid]
         if due:
-            before = self._rounds.get(message.sid)
-            task = asyncio.create_task(self._round(message, due, before))
-            self._rounds[message.sid] = task
+            before = self._tasks.get(message.sid)
+            task = asyncio.create_task(self._post_all(message, due, before))
+            self._tasks[message.sid] = task
             task.add_done_callback(lambda done: self._finish(message.sid, done))
 
     def resume(self, message: Message) -> None:
-        """Take up a message of the journal: a listed order goes on where it was."""
+        """Continue a message of the journal: callbacks that were posted are not repeated."""
         posted = {
-            entry.status for entry in self._books.ledger.callbacks if entry.sid == message.sid
+            entry.status for entry in self._state.ledger.callbacks if entry.sid == message.sid
         }
         self._outboxes[message.sid] = Outbox(message.step.callbacks, posted=sorted(posted))
 
     @property
     def pending(self) -> int:
-        """How many messages have callbacks that are due and not posted yet."""
-        return len(self._rounds)
+        """The number of messages with callbacks that are due and not posted yet."""
+        return len(self._tasks)
 
-    async def settled(self, message: Message) -> None:
+    async def wait_until_posted(self, message: Message) -> None:
         """Wait until everything due so far for `message` is posted."""
-        task = self._rounds.get(message.sid)
+        task = self._tasks.get(message.sid)
         if task is not None:
             await asyncio.wait({task})
 
     async def aclose(self) -> None:
-        """Give up what is still to be posted."""
-        tasks = list(self._rounds.values())
+        """Cancel callbacks that are not posted yet."""
+        tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _round(
+    async def _post_all(
         self, message: Message, due: Sequence[str], before: asyncio.Task[None] | None
     ) -> None:
         delay = message.step.callbacks.delay
@@ -116,9 +116,9 @@ class Courier:
             await self._post(message, status)
 
     async def _post(self, message: Message, status: str) -> None:
-        def note(one: Try) -> None:
+        def note(one: Attempt) -> None:
             answer = one.response
-            self._books.called_back(
+            self._state.called_back(
                 Callback(
                     sid=message.sid,
                     to=message.to,
@@ -131,13 +131,13 @@ class Courier:
             )
 
         url = message.status_callback or ""
-        await self._webhooks.post(url, parameters_of(message, status), on_try=note)
+        await self._webhooks.post(url, parameters_of(message, status), on_attempt=note)
 
     def _finish(self, sid: str, task: asyncio.Task[None]) -> None:
-        if self._rounds.get(sid) is task:
-            del self._rounds[sid]
+        if self._tasks.get(sid) is task:
+            del self._tasks[sid]
         if not task.cancelled() and task.exception() is not None:
-            # Only the kind: the text may hold a URL, and with it whatever the client put there.
+            # Only the kind: the text may contain the client's URL.
             _log.error("A status callback could not be made: %s", type(task.exception()).__name__)
 
 

@@ -41,7 +41,7 @@ class RefusedRow(_From):
 
 
 class CallbackRow(TypedDict):
-    """One try of one status callback."""
+    """One attempt of one status callback."""
 
     sid: str
     to: str
@@ -64,7 +64,7 @@ class Summary(TypedDict):
     """Counts of the ledger.
 
     `unfinished` messages still wait for their last status; `pending` ones have callbacks that are
-    due and not posted yet. Both are 0 once everything is quiet.
+    due and not posted yet. Both are 0 when the sandbox is idle.
     """
 
     accepted: int
@@ -78,7 +78,7 @@ class Summary(TypedDict):
 
 
 class InboundResult(TypedDict):
-    """What became of an inbound message; the webhook's answer is null when there was none."""
+    """What happened to an inbound message; the webhook's answer is null if there was none."""
 
     sid: str
     keyword: str | None
@@ -91,7 +91,7 @@ class InboundResult(TypedDict):
 
 
 class SettingsView(TypedDict):
-    """The settings in force."""
+    """The current settings."""
 
     sent_after: float
     delivered_after: float
@@ -104,7 +104,7 @@ class SettingsView(TypedDict):
 
 
 Step = Mapping[str, Any]
-"""A step of a script, as `devtools.sandbox.steps.Step` describes it, in plain JSON."""
+"""A step of a script, as `devtools.sandbox.faults.Step` describes it, in plain JSON."""
 
 
 class SandboxControl:
@@ -132,7 +132,7 @@ class SandboxControl:
         self._client.close()
 
     def health(self) -> bool:
-        """Tell whether the sandbox answers."""
+        """Whether the sandbox answers."""
         try:
             return self._client.get("/health").is_success
         except httpx.TransportError:
@@ -143,7 +143,7 @@ class SandboxControl:
         self._send("POST", "/scripts", json={"to": to, "steps": list(steps), "then": then})
 
     def plan(self, seed: int, faults: Mapping[str, float], **options: Any) -> None:
-        """Let faults strike by chance; `options` are those of `devtools.sandbox.plans.Plan`."""
+        """Draw random faults; `options` are those of `devtools.sandbox.faults.Plan`."""
         self._send("POST", "/plan", json={"seed": seed, "faults": dict(faults), **options})
 
     def inbound(
@@ -181,21 +181,21 @@ class SandboxControl:
         return cast("Summary", self._send("GET", "/ledger/summary").json())
 
     def settings(self, **changes: Any) -> SettingsView:
-        """Put `changes` in force and return all settings; without changes, just return them."""
+        """Apply `changes` and return all settings."""
         if not changes:
             return cast("SettingsView", self._send("GET", "/settings").json())
         return cast("SettingsView", self._send("PUT", "/settings", json=changes).json())
 
     def clear_scripts(self) -> None:
-        """Forget every script."""
+        """Remove every script."""
         self._send("DELETE", "/scripts")
 
     def clear_plan(self) -> None:
-        """Forget the plan."""
+        """Remove the plan."""
         self._send("DELETE", "/plan")
 
     def clear_opt_outs(self) -> None:
-        """Forget every opt-out."""
+        """Remove every opt-out."""
         self._send("DELETE", "/opt-outs")
 
     def clear_ledger(self) -> None:
@@ -203,7 +203,7 @@ class SandboxControl:
         self._send("DELETE", "/ledger")
 
     def reset(self) -> None:
-        """Go back to a fresh sandbox, except for messages, which stay on the list."""
+        """Reset the sandbox, except for messages, which stay on the list."""
         self.clear_scripts()
         self.clear_plan()
         self.clear_opt_outs()

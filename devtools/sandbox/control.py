@@ -6,14 +6,12 @@ from typing import Any, Literal
 from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from devtools.sandbox.books import Books
-from devtools.sandbox.callbacks import Courier
-from devtools.sandbox.faults import Faults
+from devtools.sandbox.callbacks import CallbackSender
+from devtools.sandbox.faults import Faults, Plan, Spec, Step
 from devtools.sandbox.inbound import Inbound
 from devtools.sandbox.lifecycle import Lifecycle
-from devtools.sandbox.plans import Plan
-from devtools.sandbox.settings import Dials
-from devtools.sandbox.steps import Spec, Step
+from devtools.sandbox.settings import LiveSettings
+from devtools.sandbox.state import State
 
 
 class ScriptRequest(Spec):
@@ -37,28 +35,28 @@ class InboundRequest(BaseModel):
 
 
 def _only_from_here(request: Request) -> None:
-    """Refuse a client on another machine: nothing here asks for a password."""
+    """Refuse clients on other machines: there is no authentication."""
     if request.client is None or not ip_address(request.client.host).is_loopback:
         raise HTTPException(403, "The control interface answers this machine only.")
 
 
 class Control:
-    """Answers what tests, the demo and benchmarks ask of the sandbox itself."""
+    """The control interface for tests, the demo and benchmarks."""
 
     def __init__(
         self,
         *,
-        books: Books,
-        courier: Courier,
+        state: State,
+        callbacks: CallbackSender,
         faults: Faults,
-        dials: Dials,
+        settings: LiveSettings,
         inbound: Inbound,
         lifecycle: Lifecycle,
     ) -> None:
-        self._courier = courier
-        self._books = books
+        self._callbacks = callbacks
+        self._state = state
         self._faults = faults
-        self._dials = dials
+        self._settings = settings
         self._inbound = inbound
         self._lifecycle = lifecycle
 
@@ -72,7 +70,7 @@ class Control:
         router.delete("/plan", status_code=204)(self._clear_plan)
         router.post("/inbound")(self._receive)
         router.delete("/opt-outs", status_code=204)(self._clear_opt_outs)
-        router.get("/settings")(self._settings)
+        router.get("/settings")(self._read_settings)
         router.put("/settings")(self._change_settings)
         router.delete("/settings", status_code=204)(self._reset_settings)
         router.get("/ledger")(self._ledger)
@@ -107,24 +105,24 @@ class Control:
         )
 
     async def _clear_opt_outs(self) -> None:
-        self._books.clear_opt_outs()
+        self._state.clear_opt_outs()
 
-    async def _settings(self) -> dict[str, Any]:
-        return self._dials.now.model_dump()
+    async def _read_settings(self) -> dict[str, Any]:
+        return self._settings.now.model_dump()
 
     async def _change_settings(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        self._dials.change(wanted)
-        return self._dials.now.model_dump()
+        self._settings.change(wanted)
+        return self._settings.now.model_dump()
 
     async def _reset_settings(self) -> None:
-        self._dials.reset()
+        self._settings.reset()
         self._lifecycle.queues.clear()
 
     async def _ledger(self, to: str | None = None, since: float = 0) -> dict[str, Any]:
-        return self._books.ledger.view(to=to, since=since)
+        return self._state.ledger.view(to=to, since=since)
 
     async def _summary(self) -> dict[str, Any]:
-        return {**self._books.ledger.summary(), "pending": self._courier.pending}
+        return {**self._state.ledger.summary(), "pending": self._callbacks.pending}
 
     async def _clear_ledger(self) -> None:
-        self._books.clear_ledger()
+        self._state.clear_ledger()

@@ -1,4 +1,4 @@
-"""Creating a message: the checks, the script it follows, and the answer the client gets."""
+"""Creating a message: the checks, its script, and the answer."""
 
 import asyncio
 import time
@@ -7,7 +7,15 @@ from http import HTTPStatus
 from starlette.responses import Response
 
 from devtools.sandbox.accounts import Account
-from devtools.sandbox.answers import (
+from devtools.sandbox.callbacks import CallbackSender
+from devtools.sandbox.errors import TwilioError
+from devtools.sandbox.faults import NORMAL, Faults, Step
+from devtools.sandbox.ledger import Refused
+from devtools.sandbox.lifecycle import Lifecycle
+from devtools.sandbox.messages import Message, new_sid
+from devtools.sandbox.responses import (
+    DroppedConnection,
+    Silence,
     TwilioResponse,
     code_and_status,
     html_answer,
@@ -15,38 +23,30 @@ from devtools.sandbox.answers import (
     refusal,
     scripted_error,
 )
-from devtools.sandbox.books import Books
-from devtools.sandbox.callbacks import Courier
-from devtools.sandbox.errors import TwilioError
-from devtools.sandbox.faults import Faults
-from devtools.sandbox.ledger import Refused
-from devtools.sandbox.lifecycle import Lifecycle
-from devtools.sandbox.messages import Message, new_sid
-from devtools.sandbox.steps import NORMAL, Step
+from devtools.sandbox.state import State
 from devtools.sandbox.validation import Draft, Form, check, value_of
-from devtools.sandbox.wire import DroppedConnection, Silence
 from signedfor.twilio.segments import count_segments
 
-_LONGEST_WAIT = 30
+_MAX_WAIT = 30
 """Seconds that a create waits for its callbacks, when its script wants them first."""
 
 
 class Creation:
-    """Takes creates: refuses, or accepts and lets the message live."""
+    """Answers creates: refuses them, or accepts them and starts their messages."""
 
     def __init__(
         self,
         *,
-        books: Books,
+        state: State,
         faults: Faults,
         lifecycle: Lifecycle,
-        courier: Courier,
+        callbacks: CallbackSender,
         stopping: asyncio.Event,
     ) -> None:
-        self._books = books
+        self._state = state
         self._faults = faults
         self._lifecycle = lifecycle
-        self._courier = courier
+        self._callbacks = callbacks
         self._stopping = stopping
 
     async def create(self, account: Account, form: Form) -> Response:
@@ -59,8 +59,8 @@ class Creation:
             return refusal(error)
         if account.test_credentials:
             message = _message(account, draft, NORMAL)
-            message.finished = True  # nothing ever follows
-            self._books.keep(message)
+            message.finished = True  # no status follows
+            self._state.keep(message)
             return json_answer(message.resource(), 201)
         step = self._faults.next(draft.to)
         if step.accepts:
@@ -68,10 +68,10 @@ class Creation:
         return await self._refuse(account, draft, step)
 
     def _check_sender_now(self, draft: Draft) -> None:
-        """Raise what a sender of one's own is refused with; a service finds out later."""
+        """Raise the error of an own sender; for a Messaging Service it comes later."""
         if draft.messaging_service_sid is not None or draft.sender is None:
             return
-        if self._books.opt_outs.blocks(draft.sender, draft.to):
+        if self._state.opt_outs.blocks(draft.sender, draft.to):
             raise TwilioError(21610)
         if self._lifecycle.queue_is_full(draft.sender):
             raise TwilioError(21611)
@@ -79,7 +79,7 @@ class Creation:
     async def _accept(self, account: Account, draft: Draft, step: Step) -> Response:
         message = _message(account, draft, step)
         created = message.resource()
-        self._books.accept(message)
+        self._state.accept(message)
         self._lifecycle.start(message)
         if step.callbacks.before_response:
             await self._callbacks_first(message)
@@ -102,9 +102,9 @@ class Creation:
 
     async def _callbacks_first(self, message: Message) -> None:
         try:
-            async with asyncio.timeout(_LONGEST_WAIT):
+            async with asyncio.timeout(_MAX_WAIT):
                 await self._lifecycle.ended(message)
-                await self._courier.settled(message)
+                await self._callbacks.wait_until_posted(message)
         except TimeoutError:
             pass
 
@@ -145,11 +145,11 @@ class Creation:
         status: int | None = None,
         stored: bool = False,
     ) -> None:
-        """Enter a refusal; Twilio lists most creates that it answered 400 as failed messages."""
+        """Record a refusal; Twilio lists most creates answered with 400 as failed messages."""
         if stored:
             message.error_code = code
-            self._books.keep(message)
-        self._books.refuse(
+            self._state.keep(message)
+        self._state.refuse(
             Refused(
                 to=message.to,
                 sender=message.sender,

@@ -2,46 +2,85 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
 import httpx
 
 from devtools.sandbox.accounts import Account
-from devtools.sandbox.addresses import channel_of
-from devtools.sandbox.books import Books
+from devtools.sandbox.addresses import channel_of, is_short_code, is_toll_free
 from devtools.sandbox.messages import API_VERSION, Message
-from devtools.sandbox.optouts import REPLIES, Keyword, keyword_in
-from devtools.sandbox.settings import Dials
+from devtools.sandbox.settings import LiveSettings
+from devtools.sandbox.state import State
 from devtools.sandbox.webhooks import Webhooks
 from signedfor.twilio.segments import count_segments
+
+Keyword = Literal["STOP", "START", "HELP"]
+
+_WORDS: dict[str, Keyword] = {
+    **dict.fromkeys(
+        ("STOP", "STOPALL", "UNSUBSCRIBE", "END", "QUIT", "CANCEL", "REVOKE", "OPTOUT"), "STOP"
+    ),
+    **dict.fromkeys(("START", "YES", "UNSTOP"), "START"),
+    **dict.fromkeys(("HELP", "INFO"), "HELP"),
+}
+
+REPLIES: dict[Keyword, str] = {
+    "STOP": (
+        "You have successfully been unsubscribed. You will not receive any more messages from "
+        "this number. Reply START to resubscribe."
+    ),
+    "START": (
+        "You have successfully been re-subscribed to messages from this number. Reply HELP for "
+        "help. Reply STOP to unsubscribe. Msg&Data Rates May Apply."
+    ),
+    "HELP": "Reply STOP to unsubscribe. Msg&Data Rates May Apply.",
+}
+"""What Twilio answers to each kind of keyword by itself."""
+
+
+def keyword_in(body: str, *, sender: str, service: str | None) -> Keyword | None:
+    """Return the kind of keyword that the whole `body` is, if Twilio handles it for `sender`.
+
+    A standalone short code handles its keywords itself, and YES does not undo a STOP to a
+    toll-free number.
+    """
+    word = body.strip().upper()
+    if service is None and is_short_code(sender):
+        return None
+    if word == "YES" and is_toll_free(sender):
+        return None
+    return _WORDS.get(word)
+
 
 _PLACES = ("City", "State", "Zip", "Country")
 _TWIML_TYPES = ("text/xml", "application/xml", "text/html")
 
 
 class Inbound:
-    """Plays a person who writes to one of the account's senders."""
+    """Simulates a person who writes to one of the account's senders."""
 
-    def __init__(self, *, account: Account, books: Books, webhooks: Webhooks, dials: Dials) -> None:
+    def __init__(
+        self, *, account: Account, state: State, webhooks: Webhooks, settings: LiveSettings
+    ) -> None:
         self._account = account
-        self._books = books
+        self._state = state
         self._webhooks = webhooks
-        self._dials = dials
+        self._settings = settings
 
     async def receive(
         self, *, sender: str, to: str, body: str, service: str | None, opt_out_type: str | None
     ) -> dict[str, Any]:
-        """Take in a message from the person `sender` to our `to`; return what happened.
+        """Receive a message from the person `sender` to our `to`; return what happened.
 
-        Keywords are handled and answered first, as Twilio does it, then the webhook is called.
+        Keywords are handled and answered first, as Twilio does, then the webhook is called.
         Returned: the message's sid, the keyword if any, what the person is texted back
         (`auto_reply` by Twilio, `replies` by the webhook), and the webhook's answer, whose fields
-        are null when no inbound URL is set or nobody answered (`error` says how).
+        are null without an inbound URL or an answer (`error` says why).
         """
         message = self._message(sender=sender, to=to, body=body, direction="inbound")
         message.messaging_service_sid = service
-        self._books.keep(message)
+        self._state.keep(message)
         keyword = keyword_in(body, sender=to, service=service)
         if keyword is not None:
             self._handle(keyword, scope=service or to, person=sender)
@@ -56,10 +95,10 @@ class Inbound:
             "body": None,
             "error": None,
         }
-        url = self._dials.now.inbound_url
+        url = self._settings.now.inbound_url
         if url is not None:
             parameters = _parameters(message, opt_out_type=opt_out_type)
-            last = await self._webhooks.post(url, parameters, on_try=lambda _: None)
+            last = await self._webhooks.post(url, parameters, on_attempt=lambda _: None)
             result["error"] = last.failure
             if last.response is not None:
                 result |= _answer_of(last.response)
@@ -69,16 +108,16 @@ class Inbound:
 
     def _handle(self, keyword: Keyword, *, scope: str, person: str) -> None:
         if keyword == "STOP":
-            self._books.block(scope, person)
+            self._state.block(scope, person)
         elif keyword == "START":
-            self._books.unblock(scope, person)
+            self._state.unblock(scope, person)
 
     def _reply(self, inbound: Message, body: str) -> None:
         reply = self._message(
             sender=inbound.to, to=inbound.sender or "", body=body, direction="outbound-reply"
         )
         reply.messaging_service_sid = inbound.messaging_service_sid
-        self._books.keep(reply)
+        self._state.keep(reply)
 
     def _message(self, *, sender: str, to: str, body: str, direction: str) -> Message:
         now = time.time()
@@ -120,7 +159,7 @@ def _parameters(message: Message, *, opt_out_type: str | None) -> dict[str, str]
         number = (message.sender or "").removeprefix("whatsapp:+")
         parameters |= {"MessageType": "text", "ProfileName": "Sandbox", "WaId": number}
     else:
-        # Twilio sends what it does not know as blanks, and signs them.
+        # Twilio sends unknown values as blanks, and signs them.
         parameters |= {end + place: "" for end in ("From", "To") for place in _PLACES}
     return parameters
 
@@ -137,14 +176,14 @@ def _answer_of(response: httpx.Response) -> dict[str, Any]:
 
 
 def _texts(body: str, content_type: str) -> Iterator[str]:
-    """Yield what Twilio would text the person: TwiML messages, or a plain text as it is."""
+    """Yield what Twilio would send to the person: TwiML messages, or a plain text."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "text/plain" and body:
         yield body
     if kind not in _TWIML_TYPES:
         return
     try:
-        root = ET.fromstring(body)  # noqa: S314 - the answer of one's own webhook
+        root = ET.fromstring(body)  # noqa: S314 - the answer of our own webhook
     except ET.ParseError:
         return
     for message in root.iter("Message"):

@@ -62,7 +62,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:
-    """One try to post one status callback. `error` is set when there was no answer."""
+    """One attempt to post one status callback. `error` is set when there was no answer."""
 
     sid: str
     to: str
@@ -83,7 +83,7 @@ class Ledger:
         self._numbered = 0
 
     def accept(self, message: Message, *, n: int | None = None) -> int:
-        """Enter `message` and return its number: the next one, or the given one of a replay."""
+        """Add `message` and return its number: the next one, or the given one of a replay."""
         self._numbered = self._numbered + 1 if n is None else n
         self.accepted.append(Accepted(self._numbered, message, message.body))
         return self._numbered
@@ -123,7 +123,7 @@ class Ledger:
         }
 
     def clear(self) -> None:
-        """Empty the three lists; the numbers go on."""
+        """Empty the three lists; numbering continues."""
         self.accepted.clear()
         self.refused.clear()
         self.callbacks.clear()

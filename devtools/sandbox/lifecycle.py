@@ -1,13 +1,34 @@
-"""The life of a message after acceptance: its statuses over time."""
+"""The life of a message after acceptance: its statuses over time, and its sender's queue."""
 
 import asyncio
 import time
 
-from devtools.sandbox.books import Books
-from devtools.sandbox.callbacks import Courier
+from devtools.sandbox.callbacks import CallbackSender
 from devtools.sandbox.messages import Message
-from devtools.sandbox.queues import SenderQueues
-from devtools.sandbox.settings import Dials
+from devtools.sandbox.settings import LiveSettings
+from devtools.sandbox.state import State
+
+
+class SenderQueues:
+    """The queue of each sender, from which segments leave at a steady rate."""
+
+    def __init__(self) -> None:
+        self._free_at: dict[str, float] = {}
+
+    def reserve(self, sender: str, *, segments: int, rate: float, now: float) -> float:
+        """Return when a message of `segments` from `sender` leaves, at `rate` segments a second."""
+        leaves = max(now, self._free_at.get(sender, 0.0))
+        self._free_at[sender] = leaves + segments / rate
+        return leaves
+
+    def is_full(self, sender: str, *, limit: int, rate: float, now: float) -> bool:
+        """Whether `limit` segments or more wait for `sender`."""
+        return (self._free_at.get(sender, 0.0) - now) * rate >= limit
+
+    def clear(self) -> None:
+        """Empty every queue."""
+        self._free_at.clear()
+
 
 _OPTED_OUT = 21610
 _QUEUE_OVERFLOW = 30001
@@ -17,42 +38,42 @@ _UNREACHABLE = 30003
 
 
 class Lifecycle:
-    """Moves messages along: from accepted, scheduled or queued to their last status."""
+    """Advances messages: from accepted, scheduled or queued to their last status."""
 
-    def __init__(self, dials: Dials, books: Books, courier: Courier) -> None:
-        self._dials = dials
-        self._books = books
-        self._courier = courier
-        self._lives: dict[str, asyncio.Task[None]] = {}
+    def __init__(self, settings: LiveSettings, state: State, callbacks: CallbackSender) -> None:
+        self._settings = settings
+        self._state = state
+        self._callbacks = callbacks
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self.queues = SenderQueues()
 
     def start(self, message: Message) -> None:
-        """Let `message` go its way from the status it has."""
-        task = asyncio.create_task(self._live(message))
-        self._lives[message.sid] = task
-        task.add_done_callback(lambda _: self._lives.pop(message.sid, None))
+        """Advance `message` from its current status."""
+        task = asyncio.create_task(self._run(message))
+        self._tasks[message.sid] = task
+        task.add_done_callback(lambda _: self._tasks.pop(message.sid, None))
 
     def cancel(self, message: Message) -> None:
         """End a scheduled `message` as canceled."""
-        task = self._lives.get(message.sid)
+        task = self._tasks.get(message.sid)
         if task is not None:
             task.cancel()
         self._move(message, "canceled", last=True)
 
     async def ended(self, message: Message) -> None:
         """Wait until `message` has its last status."""
-        task = self._lives.get(message.sid)
+        task = self._tasks.get(message.sid)
         if task is not None:
             await asyncio.wait({task})
 
     async def aclose(self) -> None:
         """Stop every message where it is."""
-        tasks = list(self._lives.values())
+        tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _live(self, message: Message) -> None:
+    async def _run(self, message: Message) -> None:
         if message.status in {"accepted", "scheduled"} and not await self._choose_sender(message):
             return
         if message.status == "queued":
@@ -61,8 +82,8 @@ class Lifecycle:
             await self._receipt(message)
 
     async def _choose_sender(self, message: Message) -> bool:
-        """Bring a message of a Messaging Service into the queue; False when it fails there."""
-        settings = self._dials.now
+        """Queue a message of a Messaging Service; False if it fails."""
+        settings = self._settings.now
         if message.send_at is not None:
             await asyncio.sleep((message.send_at - time.time()) / settings.time_scale)
         else:
@@ -71,7 +92,7 @@ class Lifecycle:
         if code is not None:
             self._fail(message, code)
             return False
-        message.sender = message.sender or self._dials.now.service_sender
+        message.sender = message.sender or self._settings.now.service_sender
         message.num_segments = message.segments
         self._move(message, "queued")
         return True
@@ -79,14 +100,14 @@ class Lifecycle:
     def _late_error(self, message: Message) -> int | None:
         if message.late_error is not None:
             return message.late_error
-        if self._books.opt_outs.blocks(message.scope, message.to):
+        if self._state.opt_outs.blocks(message.scope, message.to):
             return _OPTED_OUT
-        sender = message.sender or self._dials.now.service_sender
+        sender = message.sender or self._settings.now.service_sender
         return _QUEUE_OVERFLOW if self.queue_is_full(sender) else None
 
     def queue_is_full(self, sender: str) -> bool:
-        """Tell whether the queue of `sender` takes no more."""
-        settings = self._dials.now
+        """Whether the queue of `sender` is full."""
+        settings = self._settings.now
         rate = settings.segments_per_second
         return rate is not None and self.queues.is_full(
             sender, limit=settings.queue_segments, rate=rate, now=time.time()
@@ -102,8 +123,8 @@ class Lifecycle:
             self._move(message, "sent", last=message.step.final == "sent")
 
     async def _wait_in_queue(self, message: Message) -> bool:
-        """Wait for the message's turn; False when its validity ran out first."""
-        settings = self._dials.now
+        """Wait until the message leaves the queue; False if its validity ends first."""
+        settings = self._settings.now
         began = message.created if message.send_at is None else time.time()
         expires = began + message.validity / settings.time_scale
         due = began + settings.sent_after
@@ -118,21 +139,21 @@ class Lifecycle:
             now = time.time()
             if now >= expires:
                 return False
-            if self._dials.now.hold:
-                await self._dials.changed(within=expires - now)
+            if self._settings.now.hold:
+                await self._settings.changed(within=expires - now)
             elif now < due:
                 await asyncio.sleep(min(due, expires) - now)
             else:
                 return True
 
     async def _receipt(self, message: Message) -> None:
-        await asyncio.sleep(self._dials.now.delivered_after)
+        await asyncio.sleep(self._settings.now.delivered_after)
         final = message.step.final
         if final == "undelivered":
             message.error_code = message.step.error_code or _UNREACHABLE
         elif final == "read":
             self._move(message, "delivered")
-            await asyncio.sleep(self._dials.now.delivered_after)
+            await asyncio.sleep(self._settings.now.delivered_after)
         self._move(message, final, last=True)
 
     def _fail(self, message: Message, code: int) -> None:
@@ -143,5 +164,5 @@ class Lifecycle:
         message.status = status
         message.updated = time.time()
         message.finished = last
-        self._books.changed(message)
-        self._courier.reached(message, last=last)
+        self._state.changed(message)
+        self._callbacks.reached(message, last=last)

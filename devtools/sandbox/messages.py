@@ -1,4 +1,4 @@
-"""The Message resource: its fields, its JSON, and the shelf that an account keeps it on."""
+"""The Message resource: its fields, its JSON, and the messages that an account keeps it on."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from devtools.sandbox.errors import text_for
-from devtools.sandbox.steps import NORMAL, Step
+from devtools.sandbox.faults import NORMAL, Step
 
 API_VERSION = "2010-04-01"
 
@@ -28,7 +28,7 @@ def rfc2822(moment: float) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Message:
-    """One message and everything the sandbox knows of it. Times are epoch seconds.
+    """One message with everything the sandbox knows about it. Times are epoch seconds.
 
     `segments` is the true count; `num_segments` is what the API shows so far. `finished` tells
     that no status will follow. `step` is the script it follows; `late_error` the code that a
@@ -102,7 +102,7 @@ class Message:
         }
 
 
-class MessageShelf:
+class MessageList:
     """The messages of one account, in order of creation."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class MessageShelf:
         self._positions: dict[str, int] = {}
 
     def add(self, message: Message) -> None:
-        """Put `message` on the shelf."""
+        """Add `message`."""
         position = len(self._all)
         self._all.append(message)
         self._by_to.setdefault(message.to, []).append(position)
@@ -123,11 +123,11 @@ class MessageShelf:
         return None if position is None else self._all[position]
 
     def remove(self, sid: str) -> None:
-        """Delete the message `sid`; its place stays known, so that paging past it goes on."""
+        """Delete the message `sid`; its position stays known, so that paging past it works."""
         self._all[self._positions[sid]] = None
 
     def knows(self, sid: str) -> bool:
-        """Tell whether `sid` is or was on the shelf."""
+        """Whether `sid` is or was one of the messages."""
         return sid in self._positions
 
     def older(self, *, to: str | None, than: str | None = None) -> Iterator[Message]:

@@ -1,22 +1,22 @@
-"""What can be turned while the sandbox runs: times, hold, rate and the inbound URL."""
+"""What can be changed while the sandbox runs: times, hold, rate and the inbound URL."""
 
 import asyncio
 from typing import Any
 
 from pydantic import Field
 
+from devtools.sandbox.faults import Spec
 from devtools.sandbox.magic import GOOD_SENDER
-from devtools.sandbox.steps import Spec
 
 
 class Settings(Spec):
-    """The dials of the ordinary account. Times are in seconds.
+    """The settings of the ordinary account. Times are in seconds.
 
     `sent_after`: from creation to sent. `delivered_after`: from sent to the last status.
     `hold`: while true, queued messages stay queued (their validity runs on). `time_scale`: how
     much faster SendAt and ValidityPeriod pass than the clock. `inbound_url`: the webhook for
-    inbound messages. `segments_per_second`: the pace of each sender, unlimited when null;
-    `queue_segments`: how much a sender's queue holds. `service_sender`: the number that Messaging
+    inbound messages. `segments_per_second`: the rate of each sender, unlimited if null;
+    `queue_segments`: the size of a sender's queue. `service_sender`: the sender that Messaging
     Services choose.
     """
 
@@ -30,8 +30,8 @@ class Settings(Spec):
     service_sender: str = GOOD_SENDER
 
 
-class Dials:
-    """The settings in force, and a way to wait until they change."""
+class LiveSettings:
+    """The current settings, and a way to wait until they change."""
 
     def __init__(self, initial: Settings) -> None:
         self._initial = initial
@@ -39,12 +39,12 @@ class Dials:
         self.now = initial
 
     def change(self, changes: dict[str, Any]) -> None:
-        """Put `changes` in force; raises pydantic's ValidationError for a bad one."""
-        self._put(Settings.model_validate({**self.now.model_dump(), **changes}))
+        """Apply `changes`; raises pydantic's ValidationError for a bad one."""
+        self._apply(Settings.model_validate({**self.now.model_dump(), **changes}))
 
     def reset(self) -> None:
-        """Go back to what the sandbox was started with."""
-        self._put(self._initial)
+        """Restore the settings that the sandbox was started with."""
+        self._apply(self._initial)
 
     async def changed(self, *, within: float) -> None:
         """Wait for the next change, at most `within` seconds."""
@@ -54,7 +54,7 @@ class Dials:
         except TimeoutError:
             pass
 
-    def _put(self, settings: Settings) -> None:
+    def _apply(self, settings: Settings) -> None:
         self.now = settings
         self._changed.set()
         self._changed = asyncio.Event()

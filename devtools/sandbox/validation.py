@@ -1,4 +1,4 @@
-"""The checks that Twilio makes of a create, with the code that each one fails with."""
+"""Twilio's checks of a create, with the error code of each."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from devtools.sandbox import addresses, magic
 from devtools.sandbox.errors import TwilioError
 
 Form = Mapping[str, Sequence[str]]
-"""A decoded form: every value of every field, blanks kept."""
+"""A decoded form: every value of every field, blank ones included."""
 
 MAX_BODY = 1600
 MAX_MEDIA = 10
@@ -22,8 +22,8 @@ _SCHEDULE_WINDOW = (300, 3_024_000)
 _MESSAGING_SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
 _CONTENT = re.compile(r"HX[0-9a-fA-F]{32}")
 
-# With a Messaging Service these come later, as a failed message: Twilio looks at the pair of
-# sender and recipient only once it has chosen the sender.
+# With a Messaging Service these come later, as a failed message: Twilio checks the pair of sender
+# and recipient only when it has chosen the sender.
 _LATE_WITH_SERVICE = frozenset({21408, 21610, 21612, 21614})
 
 

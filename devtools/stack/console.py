@@ -1,4 +1,4 @@
-"""What the stack's two commands print, on a terminal and in a CI log alike."""
+"""Output shared by `make up` and `make demo`, for a terminal and for a CI log."""
 
 import os
 import sys
@@ -9,19 +9,19 @@ from rich.table import Table
 
 from devtools.stack.local import LocalStack
 
-_WIDTH_OF_A_FILE = 200
-"""Where there is no terminal, nothing is to be wrapped: addresses are copied from there."""
+_FILE_WIDTH = 200
+"""Without a terminal nothing is wrapped, so that addresses can be copied."""
 
 
 def console() -> Console:
-    """Standard output, whose lines are never wrapped in the middle of an address."""
+    """Standard output, with lines that are not wrapped within an address."""
     if sys.stdout.isatty():
         return Console(highlight=False)
-    return Console(highlight=False, width=_WIDTH_OF_A_FILE)
+    return Console(highlight=False, width=_FILE_WIDTH)
 
 
 def addresses(stack: LocalStack) -> Table:
-    """Where each part of the stack is, and its log."""
+    """The address and the log of each part of the stack."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for heading in ("Part", "Address", "Log"):
         table.add_column(heading, no_wrap=True, overflow="ignore")
@@ -37,7 +37,7 @@ def addresses(stack: LocalStack) -> Table:
 
 
 def shown_path(path: Path) -> str:
-    """`path` as short as it can be given from the current folder."""
+    """`path` relative to the current folder, if it is within it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 

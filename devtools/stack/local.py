@@ -1,24 +1,33 @@
-"""The stack: a Temporal server, a sandbox, migrations, workers and the webhook, put together."""
+"""The local stack: a Temporal server, a sandbox, migrations, workers and the webhook."""
 
 import fcntl
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import parse_qs, urlsplit
 
 from temporalio.client import Client
 
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
-from devtools.sandbox.client import SandboxControl
+from devtools.sandbox.client import AcceptedRow, SandboxControl
 from devtools.sandbox.magic import GOOD_SENDER
-from devtools.stack import parts
-from devtools.stack.ports import HOST, free_ports
-from devtools.stack.processes import Process, ProcessGroup, StackError
+from devtools.stack.ports import HOST, answers, free_ports
+from devtools.stack.processes import Process, ProcessGroup, StackError, basic_environment, says
 from devtools.stack.temporal_server import NAMESPACE, TemporalServer
 from signedfor.contract import INBOUND_PATH
 from signedfor.payloads import data_converter
+
+ROOT = Path(__file__).resolve().parents[2]
+_MIGRATION_SECONDS = 90
+_COMMAND_SECONDS = 120
+_WORKER_STOP_SECONDS = 45
+"""Above the default of DRAIN_SECONDS, so that a send in flight is not cut off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +41,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> Self:
-        """Ports that nobody listens on."""
+        """Ports that are not in use."""
         temporal, temporal_ui, webhook, sandbox = free_ports(4)
         return cls(temporal=temporal, temporal_ui=temporal_ui, webhook=webhook, sandbox=sandbox)
 
@@ -41,7 +50,7 @@ class LocalStack:
     """The whole system on one machine; as a context manager it runs for the length of the block.
 
     Its parts (`temporal`, `twilio`, `workers`, `webhook`) can be killed, stopped and started one
-    by one while it runs. All state is in `folder`: started there again, it goes on where it was.
+    by one while it runs. All state is in `folder`: a new stack there continues with it.
 
     Usage:
         with LocalStack(folder, settings={"UNKNOWN_WAIT_SECONDS": "1"}) as stack:
@@ -59,7 +68,7 @@ class LocalStack:
         workers: int = 1,
         with_sandbox: bool = True,
     ) -> None:
-        """`settings` are variables of worker and webhook; they win over the stack's own.
+        """`settings` are variables of worker and webhook, and override the stack's own.
 
         Without a sandbox they must say how Twilio is reached.
         """
@@ -77,19 +86,19 @@ class LocalStack:
             ui_port=self.ports.temporal_ui,
             group=self._group,
         )
-        run = parts.Run(folder=self.folder, settings=self.settings, group=self._group)
+        parts = _Parts(folder=self.folder, settings=self.settings, group=self._group)
         self.twilio = (
-            run.sandbox(port=self.ports.sandbox, inbound_url=self.webhook_url + INBOUND_PATH)
+            parts.sandbox(port=self.ports.sandbox, inbound_url=self.webhook_url + INBOUND_PATH)
             if with_sandbox
             else None
         )
-        self.workers = [run.worker(number) for number in range(1, workers + 1)]
-        self.webhook = run.webhook(port=self.ports.webhook)
-        self._run = run
+        self.workers = [parts.worker(number) for number in range(1, workers + 1)]
+        self.webhook = parts.webhook(port=self.ports.webhook)
+        self._parts = parts
 
     @property
     def worker(self) -> Process:
-        """The worker, or the first of them."""
+        """The first worker."""
         return self.workers[0]
 
     @property
@@ -105,22 +114,22 @@ class LocalStack:
         return [self.temporal, *([self.twilio] if self.twilio else []), *self.workers, self.webhook]
 
     async def client(self) -> Client:
-        """A Temporal client that speaks our data converter."""
+        """A Temporal client with our data converter."""
         return await Client.connect(
             self.temporal.address, namespace=NAMESPACE, data_converter=data_converter
         )
 
     def signedfor(self, *arguments: str) -> None:
-        """Run our command line as a person would; StackError if it does not end well."""
-        self._run.signedfor(*arguments)
+        """Run our command line; StackError if it fails."""
+        self._parts.signedfor(*arguments)
 
     def check(self) -> None:
-        """Return if every part runs or was stopped by us; raise ProcessDied for one that ended."""
+        """Return if every part runs or was stopped by us; raise ProcessDied for any other."""
         for process in self.processes:
             process.check()
 
     def start(self) -> None:
-        """Start every part and return when all are ready; on any trouble stop what was started."""
+        """Start every part and return when all are ready; if one fails, stop those started."""
         with ExitStack() as opened:
             self._lock_folder(opened)
             opened.enter_context(self._group)
@@ -128,7 +137,7 @@ class LocalStack:
             self.temporal.start(wait=False)
             if self.twilio is not None:
                 self.twilio.start(wait=False)
-            self._run.migrations()
+            self._parts.migrations()
             self.temporal.wait_until_ready()
             for process in (*self.workers, self.webhook):
                 process.start(wait=False)
@@ -139,7 +148,7 @@ class LocalStack:
             self._open = opened.pop_all()
 
     def stop(self) -> None:
-        """Stop every part, what feeds the others first."""
+        """Stop every part: workers and webhook, then the sandbox, then Temporal."""
         self._open.close()
         self._control = None
 
@@ -164,15 +173,16 @@ class LocalStack:
                 process.stop()
 
     def _lock_folder(self, opened: ExitStack) -> None:
-        """Two stacks on the same database files would ruin them."""
-        # Phone numbers and texts are in here: for its owner's eyes.
+        """Two stacks on the same database files would corrupt them."""
+        # It holds phone numbers and texts: readable by its owner only.
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = opened.enter_context((self.folder / "lock").open("w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StackError(
-                f"Another stack runs in {self.folder}. Stop it, or set DATA_DIR to another folder."
+                f"Another stack is running in {self.folder}. "
+                "Stop it, or set DATA_DIR to another folder."
             ) from None
 
     def _default_settings(self) -> dict[str, str]:
@@ -192,3 +202,83 @@ class LocalStack:
                 "DEFAULT_SENDER": GOOD_SENDER,
             }
         return settings
+
+
+class _Parts:
+    """The commands of the parts, in one stack's folder, settings and process group."""
+
+    def __init__(self, *, folder: Path, settings: Mapping[str, str], group: ProcessGroup) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._group = group
+
+    def migrations(self) -> None:
+        """Upgrade the database; raises StackError with the reason if that fails."""
+        done = subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, "-m", "starter", "--env-file", os.devnull, "migrate"],
+            env=self._environment(),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=_MIGRATION_SECONDS,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise StackError(f"The migrations failed: {done.stderr.strip()}")
+
+    def signedfor(self, *arguments: str) -> None:
+        """Run our command line with its output in a log; StackError if it fails."""
+        log = self._folder / "logs" / "signedfor.log"
+        with log.open("ab") as file:
+            process = self._group.spawn(
+                # Without an .env of the current folder.
+                [sys.executable, "-m", "starter", "--env-file", os.devnull, *arguments],
+                environment=self._environment(),
+                folder=ROOT,
+                log=file,
+            )
+            code = process.wait(_COMMAND_SECONDS)
+        if code != 0:
+            what = " ".join(arguments[:2])
+            raise StackError(f"`signedfor {what}` ended with exit code {code}; see {log}.")
+
+    def sandbox(self, *, port: int, inbound_url: str) -> Process:
+        """The local Twilio; its journal keeps its state across a kill."""
+        return self._python(
+            "sandbox",
+            "devtools.sandbox",
+            *("--port", str(port), "--inbound-url", inbound_url),
+            *("--journal", str(self._folder / "sandbox.jsonl")),
+            ready_at=f"http://{HOST}:{port}/_sandbox/health",
+        )
+
+    def worker(self, number: int) -> Process:
+        """A worker for both task queues."""
+        return self._python("worker" if number == 1 else f"worker-{number}", "worker")
+
+    def webhook(self, *, port: int) -> Process:
+        """The webhook; ready when it answers, which needs no Temporal."""
+        return self._python("webhook", "webhook", ready_at=f"http://{HOST}:{port}/healthz")
+
+    def _python(
+        self, name: str, module: str, *arguments: str, ready_at: str | None = None
+    ) -> Process:
+        return Process(
+            name,
+            [sys.executable, "-m", module, *arguments],
+            group=self._group,
+            environment=self._environment(),
+            folder=ROOT,
+            log=self._folder / "logs" / f"{name}.log",
+            is_ready=answers(ready_at) if ready_at else says("worker ready on queues"),
+            stop_seconds=_WORKER_STOP_SECONDS,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {**basic_environment(self._folder), **self._settings}
+
+
+def row_message_id(row: AcceptedRow) -> str | None:
+    """The message that an accepted create belongs to: its callback URL says so."""
+    query = urlsplit(row["status_callback"] or "").query
+    return next(iter(parse_qs(query).get("message_id", [])), None)

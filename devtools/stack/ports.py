@@ -14,14 +14,14 @@ _HIGHEST_PORT = 65_535
 _CANDIDATES = range(20_000, 30_000)
 """Below every system's ephemeral ports: a part that is restarted finds its port still free."""
 _TRIES = 200
-_given: set[int] = set()
-"""Nobody may listen on them yet, or while the part that does is being restarted."""
+_assigned: set[int] = set()
+"""They may not be in use yet, or while their part is being restarted."""
 
 
 def is_free(port: int) -> bool:
     """Whether a server could listen on `port` of this machine."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: a connection that is still being forgotten does not count.
+        # As servers do: a connection in TIME_WAIT does not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -31,15 +31,15 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different ports that are free now, and that this process has not given out."""
+    """`count` different ports that are free and that this process has not assigned yet."""
     chosen: list[int] = []
     for port in random.SystemRandom().sample(_CANDIDATES, _TRIES):
-        if port not in _given and is_free(port):
+        if port not in _assigned and is_free(port):
             chosen.append(port)
-            _given.add(port)
+            _assigned.add(port)
         if len(chosen) == count:
             return chosen
-    raise StackError(f"No {count} free ports were found between 20000 and 30000.")
+    raise StackError(f"{count} free ports were not found between 20000 and 30000.")
 
 
 def port_from(name: str, default: int) -> int:
@@ -53,15 +53,15 @@ def port_from(name: str, default: int) -> int:
         raise StackError(f"{name} must be a port number from 1 to 65535.")
     if not is_free(int(text)):
         raise StackError(
-            f"Port {text} is taken. Stop what listens there, or set {name} to another port."
+            f"Port {text} is taken. Stop the process that uses it, or set {name} to another port."
         )
-    _given.add(int(text))
+    _assigned.add(int(text))
     return int(text)
 
 
 def answers(url: str) -> Callable[[Process], bool]:
     """Ready when `url`, on this machine, answers with a 2xx."""
-    # No proxy, whatever the environment says: these addresses are our own.
+    # Never through a proxy: these addresses are local.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def check(_process: Process) -> bool:

@@ -1,9 +1,9 @@
-"""Child processes that say when they are ready, are named when they die, and never outlive us.
+"""Child processes that report when they are ready or have died, and never outlive us.
 
-All children of a stack share one process group, led by a guard: a shell that does nothing but wait
-for the end of a pipe whose other end only we hold. However we end, even by `kill -9`, the pipe ends
-with us and the guard kills the group. (Linux's own PR_SET_PDEATHSIG is bound to the *thread* that
-started the child, and a child that is started in a thread pool would die with its thread.)
+All children of a stack share one process group, led by a guard: a shell that only waits for the end
+of a pipe whose other end is ours. When we end, even by `kill -9`, the pipe ends and the guard kills
+the group. (Linux's PR_SET_PDEATHSIG is bound to the *thread* that started the child: a child that
+is started in a thread pool would die with its thread.)
 """
 
 import os
@@ -21,15 +21,15 @@ _GUARD = ("/bin/sh", "-c", "cat >/dev/null; kill -KILL 0")
 
 
 class StackError(Exception):
-    """The stack could not be started or kept up; the text says which part, why, and what to do."""
+    """The stack or a part failed; the text says which part, why, and what to do."""
 
 
 class ProcessDied(StackError):
-    """A part ended by itself; the text names it and holds the last lines of its log."""
+    """A part exited unexpectedly; the text names it and has the last lines of its log."""
 
 
 class ProcessGroup:
-    """The group that all parts of one stack run in: it begins and ends with a `with` block."""
+    """The process group of one stack, for the length of a `with` block."""
 
     def __init__(self) -> None:
         self._guard: subprocess.Popen[bytes] | None = None
@@ -128,7 +128,7 @@ class Process:
         return self._child is not None and self._child.poll() is None
 
     def output(self) -> str:
-        """What the present run has written so far."""
+        """The output of the current run so far."""
         with self.log.open("rb") as log:
             log.seek(self._log_begins)
             return log.read().decode(errors="replace")
@@ -141,7 +141,7 @@ class Process:
             StackError: it was not ready in time.
         """
         if self.is_running:
-            raise StackError(f"The {self.name} is running already.")
+            raise StackError(f"The {self.name} is already running.")
         self._asked_to_stop = False
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -165,11 +165,11 @@ class Process:
             time.sleep(_POLL_SECONDS)
 
     def check(self) -> None:
-        """Return if the process runs, or was stopped by us; raise ProcessDied if it ended."""
+        """Return if the process runs or was stopped by us; raise ProcessDied if it exited."""
         if self._child is None or self.is_running:
             return
         raise ProcessDied(
-            f"The {self.name} ended by itself ({_how(self._child.returncode)})."
+            f"The {self.name} exited unexpectedly ({_how(self._child.returncode)})."
             + self._last_lines()
         )
 
@@ -180,9 +180,9 @@ class Process:
             self._child.send_signal(signal.SIGTERM)
 
     def stop(self) -> int | None:
-        """End the process with SIGTERM, or SIGKILL when that takes too long; its return code.
+        """End the process with SIGTERM, or SIGKILL if that takes too long; its return code.
 
-        None if it was not started in the first place.
+        None if it was not started.
         """
         self.ask_to_stop()
         return self._wait_for_end()
@@ -211,8 +211,8 @@ class Process:
 
     def _last_lines(self) -> str:
         lines = self.output().splitlines()[-_LAST_LINES:]
-        said = "".join(f"\n  {line}" for line in lines) or " nothing"
-        return f" The last lines of {self.log}:{said}"
+        output = "".join(f"\n  {line}" for line in lines) or " nothing"
+        return f" The last lines of {self.log}:{output}"
 
 
 def _how(returncode: int) -> str:
@@ -236,10 +236,10 @@ def says(line: str) -> Callable[[Process], bool]:
 
 
 def basic_environment(home: Path) -> dict[str, str]:
-    """What any process needs, and no secret or setting of the person who started us.
+    """The variables that any process needs, without secrets and settings of our environment.
 
-    `home` keeps out what would change our parts unseen: a Temporal profile with another server's
-    TLS, or a .netrc, whose password would replace the Twilio token.
+    `home` excludes files that would change our parts: a Temporal profile with TLS settings of
+    another server, or a .netrc, whose password would replace the Twilio token.
     """
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "TZ") if name in os.environ}
     return {**kept, "HOME": str(home), "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}

@@ -11,7 +11,7 @@ from signedfor.search_attributes import SEARCH_ATTRIBUTES
 
 NAMESPACE = "default"
 RETENTION = "30d"
-"""How long a message id stays an idempotency key; the dev server's own default is one day."""
+"""How long a message id is an idempotency key; the dev server's default is one day."""
 _COMMAND_SECONDS = 30
 _ATTRIBUTES = [
     (key.name, key.indexed_value_type.name.title().replace("_", "")) for key in SEARCH_ATTRIBUTES
@@ -25,7 +25,7 @@ class TemporalServer(Process):
         self.address = f"{HOST}:{port}"
         self.ui_url = f"http://{HOST}:{ui_port}"
         self._binary = _find_binary()
-        # Named, because the server's own choice of a free port can be taken before it is used.
+        # Given, because a free port that the server chooses may be taken before it is used.
         http_port, metrics_port = free_ports(2)
         super().__init__(
             "Temporal server",
@@ -35,8 +35,8 @@ class TemporalServer(Process):
                 *("--http-port", str(http_port), "--metrics-port", str(metrics_port)),
                 *("--db-filename", str(folder / "temporal.db"), "--namespace", NAMESPACE),
                 # Measured: three times the workflows a second. In WAL mode NORMAL loses nothing
-                # when a process is killed; only a power cut can take the last commits, which a
-                # stack for one machine may.
+                # when a process is killed; only a power cut can lose the last commits, which is
+                # acceptable for a local stack.
                 *("--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"),
                 *(
                     argument
@@ -53,11 +53,11 @@ class TemporalServer(Process):
         )
 
     def wait_until_ready(self) -> None:
-        """Return when the server serves and its namespace is as ours must be."""
+        """Return when the server answers and its namespace is configured."""
         super().wait_until_ready()
         self._operator("namespace", "update", "--retention", RETENTION)
-        # A database file from an earlier version lacks what `--search-attribute` names: the server
-        # heeds that only when it makes the file. Creating one that is there changes nothing.
+        # The server applies `--search-attribute` only when it creates its database file; a file
+        # from an earlier version may lack some. Creating an existing one changes nothing.
         names = (
             argument for name, kind in _ATTRIBUTES for argument in ("--name", name, "--type", kind)
         )

@@ -1,8 +1,8 @@
 """`python -m devtools.stack.up`, the command of `make up`: the whole system in the foreground.
 
-By default Twilio is the sandbox, and nothing leaves this machine. Where TWILIO_ACCOUNT_SID,
-TWILIO_AUTH_TOKEN and PUBLIC_BASE_URL are all set, and TWILIO_API_BASE_URL is not, Twilio is the
-real one, and there is no sandbox.
+By default Twilio is the sandbox, and no message leaves this machine. If TWILIO_ACCOUNT_SID,
+TWILIO_AUTH_TOKEN and PUBLIC_BASE_URL are all set, and TWILIO_API_BASE_URL is not, it uses the real
+Twilio, without a sandbox.
 """
 
 import os
@@ -21,22 +21,22 @@ from signedfor.settings import Settings
 
 _REAL_TWILIO = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "PUBLIC_BASE_URL")
 _OURS = {"WEBHOOK_HOST", "WEBHOOK_PORT"}
-"""Settings that the stack decides whatever the environment says."""
-_SANDBOXED = {*_REAL_TWILIO, "DATABASE_URL"}
-"""Settings that are never taken over with the sandbox: its messages must not meet real records."""
-_THE_WAY_OUT = {
+"""Settings that the stack sets itself, regardless of the environment."""
+_NOT_WITH_SANDBOX = {*_REAL_TWILIO, "DATABASE_URL"}
+"""Settings that are ignored with the sandbox: its messages must not mix with real records."""
+_NETWORK = {
     name
     for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
     for name in (proxy, proxy.lower())
 } | {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
-"""Variables that say how the internet is reached; real Twilio needs them."""
+"""Proxies and certificates, which the real Twilio needs."""
 _CHECK_SECONDS = 0.5
 _ENVIRONMENT_FILE = "up.env"
-_WANTED_BY_CLIENTS = ("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "DATABASE_URL")
+_CLIENT_SETTINGS = ("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "DATABASE_URL")
 
 
 def main() -> int:
-    """Run until Ctrl-C or SIGTERM; 0 after a clean end, 1 when a part could not be kept up."""
+    """Run until Ctrl-C or SIGTERM; 0 after a clean end, 1 if a part failed."""
     interrupt_on_signals()
     out = console()
     try:
@@ -45,7 +45,7 @@ def main() -> int:
         with LocalStack(
             folder,
             ports=_ports(with_sandbox=not real),
-            settings=taken_over(os.environ, real=real),
+            settings=forwarded_settings(os.environ, real=real),
             with_sandbox=not real,
         ) as stack:
             _announce(stack, out)
@@ -61,19 +61,19 @@ def main() -> int:
 
 
 def wants_real_twilio(environment: Mapping[str, str]) -> bool:
-    """Whether the environment says how the real Twilio is reached, completely."""
+    """Whether the environment has everything that the real Twilio needs."""
     return all(environment.get(name) for name in _REAL_TWILIO) and not environment.get(
         "TWILIO_API_BASE_URL"
     )
 
 
-def taken_over(environment: Mapping[str, str], *, real: bool) -> dict[str, str]:
-    """The part of the environment that worker and webhook are to see."""
+def forwarded_settings(environment: Mapping[str, str], *, real: bool) -> dict[str, str]:
+    """The part of the environment that worker and webhook get."""
     names = {name.upper() for name in Settings.model_fields} - _OURS
     if real:
-        names |= _THE_WAY_OUT
+        names |= _NETWORK
     else:
-        names = {name for name in names - _SANDBOXED if not name.startswith("TWILIO_")}
+        names = {name for name in names - _NOT_WITH_SANDBOX if not name.startswith("TWILIO_")}
     return {name: environment[name] for name in sorted(names) if environment.get(name)}
 
 
@@ -88,8 +88,8 @@ def _ports(*, with_sandbox: bool) -> Ports:
 
 def _announce(stack: LocalStack, out: Console) -> None:
     environment_file = stack.folder / _ENVIRONMENT_FILE
-    # The sandbox's credentials are no secret; with them `signedfor doctor` can check everything.
-    names = _WANTED_BY_CLIENTS if stack.twilio is None else tuple(stack.settings)
+    # The sandbox's credentials are not secret, and `signedfor doctor` needs them.
+    names = _CLIENT_SETTINGS if stack.twilio is None else tuple(stack.settings)
     write_environment(environment_file, {name: stack.settings[name] for name in names})
     out.print()
     out.print(addresses(stack))
@@ -98,19 +98,21 @@ def _announce(stack: LocalStack, out: Console) -> None:
         out.print("[bold]THIS IS THE REAL TWILIO: messages reach people and cost money.[/bold]")
         out.print(
             "TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and PUBLIC_BASE_URL are set; unset one of them "
-            "for the sandbox."
+            "to use the sandbox."
         )
-        out.print(f"Twilio must reach {stack.webhook_url} by PUBLIC_BASE_URL.")
+        out.print(f"PUBLIC_BASE_URL must lead to {stack.webhook_url}.")
     else:
         out.print("Twilio is the sandbox: no message leaves this machine.")
         if any(os.environ.get(name) for name in _REAL_TWILIO):
             out.print(
-                "For the real one, set " + ", ".join(_REAL_TWILIO) + " and no TWILIO_API_BASE_URL."
+                "To use the real Twilio, set "
+                + ", ".join(_REAL_TWILIO)
+                + " and unset TWILIO_API_BASE_URL."
             )
     signedfor = f"{shown_path(Path(sys.executable).with_name('signedfor'))}"
     shown = shown_path(environment_file)
     recipient = "+15558675309" if stack.twilio is not None else "RECIPIENT"
-    out.print("\nTry, in another terminal:", soft_wrap=True)
+    out.print("\nIn another terminal, try:", soft_wrap=True)
     for arguments in (
         f'send {recipient} --body "Your parcel is at the door." --wait',
         "dead-letters list",
@@ -127,11 +129,11 @@ def _announce(stack: LocalStack, out: Console) -> None:
             soft_wrap=True,
             markup=False,
         )
-    out.print("\nCtrl-C ends it.")
+    out.print("\nPress Ctrl-C to stop.")
 
 
 def write_environment(path: Path, settings: Mapping[str, str]) -> None:
-    """Write settings for `signedfor --env-file` or a shell to read."""
+    """Write settings in a form that `signedfor --env-file` and a shell can read."""
     path.write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()))
 
 

@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from signedfor.store.watermarks import Watermarks
 from sqlalchemy import Engine, func, select
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import ActivityEnvironment
@@ -14,7 +13,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.inbound import InboundRecorder
 from signedfor.inbound import CATCH_UP_ID, CatchUp, CatchUpResult, InboundRecord
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
-from signedfor.store.inbound import InboundMessages
+from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages
 from signedfor.twilio.keywords import InboundKind
@@ -202,8 +201,14 @@ def test_a_start_that_came_by_the_webhook(
     make: Make, edge: Edge, sqlite_engine: Engine, started_ago: timedelta, stands: bool
 ) -> None:
     """A STOP of ten minutes ago that was missed holds only if no START came after it."""
-    InboundMessages(sqlite_engine, now=lambda: NOW - started_ago).receive(
-        message_sid=_sid(9), from_=RECIPIENT, to=SENDER, kind=InboundKind.START, body=""
+    InboundMessages(sqlite_engine).receive(
+        InboundRecord(
+            message_sid=_sid(9),
+            from_=RECIPIENT,
+            to=SENDER,
+            kind=InboundKind.START,
+            received_at=NOW - started_ago,
+        )
     )
     edge.answers = [_page(_row(1, "STOP", ago=timedelta(minutes=10)))]
 

@@ -8,7 +8,7 @@ from tests.integration.support import Caller
 
 @pytest.fixture
 async def caller(breakable_stack: LocalStack) -> AsyncIterator[Caller]:
-    """A service that hands in messages to a stack whose parts may be killed; mends it after."""
+    """A caller of a stack whose parts may be killed; they are started again after the test."""
     yield Caller(stack=breakable_stack, client=await breakable_stack.client())
     for process in breakable_stack.processes:
         if not process.is_running:

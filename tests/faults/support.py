@@ -1,30 +1,34 @@
-"""What the fault tests share: a send held still just before its POST."""
+"""What the fault tests share: a send that is held just before its POST, and callbacks."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from signedfor.steps import SEND
+import httpx
 from temporalio.api.enums.v1 import PendingActivityState
+from twilio.request_validator import RequestValidator
 
+from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
+from devtools.sandbox.client import AcceptedRow
 from devtools.sandbox.magic import GOOD_SENDER
 from devtools.stack.local import LocalStack
 from signedfor.contract import PROGRESS_QUERY, Stage
+from signedfor.message_activities import SendActivities
 from signedfor.store.database import open_engine
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.twilio.rates import SenderKind
 from tests.integration.support import Caller, Sent, until
 
 _SECONDS_AHEAD = 12
-"""Time to see that it waits and to hold the database, on a slow machine too."""
+"""Enough to see that it waits and to lock the database, on a slow machine too."""
 
 
 @contextmanager
-def database_held(stack: LocalStack) -> Iterator[None]:
-    """Keep everybody else from writing to the stack's database while the block runs.
+def database_locked(stack: LocalStack) -> Iterator[None]:
+    """Keep every other connection from writing to the stack's database while the block runs.
 
-    A send then stands still in its last check: begun, and not a byte of its POST written.
+    A send is then blocked in its last check: started, without a byte of its POST written.
     """
     path = Path(stack.settings["DATABASE_URL"].removeprefix("sqlite:///"))
     connection = sqlite3.connect(path, isolation_level=None, timeout=10)
@@ -36,8 +40,8 @@ def database_held(stack: LocalStack) -> Iterator[None]:
         connection.close()
 
 
-async def sent_in_a_moment(caller: Caller, to: str) -> Sent:
-    """Hand a message in that was admitted and waits for its sender's slot, seconds from now."""
+async def sent_soon(caller: Caller, to: str) -> Sent:
+    """Send a message that is admitted and waits for its reservation, seconds from now."""
     engine = open_engine(caller.stack.settings["DATABASE_URL"])
     try:
         rates = {SenderKind.LONG_CODE: 1.0}
@@ -50,19 +54,31 @@ async def sent_in_a_moment(caller: Caller, to: str) -> Sent:
         progress = await sent.handle.query(PROGRESS_QUERY)
         return bool(progress["status"] == Stage.WAITING)
 
-    await until(waits, "the message to wait for its slot")
+    await until(waits, "the message to wait for its reservation")
     return sent
 
 
-async def send_is_under_way(sent: Sent) -> None:
-    """Return when a worker has begun the message's send activity."""
+async def send_started(sent: Sent) -> None:
+    """Return when a worker has started the message's send activity."""
 
     async def started() -> bool:
         description = await sent.handle.describe()
         return any(
-            each.activity_type.name == SEND
+            each.activity_type.name == SendActivities.send.__name__
             and each.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
             for each in description.raw_description.pending_activities
         )
 
-    await until(started, "the send to begin")
+    await until(started, "the send to start")
+
+
+async def post_callback(http: httpx.AsyncClient, row: AcceptedRow, *, status: str) -> int:
+    """Post a signed status callback for an accepted message; the HTTP status of the answer."""
+    url = (row["status_callback"] or "").partition("#")[0]
+    fields = {"AccountSid": DEFAULT_ACCOUNT_SID, "MessageSid": row["sid"], "MessageStatus": status}
+    validator = RequestValidator(DEFAULT_AUTH_TOKEN)  # type: ignore[no-untyped-call] # the SDK's
+    signature: str = validator.compute_signature(  # type: ignore[no-untyped-call] # the SDK's
+        url, fields
+    )
+    answer = await http.post(url, data=fields, headers={"X-Twilio-Signature": signature})
+    return answer.status_code

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from devtools.bench.soak import receipt_again
 from signedfor.contract import OPEN, DeadLetterOutcome, Outcome
+from tests.faults.support import post_callback
 from tests.fixtures.stack import NewNumber, silent_stack
 from tests.integration.support import Caller, events_of_type, until
 
@@ -17,7 +17,7 @@ _STATUSES = ("queued", "sent", "delivered", "undelivered")
 
 
 async def test_every_order_of_statuses(tmp_path: Path, new_number: NewNumber) -> None:
-    """In each of the 24 orders the first final status decides, whatever comes before or after.
+    """In each of the 24 orders the first final status decides, whatever else is received.
 
     All four reach the workflow, as they do with FORWARD_ALL_STATUSES.
     """
@@ -41,33 +41,33 @@ async def test_every_order_of_statuses(tmp_path: Path, new_number: NewNumber) ->
             for each in sent
         ]
 
-    decided = [
+    expected = [
         Outcome.DELIVERED
         if order.index("delivered") < order.index("undelivered")
         else Outcome.UNDELIVERED
         for order in orders
     ]
-    assert decided == [each.outcome for each in reports]
+    assert expected == [each.outcome for each in reports]
     assert [1] * 24 == accepted
-    # What comes after the end finds the workflow closed.
+    # Later callbacks find the workflow closed.
     firsts = [min(order.index("delivered"), order.index("undelivered")) + 1 for order in orders]
-    assert all(first <= heard for first, heard in zip(firsts, signals, strict=True))
+    assert all(first <= received for first, received in zip(firsts, signals, strict=True))
 
 
-async def test_a_receipt_ten_times_at_once(caller: Caller, new_number: NewNumber) -> None:
-    """Ten copies in one moment do what one does, while the message runs and when it has ended."""
-    quiet = {"final": "sent", "callbacks": {"lost": True}}
-    sent = await caller.send(new_number(), quiet)
+async def test_ten_copies_of_a_receipt_at_once(caller: Caller, new_number: NewNumber) -> None:
+    """Ten copies have the effect of one, while the message runs and after it has ended."""
+    no_callbacks = {"final": "sent", "callbacks": {"lost": True}}
+    sent = await caller.send(new_number(), no_callbacks)
     await sent.reaches("awaiting_receipt")
     [row] = sent.accepted()
 
-    async with httpx.AsyncClient(trust_env=False) as poster:
+    async with httpx.AsyncClient(trust_env=False) as http:
         first = await asyncio.gather(
-            *(receipt_again(poster, row, status="delivered") for _ in range(10))
+            *(post_callback(http, row, status="delivered") for _ in range(10))
         )
         report = await sent.report()
         second = await asyncio.gather(
-            *(receipt_again(poster, row, status="undelivered") for _ in range(10))
+            *(post_callback(http, row, status="undelivered") for _ in range(10))
         )
 
     assert [204] * 20 == [*first, *second]
@@ -78,7 +78,9 @@ async def test_a_receipt_ten_times_at_once(caller: Caller, new_number: NewNumber
     assert 1 == len(sent.accepted())
 
 
-async def test_a_letter_hears_a_receipt_ten_times(caller: Caller, new_number: NewNumber) -> None:
+async def test_ten_copies_of_a_receipt_for_a_dead_letter(
+    caller: Caller, new_number: NewNumber
+) -> None:
     """A dead letter is closed once, by the first of ten late receipts."""
     sent = await caller.send(
         new_number(),
@@ -89,14 +91,14 @@ async def test_a_letter_hears_a_receipt_ten_times(caller: Caller, new_number: Ne
     assert OPEN == (await sent.letter()).status
     [row] = sent.accepted()
 
-    async with httpx.AsyncClient(trust_env=False) as poster:
+    async with httpx.AsyncClient(trust_env=False) as http:
         answers = await asyncio.gather(
-            *(receipt_again(poster, row, status="delivered") for _ in range(10))
+            *(post_callback(http, row, status="delivered") for _ in range(10))
         )
 
     async def closed() -> bool:
         return (await sent.letter()).status == DeadLetterOutcome.DELIVERED_LATE
 
-    await until(closed, "the letter to be closed")
+    await until(closed, "the dead letter to be closed")
     assert [204] * 10 == answers
     assert 1 == len(sent.accepted())

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.integration
 
 
 async def test_fifty_starts_with_one_id(caller: Caller, new_number: NewNumber) -> None:
-    """Fifty callers in one moment, come to one message."""
+    """Fifty starts at the same time start one message."""
     to, message_id = new_number(), new_id()
 
     sent = await asyncio.gather(*(caller.send(to, message_id=message_id) for _ in range(50)))

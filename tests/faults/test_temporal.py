@@ -18,13 +18,15 @@ _KILLS = 10
 async def test_killed_ten_times_with_200_messages_waiting(
     breakable_stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
-    """Whatever they wait for, a receipt or their time, all 200 are sent once and delivered."""
+    """Waiting for a receipt or for `send_at`, all 200 are sent once and delivered."""
     breakable_stack.sandbox.settings(hold=True)
     awaiting = [await caller.send(new_number()) for _ in range(_WAITING // 2)]
-    # Amid the kills.
+    # While the server is killed.
     send_at = (datetime.now(UTC) + timedelta(seconds=20)).isoformat()
     scheduled = [await caller.send(new_number(), send_at=send_at) for _ in range(_WAITING // 2)]
-    await until_true(lambda: all(each.accepted() for each in awaiting), "Twilio to take a hundred")
+    await until_true(
+        lambda: all(each.accepted() for each in awaiting), "Twilio to accept a hundred"
+    )
     await scheduled[-1].reaches(Stage.SCHEDULED)
 
     for _ in range(_KILLS):

@@ -11,15 +11,15 @@ from tests.integration.support import Caller, until_true
 pytestmark = pytest.mark.integration
 
 _REFUSED: Step = {"respond": "error", "code": 20503, "http_status": 503}
-_TAKEN: Step = {"respond": "error_after_accept", "code": 20503, "http_status": 503}
+_ACCEPTED: Step = {"respond": "error_after_accept", "code": 20503, "http_status": 503}
 _LOST = {"callbacks": {"lost": True}}
 
 
-async def test_a_storm_of_503_of_which_a_tenth_were_taken(
+async def test_many_503_of_which_a_tenth_were_accepted(
     caller: Caller, new_number: NewNumber
 ) -> None:
-    """Those that Twilio took are found, the others sent anew: each is accepted once."""
-    first = [{**_TAKEN, **_LOST} if number % 10 == 0 else _REFUSED for number in range(40)]
+    """Those that Twilio accepted are found, the others are resent: each is accepted once."""
+    first = [{**_ACCEPTED, **_LOST} if number % 10 == 0 else _REFUSED for number in range(40)]
     sent = await asyncio.gather(*(caller.send(new_number(), step) for step in first))
 
     reports = await asyncio.gather(*(each.report() for each in sent))
@@ -32,7 +32,7 @@ async def test_a_storm_of_503_of_which_a_tenth_were_taken(
 
 
 async def test_an_answer_that_never_comes(caller: Caller, new_number: NewNumber) -> None:
-    """Twilio takes the message and hangs: by callback or by its list, it is found."""
+    """Twilio accepts the message and hangs: a callback or a search finds it."""
     hangs: Step = {"respond": "hang_after_accept"}
     sent = [await caller.send(new_number(), {**hangs, **more}) for more in ({}, _LOST)]
 
@@ -42,10 +42,10 @@ async def test_an_answer_that_never_comes(caller: Caller, new_number: NewNumber)
     assert [1, 1] == [len(each.accepted()) for each in sent]
 
 
-async def test_a_connection_that_the_peer_has_closed(
+async def test_a_connection_closed_by_the_peer(
     breakable_stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
-    """A pooled connection of before Twilio's restart is not written to: no doubt arises."""
+    """A pooled connection from before Twilio's restart is not used: no outcome is unknown."""
     assert breakable_stack.twilio is not None
     before = [await caller.send(new_number()) for _ in range(5)]
     await asyncio.gather(*(each.report() for each in before))
@@ -62,7 +62,7 @@ async def test_a_connection_that_the_peer_has_closed(
 async def test_connections_are_refused(
     breakable_stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
-    """While nobody listens nothing is sent and nothing is in doubt; then each is sent once."""
+    """Without a connection nothing is sent and no outcome is unknown; then each is sent once."""
     assert breakable_stack.twilio is not None
     await asyncio.to_thread(breakable_stack.twilio.kill)
     sent = [await caller.send(new_number()) for _ in range(5)]

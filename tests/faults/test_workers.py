@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from devtools.bench.chaos import frozen
 from devtools.stack.local import LocalStack
 from signedfor.contract import OPEN, Outcome
 from signedfor.contract.failures import FailureClass
-from tests.faults.support import database_held, send_is_under_way, sent_in_a_moment
+from tests.faults.soak.injection import frozen
+from tests.faults.support import database_locked, send_started, sent_soon
 from tests.fixtures.stack import SHORT_WAITS, NewNumber, silent_stack
 from tests.integration.support import Caller, Sent, events_of_type, until, until_true
 
@@ -23,10 +23,10 @@ _DELIVERED_ONCE = (Outcome.DELIVERED, 1)
 async def test_killed_before_the_request_is_written(
     breakable_stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
-    """A worker that dies in its last check has sent nothing; the message is sent, once."""
-    sent = await sent_in_a_moment(caller, new_number())
-    with database_held(breakable_stack):
-        await send_is_under_way(sent)
+    """A worker killed during its last check has sent nothing; the message is sent once."""
+    sent = await sent_soon(caller, new_number())
+    with database_locked(breakable_stack):
+        await send_started(sent)
         breakable_stack.worker.kill()
     breakable_stack.worker.start()
 
@@ -41,34 +41,36 @@ async def _is_timed_out(sent: Sent) -> bool:
     return bool(events_of_type(await sent.events(), timed_out))
 
 
-async def test_frozen_past_its_deadline_and_thawed(tmp_path: Path, new_number: NewNumber) -> None:
-    """A worker that thaws after another has taken up its send makes no POST of its own."""
+async def test_frozen_past_its_deadline_and_continued(
+    tmp_path: Path, new_number: NewNumber
+) -> None:
+    """A worker that continues after another has retried its send makes no POST of its own."""
     with LocalStack(tmp_path, settings=SHORT_WAITS, workers=2) as stack:
-        sleeper, other = stack.workers
+        frozen_worker, other = stack.workers
         other.stop()
         caller = Caller(stack=stack, client=await stack.client())
-        with ExitStack() as sleep:
-            sent = await sent_in_a_moment(caller, new_number())
-            with database_held(stack):
-                await send_is_under_way(sent)
-                sleep.enter_context(frozen(sleeper))
+        with ExitStack() as freeze:
+            sent = await sent_soon(caller, new_number())
+            with database_locked(stack):
+                await send_started(sent)
+                freeze.enter_context(frozen(frozen_worker))
             await asyncio.to_thread(other.start)
-            await until(lambda: _is_timed_out(sent), "Temporal to give the attempt up")
+            await until(lambda: _is_timed_out(sent), "Temporal to time the attempt out")
         report = await sent.report()
-        # Thawed, it ends the attempt that it was in the middle of, and says why it did not send.
+        # When it continues it ends its attempt, and logs why it did not send.
         await until_true(
-            lambda: "too late to begin its POST" in sleeper.output(),
-            "the thawed worker to end its attempt",
+            lambda: "too late to begin its POST" in frozen_worker.output(),
+            "the frozen worker to end its attempt",
         )
 
         assert (Outcome.DELIVERED, 2) == (report.outcome, report.attempts)
         assert 1 == len(sent.accepted())
 
 
-async def test_canceled_before_any_worker_saw_it(
+async def test_canceled_before_a_worker_started_it(
     breakable_stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
-    """A cancel that waits with the message for a worker is carried out: nothing is sent."""
+    """A cancel that waits for a worker together with the message is handled: nothing is sent."""
     breakable_stack.worker.stop()
     soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
     sent = [await caller.send(new_number()), await caller.send(new_number(), send_at=soon)]
@@ -85,10 +87,10 @@ async def test_canceled_before_any_worker_saw_it(
 
 
 async def _is_reported(sent: Sent) -> bool:
-    """Whether its send has ended and said how; a slow machine may have had no answer.
+    """Whether its send has reported a result.
 
-    The history would not tell: what comes during a workflow task, which the worker may have left
-    behind, is written down when that has ended.
+    The history would not show it: events that arrive during a workflow task, which the worker may
+    not have finished, are written when that task has ended.
     """
     description = (await sent.handle.describe()).raw_description
     return not description.pending_activities
@@ -96,7 +98,7 @@ async def _is_reported(sent: Sent) -> bool:
 
 @pytest.mark.timeout(180)
 async def test_stops_with_a_hundred_sends_in_flight(tmp_path: Path, new_number: NewNumber) -> None:
-    """SIGTERM: every POST that is under way ends and is reported, and none is made twice."""
+    """SIGTERM: every POST in flight ends and is reported, and none is made twice."""
     with silent_stack(tmp_path, MAX_CONCURRENT_SENDS="100") as stack:
         caller = Caller(stack=stack, client=await stack.client())
         sent = await asyncio.gather(*(caller.send(new_number(), {"delay": 8}) for _ in range(100)))
@@ -104,7 +106,7 @@ async def test_stops_with_a_hundred_sends_in_flight(tmp_path: Path, new_number: 
         await until_true(lambda: len(ledger()["accepted"]) == 100, "a hundred POSTs in flight")
 
         exit_code = await asyncio.to_thread(stack.worker.stop)
-        # Before another worker is up: what was not reported by now would be found out later.
+        # Before another worker runs, which would resolve what was not reported.
         reported = [await _is_reported(each) for each in sent]
         stack.worker.start()
         reports = await asyncio.gather(*(each.report() for each in sent))
@@ -119,20 +121,20 @@ async def test_stops_with_a_hundred_sends_in_flight(tmp_path: Path, new_number: 
 async def test_an_unknown_outcome_is_resolved_in_90_seconds(
     tmp_path: Path, new_number: NewNumber
 ) -> None:
-    """A POST whose answer nobody heard, after `kill -9`, is repeated only if Twilio has no trace.
+    """After `kill -9` a POST without an answer is repeated only if Twilio has no trace of it.
 
-    A callback or Twilio's list names the message that was taken. One that was not is sent, or
-    parked as a dead letter where the caller asked for that. With the default waits this takes 20 s
+    A callback or Twilio's list identifies a message that was accepted. One that was not is resent,
+    or becomes a dead letter if the caller chose that. With the default waits this takes 20 s
     until the attempt's deadline, 30 s for a callback and the first search, 30 s to the second.
     """
     silence = {"respond": "hang_before_accept"}
     with silent_stack(tmp_path, UNKNOWN_WAIT_SECONDS="30") as stack:
         caller = Caller(stack=stack, client=await stack.client())
-        told = await caller.send(new_number(), {"delay": 9})
-        untold = await caller.send(new_number(), {"delay": 9, "callbacks": {"lost": True}})
-        never_taken = await caller.send(new_number(), silence)
-        parked = await caller.send(new_number(), silence, on_unknown_outcome="dead_letter")
-        everything = (told, untold, never_taken, parked)
+        by_callback = await caller.send(new_number(), {"delay": 9})
+        by_list = await caller.send(new_number(), {"delay": 9, "callbacks": {"lost": True}})
+        never_accepted = await caller.send(new_number(), silence)
+        dead_lettered = await caller.send(new_number(), silence, on_unknown_outcome="dead_letter")
+        everything = (by_callback, by_list, never_accepted, dead_lettered)
         await until_true(
             lambda: all(each.accepted() or each.refused() for each in everything), "every POST"
         )
@@ -157,6 +159,6 @@ async def test_an_unknown_outcome_is_resolved_in_90_seconds(
             reports[3].message_sid,
             reports[3].attempts,
         )
-        assert OPEN == (await parked.letter()).status
-        assert ([], 1) == (parked.accepted(), len(parked.refused()))
+        assert OPEN == (await dead_lettered.letter()).status
+        assert ([], 1) == (dead_lettered.accepted(), len(dead_lettered.refused()))
         assert took <= 90

@@ -7,7 +7,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.common import SearchAttributePair
 
-from devtools.bench.actions import billable_actions
+from devtools.bench.cost import billable_actions
 from devtools.sandbox.magic import GOOD_SENDER
 from signedfor.contract import Outcome, Stage
 from signedfor.search_attributes import MESSAGE_STATUS

@@ -63,7 +63,7 @@ async def test_sends_a_message_and_reports_its_outcome(real_world: World, client
 
 
 async def test_a_started_message_can_be_found_by_its_attributes(
-    real_world: World, client: Client
+    client: Client,
 ) -> None:
     """Status, sender and tenant are there from the start, whatever the workers do."""
     request = MessageRequest(to=TO, sender=REQUEST["from"], body="Hi", tenant="acme")

@@ -2,22 +2,21 @@ import math
 
 import pytest
 
-from devtools.bench.harness.figures import Bound, Rounds
-from devtools.bench.harness.report import Report
-from devtools.bench.paced.ground import pace_bounds
-from devtools.bench.paced.lines import Posted, text
+from devtools.bench.figures import Bound, Rounds
+from devtools.bench.pacing_fixture import Posted, pace_bounds, text
+from devtools.bench.report import Report
 from devtools.sandbox.client import AcceptedRow
 from signedfor.twilio.segments import count_segments
 
 
 @pytest.mark.parametrize("segments", [1, 2, 4, 10])
-def test_a_text_of_so_many_segments(segments: int) -> None:
-    """What the reckoning counts on is what is sent."""
+def test_a_text_has_the_requested_segments(segments: int) -> None:
+    """The figures count on it."""
     assert segments == count_segments(text(segments)).count
 
 
-def test_a_message_that_was_posted_twice_shows() -> None:
-    """It counts for its own sender, and only what is too much."""
+def test_a_message_posted_twice_is_counted() -> None:
+    """For its own sender, and only the POSTs after the first."""
     posted = Posted([_row("a"), _row("b"), _row("a"), _row("a"), _row("c", sender="+2")], [])
 
     assert 2 == posted.twice("+1")
@@ -25,8 +24,8 @@ def test_a_message_that_was_posted_twice_shows() -> None:
     assert 0 == posted.twice("+2")
 
 
-def test_a_second_after_the_first_is_held_to_less() -> None:
-    """The gate's head start and the length of the last message, whichever kind allows more."""
+def test_a_later_second_has_a_lower_bound() -> None:
+    """The rate limiter's allowance and the length of the last message, the larger of both kinds."""
     first, later = pace_bounds("x", rate=50, segments=10, urgent_segments=1)
     long = pace_bounds("x", rate=50, segments=25, urgent_segments=1)[1]
 
@@ -35,14 +34,14 @@ def test_a_second_after_the_first_is_held_to_less() -> None:
 
 
 def test_a_bound_without_its_figure_is_missed() -> None:
-    """A line that nothing was posted in has not kept its pace."""
+    """A backlog of which nothing was posted has not kept its rate."""
     bound = Bound(side="x", figure="worst second (x rate)", at_most=2)
     report = Report(benchmark="p", question="?", rounds=Rounds({"x": [{}]}), bounds=[bound])
 
-    (decision,) = report.document()["bounds"]
+    (bound_result,) = report.document()["bounds"]
 
-    assert decision["value"] is None
-    assert not decision["holds"]
+    assert bound_result["value"] is None
+    assert not bound_result["holds"]
     assert not bound.holds_for(math.nan)
 
 

@@ -19,8 +19,8 @@ from tests.devtools.sandbox.support import (
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     """Return a receiver on a free port."""
-    with running_receiver() as noted:
-        yield noted
+    with running_receiver() as recorded:
+        yield recorded
 
 
 @pytest.fixture(scope="session")
@@ -32,16 +32,16 @@ def sandbox_url() -> Iterator[str]:
 
 @pytest.fixture
 def control(sandbox_url: str) -> Iterator[SandboxControl]:
-    """Return the control of the shared sandbox, put back to its beginnings."""
+    """Return the control of the shared sandbox, after a reset."""
     with SandboxControl(sandbox_url) as control:
         control.reset()
         yield control
         control.settings(hold=False)
-        eventually(lambda: _is_quiet(control))
+        eventually(lambda: _is_idle(control))
 
 
-def _is_quiet(control: SandboxControl) -> bool:
-    """Tell whether nothing of a test is under way any more, which the next test would see."""
+def _is_idle(control: SandboxControl) -> bool:
+    """Whether nothing of a test is unfinished, which the next test would see."""
     summary = control.summary()
     return summary["unfinished"] == summary["pending"] == 0
 

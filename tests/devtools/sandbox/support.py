@@ -76,7 +76,7 @@ def eventually(look: Callable[[], T | None], *, within: float = 10) -> T:
         if found:
             return found
         time.sleep(0.01)
-    pytest.fail(f"what was waited for did not come about within {within} s")
+    pytest.fail(f"the condition did not hold within {within} s")
 
 
 def status_of(message: MessageInstance) -> str:
@@ -105,7 +105,7 @@ class Received:
 
 @dataclass
 class Receiver:
-    """A webhook that notes what it gets and answers what it is told to, in order, then 204."""
+    """A webhook that records requests and gives the configured answers, in order, then 200."""
 
     url: str = ""
     requests: list[Received] = field(default_factory=list)
@@ -127,7 +127,7 @@ class Receiver:
 @contextmanager
 def running_receiver() -> Iterator[Receiver]:
     """Run a receiver on a free port."""
-    noted = Receiver()
+    recorded = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -135,27 +135,27 @@ def running_receiver() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
             form = dict(parse_qsl(self.rfile.read(length).decode(), keep_blank_values=True))
-            time.sleep(noted.delay)
-            with noted.lock:
+            time.sleep(recorded.delay)
+            with recorded.lock:
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                noted.requests.append(Received(self.path, headers, form))
-                status = noted.answers.pop(0) if noted.answers else 200
+                recorded.requests.append(Received(self.path, headers, form))
+                status = recorded.answers.pop(0) if recorded.answers else 200
             self.send_response(status)
-            self.send_header("Content-Type", noted.content_type)
-            self.send_header("Content-Length", str(len(noted.body)))
+            self.send_header("Content-Type", recorded.content_type)
+            self.send_header("Content-Length", str(len(recorded.body)))
             self.end_headers()
-            self.wfile.write(noted.body)
+            self.wfile.write(recorded.body)
 
         def log_message(self, *_: object) -> None:
-            """Keep quiet: requests hold phone numbers."""
+            """Log nothing: requests contain phone numbers."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    noted.url = f"http://127.0.0.1:{server.server_port}/status"
+    recorded.url = f"http://127.0.0.1:{server.server_port}/status"
     try:
-        yield noted
+        yield recorded
     finally:
         server.shutdown()
         server.server_close()

@@ -70,12 +70,12 @@ def test_service_message_begins_accepted_without_sender(twilio: Client, recipien
 @pytest.mark.parametrize(
     "sender", ["+15005550006", "+4915112345678", "72345", "Signedfor", "MG" + "1b" * 16]
 )
-def test_any_valid_sender_is_taken(twilio: Client, recipient: str, sender: str) -> None:
+def test_any_valid_sender_is_accepted(twilio: Client, recipient: str, sender: str) -> None:
     """Numbers, short codes, names and a service in From all send."""
     assert twilio.messages.create(to=recipient, from_=sender, body="hello").sid
 
 
-def test_channel_addresses_are_taken(twilio: Client, recipient: str) -> None:
+def test_channel_addresses_are_accepted(twilio: Client, recipient: str) -> None:
     """A channel address sends to one of its own channel."""
     message = twilio.messages.create(
         to=f"whatsapp:{recipient}", from_=f"whatsapp:{SENDER}", body="hello"
@@ -139,7 +139,7 @@ def test_list_filters_by_recipient_and_sender(twilio: Client, recipient: str) ->
 
 
 def test_list_follows_pages(twilio: Client, recipient: str) -> None:
-    """The SDK's list goes through all pages and meets every message once."""
+    """The SDK's list goes through all pages and returns every message once."""
     sids = [
         twilio.messages.create(to=recipient, from_=SENDER, body=str(number)).sid
         for number in range(7)

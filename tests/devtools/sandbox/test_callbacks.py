@@ -1,11 +1,15 @@
 """Status callbacks on a real receiver: which ones, signed how, and how often tried."""
 
+import asyncio
 import re
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
@@ -13,12 +17,13 @@ from twilio.rest import Client
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from devtools.sandbox.callbacks import Outbox
 from devtools.sandbox.client import SandboxControl
-from devtools.sandbox.steps import CallbackScript
+from devtools.sandbox.faults import CallbackScript
+from devtools.sandbox.webhooks import OneShotTransport
 from tests.devtools.sandbox.support import SENDER, SERVICE, Received, Receiver, eventually, until
 
 
 def is_signed(received: Received, receiver: Receiver) -> bool:
-    """Tell whether the SDK's validator accepts the signature of what was received."""
+    """Whether the SDK's validator accepts the signature of what was received."""
     origin = urlsplit(receiver.url)
     validator = RequestValidator(DEFAULT_AUTH_TOKEN)  # type: ignore[no-untyped-call]
     url = f"http://{origin.netloc}{received.target}"
@@ -129,7 +134,7 @@ def test_validity_runs_out_in_a_held_queue(
     assert 30036 == until(message, "failed").error_code
 
 
-def test_held_queue_goes_on(
+def test_a_held_queue_continues(
     twilio: Client, control: SandboxControl, receiver: Receiver, recipient: str
 ) -> None:
     """Messages held back leave as soon as the hold ends."""
@@ -330,3 +335,75 @@ def test_listed_order_waits_until_each_is_true() -> None:
 
     assert [] == outbox.reached("sent", last=False)
     assert ["delivered", "sent", "failed"] == outbox.reached("delivered", last=True)
+
+
+@asynccontextmanager
+async def answering(
+    answer: bytes, *, then_wait: bool = False, expect: bytes = b"a=b"
+) -> AsyncIterator[str]:
+    """Run a server that reads up to `expect`, answers, and closes or waits for the client."""
+    ended = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(expect)
+        writer.write(answer)
+        if then_wait:
+            await reader.read()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        ended.set()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/status"
+        await ended.wait()
+
+
+async def post(url: str, *, read: float = 5) -> httpx.Response:
+    """Post a small form to `url`."""
+    timeout = httpx.Timeout(read, connect=5)
+    async with httpx.AsyncClient(transport=OneShotTransport(), timeout=timeout) as client:
+        return await client.post(url, content=b"a=b")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\nok",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    ],
+)
+async def test_answer_is_read_whole(answer: bytes) -> None:
+    """For every framing of an answer, its status and body arrive."""
+    async with answering(answer) as url:
+        response = await post(url)
+
+    assert (response.status_code, response.text) == (200, "ok")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 200 OK\r\nContent-Len", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"],
+)
+async def test_broken_answer_is_a_protocol_error(answer: bytes) -> None:
+    """A connection closed before the end of the answer is not a refused one."""
+    async with answering(answer) as url:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await post(url)
+
+
+async def test_silence_is_a_read_timeout() -> None:
+    """A server that accepts the request and does not answer causes a read timeout."""
+    async with answering(b"", then_wait=True) as url:
+        with pytest.raises(httpx.ReadTimeout):
+            await post(url, read=0.1)
+
+
+async def test_no_tls_is_a_connect_error() -> None:
+    """A server that does not speak TLS counts as not connected."""
+    async with answering(b"", expect=b"\x16") as url:
+        with pytest.raises(httpx.ConnectError):
+            await post(url.replace("http:", "https:"))

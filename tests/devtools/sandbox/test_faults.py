@@ -12,13 +12,11 @@ from twilio.rest import Client
 
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from devtools.sandbox.client import SandboxControl
-from devtools.sandbox.faults import Faults
-from devtools.sandbox.plans import FAULT_NAMES, Plan
-from devtools.sandbox.steps import NORMAL, Step
+from devtools.sandbox.faults import FAULT_NAMES, NORMAL, Faults, Plan, Step
 from tests.devtools.sandbox.support import SENDER, eventually, status_of, twilio_client, until
 
 
-def test_steps_are_taken_in_turn(twilio: Client, control: SandboxControl, recipient: str) -> None:
+def test_steps_are_used_in_order(twilio: Client, control: SandboxControl, recipient: str) -> None:
     """The first create follows the first step, and so on; then come normal ones."""
     control.script(
         recipient,
@@ -99,7 +97,7 @@ def test_error_after_accept_hides_a_message_that_lives(
     status: int,
     code: int,
 ) -> None:
-    """The client is told of an error, and the message is sent all the same."""
+    """The client gets an error, and the message is sent nevertheless."""
     control.script(recipient, [step])
     with pytest.raises(TwilioRestException) as failed:
         twilio.messages.create(to=recipient, from_=SENDER, body="hello")
@@ -122,7 +120,7 @@ def test_drop_closes_the_connection_without_a_byte(
     accepted: int,
     reasons: list[str],
 ) -> None:
-    """A drop is real: the client sees the connection closed and no answer."""
+    """The client sees a closed connection without an answer."""
     control.script(recipient, [{"respond": respond}])
     with pytest.raises(requests.exceptions.ConnectionError) as dropped:
         twilio.messages.create(to=recipient, from_=SENDER, body="hello")
@@ -140,7 +138,7 @@ def test_drop_closes_the_connection_without_a_byte(
 def test_hang_lasts_until_the_client_leaves(
     sandbox_url: str, control: SandboxControl, recipient: str, respond: str, accepted: int
 ) -> None:
-    """A hang answers nothing: the client runs into its read timeout."""
+    """The client gets no answer until its read timeout."""
     control.script(recipient, [{"respond": respond}])
     with pytest.raises(requests.exceptions.ReadTimeout):
         twilio_client(sandbox_url, timeout=0.3).messages.create(
@@ -163,7 +161,7 @@ def test_hang_has_an_end(twilio: Client, control: SandboxControl, recipient: str
 def test_delay_comes_before_the_answer(
     twilio: Client, control: SandboxControl, recipient: str
 ) -> None:
-    """A delayed answer comes late and is otherwise normal."""
+    """A delayed answer is late and otherwise normal."""
     control.script(recipient, [{"delay": 0.3}])
     began = time.monotonic()
 
@@ -175,7 +173,7 @@ def test_delay_comes_before_the_answer(
 def test_created_without_a_sid(
     twilio: Client, control: SandboxControl, recipient: str, respond: str
 ) -> None:
-    """The SDK takes these answers for a message without a sid; it is accepted nevertheless."""
+    """The SDK sees a message without a sid; it is accepted nevertheless."""
     control.script(recipient, [{"respond": respond}])
 
     assert twilio.messages.create(to=recipient, from_=SENDER, body="hello").sid is None
@@ -200,7 +198,7 @@ def test_final_failed(twilio: Client, control: SandboxControl, recipient: str) -
 
 
 def test_listed_late(twilio: Client, control: SandboxControl, recipient: str) -> None:
-    """A message that is not listed yet is there for whoever knows its sid, and is delivered."""
+    """A message that is not listed yet can be fetched by its sid, and is delivered."""
     control.script(recipient, [{"listed_after": 3600}, {"listed_after": 1}])
     hidden, late = (
         twilio.messages.create(to=recipient, from_=SENDER, body="hello") for _ in range(2)

@@ -6,7 +6,7 @@ from twilio.rest import Client
 
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID
 from devtools.sandbox.client import SandboxControl
-from devtools.sandbox.optouts import keyword_in
+from devtools.sandbox.inbound import keyword_in
 from tests.devtools.sandbox.support import SENDER, SERVICE, Receiver, until
 from tests.devtools.sandbox.test_callbacks import is_signed
 
@@ -88,7 +88,7 @@ def test_stop_is_answered_by_twilio_and_reaches_the_webhook(
         ("text/xml", b"not xml", []),
     ],
 )
-def test_what_the_webhook_answers_is_texted(
+def test_the_webhooks_answer_is_sent(
     control: SandboxControl,
     receiver: Receiver,
     recipient: str,

@@ -59,7 +59,7 @@ def test_half_an_account_is_refused() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_within_two_seconds(recipient: str, number: int) -> None:
-    """A signal ends it with code 0 in time, even while an answer hangs and messages wait."""
+    """A signal ends it with code 0 in time, even while an answer hangs and messages are queued."""
     with running_sandbox("--sent-after", "60") as (url, process), SandboxControl(url) as control:
         client = twilio_client(url)
         client.messages.create(to=recipient, from_=SENDER, body="hello")
@@ -80,7 +80,7 @@ def _expect_a_drop(url: str, recipient: str) -> None:
         twilio_client(url).messages.create(to=recipient, from_=SENDER, body="hello")
 
 
-def test_output_names_nobody(tmp_path: Path, recipient: str) -> None:
+def test_output_contains_no_number_or_text(tmp_path: Path, recipient: str) -> None:
     """Refusals, faults and failing callbacks leave no number, text or token in the output."""
     output = tmp_path / "output"
     with output.open("w") as file:
@@ -120,8 +120,8 @@ def test_output_names_nobody(tmp_path: Path, recipient: str) -> None:
         assert private not in said
 
 
-def test_books_survive_a_kill(tmp_path: Path, receiver: Receiver, recipient: str) -> None:
-    """After kill -9 a journal brings back messages, ledger and opt-outs, and lives go on."""
+def test_the_state_survives_a_kill(tmp_path: Path, receiver: Receiver, recipient: str) -> None:
+    """After kill -9 a journal restores messages, ledger and opt-outs, and messages continue."""
     journal = tmp_path / "journal"
     arguments = ("--journal", str(journal), "--delivered-after", "0")
     with running_sandbox(*arguments) as (url, process), SandboxControl(url) as control:
@@ -164,7 +164,7 @@ def test_books_survive_a_kill(tmp_path: Path, receiver: Receiver, recipient: str
         assert 0 == control.summary()["unfinished"]
 
 
-def test_sender_keeps_its_pace(recipient: str) -> None:
+def test_a_sender_keeps_its_rate(recipient: str) -> None:
     """With a rate set, segments leave a sender no faster, and a full queue is 21611."""
     with running_sandbox() as (url, _), SandboxControl(url) as control:
         client = twilio_client(url)

@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC).timestamp()
 
 
 def form(**changes: str | list[str] | None) -> dict[str, list[str]]:
-    """Return a good form with `changes`; None takes a field away."""
+    """Return a good form with `changes`; None removes a field."""
     fields: dict[str, str | list[str] | None] = {
         "To": RECIPIENT,
         "From": SENDER,
@@ -71,7 +71,7 @@ SCHEDULED = {"From": None, "MessagingServiceSid": SERVICE, "ScheduleType": "fixe
     ],
 )
 def test_bad_parameter_has_its_code(changes: dict[str, Any], code: int) -> None:
-    """Each bad parameter is refused with Twilio's own code, and the error text holds no value."""
+    """Each bad parameter is refused with Twilio's own code, and the error has no value in it."""
     with pytest.raises(TwilioError) as refused:
         check(form(**changes), strict=False, now=NOW)
 
@@ -188,7 +188,7 @@ def test_refused_create_is_listed_as_failed(
     ]
 
 
-def test_scheduled_message_goes_out_at_its_time(
+def test_a_scheduled_message_is_sent_at_its_time(
     twilio: Client, control: SandboxControl, recipient: str
 ) -> None:
     """SendAt is honoured; the time scale makes five minutes short."""

@@ -25,7 +25,7 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Whether the process has ended; one that nobody has waited for yet counts as ended."""
+    """Whether the process has ended; a zombie counts as ended."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -33,7 +33,7 @@ def is_gone(process: psutil.Process) -> bool:
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """The environment of a person without any settings of ours, and `more`."""
+    """An environment without any settings of ours, and `more`."""
     return {"PATH": os.environ["PATH"], "HOME": more.get("DATA_DIR", "/"), **more}
 
 

@@ -34,7 +34,7 @@ _SCRIPTS = sorted(
 
 
 def test_make_lists_its_targets() -> None:
-    """`make` alone changes nothing and lists each target with what it does."""
+    """`make` alone changes nothing and lists each target with its description."""
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607 - whichever make
 
     listed = dict(re.findall(r"^make (\w+) +(\S.*)$", done.stdout, re.MULTILINE))

@@ -31,7 +31,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
         yield running
 
 
-async def test_the_namespace_is_as_ours_must_be(stack: LocalStack) -> None:
+async def test_the_namespace_is_configured(stack: LocalStack) -> None:
     """Closed runs are kept for 30 days, and every search attribute is registered."""
     client = await stack.client()
     described = await client.workflow_service.describe_namespace(
@@ -47,8 +47,8 @@ async def test_the_namespace_is_as_ours_must_be(stack: LocalStack) -> None:
     assert wanted == dict(listed.custom_attributes)
 
 
-async def test_a_message_outlives_what_carries_it(stack: LocalStack) -> None:
-    """A message is delivered once, though worker, server and webhook are killed on its way."""
+async def test_a_message_survives_kills(stack: LocalStack) -> None:
+    """It is delivered once, though worker, server and webhook are killed meanwhile."""
     client = await stack.client()
     stack.sandbox.settings(hold=True)
     message = await client.start_workflow(
@@ -71,8 +71,8 @@ async def test_a_message_outlives_what_carries_it(stack: LocalStack) -> None:
     assert 1 == len(stack.sandbox.ledger(to=_RECIPIENT)["accepted"])
 
 
-async def test_the_sandbox_keeps_its_books(stack: LocalStack) -> None:
-    """A sandbox that is killed and started again knows what it has accepted."""
+async def test_the_sandbox_keeps_its_state(stack: LocalStack) -> None:
+    """A sandbox that is killed and started again knows what it accepted."""
     client = await stack.client()
     await client.execute_workflow(
         SEND_MESSAGE,
@@ -90,28 +90,28 @@ async def test_the_sandbox_keeps_its_books(stack: LocalStack) -> None:
 
 def test_two_stacks_do_not_share_a_folder(stack: LocalStack) -> None:
     """A second stack in the same folder is refused, before it can touch a file."""
-    with pytest.raises(StackError, match=r"Another stack runs in .*DATA_DIR"):
+    with pytest.raises(StackError, match=r"Another stack is running in .*DATA_DIR"):
         LocalStack(stack.folder).start()
 
     stack.check()
 
 
 def test_a_part_that_dies_is_named(stack: LocalStack) -> None:
-    """The stack says which part has ended by itself."""
+    """The error names the part that has exited."""
     stack.webhook.kill()
     stack.webhook._environment["PUBLIC_BASE_URL"] = "nonsense"
     try:
-        with pytest.raises(ProcessDied, match=r"(?s)The webhook ended by itself.*PUBLIC_BASE_URL"):
+        with pytest.raises(ProcessDied, match=r"(?s)webhook exited unexpectedly.*PUBLIC_BASE_URL"):
             stack.webhook.start()
-        with pytest.raises(ProcessDied, match="The webhook ended by itself"):
+        with pytest.raises(ProcessDied, match="The webhook exited unexpectedly"):
             stack.check()
     finally:
         stack.webhook._environment["PUBLIC_BASE_URL"] = stack.webhook_url
         stack.webhook.restart()
 
 
-def test_what_started_is_stopped_when_another_part_cannot(tmp_path: Path) -> None:
-    """Where one part fails to start, the others are stopped and the reason is told."""
+def test_started_parts_are_stopped_if_another_fails(tmp_path: Path) -> None:
+    """If one part fails to start, the others are stopped and the error gives the reason."""
     stack = LocalStack(tmp_path, settings={"DATABASE_URL": "mysql://nowhere"})
 
     with pytest.raises(StackError, match=r"migrations failed.*DATABASE_URL"):

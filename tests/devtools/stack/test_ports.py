@@ -7,18 +7,18 @@ from devtools.stack.processes import StackError
 
 
 def test_free_ports_are_different_and_free() -> None:
-    """As many ports as asked for, each another one that nobody listens on."""
+    """As many different ports as requested, all unused."""
     ports = free_ports(6)
 
     assert 6 == len(set(ports))
     assert all(is_free(port) for port in ports)
 
 
-def test_a_port_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody may listen on it yet; whoever asks next gets another. So with one that was named."""
+def test_a_port_is_assigned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even before it is in use, the next caller gets another; so with a configured one."""
     monkeypatch.setattr("devtools.stack.ports._CANDIDATES", range(31_000, 31_200))
     [named] = free_ports(1)
-    monkeypatch.setattr("devtools.stack.ports._given", set())
+    monkeypatch.setattr("devtools.stack.ports._assigned", set())
     monkeypatch.setenv("WEBHOOK_PORT", str(named))
     port_from("WEBHOOK_PORT", 8080)
 
@@ -27,14 +27,14 @@ def test_a_port_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 120 == len({*given} - {named})
 
 
-def test_a_port_that_is_listened_on_is_not_free() -> None:
-    """A listening socket takes its port."""
+def test_a_port_in_use_is_not_free() -> None:
+    """A listening socket uses its port."""
     with socket.create_server((HOST, 0)) as server:
         assert not is_free(server.getsockname()[1])
 
 
 def test_a_port_comes_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variable wins over the default; an empty one is none."""
+    """The variable overrides the default; an empty one counts as unset."""
     first, second = free_ports(2)
     monkeypatch.setenv("WEBHOOK_PORT", str(first))
     assert first == port_from("WEBHOOK_PORT", second)
@@ -44,7 +44,7 @@ def test_a_port_comes_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_taken_port_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a port is taken, the message says which variable to change."""
+    """The error for a taken port says which variable to change."""
     with socket.create_server((HOST, 0)) as server:
         port = server.getsockname()[1]
         monkeypatch.setenv("SANDBOX_PORT", str(port))
@@ -55,7 +55,7 @@ def test_a_taken_port_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("text", ["0", "65536", "-1", "http", "٨٠٨٠", "80 80"])
 def test_a_bad_port_names_its_variable(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no port is refused with the variable's name."""
+    """The error for an invalid port names the variable."""
     monkeypatch.setenv("TEMPORAL_PORT", text)
 
     with pytest.raises(StackError, match="TEMPORAL_PORT must be a port number"):

@@ -45,7 +45,7 @@ def _process(group: ProcessGroup, folder: Path, code: str, **options: float) -> 
 
 
 def test_a_process_is_ready_and_stops(group: ProcessGroup, tmp_path: Path) -> None:
-    """A process runs once it has said that it is ready, and ends with SIGTERM."""
+    """A process runs once it has reported that it is ready, and ends with SIGTERM."""
     process = _process(group, tmp_path, _SLEEPS)
 
     process.start()
@@ -57,7 +57,7 @@ def test_a_process_is_ready_and_stops(group: ProcessGroup, tmp_path: Path) -> No
 
 
 def test_a_process_that_ignores_sigterm_is_killed(group: ProcessGroup, tmp_path: Path) -> None:
-    """A process that does not end in its time is killed."""
+    """A process that does not end in time is killed."""
     process = _process(group, tmp_path, _IGNORES_SIGTERM, stop_seconds=0.2)
     process.start()
 
@@ -79,24 +79,24 @@ def test_a_killed_process_starts_again(group: ProcessGroup, tmp_path: Path) -> N
 
 
 def test_a_process_cannot_run_twice(group: ProcessGroup, tmp_path: Path) -> None:
-    """Starting what runs is refused."""
+    """Starting a running process is an error."""
     process = _process(group, tmp_path, _SLEEPS)
     process.start()
 
-    with pytest.raises(StackError, match="running already"):
+    with pytest.raises(StackError, match="already running"):
         process.start()
 
 
 def test_a_process_that_fails_to_start_is_named(group: ProcessGroup, tmp_path: Path) -> None:
-    """A process that ends before it is ready is named, with its exit code and last words."""
-    process = _process(group, tmp_path, "print('no such luck'); raise SystemExit(7)")
+    """The error names the process, its exit code and its last output."""
+    process = _process(group, tmp_path, "print('failed to start'); raise SystemExit(7)")
 
-    with pytest.raises(ProcessDied, match=r"(?s)sleeper.*exit code 7.*no such luck"):
+    with pytest.raises(ProcessDied, match=r"(?s)sleeper.*exit code 7.*failed to start"):
         process.start()
 
 
 def test_a_process_that_dies_is_named(group: ProcessGroup, tmp_path: Path) -> None:
-    """A process that dies later is named, with the signal that killed it."""
+    """The error names the process and the signal that killed it."""
     process = _process(group, tmp_path, _SLEEPS)
     process.start()
     process.check()
@@ -108,7 +108,7 @@ def test_a_process_that_dies_is_named(group: ProcessGroup, tmp_path: Path) -> No
 
 
 def test_a_process_that_is_never_ready_is_named(group: ProcessGroup, tmp_path: Path) -> None:
-    """A process that does not become ready in its time is named."""
+    """The error names the process that was not ready in time."""
     process = _process(
         group, tmp_path, "import time; print('yawn', flush=True); time.sleep(600)", start_seconds=1
     )
@@ -117,8 +117,8 @@ def test_a_process_that_is_never_ready_is_named(group: ProcessGroup, tmp_path: P
         process.start()
 
 
-def test_a_process_that_was_stopped_is_no_trouble(group: ProcessGroup, tmp_path: Path) -> None:
-    """Checking a process that was stopped on purpose, or never started, says nothing."""
+def test_a_stopped_process_is_no_error(group: ProcessGroup, tmp_path: Path) -> None:
+    """Nor is one that was never started."""
     process = _process(group, tmp_path, _SLEEPS)
     process.check()
     process.start()
@@ -143,7 +143,7 @@ def test_the_group_ends_with_its_block(tmp_path: Path) -> None:
 
 
 def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
-    """When the parent is killed with -9, its children, and theirs, are killed too."""
+    """When the parent is killed with -9, its children and their children are killed too."""
     grandchild = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_SLEEPS!r}])"
     program = f"""
 import sys, time
@@ -171,7 +171,7 @@ with ProcessGroup() as group:
 
 
 def test_the_environment_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process sees none of the variables of the person who started it but the harmless ones."""
+    """A process gets only harmless variables of our own environment."""
     monkeypatch.setenv("TWILIO_AUTH_TOKEN", "secret")
     monkeypatch.setenv("TEMPORAL_API_KEY", "secret")
 

@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 
 from devtools.sandbox.client import SandboxControl
 from devtools.stack.ports import HOST, free_ports
-from devtools.stack.up import taken_over, wants_real_twilio, write_environment
+from devtools.stack.up import forwarded_settings, wants_real_twilio, write_environment
 from tests.devtools.stack.support import ROOT, clean_environment, is_gone, running, wait_for
 
 _VARIABLES = ("TEMPORAL_PORT", "TEMPORAL_UI_PORT", "WEBHOOK_PORT", "SANDBOX_PORT")
@@ -26,13 +26,13 @@ _REAL = {
 
 @contextmanager
 def _up(folder: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Run `make up`'s command on free ports until it has told where everything is."""
+    """Run `make up`'s command on free ports until it has printed its addresses."""
     output = folder / "output"
     ports = dict(zip(_VARIABLES, map(str, free_ports(4)), strict=True))
     data = str(folder / "data")
     with running("devtools.stack.up", output, DATA_DIR=data, **{**ports, **environment}) as process:
         wait_for(
-            lambda: "Ctrl-C ends it." in output.read_text() or process.poll() is not None,
+            lambda: "Press Ctrl-C to stop." in output.read_text() or process.poll() is not None,
             "make up",
         )
         yield process, output
@@ -41,7 +41,7 @@ def _up(folder: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[byt
 @pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_up_runs_until_it_is_stopped(number: signal.Signals, tmp_path: Path) -> None:
-    """Everything answers where the output says; a signal ends it all, with exit code 0."""
+    """Every printed address answers; a signal stops everything, with exit code 0."""
     webhook, sandbox = free_ports(2)
     with _up(tmp_path, WEBHOOK_PORT=str(webhook), SANDBOX_PORT=str(sandbox)) as (process, output):
         family = psutil.Process(process.pid).children(recursive=True)
@@ -55,14 +55,14 @@ def test_up_runs_until_it_is_stopped(number: signal.Signals, tmp_path: Path) -> 
         assert 0 == process.wait(60)
         wait_for(lambda: all(is_gone(each) for each in family), "the end of every process")
 
-    said = output.read_text()
-    assert f"http://{HOST}:{webhook}" in said
-    assert "Twilio is the sandbox" in said
-    assert "Traceback" not in said
+    printed = output.read_text()
+    assert f"http://{HOST}:{webhook}" in printed
+    assert "Twilio is the sandbox" in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.integration
-def test_the_line_to_try_works(tmp_path: Path) -> None:
+def test_the_suggested_command_works(tmp_path: Path) -> None:
     """The `signedfor send` that the output suggests delivers a message."""
     with _up(tmp_path) as (_, output):
         suggested = next(line for line in output.read_text().splitlines() if " send " in line)
@@ -106,8 +106,8 @@ def test_nothing_outlives_a_killed_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_a_part_that_dies_ends_up(tmp_path: Path) -> None:
-    """Where a part dies, the output names it and shows its log, and the rest is stopped."""
+def test_a_part_that_exits_stops_everything(tmp_path: Path) -> None:
+    """The output names the part and shows its log, and the others are stopped."""
     with _up(tmp_path) as (process, output):
         family = psutil.Process(process.pid).children(recursive=True)
         next(each for each in family if "worker" in each.cmdline()).kill()
@@ -115,12 +115,12 @@ def test_a_part_that_dies_ends_up(tmp_path: Path) -> None:
         assert 1 == process.wait(60)
         wait_for(lambda: all(is_gone(each) for each in family), "the end of every process")
 
-    assert "make up: The worker ended by itself (killed by SIGKILL)" in output.read_text()
+    assert "make up: The worker exited unexpectedly (killed by SIGKILL)" in output.read_text()
 
 
 @pytest.mark.integration
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
-    """Where a port is taken nothing is started, and the message says which variable to change."""
+    """Nothing is started, and the message says which variable to change."""
     with socket.create_server((HOST, 0)) as server:
         taken = str(server.getsockname()[1])
         with _up(tmp_path, WEBHOOK_PORT=taken) as (process, output):
@@ -132,14 +132,14 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_the_real_twilio_is_announced(tmp_path: Path) -> None:
-    """With real credentials there is no sandbox, and it is said; no file holds the token."""
+    """With real credentials there is no sandbox; no file contains the token."""
     with _up(tmp_path, **_REAL) as (process, output):
         process.send_signal(signal.SIGTERM)
         assert 0 == process.wait(60)
 
-    said = output.read_text()
-    assert "THIS IS THE REAL TWILIO" in said
-    assert "sandbox  " not in said
+    printed = output.read_text()
+    assert "THIS IS THE REAL TWILIO" in printed
+    assert "sandbox  " not in printed
     files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
     assert not [path for path in files if b"a-real-token" in path.read_bytes()]
 
@@ -176,11 +176,11 @@ def test_only_a_whole_set_of_credentials_means_the_real_twilio(missing: str) -> 
 
 
 def test_an_api_base_url_means_no_real_twilio() -> None:
-    """Who has set where a sandbox is does not mean the real Twilio."""
+    """A TWILIO_API_BASE_URL points to a sandbox."""
     assert not wants_real_twilio({**_REAL, "TWILIO_API_BASE_URL": "http://127.0.0.1:8089"})
 
 
-def test_the_sandbox_meets_no_real_records() -> None:
+def test_the_sandbox_gets_no_real_settings() -> None:
     """With the sandbox, no credential, public URL or database of the environment is used."""
     environment = {
         **_REAL,
@@ -192,11 +192,11 @@ def test_the_sandbox_meets_no_real_records() -> None:
         "AWS_SECRET_ACCESS_KEY": "secret",
     }
 
-    assert {"UNKNOWN_WAIT_SECONDS": "5"} == taken_over(environment, real=False)
+    assert {"UNKNOWN_WAIT_SECONDS": "5"} == forwarded_settings(environment, real=False)
 
 
-def test_the_real_twilio_takes_every_setting() -> None:
-    """With the real Twilio all our variables are used, and the way to the internet; no others."""
+def test_the_real_twilio_gets_every_setting() -> None:
+    """With the real Twilio all our variables are used, and those of proxies; no others."""
     environment = {
         **_REAL,
         "DATABASE_URL": "postgresql://production/signedfor",
@@ -206,4 +206,4 @@ def test_the_real_twilio_takes_every_setting() -> None:
 
     expected = {**environment}
     del expected["AWS_SECRET_ACCESS_KEY"]
-    assert expected == taken_over(environment, real=True)
+    assert expected == forwarded_settings(environment, real=True)

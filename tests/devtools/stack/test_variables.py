@@ -1,4 +1,4 @@
-"""`.env.example` and the settings say the same."""
+"""`.env.example` matches the settings."""
 
 import re
 
@@ -41,7 +41,7 @@ def test_every_variable_is_explained_and_no_other() -> None:
 
 
 def test_the_variables_of_the_stack_are_read() -> None:
-    """What the example says of `make up`, `make demo` and compose is there to be set."""
+    """The variables of `make up`, `make demo` and compose exist."""
     sources = "".join(
         path.read_text()
         for path in [*(ROOT / "devtools/stack").glob("*.py"), ROOT / "docker-compose.yml"]

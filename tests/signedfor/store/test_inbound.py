@@ -262,8 +262,8 @@ _NAMES = ("message_sid", "from_", "to")
 @pytest.mark.parametrize("field", _NAMES)
 def test_empty_fields_are_named(engine: Engine, field: str) -> None:
     """A message without its SID or addresses is refused, by the field's name."""
+    message_sid, from_, to = ("" if field == each else "x" for each in _NAMES)
     with pytest.raises(ValueError, match=f"^{field.rstrip('_')}: must not be empty"):
-        message_sid, from_, to = ("" if field == each else "x" for each in _NAMES)
         _receive(
             InboundMessages(engine), InboundKind.STOP, message_sid=message_sid, from_=from_, to=to
         )

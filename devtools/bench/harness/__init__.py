@@ -1,1 +1,0 @@
-"""What all benchmarks share: fresh houses, alternating rounds, medians, one report."""

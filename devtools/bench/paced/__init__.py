@@ -1,1 +1,0 @@
-"""The lines of messages by which a sender's pace is measured; see `bench/pacing.py`."""

@@ -1,0 +1,61 @@
+"""`python -m tests.faults.soak --messages 300`, the command of `make soak`."""
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+
+from devtools.stack.local import LocalStack
+from devtools.stack.processes import interrupt_on_signals
+from tests.faults.soak.run import SETTINGS, SoakOptions, soak
+
+
+def main() -> int:
+    """Run a soak, print and write its report; 1 if an invariant was violated."""
+    interrupt_on_signals()
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults.soak",
+        description="Send messages while every part fails, then check the invariants.",
+    )
+    parser.add_argument("--messages", type=int, default=300)
+    parser.add_argument("--seconds", type=float, help="of faults (default: by --rate)")
+    parser.add_argument("--rate", type=float, default=10, help="messages a second")
+    parser.add_argument("--seed", type=int, help="default: a random one")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--late-retries", action="store_true", help="include messages that take over five minutes"
+    )
+    parser.add_argument("--report", type=Path, help="write the report here, as JSON")
+    parser.add_argument("--folder", type=Path, help="keep logs and databases here")
+    arguments = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
+    print(f"seed {seed}", flush=True)  # noqa: T201 - reproduces the soak, even if it is interrupted
+    # Temporal is expected to be unavailable at times.
+    only_errors = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=only_errors)))
+    options = SoakOptions(
+        seed=seed,
+        messages=arguments.messages,
+        fault_seconds=arguments.seconds or max(45.0, arguments.messages / arguments.rate),
+        late_retries=arguments.late_retries,
+        idle_within=900,
+    )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LocalStack(
+            arguments.folder or Path(folder), settings=SETTINGS, workers=arguments.workers
+        ) as stack,
+    ):
+        report = asyncio.run(soak(stack, options))
+    print(report.text())  # noqa: T201 - the result
+    if arguments.report is not None:
+        report.write(arguments.report)
+    return 0 if report.is_clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""Waits until the system is idle, and collects everything that the invariants need."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import Engine, select
+from temporalio.client import Client, WorkflowHistory
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Replayer
+
+from devtools.sandbox.client import SandboxControl
+from devtools.sandbox.state import Journal
+from devtools.workflow_sandbox import sandboxed_runner
+from signedfor.contract import MessageReport, dead_letter_workflow_id, message_workflow_id
+from signedfor.interceptors import OneArgument
+from signedfor.payloads import data_converter
+from signedfor.store.database import open_engine, transaction
+from signedfor.store.inbox import Inbox
+from signedfor.store.tables import inbound_messages, send_attempts, suppressions
+from signedfor.twilio.keywords import InboundKind
+from tests.faults.soak.history import History, read_history
+from tests.faults.soak.invariants import MessageRecord, Observations, Violation
+from tests.faults.soak.workload import JobResult, Kind
+from workflows.dead_letter import DeadLetter
+from workflows.send_message import SendMessage
+
+_POLL_SECONDS = 0.5
+_IDLE_POLLS = 3
+"""In a row: visibility may lag behind by a moment."""
+_CONCURRENCY = 8
+_RUNNING = "WorkflowType = 'SendMessage' AND ExecutionStatus = 'Running'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activity:
+    """What was still in progress when the wait ended, after how many seconds."""
+
+    seconds: float
+    running: int
+    unfinished: int
+    in_inbox: int
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing was."""
+        return not (self.running or self.unfinished or self.in_inbox)
+
+
+async def wait_until_idle(
+    client: Client, sandbox: SandboxControl, *, database_url: str, within: float
+) -> Activity:
+    """Wait until no message runs, Twilio has no callback to post and the inbox is empty."""
+    engine = open_engine(database_url, pool_size=1)
+    started, idle_polls = time.monotonic(), 0
+    try:
+        while True:
+            running = (await client.count_workflows(_RUNNING)).count
+            summary = await asyncio.to_thread(sandbox.summary)
+            now = Activity(
+                seconds=time.monotonic() - started,
+                running=running,
+                unfinished=summary["unfinished"] + summary["pending"],
+                in_inbox=Inbox(engine).backlog().count,
+            )
+            idle_polls = idle_polls + 1 if now.is_idle else 0
+            if idle_polls == _IDLE_POLLS or now.seconds > within:
+                return now
+            await asyncio.sleep(_POLL_SECONDS)
+    finally:
+        engine.dispose()
+
+
+class Collector:
+    """Reads histories, the database, and Twilio's ledger and journal."""
+
+    def __init__(
+        self, client: Client, sandbox: SandboxControl, *, database_url: str, journal: Path
+    ) -> None:
+        self._client = client
+        self._sandbox = sandbox
+        self._database_url = database_url
+        self._journal = journal
+
+    async def observations(
+        self,
+        results: Iterable[JobResult],
+        *,
+        reports_before: Mapping[str, MessageReport],
+        healthy_within: timedelta,
+        sandbox_frozen: Sequence[tuple[datetime, datetime]],
+    ) -> Observations:
+        """Everything known; `reports_before` are from before requests were repeated."""
+        limit = asyncio.Semaphore(_CONCURRENCY)
+
+        async def record(result: JobResult) -> MessageRecord:
+            async with limit:
+                found = await self._record(result, healthy_within)
+                return replace(found, report_before=reports_before.get(found.message_id))
+
+        messages = await asyncio.gather(*(record(result) for result in results))
+        ledger = await asyncio.to_thread(self._sandbox.ledger)
+        engine = open_engine(self._database_url, pool_size=1)
+        try:
+            return Observations(
+                messages=messages,
+                ledger=ledger,
+                attempts=_attempts(engine),
+                opted_out=_opted_out(engine),
+                inbox_backlog=Inbox(engine).backlog().count,
+                final_status_at=await asyncio.to_thread(_final_status_at, self._journal),
+                sandbox_frozen=sandbox_frozen,
+            )
+        finally:
+            engine.dispose()
+
+    async def history(self, workflow_id: str, *, of_message: bool = True) -> History | None:
+        """The history of a workflow; None if there is none."""
+        try:
+            history = await self._client.get_workflow_handle(workflow_id).fetch_history()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise
+        return read_history(list(history.events), of_message=of_message)
+
+    async def replay_violations(self, message_ids: Iterable[str]) -> list[Violation]:
+        """Replay these histories with today's code; a violation for each that does not match."""
+        replayer = Replayer(
+            workflows=[SendMessage, DeadLetter],
+            data_converter=data_converter,
+            interceptors=[OneArgument()],
+            workflow_runner=sandboxed_runner(),
+        )
+
+        async def histories() -> AsyncIterator[WorkflowHistory]:
+            for message_id in message_ids:
+                handle = self._client.get_workflow_handle(message_workflow_id(message_id))
+                yield await handle.fetch_history()
+
+        result = await replayer.replay_workflows(histories(), raise_on_replay_failure=False)
+        return [
+            Violation(invariant=4, message_id=run_id, what=f"replay failed: {type(error).__name__}")
+            for run_id, error in result.replay_failures.items()
+        ]
+
+    async def _record(self, result: JobResult, healthy_within: timedelta) -> MessageRecord:
+        job = result.job
+        history = await self.history(message_workflow_id(job.message_id))
+        letter = None
+        if history is not None and history.report is not None and history.report.dead_letter_id:
+            letter_id = dead_letter_workflow_id(job.message_id)
+            letter = await self.history(letter_id, of_message=False)
+        return MessageRecord(
+            message_id=job.message_id,
+            to=job.to,
+            requested_at=result.requested_at,
+            expires_at=result.expires_at,
+            opted_out_at=result.opted_out_at,
+            canceled_at=result.canceled_at,
+            finishes_within=healthy_within if job.kind is Kind.HEALTHY else None,
+            is_bad_input=job.kind is Kind.BAD_INPUT,
+            is_callback_only=job.kind is Kind.CALLBACK_ONLY,
+            run_ids=frozenset(result.run_ids),
+            history=history,
+            dead_letter=letter,
+        )
+
+
+def _final_status_at(journal: Path) -> dict[str, datetime]:
+    found: dict[str, datetime] = {}
+    for event in Journal(journal).replay():
+        if event["event"] == "changed" and event["changes"]["finished"]:
+            at = datetime.fromtimestamp(event["changes"]["updated"], UTC)
+            found.setdefault(event["sid"], at)
+    return found
+
+
+def _attempts(engine: Engine) -> dict[str, list[datetime]]:
+    attempts: dict[str, list[datetime]] = {}
+    with transaction(engine, read_only=True) as connection:
+        for message_id, started_at in connection.execute(
+            select(send_attempts.c.message_id, send_attempts.c.started_at)
+        ):
+            attempts.setdefault(message_id, []).append(started_at)
+    return attempts
+
+
+def _opted_out(engine: Engine) -> frozenset[str]:
+    sent_stop = select(inbound_messages.c.from_address).where(
+        inbound_messages.c.kind == InboundKind.STOP
+    )
+    query = select(suppressions.c.recipient).where(suppressions.c.recipient.in_(sent_stop))
+    with transaction(engine, read_only=True) as connection:
+        return frozenset(connection.scalars(query))

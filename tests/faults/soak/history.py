@@ -1,0 +1,306 @@
+"""What a workflow's history proves: sends, searches, receipts, shown statuses and its end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+from typing import TypeVar, assert_never
+
+from pydantic import BaseModel
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType, TimeoutType
+from temporalio.api.history.v1 import HistoryEvent
+
+from signedfor.contract import DELIVERY_STATUS_SIGNAL, DeliveryStatus, MessageReport
+from signedfor.contract.failures import RETRYABLE, FailureClass
+from signedfor.message_activities import (
+    Absent,
+    Ambiguous,
+    CampaignCanceled,
+    Deferred,
+    Expired,
+    Found,
+    NeverSubmitted,
+    Paused,
+    SearchActivities,
+    SearchResult,
+    SendActivities,
+    SendResult,
+    Sent,
+    StatusActivities,
+    StatusRequest,
+    StatusResult,
+    Suppressed,
+    WindowClosed,
+)
+from signedfor.payloads import data_converter
+from signedfor.search_attributes import MESSAGE_STATUS
+
+SEND = SendActivities.send.__name__
+SEARCH = SearchActivities.find_message.__name__
+_FETCH_STATUS = StatusActivities.fetch_status.__name__
+
+Finding = Found | Absent | NeverSubmitted | Ambiguous
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class SendOutcome(Enum):
+    """How a send activity ended, as far as sending again is concerned."""
+
+    ACCEPTED = auto()
+    """Twilio answered with a SID."""
+    BLOCKED = auto()
+    """The last check found it suppressed, expired or canceled: no POST, now or later."""
+    NOT_SENT = auto()
+    """Twilio certainly has not accepted it, or it was not due yet: a retry is allowed."""
+    REFUSED = auto()
+    """Twilio refused it permanently."""
+    UNKNOWN = auto()
+    """Twilio may have accepted it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendStarted:
+    """A send activity was scheduled."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendFinished:
+    """A send activity ended; `message_sid` if Twilio returned one."""
+
+    at: datetime
+    outcome: SendOutcome
+    message_sid: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """Twilio's list was searched; `finding` is None if the search failed."""
+
+    at: datetime
+    finding: Finding | None
+
+    @property
+    def message_sid(self) -> str | None:
+        """The SID that was found."""
+        return self.finding.message_sid if isinstance(self.finding, Found) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusReceived:
+    """A status that reached the workflow: by a callback, or by a look-up."""
+
+    at: datetime
+    message_sid: str
+    status: str
+    error_code: int | None = None
+    by_callback: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusShown:
+    """The search attribute `MessageStatus` was written."""
+
+    at: datetime
+    status: str
+
+
+Event = SendStarted | SendFinished | Searched | StatusReceived | StatusShown
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """One workflow run. `closed_at` is None while it runs; `report` is a message's result."""
+
+    run_id: str = ""
+    events: tuple[Event, ...] = ()
+    closed_at: datetime | None = None
+    completed: bool = False
+    report: MessageReport | None = None
+    is_waiting: bool = False
+    """It has set a timer: it was not merely started, a worker has executed it."""
+
+    @property
+    def sids(self) -> frozenset[str]:
+        """The SIDs that the workflow knows."""
+        known = (
+            event.message_sid
+            for event in self.events
+            if isinstance(event, SendFinished | Searched | StatusReceived)
+        )
+        return frozenset(sid for sid in known if sid is not None)
+
+    def has_callback(self, message_sid: str, status: str) -> bool:
+        """Whether a callback with this status reached it."""
+        return any(
+            isinstance(event, StatusReceived)
+            and event.by_callback
+            and (event.message_sid, event.status) == (message_sid, status)
+            for event in self.events
+        )
+
+
+_CLOSING = {
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
+}
+_TIMERS = {
+    EventType.EVENT_TYPE_TIMER_STARTED: 1,
+    EventType.EVENT_TYPE_TIMER_FIRED: -1,
+    EventType.EVENT_TYPE_TIMER_CANCELED: -1,
+}
+
+
+def read_history(events: Sequence[HistoryEvent], *, of_message: bool = True) -> History:
+    """Read a workflow's history; `of_message` is false for a dead letter's."""
+    found: list[Event] = []
+    activities: dict[int, tuple[str, HistoryEvent]] = {}
+    report = None
+    for event in events:
+        found += _events_from(event, activities)
+        if event.HasField("workflow_execution_completed_event_attributes") and of_message:
+            completed = event.workflow_execution_completed_event_attributes
+            report = _decode(completed.result.payloads[0], MessageReport)
+    last = events[-1]
+    closed = last.event_type in _CLOSING
+    return History(
+        run_id=events[0].workflow_execution_started_event_attributes.original_execution_run_id,
+        events=tuple(found),
+        closed_at=_at(last) if closed else None,
+        completed=last.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
+        report=report,
+        is_waiting=not closed and sum(_TIMERS.get(event.event_type, 0) for event in events) > 0,
+    )
+
+
+def _events_from(
+    event: HistoryEvent, activities: dict[int, tuple[str, HistoryEvent]]
+) -> list[Event]:
+    at = _at(event)
+    match event.event_type:
+        case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            name = event.activity_task_scheduled_event_attributes.activity_type.name
+            activities[event.event_id] = (name, event)
+            return [SendStarted(at=at)] if name == SEND else []
+        case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+            completed = event.activity_task_completed_event_attributes
+            name, scheduled = activities[completed.scheduled_event_id]
+            return _completed(name, completed.result.payloads[0], at, scheduled=scheduled)
+        case (
+            EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED
+            | EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT
+            | EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED
+        ):
+            return _not_completed(event, activities)
+        case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+            return _signaled(event, at)
+        case EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES:
+            attributes = event.upsert_workflow_search_attributes_event_attributes
+            payload = attributes.search_attributes.indexed_fields.get(MESSAGE_STATUS.name)
+            return [] if payload is None else [StatusShown(at=at, status=_text(payload))]
+    return []
+
+
+def _signaled(event: HistoryEvent, at: datetime) -> list[Event]:
+    signal = event.workflow_execution_signaled_event_attributes
+    if signal.signal_name != DELIVERY_STATUS_SIGNAL:
+        return []
+    callback = _decode(signal.input.payloads[0], DeliveryStatus)
+    return [
+        StatusReceived(
+            at=at,
+            message_sid=callback.message_sid,
+            status=callback.message_status,
+            error_code=callback.error_code,
+        )
+    ]
+
+
+def _completed(
+    name: str, payload: Payload, at: datetime, *, scheduled: HistoryEvent
+) -> list[Event]:
+    if name == SEND:
+        return [_finished(_decode(payload, SendResult), at)]
+    if name == SEARCH:
+        finding = _decode(payload, SearchResult).finding
+        searched = Searched(at=at, finding=finding)
+        if not isinstance(finding, Found):
+            return [searched]
+        return [searched, _looked_up(at, finding.message_sid, finding.status, finding.error_code)]
+    if name == _FETCH_STATUS:
+        answer = _decode(payload, StatusResult)
+        inputs = scheduled.activity_task_scheduled_event_attributes.input
+        sid = _decode(inputs.payloads[0], StatusRequest).message_sid
+        if answer.status is None:
+            return []
+        return [_looked_up(at, sid, answer.status, answer.error_code)]
+    return []
+
+
+def _finished(result: SendResult, at: datetime) -> SendFinished:
+    match result.decision:
+        case Sent(message_sid=sid):
+            return SendFinished(at=at, outcome=SendOutcome.ACCEPTED, message_sid=sid)
+        case Suppressed() | Expired() | CampaignCanceled():
+            return SendFinished(at=at, outcome=SendOutcome.BLOCKED)
+        case Deferred() | WindowClosed() | Paused():
+            return SendFinished(at=at, outcome=SendOutcome.NOT_SENT)
+        case _:
+            assert_never(result.decision)
+
+
+def _not_completed(
+    event: HistoryEvent, activities: dict[int, tuple[str, HistoryEvent]]
+) -> list[Event]:
+    at = _at(event)
+    if event.HasField("activity_task_failed_event_attributes"):
+        failed = event.activity_task_failed_event_attributes
+        name, _ = activities[failed.scheduled_event_id]
+        outcome = _outcome_of_error(failed.failure.application_failure_info.type)
+    elif event.HasField("activity_task_timed_out_event_attributes"):
+        timed_out = event.activity_task_timed_out_event_attributes
+        name, _ = activities[timed_out.scheduled_event_id]
+        never_started = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
+        kind = timed_out.failure.timeout_failure_info.timeout_type
+        outcome = SendOutcome.NOT_SENT if kind == never_started else SendOutcome.UNKNOWN
+    else:
+        canceled = event.activity_task_canceled_event_attributes
+        name, _ = activities[canceled.scheduled_event_id]
+        outcome = SendOutcome.NOT_SENT
+    if name == SEND:
+        return [SendFinished(at=at, outcome=outcome)]
+    return [Searched(at=at, finding=None)] if name == SEARCH else []
+
+
+def _outcome_of_error(error_type: str) -> SendOutcome:
+    if error_type not in set(FailureClass):
+        return SendOutcome.NOT_SENT  # an error without a class was raised before the POST
+    failure_class = FailureClass(error_type)
+    if failure_class is FailureClass.OUTCOME_UNKNOWN:
+        return SendOutcome.UNKNOWN
+    return SendOutcome.NOT_SENT if failure_class in RETRYABLE else SendOutcome.REFUSED
+
+
+def _looked_up(at: datetime, sid: str, status: str, error_code: int | None) -> StatusReceived:
+    return StatusReceived(
+        at=at, message_sid=sid, status=status, error_code=error_code, by_callback=False
+    )
+
+
+def _at(event: HistoryEvent) -> datetime:
+    return event.event_time.ToDatetime(tzinfo=UTC)
+
+
+def _decode(payload: Payload, model: type[Model]) -> Model:
+    decoded: Model = data_converter.payload_converter.from_payload(payload, model)
+    return decoded
+
+
+def _text(payload: Payload) -> str:
+    text: str = data_converter.payload_converter.from_payload(payload, str)
+    return text

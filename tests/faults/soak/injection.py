@@ -1,0 +1,204 @@
+"""Fault injection: kills, freezes and restarts the parts of a stack, on a seeded schedule."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from random import Random
+from typing import assert_never
+
+from devtools.stack.local import LocalStack
+from devtools.stack.processes import Process, ProcessDied, StackError
+from signedfor.store.database import parse_url
+
+_DATABASE = "database"
+_LOCK_TIMEOUT = 60
+"""Seconds to wait for the lock: a worker may be frozen while it holds it."""
+_RESTART_SECONDS = 0.3
+
+
+class FaultKind(StrEnum):
+    """What is done to a part."""
+
+    KILL = "kill -9"
+    FREEZE = "SIGSTOP"
+    RESTART = "SIGTERM"
+    LOCK = "lock"
+    """No other connection can write to the database."""
+
+
+_TO_A_PROCESS = {FaultKind.KILL: 5, FaultKind.FREEZE: 3, FaultKind.RESTART: 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One fault of one part, which is then down, frozen or locked for `seconds`."""
+
+    at: float
+    part: str
+    kind: FaultKind
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultProfile:
+    """How often a part fails, and for how long at most. All in seconds."""
+
+    gap: float
+    """The mean time from the end of one fault to the next."""
+    down: float
+    freeze: float = 0
+    long_freeze: tuple[float, float] | None = None
+    """About every fourth freeze lasts this long instead."""
+    kinds: Mapping[FaultKind, int] = field(default_factory=lambda: _TO_A_PROCESS)
+    """The faults of this part, with their weights."""
+
+
+WORKER = FaultProfile(gap=14, down=3, freeze=4, long_freeze=(21, 28))
+"""Some freezes outlast the deadline of a send, which the other worker then retries."""
+WEBHOOK = FaultProfile(gap=12, down=4, freeze=6)
+TEMPORAL = FaultProfile(gap=20, down=3, freeze=4)
+SANDBOX = FaultProfile(gap=18, down=3, freeze=6)
+"""Shorter than a read timeout: the client still waits for what a frozen Twilio then accepts."""
+DATABASE = FaultProfile(gap=16, down=12, kinds={FaultKind.LOCK: 1})
+"""Some locks outlast the five seconds that our processes wait for one."""
+
+
+def profiles_of(stack: LocalStack) -> dict[str, FaultProfile]:
+    """The profiles for every part of a stack; only the first worker has long freezes."""
+    profiles = {
+        process.name: WORKER if number == 0 else FaultProfile(gap=14, down=3, freeze=4)
+        for number, process in enumerate(stack.workers)
+    }
+    if stack.twilio is not None:
+        profiles[stack.twilio.name] = SANDBOX
+    others = {stack.webhook.name: WEBHOOK, stack.temporal.name: TEMPORAL, _DATABASE: DATABASE}
+    return profiles | others
+
+
+def schedule(seed: int, *, seconds: float, profiles: Mapping[str, FaultProfile]) -> list[Fault]:
+    """The faults of one soak, in order of time; those of one part never overlap."""
+    faults: list[Fault] = []
+    for part, profile in profiles.items():
+        chance = Random(f"{seed}:{part}")  # noqa: S311 - seeded chance, not a secret
+        at = chance.uniform(1, profile.gap)
+        while at < seconds:
+            kind = chance.choices(list(profile.kinds), weights=list(profile.kinds.values()))[0]
+            max_seconds = profile.freeze if kind is FaultKind.FREEZE else profile.down
+            lasts = chance.uniform(0.2, max_seconds)
+            if kind is FaultKind.FREEZE and profile.long_freeze and chance.random() < 1 / 4:
+                lasts = chance.uniform(*profile.long_freeze)
+            faults.append(Fault(at=at, part=part, kind=kind, seconds=lasts))
+            at += lasts + chance.uniform(2, 2 * profile.gap - 2)
+    return sorted(faults, key=lambda fault: fault.at)
+
+
+class FaultInjector:
+    """Injects a schedule of faults into a stack, and starts every part again."""
+
+    def __init__(self, stack: LocalStack, *, on_sandbox_start: Callable[[], None]) -> None:
+        """`on_sandbox_start` gives a new sandbox what it lost, such as its plan of faults."""
+        self._stack = stack
+        self._on_sandbox_start = on_sandbox_start
+        self.injected: Counter[str] = Counter()
+        """How often each fault was injected into each part."""
+        self.sandbox_frozen: list[tuple[datetime, datetime]] = []
+        """The periods in which the sandbox was frozen."""
+        self.unexpected_exits: list[str] = []
+        """Parts that ended without a fault."""
+
+    async def run(self, faults: Sequence[Fault]) -> None:
+        """Inject the faults; return when the last part runs again."""
+        started = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for process in self._stack.processes:
+                own = [fault for fault in faults if fault.part == process.name]
+                group.create_task(self._run_process_faults(process, own, started))
+            locks = [fault for fault in faults if fault.part == _DATABASE]
+            group.create_task(self._run_locks(locks, started))
+
+    async def _run_process_faults(
+        self, process: Process, faults: Sequence[Fault], started: float
+    ) -> None:
+        for fault in faults:
+            await asyncio.sleep(max(0.0, started + fault.at - time.monotonic()))
+            await self._restart_if_exited(process)
+            self._count(fault)
+            await self._inject(process, fault)
+        await self._restart_if_exited(process)
+
+    async def _run_locks(self, faults: Sequence[Fault], started: float) -> None:
+        url = self._stack.settings["DATABASE_URL"]
+        for fault in faults:
+            await asyncio.sleep(max(0.0, started + fault.at - time.monotonic()))
+            self._count(fault)
+            await asyncio.to_thread(lock, url, seconds=fault.seconds)
+
+    def _count(self, fault: Fault) -> None:
+        self.injected[f"{fault.part}: {fault.kind}"] += 1
+
+    async def _inject(self, process: Process, fault: Fault) -> None:
+        match fault.kind:
+            case FaultKind.FREEZE:
+                since = datetime.now(UTC)
+                with frozen(process):
+                    await asyncio.sleep(fault.seconds)
+                if process is self._stack.twilio:
+                    self.sandbox_frozen.append((since, datetime.now(UTC)))
+            case FaultKind.KILL:
+                await asyncio.to_thread(process.kill)
+                await asyncio.sleep(fault.seconds)
+                await self._start(process)
+            case FaultKind.RESTART:
+                await asyncio.to_thread(process.stop)
+                await self._start(process)
+            case FaultKind.LOCK:
+                raise ValueError(f"The {process.name} is not a database.")
+            case _:
+                assert_never(fault.kind)
+
+    async def _restart_if_exited(self, process: Process) -> None:
+        try:
+            process.check()
+        except ProcessDied as exited:
+            self.unexpected_exits.append(str(exited))
+            await self._start(process)
+
+    async def _start(self, process: Process) -> None:
+        """Retry as an init system does: it may need another part that is down now."""
+        while True:
+            try:
+                await asyncio.to_thread(process.start)
+            except StackError:
+                await asyncio.to_thread(process.kill)
+                await asyncio.sleep(_RESTART_SECONDS)
+                continue
+            break
+        if process is self._stack.twilio:
+            await asyncio.to_thread(self._on_sandbox_start)
+
+
+@contextmanager
+def frozen(process: Process) -> Iterator[None]:
+    """Stop the process at whatever it is doing, and continue it after the block."""
+    pid = process.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def lock(database_url: str, *, seconds: float) -> None:
+    """Keep every other connection from writing to this SQLite database for so long; blocks."""
+    path = parse_url(database_url).database or ""
+    with closing(sqlite3.connect(path, timeout=_LOCK_TIMEOUT, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        time.sleep(seconds)

@@ -1,0 +1,132 @@
+"""Intended submissions: how often Twilio may accept a message, derived from its history.
+
+A message is meant to be submitted once. It is meant to be submitted again only
+
+- **delayed**, after Twilio had accepted it and then reported, by a receipt, that it was not
+  delivered for a temporary reason (`DeliveryDelayed`), or
+- **resent**, after a POST with an unknown outcome, once two later searches of Twilio's list found
+  no trace of it and no callback named it.
+
+Each of these starts an intended submission, with the send activity that the workflow schedules for
+it. A further send activity belongs to the same submission while Twilio has certainly not accepted
+the message: after a 429, without a connection, when the last check found that it was not due yet,
+or when its worker died before it recorded an attempt. Any other send activity was not intended,
+whatever came of it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+
+from signedfor.contract.failures import FailureClass
+from signedfor.message_activities import Absent, Found, NeverSubmitted
+from signedfor.twilio.codes import classify_delivery
+from signedfor.twilio.statuses import is_receipt, parse_status
+from tests.faults.soak.history import (
+    History,
+    Searched,
+    SendFinished,
+    SendOutcome,
+    SendStarted,
+    StatusReceived,
+)
+
+_SEARCHES = 2
+"""Without a trace. Not the product's own constant, which a bug could change together with it."""
+
+
+class Reason(Enum):
+    """Why a submission was started."""
+
+    FIRST = auto()
+    DELAYED = auto()
+    """The previous one was accepted and then not delivered, for a temporary reason."""
+    RESENT = auto()
+    """The previous one left no trace."""
+    UNINTENDED = auto()
+    """Nothing in the history justifies it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntendedSubmission:
+    """Every send activity from `started_at` until the next submission starts."""
+
+    started_at: datetime
+    reason: Reason
+
+
+def submissions_in(history: History) -> list[IntendedSubmission]:
+    """The submissions in a message's history, in order; unintended ones included."""
+    reader = _Reader()
+    for event in history.events:
+        match event:
+            case SendStarted():
+                reader.start(event.at)
+            case SendFinished():
+                reader.finish(event)
+            case Searched(finding=Absent()):
+                reader.absent += 1
+            case Searched(finding=NeverSubmitted()):
+                reader.was_not_sent()
+            case Searched(finding=Found(message_sid=sid)):
+                reader.accepted_as(sid)
+            case StatusReceived():
+                reader.receive(event)
+            case _:
+                pass
+    return reader.submissions
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.submissions: list[IntendedSubmission] = []
+        self.absent = 0
+        self._last_outcome: SendOutcome | None = None
+        self._accepted = False
+        self._newest_sid: str | None = None
+        self._sids: set[str] = set()
+        self._temporary_failures: set[str] = set()
+        self._final: set[str] = set()
+
+    def start(self, at: datetime) -> None:
+        if self._last_outcome is SendOutcome.NOT_SENT and not self._accepted:
+            self._last_outcome = None
+            return
+        self.submissions.append(IntendedSubmission(started_at=at, reason=self._reason()))
+        self.absent, self._accepted, self._last_outcome = 0, False, None
+
+    def _reason(self) -> Reason:
+        if not self.submissions:
+            return Reason.FIRST
+        if self._accepted:
+            is_delayed = self._newest_sid in self._temporary_failures
+            return Reason.DELAYED if is_delayed else Reason.UNINTENDED
+        without_trace = self._last_outcome is SendOutcome.UNKNOWN and self.absent >= _SEARCHES
+        return Reason.RESENT if without_trace else Reason.UNINTENDED
+
+    def finish(self, event: SendFinished) -> None:
+        self._last_outcome = event.outcome
+        if event.message_sid is not None:
+            self.accepted_as(event.message_sid)
+
+    def was_not_sent(self) -> None:
+        """Its worker died before the POST: the next send continues the same submission."""
+        self._last_outcome = SendOutcome.NOT_SENT
+
+    def accepted_as(self, sid: str) -> None:
+        self._accepted = True
+        self._newest_sid = sid
+        self._sids.add(sid)
+
+    def receive(self, event: StatusReceived) -> None:
+        """The first final status of a SID counts; an unknown SID identifies our own POST."""
+        sid = event.message_sid
+        if sid not in self._sids:
+            self.accepted_as(sid)
+        status = parse_status(event.status)
+        if status is None or not is_receipt(status) or sid in self._final:
+            return
+        self._final.add(sid)
+        delayed = classify_delivery(event.error_code) is FailureClass.DELIVERY_DELAYED
+        if event.status in {"failed", "undelivered"} and delayed:
+            self._temporary_failures.add(sid)

@@ -1,0 +1,96 @@
+"""What is read from a history: made-up events, in the form in which Temporal writes them."""
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import BaseModel
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+
+from signedfor.consent import Reason as SuppressionReason
+from signedfor.message_activities import (
+    CampaignCanceled,
+    Deferred,
+    Expired,
+    Paused,
+    SendResult,
+    Sent,
+    Suppressed,
+    WindowClosed,
+)
+from signedfor.payloads import data_converter
+from tests.faults.soak.history import SEND, SendFinished, SendOutcome, read_history
+from tests.faults.soak.samples import FIRST, at
+from tests.faults.soak.submissions import Reason, submissions_in
+
+
+def _event(number: int, kind: EventType.ValueType) -> HistoryEvent:
+    moment = Timestamp()
+    moment.FromDatetime(at(number))
+    return HistoryEvent(event_id=number, event_type=kind, event_time=moment)
+
+
+def _started() -> HistoryEvent:
+    return _event(1, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED)
+
+
+def _send(number: int, result: BaseModel) -> list[HistoryEvent]:
+    scheduled = _event(number, EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+    scheduled.activity_task_scheduled_event_attributes.activity_type.name = SEND
+    completed = _event(number + 1, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
+    attributes = completed.activity_task_completed_event_attributes
+    attributes.scheduled_event_id = number
+    attributes.result.payloads.extend(data_converter.payload_converter.to_payloads([result]))
+    return [scheduled, completed]
+
+
+_ACCEPTED = SendResult(
+    attempts=1,
+    decision=Sent(message_sid=FIRST, status="queued", segments=1, submitted_at=at(4)),
+)
+_BLOCKED = [Suppressed(reason=next(iter(SuppressionReason))), Expired(), CampaignCanceled()]
+_NOT_DUE = [Deferred(reserved_at=at(9)), WindowClosed(opens_at=at(9)), Paused()]
+
+
+@pytest.mark.parametrize("decision", _NOT_DUE, ids=lambda each: each.kind)
+def test_a_send_that_was_not_due_belongs_to_the_same_submission(
+    decision: Deferred | WindowClosed | Paused,
+) -> None:
+    """A message that had to wait again is submitted once, and for a reason."""
+    not_due, accepted = _send(2, SendResult(attempts=0, decision=decision)), _send(4, _ACCEPTED)
+
+    history = read_history([_started(), *not_due, *accepted])
+
+    outcomes = [event.outcome for event in history.events if isinstance(event, SendFinished)]
+    assert [SendOutcome.NOT_SENT, SendOutcome.ACCEPTED] == outcomes
+    assert [Reason.FIRST] == [each.reason for each in submissions_in(history)]
+
+
+@pytest.mark.parametrize("decision", _BLOCKED, ids=lambda each: each.kind)
+def test_a_send_after_a_permanent_block_is_unintended(
+    decision: Suppressed | Expired | CampaignCanceled,
+) -> None:
+    """A suppressed, expired or canceled message must not be sent again."""
+    history = read_history(
+        [_started(), *_send(2, SendResult(attempts=0, decision=decision)), *_send(4, _ACCEPTED)]
+    )
+
+    assert [Reason.FIRST, Reason.UNINTENDED] == [each.reason for each in submissions_in(history)]
+
+
+def test_a_workflow_with_a_pending_timer_is_waiting() -> None:
+    """Until the timer fires or is canceled, or the workflow closes."""
+    started, timer = _started(), _event(2, EventType.EVENT_TYPE_TIMER_STARTED)
+    fired = _event(3, EventType.EVENT_TYPE_TIMER_FIRED)
+    closed = _event(3, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED)
+
+    is_waiting = [
+        read_history(events, of_message=False).is_waiting
+        for events in (
+            [started],
+            [started, timer],
+            [started, timer, fired],
+            [started, timer, closed],
+        )
+    ]
+
+    assert [False, True, False, False] == is_waiting
