@@ -1,12 +1,25 @@
 """`signedfor migrate`: bring the database's tables up to date."""
 
+from typing import Annotated
+
+import typer
+
 from signedfor.cli.environment import database_errors, database_settings
 from signedfor.cli.options import JsonOption
-from signedfor.cli.output import Unavailable, command_output
-from signedfor.store.migrate import upgrade
+from signedfor.cli.output import ExitCode, Unavailable, command_output
+from signedfor.store.migrate import pending, upgrade
 
 
-def migrate(*, as_json: JsonOption = False) -> None:
+def migrate(
+    *,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Name the pending migrations and change nothing; 1 if there are any."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Create or update the tables of the database that DATABASE_URL names.
 
     Safe to run again, and from several machines at once.
@@ -15,11 +28,13 @@ def migrate(*, as_json: JsonOption = False) -> None:
         url = database_settings().database_url
         with database_errors():
             try:
-                names = upgrade(url)
+                names = pending(url) if check else upgrade(url)
             except OSError as error:
                 raise Unavailable(
                     f"The folder of the SQLite file cannot be used ({error.strerror}). "
                     "DATABASE_URL says where it is."
                 ) from None
-        human = [f"Applied: {name}" for name in names] or ["The database is up to date."]
-        out.result({"applied": names}, *human)
+        word = "pending" if check else "applied"
+        human = [f"{word.capitalize()}: {name}" for name in names]
+        out.result({word: names}, *(human or ["The database is up to date."]))
+        raise typer.Exit(ExitCode.UNAVAILABLE if check and names else ExitCode.OK)

@@ -1,6 +1,7 @@
 """The doctor's checks, against servers that answer correctly and incorrectly."""
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,15 +11,15 @@ from threading import Thread
 import httpx
 import pytest
 
-from devtools.stack.parts import Run
-from devtools.stack.ports import free_ports
-from devtools.stack.processes import ProcessGroup
+from devtools.stack.ports import answers, free_ports
+from devtools.stack.processes import Process, ProcessGroup, basic_environment
 from signedfor.cli.checks import Finding
 from signedfor.cli.checks.twilio import check_twilio
 from signedfor.cli.checks.webhook import check_webhook
 from signedfor.contract import STATUS_PATH
 from signedfor.settings import Settings
 
+ROOT = Path(__file__).parents[3]
 ACCOUNT = "AC" + "1" * 32
 MESSAGES = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
 DETAILS = f"/2010-04-01/Accounts/{ACCOUNT}.json"
@@ -193,7 +194,6 @@ def webhook_behind_a_proxy(folder: Path, database_url: str) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             """Keep the test's output clean."""
 
-    (folder / "logs").mkdir()
     with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server, ProcessGroup() as group:
         url = f"http://127.0.0.1:{server.server_port}"
         environment = {
@@ -204,7 +204,15 @@ def webhook_behind_a_proxy(folder: Path, database_url: str) -> Iterator[str]:
             "PUBLIC_BASE_URL": url,
             "WEBHOOK_PORT": str(port),
         }
-        webhook = Run(folder=folder, settings=environment, group=group).webhook(port=port)
+        webhook = Process(
+            "webhook",
+            [sys.executable, "-m", "webhook"],
+            group=group,
+            environment={**basic_environment(folder), **environment},
+            folder=ROOT,
+            log=folder / "webhook.log",
+            is_ready=answers(f"http://127.0.0.1:{port}/healthz"),
+        )
         webhook.start()
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
