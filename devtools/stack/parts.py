@@ -27,7 +27,7 @@ class Run:
     def migrations(self) -> None:
         """Bring the database up to date; raises StackError with the reason when that fails."""
         done = subprocess.run(
-            [sys.executable, "-m", "signedfor.store", "upgrade"],
+            [sys.executable, "-m", "starter", "--env-file", os.devnull, "migrate"],
             env=self._environment(),
             cwd=ROOT,
             capture_output=True,

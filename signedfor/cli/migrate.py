@@ -14,15 +14,14 @@ def migrate(
     *,
     check: Annotated[
         bool,
-        typer.Option(
-            "--check", help="Name the pending migrations and change nothing; 1 if there are any."
-        ),
+        typer.Option("--check", help="Name the pending migrations and change nothing."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Create or update the tables of the database that DATABASE_URL names.
 
-    Safe to run again, and from several machines at once.
+    Safe to run again, and from several machines at once. With --check, exit code 3 says that
+    migrations are pending.
     """
     with command_output(as_json=as_json) as out:
         url = database_settings().database_url
@@ -34,7 +33,7 @@ def migrate(
                     f"The folder of the SQLite file cannot be used ({error.strerror}). "
                     "DATABASE_URL says where it is."
                 ) from None
-        word = "pending" if check else "applied"
-        human = [f"{word.capitalize()}: {name}" for name in names]
-        out.result({word: names}, *(human or ["The database is up to date."]))
-        raise typer.Exit(ExitCode.UNAVAILABLE if check and names else ExitCode.OK)
+        word = "Pending" if check else "Applied"
+        human = [f"{word}: {name}" for name in names] or ["The database is up to date."]
+        out.result({word.lower(): names}, *human)
+        raise typer.Exit(ExitCode.REFUSED if check and names else ExitCode.OK)

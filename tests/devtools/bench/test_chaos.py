@@ -76,6 +76,7 @@ def test_twilio_is_not_frozen_past_a_read_timeout() -> None:
     assert SANDBOX.freeze < READ_TIMEOUT.total_seconds()
 
 
+@pytest.mark.integration
 def test_a_frozen_process_goes_on(tmp_path: Path) -> None:
     """A process stands still within the block and goes on after it."""
     with ProcessGroup() as group:

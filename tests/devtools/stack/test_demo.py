@@ -93,6 +93,7 @@ def test_a_named_folder_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (tmp_path, False) == (temporary.parent, is_kept)
 
 
+@pytest.mark.integration
 def test_the_demo_wants_an_empty_folder(tmp_path: Path) -> None:
     """A folder with something in it is refused: an earlier demo's opt-outs would count."""
     (tmp_path / "signedfor.db").touch()

@@ -1,3 +1,4 @@
+import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -5,6 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from signedfor.payloads import data_converter
@@ -65,6 +67,10 @@ def cli_without_worker(temporal_address: str) -> CommandLine:
 @pytest.fixture
 async def system(temporal: Client, cli_without_worker: CommandLine) -> AsyncIterator[LiveSystem]:
     """The command line with Temporal and workers."""
+    # Workflows that earlier tests left behind would come to these workers.
+    async for left in temporal.list_workflows("ExecutionStatus='Running'"):
+        with contextlib.suppress(RPCError):
+            await temporal.get_workflow_handle(left.id, run_id=left.run_id).terminate()
     courier = Courier()
     async with serving(temporal, courier):
         yield LiveSystem(cli=cli_without_worker, client=temporal, courier=courier)

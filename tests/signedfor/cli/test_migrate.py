@@ -23,10 +23,10 @@ def document(cli: CommandLine, *arguments: str, exit_code: int = 0) -> Any:
 
 
 def test_check_names_what_is_pending_and_changes_nothing(url: str) -> None:
-    """Exit code 1 while migrations are pending, 0 after them; no file is created by checking."""
+    """Exit code 3 while migrations are pending, 0 after them; no file is created by checking."""
     cli = CommandLine(env={"DATABASE_URL": url})
 
-    before = document(cli, "migrate", "--check", exit_code=1)
+    before = document(cli, "migrate", "--check", exit_code=3)
     assert not Path(url.removeprefix("sqlite:///")).exists()
     applied = document(cli, "migrate")
     after = document(cli, "migrate", "--check")

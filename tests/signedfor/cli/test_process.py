@@ -20,6 +20,8 @@ import pytest
 from tests.signedfor.cli.support import TEXT, LiveSystem, new_id, until
 from tests.workflows.courier import RECIPIENT, SENDER
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[3]
 MESSAGE = ("send", RECIPIENT, "--from", SENDER, "--body", TEXT)
 
@@ -65,7 +67,6 @@ def await_connection(running: "subprocess.Popen[str]") -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.integration
 def test_ctrl_c_while_waiting_ends_quietly(temporal_address: str) -> None:
     """Without a worker, which is reported; Ctrl-C then ends the wait with 130, no traceback."""
     env = {"TEMPORAL_ADDRESS": temporal_address}
@@ -79,7 +80,6 @@ def test_ctrl_c_while_waiting_ends_quietly(temporal_address: str) -> None:
     assert "Traceback" not in stderr
 
 
-@pytest.mark.integration
 def test_ctrl_c_while_a_worker_is_asked_ends_quietly(temporal_address: str) -> None:
     """An update that waits for a worker is interrupted, not taken for a timeout."""
     env = {"TEMPORAL_ADDRESS": temporal_address}
@@ -183,7 +183,6 @@ class Terminal:
         return await asyncio.to_thread(self.process.wait, 30)
 
 
-@pytest.mark.integration
 class TestTerminal:
     """What happens only at a terminal."""
 

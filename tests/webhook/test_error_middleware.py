@@ -3,7 +3,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from tests.webhook.support import PERSON
-from webhook.guard import Guarded
+from webhook.app import ErrorMiddleware
 
 
 async def test_a_defect_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -12,12 +12,12 @@ async def test_a_defect_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async def broken(_scope: Scope, _receive: Receive, _send: Send) -> None:
         raise RuntimeError(f"failed for {PERSON}") from ValueError(f"cannot text {PERSON}")
 
-    transport = httpx.ASGITransport(Guarded(broken), raise_app_exceptions=True)
+    transport = httpx.ASGITransport(ErrorMiddleware(broken), raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://internal") as http:
         answer = await http.post(f"/webhook/inbound?to={PERSON}", content=PERSON)
 
     assert (500, {"detail": "Internal error."}) == (answer.status_code, answer.json())
-    assert "A defect: RuntimeError" in caplog.text
+    assert "Unexpected RuntimeError" in caplog.text
     assert "in broken" in caplog.text
     assert PERSON not in caplog.text
 
@@ -30,9 +30,9 @@ async def test_a_started_answer_is_not_begun_again(caplog: pytest.LogCaptureFixt
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         raise RuntimeError
 
-    transport = httpx.ASGITransport(Guarded(broken), raise_app_exceptions=True)
+    transport = httpx.ASGITransport(ErrorMiddleware(broken), raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://internal") as http:
         answer = await http.get("/")
 
     assert 200 == answer.status_code
-    assert "A defect: RuntimeError" in caplog.text
+    assert "Unexpected RuntimeError" in caplog.text

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -17,21 +16,20 @@ from signedfor.payloads import data_converter
 from signedfor.store.database import transaction
 from signedfor.store.inbox import Inbox
 from tests.webhook.recorded import new_message_id, open_letter, open_message, received
-from tests.webhook.support import CONFIG, SID, Twilio, metric
+from tests.webhook.support import SETTINGS, SID, Twilio, metric
 from tests.workflows.courier import binary
-from webhook.app import create_app
-from webhook.config import WebhookConfig
+from webhook.app import PATIENT_TIMEOUT, create_app
 
 pytestmark = pytest.mark.integration
 
-BRIEF = replace(CONFIG, patient_timeout=timedelta(seconds=1))
+BRIEF = timedelta(seconds=1)
 """The drainer gives a signal up after a second."""
 
 
 @pytest.fixture(autouse=True)
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """The drainer looks anew after a moment, not after three seconds."""
-    monkeypatch.setattr("webhook.drain.LOOK_SECONDS", 0.3)
+    monkeypatch.setattr("webhook.inbox.POLL_SECONDS", 0.3)
 
 
 def _status(status: str, sid: str = SID) -> DeliveryStatus:
@@ -40,10 +38,10 @@ def _status(status: str, sid: str = SID) -> DeliveryStatus:
 
 @asynccontextmanager
 async def _running(
-    client: Client, engine: Engine, config: WebhookConfig = CONFIG
+    client: Client, engine: Engine, patient_timeout: timedelta = PATIENT_TIMEOUT
 ) -> AsyncIterator[Twilio]:
     """A webhook whose drainer runs."""
-    app = create_app(config, client=client, engine=engine)
+    app = create_app(SETTINGS, client=client, engine=engine, patient_timeout=patient_timeout)
     twilio = Twilio.calling(app)
     async with app.router.lifespan_context(app), twilio.http:
         yield twilio
@@ -67,7 +65,7 @@ async def test_takes_each_receipt_where_it_belongs(client: Client, engine: Engin
         await _until(lambda: inbox.backlog().count == 0)
         counts = [
             await metric(twilio.http, "signedfor_webhook_inbox_applied_total", result=result)
-            for result in ("message", "dead_letter", "nobody")
+            for result in ("message", "dead_letter", "none")
         ]
 
     assert ["sent", "delivered"] == [
@@ -84,7 +82,7 @@ async def test_later_receipts_queue_behind(client: Client, sqlite_engine: Engine
     inbox = Inbox(sqlite_engine)
     inbox.put([(waiting_id, _status("undelivered"))])
     # Another process has it, for as long as this test takes.
-    (taken,) = inbox.take(most=1, lease=timedelta(minutes=5))
+    (taken,) = inbox.lease(limit=1, duration=timedelta(minutes=5))
 
     async with _running(client, sqlite_engine) as twilio:
         async with asyncio.timeout(30):
@@ -181,7 +179,7 @@ async def test_a_receipt_that_cannot_be_applied_holds_up_nothing(
         async with _running(server.client, sqlite_engine) as twilio:
             await _until(lambda: inbox.backlog().count == 2)
             refused = await metric(
-                twilio.http, "signedfor_webhook_inbox_applied_total", result="refused"
+                twilio.http, "signedfor_webhook_inbox_applied_total", result="rejected"
             )
             assert 204 == (await twilio.status(full_id, "read")).status_code
             await _until(lambda: inbox.backlog().count == 3)
@@ -195,7 +193,7 @@ async def test_a_receipt_that_cannot_be_applied_holds_up_nothing(
     assert "stays in the inbox" in caplog.text
     with transaction(sqlite_engine, read_only=True) as connection:
         postponed = connection.execute(
-            text("SELECT count(*) FROM inbox WHERE refusals > 0 AND due_at > received_at")
+            text("SELECT count(*) FROM inbox WHERE failed_attempts > 0 AND due_at > received_at")
         ).scalar_one()
     assert 2 <= postponed
 
@@ -224,7 +222,7 @@ async def test_goes_on_after_a_defect(
     Inbox(sqlite_engine).put([(message_id, _status("delivered"))])
 
     async with _running(client, sqlite_engine):
-        await _until(lambda: "A defect: IntegrityError" in caplog.text)
+        await _until(lambda: "Unexpected IntegrityError" in caplog.text)
         with transaction(sqlite_engine) as connection:
             connection.execute(text("DROP TRIGGER refuse"))
         await _until(lambda: Inbox(sqlite_engine).backlog().count == 0)

@@ -14,26 +14,26 @@ from signedfor.contract import DeliveryStatus
 from signedfor.store.database import DatabaseUnavailable, open_engine
 from signedfor.store.inbox import Backlog, Inbox
 from tests.webhook.support import SID
-from webhook.inbox import MOST_REMEMBERED, ReceiptInbox
+from webhook.inbox import MAX_MESSAGE_IDS, CallbackInbox
 from webhook.metrics import Metrics
-from webhook.threads import DatabaseThreads
+from webhook.resilience import DatabaseThreads
 
 DELIVERED = DeliveryStatus(message_sid=SID, message_status="delivered")
 
 
-def _known(engine: Engine, metrics: Metrics | None = None) -> ReceiptInbox:
-    return ReceiptInbox(
+def _callback_inbox(engine: Engine, metrics: Metrics | None = None) -> CallbackInbox:
+    return CallbackInbox(
         Inbox(engine), threads=DatabaseThreads(engine), metrics=metrics or Metrics()
     )
 
 
 async def test_many_at_once_share_transactions(engine: Engine) -> None:
     """A thousand receipts that come together are safe after a few transactions."""
-    known = _known(engine)
+    callback_inbox = _callback_inbox(engine)
     commits: list[object] = []
     event.listen(engine, "commit", commits.append)
 
-    await asyncio.gather(*(known.put(f"order-{n}", DELIVERED) for n in range(1000)))
+    await asyncio.gather(*(callback_inbox.put(f"order-{n}", DELIVERED) for n in range(1000)))
 
     assert 1000 == Inbox(engine).backlog().count
     assert 5 > len(commits)
@@ -41,22 +41,22 @@ async def test_many_at_once_share_transactions(engine: Engine) -> None:
 
 async def test_remembers_what_it_put_there(engine: Engine) -> None:
     """A message counts as waiting from before its receipt is written until a look finds none."""
-    known = _known(engine)
-    assert not known.may_hold("order-1")
+    callback_inbox = _callback_inbox(engine)
+    assert not callback_inbox.may_hold("order-1")
 
-    putting = asyncio.create_task(known.put("order-1", DELIVERED))
+    putting = asyncio.create_task(callback_inbox.put("order-1", DELIVERED))
     await asyncio.sleep(0)
-    assert known.may_hold("order-1")
+    assert callback_inbox.may_hold("order-1")
     await putting
-    assert 1 == await known.look()
-    assert known.may_hold("order-1")
-    assert not known.may_hold("order-2")
+    assert 1 == await callback_inbox.refresh()
+    assert callback_inbox.may_hold("order-1")
+    assert not callback_inbox.may_hold("order-2")
 
     inbox = Inbox(engine)
-    (taken,) = inbox.take(most=1, lease=timedelta(seconds=30))
-    inbox.settle(done=[taken.id])
-    assert 0 == await known.look()
-    assert not known.may_hold("order-1")
+    (taken,) = inbox.lease(limit=1, duration=timedelta(seconds=30))
+    inbox.settle(delivered=[taken.id])
+    assert 0 == await callback_inbox.refresh()
+    assert not callback_inbox.may_hold("order-1")
 
 
 class _SlowInbox(Inbox):
@@ -64,29 +64,29 @@ class _SlowInbox(Inbox):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self.seen, self.hand_over = threading.Event(), threading.Event()
+        self.seen, self.proceed = threading.Event(), threading.Event()
 
     def backlog(self) -> Backlog:
         backlog = super().backlog()
         self.seen.set()
-        assert self.hand_over.wait(10)
+        assert self.proceed.wait(10)
         return backlog
 
 
 async def test_a_look_forgets_nothing_that_comes_meanwhile(engine: Engine) -> None:
     """A receipt put there after a look has seen the inbox empty still counts as waiting."""
     inbox = _SlowInbox(engine)
-    known = ReceiptInbox(inbox, threads=DatabaseThreads(engine), metrics=Metrics())
-    look = asyncio.create_task(known.look())
+    callback_inbox = CallbackInbox(inbox, threads=DatabaseThreads(engine), metrics=Metrics())
+    look = asyncio.create_task(callback_inbox.refresh())
     assert await asyncio.to_thread(inbox.seen.wait, 10)
-    put = asyncio.create_task(known.put("order-1", DELIVERED))
+    put = asyncio.create_task(callback_inbox.put("order-1", DELIVERED))
     await asyncio.sleep(0)
-    inbox.hand_over.set()
+    inbox.proceed.set()
 
     assert 0 == await look
-    assert known.may_hold("order-1")
+    assert callback_inbox.may_hold("order-1")
     await put
-    assert known.may_hold("order-1")
+    assert callback_inbox.may_hold("order-1")
 
 
 class _SlowToKeep(Inbox):
@@ -106,29 +106,29 @@ async def test_a_look_forgets_nothing_that_is_on_its_way(postgres_url: str) -> N
     """A receipt whose writing began before the look and ends after it still counts as waiting."""
     engine = open_engine(postgres_url)
     inbox = _SlowToKeep(engine)
-    known = ReceiptInbox(inbox, threads=DatabaseThreads(engine), metrics=Metrics())
-    put = asyncio.create_task(known.put("order-1", DELIVERED))
+    callback_inbox = CallbackInbox(inbox, threads=DatabaseThreads(engine), metrics=Metrics())
+    put = asyncio.create_task(callback_inbox.put("order-1", DELIVERED))
     assert await asyncio.to_thread(inbox.asked.wait, 10)
 
-    assert 0 == await known.look()
-    assert known.may_hold("order-1")
+    assert 0 == await callback_inbox.refresh()
+    assert callback_inbox.may_hold("order-1")
     inbox.write.set()
     await put
-    assert known.may_hold("order-1")
-    assert 1 == await known.look()
+    assert callback_inbox.may_hold("order-1")
+    assert 1 == await callback_inbox.refresh()
     engine.dispose()
 
 
 async def test_learns_what_others_put_there(engine: Engine) -> None:
     """A look also finds what another process has put there, and shows it in the metrics."""
     metrics = Metrics()
-    known = _known(engine, metrics)
+    callback_inbox = _callback_inbox(engine, metrics)
     received_at = datetime.now(UTC) - timedelta(minutes=10)
     Inbox(engine).put([("order-1", DELIVERED.model_copy(update={"received_at": received_at}))])
 
-    await known.look()
+    await callback_inbox.refresh()
 
-    assert known.may_hold("order-1")
+    assert callback_inbox.may_hold("order-1")
     shown = dict(
         line.rsplit(" ", 1)
         for line in generate_latest(metrics.registry).decode().splitlines()
@@ -140,27 +140,27 @@ async def test_learns_what_others_put_there(engine: Engine) -> None:
 
 async def test_with_too_many_to_remember_everything_waits(sqlite_engine: Engine) -> None:
     """Of an inbox larger than what is remembered every message may have something there."""
-    known = _known(sqlite_engine)
-    Inbox(sqlite_engine).put([(f"order-{n}", DELIVERED) for n in range(MOST_REMEMBERED + 1)])
+    callback_inbox = _callback_inbox(sqlite_engine)
+    Inbox(sqlite_engine).put([(f"order-{n}", DELIVERED) for n in range(MAX_MESSAGE_IDS + 1)])
 
-    await known.look()
+    await callback_inbox.refresh()
 
-    assert known.may_hold("another")
+    assert callback_inbox.may_hold("another")
 
 
 async def test_says_when_nothing_is_safe(sqlite_url: str) -> None:
     """While the database is locked nobody is told that a receipt is safe; later it can be."""
     engine = open_engine(sqlite_url, lock_wait_seconds=0.1)
-    known = _known(engine)
+    callback_inbox = _callback_inbox(engine)
     holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
 
     failed = await asyncio.gather(
-        *(known.put(f"order-{n}", DELIVERED) for n in range(50)), return_exceptions=True
+        *(callback_inbox.put(f"order-{n}", DELIVERED) for n in range(50)), return_exceptions=True
     )
     holder.execute("ROLLBACK")
     holder.close()
-    await known.put("order-1", DELIVERED)
+    await callback_inbox.put("order-1", DELIVERED)
 
     assert [DatabaseUnavailable] * 50 == [type(each) for each in failed]
     assert 1 == Inbox(engine).backlog().count
@@ -169,8 +169,10 @@ async def test_says_when_nothing_is_safe(sqlite_url: str) -> None:
 
 async def test_a_caller_that_goes_away_takes_nobody_along(engine: Engine) -> None:
     """If the callback whose turn it is to write is given up, the others are still kept."""
-    known = _known(engine)
-    first, *others = (asyncio.create_task(known.put(f"order-{n}", DELIVERED)) for n in range(5))
+    callback_inbox = _callback_inbox(engine)
+    first, *others = (
+        asyncio.create_task(callback_inbox.put(f"order-{n}", DELIVERED)) for n in range(5)
+    )
     await asyncio.sleep(0)
     first.cancel()
 

@@ -13,10 +13,15 @@ from devtools.stack.temporal_server import TemporalServer
 from signedfor.contract import DeliveryStatus, Stage, message_workflow_id
 from signedfor.payloads import data_converter
 from tests.webhook.recorded import Handle, message_at, new_message_id, received
-from tests.webhook.support import CONFIG, PERSON, SID, Twilio, metric
+from tests.webhook.support import PERSON, SETTINGS, SID, Twilio, metric
 from webhook.app import create_app
-from webhook.remembered import REMEMBERED_SECONDS, Remembered
-from webhook.signals import ReceiptNotTaken, ReceiptRefused, Receipts, Taker
+from webhook.recent_callbacks import RETENTION_SECONDS, RecentCallbacks
+from webhook.temporal import (
+    SignalTarget,
+    StatusSignals,
+    TemporalCallFailed,
+    TemporalCallRejected,
+)
 
 _OTHER_SID = "SM" + "c" * 32
 
@@ -36,68 +41,68 @@ def _status(status: str = "sent", sid: str = SID) -> DeliveryStatus:
     return DeliveryStatus(message_sid=sid, message_status=status)
 
 
-def _of(remembered: Remembered, *message_ids: str) -> list[tuple[str, str, str]]:
+def _of(recent: RecentCallbacks, *message_ids: str) -> list[tuple[str, str, str]]:
     return [
         (message_id, status.message_sid, status.message_status)
-        for message_id, status in remembered.of({message_workflow_id(each) for each in message_ids})
+        for message_id, status in recent.of({message_workflow_id(each) for each in message_ids})
     ]
 
 
 def test_remembers_the_last_word_of_each_sid() -> None:
     """A message may have several of Twilio's; of each the last word counts, and only it."""
-    remembered = Remembered()
+    recent = RecentCallbacks()
     for status in (_status("queued"), _status("queued", _OTHER_SID), _status("sent")):
-        remembered.add("order-1", status)
-    remembered.add("order-2", _status())
+        recent.add("order-1", status)
+    recent.add("order-2", _status())
 
     assert [
         ("order-1", _OTHER_SID, "queued"),
         ("order-1", SID, "sent"),
-    ] == _of(remembered, "order-1", "order-3")
+    ] == _of(recent, "order-1", "order-3")
 
-    remembered.forget("order-1", _status("delivered"))
-    assert [("order-1", _OTHER_SID, "queued")] == _of(remembered, "order-1")
-    assert 2 == len(remembered)
+    recent.remove("order-1", _status("delivered"))
+    assert [("order-1", _OTHER_SID, "queued")] == _of(recent, "order-1")
+    assert 2 == len(recent)
 
 
 def test_forgets_what_is_old() -> None:
     """What was said longer ago is gone, however little there is."""
     clock = Clock()
-    remembered = Remembered(clock=clock)
-    remembered.add("order-1", _status("queued"))
-    remembered.add("order-2", _status("queued"))
-    clock.now += REMEMBERED_SECONDS - 1
-    remembered.add("order-1", _status("sent"))
+    recent = RecentCallbacks(clock=clock)
+    recent.add("order-1", _status("queued"))
+    recent.add("order-2", _status("queued"))
+    clock.now += RETENTION_SECONDS - 1
+    recent.add("order-1", _status("sent"))
 
-    assert 2 == len(remembered)
+    assert 2 == len(recent)
     clock.now += 2
-    assert 1 == len(remembered)
-    assert [("order-1", SID, "sent")] == _of(remembered, "order-1", "order-2")
+    assert 1 == len(recent)
+    assert [("order-1", SID, "sent")] == _of(recent, "order-1", "order-2")
 
 
 def test_forgets_the_oldest_of_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many callbacks come, what is remembered stays within its bound."""
-    monkeypatch.setattr("webhook.remembered.MOST_REMEMBERED", 3)
-    remembered = Remembered()
+    """However many callbacks come, what is recent stays within its bound."""
+    monkeypatch.setattr("webhook.recent_callbacks.MAX_CALLBACKS", 3)
+    recent = RecentCallbacks()
 
     for number in range(5):
-        remembered.add(f"order-{number}", _status())
+        recent.add(f"order-{number}", _status())
 
     assert ["order-2", "order-3", "order-4"] == [
-        message_id for message_id, *_ in _of(remembered, *(f"order-{n}" for n in range(5)))
+        message_id for message_id, *_ in _of(recent, *(f"order-{n}" for n in range(5)))
     ]
 
 
 @pytest.fixture
 def asks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """The question comes after a moment, not after seconds; its answer has a message a page."""
-    monkeypatch.setattr("webhook.remembered.ASK_SECONDS", 0.1)
-    monkeypatch.setattr("webhook.remembered._PAGE", 1)
+    monkeypatch.setattr("webhook.recent_callbacks.POLL_SECONDS", 0.1)
+    monkeypatch.setattr("webhook.recent_callbacks._PAGE_SIZE", 1)
 
 
 @asynccontextmanager
 async def _running(client: Client, engine: Engine) -> AsyncIterator[Twilio]:
-    app = create_app(CONFIG, client=client, engine=engine)
+    app = create_app(SETTINGS, client=client, engine=engine)
     twilio = Twilio.calling(app)
     async with app.router.lifespan_context(app), twilio.http:
         yield twilio
@@ -114,7 +119,7 @@ async def _heard(client: Client, handle: Handle) -> list[tuple[str, str]]:
 
 
 async def _handed_on(twilio: Twilio, result: str) -> float:
-    return await metric(twilio.http, "signedfor_webhook_remembered_handed_on_total", result=result)
+    return await metric(twilio.http, "signedfor_webhook_replayed_callbacks_total", result=result)
 
 
 @pytest.mark.integration
@@ -135,8 +140,8 @@ async def test_tells_messages_of_unknown_fate(client: Client, sqlite_engine: Eng
         following = await message_at(client, Stage.RESOLVING, next_id)
         await twilio.status(next_id, "queued", MessageSid=_OTHER_SID)
         await _until(lambda: _heard(client, following))
-        counts = [await _handed_on(twilio, result) for result in ("message", "nobody")]
-        left = await metric(twilio.http, "signedfor_webhook_remembered")
+        counts = [await _handed_on(twilio, result) for result in ("message", "none")]
+        left = await metric(twilio.http, "signedfor_webhook_recent_callbacks")
 
     assert [(SID, "sent")] == await _heard(client, unresolved)
     assert [(_OTHER_SID, "queued")] == await _heard(client, following)
@@ -150,12 +155,12 @@ async def test_tells_messages_of_unknown_fate(client: Client, sqlite_engine: Eng
 async def test_temporal_may_be_away(
     stopped_server: TemporalServer, sqlite_engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without Temporal callbacks are answered and remembered; it hears of them when it is there."""
+    """Without Temporal callbacks are answered and recent; it hears of them when it is there."""
     client = await Client.connect(stopped_server.address, data_converter=data_converter, lazy=True)
     message_id = new_message_id()
 
     async def complained() -> bool:
-        return "Temporal did not say which messages are of unknown fate" in caplog.text
+        return "Temporal could not list the messages with an unknown outcome" in caplog.text
 
     async with _running(client, sqlite_engine) as twilio:
         answers = [await twilio.status(message_id, "queued")]
@@ -177,11 +182,15 @@ async def test_temporal_may_be_away(
 @pytest.mark.parametrize(
     ("trouble", "tries", "results"),
     [
-        (ReceiptNotTaken("Temporal did not answer in time"), 2, {"refused": 0, "message": 1}),
-        (ReceiptRefused("Temporal answered INVALID_ARGUMENT"), 1, {"refused": 1, "message": 0}),
-        (ValueError("a defect"), 2, {"refused": 0, "message": 1}),
+        (TemporalCallFailed("Temporal did not answer in time"), 2, {"rejected": 0, "message": 1}),
+        (
+            TemporalCallRejected("Temporal answered INVALID_ARGUMENT"),
+            1,
+            {"rejected": 1, "message": 0},
+        ),
+        (ValueError("a defect"), 2, {"rejected": 0, "message": 1}),
     ],
-    ids=["no answer", "refused", "defect"],
+    ids=["no answer", "rejected", "defect"],
 )
 async def test_tries_again_what_got_no_answer(
     client: Client,
@@ -196,19 +205,19 @@ async def test_tries_again_what_got_no_answer(
     message_id = new_message_id()
     told: list[str] = []
 
-    async def deliver(_: Receipts, told_id: str, _status: DeliveryStatus) -> Taker:
+    async def send(_: StatusSignals, told_id: str, _status: DeliveryStatus) -> SignalTarget:
         told.append(told_id)
         if len(told) == 1:
             raise trouble
-        return Taker.MESSAGE
+        return SignalTarget.MESSAGE
 
-    monkeypatch.setattr(Receipts, "deliver", deliver)
+    monkeypatch.setattr(StatusSignals, "send", send)
     await message_at(client, Stage.RESOLVING, message_id)
     async with _running(client, sqlite_engine) as twilio:
         await twilio.status(message_id, "sent")
 
         async def forgotten() -> bool:
-            return not await metric(twilio.http, "signedfor_webhook_remembered")
+            return not await metric(twilio.http, "signedfor_webhook_recent_callbacks")
 
         await _until(forgotten)
         counts = {result: await _handed_on(twilio, result) for result in results}
