@@ -7,7 +7,7 @@ import typer
 from signedfor.cli.environment import database_errors, database_settings
 from signedfor.cli.options import JsonOption
 from signedfor.cli.output import ExitCode, Unavailable, command_output
-from signedfor.store.migrate import SchemaMismatch, pending, upgrade
+from signedfor.store.migrate import pending, upgrade
 
 
 def migrate(
@@ -33,8 +33,6 @@ def migrate(
                     f"The folder of the SQLite file cannot be used ({error.strerror}). "
                     "DATABASE_URL says where it is."
                 ) from None
-            except SchemaMismatch as error:
-                raise Unavailable(str(error)) from None
         word = "Pending" if check else "Applied"
         human = [f"{word}: {name}" for name in names] or ["The database is up to date."]
         out.result({word.lower(): names}, *human)

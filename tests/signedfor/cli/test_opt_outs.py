@@ -315,23 +315,3 @@ class TestReview:
         """One message that is there, and one decision."""
         assert 2 == cli("opt-outs", "review", *arguments).exit_code
         assert 1 == len(document(cli, "opt-outs", "review")["reviews"])
-
-
-def test_migrating_twice_changes_nothing(url: str) -> None:
-    """The first run names what it applied, the second says that all is done."""
-    line = CommandLine(env={"DATABASE_URL": url})
-
-    first, second = document(line, "migrate"), document(line, "migrate")
-
-    assert first["applied"]
-    assert [] == second["applied"]
-
-
-def test_migrating_where_no_folder_can_be(tmp_path: Path) -> None:
-    """A folder that cannot be created is one sentence."""
-    (tmp_path / "file").write_text("")
-
-    result = CommandLine(env={"DATABASE_URL": f"sqlite:///{tmp_path}/file/a.db"})("migrate")
-
-    assert 1 == result.exit_code
-    assert "DATABASE_URL says where it is" in result.stderr
