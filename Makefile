@@ -4,11 +4,11 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# Test processes side by side: each may run a Temporal server and a database of its own. For half of
-# their time tests wait, for a deadline or a process, so two cores carry three. The longest tests stand
-# side by side: who has none left takes over some of another's.
-WORKERS ?= 3
-# More arguments for pytest, as in: make test ARGS="tests/store -k csv"
+# Test processes side by side. For half of their time tests wait, for a deadline or a process, so two
+# cores carry five. Tests that share a server run in one of them; the largest such groups come first.
+WORKERS ?= 5
+# More arguments for pytest, as in: make test ARGS="tests/signedfor/store -k csv".
+# For a test or two, plain pytest is quicker: .venv/bin/pytest path/to/test.py::name
 ARGS ?=
 
 VENV := .venv
@@ -16,12 +16,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV_PIP := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip
 OTHER_LOCKS := requirements.lock devtools/sandbox/requirements.lock .ci/requirements.lock
-SOURCES := $(wildcard *.py .ci/*.py activities devtools examples signedfor tests webhook workflows)
+SOURCES := $(wildcard *.py .ci/*.py docs/*.py activities devtools examples signedfor tests webhook workflows)
 
-.PHONY: help demo test histories soak bench check up lock format clean
+.PHONY: help demo test test-unit coverage histories soak bench check up docs lock format clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Send six messages and a campaign on this machine (STAY=1 keeps it running)
 	@$(BIN)/python -m devtools.stack.demo
@@ -29,8 +29,14 @@ demo: $(READY) ## Send six messages and a campaign on this machine (STAY=1 keeps
 up: $(READY) ## Run the whole system on this machine until Ctrl-C, with a local Twilio
 	@$(BIN)/python -m devtools.stack.up
 
-test: $(READY) ## Run every test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+test: $(READY) ## Run every test (ARGS="tests/webhook -k stop" for some)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+test-unit: $(READY) ## Run the tests that need no server and no other process, in under a minute
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not integration" $(ARGS)
+
+coverage: $(READY) ## Run every test and measure which lines and branches of the product they run
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
 
 histories: $(READY) ## Record the histories that tests replay anew (ARGS="delivered ..." for some)
 	$(BIN)/python -m tests.histories $(ARGS)
@@ -44,6 +50,9 @@ soak: $(READY) ## Send MESSAGES=10000 messages while every part fails; check the
 
 bench: $(READY) ## Run the benchmarks (ARGS="throughput --rounds 6" for some, or more rounds)
 	$(BIN)/python -m devtools.bench --report bench-report.json $(ARGS)
+
+docs: $(READY) ## Build the documentation into build/docs; a dead link or an orphan page is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs build/docs
 
 check: $(READY) ## Check format, lint, types, imports and locks
 	$(BIN)/ruff format --check .

@@ -215,7 +215,8 @@ class _Parts:
     def migrations(self) -> None:
         """Upgrade the database; raises StackError with the reason if that fails."""
         done = subprocess.run(
-            [sys.executable, "-m", "signedfor.store", "upgrade"],
+            # Without an .env of the current folder.
+            [sys.executable, "-m", "starter", "--env-file", os.devnull, "migrate"],
             env=self._environment(),
             cwd=ROOT,
             capture_output=True,

@@ -1,1 +1,1 @@
-"""The command line: one module a group of commands; `starter.py` puts them together."""
+"""The command line: one module for each group of commands; `app.py` puts them together."""

@@ -1,24 +1,26 @@
-"""`signedfor doctor`: what usually goes wrong, found before it does."""
+"""`signedfor doctor`: common problems, found before they do harm."""
 
 import asyncio
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from signedfor.cli.checks.database import check_database
-from signedfor.cli.checks.finding import Finding, Level, fail, ok, skipped
+from signedfor.cli.checks import Finding, Level, fail, ok, skipped
 from signedfor.cli.checks.temporal import check_temporal
 from signedfor.cli.checks.twilio import ACCOUNT, CREDENTIALS, SENDER, check_sender, check_twilio
 from signedfor.cli.checks.webhook import FORGED, PUBLIC_URL, REACHED, SIGNED, check_webhook
+from signedfor.cli.environment import database_errors, database_settings
 from signedfor.cli.options import JsonOption
-from signedfor.cli.output import ExitCode, answering, printable
+from signedfor.cli.output import CommandError, ExitCode, command_output, printable
 from signedfor.settings import InvalidSettings, Settings, load_settings
+from signedfor.store.migrate import pending
 
+_DATABASE = "database"
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red", Level.SKIPPED: "dim"}
 
 
@@ -29,30 +31,26 @@ def doctor(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check settings, Temporal, database, Twilio and webhook; say what to do about each.
+    """Check settings, Temporal, database, Twilio and webhook, and say how to fix each problem.
 
     Nothing is sent, and nothing changed without --fix. Exit code 1 if anything fails.
     """
-    with answering(as_json=as_json) as out:
-        watching = out.notes.status("looking") if out.notes.is_terminal else nullcontext()
-        with watching:
-            findings = asyncio.run(_look(fix=fix))
+    with command_output(as_json=as_json) as out:
+        with out.notes.status("checking") if out.notes.is_terminal else nullcontext():
+            findings = asyncio.run(_check(fix=fix))
         failed = any(finding.level is Level.FAIL for finding in findings)
-        document: dict[str, Any] = {
-            "ok": not failed,
-            "checks": [asdict(finding) for finding in findings],
-        }
+        document = {"ok": not failed, "checks": [asdict(finding) for finding in findings]}
         out.result(document, _table(findings))
-        raise typer.Exit(ExitCode.TROUBLE if failed else ExitCode.OK)
+        raise typer.Exit(ExitCode.UNAVAILABLE if failed else ExitCode.OK)
 
 
-async def _look(*, fix: bool) -> list[Finding]:
+async def _check(*, fix: bool) -> list[Finding]:
     settings = _settings()
     # Each group waits for another machine, so they wait together.
     groups = await asyncio.gather(
         check_temporal(fix=fix),
-        asyncio.to_thread(check_database),
-        asyncio.to_thread(_with_settings, settings),
+        asyncio.to_thread(_check_database),
+        asyncio.to_thread(_check_with_settings, settings),
     )
     first = settings if isinstance(settings, Finding) else ok("settings", "Complete.")
     return [first, *(finding for group in groups for finding in group)]
@@ -67,9 +65,23 @@ def _settings() -> Settings | Finding:
         )
 
 
-def _with_settings(settings: Settings | Finding) -> Iterable[Finding]:
+def _check_database() -> list[Finding]:
+    """Check the database of DATABASE_URL; nothing in it is changed."""
+    try:
+        with database_errors():
+            missing = pending(database_settings().database_url)
+    except CommandError as error:
+        return [fail(_DATABASE, str(error), "See DATABASE_URL.")]
+    if missing:
+        return [
+            fail(_DATABASE, f"Lacks migrations: {', '.join(missing)}.", "Run `signedfor migrate`.")
+        ]
+    return [ok(_DATABASE, "Reached, and all migrations are applied.")]
+
+
+def _check_with_settings(settings: Settings | Finding) -> list[Finding]:
     if isinstance(settings, Finding):
-        names = (SENDER, CREDENTIALS, ACCOUNT, PUBLIC_URL, REACHED, SIGNED, FORGED)
+        names = (SENDER, CREDENTIALS, ACCOUNT, PUBLIC_URL, REACHED, FORGED, SIGNED)
         return [skipped(name, "the settings above are incomplete") for name in names]
     return [check_sender(settings), *check_twilio(settings), *check_webhook(settings)]
 

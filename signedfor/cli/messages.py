@@ -1,29 +1,221 @@
-"""`signedfor show` and `signedfor cancel`: one message, while it runs and afterwards."""
+"""`signedfor send`, `show` and `cancel`: one message."""
 
+import uuid
 from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client as TemporalClient
+from temporalio.client import WorkflowFailureError
 
-from signedfor.cli.options import (
-    TIMEOUT,
-    ByOption,
-    JsonOption,
-    MessageIdArgument,
-    RevealOption,
-    TimeoutOption,
-    checked_message_id,
-    option_problems,
-    who,
+from signedfor import client
+from signedfor.cli.message_status import (
+    EXIT_CODES,
+    FAILED,
+    StatusView,
+    await_report,
+    fetch_request,
+    fetch_status,
 )
-from signedfor.cli.output import BadInput, ExitCode, Output, Unconfirmed, answering
-from signedfor.cli.standing import ask_request, ask_standing, describe, message_handle
-from signedfor.cli.temporal import answer, connect, run
-from signedfor.cli.views import standing_document, standing_facts
-from signedfor.contract import CANCEL_UPDATE, CancelRequest, CancelResult, Outcome
+from signedfor.cli.options import (
+    OPTIONS,
+    TIMEOUT,
+    BetweenOption,
+    ByOption,
+    CategoryOption,
+    DaysOption,
+    ExpiresAtOption,
+    JsonOption,
+    MediaOption,
+    MessageIdArgument,
+    OnUnknownOutcomeOption,
+    ReceiptTimeoutOption,
+    RevealOption,
+    TagOption,
+    TenantOption,
+    TimeoutOption,
+    TimeZoneOption,
+    checked_message_id,
+    given,
+    json_object,
+    operator,
+    option_problems,
+    send_window,
+    tags,
+    text_or_standard_input,
+)
+from signedfor.cli.output import (
+    BadInput,
+    CommandError,
+    ExitCode,
+    Output,
+    Unconfirmed,
+    command_output,
+)
+from signedfor.cli.temporal import RPC_TIMEOUT, answer, connect, run
+from signedfor.client import Client, Message, checked_request
+from signedfor.contract import CancelRequest, CancelResult, MessageRequest, Priority, Stage
+from signedfor.payloads import problems_in
+from signedfor.send_windows import window_problem
+
+
+def send(
+    to: Annotated[
+        str,
+        typer.Argument(
+            metavar="TO", help="Recipient: E.164, or whatsapp:, rcs: or messenger: before it."
+        ),
+    ],
+    *,
+    body: Annotated[
+        str | None,
+        typer.Option(
+            "--body",
+            help="The text; - reads it from standard input. A text given here stays in the "
+            "shell's history and shows in the process list.",
+        ),
+    ] = None,
+    sender: Annotated[
+        str | None, typer.Option("--from", help="Sender. Default: the workers' DEFAULT_SENDER.")
+    ] = None,
+    media: MediaOption = None,
+    content_sid: Annotated[
+        str | None, typer.Option("--content-sid", help="Twilio Content template, HX...")
+    ] = None,
+    content_variables: Annotated[
+        str | None,
+        typer.Option("--content-variables", help="The template's variables, a JSON object."),
+    ] = None,
+    priority: Annotated[
+        Priority, typer.Option("--priority", help="urgent is for one-time codes and the like.")
+    ] = Priority.NORMAL,
+    category: CategoryOption = None,
+    tenant: TenantOption = None,
+    send_at: Annotated[
+        str | None, typer.Option("--send-at", help="RFC 3339 time with its zone. Default: now.")
+    ] = None,
+    expires_at: ExpiresAtOption = None,
+    between: BetweenOption = None,
+    days: DaysOption = None,
+    time_zone: TimeZoneOption = None,
+    receipt_timeout: ReceiptTimeoutOption = None,
+    on_unknown_outcome: OnUnknownOutcomeOption = None,
+    tag: TagOption = None,
+    message_id: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            help="Its id: a message with an id that was used before is not sent again. "
+            "Default: a new one.",
+        ),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for its end; the exit code tells the outcome.")
+    ] = False,
+    wait_timeout: Annotated[
+        float | None,
+        typer.Option("--wait-timeout", min=0.1, help="Maximum seconds to wait; implies --wait."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send one message.
+
+    It is started in Temporal and sent by the workers. With an id that was used before nothing is
+    sent again: the status of the earlier message is shown.
+    """
+    with command_output(as_json=as_json) as out:
+        chosen_id = str(uuid.uuid4()) if message_id is None else message_id
+        window, problems = send_window(between, days, time_zone)
+        variables, found = json_object(content_variables, option="--content-variables")
+        tag_values, more = tags(tag or ())
+        request = _checked(
+            {
+                "to": to,
+                "from": sender,
+                "body": text_or_standard_input(out, body),
+                "media_urls": media,
+                "content_sid": content_sid,
+                "content_variables": variables,
+                "priority": priority,
+                "category": category,
+                "tenant": tenant,
+                "send_at": send_at,
+                "expires_at": expires_at,
+                "send_window": window,
+                "receipt_timeout_seconds": receipt_timeout,
+                "on_unknown_outcome": on_unknown_outcome,
+                "tags": tag_values,
+            },
+            chosen_id,
+            [*problems, *found, *more],
+        )
+        waits = wait or wait_timeout is not None
+        code = run(_send(out, request, chosen_id, waits=waits, wait_timeout=wait_timeout))
+        raise typer.Exit(code)
+
+
+def _checked(
+    fields: dict[str, Any], message_id: str, problems: list[tuple[str, str]]
+) -> MessageRequest:
+    """The request; BadInput names every bad option, those in `problems` too, never its value."""
+    try:
+        request = checked_request(given(fields), message_id)
+    except client.BadInput as error:
+        found = [(each.field, each.problem) for each in error.problems]
+        raise BadInput(option_problems(found) + problems) from None
+    if request.send_window and (unusable := window_problem(request.send_window, request.to)):
+        problems.append((OPTIONS["send_window"], unusable))
+    if problems:
+        raise BadInput(problems)
+    return request
+
+
+async def _send(
+    out: Output,
+    request: MessageRequest,
+    message_id: str,
+    *,
+    waits: bool,
+    wait_timeout: float | None,
+) -> ExitCode:
+    temporal = await connect()
+    message = await Client(temporal).send(request, message_id=message_id, rpc_timeout=RPC_TIMEOUT)
+    document: dict[str, Any] = {"accepted": "now" if message.is_new else "earlier"}
+    if message.is_new:
+        out.note(f"Accepted as message {message_id}.")
+    else:
+        out.note(f"Message {message_id} was accepted earlier; nothing new is sent.")
+        document |= await _differences(out, temporal, request, message)
+    if waits:
+        report = await await_report(out, message, within=wait_timeout)
+        view = StatusView(message_id=message_id, status=report.outcome, report=report)
+        out.result(document | view.document(), view.table())
+        return EXIT_CODES[report.outcome]
+    if message.is_new:
+        document |= {"message_id": message_id, "status": Stage.SENDING.value}
+        out.result(document, message_id)
+    else:
+        view = await fetch_status(message, within=RPC_TIMEOUT)
+        out.result(document | view.document(), view.table())
+    return ExitCode.OK
+
+
+async def _differences(
+    out: Output, temporal: TemporalClient, request: MessageRequest, message: Message
+) -> dict[str, list[str]]:
+    """The fields in which the earlier message differs: its id was used for another one."""
+    try:
+        earlier = (await fetch_request(temporal, message)).model_dump()
+    except CommandError:
+        return {}
+    fields = [name for name, value in request.model_dump().items() if value != earlier[name]]
+    if fields:
+        out.note(
+            f"Warning: the earlier message differs from this one in {', '.join(fields)}. "
+            "A new message needs an id of its own."
+        )
+    return {"differs_in": fields}
 
 
 def show(
@@ -33,77 +225,61 @@ def show(
     timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Show where a message stands, or what became of it and what to do about it."""
-    with answering(as_json=as_json) as out:
+    """Show the status of a message, or its report and advice."""
+    with command_output(as_json=as_json) as out:
         bare_id = checked_message_id(message_id)
         raise typer.Exit(run(_show(out, bare_id, reveal=reveal, within=timeout)))
 
 
 async def _show(out: Output, message_id: str, *, reveal: bool, within: float) -> ExitCode:
-    client = await connect()
-    standing = await ask_standing(client, message_id, within=timedelta(seconds=within))
-    request = await ask_request(client, message_id) if reveal else None
-    out.result(
-        standing_document(standing, request=request), standing_facts(standing, request=request)
-    )
-    # A message that ended in bad input has been shown; one that no worker speaks for has not.
-    running_unseen = standing.trouble is not None and standing.status != "failed"
-    return ExitCode.TROUBLE if running_unseen else ExitCode.OK
+    temporal = await connect()
+    message = Client(temporal).message(message_id)
+    view = await fetch_status(message, within=timedelta(seconds=within))
+    request = await fetch_request(temporal, message) if reveal else None
+    out.result(view.document(request=request), view.table(request=request))
+    # A message that failed has been shown completely; one whose workers do not answer has not.
+    is_incomplete = view.error is not None and view.status != FAILED
+    return ExitCode.UNAVAILABLE if is_incomplete else ExitCode.OK
 
 
 def cancel(
     message_id: MessageIdArgument,
     *,
     reason: Annotated[
-        str | None, typer.Option("--reason", help="Why, kept with the message.")
+        str | None, typer.Option("--reason", help="Why, recorded with the message.")
     ] = None,
     by: ByOption = None,
     timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Stop a message, if it is not in Twilio's hands yet.
+    """Cancel a message that Twilio does not have yet.
 
-    Exit code 0: it was canceled and will not be sent. 3: too late.
+    Exit code 0: it was canceled and will not be sent. 3: it was not canceled.
     """
-    with answering(as_json=as_json) as out:
+    with command_output(as_json=as_json) as out:
         bare_id = checked_message_id(message_id)
         try:
-            request = CancelRequest(by=who(by), reason=reason)
+            request = CancelRequest(by=operator(by), reason=reason)
         except ValidationError as error:
-            names = {"by": "--by", "reason": "--reason"}
-            raise BadInput(option_problems(error, names)) from None
-        raise typer.Exit(run(_cancel(out, bare_id, request, within=timeout)))
+            raise BadInput(option_problems(problems_in(error))) from None
+        result = run(_cancel(bare_id, request, within=timeout))
+        document = {"message_id": bare_id, **result.model_dump(mode="json")}
+        if result.canceled:
+            out.result(document, f"Message {bare_id} is canceled; it will not be sent.")
+            return
+        out.result(document, f"Not canceled: message {bare_id} is {result.status}.")
+        raise typer.Exit(ExitCode.REFUSED)
 
 
-async def _cancel(
-    out: Output, message_id: str, request: CancelRequest, *, within: float
-) -> ExitCode:
-    client = await connect()
-    handle = message_handle(client, message_id)
-    description = await describe(handle, message_id)
-    result: CancelResult | None = None
-    if description.status is WorkflowExecutionStatus.RUNNING:
-        try:
-            update = handle.execute_update(CANCEL_UPDATE, request, result_type=CancelResult)
-            result = await answer(update, within=within)
-        except TimeoutError:
-            raise Unconfirmed(
-                f"It is not known whether message {message_id} was canceled: no worker answered "
-                f"within {within:g} seconds. Look with `signedfor show {message_id}`."
-            ) from None
-        except WorkflowUpdateFailedError:
-            pass  # it ended while the request was on its way: its end tells
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-    if result is None:
-        standing = await ask_standing(client, message_id, within=timedelta(seconds=within))
-        result = CancelResult(
-            canceled=standing.status == Outcome.CANCELED, status=standing.status or "not known"
-        )
-    document: dict[str, Any] = {"message_id": message_id, **result.model_dump(mode="json")}
-    if result.canceled:
-        out.result(document, f"Message {message_id} is canceled; it will not be sent.")
-        return ExitCode.OK
-    out.result(document, f"Too late: message {message_id} is {result.status}.")
-    return ExitCode.REFUSED
+async def _cancel(message_id: str, request: CancelRequest, *, within: float) -> CancelResult:
+    message = Client(await connect()).message(message_id)
+    try:
+        canceling = message.cancel(by=request.by, reason=request.reason)
+        return await answer(canceling, within=within)
+    except (client.BadInput, WorkflowFailureError):
+        return CancelResult(canceled=False, status=FAILED)
+    except TimeoutError:
+        raise Unconfirmed(
+            f"It is not known whether message {message_id} was canceled: no worker answered "
+            f"within {within:g} seconds. See `signedfor show {message_id}`."
+        ) from None

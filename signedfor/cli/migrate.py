@@ -1,25 +1,41 @@
 """`signedfor migrate`: bring the database's tables up to date."""
 
-from signedfor.cli.environment import database_settings, database_trouble
+from typing import Annotated
+
+import typer
+
+from signedfor.cli.environment import database_errors, database_settings
 from signedfor.cli.options import JsonOption
-from signedfor.cli.output import Trouble, answering
-from signedfor.store.migrate import upgrade
+from signedfor.cli.output import ExitCode, Unavailable, command_output
+from signedfor.store.migrate import SchemaMismatch, pending, upgrade
 
 
-def migrate(*, as_json: JsonOption = False) -> None:
+def migrate(
+    *,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Name the pending migrations and change nothing."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Create or update the tables of the database that DATABASE_URL names.
 
-    Safe to run again, and from several machines at once.
+    Safe to run again, and from several machines at once. With --check, exit code 3 says that
+    migrations are pending.
     """
-    with answering(as_json=as_json) as out:
+    with command_output(as_json=as_json) as out:
         url = database_settings().database_url
-        with database_trouble():
+        with database_errors():
             try:
-                names = upgrade(url)
+                names = pending(url) if check else upgrade(url)
             except OSError as error:
-                raise Trouble(
+                raise Unavailable(
                     f"The folder of the SQLite file cannot be used ({error.strerror}). "
                     "DATABASE_URL says where it is."
                 ) from None
-        human = [f"Applied: {name}" for name in names] or ["The database is up to date."]
-        out.result({"applied": names}, *human)
+            except SchemaMismatch as error:
+                raise Unavailable(str(error)) from None
+        word = "Pending" if check else "Applied"
+        human = [f"{word}: {name}" for name in names] or ["The database is up to date."]
+        out.result({word.lower(): names}, *human)
+        raise typer.Exit(ExitCode.REFUSED if check and names else ExitCode.OK)

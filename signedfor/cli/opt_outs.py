@@ -1,30 +1,31 @@
-"""`signedfor opt-outs`: who must not be sent to, in the database of DATABASE_URL."""
+"""`signedfor opt-outs`: recipients that must not be sent to, in the database of DATABASE_URL."""
 
+import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import Engine
 
-from signedfor.cli.csv_files import export, import_
-from signedfor.cli.environment import database, database_trouble
-from signedfor.cli.options import ByOption, JsonOption, RevealOption, who
-from signedfor.cli.output import BadInput, answering, listing
-from signedfor.cli.views import clock, masked_recipient
+from signedfor.cli import inbound
+from signedfor.cli.environment import database, field_and_problem
+from signedfor.cli.files import atomic_write
+from signedfor.cli.message_status import masked_recipient
+from signedfor.cli.options import ByOption, JsonOption, RevealOption, operator
+from signedfor.cli.output import BadInput, clock, command_output, listing
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.contract.fields import Label
 from signedfor.masks import masked_sender
 from signedfor.payloads import problems_in
+from signedfor.store.suppression_csv import COLUMNS, InvalidCsv, export_csv, import_csv
 from signedfor.store.suppressions import HistoryEntry, Suppressions
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Who must not be sent to. These commands need only DATABASE_URL.",
-)
-app.command("import")(import_)
-app.command("export")(export)
+app = typer.Typer(no_args_is_help=True)
 
 _RecipientArgument = Annotated[
     str, typer.Argument(metavar="RECIPIENT", help="E.164, or a channel address.")
@@ -49,7 +50,7 @@ def add(
     *,
     reason: Annotated[
         Reason,
-        typer.Option("--reason", help="opted_out covers all channels; START lifts it again."),
+        typer.Option("--reason", help="opted_out covers all channels; START lifts it."),
     ] = Reason.OPTED_OUT,
     sender: _SenderOption = None,
     category: _CategoryOption = None,
@@ -58,9 +59,9 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Record that a recipient must not be sent to; by default for everything."""
-    with answering(as_json=as_json) as out:
-        address, scope, scope_value = _concerns(recipient, sender, category)
-        with _store_refusals():
+    with command_output(as_json=as_json) as out:
+        address, scope, scope_value = _scoped(recipient, sender, category)
+        with _store_errors():
             suppression = Suppression(
                 recipient=address,
                 reason=reason,
@@ -69,9 +70,9 @@ def add(
                 scope_value=scope_value or "",
                 evidence=note,
             )
-            with database() as engine, database_trouble():
-                new = Suppressions(engine).record(suppression, who=who(by))
-        out.result({"new": new}, "Recorded." if new else "It stood already; nothing changed.")
+            with database() as engine:
+                new = Suppressions(engine).record(suppression, who=operator(by))
+        out.result({"new": new}, "Recorded." if new else "Already recorded; nothing changed.")
 
 
 @app.command()
@@ -89,11 +90,12 @@ def remove(
 ) -> None:
     """Lift what is recorded for a recipient: everything, or only for one sender or category.
 
-    Twilio keeps a list of its own: whoever texted STOP must text START before Twilio sends again.
+    Twilio has a list of its own: a person who texted STOP must text START before Twilio sends
+    again.
     """
-    with answering(as_json=as_json) as out:
-        address, scope, scope_value = _concerns(recipient, sender, category)
-        with _store_refusals(), database() as engine, database_trouble():
+    with command_output(as_json=as_json) as out:
+        address, scope, scope_value = _scoped(recipient, sender, category)
+        with _store_errors(), database() as engine:
             lifted = Suppressions(engine).lift(
                 address,
                 reason=reason,
@@ -101,11 +103,11 @@ def remove(
                 scope_value=scope_value,
                 source=Source.OPERATOR,
                 evidence=note,
-                who=who(by),
+                who=operator(by),
             )
         out.result({"lifted": lifted}, f"Lifted: {lifted}.")
         if lifted:
-            out.note("Twilio's own list is not touched: after a STOP to it, only START helps.")
+            out.note("Twilio's own list is unchanged: after a STOP to Twilio, only START helps.")
 
 
 @app.command("list")
@@ -117,16 +119,16 @@ def list_(
     reason: Annotated[Reason | None, typer.Option("--reason", help="Only for this reason.")] = None,
     scope: Annotated[Scope | None, typer.Option("--scope", help="Only of this scope.")] = None,
     after: Annotated[
-        int, typer.Option("--after", min=0, help="Go on after the row with this number.")
+        int, typer.Option("--after", min=0, help="Continue after the row with this number.")
     ] = 0,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number.")] = 100,
     reveal: RevealOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List who must not be sent to, with numbers masked."""
-    with answering(as_json=as_json) as out:
+    """List the recipients that must not be sent to, with numbers masked."""
+    with command_output(as_json=as_json) as out:
         address = None if recipient is None else _recipient(recipient, field="--recipient")
-        with database() as engine, database_trouble():
+        with database() as engine:
             rows = Suppressions(engine).list_(
                 recipient=address, reason=reason, scope=scope, after_id=after, limit=limit + 1
             )
@@ -147,18 +149,20 @@ def list_(
                 for row, document in zip(rows, documents, strict=True)
             ),
         )
-        hint = [f"There are more; go on with --after {rows[-1].id}."] if more else []
-        out.result({"suppressions": documents, "more": more}, table if rows else "Nobody.", *hint)
+        hint = [f"There are more; continue with --after {rows[-1].id}."] if more else []
+        out.result(
+            {"suppressions": documents, "more": more}, table if rows else "No opt-outs.", *hint
+        )
 
 
 @app.command()
 def history(
     recipient: _RecipientArgument, *, reveal: RevealOption = False, as_json: JsonOption = False
 ) -> None:
-    """Show every change for a recipient: what was recorded or lifted, when, by whom and by what."""
-    with answering(as_json=as_json) as out:
+    """Show every change for a recipient: what was recorded or lifted, when, by whom and why."""
+    with command_output(as_json=as_json) as out:
         address = _recipient(recipient, field="RECIPIENT")
-        with database() as engine, database_trouble():
+        with database() as engine:
             entries = Suppressions(engine).history(address)
         documents = [_document(entry, reveal=reveal) for entry in entries]
         table = listing(
@@ -179,6 +183,62 @@ def history(
         out.result({"history": documents}, table if entries else "Nothing was ever recorded.")
 
 
+@app.command("import")
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, readable=True, help=f"CSV, UTF-8: {','.join(COLUMNS)}"
+        ),
+    ],
+    *,
+    by: ByOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Record every row of a CSV file, or none if any is wrong."""
+    with command_output(as_json=as_json) as out:
+        with (
+            _store_errors(),
+            database() as engine,
+            file.open(encoding="utf-8-sig", newline="") as opened,
+        ):
+            new = import_csv(engine, opened, who=operator(by))
+        out.result({"new": new}, f"Recorded: {new}. Rows already recorded changed nothing.")
+
+
+@app.command()
+def export(
+    file: Annotated[
+        Path | None, typer.Argument(help="Where to write it. Default: standard output.")
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the whole list as CSV, with numbers in full: for audits and backups."""
+    with command_output(as_json=as_json) as out:
+        if file is None and as_json:
+            raise BadInput([("FILE", "is needed with --json, which uses standard output")])
+        with database() as engine:
+            if file is None:
+                _to_standard_output(engine)
+                return
+            with atomic_write(file) as temporary:
+                count = export_csv(engine, temporary)
+        out.result({"exported": count}, f"Exported: {count}.")
+
+
+app.command()(inbound.review)
+app.command("catch-up")(inbound.catch_up)
+
+
+def _to_standard_output(engine: Engine) -> None:
+    text = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="")
+    try:
+        export_csv(engine, text)
+    finally:
+        text.detach()
+
+
 def _document(row: Suppression | HistoryEntry, *, reveal: bool) -> dict[str, Any]:
     document: dict[str, Any] = {
         "id": row.id,
@@ -194,10 +254,10 @@ def _document(row: Suppression | HistoryEntry, *, reveal: bool) -> dict[str, Any
     return document | {"created_at": row.created_at.isoformat() if row.created_at else None}
 
 
-def _concerns(
+def _scoped(
     recipient: str, sender: str | None, category: str | None
 ) -> tuple[str, Scope | None, str | None]:
-    """Whom and what a command concerns; None for a scope that was not given."""
+    """The recipient and the scope of a command; None for a scope that was not given."""
     problems: list[tuple[str, str]] = []
     address, scope, value = "", None, None
     try:
@@ -231,10 +291,13 @@ def _recipient(value: str, *, field: str) -> str:
 
 
 @contextmanager
-def _store_refusals() -> Iterator[None]:
-    """Turn what the store cannot keep into bad input; its text names the field."""
+def _store_errors() -> Iterator[None]:
+    """Turn what the store rejects into bad input; its text names the field, or the file's line."""
     try:
         yield
+    except InvalidCsv as error:
+        problems = [field_and_problem(ValueError(each)) for each in error.problems]
+        raise BadInput(problems) from None
     except ValueError as error:
-        field, _, what = str(error).partition(": ")
+        field, what = field_and_problem(error)
         raise BadInput([(_OPTIONS.get(field, field), what)]) from None

@@ -1,18 +1,20 @@
-"""Options that several commands share, and what stands in when they are not given."""
+"""Options that several commands share, and how their values become the contract's fields."""
 
 import getpass
+import json
+import re
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
 from signedfor.cli.output import BadInput, Output
+from signedfor.contract import Day, OnUnknownOutcome
 from signedfor.contract.fields import MAX_TEMPLATE_CHARACTERS, MessageId
 from signedfor.payloads import problems_in
-
-MESSAGES_PANEL: Final = "Messages"
-OPERATIONS_PANEL: Final = "Operations"
+from signedfor.time_zones import TIME_ZONES
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")
@@ -28,6 +30,7 @@ ByOption = Annotated[
     str | None,
     typer.Option("--by", help="Who does it, for the record. Default: your user name."),
 ]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 QueryOption = Annotated[
     str | None,
     typer.Option(
@@ -35,6 +38,19 @@ QueryOption = Annotated[
         metavar="CLAUSE",
         help='Temporal visibility clause, such as "TwilioErrorCode = 21408".',
     ),
+]
+MediaOption = Annotated[
+    list[str] | None, typer.Option("--media", help="URL of a picture or file; repeatable.")
+]
+CategoryOption = Annotated[
+    str | None, typer.Option("--category", help="Consent scope, such as marketing.")
+]
+TenantOption = Annotated[
+    str | None, typer.Option("--tenant", help="Which of your customers it is sent for.")
+]
+ExpiresAtOption = Annotated[
+    str | None,
+    typer.Option("--expires-at", help="RFC 3339 time after which nothing is submitted."),
 ]
 BetweenOption = Annotated[
     str | None,
@@ -59,6 +75,14 @@ ReceiptTimeoutOption = Annotated[
     int | None,
     typer.Option("--receipt-timeout", help="Seconds to wait for a receipt. Default: 12 hours."),
 ]
+OnUnknownOutcomeOption = Annotated[
+    OnUnknownOutcome | None,
+    typer.Option(
+        "--on-unknown-outcome",
+        help="What to do if it cannot be found out whether Twilio accepted a message. "
+        "Default: resend; for bulk: dead_letter.",
+    ),
+]
 TagOption = Annotated[
     list[str] | None,
     typer.Option("--tag", metavar="NAME=VALUE", help="Label of your own; repeatable."),
@@ -67,13 +91,43 @@ MessageIdArgument = Annotated[str, typer.Argument(metavar="MESSAGE_ID", show_def
 
 TIMEOUT: Final = 30.0
 
+OPTIONS: Final[Mapping[str, str]] = {
+    "message_id": "--id",
+    "to": "TO",
+    "from": "--from",
+    "sender": "--from",
+    "body": "--body",
+    "media_urls": "--media",
+    "content_sid": "--content-sid",
+    "content_variables": "--content-variables",
+    "priority": "--priority",
+    "category": "--category",
+    "tenant": "--tenant",
+    "send_at": "--send-at",
+    "expires_at": "--expires-at",
+    "send_window": "--between",
+    "send_window.from": "--between",
+    "send_window.opens": "--between",
+    "send_window.until": "--between",
+    "send_window.closes": "--between",
+    "send_window.time_zone": "--time-zone",
+    "receipt_timeout_seconds": "--receipt-timeout",
+    "on_unknown_outcome": "--on-unknown-outcome",
+    "tags": "--tag",
+    "by": "--by",
+    "note": "--note",
+    "reason": "--reason",
+}
+"""The option for each field of the contract."""
+
 _message_id = TypeAdapter(MessageId)
-# Bytes: UTF-8 takes at most four a character, and a line break may follow.
-_LONGER_THAN_ANY_TEXT = 4 * (MAX_TEMPLATE_CHARACTERS + 4)
+# Bytes: UTF-8 takes at most four for a character, and a line break may follow.
+_MAX_TEXT_BYTES = 4 * (MAX_TEMPLATE_CHARACTERS + 4)
+_WEEK = tuple(Day)
 
 
-def who(by: str | None) -> str:
-    """The given name, or the user's of this process."""
+def operator(by: str | None) -> str:
+    """The given name, or that of the user who runs this process."""
     if by is not None:
         return by
     try:
@@ -82,23 +136,22 @@ def who(by: str | None) -> str:
         return "unknown user"
 
 
-def checked_message_id(
-    value: str, *, field: str = "MESSAGE_ID", workflow_id_too: bool = True
-) -> str:
-    """A message id; to look one up a whole workflow id will do, since that is what the UI shows.
+def checked_message_id(value: str) -> str:
+    """A message id; the whole workflow id is accepted too, since the Temporal UI shows that.
 
     Raises:
-        BadInput: it is none.
+        BadInput: it is not a message id.
     """
-    bare = value.removeprefix("message:").removeprefix("dead-letter:")
     try:
-        return _message_id.validate_python(bare if workflow_id_too else value)
+        return _message_id.validate_python(
+            value.removeprefix("message:").removeprefix("dead-letter:")
+        )
     except ValidationError as error:
-        raise BadInput([(field, what) for _, what in problems_in(error)]) from None
+        raise BadInput([("MESSAGE_ID", what) for _, what in problems_in(error)]) from None
 
 
 def text_or_standard_input(out: Output, text: str | None) -> str | None:
-    """The text itself, or what standard input holds when it is `-`, without its last line break.
+    """The text itself, or standard input if it is `-`, without its last line break.
 
     A text on the command line stays in the shell's history and is shown by `ps`.
 
@@ -107,12 +160,12 @@ def text_or_standard_input(out: Output, text: str | None) -> str | None:
     """
     if text != "-":
         return text
-    if sys.stdin is None:  # the process was started without
+    if sys.stdin is None:  # started with `<&-`
         raise BadInput([("--body", "standard input is closed")])
     if sys.stdin.isatty():
         out.note("Type the text; end it with Ctrl-D on a line of its own.")
-    raw: bytes = sys.stdin.buffer.read(_LONGER_THAN_ANY_TEXT)
-    if len(raw) == _LONGER_THAN_ANY_TEXT:
+    raw: bytes = sys.stdin.buffer.read(_MAX_TEXT_BYTES)
+    if len(raw) == _MAX_TEXT_BYTES:
         raise BadInput([("--body", "is too long for any message")])
     try:
         decoded = raw.decode()
@@ -121,20 +174,88 @@ def text_or_standard_input(out: Output, text: str | None) -> str | None:
     return decoded.removesuffix("\n").removesuffix("\r")
 
 
-def given(fields: dict[str, Any]) -> dict[str, Any]:
+def given(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that were given: those that are not None and not an empty list."""
     return {name: value for name, value in fields.items() if value is not None and value != []}
 
 
-def option_problems(error: ValidationError, names: dict[str, str]) -> list[tuple[str, str]]:
+def option_problems(
+    problems: Iterable[tuple[str, str]], options: Mapping[str, str] = OPTIONS
+) -> list[tuple[str, str]]:
     """Each bad field under its option's name, with the place in a list, and what is wrong."""
-    problems = []
-    for field, what in problems_in(error):
-        first, _, rest = (field, "", "") if field in names else field.partition(".")
-        name = names.get(first, first)
+    named = []
+    for field, what in problems:
+        first, _, rest = (field, "", "") if field in options else field.partition(".")
+        name = options.get(first, first)
         if rest.isdecimal():
             name = f"{name} ({int(rest) + 1})"
         elif rest:
             name = f"{name} ({rest})"
-        problems.append((name, what))
-    return problems
+        named.append((name, what))
+    return named
+
+
+def send_window(
+    between: str | None, days: str | None, time_zone: str | None
+) -> tuple[dict[str, Any] | None, list[tuple[str, str]]]:
+    """The contract's `send_window`, if any of the options is given, and what is wrong with them."""
+    if between is None:
+        named = (("--days", days), ("--time-zone", time_zone))
+        return None, [(name, "needs --between") for name, value in named if value]
+    problems: list[tuple[str, str]] = []
+    opens, hyphen, closes = between.partition("-")
+    if not hyphen:
+        problems.append(("--between", "must be two local times, such as 09:00-20:00"))
+    window: dict[str, Any] = {"from": opens.strip(), "until": closes.strip()}
+    if days is not None:
+        try:
+            window["days"] = _days(days)
+        except ValueError as error:
+            problems.append(("--days", str(error)))
+    if time_zone is not None:
+        window["time_zone"] = time_zone
+        if time_zone not in TIME_ZONES:
+            what = "is not an IANA time zone; give a name such as Europe/Berlin"
+            problems.append(("--time-zone", what))
+    return (None if problems else window), problems
+
+
+def tags(pairs: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """The contract's `tags` from NAME=VALUE pairs, and what is wrong with them."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            return {}, [("--tag", "must be name=value")]
+        if name in found:
+            return {}, [("--tag", "has a name twice")]
+        found[name] = value
+    return found, []
+
+
+def json_object(
+    text: str | None, *, option: str
+) -> tuple[dict[str, Any] | None, list[tuple[str, str]]]:
+    """The JSON object that was given, if any, and what is wrong with it."""
+    if text is None:
+        return None, []
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None, [(option, "is not JSON")]
+    if not isinstance(value, dict):
+        return None, [(option, 'must be a JSON object, such as {"1": "Ann"}')]
+    return value, []
+
+
+def _days(text: str) -> list[Day]:
+    """The days of `mon-fri`, `sat,sun` or both kinds together; a range may run past Sunday."""
+    found: list[Day] = []
+    for part in re.split(r"\s*,\s*", text.strip().lower()):
+        first, hyphen, last = part.partition("-")
+        try:
+            start, end = (_WEEK.index(Day(each)) for each in (first, last if hyphen else first))
+        except ValueError:
+            raise ValueError("must be days such as mon-fri or sat,sun") from None
+        found += [_WEEK[(start + n) % 7] for n in range((end - start) % 7 + 1)]
+    return found

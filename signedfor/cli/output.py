@@ -1,13 +1,17 @@
-"""What a command says: one JSON document or text for a person, and an exit code either way."""
+"""What a command prints, its exit code, and what it asks the person at the terminal."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import select
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 import typer
 from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -16,28 +20,28 @@ class ExitCode(IntEnum):
     """How a command ended; the same everywhere, documented in `signedfor --help`."""
 
     OK = 0
-    TROUBLE = 1
-    """Something on the way could not be used: Temporal, the database, Twilio, a worker."""
+    UNAVAILABLE = 1
+    """Temporal, the database, Twilio or a worker could not be used."""
     BAD_INPUT = 2
-    """The command or its input is not right; nothing was done."""
+    """The command or its input is wrong; nothing was done."""
     REFUSED = 3
-    """Understood and not so: not delivered, too late to cancel, closed already."""
+    """Understood, but not possible: not delivered, too late to cancel, already closed."""
     UNCONFIRMED = 4
-    """It is not known yet, or not at all: no receipt, or the wait was over."""
+    """The result is not known: no receipt arrived, or the wait timed out."""
 
 
 class CommandError(Exception):
-    """Why a command could not do what it was asked; its text is for the person who asked."""
+    """Why a command failed; its text is for the person who ran it."""
 
-    exit_code = ExitCode.TROUBLE
-    kind = "trouble"
+    exit_code = ExitCode.UNAVAILABLE
+    kind = "unavailable"
 
     def document(self) -> dict[str, Any]:
-        """What `--json` says of it."""
+        """The error as `--json` prints it."""
         return {"error": {"kind": self.kind, "message": str(self)}}
 
 
-class Trouble(CommandError):
+class Unavailable(CommandError):
     """Something that the command needs cannot be reached or used."""
 
 
@@ -62,45 +66,45 @@ class BadInput(CommandError):
 
 
 class NotFound(CommandError):
-    """There is nothing by that id."""
+    """Nothing has that id."""
 
     exit_code = ExitCode.BAD_INPUT
     kind = "not_found"
 
 
 class Refused(CommandError):
-    """It was understood, and it is not so or not possible any more."""
+    """The request was understood, but is not possible, or no longer."""
 
     exit_code = ExitCode.REFUSED
     kind = "refused"
 
 
 class Unconfirmed(CommandError):
-    """The answer did not come in time, so it is not known what became of it."""
+    """No answer arrived in time, so the result is not known."""
 
     exit_code = ExitCode.UNCONFIRMED
     kind = "unconfirmed"
 
 
 class Output:
-    """Where a command writes: its result on standard output, everything else on standard error.
+    """Where a command writes: its result to standard output, everything else to standard error.
 
-    With `as_json` the result is one JSON document. Colours and widths are Rich's affair: none
-    where there is no terminal or `NO_COLOR` is set.
+    With `as_json` the result is one JSON document. Rich decides on colors and widths: no colors
+    without a terminal or with `NO_COLOR`.
     """
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        # Markup, emoji and highlighting would read meaning into what others have written.
+        # Markup, emoji and highlighting would interpret text that other people wrote.
         self._result = Console(markup=False, emoji=False, highlight=False)
         self.notes = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
     def note(self, text: str) -> None:
-        """Say something to the person at the terminal."""
+        """Print a line for the person at the terminal."""
         self.notes.print(printable(text), soft_wrap=True)
 
     def result(self, document: Mapping[str, Any], *human: RenderableType | str) -> None:
-        """Say what came of it: `document` for programs, or `human`, one after the other."""
+        """Print the result: `document` for programs, or each of `human` for people."""
         if self.as_json:
             typer.echo(json.dumps(document, indent=2))
             return
@@ -110,15 +114,59 @@ class Output:
             else:
                 self._result.print(each)
 
-    def failure(self, error: CommandError) -> None:
-        """Say why it could not be done."""
+    def failure(self, error: CommandError, *, hint: str | None = None) -> None:
+        """Print why the command failed; `hint` replaces its text for people."""
         if self.as_json:
             typer.echo(json.dumps(error.document(), indent=2))
-        self.note(str(error))
+        self.note(hint or str(error))
+
+    @contextmanager
+    def progress_bar(self, what: str, *, total: int) -> Iterator[Callable[[int], None]]:
+        """Yield a function that takes how much is done; draws a bar if there is a terminal."""
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+        with Progress(
+            *columns, console=self.notes, transient=True, disable=not self.notes.is_terminal
+        ) as progress:
+            task = progress.add_task(what, total=total)
+            yield lambda done: progress.update(task, completed=done)
+
+    @contextmanager
+    def changing_line(self, first: str) -> Iterator[Callable[[str], None]]:
+        """Yield a function that shows a line: in place on a terminal, else each new one once."""
+        if self.notes.is_terminal:
+            with self.notes.status(first) as status:
+                yield lambda line: status.update(printable(line))
+            return
+        yield self.each_once()
+
+    def each_once(self) -> Callable[[str], None]:
+        """Return a function that prints a line unless it was the last one too."""
+        last = ""
+
+        def show(line: str) -> None:
+            nonlocal last
+            if line != last:
+                last = line
+                self.note(line)
+
+        return show
+
+    def confirm(self, will: str, *, what: str) -> None:
+        """Return only if the person agrees. `will` says what is about to happen, `what` in short.
+
+        Raises:
+            BadInput: there is no terminal to ask at.
+            Refused: the answer was no.
+        """
+        if sys.stdin is None or not sys.stdin.isatty():  # None: started with `<&-`
+            raise BadInput([("--yes", f"is needed to {what} without a terminal")])
+        self.note(f"{will} Go on? [y/N]")
+        if _typed_line().strip().lower() not in {"y", "yes"}:
+            raise Refused("Nothing was done.")
 
 
 @contextmanager
-def answering(*, as_json: bool) -> Iterator[Output]:
+def command_output(*, as_json: bool) -> Iterator[Output]:
     """The output of one command; a `CommandError` becomes its text and its exit code."""
     out = Output(as_json=as_json)
     try:
@@ -129,7 +177,7 @@ def answering(*, as_json: bool) -> Iterator[Output]:
 
 
 def facts(rows: Iterable[tuple[str, object]]) -> Table:
-    """A small table of names and values; rows whose value is None or empty are left out."""
+    """A small table of names and values, without the rows whose value is None or empty."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -140,7 +188,7 @@ def facts(rows: Iterable[tuple[str, object]]) -> Table:
 
 
 def listing(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table with a head; it folds rather than cuts, since ids are there to be copied."""
+    """A table with a head; it folds instead of cutting, since ids are there to be copied."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
         table.add_column(name, overflow="fold")
@@ -159,3 +207,22 @@ def printable(text: str) -> Text:
             for character in text
         )
     )
+
+
+def clock(moment: datetime | None) -> str | None:
+    """A time that a person can compare with the Temporal UI."""
+    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+_POLL_SECONDS: Final = 0.2
+
+
+def _typed_line() -> str:
+    """What is typed. Read plainly: a library's prompt would take Ctrl-C for an answer.
+
+    A Ctrl-C just before a blocking read begins would take effect only after the enter key, so the
+    wait is a series of short polls.
+    """
+    while not select.select([sys.stdin], [], [], _POLL_SECONDS)[0]:
+        pass
+    return sys.stdin.readline()

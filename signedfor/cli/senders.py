@@ -1,4 +1,4 @@
-"""`signedfor senders`: the pace of what Twilio sends from, in the database of DATABASE_URL."""
+"""`signedfor senders`: the rate of each sender, in the database of DATABASE_URL."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,20 +8,16 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from signedfor.cli.environment import database, database_settings, database_trouble
+from signedfor.cli.environment import database, database_settings
 from signedfor.cli.options import JsonOption, RevealOption
-from signedfor.cli.output import BadInput, answering, listing
+from signedfor.cli.output import BadInput, command_output, listing
 from signedfor.masks import masked_sender
 from signedfor.payloads import problems_in
 from signedfor.store.rate_limiter import RateLimiter, SenderState
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
 from signedfor.twilio.rates import Rate, kind_of
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="How fast each sender sends, and what waits for it. These commands need only DATABASE_URL"
-    " (and DEFAULT_RATES, where the workers have it).",
-)
+app = typer.Typer(no_args_is_help=True)
 
 _SenderArgument = Annotated[
     str,
@@ -36,10 +32,10 @@ _rate = TypeAdapter(Rate)
 
 @app.command("list")
 def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
-    """Show each sender's rate, what waits for it, and what urgent messages borrowed."""
-    with answering(as_json=as_json) as out:
-        with _pacing() as pacing:
-            states = pacing.states()
+    """Show each sender's rate, its backlog, and what urgent messages borrowed."""
+    with command_output(as_json=as_json) as out:
+        with _rate_limiter() as limiter:
+            states = limiter.states()
         names = [each.sender if reveal else masked_sender(each.sender) for each in states]
         out.result(
             {
@@ -69,55 +65,55 @@ def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
 @app.command()
 def rate(
     sender: _SenderArgument,
-    segments_a_second: Annotated[
+    segments_per_second: Annotated[
         str,
         typer.Argument(
-            metavar="RATE", help="Segments a second, or `default` for that of its kind."
+            metavar="RATE", help="Segments per second, or `default` for that of its kind."
         ),
     ],
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Set how many segments a second a sender may send.
+    """Set how many segments per second a sender may send.
 
-    It holds at once and for all workers. What waits already keeps its slots: they are not moved
-    forward when the rate rises, and are kept back when it falls.
+    It takes effect at once, for all workers. Messages that already wait keep their reservations:
+    these are not moved forward when the rate rises, and are held back when it falls.
     """
-    with answering(as_json=as_json) as out:
+    with command_output(as_json=as_json) as out:
         normalized = _sender(sender)
-        wanted = None if segments_a_second == _DEFAULT else _number(segments_a_second)
-        with _pacing() as pacing:
-            pacing.set_rate(normalized, wanted)
-            now = pacing.rate(normalized)
-        out.result({"rate": now}, f"The sender sends {now:g} segments a second.")
+        wanted = None if segments_per_second == _DEFAULT else _number(segments_per_second)
+        with _rate_limiter() as limiter:
+            limiter.set_rate(normalized, wanted)
+            now = limiter.rate(normalized)
+        out.result({"rate": now}, f"The sender sends {now:g} segments per second.")
 
 
 @app.command()
 def pause(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
-    """Let nothing more be sent from a sender; its messages wait and none is lost."""
-    with answering(as_json=as_json) as out:
-        with _pacing() as pacing:
-            pacing.pause(_sender(sender))
+    """Send nothing more from a sender; its messages wait and none is lost."""
+    with command_output(as_json=as_json) as out:
+        with _rate_limiter() as limiter:
+            limiter.pause(_sender(sender))
         out.result(
             {"is_paused": True},
-            "Paused: no POST begins from now on. "
+            "Paused: no new POST begins. "
             "Messages that expire meanwhile end as expired; the others wait.",
         )
 
 
 @app.command()
 def resume(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
-    """Let a paused sender's messages go on, at its pace."""
-    with answering(as_json=as_json) as out:
-        with _pacing() as pacing:
-            pacing.resume(_sender(sender))
-        out.result({"is_paused": False}, "Resumed: its messages go on, at its pace.")
+    """Continue sending from a paused sender, at its rate."""
+    with command_output(as_json=as_json) as out:
+        with _rate_limiter() as limiter:
+            limiter.resume(_sender(sender))
+        out.result({"is_paused": False}, "Resumed: its messages are sent again, at its rate.")
 
 
 @contextmanager
-def _pacing() -> Iterator[RateLimiter]:
+def _rate_limiter() -> Iterator[RateLimiter]:
     rates = database_settings().default_rates
-    with database() as engine, database_trouble():
+    with database() as engine:
         yield RateLimiter(engine, rates=rates)
 
 

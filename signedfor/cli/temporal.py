@@ -1,8 +1,7 @@
-"""Reaching Temporal from the command line, and saying plainly when that fails."""
+"""Reaching Temporal from the command line, and explaining in a sentence why that fails."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -10,14 +9,22 @@ from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import (
     Client,
     RPCTimeoutOrCancelledError,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
 )
 from temporalio.exceptions import ApplicationError, TemporalError
 from temporalio.service import RPCError, RPCStatusCode
 
-from signedfor.cli.output import BadInput, CommandError, NotFound, Trouble
+from signedfor import client
+from signedfor.cli.options import OPTIONS, option_problems
+from signedfor.cli.output import BadInput, CommandError, NotFound, Refused, Unavailable
 from signedfor.contract import MESSAGES_QUEUE
+from signedfor.contract.base import ContractModel
 from signedfor.settings import InvalidSettings
 from signedfor.temporal import TemporalUnavailable, connect_temporal
 
@@ -27,15 +34,15 @@ _CONNECT_SECONDS = 10
 _Result = TypeVar("_Result")
 
 _NO_ANSWER = "Temporal does not answer. Is it up, and is TEMPORAL_ADDRESS right?"
-_REFUSAL = "Temporal refuses us. See TEMPORAL_API_KEY, TEMPORAL_TLS_* and permissions."
-_PLAINLY = {
+_NO_ACCESS = "Temporal refuses access. See TEMPORAL_API_KEY, TEMPORAL_TLS_* and permissions."
+_EXPLANATIONS = {
     RPCStatusCode.UNAVAILABLE: _NO_ANSWER,
     RPCStatusCode.DEADLINE_EXCEEDED: _NO_ANSWER,
     RPCStatusCode.CANCELLED: _NO_ANSWER,
-    RPCStatusCode.UNAUTHENTICATED: _REFUSAL,
-    RPCStatusCode.PERMISSION_DENIED: _REFUSAL,
+    RPCStatusCode.UNAUTHENTICATED: _NO_ACCESS,
+    RPCStatusCode.PERMISSION_DENIED: _NO_ACCESS,
     RPCStatusCode.FAILED_PRECONDITION: (
-        "The workers cannot carry this workflow on now; see their logs and the Temporal UI."
+        "The workers cannot continue this workflow now; see their logs and the Temporal UI."
     ),
 }
 
@@ -46,13 +53,56 @@ NO_WORKER: Final = (
 
 
 def run(command: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run a command's coroutine; whatever Temporal raises becomes a `CommandError`."""
-    return asyncio.run(_translating(command))
+    """Run a command's coroutine; what Temporal and our client raise becomes a `CommandError`."""
+    try:
+        return asyncio.run(command)
+    except (client.BadInput, client.NotFound, RPCError, TemporalError) as error:
+        raise command_error(error) from None
 
 
-async def _translating(command: Coroutine[Any, Any, _Result]) -> _Result:
-    async with temporal_trouble():
-        return await command
+def command_error(
+    error: client.BadInput | client.NotFound | RPCError | TemporalError,
+) -> CommandError:
+    """The error in a sentence. Temporal's own text is left out: it may quote what was typed."""
+    match error:
+        case client.BadInput():
+            problems = [(each.field, each.problem) for each in error.problems]
+            return BadInput(problems)
+        case client.NotFound():
+            return NotFound(str(error))
+        case WorkflowFailureError():
+            return Unavailable(
+                f"Its workflow ended without a report ({type(error.cause).__name__}); see it in "
+                "the Temporal UI."
+            )
+        case RPCTimeoutOrCancelledError():
+            return Unavailable("Temporal did not answer in time.")
+        case RPCError():
+            return _rpc_error(error)
+        case WorkflowQueryFailedError() | WorkflowQueryRejectedError():
+            return Unavailable("The workflow could not answer; see it in the Temporal UI.")
+        case ApplicationError():
+            # From our payload converter: a newer version wrote what this one reads.
+            return Unavailable(
+                f"This version of signedfor cannot read what Temporal holds ({error.type})."
+            )
+        case _:
+            return Unavailable(f"The request to Temporal failed ({type(error).__name__}).")
+
+
+def _rpc_error(error: RPCError) -> CommandError:
+    if is_namespace_missing(error):
+        return Unavailable("Temporal has no such namespace. See TEMPORAL_NAMESPACE.")
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return NotFound("Temporal has no workflow with that id, or no longer.")
+    if error.status is RPCStatusCode.INVALID_ARGUMENT and "search attribute" in error.message:
+        return Unavailable(
+            "Temporal lacks the search attributes that messages have. "
+            "`signedfor doctor --fix` registers them."
+        )
+    return Unavailable(
+        _EXPLANATIONS.get(error.status, f"The request to Temporal failed ({error.status.name}).")
+    )
 
 
 async def connect(*, lazy: bool = False) -> Client:
@@ -60,7 +110,7 @@ async def connect(*, lazy: bool = False) -> Client:
 
     Raises:
         BadInput: the variables, or the profile file they name, cannot be read.
-        Trouble: it does not answer, refuses us, or has no such namespace.
+        Unavailable: it does not answer, refuses access, or has no such namespace.
     """
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
@@ -68,12 +118,58 @@ async def connect(*, lazy: bool = False) -> Client:
     except InvalidSettings as error:
         raise BadInput([("TEMPORAL_*", str(error))]) from None
     except TemporalUnavailable as error:
-        raise Trouble(str(error)) from None
+        raise Unavailable(str(error)) from None
     except TimeoutError:
-        raise Trouble(
+        raise Unavailable(
             f"Temporal did not answer within {_CONNECT_SECONDS} seconds. "
             "Is TEMPORAL_ADDRESS right, and is it reachable from here?"
         ) from None
+
+
+async def update(
+    handle: WorkflowHandle[Any, Any],
+    name: str,
+    argument: ContractModel,
+    result_type: type[_Result],
+    *,
+    within: float,
+    options: Mapping[str, str] = OPTIONS,
+) -> _Result | None:
+    """The answer to a workflow's update; None if no such workflow runs.
+
+    Raises:
+        BadInput: the workflow found bad fields; each is named by its option.
+        Refused: the workflow refused the update; the text is the workflow's own.
+        TimeoutError: no worker answered within that many seconds.
+    """
+    try:
+        return await answer(
+            handle.execute_update(name, argument, result_type=result_type), within=within
+        )
+    except WorkflowUpdateFailedError as error:
+        if (bad_input := client.bad_input_in(error.cause)) is not None:
+            problems = [(each.field, each.problem) for each in bad_input.problems]
+            raise BadInput(option_problems(problems, options)) from None
+        if isinstance(error.cause, ApplicationError):
+            raise Refused(error.cause.message) from None
+        raise Refused(f"The workflow refused it ({type(error.cause).__name__}).") from None
+    except RPCError as error:
+        if not is_workflow_missing(error):
+            raise
+        description = await describe(handle)
+        if description is not None and description.status is WorkflowExecutionStatus.RUNNING:
+            raise
+        return None
+
+
+async def describe(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionDescription | None:
+    """Temporal's description of the workflow; None if there is none."""
+    try:
+        return await handle.describe(rpc_timeout=RPC_TIMEOUT)
+    except RPCError as error:
+        if not is_workflow_missing(error):
+            raise
+        return None
 
 
 async def answer(update: Awaitable[_Result], *, within: float) -> _Result:
@@ -82,49 +178,20 @@ async def answer(update: Awaitable[_Result], *, within: float) -> _Result:
         async with asyncio.timeout(within):
             return await update
     except RPCTimeoutOrCancelledError:
-        # The SDK says this for every cancellation, Ctrl-C included.
+        # The SDK raises this for every cancellation, Ctrl-C included.
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise asyncio.CancelledError from None
         raise TimeoutError from None
 
 
-@asynccontextmanager
-async def temporal_trouble() -> AsyncIterator[None]:
-    """Turn what the Temporal client raises into the command's error."""
-    try:
-        yield
-    except RPCTimeoutOrCancelledError:
-        raise Trouble("Temporal did not answer in time.") from None
-    except RPCError as error:
-        raise rpc_trouble(error) from None
-    except (WorkflowQueryFailedError, WorkflowQueryRejectedError):
-        raise Trouble("The workflow could not answer; see it in the Temporal UI.") from None
-    except ApplicationError as error:
-        # Our payload converter's: a newer version wrote what this one is to read.
-        raise Trouble(
-            f"What Temporal holds cannot be read by this version of signedfor ({error.type})."
-        ) from None
-    except TemporalError as error:
-        raise Trouble(f"Temporal could not do it ({type(error).__name__}).") from None
-
-
-def rpc_trouble(error: RPCError) -> CommandError:
-    """Temporal's refusal in a sentence. Its own text is left out: it may quote what was typed."""
-    if is_namespace_missing(error):
-        return Trouble("Temporal has no such namespace. See TEMPORAL_NAMESPACE.")
-    if error.status is RPCStatusCode.NOT_FOUND:
-        return NotFound("Temporal has no workflow by that id, or not any more.")
-    if error.status is RPCStatusCode.INVALID_ARGUMENT and "search attribute" in error.message:
-        return Trouble(
-            "Temporal lacks the search attributes that messages carry. "
-            "`signedfor doctor --fix` registers them."
-        )
-    return Trouble(_PLAINLY.get(error.status, f"Temporal could not do it ({error.status.name})."))
+def is_workflow_missing(error: RPCError) -> bool:
+    """Whether the workflow was not found, rather than its namespace."""
+    return error.status is RPCStatusCode.NOT_FOUND and not is_namespace_missing(error)
 
 
 def is_namespace_missing(error: RPCError) -> bool:
-    """Whether it is the namespace that was not found, rather than a workflow in it."""
+    """Whether the namespace was not found, rather than a workflow in it."""
     return any(
         detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details
     )
@@ -133,7 +200,7 @@ def is_namespace_missing(error: RPCError) -> bool:
 def is_no_worker(error: RPCError) -> bool:
     """Whether a query failed because no worker answered it."""
     return error.status in {
-        RPCStatusCode.FAILED_PRECONDITION,  # nobody has polled the queue lately
+        RPCStatusCode.FAILED_PRECONDITION,  # no worker has polled the queue for a while
         RPCStatusCode.DEADLINE_EXCEEDED,
         RPCStatusCode.CANCELLED,
     }

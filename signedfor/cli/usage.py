@@ -1,10 +1,9 @@
-"""The command line's own errors, told without repeating what was typed.
+"""Usage errors, reported without repeating what was typed.
 
 Typer quotes the offending word. Here it may be a phone number, or half of a text whose quotes were
-forgotten, and standard error ends up in the logs of whatever ran the command.
+forgotten, and standard error ends up in the logs of the program that ran the command.
 """
 
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -13,14 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import typer
+
+# Typer's own copy of Click; it exports only `BadParameter` of these.
+from typer._click.exceptions import (
+    BadOptionUsage,
+    MissingParameter,
+    NoArgsIsHelpError,
+    NoSuchOption,
+    UsageError,
+)
 from typer.core import TyperGroup
 
 from signedfor.cli.output import BadInput, ExitCode, Output
 
+# Anything else that begins with a hyphen may be a number or a text.
 _OPTION = re.compile(r"--?[a-z][a-z-]*")
 
 
-class SilentGroup(TyperGroup):
+class DiscreetGroup(TyperGroup):
     """A group of commands whose usage errors name the option and never the value."""
 
     def main(
@@ -44,52 +53,40 @@ class SilentGroup(TyperGroup):
 
 
 def _report(error: typer.TyperException, *, as_json: bool) -> ExitCode:
-    out = Output(as_json=as_json)
-    # Raised when a group is called without a command, once the help has been printed.
-    if type(error).__name__ == "NoArgsIsHelpError":
+    if isinstance(error, NoArgsIsHelpError):  # making it has printed the help
         return ExitCode.BAD_INPUT
-    bad = BadInput([_problem(error)])
-    if as_json:
-        typer.echo(json.dumps(bad.document(), indent=2))
-    context: Any = getattr(error, "ctx", None)
+    field, what = _problem(error)
+    context = error.ctx if isinstance(error, UsageError) else None
     command = context.command_path if context is not None else "signedfor"
-    field, what = bad.problems[0]
-    out.note(f"{field}: {what}\nSee `{command} --help`.")
-    return bad.exit_code
+    bad_input = BadInput([(field, what)])
+    Output(as_json=as_json).failure(bad_input, hint=f"{field}: {what}\nSee `{command} --help`.")
+    return bad_input.exit_code
 
 
 def _problem(error: typer.TyperException) -> tuple[str, str]:
-    """What is wrong and where. Typer exports only some of its error types; names tell the rest."""
-    if isinstance(error, typer.BadParameter):
-        return _parameter_problem(error)
-    if _OPTION.fullmatch(str(getattr(error, "option_name", ""))):
-        return _option_problem(error)
-    if error.message.startswith("No such command"):
-        context: Any = getattr(error, "ctx", None)
-        names = ", ".join(context.command.list_commands(context)) if context else ""
-        return "command", f"there is no such command; there are {names}"
-    if "extra argument" in error.message:
-        return "arguments", "too many words; put quotes around a text with spaces"
-    return "arguments", "are not right"
-
-
-def _parameter_problem(error: typer.BadParameter) -> tuple[str, str]:
-    parameter: Any = error.param
-    field = _name(parameter)
-    if type(error).__name__ == "MissingParameter":
-        return field, "is missing"
-    kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return field, f"must be one of {', '.join(str(choice.value) for choice in kind)}"
-    return field, _EXPECTED.get(kind, "is not right")
-
-
-def _option_problem(error: Any) -> tuple[str, str]:
-    option = str(error.option_name)
-    if type(error).__name__ == "NoSuchOption":
-        near = ", ".join(sorted(error.possibilities or ()))
-        return option, "there is no such option" + (f"; perhaps {near}" if near else "")
-    return option, "needs a value" if "requires" in error.message else "takes no value"
+    """The field and what is wrong with it."""
+    match error:
+        case MissingParameter():
+            return _name(error.param), "is missing"
+        case typer.BadParameter():
+            return _name(error.param), _expected(error.param)
+        case NoSuchOption(option_name=name) if _OPTION.fullmatch(name):
+            near = ", ".join(sorted(error.possibilities or ()))
+            hint = f"; did you mean {near}?" if near else ""
+            return name, "there is no such option" + hint
+        case BadOptionUsage(option_name=name):
+            # Only its text tells the two cases apart.
+            needs_value = "requires" in error.message
+            return name, "needs a value" if needs_value else "takes no value"
+        case NoSuchOption():
+            return "arguments", "are not right"
+        case UsageError(ctx=context) if context is not None:
+            if isinstance(context.command, TyperGroup):
+                names = ", ".join(context.command.list_commands(context))
+                return "command", f"there is no such command; there are {names}"
+            return "arguments", "too many words; put quotes around a text with spaces"
+        case _:
+            return "arguments", "are not right"
 
 
 _EXPECTED: dict[Any, str] = {
@@ -97,6 +94,13 @@ _EXPECTED: dict[Any, str] = {
     float: "must be a number, within its range",
     Path: "must be a file that can be read",
 }
+
+
+def _expected(parameter: Any) -> str:
+    kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"must be one of {', '.join(str(choice.value) for choice in kind)}"
+    return _EXPECTED.get(kind, "is not right")
 
 
 def _name(parameter: Any) -> str:

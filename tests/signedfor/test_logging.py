@@ -52,6 +52,7 @@ def _asked(edge: Edge) -> list[str]:
     return [each.line.split()[0] for each in edge.asked]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("level", ["debug", "INFO"])
 def test_twilio_calls_leave_no_trace(level: str) -> None:
     """Neither a text nor a filter by number gets into the log, at any level."""
@@ -76,6 +77,7 @@ for level in ("debug", "info", "warning"):
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("level", "logger", "said"),
     [

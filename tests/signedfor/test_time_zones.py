@@ -177,6 +177,7 @@ def test_the_machines_own_rules_are_not_used(
     ZoneInfo.clear_cache()
 
 
+@pytest.mark.integration
 def test_workflows_know_no_zones() -> None:
     """Their code, and so a replay, depends on no table of zones, which a release may change."""
     script = (

@@ -11,7 +11,7 @@ from devtools.stack.processes import ProcessGroup
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.payloads import data_converter
 from signedfor.store.database import open_engine
-from tests.webhook.support import CONFIG, Twilio
+from tests.webhook.support import SETTINGS, Twilio
 from webhook.app import create_app
 
 
@@ -57,6 +57,8 @@ def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
 @pytest.fixture
 async def twilio(client_without_server: Client, sqlite_engine: Engine) -> AsyncIterator[Twilio]:
     """Twilio, in front of a webhook with a database and without Temporal."""
-    twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=sqlite_engine))
+    twilio = Twilio.calling(
+        create_app(SETTINGS, client=client_without_server, engine=sqlite_engine)
+    )
     yield twilio
     await twilio.http.aclose()

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from webhook.config import WebhookConfig
+from signedfor.settings import Settings
 
 ACCOUNT = "AC" + "a" * 32
 TOKEN = "current-token"
@@ -27,11 +27,11 @@ FORM = "application/x-www-form-urlencoded; charset=UTF-8"
 
 Fields = Mapping[str, str] | Sequence[tuple[str, str]]
 
-CONFIG = WebhookConfig(
+SETTINGS = Settings(
     public_base_url=PUBLIC,
-    account_sid=ACCOUNT,
-    auth_token=SecretStr(TOKEN),
-    previous_auth_token=SecretStr(PREVIOUS_TOKEN),
+    twilio_account_sid=ACCOUNT,
+    twilio_auth_token=SecretStr(TOKEN),
+    twilio_previous_auth_token=SecretStr(PREVIOUS_TOKEN),
 )
 
 
@@ -45,7 +45,7 @@ def sign(url: str, fields: Fields = (), *, token: str = TOKEN) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Twilio:
-    """SendAttempts to the webhook as Twilio does: signed for its public URL."""
+    """Posts to the webhook as Twilio does: signed for its public URL."""
 
     http: httpx.AsyncClient
     token: str = TOKEN

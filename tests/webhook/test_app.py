@@ -4,7 +4,7 @@ from sqlalchemy import Engine
 from temporalio.client import Client
 
 from signedfor.store.database import open_engine
-from tests.webhook.support import CONFIG, PERSON, SENDER, Twilio, metric
+from tests.webhook.support import PERSON, SENDER, SETTINGS, Twilio, metric
 from webhook.app import create_app
 
 
@@ -76,7 +76,7 @@ async def test_metrics_count_by_known_labels_only(twilio: Twilio) -> None:
 async def test_two_apps_count_apart(client_without_server: Client, sqlite_engine: Engine) -> None:
     """Each application has counters of its own."""
     first, second = (
-        Twilio.calling(create_app(CONFIG, client=client_without_server, engine=sqlite_engine))
+        Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=sqlite_engine))
         for _ in range(2)
     )
 
@@ -101,12 +101,12 @@ async def test_a_defect_behind_the_endpoint_is_a_500(
             "BEGIN SELECT RAISE(ABORT, 'refused'); END"
         )
         connection.commit()
-    twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=engine))
+    twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
 
     answer = await twilio.inbound("please stop texting me")
 
     assert (500, {"detail": "Internal error."}) == (answer.status_code, answer.json())
     assert 1 == await metric(twilio.http, "signedfor_webhook_requests_total", code="500")
-    assert "A defect: IntegrityError" in caplog.text
+    assert "Unexpected IntegrityError" in caplog.text
     assert not any(text in caplog.text for text in (PERSON, SENDER, "texting me"))
     engine.dispose()

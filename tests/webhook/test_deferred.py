@@ -16,22 +16,22 @@ from sqlalchemy import Engine, event
 from temporalio import workflow
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
-from workflows.record_inbound import RecordInbound
 
-from activities.inbound import Inbound
+from activities.inbound import InboundRecorder
 from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
 from signedfor.inbound import InboundRecord, inbound_workflow_id
 from signedfor.store.database import open_engine
-from signedfor.store.inbound import InboundMessages
+from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.inbox import Inbox
 from signedfor.store.suppressions import Suppressions
-from signedfor.store.watermarks import Watermarks
 from signedfor.twilio.client import TwilioClient
 from signedfor.twilio.keywords import InboundKind
 from tests.webhook.recorded import new_message_id, open_message, received
-from tests.webhook.support import ACCOUNT, CONFIG, PERSON, SENDER, Twilio, metric
+from tests.webhook.support import ACCOUNT, PERSON, SENDER, SETTINGS, Twilio, metric
 from webhook.app import create_app
-from webhook.records import InboundRecords, RecordNotTaken
+from webhook.temporal import InboundRecorder as TemporalRecorder
+from webhook.temporal import TemporalCallFailed
+from workflows.inbound import RecordInbound
 
 pytestmark = pytest.mark.integration
 
@@ -57,7 +57,7 @@ async def _worker(
     client: Client, engine: Engine, *others: type, max_concurrent_workflow_tasks: int | None = None
 ) -> AsyncIterator[None]:
     """A worker that records what the webhook could not, and has `others` as its workflows too."""
-    inbound = Inbound(
+    inbound = InboundRecorder(
         InboundMessages(engine),
         watermarks=Watermarks(engine),
         twilio=TwilioClient(account_sid=ACCOUNT, username="x", password="x", connections=1),
@@ -87,7 +87,7 @@ async def test_a_stop_waits_in_temporal(
     client: Client, away: Engine, sqlite_engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the database down a STOP is answered 200, and recorded when a worker has a database."""
-    twilio = Twilio.calling(create_app(CONFIG, client=client, engine=away))
+    twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=away))
     sid = _sid(1)
 
     answers = [await twilio.inbound("STOP", MessageSid=sid) for _ in range(3)]
@@ -109,7 +109,7 @@ async def test_a_stop_is_recorded_before_the_messages_that_wait_for_a_worker(
     client: Client, away: Engine, sqlite_engine: Engine
 ) -> None:
     """However many messages were handed in before it, the first ones find the STOP in force."""
-    twilio = Twilio.calling(create_app(CONFIG, client=client, engine=away))
+    twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=away))
     waiting = [await _waiting(client) for _ in range(200)]
     assert 200 == (await twilio.inbound("STOP", MessageSid=_sid(1))).status_code
 
@@ -142,7 +142,7 @@ async def _waiting(client: Client) -> WorkflowHandle[Any, None]:
 
 async def test_the_text_goes_along_only_for_review(client: Client, away: Engine) -> None:
     """Temporal gets a text only where somebody must read it."""
-    twilio = Twilio.calling(create_app(CONFIG, client=client, engine=away))
+    twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=away))
     sids = [_sid(n) for n in range(3)]
     bodies = ["STOP", "please stop texting me", "see you then"]
     for sid, body in zip(sids, bodies, strict=True):
@@ -167,8 +167,8 @@ async def test_a_later_start_is_not_overtaken(
     client: Client, away: Engine, sqlite_engine: Engine
 ) -> None:
     """A START that found the database up again holds against the STOP that Temporal still has."""
-    without = Twilio.calling(create_app(CONFIG, client=client, engine=away))
-    with_database = Twilio.calling(create_app(CONFIG, client=client, engine=sqlite_engine))
+    without = Twilio.calling(create_app(SETTINGS, client=client, engine=away))
+    with_database = Twilio.calling(create_app(SETTINGS, client=client, engine=sqlite_engine))
     stop, start = _sid(1), _sid(2)
 
     await without.inbound("STOP", MessageSid=stop)
@@ -181,7 +181,7 @@ async def test_a_later_start_is_not_overtaken(
 
 async def test_both_away(client_without_server: Client, away: Engine) -> None:
     """With the database and Temporal down nothing is safe: 503."""
-    twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=away))
+    twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=away))
 
     answers = [await twilio.inbound("STOP") for _ in range(3)]
 
@@ -193,7 +193,7 @@ async def test_the_database_is_tried_though_it_failed(
 ) -> None:
     """With Temporal down, a database that has just failed is tried again at once."""
     engine = open_engine(sqlite_url, lock_wait_seconds=0.1)
-    twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=engine))
+    twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
     holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     refused = await twilio.inbound("STOP")
@@ -208,9 +208,9 @@ async def test_the_database_is_tried_though_it_failed(
 
 async def test_a_record_is_not_started_without_temporal(client_without_server: Client) -> None:
     """What Temporal does not have is said, without anything personal."""
-    records = InboundRecords(client_without_server, timeout=timedelta(seconds=1))
+    records = TemporalRecorder(client_without_server, timeout=timedelta(seconds=1))
 
-    with pytest.raises(RecordNotTaken, match=r"^Temporal cannot be reached$"):
+    with pytest.raises(TemporalCallFailed, match=r"^Temporal cannot be reached$"):
         await records.start(
             InboundRecord(
                 message_sid=_sid(1),
@@ -238,7 +238,7 @@ async def test_a_stop_while_the_database_is_read_only(
     client: Client, read_only: Engine, engine: Engine
 ) -> None:
     """A database that takes no writes is as good as none: Temporal has the STOP."""
-    twilio = Twilio.calling(create_app(CONFIG, client=client, engine=read_only))
+    twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=read_only))
     sid = _sid(1)
 
     answer = await twilio.inbound("STOP", MessageSid=sid)
@@ -258,7 +258,7 @@ async def test_a_receipt_while_the_database_is_read_only(
     message = await open_message(client, message_id)
 
     with_temporal, without = [
-        await Twilio.calling(create_app(CONFIG, client=each, engine=read_only)).status(
+        await Twilio.calling(create_app(SETTINGS, client=each, engine=read_only)).status(
             message_id, "delivered"
         )
         for each in (client, client_without_server)
@@ -289,7 +289,7 @@ async def test_a_database_locked_for_long(
     client: Client, database_url: str, engine: Engine
 ) -> None:
     """STOPs that come meanwhile are all answered in Twilio's time, and recorded afterwards."""
-    twilio = Twilio.calling(create_app(CONFIG, client=client, engine=engine))
+    twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=engine))
     answers: list[int] = []
     seconds: list[float] = []
 

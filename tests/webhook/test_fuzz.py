@@ -9,9 +9,9 @@ from sqlalchemy import Engine
 from temporalio.client import Client
 
 from tests.webhook.support import (
-    CONFIG,
     FORM,
     PUBLIC,
+    SETTINGS,
     Twilio,
     inbound_fields,
     sign,
@@ -51,7 +51,7 @@ _ids = st.sampled_from(["order-17", "", "a b", "\x00", "é"]) | _text
 @pytest.fixture
 def twilio(client: Client, sqlite_engine: Engine) -> Twilio:
     """Twilio, in front of a webhook with Temporal and a database."""
-    return Twilio.calling(create_app(CONFIG, client=client, engine=sqlite_engine))
+    return Twilio.calling(create_app(SETTINGS, client=client, engine=sqlite_engine))
 
 
 @_many

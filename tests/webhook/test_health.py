@@ -9,14 +9,14 @@ from temporalio.client import Client
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.store.database import open_engine
 from signedfor.store.migrate import upgrade
-from tests.webhook.support import CONFIG, TOKEN, Twilio
+from tests.webhook.support import SETTINGS, TOKEN, Twilio
 from webhook.app import create_app
 
 pytestmark = pytest.mark.integration
 
 
 def _twilio(client: Client, engine: Engine) -> Twilio:
-    return Twilio.calling(create_app(CONFIG, client=client, engine=engine))
+    return Twilio.calling(create_app(SETTINGS, client=client, engine=engine))
 
 
 async def test_alive_without_anything(client_without_server: Client, tmp_path: Path) -> None:

@@ -15,17 +15,16 @@ from signedfor.store.inbound import InboundMessages
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages
 from tests.webhook.support import (
-    CONFIG,
     PERSON,
     SENDER,
+    SETTINGS,
     SID,
     Twilio,
     inbound_fields,
     metric,
 )
 from webhook.app import create_app
-from webhook.config import WebhookConfig
-from webhook.threads import MOST_TRANSACTIONS, transactions_at_a_time
+from webhook.resilience import MAX_TRANSACTIONS, max_transactions
 
 SERVICE = "MG" + "d" * 32
 
@@ -33,7 +32,7 @@ SERVICE = "MG" + "d" * 32
 @pytest.fixture
 async def twilio(client_without_server: Client, engine: Engine) -> AsyncIterator[Twilio]:
     """Twilio, in front of a webhook with each kind of database; Temporal is not needed."""
-    twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=engine))
+    twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
     yield twilio
     await twilio.http.aclose()
 
@@ -115,13 +114,8 @@ async def test_scope_of_an_opt_out_is_configured(
     client_without_server: Client, engine: Engine
 ) -> None:
     """With the scope `sender` a STOP concerns the Messaging Service that it was texted to."""
-    config = WebhookConfig(
-        public_base_url=CONFIG.public_base_url,
-        account_sid=CONFIG.account_sid,
-        auth_token=CONFIG.auth_token,
-        opt_out_scope=Scope.SENDER,
-    )
-    twilio = Twilio.calling(create_app(config, client=client_without_server, engine=engine))
+    settings = SETTINGS.model_copy(update={"opt_out_scope": Scope.SENDER})
+    twilio = Twilio.calling(create_app(settings, client=client_without_server, engine=engine))
 
     await twilio.inbound("STOP", MessagingServiceSid=SERVICE)
 
@@ -221,7 +215,7 @@ async def test_asks_for_a_retry_while_the_database_is_locked(
 ) -> None:
     """A STOP that cannot be recorded is answered 503; the same callback is taken later."""
     engine = open_engine(sqlite_url, lock_wait_seconds=0.1)
-    twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=engine))
+    twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
     holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
 
@@ -233,7 +227,7 @@ async def test_asks_for_a_retry_while_the_database_is_locked(
     assert [503, 200] == [refused.status_code, taken.status_code]
     assert 1 == await _counted(twilio, kind="stop", result="unavailable")
     assert 1 == len(Suppressions(engine).list_())
-    assert "could not be kept" in caplog.text
+    assert "could not be recorded" in caplog.text
     assert PERSON not in caplog.text
     assert "STOP" not in caplog.text
     engine.dispose()
@@ -244,7 +238,7 @@ async def test_asks_for_a_retry_without_migrations(
 ) -> None:
     """A database without tables is answered 503: nothing is safe in it."""
     engine = open_engine(f"sqlite:///{tmp_path}/empty.db")
-    twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=engine))
+    twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
 
     answer = await twilio.inbound("STOP")
 
@@ -257,7 +251,7 @@ async def test_the_loop_is_free_while_the_database_waits(
 ) -> None:
     """While the database keeps a transaction waiting, other requests are answered."""
     engine = open_engine(sqlite_url, lock_wait_seconds=30)
-    twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=engine))
+    twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
     holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
 
@@ -275,7 +269,7 @@ async def test_the_loop_is_free_while_the_database_waits(
 async def test_does_not_queue_for_ever(client_without_server: Client, sqlite_url: str) -> None:
     """A message that gets no turn at the database is answered 503 well within Twilio's patience."""
     engine = open_engine(sqlite_url, lock_wait_seconds=30)
-    twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=engine))
+    twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
     begun = threading.Event()
     event.listen(engine, "engine_connect", lambda _connection: begun.set())
     holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
@@ -298,6 +292,6 @@ async def test_does_not_queue_for_ever(client_without_server: Client, sqlite_url
 
 def test_sqlite_gets_one_transaction_at_a_time(engine: Engine) -> None:
     """SQLite's writers take turns here; PostgreSQL may do several at a time."""
-    expected = {"sqlite": 1, "postgresql": MOST_TRANSACTIONS}[engine.dialect.name]
+    expected = {"sqlite": 1, "postgresql": MAX_TRANSACTIONS}[engine.dialect.name]
 
-    assert expected == transactions_at_a_time(engine)
+    assert expected == max_transactions(engine)

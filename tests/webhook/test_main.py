@@ -125,7 +125,7 @@ async def _recovers(webhook: _Webhook, stopped_server: TemporalServer) -> None:
         deadline = time.monotonic() + 30
         while not (await http.get("/readyz")).json()["ready"]:
             assert time.monotonic() < deadline, "it did not recover"
-        while not await metric(http, "signedfor_webhook_inbox_applied_total", result="nobody"):
+        while not await metric(http, "signedfor_webhook_inbox_applied_total", result="none"):
             assert time.monotonic() < deadline, "the inbox was not drained"
         assert (await twilio.status("order-17", "delivered")).status_code == 204
 

@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 
 import httpx
@@ -20,18 +19,12 @@ from signedfor.payloads import data_converter
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.inbox import Inbox
 from tests.webhook.recorded import Handle, new_message_id, open_message, received
-from tests.webhook.support import CONFIG, Twilio
+from tests.webhook.support import SETTINGS, Twilio
 from webhook.app import create_app
-from webhook.config import WebhookConfig
 
 pytestmark = pytest.mark.integration
 
-EVERY_STATUS = WebhookConfig(
-    public_base_url=CONFIG.public_base_url,
-    account_sid=CONFIG.account_sid,
-    auth_token=CONFIG.auth_token,
-    forward_all_statuses=True,
-)
+EVERY_STATUS = SETTINGS.model_copy(update={"forward_all_statuses": True})
 STEPS = ["queued", "sending", "sent", "delivered", "read"]
 WITHIN_SECONDS = 60
 
@@ -90,8 +83,8 @@ async def test_a_thousand_callbacks_while_temporal_is_down(
     messages = await _messages(client, count)
     inbox = Inbox(engine)
     # So patient that who waited for Temporal can be told from who was slow on a busy machine.
-    patient = replace(EVERY_STATUS, signal_timeout=timedelta(seconds=5))
-    app = create_app(patient, client=client, engine=engine)
+    signal_timeout = timedelta(seconds=5)
+    app = create_app(EVERY_STATUS, client=client, engine=engine, signal_timeout=signal_timeout)
     async with _running(app) as twilio:
         stopped_server.kill()
         answers, seconds = [], []
@@ -111,7 +104,7 @@ async def test_a_thousand_callbacks_while_temporal_is_down(
 
     assert ([204] * 5 * count, 5 * count) == (answers, kept)
     # Only those on their way at the moment of the kill may have waited for Temporal.
-    assert sorted(seconds)[-51] < patient.signal_timeout.total_seconds()
+    assert sorted(seconds)[-51] < signal_timeout.total_seconds()
     assert [STEPS] * count == histories
     assert drained_after < WITHIN_SECONDS
 
@@ -126,7 +119,7 @@ async def test_each_callback_ten_times_at_once(
     messages = await _messages(client, 25)
     inbox = Inbox(engine)
     # Two processes behind one address.
-    apps = [create_app(CONFIG, client=client, engine=engine) for _ in range(2)]
+    apps = [create_app(SETTINGS, client=client, engine=engine) for _ in range(2)]
     async with _running(apps[0]) as first, _running(apps[1]) as second:
         stopped_server.kill()
         answers, _ = await _timed(
@@ -152,7 +145,7 @@ async def test_temporal_hangs(stopped_server: TemporalServer, sqlite_engine: Eng
     await asyncio.to_thread(stopped_server.start)
     client = await Client.connect(stopped_server.address, data_converter=data_converter)
     messages = await _messages(client, 100)
-    app = create_app(CONFIG, client=client, engine=sqlite_engine)
+    app = create_app(SETTINGS, client=client, engine=sqlite_engine)
     async with _running(app) as twilio:
         os.kill(stopped_server.pid, signal.SIGSTOP)
         try:
@@ -195,7 +188,7 @@ async def test_connections_to_postgresql_are_cut(
             await asyncio.sleep(0.02)
         other.dispose()
 
-    async with _running(create_app(CONFIG, client=client, engine=engine)) as twilio:
+    async with _running(create_app(SETTINGS, client=client, engine=engine)) as twilio:
         task = asyncio.create_task(cutting())
         answers: dict[str, int] = {}
         async with asyncio.timeout(WITHIN_SECONDS):
@@ -206,7 +199,7 @@ async def test_connections_to_postgresql_are_cut(
         await task
         refused = [each for each, answer in answers.items() if answer == 503]
         again = [await twilio.status(each, "delivered") for each in refused]
-    kept = Inbox(engine).message_ids(most=len(answers))
+    kept = Inbox(engine).message_ids(limit=len(answers))
     engine.dispose()
 
     assert {204} == {answer.status_code for answer in again}

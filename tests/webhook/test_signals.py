@@ -12,15 +12,15 @@ from signedfor.contract import DeliveryStatus
 from signedfor.payloads import data_converter
 from tests.webhook.recorded import new_message_id, open_letter, open_message, received
 from tests.webhook.support import SID
-from webhook.signals import ReceiptNotTaken, Receipts, Taker
+from webhook.temporal import SignalTarget, StatusSignals, TemporalCallFailed
 
 pytestmark = pytest.mark.integration
 
 STATUS = DeliveryStatus(message_sid=SID, message_status="delivered")
 
 
-def _receipts(client: Client, seconds: float = 3) -> Receipts:
-    return Receipts(client, timeout=timedelta(seconds=seconds))
+def _signals(client: Client, seconds: float = 3) -> StatusSignals:
+    return StatusSignals(client, timeout=timedelta(seconds=seconds))
 
 
 async def test_signals_the_open_message(client: Client) -> None:
@@ -29,9 +29,9 @@ async def test_signals_the_open_message(client: Client) -> None:
     message = await open_message(client, message_id)
     letter = await open_letter(client, message_id)
 
-    taker = await _receipts(client).deliver(message_id, STATUS)
+    taker = await _signals(client).send(message_id, STATUS)
 
-    assert Taker.MESSAGE is taker
+    assert SignalTarget.MESSAGE is taker
     assert [STATUS] == await received(client, message)
     assert [] == await received(client, letter)
 
@@ -43,13 +43,13 @@ async def test_signals_the_dead_letter_of_a_closed_message(client: Client) -> No
     letter = await open_letter(client, message_id)
     await message.terminate()
 
-    taker = await _receipts(client).deliver(message_id, STATUS)
+    taker = await _signals(client).send(message_id, STATUS)
 
-    assert Taker.DEAD_LETTER is taker
+    assert SignalTarget.DEAD_LETTER is taker
     assert [STATUS] == await received(client, letter)
 
 
-async def test_nobody_takes_what_is_closed_or_unknown(client: Client) -> None:
+async def test_no_workflow_waits_for_what_is_closed_or_unknown(client: Client) -> None:
     """Closed messages without a letter, closed letters and unknown ids are no errors."""
     closed, both_closed = new_message_id(), new_message_id()
     for handle in (
@@ -60,11 +60,11 @@ async def test_nobody_takes_what_is_closed_or_unknown(client: Client) -> None:
         await handle.terminate()
 
     takers = [
-        await _receipts(client).deliver(message_id, STATUS)
+        await _signals(client).send(message_id, STATUS)
         for message_id in (closed, both_closed, new_message_id())
     ]
 
-    assert [Taker.NOBODY] * 3 == takers
+    assert [SignalTarget.NONE] * 3 == takers
 
 
 async def test_a_missing_namespace_is_no_closed_message(temporal_server: TemporalServer) -> None:
@@ -73,14 +73,14 @@ async def test_a_missing_namespace_is_no_closed_message(temporal_server: Tempora
         temporal_server.address, namespace="not-there", data_converter=data_converter, lazy=True
     )
 
-    with pytest.raises(ReceiptNotTaken, match="NOT_FOUND"):
-        await _receipts(client).deliver(new_message_id(), STATUS)
+    with pytest.raises(TemporalCallFailed, match="NOT_FOUND"):
+        await _signals(client).send(new_message_id(), STATUS)
 
 
 async def test_says_when_temporal_cannot_be_reached(client_without_server: Client) -> None:
     """A refused connection is said at once, and without any detail of the receipt."""
-    with pytest.raises(ReceiptNotTaken, match=r"^Temporal cannot be reached$"):
-        await _receipts(client_without_server).deliver(new_message_id(), STATUS)
+    with pytest.raises(TemporalCallFailed, match=r"^Temporal cannot be reached$"):
+        await _signals(client_without_server).send(new_message_id(), STATUS)
 
 
 @pytest.fixture
@@ -95,11 +95,11 @@ def silent_address() -> Iterator[str]:
 async def test_does_not_wait_longer_than_its_timeout(silent_address: str) -> None:
     """A Temporal that never answers costs the timeout, also for those who wait behind another."""
     client = await Client.connect(silent_address, data_converter=data_converter, lazy=True)
-    receipts = _receipts(client, 0.3)
+    receipts = _signals(client, 0.3)
     started = time.monotonic()
 
     answers = await asyncio.gather(
-        *(receipts.deliver(new_message_id(), STATUS) for _ in range(5)), return_exceptions=True
+        *(receipts.send(new_message_id(), STATUS) for _ in range(5)), return_exceptions=True
     )
 
     assert ["Temporal did not answer in time"] * 5 == [str(answer) for answer in answers]
@@ -111,13 +111,13 @@ async def test_recovers_when_temporal_comes_up_and_comes_back(
 ) -> None:
     """One client serves before Temporal is there, while it is, while it is gone and after."""
     client = await Client.connect(stopped_server.address, data_converter=data_converter, lazy=True)
-    receipts = _receipts(client, 1)
-    takers: list[Taker | None] = []
+    receipts = _signals(client, 1)
+    takers: list[SignalTarget | None] = []
 
     async def attempt() -> None:
         try:
-            takers.append(await receipts.deliver("unknown", STATUS))
-        except ReceiptNotTaken:
+            takers.append(await receipts.send("unknown", STATUS))
+        except TemporalCallFailed:
             takers.append(None)
 
     await attempt()
@@ -132,4 +132,4 @@ async def test_recovers_when_temporal_comes_up_and_comes_back(
     settled = [
         taker for taker, before in zip(takers, [0, *takers], strict=False) if taker != before
     ]
-    assert [None, Taker.NOBODY, None, Taker.NOBODY, None] == settled
+    assert [None, SignalTarget.NONE, None, SignalTarget.NONE, None] == settled

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from starlette.datastructures import ImmutableMultiDict
 from twilio.request_validator import RequestValidator
 
+from signedfor.settings import InvalidSettings
 from tests.webhook.support import sign
-from webhook.config import InvalidConfig
 from webhook.signature import Signatures, is_body_hash
 
 TARGET = "/myapp.php?foo=1&bar=2"
@@ -164,7 +164,7 @@ def test_agrees_with_the_sdk(pairs: list[tuple[str, str]], base: str, signed: st
 )
 def test_refuses_a_base_that_cannot_be_what_twilio_calls(base: str) -> None:
     """A wrong PUBLIC_BASE_URL is refused at the start, by name and without its value."""
-    with pytest.raises(InvalidConfig, match=r"^PUBLIC_BASE_URL: ") as caught:
+    with pytest.raises(InvalidSettings, match=r"^PUBLIC_BASE_URL: ") as caught:
         _signatures(base)
 
     assert "secret" not in str(caught.value)
@@ -172,7 +172,7 @@ def test_refuses_a_base_that_cannot_be_what_twilio_calls(base: str) -> None:
 
 def test_needs_a_token() -> None:
     """Without a token nothing could be checked."""
-    with pytest.raises(InvalidConfig, match="TWILIO_AUTH_TOKEN"):
+    with pytest.raises(InvalidSettings, match="TWILIO_AUTH_TOKEN"):
         Signatures(public_base_url=HTTPS, auth_tokens=[])
 
 

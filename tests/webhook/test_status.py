@@ -8,9 +8,8 @@ from temporalio.client import Client
 from signedfor.store.database import open_engine
 from signedfor.store.inbox import Inbox
 from tests.webhook.recorded import new_message_id, open_letter, open_message, received
-from tests.webhook.support import CONFIG, PERSON, SENDER, SID, Twilio, metric, status_fields
+from tests.webhook.support import PERSON, SENDER, SETTINGS, SID, Twilio, metric, status_fields
 from webhook.app import create_app
-from webhook.config import WebhookConfig
 
 pytestmark = pytest.mark.integration
 
@@ -22,7 +21,7 @@ UNKNOWN = "a-status-of-2031"
 @pytest.fixture
 def twilio(client: Client, sqlite_engine: Engine) -> Twilio:
     """Twilio, in front of a webhook with Temporal and a database."""
-    return Twilio.calling(create_app(CONFIG, client=client, engine=sqlite_engine))
+    return Twilio.calling(create_app(SETTINGS, client=client, engine=sqlite_engine))
 
 
 async def _counted(twilio: Twilio, **labels: str) -> float:
@@ -63,7 +62,7 @@ async def test_acknowledges_what_changes_nothing(
     assert 204 == answer.status_code
     assert [] == await received(client, message)
     assert 1 == await _counted(twilio, status=status, result="acknowledged")
-    assert 1 == await metric(twilio.http, "signedfor_webhook_remembered")
+    assert 1 == await metric(twilio.http, "signedfor_webhook_recent_callbacks")
 
 
 async def test_signals_what_it_does_not_know(client: Client, twilio: Twilio) -> None:
@@ -89,26 +88,21 @@ async def test_a_receipt_ends_what_is_remembered(client: Client, twilio: Twilio)
 
     for status in ("sent", UNKNOWN, "delivered"):
         await twilio.status(message_id, status)
-        remembered.append(await metric(twilio.http, "signedfor_webhook_remembered"))
+        remembered.append(await metric(twilio.http, "signedfor_webhook_recent_callbacks"))
 
     assert [1, 1, 0] == remembered
 
 
 async def test_forwards_every_status_if_told_so(client: Client, sqlite_engine: Engine) -> None:
     """With `forward_all_statuses` the workflow hears of every status; none is only remembered."""
-    config = WebhookConfig(
-        public_base_url=CONFIG.public_base_url,
-        account_sid=CONFIG.account_sid,
-        auth_token=CONFIG.auth_token,
-        forward_all_statuses=True,
-    )
-    twilio = Twilio.calling(create_app(config, client=client, engine=sqlite_engine))
+    settings = SETTINGS.model_copy(update={"forward_all_statuses": True})
+    twilio = Twilio.calling(create_app(settings, client=client, engine=sqlite_engine))
     message_id = new_message_id()
     message = await open_message(client, message_id)
 
     for status in [*NO_RECEIPTS, UNKNOWN]:
         assert (await twilio.status(message_id, status)).status_code == 204
-    assert 0 == await metric(twilio.http, "signedfor_webhook_remembered")
+    assert 0 == await metric(twilio.http, "signedfor_webhook_recent_callbacks")
     for status in RECEIPTS:
         assert (await twilio.status(message_id, status)).status_code == 204
 
@@ -139,7 +133,7 @@ async def test_unknown_messages_are_acknowledged(
     answer = await twilio.status(message_id, "delivered")
 
     assert 204 == answer.status_code
-    assert 1 == await _counted(twilio, status="delivered", result="nobody")
+    assert 1 == await _counted(twilio, status="delivered", result="none")
     assert message_id in caplog.text
     assert PERSON not in caplog.text
     assert SENDER not in caplog.text
@@ -149,7 +143,9 @@ async def test_keeps_receipts_while_temporal_is_away(
     client_without_server: Client, sqlite_engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A receipt is kept in the inbox and answered 204; one that changes nothing is not kept."""
-    twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=sqlite_engine))
+    twilio = Twilio.calling(
+        create_app(SETTINGS, client=client_without_server, engine=sqlite_engine)
+    )
 
     answers = [
         await twilio.status("order-17", status, ErrorCode="30003")
@@ -157,7 +153,7 @@ async def test_keeps_receipts_while_temporal_is_away(
     ]
 
     assert [204, 204] == [answer.status_code for answer in answers]
-    (kept,) = Inbox(sqlite_engine).take(most=10, lease=timedelta(seconds=1))
+    (kept,) = Inbox(sqlite_engine).lease(limit=10, duration=timedelta(seconds=1))
     assert ("order-17", SID, "undelivered", 30003) == (
         kept.message_id,
         kept.message_sid,
@@ -166,7 +162,7 @@ async def test_keeps_receipts_while_temporal_is_away(
     )
     assert timedelta(0) <= datetime.now(UTC) - kept.received_at < timedelta(seconds=30)
     assert 1 == await _counted(twilio, status="undelivered", result="inbox")
-    assert "A receipt was not taken: Temporal cannot be reached." in caplog.text
+    assert "A receipt was not delivered: Temporal cannot be reached." in caplog.text
     assert PERSON not in caplog.text
 
 
@@ -175,13 +171,13 @@ async def test_asks_for_a_retry_while_both_are_away(
 ) -> None:
     """With Temporal and the database down nothing is safe: 503, first time and every time."""
     engine = open_engine("postgresql://somebody@127.0.0.1:1/name")
-    twilio = Twilio.calling(create_app(CONFIG, client=client_without_server, engine=engine))
+    twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
 
     answers = [await twilio.status("order-17", "delivered") for _ in range(3)]
     engine.dispose()
 
     assert [503] * 3 == [answer.status_code for answer in answers]
-    assert {"detail": "Not safe yet, please try again."} == answers[0].json()
+    assert {"detail": "Not stored yet, please try again."} == answers[0].json()
     assert 3 == await _counted(twilio, status="delivered", result="unavailable")
     assert PERSON not in caplog.text
 
@@ -189,7 +185,7 @@ async def test_asks_for_a_retry_while_both_are_away(
 async def test_signals_without_the_database(client: Client) -> None:
     """With Temporal up, receipts need no database at all."""
     engine = open_engine("postgresql://somebody@127.0.0.1:1/name")
-    twilio = Twilio.calling(create_app(CONFIG, client=client, engine=engine))
+    twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=engine))
     message_id = new_message_id()
     message = await open_message(client, message_id)
 

@@ -191,6 +191,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         return await super().start_child_workflow(input)
 
 
+@pytest.mark.integration
 async def test_a_receipt_between_the_ending_and_its_letter() -> None:
     """The message has ended without a receipt; one that comes just then resolves the letter."""
     courier = Courier()

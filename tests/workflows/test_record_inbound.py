@@ -23,6 +23,8 @@ from signedfor.twilio.keywords import InboundKind
 from tests.workflows.courier import RECIPIENT, SENDER, sid, skipping_time
 from workflows.inbound import CatchUpInbound, RecordInbound
 
+pytestmark = pytest.mark.integration
+
 AT = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 STOP = InboundRecord(
     message_sid=sid(), from_=RECIPIENT, to=SENDER, kind=InboundKind.STOP, received_at=AT

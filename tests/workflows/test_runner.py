@@ -5,6 +5,7 @@ with workflow.unsafe.imports_passed_through():
     import sys
     from pathlib import Path
 
+    import pytest
     from temporalio.converter import WorkflowSerializationContext
     from temporalio.worker import Worker
 
@@ -28,6 +29,7 @@ class Reading:
             return "refused"
 
 
+@pytest.mark.integration
 async def test_workflows_are_tested_in_the_sandbox() -> None:
     """What the sandbox forbids is forbidden, although our modules are passed through."""
     async with (
@@ -52,6 +54,7 @@ def test_our_converter_wants_no_context() -> None:
     assert data_converter.external_storage is None
 
 
+@pytest.mark.integration
 def test_the_linter_sees_what_the_sandbox_does_not(tmp_path: Path) -> None:
     """A workflow module that asks for the time, for chance or for the machine does not pass."""
     module = tmp_path / "workflows" / "lately.py"

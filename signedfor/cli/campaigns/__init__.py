@@ -2,14 +2,10 @@
 
 import typer
 
-from signedfor.cli.campaigns import decisions, report, status
-from signedfor.cli.campaigns.start import start
+from signedfor.cli.campaigns import decisions, report, start, status
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="One text to many recipients, from a CSV file.",
-)
-app.command()(start)
+app = typer.Typer(no_args_is_help=True)
+app.command()(start.start)
 app.command()(status.status)
 app.command()(decisions.pause)
 app.command()(decisions.resume)

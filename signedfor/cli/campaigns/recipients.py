@@ -1,7 +1,7 @@
 """A file of recipients, read as a stream: CSV in UTF-8, with a header.
 
-It is read row by row, however long it is, and nothing of it is kept. What is wrong with the file
-as a whole ends the reading with `UnreadableFile`; what is wrong with a row is the caller's affair.
+It is read row by row, however long it is, and none of it is kept in memory. A problem with the
+file as a whole ends the reading with `UnreadableFile`; the caller checks the rows.
 """
 
 import csv
@@ -23,7 +23,7 @@ from signedfor.spreadsheets import unmasked
 STANDARD_INPUT: Final = Path("-")
 
 _DELIMITERS = (",", ";", "\t")
-_LONGEST_LINE = 1 << 20
+_MAX_LINE = 1 << 20
 """Characters; a file without line breaks must not fill the memory."""
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
@@ -31,7 +31,7 @@ _SAVE_AS = "save it as CSV UTF-8 (comma delimited)"
 
 
 class UnreadableFile(Exception):
-    """The file cannot be read on; `line` is where, and the text what, without its contents."""
+    """The file cannot be read any further; `line` says where, the text why, without contents."""
 
     def __init__(self, line: int, what: str) -> None:
         super().__init__(what)
@@ -40,14 +40,14 @@ class UnreadableFile(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One row of the file, and the line it begins in."""
+    """One row of the file, and the line where it begins."""
 
     number: int
     cells: Sequence[str]
 
 
 class RecipientsFile:
-    """A file to be read once, from its beginning: first `header`, then `lines`."""
+    """A file to read once, from the start: first `header`, then `lines`."""
 
     def __init__(self, file: IO[bytes], *, size: int) -> None:
         self.size = size
@@ -56,8 +56,8 @@ class RecipientsFile:
         self._counting = _Counting(file)
         self._reader: Any = None
         self.delimiter = _DELIMITERS[0]
-        """Between cells; known once `header` was read."""
-        self._row_begins = 1
+        """Between cells; known after `header`."""
+        self._row_start = 1
 
     @property
     def read(self) -> int:
@@ -67,21 +67,21 @@ class RecipientsFile:
     def header(self, wanted: str) -> list[str]:
         """The names of the columns, in lower case, among them `wanted`.
 
-        Which of comma, semicolon and tab separates cells is seen by whether `wanted` is found.
+        The delimiter is the one of comma, semicolon and tab with which `wanted` is found.
 
         Raises:
-            UnreadableFile: it is empty, no text, has no such column, or a name twice.
+            UnreadableFile: it is empty or not text, has no such column, or a name twice.
         """
         self._refuse_other_formats()
         buffered = io.BufferedReader(self._counting, buffer_size=1 << 16)
         lines = _lines(io.TextIOWrapper(buffered, encoding="utf-8-sig", newline=""))
-        first = next(self._told(lines), "")
+        first = next(self._readable(lines), "")
         if not first.strip():
             raise UnreadableFile(1, f"is empty; the header must be here, with a column {wanted}")
         self.delimiter = _delimiter(first, wanted)
         rows = _with_first(first, lines)
         self._reader = csv.reader(rows, delimiter=self.delimiter, strict=True)
-        names = [name.strip().lower() for name in next(self._told(self._reader), [])]
+        names = [name.strip().lower() for name in next(self._readable(self._reader), [])]
         if wanted not in names:
             raise UnreadableFile(
                 1, f"the header must be here, and it has no column {wanted}; see --to-column"
@@ -91,19 +91,19 @@ class RecipientsFile:
         return names
 
     def lines(self) -> Iterator[Line]:
-        """The rows that follow; those whose cells are all blank are left out.
+        """The rows after the header; those whose cells are all blank are skipped.
 
         Raises:
-            UnreadableFile: it is not UTF-8 or not CSV from some line on.
+            UnreadableFile: a line is not UTF-8 or not CSV.
         """
-        self._row_begins = self._reader.line_num + 1
-        for cells in self._told(self._reader):
+        self._row_start = self._reader.line_num + 1
+        for cells in self._readable(self._reader):
             if any(cell.strip() for cell in cells):
-                yield Line(number=self._row_begins, cells=[unmasked(cell) for cell in cells])
-            self._row_begins = self._reader.line_num + 1
+                yield Line(number=self._row_start, cells=[unmasked(cell) for cell in cells])
+            self._row_start = self._reader.line_num + 1
 
-    def _told(self, rows: Iterator[Any]) -> Iterator[Any]:
-        """The same, with what the decoder and the parser raise said in our words."""
+    def _readable(self, rows: Iterator[Any]) -> Iterator[Any]:
+        """The same rows; errors of the decoder and the parser become `UnreadableFile`."""
         problem: UnreadableFile | None = None
         try:
             for row in rows:  # noqa: UP028 - closing this generator must not close that one
@@ -115,9 +115,9 @@ class RecipientsFile:
         except csv.Error as error:
             too_long = "field larger" in str(error)
             what = "has a cell that is too long" if too_long else "is not valid CSV"
-            problem = UnreadableFile(self._row_begins, f"{what}; is a quote left open?")
+            problem = UnreadableFile(self._row_start, f"{what}; is a quote left open?")
         if problem is not None:
-            # Outside the handlers: the decoder's error would bring the file's contents along.
+            # Outside the handlers: the decoder's error holds some of the file's contents.
             raise problem
 
     def _refuse_other_formats(self) -> None:
@@ -129,7 +129,7 @@ class RecipientsFile:
             raise UnreadableFile(1, f"is a workbook, not CSV; {_SAVE_AS}")
 
     def _first_undecodable_line(self) -> int:
-        """Found by reading again: the decoder is ahead of the lines that were handed out."""
+        """Found by reading again: the decoder is ahead of the lines that were returned."""
         self._file.seek(0)
         read = 0
         for line in self._file:
@@ -143,15 +143,15 @@ class RecipientsFile:
 
 @contextmanager
 def opened(path: Path) -> Iterator[RecipientsFile]:
-    """The file at `path`, or standard input for `-`, which is kept on disk meanwhile.
+    """The file at `path`, or for `-` standard input, copied to a temporary file.
 
     Raises:
         BadInput: it cannot be read.
     """
     if path == STANDARD_INPUT:
-        if sys.stdin is None:  # the process was started without
+        if sys.stdin is None:  # started with `<&-`
             raise BadInput([("FILE", "standard input is closed")])
-        with _copied(sys.stdin.buffer) as copy:
+        with _copy(sys.stdin.buffer) as copy:
             yield copy
         return
     try:
@@ -163,14 +163,14 @@ def opened(path: Path) -> Iterator[RecipientsFile]:
         if stat.S_ISREG(status.st_mode):
             yield RecipientsFile(source, size=status.st_size)
         else:
-            with _copied(source) as copy:
+            with _copy(source) as copy:
                 yield copy
 
 
 @contextmanager
-def _copied(source: IO[bytes]) -> Iterator[RecipientsFile]:
-    """What cannot be rewound, such as a pipe, on disk."""
-    with tempfile.TemporaryFile() as copy:  # has no name, and is gone with the process
+def _copy(source: IO[bytes]) -> Iterator[RecipientsFile]:
+    """A copy on disk of what cannot be rewound, such as a pipe."""
+    with tempfile.TemporaryFile() as copy:  # it has no name and is gone with the process
         shutil.copyfileobj(source, copy)
         size = copy.tell()
         copy.seek(0)
@@ -178,7 +178,7 @@ def _copied(source: IO[bytes]) -> Iterator[RecipientsFile]:
 
 
 class _Counting(io.RawIOBase):
-    """The file's bytes, and how many there were so far."""
+    """The file's bytes, and how many were read so far."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._source = file
@@ -196,12 +196,12 @@ class _Counting(io.RawIOBase):
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
     number = 0
-    while line := text.readline(_LONGEST_LINE):
+    while line := text.readline(_MAX_LINE):
         number += 1
         if "\0" in line:
             raise UnreadableFile(number, f"has a NUL character (UTF-16 perhaps); {_SAVE_AS}")
-        if len(line) == _LONGEST_LINE:
-            raise UnreadableFile(number, f"is longer than {_LONGEST_LINE:,} characters")
+        if len(line) == _MAX_LINE:
+            raise UnreadableFile(number, f"is longer than {_MAX_LINE:,} characters")
         yield line
 
 
@@ -215,7 +215,7 @@ def _delimiter(first: str, wanted: str) -> str:
         try:
             names = next(csv.reader([first], delimiter=delimiter), [])
         except csv.Error:
-            continue  # told when the header is read by the one that is chosen
+            continue  # reported when the header is read with the chosen one
         if wanted in (name.strip().lower() for name in names):
             return delimiter
     return _DELIMITERS[0]

@@ -1,4 +1,4 @@
-"""`signedfor campaign report`: what became of every row."""
+"""`signedfor campaign report`: the outcome of every row."""
 
 import asyncio
 import csv
@@ -10,19 +10,18 @@ from typing import Annotated, Final, TextIO
 import typer
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
-from signedfor.cli.campaigns.standing import (
+from signedfor.cli.campaigns.state import (
     NO_REPORT,
     CampaignArgument,
-    ask_standing,
     checked_campaign_id,
-    document,
-    known,
+    fetch_campaign,
+    required_record,
 )
-from signedfor.cli.environment import database, database_trouble
+from signedfor.cli.environment import database
+from signedfor.cli.files import atomic_write
 from signedfor.cli.options import JsonOption
-from signedfor.cli.output import BadInput, Output, answering, facts
+from signedfor.cli.output import BadInput, Output, command_output, facts
 from signedfor.cli.temporal import RPC_TIMEOUT, connect, run
-from signedfor.cli.whole_files import whole_file
 from signedfor.contract import campaign_message_id, message_workflow_id
 from signedfor.search_attributes import MESSAGE_STATUS, TWILIO_ERROR_CODE, TWILIO_SID
 from signedfor.spreadsheets import masked
@@ -37,7 +36,7 @@ COLUMNS: Final = (
     "error_code",
     "ended_at",
 )
-NOT_HANDED_OVER: Final = "not_handed_over"
+NOT_DISPATCHED: Final = "not_dispatched"
 
 _PAGE = 100
 _PAGES_AT_ONCE = 4
@@ -52,47 +51,47 @@ def report(
         typer.Option(
             "--csv",
             metavar="FILE",
-            help="Write one line a row, with numbers in full; - is standard output.",
+            help="Write one line per row, with numbers in full; - is standard output.",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what became of a campaign: how many messages ended how, or each row as CSV."""
-    with answering(as_json=as_json) as out:
+    """Show how a campaign's messages ended: their number by outcome, or each row as CSV."""
+    with command_output(as_json=as_json) as out:
         bare_id = checked_campaign_id(campaign_id)
         if csv_file == _STANDARD_OUTPUT and as_json:
-            raise BadInput([("--csv", "needs a file with --json, which has standard output")])
-        with database() as engine, database_trouble():
+            raise BadInput([("--csv", "needs a file with --json, which uses standard output")])
+        with database() as engine:
             campaigns = Campaigns(engine)
             if csv_file is None:
                 run(_summary(out, campaigns, bare_id))
                 return
-            known(campaigns, bare_id)
+            required_record(campaigns, bare_id)
             if csv_file == _STANDARD_OUTPUT:
                 run(_write(campaigns, bare_id, sys.stdout))
                 return
-            with whole_file(csv_file) as beside:
-                count = run(_write(campaigns, bare_id, beside))
+            with atomic_write(csv_file) as temporary:
+                count = run(_write(campaigns, bare_id, temporary))
         out.result({"campaign_id": bare_id, "written": count}, f"Written: {count:,} rows.")
 
 
 async def _summary(out: Output, campaigns: Campaigns, campaign_id: str) -> None:
-    standing = await ask_standing(await connect(), campaigns, campaign_id)
-    record = standing.record
-    never = max(record.rows - standing.dispatched, 0)
+    status = await fetch_campaign(await connect(), campaigns, campaign_id)
+    record = status.record
+    waiting = max(record.rows - status.dispatched, 0)
     rows: list[tuple[str, object]] = [
         ("Campaign", campaign_id),
         ("State", record.state),
         ("Rows", f"{record.rows:,}"),
-        *((name.replace("_", " "), f"{n:,}") for name, n in standing.counts.items()),
-        ("not handed over", f"{never:,}" if never else None),
+        *((name.replace("_", " "), f"{n:,}") for name, n in status.counts.items()),
+        ("not dispatched", f"{waiting:,}" if waiting else None),
     ]
-    told = document(standing, rate=None, left=None)
-    out.result({**told, NOT_HANDED_OVER: never}, facts(rows))
+    document = status.document(rate=None, left=None)
+    out.result({**document, NOT_DISPATCHED: waiting}, facts(rows))
 
 
 async def _write(campaigns: Campaigns, campaign_id: str, file: TextIO) -> int:
-    """Write it row by row; how many rows. No more than a few pages are held at a time."""
+    """Write it row by row, a few pages in memory at a time; return how many rows."""
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     count = 0
@@ -125,7 +124,7 @@ async def _lines(
 async def _messages(
     client: Client, campaign_id: str, rows: Sequence[CampaignRow]
 ) -> dict[str, WorkflowExecution]:
-    """The rows' messages by workflow id, as far as Temporal's list holds them."""
+    """The rows' messages by workflow id, those that Temporal's list has."""
     ids = (message_workflow_id(campaign_message_id(campaign_id, row.number)) for row in rows)
     listed = ", ".join(f"'{each}'" for each in ids)
     found = client.list_workflows(
@@ -136,7 +135,7 @@ async def _messages(
 
 def _line(row: CampaignRow, message_id: str, message: WorkflowExecution | None) -> Sequence[str]:
     if message is None:
-        return (str(row.number), row.to, message_id, NOT_HANDED_OVER, "", "", "")
+        return (str(row.number), row.to, message_id, NOT_DISPATCHED, "", "", "")
     attributes = message.typed_search_attributes
     has_report = message.status in {
         WorkflowExecutionStatus.RUNNING,

@@ -1,43 +1,84 @@
 """`signedfor campaign start`: check a file of recipients, show what will be sent, and send it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from pydantic import ValidationError
+from temporalio.common import (
+    Priority as TemporalPriority,
+)
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from signedfor.cli.campaigns.check import check_file
-from signedfor.cli.campaigns.expiry import warn_of_expiry
-from signedfor.cli.campaigns.kept import KeptRows
-from signedfor.cli.campaigns.launch import ASKED_ABOVE, Plan, send, show
-from signedfor.cli.campaigns.load import derived_id
-from signedfor.cli.campaigns.preview import Estimate
-from signedfor.cli.campaigns.progress import bar
+from signedfor.cli.campaigns.checks import check_file
+from signedfor.cli.campaigns.estimate import Estimate
 from signedfor.cli.campaigns.recipients import STANDARD_INPUT, opened
-from signedfor.cli.campaigns.standing import checked_campaign_id
-from signedfor.cli.environment import campaign_settings, database, database_trouble
+from signedfor.cli.campaigns.staging import (
+    StagedRows,
+    derived_id,
+    load,
+    require_same_message,
+    require_same_rows,
+    require_unused_ids,
+)
+from signedfor.cli.campaigns.state import checked_campaign_id
+from signedfor.cli.environment import campaign_settings, database
 from signedfor.cli.options import (
     BetweenOption,
+    CategoryOption,
     DaysOption,
+    ExpiresAtOption,
     JsonOption,
+    MediaOption,
+    OnUnknownOutcomeOption,
     ReceiptTimeoutOption,
     TagOption,
+    TenantOption,
     TimeZoneOption,
     given,
     option_problems,
+    send_window,
+    tags,
     text_or_standard_input,
 )
-from signedfor.cli.output import BadInput, Trouble, answering
-from signedfor.cli.request import OPTIONS, pairs
-from signedfor.cli.window import send_window
-from signedfor.contract import CampaignMessage, OnUnknownOutcome, Priority
+from signedfor.cli.output import (
+    BadInput,
+    CommandError,
+    Output,
+    Unavailable,
+    clock,
+    command_output,
+    facts,
+)
+from signedfor.cli.temporal import RPC_TIMEOUT, connect, run
+from signedfor.client import CONFLICT_POLICY
+from signedfor.contract import (
+    CAMPAIGN,
+    MESSAGES_QUEUE,
+    CampaignMessage,
+    CampaignRequest,
+    CampaignState,
+    Priority,
+    campaign_workflow_id,
+)
+from signedfor.payloads import problems_in
+from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.settings import CampaignSettings
-from signedfor.store.campaigns import Campaigns
+from signedfor.store.campaigns import CampaignRecord, Campaigns
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.suppressions import Suppressions
+
+MAX_UNCONFIRMED: Final = 100
+"""Recipients to which a campaign is sent without confirmation."""
 
 
 def start(
@@ -49,7 +90,7 @@ def start(
     body: Annotated[
         str,
         typer.Option(
-            "--body", help="The text, with {column} for a row's own cell; - reads standard input."
+            "--body", help="The text, with {column} for a row's cell; - reads standard input."
         ),
     ],
     sender: Annotated[
@@ -59,7 +100,10 @@ def start(
         bool, typer.Option("--dry-run", help="Check and show everything, and do nothing.")
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help=f"Do not ask before more than {ASKED_ABOVE}.")
+        bool,
+        typer.Option(
+            "--yes", "-y", help=f"Do not ask for confirmation above {MAX_UNCONFIRMED} recipients."
+        ),
     ] = False,
     to_column: Annotated[
         str, typer.Option("--to-column", help="The column with the recipients.")
@@ -68,53 +112,40 @@ def start(
         str | None,
         typer.Option(
             "--id",
-            help="Its id, by which it is sent once. Default: one made of the rows and the options.",
+            help="Its id, by which it is sent once. Default: derived from rows and options.",
         ),
     ] = None,
-    media: Annotated[
-        list[str] | None, typer.Option("--media", help="URL of a picture or file; repeatable.")
-    ] = None,
+    media: MediaOption = None,
     priority: Annotated[
         Priority,
         typer.Option("--priority", help="normal or bulk, among other messages of the sender."),
     ] = Priority.BULK,
-    category: Annotated[
-        str | None, typer.Option("--category", help="Consent scope, such as marketing.")
-    ] = None,
-    tenant: Annotated[str | None, typer.Option("--tenant", help="Whom it is sent for.")] = None,
-    expires_at: Annotated[
-        str | None,
-        typer.Option("--expires-at", help="RFC 3339 time after which nothing is submitted."),
-    ] = None,
+    category: CategoryOption = None,
+    tenant: TenantOption = None,
+    expires_at: ExpiresAtOption = None,
     between: BetweenOption = None,
     days: DaysOption = None,
     time_zone: TimeZoneOption = None,
     receipt_timeout: ReceiptTimeoutOption = None,
-    on_unknown_outcome: Annotated[
-        OnUnknownOutcome | None,
-        typer.Option(
-            "--on-unknown-outcome",
-            help="What to do if it cannot be found out whether Twilio took a message. "
-            "Default: resend; dead_letter for bulk.",
-        ),
-    ] = None,
+    on_unknown_outcome: OnUnknownOutcomeOption = None,
     tag: TagOption = None,
     price: Annotated[
         str | None,
-        typer.Option("--price", help="Of a segment, for the estimate. Default: PRICE_PER_SEGMENT."),
+        typer.Option("--price", help="Per segment, for the estimate. Default: PRICE_PER_SEGMENT."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send one text to everybody in a file.
+    """Send one text to all recipients in a file.
 
     Every row is checked first; if any is wrong, nothing is sent. The same rows with the same
-    options are the same campaign, however often you start it: nobody gets it twice.
+    options are the same campaign, however many times you start it: each recipient gets it once.
     """
-    with answering(as_json=as_json) as out:
+    with command_output(as_json=as_json) as out:
         settings = campaign_settings()
         if body == "-" and file == STANDARD_INPUT:
             raise BadInput([("--body", "and FILE cannot both be standard input")])
         window, problems = send_window(between, days, time_zone)
+        tag_values, found = tags(tag or ())
         chosen_id = None
         if campaign_id is not None:
             try:
@@ -133,73 +164,66 @@ def start(
                 "receipt_timeout_seconds": receipt_timeout,
                 "on_unknown_outcome": on_unknown_outcome,
                 "send_window": window,
+                "tags": tag_values,
             },
-            tags=tag or (),
-            problems=problems,
+            [*problems, *found],
         )
         settings, column = _priced(settings, price), to_column.strip().lower()
-        with database() as engine, database_trouble(), KeptRows() as kept:
-            pacing = RateLimiter(engine, rates=settings.default_rates)
-            own = {state.sender for state in pacing.states()} | {settings.default_sender or ""}
+        with database() as engine, StagedRows() as staged:
+            limiter = RateLimiter(engine, rates=settings.default_rates)
+            own = {state.sender for state in limiter.states()} | {settings.default_sender or ""}
             with (
-                _file_trouble(),
+                _file_errors(),
                 opened(file) as source,
-                bar(out, "checking", total=source.size) as on_progress,
+                out.progress_bar("checking", total=source.size) as on_progress,
             ):
                 tally = check_file(
                     source,
                     message,
                     to_column=column,
-                    suppressed=Suppressions(engine),
-                    kept=kept,
+                    suppressions=Suppressions(engine),
+                    staged=staged,
                     own=own,
                     campaign_id=chosen_id,
                     on_progress=on_progress,
                 )
-            estimate = Estimate(
-                tally=tally,
-                rate=pacing.rate(message.sender),
-                ahead=pacing.backlog(message.sender),
-                price=settings.price_per_segment,
-                currency=settings.price_currency,
-                has_window=message.send_window is not None,
-                is_paused=pacing.is_paused(message.sender),
-            )
-            plan = Plan(
-                campaign_id=chosen_id or derived_id(message, kept.fingerprint),
-                is_chosen=chosen_id is not None,
+            launch = _Launch(
+                out=out,
+                campaigns=Campaigns(engine),
+                campaign_id=chosen_id or derived_id(message, staged.fingerprint),
+                is_id_chosen=chosen_id is not None,
                 message=message,
-                kept=kept,
-                estimate=estimate,
+                staged=staged,
+                estimate=Estimate(
+                    tally=tally,
+                    rate=limiter.rate(message.sender),
+                    backlog=limiter.backlog(message.sender),
+                    price=settings.price_per_segment,
+                    currency=settings.price_currency,
+                    has_window=message.send_window is not None,
+                    is_sender_paused=limiter.is_paused(message.sender),
+                ),
             )
-            warn_of_expiry(out, estimate, message)
+            for warning in launch.estimate.warnings(message.expires_at):
+                out.note(warning)
             if dry_run:
-                show(out, plan, Campaigns(engine))
+                launch.show()
             else:
-                send(out, plan, Campaigns(engine), yes=yes)
+                launch.send(yes=yes)
 
 
-def _message(
-    fields: dict[str, Any],
-    *,
-    tags: Sequence[str],
-    problems: list[tuple[str, str]],
-) -> CampaignMessage:
+def _message(fields: dict[str, Any], problems: list[tuple[str, str]]) -> CampaignMessage:
+    """The message; BadInput names every bad option, those in `problems` too, never its value."""
     wanted = given(fields)
     if "from" not in wanted:
         problems.append(("--from", "is needed, since DEFAULT_SENDER is not set"))
         wanted["from"] = "none"
     if not fields["body"].strip():
         problems.append(("--body", "is blank"))
-    if tags:
-        try:
-            wanted["tags"] = pairs(tags)
-        except ValueError as error:
-            problems.append((OPTIONS["tags"], str(error)))
     try:
         message = CampaignMessage.model_validate(wanted)
     except ValidationError as error:
-        raise BadInput(option_problems(error, OPTIONS) + problems) from None
+        raise BadInput(option_problems(problems_in(error)) + problems) from None
     if message.expires_at is not None and message.expires_at <= datetime.now(UTC):
         problems.append(("--expires-at", "has passed"))
     if problems:
@@ -218,11 +242,162 @@ def _priced(settings: CampaignSettings, price: str | None) -> CampaignSettings:
 
 
 @contextmanager
-def _file_trouble() -> Iterator[None]:
+def _file_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Trouble(
-            "The file cannot be read on, or be kept in the folder for temporary files, which "
-            f"TMPDIR names ({error.strerror})."
+        raise Unavailable(
+            "The file cannot be read to its end, or be copied to the folder for temporary files, "
+            f"which TMPDIR names ({error.strerror})."
         ) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Launch:
+    """A campaign whose file was checked, and of which nothing has been done yet."""
+
+    out: Output
+    campaigns: Campaigns
+    campaign_id: str
+    is_id_chosen: bool
+    """Whether the caller chose the id; else it is derived."""
+    message: CampaignMessage
+    staged: StagedRows
+    estimate: Estimate
+
+    def show(self) -> None:
+        """Show what would be sent, and whether it was started before.
+
+        Raises:
+            Refused: another campaign has this id.
+        """
+        record = self._earlier()
+        if record is None:
+            self._warn_of_similar()
+        state = "new" if record is None else f"already {record.state}"
+        document = {
+            "dry_run": True,
+            "campaign_id": self.campaign_id,
+            "state": None if record is None else record.state.value,
+            **self.estimate.document(),
+        }
+        self.out.result(
+            document,
+            *self.estimate.messages(),
+            self.estimate.summary(("Campaign", f"{self.campaign_id}, {state}")),
+            "Nothing was done.",
+        )
+
+    def send(self, *, yes: bool) -> None:
+        """Do what has not been done yet: confirm, load the rows, start the workflow.
+
+        Raises:
+            CommandError: another campaign has this id, it was not confirmed, or Temporal cannot be
+                reached.
+        """
+        earlier = self._earlier()
+        if earlier is None or earlier.state is CampaignState.LOADING:
+            similar = self._warn_of_similar()
+            self._confirm(yes=yes, again=similar is not None and not self.is_id_chosen)
+            # Before anything is written: a campaign that cannot start must not start later.
+            run(self._require_temporal(is_new=earlier is None))
+            total = self.estimate.tally.rows
+            with self.out.progress_bar("loading", total=total) as on_progress:
+                load(
+                    self.campaigns,
+                    self.campaign_id,
+                    self.message,
+                    self.staged,
+                    on_progress=on_progress,
+                )
+        record = self.campaigns.find(self.campaign_id) or earlier
+        # Also if it was loaded before: that process may have died before this step.
+        if record is not None and record.state in {CampaignState.RUNNING, CampaignState.PAUSED}:
+            try:
+                run(self._start_workflow())
+            except CommandError as error:
+                raise Unavailable(
+                    f"The rows are loaded, and nothing is sent yet. {error} "
+                    "Then run the same command again."
+                ) from None
+        self._report(earlier=earlier, record=record)
+
+    def _earlier(self) -> CampaignRecord | None:
+        """The campaign if it was started before; Refused if another one has its id."""
+        record = self.campaigns.find(self.campaign_id)
+        if record is not None:
+            require_same_message(record, self.message)
+            require_same_rows(self.campaigns, record, self.staged)
+        return record
+
+    def _warn_of_similar(self) -> CampaignRecord | None:
+        """Another campaign that sends the same text."""
+        similar = self.campaigns.find_identical(self.message, other_than=self.campaign_id)
+        if similar is not None:
+            self.out.note(
+                f"Campaign {similar.campaign_id} ({similar.state}, {similar.rows:,} rows) sends "
+                "the same text with the same options: recipients in both get it twice."
+            )
+        return similar
+
+    def _confirm(self, *, yes: bool, again: bool) -> None:
+        # At a terminal only: an unattended run writes to a log, which must not hold texts.
+        if self.out.notes.is_terminal and not (yes or self.out.as_json):
+            for line in self.estimate.messages():
+                self.out.note(line)
+            self.out.notes.print(self.estimate.summary())
+        rows = self.estimate.tally.rows
+        if (rows > MAX_UNCONFIRMED or again) and not yes:
+            what = "send the same again" if again else f"send to {rows:,}"
+            self.out.confirm(f"This will send to {rows:,} recipients.", what=what)
+
+    async def _require_temporal(self, *, is_new: bool) -> None:
+        client = await connect()
+        if is_new:
+            await require_unused_ids(client, self.campaign_id)
+
+    async def _start_workflow(self) -> None:
+        client = await connect()
+        message = self.message
+        summary = (message.priority.value, message.category, f"{self.estimate.tally.rows} rows")
+        attributes = [SearchAttributePair(CAMPAIGN_ID, self.campaign_id)]
+        try:
+            await client.start_workflow(
+                CAMPAIGN,
+                CampaignRequest(),
+                id=campaign_workflow_id(self.campaign_id),
+                task_queue=MESSAGES_QUEUE,
+                id_conflict_policy=CONFLICT_POLICY,
+                # One that failed or was terminated may continue: its messages have their own ids.
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                search_attributes=TypedSearchAttributes(attributes),
+                static_summary=" ".join(filter(None, summary)),
+                # Decisions about it must not queue behind its messages.
+                priority=TemporalPriority(priority_key=1),
+                rpc_timeout=RPC_TIMEOUT,
+            )
+        except WorkflowAlreadyStartedError:
+            return  # and it has ended
+
+    def _report(self, *, earlier: CampaignRecord | None, record: CampaignRecord | None) -> None:
+        state = record.state if record is not None else CampaignState.RUNNING
+        is_new = earlier is None or earlier.state is CampaignState.LOADING
+        document = {
+            "campaign_id": self.campaign_id,
+            "accepted": "now" if is_new else "earlier",
+            "state": state.value,
+            **self.estimate.document(),
+        }
+        see = f"See `signedfor campaign status {self.campaign_id}`."
+        if is_new:
+            self.out.note(f"Started as campaign {self.campaign_id}. {see}")
+            self.out.result(document, self.campaign_id)
+            return
+        is_over = state in {CampaignState.CANCELED, CampaignState.FINISHED}
+        hint = " Give another --id to send it again." if is_over else ""
+        self.out.note(f"This campaign was started earlier; nothing is sent twice. {see}{hint}")
+        created = clock(record.created_at) if record is not None else None
+        self.out.result(
+            document,
+            facts([("Campaign", self.campaign_id), ("State", state), ("Created", created)]),
+        )

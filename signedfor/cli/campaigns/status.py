@@ -1,4 +1,4 @@
-"""`signedfor campaign status` and `list`: how far campaigns are, and what became of them."""
+"""`signedfor campaign status` and `list`: the progress and outcomes of campaigns."""
 
 import asyncio
 from collections import deque
@@ -15,29 +15,27 @@ from rich.table import Table
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from signedfor.cli.campaigns.standing import (
+from signedfor.cli.campaigns.state import (
     NO_REPORT,
     CampaignArgument,
-    Running,
-    Standing,
-    ask_standing,
+    CampaignStatus,
+    WorkflowState,
     checked_campaign_id,
-    document,
+    fetch_campaign,
 )
-from signedfor.cli.environment import campaign_settings, database, database_trouble
+from signedfor.cli.environment import campaign_settings, database
 from signedfor.cli.options import JsonOption
-from signedfor.cli.output import BadInput, Output, answering, facts, listing
+from signedfor.cli.output import BadInput, Output, clock, command_output, facts, listing
 from signedfor.cli.temporal import connect, run
-from signedfor.cli.views import clock
 from signedfor.contract import CampaignState
 from signedfor.masks import masked_sender
 from signedfor.store.campaigns import CampaignRecord, Campaigns
 from signedfor.store.rate_limiter import RateLimiter
 
-_BETWEEN_LOOKS = 2.0
-_LOOKING_PART = 5
-"""Looking may take one part in so many of the time: a large list is asked less often."""
-_WINDOW = timedelta(minutes=1)
+_POLL_INTERVAL = 2.0
+_IDLE_FACTOR = 5
+"""After each poll, idle this many times as long as it took: a large list is polled less often."""
+_RATE_WINDOW = timedelta(minutes=1)
 _BAR_WIDTH = 40
 
 
@@ -48,33 +46,33 @@ def status(
         bool | None,
         typer.Option(
             "--watch/--once",
-            help="Show it until it is over; Ctrl-C only stops the showing. Default: on a terminal.",
+            help="Show it until it is over; Ctrl-C stops only the display. Default: at a terminal.",
             show_default=False,
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how far a campaign is, what became of its messages, and how long it will take."""
-    with answering(as_json=as_json) as out:
+    """Show the progress of a campaign, its messages by status, and the time left."""
+    with command_output(as_json=as_json) as out:
         bare_id = checked_campaign_id(campaign_id)
         if watch and as_json:
             raise BadInput([("--watch", "does not go with --json")])
         live = out.notes.is_terminal and not as_json if watch is None else watch
         settings = campaign_settings()
-        with database() as engine, database_trouble():
-            pacing = RateLimiter(engine, rates=settings.default_rates)
-            watching = _Watching(out, Campaigns(engine), pacing, bare_id)
-            run(watching.until_over() if live else watching.once())
+        with database() as engine:
+            limiter = RateLimiter(engine, rates=settings.default_rates)
+            poller = _Poller(out, Campaigns(engine), limiter, bare_id)
+            run(poller.until_over() if live else poller.once())
 
 
 def list_(
     *,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """List the campaigns in the database, newest first."""
-    with answering(as_json=as_json) as out:
-        with database() as engine, database_trouble():
+    with command_output(as_json=as_json) as out:
+        with database() as engine:
             records = Campaigns(engine).newest(limit=limit + 1)
         more, records = len(records) > limit, records[:limit]
         out.result(
@@ -112,115 +110,113 @@ def _listed(record: CampaignRecord) -> dict[str, Any]:
     }
 
 
-class _Watching:
-    """Looks at one campaign, once or again and again, and knows how fast it went lately."""
+class _Poller:
+    """Polls one campaign, once or repeatedly, and knows its rate of the last minute."""
 
     def __init__(
-        self, out: Output, campaigns: Campaigns, pacing: RateLimiter, campaign_id: str
+        self, out: Output, campaigns: Campaigns, limiter: RateLimiter, campaign_id: str
     ) -> None:
         self._out = out
         self._campaigns = campaigns
-        self._pacing = pacing
+        self._limiter = limiter
         self._campaign_id = campaign_id
-        self._looks: deque[Standing] = deque()
+        self._polls: deque[CampaignStatus] = deque()
 
     async def once(self) -> None:
-        """Show how it stands."""
-        self._result(await self._look(await connect()))
+        """Show its status."""
+        self._result(await self._poll(await connect()))
 
     async def until_over(self) -> None:
         """Show it until nothing more will happen: in place on a terminal, else line by line."""
         client, loop = await connect(), asyncio.get_running_loop()
-        with _showing(self._out) as show:
+        with _live_display(self._out) as show:
             while True:
-                begun = loop.time()
+                began = loop.time()
                 try:
-                    standing = await self._look(client)
+                    status = await self._poll(client)
                 except RPCError:
                     self._out.note("Temporal does not answer; waiting for it")
                 else:
-                    show(self._picture(standing), self._line(standing))
-                    if standing.is_over:
+                    show(self._view(status), self._line(status))
+                    if status.is_over:
                         break
-                took = loop.time() - begun
-                await asyncio.sleep(max(_BETWEEN_LOOKS, took * _LOOKING_PART))
-        self._result(standing)
+                took = loop.time() - began
+                await asyncio.sleep(max(_POLL_INTERVAL, took * _IDLE_FACTOR))
+        self._result(status)
 
-    async def _look(self, client: Client) -> Standing:
-        standing = await ask_standing(client, self._campaigns, self._campaign_id)
-        self._looks.append(standing)
-        while standing.asked_at - self._looks[0].asked_at > _WINDOW:
-            self._looks.popleft()
-        return standing
+    async def _poll(self, client: Client) -> CampaignStatus:
+        status = await fetch_campaign(client, self._campaigns, self._campaign_id)
+        self._polls.append(status)
+        while status.at - self._polls[0].at > _RATE_WINDOW:
+            self._polls.popleft()
+        return status
 
-    def _result(self, standing: Standing) -> None:
-        told = document(standing, rate=self._rate(standing), left=self._left(standing))
-        self._out.result(told, self._picture(standing))
+    def _result(self, status: CampaignStatus) -> None:
+        document = status.document(rate=self._rate(status), left=self._left(status))
+        self._out.result(document, self._view(status))
 
-    def _rate(self, standing: Standing) -> float | None:
-        """Messages a second: in the last minute; at a first look, since it was created."""
-        if standing.record.state is not CampaignState.RUNNING or not standing.left:
+    def _rate(self, status: CampaignStatus) -> float | None:
+        """Messages per second: in the last minute; at the first poll, since it was created."""
+        if status.record.state is not CampaignState.RUNNING or not status.remaining:
             return None
-        first = self._looks[0]
-        is_first = first is standing
-        since = standing.record.created_at if is_first else first.asked_at
-        seconds = (standing.asked_at - since).total_seconds()
-        done = standing.done - (0 if is_first else first.done)
+        first = self._polls[0]
+        is_first = first is status
+        since = status.record.created_at if is_first else first.at
+        seconds = (status.at - since).total_seconds()
+        done = status.done - (0 if is_first else first.done)
         return done / seconds if seconds > 0 else None
 
-    def _left(self, standing: Standing) -> timedelta | None:
-        """How long the sender will need: at the pace it goes, or at first at the sender's own."""
-        record = standing.record
+    def _left(self, status: CampaignStatus) -> timedelta | None:
+        """How long the sender still needs, at the current rate or at first its configured rate."""
+        record = status.record
         if record.state is not CampaignState.RUNNING:
             return None
-        rate = self._rate(standing) if len(self._looks) > 1 else None
+        rate = self._rate(status) if len(self._polls) > 1 else None
         if not rate:
-            segments_a_row = max(record.segments / max(record.rows, 1), 1)
-            rate = self._pacing.rate(record.message.sender) / segments_a_row
-        return timedelta(seconds=standing.left / rate)
+            segments_per_row = max(record.segments / max(record.rows, 1), 1)
+            rate = self._limiter.rate(record.message.sender) / segments_per_row
+        return timedelta(seconds=status.remaining / rate)
 
-    def _picture(self, standing: Standing) -> RenderableType:
-        record, rate, left = standing.record, self._rate(standing), self._left(standing)
+    def _view(self, status: CampaignStatus) -> RenderableType:
+        record, rate, left = status.record, self._rate(status), self._left(status)
         rows: list[tuple[str, object]] = [
             ("Campaign", record.campaign_id),
             ("State", f"{record.state} since {clock(record.since)}"),
-            ("Problem", _problem(standing)),
-            ("Rows", f"{standing.done:,} of {record.rows:,} are through"),
-            ("Handed over", f"{standing.dispatched:,}"),
-            ("Rate", None if rate is None else f"{rate:.3g} messages a second"),
+            ("Problem", _problem(status)),
+            ("Rows", f"{status.done:,} of {record.rows:,} are done"),
+            ("Dispatched", f"{status.dispatched:,}"),
+            ("Rate", None if rate is None else f"{rate:.3g} messages per second"),
             ("Time left", None if left is None else _length(left)),
         ]
-        rows += [(name.replace("_", " "), f"{n:,}") for name, n in standing.counts.items()]
+        rows += [(name.replace("_", " "), f"{n:,}") for name, n in status.counts.items()]
         if not self._out.notes.is_terminal:
             return facts(rows)
         bar = Table.grid()
-        bar.add_row(
-            ProgressBar(total=max(record.rows, 1), completed=standing.done, width=_BAR_WIDTH)
-        )
+        bar.add_row(ProgressBar(total=max(record.rows, 1), completed=status.done, width=_BAR_WIDTH))
         return Group(bar, facts(rows))
 
-    def _line(self, standing: Standing) -> str:
-        counts = ", ".join(f"{n} {name}" for name, n in standing.counts.items())
-        left = self._left(standing)
+    def _line(self, status: CampaignStatus) -> str:
+        counts = ", ".join(f"{n} {name}" for name, n in status.counts.items())
+        left = self._left(status)
         return (
-            f"{standing.record.state}: {standing.done} of {standing.record.rows}"
+            f"{status.record.state}: {status.done} of {status.record.rows}"
             + (f" ({counts})" if counts else "")
             + (f", {_length(left)} left" if left else "")
         )
 
 
-def _problem(standing: Standing) -> str | None:
+def _problem(status: CampaignStatus) -> str | None:
     again = "run `campaign start` with the same file and options again"
-    state = standing.record.state
+    state = status.record.state
     if state is CampaignState.LOADING:
         return f"its rows are not loaded, and nothing is sent; {again}"
     if state in {CampaignState.RUNNING, CampaignState.PAUSED}:
-        if standing.workflow is Running.NEVER:
+        if status.workflow is WorkflowState.NOT_STARTED:
             return f"its workflow was not started; {again}"
-        if standing.workflow is Running.BROKEN:
+        if status.workflow is WorkflowState.BROKEN:
             return f"its workflow ended without a report; see the Temporal UI, then {again}"
-    if lost := standing.counts.get(NO_REPORT):
-        return f"{lost} messages ended without a report; see them in the Temporal UI"
+    if failed := status.counts.get(NO_REPORT):
+        return f"{failed} messages ended without a report; see them in the Temporal UI"
     return None
 
 
@@ -229,17 +225,11 @@ def _length(length: timedelta) -> str:
 
 
 @contextmanager
-def _showing(out: Output) -> Iterator[Callable[[RenderableType, str], None]]:
-    """A way to show a picture in place on a terminal, or else each new line once."""
+def _live_display(out: Output) -> Iterator[Callable[[RenderableType, str], None]]:
+    """Yield a function that shows a view in place on a terminal, else each new line once."""
     if out.notes.is_terminal:
         with Live(console=out.notes, auto_refresh=False, transient=True) as live:
-            yield lambda picture, _: live.update(picture, refresh=True)
+            yield lambda view, _: live.update(view, refresh=True)
         return
-    said = [""]
-
-    def show(_: RenderableType, line: str) -> None:
-        if line != said[-1]:
-            said[:] = [line]
-            out.note(line)
-
-    yield show
+    show = out.each_once()
+    yield lambda _, line: show(line)

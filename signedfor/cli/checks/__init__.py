@@ -1,1 +1,46 @@
-"""What `signedfor doctor` looks at; one module for each thing that is depended on."""
+"""What `signedfor doctor` checks, one module for each dependency."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """How serious a finding is."""
+
+    OK = "ok"
+    WARN = "warn"
+    """It works, but with a surprise."""
+    FAIL = "fail"
+    """Messages are not sent, or their receipts do not arrive."""
+    SKIPPED = "skipped"
+    """Not checked, because something it needs failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """The result of one check: what was found, and what to do about it."""
+
+    name: str
+    level: Level
+    what: str
+    remedy: str | None = None
+
+
+def ok(name: str, what: str) -> Finding:
+    """Nothing is wrong."""
+    return Finding(name=name, level=Level.OK, what=what)
+
+
+def warn(name: str, what: str, remedy: str) -> Finding:
+    """It works, but with a surprise."""
+    return Finding(name=name, level=Level.WARN, what=what, remedy=remedy)
+
+
+def fail(name: str, what: str, remedy: str) -> Finding:
+    """It does not work."""
+    return Finding(name=name, level=Level.FAIL, what=what, remedy=remedy)
+
+
+def skipped(name: str, because: str) -> Finding:
+    """It could not be checked."""
+    return Finding(name=name, level=Level.SKIPPED, what=f"Not checked: {because}.")

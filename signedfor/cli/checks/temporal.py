@@ -1,4 +1,4 @@
-"""Temporal: reached, namespace and retention, search attributes, workers on both queues."""
+"""Temporal: server, namespace and retention, search attributes, workers on both queues."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -17,17 +17,17 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from signedfor.cli.checks.finding import Finding, fail, ok, skipped, warn
+from signedfor.cli.checks import Finding, fail, ok, skipped, warn
 from signedfor.cli.output import CommandError
-from signedfor.cli.temporal import RPC_TIMEOUT, connect, rpc_trouble
+from signedfor.cli.temporal import RPC_TIMEOUT, command_error, connect
 from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.temporal import NamespaceNotFound, TemporalUnavailable, describe_namespace
 
-LEAST_RETENTION: Final = timedelta(days=30)
-"""So long a message's id protects from sending it twice, and a closed message can be shown."""
-_LAST_POLL = timedelta(minutes=2)
-"""A worker's poll lasts about a minute; one that has not polled for longer is gone."""
+MIN_RETENTION: Final = timedelta(days=30)
+"""How long a message id prevents sending twice, and a closed message can be shown."""
+_MAX_POLL_AGE = timedelta(minutes=2)
+"""A worker polls about once a minute; one that has not polled for longer is gone."""
 
 _SERVER, _NAMESPACE = "Temporal server", "Temporal namespace"
 _ATTRIBUTES, _WORKERS = "search attributes", "workers"
@@ -50,33 +50,33 @@ _POLLED = (
 
 
 async def check_temporal(*, fix: bool) -> list[Finding]:
-    """Look at Temporal; with `fix`, search attributes that are missing are registered."""
+    """Check Temporal; with `fix`, register the search attributes that are missing."""
     try:
         client = await _connected()
         info = await client.workflow_service.get_system_info(
             GetSystemInfoRequest(), timeout=RPC_TIMEOUT
         )
     except (CommandError, RPCError) as error:
-        what = str(error if isinstance(error, CommandError) else rpc_trouble(error))
-        unseen = [skipped(name, "Temporal is not reached") for name in _AFTER_SERVER]
-        return [fail(_SERVER, what, "Start it, or set TEMPORAL_ADDRESS."), *unseen]
+        what = str(error if isinstance(error, CommandError) else command_error(error))
+        unchecked = [skipped(name, "Temporal cannot be reached") for name in _AFTER_SERVER]
+        return [fail(_SERVER, what, "Start it, or set TEMPORAL_ADDRESS."), *unchecked]
     address = client.service_client.config.target_host
     server = ok(_SERVER, f"Version {info.server_version} at {address}.")
     namespace = await _namespace(client)
     if namespace.level == "fail":
-        unseen = [skipped(name, "there is no namespace") for name in _AFTER_SERVER[1:]]
-        return [server, namespace, *unseen]
+        unchecked = [skipped(name, "there is no namespace") for name in _AFTER_SERVER[1:]]
+        return [server, namespace, *unchecked]
     return [server, namespace, await _search_attributes(client, fix=fix), await _workers(client)]
 
 
 async def _connected() -> Client:
-    """A client, also where there is no such namespace: that is a finding of its own."""
+    """A client, even if there is no such namespace: that is a finding of its own."""
     lazy = await connect(lazy=True)
     try:
         async with asyncio.timeout(RPC_TIMEOUT.total_seconds()):
             await lazy.service_client.check_health()
     except (RPCError, RuntimeError, TimeoutError):
-        return await connect()  # to say it in the words of every other command
+        return await connect()  # raises the same error as every other command
     return lazy
 
 
@@ -85,7 +85,7 @@ _AFTER_SERVER = (_NAMESPACE, _ATTRIBUTES, _WORKERS)
 
 async def _namespace(client: Client) -> Finding:
     name = client.namespace
-    days = LEAST_RETENTION.days
+    days = MIN_RETENTION.days
     try:
         described = await describe_namespace(client, timeout=RPC_TIMEOUT)
     except NamespaceNotFound:
@@ -95,7 +95,7 @@ async def _namespace(client: Client) -> Finding:
         return fail(_NAMESPACE, str(error), "See TEMPORAL_NAMESPACE and permissions.")
     retention = described.config.workflow_execution_retention_ttl.ToTimedelta()
     kept = f"{name}, keeps closed messages for {retention / timedelta(days=1):g} days"
-    if retention >= LEAST_RETENTION:
+    if retention >= MIN_RETENTION:
         return ok(_NAMESPACE, f"{kept}.")
     update = _operator(client, f"namespace update --retention {days}d")
     return warn(
@@ -126,19 +126,19 @@ async def _search_attributes(client: Client, *, fix: bool) -> Finding:
             names = ", ".join(f"{name} ({_TYPE_NAMES[kind]})" for name, kind in wanted.items())
             return warn(
                 _ATTRIBUTES,
-                "Temporal does not let us see them, as Temporal Cloud does not.",
-                f"See in its console that the namespace has {names}.",
+                "Temporal does not list them here; Temporal Cloud does not either.",
+                f"Check in its console that the namespace has {names}.",
             )
-        return fail(_ATTRIBUTES, str(rpc_trouble(error)), "Try again when Temporal answers.")
+        return fail(_ATTRIBUTES, str(command_error(error)), "Try again when Temporal answers.")
     if wrong:
         remove = _operator(client, f"search-attribute remove {_names(wrong)}")
         return fail(
             _ATTRIBUTES,
-            f"Of another type than ours: {', '.join(wrong)}.",
+            f"Of another type: {', '.join(wrong)}.",
             f"If nothing else uses them, remove them ({remove}), then `signedfor doctor --fix`.",
         )
     if missing and not fix:
-        # Names and types go in pairs: with fewer types than names it silently drops some names.
+        # Names and types go in pairs: with fewer types than names some are silently dropped.
         pairs = " ".join(
             f"--name {name} --type {_TYPE_NAMES[kind]}" for name, kind in missing.items()
         )
@@ -150,7 +150,7 @@ async def _search_attributes(client: Client, *, fix: bool) -> Finding:
         )
     if missing:
         return ok(_ATTRIBUTES, f"Registered now: {', '.join(missing)}.")
-    return ok(_ATTRIBUTES, f"All {len(wanted)} are there.")
+    return ok(_ATTRIBUTES, f"All {len(wanted)} are registered.")
 
 
 async def _workers(client: Client) -> Finding:
@@ -167,8 +167,8 @@ async def _workers(client: Client) -> Finding:
                 timeout=RPC_TIMEOUT,
             )
         except RPCError as error:
-            return fail(_WORKERS, str(rpc_trouble(error)), "Try again when Temporal answers.")
-        since = datetime.now(UTC) - _LAST_POLL
+            return fail(_WORKERS, str(command_error(error)), "Try again when Temporal answers.")
+        since = datetime.now(UTC) - _MAX_POLL_AGE
         alive = {
             poller.identity
             for poller in described.pollers
@@ -180,7 +180,7 @@ async def _workers(client: Client) -> Finding:
     if idle:
         return fail(
             _WORKERS,
-            f"Nobody has polled task queue {' and '.join(idle)} for two minutes.",
+            f"No worker has polled task queue {' and '.join(idle)} for two minutes.",
             "Start a worker with the same TEMPORAL_* variables: python -m worker",
         )
     return ok(_WORKERS, f"{len(workers)} on queues {MESSAGES_QUEUE} and {TWILIO_SENDS_QUEUE}.")

@@ -1,4 +1,4 @@
-"""Twilio: the credentials, the account behind them, and who sends by default."""
+"""Twilio: the credentials, their account, and the default sender."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from twilio.base.exceptions import TwilioException
 
-from signedfor.cli.checks.finding import Finding, fail, ok, warn
+from signedfor.cli.checks import Finding, fail, ok, warn
 from signedfor.settings import Settings
 from signedfor.twilio import codes
 from signedfor.twilio.client import TwilioClient
@@ -16,7 +16,7 @@ CREDENTIALS: Final = "Twilio credentials"
 ACCOUNT: Final = "Twilio account"
 SENDER: Final = "default sender"
 
-_NOT_FOR_THIS_KEY = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
+_NO_ACCESS = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
 
 
 def check_sender(settings: Settings) -> Finding:
@@ -26,12 +26,12 @@ def check_sender(settings: Settings) -> Finding:
     return warn(
         SENDER,
         "DEFAULT_SENDER is not set, so every message must have a `from`.",
-        "Set it for the workers to a number or Messaging Service of yours.",
+        "Set it for the workers to one of your numbers or Messaging Services.",
     )
 
 
 def check_twilio(settings: Settings) -> list[Finding]:
-    """Ask Twilio for one message and for the account. What it answers is not shown."""
+    """Ask Twilio for one message and for the account. Its answers are not shown."""
     client = _client(settings)
     account_path = f"/2010-04-01/Accounts/{settings.twilio_account_sid}"
     try:
@@ -39,20 +39,20 @@ def check_twilio(settings: Settings) -> list[Finding]:
         messages = _ask(client, f"{account_path}/Messages.json?PageSize=1")
         if messages.status != HTTPStatus.OK or "messages" not in messages.document:
             return [_refused(messages)]
-        account = _judged(_ask(client, f"{account_path}.json"))
+        account = _account(_ask(client, f"{account_path}.json"))
     except (TwilioException, OSError, ValueError) as error:  # every `requests` error is an OSError
         return [
             fail(
                 CREDENTIALS,
-                f"Twilio is not reached ({type(error).__name__}).",
-                "See the network, HTTPS_PROXY, and TWILIO_EDGE and TWILIO_REGION if set.",
+                f"Twilio cannot be reached ({type(error).__name__}).",
+                "Check the network, HTTPS_PROXY, and TWILIO_EDGE and TWILIO_REGION if set.",
             )
         ]
     if settings.twilio_api_base_url is not None:
         return [
             warn(
                 CREDENTIALS,
-                "Accepted, but by TWILIO_API_BASE_URL instead of Twilio: nothing really leaves.",
+                "Accepted, but by TWILIO_API_BASE_URL instead of Twilio: nothing is really sent.",
                 "Remove TWILIO_API_BASE_URL to send for real.",
             ),
             account,
@@ -62,7 +62,7 @@ def check_twilio(settings: Settings) -> list[Finding]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Answer:
-    """Twilio's answer: its status, and its JSON if it is some. The SDK's lists drop the code."""
+    """Twilio's answer: its status and JSON object. The SDK's lists drop the error code."""
 
     status: int
     document: dict[str, Any]
@@ -87,14 +87,14 @@ def _refused(answer: _Answer) -> Finding:
         return fail(CREDENTIALS, what, row.advice)
     return fail(
         CREDENTIALS,
-        f"HTTP {answer.status}, and not in Twilio's words.",
-        "See that no proxy answers in Twilio's place; otherwise try again later.",
+        f"HTTP {answer.status}, and the answer is not Twilio's.",
+        "Make sure that no proxy answers in Twilio's place; otherwise try again later.",
     )
 
 
-def _judged(answer: _Answer) -> Finding:
-    if answer.status in _NOT_FOR_THIS_KEY:
-        return ok(ACCOUNT, "Its details are not for these credentials to read.")
+def _account(answer: _Answer) -> Finding:
+    if answer.status in _NO_ACCESS:
+        return ok(ACCOUNT, "These credentials may not read its details.")
     if answer.status != HTTPStatus.OK:
         return warn(ACCOUNT, f"Twilio answers HTTP {answer.status}.", "Try again later.")
     if answer.document.get("status") in {"suspended", "closed"}:
@@ -113,7 +113,7 @@ def _judged(answer: _Answer) -> Finding:
 
 
 def _client(settings: Settings) -> TwilioClient:
-    """The client that the workers have, for one call at a time."""
+    """The same client as the workers', for one call at a time."""
     key, secret = settings.twilio_api_key_sid, settings.twilio_api_key_secret
     return TwilioClient(
         account_sid=settings.twilio_account_sid,

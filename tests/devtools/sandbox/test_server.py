@@ -23,6 +23,8 @@ from tests.devtools.sandbox.support import (
     until,
 )
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com", "::"])
 def test_other_hosts_than_loopback_are_refused(host: str) -> None:

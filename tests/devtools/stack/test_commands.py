@@ -9,6 +9,8 @@ import pytest
 
 from tests.devtools.stack.support import ROOT
 
+pytestmark = pytest.mark.integration
+
 _TARGETS = [
     "help",
     "demo",
@@ -17,6 +19,7 @@ _TARGETS = [
     "histories",
     "soak",
     "bench",
+    "docs",
     "check",
     "format",
     "lock",

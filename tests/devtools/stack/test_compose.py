@@ -185,7 +185,7 @@ def test_the_sandbox_shares_the_network_of_the_worker() -> None:
 @pytest.mark.parametrize(
     ("target", "modules"),
     [
-        ("app", ("worker", "webhook.__main__", "starter", "signedfor.store.__main__")),
+        ("app", ("worker", "webhook.__main__", "starter")),
         ("sandbox", ("devtools.sandbox.__main__",)),
     ],
 )

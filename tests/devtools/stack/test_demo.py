@@ -92,6 +92,7 @@ def test_a_named_folder_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (tmp_path, False) == (temporary.parent, is_kept)
 
 
+@pytest.mark.integration
 def test_the_demo_needs_an_empty_folder(tmp_path: Path) -> None:
     """Opt-outs of an earlier demo would count."""
     (tmp_path / "signedfor.db").touch()

@@ -18,6 +18,8 @@ from devtools.stack.processes import (
 )
 from tests.devtools.stack.support import ROOT, is_gone, wait_for
 
+pytestmark = pytest.mark.integration
+
 _SLEEPS = "import time; print('awake', flush=True); time.sleep(600)"
 _IGNORES_SIGTERM = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {_SLEEPS}"
 

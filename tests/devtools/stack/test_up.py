@@ -118,6 +118,7 @@ def test_a_part_that_exits_stops_everything(tmp_path: Path) -> None:
     assert "make up: The worker exited unexpectedly (killed by SIGKILL)" in output.read_text()
 
 
+@pytest.mark.integration
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
     """Nothing is started, and the message says which variable to change."""
     with socket.create_server((HOST, 0)) as server:
@@ -143,6 +144,7 @@ def test_the_real_twilio_is_announced(tmp_path: Path) -> None:
     assert not [path for path in files if b"a-real-token" in path.read_bytes()]
 
 
+@pytest.mark.integration
 def test_the_environment_file_holds_what_a_client_needs(tmp_path: Path) -> None:
     """The file says where Temporal and the database are; a shell and dotenv read it alike."""
     path = tmp_path / "a folder" / "up.env"

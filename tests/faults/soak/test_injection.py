@@ -76,6 +76,7 @@ def test_twilio_is_not_frozen_past_a_read_timeout() -> None:
     assert SANDBOX.freeze < READ_TIMEOUT.total_seconds()
 
 
+@pytest.mark.integration
 def test_a_frozen_process_continues(tmp_path: Path) -> None:
     """A process is stopped within the block and continues after it."""
     with ProcessGroup() as group:

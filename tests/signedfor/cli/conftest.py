@@ -1,3 +1,4 @@
+import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -5,11 +6,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from signedfor.payloads import data_converter
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
-from tests.signedfor.cli.support import CommandLine, Desk
+from tests.signedfor.cli.support import CommandLine, LiveSystem
 from tests.workflows.courier import Courier, binary, serving
 
 _OURS = (
@@ -63,8 +65,12 @@ def cli_without_worker(temporal_address: str) -> CommandLine:
 
 
 @pytest.fixture
-async def desk(temporal: Client, cli_without_worker: CommandLine) -> AsyncIterator[Desk]:
+async def system(temporal: Client, cli_without_worker: CommandLine) -> AsyncIterator[LiveSystem]:
     """The command line in front of Temporal and workers."""
+    # Workflows that earlier tests left behind would come to these workers.
+    async for left in temporal.list_workflows("ExecutionStatus='Running'"):
+        with contextlib.suppress(RPCError):
+            await temporal.get_workflow_handle(left.id, run_id=left.run_id).terminate()
     courier = Courier()
     async with serving(temporal, courier):
-        yield Desk(cli=cli_without_worker, client=temporal, courier=courier)
+        yield LiveSystem(cli=cli_without_worker, client=temporal, courier=courier)

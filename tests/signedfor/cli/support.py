@@ -1,4 +1,4 @@
-"""What the command line's tests share: a way to call it, and messages in any state."""
+"""What the command line's tests share: a way to call it, and messages in any status."""
 
 import asyncio
 import json
@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from signedfor.steps import SendRequest
 from temporalio.client import Client
 from typer.testing import CliRunner, Result
 
+from signedfor.cli.app import app
 from signedfor.contract import message_workflow_id
 from signedfor.contract.failures import FailureClass
-from starter import app
+from signedfor.message_activities import SendRequest
 from tests.workflows.courier import RECIPIENT, SENDER, Courier, callback, failure
 
 TEXT = "Your parcel is at the door."
@@ -44,7 +44,7 @@ class CommandLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
+class LiveSystem:
     """The command line in front of a real Temporal, with workers and a scripted courier."""
 
     cli: CommandLine
@@ -73,7 +73,7 @@ class Desk:
         await self.client.get_workflow_handle(message_workflow_id(message_id)).result()
 
     def posts(self, message_id: str) -> list[SendRequest]:
-        """What was submitted of this message; other tests' messages may come by as well."""
+        """What was submitted of this message; other tests' messages are there too."""
         return [post for post in self.courier.posts if post.message_id == message_id]
 
     async def posted(self, message_id: str) -> SendRequest:
@@ -93,7 +93,7 @@ class Desk:
 async def until(
     ask: Callable[[], Awaitable[Any]], holds: Callable[[Any], bool], *, seconds: float = 30
 ) -> Any:
-    """Ask again until the answer is as wanted, and return it."""
+    """Ask until the answer is as wanted, and return it."""
     async with asyncio.timeout(seconds):
         while not holds(answer := await ask()):  # noqa: ASYNC110 - it is another process that is asked
             await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""`signedfor campaign`: how far one is, decisions about it, and what became of every row."""
+"""`signedfor campaign`: status, decisions, and the report of every row."""
 
 import asyncio
 import contextlib
@@ -17,9 +17,8 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.worker import Worker
 from typer.testing import Result
-from workflows.inputs import OneArgument
 
-from activities.campaigns import CampaignFeed
+from activities.campaigns import CampaignDispatcher
 from signedfor.contract import (
     CAMPAIGN,
     CampaignMessage,
@@ -27,11 +26,12 @@ from signedfor.contract import (
     campaign_message_id,
     campaign_workflow_id,
 )
+from signedfor.interceptors import OneArgument
 from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.store.campaigns import CampaignRow, Campaigns
 from signedfor.store.database import open_engine
 from signedfor.store.rate_limiter import RateLimiter
-from tests.signedfor.cli.support import CommandLine, Desk, until
+from tests.signedfor.cli.support import CommandLine, LiveSystem, until
 from tests.workflows.courier import SENDER, sid
 from workflows.campaign import Campaign
 
@@ -68,22 +68,24 @@ def _campaign(engine: Engine, *, rows: int = 4, loaded: bool = True) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _under_way(desk: Desk, engine: Engine, campaign_id: str) -> AsyncIterator[None]:
-    """Its workflow, and a worker that serves it and nothing else."""
+async def _running_workflow(
+    system: LiveSystem, engine: Engine, campaign_id: str
+) -> AsyncIterator[None]:
+    """Its workflow, and a worker for it alone."""
     queue = f"campaigns-{uuid.uuid4().hex}"
-    feed = CampaignFeed(Campaigns(engine), RateLimiter(engine), desk.client)
-    await _start(desk, campaign_id, queue)
+    dispatcher = CampaignDispatcher(Campaigns(engine), RateLimiter(engine), system.client)
+    await _start(system, campaign_id, queue)
     with ThreadPoolExecutor(2) as threads:
         async with Worker(
-            desk.client,
+            system.client,
             task_queue=queue,
             workflows=[Campaign],
             activities=[
-                feed.open_campaign,
-                feed.hand_over,
-                feed.set_campaign_state,
-                feed.count_messages,
-                feed.count_outcomes,
+                dispatcher.open_campaign,
+                dispatcher.dispatch_rows,
+                dispatcher.set_campaign_state,
+                dispatcher.count_messages,
+                dispatcher.count_outcomes,
             ],
             activity_executor=threads,
             interceptors=[OneArgument()],
@@ -91,8 +93,8 @@ async def _under_way(desk: Desk, engine: Engine, campaign_id: str) -> AsyncItera
             yield
 
 
-async def _start(desk: Desk, campaign_id: str, queue: str) -> None:
-    await desk.client.start_workflow(
+async def _start(system: LiveSystem, campaign_id: str, queue: str) -> None:
+    await system.client.start_workflow(
         CAMPAIGN,
         {},
         id=campaign_workflow_id(campaign_id),
@@ -101,40 +103,41 @@ async def _start(desk: Desk, campaign_id: str, queue: str) -> None:
     )
 
 
-def _silent(*results: Result) -> bool:
+def _shows_nothing_private(*results: Result) -> bool:
     return not any(word in each.output for each in results for word in (NUMBERS, "parcel", "Zoë"))
 
 
-async def test_a_campaign_from_its_beginning_to_its_end(
-    desk: Desk, engine: Engine, tmp_path: Path
+async def test_a_campaign_from_start_to_end(
+    system: LiveSystem, engine: Engine, tmp_path: Path
 ) -> None:
     """Status while it runs and afterwards; the report has a line for every row."""
     campaign_id, file = _campaign(engine), tmp_path / "report.csv"
-    async with _under_way(desk, engine, campaign_id):
+    async with _running_workflow(system, engine, campaign_id):
 
         async def status() -> Any:
-            return await desk.cli.document("campaign", "status", campaign_id)
+            return await system.cli.document("campaign", "status", campaign_id)
 
-        running = await until(status, lambda it: it["messages"].get("awaiting_receipt") == 4)
+        # Each stage is counted by a query of its own: a message that moves on meanwhile counts twice.
+        running = await until(status, lambda it: it["messages"] == {"awaiting_receipt": 4})
         watching = asyncio.create_task(
-            desk.cli.later("campaign", "status", f"campaign:{campaign_id}", "--watch")
+            system.cli.later("campaign", "status", f"campaign:{campaign_id}", "--watch")
         )
         for row, end in enumerate(("delivered", "delivered", "undelivered", "read"), start=1):
             code = 30006 if end == "undelivered" else None
-            await desk.receive(campaign_message_id(campaign_id, row), end, code=code)
+            await system.receive(campaign_message_id(campaign_id, row), end, code=code)
         watched = await watching
-        report = await desk.cli.document("campaign", "report", campaign_id)
-        live = await desk.cli.later("campaign", "status", campaign_id, FORCE_COLOR="1")
-        again = await desk.cli.later("campaign", "pause", campaign_id)
-        listed = await desk.cli.document("campaign", "list")
-        written = await desk.cli.later("campaign", "report", campaign_id, "--csv", str(file))
-        to_standard_output = await desk.cli.later("campaign", "report", campaign_id, "--csv", "-")
+        report = await system.cli.document("campaign", "report", campaign_id)
+        live = await system.cli.later("campaign", "status", campaign_id, FORCE_COLOR="1")
+        again = await system.cli.later("campaign", "pause", campaign_id)
+        listed = await system.cli.document("campaign", "list")
+        written = await system.cli.later("campaign", "report", campaign_id, "--csv", str(file))
+        to_standard_output = await system.cli.later("campaign", "report", campaign_id, "--csv", "-")
 
     assert ("running", "running") == (running["state"], running["workflow"])
     assert (4, 4, 4, 0) == tuple(running[k] for k in ("rows", "dispatched", "done", "ended"))
     assert 0 == watched.exit_code
     assert "finished since" in watched.stdout
-    assert "4 of 4 are through" in watched.stdout
+    assert "4 of 4 are done" in watched.stdout
     assert (False, True) == tuple("━━━" in each.stdout for each in (watched, live))
     assert ("finished", {"delivered": 3, "undelivered": 1}) == (
         report["state"],
@@ -144,7 +147,7 @@ async def test_a_campaign_from_its_beginning_to_its_end(
     assert [(campaign_id, "finished")] == [
         (each["campaign_id"], each["state"]) for each in listed["campaigns"]
     ]
-    assert _silent(watched, live, again, written)
+    assert _shows_nothing_private(watched, live, again, written)
     assert 0o600 == stat.S_IMODE(file.stat().st_mode)
     assert file.read_bytes() == to_standard_output.stdout_bytes
     lines = list(csv.DictReader(io.StringIO(file.read_text())))
@@ -156,15 +159,15 @@ async def test_a_campaign_from_its_beginning_to_its_end(
     assert all(line["ended_at"].endswith("+00:00") for line in lines)
 
 
-async def test_pause_resume_and_cancel(desk: Desk, engine: Engine) -> None:
-    """Each says what holds now and how far the campaign had come; an end is final."""
+async def test_pause_resume_and_cancel(system: LiveSystem, engine: Engine) -> None:
+    """Each shows the new state and the progress; a canceled campaign stays canceled."""
     campaign_id = _campaign(engine)
     results = []
-    async with _under_way(desk, engine, campaign_id):
+    async with _running_workflow(system, engine, campaign_id):
         for command in ("pause", "resume", "cancel", "cancel"):
             options = ("--reason", "wrong text", "--by", "ops")
-            results.append(await desk.cli.later("campaign", command, campaign_id, *options))
-        refused = await desk.cli.document("campaign", "resume", campaign_id, exit_code=3)
+            results.append(await system.cli.later("campaign", command, campaign_id, *options))
+        refused = await system.cli.document("campaign", "resume", campaign_id, exit_code=3)
     record = Campaigns(engine).find(campaign_id)
 
     assert [0] * 4 == [each.exit_code for each in results]
@@ -172,21 +175,21 @@ async def test_pause_resume_and_cancel(desk: Desk, engine: Engine) -> None:
         ("is paused", "is running", "is canceled", "is canceled"), results, strict=True
     ):
         assert f"Campaign {campaign_id} {words}" in result.stdout
-        assert "of 4 rows were handed over" in result.stdout
+        assert "of 4 rows were dispatched" in result.stdout
     assert "refused" == refused["error"]["kind"]
     assert record is not None
     assert CampaignState.CANCELED is record.state
-    assert _silent(*results)
+    assert _shows_nothing_private(*results)
 
 
-async def test_no_worker_answers(desk: Desk, engine: Engine) -> None:
-    """After the wait it says that it is not known, and what holds when a worker is back."""
+async def test_no_worker_answers(system: LiveSystem, engine: Engine) -> None:
+    """After the timeout the result is not known: exit code 4."""
     campaign_id = _campaign(engine)
-    await _start(desk, campaign_id, "nobody-works-here")
-    paused = await desk.cli.document(
+    await _start(system, campaign_id, "no-worker")
+    paused = await system.cli.document(
         "campaign", "pause", campaign_id, "--timeout", "0.5", exit_code=4
     )
-    status = await desk.cli.document("campaign", "status", campaign_id)
+    status = await system.cli.document("campaign", "status", campaign_id)
 
     assert "no worker answered within 0.5 seconds" in paused["error"]["message"]
     assert ("running", 0, None) == (
@@ -196,37 +199,39 @@ async def test_no_worker_answers(desk: Desk, engine: Engine) -> None:
     )
 
 
-async def test_a_campaign_that_never_began_can_be_canceled(desk: Desk, engine: Engine) -> None:
-    """Without a workflow there is nothing to pause, and the database alone holds the cancel."""
+async def test_a_campaign_that_was_not_started_can_be_canceled(
+    system: LiveSystem, engine: Engine
+) -> None:
+    """Without a workflow there is nothing to pause; the database records the cancellation."""
     campaign_id = _campaign(engine, loaded=False)
-    shown = await desk.cli.later("campaign", "status", campaign_id)
-    paused = await desk.cli.later("campaign", "pause", campaign_id)
-    canceled = await desk.cli.document("campaign", "cancel", campaign_id)
-    written = await desk.cli.later("campaign", "report", campaign_id, "--csv", "-")
+    shown = await system.cli.later("campaign", "status", campaign_id)
+    paused = await system.cli.later("campaign", "pause", campaign_id)
+    canceled = await system.cli.document("campaign", "cancel", campaign_id)
+    written = await system.cli.later("campaign", "report", campaign_id, "--csv", "-")
 
     assert "its rows are not loaded" in shown.stdout
-    assert (3, True) == (paused.exit_code, "is not under way" in paused.output)
+    assert (3, True) == (paused.exit_code, "is not running" in paused.output)
     assert "canceled" == canceled["state"]
-    assert ["not_handed_over"] * 4 == [
+    assert ["not_dispatched"] * 4 == [
         line["status"] for line in csv.DictReader(io.StringIO(written.stdout))
     ]
 
 
 async def test_a_campaign_that_was_terminated_can_be_started_again(
-    desk: Desk, engine: Engine, tmp_path: Path
+    system: LiveSystem, engine: Engine, tmp_path: Path
 ) -> None:
-    """It shows that its workflow is gone, and goes on when the same command is given again."""
+    """Its status shows that, and the same command continues it."""
     assert engine is not None
     file, campaign_id = tmp_path / "recipients.csv", f"c-{uuid.uuid4().hex[:12]}"
     file.write_text(f"to,name\n+{NUMBERS}0001,Zoë\n")
     command = ("start", str(file), "--body", "Hi {name}", "--from", SENDER, "--id", campaign_id)
-    handle = desk.client.get_workflow_handle(campaign_workflow_id(campaign_id))
+    handle = system.client.get_workflow_handle(campaign_workflow_id(campaign_id))
 
-    first = await desk.cli.later("campaign", *command)
+    first = await system.cli.later("campaign", *command)
     run = (await handle.describe()).run_id
     await handle.terminate()
-    shown = await desk.cli.later("campaign", "status", campaign_id)
-    second = await desk.cli.later("campaign", *command)
+    shown = await system.cli.later("campaign", "status", campaign_id)
+    second = await system.cli.later("campaign", *command)
     description = await handle.describe()
 
     assert [0, 0, 0] == [each.exit_code for each in (first, shown, second)]
@@ -236,11 +241,11 @@ async def test_a_campaign_that_was_terminated_can_be_started_again(
 
 
 @pytest.mark.parametrize("command", ["status", "pause", "resume", "cancel", "report"])
-async def test_no_such_campaign(desk: Desk, engine: Engine, command: str) -> None:
-    """An unknown id and a word that is none are told apart, and the word is not repeated."""
+async def test_no_such_campaign(system: LiveSystem, engine: Engine, command: str) -> None:
+    """An unknown id is not found; an invalid one is bad input, and is not repeated."""
     assert engine is not None
-    absent = await desk.cli.document("campaign", command, "c-absent", exit_code=2)
-    invalid = await desk.cli.later("campaign", command, "+15558675309")
+    absent = await system.cli.document("campaign", command, "c-absent", exit_code=2)
+    invalid = await system.cli.later("campaign", command, "+15558675309")
 
     assert "There is no campaign c-absent" in absent["error"]["message"]
     assert 2 == invalid.exit_code
@@ -249,7 +254,7 @@ async def test_no_such_campaign(desk: Desk, engine: Engine, command: str) -> Non
 
 
 def test_without_temporal(cli: CommandLine, engine: Engine) -> None:
-    """Temporal being away is one sentence, and no file is left behind."""
+    """Without Temporal it is one sentence, and no file is left behind."""
     campaign_id = _campaign(engine)
     result = cli("campaign", "report", campaign_id, "--csv", "report.csv")
 

@@ -9,35 +9,35 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
-from workflows.catch_up_inbound import CatchUpInbound
 
 from signedfor.contract import MESSAGES_QUEUE
-from signedfor.inbound import CATCH_UP_ID, CATCH_UP_INBOUND, CatchUp, CaughtUp
+from signedfor.inbound import CATCH_UP_ID, CatchUp, CatchUpResult
 from tests.signedfor.cli.support import CommandLine
+from workflows.inbound import CatchUpInbound
 
 pytestmark = pytest.mark.integration
 
 
 @dataclass
 class _List:
-    """Twilio's list, as far as the command can tell."""
+    """A scripted list of Twilio's."""
 
     asked: list[CatchUp] = field(default_factory=list)
-    is_there: bool = True
+    is_available: bool = True
 
-    @activity.defn(name=CATCH_UP_INBOUND)
-    async def catch_up_inbound(self, request: CatchUp) -> CaughtUp:
+    @activity.defn
+    async def catch_up_inbound(self, request: CatchUp) -> CatchUpResult:
         self.asked.append(request)
-        if not self.is_there:
+        if not self.is_available:
             raise ApplicationError("scripted", non_retryable=True)
         now = datetime.now(UTC)
         since = request.since or now - timedelta(hours=1)
-        return CaughtUp(since=since, until=now, listed=12, inbound=3, new=2)
+        return CatchUpResult(since=since, until=now, listed=12, inbound=3, new=2)
 
 
 @pytest.fixture
 async def twilio_list(temporal: Client) -> AsyncIterator[_List]:
-    """A worker that looks there."""
+    """A worker that reads it."""
     scripted = _List()
     async with Worker(
         temporal,
@@ -48,8 +48,8 @@ async def twilio_list(temporal: Client) -> AsyncIterator[_List]:
         yield scripted
 
 
-async def test_says_what_was_new(cli_without_worker: CommandLine, twilio_list: _List) -> None:
-    """The result is told to people and to programs; by default it looks since the last time."""
+async def test_the_result_is_shown(cli_without_worker: CommandLine, twilio_list: _List) -> None:
+    """To people and to programs; by default it looks since the last catch-up."""
     result = await cli_without_worker.later("opt-outs", "catch-up")
     document = await cli_without_worker.document("opt-outs", "catch-up")
 
@@ -68,7 +68,7 @@ async def test_says_what_was_new(cli_without_worker: CommandLine, twilio_list: _
         ("30d", timedelta(days=30)),
     ],
 )
-async def test_looks_as_far_back_as_told(
+async def test_since_sets_how_far_back_it_looks(
     cli_without_worker: CommandLine, twilio_list: _List, text: str, length: timedelta
 ) -> None:
     """A length of minutes, hours or days, up to thirty days."""
@@ -81,7 +81,7 @@ async def test_looks_as_far_back_as_told(
 
 @pytest.mark.parametrize("text", ["31d", "0h", "77", "7 h", "1w", "-1h", "99999999h", "soon"])
 def test_bad_lengths(cli: CommandLine, text: str) -> None:
-    """Anything else is refused by the option's name, before anything is asked."""
+    """Anything else is refused by the option's name, before Temporal is asked."""
     result = cli("opt-outs", "catch-up", "--since", text)
 
     assert 2 == result.exit_code
@@ -89,9 +89,9 @@ def test_bad_lengths(cli: CommandLine, text: str) -> None:
     assert text not in result.stderr
 
 
-async def test_a_look_that_fails(cli_without_worker: CommandLine, twilio_list: _List) -> None:
+async def test_a_catch_up_that_fails(cli_without_worker: CommandLine, twilio_list: _List) -> None:
     """If Twilio cannot be asked the command says where to look."""
-    twilio_list.is_there = False
+    twilio_list.is_available = False
 
     result = await cli_without_worker.later("opt-outs", "catch-up")
 
@@ -100,7 +100,7 @@ async def test_a_look_that_fails(cli_without_worker: CommandLine, twilio_list: _
 
 
 async def test_without_a_worker(cli_without_worker: CommandLine, temporal: Client) -> None:
-    """Without a worker the command does not wait for ever."""
+    """Without a worker the command does not wait forever."""
     result = await cli_without_worker.later("opt-outs", "catch-up", "--timeout", "1")
     await temporal.get_workflow_handle(CATCH_UP_ID).terminate()
 

@@ -1,16 +1,22 @@
-"""The checks against servers that answer as they should not."""
+"""The doctor's checks, against servers that answer correctly and incorrectly."""
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
+import httpx
 import pytest
 
-from signedfor.cli.checks.finding import Finding
+from devtools.stack.parts import Run
+from devtools.stack.ports import free_ports
+from devtools.stack.processes import ProcessGroup
+from signedfor.cli.checks import Finding
 from signedfor.cli.checks.twilio import check_twilio
 from signedfor.cli.checks.webhook import check_webhook
+from signedfor.contract import STATUS_PATH
 from signedfor.settings import Settings
 
 ACCOUNT = "AC" + "1" * 32
@@ -90,8 +96,8 @@ NO_MESSAGES: Mapping[str, object] = {
         ((200, {"status": "active", "type": "Full"}), "ok", "Active"),
         ((200, {"status": "active", "type": "Trial"}), "warn", "verified numbers only"),
         ((200, {"status": "suspended", "type": "Full"}), "fail", "suspended"),
-        ((401, {"code": 20003, "message": "no"}), "ok", "not for these credentials"),
-        ((404, {"code": 20404, "message": "no"}), "ok", "not for these credentials"),
+        ((401, {"code": 20003, "message": "no"}), "ok", "may not read its details"),
+        ((404, {"code": 20404, "message": "no"}), "ok", "may not read its details"),
         ((503, {"code": 20503, "message": "no"}), "warn", "HTTP 503"),
     ],
 )
@@ -107,7 +113,7 @@ def test_the_account(account: tuple[int, Mapping[str, object]], level: str, word
     ("answer", "words"),
     [
         ((401, {"code": 20003, "message": "+15558675309"}), "HTTP 401, 20003"),
-        ((500, {"code": 99999, "message": "+15558675309"}), "not in Twilio's words"),
+        ((500, {"code": 99999, "message": "+15558675309"}), "the answer is not Twilio's"),
     ],
 )
 def test_credentials_that_twilio_does_not_take(
@@ -123,53 +129,106 @@ def test_credentials_that_twilio_does_not_take(
 
 
 def test_twilio_out_of_reach() -> None:
-    """No answer at all is told from a wrong answer."""
+    """No answer is another finding than a wrong answer."""
     (found,) = check_twilio(settings(twilio_api_base_url="http://127.0.0.1:9"))
 
     assert "fail" == found.level
-    assert "is not reached" in found.what
+    assert "cannot be reached" in found.what
 
 
 def test_an_answer_that_is_not_twilios() -> None:
-    """A proxy's page instead of Twilio's JSON is no crash."""
+    """A proxy's page instead of Twilio's JSON is reported."""
     found = twilio_findings({MESSAGES: (200, {"hello": "proxy"})})["Twilio credentials"]
 
     assert "fail" == found.level
-    assert "HTTP 200, and not in Twilio's words." == found.what
+    assert "HTTP 200, and the answer is not Twilio's." == found.what
+
+
+WEBHOOK_CHECKS = ("webhook reached", "forged callback", "signed callback")
 
 
 @pytest.mark.parametrize(
     ("answers", "levels"),
     [
-        # Somebody else's server, or a proxy's own page.
-        ({"/healthz": (200, {"hello": "world"})}, ("fail", "skipped", "skipped")),
+        # Another server, or a proxy's own page.
+        ({"/": (200, {"hello": "world"})}, ("fail", "skipped", "skipped")),
         ({}, ("fail", "skipped", "skipped")),
-        ({"/healthz": (307, {})}, ("fail", "skipped", "skipped")),
-        # It takes everything: nobody checks signatures there.
-        (
-            {"/healthz": (200, {"status": "alive"}), "/webhook/status": (204, {})},
-            ("ok", "ok", "fail"),
-        ),
-        # It refuses everything, rightly signed or not.
-        (
-            {"/healthz": (200, {"status": "alive"}), "/webhook/status": (403, {})},
-            ("ok", "fail", "ok"),
-        ),
-        # It cannot be asked.
-        (
-            {"/healthz": (200, {"status": "alive"}), "/webhook/status": (502, {})},
-            ("ok", "fail", "fail"),
-        ),
+        ({STATUS_PATH: (307, {})}, ("fail", "skipped", "skipped")),
+        ({STATUS_PATH: (502, {})}, ("fail", "skipped", "skipped")),
+        # A server that answers every request, and one that accepts every callback.
+        ({STATUS_PATH: (200, {"hello": "world"})}, ("ok", "fail", "fail")),
+        ({STATUS_PATH: (204, {})}, ("ok", "fail", "ok")),
+        # It refuses every callback, correctly signed or not.
+        ({STATUS_PATH: (403, {})}, ("ok", "ok", "fail")),
     ],
 )
-def test_webhooks_that_are_not_right(answers: Answers, levels: tuple[str, str, str]) -> None:
-    """Each way to be wrong is a finding of its own."""
+def test_a_wrong_webhook(answers: Answers, levels: tuple[str, str, str]) -> None:
+    """Each kind of problem is a finding of its own."""
     with answering(answers) as url:
         found = by_name(check_webhook(settings(public_base_url=url)))
 
-    assert levels == tuple(
-        found[name].level for name in ("webhook reached", "signed callback", "forged callback")
-    )
+    assert levels == tuple(found[name].level for name in WEBHOOK_CHECKS)
+
+
+@contextmanager
+def webhook_behind_a_proxy(folder: Path, database_url: str) -> Iterator[str]:
+    """A real webhook behind a proxy that passes only /webhook/*; the proxy's URL."""
+    (port,) = free_ports(1)
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status = 404
+            if self.path.startswith("/webhook/"):
+                headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
+                url = f"http://127.0.0.1:{port}{self.path}"
+                status = httpx.post(url, content=body, headers=headers).status_code
+            self.send_response(status)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.send_response(404)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep the test's output clean."""
+
+    (folder / "logs").mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server, ProcessGroup() as group:
+        url = f"http://127.0.0.1:{server.server_port}"
+        environment = {
+            "TEMPORAL_ADDRESS": "127.0.0.1:9",
+            "DATABASE_URL": database_url,
+            "TWILIO_ACCOUNT_SID": ACCOUNT,
+            "TWILIO_AUTH_TOKEN": "a-token",
+            "PUBLIC_BASE_URL": url,
+            "WEBHOOK_PORT": str(port),
+        }
+        webhook = Run(folder=folder, settings=environment, group=group).webhook(port=port)
+        webhook.start()
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield url
+        finally:
+            server.shutdown()
+            thread.join()
+            webhook.stop()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("token", "levels"),
+    [("a-token", ("ok", "ok", "ok")), ("another-token", ("ok", "ok", "fail"))],
+)
+def test_a_proxy_need_not_pass_other_paths(
+    tmp_path: Path, sqlite_url: str, token: str, levels: tuple[str, str, str]
+) -> None:
+    """Behind a proxy that passes only /webhook/*, both signatures are still checked."""
+    with webhook_behind_a_proxy(tmp_path, sqlite_url) as url:
+        found = by_name(check_webhook(settings(public_base_url=url, twilio_auth_token=token)))
+
+    assert levels == tuple(found[name].level for name in WEBHOOK_CHECKS)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +242,7 @@ def test_webhooks_that_are_not_right(answers: Answers, levels: tuple[str, str, s
     ],
 )
 def test_the_public_url_is_https_unless_it_is_this_machine(url: str, level: str) -> None:
-    """In clear, numbers and texts could be read on the way."""
+    """Else numbers and texts would be sent unencrypted."""
     found = by_name(check_webhook(settings(public_base_url=url)))
 
     assert level == found["public URL"].level

@@ -5,14 +5,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from temporalio import workflow
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
 
-from signedfor.cli.letters import resolve
+from signedfor.cli.dead_letters import resolve
 from signedfor.cli.output import BadInput
 from signedfor.contract import (
     DEAD_LETTER,
     OPEN,
+    RESOLVE_UPDATE,
+    DeadLetterReport,
     DeadLetterRequest,
     MessageChanges,
     MessageReport,
@@ -21,11 +26,12 @@ from signedfor.contract import (
     Resolution,
     dead_letter_workflow_id,
 )
+from signedfor.payloads import invalid_input
 from signedfor.search_attributes import MESSAGE_STATUS, TENANT
 from tests.signedfor.cli.support import (
     TEXT,
     CommandLine,
-    Desk,
+    LiveSystem,
     new_id,
     shows_nothing_private,
     until,
@@ -33,8 +39,8 @@ from tests.signedfor.cli.support import (
 from tests.workflows.courier import RECIPIENT, REQUEST, accept
 
 
-async def unattended_letter(client: Client, tenant: str) -> str:
-    """An open letter on a queue that nobody works on; its message's id."""
+async def unserved_dead_letter(client: Client, tenant: str, *, queue: str = "no-worker") -> str:
+    """An open dead letter on a queue without a worker; its message's id."""
     message_id = new_id()
     report = MessageReport(
         message_id=message_id,
@@ -45,14 +51,14 @@ async def unattended_letter(client: Client, tenant: str) -> str:
         finished_at=datetime.now(UTC),
         tags={},
     )
-    letter = DeadLetterRequest(
+    request = DeadLetterRequest(
         message=MessageRequest.model_validate(REQUEST), report=report, advice="None."
     )
     await client.start_workflow(
         DEAD_LETTER,
-        letter,
+        request,
         id=dead_letter_workflow_id(message_id),
-        task_queue="nobody",
+        task_queue=queue,
         search_attributes=TypedSearchAttributes(
             [SearchAttributePair(MESSAGE_STATUS, OPEN), SearchAttributePair(TENANT, tenant)]
         ),
@@ -60,11 +66,11 @@ async def unattended_letter(client: Client, tenant: str) -> str:
     return message_id
 
 
-async def listed(desk: Desk, tenant: str, *options: str, count: int) -> Any:
-    """The tenant's letters, once the search shows that many."""
+async def listed(system: LiveSystem, tenant: str, *options: str, count: int) -> Any:
+    """The tenant's dead letters, once the search shows that many."""
 
     async def ask() -> object:
-        return await desk.cli.document(
+        return await system.cli.document(
             "dead-letters", "list", "--query", f"Tenant = '{tenant}'", *options
         )
 
@@ -72,46 +78,46 @@ async def listed(desk: Desk, tenant: str, *options: str, count: int) -> Any:
     return document["dead_letters"]
 
 
-async def test_open_letters_are_listed_with_code_and_meaning(desk: Desk) -> None:
+async def test_open_dead_letters_are_listed_with_code_and_meaning(system: LiveSystem) -> None:
     """The list shows what Temporal holds in clear, and so no number and no text."""
     tenant = new_id()
-    message_id = await desk.dead_letter("--tenant", tenant)
+    message_id = await system.dead_letter("--tenant", tenant)
 
-    (letter,) = await listed(desk, tenant, count=1)
-    result = await desk.cli.later("dead-letters", "list", "--query", f"Tenant = '{tenant}'")
+    (dead_letter,) = await listed(system, tenant, count=1)
+    result = await system.cli.later("dead-letters", "list", "--query", f"Tenant = '{tenant}'")
 
     assert (message_id, "open", 21408, "+1500***0006", tenant) == (
-        letter["message_id"],
-        letter["status"],
-        letter["error_code"],
-        letter["sender"],
-        letter["tenant"],
+        dead_letter["message_id"],
+        dead_letter["status"],
+        dead_letter["error_code"],
+        dead_letter["sender"],
+        dead_letter["tenant"],
     )
     assert 0 == result.exit_code
     assert "21408" in result.stdout
     assert shows_nothing_private(result)
 
 
-async def test_closed_letters_are_listed_when_asked_for(desk: Desk) -> None:
-    """`--all` lists letters that were closed; without it they are gone from the list."""
+async def test_closed_dead_letters_are_listed_with_all(system: LiveSystem) -> None:
+    """`--all` lists closed dead letters too; without it they are not listed."""
     tenant = new_id()
-    message_id = await desk.dead_letter("--tenant", tenant)
-    await desk.cli.document("dead-letters", "discard", message_id)
+    message_id = await system.dead_letter("--tenant", tenant)
+    await system.cli.document("dead-letters", "discard", message_id)
 
-    await listed(desk, tenant, count=0)
-    (letter,) = await listed(desk, tenant, "--all", count=1)
+    await listed(system, tenant, count=0)
+    (dead_letter,) = await listed(system, tenant, "--all", count=1)
 
-    assert (message_id, "discarded") == (letter["message_id"], letter["status"])
+    assert (message_id, "discarded") == (dead_letter["message_id"], dead_letter["status"])
 
 
-async def test_a_long_list_says_that_there_is_more(desk: Desk) -> None:
-    """`--limit` is kept, and the person told that something is missing."""
+async def test_a_long_list_says_that_there_is_more(system: LiveSystem) -> None:
+    """`--limit` is respected, and the output says that there are more."""
     tenant = new_id()
     for _ in range(2):
-        await desk.dead_letter("--tenant", tenant)
-    await listed(desk, tenant, count=2)
+        await system.dead_letter("--tenant", tenant)
+    await listed(system, tenant, count=2)
 
-    result = await desk.cli.later(
+    result = await system.cli.later(
         *("dead-letters", "list", "--query", f"Tenant = '{tenant}'", "--limit", "1")
     )
 
@@ -119,36 +125,36 @@ async def test_a_long_list_says_that_there_is_more(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("clause", ["Nonsense = 'x'", "TwilioErrorCode ==", "a) OR (b"])
-async def test_a_query_that_temporal_does_not_understand(desk: Desk, clause: str) -> None:
+async def test_a_query_that_temporal_does_not_understand(system: LiveSystem, clause: str) -> None:
     """The option is named, with an example, and the clause not repeated."""
-    result = await desk.cli.later("dead-letters", "list", "--query", clause)
+    result = await system.cli.later("dead-letters", "list", "--query", clause)
 
     assert 2 == result.exit_code
     assert "--query: Temporal does not understand it" in result.stderr
     assert clause not in result.output
 
 
-async def test_a_query_cannot_reach_beyond_dead_letters(desk: Desk) -> None:
+async def test_a_query_cannot_reach_beyond_dead_letters(system: LiveSystem) -> None:
     """A clause that matches everything else too still finds dead letters only."""
     tenant = new_id()
-    message_id = await desk.dead_letter("--tenant", tenant)
-    await listed(desk, tenant, count=1)
+    message_id = await system.dead_letter("--tenant", tenant)
+    await listed(system, tenant, count=1)
 
-    document = await desk.cli.document(
+    document = await system.cli.document(
         *("dead-letters", "list", "--limit", "1000"),
         *("--query", f"Tenant = '{tenant}') OR (Tenant = '{tenant}'"),
     )
 
-    assert {message_id} == {letter["message_id"] for letter in document["dead_letters"]}
+    assert {message_id} == {dead_letter["message_id"] for dead_letter in document["dead_letters"]}
 
 
-async def test_a_letter_shows_what_happened_and_what_to_do(desk: Desk) -> None:
-    """Outcome, code, meaning, action and how long it is held; private things when asked for."""
-    message_id = await desk.dead_letter()
+async def test_a_dead_letter_shows_what_happened_and_what_to_do(system: LiveSystem) -> None:
+    """Outcome, code, meaning, action and expiry; number and text only with `--reveal`."""
+    message_id = await system.dead_letter()
 
-    result = await desk.cli.later("dead-letters", "show", message_id)
-    revealed = await desk.cli.later("dead-letters", "show", message_id, "--reveal")
-    document = await desk.cli.document("dead-letters", "show", message_id)
+    result = await system.cli.later("dead-letters", "show", message_id)
+    revealed = await system.cli.later("dead-letters", "show", message_id, "--reveal")
+    document = await system.cli.document("dead-letters", "show", message_id)
 
     assert 0 == result.exit_code
     for words in ("open", "SenderMisconfigured 21408", "What to do", "Held until"):
@@ -160,17 +166,17 @@ async def test_a_letter_shows_what_happened_and_what_to_do(desk: Desk) -> None:
     assert RECIPIENT not in json.dumps(document)
 
 
-async def test_a_retry_is_a_new_message_with_the_changes(desk: Desk) -> None:
+async def test_a_retry_is_a_new_message_with_the_changes(system: LiveSystem) -> None:
     """The new message has an id derived from the old one; what was not changed stays."""
-    message_id = await desk.dead_letter()
-    desk.courier.sends = [accept()]
+    message_id = await system.dead_letter()
+    system.courier.sends = [accept()]
 
-    document = await desk.cli.document(
+    document = await system.cli.document(
         *("dead-letters", "retry", message_id, "--from", "+15005550009"),
         *("--note", "permission granted", "--by", "Ada"),
     )
 
-    post = await desk.posted(f"{message_id}.retry-1")
+    post = await system.posted(f"{message_id}.retry-1")
     assert ("retried", f"{message_id}.retry-1", "Ada", "permission granted") == (
         document["outcome"],
         document["retried_as"],
@@ -180,62 +186,99 @@ async def test_a_retry_is_a_new_message_with_the_changes(desk: Desk) -> None:
     assert ("+15005550009", RECIPIENT, TEXT) == (post.sender, post.message.to, post.message.body)
 
 
-async def test_recipient_and_text_can_be_changed(desk: Desk) -> None:
+async def test_recipient_and_text_can_be_changed(system: LiveSystem) -> None:
     """A corrected number and a corrected text reach the new message."""
-    message_id = await desk.dead_letter()
-    desk.courier.sends = [accept()]
+    message_id = await system.dead_letter()
+    system.courier.sends = [accept()]
 
-    result = await desk.cli.later(
+    result = await system.cli.later(
         *("dead-letters", "retry", message_id, "--to", "+15558675310", "--body", "-"),
         *("--expires-at", "2099-01-01T00:00:00Z"),
         stdin="Corrected.\n",
     )
 
-    post = await desk.posted(f"{message_id}.retry-1")
+    post = await system.posted(f"{message_id}.retry-1")
     assert 0 == result.exit_code
     assert f"signedfor show {message_id}.retry-1" in result.stdout
     assert ("+15558675310", "Corrected.") == (post.message.to, post.message.body)
 
 
-async def test_changes_that_do_not_fit_leave_the_letter_open(desk: Desk) -> None:
-    """What only the letter can see is wrong comes back as bad input, field by field."""
-    message_id = await desk.dead_letter()
+async def test_changes_that_do_not_fit_leave_the_dead_letter_open(system: LiveSystem) -> None:
+    """What only the dead letter can check is reported as bad input, field by field."""
+    message_id = await system.dead_letter()
     blank = Resolution(action="retry", changes=MessageChanges(body="  "))
 
     with pytest.raises(BadInput) as refused:
-        await resolve(desk.client, message_id, blank, within=30)
+        await resolve(system.client, message_id, blank, within=30)
 
-    assert ["body"] == [field for field, _ in refused.value.problems]
-    assert "open" == (await desk.cli.document("dead-letters", "show", message_id))["status"]
+    assert ["--body"] == [field for field, _ in refused.value.problems]
+    assert "open" == (await system.cli.document("dead-letters", "show", message_id))["status"]
 
 
-async def test_a_closed_letter_is_not_resolved_again(desk: Desk) -> None:
+async def test_a_closed_dead_letter_is_not_resolved_again(system: LiveSystem) -> None:
     """The second decision is refused: 3."""
-    message_id = await desk.dead_letter()
-    await desk.cli.document("dead-letters", "discard", message_id, "--note", "known")
+    message_id = await system.dead_letter()
+    await system.cli.document("dead-letters", "discard", message_id, "--note", "known")
 
-    document = await desk.cli.document("dead-letters", "retry", message_id, exit_code=3)
+    document = await system.cli.document("dead-letters", "retry", message_id, exit_code=3)
 
-    assert "closed already" in document["error"]["message"]
+    assert "already closed" in document["error"]["message"]
+
+
+@workflow.defn(name=DEAD_LETTER, sandboxed=False)
+class StrictDeadLetter:
+    """A dead letter that refuses every decision."""
+
+    @workflow.run
+    async def run(self, request: DeadLetterRequest) -> None:
+        """Wait."""
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.update(name=RESOLVE_UPDATE)
+    async def resolve(self, resolution: Resolution) -> DeadLetterReport:
+        """Never called."""
+        raise NotImplementedError
+
+    @resolve.validator
+    def _refuse(self, resolution: Resolution) -> None:
+        if resolution.action == "discard":
+            raise ApplicationError("The id is too long for a retry.", type="Scripted")
+        raise invalid_input([("message_id", "is too long for a retry"), ("to", "is wrong")])
+
+
+async def test_a_refusal_is_shown_in_the_dead_letters_own_words(
+    temporal: Client, cli_without_worker: CommandLine
+) -> None:
+    """A sentence is shown as it is: 3; bad fields are named by argument and option: 2."""
+    queue = new_id()
+    message_id = await unserved_dead_letter(temporal, new_id(), queue=queue)
+    async with Worker(temporal, task_queue=queue, workflows=[StrictDeadLetter]):
+        refused = await cli_without_worker.later("dead-letters", "discard", message_id)
+        invalid = await cli_without_worker.later("dead-letters", "retry", message_id)
+        await temporal.get_workflow_handle(dead_letter_workflow_id(message_id)).terminate()
+
+    assert (3, 2) == (refused.exit_code, invalid.exit_code)
+    assert "The id is too long for a retry.\n" == refused.stderr
+    assert "  MESSAGE_ID: is too long for a retry\n  --to: is wrong\n" in invalid.stderr
 
 
 @pytest.mark.parametrize("command", [("show",), ("retry",), ("discard",)])
-async def test_there_is_no_such_letter(desk: Desk, command: tuple[str, ...]) -> None:
+async def test_there_is_no_such_dead_letter(system: LiveSystem, command: tuple[str, ...]) -> None:
     """An id without a dead letter is bad input."""
-    document = await desk.cli.document("dead-letters", *command, new_id(), exit_code=2)
+    document = await system.cli.document("dead-letters", *command, new_id(), exit_code=2)
 
     assert "not_found" == document["error"]["kind"]
 
 
-async def test_many_are_retried_by_one_command(desk: Desk) -> None:
+async def test_many_are_retried_by_one_command(system: LiveSystem) -> None:
     """Everything that failed with one code is retried; the others are left alone."""
     tenant = new_id()
-    chosen = {await desk.dead_letter("--tenant", tenant) for _ in range(3)}
-    other = await desk.dead_letter("--tenant", tenant, code=21606)
-    await listed(desk, tenant, count=4)
-    desk.courier.sends = [accept()]
+    chosen = {await system.dead_letter("--tenant", tenant) for _ in range(3)}
+    other = await system.dead_letter("--tenant", tenant, code=21606)
+    await listed(system, tenant, count=4)
+    system.courier.sends = [accept()]
 
-    document = await desk.cli.document(
+    document = await system.cli.document(
         *("dead-letters", "retry", "--yes"),
         *("--query", f"TwilioErrorCode = 21408 AND Tenant = '{tenant}'"),
     )
@@ -243,18 +286,18 @@ async def test_many_are_retried_by_one_command(desk: Desk) -> None:
     assert (3, []) == (document["selected"], document["failed"])
     assert chosen == {report["message_id"] for report in document["resolved"]}
     for message_id in chosen:
-        await desk.posted(f"{message_id}.retry-1")
-    assert "open" == (await desk.cli.document("dead-letters", "show", other))["status"]
+        await system.posted(f"{message_id}.retry-1")
+    assert "open" == (await system.cli.document("dead-letters", "show", other))["status"]
 
 
-async def test_partial_failures_are_listed(desk: Desk) -> None:
-    """A letter that could not be resolved is named, the others are resolved: 1."""
+async def test_partial_failures_are_listed(system: LiveSystem) -> None:
+    """A dead letter that could not be resolved is named, the others are resolved: 1."""
     tenant = new_id()
-    well = await desk.dead_letter("--tenant", tenant)
-    stuck = await unattended_letter(desk.client, tenant)
-    await listed(desk, tenant, count=2)
+    well = await system.dead_letter("--tenant", tenant)
+    stuck = await unserved_dead_letter(system.client, tenant)
+    await listed(system, tenant, count=2)
 
-    document = await desk.cli.document(
+    document = await system.cli.document(
         *("dead-letters", "discard", "--yes", "--timeout", "2"),
         *("--query", f"Tenant = '{tenant}'"),
         exit_code=1,
@@ -266,24 +309,24 @@ async def test_partial_failures_are_listed(desk: Desk) -> None:
     assert "no worker answered" in document["failed"][0]["problem"]
 
 
-async def test_many_are_not_touched_without_a_word(desk: Desk) -> None:
+async def test_many_are_not_changed_without_confirmation(system: LiveSystem) -> None:
     """Without a terminal to ask at, `--yes` is needed: 2, and nothing is done."""
     tenant = new_id()
-    message_id = await desk.dead_letter("--tenant", tenant)
-    await listed(desk, tenant, count=1)
+    message_id = await system.dead_letter("--tenant", tenant)
+    await listed(system, tenant, count=1)
 
-    result = await desk.cli.later(
+    result = await system.cli.later(
         "dead-letters", "discard", "--query", f"Tenant = '{tenant}'", stdin="y\n"
     )
 
     assert 2 == result.exit_code
-    assert "--yes: is needed to discard 1 letters" in result.stderr
-    assert "open" == (await desk.cli.document("dead-letters", "show", message_id))["status"]
+    assert "--yes: is needed to discard 1 dead letter" in result.stderr
+    assert "open" == (await system.cli.document("dead-letters", "show", message_id))["status"]
 
 
-async def test_nothing_that_matches_is_no_failure(desk: Desk) -> None:
+async def test_nothing_that_matches_is_no_failure(system: LiveSystem) -> None:
     """A query without matches does nothing and says so."""
-    document = await desk.cli.document(
+    document = await system.cli.document(
         "dead-letters", "retry", "--query", f"Tenant = '{new_id()}'", "--yes"
     )
 
@@ -317,8 +360,8 @@ def test_bad_input_for_a_retry(cli: CommandLine, options: tuple[str, ...], field
 async def test_without_workers(
     temporal: Client, cli_without_worker: CommandLine, command: str, exit_code: int
 ) -> None:
-    """A letter cannot be read (1), and whether a decision was taken is not known (4)."""
-    message_id = await unattended_letter(temporal, new_id())
+    """A dead letter cannot be read (1), and the result of a decision is not known (4)."""
+    message_id = await unserved_dead_letter(temporal, new_id())
 
     document = await cli_without_worker.document(
         "dead-letters", command, message_id, "--timeout", "1", exit_code=exit_code

@@ -15,7 +15,7 @@ from temporalio.client import Client
 
 from devtools.stack.local import LocalStack
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
-from tests.signedfor.cli.support import CommandLine, Desk, new_id, until
+from tests.signedfor.cli.support import CommandLine, LiveSystem, new_id, until
 from tests.workflows.courier import binary
 
 Findings = dict[str, dict[str, str]]
@@ -139,7 +139,7 @@ async def test_fix_registers_what_is_missing(
     )
 
     assert "Registered now" in fixed["search attributes"]["what"]
-    assert "are there" in after["search attributes"]["what"]
+    assert "are registered" in after["search attributes"]["what"]
 
 
 async def test_an_attribute_of_another_type(
@@ -175,13 +175,13 @@ def test_a_namespace_that_is_not_there(cli_without_worker: CommandLine) -> None:
 
 
 async def test_workers_are_seen(
-    cli_without_worker: CommandLine, bare_namespace: str, desk: Desk
+    cli_without_worker: CommandLine, bare_namespace: str, system: LiveSystem
 ) -> None:
     """A namespace without workers fails, naming the queues; one with workers is well."""
     without = await namespace_findings(cli_without_worker, bare_namespace)
 
     async def ask() -> Any:
-        result = await desk.cli.later("doctor", "--json")
+        result = await system.cli.later("doctor", "--json")
         return {each["name"]: each for each in json.loads(result.stdout)["checks"]}
 
     there = await until(ask, lambda it: it["workers"]["level"] == "ok")

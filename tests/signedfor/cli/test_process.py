@@ -17,8 +17,10 @@ from typing import Self
 import psutil
 import pytest
 
-from tests.signedfor.cli.support import TEXT, Desk, new_id, until
+from tests.signedfor.cli.support import TEXT, LiveSystem, new_id, until
 from tests.workflows.courier import RECIPIENT, SENDER
+
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[3]
 MESSAGE = ("send", RECIPIENT, "--from", SENDER, "--body", TEXT)
@@ -65,7 +67,6 @@ def await_connection(running: "subprocess.Popen[str]") -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.integration
 def test_ctrl_c_while_waiting_ends_quietly(temporal_address: str) -> None:
     """Nobody works, which is said; Ctrl-C then ends the wait with 130 and no traceback."""
     env = {"TEMPORAL_ADDRESS": temporal_address}
@@ -79,7 +80,6 @@ def test_ctrl_c_while_waiting_ends_quietly(temporal_address: str) -> None:
     assert "Traceback" not in stderr
 
 
-@pytest.mark.integration
 def test_ctrl_c_while_a_worker_is_asked_ends_quietly(temporal_address: str) -> None:
     """An update that waits for a worker is interrupted, not taken for a timeout."""
     env = {"TEMPORAL_ADDRESS": temporal_address}
@@ -110,7 +110,7 @@ def test_a_document_is_all_there_is_on_standard_output() -> None:
     )
 
     assert 1 == result.returncode
-    assert "trouble" == json.loads(result.stdout)["error"]["kind"]
+    assert "unavailable" == json.loads(result.stdout)["error"]["kind"]
     assert "127.0.0.1:9" in result.stderr
 
 
@@ -183,7 +183,6 @@ class Terminal:
         return await asyncio.to_thread(self.process.wait, 30)
 
 
-@pytest.mark.integration
 class TestTerminal:
     """What only happens where a person sits."""
 
@@ -192,18 +191,18 @@ class TestTerminal:
         [("n", 3, "open"), ("", 3, "open"), ("y", 0, "discarded"), (None, 130, "open")],
     )
     async def test_many_are_confirmed(
-        self, desk: Desk, typed: str | None, exit_code: int, status: str
+        self, system: LiveSystem, typed: str | None, exit_code: int, status: str
     ) -> None:
         """The count is shown and an answer waited for; only a yes does anything."""
         tenant = new_id()
-        message_id = await desk.dead_letter("--tenant", tenant)
+        message_id = await system.dead_letter("--tenant", tenant)
         query = ("--query", f"Tenant = '{tenant}'")
         await until(
-            lambda: desk.cli.document("dead-letters", "list", *query),
+            lambda: system.cli.document("dead-letters", "list", *query),
             lambda it: it["dead_letters"],
         )
 
-        with Terminal("dead-letters", "discard", *query, env=desk.cli.env) as terminal:
+        with Terminal("dead-letters", "discard", *query, env=system.cli.env) as terminal:
             await terminal.shows("This will discard 1 dead letter. Go on? [y/N]")
             if typed is None:
                 terminal.process.send_signal(signal.SIGINT)
@@ -211,15 +210,15 @@ class TestTerminal:
                 terminal.type(typed)
 
             assert exit_code == await terminal.exit_code()
-        assert status == (await desk.cli.document("dead-letters", "show", message_id))["status"]
+        assert status == (await system.cli.document("dead-letters", "show", message_id))["status"]
 
-    async def test_progress_is_shown_in_place(self, desk: Desk) -> None:
+    async def test_progress_is_shown_in_place(self, system: LiveSystem) -> None:
         """While it waits, the terminal shows for what; it ends with the receipt."""
         message_id = new_id()
 
-        with Terminal(*MESSAGE, "--id", message_id, "--wait", env=desk.cli.env) as terminal:
+        with Terminal(*MESSAGE, "--id", message_id, "--wait", env=system.cli.env) as terminal:
             await terminal.shows("awaiting_receipt: waits for a receipt from Twilio")
-            await desk.receive(message_id, "delivered")
+            await system.receive(message_id, "delivered")
             await terminal.shows("The carrier confirmed delivery.")
 
             assert 0 == await terminal.exit_code()

@@ -15,7 +15,7 @@ from signedfor.search_attributes import MESSAGE_SENDER, MESSAGE_STATUS, TENANT
 from tests.signedfor.cli.support import (
     TEXT,
     CommandLine,
-    Desk,
+    LiveSystem,
     new_id,
     shows_nothing_private,
     until,
@@ -25,24 +25,24 @@ from tests.workflows.courier import RECIPIENT, SENDER, failure, sid
 MESSAGE = ("send", RECIPIENT, "--from", SENDER, "--body", TEXT)
 
 
-async def test_a_message_is_started_and_its_id_printed(desk: Desk) -> None:
+async def test_a_message_is_started_and_its_id_printed(system: LiveSystem) -> None:
     """Without an id a fresh one is made; it alone is on standard output, ready for `$(...)`."""
-    result = await desk.cli.later(*MESSAGE)
+    result = await system.cli.later(*MESSAGE)
 
     message_id = result.stdout.strip()
-    await desk.receive(message_id, "delivered")
-    await desk.ended(message_id)
+    await system.receive(message_id, "delivered")
+    await system.ended(message_id)
 
     assert 0 == result.exit_code
     assert shows_nothing_private(result)
     assert [(RECIPIENT, TEXT)] == [
-        (post.message.to, post.message.body) for post in desk.posts(message_id)
+        (post.message.to, post.message.body) for post in system.posts(message_id)
     ]
 
 
-async def test_every_option_reaches_the_message(desk: Desk) -> None:
+async def test_every_option_reaches_the_message(system: LiveSystem) -> None:
     """What the options say is what the workers are asked to send."""
-    message_id = await desk.send(
+    message_id = await system.send(
         *("--media", "https://example.com/a.png", "--media", "https://example.com/b.png"),
         *("--priority", "urgent", "--category", "otp", "--tenant", "acme"),
         *("--expires-at", "2099-01-01T00:00:00+01:00", "--receipt-timeout", "77"),
@@ -52,7 +52,7 @@ async def test_every_option_reaches_the_message(desk: Desk) -> None:
         *("--time-zone", "Europe/Berlin"),
     )
 
-    message = (await desk.posted(message_id)).message.model_dump(mode="json")
+    message = (await system.posted(message_id)).message.model_dump(mode="json")
 
     assert {
         "to": RECIPIENT,
@@ -80,14 +80,14 @@ async def test_every_option_reaches_the_message(desk: Desk) -> None:
 
 
 async def test_what_temporal_keeps_in_clear_holds_no_number(
-    desk: Desk,
+    system: LiveSystem,
 ) -> None:
     """Search attributes from the start say stage, masked sender and tenant; the summary no more."""
-    message_id = await desk.send(
+    message_id = await system.send(
         "--tenant", "acme", "--send-at", "2099-01-01T00:00:00Z", "--category", "otp"
     )
 
-    handle = desk.client.get_workflow_handle(message_workflow_id(message_id))
+    handle = system.client.get_workflow_handle(message_workflow_id(message_id))
     description = await handle.describe()
     first = await anext(aiter(handle.fetch_history_events(page_size=1)))
     started = first.workflow_execution_started_event_attributes.search_attributes
@@ -106,13 +106,13 @@ def test_a_tenant_must_not_hold_the_recipients_number(cli: CommandLine) -> None:
     assert "--tenant: must not contain the recipient's number" in result.stderr
 
 
-async def test_the_text_can_come_from_standard_input(desk: Desk) -> None:
+async def test_the_text_can_come_from_standard_input(system: LiveSystem) -> None:
     """`--body -` reads the text, without the line break that `echo` puts at its end."""
-    result = await desk.cli.later(
+    result = await system.cli.later(
         *("send", RECIPIENT, "--from", SENDER, "--body", "-"), stdin="two\nlines\n"
     )
     assert 0 == result.exit_code
-    assert "two\nlines" == (await desk.posted(result.stdout.strip())).message.body
+    assert "two\nlines" == (await system.posted(result.stdout.strip())).message.body
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_every_bad_option_is_named_at_once_and_no_value_repeated(cli: CommandLin
         (("--between", "09:00-20:00", "--days", ""), ["--days: must be days"]),
         (
             ("--days", "mon", "--time-zone", "Europe/Berlin"),
-            ["--days: needs --between beside it", "--time-zone: needs --between beside it"],
+            ["--days: needs --between", "--time-zone: needs --between"],
         ),
         (
             ("--between", "09:00-20:00", "--time-zone", "Europe/Secret"),
@@ -236,13 +236,13 @@ def test_a_namespace_that_is_not_there(cli_without_worker: CommandLine) -> None:
     assert "TEMPORAL_NAMESPACE" in result.stderr
 
 
-async def test_the_same_id_sends_nothing_new_while_it_runs(desk: Desk) -> None:
+async def test_the_same_id_sends_nothing_new_while_it_runs(system: LiveSystem) -> None:
     """A second start with the same id shows the first one's progress and exits with 0."""
-    message_id = await desk.send()
-    await desk.posted(message_id)
+    message_id = await system.send()
+    await system.posted(message_id)
 
     async def again() -> Any:
-        return await desk.cli.document(*MESSAGE, "--id", message_id)
+        return await system.cli.document(*MESSAGE, "--id", message_id)
 
     second = await until(again, lambda it: it["status"] == "awaiting_receipt")
 
@@ -251,28 +251,28 @@ async def test_the_same_id_sends_nothing_new_while_it_runs(desk: Desk) -> None:
         second["differs_in"],
         second["message_id"],
     )
-    assert 1 == len(desk.posts(message_id))
+    assert 1 == len(system.posts(message_id))
 
 
-async def test_the_same_id_sends_nothing_new_after_its_end(desk: Desk) -> None:
+async def test_the_same_id_sends_nothing_new_after_its_end(system: LiveSystem) -> None:
     """A closed message's id is still taken; its report is shown."""
-    message_id = await desk.send()
-    await desk.receive(message_id, "delivered")
-    await desk.ended(message_id)
+    message_id = await system.send()
+    await system.receive(message_id, "delivered")
+    await system.ended(message_id)
 
-    result = await desk.cli.later(*MESSAGE, "--id", message_id)
+    result = await system.cli.later(*MESSAGE, "--id", message_id)
 
     assert 0 == result.exit_code
     assert "accepted earlier" in result.stderr
     assert "delivered" in result.stdout
-    assert 1 == len(desk.posts(message_id))
+    assert 1 == len(system.posts(message_id))
 
 
-async def test_another_message_under_a_used_id_is_pointed_out(desk: Desk) -> None:
+async def test_another_message_under_a_used_id_is_pointed_out(system: LiveSystem) -> None:
     """An id reused by mistake is named with the fields that differ, without their values."""
-    message_id = await desk.send()
+    message_id = await system.send()
 
-    result = await desk.cli.later(
+    result = await system.cli.later(
         *("send", RECIPIENT, "--from", SENDER, "--body", "Something else", "--id", message_id)
     )
 
@@ -291,15 +291,15 @@ async def test_another_message_under_a_used_id_is_pointed_out(desk: Desk) -> Non
     ],
 )
 async def test_waiting_ends_with_the_outcome(
-    desk: Desk, status: str, code: int | None, exit_code: int, outcome: str
+    system: LiveSystem, status: str, code: int | None, exit_code: int, outcome: str
 ) -> None:
     """`--wait` ends when the receipt has come, with the report and the outcome's exit code."""
     message_id = new_id()
     waiting = asyncio.create_task(
-        desk.cli.document(*MESSAGE, "--id", message_id, "--wait", exit_code=exit_code)
+        system.cli.document(*MESSAGE, "--id", message_id, "--wait", exit_code=exit_code)
     )
-    await desk.posted(message_id)
-    await desk.receive(message_id, status, code=code)
+    await system.posted(message_id)
+    await system.receive(message_id, status, code=code)
 
     document = await waiting
 
@@ -310,23 +310,25 @@ async def test_waiting_ends_with_the_outcome(
     )
 
 
-async def test_waiting_for_a_suppressed_message(desk: Desk) -> None:
+async def test_waiting_for_a_suppressed_message(system: LiveSystem) -> None:
     """Nothing is submitted, the exit code is 3, and the person learns why."""
-    desk.courier.suppressed_by = Reason.OPTED_OUT
+    system.courier.suppressed_by = Reason.OPTED_OUT
 
     message_id = new_id()
-    result = await desk.cli.later(*MESSAGE, "--wait", "--id", message_id)
+    result = await system.cli.later(*MESSAGE, "--wait", "--id", message_id)
 
     assert 3 == result.exit_code
     assert "The recipient has opted out." in result.stdout
-    assert [] == desk.posts(message_id)
+    assert [] == system.posts(message_id)
 
 
-async def test_waiting_for_a_refused_message_names_code_meaning_and_action(desk: Desk) -> None:
+async def test_waiting_for_a_refused_message_names_code_meaning_and_action(
+    system: LiveSystem,
+) -> None:
     """What Twilio refused is shown with the table's words and the dead letter to look at."""
-    desk.courier.sends = [failure(FailureClass.SENDER_MISCONFIGURED, code=21408)]
+    system.courier.sends = [failure(FailureClass.SENDER_MISCONFIGURED, code=21408)]
 
-    result = await desk.cli.later(*MESSAGE, "--wait")
+    result = await system.cli.later(*MESSAGE, "--wait")
 
     assert 3 == result.exit_code
     assert "SenderMisconfigured 21408" in result.stdout
@@ -335,9 +337,9 @@ async def test_waiting_for_a_refused_message_names_code_meaning_and_action(desk:
     assert shows_nothing_private(result)
 
 
-async def test_no_receipt_is_unconfirmed_after_a_wait_told_line_by_line(desk: Desk) -> None:
+async def test_no_receipt_is_unconfirmed_after_a_wait_told_line_by_line(system: LiveSystem) -> None:
     """Without a terminal each change of progress is one line; no receipt is exit code 4."""
-    result = await desk.cli.later(*MESSAGE, "--wait", "--receipt-timeout", "3", "--json")
+    result = await system.cli.later(*MESSAGE, "--wait", "--receipt-timeout", "3", "--json")
 
     told = [line for line in result.stderr.splitlines() if line.startswith("awaiting_receipt")]
     assert 4 == result.exit_code
@@ -346,36 +348,36 @@ async def test_no_receipt_is_unconfirmed_after_a_wait_told_line_by_line(desk: De
     assert len(set(told)) == len(told)
 
 
-async def test_the_wait_itself_can_end_first(desk: Desk) -> None:
+async def test_the_wait_itself_can_end_first(system: LiveSystem) -> None:
     """After `--wait-timeout` the exit code is 4 and the message goes on."""
     message_id = new_id()
 
-    document = await desk.cli.document(
+    document = await system.cli.document(
         *MESSAGE, "--id", message_id, "--wait-timeout", "0.5", exit_code=4
     )
 
     assert "unconfirmed" == document["error"]["kind"]
-    assert "It goes on" in document["error"]["message"]
-    await desk.receive(message_id, "delivered")
-    await desk.ended(message_id)
+    assert "It continues" in document["error"]["message"]
+    await system.receive(message_id, "delivered")
+    await system.ended(message_id)
 
 
-async def test_bad_input_that_only_the_workers_can_see(desk: Desk) -> None:
+async def test_bad_input_that_only_the_workers_can_see(system: LiveSystem) -> None:
     """Without a sender anywhere the message fails at once, which is bad input: 2."""
-    result = await desk.cli.later("send", RECIPIENT, "--body", TEXT, "--wait")
+    result = await system.cli.later("send", RECIPIENT, "--body", TEXT, "--wait")
 
     assert 2 == result.exit_code
     assert "from: is needed" in result.stderr
 
 
-async def test_a_lost_search_attribute_is_explained(desk: Desk) -> None:
+async def test_a_lost_search_attribute_is_explained(system: LiveSystem) -> None:
     """In a namespace without our search attributes, the way to register them is told."""
     request = RegisterNamespaceRequest(namespace=f"bare-{new_id()}")
     request.workflow_execution_retention_period.FromTimedelta(timedelta(days=1))
-    await desk.client.workflow_service.register_namespace(request)
+    await system.client.workflow_service.register_namespace(request)
 
     async def send() -> Any:
-        return await desk.cli.later(*MESSAGE, TEMPORAL_NAMESPACE=request.namespace)
+        return await system.cli.later(*MESSAGE, TEMPORAL_NAMESPACE=request.namespace)
 
     # A new namespace is known everywhere after some seconds.
     result = await until(send, lambda it: "no such namespace" not in it.stderr, seconds=60)

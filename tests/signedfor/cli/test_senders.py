@@ -46,10 +46,10 @@ def test_nothing_yet(cli: CommandLine) -> None:
 
 def test_list(cli: CommandLine, engine: Engine) -> None:
     """Rate, backlog in segments and in time, and what was borrowed; numbers are masked."""
-    pacing = RateLimiter(engine)
-    pacing.reserve(SENDER, 600, is_urgent=False)
+    limiter = RateLimiter(engine)
+    limiter.reserve(SENDER, 600, is_urgent=False)
     for _ in range(5):
-        pacing.reserve(SENDER, 1, is_urgent=True)
+        limiter.reserve(SENDER, 1, is_urgent=True)
 
     (shown,) = _senders(cli)
     text = cli("senders", "list").stdout

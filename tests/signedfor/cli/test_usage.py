@@ -1,11 +1,17 @@
-"""Wrong command lines: the option is named, and nothing that was typed is repeated."""
+"""The command line itself: usage errors, help, version, and the file of variables."""
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from signedfor.cli.app import COMMANDS as COMMANDS_BY_NAME
+from signedfor.cli.app import imported
+from signedfor.cli.options import text_or_standard_input
+from signedfor.cli.output import BadInput, Output
 from tests.signedfor.cli.support import CommandLine
 from tests.workflows.courier import RECIPIENT
 
@@ -35,6 +41,7 @@ COMMANDS = [
         (("send", RECIPIENT, "--body"), "--body: needs a value"),
         (("send", RECIPIENT, "--wait=private"), "--wait: takes no value"),
         (("send", RECIPIENT, "--bod", "private"), "--bod: there is no such option"),
+        (("send", f"--{RECIPIENT[1:]}"), "arguments: are not right"),
         ((RECIPIENT,), "command: there is no such command; there are send, show"),
         (("opt-outs", RECIPIENT), "command: there is no such command"),
         (("opt-outs", "add", RECIPIENT, "--reason", "private"), "must be one of opted_out"),
@@ -51,7 +58,7 @@ def test_usage_errors_name_the_option_and_no_value(
     assert "--help" in result.stderr
     assert "" == result.stdout
     assert "private" not in result.output
-    assert RECIPIENT not in result.output
+    assert RECIPIENT[1:] not in result.output
 
 
 def test_a_usage_error_as_json(cli: CommandLine) -> None:
@@ -82,7 +89,7 @@ def test_a_group_alone_shows_its_help(cli: CommandLine, group: tuple[str, ...]) 
 
 
 def test_exit_codes_are_in_the_help(cli: CommandLine) -> None:
-    """Whoever writes a script finds the codes where they look."""
+    """The author of a script finds the codes in `--help`."""
     result = cli("--help")
 
     assert [0, 1, 2, 3, 4, 130] == [
@@ -96,6 +103,54 @@ def test_version(cli: CommandLine) -> None:
 
     assert 0 == result.exit_code
     assert result.stdout.startswith("signedfor")
+
+
+@pytest.mark.parametrize("name", COMMANDS_BY_NAME)
+def test_the_list_of_commands_says_what_each_says_of_itself(cli: CommandLine, name: str) -> None:
+    """`--help` imports no command, so it has their first sentences from a table."""
+    lazy = COMMANDS_BY_NAME[name]
+
+    assert imported(name).help.startswith(lazy.help)
+    assert " ".join(lazy.help.split()[:4]) in cli("--help").stdout
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_import_no_dependency_that_is_slow(option: str) -> None:
+    """They take a fraction of a second, also where the database's driver is broken."""
+    code = (
+        "import sys\n"
+        "from signedfor.cli.app import app\n"
+        "try: app()\n"
+        "except SystemExit: pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, option], capture_output=True, text=True, check=True
+    )
+
+    loaded = set(result.stderr.split())
+    assert "typer" in loaded
+    assert loaded.isdisjoint(
+        {"alembic", "fastapi", "pydantic", "sqlalchemy", "temporalio", "twilio"}
+    )
+
+
+@pytest.mark.parametrize("package", ["typer", "sqlalchemy"])
+def test_without_its_packages_it_says_what_to_install(package: str) -> None:
+    """The base install has no command line: one sentence says how to get it."""
+    code = (
+        "import sys\n"
+        f"sys.modules[{package!r}] = None\n"
+        "from signedfor.cli.__main__ import main\n"
+        "main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, "migrate"], capture_output=True, text=True, check=False
+    )
+
+    assert 1 == result.returncode
+    assert "pip install 'signedfor[cli]'" in result.stderr
+    assert 1 == len(result.stderr.splitlines())
 
 
 def test_a_narrow_terminal_loses_nothing(cli: CommandLine) -> None:
@@ -146,3 +201,21 @@ def test_an_env_file_that_cannot_be_read(
 
     assert 2 == result.exit_code
     assert "--env-file: " in result.stderr
+
+
+class TestWithoutStandardInput:
+    """A process that was started without standard input (`<&-`)."""
+
+    @pytest.fixture(autouse=True)
+    def _without_input(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdin", None)
+
+    def test_confirmation_is_impossible(self) -> None:
+        """As without a terminal."""
+        with pytest.raises(BadInput, match="--yes: is needed to send to 101 without a terminal"):
+            Output(as_json=False).confirm("This will send.", what="send to 101")
+
+    def test_a_text_cannot_be_read(self) -> None:
+        """The error names the option that asked for it."""
+        with pytest.raises(BadInput, match="--body: standard input is closed"):
+            text_or_standard_input(Output(as_json=False), "-")

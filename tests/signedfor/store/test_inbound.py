@@ -213,7 +213,7 @@ def test_failure_forgets_message_and_opt_out(engine: Engine) -> None:
 def test_reviews_wait_until_read(engine: Engine) -> None:
     """A message waits for review until somebody has read it, and is marked once."""
     inbound = InboundMessages(engine, now=lambda: BEGIN)
-    _receive(inbound, InboundKind.REVIEW, body="please end this")
+    _receive(inbound, InboundKind.REVIEW, body="please end this", received_at=BEGIN)
     _receive(inbound, InboundKind.STOP, message_sid="SM2")
     marks = [
         inbound.mark_reviewed(sid, who=who)
@@ -233,10 +233,10 @@ def test_reviews_wait_until_read(engine: Engine) -> None:
 
 def test_reviews_come_in_pages(engine: Engine) -> None:
     """Pages show every message once, oldest first, also those of one moment."""
-    moments = iter([BEGIN + timedelta(seconds=number // 3) for number in range(7)])
-    inbound = InboundMessages(engine, now=lambda: next(moments))
+    inbound = InboundMessages(engine)
     for number in range(7):
-        _receive(inbound, InboundKind.REVIEW, message_sid=f"SM{number}")
+        at = BEGIN + timedelta(seconds=number // 3)
+        _receive(inbound, InboundKind.REVIEW, message_sid=f"SM{number}", received_at=at)
     shown: list[str] = []
     after = None
     while page := inbound.reviews(after=after, limit=2):

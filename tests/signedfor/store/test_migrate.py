@@ -162,6 +162,7 @@ def test_downgrade_takes_everything_back(engine: Engine, database_url: str) -> N
     assert upgrade(database_url)[0] == FIRST
 
 
+@pytest.mark.integration
 def test_upgrades_at_once(empty_database_url: str) -> None:
     """Of several processes that upgrade at the same moment, one applies and all succeed."""
     processes = [

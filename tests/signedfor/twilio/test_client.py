@@ -45,7 +45,7 @@ def test_both_timeouts_reach_the_connection() -> None:
         expected = (CONNECT_TIMEOUT.total_seconds(), READ_TIMEOUT.total_seconds())
         assert (expected, 0) == (adapter._timeouts, adapter.max_retries.total)
         pool = adapter.poolmanager.connection_from_url(f"{scheme}://api.twilio.com")
-        assert "Punctual" == pool.ConnectionCls.__name__
+        assert "Connection" == pool.ConnectionCls.__name__
 
 
 def test_read_timeout(connect: Connect, edge: Edge) -> None:

@@ -203,7 +203,7 @@ def test_a_refused_create_has_the_class_of_its_code(
 @pytest.mark.parametrize("http_status", [0, 100, 200, 201, 204, 299, 600])
 def test_an_accepted_create_cannot_be_classified(http_status: int) -> None:
     """Classing a success is a defect of the caller and says so."""
-    with pytest.raises(ValueError, match="is not a refusal"):
+    with pytest.raises(ValueError, match="is not an error"):
         classify_create(http_status, None)
 
 

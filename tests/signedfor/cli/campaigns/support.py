@@ -59,8 +59,8 @@ def record(engine: Engine, campaign_id: str) -> CampaignRecord:
     return found
 
 
-def nothing_is_there(engine: Engine) -> bool:
-    """Whether no campaign was begun."""
+def no_campaign_exists(engine: Engine) -> bool:
+    """Whether there is no campaign in the database."""
     return Campaigns(engine).newest(limit=1) == []
 
 

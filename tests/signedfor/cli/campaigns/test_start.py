@@ -22,7 +22,7 @@ from tests.signedfor.cli.campaigns.support import (
     OPTIONS,
     good_rows,
     new_id,
-    nothing_is_there,
+    no_campaign_exists,
     number,
     record,
     runs,
@@ -87,9 +87,9 @@ def test_a_dry_run_shows_everything_and_does_nothing(
     assert "Hi Ann 2" in said
     assert "Hi Ann 3" not in said
     assert "Recipients 101 Opted out 1, or unreachable" in said
-    assert "Time to send 50 s at 2 a second Cost 1.00 EUR at 0.01 a segment" in said
+    assert "Time to send 50 s at 2 per second Cost 1.00 EUR at 0.01 per segment" in said
     assert number(0) not in said
-    assert nothing_is_there(cli_engine)
+    assert no_campaign_exists(cli_engine)
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -110,13 +110,13 @@ def test_bad_rows_are_named_and_nothing_is_done(
     if form == "json":
         error = json.loads(result.stdout)["error"]
         assert (20, 30) == (len(error["fields"]), error["total"])
-    assert nothing_is_there(cli_engine)
+    assert no_campaign_exists(cli_engine)
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--body", "Hi {nmae}"), "--body: {nmae} is no column of the file"),
+        (("--body", "Hi {nmae}"), "--body: {nmae} is not a column of the file"),
         (("--body", "Hi {name"), "--body: has a brace that is not closed"),
         (("--body", " "), "--body: is blank"),
         (("--from", "+1private"), "--from: has a letter"),
@@ -129,7 +129,7 @@ def test_bad_rows_are_named_and_nothing_is_done(
         (("--price", "-1"), "--price: must be a number from 0 to 1000"),
         (("--priority", "urgent"), "--priority: must be normal or bulk"),
         (("--between", "9-20"), "--between: "),
-        (("--days", "mon"), "--days: needs --between beside it"),
+        (("--days", "mon"), "--days: needs --between"),
         (("--between", "09:00-20:00", "--time-zone", "private"), "--time-zone: is not an"),
         (("--tag", "private"), "--tag: must be name=value"),
     ],
@@ -143,7 +143,7 @@ def test_bad_options_are_named(
     assert 2 == result.exit_code
     assert said in result.stderr
     assert "private" not in result.output
-    assert nothing_is_there(cli_engine)
+    assert no_campaign_exists(cli_engine)
 
 
 @pytest.mark.parametrize(
@@ -160,13 +160,11 @@ def test_bad_variables_are_named(
     assert "private" not in result.output
 
 
-def test_what_stands_in_the_way_is_said_before(
-    cli: CommandLine, cli_engine: Engine, tmp_path: Path
-) -> None:
+def test_obstacles_are_shown_before(cli: CommandLine, cli_engine: Engine, tmp_path: Path) -> None:
     """A sender that is paused, and one that is too slow for --expires-at."""
-    pacing = RateLimiter(cli_engine)
-    pacing.set_rate(SENDER, 0.001)
-    pacing.pause(SENDER)
+    limiter = RateLimiter(cli_engine)
+    limiter.set_rate(SENDER, 0.001)
+    limiter.pause(SENDER)
     expiry = (datetime.now(UTC) + timedelta(hours=12, minutes=30, seconds=30)).isoformat()
 
     result = start(cli, written(tmp_path, *good_rows(100)), "--dry-run", "--expires-at", expiry)
@@ -174,7 +172,7 @@ def test_what_stands_in_the_way_is_said_before(
     assert 0 == result.exit_code, result.output
     assert "the sender needs 1 d 3 h, and --expires-at is in 12 h 30 min" in result.stderr
     said = " ".join(result.stdout.split())
-    assert "1 d 3 h at 0.001 a second, once the sender is resumed Cost" in said
+    assert "1 d 3 h at 0.001 per second, once the sender is resumed Cost" in said
 
 
 def test_without_a_sender_it_is_asked_for(cli: CommandLine, tmp_path: Path) -> None:
@@ -185,11 +183,11 @@ def test_without_a_sender_it_is_asked_for(cli: CommandLine, tmp_path: Path) -> N
     default = cli("campaign", "start", str(path), "--body", BODY, DEFAULT_SENDER=SENDER)
 
     assert "--from: is needed, since DEFAULT_SENDER is not set" in without.stderr
-    assert "line 3: to: is a number of your own" in default.stderr
+    assert "line 3: to: is one of your own numbers" in default.stderr
 
 
-def test_a_window_that_opens_too_late_is_said_before(cli: CommandLine, tmp_path: Path) -> None:
-    """Nothing would be sent, and nobody would know why."""
+def test_a_window_that_opens_too_late_is_reported_before(cli: CommandLine, tmp_path: Path) -> None:
+    """Else nothing would be sent, without a reason."""
     now = datetime.now(UTC)
     begins = (now + timedelta(hours=2)).replace(minute=0)
     if begins.date() != now.date():
@@ -204,7 +202,7 @@ def test_a_window_that_opens_too_late_is_said_before(cli: CommandLine, tmp_path:
     )
 
     assert 0 == result.exit_code, result.output
-    assert "for 3 of 3 recipients --between opens no more before --expires-at" in result.stderr
+    assert "for 3 of 3 recipients --between does not open before --expires-at" in result.stderr
 
 
 def test_the_texts_limit_is_of_what_is_sent(cli: CommandLine, tmp_path: Path) -> None:
@@ -222,13 +220,13 @@ def test_the_texts_limit_is_of_what_is_sent(cli: CommandLine, tmp_path: Path) ->
 def test_more_than_a_hundred_need_a_yes(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
-    """Without a terminal to ask at nothing is done, and it is said why."""
+    """Without a terminal to ask at nothing is done, and the error says why."""
     path = written(tmp_path, *good_rows(101))
 
     refused = start(cli, path)
     assert 2 == refused.exit_code
     assert "--yes: is needed to send to 101 without a terminal" in refused.stderr
-    assert nothing_is_there(cli_engine)
+    assert no_campaign_exists(cli_engine)
 
     assert 0 == start(cli, path, "--yes", "--id", new_id()).exit_code
 
@@ -246,14 +244,14 @@ def test_a_file_can_be_piped_in(cli: CommandLine, cli_engine: Engine) -> None:
     assert 2 == record(cli_engine, campaign_id).rows
 
 
-def test_without_temporal_nothing_is_begun(
+def test_without_temporal_nothing_is_written(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
     """It is found out before any row is written."""
     result = start(cli, written(tmp_path, *good_rows(1)), TEMPORAL_ADDRESS="127.0.0.1:9")
 
     assert 1 == result.exit_code
-    assert nothing_is_there(cli_engine)
+    assert no_campaign_exists(cli_engine)
 
 
 # Keeps the database busy for a minute in the middle of the third batch.
@@ -268,10 +266,10 @@ END
 
 
 @pytest.mark.integration
-async def test_killed_while_loading_it_goes_on(
+async def test_a_start_that_was_killed_while_loading_continues(
     cli: CommandLine, cli_engine: Engine, temporal: Client, tmp_path: Path
 ) -> None:
-    """Nothing runs by then; the same command again loads the rest, each row once."""
+    """Nothing runs before; the same command again loads the rest, each row once."""
     campaign_id = new_id()
     path = written(tmp_path, *good_rows(3100))
     with transaction(cli_engine) as connection:
@@ -315,4 +313,4 @@ async def test_at_a_terminal_it_shows_and_asks(
     assert "Hi Ann 2, your code is C2." in shown
     assert "Time to send" in shown
     assert number(0) not in shown
-    assert nothing_is_there(cli_engine)
+    assert no_campaign_exists(cli_engine)

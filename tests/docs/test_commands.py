@@ -1,0 +1,314 @@
+"""The commands and programs in the documentation are run, or at least parsed."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from devtools.reference_pages import COMMAND_TREE
+from devtools.stack.local import LocalStack
+from devtools.stack.up import write_environment
+from tests.docs.pages import PAGES, ROOT, Block, blocks, name, session
+from tests.workflows.courier import binary
+
+_SESSIONS = [page for page in PAGES if blocks(page, "console")]
+_WITHCOMMAND_TREE = [page for page in PAGES if blocks(page, "sh")]
+
+_VARYING = [
+    (re.compile(r"\bSM[0-9a-f]{32}\b"), "SID"),
+    (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "UUID"),
+    (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d( UTC|\+00:00)?"), "TIME"),
+    (re.compile(r"\s+"), " "),
+]
+"""What differs from run to run, and how much space stands between columns."""
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """What `make up` starts, with its default settings."""
+    with LocalStack(tmp_path_factory.mktemp("docs")) as running:
+        yield running
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("page", _SESSIONS, ids=name)
+def test_sessions_go_as_the_page_shows(page: Path, stack: LocalStack, tmp_path: Path) -> None:
+    """Each command of a page succeeds in turn, or fails as shown, with the output that is shown."""
+    # As in a checkout where `make up` runs: its virtual environment, and the file that it writes.
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / ".data/up").mkdir(parents=True)
+    write_environment(tmp_path / ".data/up/up.env", stack.settings)
+    shell = _Shell(tmp_path)
+    for block in blocks(page, "console", "python"):
+        if block.language == "python":
+            _save(block, tmp_path, stack)
+            continue
+        for command in session(block.text):
+            code, output = shell.run(command.line)
+            assert _matches(command.shown, output.splitlines()), (
+                f"{name(page)}: $ {command.line}\nprinted:\n{output}\ninstead of:\n"
+                + "\n".join(command.shown)
+            )
+            # Where a page shows a failure it shows what is printed, too.
+            assert code == 0 or any(line != "…" for line in command.shown), command.line
+
+
+class _Shell:
+    """Runs commands in a folder; what one sets in the environment, the next one sees."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._environment = folder / "environment"
+        self._environment.write_text("")
+
+    def run(self, command: str) -> tuple[int, str]:
+        """The exit code of a command, and both its output streams in one, as on a terminal."""
+        saved = self._environment
+        done = subprocess.run(
+            [
+                "/bin/bash",
+                "-c",
+                f". {saved}\n{command}\ncode=$?\nexport -p > {saved}\nexit $code",
+            ],
+            cwd=self._folder,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(self._folder), "LC_ALL": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        # Seen with Python 3.11, after all work is done; docs/how-to/python-client.md says so.
+        output, aborted, _ = done.stdout.partition("Fatal Python error: PyGILState_Release:")
+        return (0 if aborted else done.returncode), output
+
+
+def _save(block: Block, folder: Path, stack: LocalStack) -> None:
+    """Save a Python sample under the name that the page gives it, for this stack."""
+    assert block.file is not None
+    assert "localhost:7233" in block.text
+    program = block.text.replace("localhost:7233", stack.temporal.address)
+    (folder / block.file).write_text(program)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_python_samples_are_run(page: Path) -> None:
+    """Each Python sample is a program, which a session of the same page runs."""
+    sessions = "".join(block.text for block in blocks(page, "console"))
+    for block in blocks(page, "python"):
+        assert f"$ python {block.file}\n" in sessions
+
+
+def _matches(shown: Sequence[str], printed: Sequence[str]) -> bool:
+    """Whether the output is what the page shows; `…` stands for anything, alone for any lines."""
+    pattern = "".join(
+        "(?:.*\n)*" if line == "…" else ".*".join(map(re.escape, _same(line).split("…"))) + "\n"
+        for line in shown
+    )
+    return re.fullmatch(pattern, "".join(_same(line) + "\n" for line in printed)) is not None
+
+
+def _same(line: str) -> str:
+    for varying, same in _VARYING:
+        line = varying.sub(same, line)
+    return line.strip()
+
+
+@pytest.mark.parametrize("page", _WITHCOMMAND_TREE, ids=name)
+def test_commands_exist(page: Path) -> None:
+    """What cannot be run in a test names commands, options, targets and files that there are."""
+    for block in blocks(page, "sh"):
+        for words in _commands(block.text):
+            problem = _CHECKS.get(Path(words[0]).name, _unknown)(words[1:])
+            assert problem is None, f"{name(page)}: {shlex.join(words)}: {problem}"
+
+
+def _commands(text: str) -> Iterator[list[str]]:
+    """The simple commands of a script, as words."""
+    script = re.sub(r"\\\n\s*", " ", text)
+    script = re.sub(r"^\s*#.*$|\s+#\s.*$", "", script, flags=re.MULTILINE)
+    for line in script.splitlines():
+        words = shlex.shlex(line, posix=True, punctuation_chars="|;&<>")
+        words.whitespace_split = True
+        words.commenters = ""
+        command: list[str] = []
+        for word in words:
+            if set(word) <= set("|;&"):
+                yield command
+                command = []
+            elif set(word) <= set("<>"):
+                next(words, None)  # a redirection's file
+            else:
+                command.append(word)
+        if command:
+            yield command
+
+
+def _signedfor(words: list[str]) -> str | None:
+    """What is wrong with a command line of ours."""
+    path = "signedfor"
+    while True:
+        command = COMMAND_TREE[path]
+        try:
+            given, rest, _ = command.make_parser(command.context_class(command)).parse_args(words)
+        except typer.TyperException as error:
+            return str(error.message)
+        for parameter in command.params:
+            value = given.get(parameter.name)
+            kind = parameter.type_descriptor.annotation
+            is_choice = isinstance(kind, type) and issubclass(kind, Enum)
+            if is_choice and isinstance(value, str) and value not in [each.value for each in kind]:
+                return f"{parameter.opts[0]} is not one of its choices"
+            if parameter.required and value is None:
+                return f"{parameter.name} is missing"
+        if not any(each.startswith(f"{path} ") for each in COMMAND_TREE):
+            return f"{rest[0]} is too much" if rest else None
+        path = " ".join([path, *rest[:1]])
+        if not rest or path not in COMMAND_TREE:
+            return f"there is no command {path}"
+        words = rest[1:]
+
+
+def _temporal(words: list[str]) -> str | None:
+    """What is wrong with a command line of Temporal's."""
+    path = words[: _first_option(words)]
+    done = subprocess.run(
+        [str(binary("temporal")), *path, "--help"], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        return done.stderr
+    known = set(re.findall(r"--[a-z][a-z-]+", done.stdout)) | {"--address", "--namespace"}
+    unknown = {word.partition("=")[0] for word in words if word.startswith("--")} - known
+    return f"there is no {sorted(unknown)}" if unknown else None
+
+
+def _first_option(words: list[str]) -> int:
+    return next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
+
+
+def _docker(words: list[str]) -> str | None:
+    """What is wrong with a command line of Docker Compose, judged by our own files."""
+    services: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    profiles = {each for service in services.values() for each in service.get("profiles", [])}
+    rest = iter(words)
+    if next(rest) != "compose":
+        return "only compose is known"
+    for word in rest:
+        if word == "--env-file" and not (ROOT / next(rest)).exists():
+            return "there is no such file"
+        if word == "--profile" and next(rest) not in profiles:
+            return "there is no such profile"
+        if word in {"run", "exec"}:
+            service = next(each for each in rest if not each.startswith("-"))
+            command = list(rest)
+            if service not in services:
+                return f"there is no service {service}"
+            return _CHECKS.get(command[0], _unknown)(command[1:])
+        if word in {"up", "logs", "stop", "restart", "pull", "build", "down", "ps"}:
+            named = {each for each in rest if not each.startswith("-")}
+            return f"there is no service {named - set(services)}" if named - set(services) else None
+    return "there is no command"
+
+
+def _make(words: list[str]) -> str | None:
+    targets = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    unknown = {word for word in words if "=" not in word} - set(targets)
+    return f"there is no target {unknown}" if unknown else None
+
+
+def _export(words: list[str]) -> str | None:
+    known = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    unknown = {word.partition("=")[0] for word in words} - set(known)
+    return f"{unknown} is not in .env.example" if unknown else None
+
+
+def _python(words: list[str]) -> str | None:
+    if words[:1] != ["-m"] or words[1] in {"pip", "pytest", "venv"}:
+        return None
+    return None if importlib.util.find_spec(words[1]) else "there is no such module"
+
+
+def _copy(words: list[str]) -> str | None:
+    return None if (ROOT / words[0]).exists() else "there is no such file"
+
+
+def _pip(words: list[str]) -> str | None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"].get(
+        "optional-dependencies", {}
+    )
+    wanted = {
+        extra
+        for word in words
+        for each in re.findall(r"\[(.*?)\]", word)
+        for extra in each.split(",")
+    }
+    return f"there is no extra {wanted - set(extras)}" if wanted - set(extras) else None
+
+
+def _unknown(_: list[str]) -> str | None:
+    return "this test does not know the command"
+
+
+def _anything(_: list[str]) -> str | None:
+    return None
+
+
+_CHECKS: dict[str, Callable[[list[str]], str | None]] = {
+    "signedfor": _signedfor,
+    "temporal": _temporal,
+    "docker": _docker,
+    "make": _make,
+    "export": _export,
+    "python": _python,
+    "pip": _pip,
+    "cp": _copy,
+    # Of other people, and not ours to check.
+    **dict.fromkeys(("ngrok", "cloudflared", "uv", "npm", "node"), _anything),
+}
+
+
+def test_a_wrong_command_is_noticed() -> None:
+    """The checks above notice a wrong option, command, service, target, variable and choice."""
+    wrong = [
+        "signedfor sent +15558675309",
+        "signedfor send +15558675309 --text Hello",
+        "signedfor send +15558675309 --priority high",
+        "signedfor show",
+        "signedfor show order-17 order-18",
+        "temporal workflow start --kind SendMessage",
+        "docker compose exec workers signedfor doctor",
+        "docker compose --profile sand up",
+        "docker compose run --rm worker signedfor doctors",
+        "make upp",
+        "export TWILIO_TOKEN=x",
+        "python -m workers",
+        "rm -rf /",
+    ]
+
+    noticed = [
+        line
+        for line in wrong
+        for words in _commands(line)
+        if _CHECKS.get(Path(words[0]).name, _unknown)(words[1:]) is not None
+    ]
+
+    assert wrong == noticed
+
+
+def test_other_output_is_noticed() -> None:
+    """Output is compared line by line; only what varies, and what a page leaves out, may differ."""
+    assert _matches(["a  b", "…", "c…e"], ["a b", "x", "y", "c d e"])
+    assert not _matches(["a", "…"], ["b", "a"])
+    assert not _matches(["a"], ["a", "b"])
+    assert not _matches(["Attempts 1"], ["Attempts 2"])

@@ -1,0 +1,225 @@
+"""What the documentation names exists, and the generated reference is complete."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from devtools import reference_pages
+from devtools.reference_pages import COMMAND_TREE
+from signedfor.contract import names
+from signedfor.settings import CampaignSettings, Settings
+from signedfor.twilio.rates import DEFAULT_RATES
+from tests.docs.pages import HISTORY, PAGES, ROOT, name
+
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_CODE = re.compile(r"`([^`\n]+)`")
+_LEFT = r"(?<![\w./-])"
+_PATH = re.compile(
+    _LEFT
+    + r"(?:signedfor|workflows|activities|webhook|devtools|tests|docs|compose|examples)/[\w./-]+"
+)
+_CURRENT = [page for page in PAGES if page not in HISTORY]
+_SOURCES = [
+    path
+    for folder in ("signedfor", "workflows", "activities", "webhook", "devtools")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+] + sorted(ROOT.glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` does."""
+    folder = tmp_path_factory.mktemp("site")
+    done = _build(ROOT / "docs", folder)
+    assert (0, "") == (done.returncode, done.stderr)
+    return folder
+
+
+def _build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable,
+            *["-m", "sphinx", "-q", "-W", "--keep-going", "-E", "-b", "html"],
+            source,
+            target,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_every_page_is_in_the_site(site: Path) -> None:
+    """The build has no warning, and makes a page of each file."""
+    pages = [page.relative_to(ROOT / "docs") for page in PAGES if ROOT / "docs" in page.parents]
+
+    assert [] == [page for page in pages if not (site / page.with_suffix(".html")).exists()]
+
+
+def test_dead_links_and_orphans_fail_the_build(tmp_path: Path) -> None:
+    """A link to a page or heading that does not exist is an error, and so is an orphan page."""
+    source = tmp_path / "docs"
+    source.mkdir()
+    configuration = (ROOT / "docs/conf.py").read_text()
+    (source / "conf.py").write_text(
+        configuration.replace("__file__", repr(str(ROOT / "docs/conf.py")))
+    )
+    (source / "index.md").write_text(
+        "# A\n\n[x](no-page.md)\n[x](#no-heading)\n[x](other.md#not-there)\n\n"
+        "```{toctree}\nother\nno-entry\n```\n"
+    )
+    (source / "other.md").write_text("# B\n")
+    (source / "orphan.md").write_text("# C\n")
+
+    done = _build(source, tmp_path / "site")
+
+    assert done.returncode != 0
+    problems = ("no-page.md", "no-heading", "not-there", "no-entry", "orphan.md")
+    assert [] == [each for each in problems if each not in done.stderr]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*ROOT.glob("*.md"), ROOT / "tests/faults/README.md"],
+    ids=name,
+)
+def test_links_outside_the_site_lead_somewhere(page: Path) -> None:
+    """What the files beside the site link to is there."""
+    links = [link for link in _LINK.findall(page.read_text()) if not link.startswith("http")]
+
+    assert [] == [link for link in links if not (page.parent / link.partition("#")[0]).exists()]
+
+
+@pytest.mark.parametrize("page", _CURRENT, ids=name)
+def test_files_that_are_named_exist(page: Path) -> None:
+    """Each file or folder of ours that a page names in code is there."""
+    named = {path for code in _CODE.findall(page.read_text()) for path in _PATH.findall(code)}
+
+    assert [] == sorted(
+        path for path in named if not (ROOT / path).exists() and "/1.4/" not in path
+    )
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    """Docstrings and messages name pages that are there."""
+    named = {
+        (path.relative_to(ROOT).as_posix(), page)
+        for path in _SOURCES
+        for page in re.findall(r"docs/[\w./-]+\.(?:md|json)", path.read_text())
+    }
+
+    assert [] == sorted((path, page) for path, page in named if not (ROOT / page).exists())
+
+
+@pytest.mark.parametrize("page", _CURRENT, ids=name)
+def test_commands_that_are_named_exist(page: Path) -> None:
+    """Each command of ours that a page names in a sentence is there."""
+    for code in _CODE.findall(page.read_text()):
+        words = code.split()
+        if words[:1] == ["signedfor"]:
+            _walk(words[1:])
+        if words[:1] == ["make"] and len(words) > 1:
+            targets = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            assert words[1] in targets, code
+
+
+def _walk(words: list[str]) -> None:
+    path = "signedfor"
+    for word in words:
+        if not any(each.startswith(f"{path} ") for each in COMMAND_TREE):
+            return  # the rest are arguments
+        path = f"{path} {word}"
+        assert path in COMMAND_TREE
+
+
+@pytest.mark.parametrize("page", _CURRENT, ids=name)
+def test_variables_that_are_named_exist(page: Path) -> None:
+    """Each variable that a page names in code is explained in `.env.example`."""
+    known = set(
+        re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    )
+    named = {
+        variable
+        for code in _CODE.findall(page.read_text())
+        for variable in re.findall(r"^([A-Z]+(?:_[A-Z]+)+)(?:=|$)", code)
+    }
+
+    assert (
+        set() == {each for each in named if not each.endswith("_ID") or each == "BUILD_ID"} - known
+    )
+
+
+def test_the_reference_of_settings_is_complete() -> None:
+    """Each setting is there with a meaning of its own."""
+    page = reference_pages.settings()
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| (.*) \|$", page, re.MULTILINE))
+
+    assert {each.upper() for each in Settings.model_fields | CampaignSettings.model_fields} <= set(
+        rows
+    )
+    assert [] == [
+        variable for variable, meaning in rows.items() if len(meaning) < len("a word or two")
+    ]
+    assert len(set(rows.values())) == len(rows)
+
+
+def test_the_reference_of_commands_is_complete() -> None:
+    """Each command and each option is there."""
+    page = reference_pages.command_line()
+
+    assert "signedfor campaign start" in COMMAND_TREE
+    for path, command in COMMAND_TREE.items():
+        section = page.partition(f"# `{path}`\n")[2].partition("\n#")[0]
+        assert command.help.split()[0] in section
+        for option in (opt for each in command.params for opt in each.opts if opt.startswith("--")):
+            assert option == "--help" or f"`{option}`" in section, f"{path} {option}"
+
+
+@pytest.mark.parametrize("page", _CURRENT, ids=name)
+def test_metrics_that_are_named_exist(page: Path) -> None:
+    """Each metric of ours that a page names is published."""
+    published = set(re.findall(r"signedfor_\w+", reference_pages.metrics()))
+
+    assert set(re.findall(r"`(signedfor_\w+)`", page.read_text())) <= published
+
+
+def test_the_reference_of_codes_is_complete() -> None:
+    """Each line of the table is there, once."""
+    lines = len((ROOT / "signedfor/twilio/codes.csv").read_text().strip().splitlines()) - 1
+
+    assert lines == len(re.findall(r"^\| \d", reference_pages.twilio_codes(), re.MULTILINE))
+
+
+def test_the_contract_page_has_every_name() -> None:
+    """The names that callers rely on are on the page."""
+    page = (ROOT / "docs/contract.md").read_text() + (
+        ROOT / "docs/reference/webhook.md"
+    ).read_text()
+    public = [value for name, value in vars(names).items() if re.fullmatch("[A-Z][A-Z_]+", name)]
+
+    assert [] == [each for each in public if each not in page]
+
+
+def test_every_kind_of_sender_is_explained() -> None:
+    """The page says how each kind is recognized."""
+    page = (ROOT / "docs/reference/sender-rates.md").read_text()
+
+    assert [] == [kind.value for kind in DEFAULT_RATES if f"`{kind.value}`" not in page]
+
+
+def test_tables_can_be_scanned() -> None:
+    """No cell of a table is a paragraph."""
+    long = [
+        (name(page), cell)
+        for page in PAGES
+        if page not in HISTORY
+        for line in page.read_text().splitlines()
+        if line.startswith("|")
+        for cell in _LINK.sub("a few words", line).split("|")
+        if len(cell) > 160
+    ]
+
+    assert [] == long

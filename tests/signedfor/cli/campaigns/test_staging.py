@@ -1,0 +1,335 @@
+"""Checked rows are staged on disk and become a campaign once, wherever loading was interrupted."""
+
+import asyncio
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from temporalio import workflow
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from signedfor.cli.campaigns.checks import check_file
+from signedfor.cli.campaigns.recipients import opened
+from signedfor.cli.campaigns.staging import (
+    StagedRows,
+    derived_id,
+    load,
+    require_same_rows,
+)
+from signedfor.cli.output import Refused, Unavailable
+from signedfor.contract import CAMPAIGN, SEND_MESSAGE, CampaignState, campaign_workflow_id
+from signedfor.store.campaigns import CampaignRow, Campaigns
+from signedfor.store.database import open_engine
+from signedfor.store.suppressions import Suppressions
+from tests.signedfor.cli.campaigns.support import good_rows, message, new_id, number, start, written
+from tests.signedfor.cli.support import CommandLine
+
+
+def _row(index: int, **fields: str) -> CampaignRow:
+    return CampaignRow(number=index, to=number(index), fields=fields, segments=index)
+
+
+def test_they_come_back_as_they_were() -> None:
+    """In batches, as often as they are asked for; any text in a field."""
+    rows = [_row(index, name="Zoë\n\t\0 😀", code='"') for index in range(1, 1502)]
+    with StagedRows() as staged:
+        for row in rows:
+            staged.add(row)
+        batches = list(staged.batches())
+
+        assert [1000, 501] == [len(batch) for batch in batches]
+        assert rows == [row for batch in batches for row in batch]
+        assert batches == list(staged.batches())
+
+
+def _all_full(*_: object, **options: Any) -> Any:
+    return Path("/dev/full").open("w+", **options)
+
+
+def _full_at_once(*_: object, **options: Any) -> Any:
+    return _all_full(**options, buffering=1)
+
+
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, or when they are read again; closing them raises nothing."""
+    monkeypatch.setattr(tempfile, "TemporaryFile", _full_at_once)
+    with StagedRows() as staged, pytest.raises(Unavailable, match="No space left on device"):
+        staged.add(_row(1))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", _all_full)
+    with StagedRows() as staged:
+        staged.add(_row(1))
+        with pytest.raises(Unavailable, match="No space left on device"):
+            list(staged.batches())
+
+
+def test_without_a_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the variable."""
+
+    def none(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", none)
+
+    with pytest.raises(Unavailable, match="which TMPDIR names"):
+        StagedRows()
+
+
+ROWS = 2100
+"""More than two batches."""
+
+
+class Killed(BaseException):
+    """The end of the process."""
+
+
+class KilledCampaigns(Campaigns):
+    """Campaigns of a process that is killed before the call with this number."""
+
+    def __init__(self, engine: Engine, *, calls: int) -> None:
+        super().__init__(engine)
+        self._left = calls
+
+    def begin(self, *given: Any) -> Any:
+        """See base class."""
+        self._count_call()
+        return super().begin(*given)
+
+    def add(self, campaign_id: str, rows: Sequence[CampaignRow]) -> None:
+        """See base class."""
+        self._count_call()
+        super().add(campaign_id, rows)
+
+    def loaded(self, campaign_id: str, *, rows: int, segments: int) -> None:
+        """See base class."""
+        self._count_call()
+        super().loaded(campaign_id, rows=rows, segments=segments)
+
+    def _count_call(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Killed
+
+
+@pytest.fixture
+def staged() -> Iterator[StagedRows]:
+    """Nothing staged yet."""
+    with StagedRows() as rows:
+        yield rows
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
+    """A fresh SQLite database; what differs between databases is the store's, and tested there."""
+    engine = open_engine(sqlite_url)
+    yield engine
+    engine.dispose()
+
+
+def _stage(engine: Engine, path: Path, staged: StagedRows) -> None:
+    with opened(path) as file:
+        check_file(
+            file, message(), to_column="to", suppressions=Suppressions(engine), staged=staged
+        )
+
+
+def _load(campaigns: Campaigns, staged: StagedRows) -> None:
+    load(campaigns, "c-1", message(), staged)
+
+
+@pytest.mark.parametrize("calls", range(5))
+def test_a_load_that_was_killed_continues(
+    sqlite_engine: Engine, tmp_path: Path, staged: StagedRows, calls: int
+) -> None:
+    """It runs only when every row is loaded, each once and in order."""
+    engine = sqlite_engine
+    _stage(engine, written(tmp_path, *good_rows(ROWS)), staged)
+    with pytest.raises(Killed):
+        _load(KilledCampaigns(engine, calls=calls), staged)
+    campaigns = Campaigns(engine)
+    before = campaigns.find("c-1")
+    assert before is None or before.state is CampaignState.LOADING
+
+    _load(campaigns, staged)
+
+    record = campaigns.find("c-1")
+    rows = campaigns.page("c-1", after=0, limit=ROWS + 1)
+    assert record is not None
+    assert (CampaignState.RUNNING, ROWS, ROWS) == (record.state, record.rows, record.segments)
+    assert [(index + 1, number(index)) for index in range(ROWS)] == [
+        (row.number, row.to) for row in rows
+    ]
+    assert {"name": "Ann 7", "code": "C7"} == rows[7].fields
+
+
+def test_an_id_that_is_taken_is_refused(engine: Engine, tmp_path: Path, staged: StagedRows) -> None:
+    """By another text, other rows, fewer or more; the campaign that is there stays as it is."""
+    campaigns = Campaigns(engine)
+    _stage(engine, written(tmp_path, *good_rows(12)), staged)
+    _load(campaigns, staged)
+
+    with pytest.raises(Refused, match="differs in body"):
+        load(campaigns, "c-1", message("Another"), staged)
+    for lines in (
+        [*good_rows(11)],
+        [*good_rows(13)],
+        [*good_rows(11), f"{number(99)},Ann 11,C11"],
+        [*good_rows(11), f"{number(11)},Ben,C11"],
+    ):
+        with StagedRows() as others:
+            _stage(engine, written(tmp_path, *lines), others)
+            record = campaigns.find("c-1")
+            assert record is not None
+            with pytest.raises(Refused, match="rows of another file"):
+                require_same_rows(campaigns, record, others)
+
+    assert list(staged.batches()) == [campaigns.page("c-1", after=0, limit=100)]
+
+
+def test_other_rows_under_the_same_id_are_found_while_loading(
+    engine: Engine, tmp_path: Path, staged: StagedRows
+) -> None:
+    """Two files at the same time under one id: it does not run with a mixture of them."""
+    campaigns = Campaigns(engine)
+    _stage(engine, written(tmp_path, *good_rows(5)), staged)
+    campaigns.create("c-1", message())
+    foreign = CampaignRow(number=3, to=number(99), fields={}, segments=1)
+    campaigns.add_rows("c-1", [foreign])
+
+    with pytest.raises(Refused, match="rows of another file"):
+        _load(campaigns, staged)
+
+    after = campaigns.find("c-1")
+    assert after is not None
+    assert CampaignState.LOADING is after.state
+
+
+def test_canceled_while_loading_it_is_still_the_same(
+    engine: Engine, tmp_path: Path, staged: StagedRows
+) -> None:
+    """The rows that were loaded are this file's, even if some are missing."""
+    campaigns = Campaigns(engine)
+    _stage(engine, written(tmp_path, *good_rows(5)), staged)
+    campaigns.create("c-1", message())
+    campaigns.add_rows("c-1", next(staged.batches())[:2])
+    campaigns.set_state("c-1", CampaignState.CANCELED)
+    record = campaigns.find("c-1")
+    assert record is not None
+
+    require_same_rows(campaigns, record, staged)
+
+    with StagedRows() as others:
+        _stage(engine, written(tmp_path, *good_rows(1)), others)
+        with pytest.raises(Refused, match="rows of another file"):
+            require_same_rows(campaigns, record, others)
+
+
+def test_the_id_is_derived_from_message_and_rows() -> None:
+    """Same text, options and rows, same id; what is at its default makes no difference."""
+
+    def made(fingerprint: str = "f", **fields: object) -> str:
+        return derived_id(message(**fields), fingerprint)  # type: ignore[arg-type] # fields of any kind
+
+    same = {made(), made(priority="bulk"), made(expires_at=None), made(tags={})}
+    others = [made("g"), made(body="Another"), made(category="marketing")]
+
+    assert 1 == len(same)
+    assert 4 == len({*same, *others})
+    # Fixed for every later version: another id would be another campaign.
+    assert {"c-hhodmcedbbgkjgjp"} == same
+    # No digit of its own may form a phone number with a row's number appended.
+    assert not re.search("[0-9]", "".join([*same, *others]))
+
+
+def test_rows_are_the_same_however_they_are_saved(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """Their fingerprint is of whom they go to with which fields, and in which order."""
+
+    def fingerprint(content: str) -> str:
+        path = tmp_path / "file.csv"
+        path.write_text(content, newline="")
+        with StagedRows() as rows:
+            _stage(sqlite_engine, path, rows)
+            return rows.fingerprint
+
+    one, two = f"{number(1)},Ann,C1", f"{number(2)},Ben,C2"
+    same = [
+        f"to,name,code\n{one}\n{two}\n",
+        f"\ufeffto,name,code\r\n{one}\r\n\r\n{two}",
+        f"To;Name;Code;Other\n{one.replace(',', ';')};x\n{two.replace(',', ';')};y\n",
+        f"code,name,to\nC1, Ann ,'{number(1)}\nC2,Ben,+1 555 {number(2)[5:]}\n",
+    ]
+    others = [
+        f"to,name,code\n{two}\n{one}\n",
+        f"to,name,code\n{one}\n",
+        f"to,name,code\n{one}\n{number(2)},Bea,C2\n",
+    ]
+
+    assert 1 == len({fingerprint(content) for content in same})
+    assert 4 == len({fingerprint(content) for content in (same[0], *others)})
+
+
+@workflow.defn(name=CAMPAIGN, sandboxed=False)
+class EndedCampaign:
+    """A campaign that ends at once."""
+
+    @workflow.run
+    async def run(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_message_ids_that_are_in_use(
+    cli: CommandLine, cli_engine: Engine, temporal: Client, tmp_path: Path, *, is_over: bool
+) -> None:
+    """The first row's message exists, running or ended: its row would not be sent."""
+    campaign_id, path = new_id(), written(tmp_path, *good_rows(1))
+    theirs = await temporal.start_workflow(
+        SEND_MESSAGE, id=f"message:{campaign_id}:1", task_queue="no-worker"
+    )
+    if is_over:
+        await theirs.terminate()
+
+    result = await asyncio.to_thread(start, cli, path, "--id", campaign_id)
+
+    assert 3 == result.exit_code
+    assert f"Temporal already knows message:{campaign_id}:1" in result.stderr
+    assert Campaigns(cli_engine).find(campaign_id) is None
+
+
+async def test_a_campaign_of_another_database(
+    cli: CommandLine, cli_engine: Engine, temporal: Client, tmp_path: Path
+) -> None:
+    """It has run to its end, and its workflow would not be started again."""
+    campaign_id, path = new_id(), written(tmp_path, *good_rows(1))
+    workflow_id = campaign_workflow_id(campaign_id)
+    async with Worker(temporal, task_queue=campaign_id, workflows=[EndedCampaign]):
+        await temporal.execute_workflow(CAMPAIGN, id=workflow_id, task_queue=campaign_id)
+
+    result = await asyncio.to_thread(start, cli, path, "--id", campaign_id)
+
+    assert 3 == result.exit_code
+    assert f"Temporal already knows {workflow_id}" in result.stderr
+    assert Campaigns(cli_engine).find(campaign_id) is None
+
+
+async def test_an_interrupted_start_continues_with_its_own_ids(
+    cli: CommandLine, cli_engine: Engine, temporal: Client, tmp_path: Path
+) -> None:
+    """The database knows the campaign: the ids are its own."""
+    campaign_id, path = new_id(), written(tmp_path, *good_rows(1))
+    Campaigns(cli_engine).begin(campaign_id, message())
+    theirs = await temporal.start_workflow(
+        SEND_MESSAGE, id=f"message:{campaign_id}:1", task_queue="no-worker"
+    )
+
+    result = await asyncio.to_thread(start, cli, path, "--id", campaign_id)
+    await theirs.terminate()
+
+    assert 0 == result.exit_code, result.output
+    running = await temporal.get_workflow_handle(campaign_workflow_id(campaign_id)).describe()
+    assert CAMPAIGN == running.workflow_type

@@ -1,0 +1,87 @@
+"""A file is whole or not there, and what is no file is written to."""
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from signedfor.cli.files import atomic_write
+from signedfor.cli.output import Unavailable
+
+
+def test_it_is_there_when_it_is_whole(tmp_path: Path) -> None:
+    """Until then the earlier one stays; line ends and letters as they were written."""
+    target = tmp_path / "report.csv"
+    target.write_text("earlier")
+
+    with atomic_write(target) as file:
+        file.write("Zoë\r\n")
+        file.flush()
+        assert "earlier" == target.read_text()
+
+    assert "Zoë\r\n".encode() == target.read_bytes()
+    assert 0o600 == stat.S_IMODE(target.stat().st_mode)
+    assert [target] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [TimeoutError("asked in vain"), KeyboardInterrupt()])
+def test_an_error_of_the_caller_stays_his_own(tmp_path: Path, error: BaseException) -> None:
+    """It is not told as the file's, and leaves nothing behind."""
+
+    def half_written() -> None:
+        with atomic_write(tmp_path / "report.csv") as file:
+            file.write("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        half_written()
+
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """What it points to is replaced."""
+    target, link = tmp_path / "real.csv", tmp_path / "link.csv"
+    target.touch()
+    link.symlink_to(target)
+
+    with atomic_write(link) as file:
+        file.write("all")
+
+    assert link.is_symlink()
+    assert "all" == target.read_text()
+
+
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    """As is every device: none is replaced by a file."""
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+
+    with atomic_write(pipe) as file:
+        file.write("all")
+
+    reader.join(10)
+    assert ["all"] == read
+    assert pipe.is_fifo()
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    """While it is written as well as at its end."""
+    full = tmp_path / "report.csv"
+    full.symlink_to("/dev/full")
+
+    with pytest.raises(Unavailable, match="No space left on device"), atomic_write(full) as file:
+        file.write("x")
+    with pytest.raises(Unavailable, match="No space left on device"), atomic_write(full) as file:
+        file.write("x" * 100_000)
+
+
+@pytest.mark.parametrize("name", ["", "none/report.csv"])
+def test_where_no_file_can_be(tmp_path: Path, name: str) -> None:
+    """A folder, or nothing to put it into."""
+    with pytest.raises(Unavailable, match="cannot be written"), atomic_write(tmp_path / name):
+        pass
