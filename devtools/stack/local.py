@@ -215,6 +215,7 @@ class _Parts:
     def migrations(self) -> None:
         """Upgrade the database; raises StackError with the reason if that fails."""
         done = subprocess.run(  # noqa: S603 - our own command
+            # Without an .env of the current folder.
             [sys.executable, "-m", "starter", "--env-file", os.devnull, "migrate"],
             env=self._environment(),
             cwd=ROOT,

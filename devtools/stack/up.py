@@ -123,7 +123,7 @@ def _announce(stack: LocalStack, out: Console) -> None:
         out.print(
             "  curl -s -H 'Content-Type: application/json' "
             f"http://{HOST}:{stack.ports.sandbox}/_sandbox/inbound "
-            # Not the recipient above, who would then get no message any more.
+            # Not the recipient above: further messages to it would be suppressed.
             f"""-d '{{"from": "+15558675300", "to": "{stack.settings["DEFAULT_SENDER"]}", """
             """"body": "STOP"}'""",
             soft_wrap=True,

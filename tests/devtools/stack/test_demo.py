@@ -29,7 +29,7 @@ _PRINTED = (
     r"failed: The recipient is not a valid phone number\.",
     r"\(3 attempts\)",
     r"undelivered: The recipient's number is a landline",
-    r"unconfirmed: Twilio took it, but no receipt came in time\.",
+    r"unconfirmed: Twilio accepted it, but no receipt came in time\.",
     r"An urgent message is sent: \d+ rows are at Twilio, [1-9]\d* are waiting\.",
     r"accepts the urgent message after \d+\.\d\d s, before [1-9]\d* of the rows\.",
     r"All 30 rows and the urgent message were sent once and delivered\.",

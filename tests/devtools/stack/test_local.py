@@ -114,7 +114,7 @@ def test_started_parts_are_stopped_if_another_fails(tmp_path: Path) -> None:
     """If one part fails to start, the others are stopped and the error gives the reason."""
     stack = LocalStack(tmp_path, settings={"DATABASE_URL": "mysql://nowhere"})
 
-    with pytest.raises(StackError, match=r"migrations failed.*DATABASE_URL"):
+    with pytest.raises(StackError, match=r"(?s)migrations failed.*DATABASE_URL"):
         stack.start()
 
     assert not any(process.is_running for process in stack.processes)
