@@ -226,7 +226,6 @@ async def running_workers(
 @contextlib.asynccontextmanager
 async def purging_attempts(attempts: SendAttempts) -> AsyncIterator[None]:
     """Delete old attempt records regularly while the context is open."""
-
     stop = threading.Event()
 
     async def purge() -> None:

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import typer.main
 from prometheus_client.metrics import MetricWrapperBase
-from signedfor.cli.app import COMMANDS, app, imported
 from sphinx.application import Sphinx
 
 from signedfor import search_attributes
+from signedfor.cli.app import COMMANDS, app, imported
 from signedfor.contract import base, campaign, failures, send_window
 from signedfor.contract.schema import contract_schema
 from signedfor.settings import CampaignSettings, Settings

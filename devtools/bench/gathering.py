@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from devtools.workflow_sandbox import sandboxed_runner
 from sqlalchemy import Engine, select
 from temporalio.client import Client, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
@@ -19,6 +18,7 @@ from devtools.bench.crowd import Done, Kind
 from devtools.bench.trails import Trail, read_trail
 from devtools.sandbox.client import SandboxControl
 from devtools.sandbox.journal import Journal
+from devtools.workflow_sandbox import sandboxed_runner
 from signedfor.contract import MessageReport, dead_letter_workflow_id, message_workflow_id
 from signedfor.payloads import data_converter
 from signedfor.store.database import open_engine, transaction

@@ -202,7 +202,7 @@ class SendAttempts:
     def purge(self, *, before: datetime, stop: threading.Event | None = None) -> int:
         """Delete records older than that, in batches; return how many.
 
-        No search looks farther back. Other writers wait for one batch at most. `stop` ends it early.
+        No search looks farther back. Others wait for one batch at most. `stop` ends it early.
         """
         return delete_in_batches(
             self._engine, send_attempts, send_attempts.c.started_at < before, stop=stop

@@ -95,7 +95,7 @@ def _suppress(suppressions: Suppressions, **fields: Any) -> None:
 
 @pytest.mark.parametrize("default_sender", [None, DEFAULT_SENDER])
 def test_go(suppressions: Suppressions, default_sender: str | None) -> None:
-    """A message that nothing forbids goes at once, from its own sender, under the configured policy."""
+    """An allowed message goes at once, from its own sender, under the configured policy."""
     result = _admission(suppressions, default_sender).admit(_request())
 
     admitted = result.decision
@@ -175,7 +175,7 @@ def test_reserved_times(suppressions: Suppressions) -> None:
 
 
 def test_a_reservation_after_its_time(suppressions: Suppressions) -> None:
-    """A message that would expire before its reserved time has expired now, and reserves no time."""
+    """A message that would expire before its time has expired now, and reserves nothing."""
     admission = _admission(suppressions)
     admission.admit(_request(segments=10))
     soon = datetime.now(UTC) + timedelta(seconds=5)

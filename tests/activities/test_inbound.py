@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from signedfor.store.watermarks import Watermarks
 from sqlalchemy import Engine, func, select
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import ActivityEnvironment
@@ -16,7 +17,6 @@ from signedfor.store.database import DatabaseUnavailable, open_engine, transacti
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages
-from signedfor.store.watermarks import Watermarks
 from signedfor.twilio.keywords import InboundKind
 from tests.activities.conftest import Connect
 from tests.activities.edge import (

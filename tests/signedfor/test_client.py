@@ -29,7 +29,10 @@ async def real_world(temporal_server: TemporalServer) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def client(real_world: World, temporal_server: TemporalServer) -> Client:  # noqa: ARG001 - its workers
+async def client(
+    real_world: World,  # noqa: ARG001 - its workers
+    temporal_server: TemporalServer,
+) -> Client:
     """A client by a connection of its own."""
     return await Client.connect(temporal_server.address)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from signedfor.consent import Reason, Scope, Source, Suppression, suppression_key, person
+from signedfor.consent import Reason, Scope, Source, Suppression, person, suppression_key
 
 NUMBER = "+15558675309"
 VALID: dict[str, Any] = {

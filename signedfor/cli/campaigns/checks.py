@@ -114,7 +114,7 @@ class _Problems:
 
 
 class SuppressionLookup(Protocol):
-    """Finds the recipients that must not be sent to: `Suppressions.among`."""
+    """Finds the recipients that must not be sent to: `Suppressions.find_suppressed`."""
 
     def find_suppressed(
         self, recipients: Collection[str], *, sender: str | None, category: str | None

@@ -6,7 +6,7 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
-from signedfor.cli.campaigns.state import (
+from signedfor.cli.campaigns.status import (
     CampaignArgument,
     campaign_handle,
     checked_campaign_id,

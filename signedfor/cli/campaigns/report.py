@@ -10,7 +10,7 @@ from typing import Annotated, Final, TextIO
 import typer
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
-from signedfor.cli.campaigns.state import (
+from signedfor.cli.campaigns.status import (
     NO_REPORT,
     CampaignArgument,
     checked_campaign_id,

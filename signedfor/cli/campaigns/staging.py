@@ -17,7 +17,7 @@ from typing import Final
 
 from temporalio.client import Client
 
-from signedfor.cli.campaigns.state import WorkflowState, fetch_workflow_state
+from signedfor.cli.campaigns.status import WorkflowState, fetch_workflow_state
 from signedfor.cli.output import Refused, Unavailable
 from signedfor.cli.temporal import describe
 from signedfor.contract import (

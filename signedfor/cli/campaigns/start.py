@@ -30,7 +30,7 @@ from signedfor.cli.campaigns.staging import (
     require_same_rows,
     require_unused_ids,
 )
-from signedfor.cli.campaigns.state import checked_campaign_id
+from signedfor.cli.campaigns.status import checked_campaign_id
 from signedfor.cli.environment import campaign_settings, database
 from signedfor.cli.options import (
     BetweenOption,

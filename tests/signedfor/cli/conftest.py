@@ -22,7 +22,7 @@ _OURS = (
 
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No settings from outside, no `.env`, and what commands read from one is forgotten."""
+    """No settings from outside, no `.env`, and what commands read from one is removed."""
     before = dict(os.environ)
     for name in before:
         if name.startswith(_OURS):
@@ -35,7 +35,7 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 @pytest.fixture
 def cli() -> CommandLine:
-    """The command line, with Temporal where nobody listens."""
+    """The command line, without Temporal."""
     return CommandLine(env={"TEMPORAL_ADDRESS": "127.0.0.1:9", "COLUMNS": "120"})
 
 
@@ -60,13 +60,13 @@ async def temporal(temporal_address: str) -> Client:
 
 @pytest.fixture
 def cli_without_worker(temporal_address: str) -> CommandLine:
-    """The command line in front of Temporal, where nobody works."""
+    """The command line with Temporal and without a worker."""
     return CommandLine(env={"TEMPORAL_ADDRESS": temporal_address, "COLUMNS": "120"})
 
 
 @pytest.fixture
 async def system(temporal: Client, cli_without_worker: CommandLine) -> AsyncIterator[LiveSystem]:
-    """The command line in front of Temporal and workers."""
+    """The command line with Temporal and workers."""
     # Workflows that earlier tests left behind would come to these workers.
     async for left in temporal.list_workflows("ExecutionStatus='Running'"):
         with contextlib.suppress(RPCError):

@@ -117,7 +117,7 @@ async def test_a_campaign_from_start_to_end(
         async def status() -> Any:
             return await system.cli.document("campaign", "status", campaign_id)
 
-        # Each stage is counted by a query of its own: a message that moves on meanwhile counts twice.
+        # A query counts each stage: a message that moves on in between is counted twice.
         running = await until(status, lambda it: it["messages"] == {"awaiting_receipt": 4})
         watching = asyncio.create_task(
             system.cli.later("campaign", "status", f"campaign:{campaign_id}", "--watch")

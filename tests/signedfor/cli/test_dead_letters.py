@@ -230,7 +230,7 @@ class StrictDeadLetter:
     """A dead letter that refuses every decision."""
 
     @workflow.run
-    async def run(self, request: DeadLetterRequest) -> None:
+    async def run(self, _: DeadLetterRequest) -> None:
         """Wait."""
         await workflow.wait_condition(lambda: False)
 

@@ -1,4 +1,4 @@
-"""`signedfor doctor`: each thing that usually goes wrong is found, with what to do about it."""
+"""`signedfor doctor`: each common problem is found, with what to do about it."""
 
 import json
 import shlex
@@ -35,7 +35,7 @@ def levels(found: Findings) -> dict[str, str]:
     return {name: each["level"] for name, each in found.items()}
 
 
-def test_with_nothing_there_every_check_says_so(cli: CommandLine) -> None:
+def test_without_any_dependency_every_check_fails(cli: CommandLine) -> None:
     """What is missing fails with what to do; what depends on it is said to be unchecked."""
     found = findings(cli, exit_code=1)
 
@@ -114,7 +114,7 @@ def run_command(remedy: str) -> None:
 async def test_the_commands_for_temporal_are_exact(
     cli_without_worker: CommandLine, bare_namespace: str
 ) -> None:
-    """Retention too short and attributes missing: run as printed, the remedies cure both."""
+    """Retention too short and attributes missing: run as printed, the remedies fix both."""
     found = await namespace_findings(cli_without_worker, bare_namespace)
     assert "fail" == found["search attributes"]["level"]
     assert all(key.name in found["search attributes"]["what"] for key in SEARCH_ATTRIBUTES)
@@ -122,10 +122,10 @@ async def test_the_commands_for_temporal_are_exact(
     run_command(found["Temporal namespace"]["remedy"])
     run_command(found["search attributes"]["remedy"])
 
-    cured = await namespace_findings(
+    fixed = await namespace_findings(
         cli_without_worker, bare_namespace, until_=("Temporal namespace", "ok")
     )
-    assert "30 days" in cured["Temporal namespace"]["what"]
+    assert "30 days" in fixed["Temporal namespace"]["what"]
     await namespace_findings(cli_without_worker, bare_namespace, until_=("search attributes", "ok"))
 
 
@@ -165,7 +165,7 @@ async def test_an_attribute_of_another_type(
 
 
 def test_a_namespace_that_is_not_there(cli_without_worker: CommandLine) -> None:
-    """The command that creates it, with the retention it needs, is told."""
+    """The remedy is the command that creates it, with the retention it needs."""
     found = findings(cli_without_worker, exit_code=1, TEMPORAL_NAMESPACE="nowhere")
 
     assert "ok" == found["Temporal server"]["level"]
@@ -207,8 +207,8 @@ class TestWholeSystem:
         """The command line with the settings that worker and webhook have."""
         return CommandLine(env={**stack.settings, "COLUMNS": "120"})
 
-    def test_all_is_well(self, cli: CommandLine, stack: LocalStack) -> None:
-        """Nothing fails; that Twilio is only played is pointed out; no secret is shown."""
+    def test_nothing_fails(self, cli: CommandLine, stack: LocalStack) -> None:
+        """Nothing fails; that Twilio is a sandbox is a warning; no secret is shown."""
         found = findings(cli, exit_code=0)
 
         assert {"Twilio credentials": "warn"} == {

@@ -1,4 +1,4 @@
-"""A file is whole or not there, and what is no file is written to."""
+"""A file is written atomically; a pipe or a device is written to."""
 
 import os
 import stat
@@ -11,8 +11,8 @@ from signedfor.cli.files import atomic_write
 from signedfor.cli.output import Unavailable
 
 
-def test_it_is_there_when_it_is_whole(tmp_path: Path) -> None:
-    """Until then the earlier one stays; line ends and letters as they were written."""
+def test_it_appears_when_it_is_complete(tmp_path: Path) -> None:
+    """Until then the earlier file stays; line ends and characters are not changed."""
     target = tmp_path / "report.csv"
     target.write_text("earlier")
 
@@ -26,9 +26,9 @@ def test_it_is_there_when_it_is_whole(tmp_path: Path) -> None:
     assert [target] == list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("error", [TimeoutError("asked in vain"), KeyboardInterrupt()])
-def test_an_error_of_the_caller_stays_his_own(tmp_path: Path, error: BaseException) -> None:
-    """It is not told as the file's, and leaves nothing behind."""
+@pytest.mark.parametrize("error", [TimeoutError("no answer"), KeyboardInterrupt()])
+def test_an_error_of_the_caller_passes_through(tmp_path: Path, error: BaseException) -> None:
+    """It is not reported as the file's, and no file is left."""
 
     def half_written() -> None:
         with atomic_write(tmp_path / "report.csv") as file:
@@ -55,7 +55,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 def test_a_pipe_is_written_to(tmp_path: Path) -> None:
-    """As is every device: none is replaced by a file."""
+    """It is not replaced by a file, nor is a device."""
     pipe, read = tmp_path / "pipe", []
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
@@ -69,8 +69,8 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
-    """While it is written as well as at its end."""
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
+    """While writing and at the end."""
     full = tmp_path / "report.csv"
     full.symlink_to("/dev/full")
 

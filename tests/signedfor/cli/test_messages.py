@@ -48,7 +48,7 @@ async def test_a_running_message_shows_what_it_waits_for(system: LiveSystem) -> 
 
 
 async def test_an_ended_message_shows_its_report(system: LiveSystem) -> None:
-    """What became of it, the code's meaning, and what to do about it."""
+    """Its outcome, the code's meaning, and what to do about it."""
     message_id = await system.send("--tag", "order=17")
     await system.receive(message_id, "undelivered", code=30006)
     await system.ended(message_id)
@@ -65,7 +65,7 @@ async def test_an_ended_message_shows_its_report(system: LiveSystem) -> None:
     assert "tags" not in document["report"]
 
 
-async def test_number_text_and_tags_show_when_asked_for(system: LiveSystem) -> None:
+async def test_reveal_shows_number_text_and_tags(system: LiveSystem) -> None:
     """`--reveal` shows what was to be sent, for a running and for an ended message."""
     message_id = await system.send("--tag", "order=17")
     await system.receive(message_id, "delivered")
@@ -92,8 +92,8 @@ async def test_escape_sequences_in_a_text_are_spelled_out(system: LiveSystem) ->
     assert r"\x1b]0;title\x07[bold]hi" in result.stdout
 
 
-async def test_an_unknown_code_is_sent_to_twilios_page(system: LiveSystem) -> None:
-    """A code that the table does not know is no dead end."""
+async def test_an_unknown_code_links_to_twilios_page(system: LiveSystem) -> None:
+    """A code that the table does not have is looked up at Twilio."""
     system.courier.sends = [failure(FailureClass.REQUEST_REJECTED, code=29999)]
     message_id = await system.send()
     await system.ended(message_id)
@@ -113,8 +113,8 @@ async def test_there_is_no_such_message(system: LiveSystem, command: str) -> Non
 
 
 @pytest.mark.parametrize("command", ["show", "cancel"])
-def test_an_id_that_is_none(cli: CommandLine, command: str) -> None:
-    """What cannot be an id is named without being repeated, and Temporal is not asked."""
+def test_an_invalid_id(cli: CommandLine, command: str) -> None:
+    """The argument is named, its value is not repeated, and Temporal is not asked."""
     result = cli(command, "no such id")
 
     assert 2 == result.exit_code
@@ -135,7 +135,7 @@ async def test_bad_input_shows_as_such(system: LiveSystem) -> None:
     assert ["from"] == [each["field"] for each in document["error"]["fields"]]
 
 
-async def test_without_workers_temporals_own_knowledge_shows(
+async def test_without_workers_the_status_in_temporal_is_shown(
     cli_without_worker: CommandLine,
 ) -> None:
     """The stage that Temporal holds is shown, with the reason why no more is."""
@@ -184,7 +184,7 @@ async def test_who_and_why_travel_with_the_request(system: LiveSystem) -> None:
     assert CancelRequest(by="Ada", reason="wrong day") == request
 
 
-async def test_in_twilios_hands_it_is_too_late(system: LiveSystem) -> None:
+async def test_a_submitted_message_is_not_canceled(system: LiveSystem) -> None:
     """A message that Twilio has is not canceled: 3, and its stage."""
     message_id = await waiting_for_receipt(system)
 
@@ -193,7 +193,7 @@ async def test_in_twilios_hands_it_is_too_late(system: LiveSystem) -> None:
     assert (False, "awaiting_receipt") == (document["canceled"], document["status"])
 
 
-async def test_after_its_end_it_is_too_late(system: LiveSystem) -> None:
+async def test_an_ended_message_is_not_canceled(system: LiveSystem) -> None:
     """A delivered message is not canceled: 3, and its outcome."""
     message_id = await system.send()
     await system.receive(message_id, "delivered")
@@ -207,7 +207,7 @@ async def test_after_its_end_it_is_too_late(system: LiveSystem) -> None:
 
 
 async def test_canceling_without_workers_is_unconfirmed(cli_without_worker: CommandLine) -> None:
-    """Nobody answers, so nobody knows: 4."""
+    """No worker answers, so the result is not known: 4."""
     message_id = new_id()
     send = ("send", RECIPIENT, "--from", SENDER, "--body", TEXT, "--id", message_id)
     await cli_without_worker.later(*send)

@@ -1,14 +1,16 @@
-"""`signedfor opt-outs` on a real database: recorded, lifted, listed, and what is kept of it."""
+"""`signedfor opt-outs` on a real database: recorded, lifted, listed, and their history."""
 
 import json
 import stat
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from signedfor.inbound import InboundRecord
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.suppressions import Suppressions
@@ -21,7 +23,7 @@ MASKED = "+*******5309"
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """The DATABASE_URL of a SQLite file in a folder that is not there yet."""
+    """The DATABASE_URL of a SQLite file in a folder that does not exist yet."""
     return f"sqlite:///{tmp_path}/data/signedfor.db"
 
 
@@ -78,7 +80,7 @@ def test_an_opt_out_from_one_sender_or_category(
 
 
 def test_lifting_says_how_many_and_that_twilio_has_its_own(cli: CommandLine) -> None:
-    """What stood is lifted; the second time there is nothing left."""
+    """What was recorded is lifted; the second time there is nothing to lift."""
     cli("opt-outs", "add", RECIPIENT)
     cli("opt-outs", "add", RECIPIENT, "--category", "marketing")
 
@@ -92,7 +94,7 @@ def test_lifting_says_how_many_and_that_twilio_has_its_own(cli: CommandLine) -> 
 
 
 def test_the_list_masks_numbers_unless_asked(cli: CommandLine) -> None:
-    """A list on a screen shows whom only to those who know the number."""
+    """The recipients can be recognized only by a person who knows the number."""
     cli("opt-outs", "add", RECIPIENT, "--sender", SENDER)
 
     masked = cli("opt-outs", "list")
@@ -173,7 +175,7 @@ def test_bad_input(cli: CommandLine, arguments: tuple[str, ...], fields: set[str
 
 
 def test_what_is_exported_can_be_imported(cli: CommandLine, tmp_path: Path) -> None:
-    """The file holds whole numbers, is for its owner only, and makes the same list elsewhere."""
+    """The file has numbers in full, is readable by its owner only, and restores the same list."""
     cli("opt-outs", "add", RECIPIENT, "--note", "by telephone")
     cli("opt-outs", "add", "whatsapp:+15558675310", "--reason", "undeliverable")
     file = tmp_path / "list.csv"
@@ -212,7 +214,7 @@ def test_a_bad_row_imports_nothing(cli: CommandLine, tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_used(cli: CommandLine, tmp_path: Path) -> None:
-    """A file that is not there to read, or a folder not there to write to, is said plainly."""
+    """A missing file to read or folder to write to is one sentence."""
     unread = cli("opt-outs", "import", str(tmp_path / "none.csv"))
     unwritten = cli("opt-outs", "export", str(tmp_path / "none" / "list.csv"))
     no_file = cli("opt-outs", "export", "--json")
@@ -235,7 +237,7 @@ def test_a_database_without_tables(url: str) -> None:
 @pytest.mark.parametrize(
     "bad", ["mysql://user:secret@host/db", "postgresql://user:secret@:port:/x", "nonsense"]
 )
-def test_a_database_url_that_is_none(bad: str) -> None:
+def test_an_invalid_database_url(bad: str) -> None:
     """The variable is named and the password in it is not repeated."""
     result = CommandLine(env={"DATABASE_URL": bad})("opt-outs", "list")
 
@@ -245,7 +247,7 @@ def test_a_database_url_that_is_none(bad: str) -> None:
 
 
 def test_a_database_that_does_not_answer() -> None:
-    """An unreachable server is trouble on the way: 1, one sentence, no password."""
+    """An unreachable server: exit code 1, one sentence, no password."""
     url = "postgresql://user:secret@127.0.0.1:9/db"
     result = CommandLine(env={"DATABASE_URL": url})("opt-outs", "list")
 
@@ -263,14 +265,17 @@ class TestReview:
     @pytest.fixture(autouse=True)
     def _inbound(self, engine: Engine) -> None:
         InboundMessages(engine).receive(
-            message_sid="SM1",
-            from_=RECIPIENT,
-            to=SENDER,
-            kind=InboundKind.REVIEW,
-            body=self.TEXT,
+            InboundRecord(
+                message_sid="SM1",
+                from_=RECIPIENT,
+                to=SENDER,
+                kind=InboundKind.REVIEW,
+                body=self.TEXT,
+                received_at=datetime.now(UTC),
+            )
         )
 
-    def test_the_text_shows_when_asked_for(self, cli: CommandLine) -> None:
+    def test_reveal_shows_the_text(self, cli: CommandLine) -> None:
         """Who wrote what is hidden by default, and harmless to the terminal when shown."""
         hidden = cli("opt-outs", "review")
         shown = cli("opt-outs", "review", "--reveal")
@@ -295,7 +300,7 @@ class TestReview:
         assert [] == document(cli, "opt-outs", "review")["reviews"]
         assert "Ada" == read["reviewed_by"]
 
-    def test_no_opt_out_is_only_noted(self, cli: CommandLine, engine: Engine) -> None:
+    def test_no_opt_out_is_only_recorded_as_read(self, cli: CommandLine, engine: Engine) -> None:
         """`--done` takes it off the list and records nothing; a second decision finds nothing."""
         document(cli, "opt-outs", "review", "SM1", "--done")
         again = cli("opt-outs", "review", "SM1", "--opt-out")
@@ -323,7 +328,7 @@ def test_migrating_twice_changes_nothing(url: str) -> None:
 
 
 def test_migrating_where_no_folder_can_be(tmp_path: Path) -> None:
-    """A folder that cannot be made is said plainly."""
+    """A folder that cannot be created is one sentence."""
     (tmp_path / "file").write_text("")
 
     result = CommandLine(env={"DATABASE_URL": f"sqlite:///{tmp_path}/file/a.db"})("migrate")

@@ -68,7 +68,7 @@ def await_connection(running: "subprocess.Popen[str]") -> None:
 
 
 def test_ctrl_c_while_waiting_ends_quietly(temporal_address: str) -> None:
-    """Nobody works, which is said; Ctrl-C then ends the wait with 130 and no traceback."""
+    """Without a worker, which is reported; Ctrl-C then ends the wait with 130, no traceback."""
     env = {"TEMPORAL_ADDRESS": temporal_address}
     with process(*MESSAGE, "--wait", "--json", env=env) as running:
         line_with("no worker answers", running)
@@ -99,7 +99,7 @@ def test_ctrl_c_while_a_worker_is_asked_ends_quietly(temporal_address: str) -> N
     assert "Traceback" not in stderr
 
 
-def test_a_document_is_all_there_is_on_standard_output() -> None:
+def test_standard_output_has_only_the_document() -> None:
     """With `--json` a failure is one document too; what a person reads is on standard error."""
     result = subprocess.run(
         arguments("show", "an-id", "--json"),
@@ -184,7 +184,7 @@ class Terminal:
 
 
 class TestTerminal:
-    """What only happens where a person sits."""
+    """What happens only at a terminal."""
 
     @pytest.mark.parametrize(
         ("typed", "exit_code", "status"),
@@ -233,7 +233,7 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
+def test_a_closed_pipe_prints_no_traceback(tmp_path: Path) -> None:
     """`signedfor ... | head` ends without noise when the reader has gone."""
     reader, writer = os.pipe()
     os.close(reader)

@@ -79,7 +79,7 @@ async def test_every_option_reaches_the_message(system: LiveSystem) -> None:
     } == message
 
 
-async def test_what_temporal_keeps_in_clear_holds_no_number(
+async def test_what_temporal_stores_in_clear_has_no_number(
     system: LiveSystem,
 ) -> None:
     """Search attributes from the start say stage, masked sender and tenant; the summary no more."""
@@ -135,7 +135,7 @@ def test_a_bad_text_from_standard_input_is_refused(
 
 
 def test_every_bad_option_is_named_at_once_and_no_value_repeated(cli: CommandLine) -> None:
-    """One round mends all: each bad option, and what is wrong, before Temporal is even asked."""
+    """All can be fixed at once: each bad option and its problem, before Temporal is asked."""
     result = cli(
         *("send", "5558675309", "--from", "secretly no sender", "--body", "x" * 1601),
         *("--media", "https://example.com/a.png", "--media", "ftp://secret"),
@@ -184,7 +184,7 @@ def test_every_bad_option_is_named_at_once_and_no_value_repeated(cli: CommandLin
     ],
 )
 def test_a_bad_window(cli: CommandLine, options: tuple[str, ...], problems: list[str]) -> None:
-    """What is wrong with a window is said of the option to mend."""
+    """Each problem of a window is reported for the option to fix."""
     result = cli(*MESSAGE, *options, "--json")
 
     found = json.loads(result.stdout)["error"]["fields"]
@@ -219,7 +219,7 @@ def test_an_id_must_not_hold_the_recipients_number(cli: CommandLine, message_id:
 
 
 def test_no_temporal_is_one_sentence(cli: CommandLine) -> None:
-    """When Temporal is not there, the person is told where it was looked for."""
+    """Without Temporal the error names the address that was tried."""
     result = cli(*MESSAGE)
 
     assert 1 == result.exit_code
@@ -311,7 +311,7 @@ async def test_waiting_ends_with_the_outcome(
 
 
 async def test_waiting_for_a_suppressed_message(system: LiveSystem) -> None:
-    """Nothing is submitted, the exit code is 3, and the person learns why."""
+    """Nothing is submitted, the exit code is 3, and the reason is shown."""
     system.courier.suppressed_by = Reason.OPTED_OUT
 
     message_id = new_id()
@@ -337,18 +337,20 @@ async def test_waiting_for_a_refused_message_names_code_meaning_and_action(
     assert shows_nothing_private(result)
 
 
-async def test_no_receipt_is_unconfirmed_after_a_wait_told_line_by_line(system: LiveSystem) -> None:
+async def test_no_receipt_is_unconfirmed_and_progress_is_printed_line_by_line(
+    system: LiveSystem,
+) -> None:
     """Without a terminal each change of progress is one line; no receipt is exit code 4."""
     result = await system.cli.later(*MESSAGE, "--wait", "--receipt-timeout", "3", "--json")
 
-    told = [line for line in result.stderr.splitlines() if line.startswith("awaiting_receipt")]
+    lines = [line for line in result.stderr.splitlines() if line.startswith("awaiting_receipt")]
     assert 4 == result.exit_code
     assert "unconfirmed" == json.loads(result.stdout)["report"]["outcome"]
-    assert "waits for a receipt from Twilio" in told[0]
-    assert len(set(told)) == len(told)
+    assert "waits for a receipt from Twilio" in lines[0]
+    assert len(set(lines)) == len(lines)
 
 
-async def test_the_wait_itself_can_end_first(system: LiveSystem) -> None:
+async def test_the_wait_can_time_out_first(system: LiveSystem) -> None:
     """After `--wait-timeout` the exit code is 4 and the message goes on."""
     message_id = new_id()
 
@@ -362,7 +364,7 @@ async def test_the_wait_itself_can_end_first(system: LiveSystem) -> None:
     await system.ended(message_id)
 
 
-async def test_bad_input_that_only_the_workers_can_see(system: LiveSystem) -> None:
+async def test_bad_input_that_only_the_workers_can_find(system: LiveSystem) -> None:
     """Without a sender anywhere the message fails at once, which is bad input: 2."""
     result = await system.cli.later("send", RECIPIENT, "--body", TEXT, "--wait")
 
@@ -371,7 +373,7 @@ async def test_bad_input_that_only_the_workers_can_see(system: LiveSystem) -> No
 
 
 async def test_a_lost_search_attribute_is_explained(system: LiveSystem) -> None:
-    """In a namespace without our search attributes, the way to register them is told."""
+    """In a namespace without our search attributes, the error says how to register them."""
     request = RegisterNamespaceRequest(namespace=f"bare-{new_id()}")
     request.workflow_execution_retention_period.FromTimedelta(timedelta(days=1))
     await system.client.workflow_service.register_namespace(request)

@@ -72,7 +72,7 @@ def test_a_usage_error_as_json(cli: CommandLine) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_has_help_and_json(cli: CommandLine, command: tuple[str, ...]) -> None:
-    """Each says what it does, and each can speak JSON."""
+    """Each says what it does, and each has JSON output."""
     result = cli(*command, "--help")
 
     assert 0 == result.exit_code

@@ -33,7 +33,7 @@ class OptedOut:
         self._recipients = frozenset(recipients)
         self.asked: list[int] = []
 
-    def among(
+    def find_suppressed(
         self, recipients: Collection[str], *, sender: str | None, category: str | None
     ) -> frozenset[str]:
         """See base class."""
@@ -238,7 +238,7 @@ def test_unused_columns_may_hold_anything() -> None:
 
 
 def test_a_window_must_open_for_the_recipient() -> None:
-    """A number that does not tell where it is needs a time zone."""
+    """A recipient whose number does not show its location needs a time zone."""
     sender = {"from": SERVICE}
     hours = {"from": "09:00", "until": "20:00"}
     cells = ["messenger:1234567", "Ann", ""]

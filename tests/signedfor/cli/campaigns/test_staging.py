@@ -35,7 +35,7 @@ def _row(index: int, **fields: str) -> CampaignRow:
 
 
 def test_they_come_back_as_they_were() -> None:
-    """In batches, as often as they are asked for; any text in a field."""
+    """In batches, each time they are read; any text in a field."""
     rows = [_row(index, name="Zoë\n\t\0 😀", code='"') for index in range(1, 1502)]
     with StagedRows() as staged:
         for row in rows:
@@ -95,20 +95,20 @@ class KilledCampaigns(Campaigns):
         super().__init__(engine)
         self._left = calls
 
-    def begin(self, *given: Any) -> Any:
+    def create(self, *given: Any) -> Any:
         """See base class."""
         self._count_call()
-        return super().begin(*given)
+        return super().create(*given)
 
-    def add(self, campaign_id: str, rows: Sequence[CampaignRow]) -> None:
+    def add_rows(self, campaign_id: str, rows: Sequence[CampaignRow]) -> None:
         """See base class."""
         self._count_call()
-        super().add(campaign_id, rows)
+        super().add_rows(campaign_id, rows)
 
-    def loaded(self, campaign_id: str, *, rows: int, segments: int) -> None:
+    def finish_loading(self, campaign_id: str, *, rows: int, segments: int) -> None:
         """See base class."""
         self._count_call()
-        super().loaded(campaign_id, rows=rows, segments=segments)
+        super().finish_loading(campaign_id, rows=rows, segments=segments)
 
     def _count_call(self) -> None:
         self._left -= 1
@@ -247,7 +247,7 @@ def test_the_id_is_derived_from_message_and_rows() -> None:
 
 
 def test_rows_are_the_same_however_they_are_saved(sqlite_engine: Engine, tmp_path: Path) -> None:
-    """Their fingerprint is of whom they go to with which fields, and in which order."""
+    """The fingerprint is of recipients and fields, in order."""
 
     def fingerprint(content: str) -> str:
         path = tmp_path / "file.csv"
@@ -322,7 +322,7 @@ async def test_an_interrupted_start_continues_with_its_own_ids(
 ) -> None:
     """The database knows the campaign: the ids are its own."""
     campaign_id, path = new_id(), written(tmp_path, *good_rows(1))
-    Campaigns(cli_engine).begin(campaign_id, message())
+    Campaigns(cli_engine).create(campaign_id, message())
     theirs = await temporal.start_workflow(
         SEND_MESSAGE, id=f"message:{campaign_id}:1", task_queue="no-worker"
     )

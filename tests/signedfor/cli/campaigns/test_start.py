@@ -176,7 +176,7 @@ def test_obstacles_are_shown_before(cli: CommandLine, cli_engine: Engine, tmp_pa
 
 
 def test_without_a_sender_it_is_asked_for(cli: CommandLine, tmp_path: Path) -> None:
-    """DEFAULT_SENDER stands in, and is an own number then."""
+    """DEFAULT_SENDER is used, and is then one of your own numbers."""
     path = written(tmp_path, *good_rows(1), f"{SENDER},Me,C")
 
     without = cli("campaign", "start", str(path), "--body", BODY)
