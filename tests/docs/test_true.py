@@ -52,6 +52,7 @@ def _build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.integration
 def test_every_page_is_in_the_site(site: Path) -> None:
     """The build has no warning, and makes a page of each file."""
     pages = [page.relative_to(ROOT / "docs") for page in PAGES if ROOT / "docs" in page.parents]
@@ -59,6 +60,7 @@ def test_every_page_is_in_the_site(site: Path) -> None:
     assert [] == [page for page in pages if not (site / page.with_suffix(".html")).exists()]
 
 
+@pytest.mark.integration
 def test_dead_links_and_orphans_fail_the_build(tmp_path: Path) -> None:
     """A link to a page or heading that does not exist is an error, and so is an orphan page."""
     source = tmp_path / "docs"

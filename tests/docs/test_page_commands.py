@@ -22,7 +22,7 @@ from tests.docs.pages import PAGES, ROOT, Block, blocks, name, session
 from tests.workflows.courier import binary
 
 _SESSIONS = [page for page in PAGES if blocks(page, "console")]
-_WITHCOMMAND_TREE = [page for page in PAGES if blocks(page, "sh")]
+_WITH_COMMANDS = [page for page in PAGES if blocks(page, "sh")]
 
 _VARYING = [
     (re.compile(r"\bSM[0-9a-f]{32}\b"), "SID"),
@@ -34,7 +34,7 @@ _VARYING = [
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+def documented_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """What `make up` starts, with its default settings."""
     with LocalStack(tmp_path_factory.mktemp("docs")) as running:
         yield running
@@ -42,16 +42,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("page", _SESSIONS, ids=name)
-def test_sessions_go_as_the_page_shows(page: Path, stack: LocalStack, tmp_path: Path) -> None:
+def test_sessions_go_as_the_page_shows(
+    page: Path, documented_stack: LocalStack, tmp_path: Path
+) -> None:
     """Each command of a page succeeds in turn, or fails as shown, with the output that is shown."""
     # As in a checkout where `make up` runs: its virtual environment, and the file that it writes.
     (tmp_path / ".venv").symlink_to(sys.prefix)
     (tmp_path / ".data/up").mkdir(parents=True)
-    write_environment(tmp_path / ".data/up/up.env", stack.settings)
+    write_environment(tmp_path / ".data/up/up.env", documented_stack.settings)
     shell = _Shell(tmp_path)
     for block in blocks(page, "console", "python"):
         if block.language == "python":
-            _save(block, tmp_path, stack)
+            _save(block, tmp_path, documented_stack)
             continue
         for command in session(block.text):
             code, output = shell.run(command.line)
@@ -125,7 +127,8 @@ def _same(line: str) -> str:
     return line.strip()
 
 
-@pytest.mark.parametrize("page", _WITHCOMMAND_TREE, ids=name)
+@pytest.mark.integration
+@pytest.mark.parametrize("page", _WITH_COMMANDS, ids=name)
 def test_commands_exist(page: Path) -> None:
     """What cannot be run in a test names commands, options, targets and files that there are."""
     for block in blocks(page, "sh"):
@@ -278,6 +281,7 @@ _CHECKS: dict[str, Callable[[list[str]], str | None]] = {
 }
 
 
+@pytest.mark.integration
 def test_a_wrong_command_is_noticed() -> None:
     """The checks above notice a wrong option, command, service, target, variable and choice."""
     wrong = [
