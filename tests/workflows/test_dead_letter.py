@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
 
 from signedfor.contract import DeadLetterDetails, DeadLetterReport, Outcome
 from signedfor.contract.failures import FailureClass
+from signedfor.payloads import INVALID_INPUT
 from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback, failure
 from workflows.dead_letter import next_retry_id
 
@@ -112,6 +114,35 @@ async def test_a_bad_resolution_is_refused_and_the_letter_stays_open(
     assert field in str(refused.value.cause)
     assert "5551234" not in str(refused.value.cause)
     assert "open" == (await letter.query("details"))["status"]
+
+
+@pytest.mark.parametrize(
+    ("message_id", "changes", "problem"),
+    [
+        pytest.param("m" * 193, {}, "message id must be", id="the retry's id is too long"),
+        pytest.param(
+            "order-15550001111",
+            {"to": "+15550001111"},
+            "must not contain the recipient's number",
+            id="the id contains the new recipient's number",
+        ),
+    ],
+)
+async def test_a_retry_whose_id_would_be_invalid_is_refused(
+    real_world: World, message_id: str, changes: dict[str, str], problem: str
+) -> None:
+    """The dead letter stays open, sends nothing, and can still be discarded."""
+    dead_letter = await _letter(real_world, message_id=message_id)
+
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await dead_letter.execute_update("resolve", {"action": "retry", "changes": changes})
+
+    assert isinstance(refused.value.cause, ApplicationError)
+    assert INVALID_INPUT == refused.value.cause.type
+    assert problem in str(refused.value.cause)
+    assert "open" == (await dead_letter.query("details"))["status"]
+    assert "discarded" == (await _resolve(dead_letter, action="discard")).outcome
+    assert 1 == len(real_world.courier.posts)
 
 
 @pytest.mark.parametrize("args", [[], [{"action": "discard"}, {}]])
