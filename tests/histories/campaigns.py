@@ -6,13 +6,13 @@ from datetime import timedelta
 from signedfor.contract import CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE, CampaignState
 from tests.histories.recording import Handle
 from tests.workflows.campaigns import FakeCampaign, serving_campaign, start_campaign
-from tests.workflows.courier import SkippingWorld
+from tests.workflows.fakes import TimeSkippingEnvironment
 
 _A_WHILE = timedelta(hours=1)
 
 
 async def _run(
-    world: SkippingWorld, fake: FakeCampaign, *decisions: str, canceled: bool = False
+    world: TimeSkippingEnvironment, fake: FakeCampaign, *decisions: str, canceled: bool = False
 ) -> Handle:
     """Run it to its end; decisions and Temporal's own cancel come after the first page, if any."""
     async with serving_campaign(world.client, fake) as queue:
@@ -29,48 +29,48 @@ async def _run(
     return handle
 
 
-async def campaign_finished(world: SkippingWorld) -> Handle:
+async def campaign_finished(world: TimeSkippingEnvironment) -> Handle:
     """Three pages, and messages that end one after the other."""
     return await _run(world, FakeCampaign(next_in=timedelta(seconds=15), running=[3, 1]))
 
 
-async def campaign_continued(world: SkippingWorld) -> Handle:
+async def campaign_continued(world: TimeSkippingEnvironment) -> Handle:
     """A later run, which begins where the one before it ended."""
     return await _run(world, FakeCampaign(last_row=3, skipped=1, without_message=1))
 
 
-async def campaign_paused_and_resumed(world: SkippingWorld) -> Handle:
+async def campaign_paused_and_resumed(world: TimeSkippingEnvironment) -> Handle:
     """A pause between two pages."""
     return await _run(world, FakeCampaign(next_in=_A_WHILE), PAUSE_UPDATE, RESUME_UPDATE)
 
 
-async def campaign_canceled(world: SkippingWorld) -> Handle:
+async def campaign_canceled(world: TimeSkippingEnvironment) -> Handle:
     """Paused and then canceled, the database being away for a moment."""
     fake = FakeCampaign(next_in=_A_WHILE, write_fails=1, running=[2])
     return await _run(world, fake, PAUSE_UPDATE, CANCEL_UPDATE)
 
 
-async def campaign_canceled_in_a_page(world: SkippingWorld) -> Handle:
+async def campaign_canceled_in_a_page(world: TimeSkippingEnvironment) -> Handle:
     """While rows are dispatched; what that activity says of the state is older."""
     return await _run(world, FakeCampaign(silent_after=2), CANCEL_UPDATE)
 
 
-async def campaign_canceled_before_it_was_opened(world: SkippingWorld) -> Handle:
+async def campaign_canceled_before_it_was_opened(world: TimeSkippingEnvironment) -> Handle:
     """Its rows are not loaded, and never will be."""
     fake = FakeCampaign(rows=0, state=CampaignState.LOADING, cannot_be_opened=True)
     return await _run(world, fake, CANCEL_UPDATE)
 
 
-async def campaign_that_visibility_does_not_know(world: SkippingWorld) -> Handle:
+async def campaign_that_visibility_does_not_know(world: TimeSkippingEnvironment) -> Handle:
     """Temporal's list is an hour behind, for all that is known."""
     return await _run(world, FakeCampaign(missing=1))
 
 
-async def campaign_canceled_by_temporal(world: SkippingWorld) -> Handle:
+async def campaign_canceled_by_temporal(world: TimeSkippingEnvironment) -> Handle:
     """With the button in the Temporal UI."""
     return await _run(world, FakeCampaign(next_in=_A_WHILE), canceled=True)
 
 
-async def campaign_that_does_not_exist(world: SkippingWorld) -> Handle:
+async def campaign_that_does_not_exist(world: TimeSkippingEnvironment) -> Handle:
     """The database knows no such campaign."""
     return await _run(world, FakeCampaign(rows=None))

@@ -17,42 +17,49 @@ from signedfor.contract import (
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import SendRequest, SendResult
 from tests.histories.recording import Handle, reaches
-from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback, failure
+from tests.workflows.fakes import (
+    REQUEST,
+    Environment,
+    TimeSkippingEnvironment,
+    accept,
+    callback,
+    failure,
+)
 
 
 async def _cancel(handle: Handle) -> None:
     await handle.execute_update(CANCEL_UPDATE, CancelRequest(by="ops", reason="wrong text"))
 
 
-async def _scheduled(world: World) -> Handle:
+async def _scheduled(world: Environment) -> Handle:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     handle = await world.start({**REQUEST, "send_at": tomorrow.isoformat()})
     await reaches(handle, "scheduled")
     return handle
 
 
-async def canceled_while_scheduled(world: World) -> Handle:
+async def canceled_while_scheduled(world: Environment) -> Handle:
     """Before its `send_at`."""
     handle = await _scheduled(world)
     await _cancel(handle)
     return handle
 
 
-async def canceled_without_input(world: World) -> Handle:
+async def canceled_without_input(world: Environment) -> Handle:
     """As the `temporal` command line does it."""
     handle = await _scheduled(world)
     await handle.execute_update(CANCEL_UPDATE)
     return handle
 
 
-async def canceled_by_temporal(world: World) -> Handle:
+async def canceled_by_temporal(world: Environment) -> Handle:
     """By the button in the Temporal UI."""
     handle = await _scheduled(world)
     await handle.cancel()
     return handle
 
 
-async def canceled_before_anything_was_done(world: World) -> Handle:
+async def canceled_before_anything_was_done(world: Environment) -> Handle:
     """In the very first workflow task: the send is canceled as it is begun."""
     handle = await world.client.start_workflow(
         SEND_MESSAGE,
@@ -65,38 +72,38 @@ async def canceled_before_anything_was_done(world: World) -> Handle:
     return handle
 
 
-async def canceled_while_the_database_is_unavailable(world: World) -> Handle:
+async def canceled_while_the_database_is_unavailable(world: Environment) -> Handle:
     """Before consent could be read."""
-    world.courier.admit_fails = 1000
+    world.fakes.admit_fails = 1000
     handle = await world.start()
-    await world.until(lambda: world.courier.admit_fails < 998)
+    await world.until(lambda: world.fakes.admit_fails < 998)
     await _cancel(handle)
     return handle
 
 
-async def canceled_while_waiting_for_its_reserved_time(world: World) -> Handle:
+async def canceled_while_waiting_for_its_reserved_time(world: Environment) -> Handle:
     """Admitted for later."""
-    world.courier.reserved_at = datetime.now(UTC) + timedelta(hours=1)
+    world.fakes.reserved_at = datetime.now(UTC) + timedelta(hours=1)
     handle = await world.start()
     await reaches(handle, "waiting")
     await _cancel(handle)
     return handle
 
 
-async def canceled_between_quick_tries(world: World) -> Handle:
+async def canceled_between_quick_tries(world: Environment) -> Handle:
     """While the send activity waits for its next attempt."""
-    world.courier.sends = [
+    world.fakes.sends = [
         failure(FailureClass.TEMPORARILY_UNAVAILABLE, retry_after=timedelta(minutes=1))
     ]
     handle = await world.start()
-    await world.until(lambda: len(world.courier.posts) == 1)
+    await world.until(lambda: len(world.fakes.posts) == 1)
     await _cancel(handle)
     return handle
 
 
-async def canceled_before_the_patient_tries(world: World) -> Handle:
+async def canceled_before_the_patient_tries(world: Environment) -> Handle:
     """While the workflow waits for its next try."""
-    world.courier.sends = [
+    world.fakes.sends = [
         failure(
             FailureClass.TEMPORARILY_UNAVAILABLE,
             code=21611,
@@ -110,18 +117,20 @@ async def canceled_before_the_patient_tries(world: World) -> Handle:
     return handle
 
 
-async def canceled_during_a_post(world: World) -> Handle:
+async def canceled_during_a_post(world: Environment) -> Handle:
     """Too late: Twilio takes it."""
     return await _canceled_during(world, accept())
 
 
-async def canceled_during_a_post_that_fails(world: World) -> Handle:
+async def canceled_during_a_post_that_fails(world: Environment) -> Handle:
     """In time after all: Twilio does not take it."""
     again = failure(FailureClass.TEMPORARILY_UNAVAILABLE, code=20429)
     return await _canceled_during(world, again)
 
 
-async def _canceled_during(world: World, answer: Callable[[SendRequest], SendResult]) -> Handle:
+async def _canceled_during(
+    world: Environment, answer: Callable[[SendRequest], SendResult]
+) -> Handle:
     under_way, go_on = threading.Event(), threading.Event()
 
     def slow(request: SendRequest) -> SendResult:
@@ -129,7 +138,7 @@ async def _canceled_during(world: World, answer: Callable[[SendRequest], SendRes
         go_on.wait(15)
         return answer(request)
 
-    world.courier.sends = [slow]
+    world.fakes.sends = [slow]
     handle = await world.start()
     await world.until(under_way.is_set)
     update = await handle.start_update(CANCEL_UPDATE, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
@@ -139,7 +148,7 @@ async def _canceled_during(world: World, answer: Callable[[SendRequest], SendRes
     return handle
 
 
-async def canceled_after_submission(world: World) -> Handle:
+async def canceled_after_submission(world: Environment) -> Handle:
     """Too late, by update and by Temporal's own request."""
     handle = await world.start()
     await reaches(handle, "awaiting_receipt")
@@ -149,16 +158,16 @@ async def canceled_after_submission(world: World) -> Handle:
     return handle
 
 
-async def canceled_during_the_search(world: SkippingWorld) -> Handle:
+async def canceled_during_the_search(world: TimeSkippingEnvironment) -> Handle:
     """Twilio does not know it, so nothing is sent again."""
-    world.courier.sends = [failure(FailureClass.OUTCOME_UNKNOWN)]
+    world.fakes.sends = [failure(FailureClass.OUTCOME_UNKNOWN)]
     handle = await world.start()
-    await world.until(lambda: len(world.courier.posts) == 1)
+    await world.until(lambda: len(world.fakes.posts) == 1)
     await handle.start_update(CANCEL_UPDATE, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
     return handle
 
 
-async def canceled_while_delayed(world: World) -> Handle:
+async def canceled_while_delayed(world: Environment) -> Handle:
     """Not delivered yet, and not tried again."""
     handle = await world.start()
     await reaches(handle, "awaiting_receipt")
@@ -168,7 +177,7 @@ async def canceled_while_delayed(world: World) -> Handle:
     return handle
 
 
-async def cancel_refused(world: World) -> Handle:
+async def cancel_refused(world: Environment) -> Handle:
     """Unknown fields, or two arguments, are told to the caller and change nothing."""
     handle = await world.submitted()
     with contextlib.suppress(WorkflowUpdateFailedError):

@@ -23,22 +23,30 @@ from signedfor.contract import (
 )
 from signedfor.contract.failures import FailureClass
 from tests.histories.recording import Handle
-from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback, failure, sid
+from tests.workflows.fakes import (
+    REQUEST,
+    Environment,
+    TimeSkippingEnvironment,
+    accept,
+    callback,
+    failure,
+    sid,
+)
 
 
 async def _letter(
-    world: World,
+    world: Environment,
     *,
     of: FailureClass = FailureClass.SENDER_MISCONFIGURED,
     code: int = 21408,
     message_id: str | None = None,
 ) -> Handle:
-    world.courier.sends = [failure(of, code=code)]
+    world.fakes.sends = [failure(of, code=code)]
     report = await world.report({**REQUEST, "tenant": "shop"}, message_id=message_id)
     return world.client.get_workflow_handle(report.dead_letter_id or "")
 
 
-async def _letter_without_a_receipt(world: World) -> Handle:
+async def _letter_without_a_receipt(world: Environment) -> Handle:
     report = await world.report({**REQUEST, "receipt_timeout_seconds": 1})
     return world.client.get_workflow_handle(report.dead_letter_id or "")
 
@@ -47,33 +55,33 @@ async def _resolve(letter: Handle, **resolution: Any) -> None:
     await letter.execute_update(RESOLVE_UPDATE, resolution)
 
 
-async def dead_letter_of_an_opt_out(world: World) -> Handle:
+async def dead_letter_of_an_opt_out(world: Environment) -> Handle:
     """Recorded and closed."""
     return await _letter(world, of=FailureClass.RECIPIENT_OPTED_OUT, code=21610)
 
 
-async def dead_letter_of_an_unreachable_number(world: World) -> Handle:
+async def dead_letter_of_an_unreachable_number(world: Environment) -> Handle:
     """Recorded and closed, though a bad receipt comes meanwhile or later."""
     return await _letter(world, of=FailureClass.RECIPIENT_UNREACHABLE, code=21614)
 
 
-async def dead_letter_retried(world: World) -> Handle:
+async def dead_letter_retried(world: Environment) -> Handle:
     """A new message is started."""
     letter = await _letter(world)
-    world.courier.sends = [accept()]
+    world.fakes.sends = [accept()]
     await _resolve(letter, action="retry", by="ops", note="region opened")
     return letter
 
 
-async def dead_letter_retried_with_changes(world: World) -> Handle:
+async def dead_letter_retried_with_changes(world: Environment) -> Handle:
     """From another sender."""
     letter = await _letter(world)
-    world.courier.sends = [accept()]
+    world.fakes.sends = [accept()]
     await _resolve(letter, action="retry", changes={"from": "+15005550009"})
     return letter
 
 
-async def dead_letter_of_a_retry_retried(world: World) -> Handle:
+async def dead_letter_of_a_retry_retried(world: Environment) -> Handle:
     """A retry that fails has a letter of its own, whose retry counts up."""
     first = await _letter(world, message_id="parcel")
     await _resolve(first, action="retry")
@@ -83,17 +91,17 @@ async def dead_letter_of_a_retry_retried(world: World) -> Handle:
     return letter
 
 
-async def dead_letter_whose_retry_exists(world: World) -> Handle:
+async def dead_letter_whose_retry_exists(world: Environment) -> Handle:
     """The new message's id is taken: nothing is sent twice."""
     await world.start(message_id="taken.retry-1")
-    await world.until(lambda: len(world.courier.posts) == 1)
-    world.courier.posts.clear()
+    await world.until(lambda: len(world.fakes.posts) == 1)
+    world.fakes.posts.clear()
     letter = await _letter(world, message_id="taken")
     await _resolve(letter, action="retry")
     return letter
 
 
-async def dead_letter_discarded(world: World) -> Handle:
+async def dead_letter_discarded(world: Environment) -> Handle:
     """With a note, after resolutions that were refused."""
     letter = await _letter(world)
     for refused in ({"action": "resend"}, {"action": "retry", "changes": {"to": "nobody"}}):
@@ -103,7 +111,7 @@ async def dead_letter_discarded(world: World) -> Handle:
     return letter
 
 
-async def dead_letter_delivered_late(world: World) -> Handle:
+async def dead_letter_delivered_late(world: Environment) -> Handle:
     """A late receipt proves it delivered."""
     letter = await _letter_without_a_receipt(world)
     await callback(letter, "sent")
@@ -111,7 +119,7 @@ async def dead_letter_delivered_late(world: World) -> Handle:
     return letter
 
 
-async def dead_letter_delivered_before_its_first_step(world: World) -> Handle:
+async def dead_letter_delivered_before_its_first_step(world: Environment) -> Handle:
     """The receipt is there before a worker has looked at the letter."""
     return await world.client.start_workflow(
         DEAD_LETTER,
@@ -123,7 +131,7 @@ async def dead_letter_delivered_before_its_first_step(world: World) -> Handle:
     )
 
 
-async def dead_letter_decided_before_its_first_step(world: World) -> Handle:
+async def dead_letter_decided_before_its_first_step(world: Environment) -> Handle:
     """So is the operator's decision."""
     start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
         DEAD_LETTER,
@@ -138,13 +146,13 @@ async def dead_letter_decided_before_its_first_step(world: World) -> Handle:
     return await start.workflow_handle()
 
 
-async def _another_letter(world: World) -> DeadLetterRequest:
+async def _another_letter(world: Environment) -> DeadLetterRequest:
     view = await (await _letter(world)).query(DETAILS_QUERY, result_type=DeadLetterDetails)
     assert isinstance(view, DeadLetterDetails)
     return view.request
 
 
-async def dead_letter_with_a_late_bad_receipt(world: World) -> Handle:
+async def dead_letter_with_a_late_bad_receipt(world: Environment) -> Handle:
     """Shown, and still to be decided."""
     letter = await _letter_without_a_receipt(world)
     await callback(letter, "undelivered", code=30003)
@@ -153,7 +161,7 @@ async def dead_letter_with_a_late_bad_receipt(world: World) -> Handle:
     return letter
 
 
-async def dead_letter_expired(world: SkippingWorld) -> Handle:
+async def dead_letter_expired(world: TimeSkippingEnvironment) -> Handle:
     """Nobody decided for 30 days."""
     with world.env.auto_time_skipping_disabled():
         letter = await _letter(world)
@@ -165,7 +173,7 @@ async def dead_letter_expired(world: SkippingWorld) -> Handle:
     return letter
 
 
-async def message_whose_dead_letter_exists(world: World) -> Handle:
+async def message_whose_dead_letter_exists(world: Environment) -> Handle:
     """A message id used again by a caller with other policies than ours: one letter."""
     await _letter(world, message_id="twice")
     handle = await world.start(message_id="twice")

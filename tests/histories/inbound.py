@@ -18,7 +18,7 @@ from signedfor.inbound import (
 from signedfor.interceptors import OneArgument
 from signedfor.twilio.keywords import InboundKind
 from tests.histories.recording import Handle
-from tests.workflows.courier import RECIPIENT, SENDER, SkippingWorld, sid
+from tests.workflows.fakes import RECIPIENT, SENDER, TimeSkippingEnvironment, sid
 from workflows.inbound import CatchUpInbound, RecordInbound
 
 
@@ -40,7 +40,9 @@ async def _catch_up_in_vain(_: CatchUp) -> CatchUpResult:
     raise ApplicationError("Twilio cannot be asked.", type="TwilioUnavailable")
 
 
-async def _run(world: SkippingWorld, workflow: str, argument: Any, catch_up: Any) -> Handle:
+async def _run(
+    world: TimeSkippingEnvironment, workflow: str, argument: Any, catch_up: Any
+) -> Handle:
     queue = f"inbound-{uuid.uuid4().hex}"
     async with Worker(
         world.client,
@@ -58,7 +60,7 @@ async def _run(world: SkippingWorld, workflow: str, argument: Any, catch_up: Any
     return handle
 
 
-async def inbound_recorded(world: SkippingWorld) -> Handle:
+async def inbound_recorded(world: TimeSkippingEnvironment) -> Handle:
     """When the database is back."""
     record = InboundRecord(
         message_sid=sid(),
@@ -70,11 +72,11 @@ async def inbound_recorded(world: SkippingWorld) -> Handle:
     return await _run(world, RECORD_INBOUND_WORKFLOW, record, _catch_up)
 
 
-async def inbound_caught_up(world: SkippingWorld) -> Handle:
+async def inbound_caught_up(world: TimeSkippingEnvironment) -> Handle:
     """What Twilio could not hand over is found in its list."""
     return await _run(world, CATCH_UP_WORKFLOW, CatchUp(), _catch_up)
 
 
-async def inbound_not_caught_up(world: SkippingWorld) -> Handle:
+async def inbound_not_caught_up(world: TimeSkippingEnvironment) -> Handle:
     """Twilio's list cannot be read: the run fails, visibly."""
     return await _run(world, CATCH_UP_WORKFLOW, CatchUp(), _catch_up_in_vain)

@@ -20,10 +20,10 @@ from signedfor.message_activities import (
 )
 from signedfor.retry import QUICK_ATTEMPTS
 from tests.histories.recording import Handle, reaches
-from tests.workflows.courier import (
+from tests.workflows.fakes import (
     REQUEST,
     SENDER,
-    SkippingWorld,
+    TimeSkippingEnvironment,
     accept,
     accept_after,
     callback,
@@ -37,11 +37,11 @@ from tests.workflows.courier import (
 TEMPORARY = FailureClass.TEMPORARILY_UNAVAILABLE
 
 
-async def _until_posted(world: SkippingWorld, times: int = 1) -> None:
-    await world.until(lambda: len(world.courier.posts) == times)
+async def _until_posted(world: TimeSkippingEnvironment, times: int = 1) -> None:
+    await world.until(lambda: len(world.fakes.posts) == times)
 
 
-async def delivered(world: SkippingWorld) -> Handle:
+async def delivered(world: TimeSkippingEnvironment) -> Handle:
     """Sent, and confirmed by the carrier."""
     handle = await world.start({**REQUEST, "tenant": "shop", "tags": {"order": "17"}})
     await _until_posted(world)
@@ -50,7 +50,7 @@ async def delivered(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def read(world: SkippingWorld) -> Handle:
+async def read(world: TimeSkippingEnvironment) -> Handle:
     """On WhatsApp, read."""
     handle = await world.start(
         {**REQUEST, "to": "whatsapp:+15558675309", "from": "whatsapp:+15005550006"}
@@ -60,17 +60,17 @@ async def read(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def receipt_before_the_send_returns(world: SkippingWorld) -> Handle:
+async def receipt_before_the_send_returns(world: TimeSkippingEnvironment) -> Handle:
     """The callback overtakes the create response."""
     answered = threading.Event()
-    world.courier.sends = [accept_after(answered)]
+    world.fakes.sends = [accept_after(answered)]
     handle = await world.submitted()
     await callback(handle, "delivered")
     answered.set()
     return handle
 
 
-async def called_back_before_its_post(world: SkippingWorld) -> Handle:
+async def called_back_before_its_post(world: TimeSkippingEnvironment) -> Handle:
     """A run that was reset meets its receipts before its POST, and makes none."""
     return await world.client.start_workflow(
         SEND_MESSAGE,
@@ -82,7 +82,7 @@ async def called_back_before_its_post(world: SkippingWorld) -> Handle:
     )
 
 
-async def malformed_and_unknown_signals(world: SkippingWorld) -> Handle:
+async def malformed_and_unknown_signals(world: TimeSkippingEnvironment) -> Handle:
     """Signals that are no status are dropped; a status that nobody knows is ignored."""
     handle = await world.submitted()
     await handle.signal("delivery_status", {"message_status": "delivered"})
@@ -92,16 +92,16 @@ async def malformed_and_unknown_signals(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def default_sender(world: SkippingWorld) -> Handle:
+async def default_sender(world: TimeSkippingEnvironment) -> Handle:
     """No `from`: the configured sender."""
-    world.courier.default_sender = SENDER
+    world.fakes.default_sender = SENDER
     handle = await world.start({"to": REQUEST["to"], "body": "x"})
     await _until_posted(world)
     await callback(handle, "delivered")
     return handle
 
 
-async def send_at(world: SkippingWorld) -> Handle:
+async def send_at(world: TimeSkippingEnvironment) -> Handle:
     """Held until its time."""
     later = await world.now() + timedelta(hours=3)
     handle = await world.start({**REQUEST, "send_at": later.isoformat()})
@@ -111,9 +111,9 @@ async def send_at(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def waited_for_its_reserved_time(world: SkippingWorld) -> Handle:
+async def waited_for_its_reserved_time(world: TimeSkippingEnvironment) -> Handle:
     """Admitted for a moment that lies ahead."""
-    world.courier.reserved_at = await world.now() + timedelta(minutes=5)
+    world.fakes.reserved_at = await world.now() + timedelta(minutes=5)
     handle = await world.start()
     await world.sleep(timedelta(minutes=6))
     await _until_posted(world)
@@ -121,89 +121,89 @@ async def waited_for_its_reserved_time(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def requeued(world: SkippingWorld) -> Handle:
+async def requeued(world: TimeSkippingEnvironment) -> Handle:
     """Its slot was borrowed by others while it waited."""
-    world.courier.sends = [refuse(deferred(timedelta(minutes=5))), accept()]
-    world.courier.statuses = [StatusResult(status="delivered")]
+    world.fakes.sends = [refuse(deferred(timedelta(minutes=5))), accept()]
+    world.fakes.statuses = [StatusResult(status="delivered")]
     return await world.start()
 
 
-async def paused_and_resumed(world: SkippingWorld) -> Handle:
+async def paused_and_resumed(world: TimeSkippingEnvironment) -> Handle:
     """Its sender was paused for a while."""
-    world.courier.sends = [refuse(Paused()), accept()]
-    world.courier.resumes = [None, Resumed()]
-    world.courier.statuses = [StatusResult(status="delivered")]
+    world.fakes.sends = [refuse(Paused()), accept()]
+    world.fakes.resumes = [None, Resumed()]
+    world.fakes.statuses = [StatusResult(status="delivered")]
     return await world.start()
 
 
-async def paused_and_expired(world: SkippingWorld) -> Handle:
+async def paused_and_expired(world: TimeSkippingEnvironment) -> Handle:
     """Its time passed while its sender was paused."""
-    world.courier.sends = [refuse(Paused())]
-    world.courier.resumes = [None] * 100
+    world.fakes.sends = [refuse(Paused())]
+    world.fakes.resumes = [None] * 100
     expires_at = await world.now() + timedelta(minutes=30)
     return await world.start({**REQUEST, "expires_at": expires_at.isoformat()})
 
 
-async def window_closed_at_admission(world: SkippingWorld) -> Handle:
+async def window_closed_at_admission(world: TimeSkippingEnvironment) -> Handle:
     """It waited for its send window, and was admitted anew."""
-    world.courier.closed_until = [await world.now() + timedelta(hours=9)]
-    world.courier.statuses = [StatusResult(status="delivered")]
+    world.fakes.closed_until = [await world.now() + timedelta(hours=9)]
+    world.fakes.statuses = [StatusResult(status="delivered")]
     return await world.start()
 
 
-async def window_closed_at_the_last_check(world: SkippingWorld) -> Handle:
+async def window_closed_at_the_last_check(world: TimeSkippingEnvironment) -> Handle:
     """Its window closed while it waited."""
-    world.courier.sends = [refuse(window_closed(timedelta(hours=9))), accept()]
-    world.courier.statuses = [StatusResult(status="delivered")]
+    world.fakes.sends = [refuse(window_closed(timedelta(hours=9))), accept()]
+    world.fakes.statuses = [StatusResult(status="delivered")]
     return await world.start()
 
 
-async def campaign_canceled_at_the_last_check(world: SkippingWorld) -> Handle:
+async def campaign_canceled_at_the_last_check(world: TimeSkippingEnvironment) -> Handle:
     """Its campaign was canceled while it waited."""
-    world.courier.sends = [refuse(CampaignCanceled())]
+    world.fakes.sends = [refuse(CampaignCanceled())]
     return await world.start({**REQUEST, "campaign_id": "spring"})
 
 
-async def suppressed_by_an_opt_out(world: SkippingWorld) -> Handle:
+async def suppressed_by_an_opt_out(world: TimeSkippingEnvironment) -> Handle:
     """Found at admission."""
-    world.courier.suppressed_by = Reason.OPTED_OUT
+    world.fakes.suppressed_by = Reason.OPTED_OUT
     return await world.start()
 
 
-async def suppressed_as_undeliverable(world: SkippingWorld) -> Handle:
+async def suppressed_as_undeliverable(world: TimeSkippingEnvironment) -> Handle:
     """Found at admission."""
-    world.courier.suppressed_by = Reason.UNDELIVERABLE
+    world.fakes.suppressed_by = Reason.UNDELIVERABLE
     return await world.start()
 
 
-async def suppressed_by_hand(world: SkippingWorld) -> Handle:
+async def suppressed_by_hand(world: TimeSkippingEnvironment) -> Handle:
     """Found at admission."""
-    world.courier.suppressed_by = Reason.MANUAL
+    world.fakes.suppressed_by = Reason.MANUAL
     return await world.start()
 
 
-async def suppressed_at_the_last_check(world: SkippingWorld) -> Handle:
+async def suppressed_at_the_last_check(world: TimeSkippingEnvironment) -> Handle:
     """A STOP came between admission and POST."""
-    world.courier.sends = [refuse(Suppressed(reason=Reason.OPTED_OUT))]
+    world.fakes.sends = [refuse(Suppressed(reason=Reason.OPTED_OUT))]
     return await world.start()
 
 
-async def expired_at_admission(world: SkippingWorld) -> Handle:
+async def expired_at_admission(world: TimeSkippingEnvironment) -> Handle:
     """Its time had passed when it was to be admitted."""
     soon = await world.now() + timedelta(minutes=1)
-    world.courier.now = lambda: soon
+    world.fakes.now = lambda: soon
     return await world.start({**REQUEST, "expires_at": soon.isoformat()})
 
 
-async def expired_at_the_last_check(world: SkippingWorld) -> Handle:
+async def expired_at_the_last_check(world: TimeSkippingEnvironment) -> Handle:
     """Its time passed between admission and POST."""
-    world.courier.sends = [refuse(Expired())]
+    world.fakes.sends = [refuse(Expired())]
     return await world.start()
 
 
-async def database_unavailable(world: SkippingWorld) -> Handle:
+async def database_unavailable(world: TimeSkippingEnvironment) -> Handle:
     """The inline admission fails; the regular one goes on until the database answers."""
-    world.courier.admit_fails = 10
+    world.fakes.admit_fails = 10
     handle = await world.start()
     await world.sleep(timedelta(hours=1))
     await _until_posted(world)
@@ -211,9 +211,9 @@ async def database_unavailable(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def database_slow(world: SkippingWorld) -> Handle:
+async def database_slow(world: TimeSkippingEnvironment) -> Handle:
     """The inline admission is not answered in time, twice; the regular one is."""
-    answers = world.courier.hold_admissions = threading.Event()
+    answers = world.fakes.hold_admissions = threading.Event()
     handle = await world.start()
     await reaches(handle, "waiting")
     answers.set()
@@ -222,22 +222,22 @@ async def database_slow(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def retried_quickly(world: SkippingWorld) -> Handle:
+async def retried_quickly(world: TimeSkippingEnvironment) -> Handle:
     """Taken at the third try."""
-    world.courier.sends = [failure(TEMPORARY, code=20429), failure(TEMPORARY), accept()]
+    world.fakes.sends = [failure(TEMPORARY, code=20429), failure(TEMPORARY), accept()]
     handle = await world.start()
     await _until_posted(world, 3)
     await callback(handle, "delivered")
     return handle
 
 
-async def send_that_cannot_begin(world: SkippingWorld) -> Handle:
+async def send_that_cannot_begin(world: TimeSkippingEnvironment) -> Handle:
     """The last check before the POST fails, without a class of its own: nothing was sent."""
 
     def fail(_: SendRequest) -> SendResult:
         raise ApplicationError("The database cannot be read.", type="DatabaseUnavailable")
 
-    world.courier.sends = [fail] * QUICK_ATTEMPTS + [accept()]
+    world.fakes.sends = [fail] * QUICK_ATTEMPTS + [accept()]
     handle = await world.start()
     await world.sleep(timedelta(minutes=1))
     await _until_posted(world, QUICK_ATTEMPTS + 1)
@@ -245,19 +245,19 @@ async def send_that_cannot_begin(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def retried_patiently(world: SkippingWorld) -> Handle:
+async def retried_patiently(world: TimeSkippingEnvironment) -> Handle:
     """Taken after the quick tries are used up."""
     many = QUICK_ATTEMPTS + 4
-    world.courier.sends = [failure(TEMPORARY, code=20429)] * many + [accept()]
+    world.fakes.sends = [failure(TEMPORARY, code=20429)] * many + [accept()]
     handle = await world.start()
     await _until_posted(world, many + 1)
     await callback(handle, "delivered")
     return handle
 
 
-async def sender_queue_full(world: SkippingWorld) -> Handle:
+async def sender_queue_full(world: TimeSkippingEnvironment) -> Handle:
     """21611 asks for more than a minute: the wait is the workflow's."""
-    world.courier.sends = [
+    world.fakes.sends = [
         failure(TEMPORARY, code=21611, retry_after=timedelta(seconds=70), final=True),
         accept(),
     ]
@@ -269,23 +269,23 @@ async def sender_queue_full(world: SkippingWorld) -> Handle:
     return handle
 
 
-async def retry_budget_ended(world: SkippingWorld) -> Handle:
+async def retry_budget_ended(world: TimeSkippingEnvironment) -> Handle:
     """Twilio could not take it for four hours."""
-    world.courier.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(minutes=2))]
+    world.fakes.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(minutes=2))]
     return await world.start()
 
 
-async def expired_while_retrying(world: SkippingWorld) -> Handle:
+async def expired_while_retrying(world: TimeSkippingEnvironment) -> Handle:
     """Its time passed while Twilio could not take it."""
     soon = await world.now() + timedelta(minutes=5)
-    world.courier.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(seconds=20))]
+    world.fakes.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(seconds=20))]
     return await world.start({**REQUEST, "expires_at": soon.isoformat()})
 
 
-async def expires_before_the_first_wait_is_over(world: SkippingWorld) -> Handle:
+async def expires_before_the_first_wait_is_over(world: TimeSkippingEnvironment) -> Handle:
     """Twilio asks for a wait that the message does not have."""
     soon = await world.now() + timedelta(seconds=30)
-    world.courier.sends = [
+    world.fakes.sends = [
         failure(TEMPORARY, code=21611, retry_after=timedelta(seconds=70), final=True)
     ]
     return await world.start({**REQUEST, "expires_at": soon.isoformat()})

@@ -13,14 +13,20 @@ from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 
 from signedfor.contract import PROGRESS_QUERY
 from signedfor.payloads import data_converter
-from tests.workflows.courier import Courier, SkippingWorld, World, serving, skipping_time
+from tests.workflows.fakes import (
+    Environment,
+    FakeActivities,
+    TimeSkippingEnvironment,
+    serving,
+    skipping_time,
+)
 
 Handle: TypeAlias = WorkflowHandle[Any, Any]
 Play: TypeAlias = Callable[[Any], Awaitable[Handle]]
 """Plays one scenario and gives the workflow whose history is wanted, ended or about to end.
 
-One whose `world` is a `SkippingWorld` is played on the server that skips over waits, the others on
-the real one, where time passes as it does.
+One that takes a `TimeSkippingEnvironment` runs on the server that skips over waits, the others on a
+real server.
 """
 
 FOLDER = Path(__file__).parent
@@ -84,19 +90,19 @@ def kept(folder: Path = FOLDER) -> Mapping[str, Path]:
 
 
 @asynccontextmanager
-async def _world_for(play: Play, real_server: str) -> AsyncIterator[World]:
-    courier = Courier()
+async def _world_for(play: Play, real_server: str) -> AsyncIterator[Environment]:
+    fakes = FakeActivities()
     async with AsyncExitStack() as stack:
-        if inspect.signature(play).parameters["world"].annotation is SkippingWorld:
+        if inspect.signature(play).parameters["world"].annotation is TimeSkippingEnvironment:
             env = await stack.enter_async_context(skipping_time(identity=_IDENTITY))
-            await stack.enter_async_context(serving(env.client, courier))
-            yield SkippingWorld(env.client, courier, env)
+            await stack.enter_async_context(serving(env.client, fakes))
+            yield TimeSkippingEnvironment(env.client, fakes, env)
         else:
             client = await Client.connect(
                 real_server, data_converter=data_converter, identity=_IDENTITY
             )
-            await stack.enter_async_context(serving(client, courier))
-            yield World(client, courier)
+            await stack.enter_async_context(serving(client, fakes))
+            yield Environment(client, fakes)
 
 
 def _without_stack_traces(node: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from tests.histories.recording import Handle, Play
-from tests.workflows.courier import REQUEST, SkippingWorld, failure
+from tests.workflows.fakes import REQUEST, TimeSkippingEnvironment, failure
 
 _CODES = {
     FailureClass.RECIPIENT_OPTED_OUT: 21610,
@@ -13,8 +13,8 @@ _CODES = {
 
 
 def _refused(failure_class: FailureClass) -> Play:
-    async def play(world: SkippingWorld) -> Handle:
-        world.courier.sends = [failure(failure_class, code=_CODES.get(failure_class))]
+    async def play(world: TimeSkippingEnvironment) -> Handle:
+        world.fakes.sends = [failure(failure_class, code=_CODES.get(failure_class))]
         return await world.start({**REQUEST, "tenant": "shop"})
 
     return play

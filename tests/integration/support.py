@@ -32,7 +32,7 @@ from signedfor.contract import (
     message_workflow_id,
 )
 from tests.fixtures.stack import TEXT
-from tests.workflows.courier import binary
+from tests.workflows.fakes import binary
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from signedfor.store.database import transaction
 from signedfor.store.inbox import Inbox
 from tests.webhook.recorded import new_message_id, open_letter, open_message, received
 from tests.webhook.support import SETTINGS, SID, Twilio, metric
-from tests.workflows.courier import binary
+from tests.workflows.fakes import binary
 from webhook.app import PATIENT_TIMEOUT, create_app
 
 pytestmark = pytest.mark.integration

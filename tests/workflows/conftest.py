@@ -5,21 +5,27 @@ from temporalio.client import Client
 
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.payloads import data_converter
-from tests.workflows.courier import Courier, SkippingWorld, World, serving, skipping_time
+from tests.workflows.fakes import (
+    Environment,
+    FakeActivities,
+    TimeSkippingEnvironment,
+    serving,
+    skipping_time,
+)
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[SkippingWorld]:
-    """Workflows and a scripted courier on the time-skipping server."""
-    courier = Courier()
-    async with skipping_time() as env, serving(env.client, courier):
-        yield SkippingWorld(env.client, courier, env)
+async def world() -> AsyncIterator[TimeSkippingEnvironment]:
+    """Workflows and a scripted fakes on the time-skipping server."""
+    fakes = FakeActivities()
+    async with skipping_time() as env, serving(env.client, fakes):
+        yield TimeSkippingEnvironment(env.client, fakes, env)
 
 
 @pytest.fixture
-async def real_world(temporal_server: TemporalServer) -> AsyncIterator[World]:
-    """Workflows and a scripted courier on the real server, where time passes as it does."""
+async def real_world(temporal_server: TemporalServer) -> AsyncIterator[Environment]:
+    """Workflows and a scripted fakes on the real server, where time passes as it does."""
     client = await Client.connect(temporal_server.address, data_converter=data_converter)
-    courier = Courier()
-    async with serving(client, courier):
-        yield World(client, courier)
+    fakes = FakeActivities()
+    async with serving(client, fakes):
+        yield Environment(client, fakes)

@@ -31,14 +31,14 @@ from signedfor.contract import (
 )
 from signedfor.payloads import INVALID_INPUT, data_converter
 from tests.workflows.campaigns import FakeCampaign, serving_campaign, start_campaign
-from tests.workflows.courier import SkippingWorld
+from tests.workflows.fakes import TimeSkippingEnvironment
 
 Handle = WorkflowHandle[Any, CampaignReport]
 _A_WHILE = timedelta(hours=1)
 
 
 @contextlib.asynccontextmanager
-async def campaign(world: SkippingWorld, fake: FakeCampaign) -> AsyncIterator[Handle]:
+async def campaign(world: TimeSkippingEnvironment, fake: FakeCampaign) -> AsyncIterator[Handle]:
     """A campaign that has been started."""
     async with serving_campaign(world.client, fake) as queue:
         yield await start_campaign(world.client, queue)
@@ -52,7 +52,7 @@ async def decide(handle: Handle, update: str) -> CampaignProgress:
     return progress
 
 
-async def test_every_row_is_dispatched_once(world: SkippingWorld) -> None:
+async def test_every_row_is_dispatched_once(world: TimeSkippingEnvironment) -> None:
     """Page after page in order; the report comes when the messages have ended."""
     fake = FakeCampaign(rows=5, page=2, next_in=timedelta(seconds=15), running=[3, 1])
     async with campaign(world, fake) as handle:
@@ -64,7 +64,7 @@ async def test_every_row_is_dispatched_once(world: SkippingWorld) -> None:
     assert (CampaignState.FINISHED, 3) == (fake.state, fake.counts)
 
 
-async def test_a_long_campaign_goes_on_in_a_new_run(world: SkippingWorld) -> None:
+async def test_a_long_campaign_goes_on_in_a_new_run(world: TimeSkippingEnvironment) -> None:
     """Continue-as-new leaves no row out and repeats none; what was left out is remembered."""
     fake = FakeCampaign(rows=130, page=1, without_message=1)
     async with campaign(world, fake) as handle:
@@ -77,7 +77,7 @@ async def test_a_long_campaign_goes_on_in_a_new_run(world: SkippingWorld) -> Non
     assert (130, 0) == (report.rows, report.dispatched)
 
 
-async def test_terminated_and_started_again_it_goes_on(world: SkippingWorld) -> None:
+async def test_terminated_and_started_again_it_goes_on(world: TimeSkippingEnvironment) -> None:
     """The second workflow knows what the first had done: no row is dispatched twice."""
     fake = FakeCampaign(rows=7, page=2, next_in=_A_WHILE, without_message=1)
     async with serving_campaign(world.client, fake) as queue:
@@ -96,7 +96,7 @@ async def test_terminated_and_started_again_it_goes_on(world: SkippingWorld) -> 
 
 
 async def test_a_paused_campaign_hands_nothing_over_until_it_is_resumed(
-    world: SkippingWorld,
+    world: TimeSkippingEnvironment,
 ) -> None:
     """The answer comes when the state is written; pausing or resuming twice is the same as once."""
     fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE)
@@ -119,7 +119,9 @@ async def test_a_paused_campaign_hands_nothing_over_until_it_is_resumed(
     assert ([1, 2, 3, 4, 5, 6], CampaignState.FINISHED) == (fake.dispatched, report.state)
 
 
-async def test_a_canceled_campaign_ends_when_its_messages_have(world: SkippingWorld) -> None:
+async def test_a_canceled_campaign_ends_when_its_messages_have(
+    world: TimeSkippingEnvironment,
+) -> None:
     """No further row; meanwhile it says that it is canceled, and cannot be resumed."""
     fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE, running=[2] * 400)
     async with campaign(world, fake) as handle:
@@ -140,7 +142,9 @@ async def test_a_canceled_campaign_ends_when_its_messages_have(world: SkippingWo
 
 
 @pytest.mark.parametrize("update", [PAUSE_UPDATE, CANCEL_UPDATE])
-async def test_a_decision_while_a_page_is_dispatched(world: SkippingWorld, update: str) -> None:
+async def test_a_decision_while_a_page_is_dispatched(
+    world: TimeSkippingEnvironment, update: str
+) -> None:
     """It is answered at once; the page's own, older word of the state undoes nothing."""
     fake = FakeCampaign(rows=6, page=2, silent_after=2, missing=1)  # so that it does not end
     async with campaign(world, fake) as handle:
@@ -161,7 +165,7 @@ async def test_a_decision_while_a_page_is_dispatched(world: SkippingWorld, updat
     assert (CampaignState.CANCELED, 2) == (report.state, report.dispatched)
 
 
-async def test_temporals_own_cancellation_means_the_same(world: SkippingWorld) -> None:
+async def test_temporals_own_cancellation_means_the_same(world: TimeSkippingEnvironment) -> None:
     """The button in the Temporal UI cancels it, and it still reports."""
     fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE, running=[1])
     async with campaign(world, fake) as handle:
@@ -172,7 +176,7 @@ async def test_temporals_own_cancellation_means_the_same(world: SkippingWorld) -
     assert (CampaignState.CANCELED, 2) == (report.state, report.dispatched)
 
 
-async def test_a_decision_waits_for_the_database(world: SkippingWorld) -> None:
+async def test_a_decision_waits_for_the_database(world: TimeSkippingEnvironment) -> None:
     """Not before it is written does a pause hold; decisions are carried out one after another."""
     fake = FakeCampaign(rows=4, page=2, next_in=_A_WHILE, write_fails=1)
     async with campaign(world, fake) as handle:
@@ -190,7 +194,7 @@ async def test_a_decision_waits_for_the_database(world: SkippingWorld) -> None:
     assert (0, CampaignState.CANCELED) == (fake.write_fails, report.state)
 
 
-async def test_what_was_decided_elsewhere_is_heeded(world: SkippingWorld) -> None:
+async def test_what_was_decided_elsewhere_is_heeded(world: TimeSkippingEnvironment) -> None:
     """A campaign that the database says was canceled hands nothing more over."""
     fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE)
     async with campaign(world, fake) as handle:
@@ -201,7 +205,7 @@ async def test_what_was_decided_elsewhere_is_heeded(world: SkippingWorld) -> Non
     assert ([1, 2], CampaignState.CANCELED) == (fake.dispatched, report.state)
 
 
-async def test_started_again_it_says_what_became_of_it(world: SkippingWorld) -> None:
+async def test_started_again_it_says_what_became_of_it(world: TimeSkippingEnvironment) -> None:
     """A campaign that has finished is not dispatched again."""
     fake = FakeCampaign(state=CampaignState.FINISHED)
     async with campaign(world, fake) as handle:
@@ -211,7 +215,7 @@ async def test_started_again_it_says_what_became_of_it(world: SkippingWorld) -> 
 
 
 async def test_a_list_that_has_forgotten_messages_does_not_hold_it_up(
-    world: SkippingWorld,
+    world: TimeSkippingEnvironment,
 ) -> None:
     """When nothing has run for an hour, what the list does not know has ended too."""
     fake = FakeCampaign(missing=1, running=[1])
@@ -224,7 +228,7 @@ async def test_a_list_that_has_forgotten_messages_does_not_hold_it_up(
     assert fake.counts < 20
 
 
-async def test_a_list_that_lags_behind_ends_no_campaign(world: SkippingWorld) -> None:
+async def test_a_list_that_lags_behind_ends_no_campaign(world: TimeSkippingEnvironment) -> None:
     """Half an hour of it, and the campaign can still be paused; it ends when the list is right."""
     fake = FakeCampaign(missing=2)
     async with campaign(world, fake) as handle:
@@ -242,7 +246,7 @@ async def test_a_list_that_lags_behind_ends_no_campaign(world: SkippingWorld) ->
 
 @pytest.mark.parametrize("is_temporals", [False, True])
 async def test_one_that_cannot_be_opened_can_be_canceled(
-    world: SkippingWorld, *, is_temporals: bool
+    world: TimeSkippingEnvironment, *, is_temporals: bool
 ) -> None:
     """Its rows may never be loaded: it does not wait for them, and reports."""
     fake = FakeCampaign(rows=0, state=CampaignState.LOADING, cannot_be_opened=True)
@@ -257,7 +261,9 @@ async def test_one_that_cannot_be_opened_can_be_canceled(
     assert ([], CampaignState.CANCELED) == (fake.dispatched, fake.state)
 
 
-async def test_one_that_is_not_there_when_it_is_canceled_fails(world: SkippingWorld) -> None:
+async def test_one_that_is_not_there_when_it_is_canceled_fails(
+    world: TimeSkippingEnvironment,
+) -> None:
     """The database was away at first, and then does not know it: the workflow says so and ends."""
     fake = FakeCampaign(rows=None, cannot_be_opened=True)
     async with campaign(world, fake) as handle:
@@ -272,7 +278,7 @@ async def test_one_that_is_not_there_when_it_is_canceled_fails(world: SkippingWo
         assert NO_SUCH_CAMPAIGN == error.cause.cause.type
 
 
-async def test_a_campaign_that_is_not_there_fails(world: SkippingWorld) -> None:
+async def test_a_campaign_that_is_not_there_fails(world: TimeSkippingEnvironment) -> None:
     """The workflow says so at once, instead of trying for ever."""
     async with campaign(world, FakeCampaign(rows=None)) as handle:
         with pytest.raises(WorkflowFailureError) as failed:
@@ -283,7 +289,7 @@ async def test_a_campaign_that_is_not_there_fails(world: SkippingWorld) -> None:
     assert NO_SUCH_CAMPAIGN == failed.value.cause.cause.type
 
 
-async def test_bad_input_fails_at_once(world: SkippingWorld) -> None:
+async def test_bad_input_fails_at_once(world: TimeSkippingEnvironment) -> None:
     """A start by hand with bad input fails, with every bad field named."""
     fake = FakeCampaign()
     starts: list[tuple[list[Any], str | None]] = [

@@ -1,4 +1,4 @@
-"""Dead letters: recorded, decided by an operator, proved delivered, or lapsed."""
+"""Dead letters: recorded, decided by an operator, proved delivered, or expired."""
 
 import asyncio
 from datetime import timedelta
@@ -6,36 +6,45 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
 
 from signedfor.contract import DeadLetterDetails, DeadLetterReport, Outcome
 from signedfor.contract.failures import FailureClass
-from tests.workflows.courier import REQUEST, SkippingWorld, World, accept, callback, failure
+from signedfor.payloads import INVALID_INPUT
+from tests.workflows.fakes import (
+    REQUEST,
+    Environment,
+    TimeSkippingEnvironment,
+    accept,
+    callback,
+    failure,
+)
 from workflows.dead_letter import next_retry_id
 
 CONFIG = FailureClass.SENDER_MISCONFIGURED
 
 
-async def _letter(
-    world: World, message_id: str | None = None, **more: Any
+async def _dead_letter(
+    world: Environment, message_id: str | None = None, **more: Any
 ) -> WorkflowHandle[Any, Any]:
-    """The open letter of a message that Twilio refused for its sender."""
-    world.courier.sends = [failure(CONFIG, code=21408)]
+    """The open dead letter of a message that Twilio refused for its sender."""
+    world.fakes.sends = [failure(CONFIG, code=21408)]
     report = await world.report({**REQUEST, **more}, message_id=message_id)
     assert report.dead_letter_id is not None
     return world.client.get_workflow_handle(report.dead_letter_id)
 
 
-async def _resolve(letter: WorkflowHandle[Any, Any], **resolution: Any) -> DeadLetterReport:
-    result = await letter.execute_update("resolve", resolution, result_type=DeadLetterReport)
+async def _resolve(dead_letter: WorkflowHandle[Any, Any], **resolution: Any) -> DeadLetterReport:
+    result = await dead_letter.execute_update("resolve", resolution, result_type=DeadLetterReport)
     assert isinstance(result, DeadLetterReport)
     return result
 
 
-async def test_a_letter_shows_what_happened_and_what_to_do(real_world: World) -> None:
-    """The query `letter` holds the message, its report and the action to take."""
-    letter = await _letter(real_world)
+async def test_a_dead_letter_shows_what_happened_and_what_to_do(real_world: Environment) -> None:
+    """The query `details` returns the message, its report and the action to take."""
+    dead_letter = await _dead_letter(real_world)
 
-    view = await letter.query("details", result_type=DeadLetterDetails)
+    view = await dead_letter.query("details", result_type=DeadLetterDetails)
 
     assert ("open", CONFIG, 21408, REQUEST["to"]) == (
         view.status,
@@ -47,12 +56,12 @@ async def test_a_letter_shows_what_happened_and_what_to_do(real_world: World) ->
     assert timedelta(days=30) == view.held_until - view.opened_at
 
 
-async def test_retry_sends_a_new_message_with_an_id_of_its_own(real_world: World) -> None:
+async def test_retry_sends_a_new_message_with_an_id_of_its_own(real_world: Environment) -> None:
     """A retry is a new `SendMessage`, its id derived from the old one."""
-    letter = await _letter(real_world, message_id="parcel-2", tags={"order": "17"})
-    real_world.courier.sends = [accept()]
+    dead_letter = await _dead_letter(real_world, message_id="parcel-2", tags={"order": "17"})
+    real_world.fakes.sends = [accept()]
 
-    done = await _resolve(letter, action="retry", by="ops", note="region opened")
+    done = await _resolve(dead_letter, action="retry", by="ops", note="region opened")
 
     assert ("retried", "parcel-2.retry-1", "ops", "region opened") == (
         done.outcome,
@@ -61,33 +70,33 @@ async def test_retry_sends_a_new_message_with_an_id_of_its_own(real_world: World
         done.note,
     )
     retried = real_world.client.get_workflow_handle("message:parcel-2.retry-1")
-    await real_world.until(lambda: len(real_world.courier.posts) == 2)
+    await real_world.until(lambda: len(real_world.fakes.posts) == 2)
     await callback(retried, "delivered")
     report = await retried.result()
     assert (Outcome.DELIVERED, {"order": "17"}) == (report["outcome"], report["tags"])
 
 
-async def test_a_retry_can_change_the_message(real_world: World) -> None:
+async def test_a_retry_can_change_the_message(real_world: Environment) -> None:
     """Another sender, text, recipient or expiry may be given; the rest stays."""
-    letter = await _letter(real_world)
-    real_world.courier.sends = [accept()]
+    dead_letter = await _dead_letter(real_world)
+    real_world.fakes.sends = [accept()]
 
-    await _resolve(letter, action="retry", changes={"from": "+15005550009"})
-    await real_world.until(lambda: len(real_world.courier.posts) == 2)
+    await _resolve(dead_letter, action="retry", changes={"from": "+15005550009"})
+    await real_world.until(lambda: len(real_world.fakes.posts) == 2)
 
-    assert ["+15005550006", "+15005550009"] == [post.sender for post in real_world.courier.posts]
-    assert {REQUEST["to"]} == {post.message.to for post in real_world.courier.posts}
+    assert ["+15005550006", "+15005550009"] == [post.sender for post in real_world.fakes.posts]
+    assert {REQUEST["to"]} == {post.message.to for post in real_world.fakes.posts}
 
 
-async def test_discard_closes_the_letter_with_a_note(real_world: World) -> None:
+async def test_discard_closes_the_dead_letter_with_a_note(real_world: Environment) -> None:
     """Nothing is sent; who decided and why is kept in the result."""
-    letter = await _letter(real_world)
+    dead_letter = await _dead_letter(real_world)
 
-    await _resolve(letter, action="discard", by="ops", note="too old")
+    await _resolve(dead_letter, action="discard", by="ops", note="too old")
 
-    result = await letter.result()
+    result = await dead_letter.result()
     assert ("discarded", "ops", "too old") == (result["outcome"], result["by"], result["note"])
-    assert 1 == len(real_world.courier.posts)
+    assert 1 == len(real_world.fakes.posts)
 
 
 @pytest.mark.parametrize(
@@ -100,95 +109,126 @@ async def test_discard_closes_the_letter_with_a_note(real_world: World) -> None:
         ({}, "action"),
     ],
 )
-async def test_a_bad_resolution_is_refused_and_the_letter_stays_open(
-    real_world: World, resolution: dict[str, Any], field: str
+async def test_a_bad_resolution_is_refused_and_the_dead_letter_stays_open(
+    real_world: Environment, resolution: dict[str, Any], field: str
 ) -> None:
     """The caller is told which field is wrong; nothing happens."""
-    letter = await _letter(real_world)
+    dead_letter = await _dead_letter(real_world)
 
     with pytest.raises(WorkflowUpdateFailedError) as refused:
-        await letter.execute_update("resolve", resolution)
+        await dead_letter.execute_update("resolve", resolution)
 
     assert field in str(refused.value.cause)
     assert "5551234" not in str(refused.value.cause)
-    assert "open" == (await letter.query("details"))["status"]
+    assert "open" == (await dead_letter.query("details"))["status"]
+
+
+@pytest.mark.parametrize(
+    ("message_id", "changes", "problem"),
+    [
+        pytest.param("m" * 193, {}, "message id must be", id="the retry's id is too long"),
+        pytest.param(
+            "order-15550001111",
+            {"to": "+15550001111"},
+            "must not contain the recipient's number",
+            id="the id contains the new recipient's number",
+        ),
+    ],
+)
+async def test_a_retry_whose_id_would_be_invalid_is_refused(
+    real_world: Environment, message_id: str, changes: dict[str, str], problem: str
+) -> None:
+    """The dead letter stays open, sends nothing, and can still be discarded."""
+    dead_letter = await _dead_letter(real_world, message_id=message_id)
+
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await dead_letter.execute_update("resolve", {"action": "retry", "changes": changes})
+
+    assert isinstance(refused.value.cause, ApplicationError)
+    assert INVALID_INPUT == refused.value.cause.type
+    assert problem in str(refused.value.cause)
+    assert "open" == (await dead_letter.query("details"))["status"]
+    assert "discarded" == (await _resolve(dead_letter, action="discard")).outcome
+    assert 1 == len(real_world.fakes.posts)
 
 
 @pytest.mark.parametrize("args", [[], [{"action": "discard"}, {}]])
-async def test_a_resolution_is_exactly_one_object(real_world: World, args: list[Any]) -> None:
-    """None, or two, are refused and the letter stays open."""
-    letter = await _letter(real_world)
+async def test_a_resolution_is_exactly_one_object(real_world: Environment, args: list[Any]) -> None:
+    """None, or two, are refused and the dead letter stays open."""
+    dead_letter = await _dead_letter(real_world)
 
     with pytest.raises(WorkflowUpdateFailedError) as refused:
-        await letter.execute_update("resolve", args=args)
+        await dead_letter.execute_update("resolve", args=args)
 
     assert "exactly one JSON object" in str(refused.value.cause)
-    assert "open" == (await letter.query("details"))["status"]
+    assert "open" == (await dead_letter.query("details"))["status"]
 
 
-async def test_a_letter_is_resolved_once(real_world: World) -> None:
-    """A second decision is refused by the server: the letter is closed."""
-    letter = await _letter(real_world)
-    await _resolve(letter, action="discard")
+async def test_a_dead_letter_is_resolved_once(real_world: Environment) -> None:
+    """A second decision is refused by the server: the dead letter is closed."""
+    dead_letter = await _dead_letter(real_world)
+    await _resolve(dead_letter, action="discard")
 
     with pytest.raises(Exception, match=r"(?i)completed|closed"):
-        await _resolve(letter, action="retry")
-    assert 1 == len(real_world.courier.posts)
+        await _resolve(dead_letter, action="retry")
+    assert 1 == len(real_world.fakes.posts)
 
 
-async def test_a_late_delivered_receipt_closes_the_letter(real_world: World) -> None:
+async def test_a_late_delivered_receipt_closes_the_dead_letter(real_world: Environment) -> None:
     """A message given up for lost that arrived after all needs no decision; nothing is re-sent."""
     report = await real_world.report({**REQUEST, "receipt_timeout_seconds": 1})
-    letter = real_world.client.get_workflow_handle(report.dead_letter_id or "")
-    await callback(letter, "sent")
-    await callback(letter, "delivered")
+    dead_letter = real_world.client.get_workflow_handle(report.dead_letter_id or "")
+    await callback(dead_letter, "sent")
+    await callback(dead_letter, "delivered")
 
-    assert "delivered_late" == (await letter.result())["outcome"]
-    assert 1 == len(real_world.courier.posts)
+    assert "delivered_late" == (await dead_letter.result())["outcome"]
+    assert 1 == len(real_world.fakes.posts)
 
 
-async def test_a_late_bad_receipt_is_shown_and_changes_nothing(real_world: World) -> None:
+async def test_a_late_bad_receipt_is_shown_and_changes_nothing(real_world: Environment) -> None:
     """A late `undelivered` is kept for the operator to see."""
     report = await real_world.report({**REQUEST, "receipt_timeout_seconds": 1})
-    letter = real_world.client.get_workflow_handle(report.dead_letter_id or "")
-    await callback(letter, "undelivered", code=30003)
+    dead_letter = real_world.client.get_workflow_handle(report.dead_letter_id or "")
+    await callback(dead_letter, "undelivered", code=30003)
 
-    view = await letter.query("details", result_type=DeadLetterDetails)
+    view = await dead_letter.query("details", result_type=DeadLetterDetails)
 
     assert ("open", "undelivered") == (view.status, view.late_status)
 
 
-async def test_a_letter_lapses_after_its_time(world: SkippingWorld) -> None:
-    """Held for 30 days, then closed as lapsed."""
+async def test_a_dead_letter_expires_after_its_time(world: TimeSkippingEnvironment) -> None:
+    """Held for 30 days, then closed as expired."""
     with world.env.auto_time_skipping_disabled():
-        letter = await _letter(world)
+        dead_letter = await _dead_letter(world)
         # The test server passes the 30 days, but does not answer this call after so long a skip.
         skipping = asyncio.create_task(world.sleep(timedelta(days=31)))
-        while (await letter.query("details"))["status"] == "open":  # noqa: ASYNC110 - a query
+        while (await dead_letter.query("details"))["status"] == "open":  # noqa: ASYNC110 - a query
             await asyncio.sleep(0.05)
         skipping.cancel()
 
-        assert "expired" == (await letter.query("details"))["result"]["outcome"]
+        assert "expired" == (await dead_letter.query("details"))["result"]["outcome"]
 
 
-async def test_an_expired_message_is_not_sent_by_a_retry(world: SkippingWorld) -> None:
+async def test_an_expired_message_is_not_sent_by_a_retry(world: TimeSkippingEnvironment) -> None:
     """Expiry still holds for the retry unless it is changed: the last check sees it."""
     now = await world.now()
     with world.env.auto_time_skipping_disabled():
-        letter = await _letter(world, "parcel-4", expires_at=(now + timedelta(hours=1)).isoformat())
+        dead_letter = await _dead_letter(
+            world, "parcel-4", expires_at=(now + timedelta(hours=1)).isoformat()
+        )
         await world.sleep(timedelta(hours=2))
-        world.courier.now = lambda: now + timedelta(hours=2)
-        await _resolve(letter, action="retry")
+        world.fakes.now = lambda: now + timedelta(hours=2)
+        await _resolve(dead_letter, action="retry")
 
         report = await world.client.get_workflow_handle("message:parcel-4.retry-1").result()
 
     assert Outcome.EXPIRED == report["outcome"]
 
 
-async def test_the_letter_of_a_retry_is_its_own(real_world: World) -> None:
-    """A retry that fails again opens a letter of its own."""
-    letter = await _letter(real_world, message_id="parcel-3")
-    await _resolve(letter, action="retry")
+async def test_the_dead_letter_of_a_retry_is_its_own(real_world: Environment) -> None:
+    """A retry that fails again opens a dead letter of its own."""
+    dead_letter = await _dead_letter(real_world, message_id="parcel-3")
+    await _resolve(dead_letter, action="retry")
 
     report = await real_world.client.get_workflow_handle("message:parcel-3.retry-1").result()
 

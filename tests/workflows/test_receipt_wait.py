@@ -9,24 +9,24 @@ from signedfor.contract import Outcome
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import StatusResult
 from signedfor.twilio import codes
-from tests.workflows.courier import REQUEST, SkippingWorld, accept, callback, sid
+from tests.workflows.fakes import REQUEST, TimeSkippingEnvironment, accept, callback, sid
 
 HANDSET_OFF = 30003
 LANDLINE = 30006
 
 
-async def test_twilio_is_asked_when_no_receipt_comes(world: SkippingWorld) -> None:
+async def test_twilio_is_asked_when_no_receipt_comes(world: TimeSkippingEnvironment) -> None:
     """A lost callback is made good by asking: after 10 minutes, 1 hour, 6 hours, at the end."""
-    world.courier.statuses = [StatusResult(status="sent"), StatusResult(status="delivered")]
+    world.fakes.statuses = [StatusResult(status="sent"), StatusResult(status="delivered")]
 
     report = await world.report()
 
     assert Outcome.DELIVERED is report.outcome
-    assert [sid(), sid()] == world.courier.asked
+    assert [sid(), sid()] == world.fakes.asked
     assert report.submitted_at is not None
 
 
-async def test_a_timeout_without_receipt_escalates(world: SkippingWorld) -> None:
+async def test_a_timeout_without_receipt_escalates(world: TimeSkippingEnvironment) -> None:
     """When even Twilio has no final word at the timeout, a dead letter is opened."""
     begins = await world.now()
 
@@ -35,25 +35,25 @@ async def test_a_timeout_without_receipt_escalates(world: SkippingWorld) -> None
     assert (Outcome.UNCONFIRMED, FailureClass.NO_RECEIPT, 4) == (
         report.outcome,
         report.failure_class,
-        len(world.courier.asked),
+        len(world.fakes.asked),
     )
     assert report.dead_letter_id is not None
     assert timedelta(hours=12) <= report.finished_at - begins < timedelta(hours=12, minutes=5)
 
 
-async def test_the_receipt_timeout_is_the_callers(world: SkippingWorld) -> None:
+async def test_the_receipt_timeout_is_the_callers(world: TimeSkippingEnvironment) -> None:
     """`receipt_timeout_seconds` replaces the 12 hours; Twilio is asked once more at its end."""
     begins = await world.now()
 
     report = await world.report({**REQUEST, "receipt_timeout_seconds": 60})
 
     assert report.finished_at - begins < timedelta(minutes=5)
-    assert 1 == len(world.courier.asked)
+    assert 1 == len(world.fakes.asked)
 
 
 @pytest.mark.parametrize(("status", "code"), [("undelivered", LANDLINE), ("failed", LANDLINE)])
 async def test_a_bad_receipt_is_settled_by_its_code(
-    world: SkippingWorld, status: str, code: int
+    world: TimeSkippingEnvironment, status: str, code: int
 ) -> None:
     """Undelivered or failed after acceptance is `undelivered`, with the code's class."""
     handle = await world.submitted()
@@ -68,7 +68,9 @@ async def test_a_bad_receipt_is_settled_by_its_code(
     )
 
 
-async def test_an_unknown_code_after_acceptance_is_a_dead_letter(world: SkippingWorld) -> None:
+async def test_an_unknown_code_after_acceptance_is_a_dead_letter(
+    world: TimeSkippingEnvironment,
+) -> None:
     """A code the table does not know does not crash anything."""
     handle = await world.submitted()
     await callback(handle, "undelivered", code=39999)
@@ -82,7 +84,7 @@ async def test_an_unknown_code_after_acceptance_is_a_dead_letter(world: Skipping
     assert report.dead_letter_id is not None
 
 
-async def test_a_message_canceled_at_twilio_is_canceled(world: SkippingWorld) -> None:
+async def test_a_message_canceled_at_twilio_is_canceled(world: TimeSkippingEnvironment) -> None:
     """Twilio's own `canceled` ends the message as such."""
     handle = await world.submitted()
     await callback(handle, "canceled")
@@ -90,14 +92,14 @@ async def test_a_message_canceled_at_twilio_is_canceled(world: SkippingWorld) ->
     assert Outcome.CANCELED is (await handle.result()).outcome
 
 
-async def test_a_handset_that_was_off_is_tried_again_later(world: SkippingWorld) -> None:
+async def test_a_handset_that_was_off_is_tried_again_later(world: TimeSkippingEnvironment) -> None:
     """A delayed delivery becomes a new Twilio message, hours later, in the same workflow."""
-    world.courier.sends = [accept(1), accept(2)]
+    world.fakes.sends = [accept(1), accept(2)]
     begins = await world.now()
     handle = await world.submitted()
     await callback(handle, "undelivered", code=HANDSET_OFF)
     await world.sleep(timedelta(seconds=codes.delay_for(HANDSET_OFF) + 60))
-    await world.until(lambda: len(world.courier.posts) == 2)
+    await world.until(lambda: len(world.fakes.posts) == 2)
     await callback(handle, "delivered", number=2)
 
     report = await handle.result()
@@ -106,22 +108,22 @@ async def test_a_handset_that_was_off_is_tried_again_later(world: SkippingWorld)
     assert report.finished_at - begins >= timedelta(seconds=codes.delay_for(HANDSET_OFF))
 
 
-async def test_later_tries_end_in_a_dead_letter(world: SkippingWorld) -> None:
+async def test_later_tries_end_in_a_dead_letter(world: TimeSkippingEnvironment) -> None:
     """At most two later tries; then somebody decides."""
-    world.courier.sends = [accept(1), accept(2), accept(3)]
-    world.courier.statuses = [StatusResult(status="undelivered", error_code=HANDSET_OFF)] * 3
+    world.fakes.sends = [accept(1), accept(2), accept(3)]
+    world.fakes.statuses = [StatusResult(status="undelivered", error_code=HANDSET_OFF)] * 3
 
     report = await world.report()
 
     assert (Outcome.UNDELIVERED, FailureClass.DELIVERY_DELAYED, 1 + 2) == (
         report.outcome,
         report.failure_class,
-        len(world.courier.posts),
+        len(world.fakes.posts),
     )
     assert report.dead_letter_id is not None
 
 
-async def test_no_later_try_after_the_message_expired(world: SkippingWorld) -> None:
+async def test_no_later_try_after_the_message_expired(world: TimeSkippingEnvironment) -> None:
     """A try that would come after `expires_at` is not made."""
     now = await world.now()
     handle = await world.submitted(
@@ -131,31 +133,31 @@ async def test_no_later_try_after_the_message_expired(world: SkippingWorld) -> N
 
     report = await handle.result()
 
-    assert (Outcome.UNDELIVERED, 1) == (report.outcome, len(world.courier.posts))
+    assert (Outcome.UNDELIVERED, 1) == (report.outcome, len(world.fakes.posts))
 
 
-async def test_consent_is_read_again_before_a_later_try(world: SkippingWorld) -> None:
+async def test_consent_is_read_again_before_a_later_try(world: TimeSkippingEnvironment) -> None:
     """A STOP that came while the message waited to be tried again is heeded."""
-    world.courier.sends = [accept(1)]
+    world.fakes.sends = [accept(1)]
     handle = await world.start()
-    await world.until(lambda: len(world.courier.posts) == 1)
-    world.courier.suppressed_by = Reason.OPTED_OUT
+    await world.until(lambda: len(world.fakes.posts) == 1)
+    world.fakes.suppressed_by = Reason.OPTED_OUT
     await callback(handle, "undelivered", code=HANDSET_OFF)
 
     report = await handle.result()
 
-    assert (Outcome.SUPPRESSED, 1) == (report.outcome, len(world.courier.posts))
+    assert (Outcome.SUPPRESSED, 1) == (report.outcome, len(world.fakes.posts))
 
 
 async def test_a_first_message_that_arrives_after_all_stops_the_later_try(
-    world: SkippingWorld,
+    world: TimeSkippingEnvironment,
 ) -> None:
     """Delivered is delivered, whichever SID it is said of."""
-    world.courier.sends = [accept(1), accept(2)]
+    world.fakes.sends = [accept(1), accept(2)]
     handle = await world.submitted()
     await callback(handle, "undelivered", code=HANDSET_OFF)
     await callback(handle, "read", number=1)
 
     report = await handle.result()
 
-    assert (Outcome.DELIVERED, 1) == (report.outcome, len(world.courier.posts))
+    assert (Outcome.DELIVERED, 1) == (report.outcome, len(world.fakes.posts))

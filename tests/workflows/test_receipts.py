@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 
 from signedfor.twilio.statuses import MessageStatus
-from tests.workflows.courier import sid
+from tests.workflows.fakes import sid
 from workflows.receipts import Receipts
 
 SAID = ["queued", "sending", "sent", "delivered"]

@@ -20,7 +20,7 @@ from signedfor.inbound import (
 )
 from signedfor.interceptors import OneArgument
 from signedfor.twilio.keywords import InboundKind
-from tests.workflows.courier import RECIPIENT, SENDER, sid, skipping_time
+from tests.workflows.fakes import RECIPIENT, SENDER, sid, skipping_time
 from workflows.inbound import CatchUpInbound, RecordInbound
 
 pytestmark = pytest.mark.integration

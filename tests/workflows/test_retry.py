@@ -12,12 +12,12 @@ from signedfor.message_activities import StatusResult
 from signedfor.payloads import data_converter
 from signedfor.retry import QUICK_ATTEMPTS
 from tests.histories.recording import reaches
-from tests.workflows.courier import (
+from tests.workflows.fakes import (
     POLICY,
     REQUEST,
-    Courier,
-    SkippingWorld,
-    World,
+    Environment,
+    FakeActivities,
+    TimeSkippingEnvironment,
     accept,
     callback,
     failure,
@@ -29,22 +29,24 @@ TEMPORARY = FailureClass.TEMPORARILY_UNAVAILABLE
 TERMINAL_AT_ONCE = sorted(set(FailureClass) - RETRYABLE - {FailureClass.OUTCOME_UNKNOWN})
 
 
-async def test_429_twice_and_then_delivered(world: SkippingWorld) -> None:
+async def test_429_twice_and_then_delivered(world: TimeSkippingEnvironment) -> None:
     """What Twilio has not processed is sent again until it takes it."""
-    world.courier.sends = [failure(TEMPORARY, code=20429), failure(TEMPORARY), accept()]
-    world.courier.statuses = [StatusResult(status="delivered")]
+    world.fakes.sends = [failure(TEMPORARY, code=20429), failure(TEMPORARY), accept()]
+    world.fakes.statuses = [StatusResult(status="delivered")]
 
     report = await world.report()
 
     assert (Outcome.DELIVERED, 3) == (report.outcome, report.attempts)
-    assert 3 == len(world.courier.posts)
+    assert 3 == len(world.fakes.posts)
 
 
-async def test_a_long_retry_is_shown_as_retrying_and_goes_on(world: SkippingWorld) -> None:
+async def test_a_long_retry_is_shown_as_retrying_and_goes_on(
+    world: TimeSkippingEnvironment,
+) -> None:
     """After the quick tries the message stands at `retrying`, with Twilio's code, and goes on."""
     many = QUICK_ATTEMPTS + 6
-    world.courier.sends = [failure(TEMPORARY, code=20429)] * many + [accept()]
-    world.courier.statuses = [StatusResult(status="delivered")]
+    world.fakes.sends = [failure(TEMPORARY, code=20429)] * many + [accept()]
+    world.fakes.statuses = [StatusResult(status="delivered")]
     handle = await world.start()
 
     report = await handle.result()
@@ -62,15 +64,15 @@ async def test_a_long_retry_is_shown_as_retrying_and_goes_on(world: SkippingWorl
     )
 
 
-async def test_a_full_sender_queue_is_waited_out(world: SkippingWorld) -> None:
+async def test_a_full_sender_queue_is_waited_out(world: TimeSkippingEnvironment) -> None:
     """21611 asks for a minute and more: the wait is the workflow's, and the message is sent."""
-    world.courier.sends = [
+    world.fakes.sends = [
         failure(TEMPORARY, code=21611, retry_after=timedelta(seconds=70), final=True),
         accept(),
     ]
     begins = await world.now()
     handle = await world.start()
-    await world.until(lambda: len(world.courier.posts) == 1)
+    await world.until(lambda: len(world.fakes.posts) == 1)
     await world.sleep(timedelta(seconds=80))
     await callback(handle, "delivered")
 
@@ -80,9 +82,9 @@ async def test_a_full_sender_queue_is_waited_out(world: SkippingWorld) -> None:
     assert report.finished_at - begins >= timedelta(seconds=70)
 
 
-async def test_retries_end_with_the_budget_in_a_dead_letter(world: SkippingWorld) -> None:
+async def test_retries_end_with_the_budget_in_a_dead_letter(world: TimeSkippingEnvironment) -> None:
     """What Twilio cannot take for four hours fails and is held for a decision."""
-    world.courier.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(minutes=2))]
+    world.fakes.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(minutes=2))]
 
     report = await world.report(message_id="no-luck")
 
@@ -95,10 +97,10 @@ async def test_retries_end_with_the_budget_in_a_dead_letter(world: SkippingWorld
     assert report.attempts > QUICK_ATTEMPTS
 
 
-async def test_retries_end_when_the_message_expires(world: SkippingWorld) -> None:
+async def test_retries_end_when_the_message_expires(world: TimeSkippingEnvironment) -> None:
     """Nothing is tried past `expires_at`; failed tries before it leave a dead letter."""
     now = await world.now()
-    world.courier.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(seconds=20))]
+    world.fakes.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(seconds=20))]
 
     report = await world.report(
         {**REQUEST, "expires_at": (now + timedelta(minutes=5)).isoformat()}, message_id="brief"
@@ -114,10 +116,10 @@ async def test_retries_end_when_the_message_expires(world: SkippingWorld) -> Non
 
 @pytest.mark.parametrize("failure_class", TERMINAL_AT_ONCE)
 async def test_a_terminal_class_is_tried_once_and_escalated(
-    world: SkippingWorld, failure_class: FailureClass
+    world: TimeSkippingEnvironment, failure_class: FailureClass
 ) -> None:
     """Every terminal class: exactly one POST, outcome failed, a dead letter."""
-    world.courier.sends = [failure(failure_class, code=21606)]
+    world.fakes.sends = [failure(failure_class, code=21606)]
 
     report = await world.report(message_id=f"terminal-{failure_class}")
 
@@ -127,7 +129,7 @@ async def test_a_terminal_class_is_tried_once_and_escalated(
         report.error_code,
         report.attempts,
     )
-    assert 1 == len(world.courier.posts)
+    assert 1 == len(world.fakes.posts)
     assert dead_letter_workflow_id(report.message_id) == report.dead_letter_id
 
 
@@ -135,21 +137,21 @@ async def test_a_terminal_class_is_tried_once_and_escalated(
     "failure_class", [FailureClass.RECIPIENT_OPTED_OUT, FailureClass.RECIPIENT_UNREACHABLE]
 )
 async def test_a_recipient_at_fault_is_recorded_and_the_letter_closed(
-    world: SkippingWorld, failure_class: FailureClass
+    world: TimeSkippingEnvironment, failure_class: FailureClass
 ) -> None:
     """An opt-out or a dead number becomes a suppression; nobody has to decide anything."""
-    world.courier.sends = [failure(failure_class, code=21610)]
+    world.fakes.sends = [failure(failure_class, code=21610)]
 
     report = await world.report()
     letter = world.client.get_workflow_handle(report.dead_letter_id or "")
 
     assert DeadLetterOutcome.RECORDED == (await letter.result())["outcome"]
     assert [(failure_class, 21610, REQUEST["to"])] == [
-        (each.failure_class, each.error_code, each.to) for each in world.courier.recorded
+        (each.failure_class, each.error_code, each.to) for each in world.fakes.recorded
     ]
 
 
-async def test_no_sender_at_all_is_bad_input(world: SkippingWorld) -> None:
+async def test_no_sender_at_all_is_bad_input(world: TimeSkippingEnvironment) -> None:
     """Without `from` and without a default the message fails at once and says what to give."""
     with pytest.raises(WorkflowFailureError) as failed:
         await world.report({"to": REQUEST["to"], "body": "x"})
@@ -163,16 +165,16 @@ async def _client(server: TemporalServer) -> Client:
 
 async def test_workers_that_are_away_past_the_budget(temporal_server: TemporalServer) -> None:
     """Back after the budget has ended, they end the message; nothing is scheduled in the past."""
-    client, courier = await _client(temporal_server), Courier()
-    courier.policy = POLICY.model_copy(update={"retry_budget": timedelta(seconds=3)})
-    courier.sends = [failure(TEMPORARY, code=21611, retry_after=2 * SECOND, final=True), accept()]
-    world = World(client, courier)
-    async with serving(client, courier):
+    client, fakes = await _client(temporal_server), FakeActivities()
+    fakes.policy = POLICY.model_copy(update={"retry_budget": timedelta(seconds=3)})
+    fakes.sends = [failure(TEMPORARY, code=21611, retry_after=2 * SECOND, final=True), accept()]
+    world = Environment(client, fakes)
+    async with serving(client, fakes):
         handle = await world.start()
-        await world.until(lambda: len(courier.posts) == 1)
+        await world.until(lambda: len(fakes.posts) == 1)
         await reaches(handle, "retrying")
-    await world.until(lambda: datetime.now(UTC) > courier.posts[0].deadline)
-    async with serving(client, courier):
+    await world.until(lambda: datetime.now(UTC) > fakes.posts[0].deadline)
+    async with serving(client, fakes):
         report = await handle.result()
 
     assert (Outcome.FAILED, TEMPORARY, 21611, 1) == (
@@ -181,21 +183,21 @@ async def test_workers_that_are_away_past_the_budget(temporal_server: TemporalSe
         report.error_code,
         report.attempts,
     )
-    assert 1 == len(courier.posts)
+    assert 1 == len(fakes.posts)
 
 
 async def test_workers_that_are_away_past_its_time(temporal_server: TemporalServer) -> None:
     """Back after its time has passed, they let a message expire that only waited for its slot."""
-    client, courier = await _client(temporal_server), Courier()
-    world = World(client, courier)
-    courier.reserved_at = datetime.now(UTC) + 6 * SECOND
-    expires_at = courier.reserved_at + SECOND
-    async with serving(client, courier):
+    client, fakes = await _client(temporal_server), FakeActivities()
+    world = Environment(client, fakes)
+    fakes.reserved_at = datetime.now(UTC) + 6 * SECOND
+    expires_at = fakes.reserved_at + SECOND
+    async with serving(client, fakes):
         handle = await world.start({**REQUEST, "expires_at": expires_at.isoformat()})
         await reaches(handle, "waiting")
     await world.until(lambda: datetime.now(UTC) > expires_at)
-    async with serving(client, courier):
+    async with serving(client, fakes):
         report = await handle.result()
 
     assert (Outcome.EXPIRED, 0, None) == (report.outcome, report.attempts, report.dead_letter_id)
-    assert [] == courier.posts
+    assert [] == fakes.posts

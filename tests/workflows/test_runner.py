@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from devtools.workflow_sandbox import sandboxed_runner
     from signedfor.payloads import data_converter
     from tests.devtools.stack.support import ROOT
-    from tests.workflows.courier import skipping_time
+    from tests.workflows.fakes import skipping_time
 
 
 @workflow.defn

@@ -11,10 +11,10 @@ from signedfor.consent import Reason
 from signedfor.contract import Outcome
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import Expired, Suppressed
-from tests.workflows.courier import (
+from tests.workflows.fakes import (
     REQUEST,
     SENDER,
-    SkippingWorld,
+    TimeSkippingEnvironment,
     accept,
     accept_after,
     callback,
@@ -23,10 +23,10 @@ from tests.workflows.courier import (
 )
 
 
-async def test_a_delivered_receipt_ends_the_message(world: SkippingWorld) -> None:
+async def test_a_delivered_receipt_ends_the_message(world: TimeSkippingEnvironment) -> None:
     """A message that is sent and whose receipt says delivered reports so, with Twilio's SID."""
     handle = await world.start(message_id="parcel-1")
-    await world.until(lambda: len(world.courier.posts) == 1)
+    await world.until(lambda: len(world.fakes.posts) == 1)
     await callback(handle, "delivered")
 
     report = await handle.result()
@@ -42,7 +42,7 @@ async def test_a_delivered_receipt_ends_the_message(world: SkippingWorld) -> Non
     assert report.submitted_at is not None
 
 
-async def test_tags_come_back_untouched(world: SkippingWorld) -> None:
+async def test_tags_come_back_untouched(world: TimeSkippingEnvironment) -> None:
     """The caller's own labels are handed back with the report."""
     handle = await world.submitted({**REQUEST, "tags": {"order": "17"}})
     await callback(handle, "delivered")
@@ -50,7 +50,7 @@ async def test_tags_come_back_untouched(world: SkippingWorld) -> None:
     assert {"order": "17"} == (await handle.result()).tags
 
 
-async def test_a_read_receipt_counts_as_delivered(world: SkippingWorld) -> None:
+async def test_a_read_receipt_counts_as_delivered(world: TimeSkippingEnvironment) -> None:
     """On WhatsApp and RCS, read implies delivered."""
     handle = await world.submitted(
         {**REQUEST, "to": "whatsapp:+15558675309", "from": "whatsapp:+15005550006"}
@@ -60,22 +60,22 @@ async def test_a_read_receipt_counts_as_delivered(world: SkippingWorld) -> None:
     assert Outcome.DELIVERED is (await handle.result()).outcome
 
 
-async def test_a_receipt_before_the_send_returns_counts(world: SkippingWorld) -> None:
+async def test_a_receipt_before_the_send_returns_counts(world: TimeSkippingEnvironment) -> None:
     """A callback that overtakes the create response is neither lost nor waited for again."""
     answered = threading.Event()
-    world.courier.sends = [accept_after(answered)]
+    world.fakes.sends = [accept_after(answered)]
     handle = await world.submitted()
     await callback(handle, "delivered")
     answered.set()
 
     assert Outcome.DELIVERED is (await handle.result()).outcome
-    assert 1 == len(world.courier.posts)
-    assert [] == world.courier.asked
+    assert 1 == len(world.fakes.posts)
+    assert [] == world.fakes.asked
 
 
 @pytest.mark.parametrize("order", [["sent", "queued"], ["queued", "sent"], ["sent", "sent"]])
 async def test_lower_statuses_neither_end_a_message_nor_take_it_back(
-    world: SkippingWorld, order: list[str]
+    world: TimeSkippingEnvironment, order: list[str]
 ) -> None:
     """Whatever comes before the receipt, in any order and number, the receipt decides."""
     handle = await world.submitted()
@@ -88,7 +88,7 @@ async def test_lower_statuses_neither_end_a_message_nor_take_it_back(
     assert Outcome.DELIVERED is (await handle.result()).outcome
 
 
-async def test_unknown_statuses_do_no_harm(world: SkippingWorld) -> None:
+async def test_unknown_statuses_do_no_harm(world: TimeSkippingEnvironment) -> None:
     """A status Twilio invents tomorrow is kept for whoever looks, and decides nothing."""
     handle = await world.submitted()
     await callback(handle, "teleported")
@@ -98,7 +98,7 @@ async def test_unknown_statuses_do_no_harm(world: SkippingWorld) -> None:
     assert Outcome.DELIVERED is (await handle.result()).outcome
 
 
-async def test_a_malformed_signal_is_dropped(world: SkippingWorld) -> None:
+async def test_a_malformed_signal_is_dropped(world: TimeSkippingEnvironment) -> None:
     """A signal that is no status, or has two arguments, changes nothing and breaks nothing."""
     handle = await world.submitted()
     await handle.signal("delivery_status", {"message_status": "delivered"})
@@ -117,10 +117,10 @@ async def test_a_malformed_signal_is_dropped(world: SkippingWorld) -> None:
     ],
 )
 async def test_a_suppressed_recipient_is_not_sent_to(
-    world: SkippingWorld, reason: Reason, failure_class: FailureClass | None
+    world: TimeSkippingEnvironment, reason: Reason, failure_class: FailureClass | None
 ) -> None:
     """A recipient found suppressed at admission gets nothing, and no dead letter is opened."""
-    world.courier.suppressed_by = reason
+    world.fakes.suppressed_by = reason
 
     report = await world.report()
 
@@ -130,39 +130,43 @@ async def test_a_suppressed_recipient_is_not_sent_to(
         report.attempts,
         report.dead_letter_id,
     )
-    assert [] == world.courier.posts
+    assert [] == world.fakes.posts
 
 
-async def test_a_stop_found_at_the_last_check_holds_the_message_back(world: SkippingWorld) -> None:
+async def test_a_stop_found_at_the_last_check_holds_the_message_back(
+    world: TimeSkippingEnvironment,
+) -> None:
     """A STOP that came between admission and the POST ends the message as suppressed."""
-    world.courier.sends = [refuse(Suppressed(reason=Reason.OPTED_OUT))]
+    world.fakes.sends = [refuse(Suppressed(reason=Reason.OPTED_OUT))]
 
     report = await world.report()
 
     assert (Outcome.SUPPRESSED, 0) == (report.outcome, report.attempts)
 
 
-async def test_the_default_sender_is_used_when_none_is_given(world: SkippingWorld) -> None:
+async def test_the_default_sender_is_used_when_none_is_given(
+    world: TimeSkippingEnvironment,
+) -> None:
     """A message without `from` goes out from the configured sender."""
-    world.courier.default_sender = SENDER
+    world.fakes.default_sender = SENDER
     handle = await world.submitted({"to": REQUEST["to"], "body": "x"})
     await callback(handle, "delivered")
     await handle.result()
 
-    assert [SENDER] == [post.sender for post in world.courier.posts]
+    assert [SENDER] == [post.sender for post in world.fakes.posts]
 
 
-async def test_a_message_waits_for_its_send_at(world: SkippingWorld) -> None:
+async def test_a_message_waits_for_its_send_at(world: TimeSkippingEnvironment) -> None:
     """Nothing is checked or sent before `send_at`."""
     begins = await world.now()
-    world.courier.sends = [accept()]
+    world.fakes.sends = [accept()]
     handle = await world.start(
         {**REQUEST, "send_at": (begins + timedelta(hours=3)).isoformat()}, message_id="later"
     )
     progress = await handle.query("progress")
     assert "scheduled" == progress["status"]
     await world.sleep(timedelta(hours=2, minutes=59))
-    assert [] == world.courier.posts
+    assert [] == world.fakes.posts
 
     await world.sleep(timedelta(minutes=2))
     await callback(handle, "delivered")
@@ -170,9 +174,11 @@ async def test_a_message_waits_for_its_send_at(world: SkippingWorld) -> None:
     assert Outcome.DELIVERED is (await handle.result()).outcome
 
 
-async def test_a_message_that_expired_before_admission_is_not_sent(world: SkippingWorld) -> None:
+async def test_a_message_that_expired_before_admission_is_not_sent(
+    world: TimeSkippingEnvironment,
+) -> None:
     """The send activity's decision `expired` ends the message without a dead letter."""
-    world.courier.sends = [refuse(Expired())]
+    world.fakes.sends = [refuse(Expired())]
 
     report = await world.report()
 
@@ -183,14 +189,16 @@ async def test_a_message_that_expired_before_admission_is_not_sent(world: Skippi
     )
 
 
-async def test_admission_survives_a_database_that_is_away_for_hours(world: SkippingWorld) -> None:
+async def test_admission_survives_a_database_that_is_away_for_hours(
+    world: TimeSkippingEnvironment,
+) -> None:
     """While consent cannot be read the message waits, says so, and is sent afterwards."""
-    world.courier.admit_fails = 40
+    world.fakes.admit_fails = 40
     handle = await world.start()
-    await world.until(lambda: world.courier.admit_fails < 38)
+    await world.until(lambda: world.fakes.admit_fails < 38)
     assert "the database to answer" == (await handle.query("progress"))["waiting_for"]
     await world.sleep(timedelta(hours=1))
     await callback(handle, "delivered")
 
     assert Outcome.DELIVERED is (await handle.result()).outcome
-    assert 1 == len(world.courier.posts)
+    assert 1 == len(world.fakes.posts)

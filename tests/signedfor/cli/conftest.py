@@ -12,7 +12,7 @@ from temporalio.testing import WorkflowEnvironment
 from signedfor.payloads import data_converter
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from tests.signedfor.cli.support import CommandLine, LiveSystem
-from tests.workflows.courier import Courier, binary, serving
+from tests.workflows.fakes import FakeActivities, binary, serving
 
 _OURS = (
     *("TEMPORAL_", "TWILIO_", "DATABASE_URL", "PUBLIC_BASE_URL", "COLUMNS"),
@@ -71,6 +71,6 @@ async def system(temporal: Client, cli_without_worker: CommandLine) -> AsyncIter
     async for left in temporal.list_workflows("ExecutionStatus='Running'"):
         with contextlib.suppress(RPCError):
             await temporal.get_workflow_handle(left.id, run_id=left.run_id).terminate()
-    courier = Courier()
-    async with serving(temporal, courier):
-        yield LiveSystem(cli=cli_without_worker, client=temporal, courier=courier)
+    fakes = FakeActivities()
+    async with serving(temporal, fakes):
+        yield LiveSystem(cli=cli_without_worker, client=temporal, fakes=fakes)

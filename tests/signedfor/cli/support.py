@@ -14,7 +14,7 @@ from signedfor.cli.app import app
 from signedfor.contract import message_workflow_id
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import SendRequest
-from tests.workflows.courier import RECIPIENT, SENDER, Courier, callback, failure
+from tests.workflows.fakes import RECIPIENT, SENDER, FakeActivities, callback, failure
 
 TEXT = "Your parcel is at the door."
 SECRETS = (RECIPIENT, RECIPIENT[1:], TEXT)
@@ -45,11 +45,11 @@ class CommandLine:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveSystem:
-    """The command line in front of a real Temporal, with workers and a scripted courier."""
+    """The command line in front of a real Temporal, with workers and a scripted fakes."""
 
     cli: CommandLine
     client: Client
-    courier: Courier
+    fakes: FakeActivities
 
     async def send(self, *options: str, message_id: str | None = None) -> str:
         """Send a message; its id."""
@@ -74,7 +74,7 @@ class LiveSystem:
 
     def posts(self, message_id: str) -> list[SendRequest]:
         """What was submitted of this message; other tests' messages are there too."""
-        return [post for post in self.courier.posts if post.message_id == message_id]
+        return [post for post in self.fakes.posts if post.message_id == message_id]
 
     async def posted(self, message_id: str) -> SendRequest:
         """Wait until it is submitted."""
@@ -84,7 +84,7 @@ class LiveSystem:
 
     async def dead_letter(self, *options: str, code: int = 21408) -> str:
         """A message that Twilio refused, and whose dead letter waits; its id."""
-        self.courier.sends = [failure(FailureClass.SENDER_MISCONFIGURED, code=code)]
+        self.fakes.sends = [failure(FailureClass.SENDER_MISCONFIGURED, code=code)]
         message_id = await self.send(*options)
         await self.ended(message_id)
         return message_id

@@ -32,7 +32,7 @@ from signedfor.store.campaigns import CampaignRow, Campaigns
 from signedfor.store.database import open_engine
 from signedfor.store.rate_limiter import RateLimiter
 from tests.signedfor.cli.support import CommandLine, LiveSystem, until
-from tests.workflows.courier import SENDER, sid
+from tests.workflows.fakes import SENDER, sid
 from workflows.campaign import Campaign
 
 NUMBERS = "1555867"

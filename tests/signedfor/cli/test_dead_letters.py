@@ -36,7 +36,7 @@ from tests.signedfor.cli.support import (
     shows_nothing_private,
     until,
 )
-from tests.workflows.courier import RECIPIENT, REQUEST, accept
+from tests.workflows.fakes import RECIPIENT, REQUEST, accept
 
 
 async def unserved_dead_letter(client: Client, tenant: str, *, queue: str = "no-worker") -> str:
@@ -169,7 +169,7 @@ async def test_a_dead_letter_shows_what_happened_and_what_to_do(system: LiveSyst
 async def test_a_retry_is_a_new_message_with_the_changes(system: LiveSystem) -> None:
     """The new message has an id derived from the old one; what was not changed stays."""
     message_id = await system.dead_letter()
-    system.courier.sends = [accept()]
+    system.fakes.sends = [accept()]
 
     document = await system.cli.document(
         *("dead-letters", "retry", message_id, "--from", "+15005550009"),
@@ -189,7 +189,7 @@ async def test_a_retry_is_a_new_message_with_the_changes(system: LiveSystem) -> 
 async def test_recipient_and_text_can_be_changed(system: LiveSystem) -> None:
     """A corrected number and a corrected text reach the new message."""
     message_id = await system.dead_letter()
-    system.courier.sends = [accept()]
+    system.fakes.sends = [accept()]
 
     result = await system.cli.later(
         *("dead-letters", "retry", message_id, "--to", "+15558675310", "--body", "-"),
@@ -276,7 +276,7 @@ async def test_many_are_retried_by_one_command(system: LiveSystem) -> None:
     chosen = {await system.dead_letter("--tenant", tenant) for _ in range(3)}
     other = await system.dead_letter("--tenant", tenant, code=21606)
     await listed(system, tenant, count=4)
-    system.courier.sends = [accept()]
+    system.fakes.sends = [accept()]
 
     document = await system.cli.document(
         *("dead-letters", "retry", "--yes"),

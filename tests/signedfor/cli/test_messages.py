@@ -15,7 +15,7 @@ from tests.signedfor.cli.support import (
     shows_nothing_private,
     until,
 )
-from tests.workflows.courier import RECIPIENT, SENDER, failure, sid
+from tests.workflows.fakes import RECIPIENT, SENDER, failure, sid
 
 LATER = ("--send-at", "2099-01-01T00:00:00Z")
 
@@ -94,7 +94,7 @@ async def test_escape_sequences_in_a_text_are_spelled_out(system: LiveSystem) ->
 
 async def test_an_unknown_code_links_to_twilios_page(system: LiveSystem) -> None:
     """A code that the table does not have is looked up at Twilio."""
-    system.courier.sends = [failure(FailureClass.REQUEST_REJECTED, code=29999)]
+    system.fakes.sends = [failure(FailureClass.REQUEST_REJECTED, code=29999)]
     message_id = await system.send()
     await system.ended(message_id)
 

@@ -16,7 +16,7 @@ from signedfor.store.inbound import InboundMessages
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.keywords import InboundKind
 from tests.signedfor.cli.support import CommandLine
-from tests.workflows.courier import RECIPIENT, SENDER
+from tests.workflows.fakes import RECIPIENT, SENDER
 
 MASKED = "+*******5309"
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from tests.signedfor.cli.support import TEXT, LiveSystem, new_id, until
-from tests.workflows.courier import RECIPIENT, SENDER
+from tests.workflows.fakes import RECIPIENT, SENDER
 
 pytestmark = pytest.mark.integration
 

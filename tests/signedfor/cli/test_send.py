@@ -20,7 +20,7 @@ from tests.signedfor.cli.support import (
     shows_nothing_private,
     until,
 )
-from tests.workflows.courier import RECIPIENT, SENDER, failure, sid
+from tests.workflows.fakes import RECIPIENT, SENDER, failure, sid
 
 MESSAGE = ("send", RECIPIENT, "--from", SENDER, "--body", TEXT)
 
@@ -312,7 +312,7 @@ async def test_waiting_ends_with_the_outcome(
 
 async def test_waiting_for_a_suppressed_message(system: LiveSystem) -> None:
     """Nothing is submitted, the exit code is 3, and the reason is shown."""
-    system.courier.suppressed_by = Reason.OPTED_OUT
+    system.fakes.suppressed_by = Reason.OPTED_OUT
 
     message_id = new_id()
     result = await system.cli.later(*MESSAGE, "--wait", "--id", message_id)
@@ -326,7 +326,7 @@ async def test_waiting_for_a_refused_message_names_code_meaning_and_action(
     system: LiveSystem,
 ) -> None:
     """What Twilio refused is shown with the table's words and the dead letter to look at."""
-    system.courier.sends = [failure(FailureClass.SENDER_MISCONFIGURED, code=21408)]
+    system.fakes.sends = [failure(FailureClass.SENDER_MISCONFIGURED, code=21408)]
 
     result = await system.cli.later(*MESSAGE, "--wait")
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from signedfor.store.database import open_engine
 from signedfor.store.rate_limiter import RateLimiter
 from tests.signedfor.cli.support import CommandLine
-from tests.workflows.courier import SENDER
+from tests.workflows.fakes import SENDER
 
 
 @pytest.fixture

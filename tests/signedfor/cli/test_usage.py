@@ -13,7 +13,7 @@ from signedfor.cli.app import imported
 from signedfor.cli.options import text_or_standard_input
 from signedfor.cli.output import BadInput, Output
 from tests.signedfor.cli.support import CommandLine
-from tests.workflows.courier import RECIPIENT
+from tests.workflows.fakes import RECIPIENT
 
 COMMANDS = [
     ("send",),

@@ -12,7 +12,7 @@ from typer.testing import Result
 from signedfor.contract import CampaignMessage, campaign_workflow_id
 from signedfor.store.campaigns import CampaignRecord, Campaigns
 from tests.signedfor.cli.support import CommandLine
-from tests.workflows.courier import SENDER
+from tests.workflows.fakes import SENDER
 
 BODY = "Hi {name}, your code is {code}."
 OPTIONS = ("--body", BODY, "--from", SENDER)

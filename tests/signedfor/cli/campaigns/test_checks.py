@@ -23,7 +23,7 @@ from signedfor.contract import CampaignMessage
 from signedfor.store.campaigns import CampaignRow
 from signedfor.twilio.segments import Encoding
 from tests.signedfor.cli.campaigns.support import good_rows, message, number
-from tests.workflows.courier import RECIPIENT, SENDER
+from tests.workflows.fakes import RECIPIENT, SENDER
 
 
 class OptedOut:

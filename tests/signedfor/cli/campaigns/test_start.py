@@ -31,7 +31,7 @@ from tests.signedfor.cli.campaigns.support import (
 )
 from tests.signedfor.cli.support import CommandLine, until
 from tests.signedfor.cli.test_process import Terminal, process
-from tests.workflows.courier import SENDER
+from tests.workflows.fakes import SENDER
 
 
 async def test_a_file_becomes_one_campaign(

@@ -1,4 +1,4 @@
-"""A scripted Twilio and database behind the workflows' activities, and the worlds they run in."""
+"""Fake activities, scripted by each test, and the environments in which workflows run with them."""
 
 import asyncio
 import contextlib
@@ -180,7 +180,7 @@ def accept_after(answered: threading.Event) -> Callable[[SendRequest], SendResul
 
 
 @dataclass
-class Courier(
+class FakeActivities(
     AdmissionActivities, SendActivities, StatusActivities, SearchActivities, SuppressionActivities
 ):
     """What Twilio and the database will say, and what they were asked."""
@@ -301,11 +301,11 @@ class Courier(
 
 
 @dataclass(frozen=True)
-class World:
-    """A Temporal with our workflows and a scripted courier."""
+class Environment:
+    """A Temporal server with our workflows and the fake activities."""
 
     client: Client
-    courier: Courier
+    fakes: FakeActivities
 
     async def start(
         self, request: Any = None, *, message_id: str | None = None, args: Any = None
@@ -321,9 +321,9 @@ class World:
 
     async def submitted(self, request: Any = None) -> WorkflowHandle[Any, MessageReport]:
         """Start a message and wait until Twilio has it, as it has what it calls back for."""
-        before = len(self.courier.posts)
+        before = len(self.fakes.posts)
         handle = await self.start(request)
-        await self.until(lambda: len(self.courier.posts) > before)
+        await self.until(lambda: len(self.fakes.posts) > before)
         return handle
 
     async def report(self, request: Any = None, *, message_id: str | None = None) -> MessageReport:
@@ -338,8 +338,8 @@ class World:
 
 
 @dataclass(frozen=True)
-class SkippingWorld(World):
-    """A world whose server skips over waits."""
+class TimeSkippingEnvironment(Environment):
+    """An environment whose server skips over waits."""
 
     env: WorkflowEnvironment
 
@@ -398,9 +398,9 @@ async def register_search_attributes(client: Client) -> None:
 
 @contextlib.asynccontextmanager
 async def serving(
-    client: Client, courier: Courier, *interceptors: Interceptor
+    client: Client, fakes: FakeActivities, *interceptors: Interceptor
 ) -> AsyncIterator[None]:
-    """Workers for both queues, with the courier's activities."""
+    """Workers for both queues, with the fake activities."""
     with ThreadPoolExecutor(20) as threads:
         async with (
             Worker(
@@ -408,13 +408,13 @@ async def serving(
                 task_queue=MESSAGES_QUEUE,
                 workflows=[SendMessage, DeadLetter],
                 activities=[
-                    courier.admit,
-                    courier.await_resume,
-                    courier.release_reservation,
-                    courier.check_window,
-                    courier.fetch_status,
-                    courier.find_message,
-                    courier.record_suppression,
+                    fakes.admit,
+                    fakes.await_resume,
+                    fakes.release_reservation,
+                    fakes.check_window,
+                    fakes.fetch_status,
+                    fakes.find_message,
+                    fakes.record_suppression,
                 ],
                 activity_executor=threads,
                 interceptors=[OneArgument(), *interceptors],
@@ -423,7 +423,7 @@ async def serving(
             Worker(
                 client,
                 task_queue=TWILIO_SENDS_QUEUE,
-                activities=[courier.send],
+                activities=[fakes.send],
                 activity_executor=threads,
                 max_concurrent_activities=20,
             ),

@@ -1,0 +1,79 @@
+import inspect
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio import activity
+from temporalio.client import Client
+
+from signedfor.campaign_activities import CampaignActivities
+from signedfor.inbound import InboundActivities
+from signedfor.message_activities import (
+    AdmissionActivities,
+    SearchActivities,
+    SendActivities,
+    StatusActivities,
+    SuppressionActivities,
+)
+from signedfor.settings import Settings
+from signedfor.store.database import open_engine
+from tests.activities.edge import ACCOUNT, TOKEN
+from worker import Activities, activities
+
+_MESSAGES_INTERFACES: tuple[type, ...] = (
+    AdmissionActivities,
+    StatusActivities,
+    SearchActivities,
+    SuppressionActivities,
+    CampaignActivities,
+    InboundActivities,
+)
+
+
+@pytest.fixture
+async def registered(tmp_path: Path) -> AsyncIterator[Activities]:
+    """The activities that a worker registers."""
+    settings = Settings(
+        twilio_account_sid=ACCOUNT, twilio_auth_token=TOKEN, public_base_url="https://hooks.example"
+    )
+    client = await Client.connect("127.0.0.1:1", lazy=True)
+    engine = open_engine(f"sqlite:///{tmp_path}/a.db")
+    yield activities(settings, engine=engine, client=client)
+    engine.dispose()
+
+
+def _name(function: object) -> str:
+    """The name under which Temporal knows the activity."""
+    assert callable(function)
+    definition = activity._Definition.from_callable(function)
+    assert definition is not None, f"{function} is not declared as an activity"
+    assert definition.name is not None
+    return definition.name
+
+
+def _names(*interfaces: type) -> list[str]:
+    """The activities that workflows call by these interfaces."""
+    return sorted(
+        _name(getattr(interface, method))
+        for interface in interfaces
+        for method in interface.__abstractmethods__  # type: ignore[attr-defined]
+    )
+
+
+async def test_activities_do_not_raise_in_their_threads(registered: Activities) -> None:
+    """An exception in the middle of a transaction would leave its lock held forever."""
+    every = [*registered.messages, *registered.twilio_sends]
+    in_threads = [each for each in every if not inspect.iscoroutinefunction(each)]
+    assert len(in_threads) > 5
+    for each in in_threads:
+        definition = activity._Definition.from_callable(each)
+        assert definition is not None
+        assert definition.no_thread_cancel_exception, definition.name
+
+
+async def test_each_queue_serves_the_activities_that_workflows_call(
+    registered: Activities,
+) -> None:
+    """Names are those of the interfaces, and none is missing or served on another queue."""
+    assert _names(*_MESSAGES_INTERFACES) == sorted(map(_name, registered.messages))
+    assert _names(SendActivities) == sorted(map(_name, registered.twilio_sends))
