@@ -12,37 +12,37 @@ from signedfor.client import BadInput, Client, FieldProblem, Message, NotFound
 from signedfor.contract import MessageRequest, Outcome
 from signedfor.payloads import data_converter
 from signedfor.search_attributes import MESSAGE_SENDER, MESSAGE_STATUS, TENANT
-from tests.workflows.courier import REQUEST, Courier, World, callback, serving
+from tests.workflows.fakes import REQUEST, Environment, FakeActivities, callback, serving
 
 TO = REQUEST["to"]
 
 
 @pytest.fixture
-async def real_world(temporal_server: TemporalServer) -> AsyncIterator[World]:
+async def real_world(temporal_server: TemporalServer) -> AsyncIterator[Environment]:
     """Workflows and scripted activities on the real server."""
     temporal = await temporalio.client.Client.connect(
         temporal_server.address, data_converter=data_converter
     )
-    courier = Courier()
-    async with serving(temporal, courier):
-        yield World(temporal, courier)
+    fakes = FakeActivities()
+    async with serving(temporal, fakes):
+        yield Environment(temporal, fakes)
 
 
 @pytest.fixture
 async def client(
-    real_world: World,  # noqa: ARG001 - its workers
+    real_world: Environment,  # noqa: ARG001 - its workers
     temporal_server: TemporalServer,
 ) -> Client:
     """A client by a connection of its own."""
     return await Client.connect(temporal_server.address)
 
 
-def _sent(world: World) -> list[str]:
+def _sent(world: Environment) -> list[str]:
     """The ids of the messages for which a POST was made."""
-    return [each.message_id for each in world.courier.posts]
+    return [each.message_id for each in world.fakes.posts]
 
 
-async def _posted(world: World, message: Message) -> None:
+async def _posted(world: Environment, message: Message) -> None:
     await world.until(lambda: message.message_id in _sent(world))
 
 
@@ -50,7 +50,9 @@ def _new_id() -> str:
     return f"client-{uuid.uuid4().hex}"
 
 
-async def test_sends_a_message_and_reports_its_outcome(real_world: World, client: Client) -> None:
+async def test_sends_a_message_and_reports_its_outcome(
+    real_world: Environment, client: Client
+) -> None:
     """A dict by the contract's names is a message; its report is typed."""
     message = await client.send({**REQUEST, "tenant": "acme"}, message_id=_new_id())
     await _posted(real_world, message)
@@ -75,7 +77,7 @@ async def test_a_started_message_can_be_found_by_its_attributes(
     assert attributes[MESSAGE_STATUS] in {"sending", "awaiting_receipt"}
 
 
-async def test_the_same_id_again_sends_nothing(real_world: World, client: Client) -> None:
+async def test_the_same_id_again_sends_nothing(real_world: Environment, client: Client) -> None:
     """While it runs and after it has ended, it is the earlier message, and says so."""
     message_id = _new_id()
     first = await client.send(REQUEST, message_id=message_id)
@@ -90,7 +92,7 @@ async def test_the_same_id_again_sends_nothing(real_world: World, client: Client
     assert 1 == _sent(real_world).count(message_id)
 
 
-async def test_progress(real_world: World, client: Client) -> None:
+async def test_progress(real_world: Environment, client: Client) -> None:
     """It says what a running message waits for."""
     message = await client.send({**REQUEST, "send_at": "2099-01-01T00:00:00Z"})
 
@@ -100,7 +102,7 @@ async def test_progress(real_world: World, client: Client) -> None:
     assert message.message_id not in _sent(real_world)
 
 
-async def test_cancels_a_message_that_was_not_sent(real_world: World, client: Client) -> None:
+async def test_cancels_a_message_that_was_not_sent(real_world: Environment, client: Client) -> None:
     """The answer is certain, also when it is asked for again after the end."""
     message = await client.send({**REQUEST, "send_at": "2099-01-01T00:00:00Z"})
 
@@ -111,7 +113,7 @@ async def test_cancels_a_message_that_was_not_sent(real_world: World, client: Cl
     assert message.message_id not in _sent(real_world)
 
 
-async def test_too_late_to_cancel(real_world: World, client: Client) -> None:
+async def test_too_late_to_cancel(real_world: Environment, client: Client) -> None:
     """Twilio has it: it is not canceled, while it waits for the receipt and afterwards."""
     message = await client.send(REQUEST)
     await _posted(real_world, message)
