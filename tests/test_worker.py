@@ -116,7 +116,7 @@ async def test_namespace_is_not_there(sqlite_url: str, temporal: Client, tmp_pat
         ("sqlite:///{tmp_path}/none/x.db", "could not be used"),
         ("postgresql://me:token-canary@127.0.0.1:1/x", "could not be used"),
         ("mysql://me:token-canary@127.0.0.1/x", "DATABASE_URL"),
-        ("sqlite:///{tmp_path}/empty.db", "python -m signedfor.store upgrade"),
+        ("sqlite:///{tmp_path}/empty.db", "signedfor migrate"),
     ],
 )
 async def test_database_is_not_there(url: str, word: str, tmp_path: Path) -> None:
