@@ -55,8 +55,6 @@ _logger = logging.getLogger("signedfor.worker")
 ACTIVITY_THREADS = 8
 """For everything but sends, which have threads of their own."""
 STICKY_TIMEOUT = timedelta(seconds=3)
-ATTEMPTS_KEPT = timedelta(days=2)
-"""A message of unknown outcome is searched for within hours."""
 _PURGE_INTERVAL = timedelta(hours=1)
 
 
@@ -79,6 +77,7 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
         suppressions,
         rate_limiter,
         campaigns,
+        attempts,
         default_sender=settings.default_sender,
         policy=policy(settings),
     )
@@ -224,15 +223,15 @@ async def running_workers(
 
 
 @contextlib.asynccontextmanager
-async def purging_attempts(attempts: SendAttempts) -> AsyncIterator[None]:
-    """Delete old attempt records regularly while the context is open."""
+async def purging_attempts(attempts: SendAttempts, *, keep: timedelta) -> AsyncIterator[None]:
+    """Delete attempt records that are older than `keep` regularly while the context is open."""
     stop = threading.Event()
 
     async def purge() -> None:
         while True:
             try:
                 count = await asyncio.to_thread(
-                    attempts.purge, before=datetime.now(UTC) - ATTEMPTS_KEPT, stop=stop
+                    attempts.purge, before=datetime.now(UTC) - keep, stop=stop
                 )
             except DatabaseUnavailable as error:
                 _logger.warning("Old attempt records could not be deleted: %s", error)
@@ -263,7 +262,10 @@ async def serve(settings: Settings) -> None:
     await schedule_catch_up(client, every=timedelta(minutes=settings.catch_up_minutes))
     async with (
         running_workers(client, engine, settings),
-        purging_attempts(SendAttempts(engine, RateLimiter(engine))),
+        purging_attempts(
+            SendAttempts(engine, RateLimiter(engine)),
+            keep=timedelta(days=settings.attempt_record_days),
+        ),
     ):
         _logger.info("worker ready on queues %s and %s", MESSAGES_QUEUE, TWILIO_SENDS_QUEUE)
         await stop.wait()

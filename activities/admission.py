@@ -12,6 +12,7 @@ from signedfor.message_activities import (
     AdmissionRequest,
     AdmissionResult,
     Admitted,
+    AlreadyClaimed,
     CampaignCanceled,
     Expired,
     InvalidWindow,
@@ -28,6 +29,7 @@ from signedfor.message_activities import (
 from signedfor.send_windows import NeverOpens, opening, window_problem
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.rate_limiter import RateLimiter
+from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
 
 _CHECK_AGAIN = timedelta(seconds=5)
@@ -44,6 +46,7 @@ class Admission(AdmissionActivities):
         suppressions: Suppressions,
         rate_limiter: RateLimiter,
         campaigns: Campaigns,
+        attempts: SendAttempts,
         *,
         default_sender: str | None,
         policy: PolicySnapshot,
@@ -51,6 +54,7 @@ class Admission(AdmissionActivities):
         self._suppressions = suppressions
         self._rate_limiter = rate_limiter
         self._campaigns = campaigns
+        self._attempts = attempts
         self._default_sender = default_sender
         self._policy = policy
 
@@ -75,7 +79,11 @@ class Admission(AdmissionActivities):
 
     def _decide(
         self, request: AdmissionRequest, sender: str
-    ) -> Admitted | Suppressed | Expired | InvalidWindow | WindowClosed:
+    ) -> Admitted | AlreadyClaimed | Suppressed | Expired | InvalidWindow | WindowClosed:
+        # First, because the outcome of a message that Twilio may have must be resolved.
+        claimed_at = self._attempts.claimed_at(request.message_id, request.submission)
+        if claimed_at is not None:
+            return AlreadyClaimed(claimed_at=claimed_at)
         if request.send_window is not None:
             problem = window_problem(request.send_window, request.to)
             if problem is not None:

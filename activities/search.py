@@ -55,7 +55,7 @@ _CLOCK_SKEW: Final = timedelta(minutes=1)
 _MAX_POST: Final = timedelta(minutes=1)
 """From the record of a POST to the row in the list: far more than its timeouts allow."""
 _RECORDS_ARE_KEPT: Final = timedelta(days=1)
-"""At the least: each is written before its POST, in the transaction of the last check."""
+"""At least. Each is written before its POST, in the transaction of the last check."""
 _MAX_ROWS: Final = 1000
 """Rows of one recipient and sender since the POST; more than that are not read."""
 _OUTBOUND: Final = "outbound-api"
@@ -146,9 +146,14 @@ class TwilioSearch(SearchActivities):
         return _match(request, rows, await self._claims(records.candidates), records.own_since)
 
     def _was_never_submitted(self, request: SearchRequest) -> bool:
-        """Whether no POST was made: its worker died before it wrote the attempt record."""
+        """Whether Twilio certainly does not have it.
+
+        Its worker died before it claimed the submission, or after it recorded that Twilio refused.
+        """
         are_kept = datetime.now(UTC) - request.since < _RECORDS_ARE_KEPT
-        return are_kept and not self._attempts.has_any(request.message_id, request.message)
+        return (
+            are_kept and self._attempts.claimed_at(request.message_id, request.submission) is None
+        )
 
     def _rows(self, request: SearchRequest) -> list[MessageInstance]:
         """What Twilio has accepted for this recipient and sender since then, for any message."""

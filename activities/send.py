@@ -1,5 +1,6 @@
 """The send activity: the last check, then one POST, then the name of what happened."""
 
+import contextlib
 import json
 import re
 import time
@@ -17,6 +18,7 @@ from activities.threads import in_thread
 from signedfor.contract import STATUS_PATH, MessageRequest
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import (
+    AlreadyClaimed,
     CampaignCanceled,
     Deferred,
     Expired,
@@ -32,7 +34,7 @@ from signedfor.message_activities import (
 from signedfor.retry import LATEST_POST_START, SEND_BACKOFF
 from signedfor.send_windows import NeverOpens, opening
 from signedfor.store.database import DatabaseUnavailable
-from signedfor.store.send_attempts import Blocked, Claimed, NotBefore, SendAttempts
+from signedfor.store.send_attempts import Blocked, Claimed, ClaimHeld, NotBefore, SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio import codes
 from signedfor.twilio.client import TwilioClient, never_connected
@@ -48,7 +50,9 @@ _CALLBACK_RETRIES = "#rc=5&rp=all"
 """Asks Twilio to repeat a callback up to 5 times on any failure (connection overrides)."""
 
 
-_NotSent = Expired | WindowClosed | Suppressed | CampaignCanceled | Paused | Deferred
+_NotSent = (
+    AlreadyClaimed | Expired | WindowClosed | Suppressed | CampaignCanceled | Paused | Deferred
+)
 
 
 class TwilioSends(SendActivities):
@@ -76,7 +80,8 @@ class TwilioSends(SendActivities):
                 `TemporarilyUnavailable` may be retried; it sets the wait itself.
         """
         attempt = _Attempt(request)
-        decision: _NotSent | None = _out_of_time(request.message, datetime.now(UTC))
+        attempt.latest_start()  # a worker whose clock is wrong must not use its sender's time
+        decision: Claimed | _NotSent | None = _out_of_time(request.message, datetime.now(UTC))
         if decision is None:
             try:
                 decision = self._last_check(request, attempt)
@@ -85,31 +90,41 @@ class TwilioSends(SendActivities):
                     FailureClass.TEMPORARILY_UNAVAILABLE,
                     "The suppression list cannot be read, so nothing was sent.",
                 ) from None
-        if decision is not None:
+        if not isinstance(decision, Claimed):
             return SendResult(attempts=attempt.before, decision=decision)
-        sent = self._post(request, attempt, latest=attempt.latest_start())
+        try:
+            sent = self._post(request, attempt, latest=attempt.latest_start())
+        except ApplicationError as error:
+            if error.type != FailureClass.OUTCOME_UNKNOWN:
+                self._record_refusal(request, decision)
+            raise
         return SendResult(attempts=attempt.number, decision=sent)
+
+    def _record_refusal(self, request: SendRequest, claim: Claimed) -> None:
+        """Let the next attempt claim the submission: Twilio does not have the message."""
+        # If this fails, the next attempt treats the outcome as unknown, and it is resolved.
+        with contextlib.suppress(DatabaseUnavailable):
+            self._attempts.refuse(request.message_id, request.submission, claim.attempt)
 
     def _last_check(
         self, request: SendRequest, attempt: "_Attempt"
-    ) -> Suppressed | CampaignCanceled | Paused | Deferred | None:
-        """Claim the attempt; None if the POST may be made.
-
-        A STOP may have come while the message waited. The claim is also the attempt record, which a
-        search for the message needs.
-        """
+    ) -> Claimed | AlreadyClaimed | Suppressed | CampaignCanceled | Paused | Deferred:
+        """Check once more whether it may be sent, and claim the submission for this attempt."""
         message, sender = request.message, request.sender
         claim = self._attempts.claim(
             request.message_id,
             message,
             sender=sender,
+            submission=request.submission,
             segments=request.segments,
             is_retry=request.is_retry or attempt.is_repeated,
             fits=lambda moment: _out_of_time(message, moment) is None,
         )
         match claim:
             case Claimed():
-                return None
+                return claim
+            case ClaimHeld(started_at):
+                return AlreadyClaimed(claimed_at=started_at)
             case NotBefore(moment):
                 return Deferred(reserved_at=moment)
             case Blocked.PAUSED:

@@ -78,6 +78,16 @@ class WindowClosed(ActivityModel):
     opens_at: datetime
 
 
+class AlreadyClaimed(ActivityModel):
+    """Another attempt has claimed this submission: Twilio may have the message.
+
+    For instance after `temporal workflow reset`, or when a worker lost its task and continued.
+    """
+
+    kind: Literal["already_claimed"] = "already_claimed"
+    claimed_at: datetime
+
+
 class Sent(ActivityModel):
     """Twilio accepted it."""
 
@@ -120,6 +130,8 @@ NotYet = Deferred | WindowClosed | Paused
 class AdmissionRequest(ActivityModel):
     """A message to admit."""
 
+    message_id: str
+    submission: int
     to: str
     sender: str | None
     category: str | None
@@ -135,7 +147,7 @@ class AdmissionResult(ActivityModel):
     policy: PolicySnapshot
     sender: str | None
     decision: Annotated[
-        Admitted | Suppressed | Expired | NoSender | InvalidWindow | WindowClosed,
+        Admitted | AlreadyClaimed | Suppressed | Expired | NoSender | InvalidWindow | WindowClosed,
         Field(discriminator="kind"),
     ]
 
@@ -177,6 +189,8 @@ class SendRequest(ActivityModel):
     """One message, and what the last check before its POST needs."""
 
     message_id: str
+    submission: int
+    """Which intended Twilio message of it, from 1; only one POST of each can be accepted."""
     message: MessageRequest
     sender: str
     deadline: datetime
@@ -195,7 +209,14 @@ class SendResult(ActivityModel):
     attempts: int
     """All attempts so far, this one included if it made a POST."""
     decision: Annotated[
-        Sent | Suppressed | Expired | CampaignCanceled | Deferred | WindowClosed | Paused,
+        Sent
+        | AlreadyClaimed
+        | Suppressed
+        | Expired
+        | CampaignCanceled
+        | Deferred
+        | WindowClosed
+        | Paused,
         Field(discriminator="kind"),
     ]
 
@@ -227,6 +248,7 @@ class SearchRequest(ActivityModel):
     """A message whose outcome is unknown: a POST was made, or may have been."""
 
     message_id: str
+    submission: int
     message: MessageRequest
     sender: str
     since: datetime
@@ -252,7 +274,7 @@ class Absent(ActivityModel):
 
 
 class NeverSubmitted(ActivityModel):
-    """No POST was made: an attempt record is written before each, and there is none."""
+    """Twilio does not have it: the submission was never claimed, or Twilio refused it."""
 
     kind: Literal["never_submitted"] = "never_submitted"
 

@@ -101,6 +101,9 @@ class Settings(DatabaseSettings):
     """How long to wait for a callback before a message of unknown fate is looked for."""
     dead_letter_hold_days: Annotated[int, Field(ge=1, le=365)] = 30
     """How long a dead letter waits for a decision."""
+    attempt_record_days: Annotated[int, Field(ge=2, le=3650)] = 30
+    """How long the record of each POST is kept, which prevents a second one. At least as long as
+    Temporal keeps closed workflows (the namespace's retention)."""
 
     max_sends_per_second: Annotated[float | None, Field(gt=0)] = None
     """Account-wide ceiling on send attempts, over all workers. Default: none."""

@@ -11,6 +11,7 @@ from signedfor.message_activities import (
     AdmissionRequest,
     AdmissionResult,
     Admitted,
+    AlreadyClaimed,
     CampaignCanceled,
     Deferred,
     Expired,
@@ -71,12 +72,17 @@ async def check_opt_outs(state: MessageState) -> Proceed | Ended:
 
 
 async def _decided(
-    state: MessageState, decision: Admitted | Suppressed | Expired | NoSender | InvalidWindow
+    state: MessageState,
+    decision: Admitted | AlreadyClaimed | Suppressed | Expired | NoSender | InvalidWindow,
 ) -> Proceed | Ended:
     match decision:
         case Admitted():
             state.reserved_at = decision.reserved_at
             return Proceed() if decision.is_due else await _wait_for_reservation(state)
+        case AlreadyClaimed():
+            state.is_claimed = True
+            state.set_outcome_unknown(since=decision.claimed_at)
+            return Proceed()
         case Suppressed():
             return outcomes.suppressed(decision.reason)
         case Expired():
@@ -108,6 +114,8 @@ async def wait_for_turn(state: MessageState, not_yet: NotYet) -> Proceed | Ended
 async def _admit(state: MessageState) -> AdmissionResult | None:
     """Admit it, however long the database takes; None if it was canceled and is not at Twilio."""
     request = AdmissionRequest(
+        message_id=state.message_id,
+        submission=state.submission,
         to=state.request.to,
         sender=state.request.sender,
         category=state.request.category,

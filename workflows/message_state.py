@@ -52,13 +52,17 @@ class MessageState:
         """An attempt was made at its reserved time and failed: it does not queue again."""
         self.retry_until: datetime | None = None
         """End of the retry budget, from the first failure on."""
+        self.submission = 1
+        """The number of its newest submission: of the intended Twilio message."""
         self.resubmissions = 0
-        """How often it was submitted again because delivery failed for a passing reason."""
+        """How many of them followed a temporary delivery failure."""
 
         self.unknown_since: datetime | None = None
         """When the first POST of unknown outcome was started."""
         self.is_outcome_unknown = False
         """Whether the outcome of the newest POST is unknown."""
+        self.is_claimed = False
+        """Whether an earlier run has claimed the next submission: Twilio may have it."""
         self.sending: ActivityHandle[SendResult] | None = None
         self.is_cancel_requested = False
 
@@ -138,6 +142,11 @@ class MessageState:
         """Show the SID in the progress, so that no other message with the same text adopts it."""
         if sid not in self._sids:
             self._sids += (sid,)
+
+    def set_outcome_unknown(self, *, since: datetime) -> None:
+        """Twilio may have the message, through a POST that was made after `since`."""
+        self.unknown_since = min(self.unknown_since or since, since)
+        self.is_outcome_unknown = True
 
     def unexpected_sid(self) -> str | None:
         """A SID from a callback that no answer named: a submission whose answer was lost."""

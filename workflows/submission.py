@@ -20,6 +20,7 @@ from signedfor.contract import OnUnknownOutcome, Stage
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import (
     Absent,
+    AlreadyClaimed,
     Ambiguous,
     CampaignCanceled,
     Deferred,
@@ -68,13 +69,18 @@ class SendFailure:
         return workflow.now() + (self.retry_after or MAX_QUICK_WAIT)
 
 
+@dataclass(frozen=True)
+class Unresolved:
+    """A POST was made, and it is not known whether Twilio accepted the message."""
+
+
 class Resolution(Enum):
     """What is known now of an unknown outcome, unless Twilio has the message."""
 
     NOT_ACCEPTED = auto()
     """Neither a callback nor Twilio's list has it."""
     NEVER_SUBMITTED = auto()
-    """No POST was made: its worker died before."""
+    """Twilio does not have it, by our own record: no POST was made, or it was refused."""
     UNRESOLVED = auto()
     """It could not be found out."""
 
@@ -86,11 +92,12 @@ async def send(state: MessageState) -> Submitted | Ended:
     """
     resends = 0
     while True:
-        result = await _send_in_turn(state)
-        if not isinstance(result, SendFailure):
-            return result
-        if result.failure_class is not FailureClass.OUTCOME_UNKNOWN:
+        result = Unresolved() if state.is_claimed else await _send_in_turn(state)
+        state.is_claimed = False
+        if isinstance(result, SendFailure):
             return _failed(state, result)
+        if not isinstance(result, Unresolved):
+            return result
         resolution = await _resolve(state)
         if isinstance(resolution, Submitted):
             return resolution
@@ -106,9 +113,10 @@ async def send(state: MessageState) -> Submitted | Ended:
             if policy is OnUnknownOutcome.DEAD_LETTER or resends == MAX_RESENDS:
                 return outcomes.unknown()
             resends += 1
+            state.submission += 1
 
 
-async def _send_in_turn(state: MessageState) -> Submitted | SendFailure | Ended:
+async def _send_in_turn(state: MessageState) -> Submitted | Unresolved | SendFailure | Ended:
     """Send it; if the last check says to wait, wait and try again."""
     while True:
         known = state.known_submission()
@@ -124,14 +132,15 @@ async def _send_in_turn(state: MessageState) -> Submitted | SendFailure | Ended:
             if not isinstance(settled, Proceed):
                 return settled
         elif result.failure_class is FailureClass.OUTCOME_UNKNOWN:
-            state.unknown_since = state.unknown_since or started_at
-            state.is_outcome_unknown = True
-            return result
+            state.set_outcome_unknown(since=started_at)
+            return Unresolved()
         elif not state.is_with_twilio:
             return result
 
 
-async def _settle(state: MessageState, result: SendResult) -> Submitted | Ended | Proceed:
+async def _settle(
+    state: MessageState, result: SendResult
+) -> Submitted | Unresolved | Ended | Proceed:
     """Handle a send that did not fail; after a wait it proceeds to another attempt."""
     decision = result.decision
     if isinstance(decision, Sent):
@@ -139,6 +148,9 @@ async def _settle(state: MessageState, result: SendResult) -> Submitted | Ended 
     if state.is_with_twilio:
         return Proceed()
     match decision:
+        case AlreadyClaimed():
+            state.set_outcome_unknown(since=decision.claimed_at)
+            return Unresolved()
         case Suppressed(reason=reason):
             return outcomes.suppressed(reason)
         case Expired():
@@ -205,6 +217,7 @@ async def _send(
         return SendFailure(failure_class=unavailable, attempts=before, error_code=state.error_code)
     request = SendRequest(
         message_id=state.message_id,
+        submission=state.submission,
         message=state.request,
         sender=state.sender or "",
         deadline=deadline,
@@ -330,6 +343,7 @@ def _wait_before(state: MessageState, search: int) -> timedelta:
 def _search_request(state: MessageState) -> SearchRequest:
     return SearchRequest(
         message_id=state.message_id,
+        submission=state.submission,
         message=state.request,
         sender=state.sender or "",
         since=state.unknown_since or workflow.now(),

@@ -1,5 +1,12 @@
-"""The attempt records: what was about to be sent to Twilio, written before each POST."""
+"""The attempt records: each POST to Twilio is claimed here before it starts.
 
+A submission is one intended Twilio message. Its attempts share one record, and only the attempt
+that has claimed it may make the POST. The record can be claimed again only after it was marked as
+refused: when Twilio certainly does not have the message. So a submission is accepted at most once,
+whatever happens to workers and to Temporal's history.
+"""
+
+import functools
 import hashlib
 import json
 import threading
@@ -13,17 +20,18 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    Integer,
     String,
     bindparam,
     exists,
     func,
-    insert,
     select,
+    update,
 )
 
 from signedfor.contract import CampaignState, MessageRequest, Priority
 from signedfor.store.campaigns import campaign_is
-from signedfor.store.database import delete_in_batches, transaction
+from signedfor.store.database import delete_in_batches, insert_for, transaction
 from signedfor.store.rate_limiter import Fits, RateLimiter, always
 from signedfor.store.rate_limiter_statements import paused
 from signedfor.store.suppressions import APPLIES, applying_to
@@ -50,6 +58,16 @@ class AttemptRecords:
 @dataclass(frozen=True)
 class Claimed:
     """The POST may be made; its record is written."""
+
+    attempt: int = 1
+    """How often the submission has been claimed."""
+
+
+@dataclass(frozen=True)
+class ClaimHeld:
+    """Another attempt holds the claim: Twilio may have the message."""
+
+    started_at: datetime
 
 
 @dataclass(frozen=True)
@@ -78,22 +96,48 @@ _BLOCKED_BY: dict[Blocked, ColumnElement[bool]] = {
         CampaignState.CANCELED, bindparam("campaign_id", type_=String)
     ),
 }
+_column = send_attempts.c
 _COLUMNS = (
-    send_attempts.c.message_id,
-    send_attempts.c.fingerprint,
-    send_attempts.c.started_at,
-    send_attempts.c.recipient_hash,
+    _column.message_id,
+    _column.submission,
+    _column.attempt,
+    _column.is_refused,
+    _column.fingerprint,
+    _column.started_at,
+    _column.recipient_hash,
 )
-_INSERT_UNLESS_BLOCKED = (
-    insert(send_attempts)
-    .from_select(
+_IS_SUBMISSION = (
+    _column.message_id == bindparam("of_message", type_=String),
+    _column.submission == bindparam("of_submission", type_=Integer),
+)
+_CLAIMED_AT = select(_column.started_at).where(*_IS_SUBMISSION, ~_column.is_refused)
+_REFUSE = (
+    update(send_attempts)
+    .where(*_IS_SUBMISSION, _column.attempt == bindparam("claimed_attempt", type_=Integer))
+    .values(is_refused=True)
+)
+
+
+@functools.cache
+def _claim(dialect: str) -> Any:
+    """Writes the record unless the message is blocked or the submission is claimed already."""
+    statement = insert_for(dialect, send_attempts).from_select(
         [each.name for each in _COLUMNS],
         select(*(bindparam(each.name, type_=each.type) for each in _COLUMNS)).where(
             *(~each for each in _BLOCKED_BY.values())
         ),
     )
-    .returning(send_attempts.c.id)
-)
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=[_column.message_id, _column.submission],
+        set_={
+            "attempt": _column.attempt + 1,
+            "is_refused": False,
+            "fingerprint": new.fingerprint,
+            "started_at": new.started_at,
+        },
+        where=_column.is_refused,
+    ).returning(_column.attempt)
 
 
 class SendAttempts:
@@ -116,22 +160,27 @@ class SendAttempts:
         message: MessageRequest,
         *,
         sender: str,
+        submission: int = 1,
         segments: int = 1,
         is_retry: bool = False,
         fits: Fits = always,
-    ) -> Claimed | NotBefore | Blocked:
-        """Pass the rate limiter and record that a POST is about to be made; or do neither.
+    ) -> Claimed | ClaimHeld | NotBefore | Blocked:
+        """Pass the rate limiter and claim the submission for one POST; or do neither.
 
-        One statement checks consent, pause and campaign and writes the record, so that they cannot
-        come apart: once a STOP, a pause or a cancel is committed, no POST begins.
+        One statement checks consent, pause and campaign and writes the record: after a STOP, a
+        pause or a cancel is committed, no POST starts.
 
         Raises:
             DatabaseUnavailable: nothing may be sent.
         """
         record = {
+            **_key(message_id, submission),
             **applying_to(message.to, sender=sender, category=message.category),
             "campaign_id": message.campaign_id,
             "message_id": message_id,
+            "submission": submission,
+            "attempt": 1,
+            "is_refused": False,
             "fingerprint": fingerprint(message, sender=sender),
             "started_at": self._now(),
             "recipient_hash": _hashed([message.to]),
@@ -148,11 +197,30 @@ class SendAttempts:
                 )
                 if reserved_at is not None:
                     return NotBefore(reserved_at)
-                if connection.execute(_INSERT_UNLESS_BLOCKED, record).first() is None:
-                    _block(connection, record)
-        except _BlockedError as error:
-            return error.by
-        return Claimed()
+                claimed = connection.execute(_claim(connection.dialect.name), record).first()
+                if claimed is None:
+                    _deny(connection, record)
+        except _DeniedError as error:
+            return error.reason
+        return Claimed(claimed.attempt)
+
+    def claimed_at(self, message_id: str, submission: int) -> datetime | None:
+        """When the submission was claimed; None if Twilio certainly does not have it.
+
+        That is the case without a record, or if the last attempt was refused.
+        """
+        key = _key(message_id, submission)
+        with transaction(self._engine, read_only=True) as connection:
+            return connection.execute(_CLAIMED_AT, key).scalar_one_or_none()
+
+    def refuse(self, message_id: str, submission: int, attempt: int) -> None:
+        """Record that Twilio does not have it, so that the submission can be claimed again.
+
+        Only for the attempt that holds the claim: a late call does not release a newer one.
+        """
+        key = _key(message_id, submission)
+        with transaction(self._engine) as connection:
+            connection.execute(_REFUSE, key | {"claimed_attempt": attempt})
 
     def around(
         self, message_id: str, message: MessageRequest, *, since: datetime
@@ -184,45 +252,39 @@ class SendAttempts:
             ],
         )
 
-    def has_any(self, message_id: str, message: MessageRequest) -> bool:
-        """Whether any POST of the message is on record, as far back as records are kept.
-
-        Without regard to times: the clocks of workers may be far apart, and a POST that is missed
-        here would be made once more.
-        """
-        query = select(
-            exists(send_attempts.c.id).where(
-                send_attempts.c.recipient_hash == _hashed([message.to]),
-                send_attempts.c.message_id == message_id,
-            )
-        )
-        with transaction(self._engine, read_only=True) as connection:
-            return connection.execute(query).scalar_one()
-
     def purge(self, *, before: datetime, stop: threading.Event | None = None) -> int:
         """Delete records older than that, in batches; return how many.
 
-        No search looks farther back. Others wait for one batch at most. `stop` ends it early.
+        A message whose record is deleted is no longer protected by it. Other writers wait for one
+        batch at most. `stop` ends it early.
         """
         return delete_in_batches(
             self._engine, send_attempts, send_attempts.c.started_at < before, stop=stop
         )
 
 
-def _block(connection: Connection, record: Mapping[str, Any]) -> NoReturn:
-    """Say which of the conditions blocks it; suppressed, if that is over by now."""
-    for by, condition in _BLOCKED_BY.items():
+def _key(message_id: str, submission: int) -> dict[str, Any]:
+    return {"of_message": message_id, "of_submission": submission}
+
+
+def _deny(connection: Connection, record: Mapping[str, Any]) -> NoReturn:
+    """Raise why the record was not written; suppressed, if the reason is gone by now."""
+    # First, because the outcome of a message that Twilio may have must be resolved.
+    claimed_at = connection.execute(_CLAIMED_AT, record).scalar_one_or_none()
+    if claimed_at is not None:
+        raise _DeniedError(ClaimHeld(claimed_at))
+    for reason, condition in _BLOCKED_BY.items():
         if connection.execute(select(condition), record).scalar_one():
-            raise _BlockedError(by)
-    raise _BlockedError(Blocked.SUPPRESSED)
+            raise _DeniedError(reason)
+    raise _DeniedError(Blocked.SUPPRESSED)
 
 
-class _BlockedError(Exception):
+class _DeniedError(Exception):
     """Rolls the rate limiter back: the message does not use its sender's time."""
 
-    def __init__(self, by: Blocked) -> None:
-        super().__init__(by)
-        self.by = by
+    def __init__(self, reason: ClaimHeld | Blocked) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def fingerprint(message: MessageRequest, *, sender: str) -> str:

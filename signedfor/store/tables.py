@@ -132,9 +132,14 @@ send_attempts = Table(
     metadata,
     Column("id", _Id, primary_key=True, autoincrement=True),
     Column("message_id", String(255), nullable=False),
+    Column("submission", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("is_refused", Boolean, nullable=False),
     Column("fingerprint", String(64), nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("recipient_hash", String(64), nullable=False),
+    # At most one POST of a submission can be in flight or accepted.
+    UniqueConstraint("message_id", "submission"),
     # The first is for the search for candidate duplicates, the second for the purge.
     Index(None, "recipient_hash", "started_at"),
     Index(None, "started_at"),

@@ -28,6 +28,7 @@ def send_request(**fields: Any) -> SendRequest:
     return SendRequest(
         **{
             "message_id": "parcel-7",
+            "submission": 1,
             "message": message(),
             "sender": SENDER,
             "deadline": datetime.now(UTC) + timedelta(hours=1),

@@ -30,6 +30,7 @@ from signedfor.message_activities import (
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import DatabaseUnavailable, open_engine
 from signedfor.store.rate_limiter import RateLimiter
+from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
 from tests.activities.edge import RECIPIENT, SENDER
 from tests.activities.sending import assert_silent
@@ -46,6 +47,8 @@ POLICY = PolicySnapshot(
 def _request(**fields: Any) -> AdmissionRequest:
     return AdmissionRequest(
         **{
+            "message_id": "parcel-7",
+            "submission": 1,
             "to": RECIPIENT,
             "sender": SENDER,
             "category": None,
@@ -58,10 +61,12 @@ def _request(**fields: Any) -> AdmissionRequest:
 
 
 def _admission(suppressions: Suppressions, default_sender: str | None = None) -> Admission:
+    rate_limiter = RateLimiter(suppressions._engine)
     return Admission(
         suppressions,
-        RateLimiter(suppressions._engine),
+        rate_limiter,
         Campaigns(suppressions._engine),
+        SendAttempts(suppressions._engine, rate_limiter),
         default_sender=default_sender,
         policy=POLICY,
     )

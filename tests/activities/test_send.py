@@ -251,11 +251,11 @@ def test_every_code_of_the_table(sends: TwilioSends, edge: Edge) -> None:
     passing = {FailureClass.TEMPORARILY_UNAVAILABLE, FailureClass.DELIVERY_DELAYED}
     table = dict(_table())
     seen = {}
-    for code in table:
+    for number, code in enumerate(table, 1):
         edge.answers = [refused(400, code)]
         edge.asked.clear()
 
-        error, detail = failed_attempt(sends)
+        error, detail = failed_attempt(sends, send_request(submission=number))
 
         assert (code, 1) == (detail.error_code, len(edge.asked))
         seen[code] = error.type

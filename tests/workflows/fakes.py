@@ -40,6 +40,7 @@ from signedfor.message_activities import (
     AdmissionRequest,
     AdmissionResult,
     Admitted,
+    AlreadyClaimed,
     Ambiguous,
     CampaignCanceled,
     Deferred,
@@ -187,6 +188,8 @@ class FakeActivities(
 
     sends: list[Callable[[SendRequest], SendResult]] = field(default_factory=lambda: [accept()])
     """One a POST; the last is repeated."""
+    claimed_at: datetime | None = None
+    """When an earlier run claimed the first submission, as admission finds it."""
     suppressed_by: Reason | None = None
     statuses: list[StatusResult] = field(default_factory=list)
     default_sender: str | None = None
@@ -232,7 +235,9 @@ class FakeActivities(
 
     def _decide(
         self, request: AdmissionRequest, sender: str | None
-    ) -> Admitted | Suppressed | Expired | NoSender | InvalidWindow | WindowClosed:
+    ) -> Admitted | AlreadyClaimed | Suppressed | Expired | NoSender | InvalidWindow | WindowClosed:
+        if self.claimed_at is not None and request.submission == 1:
+            return AlreadyClaimed(claimed_at=self.claimed_at)
         if self.closed_until:
             return WindowClosed(opens_at=self.closed_until.pop(0))
         if self.window_problem is not None:

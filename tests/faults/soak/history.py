@@ -15,6 +15,7 @@ from signedfor.contract import DELIVERY_STATUS_SIGNAL, DeliveryStatus, MessageRe
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import (
     Absent,
+    AlreadyClaimed,
     Ambiguous,
     CampaignCanceled,
     Deferred,
@@ -248,7 +249,7 @@ def _finished(result: SendResult, at: datetime) -> SendFinished:
             return SendFinished(at=at, outcome=SendOutcome.ACCEPTED, message_sid=sid)
         case Suppressed() | Expired() | CampaignCanceled():
             return SendFinished(at=at, outcome=SendOutcome.BLOCKED)
-        case Deferred() | WindowClosed() | Paused():
+        case AlreadyClaimed() | Deferred() | WindowClosed() | Paused():
             return SendFinished(at=at, outcome=SendOutcome.NOT_SENT)
         case _:
             assert_never(result.decision)

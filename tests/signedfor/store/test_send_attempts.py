@@ -1,6 +1,8 @@
 """Attempt records, and which messages could be mistaken for one another."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
@@ -15,6 +17,7 @@ from signedfor.store.send_attempts import (
     Blocked,
     CandidateDuplicate,
     Claimed,
+    ClaimHeld,
     NotBefore,
     SendAttempts,
     fingerprint,
@@ -42,10 +45,82 @@ def _count(engine: Engine) -> int:
         return connection.execute(select(func.count()).select_from(send_attempts)).scalar_one()
 
 
-def test_a_record_is_written_before_a_post(engine: Engine) -> None:
-    """A claim puts the record in the database."""
+def test_a_claim_writes_the_attempt_record(engine: Engine) -> None:
+    """The record is in the database before the POST can start."""
     assert Claimed() == _attempts(engine).claim("m1", MESSAGE, sender=SENDER)
     assert _count(engine) == 1
+
+
+def test_a_submission_is_claimed_once(engine: Engine) -> None:
+    """A second attempt learns when the submission was claimed; another submission is free."""
+    minutes = count()
+    attempts = _attempts(engine, now=lambda: NOW + timedelta(minutes=next(minutes)))
+
+    claims = [
+        attempts.claim("m1", MESSAGE, sender=SENDER),
+        attempts.claim("m1", MESSAGE, sender=SENDER),
+        attempts.claim("m1", MESSAGE, sender=SENDER, submission=2),
+        attempts.claim("m2", MESSAGE, sender=SENDER),
+    ]
+
+    assert [Claimed(), ClaimHeld(NOW), Claimed(), Claimed()] == claims
+    assert [NOW, None] == [attempts.claimed_at("m1", 1), attempts.claimed_at("m1", 3)]
+
+
+def test_a_refused_submission_can_be_claimed_again(engine: Engine) -> None:
+    """Twilio does not have it, so the next attempt may make its POST; each claim is counted."""
+    minutes = count()
+    attempts = _attempts(engine, now=lambda: NOW + timedelta(minutes=next(minutes)))
+    attempts.claim("m1", MESSAGE, sender=SENDER)
+    attempts.refuse("m1", 1, 1)
+
+    claimed_at = attempts.claimed_at("m1", 1)
+
+    assert claimed_at is None
+    assert Claimed(2) == attempts.claim("m1", MESSAGE, sender=SENDER)
+    assert NOW + timedelta(minutes=1) == attempts.claimed_at("m1", 1)
+    assert 1 == _count(engine)
+
+
+def test_a_late_refusal_does_not_release_a_newer_claim(engine: Engine) -> None:
+    """A worker that repeats its record of a refusal must not free the claim of the next attempt."""
+    attempts = _attempts(engine)
+    attempts.claim("m1", MESSAGE, sender=SENDER)
+    attempts.refuse("m1", 1, 1)
+    attempts.claim("m1", MESSAGE, sender=SENDER)
+
+    attempts.refuse("m1", 1, 1)
+
+    assert isinstance(attempts.claim("m1", MESSAGE, sender=SENDER), ClaimHeld)
+
+
+def test_a_held_claim_comes_before_everything_that_blocks(engine: Engine) -> None:
+    """Twilio may have the message: its outcome is resolved even if the recipient has opted out."""
+    limiter = RateLimiter(engine, rates=dict.fromkeys(SenderKind, 100_000.0))
+    attempts = SendAttempts(engine, limiter, now=lambda: NOW)
+    attempts.claim("m1", MESSAGE, sender=SENDER)
+    Suppressions(engine).record(
+        Suppression(recipient=MESSAGE.to, reason=Reason.OPTED_OUT, source=Source.INBOUND),
+        who="test",
+    )
+    limiter.pause(SENDER)
+
+    assert ClaimHeld(NOW) == attempts.claim("m1", MESSAGE, sender=SENDER)
+
+
+def test_of_many_attempts_at_once_one_claims(engine: Engine) -> None:
+    """Threads that claim the same submission at the same time: exactly one may make its POST."""
+    attempts = _attempts(engine)
+    start = threading.Barrier(8)
+
+    def claim(_: int) -> Claimed | ClaimHeld | NotBefore | Blocked:
+        start.wait(10)
+        return attempts.claim("m1", MESSAGE, sender=SENDER)
+
+    with ThreadPoolExecutor(8) as threads:
+        claims = list(threads.map(claim, range(8)))
+
+    assert [Claimed()] == [each for each in claims if not isinstance(each, ClaimHeld)]
 
 
 @pytest.mark.parametrize(
@@ -122,17 +197,17 @@ def test_candidates_are_other_messages_to_the_recipient_at_the_time(engine: Engi
     minutes = count()
     attempts = _attempts(engine, now=lambda: NOW + timedelta(minutes=next(minutes)))
     elsewhere = "+15005550009"
-    for message_id, message, sender in [
-        ("old", MESSAGE, SENDER),
-        ("mine", MESSAGE, SENDER),
-        ("the same", MESSAGE, SENDER),
-        ("the same", MESSAGE, SENDER),
-        ("other", OTHER_TEXT, SENDER),
-        ("from elsewhere", MESSAGE, elsewhere),
-        ("templated", TEMPLATED, SENDER),
-        ("to another", MESSAGE.model_copy(update={"to": "+15558675308"}), SENDER),
+    for message_id, submission, message, sender in [
+        ("old", 1, MESSAGE, SENDER),
+        ("mine", 1, MESSAGE, SENDER),
+        ("the same", 1, MESSAGE, SENDER),
+        ("the same", 2, MESSAGE, SENDER),
+        ("other", 1, OTHER_TEXT, SENDER),
+        ("from elsewhere", 1, MESSAGE, elsewhere),
+        ("templated", 1, TEMPLATED, SENDER),
+        ("to another", 1, MESSAGE.model_copy(update={"to": "+15558675308"}), SENDER),
     ]:
-        attempts.claim(message_id, message, sender=sender)
+        attempts.claim(message_id, message, sender=sender, submission=submission)
 
     records = attempts.around("mine", MESSAGE, since=NOW + timedelta(seconds=30))
 
@@ -152,8 +227,8 @@ def test_a_messages_own_records_say_since_when(engine: Engine) -> None:
     """The first of its POSTs since then; none if it has no record, or no longer."""
     hours = count()
     attempts = _attempts(engine, now=lambda: NOW + timedelta(hours=next(hours)))
-    for _ in range(3):
-        attempts.claim("mine", MESSAGE, sender=SENDER)
+    for submission in (1, 2, 3):
+        attempts.claim("mine", MESSAGE, sender=SENDER, submission=submission)
 
     def own_since(message_id: str, since: datetime) -> datetime | None:
         return attempts.around(message_id, MESSAGE, since=since).own_since
@@ -166,16 +241,6 @@ def test_a_messages_own_records_say_since_when(engine: Engine) -> None:
     ]
     attempts.purge(before=second)
     assert second == own_since("mine", NOW)
-
-
-def test_whether_any_post_was_made(engine: Engine) -> None:
-    """Of this message, at whatever time."""
-    long_ago = _attempts(engine, now=lambda: NOW - timedelta(days=1))
-    long_ago.claim("m1", MESSAGE, sender=SENDER)
-
-    found = [_attempts(engine).has_any(each, MESSAGE) for each in ("m1", "m2")]
-
-    assert [True, False] == found
 
 
 def test_old_records_are_purged(engine: Engine) -> None:

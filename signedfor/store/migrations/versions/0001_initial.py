@@ -145,10 +145,16 @@ def _create_send_attempts() -> None:
         "send_attempts",
         sa.Column("id", _ID, autoincrement=True, nullable=False),
         sa.Column("message_id", sa.String(255), nullable=False),
+        sa.Column("submission", sa.Integer(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("is_refused", sa.Boolean(), nullable=False),
         sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("recipient_hash", sa.String(64), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_send_attempts")),
+        sa.UniqueConstraint(
+            "message_id", "submission", name=op.f("uq_send_attempts_message_id_submission")
+        ),
     )
     op.create_index(
         op.f("ix_send_attempts_recipient_hash_started_at"),
