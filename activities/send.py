@@ -3,8 +3,8 @@
 import contextlib
 import json
 import re
-import time
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any, assert_never
 from urllib.parse import quote
 
@@ -37,7 +37,7 @@ from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.send_attempts import Blocked, Claimed, ClaimHeld, NotBefore, SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio import codes
-from signedfor.twilio.client import TwilioClient, never_connected
+from signedfor.twilio.client import Instant, TwilioClient, never_connected
 from signedfor.twilio.phone import is_messaging_service
 
 _MAX_VALIDITY = 36_000
@@ -143,7 +143,7 @@ class TwilioSends(SendActivities):
             )
         return Suppressed(reason=found.reason)
 
-    def _post(self, request: SendRequest, attempt: "_Attempt", *, latest: float) -> Sent:
+    def _post(self, request: SendRequest, attempt: "_Attempt", *, latest: Instant) -> Sent:
         parameters = create_parameters(request, status_url=self._status_url)
         # From here a POST may have been made, so every error needs a class: Temporal would retry
         # one that has none.
@@ -176,6 +176,8 @@ class TwilioSends(SendActivities):
         failure_class = codes.classify_create(status, code)
         known = codes.find(code)
         what = known.meaning if known else codes.meaning_for(failure_class, code)
+        if status < HTTPStatus.BAD_REQUEST:
+            what = "Its API uses no redirects: check TWILIO_API_BASE_URL, edge, region and proxies."
         return attempt.failure(
             failure_class,
             f"Twilio answered HTTP {status}" + (f", code {code}: {what}" if code else f". {what}"),
@@ -190,23 +192,25 @@ class _Attempt:
 
     def __init__(self, request: SendRequest) -> None:
         self._info = activity.info()
-        self._started = time.monotonic()
+        self._started = Instant.now()
         self._request = request
         self.before = request.earlier_attempts + self._info.attempt - 1
         self.number = self.before + 1
         self.is_repeated = self._info.attempt > 1
 
-    def latest_start(self) -> float:
-        """Return until when the POST may begin (`time.monotonic`); fail if that has passed.
+    def latest_start(self) -> Instant:
+        """Return until when the POST may begin; fail if that has passed.
 
         A frozen worker may thaw in the middle of an attempt that Temporal has given up: the
         workflow would not know of its POST. Or the message expires while the worker is frozen. So
         the connection checks this time again immediately before the first byte.
         """
         # In this order, so that a freeze between the two shortens the time that is left.
-        instant, now = time.monotonic(), datetime.now(UTC)
+        instant, now = Instant.now(), datetime.now(UTC)
         # Two measures: our clock against the server's start time, and our own elapsed time.
-        age = max(now - self._info.started_time, timedelta(seconds=instant - self._started))
+        age = max(
+            now - self._info.started_time, timedelta(seconds=instant.seconds_since(self._started))
+        )
         if age > LATEST_POST_START:
             raise self.failure(
                 FailureClass.TEMPORARILY_UNAVAILABLE,
@@ -221,7 +225,7 @@ class _Attempt:
             )
         ends = [self._request.deadline, self._request.message.expires_at]
         left = min(LATEST_POST_START - age, *(end - now for end in ends if end is not None))
-        return instant + left.total_seconds()
+        return instant.after(left.total_seconds())
 
     def failure(
         self,

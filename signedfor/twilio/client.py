@@ -1,11 +1,15 @@
-"""The Twilio SDK's client with enforced timeouts and without retries.
+"""The Twilio SDK's client with enforced limits and without retries.
 
 The SDK's synchronous client has no timeout by default, and its retries cover connection errors
 only; its asynchronous client ignores its own timeout and repeats a POST on any 5xx. This is the
-synchronous one with both timeouts set and retries off.
+synchronous one with retries off and a limit on everything that could hold its thread: connecting
+as a whole, the first byte, the whole answer, and its size.
 """
 
+import http.client
+import io
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +23,7 @@ import requests
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from twilio.http.http_client import TwilioHttpClient
-from twilio.http.response import Response
+from twilio.http.response import Response as TwilioResponse
 from twilio.rest import Client
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -27,12 +31,18 @@ from urllib3.exceptions import (
     ConnectTimeoutError,
     MaxRetryError,
     NewConnectionError,
+    ProtocolError,
     ProxyError,
     SSLError,
 )
+from urllib3.poolmanager import ProxyManager
 
 from signedfor.retry import CONNECT_TIMEOUT, READ_TIMEOUT
 
+# Linux stops its monotonic clock while the machine sleeps; this one goes on.
+_ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_MAX_ANSWER_BYTES = 16 * 2**20
+"""Of an answer's body, compressed and not. A page of 1,000 messages has about 2 MB."""
 _MAX_RETRY_AFTER = timedelta(hours=24)
 """Twilio's longest limits cover a day; a longer wait would be a mistake."""
 
@@ -45,13 +55,43 @@ class Answer:
     retry_after: timedelta | None
 
 
-class _Deadline(threading.local):
-    """The monotonic time after which this thread starts no request."""
+@dataclass(frozen=True, kw_only=True)
+class Instant:
+    """A moment by two clocks, neither of which is enough.
 
-    at: float | None = None
+    The elapsed time stands still while a virtual machine is suspended, on some hosts, and the wall
+    clock may be set back. A deadline has passed if it has by either.
+    """
+
+    elapsed: float
+    wall: float
+
+    @classmethod
+    def now(cls) -> "Instant":
+        """This moment."""
+        return cls(elapsed=time.clock_gettime(_ELAPSED), wall=time.time())
+
+    def after(self, seconds: float) -> "Instant":
+        """The moment so many seconds later."""
+        return Instant(elapsed=self.elapsed + seconds, wall=self.wall + seconds)
+
+    def seconds_since(self, earlier: "Instant") -> float:
+        """How long ago the earlier moment was, by the clock that says longer."""
+        return max(self.elapsed - earlier.elapsed, self.wall - earlier.wall)
 
     def has_passed(self) -> bool:
-        return self.at is not None and time.monotonic() > self.at
+        """Whether it is later now, by either clock."""
+        now = Instant.now()
+        return now.elapsed > self.elapsed or now.wall > self.wall
+
+
+class _Deadline(threading.local):
+    """The moment after which this thread starts no request."""
+
+    at: Instant | None = None
+
+    def has_passed(self) -> bool:
+        return self.at is not None and self.at.has_passed()
 
 
 class _HttpClient(TwilioHttpClient):
@@ -73,7 +113,7 @@ class _HttpClient(TwilioHttpClient):
         self.session.mount("http://", adapter)
         self._last = threading.local()
 
-    def request(self, *args: Any, **kwargs: Any) -> Response:
+    def request(self, *args: Any, **kwargs: Any) -> TwilioResponse:
         """See base class."""
         self._last.answer = None
         response = super().request(*args, **kwargs)
@@ -135,8 +175,8 @@ class TwilioClient(Client):
         return self.http_client.last_answer()
 
     @contextmanager
-    def no_request_after(self, moment: float) -> Iterator[None]:
-        """Inside the block, this thread starts no request after `moment` (`time.monotonic`).
+    def no_request_after(self, moment: Instant) -> Iterator[None]:
+        """Inside the block, this thread starts no request after `moment`.
 
         The check is immediately before the first byte is written, so a process that was frozen
         until after the deadline sends nothing. Such a request fails as one that never connected.
@@ -150,11 +190,11 @@ class TwilioClient(Client):
 
 
 class _TimeoutAdapter(HTTPAdapter):
-    """Sets both timeouts on each request, turns retries off, and bounds connecting as a whole.
+    """Sets both timeouts on each request, turns retries off, and bounds each phase as a whole.
 
     The SDK has a single timeout for connecting and reading. And a connect timeout applies to each
-    address and each step of the TLS handshake separately, and not to name resolution. Together
-    they can exceed the send activity's deadline, after which the message may be sent again.
+    address and each step of the TLS handshake separately, and not to name resolution; a read
+    timeout applies to each read. Together they can exceed the send activity's deadline.
     """
 
     def __init__(
@@ -167,29 +207,101 @@ class _TimeoutAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """See base class."""
         super().init_poolmanager(*args, **kwargs)
-        connect_seconds, _ = self._timeouts
-        deadline = self._deadline
+        self.poolmanager.pool_classes_by_scheme = self._pool_classes()
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> ProxyManager:
+        """See base class."""
+        manager: ProxyManager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = self._pool_classes()
+        return manager
+
+    def _pool_classes(self) -> dict[str, type[HTTPConnectionPool]]:
+        limits = (*self._timeouts, self._deadline)
 
         class Http(HTTPConnectionPool):
-            ConnectionCls = _with_deadline(HTTPConnection, connect_seconds, deadline)
+            ConnectionCls = _limited(HTTPConnection, *limits)
 
         class Https(HTTPSConnectionPool):
-            ConnectionCls = _with_deadline(HTTPSConnection, connect_seconds, deadline)
+            ConnectionCls = _limited(HTTPSConnection, *limits)
 
-        self.poolmanager.pool_classes_by_scheme = {"http": Http, "https": Https}
+        return {"http": Http, "https": Https}
 
     def send(  # type: ignore[override] # a session passes the options by name
         self, request: PreparedRequest, **options: Any
     ) -> requests.Response:
         """See base class."""
         options["timeout"] = self._timeouts
-        return super().send(request, **options)
+        response = super().send(request, **options)
+        response.raw = _LimitedBody(response.raw)
+        return response
 
 
-def _with_deadline(
-    connection: type[HTTPConnection], connect_seconds: float, deadline: _Deadline
+class _LimitedBody:
+    """A response's body that fails when it is larger than allowed after decompression."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def stream(self, *args: Any, **kwargs: Any) -> Iterator[bytes]:
+        """Its parts, decompressed."""
+        size = 0
+        for part in self._raw.stream(*args, **kwargs):
+            size += len(part)
+            if size > _MAX_ANSWER_BYTES:
+                self._raw.close()
+                raise ProtocolError("the answer is too large")
+            yield part
+
+
+class _LimitedReader(io.RawIOBase):
+    """Reads an answer from its socket until a deadline, and only so many bytes."""
+
+    def __init__(self, raw: io.RawIOBase, connection: socket.socket, seconds: float) -> None:
+        self._raw = raw
+        self._connection = connection
+        self._ends_at = time.monotonic() + seconds
+        self._bytes_left = 2 * _MAX_ANSWER_BYTES
+
+    def readable(self) -> bool:
+        """See base class."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """See base class."""
+        left = self._ends_at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer was not complete in time")
+        self._connection.settimeout(left)
+        count = self._raw.readinto(buffer)
+        self._bytes_left -= count or 0
+        if self._bytes_left < 0:
+            raise OSError("the answer is too large")
+        return count
+
+    def close(self) -> None:
+        """See base class."""
+        self._raw.close()
+        super().close()
+
+
+def _limited(
+    connection: type[HTTPConnection],
+    connect_seconds: float,
+    answer_seconds: float,
+    deadline: _Deadline,
 ) -> type[Any]:
+    class Response(http.client.HTTPResponse):
+        def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+            super().__init__(sock, *args, **options)
+            raw = self.fp.detach()
+            self.fp = io.BufferedReader(_LimitedReader(raw, sock, answer_seconds))
+
     class Connection(connection):  # type: ignore[misc, valid-type] # one body for both schemes
+        response_class = Response
+
         def endheaders(self, *args: Any, **options: Any) -> None:
             # This writes the first byte, after connecting if necessary.
             if deadline.has_passed():

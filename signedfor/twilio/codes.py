@@ -82,10 +82,9 @@ def classify_create(http_status: int, code: int | None) -> FailureClass:
         raise ValueError(f"HTTP status {http_status} is not an error; expected 300 to 599")
     if http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return FailureClass.OUTCOME_UNKNOWN
-    if http_status == HTTPStatus.TOO_MANY_REQUESTS:
+    # A redirect comes from something between us and Twilio, which has not seen the message.
+    if http_status == HTTPStatus.TOO_MANY_REQUESTS or http_status < HTTPStatus.BAD_REQUEST:
         return FailureClass.TEMPORARILY_UNAVAILABLE
-    if http_status < HTTPStatus.BAD_REQUEST:
-        return FailureClass.SENDER_MISCONFIGURED
     row = find(code)
     if row is None:
         return _CLASS_OF_STATUS.get(http_status, FailureClass.REQUEST_REJECTED)
@@ -149,7 +148,10 @@ def _row_of_class(failure_class: FailureClass, code: int | None) -> TwilioCode |
 _CLASS_TEXTS = {
     FailureClass.TEMPORARILY_UNAVAILABLE: (
         "Twilio could not be reached or did not process the message, until the time ran out.",
-        "Check the network and Twilio's status page; then retry the dead letter.",
+        (
+            "Check the network, proxies, TWILIO_API_BASE_URL and Twilio's status page; then retry "
+            "the dead letter."
+        ),
     ),
     FailureClass.OUTCOME_UNKNOWN: (
         "It is not known whether Twilio accepted the message.",

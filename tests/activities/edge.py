@@ -1,5 +1,6 @@
 """A server at Twilio's place that answers as told, and what it was asked."""
 
+import contextlib
 import json
 import socket
 import socketserver
@@ -8,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BufferedIOBase
 from urllib.parse import parse_qsl
 
 ACCOUNT = "AC" + "5" * 32
@@ -28,6 +30,7 @@ class Misbehaviour:
     RESET = "resets the connection"
     HANG = "never answers"
     HALF = "closes in the middle of its answer"
+    DRIP = "answers a byte at a time"
 
 
 def http(status: int, body: object = "", headers: Mapping[str, str] | None = None) -> bytes:
@@ -95,6 +98,26 @@ class Edge:
         return f"http://127.0.0.1:{self.port}"
 
 
+def _read(stream: BufferedIOBase) -> Asked | None:
+    line = stream.readline().decode().strip()
+    if not line:
+        return None
+    headers = {}
+    while (header := stream.readline().decode().strip()) != "":
+        name, _, value = header.partition(": ")
+        headers[name.lower()] = value
+    body = stream.read(int(headers.get("content-length", 0))).decode()
+    return Asked(line, headers, body)
+
+
+def _drip(stream: BufferedIOBase, leave: threading.Event) -> None:
+    with contextlib.suppress(OSError):
+        for each in created():
+            stream.write(bytes([each]))
+            if leave.wait(0.05):
+                return
+
+
 @contextmanager
 def running_edge() -> Iterator[Edge]:
     """Serve on a free port of this machine until the context ends."""
@@ -102,15 +125,10 @@ def running_edge() -> Iterator[Edge]:
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             edge.connections += 1
-            line = self.rfile.readline().decode().strip()
-            if not line:
+            asked = _read(self.rfile)
+            if asked is None:
                 return
-            headers = {}
-            while (header := self.rfile.readline().decode().strip()) != "":
-                name, _, value = header.partition(": ")
-                headers[name.lower()] = value
-            body = self.rfile.read(int(headers.get("content-length", 0))).decode()
-            edge.asked.append(Asked(line, headers, body))
+            edge.asked.append(asked)
             answer = edge.answers[min(len(edge.asked), len(edge.answers)) - 1]
             match answer:
                 case bytes():
@@ -119,6 +137,8 @@ def running_edge() -> Iterator[Edge]:
                     edge.leave.wait(30)
                 case Misbehaviour.HALF:
                     self.wfile.write(created()[:-20])
+                case Misbehaviour.DRIP:
+                    _drip(self.wfile, edge.leave)
                 case Misbehaviour.RESET:
                     no_linger = struct.pack("ii", 1, 0)
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)

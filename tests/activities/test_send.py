@@ -66,6 +66,7 @@ UNKNOWN = {
     "closed": Misbehaviour.CLOSE,
     "reset": Misbehaviour.RESET,
     "read timeout": Misbehaviour.HANG,
+    "a byte at a time": Misbehaviour.DRIP,
     "half an answer": Misbehaviour.HALF,
     "not HTTP": b"hello\r\n\r\n",
     "500 in JSON": refused(500, 20500),
@@ -227,12 +228,13 @@ def test_refused(  # noqa: PLR0917 - pytest passes them by name
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(sends: TwilioSends, edge: Edge, status: int) -> None:
-    """A redirect is a wrong base URL, never a second POST somewhere else."""
+    """A redirect is a wrong base URL or a proxy: retried there, never a POST somewhere else."""
     edge.answers = [http(status, "", {"Location": f"{edge.url}/elsewhere"}), created()]
 
     error, _ = failed_attempt(sends)
 
-    assert FailureClass.SENDER_MISCONFIGURED == error.type
+    assert FailureClass.TEMPORARILY_UNAVAILABLE == error.type
+    assert "check TWILIO_API_BASE_URL" in str(error)
     assert 1 == len(edge.asked)
 
 

@@ -1,3 +1,4 @@
+import gzip
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +21,11 @@ from urllib3.exceptions import (
 
 from signedfor.retry import CONNECT_TIMEOUT, READ_TIMEOUT
 from signedfor.twilio.client import (
+    Instant,
     TwilioClient,
     _Deadline,
+    _limited,
     _TimeoutAdapter,
-    _with_deadline,
     never_connected,
 )
 from tests.activities.conftest import Connect
@@ -59,13 +61,13 @@ def test_read_timeout(connect: Connect, edge: Edge) -> None:
 @pytest.mark.parametrize("connection", [HTTPConnection, HTTPSConnection])
 def test_a_late_connection_is_closed_unused(edge: Edge, connection: type[HTTPConnection]) -> None:
     """Nothing is written to a connection that took longer in all than it may."""
-    late = _with_deadline(HTTPConnection, 0.0, _Deadline())("127.0.0.1", edge.port)
+    late = _limited(HTTPConnection, 0.0, 1.0, _Deadline())("127.0.0.1", edge.port)
 
     with pytest.raises(ConnectTimeoutError):
         late.request("POST", "/")
 
     assert late.sock is None
-    assert issubclass(_with_deadline(connection, 0.0, _Deadline()), connection)
+    assert issubclass(_limited(connection, 0.0, 1.0, _Deadline()), connection)
     assert [] == edge.asked
 
 
@@ -74,7 +76,7 @@ def test_a_request_whose_time_is_over_is_not_begun(connect: Connect, edge: Edge)
     client = connect(edge.url)
 
     with (
-        client.no_request_after(time.monotonic() - 0.001),
+        client.no_request_after(Instant.now().after(-0.001)),
         pytest.raises(requests.ConnectTimeout) as late,
     ):
         _create(client)
@@ -87,13 +89,81 @@ def test_a_limit_is_for_its_block_and_its_thread(connect: Connect, edge: Edge) -
     """In time, after the block, and in another thread requests go out."""
     client = connect(edge.url)
 
-    with client.no_request_after(time.monotonic() + 10):
+    with client.no_request_after(Instant.now().after(10)):
         _create(client)
-    with client.no_request_after(time.monotonic() - 1), ThreadPoolExecutor(1) as another:
+    with client.no_request_after(Instant.now().after(-1)), ThreadPoolExecutor(1) as another:
         another.submit(_create, client).result()
     _create(client)
 
     assert 3 == len(edge.asked)
+
+
+@pytest.mark.parametrize("stopped", ["elapsed", "wall"])
+def test_a_deadline_passes_by_either_clock(
+    connect: Connect, edge: Edge, monkeypatch: pytest.MonkeyPatch, stopped: str
+) -> None:
+    """On a suspended machine one clock may stand still: the other ends the time for a request."""
+    client = connect(edge.url)
+    start, hour = Instant.now(), 3600.0
+    later = Instant(
+        elapsed=start.elapsed + (0 if stopped == "elapsed" else hour),
+        wall=start.wall + (0 if stopped == "wall" else hour),
+    )
+    monkeypatch.setattr(Instant, "now", lambda: later)
+
+    with client.no_request_after(start.after(6)), pytest.raises(requests.ConnectTimeout):
+        _create(client)
+
+    assert [] == edge.asked
+    assert hour == later.seconds_since(start)
+
+
+def test_a_deadline_holds_behind_a_proxy(
+    connect: Connect, edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxied request has the same limits: none is started after its time."""
+    monkeypatch.setenv("HTTP_PROXY", edge.url)
+    monkeypatch.setenv("NO_PROXY", "")
+    client = connect("http://twilio.example")
+
+    with (
+        client.no_request_after(Instant.now().after(-1)),
+        pytest.raises(requests.exceptions.ProxyError) as late,
+    ):
+        _create(client)
+    assert never_connected(late.value)
+    assert [] == edge.asked
+
+    _create(client)
+    assert edge.asked[0].line.startswith("POST http://twilio.example/")
+
+
+def test_a_whole_answer_has_a_deadline(connect: Connect, edge: Edge) -> None:
+    """An answer that arrives byte by byte ends at the read timeout, whatever each byte takes."""
+    edge.answers = [Misbehaviour.DRIP]
+    client = connect(edge.url, read_timeout=timedelta(seconds=0.3))
+    started = time.monotonic()
+
+    with pytest.raises(requests.RequestException) as failed:
+        _create(client)
+
+    assert not never_connected(failed.value)
+    assert time.monotonic() - started < 3, "all bytes would take ten seconds"
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_an_answer_has_a_maximum_size(connect: Connect, edge: Edge, encoding: str) -> None:
+    """Before and after decompression: an endless answer does not fill the worker's memory."""
+    body = b"x" * (17 * 2**20)
+    content = gzip.compress(body, 1) if encoding == "gzip" else body
+    head = f"HTTP/1.1 201 Created\r\nContent-Length: {len(content)}\r\n"
+    head += f"Content-Encoding: {encoding}\r\nConnection: close\r\n\r\n"
+    edge.answers = [head.encode() + content]
+
+    with pytest.raises(requests.RequestException) as failed:
+        _create(connect(edge.url, read_timeout=timedelta(seconds=10)))
+
+    assert not never_connected(failed.value)
 
 
 @pytest.mark.parametrize("answer", [Misbehaviour.CLOSE, refused(500, 20500), refused(429, 20429)])

@@ -172,7 +172,7 @@ def test_a_429_was_not_processed(code: int | None) -> None:
 @pytest.mark.parametrize(
     ("http_status", "code", "expected"),
     [
-        (307, None, FailureClass.SENDER_MISCONFIGURED),
+        (307, None, FailureClass.TEMPORARILY_UNAVAILABLE),
         (401, 20003, FailureClass.SENDER_MISCONFIGURED),
         (401, None, FailureClass.SENDER_MISCONFIGURED),
         (403, 403, FailureClass.SENDER_MISCONFIGURED),
