@@ -1,7 +1,7 @@
 """What Twilio knows of a message: its status by SID, or whether it was accepted at all."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -12,10 +12,10 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError, WorkflowQueryFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
-from twilio.base import values
 from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
+from activities.listing import CLOCK_SKEW, accepted_rows, has_failed
 from activities.threads import in_thread
 from signedfor.contract import (
     PROGRESS_QUERY,
@@ -46,19 +46,11 @@ from signedfor.store.send_attempts import (
     text_fingerprint,
 )
 from signedfor.twilio.client import TwilioClient
-from signedfor.twilio.codes import REFUSED_CREATES
-from signedfor.twilio.phone import is_messaging_service
-from signedfor.twilio.statuses import MessageStatus
 
-_CLOCK_SKEW: Final = timedelta(minutes=1)
-"""How far any two of Twilio's clock, Temporal's and ours may differ."""
 _MAX_POST: Final = timedelta(minutes=1)
 """From the record of a POST to the row in the list: far more than its timeouts allow."""
 _RECORDS_ARE_KEPT: Final = timedelta(days=1)
 """At least. Each is written before its POST, in the transaction of the last check."""
-_MAX_ROWS: Final = 1000
-"""Rows of one recipient and sender since the POST; more than that are not read."""
-_OUTBOUND: Final = "outbound-api"
 _UNRESOLVED_STAGES: Final = frozenset(
     {Stage.SENDING, Stage.WAITING, Stage.RETRYING, Stage.RESOLVING}
 )
@@ -135,13 +127,13 @@ class TwilioSearch(SearchActivities):
         if await asyncio.to_thread(self._was_never_submitted, request):
             return SearchResult(finding=NeverSubmitted())
         if not rows:
-            return SearchResult(finding=Absent())
+            return SearchResult(finding=Absent(listed_sids=()))
         records = await asyncio.to_thread(
             self._attempts.around,
             request.message_id,
             request.message,
             # The oldest row may be older by the clock skew, and its record by another, and a POST.
-            since=request.since - 2 * _CLOCK_SKEW - _MAX_POST,
+            since=request.since - 2 * CLOCK_SKEW - _MAX_POST,
         )
         return _match(request, rows, await self._claims(records.candidates), records.own_since)
 
@@ -151,41 +143,27 @@ class TwilioSearch(SearchActivities):
         Its worker died before it claimed the submission, or after it recorded that Twilio refused.
         """
         are_kept = datetime.now(UTC) - request.since < _RECORDS_ARE_KEPT
-        return (
-            are_kept and self._attempts.claimed_at(request.message_id, request.submission) is None
+        return are_kept and not self._attempts.is_claimed(
+            request.message_id, first_submission=request.unresolved_from
         )
 
     def _rows(self, request: SearchRequest) -> list[MessageInstance]:
         """What Twilio has accepted for this recipient and sender since then, for any message."""
         try:
-            return list(self._accepted(request))
+            return list(
+                accepted_rows(
+                    self._twilio,
+                    to=request.message.to,
+                    sender=request.sender,
+                    since=request.since,
+                    except_sids=request.own_sids,
+                )
+            )
         except (TwilioException, requests.RequestException, ValueError) as error:
             raise ApplicationError(
                 f"Twilio could not be asked for its list of messages ({type(error).__name__}).",
                 type="SearchFailed",
             ) from None
-
-    def _accepted(self, request: SearchRequest) -> Iterator[MessageInstance]:
-        sender = request.sender
-        service = sender if is_messaging_service(sender) else None
-        # A service's row names the sender it chose, so there the list is asked by recipient only.
-        # The list is not filtered by time: Twilio filters by the time of sending, which a new
-        # message does not have yet.
-        asked_from = values.unset if service else sender
-        earliest = request.since - _CLOCK_SKEW
-        for row in self._twilio.messages.stream(
-            to=request.message.to, from_=asked_from, limit=_MAX_ROWS
-        ):
-            if row.date_created is None or row.date_created < earliest:
-                continue
-            if str(row.direction) != _OUTBOUND or row.sid in request.own_sids:
-                continue
-            if _has_failed(row) and row.error_code in REFUSED_CREATES:
-                continue
-            # A service may have chosen the number that we send from directly.
-            if (row.messaging_service_sid or None) != service:
-                continue
-            yield row
 
     async def _claims(self, candidates: Sequence[CandidateDuplicate]) -> list[_Claim]:
         limit = asyncio.Semaphore(_MAX_QUERIES)
@@ -230,13 +208,14 @@ def _match(
     recorded_since: datetime | None,
 ) -> SearchResult:
     """Find the row that is the message's, if only one can be."""
+    absent = Absent(listed_sids=tuple(row.sid or "" for row in rows))
     owned = {sid for claim in claims for sid in claim.sids}
     rows = [row for row in rows if row.sid not in owned]
     if recorded_since is None:
         # It was so long ago that its records are gone, and those of other messages too.
-        return SearchResult(finding=Ambiguous() if rows else Absent())
+        return SearchResult(finding=Ambiguous() if rows else absent)
     # `since` may lie days back, before records that are gone: those messages cannot be asked.
-    earliest = recorded_since - _CLOCK_SKEW
+    earliest = recorded_since - CLOCK_SKEW
     rows = [row for row in rows if row.date_created and row.date_created >= earliest]
     texts = {row.sid: _text(row, request) for row in rows}
     template = template_fingerprint(request.message.to, request.sender)
@@ -246,14 +225,14 @@ def _match(
         # Twilio may list another text than we sent: it folds some characters and shortens links. A
         # text that belongs to no message could be that; one of another message of ours is not.
         foreign = set(texts.values()) - {claim.fingerprint for claim in claims}
-        return SearchResult(finding=Ambiguous() if foreign else Absent())
+        return SearchResult(finding=Ambiguous() if foreign else absent)
     open_fingerprints = {claim.fingerprint for claim in claims if claim.is_open}
     found_texts = {texts[row.sid] for row in ours}
     # Several texts are possible only for a template, and then nothing says which one is ours.
     if open_fingerprints & {*found_texts, template} or len(found_texts) > 1:
         return SearchResult(finding=Ambiguous())
     # A failed row is ours only if no other row can be.
-    found = min(ours, key=lambda row: (_has_failed(row), row.date_created))
+    found = min(ours, key=lambda row: (has_failed(row), row.date_created))
     return SearchResult(
         finding=Found(
             message_sid=found.sid or "",
@@ -268,7 +247,3 @@ def _text(row: MessageInstance, request: SearchRequest) -> str:
     """The fingerprint of a message whose text and number of media are the row's."""
     media = int(row.num_media or 0)
     return text_fingerprint(request.message.to, request.sender, row.body or "", media)
-
-
-def _has_failed(row: MessageInstance) -> bool:
-    return str(row.status) == MessageStatus.FAILED

@@ -14,6 +14,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from twilio.base.exceptions import TwilioException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
+from activities.listing import accepted_rows
 from activities.threads import in_thread
 from signedfor.contract import STATUS_PATH, MessageRequest
 from signedfor.contract.failures import RETRYABLE, FailureClass
@@ -22,6 +23,7 @@ from signedfor.message_activities import (
     CampaignCanceled,
     Deferred,
     Expired,
+    Listed,
     Paused,
     SendActivities,
     SendFailureDetail,
@@ -51,7 +53,14 @@ _CALLBACK_RETRIES = "#rc=5&rp=all"
 
 
 _NotSent = (
-    AlreadyClaimed | Expired | WindowClosed | Suppressed | CampaignCanceled | Paused | Deferred
+    AlreadyClaimed
+    | Listed
+    | Expired
+    | WindowClosed
+    | Suppressed
+    | CampaignCanceled
+    | Paused
+    | Deferred
 )
 
 
@@ -82,6 +91,8 @@ class TwilioSends(SendActivities):
         attempt = _Attempt(request)
         attempt.latest_start()  # a worker whose clock is wrong must not use its sender's time
         decision: Claimed | _NotSent | None = _out_of_time(request.message, datetime.now(UTC))
+        if decision is None and self._is_listed(request, attempt):
+            decision = Listed()
         if decision is None:
             try:
                 decision = self._last_check(request, attempt)
@@ -99,6 +110,30 @@ class TwilioSends(SendActivities):
                 self._record_refusal(request, decision)
             raise
         return SendResult(attempts=attempt.number, decision=sent)
+
+    def _is_listed(self, request: SendRequest, attempt: "_Attempt") -> bool:
+        """Whether Twilio lists, by now, what may be an earlier POST of unknown outcome.
+
+        The searches that found nothing may be long ago: the message may have waited for its
+        sender, for an attempt or for a worker.
+        """
+        if request.unresolved_since is None:
+            return False
+        rows = accepted_rows(
+            self._client,
+            to=request.message.to,
+            sender=request.sender,
+            since=request.unresolved_since,
+            except_sids=request.listed_sids,
+        )
+        try:
+            return any(True for _ in rows)
+        except (TwilioException, requests.RequestException, ValueError) as error:
+            raise attempt.failure(
+                FailureClass.TEMPORARILY_UNAVAILABLE,
+                f"Twilio could not be asked for its list of messages ({type(error).__name__}); "
+                "nothing was sent.",
+            ) from None
 
     def _record_refusal(self, request: SendRequest, claim: Claimed) -> None:
         """Let the next attempt claim the submission: Twilio does not have the message."""

@@ -88,6 +88,12 @@ class AlreadyClaimed(ActivityModel):
     claimed_at: datetime
 
 
+class Listed(ActivityModel):
+    """Twilio lists a message that may be an earlier submission of this one."""
+
+    kind: Literal["listed"] = "listed"
+
+
 class Sent(ActivityModel):
     """Twilio accepted it."""
 
@@ -201,6 +207,10 @@ class SendRequest(ActivityModel):
     earlier_attempts: int
     max_retry_wait: timedelta | None
     """The workflow itself waits if a retry must wait longer than this."""
+    unresolved_since: datetime | None = None
+    """Before the first POST whose outcome is unknown, if this is sent after one."""
+    listed_sids: tuple[str, ...] = ()
+    """What Twilio listed since then that is not this message."""
 
 
 class SendResult(ActivityModel):
@@ -211,6 +221,7 @@ class SendResult(ActivityModel):
     decision: Annotated[
         Sent
         | AlreadyClaimed
+        | Listed
         | Suppressed
         | Expired
         | CampaignCanceled
@@ -248,7 +259,8 @@ class SearchRequest(ActivityModel):
     """A message whose outcome is unknown: a POST was made, or may have been."""
 
     message_id: str
-    submission: int
+    unresolved_from: int
+    """The first submission whose outcome is unknown."""
     message: MessageRequest
     sender: str
     since: datetime
@@ -271,6 +283,8 @@ class Absent(ActivityModel):
     """Twilio lists nothing that could be it."""
 
     kind: Literal["absent"] = "absent"
+    listed_sids: tuple[str, ...] = ()
+    """What Twilio listed for its recipient and sender: other messages."""
 
 
 class NeverSubmitted(ActivityModel):

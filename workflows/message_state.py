@@ -61,6 +61,12 @@ class MessageState:
         """When the first POST of unknown outcome was started."""
         self.is_outcome_unknown = False
         """Whether the outcome of the newest POST is unknown."""
+        self.unresolved_from = 1
+        """The first submission of unknown outcome."""
+        self.unconfirmed_posts = 0
+        """How many submissions Twilio did not confirm, and does not list."""
+        self.listed_sids: tuple[str, ...] = ()
+        """What Twilio listed since then for the recipient, and is not this message."""
         self.is_claimed = False
         """Whether an earlier run has claimed the next submission: Twilio may have it."""
         self.sending: ActivityHandle[SendResult] | None = None
@@ -146,6 +152,8 @@ class MessageState:
     def set_outcome_unknown(self, *, since: datetime) -> None:
         """Twilio may have the message, through a POST that was made after `since`."""
         self.unknown_since = min(self.unknown_since or since, since)
+        if not self.unconfirmed_posts:
+            self.unresolved_from = self.submission
         self.is_outcome_unknown = True
 
     def unexpected_sid(self) -> str | None:
@@ -189,7 +197,7 @@ class MessageState:
     def canceled(self, *, error_code: int | None = None) -> Ended:
         """The outcome of a cancel; escalated if Twilio may have the message."""
         if self.is_outcome_unknown:
-            return outcomes.unknown(was_canceled=True)
+            return outcomes.unknown(was_canceled=True, resends=self.unconfirmed_posts)
         return outcomes.canceled(error_code=error_code)
 
     def expired(self) -> Ended:

@@ -91,11 +91,18 @@ def refused(failure_class: FailureClass, error_code: int | None) -> Ended:
     )
 
 
-def unknown(*, was_canceled: bool = False) -> Ended:
+def unknown(*, resends: int = 0, was_canceled: bool = False) -> Ended:
     """Twilio may have it, and that could not be resolved."""
     reason = "It is not known whether Twilio accepted it, so it was not sent again."
     if was_canceled:
         reason = "It was canceled while it was not known whether Twilio had accepted it."
+    if resends:
+        times = "once" if resends == 1 else f"{resends} times"
+        reason = (
+            f"{'It was canceled after it' if was_canceled else 'It'} had been sent again {times}. "
+            f"Twilio confirmed none of the {resends + 1} submissions, and the recipient may have "
+            "any or all of them."
+        )
     return Escalated(
         outcome=Outcome.UNCONFIRMED,
         failure_class=FailureClass.OUTCOME_UNKNOWN,

@@ -26,6 +26,7 @@ from signedfor.message_activities import (
     Deferred,
     Expired,
     Found,
+    Listed,
     NeverSubmitted,
     NotYet,
     Paused,
@@ -71,7 +72,10 @@ class SendFailure:
 
 @dataclass(frozen=True)
 class Unresolved:
-    """A POST was made, and it is not known whether Twilio accepted the message."""
+    """It is not known whether Twilio has accepted the message."""
+
+    is_posted: bool = True
+    """Whether that is because of the newest submission, and not of an earlier one."""
 
 
 class Resolution(Enum):
@@ -90,7 +94,6 @@ async def send(state: MessageState) -> Submitted | Ended:
 
     It is sent again only if nothing says that Twilio accepted it: never blindly.
     """
-    resends = 0
     while True:
         result = Unresolved() if state.is_claimed else await _send_in_turn(state)
         state.is_claimed = False
@@ -101,19 +104,31 @@ async def send(state: MessageState) -> Submitted | Ended:
         resolution = await _resolve(state)
         if isinstance(resolution, Submitted):
             return resolution
-        if resolution is Resolution.UNRESOLVED:
-            return outcomes.unknown()
-        state.is_outcome_unknown = resolution is not Resolution.NEVER_SUBMITTED
-        if state.is_cancel_requested:
-            return state.canceled()
-        if state.expires_by(workflow.now()):
-            return state.expired()
-        if resolution is Resolution.NOT_ACCEPTED:
-            policy = state.request.unknown_outcome_policy
-            if policy is OnUnknownOutcome.DEAD_LETTER or resends == MAX_RESENDS:
-                return outcomes.unknown()
-            resends += 1
-            state.submission += 1
+        decided = _decide_on_resend(state, resolution, is_posted=result.is_posted)
+        if isinstance(decided, Ended):
+            return decided
+
+
+def _decide_on_resend(
+    state: MessageState, resolution: Resolution, *, is_posted: bool
+) -> Proceed | Ended:
+    """Whether a message that was not found is sent again."""
+    if resolution is Resolution.UNRESOLVED:
+        return outcomes.unknown(resends=state.unconfirmed_posts)
+    if resolution is Resolution.NEVER_SUBMITTED:
+        state.is_outcome_unknown = state.unconfirmed_posts > 0
+    if state.is_cancel_requested:
+        return state.canceled()
+    if state.expires_by(workflow.now()):
+        return state.expired()
+    if resolution is Resolution.NOT_ACCEPTED and is_posted:
+        resends = state.unconfirmed_posts
+        policy = state.request.unknown_outcome_policy
+        if policy is OnUnknownOutcome.DEAD_LETTER or resends == MAX_RESENDS:
+            return outcomes.unknown(resends=resends)
+        state.unconfirmed_posts += 1
+        state.submission += 1
+    return Proceed()
 
 
 async def _send_in_turn(state: MessageState) -> Submitted | Unresolved | SendFailure | Ended:
@@ -151,6 +166,8 @@ async def _settle(
         case AlreadyClaimed():
             state.set_outcome_unknown(since=decision.claimed_at)
             return Unresolved()
+        case Listed():
+            return Unresolved(is_posted=False)
         case Suppressed(reason=reason):
             return outcomes.suppressed(reason)
         case Expired():
@@ -225,6 +242,8 @@ async def _send(
         is_retry=state.is_retry,
         earlier_attempts=before,
         max_retry_wait=MAX_QUICK_WAIT if policy is QUICK_SEND else None,
+        unresolved_since=state.unknown_since if state.unconfirmed_posts else None,
+        listed_sids=(*state.submitted_sids, *state.listed_sids),
     )
     scheduled_at = workflow.info().get_current_history_length()
     state.sending = activity_stubs.start_sending(
@@ -320,7 +339,8 @@ async def _resolve(state: MessageState) -> Submitted | Resolution:
                 return submitted
             case NeverSubmitted():
                 return Resolution.NEVER_SUBMITTED
-            case Absent():
+            case Absent(listed_sids=listed_sids):
+                state.listed_sids = listed_sids
                 absent += 1
                 if absent == ABSENT_SEARCHES_NEEDED:
                     return Resolution.NOT_ACCEPTED
@@ -343,7 +363,7 @@ def _wait_before(state: MessageState, search: int) -> timedelta:
 def _search_request(state: MessageState) -> SearchRequest:
     return SearchRequest(
         message_id=state.message_id,
-        submission=state.submission,
+        unresolved_from=state.unresolved_from,
         message=state.request,
         sender=state.sender or "",
         since=state.unknown_since or workflow.now(),

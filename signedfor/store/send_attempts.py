@@ -213,6 +213,18 @@ class SendAttempts:
         with transaction(self._engine, read_only=True) as connection:
             return connection.execute(_CLAIMED_AT, key).scalar_one_or_none()
 
+    def is_claimed(self, message_id: str, *, first_submission: int) -> bool:
+        """Whether Twilio may have this submission of the message, or a later one."""
+        query = select(
+            exists().where(
+                _column.message_id == message_id,
+                _column.submission >= first_submission,
+                ~_column.is_refused,
+            )
+        )
+        with transaction(self._engine, read_only=True) as connection:
+            return connection.execute(query).scalar_one()
+
     def refuse(self, message_id: str, submission: int, attempt: int) -> None:
         """Record that Twilio does not have it, so that the submission can be claimed again.
 

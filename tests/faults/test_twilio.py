@@ -4,9 +4,12 @@ import pytest
 
 from devtools.sandbox.client import Step
 from devtools.stack.local import LocalStack
-from signedfor.contract import Outcome
+from signedfor.contract import Outcome, Stage
+from signedfor.store.database import open_engine
+from signedfor.store.rate_limiter import RateLimiter
+from tests.devtools.sandbox.support import twilio_client
 from tests.fixtures.stack import NewNumber
-from tests.integration.support import Caller, until_true
+from tests.integration.support import SERVICE, Caller, until_true
 
 pytestmark = pytest.mark.integration
 
@@ -74,3 +77,25 @@ async def test_connections_are_refused(
     assert {Outcome.DELIVERED} == {each.outcome for each in reports}
     assert [(1, 0)] * 5 == [(len(each.accepted()), len(each.refused())) for each in sent]
     await until_true(lambda: not breakable_stack.sandbox.summary()["pending"], "callbacks")
+
+
+async def test_a_resend_that_waits_does_not_repeat_what_twilio_lists_meanwhile(
+    caller: Caller, new_number: NewNumber
+) -> None:
+    """Two searches find nothing, the sender is paused, Twilio lists the first POST, it resumes."""
+    listed_late: Step = {"respond": "drop_after_accept", "listed_after": 9, **_LOST}
+    rate_limiter = RateLimiter(open_engine(caller.stack.settings["DATABASE_URL"]))
+    sent = await caller.send(new_number(), listed_late, sender=SERVICE)
+    await sent.reaches(Stage.RESOLVING)
+    try:
+        rate_limiter.pause(SERVICE)
+        await sent.reaches(Stage.WAITING)
+        twilio = twilio_client(caller.stack.sandbox_url or "")
+        await until_true(lambda: bool(twilio.messages.list(to=sent.to)), "Twilio to list it")
+    finally:
+        rate_limiter.resume(SERVICE)
+
+    report = await sent.report()
+
+    assert (Outcome.DELIVERED, 1) == (report.outcome, report.attempts)
+    assert 1 == len(sent.accepted())

@@ -7,8 +7,10 @@ import pytest
 from signedfor.contract import Outcome
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import (
+    Absent,
     AlreadyClaimed,
     Found,
+    Listed,
     NeverSubmitted,
     SendRequest,
     SendResult,
@@ -99,3 +101,59 @@ async def test_what_was_never_submitted_keeps_its_number(world: TimeSkippingEnvi
 
     assert Outcome.DELIVERED is report.outcome
     assert [1, 1] == [each.submission for each in world.fakes.posts]
+
+
+async def test_a_resend_is_resolved_if_twilio_lists_an_earlier_post(
+    world: TimeSkippingEnvironment,
+) -> None:
+    """It was not listed at the searches and is listed now: it is found and not sent again."""
+    world.fakes.sends = [
+        failure(FailureClass.OUTCOME_UNKNOWN),
+        lambda request: SendResult(attempts=request.earlier_attempts, decision=Listed()),
+    ]
+    world.fakes.searches = [Absent(), Absent(listed_sids=(sid(3),)), FOUND]
+    world.fakes.statuses = [StatusResult(status="delivered")]
+
+    report = await world.report()
+
+    first, second = world.fakes.posts
+    assert (Outcome.DELIVERED, sid(7)) == (report.outcome, report.message_sid)
+    assert (None, ()) == (first.unresolved_since, first.listed_sids)
+    assert (world.fakes.searched[0].since, (sid(3),)) == (
+        second.unresolved_since,
+        second.listed_sids,
+    )
+    assert [1, 1, 1] == [each.unresolved_from for each in world.fakes.searched]
+
+
+async def test_a_listed_message_of_another_does_not_count_as_a_resend(
+    world: TimeSkippingEnvironment,
+) -> None:
+    """No POST was made, so the next attempt is for the same submission."""
+    world.fakes.sends = [
+        failure(FailureClass.OUTCOME_UNKNOWN),
+        lambda request: SendResult(attempts=request.earlier_attempts, decision=Listed()),
+        accept(),
+    ]
+    world.fakes.statuses = [StatusResult(status="delivered")]
+
+    report = await world.report()
+
+    assert Outcome.DELIVERED is report.outcome
+    assert [1, 2, 2] == [each.submission for each in world.fakes.posts]
+
+
+async def test_the_report_says_how_often_it_may_have_arrived(
+    world: TimeSkippingEnvironment,
+) -> None:
+    """Sent again twice, and none confirmed: the recipient may have all three."""
+    world.fakes.sends = [failure(FailureClass.OUTCOME_UNKNOWN)]
+
+    report = await world.report()
+
+    assert Outcome.UNCONFIRMED is report.outcome
+    assert 3 == len(world.fakes.posts)
+    assert (
+        "It had been sent again 2 times. Twilio confirmed none of the 3 submissions, and the "
+        "recipient may have any or all of them."
+    ) == report.reason

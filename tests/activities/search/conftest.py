@@ -170,7 +170,7 @@ async def look(
     request = SearchRequest(
         **{
             "message_id": "mine",
-            "submission": 1,
+            "unresolved_from": 1,
             "message": wanted,
             "sender": sender,
             "since": datetime.now(UTC),

@@ -64,7 +64,7 @@ async def test_what_was_sent_from_elsewhere_is_not_ours(
     """Another sender; no service, or one that chose the number that we send from directly."""
     twilio.messages.create(to=to, body=TEXT, **created)
 
-    assert Absent() == await look(searching, message(to), sender=sender)
+    assert isinstance(await look(searching, message(to), sender=sender), Absent)
 
 
 async def test_a_service_is_searched_by_recipient(
@@ -88,7 +88,7 @@ async def test_refused_creates_are_passed_over(
     with pytest.raises(TwilioRestException, match="HTTP 400"):
         twilio.messages.create(to=to, from_=SENDER, body=TEXT)
 
-    assert Absent() == await look(searching, message(to))
+    assert isinstance(await look(searching, message(to)), Absent)
 
 
 async def test_what_failed_after_it_was_taken_is_found(
@@ -124,8 +124,8 @@ async def test_older_and_own_messages_are_passed_over(
     created = twilio.messages.create(to=to, from_=SENDER, body=TEXT)
     later = datetime.now(UTC) + timedelta(minutes=5)
 
-    assert Absent() == await look(searching, message(to), since=later)
-    assert Absent() == await look(searching, message(to), own_sids=(created.sid,))
+    assert isinstance(await look(searching, message(to), since=later), Absent)
+    assert isinstance(await look(searching, message(to), own_sids=(created.sid,)), Absent)
 
 
 async def test_what_was_never_noted_was_not_submitted(
@@ -147,7 +147,7 @@ async def test_what_is_older_than_the_notes_is_not_guessed(
     async def finding() -> Finding:
         return await look(searching, message(to), recorded=False, since=days_ago)
 
-    assert Absent() == await finding()
+    assert isinstance(await finding(), Absent)
     twilio.messages.create(to=to, from_=SENDER, body=TEXT)
 
     assert Ambiguous() == await finding()
@@ -167,7 +167,7 @@ async def test_what_is_older_than_its_notes_is_not_ours(
 
     result = await look(searching, message(to), recorded=False, since=days_ago)
 
-    assert Absent() == result
+    assert isinstance(result, Absent)
 
 
 async def test_a_template_is_not_guessed(

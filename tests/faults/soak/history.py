@@ -21,6 +21,7 @@ from signedfor.message_activities import (
     Deferred,
     Expired,
     Found,
+    Listed,
     NeverSubmitted,
     Paused,
     SearchActivities,
@@ -249,7 +250,7 @@ def _finished(result: SendResult, at: datetime) -> SendFinished:
             return SendFinished(at=at, outcome=SendOutcome.ACCEPTED, message_sid=sid)
         case Suppressed() | Expired() | CampaignCanceled():
             return SendFinished(at=at, outcome=SendOutcome.BLOCKED)
-        case AlreadyClaimed() | Deferred() | WindowClosed() | Paused():
+        case AlreadyClaimed() | Listed() | Deferred() | WindowClosed() | Paused():
             return SendFinished(at=at, outcome=SendOutcome.NOT_SENT)
         case _:
             assert_never(result.decision)
