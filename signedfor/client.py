@@ -10,7 +10,7 @@ itself raises (`temporalio.service.RPCError` above all) passes through.
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final, Self
 
@@ -54,8 +54,12 @@ from signedfor.search_attributes import CAMPAIGN_ID, MESSAGE_SENDER, MESSAGE_STA
 
 __all__ = ["BadInput", "Client", "FieldProblem", "Message", "NotFound"]
 
-REUSE_POLICY: Final = WorkflowIDReusePolicy.REJECT_DUPLICATE
-"""A message id is an idempotency key, for as long as the namespace keeps closed workflows."""
+REUSE_POLICY: Final = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
+"""A message id is an idempotency key, for as long as the namespace keeps closed workflows.
+
+A workflow that failed was refused as bad input and never sent: it can be corrected under its id.
+Whatever starts a message again, the claim of each submission keeps it from being sent twice.
+"""
 CONFLICT_POLICY: Final = WorkflowIDConflictPolicy.USE_EXISTING
 
 _message_id = TypeAdapter(MessageId)
@@ -109,7 +113,8 @@ class Client:
         """Start a message: once this returns, no crash loses it.
 
         With a `message_id` that was used before nothing is sent again: the message is the earlier
-        one, and says so by `is_new`. Without one it gets a new id.
+        one, and says so by `is_new`; `differs_in` names what the earlier one has otherwise. One
+        that was refused as bad input does not count. Without an id the message gets a new one.
 
         Raises:
             BadInput: names every bad field.
@@ -123,7 +128,6 @@ class Client:
             attributes.append(SearchAttributePair(TENANT, checked.tenant))
         if checked.campaign_id is not None:
             attributes.append(SearchAttributePair(CAMPAIGN_ID, checked.campaign_id))
-        is_new = True
         try:
             await self._temporal.start_workflow(
                 SEND_MESSAGE,
@@ -140,15 +144,37 @@ class Client:
                 rpc_timeout=rpc_timeout,
             )
         except WorkflowAlreadyStartedError:
-            is_new = False
-        return self.message(message_id, is_new=is_new)
+            earlier = self.message(message_id)
+            return replace(earlier, differs_in=await self._differences(earlier, checked))
+        return replace(self.message(message_id), is_new=True)
 
-    def message(self, message_id: str, *, is_new: bool = False) -> "Message":
+    def message(self, message_id: str) -> "Message":
         """A message that was sent before; nothing is asked yet."""
         handle = self._temporal.get_workflow_handle(
             message_workflow_id(message_id), result_type=MessageReport
         )
-        return Message(message_id=message_id, is_new=is_new, handle=handle)
+        return Message(message_id=message_id, handle=handle)
+
+    async def request_of(self, message: "Message") -> MessageRequest | None:
+        """What was to be sent, from the workflow's first event; None if it cannot be read.
+
+        That is the case for bad input, and for payloads that are encrypted with another key.
+        """
+        async for event in message.handle.fetch_history_events(page_size=1):
+            payloads = event.workflow_execution_started_event_attributes.input.payloads
+            try:
+                (request,) = await data_converter.decode(payloads, [MessageRequest])
+            except (ApplicationError, RuntimeError, ValueError):
+                return None
+            return request if isinstance(request, MessageRequest) else None
+        return None
+
+    async def _differences(self, message: "Message", request: MessageRequest) -> tuple[str, ...]:
+        earlier = await self.request_of(message)
+        if earlier is None:
+            return ()
+        fields = request.model_dump(by_alias=True), earlier.model_dump(by_alias=True)
+        return tuple(name for name, value in fields[0].items() if value != fields[1][name])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +182,10 @@ class Message:
     """A message that was started."""
 
     message_id: str
-    is_new: bool
+    is_new: bool = False
     """Whether this call started it; False if its id was used before."""
+    differs_in: tuple[str, ...] = ()
+    """The fields in which the earlier message differs from the one that was to be sent."""
     handle: WorkflowHandle[Any, MessageReport] = field(repr=False)
     """Its workflow, for whatever else Temporal can do with one."""
 

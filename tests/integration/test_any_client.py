@@ -21,7 +21,7 @@ from tests.integration.support import Caller, Sent, new_id, signedfor, start_by_
 
 pytestmark = pytest.mark.integration
 
-_ONCE = ("--id-reuse-policy", "RejectDuplicate", "--id-conflict-policy", "UseExisting")
+_ONCE = ("--id-reuse-policy", "AllowDuplicateFailedOnly", "--id-conflict-policy", "UseExisting")
 _ITS_OWN = {"message_id", "message_sid", "submitted_at", "finished_at"}
 """What differs between two messages that went the same way."""
 

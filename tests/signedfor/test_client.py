@@ -88,8 +88,28 @@ async def test_the_same_id_again_sends_nothing(real_world: Environment, client: 
     afterwards = await client.send(REQUEST, message_id=message_id)
 
     assert [True, False, False] == [each.is_new for each in (first, while_running, afterwards)]
+    assert [(), ("body",), ()] == [each.differs_in for each in (first, while_running, afterwards)]
     assert await first.report() == await afterwards.report()
     assert 1 == _sent(real_world).count(message_id)
+
+
+async def test_a_refused_message_can_be_corrected_under_its_id(
+    real_world: Environment, client: Client
+) -> None:
+    """It was never sent: the corrected message is new and goes out."""
+    real_world.fakes.default_sender = None
+    message_id = _new_id()
+    without_sender = {name: value for name, value in REQUEST.items() if name != "from"}
+    refused = await client.send(without_sender, message_id=message_id)
+    with pytest.raises(BadInput):
+        await refused.report()
+
+    corrected = await client.send(REQUEST, message_id=message_id)
+    await _posted(real_world, corrected)
+    await callback(corrected.handle, "delivered")
+
+    assert corrected.is_new
+    assert Outcome.DELIVERED is (await corrected.report()).outcome
 
 
 async def test_progress(real_world: Environment, client: Client) -> None:
