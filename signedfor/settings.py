@@ -28,11 +28,11 @@ class DatabaseSettings(BaseSettings):
 
     database_url: str = "sqlite:///.data/signedfor.db"
     """`sqlite:///path` or `postgresql://user:password@host/name`."""
-    default_rates: Annotated[dict[SenderKind, Rate], NoDecode] = {}
+    default_segments_per_second: Annotated[dict[SenderKind, Rate], NoDecode] = {}
     """Segments a second by kind of sender, where the account was granted others than Twilio's
     usual ones: `long_code=3.75,short_code=200`. One sender's own: `signedfor senders rate`."""
 
-    @field_validator("default_rates", mode="before")
+    @field_validator("default_segments_per_second", mode="before")
     @classmethod
     def _pairs(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -85,21 +85,21 @@ class Settings(DatabaseSettings):
 
     opt_out_scope: Scope = Scope.EVERYTHING
     """What a STOP covers: `everything`, or the `sender` it was texted to."""
-    catch_up_minutes: Annotated[int, Field(ge=0, le=1440)] = 5
+    inbound_catch_up_minutes: Annotated[int, Field(ge=0, le=1440)] = 5
     """How often to look for inbound messages that Twilio could not hand over; 0: never."""
 
     send_retry_budget_seconds: Annotated[int, Field(ge=10, le=7 * 86_400)] = 4 * 3600
     """How long a message Twilio cannot take yet is tried again."""
-    receipt_check_seconds: Annotated[tuple[Annotated[int, Field(ge=1)], ...], NoDecode] = (
+    receipt_checks_seconds: Annotated[tuple[Annotated[int, Field(ge=1)], ...], NoDecode] = (
         600,
         3600,
         21_600,
     )
     """When to ask Twilio for a receipt that did not come, in seconds after submission, with
     commas: `600,3600,21600`."""
-    unknown_wait_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
+    unknown_outcome_wait_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
     """How long to wait for a callback before a message of unknown fate is looked for."""
-    dead_letter_hold_days: Annotated[int, Field(ge=1, le=365)] = 30
+    dead_letter_expiry_days: Annotated[int, Field(ge=1, le=365)] = 30
     """How long a dead letter waits for a decision."""
 
     max_sends_per_second: Annotated[float | None, Field(gt=0)] = None
@@ -108,14 +108,17 @@ class Settings(DatabaseSettings):
     """POSTs in flight a worker; also its connections to Twilio."""
     max_cached_workflows: Annotated[int, Field(ge=10)] = 1000
     """Messages a worker keeps in memory, about 60 kB each."""
-    drain_seconds: Annotated[int, Field(ge=1)] = 30
+    worker_shutdown_seconds: Annotated[int, Field(ge=1)] = 30
     """How long a stopping worker waits for sends in flight."""
-    deployment_name: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")] = (
-        None
-    )
-    """Temporal Worker Versioning: what all versions of this worker have in common."""
-    build_id: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")] = None
-    """Which version this worker is; goes with the name. Default: no Worker Versioning."""
+    temporal_deployment_name: Annotated[
+        str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9/_-]{0,99}$")
+    ] = None
+    """Temporal Worker Versioning: the name that all versions share. Temporal's Worker Controller
+    sets this variable and the next."""
+    temporal_worker_build_id: Annotated[
+        str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")
+    ] = None
+    """Temporal Worker Versioning: this version. Default: versioning is off."""
     worker_metrics_address: str | None = None
     """`host:port` for Temporal's own worker metrics in Prometheus form. Default: none."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -132,12 +135,12 @@ class Settings(DatabaseSettings):
     def _in_any_case(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("receipt_check_seconds", mode="before")
+    @field_validator("receipt_checks_seconds", mode="before")
     @classmethod
     def _with_commas(cls, value: Any) -> Any:
         return value.split(",") if isinstance(value, str) else value
 
-    @field_validator("receipt_check_seconds")
+    @field_validator("receipt_checks_seconds")
     @classmethod
     def _one_after_the_other(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if list(value) != sorted(set(value)):
@@ -176,8 +179,8 @@ class Settings(DatabaseSettings):
 
     @model_validator(mode="after")
     def _deployment_and_build_go_together(self) -> Self:
-        if (self.deployment_name is None) != (self.build_id is None):
-            raise problem("DEPLOYMENT_NAME and BUILD_ID go together")
+        if (self.temporal_deployment_name is None) != (self.temporal_worker_build_id is None):
+            raise problem("TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID go together")
         return self
 
     @property

@@ -175,7 +175,7 @@ def catch_up(
 ) -> None:
     """Record inbound messages, above all STOPs, that Twilio could not deliver to the webhook.
 
-    A worker asks Twilio. It also does so by itself, every CATCH_UP_MINUTES.
+    A worker asks Twilio. It also does so by itself, every INBOUND_CATCH_UP_MINUTES.
     """
     with command_output(as_json=as_json) as out:
         request = CatchUp(since=None if since is None else datetime.now(UTC) - _length(since))

@@ -112,7 +112,7 @@ def resume(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
 
 @contextmanager
 def _rate_limiter() -> Iterator[RateLimiter]:
-    rates = database_settings().default_rates
+    rates = database_settings().default_segments_per_second
     with database() as engine:
         yield RateLimiter(engine, rates=rates)
 
