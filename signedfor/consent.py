@@ -10,7 +10,7 @@ _CHANNEL_NUMBER = re.compile(r"[a-z]+:(\+[0-9]+)", re.ASCII)
 
 MAX_ADDRESS = 128
 MAX_EVIDENCE = 500
-MAX_WHO = 100
+MAX_CHANGED_BY = 100
 
 
 class Scope(StrEnum):

@@ -77,7 +77,7 @@ def review(
                 _decide(engine, message_sid, opts_out=opt_out, by=operator(by))
             except ValueError as error:
                 field, what = field_and_problem(error)
-                raise BadInput([("--by" if field == "who" else field, what)]) from None
+                raise BadInput([("--by" if field == "by" else field, what)]) from None
         out.result(
             {"message_sid": message_sid, "opt_out": opt_out},
             "Opt-out recorded." if opt_out else "Recorded as read.",
@@ -132,7 +132,7 @@ def _decide(engine: Engine, message_sid: str, *, opts_out: bool, by: str) -> Non
     inbound = InboundMessages(engine)
     found = _find(inbound, message_sid)
     with transaction(engine) as connection:
-        is_first = inbound.mark_reviewed(message_sid, who=by, connection=connection)
+        is_first = inbound.mark_reviewed(message_sid, by=by, connection=connection)
         if found is None or not is_first:
             raise NotFound("There is no such message to review, or it has been reviewed.")
         if opts_out:
@@ -143,7 +143,7 @@ def _decide(engine: Engine, message_sid: str, *, opts_out: bool, by: str) -> Non
                     source=Source.OPERATOR,
                     evidence=message_sid,
                 ),
-                who=by,
+                by=by,
                 connection=connection,
             )
 

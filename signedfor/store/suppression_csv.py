@@ -54,7 +54,7 @@ def export_csv(engine: Engine, file: TextIO) -> int:
     return count
 
 
-def import_csv(engine: Engine, file: TextIO, *, who: str) -> int:
+def import_csv(engine: Engine, file: TextIO, *, by: str) -> int:
     """Record every suppression in `file`; return how many were new.
 
     `file` must be opened with `newline=""` and `encoding="utf-8-sig"`, and seekable: it is read
@@ -78,9 +78,9 @@ def import_csv(engine: Engine, file: TextIO, *, who: str) -> int:
                 raise InvalidCsv(parsed, total=len(parsed))
             batch.append(parsed)
             if len(batch) == _BATCH:
-                new += suppressions.record_all(batch, who=who, connection=connection)
+                new += suppressions.record_all(batch, by=by, connection=connection)
                 batch.clear()
-        new += suppressions.record_all(batch, who=who, connection=connection)
+        new += suppressions.record_all(batch, by=by, connection=connection)
     return new
 
 

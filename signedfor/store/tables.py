@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from signedfor.consent import MAX_ADDRESS, MAX_EVIDENCE, MAX_WHO, Reason, Scope, Source
+from signedfor.consent import MAX_ADDRESS, MAX_CHANGED_BY, MAX_EVIDENCE, Reason, Scope, Source
 from signedfor.contract import CampaignState
 
 
@@ -104,7 +104,7 @@ suppression_history = Table(
     Column("reason", String(16), nullable=False),
     Column("source", String(16), nullable=False),
     Column("evidence", String(MAX_EVIDENCE), nullable=False),
-    Column("who", String(MAX_WHO), nullable=False),
+    Column("changed_by", String(MAX_CHANGED_BY), nullable=False),
     CheckConstraint("action IN ('recorded', 'lifted')", name="action"),
     Index(None, "recipient", "id"),
     sqlite_autoincrement=True,
@@ -122,7 +122,7 @@ inbound_messages = Table(
     Column("body", Text),  # only if it needs review
     Column("received_at", UtcDateTime, nullable=False),
     Column("reviewed_at", UtcDateTime),
-    Column("reviewed_by", String(MAX_WHO)),
+    Column("reviewed_by", String(MAX_CHANGED_BY)),
     CheckConstraint("body IS NULL OR kind = 'review'", name="body"),
     Index(None, "kind", "received_at", "message_sid"),
 )
