@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from signedfor.contract.fields import Sender, problem
-from signedfor.inbound import Correspondent, InboundRecord, is_recipient
+from signedfor.inbound import FromAddress, InboundRecord, is_recipient
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.inbound import InboundMessages
 from signedfor.twilio.keywords import InboundKind, classify_inbound
@@ -35,7 +35,7 @@ class InboundMessage(BaseModel):
     message_sid: Annotated[str, Field(alias="MessageSid", pattern=r"^(SM|MM)[0-9a-fA-F]{32}$")]
     sms_sid: Annotated[str | None, Field(alias="SmsSid")] = None
     sms_message_sid: Annotated[str | None, Field(alias="SmsMessageSid")] = None
-    from_: Annotated[Correspondent, Field(alias="From", repr=False)]
+    from_: Annotated[FromAddress, Field(alias="From", repr=False)]
     to: Annotated[Sender, Field(alias="To", repr=False)]
     body: Annotated[str, Field(alias="Body", repr=False)] = ""
     opt_out_type: Annotated[str | None, Field(alias="OptOutType")] = None

@@ -19,7 +19,7 @@ from signedfor.contract import (
     message_workflow_id,
 )
 from signedfor.inbound import (
-    BEFORE_MESSAGES,
+    INBOUND_PRIORITY,
     RECORD_INBOUND_WORKFLOW,
     InboundRecord,
     inbound_workflow_id,
@@ -135,7 +135,7 @@ class InboundRecorder:
                     task_queue=MESSAGES_QUEUE,
                     id_conflict_policy=CONFLICT_POLICY,
                     id_reuse_policy=REUSE_POLICY,
-                    priority=BEFORE_MESSAGES,
+                    priority=INBOUND_PRIORITY,
                     rpc_timeout=self._timeout,
                 )
         except WorkflowAlreadyStartedError:

@@ -27,9 +27,9 @@ from signedfor.cli.temporal import answer, connect, run
 from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import MESSAGES_QUEUE
 from signedfor.inbound import (
-    BEFORE_MESSAGES,
     CATCH_UP_ID,
     CATCH_UP_WORKFLOW,
+    INBOUND_PRIORITY,
     CatchUp,
     CatchUpResult,
 )
@@ -214,7 +214,7 @@ async def _catch_up(request: CatchUp, *, within: float) -> CatchUpResult:
         # One at a time: a second caller gets the result of the run that is in progress.
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        priority=BEFORE_MESSAGES,
+        priority=INBOUND_PRIORITY,
     )
     try:
         return await answer(handle.result(), within=within)

@@ -1,7 +1,7 @@
 """Opens the database and its transactions; the same code serves SQLite and PostgreSQL.
 
 Errors: work inside `transaction` raises `DatabaseUnavailable` when the database cannot be reached,
-is locked, read-only or not migrated. That is the one type to catch for "try again later".
+is locked, read-only or not migrated: catch that type to try again later.
 SQLAlchemy's IntegrityError, DataError and ProgrammingError pass through: they are defects. No
 error message contains a value: parameters are hidden, and so are the lines in which PostgreSQL
 quotes rows.
@@ -139,7 +139,7 @@ def transaction(
             raise
         raise DatabaseUnavailable(
             f"The database could not be used: {_cause(error)}. "
-            f"It is the {_name(engine.url)}; check that it is up, writable and migrated."
+            f"Check that the {_name(engine.url)} is up, writable and migrated."
         ) from error
 
 
@@ -158,7 +158,7 @@ class _WriterQueue:
     def turn(self) -> Iterator[None]:
         if not self._lock.acquire(timeout=self._timeout):
             raise DatabaseUnavailable(
-                "The database could not be used: other writers hold it. "
+                "The database could not be used: another writer has it locked. "
                 "Check that no other program keeps the file locked."
             )
         try:
@@ -201,7 +201,7 @@ def delete_in_batches(
     wait for one batch at most. Several processes may run it at once. `stop` ends it early.
 
     Raises:
-        DatabaseUnavailable: the batches before stay deleted.
+        DatabaseUnavailable: earlier batches stay deleted.
     """
     stop = stop or threading.Event()
     # Skipping locked rows lets several processes work at once; SQLite has no such lock.
@@ -297,7 +297,7 @@ def _cause(error: Exception) -> str:
 
 
 def _name(url: URL) -> str:
-    """Return a name by which an operator recognises the database: no user, password or options."""
+    """Return a name by which an operator recognizes the database: no user, password or options."""
     if url.get_backend_name() == "sqlite":
         return f"SQLite file {url.database}"
     return f"PostgreSQL database {url.database} at {url.host or 'the default host'}"

@@ -29,7 +29,7 @@ _column = inbound_messages.c
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """An inbound message that a person has to read; `reviewed_at` is None until then."""
+    """An inbound message that an operator must read; `reviewed_at` is None until then."""
 
     message_sid: str
     from_: str = field(repr=False)
@@ -205,7 +205,7 @@ class InboundMessages:
 
 
 class Watermarks:
-    """Up to which time something has been processed, by name; a watermark never moves back.
+    """The time up to which something has been processed, by name; a watermark never moves back.
 
     Raises `signedfor.store.database.DatabaseUnavailable` when the database cannot answer.
     """
@@ -234,5 +234,5 @@ def _sender(record: InboundRecord) -> str:
 
 
 def _storable(body: str) -> str:
-    """Replace what PostgreSQL or UTF-8 cannot store: a request must never be lost."""
+    """Replace what PostgreSQL or UTF-8 cannot store; the message must not be lost."""
     return body.replace("\0", "\ufffd").encode(errors="replace").decode()

@@ -12,12 +12,12 @@ from signedfor.store.database import open_engine, parse_url, transaction
 
 # Long enough for another process's migrations to end.
 _LOCK_WAIT_SECONDS = 60
-# Any number that nothing else locks in the same database; this is "signedf" in ASCII.
+# Any number that no other lock in the database uses: "signedf" in ASCII.
 _ADVISORY_LOCK = int.from_bytes(b"signedf")
 
 
 class SchemaMismatch(Exception):
-    """The database's tables are not the ones this version was written for."""
+    """The database's schema is not that of this version."""
 
 
 class MigrationsPending(SchemaMismatch):
@@ -31,8 +31,8 @@ class DatabaseNewer(SchemaMismatch):
 def upgrade(url: str) -> list[str]:
     """Apply the pending migrations to `url` in one transaction and return their names.
 
-    Safe to run from several processes at once: a lock serialises them. Creates the file of a SQLite
-    database, and its folder, readable by the owner only: it will hold phone numbers.
+    Safe to run from several processes at once: a lock serializes them. Creates the file of a SQLite
+    database, and its folder, readable by the owner only, because it contains phone numbers.
 
     Raises:
         DatabaseNewer: the database has migrations that this version does not know.

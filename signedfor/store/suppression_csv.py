@@ -59,7 +59,7 @@ def import_csv(engine: Engine, file: TextIO, *, by: str) -> int:
 
     `file` must be opened with `newline=""` and `encoding="utf-8-sig"`, and seekable: it is read
     once to validate every row, and again to record them in one transaction. Empty cells default to
-    scope everything, source import and created now. Recipients are normalised.
+    scope everything, source import and created now. Recipients are normalized.
 
     Raises:
         InvalidCsv: a row or the header is wrong; nothing was recorded.

@@ -51,8 +51,8 @@ def _scopes(*, sender: _Text | None, category: _Text | None) -> list[ColumnEleme
     return scopes
 
 
-# Built once: it is used for each message, and building it takes four times the CPU of running it.
-# A sender or category of None equals nothing, so it adds no scope.
+# Built once, because it is used for each message and building it takes four times the CPU of
+# running it. A sender or category of None equals nothing, so it adds no scope.
 APPLIES: Final = and_(
     _table.recipient.in_([bindparam("recipient", type_=String), bindparam("person", type_=String)]),
     or_(
@@ -112,7 +112,7 @@ class HistoryEntry:
 class Suppressions:
     """The suppressions in the database of `engine`.
 
-    Addresses must be normalised. Opt-outs are stored for the person, so one of
+    Addresses must be normalized. Opt-outs are stored for the person, so one of
     `whatsapp:+15558675309` also covers `+15558675309`; other reasons apply to the exact address.
     Every method accepts an open `connection` to join its transaction, and raises
     `DatabaseUnavailable` when the database cannot answer: then nothing may be sent.
@@ -144,7 +144,7 @@ class Suppressions:
         category: str | None,
         connection: Connection | None = None,
     ) -> frozenset[str]:
-        """Return those of at most a thousand `recipients` for whom `find` would return one."""
+        """Return those of `recipients`, at most a thousand, for whom `find` finds a suppression."""
         scopes = _scopes(sender=sender, category=category)
         addresses = {*recipients, *map(person, recipients)}
         query = select(_table.recipient, _table.reason).where(
@@ -161,7 +161,7 @@ class Suppressions:
     def record(
         self, suppression: Suppression, *, by: str, connection: Connection | None = None
     ) -> bool:
-        """Record `suppression`; False if it exists already, and nothing changes."""
+        """Record `suppression`; return False, and change nothing, if it exists."""
         return self.record_all([suppression], by=by, connection=connection) == 1
 
     def record_all(

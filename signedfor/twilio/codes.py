@@ -24,8 +24,8 @@ _RESUBMISSIONS_AFTER_REJECTION = 2
 class TwilioCode:
     """One error code of Twilio's.
 
-    `advice` is what an operator should do. `resubmissions` (0 to 2) is how often to send a message
-    again that failed with this code after acceptance. `delay_seconds` is the minimum wait before
+    `advice` is what an operator should do. `resubmissions` (0 to 2) is how often to submit again a
+    message that failed with this code after acceptance. `delay_seconds` is the minimum wait before
     the next attempt, on either path.
     """
 
@@ -76,7 +76,7 @@ def classify_create(http_status: int, code: int | None) -> FailureClass:
     """Return the class of a create call that Twilio rejected.
 
     The status comes first: after a 5xx the outcome is unknown, after a 429 Twilio has not processed
-    the request. Raises ValueError for a status that is not an error, a mistake of the caller.
+    the request. Raises ValueError for a status that is not an error.
     """
     if not HTTPStatus.MULTIPLE_CHOICES <= http_status < 600:  # noqa: PLR2004 - the end of HTTP's statuses
         raise ValueError(f"HTTP status {http_status} is not an error; expected 300 to 599")
@@ -105,7 +105,7 @@ def classify_delivery(code: int | None) -> FailureClass:
 
 
 def resubmissions_for(code: int | None) -> int:
-    """Return how often to send a message again that failed with this code after acceptance.
+    """Return how often to submit a message again that failed with this code after acceptance.
 
     Zero unless `classify_delivery` says DeliveryDelayed.
     """
