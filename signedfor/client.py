@@ -47,9 +47,9 @@ from signedfor.contract import (
     Stage,
     message_workflow_id,
 )
-from signedfor.contract.fields import MessageId
+from signedfor.contract.fields import MessageId, problems_in
 from signedfor.masks import masked_sender
-from signedfor.payloads import INVALID_INPUT, data_converter, id_problems, problems_in
+from signedfor.payloads import INVALID_INPUT, data_converter, id_problems
 from signedfor.search_attributes import CAMPAIGN_ID, MESSAGE_SENDER, MESSAGE_STATUS, TENANT
 
 __all__ = ["BadInput", "Client", "FieldProblem", "Message", "NotFound"]

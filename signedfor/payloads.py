@@ -22,15 +22,13 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 
 from signedfor.contract import ContractModel, MessageRequest
-from signedfor.contract.fields import MAX_MESSAGE_ID_CHARACTERS
+from signedfor.contract.fields import MAX_MESSAGE_ID_CHARACTERS, problems_in
 from signedfor.masks import contains_number_of
 
 INVALID_INPUT = "InvalidInput"
 """The error type of a workflow that failed because its input was bad."""
 
 _MESSAGE_ID = re.compile(rf"[\x21-\x7e]{{1,{MAX_MESSAGE_ID_CHARACTERS}}}")
-# No five digits in a row: `x15558675309` would be a phone number too.
-_PLAIN_NAME = re.compile(r"(?!.*[0-9]{5})[A-Za-z0-9_]{1,64}")
 
 
 def invalid_input(problems: Sequence[tuple[str, str]]) -> ApplicationError:
@@ -42,14 +40,6 @@ def invalid_input(problems: Sequence[tuple[str, str]]) -> ApplicationError:
         type=INVALID_INPUT,
         non_retryable=True,
     )
-
-
-def problems_in(error: ValidationError) -> list[tuple[str, str]]:
-    """Each bad field and what is wrong with it, without any value."""
-    return [
-        (_where(each["loc"]), each["msg"])
-        for each in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
 
 
 def id_problems(
@@ -71,16 +61,6 @@ def id_problems(
         if text is not None and contains_number_of(text, request.to)
     ]
     return problems
-
-
-def _where(loc: Sequence[str | int]) -> str:
-    # The name of an unknown field, or a key of `tags`, is the caller's own text and could be a
-    # phone number. It is repeated only if it looks like a name.
-    parts = [
-        str(part) if isinstance(part, int) or _PLAIN_NAME.fullmatch(part) else "(a name)"
-        for part in loc
-    ]
-    return ".".join(parts) or "input"
 
 
 def _contract_in(hint: Any) -> type[ContractModel] | None:

@@ -10,8 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from signedfor.consent import Scope
-from signedfor.contract.fields import Sender, problem
-from signedfor.payloads import problems_in
+from signedfor.contract.fields import Sender, problem, problems_in
 from signedfor.twilio.rates import Rate, SenderKind
 
 

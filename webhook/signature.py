@@ -24,8 +24,7 @@ from twilio.request_validator import (
     RequestValidator,
 )
 
-from signedfor.contract.fields import MessageId
-from signedfor.payloads import problems_in
+from signedfor.contract.fields import MessageId, problems_in
 from webhook.body import (
     CLOSE,
     DecodeError,

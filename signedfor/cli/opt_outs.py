@@ -18,9 +18,8 @@ from signedfor.cli.message_status import masked_recipient
 from signedfor.cli.options import ByOption, JsonOption, RevealOption, operator
 from signedfor.cli.output import BadInput, clock, command_output, listing
 from signedfor.consent import Reason, Scope, Source, Suppression
-from signedfor.contract.fields import Label
+from signedfor.contract.fields import Label, problems_in
 from signedfor.masks import masked_sender
-from signedfor.payloads import problems_in
 from signedfor.store.suppression_csv import COLUMNS, InvalidCsv, export_csv, import_csv
 from signedfor.store.suppressions import HistoryEntry, Suppressions
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender

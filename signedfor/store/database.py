@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-import psycopg
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -34,6 +33,8 @@ from sqlalchemy.engine import URL
 _POSTGRESQL_DRIVERS = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _CONNECT_TIMEOUT_SECONDS = 3
 _QUEUE = "signedfor_writer_queue"
+_NOT_MIGRATED = frozenset({"42P01", "42703"})
+"""PostgreSQL's undefined_table and undefined_column; SQLite reports an operational error."""
 _MIN_PAUSE_SECONDS = 0.05
 """Between two batches. SQLite's writers in other processes poll, at most 0.1 s apart."""
 
@@ -268,6 +269,8 @@ def _begin_sqlite(connection: Connection, *, read_only: bool) -> None:
 
 def _drop_quoted_rows(context: ExceptionContext) -> None:
     """Cut PostgreSQL's message to its first line: DETAIL and CONTEXT quote row values."""
+    import psycopg  # noqa: PLC0415 - slow to import, and SQLite does not need it
+
     original = context.original_exception
     if not isinstance(original, psycopg.Error) or original.diag.message_primary is None:
         return
@@ -280,10 +283,8 @@ def _drop_quoted_rows(context: ExceptionContext) -> None:
 
 
 def _means_unavailable(error: Exception) -> bool:
-    if isinstance(error, exc.DBAPIError) and isinstance(
-        error.orig, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn
-    ):
-        return True  # not migrated; SQLite reports an operational error for it
+    if isinstance(error, exc.DBAPIError) and getattr(error.orig, "sqlstate", "") in _NOT_MIGRATED:
+        return True
     return not isinstance(
         error, exc.IntegrityError | exc.DataError | exc.ProgrammingError | exc.NotSupportedError
     )

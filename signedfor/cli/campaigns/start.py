@@ -70,7 +70,7 @@ from signedfor.contract import (
     Priority,
     campaign_workflow_id,
 )
-from signedfor.payloads import problems_in
+from signedfor.contract.fields import problems_in
 from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.settings import CampaignSettings
 from signedfor.store.campaigns import CampaignRecord, Campaigns

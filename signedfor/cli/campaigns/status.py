@@ -24,9 +24,8 @@ from signedfor.cli.options import JsonOption
 from signedfor.cli.output import BadInput, NotFound, Output, clock, command_output, facts, listing
 from signedfor.cli.temporal import connect, describe, run
 from signedfor.contract import CampaignReport, CampaignState, Outcome, Stage, campaign_workflow_id
-from signedfor.contract.fields import Label
+from signedfor.contract.fields import Label, problems_in
 from signedfor.masks import masked_sender
-from signedfor.payloads import problems_in
 from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.store.campaigns import CampaignRecord, Campaigns
 from signedfor.store.rate_limiter import RateLimiter

@@ -14,9 +14,11 @@ from sqlalchemy import Engine, MetaData, inspect, text
 
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
 from signedfor.store.migrate import (
+    NEWEST,
     DatabaseNewer,
     MigrationsPending,
     _config,
+    _scripts,
     pending,
     require_current,
     upgrade,
@@ -35,6 +37,11 @@ def _checks(engine: Engine) -> dict[str, list[tuple[str | None, str]]]:
         )
         for table in metadata.tables
     }
+
+
+def test_the_newest_migration_is_known_without_alembic() -> None:
+    """The revision with which a database counts as up to date is that of the last script."""
+    assert NEWEST == _scripts().get_current_head()
 
 
 def test_migrated_schema_is_the_metadata(engine: Engine) -> None:
