@@ -1,4 +1,4 @@
-"""The activity interfaces of a campaign. Internal; see `message_activities`."""
+"""The activities of a campaign as its workflow sees them. Internal; see `message_activities`."""
 
 from abc import ABC, abstractmethod
 from datetime import datetime, timedelta
@@ -11,13 +11,13 @@ from signedfor.message_activities import ActivityModel
 from signedfor.search_attributes import CAMPAIGN_ID
 
 NO_SUCH_CAMPAIGN: Final = "NoSuchCampaign"
-"""The error type for a campaign that is not in the database."""
+"""The error type of a campaign that the database does not know."""
 CAMPAIGN_OVER: Final = "CampaignOver"
-"""The error type for a decision after the campaign's end."""
+"""The error type of a decision that came after the campaign's end."""
 
 
 class CampaignKey(ActivityModel):
-    """The campaign that an activity is about."""
+    """A campaign's id."""
 
     campaign_id: str
 
@@ -31,7 +31,7 @@ class CampaignStatus(ActivityModel):
     last_row: int
     """The messages of all rows up to this one have been started."""
     skipped: int
-    """Rows among them for which no message could be started."""
+    """How many of those rows could not be made into messages."""
 
     def merged(self, other: Self) -> Self:
         """The newer state and the greater progress of the two, in any order."""
@@ -49,26 +49,26 @@ class StateChange(ActivityModel):
 
 
 class DispatchResult(ActivityModel):
-    """The result of dispatching the next rows."""
+    """The result of a dispatch."""
 
     status: CampaignStatus
-    """As of the last recorded rows."""
+    """The campaign's status when the last rows were recorded."""
     next_in: timedelta
-    """How long to wait before dispatching more."""
+    """When to dispatch more."""
 
 
 class CountRequest(ActivityModel):
-    """A campaign and its last dispatched row."""
+    """A campaign, and its last dispatched row."""
 
     campaign_id: str
     last_row: int
 
 
 class MessageCounts(ActivityModel):
-    """How many messages of the campaign are running and how many have ended.
+    """How many messages of the campaign are running and have ended.
 
-    Temporal's visibility lags behind, so `running` is 0 only if the workflow of the last row has
-    ended as well.
+    Temporal's visibility lags behind, so none is running only if the last row's own workflow says
+    so too.
     """
 
     running: int
@@ -76,38 +76,38 @@ class MessageCounts(ActivityModel):
 
 
 class OutcomeCounts(ActivityModel):
-    """The outcomes of the messages, from Temporal's visibility."""
+    """How the messages ended, by Temporal's visibility."""
 
     outcomes: dict[Outcome, int]
 
 
 class CampaignActivities(ABC):
-    """The campaign's rows, its state and its messages."""
+    """A campaign's rows, its state, and its messages."""
 
     @activity.defn
     @abstractmethod
     def open_campaign(self, key: CampaignKey) -> CampaignStatus:
-        """Return its status once its rows are loaded."""
+        """Its status, once its rows are loaded."""
 
     @activity.defn
     @abstractmethod
     def set_campaign_state(self, change: StateChange) -> CampaignStatus:
-        """Write the state; each message's last check before its POST reads it."""
+        """Write the state, which applies to every message's last check from then."""
 
     @activity.defn
     @abstractmethod
     async def dispatch_rows(self, key: CampaignKey) -> DispatchResult:
-        """Start the messages of the next rows; a retry starts none twice."""
+        """Start the messages of the next rows, each once even if this is retried."""
 
     @activity.defn
     @abstractmethod
     async def count_messages(self, request: CountRequest) -> MessageCounts:
-        """Count its running and ended messages."""
+        """How many of its messages are running and have ended."""
 
     @activity.defn
     @abstractmethod
     async def count_outcomes(self, key: CampaignKey) -> OutcomeCounts:
-        """Count its messages by outcome; outcomes that did not occur are omitted."""
+        """How its messages ended; outcomes that did not occur are left out."""
 
 
 def messages_of(campaign_id: str) -> str:
