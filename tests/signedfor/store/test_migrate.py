@@ -44,6 +44,30 @@ def test_the_newest_migration_is_known_without_alembic() -> None:
     assert NEWEST == _scripts().get_current_head()
 
 
+def test_checking_a_database_imports_no_slow_package(sqlite_url: str) -> None:
+    """A command that only needs an up-to-date SQLite file loads neither Temporal nor Alembic."""
+    code = (
+        "import sys\n"
+        "from signedfor.settings import DatabaseSettings\n"
+        "from signedfor.store.migrate import pending\n"
+        "from signedfor.store.suppressions import Suppressions\n"
+        "print(pending(DatabaseSettings().database_url))\n"
+        "print({'temporalio', 'alembic', 'psycopg', 'twilio'} & {*sys.modules})"
+    )
+    environment = os.environ | {"DATABASE_URL": sqlite_url}
+
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert ["[]", "set()"] == run.stdout.splitlines()
+
+
 def test_migrated_schema_is_the_metadata(engine: Engine) -> None:
     """The migrations build exactly the tables, columns and indexes that the code declares."""
     with engine.connect() as connection:
