@@ -48,10 +48,10 @@ class CandidateDuplicate:
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptRecords:
-    """The attempt records of the time in which a message was sent."""
+    """The attempt records of one message, and of others to its recipient in the same time."""
 
     own_since: datetime | None
-    """When its first POST of that time was about to be made; None: there is no record of one."""
+    """Start of its first POST on record in that time; None: there is no record."""
     candidates: list[CandidateDuplicate]
 
 
@@ -72,7 +72,7 @@ class ClaimHeld:
 
 @dataclass(frozen=True)
 class NotBefore:
-    """The sender is busy; this later time is reserved for the message."""
+    """The sender is busy; a later time is reserved for the message."""
 
     moment: datetime
 
@@ -82,7 +82,7 @@ class Blocked(Enum):
 
     SUPPRESSED = auto()
     PAUSED = auto()
-    """Its sender or its campaign is."""
+    """Its sender or its campaign is paused."""
     CAMPAIGN_CANCELED = auto()
 
 
@@ -143,8 +143,8 @@ def _claim(dialect: str) -> Any:
 class SendAttempts:
     """The attempt records in the database of `engine`.
 
-    Twilio's list of messages does not say which row is whose. These records say which of our own
-    messages a row to one recipient may belong to, and which could be mistaken for one another.
+    Twilio's list of messages does not show our message ids. These records show which of our
+    messages a row of that list may belong to, and which of them cannot be distinguished there.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class SendAttempts:
     def around(
         self, message_id: str, message: MessageRequest, *, since: datetime
     ) -> AttemptRecords:
-        """The records since then of a message, and of others to its recipient."""
+        """The records since that time of the message and of other messages to its recipient."""
         query = (
             select(
                 send_attempts.c.message_id,
@@ -265,7 +265,7 @@ class SendAttempts:
         )
 
     def purge(self, *, before: datetime, stop: threading.Event | None = None) -> int:
-        """Delete records older than that, in batches; return how many.
+        """Delete older records, which no search needs; return how many.
 
         A message whose record is deleted is no longer protected by it. Other writers wait for one
         batch at most. `stop` ends it early.
@@ -300,22 +300,22 @@ class _DeniedError(Exception):
 
 
 def fingerprint(message: MessageRequest, *, sender: str) -> str:
-    """What two messages share that Twilio's list cannot tell apart."""
+    """Equal for two messages that Twilio's list cannot distinguish."""
     if message.content_sid is not None:
         return template_fingerprint(message.to, sender)
     return text_fingerprint(message.to, sender, message.body or "", len(message.media_urls))
 
 
 def text_fingerprint(to: str, sender: str, body: str, media: int) -> str:
-    """The fingerprint of a message with that text and so many media; a row of the list has one."""
+    """The fingerprint of a message, or of a row in Twilio's list, with a text and `media` files."""
     return _hashed([to, sender, body, media])
 
 
 def template_fingerprint(to: str, sender: str) -> str:
-    """The fingerprint of a message made of a template.
+    """The fingerprint of a message with a template.
 
-    Twilio's list shows its rendered text, which we do not know: all templates to one recipient look
-    alike to us, and any row may be one.
+    Twilio's list shows the rendered text, which we do not know. So all template messages to one
+    recipient have the same fingerprint, and any row of the list may be one of them.
     """
     return _hashed([to, sender])
 

@@ -94,7 +94,7 @@ def _suppress(suppressions: Suppressions, **fields: Any) -> None:
                 **fields,
             }
         ),
-        who="test",
+        by="test",
     )
 
 

@@ -84,6 +84,7 @@ def test_round_trip() -> None:
 def test_round_trip_within_an_activitys_input() -> None:
     """A message inside an activity's input survives as well."""
     request = SendRequest(
+        submission=1,
         message_id="m",
         message=FULL,
         sender="12345",
