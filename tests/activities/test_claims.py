@@ -122,7 +122,7 @@ def test_admission_knows_a_claimed_submission(
     suppressions = Suppressions(sqlite_engine)
     suppressions.record(
         Suppression(recipient=RECIPIENT, reason=Reason.OPTED_OUT, source=Source.INBOUND),
-        who="test",
+        by="test",
     )
     limiter = RateLimiter(sqlite_engine)
     admission = Admission(

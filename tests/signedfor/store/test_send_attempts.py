@@ -113,7 +113,7 @@ def test_a_held_claim_comes_before_everything_that_blocks(engine: Engine) -> Non
     attempts.claim("m1", MESSAGE, sender=SENDER)
     Suppressions(engine).record(
         Suppression(recipient=MESSAGE.to, reason=Reason.OPTED_OUT, source=Source.INBOUND),
-        who="test",
+        by="test",
     )
     limiter.pause(SENDER)
 
