@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from activities.clock import check_clock
 from activities.threads import in_thread
 from signedfor.contract import CampaignState, Priority
 from signedfor.message_activities import (
@@ -64,7 +65,9 @@ class Admission(AdmissionActivities):
 
         Raises:
             DatabaseUnavailable: nothing may be sent until it can be used.
+            ApplicationError: `ClockSkew`; another worker may admit it.
         """
+        check_clock(request.requested_at or activity.info().started_time)
         sender = request.sender or self._default_sender
         return AdmissionResult(
             policy=self._policy,
@@ -131,6 +134,7 @@ class Admission(AdmissionActivities):
             ApplicationError: `Paused`; check again.
             DatabaseUnavailable: the same.
         """
+        check_clock(activity.info().started_time)
         campaign = self._campaign_state(request.campaign_id)
         if campaign is CampaignState.CANCELED:
             return ResumeResult(decision=CampaignCanceled())

@@ -14,6 +14,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from twilio.base.exceptions import TwilioException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
+from activities.clock import MAX_SKEW
 from activities.listing import accepted_rows
 from activities.threads import in_thread
 from signedfor.contract import STATUS_PATH, MessageRequest
@@ -246,11 +247,11 @@ class _Attempt:
         age = max(
             now - self._info.started_time, timedelta(seconds=instant.seconds_since(self._started))
         )
-        if age > LATEST_POST_START:
+        if age > LATEST_POST_START or now - self._info.started_time < -MAX_SKEW:
             raise self.failure(
                 FailureClass.TEMPORARILY_UNAVAILABLE,
-                "The worker reached this attempt too late to begin its POST, or its clock is ahead "
-                "of Temporal's; nothing was sent.",
+                "The worker reached this attempt too late to begin its POST, or its clock differs "
+                "from Temporal's; nothing was sent.",
             )
         if now >= self._request.deadline:
             raise self.failure(

@@ -138,6 +138,8 @@ class AdmissionRequest(ActivityModel):
 
     message_id: str
     submission: int
+    requested_at: datetime | None
+    """Temporal's time, for a local activity, which has no other measure of it."""
     to: str
     sender: str | None
     category: str | None

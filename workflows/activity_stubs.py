@@ -68,7 +68,7 @@ def start_admission(request: AdmissionRequest) -> ActivityHandle[AdmissionResult
     """Admission as a regular activity, retried until the database answers."""
     return workflow.start_activity_method(
         AdmissionActivities.admit,
-        request,
+        request.model_copy(update={"requested_at": None}),
         start_to_close_timeout=DATABASE_TIMEOUT,
         retry_policy=UNLIMITED_RETRY,
         summary="until the database answers",

@@ -116,6 +116,7 @@ async def _admit(state: MessageState) -> AdmissionResult | None:
     request = AdmissionRequest(
         message_id=state.message_id,
         submission=state.submission,
+        requested_at=workflow.now(),
         to=state.request.to,
         sender=state.request.sender,
         category=state.request.category,

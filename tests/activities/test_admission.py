@@ -49,6 +49,7 @@ def _request(**fields: Any) -> AdmissionRequest:
         **{
             "message_id": "parcel-7",
             "submission": 1,
+            "requested_at": datetime.now(UTC),
             "to": RECIPIENT,
             "sender": SENDER,
             "category": None,
@@ -74,7 +75,9 @@ def _admission(suppressions: Suppressions, default_sender: str | None = None) ->
 
 def _check_again(admission: Admission, request: ResumeRequest, *, number: int = 1) -> ResumeResult:
     environment = ActivityEnvironment()
-    environment.info = dataclasses.replace(environment.info, attempt=number)
+    environment.info = dataclasses.replace(
+        environment.info, attempt=number, started_time=datetime.now(UTC)
+    )
     return environment.run(admission.await_resume, request)
 
 
@@ -96,6 +99,19 @@ def _suppress(suppressions: Suppressions, **fields: Any) -> None:
         ),
         by="test",
     )
+
+
+@pytest.mark.parametrize("skew", [timedelta(hours=1), timedelta(hours=-1)])
+def test_a_worker_with_a_wrong_clock_reserves_nothing(
+    suppressions: Suppressions, skew: timedelta
+) -> None:
+    """It would keep its sender busy until its own time; another worker may admit the message."""
+    admission = _admission(suppressions)
+    with pytest.raises(ApplicationError) as refused:
+        admission.admit(_request(requested_at=datetime.now(UTC) - skew))
+
+    assert "ClockSkew" == refused.value.type
+    assert [] == RateLimiter(suppressions._engine).states()
 
 
 @pytest.mark.parametrize("default_sender", [None, DEFAULT_SENDER])
