@@ -256,7 +256,8 @@ def _enum_docs() -> dict[str, dict[str, str]]:
     for module in (base, campaign, failures, send_window):
         docs = _attribute_docs(module)
         for name, value in vars(module).items():
-            if inspect.isclass(value) and issubclass(value, Enum):
+            is_its_own = getattr(value, "__module__", None) == module.__name__
+            if is_its_own and inspect.isclass(value) and issubclass(value, Enum):
                 found[name] = {
                     member.value: docs.get(name, {}).get(member.name, "") for member in value
                 }

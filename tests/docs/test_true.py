@@ -180,6 +180,14 @@ def test_the_reference_of_commands_is_complete() -> None:
             assert option == "--help" or f"`{option}`" in section, f"{path} {option}"
 
 
+def test_the_reference_of_the_contract_is_complete() -> None:
+    """Each field and each value of the contract is explained."""
+    rows = re.findall(r"^\| (`.*) \|$", reference_pages.contract_models(), re.MULTILINE)
+
+    assert {"`outcome`", "`urgent`"} <= {row.split(" | ")[0] for row in rows}
+    assert [] == [row for row in rows if not row.split("|")[-1].strip()]
+
+
 @pytest.mark.parametrize("page", _CURRENT, ids=name)
 def test_metrics_that_are_named_exist(page: Path) -> None:
     """Each metric of ours that a page names is published."""

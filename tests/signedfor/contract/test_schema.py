@@ -33,6 +33,31 @@ def test_inputs_and_outputs_are_properties_of_the_root() -> None:
     assert models - base_classes - parts == set(contract_schema()["properties"])
 
 
+def test_every_field_is_described() -> None:
+    """Also those of models that are in no schema, such as what a campaign's messages share."""
+    undescribed = {
+        f"{each.__name__}.{field}"
+        for each in vars(contract).values()
+        if isinstance(each, type) and issubclass(each, contract.ContractModel)
+        for field, info in each.model_fields.items()
+        if not info.description
+    }
+
+    assert set() == undescribed
+
+
+def test_a_described_reference_is_still_a_reference() -> None:
+    """Generators copy a type for each `$ref` that has anything beside it."""
+
+    def mixed(part: Any) -> list[Any]:
+        if isinstance(part, dict):
+            here = [part] if "$ref" in part and len(part) > 1 else []
+            return here + [found for each in part.values() for found in mixed(each)]
+        return [found for each in part for found in mixed(each)] if isinstance(part, list) else []
+
+    assert [] == mixed(contract_schema())
+
+
 def _referenced(schema: dict[str, Any], part: Any) -> set[str]:
     """The definitions that a part of the schema refers to, directly or through others."""
     if isinstance(part, list):
