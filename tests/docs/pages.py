@@ -18,6 +18,7 @@ _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 def _found() -> Iterator[Path]:
     yield ROOT / "README.md"
     yield from sorted((ROOT / "docs").rglob("*.md"))
+    yield from (ROOT / "examples/README.md", *sorted(ROOT.glob("examples/*/README.md")))
 
 
 PAGES = list(_found())

@@ -237,6 +237,8 @@ def _export(words: list[str]) -> str | None:
 
 
 def _python(words: list[str]) -> str | None:
+    if words[0].endswith(".py"):
+        return _copy(words)
     if words[:1] != ["-m"] or words[1] in {"pip", "pytest", "venv"}:
         return None
     return None if importlib.util.find_spec(words[1]) else "there is no such module"
@@ -297,6 +299,7 @@ def test_a_wrong_command_is_noticed() -> None:
         "make upp",
         "export TWILIO_TOKEN=x",
         "python -m workers",
+        "python examples/python/order.py",
         "rm -rf /",
     ]
 

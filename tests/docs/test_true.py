@@ -85,7 +85,11 @@ def test_dead_links_and_orphans_fail_the_build(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [*ROOT.glob("*.md"), ROOT / "tests/faults/README.md"],
+    [
+        *ROOT.glob("*.md"),
+        ROOT / "tests/faults/README.md",
+        *(page for page in PAGES if ROOT / "examples" in page.parents),
+    ],
     ids=name,
 )
 def test_links_outside_the_site_lead_somewhere(page: Path) -> None:
