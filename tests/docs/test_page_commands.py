@@ -279,7 +279,7 @@ _CHECKS: dict[str, Callable[[list[str]], str | None]] = {
     "pip": _pip,
     "cp": _copy,
     # Of other people, and not ours to check.
-    **dict.fromkeys(("ngrok", "cloudflared", "uv", "npm", "node"), _anything),
+    **dict.fromkeys(("ngrok", "cloudflared", "uv", "npm", "npx", "node"), _anything),
 }
 
 
