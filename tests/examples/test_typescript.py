@@ -38,7 +38,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (copy / "docs").mkdir()
     shutil.copy(ROOT / "docs/contract.schema.json", copy / "docs")
     installed = subprocess.run(
-        [npm, "ci", "--prefer-offline", "--no-audit", "--no-fund"],
+        [npm, "ci", "--prefer-offline", "--fetch-retries=1", "--no-audit", "--no-fund"],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
