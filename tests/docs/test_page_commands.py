@@ -32,6 +32,12 @@ _VARYING = [
 ]
 """What differs from run to run, and how much space stands between columns."""
 
+_CRASH = re.compile(
+    r"Fatal Python error: PyGILState_Release:|^.*: line \d+: +\d+ Segmentation fault ",
+    re.MULTILINE,
+)
+"""How Python or the shell reports that Python crashed."""
+
 
 @pytest.fixture(scope="module")
 def documented_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
@@ -92,8 +98,8 @@ class _Shell:
             check=False,
         )
         # Seen with Python 3.11, after all work is done; docs/how-to/python-client.md says so.
-        output, aborted, _ = done.stdout.partition("Fatal Python error: PyGILState_Release:")
-        return (0 if aborted else done.returncode), output
+        output, *crash = _CRASH.split(done.stdout, maxsplit=1)
+        return (0 if crash else done.returncode), output
 
 
 def _save(block: Block, folder: Path, stack: LocalStack) -> None:
