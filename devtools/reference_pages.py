@@ -206,7 +206,9 @@ def contract_models() -> str:
     for name, schema in sorted(definitions.items()):
         parts.append(f"## {name}")
         if "description" in schema:
-            parts.append(_text(schema["description"]))
+            # A table in a docstring names the members in Python; the values are below.
+            description = schema["description"]
+            parts.append(_text(description.partition("\n\n|")[0]))
         if "enum" in schema:
             known = members.get(name, {})
             rows = [(f"`{value}`", _text(known.get(value, ""))) for value in schema["enum"]]

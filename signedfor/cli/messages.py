@@ -111,7 +111,7 @@ def send(
         ),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for its end; the exit code tells the outcome.")
+        bool, typer.Option("--wait", help="Wait until it has ended; the exit code says how.")
     ] = False,
     wait_timeout: Annotated[
         float | None,

@@ -32,7 +32,7 @@ _rate = TypeAdapter(Rate)
 
 @app.command("list")
 def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
-    """Show each sender's rate, its backlog, and what urgent messages borrowed."""
+    """Show each sender's rate, its backlog, and how much of it is urgent."""
     with command_output(as_json=as_json) as out:
         with _rate_limiter() as limiter:
             states = limiter.states()

@@ -207,6 +207,20 @@ def test_the_reference_of_codes_is_complete() -> None:
     assert lines == len(re.findall(r"^\| \d", reference_pages.twilio_codes(), re.MULTILINE))
 
 
+def test_the_values_of_the_contract_have_their_meanings() -> None:
+    """The meaning of each value of an enumeration is there, whichever module documents it."""
+    page = reference_pages.contract_models()
+
+    for value, meaning in [
+        ("delivered", "The carrier confirmed delivery"),
+        ("resend", "Submit it again"),
+        ("urgent", "For one-time codes"),
+        ("loading", "Its recipients are being written"),
+        ("OutcomeUnknown", "Twilio may or may not have accepted it"),
+    ]:
+        assert f"| `{value}` | {meaning}" in page
+
+
 def test_the_contract_page_has_every_name() -> None:
     """The names that callers rely on are on the page."""
     page = (ROOT / "docs/contract.md").read_text() + (
