@@ -30,7 +30,7 @@ class OrderTexts:
         )
 
     async def remind(self, order: str, phone: str, at: datetime) -> Message:
-        """Have the customer reminded at this time, and not much later, to pick up the order."""
+        """Remind the customer at this time, or up to four hours later, to pick up the order."""
         return await self._client.send(
             {
                 "to": phone,

@@ -31,7 +31,7 @@ class OrderTexts {
     return id;
   }
 
-  /** Have the customer reminded at this time, and not much later, to pick up the order. */
+  /** Remind the customer at this time, or up to four hours later, to pick up the order. */
   async remind(order: string, phone: string, at: Date): Promise<string> {
     const id = `order-${order}-reminder`;
     await this.messages.send(id, {
