@@ -70,7 +70,7 @@ COMMANDS: Final = {
     "senders": LazyCommand(
         "signedfor.cli.senders:app",
         "Rate, backlog and pause of each sender. These commands need only DATABASE_URL (and "
-        "DEFAULT_RATES, if the workers have it).",
+        "DEFAULT_SEGMENTS_PER_SECOND, if the workers have it).",
     ),
     "doctor": LazyCommand(
         "signedfor.cli.doctor:doctor",

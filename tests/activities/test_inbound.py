@@ -170,7 +170,7 @@ def test_a_message_that_came_already_changes_nothing(
     first = _catch_up(make(), since)
     suppressions = Suppressions(sqlite_engine)
     (standing,) = suppressions.list_()
-    suppressions.lift(RECIPIENT, source=standing.source, evidence="asked for", who="anna")
+    suppressions.lift(RECIPIENT, source=standing.source, evidence="asked for", by="anna")
 
     second = _catch_up(make(), since)
 

@@ -154,7 +154,11 @@ def test_variables_that_are_named_exist(page: Path) -> None:
     }
 
     assert (
-        set() == {each for each in named if not each.endswith("_ID") or each == "BUILD_ID"} - known
+        set()
+        == {
+            each for each in named if not each.endswith("_ID") or each == "TEMPORAL_WORKER_BUILD_ID"
+        }
+        - known
     )
 
 
