@@ -12,11 +12,11 @@ _A_WHILE = timedelta(hours=1)
 
 
 async def _run(
-    world: TimeSkippingEnvironment, fake: FakeCampaign, *decisions: str, canceled: bool = False
+    env: TimeSkippingEnvironment, fake: FakeCampaign, *decisions: str, canceled: bool = False
 ) -> Handle:
     """Run it to its end; decisions and Temporal's own cancel come after the first page, if any."""
-    async with serving_campaign(world.client, fake) as queue:
-        handle = await start_campaign(world.client, queue)
+    async with serving_campaign(env.client, fake) as queue:
+        handle = await start_campaign(env.client, queue)
         if (decisions or canceled) and not fake.cannot_be_opened:
             await fake.until_dispatched(1)
         for decision in decisions:
@@ -29,48 +29,48 @@ async def _run(
     return handle
 
 
-async def campaign_finished(world: TimeSkippingEnvironment) -> Handle:
+async def campaign_finished(env: TimeSkippingEnvironment) -> Handle:
     """Three pages, and messages that end one after the other."""
-    return await _run(world, FakeCampaign(next_in=timedelta(seconds=15), running=[3, 1]))
+    return await _run(env, FakeCampaign(next_in=timedelta(seconds=15), running=[3, 1]))
 
 
-async def campaign_continued(world: TimeSkippingEnvironment) -> Handle:
+async def campaign_continued(env: TimeSkippingEnvironment) -> Handle:
     """A later run, which begins where the one before it ended."""
-    return await _run(world, FakeCampaign(last_row=3, skipped=1, without_message=1))
+    return await _run(env, FakeCampaign(last_row=3, skipped=1, without_message=1))
 
 
-async def campaign_paused_and_resumed(world: TimeSkippingEnvironment) -> Handle:
+async def campaign_paused_and_resumed(env: TimeSkippingEnvironment) -> Handle:
     """A pause between two pages."""
-    return await _run(world, FakeCampaign(next_in=_A_WHILE), PAUSE_UPDATE, RESUME_UPDATE)
+    return await _run(env, FakeCampaign(next_in=_A_WHILE), PAUSE_UPDATE, RESUME_UPDATE)
 
 
-async def campaign_canceled(world: TimeSkippingEnvironment) -> Handle:
+async def campaign_canceled(env: TimeSkippingEnvironment) -> Handle:
     """Paused and then canceled, the database being away for a moment."""
     fake = FakeCampaign(next_in=_A_WHILE, write_fails=1, running=[2])
-    return await _run(world, fake, PAUSE_UPDATE, CANCEL_UPDATE)
+    return await _run(env, fake, PAUSE_UPDATE, CANCEL_UPDATE)
 
 
-async def campaign_canceled_in_a_page(world: TimeSkippingEnvironment) -> Handle:
+async def campaign_canceled_in_a_page(env: TimeSkippingEnvironment) -> Handle:
     """While rows are dispatched; what that activity says of the state is older."""
-    return await _run(world, FakeCampaign(silent_after=2), CANCEL_UPDATE)
+    return await _run(env, FakeCampaign(silent_after=2), CANCEL_UPDATE)
 
 
-async def campaign_canceled_before_it_was_opened(world: TimeSkippingEnvironment) -> Handle:
+async def campaign_canceled_before_it_was_opened(env: TimeSkippingEnvironment) -> Handle:
     """Its rows are not loaded, and never will be."""
     fake = FakeCampaign(rows=0, state=CampaignState.LOADING, cannot_be_opened=True)
-    return await _run(world, fake, CANCEL_UPDATE)
+    return await _run(env, fake, CANCEL_UPDATE)
 
 
-async def campaign_that_visibility_does_not_know(world: TimeSkippingEnvironment) -> Handle:
+async def campaign_that_visibility_does_not_know(env: TimeSkippingEnvironment) -> Handle:
     """Temporal's list is an hour behind, for all that is known."""
-    return await _run(world, FakeCampaign(missing=1))
+    return await _run(env, FakeCampaign(missing=1))
 
 
-async def campaign_canceled_by_temporal(world: TimeSkippingEnvironment) -> Handle:
+async def campaign_canceled_by_temporal(env: TimeSkippingEnvironment) -> Handle:
     """With the button in the Temporal UI."""
-    return await _run(world, FakeCampaign(next_in=_A_WHILE), canceled=True)
+    return await _run(env, FakeCampaign(next_in=_A_WHILE), canceled=True)
 
 
-async def campaign_that_does_not_exist(world: TimeSkippingEnvironment) -> Handle:
+async def campaign_that_does_not_exist(env: TimeSkippingEnvironment) -> Handle:
     """The database knows no such campaign."""
-    return await _run(world, FakeCampaign(rows=None))
+    return await _run(env, FakeCampaign(rows=None))

@@ -48,8 +48,8 @@ def plays_in(module: ModuleType) -> dict[str, Play]:
 
 async def record(play: Play, *, real_server: str) -> WorkflowHistory:
     """Play a scenario and fetch its history; `real_server` is the real one's address."""
-    async with _world_for(play, real_server) as world:
-        handle = await play(world)
+    async with _environment_for(play, real_server) as env:
+        handle = await play(env)
         async with asyncio.timeout(_PATIENCE_SECONDS):
             # An outcome that is an error is an outcome too.
             await asyncio.gather(handle.result(), return_exceptions=True)
@@ -90,13 +90,13 @@ def kept(folder: Path = FOLDER) -> Mapping[str, Path]:
 
 
 @asynccontextmanager
-async def _world_for(play: Play, real_server: str) -> AsyncIterator[Environment]:
+async def _environment_for(play: Play, real_server: str) -> AsyncIterator[Environment]:
     fakes = FakeActivities()
     async with AsyncExitStack() as stack:
-        if inspect.signature(play).parameters["world"].annotation is TimeSkippingEnvironment:
-            env = await stack.enter_async_context(skipping_time(identity=_IDENTITY))
-            await stack.enter_async_context(serving(env.client, fakes))
-            yield TimeSkippingEnvironment(env.client, fakes, env)
+        if inspect.signature(play).parameters["env"].annotation is TimeSkippingEnvironment:
+            server = await stack.enter_async_context(skipping_time(identity=_IDENTITY))
+            await stack.enter_async_context(serving(server.client, fakes))
+            yield TimeSkippingEnvironment(server.client, fakes, server)
         else:
             client = await Client.connect(
                 real_server, data_converter=data_converter, identity=_IDENTITY

@@ -15,15 +15,15 @@ from tests.workflows.fakes import (
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[TimeSkippingEnvironment]:
+async def env() -> AsyncIterator[TimeSkippingEnvironment]:
     """Workflows and a scripted fakes on the time-skipping server."""
     fakes = FakeActivities()
-    async with skipping_time() as env, serving(env.client, fakes):
-        yield TimeSkippingEnvironment(env.client, fakes, env)
+    async with skipping_time() as server, serving(server.client, fakes):
+        yield TimeSkippingEnvironment(server.client, fakes, server)
 
 
 @pytest.fixture
-async def real_world(temporal_server: TemporalServer) -> AsyncIterator[Environment]:
+async def real_env(temporal_server: TemporalServer) -> AsyncIterator[Environment]:
     """Workflows and a scripted fakes on the real server, where time passes as it does."""
     client = await Client.connect(temporal_server.address, data_converter=data_converter)
     fakes = FakeActivities()

@@ -341,15 +341,15 @@ class Environment:
 class TimeSkippingEnvironment(Environment):
     """An environment whose server skips over waits."""
 
-    env: WorkflowEnvironment
+    server: WorkflowEnvironment
 
     async def now(self) -> datetime:
         """The server's time."""
-        return await self.env.get_current_time()
+        return await self.server.get_current_time()
 
     async def sleep(self, length: timedelta) -> None:
         """Let this much of the server's time pass."""
-        await self.env.sleep(length)
+        await self.server.sleep(length)
 
 
 async def callback(

@@ -38,10 +38,10 @@ _A_WHILE = timedelta(hours=1)
 
 
 @contextlib.asynccontextmanager
-async def campaign(world: TimeSkippingEnvironment, fake: FakeCampaign) -> AsyncIterator[Handle]:
+async def campaign(env: TimeSkippingEnvironment, fake: FakeCampaign) -> AsyncIterator[Handle]:
     """A campaign that has been started."""
-    async with serving_campaign(world.client, fake) as queue:
-        yield await start_campaign(world.client, queue)
+    async with serving_campaign(env.client, fake) as queue:
+        yield await start_campaign(env.client, queue)
 
 
 async def decide(handle: Handle, update: str) -> CampaignProgress:
@@ -52,10 +52,10 @@ async def decide(handle: Handle, update: str) -> CampaignProgress:
     return progress
 
 
-async def test_every_row_is_dispatched_once(world: TimeSkippingEnvironment) -> None:
+async def test_every_row_is_dispatched_once(env: TimeSkippingEnvironment) -> None:
     """Page after page in order; the report comes when the messages have ended."""
     fake = FakeCampaign(rows=5, page=2, next_in=timedelta(seconds=15), running=[3, 1])
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         report = await handle.result()
 
     assert [1, 2, 3, 4, 5] == fake.dispatched
@@ -64,12 +64,12 @@ async def test_every_row_is_dispatched_once(world: TimeSkippingEnvironment) -> N
     assert (CampaignState.FINISHED, 3) == (fake.state, fake.counts)
 
 
-async def test_a_long_campaign_goes_on_in_a_new_run(world: TimeSkippingEnvironment) -> None:
+async def test_a_long_campaign_goes_on_in_a_new_run(env: TimeSkippingEnvironment) -> None:
     """Continue-as-new leaves no row out and repeats none; what was left out is remembered."""
     fake = FakeCampaign(rows=130, page=1, without_message=1)
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         report = await handle.result()
-        first = world.client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
+        first = env.client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
         ended = (await first.describe()).status
 
     assert list(range(1, 131)) == fake.dispatched
@@ -77,18 +77,18 @@ async def test_a_long_campaign_goes_on_in_a_new_run(world: TimeSkippingEnvironme
     assert (130, 0) == (report.rows, report.dispatched)
 
 
-async def test_terminated_and_started_again_it_goes_on(world: TimeSkippingEnvironment) -> None:
+async def test_terminated_and_started_again_it_goes_on(env: TimeSkippingEnvironment) -> None:
     """The second workflow knows what the first had done: no row is dispatched twice."""
     fake = FakeCampaign(rows=7, page=2, next_in=_A_WHILE, without_message=1)
-    async with serving_campaign(world.client, fake) as queue:
-        first = await start_campaign(world.client, queue)
+    async with serving_campaign(env.client, fake) as queue:
+        first = await start_campaign(env.client, queue)
         await fake.until_dispatched(2)
         # With an activity under way, the server would not skip time any more.
         async with asyncio.timeout(30):
             while (await progress(first)).dispatched < 1:  # noqa: ASYNC110 - it is asked
                 await asyncio.sleep(0.02)
         await first.terminate()
-        again = await start_campaign(world.client, queue, workflow_id=first.id)
+        again = await start_campaign(env.client, queue, workflow_id=first.id)
         report = await again.result()
 
     assert list(range(1, 8)) == fake.dispatched
@@ -96,15 +96,15 @@ async def test_terminated_and_started_again_it_goes_on(world: TimeSkippingEnviro
 
 
 async def test_a_paused_campaign_hands_nothing_over_until_it_is_resumed(
-    world: TimeSkippingEnvironment,
+    env: TimeSkippingEnvironment,
 ) -> None:
     """The answer comes when the state is written; pausing or resuming twice is the same as once."""
     fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE)
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         paused = await decide(handle, PAUSE_UPDATE)
         written = fake.state
-        await world.sleep(timedelta(days=3))
+        await env.sleep(timedelta(days=3))
         dispatched = list(fake.dispatched)
         again = await decide(handle, PAUSE_UPDATE)
         resumed = await decide(handle, RESUME_UPDATE)
@@ -120,11 +120,11 @@ async def test_a_paused_campaign_hands_nothing_over_until_it_is_resumed(
 
 
 async def test_a_canceled_campaign_ends_when_its_messages_have(
-    world: TimeSkippingEnvironment,
+    env: TimeSkippingEnvironment,
 ) -> None:
     """No further row; meanwhile it says that it is canceled, and cannot be resumed."""
     fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE, running=[2] * 400)
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         canceled = await decide(handle, CANCEL_UPDATE)
         with pytest.raises(WorkflowUpdateFailedError) as refused:
@@ -143,15 +143,15 @@ async def test_a_canceled_campaign_ends_when_its_messages_have(
 
 @pytest.mark.parametrize("update", [PAUSE_UPDATE, CANCEL_UPDATE])
 async def test_a_decision_while_a_page_is_dispatched(
-    world: TimeSkippingEnvironment, update: str
+    env: TimeSkippingEnvironment, update: str
 ) -> None:
     """It is answered at once; the page's own, older word of the state undoes nothing."""
     fake = FakeCampaign(rows=6, page=2, silent_after=2, missing=1)  # so that it does not end
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         decided = await decide(handle, update)
         fake.may_answer.set()
-        await world.sleep(timedelta(minutes=10))
+        await env.sleep(timedelta(minutes=10))
         after, dispatched, pages = await progress(handle), list(fake.dispatched), fake.pages
         fake.missing = 0
         await decide(handle, CANCEL_UPDATE)
@@ -165,10 +165,10 @@ async def test_a_decision_while_a_page_is_dispatched(
     assert (CampaignState.CANCELED, 2) == (report.state, report.dispatched)
 
 
-async def test_temporals_own_cancellation_means_the_same(world: TimeSkippingEnvironment) -> None:
+async def test_temporals_own_cancellation_means_the_same(env: TimeSkippingEnvironment) -> None:
     """The button in the Temporal UI cancels it, and it still reports."""
     fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE, running=[1])
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         await handle.cancel()
         report = await handle.result()
@@ -176,10 +176,10 @@ async def test_temporals_own_cancellation_means_the_same(world: TimeSkippingEnvi
     assert (CampaignState.CANCELED, 2) == (report.state, report.dispatched)
 
 
-async def test_a_decision_waits_for_the_database(world: TimeSkippingEnvironment) -> None:
+async def test_a_decision_waits_for_the_database(env: TimeSkippingEnvironment) -> None:
     """Not before it is written does a pause hold; decisions are carried out one after another."""
     fake = FakeCampaign(rows=4, page=2, next_in=_A_WHILE, write_fails=1)
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         pausing = await handle.start_update(
             PAUSE_UPDATE,
@@ -194,10 +194,10 @@ async def test_a_decision_waits_for_the_database(world: TimeSkippingEnvironment)
     assert (0, CampaignState.CANCELED) == (fake.write_fails, report.state)
 
 
-async def test_what_was_decided_elsewhere_is_heeded(world: TimeSkippingEnvironment) -> None:
+async def test_what_was_decided_elsewhere_is_heeded(env: TimeSkippingEnvironment) -> None:
     """A campaign that the database says was canceled hands nothing more over."""
     fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE)
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         fake.state, fake.since = CampaignState.CANCELED, fake.since + timedelta(days=3650)
         report = await handle.result()
@@ -205,21 +205,21 @@ async def test_what_was_decided_elsewhere_is_heeded(world: TimeSkippingEnvironme
     assert ([1, 2], CampaignState.CANCELED) == (fake.dispatched, report.state)
 
 
-async def test_started_again_it_says_what_became_of_it(world: TimeSkippingEnvironment) -> None:
+async def test_started_again_it_says_what_became_of_it(env: TimeSkippingEnvironment) -> None:
     """A campaign that has finished is not dispatched again."""
     fake = FakeCampaign(state=CampaignState.FINISHED)
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         report = await handle.result()
 
     assert ([], CampaignState.FINISHED) == (fake.dispatched, report.state)
 
 
 async def test_a_list_that_has_forgotten_messages_does_not_hold_it_up(
-    world: TimeSkippingEnvironment,
+    env: TimeSkippingEnvironment,
 ) -> None:
     """When nothing has run for an hour, what the list does not know has ended too."""
     fake = FakeCampaign(missing=1, running=[1])
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         report = await handle.result()
         began = (await handle.describe()).start_time
 
@@ -228,11 +228,11 @@ async def test_a_list_that_has_forgotten_messages_does_not_hold_it_up(
     assert fake.counts < 20
 
 
-async def test_a_list_that_lags_behind_ends_no_campaign(world: TimeSkippingEnvironment) -> None:
+async def test_a_list_that_lags_behind_ends_no_campaign(env: TimeSkippingEnvironment) -> None:
     """Half an hour of it, and the campaign can still be paused; it ends when the list is right."""
     fake = FakeCampaign(missing=2)
-    async with campaign(world, fake) as handle:
-        await world.sleep(_A_WHILE / 2)
+    async with campaign(env, fake) as handle:
+        await env.sleep(_A_WHILE / 2)
         looks = fake.counts
         paused = await decide(handle, PAUSE_UPDATE)
         await decide(handle, RESUME_UPDATE)
@@ -246,11 +246,11 @@ async def test_a_list_that_lags_behind_ends_no_campaign(world: TimeSkippingEnvir
 
 @pytest.mark.parametrize("is_temporals", [False, True])
 async def test_one_that_cannot_be_opened_can_be_canceled(
-    world: TimeSkippingEnvironment, *, is_temporals: bool
+    env: TimeSkippingEnvironment, *, is_temporals: bool
 ) -> None:
     """Its rows may never be loaded: it does not wait for them, and reports."""
     fake = FakeCampaign(rows=0, state=CampaignState.LOADING, cannot_be_opened=True)
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         if is_temporals:
             await handle.cancel()
         else:
@@ -262,11 +262,11 @@ async def test_one_that_cannot_be_opened_can_be_canceled(
 
 
 async def test_one_that_is_not_there_when_it_is_canceled_fails(
-    world: TimeSkippingEnvironment,
+    env: TimeSkippingEnvironment,
 ) -> None:
     """The database was away at first, and then does not know it: the workflow says so and ends."""
     fake = FakeCampaign(rows=None, cannot_be_opened=True)
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         with pytest.raises(WorkflowUpdateFailedError) as refused:
             await decide(handle, CANCEL_UPDATE)
         with pytest.raises(WorkflowFailureError) as failed:
@@ -278,9 +278,9 @@ async def test_one_that_is_not_there_when_it_is_canceled_fails(
         assert NO_SUCH_CAMPAIGN == error.cause.cause.type
 
 
-async def test_a_campaign_that_is_not_there_fails(world: TimeSkippingEnvironment) -> None:
+async def test_a_campaign_that_is_not_there_fails(env: TimeSkippingEnvironment) -> None:
     """The workflow says so at once, instead of trying for ever."""
-    async with campaign(world, FakeCampaign(rows=None)) as handle:
+    async with campaign(env, FakeCampaign(rows=None)) as handle:
         with pytest.raises(WorkflowFailureError) as failed:
             await handle.result()
 
@@ -289,7 +289,7 @@ async def test_a_campaign_that_is_not_there_fails(world: TimeSkippingEnvironment
     assert NO_SUCH_CAMPAIGN == failed.value.cause.cause.type
 
 
-async def test_bad_input_fails_at_once(world: TimeSkippingEnvironment) -> None:
+async def test_bad_input_fails_at_once(env: TimeSkippingEnvironment) -> None:
     """A start by hand with bad input fails, with every bad field named."""
     fake = FakeCampaign()
     starts: list[tuple[list[Any], str | None]] = [
@@ -302,9 +302,9 @@ async def test_bad_input_fails_at_once(world: TimeSkippingEnvironment) -> None:
         ([{}], "campaign:not a label"),
         ([{}], "something:else"),
     ]
-    async with serving_campaign(world.client, fake) as queue:
+    async with serving_campaign(env.client, fake) as queue:
         for args, workflow_id in starts:
-            handle = await start_campaign(world.client, queue, args=args, workflow_id=workflow_id)
+            handle = await start_campaign(env.client, queue, args=args, workflow_id=workflow_id)
             with pytest.raises(WorkflowFailureError) as failed:
                 await handle.result()
 

@@ -66,49 +66,49 @@ FIRST, SECOND = 7, 8
     ids=["slot", "window", "hold", "patience", "retry"],
 )
 async def test_a_late_callback_stops_a_resend(
-    world: TimeSkippingEnvironment, waits: list[Any], status: str
+    env: TimeSkippingEnvironment, waits: list[Any], status: str
 ) -> None:
     """Its POST was not found, and while the next one waits a callback names it: nothing is sent."""
-    world.fakes.sends = [UNKNOWN, *waits, accept(SECOND)]
-    world.fakes.resumes = [None] * 1000
-    world.fakes.statuses = [StatusResult(status="delivered")]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
-    await world.sleep(2 * MINUTE)
-    await world.until(lambda: len(world.fakes.posts) == 1 + len(waits))
+    env.fakes.sends = [UNKNOWN, *waits, accept(SECOND)]
+    env.fakes.resumes = [None] * 1000
+    env.fakes.statuses = [StatusResult(status="delivered")]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
+    await env.sleep(2 * MINUTE)
+    await env.until(lambda: len(env.fakes.posts) == 1 + len(waits))
     await callback(handle, status, number=FIRST)
 
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
-    assert 1 + len(waits) == len(world.fakes.posts)
-    assert 1 == world.fakes.admitted
+    assert 1 + len(waits) == len(env.fakes.posts)
+    assert 1 == env.fakes.admitted
 
 
 async def test_a_window_that_stays_closed_is_not_asked_again_and_again(
-    world: TimeSkippingEnvironment,
+    env: TimeSkippingEnvironment,
 ) -> None:
     """With the receipt in, the message does not look for its turn any more."""
-    opens = await world.now() + timedelta(hours=10)
-    world.fakes.sends = [UNKNOWN, refuse(window_closed(MINUTE)), accept(SECOND)]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
-    world.fakes.closed_until = [opens] * 100
-    await world.sleep(3 * MINUTE)
-    await world.until(lambda: world.fakes.admitted == 2)
+    opens = await env.now() + timedelta(hours=10)
+    env.fakes.sends = [UNKNOWN, refuse(window_closed(MINUTE)), accept(SECOND)]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
+    env.fakes.closed_until = [opens] * 100
+    await env.sleep(3 * MINUTE)
+    await env.until(lambda: env.fakes.admitted == 2)
     await callback(handle, "delivered", number=FIRST)
 
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
-    assert 2 == world.fakes.admitted
+    assert 2 == env.fakes.admitted
 
 
 async def test_what_is_called_back_before_its_post_is_not_posted(
-    world: TimeSkippingEnvironment,
+    env: TimeSkippingEnvironment,
 ) -> None:
     """A run that Temporal was told to reset meets its receipts before its POST, and makes none."""
-    handle = await world.client.start_workflow(
+    handle = await env.client.start_workflow(
         SEND_MESSAGE,
         REQUEST,
         id=message_workflow_id("reset"),
@@ -117,20 +117,20 @@ async def test_what_is_called_back_before_its_post_is_not_posted(
         start_signal=DELIVERY_STATUS_SIGNAL,
         start_signal_args=[{"message_sid": sid(FIRST), "message_status": "sent"}],
     )
-    world.fakes.statuses = [StatusResult(status="delivered")]
+    env.fakes.statuses = [StatusResult(status="delivered")]
 
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
-    assert [] == world.fakes.posts
+    assert [] == env.fakes.posts
 
 
-async def test_a_refused_create_is_no_submission(world: TimeSkippingEnvironment) -> None:
+async def test_a_refused_create_is_no_submission(env: TimeSkippingEnvironment) -> None:
     """Twilio keeps what it refuses as a failed message; a callback for that changes nothing."""
-    world.fakes.sends = [failure(TEMPORARY, code=21611, retry_after=MINUTE, final=True), accept()]
-    world.fakes.statuses = [StatusResult(status="delivered")]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
+    env.fakes.sends = [failure(TEMPORARY, code=21611, retry_after=MINUTE, final=True), accept()]
+    env.fakes.statuses = [StatusResult(status="delivered")]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
     await callback(handle, "failed", number=FIRST, code=21611)
     sids = (await handle.query(PROGRESS_QUERY, result_type=Progress)).message_sids
 
@@ -140,30 +140,30 @@ async def test_a_refused_create_is_no_submission(world: TimeSkippingEnvironment)
     assert (Outcome.DELIVERED, sid(), 2) == (report.outcome, report.message_sid, report.attempts)
 
 
-async def test_a_later_try_is_called_off_while_it_waits(world: TimeSkippingEnvironment) -> None:
+async def test_a_later_try_is_called_off_while_it_waits(env: TimeSkippingEnvironment) -> None:
     """It was undelivered, and reads as delivered while the next try waits for its turn."""
-    world.fakes.sends = [accept(FIRST), refuse(deferred(timedelta(hours=2)))]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
+    env.fakes.sends = [accept(FIRST), refuse(deferred(timedelta(hours=2)))]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
     await callback(handle, "undelivered", number=FIRST, code=30001)
-    await world.sleep(timedelta(hours=1.5))
-    await world.until(lambda: len(world.fakes.posts) == 2)
+    await env.sleep(timedelta(hours=1.5))
+    await env.until(lambda: len(env.fakes.posts) == 2)
     await callback(handle, "read", number=FIRST)
 
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
-    assert 2 == len(world.fakes.posts)
+    assert 2 == len(env.fakes.posts)
 
 
 async def test_an_unknown_fate_is_not_forgotten_when_it_expires(
-    world: TimeSkippingEnvironment,
+    env: TimeSkippingEnvironment,
 ) -> None:
     """Its time passes while the next POST waits: somebody should look whether it was taken."""
-    world.fakes.sends = [UNKNOWN, refuse(deferred(timedelta(hours=4)))]
-    expires_at = (await world.now() + timedelta(hours=2)).isoformat()
+    env.fakes.sends = [UNKNOWN, refuse(deferred(timedelta(hours=4)))]
+    expires_at = (await env.now() + timedelta(hours=2)).isoformat()
 
-    report = await world.report({**REQUEST, "expires_at": expires_at})
+    report = await env.report({**REQUEST, "expires_at": expires_at})
 
     assert (Outcome.EXPIRED, FailureClass.OUTCOME_UNKNOWN) == (report.outcome, report.failure_class)
     assert report.dead_letter_id is not None
@@ -199,16 +199,16 @@ class _Outbound(WorkflowOutboundInterceptor):
 async def test_a_receipt_between_the_ending_and_its_letter() -> None:
     """The message has ended without a receipt; one that comes just then resolves the letter."""
     fakes = FakeActivities()
-    async with skipping_time() as env, serving(env.client, fakes, HoldsDeadLetters()):
-        world = TimeSkippingEnvironment(env.client, fakes, env)
-        handle = await world.start({**REQUEST, "receipt_timeout_seconds": 60}, message_id="m")
-        await world.until(lambda: len(fakes.posts) == 1)
-        await world.sleep(2 * MINUTE)
-        await world.until(lambda: len(fakes.asked) == 1)
+    async with skipping_time() as server, serving(server.client, fakes, HoldsDeadLetters()):
+        env = TimeSkippingEnvironment(server.client, fakes, server)
+        handle = await env.start({**REQUEST, "receipt_timeout_seconds": 60}, message_id="m")
+        await env.until(lambda: len(fakes.posts) == 1)
+        await env.sleep(2 * MINUTE)
+        await env.until(lambda: len(fakes.asked) == 1)
         await callback(handle, "delivered")
 
         report = await handle.result()
-        letter = await env.client.get_workflow_handle(
+        letter = await server.client.get_workflow_handle(
             dead_letter_workflow_id("m"), result_type=DeadLetterReport
         ).result()
 

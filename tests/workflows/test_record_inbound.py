@@ -63,16 +63,16 @@ async def _run(
 ) -> tuple[WorkflowHandle[Any, Any], Any]:
     queue = uuid.uuid4().hex
     async with (
-        skipping_time() as env,
+        skipping_time() as server,
         Worker(
-            env.client,
+            server.client,
             task_queue=queue,
             workflows=[RecordInbound, CatchUpInbound],
             activities=[database.record_inbound, database.catch_up_inbound],
             interceptors=[OneArgument()],
         ),
     ):
-        handle: WorkflowHandle[Any, Any] = await env.client.start_workflow(
+        handle: WorkflowHandle[Any, Any] = await server.client.start_workflow(
             workflow,
             args=args,
             id=queue,

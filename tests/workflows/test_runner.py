@@ -33,15 +33,15 @@ class Reading:
 async def test_workflows_are_tested_in_the_sandbox() -> None:
     """What the sandbox forbids is forbidden, although our modules are passed through."""
     async with (
-        skipping_time() as env,
+        skipping_time() as server,
         Worker(
-            env.client,
+            server.client,
             task_queue="reading",
             workflows=[Reading],
             workflow_runner=sandboxed_runner(),
         ),
     ):
-        how = await env.client.execute_workflow(Reading.run, id="reading", task_queue="reading")
+        how = await server.client.execute_workflow(Reading.run, id="reading", task_queue="reading")
 
     assert "refused" == how
 
