@@ -1,4 +1,4 @@
-"""Input that fails a message at once."""
+"""Bad input, which fails a message at once."""
 
 from datetime import timedelta
 
@@ -8,27 +8,27 @@ from tests.workflows.fakes import REQUEST, Environment, TimeSkippingEnvironment
 
 
 async def bad_input(env: Environment) -> Handle:
-    """Several bad fields."""
+    """Several fields are bad."""
     return await env.start({"to": "nobody", "priority": "now", "tags": 3})
 
 
 async def no_argument(env: Environment) -> Handle:
-    """Nothing at all."""
+    """There is no input."""
     return await env.start(args=[])
 
 
 async def two_arguments(env: Environment) -> Handle:
-    """One object too many."""
+    """There are two input objects."""
     return await env.start(args=[REQUEST, REQUEST])
 
 
-async def number_in_the_id(env: Environment) -> Handle:
-    """The message id holds the recipient's number."""
+async def recipient_number_in_the_id(env: Environment) -> Handle:
+    """The message id contains the recipient's number."""
     return await env.start(message_id="parcel-15558675309")
 
 
 async def no_sender(env: Environment) -> Handle:
-    """Neither `from` nor a default."""
+    """There is neither `from` nor a default sender."""
     return await env.start({"to": REQUEST["to"], "body": "x"})
 
 
@@ -40,13 +40,13 @@ async def invalid_id(env: Environment) -> Handle:
 
 
 async def window_that_never_opens(env: TimeSkippingEnvironment) -> Handle:
-    """Found at admission."""
+    """The problem is found at admission."""
     env.fakes.window_problem = "is never open in all time zones of the recipient"
     return await env.start({**REQUEST, "send_window": {"from": "09:00", "until": "10:00"}})
 
 
 async def later_window_that_never_opens(env: TimeSkippingEnvironment) -> Handle:
-    """Found at once, though its `send_at` lies ahead."""
+    """The problem is found at once although `send_at` is in the future."""
     env.fakes.window_problem = "is never open in all time zones of the recipient"
     send_at = await env.now() + timedelta(days=30)
     window = {"from": "09:00", "until": "10:00"}

@@ -1,4 +1,4 @@
-"""Canceled at each stage, in time and too late."""
+"""Messages canceled at each stage, in time or too late."""
 
 import contextlib
 import threading
@@ -46,21 +46,21 @@ async def canceled_while_scheduled(env: Environment) -> Handle:
 
 
 async def canceled_without_input(env: Environment) -> Handle:
-    """As the `temporal` command line does it."""
+    """Canceled without input, as the `temporal` command line does."""
     handle = await _scheduled(env)
     await handle.execute_update(CANCEL_UPDATE)
     return handle
 
 
 async def canceled_by_temporal(env: Environment) -> Handle:
-    """By the button in the Temporal UI."""
+    """Canceled with the button in the Temporal UI."""
     handle = await _scheduled(env)
     await handle.cancel()
     return handle
 
 
-async def canceled_before_anything_was_done(env: Environment) -> Handle:
-    """In the very first workflow task: the send is canceled as it is begun."""
+async def canceled_in_the_first_workflow_task(env: Environment) -> Handle:
+    """The first activity is canceled as it is scheduled."""
     handle = await env.client.start_workflow(
         SEND_MESSAGE,
         REQUEST,
@@ -73,7 +73,7 @@ async def canceled_before_anything_was_done(env: Environment) -> Handle:
 
 
 async def canceled_while_the_database_is_unavailable(env: Environment) -> Handle:
-    """Before consent could be read."""
+    """Canceled before opt-outs could be read."""
     env.fakes.admit_fails = 1000
     handle = await env.start()
     await env.until(lambda: env.fakes.admit_fails < 998)
@@ -82,7 +82,7 @@ async def canceled_while_the_database_is_unavailable(env: Environment) -> Handle
 
 
 async def canceled_while_waiting_for_its_reserved_time(env: Environment) -> Handle:
-    """Admitted for later."""
+    """Admission reserved a later time."""
     env.fakes.reserved_at = datetime.now(UTC) + timedelta(hours=1)
     handle = await env.start()
     await reaches(handle, "waiting")
@@ -90,7 +90,7 @@ async def canceled_while_waiting_for_its_reserved_time(env: Environment) -> Hand
     return handle
 
 
-async def canceled_between_quick_tries(env: Environment) -> Handle:
+async def canceled_between_quick_attempts(env: Environment) -> Handle:
     """While the send activity waits for its next attempt."""
     env.fakes.sends = [
         failure(FailureClass.TEMPORARILY_UNAVAILABLE, retry_after=timedelta(minutes=1))
@@ -101,8 +101,8 @@ async def canceled_between_quick_tries(env: Environment) -> Handle:
     return handle
 
 
-async def canceled_before_the_patient_tries(env: Environment) -> Handle:
-    """While the workflow waits for its next try."""
+async def canceled_before_a_later_attempt(env: Environment) -> Handle:
+    """While the workflow waits for its next attempt."""
     env.fakes.sends = [
         failure(
             FailureClass.TEMPORARILY_UNAVAILABLE,
@@ -118,36 +118,36 @@ async def canceled_before_the_patient_tries(env: Environment) -> Handle:
 
 
 async def canceled_during_a_post(env: Environment) -> Handle:
-    """Too late: Twilio takes it."""
+    """Too late: Twilio accepts it."""
     return await _canceled_during(env, accept())
 
 
 async def canceled_during_a_post_that_fails(env: Environment) -> Handle:
-    """In time after all: Twilio does not take it."""
-    again = failure(FailureClass.TEMPORARILY_UNAVAILABLE, code=20429)
-    return await _canceled_during(env, again)
+    """In time: Twilio does not accept it."""
+    unavailable = failure(FailureClass.TEMPORARILY_UNAVAILABLE, code=20429)
+    return await _canceled_during(env, unavailable)
 
 
 async def _canceled_during(env: Environment, answer: Callable[[SendRequest], SendResult]) -> Handle:
-    under_way, go_on = threading.Event(), threading.Event()
+    started, may_finish = threading.Event(), threading.Event()
 
     def slow(request: SendRequest) -> SendResult:
-        under_way.set()
-        go_on.wait(15)
+        started.set()
+        may_finish.wait(15)
         return answer(request)
 
     env.fakes.sends = [slow]
     handle = await env.start()
-    await env.until(under_way.is_set)
+    await env.until(started.is_set)
     update = await handle.start_update(CANCEL_UPDATE, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
-    go_on.set()
+    may_finish.set()
     if not (await update.result())["canceled"]:
         await callback(handle, "delivered")
     return handle
 
 
 async def canceled_after_submission(env: Environment) -> Handle:
-    """Too late, by update and by Temporal's own request."""
+    """Too late, with the update and with Temporal's own cancellation."""
     handle = await env.start()
     await reaches(handle, "awaiting_receipt")
     await _cancel(handle)
@@ -157,7 +157,7 @@ async def canceled_after_submission(env: Environment) -> Handle:
 
 
 async def canceled_during_the_search(env: TimeSkippingEnvironment) -> Handle:
-    """Twilio does not know it, so nothing is sent again."""
+    """Twilio does not have the message, and nothing is sent again."""
     env.fakes.sends = [failure(FailureClass.OUTCOME_UNKNOWN)]
     handle = await env.start()
     await env.until(lambda: len(env.fakes.posts) == 1)
@@ -166,7 +166,7 @@ async def canceled_during_the_search(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def canceled_while_delayed(env: Environment) -> Handle:
-    """Not delivered yet, and not tried again."""
+    """Undelivered so far, and not sent again."""
     handle = await env.start()
     await reaches(handle, "awaiting_receipt")
     await callback(handle, "undelivered", code=30003)
@@ -176,7 +176,7 @@ async def canceled_while_delayed(env: Environment) -> Handle:
 
 
 async def cancel_refused(env: Environment) -> Handle:
-    """Unknown fields, or two arguments, are told to the caller and change nothing."""
+    """Updates with unknown fields or two arguments are refused and change nothing."""
     handle = await env.submitted()
     with contextlib.suppress(WorkflowUpdateFailedError):
         await handle.execute_update(CANCEL_UPDATE, {"who": "ops"})

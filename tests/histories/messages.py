@@ -1,4 +1,4 @@
-"""The straight way and its near neighbours: receipts in any order, consent, times, retries."""
+"""The happy path and its variations: receipts in any order, consent, waits, expiry, retries."""
 
 import threading
 from datetime import timedelta
@@ -42,7 +42,7 @@ async def _until_posted(env: TimeSkippingEnvironment, times: int = 1) -> None:
 
 
 async def delivered(env: TimeSkippingEnvironment) -> Handle:
-    """Sent, and confirmed by the carrier."""
+    """Sent and delivered."""
     handle = await env.start({**REQUEST, "tenant": "shop", "tags": {"order": "17"}})
     await _until_posted(env)
     await callback(handle, "sent")
@@ -51,7 +51,7 @@ async def delivered(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def read(env: TimeSkippingEnvironment) -> Handle:
-    """On WhatsApp, read."""
+    """Read on WhatsApp."""
     handle = await env.start(
         {**REQUEST, "to": "whatsapp:+15558675309", "from": "whatsapp:+15005550006"}
     )
@@ -70,8 +70,8 @@ async def receipt_before_the_send_returns(env: TimeSkippingEnvironment) -> Handl
     return handle
 
 
-async def called_back_before_its_post(env: TimeSkippingEnvironment) -> Handle:
-    """A run that was reset meets its receipts before its POST, and makes none."""
+async def callback_before_its_post(env: TimeSkippingEnvironment) -> Handle:
+    """A workflow that was reset gets its callbacks before its POST, and sends nothing."""
     return await env.client.start_workflow(
         SEND_MESSAGE,
         REQUEST,
@@ -83,7 +83,7 @@ async def called_back_before_its_post(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def malformed_and_unknown_signals(env: TimeSkippingEnvironment) -> Handle:
-    """Signals that are no status are dropped; a status that nobody knows is ignored."""
+    """Malformed signals are dropped; an unknown status is ignored."""
     handle = await env.submitted()
     await handle.signal("delivery_status", {"message_status": "delivered"})
     await handle.signal("delivery_status", args=[{"message_sid": sid()}, "delivered"])
@@ -93,7 +93,7 @@ async def malformed_and_unknown_signals(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def default_sender(env: TimeSkippingEnvironment) -> Handle:
-    """No `from`: the configured sender."""
+    """Without `from` the configured sender is used."""
     env.fakes.default_sender = SENDER
     handle = await env.start({"to": REQUEST["to"], "body": "x"})
     await _until_posted(env)
@@ -102,7 +102,7 @@ async def default_sender(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def send_at(env: TimeSkippingEnvironment) -> Handle:
-    """Held until its time."""
+    """Scheduled for later."""
     later = await env.now() + timedelta(hours=3)
     handle = await env.start({**REQUEST, "send_at": later.isoformat()})
     await env.sleep(timedelta(hours=3, minutes=1))
@@ -112,7 +112,7 @@ async def send_at(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def waited_for_its_reserved_time(env: TimeSkippingEnvironment) -> Handle:
-    """Admitted for a moment that lies ahead."""
+    """Admission reserved a later time."""
     env.fakes.reserved_at = await env.now() + timedelta(minutes=5)
     handle = await env.start()
     await env.sleep(timedelta(minutes=6))
@@ -122,7 +122,7 @@ async def waited_for_its_reserved_time(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def requeued(env: TimeSkippingEnvironment) -> Handle:
-    """Its slot was borrowed by others while it waited."""
+    """The last check deferred it: more urgent messages had used its reservation."""
     env.fakes.sends = [refuse(deferred(timedelta(minutes=5))), accept()]
     env.fakes.statuses = [StatusResult(status="delivered")]
     return await env.start()
@@ -137,7 +137,7 @@ async def paused_and_resumed(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def paused_and_expired(env: TimeSkippingEnvironment) -> Handle:
-    """Its time passed while its sender was paused."""
+    """It expired while its sender was paused."""
     env.fakes.sends = [refuse(Paused())]
     env.fakes.resumes = [None] * 100
     expires_at = await env.now() + timedelta(minutes=30)
@@ -145,7 +145,7 @@ async def paused_and_expired(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def window_closed_at_admission(env: TimeSkippingEnvironment) -> Handle:
-    """It waited for its send window, and was admitted anew."""
+    """It waited for its send window and was then admitted again."""
     env.fakes.closed_until = [await env.now() + timedelta(hours=9)]
     env.fakes.statuses = [StatusResult(status="delivered")]
     return await env.start()
@@ -165,19 +165,19 @@ async def campaign_canceled_at_the_last_check(env: TimeSkippingEnvironment) -> H
 
 
 async def suppressed_by_an_opt_out(env: TimeSkippingEnvironment) -> Handle:
-    """Found at admission."""
+    """The suppression was found at admission."""
     env.fakes.suppressed_by = Reason.OPTED_OUT
     return await env.start()
 
 
 async def suppressed_as_undeliverable(env: TimeSkippingEnvironment) -> Handle:
-    """Found at admission."""
+    """The suppression was found at admission."""
     env.fakes.suppressed_by = Reason.UNDELIVERABLE
     return await env.start()
 
 
 async def suppressed_by_hand(env: TimeSkippingEnvironment) -> Handle:
-    """Found at admission."""
+    """The suppression was found at admission."""
     env.fakes.suppressed_by = Reason.MANUAL
     return await env.start()
 
@@ -189,20 +189,20 @@ async def suppressed_at_the_last_check(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def expired_at_admission(env: TimeSkippingEnvironment) -> Handle:
-    """Its time had passed when it was to be admitted."""
+    """It had expired by admission."""
     soon = await env.now() + timedelta(minutes=1)
     env.fakes.now = lambda: soon
     return await env.start({**REQUEST, "expires_at": soon.isoformat()})
 
 
 async def expired_at_the_last_check(env: TimeSkippingEnvironment) -> Handle:
-    """Its time passed between admission and POST."""
+    """It expired between admission and POST."""
     env.fakes.sends = [refuse(Expired())]
     return await env.start()
 
 
 async def database_unavailable(env: TimeSkippingEnvironment) -> Handle:
-    """The inline admission fails; the regular one goes on until the database answers."""
+    """The inline admission fails; the regular one is retried until the database is available."""
     env.fakes.admit_fails = 10
     handle = await env.start()
     await env.sleep(timedelta(hours=1))
@@ -212,7 +212,7 @@ async def database_unavailable(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def database_slow(env: TimeSkippingEnvironment) -> Handle:
-    """The inline admission is not answered in time, twice; the regular one is."""
+    """The inline admission times out twice; the regular one succeeds."""
     answers = env.fakes.hold_admissions = threading.Event()
     handle = await env.start()
     await reaches(handle, "waiting")
@@ -222,8 +222,8 @@ async def database_slow(env: TimeSkippingEnvironment) -> Handle:
     return handle
 
 
-async def retried_quickly(env: TimeSkippingEnvironment) -> Handle:
-    """Taken at the third try."""
+async def retried_within_quick_attempts(env: TimeSkippingEnvironment) -> Handle:
+    """Accepted at the third attempt."""
     env.fakes.sends = [failure(TEMPORARY, code=20429), failure(TEMPORARY), accept()]
     handle = await env.start()
     await _until_posted(env, 3)
@@ -232,7 +232,7 @@ async def retried_quickly(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def send_that_cannot_begin(env: TimeSkippingEnvironment) -> Handle:
-    """The last check before the POST fails, without a class of its own: nothing was sent."""
+    """The last check before the POST fails with an error of no class: nothing was sent."""
 
     def fail(_: SendRequest) -> SendResult:
         raise ApplicationError("The database cannot be read.", type="DatabaseUnavailable")
@@ -245,8 +245,8 @@ async def send_that_cannot_begin(env: TimeSkippingEnvironment) -> Handle:
     return handle
 
 
-async def retried_patiently(env: TimeSkippingEnvironment) -> Handle:
-    """Taken after the quick tries are used up."""
+async def retried_after_quick_attempts(env: TimeSkippingEnvironment) -> Handle:
+    """Accepted after the quick attempts have been used up."""
     many = QUICK_ATTEMPTS + 4
     env.fakes.sends = [failure(TEMPORARY, code=20429)] * many + [accept()]
     handle = await env.start()
@@ -256,7 +256,7 @@ async def retried_patiently(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def sender_queue_full(env: TimeSkippingEnvironment) -> Handle:
-    """21611 asks for more than a minute: the wait is the workflow's."""
+    """21611 requires more than a minute: the workflow waits."""
     env.fakes.sends = [
         failure(TEMPORARY, code=21611, retry_after=timedelta(seconds=70), final=True),
         accept(),
@@ -270,20 +270,20 @@ async def sender_queue_full(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def retry_budget_ended(env: TimeSkippingEnvironment) -> Handle:
-    """Twilio could not take it for four hours."""
+    """Twilio did not accept it for four hours."""
     env.fakes.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(minutes=2))]
     return await env.start()
 
 
 async def expired_while_retrying(env: TimeSkippingEnvironment) -> Handle:
-    """Its time passed while Twilio could not take it."""
+    """It expired while Twilio did not accept it."""
     soon = await env.now() + timedelta(minutes=5)
     env.fakes.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(seconds=20))]
     return await env.start({**REQUEST, "expires_at": soon.isoformat()})
 
 
 async def expires_before_the_first_wait_is_over(env: TimeSkippingEnvironment) -> Handle:
-    """Twilio asks for a wait that the message does not have."""
+    """Twilio requires a wait that is longer than the message has."""
     soon = await env.now() + timedelta(seconds=30)
     env.fakes.sends = [
         failure(TEMPORARY, code=21611, retry_after=timedelta(seconds=70), final=True)

@@ -1,4 +1,4 @@
-"""The wait for a receipt: lost, late and bad ones, and later tries as new Twilio messages."""
+"""Waiting for a receipt: lost, late and negative ones, and later attempts."""
 
 from datetime import timedelta
 
@@ -19,51 +19,51 @@ async def _submitted(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def receipt_by_status_check(env: TimeSkippingEnvironment) -> Handle:
-    """No callback: Twilio is asked, and the second answer is final."""
+    """There is no callback; the second status check finds the final status."""
     env.fakes.statuses = [StatusResult(status="sent"), StatusResult(status="delivered")]
     return await env.start()
 
 
 async def status_checks_without_an_answer(env: TimeSkippingEnvironment) -> Handle:
-    """Twilio cannot be asked at first, and then does not know the SID."""
+    """Twilio is unreachable at first, and then does not know the SID."""
     env.fakes.status_fails = 4
     env.fakes.statuses = [StatusResult(status=None), StatusResult(status="delivered")]
     return await env.start()
 
 
 async def receipt_timeout(env: TimeSkippingEnvironment) -> Handle:
-    """Twilio took it, and nobody ever said more."""
+    """Twilio accepted the message, and no final status ever came."""
     return await env.start()
 
 
-async def receipt_timeout_of_the_callers(env: TimeSkippingEnvironment) -> Handle:
-    """Shorter than the first look-up."""
+async def receipt_timeout_set_by_the_caller(env: TimeSkippingEnvironment) -> Handle:
+    """It ends before the first regular status check."""
     return await env.start({**REQUEST, "receipt_timeout_seconds": 60})
 
 
-async def undelivered_for_good(env: TimeSkippingEnvironment) -> Handle:
-    """A landline."""
+async def undelivered_permanently(env: TimeSkippingEnvironment) -> Handle:
+    """The recipient is a landline."""
     handle = await _submitted(env)
     await callback(handle, "undelivered", code=LANDLINE)
     return handle
 
 
 async def undelivered_with_an_unknown_code(env: TimeSkippingEnvironment) -> Handle:
-    """A code that the table does not know."""
+    """The code is not in our table."""
     handle = await _submitted(env)
     await callback(handle, "failed", code=39999)
     return handle
 
 
 async def canceled_at_twilio(env: TimeSkippingEnvironment) -> Handle:
-    """Twilio's own word."""
+    """Twilio's status is `canceled`."""
     handle = await _submitted(env)
     await callback(handle, "canceled")
     return handle
 
 
-async def delayed_and_tried_again(env: TimeSkippingEnvironment) -> Handle:
-    """The handset was off; the second message arrives."""
+async def delayed_and_sent_again(env: TimeSkippingEnvironment) -> Handle:
+    """The handset was off; the second Twilio message is delivered."""
     env.fakes.sends = [accept(1), accept(2)]
     handle = await _submitted(env)
     await callback(handle, "undelivered", code=HANDSET_OFF)
@@ -73,15 +73,15 @@ async def delayed_and_tried_again(env: TimeSkippingEnvironment) -> Handle:
     return handle
 
 
-async def later_tries_exhausted(env: TimeSkippingEnvironment) -> Handle:
+async def later_attempts_exhausted(env: TimeSkippingEnvironment) -> Handle:
     """The handset stays off."""
     env.fakes.sends = [accept(1), accept(2), accept(3)]
     env.fakes.statuses = [StatusResult(status="undelivered", error_code=HANDSET_OFF)] * 3
     return await env.start()
 
 
-async def delayed_beyond_its_time(env: TimeSkippingEnvironment) -> Handle:
-    """A later try would come after `expires_at`."""
+async def delayed_beyond_its_expiry(env: TimeSkippingEnvironment) -> Handle:
+    """A later attempt would come after `expires_at`."""
     soon = await env.now() + timedelta(minutes=9)
     handle = await env.start({**REQUEST, "expires_at": soon.isoformat()})
     await env.until(lambda: len(env.fakes.posts) == 1)
@@ -90,7 +90,7 @@ async def delayed_beyond_its_time(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def delayed_and_then_suppressed(env: TimeSkippingEnvironment) -> Handle:
-    """A STOP came before the later try."""
+    """A STOP came before the later attempt."""
     handle = await _submitted(env)
     env.fakes.suppressed_by = Reason.OPTED_OUT
     await callback(handle, "undelivered", code=HANDSET_OFF)
@@ -98,7 +98,7 @@ async def delayed_and_then_suppressed(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def delayed_and_delivered_after_all(env: Environment) -> Handle:
-    """The first message arrives while the later try is waited for."""
+    """The first Twilio message is delivered before the later attempt."""
     handle = await env.submitted()
     await callback(handle, "undelivered", code=HANDSET_OFF)
     await reaches(handle, "delayed")

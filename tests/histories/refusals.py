@@ -1,4 +1,4 @@
-"""What Twilio refuses at once: one scenario for each terminal class."""
+"""Messages that Twilio refuses: one scenario for each terminal failure class."""
 
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from tests.histories.recording import Handle, Play

@@ -1,4 +1,4 @@
-"""Unknown outcomes: found out by callback or search, sent again, or parked."""
+"""Unknown outcomes: resolved by a callback or a search, sent again, or dead-lettered."""
 
 import threading
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def _found(number: int, status: str) -> Found:
 
 
 async def unknown_then_called_back(env: TimeSkippingEnvironment) -> Handle:
-    """A callback names the SID while it is waited for."""
+    """A callback with the SID arrives before the first search."""
     env.fakes.sends = [UNKNOWN]
     handle = await env.start()
     await env.until(lambda: len(env.fakes.posts) == 1)
@@ -51,7 +51,7 @@ async def unknown_then_called_back(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def unknown_then_called_back_during_the_search(env: Environment) -> Handle:
-    """A callback names the SID while Twilio's list is read."""
+    """A callback with the SID arrives while Twilio's list is read."""
     env.fakes.sends = [UNKNOWN]
     env.fakes.policy = env.fakes.policy.model_copy(update={"unknown_wait": timedelta(seconds=1)})
     env.fakes.hold_searches = threading.Event()
@@ -63,7 +63,7 @@ async def unknown_then_called_back_during_the_search(env: Environment) -> Handle
 
 
 async def unknown_then_found(env: TimeSkippingEnvironment) -> Handle:
-    """The second search finds it; the receipt comes later."""
+    """The second search finds the message; the receipt comes later."""
     env.fakes.sends = [UNKNOWN]
     env.fakes.searches = [ABSENT, _found(9, "sent")]
     handle = await env.start()
@@ -81,7 +81,7 @@ async def unknown_then_found_delivered(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def unknown_then_sent_again(env: TimeSkippingEnvironment) -> Handle:
-    """Absent twice."""
+    """Two searches did not find the message."""
     env.fakes.sends = [UNKNOWN, accept(2)]
     handle = await env.start()
     await env.until(lambda: len(env.fakes.posts) == 1)
@@ -101,7 +101,7 @@ async def _absent_then(env: TimeSkippingEnvironment, *waits: Send) -> Handle:
 async def unknown_then_called_back_before_its_reserved_time(
     env: TimeSkippingEnvironment,
 ) -> Handle:
-    """Absent twice, and delivered after all while the next POST waits for a slot."""
+    """Absent twice; delivered while the resend waits for its reserved time."""
     handle = await _absent_then(env, refuse(deferred(timedelta(hours=2))))
     await callback(handle, "delivered", number=7)
     return handle
@@ -110,7 +110,7 @@ async def unknown_then_called_back_before_its_reserved_time(
 async def unknown_then_called_back_while_its_window_is_closed(
     env: TimeSkippingEnvironment,
 ) -> Handle:
-    """Absent twice, and named by a callback while the next POST waits for its send window."""
+    """Absent twice; a callback with its SID arrives while the resend waits for its send window."""
     env.fakes.statuses = [StatusResult(status="delivered")]
     handle = await _absent_then(env, refuse(window_closed(timedelta(hours=2))))
     await callback(handle, "sent", number=7)
@@ -118,15 +118,15 @@ async def unknown_then_called_back_while_its_window_is_closed(
 
 
 async def unknown_then_called_back_while_paused(env: TimeSkippingEnvironment) -> Handle:
-    """Absent twice, and delivered after all while its sender is paused."""
+    """Absent twice; delivered while its sender is paused."""
     env.fakes.resumes = [None] * 100
     handle = await _absent_then(env, refuse(Paused()))
     await callback(handle, "delivered", number=7)
     return handle
 
 
-async def unknown_then_called_back_between_tries(env: TimeSkippingEnvironment) -> Handle:
-    """Absent twice, and delivered after all while the send activity waits to try again."""
+async def unknown_then_called_back_between_attempts(env: TimeSkippingEnvironment) -> Handle:
+    """Absent twice; delivered while the send activity waits for its next attempt."""
     temporary = FailureClass.TEMPORARILY_UNAVAILABLE
     handle = await _absent_then(
         env,
@@ -138,14 +138,14 @@ async def unknown_then_called_back_between_tries(env: TimeSkippingEnvironment) -
 
 
 async def unknown_and_expired_before_its_reserved_time(env: TimeSkippingEnvironment) -> Handle:
-    """Its time is over before the slot of the next POST."""
+    """It expires before the reserved time of the resend."""
     env.fakes.sends = [UNKNOWN, refuse(deferred(timedelta(hours=4)))]
     expires_at = await env.now() + timedelta(hours=2)
     return await env.start({**REQUEST, "expires_at": expires_at.isoformat()})
 
 
 async def unknown_and_never_submitted(env: TimeSkippingEnvironment) -> Handle:
-    """Its worker died before the POST, of which there is no note."""
+    """Its worker died before the POST: there is no attempt record."""
     env.fakes.sends = [UNKNOWN, accept(2)]
     env.fakes.searches = [NeverSubmitted()]
     env.fakes.statuses = [StatusResult(status="delivered")]
@@ -153,26 +153,26 @@ async def unknown_and_never_submitted(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def unknown_every_time(env: TimeSkippingEnvironment) -> Handle:
-    """Sent again as often as is allowed, and then parked."""
+    """Sent again the maximum number of times, and then dead-lettered."""
     env.fakes.sends = [UNKNOWN]
     return await env.start()
 
 
 async def unknown_and_dead_letter(env: TimeSkippingEnvironment) -> Handle:
-    """Absent twice, and the message says not to send it again."""
+    """Absent twice; the request says not to send it again."""
     env.fakes.sends = [UNKNOWN]
     return await env.start({**REQUEST, "on_unknown_outcome": "dead_letter"})
 
 
 async def unknown_and_ambiguous(env: TimeSkippingEnvironment) -> Handle:
-    """Another message of ours could be the one in the list, to the last search."""
+    """In every search, the listed message could be another of ours."""
     env.fakes.sends = [UNKNOWN]
     env.fakes.searches = [Ambiguous()] * MAX_SEARCHES
     return await env.start()
 
 
 async def unknown_and_the_search_fails(env: TimeSkippingEnvironment) -> Handle:
-    """Twilio's list cannot be read for a while."""
+    """Twilio's list cannot be read at first."""
     env.fakes.sends = [UNKNOWN]
     env.fakes.search_fails = 6
     env.fakes.searches = [_found(9, "delivered")]
@@ -180,18 +180,18 @@ async def unknown_and_the_search_fails(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def unknown_and_expired(env: TimeSkippingEnvironment) -> Handle:
-    """Absent twice, and its time has passed."""
+    """Absent twice, and expired meanwhile."""
     soon = await env.now() + timedelta(seconds=45)
     env.fakes.sends = [UNKNOWN]
     return await env.start({**REQUEST, "expires_at": soon.isoformat()})
 
 
 async def worker_lost_in_a_send(env: Environment) -> Handle:
-    """The attempt never reports back: Temporal's timeout, not the activity's word."""
-    go_on = threading.Event()
+    """The attempt never reports back: Temporal times it out."""
+    may_finish = threading.Event()
 
     def hang(request: SendRequest) -> SendResult:
-        go_on.wait(SEND_TIMEOUT.total_seconds() + 10)
+        may_finish.wait(SEND_TIMEOUT.total_seconds() + 10)
         return accept()(request)
 
     env.fakes.sends = [hang]
@@ -199,5 +199,5 @@ async def worker_lost_in_a_send(env: Environment) -> Handle:
     env.fakes.policy = env.fakes.policy.model_copy(update={"unknown_wait": timedelta(seconds=1)})
     handle = await env.start()
     await handle.result()
-    go_on.set()
+    may_finish.set()
     return handle

@@ -1,4 +1,4 @@
-"""Bad input fails the message at once, names every bad field, repeats no value, sends nothing."""
+"""Bad input fails the message at once, naming every bad field but no value; nothing is sent."""
 
 from datetime import timedelta
 from typing import Any
@@ -47,7 +47,7 @@ CANARY = "15551234567"
 async def test_bad_input_fails_at_once(
     real_env: Environment, args: list[Any], fields: set[str]
 ) -> None:
-    """The failure names each bad field, and no workflow task fails on the way."""
+    """The failure names each bad field, and no workflow task fails."""
     handle = await real_env.start(args=args)
     with pytest.raises(WorkflowFailureError) as failed:
         await handle.result()
@@ -62,16 +62,16 @@ async def test_bad_input_fails_at_once(
     assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in events
 
 
-@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(days=30)])
-async def test_a_window_of_no_use_fails_at_once(
-    env: TimeSkippingEnvironment, ahead: timedelta
+@pytest.mark.parametrize("delay", [timedelta(0), timedelta(days=30)])
+async def test_an_invalid_send_window_fails_at_once(
+    env: TimeSkippingEnvironment, delay: timedelta
 ) -> None:
-    """An activity judges it, since time zones change; also what is to be sent later is told now."""
+    """An activity checks it, since time zones change, and does not wait until `send_at`."""
     env.fakes.window_problem = "is never open in all time zones of the recipient"
-    begun = await env.now()
+    now = await env.now()
     window = {"from": "09:00", "until": "10:00"}
     handle = await env.start(
-        {**REQUEST, "send_window": window, "send_at": (begun + ahead).isoformat()}
+        {**REQUEST, "send_window": window, "send_at": (now + delay).isoformat()}
     )
     with pytest.raises(WorkflowFailureError) as failed:
         await handle.result()
@@ -93,8 +93,10 @@ async def test_a_window_of_no_use_fails_at_once(
 
 
 @pytest.mark.parametrize("message_id", ["parcel-15558675309", "+1-555-867-5309", "a b", "ü"])
-async def test_a_message_id_is_plain_and_anonymous(real_env: Environment, message_id: str) -> None:
-    """Ids are stored, logged and shown in clear: no recipient's number, nothing invisible."""
+async def test_an_id_with_odd_characters_or_the_recipients_number_is_refused(
+    real_env: Environment, message_id: str
+) -> None:
+    """Ids are stored, logged and displayed in clear text."""
     handle = await real_env.start(message_id=message_id)
     with pytest.raises(WorkflowFailureError) as failed:
         await handle.result()
@@ -103,8 +105,8 @@ async def test_a_message_id_is_plain_and_anonymous(real_env: Environment, messag
     assert [] == real_env.fakes.posts
 
 
-async def test_a_tenant_is_anonymous(real_env: Environment) -> None:
-    """The tenant stands in a search attribute, in clear."""
+async def test_a_tenant_with_the_recipients_number_is_refused(real_env: Environment) -> None:
+    """The tenant is in a search attribute, in clear text."""
     handle = await real_env.start({**REQUEST, "tenant": "t15558675309"})
     with pytest.raises(WorkflowFailureError) as failed:
         await handle.result()

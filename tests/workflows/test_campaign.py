@@ -1,4 +1,4 @@
-"""The campaign: every row once, decisions take hold, and its end is the end of its messages."""
+"""The campaign workflow: each row is dispatched once; it can be paused, resumed and canceled."""
 
 import asyncio
 import contextlib
@@ -34,18 +34,18 @@ from tests.workflows.campaigns import FakeCampaign, serving_campaign, start_camp
 from tests.workflows.fakes import TimeSkippingEnvironment
 
 Handle = WorkflowHandle[Any, CampaignReport]
-_A_WHILE = timedelta(hours=1)
+_AN_HOUR = timedelta(hours=1)
 
 
 @contextlib.asynccontextmanager
 async def campaign(env: TimeSkippingEnvironment, fake: FakeCampaign) -> AsyncIterator[Handle]:
-    """A campaign that has been started."""
+    """A started campaign and its worker."""
     async with serving_campaign(env.client, fake) as queue:
         yield await start_campaign(env.client, queue)
 
 
 async def decide(handle: Handle, update: str) -> CampaignProgress:
-    """Pause, resume or cancel it."""
+    """Pause, resume or cancel the campaign."""
     progress: CampaignProgress = await handle.execute_update(
         update, {"by": "ops", "reason": "wrong text"}, result_type=CampaignProgress
     )
@@ -53,7 +53,7 @@ async def decide(handle: Handle, update: str) -> CampaignProgress:
 
 
 async def test_every_row_is_dispatched_once(env: TimeSkippingEnvironment) -> None:
-    """Page after page in order; the report comes when the messages have ended."""
+    """Pages are dispatched in order; the report comes when all messages have ended."""
     fake = FakeCampaign(rows=5, page=2, next_in=timedelta(seconds=15), running=[3, 1])
     async with campaign(env, fake) as handle:
         report = await handle.result()
@@ -64,8 +64,8 @@ async def test_every_row_is_dispatched_once(env: TimeSkippingEnvironment) -> Non
     assert (CampaignState.FINISHED, 3) == (fake.state, fake.counts)
 
 
-async def test_a_long_campaign_goes_on_in_a_new_run(env: TimeSkippingEnvironment) -> None:
-    """Continue-as-new leaves no row out and repeats none; what was left out is remembered."""
+async def test_a_long_campaign_continues_as_new(env: TimeSkippingEnvironment) -> None:
+    """No row is missed or repeated, and the count of skipped rows is carried over."""
     fake = FakeCampaign(rows=130, page=1, without_message=1)
     async with campaign(env, fake) as handle:
         report = await handle.result()
@@ -77,15 +77,15 @@ async def test_a_long_campaign_goes_on_in_a_new_run(env: TimeSkippingEnvironment
     assert (130, 0) == (report.rows, report.dispatched)
 
 
-async def test_terminated_and_started_again_it_goes_on(env: TimeSkippingEnvironment) -> None:
-    """The second workflow knows what the first had done: no row is dispatched twice."""
-    fake = FakeCampaign(rows=7, page=2, next_in=_A_WHILE, without_message=1)
+async def test_a_terminated_campaign_can_be_started_again(env: TimeSkippingEnvironment) -> None:
+    """It continues after the last dispatched row: no row is dispatched twice."""
+    fake = FakeCampaign(rows=7, page=2, next_in=_AN_HOUR, without_message=1)
     async with serving_campaign(env.client, fake) as queue:
         first = await start_campaign(env.client, queue)
         await fake.until_dispatched(2)
-        # With an activity under way, the server would not skip time any more.
+        # While an activity is running, the server would not skip time.
         async with asyncio.timeout(30):
-            while (await progress(first)).dispatched < 1:  # noqa: ASYNC110 - it is asked
+            while (await progress(first)).dispatched < 1:  # noqa: ASYNC110 - a query
                 await asyncio.sleep(0.02)
         await first.terminate()
         again = await start_campaign(env.client, queue, workflow_id=first.id)
@@ -95,11 +95,11 @@ async def test_terminated_and_started_again_it_goes_on(env: TimeSkippingEnvironm
     assert (CampaignState.FINISHED, 7, 3) == (report.state, report.rows, report.dispatched)
 
 
-async def test_a_paused_campaign_hands_nothing_over_until_it_is_resumed(
+async def test_a_paused_campaign_dispatches_nothing_until_it_is_resumed(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """The answer comes when the state is written; pausing or resuming twice is the same as once."""
-    fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE)
+    """The update returns when the state is written; pausing twice changes nothing."""
+    fake = FakeCampaign(rows=6, page=2, next_in=_AN_HOUR)
     async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         paused = await decide(handle, PAUSE_UPDATE)
@@ -122,8 +122,8 @@ async def test_a_paused_campaign_hands_nothing_over_until_it_is_resumed(
 async def test_a_canceled_campaign_ends_when_its_messages_have(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """No further row; meanwhile it says that it is canceled, and cannot be resumed."""
-    fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE, running=[2] * 400)
+    """It dispatches no further row, reports its state as canceled, and cannot be resumed."""
+    fake = FakeCampaign(rows=6, page=2, next_in=_AN_HOUR, running=[2] * 400)
     async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         canceled = await decide(handle, CANCEL_UPDATE)
@@ -145,8 +145,8 @@ async def test_a_canceled_campaign_ends_when_its_messages_have(
 async def test_a_decision_while_a_page_is_dispatched(
     env: TimeSkippingEnvironment, update: str
 ) -> None:
-    """It is answered at once; the page's own, older word of the state undoes nothing."""
-    fake = FakeCampaign(rows=6, page=2, silent_after=2, missing=1)  # so that it does not end
+    """It is answered at once, and the older state in the page's result does not undo it."""
+    fake = FakeCampaign(rows=6, page=2, silent_after=2, missing=1)  # `missing` keeps it open
     async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         decided = await decide(handle, update)
@@ -165,9 +165,11 @@ async def test_a_decision_while_a_page_is_dispatched(
     assert (CampaignState.CANCELED, 2) == (report.state, report.dispatched)
 
 
-async def test_temporals_own_cancellation_means_the_same(env: TimeSkippingEnvironment) -> None:
-    """The button in the Temporal UI cancels it, and it still reports."""
-    fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE, running=[1])
+async def test_temporals_own_cancellation_cancels_the_campaign(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """Canceled with the button in the Temporal UI, it still reports."""
+    fake = FakeCampaign(rows=6, page=2, next_in=_AN_HOUR, running=[1])
     async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         await handle.cancel()
@@ -177,8 +179,8 @@ async def test_temporals_own_cancellation_means_the_same(env: TimeSkippingEnviro
 
 
 async def test_a_decision_waits_for_the_database(env: TimeSkippingEnvironment) -> None:
-    """Not before it is written does a pause hold; decisions are carried out one after another."""
-    fake = FakeCampaign(rows=4, page=2, next_in=_A_WHILE, write_fails=1)
+    """A pause is answered only when it is written; decisions are carried out one at a time."""
+    fake = FakeCampaign(rows=4, page=2, next_in=_AN_HOUR, write_fails=1)
     async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         pausing = await handle.start_update(
@@ -194,9 +196,9 @@ async def test_a_decision_waits_for_the_database(env: TimeSkippingEnvironment) -
     assert (0, CampaignState.CANCELED) == (fake.write_fails, report.state)
 
 
-async def test_what_was_decided_elsewhere_is_heeded(env: TimeSkippingEnvironment) -> None:
-    """A campaign that the database says was canceled hands nothing more over."""
-    fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE)
+async def test_a_campaign_canceled_in_the_database_stops(env: TimeSkippingEnvironment) -> None:
+    """It dispatches no further row and reports as canceled."""
+    fake = FakeCampaign(rows=6, page=2, next_in=_AN_HOUR)
     async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         fake.state, fake.since = CampaignState.CANCELED, fake.since + timedelta(days=3650)
@@ -205,8 +207,10 @@ async def test_what_was_decided_elsewhere_is_heeded(env: TimeSkippingEnvironment
     assert ([1, 2], CampaignState.CANCELED) == (fake.dispatched, report.state)
 
 
-async def test_started_again_it_says_what_became_of_it(env: TimeSkippingEnvironment) -> None:
-    """A campaign that has finished is not dispatched again."""
+async def test_a_finished_campaign_that_is_started_again_only_reports(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """Its rows are not dispatched again."""
     fake = FakeCampaign(state=CampaignState.FINISHED)
     async with campaign(env, fake) as handle:
         report = await handle.result()
@@ -214,41 +218,43 @@ async def test_started_again_it_says_what_became_of_it(env: TimeSkippingEnvironm
     assert ([], CampaignState.FINISHED) == (fake.dispatched, report.state)
 
 
-async def test_a_list_that_has_forgotten_messages_does_not_hold_it_up(
+async def test_messages_missing_from_visibility_delay_the_end_by_an_hour_at_most(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """When nothing has run for an hour, what the list does not know has ended too."""
+    """When no message has been running for an hour, the missing ones count as ended."""
     fake = FakeCampaign(missing=1, running=[1])
     async with campaign(env, fake) as handle:
         report = await handle.result()
-        began = (await handle.describe()).start_time
+        started = (await handle.describe()).start_time
 
     assert CampaignState.FINISHED is report.state
-    assert _A_WHILE < report.finished_at - began < 1.5 * _A_WHILE
+    assert _AN_HOUR < report.finished_at - started < 1.5 * _AN_HOUR
     assert fake.counts < 20
 
 
-async def test_a_list_that_lags_behind_ends_no_campaign(env: TimeSkippingEnvironment) -> None:
-    """Half an hour of it, and the campaign can still be paused; it ends when the list is right."""
+async def test_visibility_that_lags_behind_does_not_end_the_campaign(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """After half an hour it can still be paused; it ends when visibility has caught up."""
     fake = FakeCampaign(missing=2)
     async with campaign(env, fake) as handle:
-        await env.sleep(_A_WHILE / 2)
-        looks = fake.counts
+        await env.sleep(_AN_HOUR / 2)
+        counts = fake.counts
         paused = await decide(handle, PAUSE_UPDATE)
         await decide(handle, RESUME_UPDATE)
         fake.missing = 0
         report = await handle.result()
 
-    assert looks > 6
+    assert counts > 6
     assert CampaignState.PAUSED is paused.state
     assert CampaignState.FINISHED is report.state
 
 
 @pytest.mark.parametrize("is_temporals", [False, True])
-async def test_one_that_cannot_be_opened_can_be_canceled(
+async def test_a_campaign_that_cannot_be_opened_can_be_canceled(
     env: TimeSkippingEnvironment, *, is_temporals: bool
 ) -> None:
-    """Its rows may never be loaded: it does not wait for them, and reports."""
+    """Its rows may never be loaded: it reports without waiting for them."""
     fake = FakeCampaign(rows=0, state=CampaignState.LOADING, cannot_be_opened=True)
     async with campaign(env, fake) as handle:
         if is_temporals:
@@ -261,10 +267,10 @@ async def test_one_that_cannot_be_opened_can_be_canceled(
     assert ([], CampaignState.CANCELED) == (fake.dispatched, fake.state)
 
 
-async def test_one_that_is_not_there_when_it_is_canceled_fails(
+async def test_canceling_a_campaign_that_does_not_exist_fails(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """The database was away at first, and then does not know it: the workflow says so and ends."""
+    """The database was unavailable, then does not have it: update and workflow fail and say so."""
     fake = FakeCampaign(rows=None, cannot_be_opened=True)
     async with campaign(env, fake) as handle:
         with pytest.raises(WorkflowUpdateFailedError) as refused:
@@ -278,8 +284,8 @@ async def test_one_that_is_not_there_when_it_is_canceled_fails(
         assert NO_SUCH_CAMPAIGN == error.cause.cause.type
 
 
-async def test_a_campaign_that_is_not_there_fails(env: TimeSkippingEnvironment) -> None:
-    """The workflow says so at once, instead of trying for ever."""
+async def test_a_campaign_that_does_not_exist_fails(env: TimeSkippingEnvironment) -> None:
+    """The workflow fails at once instead of retrying forever."""
     async with campaign(env, FakeCampaign(rows=None)) as handle:
         with pytest.raises(WorkflowFailureError) as failed:
             await handle.result()
@@ -290,7 +296,7 @@ async def test_a_campaign_that_is_not_there_fails(env: TimeSkippingEnvironment) 
 
 
 async def test_bad_input_fails_at_once(env: TimeSkippingEnvironment) -> None:
-    """A start by hand with bad input fails, with every bad field named."""
+    """A campaign that is started by hand with bad input or a bad id fails as invalid input."""
     fake = FakeCampaign()
     starts: list[tuple[list[Any], str | None]] = [
         ([], None),
@@ -313,15 +319,15 @@ async def test_bad_input_fails_at_once(env: TimeSkippingEnvironment) -> None:
     assert [] == fake.dispatched
 
 
-async def test_decisions_that_come_before_its_first_step(temporal_server: TemporalServer) -> None:
-    """An update of the first workflow task, without input, waits for the campaign to be known."""
+async def test_an_update_in_the_first_workflow_task_waits(temporal_server: TemporalServer) -> None:
+    """It is answered once the campaign has been opened, or fails if there is none."""
     client = await Client.connect(temporal_server.address, data_converter=data_converter)
     fake, absent = FakeCampaign(rows=1), FakeCampaign(rows=None)
     for each in (fake, absent):
         queue = f"campaign-{id(each)}"
         handle = await start_campaign(client, queue)
         pausing = asyncio.create_task(handle.execute_update(PAUSE_UPDATE))
-        await asyncio.sleep(0.3)  # it is at the server by now; if not, the test is only easier
+        await asyncio.sleep(0.3)  # so that the update is usually there before the worker
         async with serving_campaign(client, each, queue=queue):
             if each is absent:
                 with pytest.raises(WorkflowUpdateFailedError):
@@ -335,8 +341,10 @@ async def test_decisions_that_come_before_its_first_step(temporal_server: Tempor
             assert CampaignState.FINISHED is (await handle.result()).state
 
 
-async def test_decisions_are_served_first_and_pages_last(temporal_server: TemporalServer) -> None:
-    """Also where the workflow itself comes before everything: its activities would inherit that."""
+async def test_decisions_have_the_highest_priority_and_pages_the_lowest(
+    temporal_server: TemporalServer,
+) -> None:
+    """So it is even if the workflow has a priority of its own, which activities would inherit."""
     client = await Client.connect(temporal_server.address, data_converter=data_converter)
     async with serving_campaign(client, FakeCampaign()) as queue:
         handle = await start_campaign(client, queue, priority=Priority(priority_key=1))
@@ -360,9 +368,9 @@ async def test_decisions_are_served_first_and_pages_last(temporal_server: Tempor
 async def test_a_decision_at_the_end_of_a_run_holds_in_the_next(
     temporal_server: TemporalServer,
 ) -> None:
-    """It is answered before the run ends, and the next one hands nothing over while it is paused.
+    """It is answered before the run ends, and the next run dispatches nothing while paused.
 
-    The decision comes in the run's last page, and to write it takes longer than that.
+    The decision comes during the run's last page, and writing it takes longer than that page.
     """
     client = await Client.connect(temporal_server.address, data_converter=data_converter)
     fake = FakeCampaign(rows=103, page=1, silent_after=100, write_fails=2)
@@ -375,7 +383,7 @@ async def test_a_decision_at_the_end_of_a_run_holds_in_the_next(
                 await asyncio.sleep(0.02)
             fake.may_answer.set()
             paused = await pausing
-            while (await handle.describe()).run_id == handle.first_execution_run_id:  # noqa: ASYNC110 - Temporal is asked
+            while (await handle.describe()).run_id == handle.first_execution_run_id:  # noqa: ASYNC110 - a query
                 await asyncio.sleep(0.05)
         again, dispatched = await decide(handle, PAUSE_UPDATE), len(fake.dispatched)
         await decide(handle, RESUME_UPDATE)
@@ -388,6 +396,6 @@ async def test_a_decision_at_the_end_of_a_run_holds_in_the_next(
 
 
 async def progress(handle: Handle) -> CampaignProgress:
-    """Where it stands."""
+    """The answer of the progress query."""
     answer: CampaignProgress = await handle.query(PROGRESS_QUERY, result_type=CampaignProgress)
     return answer

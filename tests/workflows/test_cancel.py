@@ -1,4 +1,4 @@
-"""Canceling: in time it is certain, too late it says so."""
+"""Canceling a message: it is certain before submission, and refused after it."""
 
 import asyncio
 import threading
@@ -22,7 +22,7 @@ async def _cancel(handle: object) -> CancelResult:
 
 
 async def test_a_scheduled_message_can_be_canceled(real_env: Environment) -> None:
-    """A message that waits for its time is stopped and nothing is sent."""
+    """A message that waits for its `send_at` ends as canceled and nothing is sent."""
     now = datetime.now(UTC)
     handle = await real_env.start({**REQUEST, "send_at": (now + timedelta(days=1)).isoformat()})
 
@@ -32,14 +32,14 @@ async def test_a_scheduled_message_can_be_canceled(real_env: Environment) -> Non
 
 
 async def test_cancel_needs_no_argument(real_env: Environment) -> None:
-    """`temporal workflow update execute --name cancel` without input does."""
+    """`temporal workflow update execute --name cancel` works without input."""
     now = datetime.now(UTC)
     handle = await real_env.start({**REQUEST, "send_at": (now + timedelta(days=1)).isoformat()})
 
     assert (await handle.execute_update("cancel"))["canceled"]
 
 
-async def test_temporals_own_cancellation_means_the_same(real_env: Environment) -> None:
+async def test_temporals_own_cancellation_cancels_the_message(real_env: Environment) -> None:
     """The button in the Temporal UI cancels a message that has not been submitted."""
     now = datetime.now(UTC)
     handle = await real_env.start({**REQUEST, "send_at": (now + timedelta(days=1)).isoformat()})
@@ -49,7 +49,7 @@ async def test_temporals_own_cancellation_means_the_same(real_env: Environment) 
 
 
 async def test_a_message_between_retries_can_be_canceled(real_env: Environment) -> None:
-    """While Twilio cannot take it, canceling ends the retries for certain."""
+    """While Twilio is unavailable, canceling ends the retries, and nothing more is sent."""
     real_env.fakes.sends = [
         failure(FailureClass.TEMPORARILY_UNAVAILABLE, retry_after=timedelta(minutes=1))
     ]
@@ -63,20 +63,20 @@ async def test_a_message_between_retries_can_be_canceled(real_env: Environment) 
     assert 1 == len(real_env.fakes.posts)
 
 
-async def test_canceling_in_the_middle_of_a_post_tells_the_truth(real_env: Environment) -> None:
-    """A POST that is under way is waited for: taken by Twilio, it is too late."""
-    under_way, go_on = threading.Event(), threading.Event()
+async def test_canceling_during_a_post_waits_for_its_result(real_env: Environment) -> None:
+    """If Twilio accepts the message, the answer is that it is too late."""
+    started, may_finish = threading.Event(), threading.Event()
 
     def slow(request: SendRequest) -> SendResult:
-        under_way.set()
-        go_on.wait(20)
+        started.set()
+        may_finish.wait(20)
         return accept()(request)
 
     real_env.fakes.sends = [slow]
     handle = await real_env.start()
-    await real_env.until(under_way.is_set)
+    await real_env.until(started.is_set)
     update = await handle.start_update("cancel", wait_for_stage=WorkflowUpdateStage.ACCEPTED)
-    go_on.set()
+    may_finish.set()
 
     assert {"canceled": False, "status": "awaiting_receipt"} == await update.result()
     await callback(handle, "delivered")
@@ -84,7 +84,7 @@ async def test_canceling_in_the_middle_of_a_post_tells_the_truth(real_env: Envir
 
 
 async def test_a_submitted_message_cannot_be_canceled(real_env: Environment) -> None:
-    """In Twilio's hands a message takes its course, however it is canceled."""
+    """Neither the update nor Temporal's own cancellation stops it."""
     handle = await real_env.start()
     await real_env.until(lambda: len(real_env.fakes.posts) == 1)
 
@@ -95,7 +95,7 @@ async def test_a_submitted_message_cannot_be_canceled(real_env: Environment) -> 
 
 
 async def test_a_message_waiting_for_the_database_can_be_canceled(real_env: Environment) -> None:
-    """Consent that cannot be read does not hold a cancel up."""
+    """Canceling does not wait until opt-outs can be read."""
     real_env.fakes.admit_fails = 1000
     handle = await real_env.start()
     await real_env.until(lambda: real_env.fakes.admit_fails < 998)
@@ -104,10 +104,10 @@ async def test_a_message_waiting_for_the_database_can_be_canceled(real_env: Envi
     assert Outcome.CANCELED is (await handle.result()).outcome
 
 
-async def test_a_message_that_waits_for_another_try_can_be_canceled(
+async def test_a_message_that_waits_for_a_later_attempt_can_be_canceled(
     real_env: Environment,
 ) -> None:
-    """Not delivered yet and not in Twilio's hands: no new try is made."""
+    """It was undelivered and is not submitted again."""
     handle = await real_env.start()
     await real_env.until(lambda: len(real_env.fakes.posts) == 1)
     await callback(handle, "undelivered", code=30003)
@@ -125,7 +125,7 @@ async def test_a_message_that_waits_for_another_try_can_be_canceled(
 
 
 async def test_a_cancel_with_unknown_fields_is_refused(real_env: Environment) -> None:
-    """Bad input to the update is told to its caller and changes nothing."""
+    """The caller gets an error that names the field; the message goes on."""
     handle = await real_env.submitted()
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await handle.execute_update("cancel", {"who": "+15558675309"})
@@ -137,7 +137,7 @@ async def test_a_cancel_with_unknown_fields_is_refused(real_env: Environment) ->
 
 
 async def test_a_cancel_with_two_arguments_is_refused(real_env: Environment) -> None:
-    """A wrong number of arguments is told to the caller; the message goes on."""
+    """The caller gets an error; the message goes on."""
     handle = await real_env.submitted()
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await handle.execute_update("cancel", args=[{}, {}])

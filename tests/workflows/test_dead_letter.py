@@ -1,4 +1,4 @@
-"""Dead letters: recorded, decided by an operator, proved delivered, or expired."""
+"""Dead letters: recorded as suppression, resolved by an operator, delivered late, or expired."""
 
 import asyncio
 from datetime import timedelta
@@ -27,7 +27,7 @@ CONFIG = FailureClass.SENDER_MISCONFIGURED
 async def _dead_letter(
     env: Environment, message_id: str | None = None, **more: Any
 ) -> WorkflowHandle[Any, Any]:
-    """The open dead letter of a message that Twilio refused for its sender."""
+    """The open dead letter of a message that Twilio refused because of its sender."""
     env.fakes.sends = [failure(CONFIG, code=21408)]
     report = await env.report({**REQUEST, **more}, message_id=message_id)
     assert report.dead_letter_id is not None
@@ -57,7 +57,7 @@ async def test_a_dead_letter_shows_what_happened_and_what_to_do(real_env: Enviro
 
 
 async def test_retry_sends_a_new_message_with_an_id_of_its_own(real_env: Environment) -> None:
-    """A retry is a new `SendMessage`, its id derived from the old one."""
+    """A retry is a new `SendMessage` whose id is derived from the old one."""
     dead_letter = await _dead_letter(real_env, message_id="parcel-2", tags={"order": "17"})
     real_env.fakes.sends = [accept()]
 
@@ -77,7 +77,7 @@ async def test_retry_sends_a_new_message_with_an_id_of_its_own(real_env: Environ
 
 
 async def test_a_retry_can_change_the_message(real_env: Environment) -> None:
-    """Another sender, text, recipient or expiry may be given; the rest stays."""
+    """The resolution can give another sender, text, recipient or expiry; the rest stays."""
     dead_letter = await _dead_letter(real_env)
     real_env.fakes.sends = [accept()]
 
@@ -89,7 +89,7 @@ async def test_a_retry_can_change_the_message(real_env: Environment) -> None:
 
 
 async def test_discard_closes_the_dead_letter_with_a_note(real_env: Environment) -> None:
-    """Nothing is sent; who decided and why is kept in the result."""
+    """Nothing is sent; the result says who decided and why."""
     dead_letter = await _dead_letter(real_env)
 
     await _resolve(dead_letter, action="discard", by="ops", note="too old")
@@ -112,7 +112,7 @@ async def test_discard_closes_the_dead_letter_with_a_note(real_env: Environment)
 async def test_a_bad_resolution_is_refused_and_the_dead_letter_stays_open(
     real_env: Environment, resolution: dict[str, Any], field: str
 ) -> None:
-    """The caller is told which field is wrong; nothing happens."""
+    """The caller gets an error that names the field and repeats no value."""
     dead_letter = await _dead_letter(real_env)
 
     with pytest.raises(WorkflowUpdateFailedError) as refused:
@@ -154,7 +154,7 @@ async def test_a_retry_whose_id_would_be_invalid_is_refused(
 
 @pytest.mark.parametrize("args", [[], [{"action": "discard"}, {}]])
 async def test_a_resolution_is_exactly_one_object(real_env: Environment, args: list[Any]) -> None:
-    """None, or two, are refused and the dead letter stays open."""
+    """No argument, or two, are refused and the dead letter stays open."""
     dead_letter = await _dead_letter(real_env)
 
     with pytest.raises(WorkflowUpdateFailedError) as refused:
@@ -165,7 +165,7 @@ async def test_a_resolution_is_exactly_one_object(real_env: Environment, args: l
 
 
 async def test_a_dead_letter_is_resolved_once(real_env: Environment) -> None:
-    """A second decision is refused by the server: the dead letter is closed."""
+    """The server refuses a second resolution, since the workflow is closed."""
     dead_letter = await _dead_letter(real_env)
     await _resolve(dead_letter, action="discard")
 
@@ -175,7 +175,7 @@ async def test_a_dead_letter_is_resolved_once(real_env: Environment) -> None:
 
 
 async def test_a_late_delivered_receipt_closes_the_dead_letter(real_env: Environment) -> None:
-    """A message given up for lost that arrived after all needs no decision; nothing is re-sent."""
+    """A message that was delivered after all needs no resolution; nothing is sent again."""
     report = await real_env.report({**REQUEST, "receipt_timeout_seconds": 1})
     dead_letter = real_env.client.get_workflow_handle(report.dead_letter_id or "")
     await callback(dead_letter, "sent")
@@ -185,8 +185,8 @@ async def test_a_late_delivered_receipt_closes_the_dead_letter(real_env: Environ
     assert 1 == len(real_env.fakes.posts)
 
 
-async def test_a_late_bad_receipt_is_shown_and_changes_nothing(real_env: Environment) -> None:
-    """A late `undelivered` is kept for the operator to see."""
+async def test_a_late_negative_receipt_keeps_the_dead_letter_open(real_env: Environment) -> None:
+    """A late `undelivered` is shown in the details."""
     report = await real_env.report({**REQUEST, "receipt_timeout_seconds": 1})
     dead_letter = real_env.client.get_workflow_handle(report.dead_letter_id or "")
     await callback(dead_letter, "undelivered", code=30003)
@@ -196,11 +196,11 @@ async def test_a_late_bad_receipt_is_shown_and_changes_nothing(real_env: Environ
     assert ("open", "undelivered") == (view.status, view.late_status)
 
 
-async def test_a_dead_letter_expires_after_its_time(env: TimeSkippingEnvironment) -> None:
-    """Held for 30 days, then closed as expired."""
+async def test_a_dead_letter_expires(env: TimeSkippingEnvironment) -> None:
+    """It is held for 30 days and then closed as expired."""
     with env.server.auto_time_skipping_disabled():
         dead_letter = await _dead_letter(env)
-        # The test server passes the 30 days, but does not answer this call after so long a skip.
+        # The test server skips the 30 days, but does not answer this call after such a long skip.
         skipping = asyncio.create_task(env.sleep(timedelta(days=31)))
         while (await dead_letter.query("details"))["status"] == "open":  # noqa: ASYNC110 - a query
             await asyncio.sleep(0.05)
@@ -209,8 +209,8 @@ async def test_a_dead_letter_expires_after_its_time(env: TimeSkippingEnvironment
         assert "expired" == (await dead_letter.query("details"))["result"]["outcome"]
 
 
-async def test_an_expired_message_is_not_sent_by_a_retry(env: TimeSkippingEnvironment) -> None:
-    """Expiry still holds for the retry unless it is changed: the last check sees it."""
+async def test_a_retry_does_not_send_an_expired_message(env: TimeSkippingEnvironment) -> None:
+    """The message's `expires_at` applies to the retry too, unless it is changed."""
     now = await env.now()
     with env.server.auto_time_skipping_disabled():
         dead_letter = await _dead_letter(
@@ -225,8 +225,8 @@ async def test_an_expired_message_is_not_sent_by_a_retry(env: TimeSkippingEnviro
     assert Outcome.EXPIRED == report["outcome"]
 
 
-async def test_the_dead_letter_of_a_retry_is_its_own(real_env: Environment) -> None:
-    """A retry that fails again opens a dead letter of its own."""
+async def test_a_failed_retry_opens_a_dead_letter_of_its_own(real_env: Environment) -> None:
+    """The new dead letter's id is derived from the retry's id."""
     dead_letter = await _dead_letter(real_env, message_id="parcel-3")
     await _resolve(dead_letter, action="retry")
 
@@ -236,7 +236,7 @@ async def test_the_dead_letter_of_a_retry_is_its_own(real_env: Environment) -> N
 
 
 def test_retry_ids_count_up() -> None:
-    """`.retry-1`, then `.retry-2`: the first id stays readable."""
+    """`.retry-1` is followed by `.retry-2`."""
     assert "m.retry-1" == next_retry_id("m")
     assert "m.retry-2" == next_retry_id("m.retry-1")
     assert "m.retry-x.retry-1" == next_retry_id("m.retry-x")

@@ -1,4 +1,4 @@
-"""Twilio turns out to have a message that was thought not to be submitted, or not delivered."""
+"""A callback shows that Twilio has, or delivered, a message that was about to be sent again."""
 
 from datetime import timedelta
 from typing import Any
@@ -63,12 +63,12 @@ FIRST, SECOND = 7, 8
             failure(TEMPORARY, retry_after=10 * MINUTE),
         ],
     ],
-    ids=["slot", "window", "hold", "patience", "retry"],
+    ids=["reservation", "window", "pause", "long-retry", "quick-retry"],
 )
 async def test_a_late_callback_stops_a_resend(
     env: TimeSkippingEnvironment, waits: list[Any], status: str
 ) -> None:
-    """Its POST was not found, and while the next one waits a callback names it: nothing is sent."""
+    """The first POST was not found; while the resend waits, its callback arrives: no resend."""
     env.fakes.sends = [UNKNOWN, *waits, accept(SECOND)]
     env.fakes.resumes = [None] * 1000
     env.fakes.statuses = [StatusResult(status="delivered")]
@@ -85,10 +85,10 @@ async def test_a_late_callback_stops_a_resend(
     assert 1 == env.fakes.admitted
 
 
-async def test_a_window_that_stays_closed_is_not_asked_again_and_again(
+async def test_a_late_callback_ends_the_wait_for_a_closed_window(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """With the receipt in, the message does not look for its turn any more."""
+    """Once the receipt is there, the message does not ask for admission again."""
     opens = await env.now() + timedelta(hours=10)
     env.fakes.sends = [UNKNOWN, refuse(window_closed(MINUTE)), accept(SECOND)]
     handle = await env.start()
@@ -104,10 +104,10 @@ async def test_a_window_that_stays_closed_is_not_asked_again_and_again(
     assert 2 == env.fakes.admitted
 
 
-async def test_what_is_called_back_before_its_post_is_not_posted(
+async def test_a_callback_before_the_post_prevents_it(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """A run that Temporal was told to reset meets its receipts before its POST, and makes none."""
+    """A workflow that was reset gets its callbacks before its POST, and sends nothing."""
     handle = await env.client.start_workflow(
         SEND_MESSAGE,
         REQUEST,
@@ -125,8 +125,10 @@ async def test_what_is_called_back_before_its_post_is_not_posted(
     assert [] == env.fakes.posts
 
 
-async def test_a_refused_create_is_no_submission(env: TimeSkippingEnvironment) -> None:
-    """Twilio keeps what it refuses as a failed message; a callback for that changes nothing."""
+async def test_a_callback_for_a_refused_create_is_no_submission(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """Twilio records what it refuses as a failed message; its callback does not stop a retry."""
     env.fakes.sends = [failure(TEMPORARY, code=21611, retry_after=MINUTE, final=True), accept()]
     env.fakes.statuses = [StatusResult(status="delivered")]
     handle = await env.start()
@@ -134,14 +136,16 @@ async def test_a_refused_create_is_no_submission(env: TimeSkippingEnvironment) -
     await callback(handle, "failed", number=FIRST, code=21611)
     sids = (await handle.query(PROGRESS_QUERY, result_type=Progress)).message_sids
 
-    assert (sid(FIRST),) == sids, "but it is nobody else's"
+    assert (sid(FIRST),) == sids, "the SID still belongs to this message"
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(), 2) == (report.outcome, report.message_sid, report.attempts)
 
 
-async def test_a_later_try_is_called_off_while_it_waits(env: TimeSkippingEnvironment) -> None:
-    """It was undelivered, and reads as delivered while the next try waits for its turn."""
+async def test_a_read_receipt_stops_a_later_attempt_while_it_waits(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """The first submission was undelivered, and is read while the second waits to be sent."""
     env.fakes.sends = [accept(FIRST), refuse(deferred(timedelta(hours=2)))]
     handle = await env.start()
     await env.until(lambda: len(env.fakes.posts) == 1)
@@ -156,10 +160,10 @@ async def test_a_later_try_is_called_off_while_it_waits(env: TimeSkippingEnviron
     assert 2 == len(env.fakes.posts)
 
 
-async def test_an_unknown_fate_is_not_forgotten_when_it_expires(
+async def test_a_message_that_expires_after_an_unknown_outcome_is_a_dead_letter(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """Its time passes while the next POST waits: somebody should look whether it was taken."""
+    """It expires while the resend waits: an operator should check whether Twilio accepted it."""
     env.fakes.sends = [UNKNOWN, refuse(deferred(timedelta(hours=4)))]
     expires_at = (await env.now() + timedelta(hours=2)).isoformat()
 
@@ -169,8 +173,8 @@ async def test_an_unknown_fate_is_not_forgotten_when_it_expires(
     assert report.dead_letter_id is not None
 
 
-class HoldsDeadLetters(Interceptor):
-    """Starts no dead letter before its message has heard that it was delivered."""
+class DelaysDeadLetters(Interceptor):
+    """Does not start the dead letter until its message has received `delivered`."""
 
     def workflow_interceptor_class(
         self,
@@ -189,17 +193,15 @@ class _Outbound(WorkflowOutboundInterceptor):
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> Any:
         message = workflow.instance()
         assert isinstance(message, SendMessage)
-        await workflow.wait_condition(
-            lambda: message.progress().twilio_status == "delivered"  # by way of its own handlers
-        )
+        await workflow.wait_condition(lambda: message.progress().twilio_status == "delivered")
         return await super().start_child_workflow(input)
 
 
 @pytest.mark.integration
-async def test_a_receipt_between_the_ending_and_its_letter() -> None:
-    """The message has ended without a receipt; one that comes just then resolves the letter."""
+async def test_a_receipt_just_before_the_dead_letter_starts_resolves_it() -> None:
+    """The message ended without a receipt; the late one is passed on to its dead letter."""
     fakes = FakeActivities()
-    async with skipping_time() as server, serving(server.client, fakes, HoldsDeadLetters()):
+    async with skipping_time() as server, serving(server.client, fakes, DelaysDeadLetters()):
         env = TimeSkippingEnvironment(server.client, fakes, server)
         handle = await env.start({**REQUEST, "receipt_timeout_seconds": 60}, message_id="m")
         await env.until(lambda: len(fakes.posts) == 1)
@@ -208,9 +210,9 @@ async def test_a_receipt_between_the_ending_and_its_letter() -> None:
         await callback(handle, "delivered")
 
         report = await handle.result()
-        letter = await server.client.get_workflow_handle(
+        dead_letter = await server.client.get_workflow_handle(
             dead_letter_workflow_id("m"), result_type=DeadLetterReport
         ).result()
 
     assert Outcome.UNCONFIRMED is report.outcome
-    assert DeadLetterOutcome.DELIVERED_LATE is letter.outcome
+    assert DeadLetterOutcome.DELIVERED_LATE is dead_letter.outcome

@@ -1,4 +1,4 @@
-"""The declarative retry policy at work, and what each failure class leads to."""
+"""The retry policy in the workflow, and the outcome of each failure class."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -29,8 +29,10 @@ TEMPORARY = FailureClass.TEMPORARILY_UNAVAILABLE
 TERMINAL_AT_ONCE = sorted(set(FailureClass) - RETRYABLE - {FailureClass.OUTCOME_UNKNOWN})
 
 
-async def test_429_twice_and_then_delivered(env: TimeSkippingEnvironment) -> None:
-    """What Twilio has not processed is sent again until it takes it."""
+async def test_temporary_failures_are_retried_until_twilio_accepts(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """Requests that Twilio did not process (20429) are sent again."""
     env.fakes.sends = [failure(TEMPORARY, code=20429), failure(TEMPORARY), accept()]
     env.fakes.statuses = [StatusResult(status="delivered")]
 
@@ -43,7 +45,7 @@ async def test_429_twice_and_then_delivered(env: TimeSkippingEnvironment) -> Non
 async def test_a_long_retry_is_shown_as_retrying_and_goes_on(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """After the quick tries the message stands at `retrying`, with Twilio's code, and goes on."""
+    """After the quick attempts its status is `retrying`, with Twilio's code, and it goes on."""
     many = QUICK_ATTEMPTS + 6
     env.fakes.sends = [failure(TEMPORARY, code=20429)] * many + [accept()]
     env.fakes.statuses = [StatusResult(status="delivered")]
@@ -65,12 +67,12 @@ async def test_a_long_retry_is_shown_as_retrying_and_goes_on(
 
 
 async def test_a_full_sender_queue_is_waited_out(env: TimeSkippingEnvironment) -> None:
-    """21611 asks for a minute and more: the wait is the workflow's, and the message is sent."""
+    """21611 requires more than a minute: the workflow waits, and the message is sent."""
     env.fakes.sends = [
         failure(TEMPORARY, code=21611, retry_after=timedelta(seconds=70), final=True),
         accept(),
     ]
-    begins = await env.now()
+    started = await env.now()
     handle = await env.start()
     await env.until(lambda: len(env.fakes.posts) == 1)
     await env.sleep(timedelta(seconds=80))
@@ -79,11 +81,11 @@ async def test_a_full_sender_queue_is_waited_out(env: TimeSkippingEnvironment) -
     report = await handle.result()
 
     assert (Outcome.DELIVERED, 2) == (report.outcome, report.attempts)
-    assert report.finished_at - begins >= timedelta(seconds=70)
+    assert report.finished_at - started >= timedelta(seconds=70)
 
 
 async def test_retries_end_with_the_budget_in_a_dead_letter(env: TimeSkippingEnvironment) -> None:
-    """What Twilio cannot take for four hours fails and is held for a decision."""
+    """A message that Twilio does not accept for four hours fails."""
     env.fakes.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(minutes=2))]
 
     report = await env.report(message_id="no-luck")
@@ -98,7 +100,7 @@ async def test_retries_end_with_the_budget_in_a_dead_letter(env: TimeSkippingEnv
 
 
 async def test_retries_end_when_the_message_expires(env: TimeSkippingEnvironment) -> None:
-    """Nothing is tried past `expires_at`; failed tries before it leave a dead letter."""
+    """There is no attempt after `expires_at`; failed attempts before it open a dead letter."""
     now = await env.now()
     env.fakes.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(seconds=20))]
 
@@ -115,10 +117,10 @@ async def test_retries_end_when_the_message_expires(env: TimeSkippingEnvironment
 
 
 @pytest.mark.parametrize("failure_class", TERMINAL_AT_ONCE)
-async def test_a_terminal_class_is_tried_once_and_escalated(
+async def test_a_terminal_failure_is_not_retried(
     env: TimeSkippingEnvironment, failure_class: FailureClass
 ) -> None:
-    """Every terminal class: exactly one POST, outcome failed, a dead letter."""
+    """Each terminal class leads to exactly one POST, the outcome failed and a dead letter."""
     env.fakes.sends = [failure(failure_class, code=21606)]
 
     report = await env.report(message_id=f"terminal-{failure_class}")
@@ -136,23 +138,23 @@ async def test_a_terminal_class_is_tried_once_and_escalated(
 @pytest.mark.parametrize(
     "failure_class", [FailureClass.RECIPIENT_OPTED_OUT, FailureClass.RECIPIENT_UNREACHABLE]
 )
-async def test_a_recipient_at_fault_is_recorded_and_the_letter_closed(
+async def test_an_opt_out_or_dead_number_is_recorded_and_the_dead_letter_closed(
     env: TimeSkippingEnvironment, failure_class: FailureClass
 ) -> None:
-    """An opt-out or a dead number becomes a suppression; nobody has to decide anything."""
+    """It becomes a suppression, and no operator has to act."""
     env.fakes.sends = [failure(failure_class, code=21610)]
 
     report = await env.report()
-    letter = env.client.get_workflow_handle(report.dead_letter_id or "")
+    dead_letter = env.client.get_workflow_handle(report.dead_letter_id or "")
 
-    assert DeadLetterOutcome.RECORDED == (await letter.result())["outcome"]
+    assert DeadLetterOutcome.RECORDED == (await dead_letter.result())["outcome"]
     assert [(failure_class, 21610, REQUEST["to"])] == [
         (each.failure_class, each.error_code, each.to) for each in env.fakes.recorded
     ]
 
 
-async def test_no_sender_at_all_is_bad_input(env: TimeSkippingEnvironment) -> None:
-    """Without `from` and without a default the message fails at once and says what to give."""
+async def test_a_message_without_any_sender_is_bad_input(env: TimeSkippingEnvironment) -> None:
+    """Without `from` and without a default it fails at once and names the field."""
     with pytest.raises(WorkflowFailureError) as failed:
         await env.report({"to": REQUEST["to"], "body": "x"})
 
@@ -163,8 +165,8 @@ async def _client(server: TemporalServer) -> Client:
     return await Client.connect(server.address, data_converter=data_converter)
 
 
-async def test_workers_that_are_away_past_the_budget(temporal_server: TemporalServer) -> None:
-    """Back after the budget has ended, they end the message; nothing is scheduled in the past."""
+async def test_the_budget_ends_while_no_worker_is_running(temporal_server: TemporalServer) -> None:
+    """The next worker ends the message; nothing is scheduled in the past."""
     client, fakes = await _client(temporal_server), FakeActivities()
     fakes.policy = POLICY.model_copy(update={"retry_budget": timedelta(seconds=3)})
     fakes.sends = [failure(TEMPORARY, code=21611, retry_after=2 * SECOND, final=True), accept()]
@@ -186,8 +188,10 @@ async def test_workers_that_are_away_past_the_budget(temporal_server: TemporalSe
     assert 1 == len(fakes.posts)
 
 
-async def test_workers_that_are_away_past_its_time(temporal_server: TemporalServer) -> None:
-    """Back after its time has passed, they let a message expire that only waited for its slot."""
+async def test_a_message_expires_while_no_worker_is_running(
+    temporal_server: TemporalServer,
+) -> None:
+    """A message that was waiting for its reserved time ends as expired with the next worker."""
     client, fakes = await _client(temporal_server), FakeActivities()
     env = Environment(client, fakes)
     fakes.reserved_at = datetime.now(UTC) + 6 * SECOND

@@ -1,4 +1,4 @@
-"""Unknown outcomes: the truth is looked for, and nothing is sent again blindly."""
+"""Unknown outcomes: Twilio is searched for the message, and nothing is resent blindly."""
 
 from datetime import timedelta
 
@@ -22,15 +22,14 @@ from tests.workflows.fakes import (
 
 UNKNOWN = failure(FailureClass.OUTCOME_UNKNOWN)
 ABSENT = Absent()
-UNDECIDED = Ambiguous()
 
 
 def _found(number: int, status: str = "sent") -> Found:
     return Found(message_sid=sid(number), status=status, error_code=None, created_at=None)
 
 
-async def test_a_callback_names_the_sid(env: TimeSkippingEnvironment) -> None:
-    """A callback carries our message id and the SID: the message goes on, nobody is asked."""
+async def test_a_callback_resolves_the_unknown_outcome(env: TimeSkippingEnvironment) -> None:
+    """A callback has our message id and the SID: the message goes on without a search."""
     env.fakes.sends = [UNKNOWN]
     handle = await env.start()
     await env.until(lambda: len(env.fakes.posts) == 1)
@@ -47,7 +46,7 @@ async def test_a_callback_names_the_sid(env: TimeSkippingEnvironment) -> None:
 
 
 async def test_a_message_found_in_twilios_list_goes_on(env: TimeSkippingEnvironment) -> None:
-    """Found: carried on with that SID, not sent again."""
+    """The message continues with the SID that was found and is not sent again."""
     env.fakes.sends = [UNKNOWN]
     env.fakes.searches = [ABSENT, _found(9)]
     handle = await env.start()
@@ -65,7 +64,7 @@ async def test_a_message_found_in_twilios_list_goes_on(env: TimeSkippingEnvironm
 
 
 async def test_a_message_found_delivered_is_delivered(env: TimeSkippingEnvironment) -> None:
-    """What the list says of its status counts as a receipt."""
+    """The status in Twilio's list counts as a receipt."""
     env.fakes.sends = [UNKNOWN]
     env.fakes.searches = [_found(9, "delivered")]
 
@@ -73,9 +72,9 @@ async def test_a_message_found_delivered_is_delivered(env: TimeSkippingEnvironme
 
 
 async def test_a_message_absent_twice_is_sent_again(env: TimeSkippingEnvironment) -> None:
-    """Two searches, at least 30 seconds apart, without a trace: then once more."""
+    """After two searches at least 30 seconds apart found nothing, it is sent once more."""
     env.fakes.sends = [UNKNOWN, accept(2)]
-    begins = await env.now()
+    started = await env.now()
     handle = await env.start()
     await env.until(lambda: len(env.fakes.posts) == 1)
     await env.sleep(timedelta(minutes=2))
@@ -89,11 +88,11 @@ async def test_a_message_absent_twice_is_sent_again(env: TimeSkippingEnvironment
         len(env.fakes.posts),
         len(env.fakes.searched),
     )
-    assert report.finished_at - begins >= timedelta(seconds=60)
+    assert report.finished_at - started >= timedelta(seconds=60)
 
 
 async def test_one_absence_is_not_enough(env: TimeSkippingEnvironment) -> None:
-    """Twilio may list a message late: the second search finds what the first did not."""
+    """Twilio may list a message late: the second search can find what the first did not."""
     env.fakes.sends = [UNKNOWN]
     env.fakes.searches = [ABSENT, _found(3, "delivered")]
 
@@ -103,10 +102,10 @@ async def test_one_absence_is_not_enough(env: TimeSkippingEnvironment) -> None:
 
 
 @pytest.mark.parametrize("request_", [{"on_unknown_outcome": "dead_letter"}, {"priority": "bulk"}])
-async def test_park_does_not_send_again(
+async def test_some_messages_are_dead_lettered_instead_of_resent(
     env: TimeSkippingEnvironment, request_: dict[str, str]
 ) -> None:
-    """A message that asks to be parked, or is bulk, becomes a dead letter of its own kind."""
+    """If the request says so, or its priority is bulk, the outcome is unconfirmed."""
     env.fakes.sends = [UNKNOWN]
 
     report = await env.report({**REQUEST, **request_})
@@ -120,10 +119,10 @@ async def test_park_does_not_send_again(
 
 
 @pytest.mark.parametrize("policy", ["dead_letter", "resend"])
-async def test_what_was_not_submitted_is_submitted(
+async def test_a_message_that_was_never_submitted_is_sent(
     env: TimeSkippingEnvironment, policy: str
 ) -> None:
-    """Its worker died before the POST: that is certain, so it is sent whatever the policy says."""
+    """If the worker certainly died before the POST, it is sent whatever the policy says."""
     env.fakes.sends = [UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, accept(5)]
     env.fakes.searches = [NeverSubmitted()] * 4
     env.fakes.statuses = [StatusResult(status="delivered")]
@@ -131,11 +130,13 @@ async def test_what_was_not_submitted_is_submitted(
     report = await env.report({**REQUEST, "on_unknown_outcome": policy})
 
     assert (Outcome.DELIVERED, sid(5)) == (report.outcome, report.message_sid)
-    assert 4 == len(env.fakes.searched), "one search each is enough"
+    assert 4 == len(env.fakes.searched), "one search per attempt is enough"
 
 
-async def test_what_was_not_submitted_expires_as_such(env: TimeSkippingEnvironment) -> None:
-    """Nobody needs to look whether Twilio has it."""
+async def test_a_message_that_was_never_submitted_just_expires(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """Its report does not say that the outcome is unknown."""
     env.fakes.sends = [UNKNOWN, refuse(deferred(timedelta(hours=4)))]
     env.fakes.searches = [NeverSubmitted()]
     expires_at = (await env.now() + timedelta(hours=2)).isoformat()
@@ -146,12 +147,12 @@ async def test_what_was_not_submitted_expires_as_such(env: TimeSkippingEnvironme
     assert FailureClass.OUTCOME_UNKNOWN is not report.failure_class
 
 
-async def test_an_undecided_search_is_repeated_and_then_parked(
+async def test_an_ambiguous_search_is_repeated_and_then_dead_lettered(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """While another message of ours could be the one in the list, nothing is guessed or sent."""
+    """While the listed message could be another of ours, nothing is guessed or sent."""
     env.fakes.sends = [UNKNOWN]
-    env.fakes.searches = [UNDECIDED] * MAX_SEARCHES
+    env.fakes.searches = [Ambiguous()] * MAX_SEARCHES
 
     report = await env.report()
 
@@ -162,8 +163,8 @@ async def test_an_undecided_search_is_repeated_and_then_parked(
     )
 
 
-async def test_sending_again_ends(env: TimeSkippingEnvironment) -> None:
-    """A message that is lost every time is parked after a few resends."""
+async def test_resends_are_limited(env: TimeSkippingEnvironment) -> None:
+    """A message whose outcome is unknown every time becomes a dead letter."""
     env.fakes.sends = [UNKNOWN]
 
     report = await env.report()
@@ -175,7 +176,7 @@ async def test_sending_again_ends(env: TimeSkippingEnvironment) -> None:
 
 
 async def test_an_expired_message_is_not_sent_again(env: TimeSkippingEnvironment) -> None:
-    """Absent, and its time has passed while it was looked for."""
+    """It expired while Twilio was searched."""
     now = await env.now()
     env.fakes.sends = [UNKNOWN]
 
@@ -203,7 +204,7 @@ async def test_canceling_during_an_unknown_outcome(
     *,
     opens_dead_letter: bool,
 ) -> None:
-    """Nothing is sent again; it is canceled for certain only if no POST was made."""
+    """Nothing is sent again; the outcome is canceled only if certainly no POST was made."""
     env.fakes.sends = [UNKNOWN]
     env.fakes.searches = [finding] * MAX_SEARCHES
     handle = await env.start()
@@ -217,8 +218,10 @@ async def test_canceling_during_an_unknown_outcome(
     assert opens_dead_letter == (report.dead_letter_id is not None)
 
 
-async def test_earlier_sids_are_not_taken_for_the_new_one(env: TimeSkippingEnvironment) -> None:
-    """A later try that gets lost is not mistaken for the first one, which has the same text."""
+async def test_a_search_excludes_the_messages_own_earlier_sids(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """A lost second submission is not mistaken for the first, which has the same text."""
     env.fakes.sends = [accept(1), UNKNOWN]
     env.fakes.searches = [_found(2, "delivered")]
     handle = await env.submitted()
