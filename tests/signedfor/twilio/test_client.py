@@ -27,7 +27,15 @@ from signedfor.twilio.client import (
     never_connected,
 )
 from tests.activities.conftest import Connect
-from tests.activities.edge import ACCOUNT, RECIPIENT, SENDER, Edge, Misbehaviour, created, refused
+from tests.activities.fake_twilio import (
+    ACCOUNT,
+    RECIPIENT,
+    SENDER,
+    ConnectionFault,
+    FakeTwilio,
+    created,
+    refused,
+)
 
 
 def _create(client: TwilioClient) -> None:
@@ -48,30 +56,34 @@ def test_both_timeouts_reach_the_connection() -> None:
         assert "Connection" == pool.ConnectionCls.__name__
 
 
-def test_read_timeout(connect: Connect, edge: Edge) -> None:
+def test_read_timeout(connect: Connect, fake_twilio: FakeTwilio) -> None:
     """A server that does not answer is given up after the read timeout."""
-    edge.answers = [Misbehaviour.HANG]
+    fake_twilio.responses = [ConnectionFault.HANG]
 
     with pytest.raises(requests.ReadTimeout):
-        _create(connect(edge.url, read_timeout=timedelta(seconds=0.1)))
+        _create(connect(fake_twilio.url, read_timeout=timedelta(seconds=0.1)))
 
 
 @pytest.mark.parametrize("connection", [HTTPConnection, HTTPSConnection])
-def test_a_late_connection_is_closed_unused(edge: Edge, connection: type[HTTPConnection]) -> None:
+def test_a_late_connection_is_closed_unused(
+    fake_twilio: FakeTwilio, connection: type[HTTPConnection]
+) -> None:
     """Nothing is written to a connection that took longer in all than it may."""
-    late = _with_deadline(HTTPConnection, 0.0, _Deadline())("127.0.0.1", edge.port)
+    late = _with_deadline(HTTPConnection, 0.0, _Deadline())("127.0.0.1", fake_twilio.port)
 
     with pytest.raises(ConnectTimeoutError):
         late.request("POST", "/")
 
     assert late.sock is None
     assert issubclass(_with_deadline(connection, 0.0, _Deadline()), connection)
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
 
 
-def test_a_request_whose_time_is_over_is_not_begun(connect: Connect, edge: Edge) -> None:
+def test_a_request_whose_time_is_over_is_not_begun(
+    connect: Connect, fake_twilio: FakeTwilio
+) -> None:
     """A process that was frozen on its way to the first byte sends nothing, and can prove it."""
-    client = connect(edge.url)
+    client = connect(fake_twilio.url)
 
     with (
         client.no_request_after(time.monotonic() - 0.001),
@@ -80,12 +92,12 @@ def test_a_request_whose_time_is_over_is_not_begun(connect: Connect, edge: Edge)
         _create(client)
 
     assert never_connected(late.value)
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
 
 
-def test_a_limit_is_for_its_block_and_its_thread(connect: Connect, edge: Edge) -> None:
+def test_a_limit_is_for_its_block_and_its_thread(connect: Connect, fake_twilio: FakeTwilio) -> None:
     """In time, after the block, and in another thread requests go out."""
-    client = connect(edge.url)
+    client = connect(fake_twilio.url)
 
     with client.no_request_after(time.monotonic() + 10):
         _create(client)
@@ -93,24 +105,28 @@ def test_a_limit_is_for_its_block_and_its_thread(connect: Connect, edge: Edge) -
         another.submit(_create, client).result()
     _create(client)
 
-    assert 3 == len(edge.asked)
+    assert 3 == len(fake_twilio.requests)
 
 
-@pytest.mark.parametrize("answer", [Misbehaviour.CLOSE, refused(500, 20500), refused(429, 20429)])
-def test_no_retries_of_its_own(connect: Connect, edge: Edge, answer: bytes | str) -> None:
+@pytest.mark.parametrize(
+    "answer", [ConnectionFault.CLOSE, refused(500, 20500), refused(429, 20429)]
+)
+def test_no_retries_of_its_own(
+    connect: Connect, fake_twilio: FakeTwilio, answer: bytes | str
+) -> None:
     """Whatever comes back, one call is one request."""
-    edge.answers = [answer]
+    fake_twilio.responses = [answer]
 
     with pytest.raises((requests.RequestException, TwilioRestException)):
-        _create(connect(edge.url))
+        _create(connect(fake_twilio.url))
 
-    assert 1 == len(edge.asked)
+    assert 1 == len(fake_twilio.requests)
 
 
-def test_last_answer_is_of_the_last_request(connect: Connect, edge: Edge) -> None:
+def test_last_answer_is_of_the_last_request(connect: Connect, fake_twilio: FakeTwilio) -> None:
     """A header of an earlier answer is not taken for one of a request that got none."""
-    edge.answers = [refused(429, 20429, {"Retry-After": "5"}), Misbehaviour.CLOSE]
-    client = connect(edge.url)
+    fake_twilio.responses = [refused(429, 20429, {"Retry-After": "5"}), ConnectionFault.CLOSE]
+    client = connect(fake_twilio.url)
 
     with pytest.raises(TwilioRestException):
         _create(client)
@@ -123,10 +139,10 @@ def test_last_answer_is_of_the_last_request(connect: Connect, edge: Edge) -> Non
     assert client.last_answer() is None
 
 
-def test_last_answer_is_of_the_own_thread(connect: Connect, edge: Edge) -> None:
+def test_last_answer_is_of_the_own_thread(connect: Connect, fake_twilio: FakeTwilio) -> None:
     """Threads that send at the same time do not see each other's answers."""
-    edge.answers = [refused(429, 20429, {"Retry-After": "5"}), created()]
-    client = connect(edge.url)
+    fake_twilio.responses = [refused(429, 20429, {"Retry-After": "5"}), created()]
+    client = connect(fake_twilio.url)
     turn = threading.Barrier(2, timeout=10)
 
     def first() -> object:
