@@ -1,4 +1,4 @@
-"""Fixtures that the Twilio client shares with the activities."""
+"""Fixtures shared with the tests of the activities."""
 
 from tests.activities.conftest import connect, fake_twilio
 
