@@ -56,7 +56,7 @@ async def unknown_then_called_back_during_the_search(env: Environment) -> Handle
     env.fakes.policy = env.fakes.policy.model_copy(update={"unknown_wait": timedelta(seconds=1)})
     env.fakes.hold_searches = threading.Event()
     handle = await env.start()
-    await env.until(lambda: len(env.fakes.searched) == 1)
+    await env.until(lambda: len(env.fakes.search_requests) == 1)
     await callback(handle, "delivered", number=7)
     env.fakes.hold_searches.set()
     return handle

@@ -207,14 +207,14 @@ class FakeActivities(
     """Searches are not answered until this is set."""
     policy: PolicySnapshot = POLICY
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    admitted: int = 0
-    checked: list[ResumeRequest] = field(default_factory=list)
+    admissions: int = 0
+    resume_checks: list[ResumeRequest] = field(default_factory=list)
     posts: list[SendRequest] = field(default_factory=list)
     searches: list[Found | Absent | NeverSubmitted | Ambiguous] = field(default_factory=list)
-    searched: list[SearchRequest] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-    recorded: list[SuppressionRecord] = field(default_factory=list)
-    released: list[Reservation] = field(default_factory=list)
+    search_requests: list[SearchRequest] = field(default_factory=list)
+    status_checks: list[str] = field(default_factory=list)
+    suppressions: list[SuppressionRecord] = field(default_factory=list)
+    released_reservations: list[Reservation] = field(default_factory=list)
 
     @activity.defn
     def admit(self, request: AdmissionRequest) -> AdmissionResult:
@@ -224,7 +224,7 @@ class FakeActivities(
         if self.admit_fails:
             self.admit_fails -= 1
             raise ApplicationError("The database cannot be read.", type="DatabaseUnavailable")
-        self.admitted += 1
+        self.admissions += 1
         sender = request.sender or self.default_sender
         return AdmissionResult(
             policy=self.policy, sender=sender, decision=self._decide(request, sender)
@@ -255,7 +255,7 @@ class FakeActivities(
     @activity.defn
     def await_resume(self, request: ResumeRequest) -> ResumeResult:
         """What a paused message's check finds, as scripted."""
-        self.checked.append(request)
+        self.resume_checks.append(request)
         found = self.resumes.pop(0) if self.resumes else Resumed()
         if found is None:
             raise ApplicationError("Paused.", type="Paused", next_retry_delay=timedelta(minutes=1))
@@ -264,7 +264,7 @@ class FakeActivities(
     @activity.defn
     def release_reservation(self, reservation: Reservation) -> None:
         """Remember the released reservation."""
-        self.released.append(reservation)
+        self.released_reservations.append(reservation)
 
     @activity.defn
     def send(self, request: SendRequest) -> SendResult:
@@ -279,7 +279,7 @@ class FakeActivities(
         if self.status_fails:
             self.status_fails -= 1
             raise ApplicationError("Twilio is unreachable.", type="StatusUnavailable")
-        self.asked.append(request.message_sid)
+        self.status_checks.append(request.message_sid)
         return self.statuses.pop(0) if self.statuses else StatusResult(status="sent")
 
     @activity.defn
@@ -288,7 +288,7 @@ class FakeActivities(
         if self.search_fails:
             self.search_fails -= 1
             raise ApplicationError("Twilio is unreachable.", type="SearchFailed")
-        self.searched.append(request)
+        self.search_requests.append(request)
         if self.hold_searches is not None:
             await asyncio.to_thread(self.hold_searches.wait, 15)
         return SearchResult(finding=self.searches.pop(0) if self.searches else Absent())
@@ -296,7 +296,7 @@ class FakeActivities(
     @activity.defn
     def record_suppression(self, record: SuppressionRecord) -> bool:
         """Remember the suppression."""
-        self.recorded.append(record)
+        self.suppressions.append(record)
         return True
 
 

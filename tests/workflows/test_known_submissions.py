@@ -82,7 +82,7 @@ async def test_a_late_callback_stops_a_resend(
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
     assert 1 + len(waits) == len(env.fakes.posts)
-    assert 1 == env.fakes.admitted
+    assert 1 == env.fakes.admissions
 
 
 async def test_a_late_callback_ends_the_wait_for_a_closed_window(
@@ -95,13 +95,13 @@ async def test_a_late_callback_ends_the_wait_for_a_closed_window(
     await env.until(lambda: len(env.fakes.posts) == 1)
     env.fakes.closed_until = [opens] * 100
     await env.sleep(3 * MINUTE)
-    await env.until(lambda: env.fakes.admitted == 2)
+    await env.until(lambda: env.fakes.admissions == 2)
     await callback(handle, "delivered", number=FIRST)
 
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
-    assert 2 == env.fakes.admitted
+    assert 2 == env.fakes.admissions
 
 
 async def test_a_callback_before_the_post_prevents_it(
@@ -206,7 +206,7 @@ async def test_a_receipt_just_before_the_dead_letter_starts_resolves_it() -> Non
         handle = await env.start({**REQUEST, "receipt_timeout_seconds": 60}, message_id="m")
         await env.until(lambda: len(fakes.posts) == 1)
         await env.sleep(2 * MINUTE)
-        await env.until(lambda: len(fakes.asked) == 1)
+        await env.until(lambda: len(fakes.status_checks) == 1)
         await callback(handle, "delivered")
 
         report = await handle.result()

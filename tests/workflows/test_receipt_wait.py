@@ -22,7 +22,7 @@ async def test_a_status_check_replaces_a_lost_callback(env: TimeSkippingEnvironm
     report = await env.report()
 
     assert Outcome.DELIVERED is report.outcome
-    assert [sid(), sid()] == env.fakes.asked
+    assert [sid(), sid()] == env.fakes.status_checks
     assert report.submitted_at is not None
 
 
@@ -35,7 +35,7 @@ async def test_a_receipt_timeout_opens_a_dead_letter(env: TimeSkippingEnvironmen
     assert (Outcome.UNCONFIRMED, FailureClass.NO_RECEIPT, 4) == (
         report.outcome,
         report.failure_class,
-        len(env.fakes.asked),
+        len(env.fakes.status_checks),
     )
     assert report.dead_letter_id is not None
     assert timedelta(hours=12) <= report.finished_at - started < timedelta(hours=12, minutes=5)
@@ -48,7 +48,7 @@ async def test_the_request_can_set_the_receipt_timeout(env: TimeSkippingEnvironm
     report = await env.report({**REQUEST, "receipt_timeout_seconds": 60})
 
     assert report.finished_at - started < timedelta(minutes=5)
-    assert 1 == len(env.fakes.asked)
+    assert 1 == len(env.fakes.status_checks)
 
 
 @pytest.mark.parametrize(("status", "code"), [("undelivered", LANDLINE), ("failed", LANDLINE)])

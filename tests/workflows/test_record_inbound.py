@@ -38,7 +38,7 @@ class _Database:
     def __init__(self, *, fails: int) -> None:
         self.fails = fails
         self.recorded: list[InboundRecord] = []
-        self.asked: list[CatchUp] = []
+        self.catch_ups: list[CatchUp] = []
 
     @activity.defn(name="record_inbound")
     async def record_inbound(self, record: InboundRecord) -> bool:
@@ -48,7 +48,7 @@ class _Database:
 
     @activity.defn(name="catch_up_inbound")
     async def catch_up_inbound(self, request: CatchUp) -> CatchUpResult:
-        self.asked.append(request)
+        self.catch_ups.append(request)
         self._fail()
         return CAUGHT_UP
 
@@ -102,7 +102,7 @@ async def test_the_catch_up_returns_its_result() -> None:
     _, result = await _run(database, CATCH_UP_WORKFLOW, CatchUp(since=AT))
 
     assert CAUGHT_UP == CatchUpResult.model_validate(result)
-    assert [CatchUp(since=AT)] * 3 == database.asked
+    assert [CatchUp(since=AT)] * 3 == database.catch_ups
 
 
 async def test_a_catch_up_that_keeps_failing_fails() -> None:

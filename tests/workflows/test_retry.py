@@ -149,7 +149,7 @@ async def test_an_opt_out_or_dead_number_is_recorded_and_the_dead_letter_closed(
 
     assert DeadLetterOutcome.RECORDED == (await dead_letter.result())["outcome"]
     assert [(failure_class, 21610, REQUEST["to"])] == [
-        (each.failure_class, each.error_code, each.to) for each in env.fakes.recorded
+        (each.failure_class, each.error_code, each.to) for each in env.fakes.suppressions
     ]
 
 

@@ -70,7 +70,7 @@ async def test_a_receipt_before_the_create_response_counts(env: TimeSkippingEnvi
 
     assert Outcome.DELIVERED is (await handle.result()).outcome
     assert 1 == len(env.fakes.posts)
-    assert [] == env.fakes.asked
+    assert [] == env.fakes.status_checks
 
 
 @pytest.mark.parametrize("order", [["sent", "queued"], ["queued", "sent"], ["sent", "sent"]])

@@ -42,7 +42,7 @@ async def test_a_callback_resolves_the_unknown_outcome(env: TimeSkippingEnvironm
         report.message_sid,
         len(env.fakes.posts),
     )
-    assert [] == env.fakes.searched
+    assert [] == env.fakes.search_requests
 
 
 async def test_a_message_found_in_twilios_list_goes_on(env: TimeSkippingEnvironment) -> None:
@@ -86,7 +86,7 @@ async def test_a_message_absent_twice_is_sent_again(env: TimeSkippingEnvironment
         report.outcome,
         report.message_sid,
         len(env.fakes.posts),
-        len(env.fakes.searched),
+        len(env.fakes.search_requests),
     )
     assert report.finished_at - started >= timedelta(seconds=60)
 
@@ -130,7 +130,7 @@ async def test_a_message_that_was_never_submitted_is_sent(
     report = await env.report({**REQUEST, "on_unknown_outcome": policy})
 
     assert (Outcome.DELIVERED, sid(5)) == (report.outcome, report.message_sid)
-    assert 4 == len(env.fakes.searched), "one search per attempt is enough"
+    assert 4 == len(env.fakes.search_requests), "one search per attempt is enough"
 
 
 async def test_a_message_that_was_never_submitted_just_expires(
@@ -159,7 +159,7 @@ async def test_an_ambiguous_search_is_repeated_and_then_dead_lettered(
     assert (FailureClass.OUTCOME_UNKNOWN, 1, MAX_SEARCHES) == (
         report.failure_class,
         len(env.fakes.posts),
-        len(env.fakes.searched),
+        len(env.fakes.search_requests),
     )
 
 
@@ -229,4 +229,4 @@ async def test_a_search_excludes_the_messages_own_earlier_sids(
 
     report = await handle.result()
 
-    assert (sid(2), (sid(1),)) == (report.message_sid, env.fakes.searched[0].own_sids)
+    assert (sid(2), (sid(1),)) == (report.message_sid, env.fakes.search_requests[0].own_sids)

@@ -49,7 +49,7 @@ async def test_a_deferred_message_waits_for_its_new_reservation(
     assert 0 == second.earlier_attempts
     assert second.deadline - first.deadline >= timedelta(hours=1.9)
     assert not second.is_retry
-    assert 1 == env.fakes.admitted
+    assert 1 == env.fakes.admissions
 
 
 async def test_a_failed_attempt_keeps_its_place_and_its_budget(
@@ -75,13 +75,14 @@ async def test_a_canceled_message_releases_its_reservation(env: TimeSkippingEnvi
     reserved_at = await env.now() + HOUR
     env.fakes.reserved_at = reserved_at
     handle = await env.start()
-    await env.until(lambda: env.fakes.admitted == 1)
+    await env.until(lambda: env.fakes.admissions == 1)
 
     await handle.execute_update("cancel")
     await handle.result()
 
     assert [(reserved_at, 1, False)] == [
-        (each.reserved_at, each.segments, each.is_urgent) for each in env.fakes.released
+        (each.reserved_at, each.segments, each.is_urgent)
+        for each in env.fakes.released_reservations
     ]
 
 
@@ -102,7 +103,7 @@ async def test_a_message_waits_until_its_window_opens(env: TimeSkippingEnvironme
 
     await _delivered(env, {**REQUEST, "send_window": window}, posts=1)
 
-    assert 2 == env.fakes.admitted
+    assert 2 == env.fakes.admissions
     assert await env.now() >= opens
 
 
@@ -112,7 +113,7 @@ async def test_a_window_that_closed_before_the_last_check(env: TimeSkippingEnvir
 
     await _delivered(env, REQUEST, posts=2)
 
-    assert 2 == env.fakes.admitted
+    assert 2 == env.fakes.admissions
 
 
 @pytest.mark.parametrize("not_yet", [deferred, window_closed])
@@ -137,8 +138,8 @@ async def test_a_message_waits_while_its_sender_is_paused(env: TimeSkippingEnvir
 
     await _delivered(env, REQUEST, posts=2)
 
-    assert 3 == len(env.fakes.checked)
-    assert 1 == env.fakes.admitted
+    assert 3 == len(env.fakes.resume_checks)
+    assert 1 == env.fakes.admissions
 
 
 async def test_messages_of_a_canceled_campaign_are_canceled(env: TimeSkippingEnvironment) -> None:
@@ -149,7 +150,7 @@ async def test_messages_of_a_canceled_campaign_are_canceled(env: TimeSkippingEnv
 
     for _ in range(2):
         assert Outcome.CANCELED is (await env.report(request)).outcome
-    assert ["spring"] == [request.campaign_id for request in env.fakes.checked]
+    assert ["spring"] == [request.campaign_id for request in env.fakes.resume_checks]
 
 
 async def test_a_paused_message_expires(env: TimeSkippingEnvironment) -> None:
@@ -169,7 +170,7 @@ async def test_a_paused_message_can_be_canceled(env: TimeSkippingEnvironment) ->
     env.fakes.sends = [refuse(Paused())]
     env.fakes.resumes = [None] * 1000
     handle = await env.start(REQUEST)
-    await env.until(lambda: bool(env.fakes.checked))
+    await env.until(lambda: bool(env.fakes.resume_checks))
 
     canceled = await handle.execute_update("cancel")
 
