@@ -300,7 +300,7 @@ def test_a_failed_catch_up_continues_where_it_stopped(
 def test_a_long_list_takes_several_runs(make: Make, fake_twilio: FakeTwilio) -> None:
     """A run ends after a number of messages, and each run gets further than the previous one."""
     fake_twilio.responses = [_page(*(_row(n, "hello", ago=timedelta(minutes=1)) for n in range(5)))]
-    ends = [_catch_up(make(most_listed=5)).until for _ in range(3)]
+    ends = [_catch_up(make(max_listed=5)).until for _ in range(3)]
 
     assert [NOW - timedelta(hours=hours) for hours in (23, 22, 21)] == ends
 

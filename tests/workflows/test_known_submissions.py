@@ -1,5 +1,6 @@
 """A callback shows that Twilio has, or delivered, a message that was about to be sent again."""
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -117,6 +118,31 @@ async def test_a_callback_before_the_post_prevents_it(
         start_signal=DELIVERY_STATUS_SIGNAL,
         start_signal_args=[{"message_sid": sid(FIRST), "message_status": "sent"}],
     )
+    env.fakes.statuses = [StatusResult(status="delivered")]
+
+    report = await handle.result()
+
+    assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
+    assert [] == env.fakes.posts
+
+
+async def test_a_cancel_does_not_hide_a_submission_that_callbacks_show(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """It is canceled while admission waits for the database; the report is that of the submission."""
+    env.fakes.hold_admissions = threading.Event()
+    env.fakes.admit_fails = 4
+    handle = await env.client.start_workflow(
+        SEND_MESSAGE,
+        REQUEST,
+        id=message_workflow_id("reset-and-canceled"),
+        task_queue=MESSAGES_QUEUE,
+        result_type=MessageReport,
+        start_signal=DELIVERY_STATUS_SIGNAL,
+        start_signal_args=[{"message_sid": sid(FIRST), "message_status": "sent"}],
+    )
+    await handle.cancel()
+    env.fakes.hold_admissions.set()
     env.fakes.statuses = [StatusResult(status="delivered")]
 
     report = await handle.result()

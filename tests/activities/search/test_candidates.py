@@ -121,20 +121,29 @@ async def test_the_search_is_ambiguous_between_a_text_and_a_template(
     assert Ambiguous() == await find(search, both[is_template])
 
 
-@pytest.mark.parametrize("sids", [(), ("SM" + "0d" * 16,)], ids=["first submission", "resend"])
-async def test_the_search_is_ambiguous_after_an_unconfirmed_candidate(
+@pytest.mark.parametrize(
+    "ended",
+    [
+        (Outcome.UNCONFIRMED, ()),
+        (Outcome.UNCONFIRMED, ("SM" + "0d" * 16,)),
+        (Outcome.EXPIRED, ()),
+    ],
+    ids=["unconfirmed", "unconfirmed after a resend", "expired"],
+)
+async def test_the_search_is_ambiguous_after_an_unresolved_candidate(
     search: TwilioSearch,
     twilio: TwilioClient,
     candidates: Candidates,
     to: str,
-    sids: tuple[str, ...],
+    ended: tuple[Outcome, tuple[str, ...]],
 ) -> None:
-    """A message that was dead-lettered with an unknown outcome may be the listed one."""
+    """A message that ended with its outcome unknown may still be the one that Twilio lists."""
+    outcome, sids = ended
     twilio.messages.create(to=to, from_=SENDER, body=TEXT)
     await candidates.add(
         message(to),
         *sids,
-        status=Outcome.UNCONFIRMED,
+        status=outcome,
         failure_class=FailureClass.OUTCOME_UNKNOWN,
     )
 
