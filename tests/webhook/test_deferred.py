@@ -192,24 +192,6 @@ async def test_without_database_and_temporal_the_response_is_503(
     assert [503] * 3 == [response.status_code for response in responses]
 
 
-async def test_a_failed_database_is_tried_again_without_temporal(
-    client_without_server: Client, sqlite_url: str
-) -> None:
-    """With Temporal down, the circuit breaker does not skip a database that has just failed."""
-    engine = open_engine(sqlite_url, lock_wait_seconds=0.1)
-    twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
-    holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
-    holder.execute("BEGIN EXCLUSIVE")
-    refused = await twilio.inbound("STOP")
-    holder.execute("ROLLBACK")
-    holder.close()
-
-    accepted = await twilio.inbound("STOP")
-
-    assert [503, 200] == [refused.status_code, accepted.status_code]
-    engine.dispose()
-
-
 async def test_deferring_without_temporal_raises_an_error(client_without_server: Client) -> None:
     """The error contains no personal data."""
     recorder = TemporalRecorder(client_without_server, timeout=timedelta(seconds=1))

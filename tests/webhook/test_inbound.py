@@ -217,7 +217,7 @@ async def test_an_unsigned_stop_is_refused(twilio: Twilio, engine: Engine) -> No
 async def test_the_response_is_503_while_the_database_is_locked(
     client_without_server: Client, sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Twilio then retries, and the same callback is accepted later."""
+    """Temporal is down too. Twilio retries, and the database is tried again at once."""
     engine = open_engine(sqlite_url, lock_wait_seconds=0.1)
     twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
     holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)

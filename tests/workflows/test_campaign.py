@@ -373,7 +373,7 @@ async def _until_exists(handle: Handle) -> None:
 async def test_decisions_have_the_highest_priority_and_pages_the_lowest(
     temporal_server: TemporalServer,
 ) -> None:
-    """So it is even if the workflow has a priority of its own, which activities would inherit."""
+    """This holds even if the workflow has a priority of its own, which activities would inherit."""
     client = await Client.connect(temporal_server.address, data_converter=data_converter)
     async with serving_campaign(client, FakeCampaign()) as queue:
         handle = await start_campaign(client, queue, priority=Priority(priority_key=1))

@@ -129,7 +129,7 @@ async def test_a_callback_before_the_post_prevents_it(
 async def test_a_cancel_does_not_hide_a_submission_that_callbacks_show(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """It is canceled while admission waits for the database; the report is that of the submission."""
+    """Canceled while admission waits for the database, the report says what Twilio has."""
     env.fakes.hold_admissions = threading.Event()
     env.fakes.admit_fails = 4
     handle = await env.client.start_workflow(
