@@ -15,8 +15,8 @@ from signedfor.inbound import (
     CatchUpResult,
     InboundActivities,
     InboundRecord,
-    correspondent,
     is_recipient,
+    normalize_from_address,
 )
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.twilio.client import TwilioClient
@@ -146,7 +146,7 @@ class InboundRecorder(InboundActivities):
 
 def _record(message: MessageInstance, *, sent_by: datetime) -> InboundRecord | None:
     """The record of a listed message; None if its sender cannot be sent to."""
-    from_ = correspondent(message.from_ or "")
+    from_ = normalize_from_address(message.from_ or "")
     if not is_recipient(from_):
         return None
     body = message.body or ""

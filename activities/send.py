@@ -150,7 +150,7 @@ class TwilioSends(SendActivities):
 
     def _refused(self, error: TwilioException, attempt: "_Attempt") -> ApplicationError:
         """Twilio answered with an error status."""
-        answer = self._client.last_answer()
+        answer = self._client.last_response()
         if answer is None or answer.http_status not in _REFUSALS:
             return attempt.failure(
                 FailureClass.OUTCOME_UNKNOWN, "The Twilio SDK failed in a way it does not explain."

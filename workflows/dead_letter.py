@@ -30,9 +30,10 @@ with workflow.unsafe.imports_passed_through():
         message_workflow_id,
     )
     from signedfor.contract.failures import FailureClass
+    from signedfor.contract.fields import problems_in
     from signedfor.masks import masked_sender
     from signedfor.message_activities import SuppressionRecord
-    from signedfor.payloads import id_problems, invalid_input, problems_in
+    from signedfor.payloads import id_problems, invalid_input
     from signedfor.search_attributes import (
         MESSAGE_SENDER,
         MESSAGE_STATUS,

@@ -162,7 +162,7 @@ async def _await_receipt(state: MessageState, submitted: Submitted) -> _Delivery
     delayed = _DeliveryDelayed(error_code=receipt.error_code)
     may_resend = (
         ended.failure_class is FailureClass.DELIVERY_DELAYED
-        and state.resubmissions < codes.later_tries_for(receipt.error_code)
+        and state.resubmissions < codes.resubmissions_for(receipt.error_code)
         and not state.expires_by(workflow.now() + delayed.delay)
     )
     return delayed if may_resend else ended

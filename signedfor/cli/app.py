@@ -70,7 +70,7 @@ COMMANDS: Final = {
     "senders": LazyCommand(
         "signedfor.cli.senders:app",
         "Rate, backlog and pause of each sender. These commands need only DATABASE_URL (and "
-        "DEFAULT_RATES, if the workers have it).",
+        "DEFAULT_SEGMENTS_PER_SECOND, if the workers have it).",
     ),
     "doctor": LazyCommand(
         "signedfor.cli.doctor:doctor",
@@ -120,7 +120,7 @@ def imported(name: str) -> Any:
 app = typer.Typer(
     name="signedfor",
     cls=LazyGroup,
-    help="Send messages through Twilio on Temporal, and look after them.",
+    help="Send messages through Twilio on Temporal, and manage them.",
     epilog=_EPILOG,
     no_args_is_help=True,
     add_completion=False,

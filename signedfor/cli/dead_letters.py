@@ -65,7 +65,7 @@ from signedfor.contract import (
     dead_letter_workflow_id,
     message_id_of,
 )
-from signedfor.payloads import problems_in
+from signedfor.contract.fields import problems_in
 from signedfor.search_attributes import (
     MESSAGE_SENDER,
     MESSAGE_STATUS,

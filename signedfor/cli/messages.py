@@ -56,7 +56,7 @@ from signedfor.cli.output import (
 from signedfor.cli.temporal import RPC_TIMEOUT, answer, connect, run
 from signedfor.client import Client, Message, checked_request
 from signedfor.contract import CancelRequest, CancelResult, MessageRequest, Priority, Stage
-from signedfor.payloads import problems_in
+from signedfor.contract.fields import problems_in
 from signedfor.send_windows import window_problem
 
 
@@ -111,7 +111,7 @@ def send(
         ),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for its end; the exit code tells the outcome.")
+        bool, typer.Option("--wait", help="Wait until it has ended; the exit code says how.")
     ] = False,
     wait_timeout: Annotated[
         float | None,

@@ -18,9 +18,8 @@ from signedfor.cli.message_status import masked_recipient
 from signedfor.cli.options import ByOption, JsonOption, RevealOption, operator
 from signedfor.cli.output import BadInput, clock, command_output, listing
 from signedfor.consent import Reason, Scope, Source, Suppression
-from signedfor.contract.fields import Label
+from signedfor.contract.fields import Label, problems_in
 from signedfor.masks import masked_sender
-from signedfor.payloads import problems_in
 from signedfor.store.suppression_csv import COLUMNS, InvalidCsv, export_csv, import_csv
 from signedfor.store.suppressions import HistoryEntry, Suppressions
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
@@ -40,7 +39,7 @@ _NoteOption = Annotated[
     str, typer.Option("--note", help="Evidence for the history; never a message's text.")
 ]
 
-_OPTIONS = {"evidence": "--note", "who": "--by", "recipient": "RECIPIENT"}
+_OPTIONS = {"evidence": "--note", "by": "--by", "recipient": "RECIPIENT"}
 _label = TypeAdapter(Label)
 
 
@@ -71,7 +70,7 @@ def add(
                 evidence=note,
             )
             with database() as engine:
-                new = Suppressions(engine).record(suppression, who=operator(by))
+                new = Suppressions(engine).record(suppression, by=operator(by))
         out.result({"new": new}, "Recorded." if new else "Already recorded; nothing changed.")
 
 
@@ -103,7 +102,7 @@ def remove(
                 scope_value=scope_value,
                 source=Source.OPERATOR,
                 evidence=note,
-                who=operator(by),
+                by=operator(by),
             )
         out.result({"lifted": lifted}, f"Lifted: {lifted}.")
         if lifted:
@@ -166,7 +165,7 @@ def history(
             entries = Suppressions(engine).history(address)
         documents = [_document(entry, reveal=reveal) for entry in entries]
         table = listing(
-            ("At", "Action", "Scope", "Reason", "Source", "Evidence", "Who"),
+            ("At", "Action", "Scope", "Reason", "Source", "Evidence", "By"),
             (
                 (
                     clock(entry.at),
@@ -175,7 +174,7 @@ def history(
                     entry.reason,
                     entry.source,
                     entry.evidence,
-                    entry.who,
+                    entry.changed_by,
                 )
                 for entry, document in zip(entries, documents, strict=True)
             ),
@@ -202,7 +201,7 @@ def import_(
             database() as engine,
             file.open(encoding="utf-8-sig", newline="") as opened,
         ):
-            new = import_csv(engine, opened, who=operator(by))
+            new = import_csv(engine, opened, by=operator(by))
         out.result({"new": new}, f"Recorded: {new}. Rows already recorded changed nothing.")
 
 
@@ -250,7 +249,11 @@ def _document(row: Suppression | HistoryEntry, *, reveal: bool) -> dict[str, Any
         "evidence": row.evidence,
     }
     if isinstance(row, HistoryEntry):
-        return document | {"at": row.at.isoformat(), "action": row.action, "who": row.who}
+        return document | {
+            "at": row.at.isoformat(),
+            "action": row.action,
+            "changed_by": row.changed_by,
+        }
     return document | {"created_at": row.created_at.isoformat() if row.created_at else None}
 
 

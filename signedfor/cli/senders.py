@@ -11,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from signedfor.cli.environment import database, database_settings
 from signedfor.cli.options import JsonOption, RevealOption
 from signedfor.cli.output import BadInput, command_output, listing
+from signedfor.contract.fields import problems_in
 from signedfor.masks import masked_sender
-from signedfor.payloads import problems_in
 from signedfor.store.rate_limiter import RateLimiter, SenderState
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
 from signedfor.twilio.rates import Rate, kind_of
@@ -32,7 +32,7 @@ _rate = TypeAdapter(Rate)
 
 @app.command("list")
 def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
-    """Show each sender's rate, its backlog, and what urgent messages borrowed."""
+    """Show each sender's rate, its backlog, and how much of it is urgent."""
     with command_output(as_json=as_json) as out:
         with _rate_limiter() as limiter:
             states = limiter.states()
@@ -112,7 +112,7 @@ def resume(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
 
 @contextmanager
 def _rate_limiter() -> Iterator[RateLimiter]:
-    rates = database_settings().default_rates
+    rates = database_settings().default_segments_per_second
     with database() as engine:
         yield RateLimiter(engine, rates=rates)
 

@@ -172,7 +172,7 @@ def test_a_message_that_is_already_recorded_changes_nothing(
     first = _catch_up(make(), since)
     suppressions = Suppressions(sqlite_engine)
     (suppression,) = suppressions.list_()
-    suppressions.lift(RECIPIENT, source=suppression.source, evidence="by phone", who="ops")
+    suppressions.lift(RECIPIENT, source=suppression.source, evidence="by phone", by="ops")
 
     second = _catch_up(make(), since)
 

@@ -28,7 +28,7 @@ def test_nothing_is_sent_to_a_suppressed_recipient(
 ) -> None:
     """A recipient who was suppressed since admission gets no message; the result has the reason."""
     suppressions.record(
-        Suppression(recipient=RECIPIENT, reason=reason, source=Source.OPERATOR), who="test"
+        Suppression(recipient=RECIPIENT, reason=reason, source=Source.OPERATOR), by="test"
     )
 
     result = attempt(sends, number=2)
@@ -63,7 +63,7 @@ def test_the_last_check_uses_sender_and_category(  # noqa: PLR0917 - pytest pass
             scope=scope,
             scope_value=value,
         ),
-        who="test",
+        by="test",
     )
 
     result = attempt(sends, send_request(message=message(category="marketing")))

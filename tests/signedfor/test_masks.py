@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from signedfor.masks import holds_number_of, masked_sender
+from signedfor.masks import contains_number_of, masked_sender
 
 
 @pytest.mark.parametrize(
@@ -50,4 +50,4 @@ def test_other_senders_are_not_masked(sender: str) -> None:
 @pytest.mark.parametrize("recipient", ["+15558675309", "whatsapp:+15558675309"])
 def test_a_number_is_detected_in_a_text(text: str, recipient: str, *, contains: bool) -> None:
     """Punctuation and the recipient's channel do not matter."""
-    assert contains == holds_number_of(text, recipient)
+    assert contains == contains_number_of(text, recipient)

@@ -17,10 +17,11 @@ from tests.webhook.workflows import Handle, message_at, new_message_id, received
 from webhook.app import create_app
 from webhook.recent_callbacks import RETENTION_SECONDS, RecentCallbacks
 from webhook.temporal import (
+    Rejected,
+    Signaled,
     SignalTarget,
     StatusSignals,
-    TemporalCallFailed,
-    TemporalCallRejected,
+    Unavailable,
 )
 
 _OTHER_SID = "SM" + "c" * 32
@@ -186,12 +187,8 @@ async def test_recent_callbacks_are_replayed_after_an_outage_of_temporal(
 @pytest.mark.parametrize(
     ("error", "attempts", "results"),
     [
-        (TemporalCallFailed("Temporal did not answer in time"), 2, {"rejected": 0, "message": 1}),
-        (
-            TemporalCallRejected("Temporal answered INVALID_ARGUMENT"),
-            1,
-            {"rejected": 1, "message": 0},
-        ),
+        (Unavailable("Temporal did not result in time"), 2, {"rejected": 0, "message": 1}),
+        (Rejected("Temporal answered INVALID_ARGUMENT"), 1, {"rejected": 1, "message": 0}),
         (ValueError("unexpected"), 2, {"rejected": 0, "message": 1}),
     ],
     ids=["no response", "rejected", "unexpected error"],
@@ -201,7 +198,7 @@ async def test_a_replay_without_response_is_retried(
     sqlite_engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
     *,
-    error: Exception,
+    error: Rejected | Unavailable | ValueError,
     attempts: int,
     results: dict[str, int],
 ) -> None:
@@ -209,11 +206,15 @@ async def test_a_replay_without_response_is_retried(
     message_id = new_message_id()
     sent: list[str] = []
 
-    async def send(_: StatusSignals, sent_id: str, _status: DeliveryStatus) -> SignalTarget:
+    async def send(
+        _: StatusSignals, sent_id: str, _status: DeliveryStatus
+    ) -> Signaled | Rejected | Unavailable:
         sent.append(sent_id)
-        if len(sent) == 1:
+        if len(sent) > 1:
+            return Signaled(SignalTarget.MESSAGE)
+        if isinstance(error, ValueError):
             raise error
-        return SignalTarget.MESSAGE
+        return error
 
     monkeypatch.setattr(StatusSignals, "send", send)
     await message_at(client, Stage.RESOLVING, message_id)

@@ -12,7 +12,7 @@ from signedfor.contract import DeliveryStatus
 from signedfor.payloads import data_converter
 from tests.webhook.support import SID
 from tests.webhook.workflows import new_message_id, open_dead_letter, open_message, received
-from webhook.temporal import SignalTarget, StatusSignals, TemporalCallFailed
+from webhook.temporal import Signaled, SignalTarget, StatusSignals, Unavailable
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +31,7 @@ async def test_a_receipt_is_signaled_to_the_open_message(client: Client) -> None
 
     target = await _signals(client).send(message_id, STATUS)
 
-    assert SignalTarget.MESSAGE is target
+    assert Signaled(SignalTarget.MESSAGE) == target
     assert [STATUS] == await received(client, message)
     assert [] == await received(client, dead_letter)
 
@@ -47,7 +47,7 @@ async def test_a_receipt_is_signaled_to_the_dead_letter_of_a_closed_message(
 
     target = await _signals(client).send(message_id, STATUS)
 
-    assert SignalTarget.DEAD_LETTER is target
+    assert Signaled(SignalTarget.DEAD_LETTER) == target
     assert [STATUS] == await received(client, dead_letter)
 
 
@@ -66,23 +66,27 @@ async def test_a_receipt_without_an_open_workflow_is_no_error(client: Client) ->
         for message_id in (closed, both_closed, new_message_id())
     ]
 
-    assert [SignalTarget.NONE] * 3 == targets
+    assert [Signaled(SignalTarget.NONE)] * 3 == targets
 
 
-async def test_a_missing_namespace_is_an_error(temporal_server: TemporalServer) -> None:
+async def test_with_a_missing_namespace_temporal_is_unavailable(
+    temporal_server: TemporalServer,
+) -> None:
     """Temporal's NOT_FOUND for a namespace must not be taken for that of a workflow."""
     client = await Client.connect(
         temporal_server.address, namespace="missing", data_converter=data_converter, lazy=True
     )
 
-    with pytest.raises(TemporalCallFailed, match="NOT_FOUND"):
-        await _signals(client).send(new_message_id(), STATUS)
+    result = await _signals(client).send(new_message_id(), STATUS)
+
+    assert Unavailable("Temporal answered NOT_FOUND") == result
 
 
-async def test_an_unreachable_temporal_is_an_error(client_without_server: Client) -> None:
-    """It is raised at once, and contains no detail of the receipt."""
-    with pytest.raises(TemporalCallFailed, match=r"^Temporal cannot be reached$"):
-        await _signals(client_without_server).send(new_message_id(), STATUS)
+async def test_an_unreachable_temporal_is_unavailable(client_without_server: Client) -> None:
+    """The result comes at once, and contains no detail of the receipt."""
+    result = await _signals(client_without_server).send(new_message_id(), STATUS)
+
+    assert Unavailable("Temporal cannot be reached") == result
 
 
 @pytest.fixture
@@ -100,11 +104,9 @@ async def test_signals_time_out(unresponsive_address: str) -> None:
     receipts = _signals(client, 0.3)
     start = time.monotonic()
 
-    errors = await asyncio.gather(
-        *(receipts.send(new_message_id(), STATUS) for _ in range(5)), return_exceptions=True
-    )
+    results = await asyncio.gather(*(receipts.send(new_message_id(), STATUS) for _ in range(5)))
 
-    assert ["Temporal did not answer in time"] * 5 == [str(error) for error in errors]
+    assert [Unavailable("Temporal did not result in time")] * 5 == results
     assert 2 > time.monotonic() - start
 
 
@@ -117,10 +119,8 @@ async def test_one_client_survives_outages_of_temporal(
     targets: list[SignalTarget | None] = []
 
     async def attempt() -> None:
-        try:
-            targets.append(await receipts.send("unknown", STATUS))
-        except TemporalCallFailed:
-            targets.append(None)
+        result = await receipts.send("unknown", STATUS)
+        targets.append(result.target if isinstance(result, Signaled) else None)
 
     await attempt()
     for _ in range(2):

@@ -59,7 +59,7 @@ async def test_a_wrong_signature_is_refused(
 
     assert (403, REFUSED) == (response.status_code, response.json())
     assert 1 == await _refused(twilio, "wrong_signature")
-    (record,) = [each for each in caplog.records if each.name == "webhook.verify"]
+    (record,) = [each for each in caplog.records if each.name == "webhook.signature"]
     assert logging.WARNING == record.levelno
     assert f"{PUBLIC}/webhook/status?message_id=order-17 " in record.message
     assert "PUBLIC_BASE_URL is not exactly what Twilio calls" in record.message
@@ -74,7 +74,7 @@ async def test_an_invalid_message_id_is_not_logged(
     response = await _post(twilio, "/webhook/status" + query, "", X_Twilio_Signature="x")
 
     assert response.status_code == 403
-    (record,) = [each for each in caplog.records if each.name == "webhook.verify"]
+    (record,) = [each for each in caplog.records if each.name == "webhook.signature"]
     assert "/webhook/status " in record.message
 
 
@@ -273,4 +273,4 @@ async def test_repeated_refusals_are_logged_rarely(
         await _post(twilio, INBOUND, "x=1", X_Twilio_Signature="wrong")
 
     assert 20 == await _refused(twilio, "wrong_signature")
-    assert 1 == len([each for each in caplog.records if each.name == "webhook.verify"])
+    assert 1 == len([each for each in caplog.records if each.name == "webhook.signature"])

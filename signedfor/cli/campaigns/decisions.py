@@ -24,7 +24,7 @@ from signedfor.contract import (
     CampaignProgress,
     CampaignState,
 )
-from signedfor.payloads import problems_in
+from signedfor.contract.fields import problems_in
 from signedfor.store.campaigns import Campaigns
 
 _TIMEOUT: Final = 10.0

@@ -70,7 +70,7 @@ from signedfor.contract import (
     Priority,
     campaign_workflow_id,
 )
-from signedfor.payloads import problems_in
+from signedfor.contract.fields import problems_in
 from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.settings import CampaignSettings
 from signedfor.store.campaigns import CampaignRecord, Campaigns
@@ -170,7 +170,7 @@ def start(
         )
         settings, column = _priced(settings, price), to_column.strip().lower()
         with database() as engine, StagedRows() as staged:
-            limiter = RateLimiter(engine, rates=settings.default_rates)
+            limiter = RateLimiter(engine, rates=settings.default_segments_per_second)
             own = {state.sender for state in limiter.states()} | {settings.default_sender or ""}
             with (
                 _file_errors(),

@@ -24,9 +24,8 @@ from signedfor.cli.options import JsonOption
 from signedfor.cli.output import BadInput, NotFound, Output, clock, command_output, facts, listing
 from signedfor.cli.temporal import connect, describe, run
 from signedfor.contract import CampaignReport, CampaignState, Outcome, Stage, campaign_workflow_id
-from signedfor.contract.fields import Label
+from signedfor.contract.fields import Label, problems_in
 from signedfor.masks import masked_sender
-from signedfor.payloads import problems_in
 from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.store.campaigns import CampaignRecord, Campaigns
 from signedfor.store.rate_limiter import RateLimiter
@@ -216,7 +215,7 @@ def status(
         live = out.notes.is_terminal and not as_json if watch is None else watch
         settings = campaign_settings()
         with database() as engine:
-            limiter = RateLimiter(engine, rates=settings.default_rates)
+            limiter = RateLimiter(engine, rates=settings.default_segments_per_second)
             poller = _Poller(out, Campaigns(engine), limiter, bare_id)
             run(poller.until_over() if live else poller.once())
 

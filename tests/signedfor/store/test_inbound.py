@@ -159,7 +159,7 @@ def test_a_start_lifts_opt_outs_of_its_scope(
             scope=each_scope,
             scope_value=scope_value,
         )
-        suppressions.record(suppression, who="test")
+        suppressions.record(suppression, by="test")
     _receive(InboundMessages(engine, scope=scope), InboundKind.START)
 
     assert _suppressions(engine) == [
@@ -220,8 +220,8 @@ def test_a_message_is_pending_until_it_is_reviewed(engine: Engine) -> None:
     _receive(inbound, InboundKind.REVIEW, body="please end this", received_at=BEGIN)
     _receive(inbound, InboundKind.STOP, message_sid="SM2")
     marks = [
-        inbound.mark_reviewed(sid, who=who)
-        for sid, who in (("SM1", "ops"), ("SM1", "support"), ("SM2", "ops"), ("SM3", "ops"))
+        inbound.mark_reviewed(sid, by=by)
+        for sid, by in (("SM1", "ops"), ("SM1", "support"), ("SM2", "ops"), ("SM3", "ops"))
     ]
     [review] = inbound.reviews(pending_only=False)
 

@@ -61,7 +61,7 @@ def test_without_a_record_there_is_no_suppression(store: Suppressions) -> None:
 
 def test_a_recorded_suppression_is_found(store: Suppressions) -> None:
     """It has an id and the time at which it was recorded."""
-    store.record(_suppression(), who="webhook")
+    store.record(_suppression(), by="webhook")
     found = store.find(PERSON, sender=SENDER, category=None)
 
     assert found == Suppression(
@@ -100,7 +100,7 @@ def test_opt_outs_cover_all_channels_of_a_person(
     store: Suppressions, *, recorded: str, reason: Reason, asked: str, expected: bool
 ) -> None:
     """Suppressions for other reasons cover the exact address only."""
-    store.record(_suppression(recorded, reason), who="test")
+    store.record(_suppression(recorded, reason), by="test")
 
     assert _is_suppressed(store, asked) == expected
 
@@ -129,7 +129,7 @@ def test_a_suppression_covers_its_scope(
     expected: bool,
 ) -> None:
     """The scope is everything, one sender or one category."""
-    store.record(_suppression(scope=scope, scope_value=scope_value), who="test")
+    store.record(_suppression(scope=scope, scope_value=scope_value), by="test")
 
     assert _is_suppressed(store, PERSON, sender, category) == expected
 
@@ -137,7 +137,7 @@ def test_a_suppression_covers_its_scope(
 def test_an_opt_out_is_found_before_other_suppressions(store: Suppressions) -> None:
     """If several suppressions apply, the person's own decision comes first."""
     for reason in (Reason.MANUAL, Reason.UNDELIVERABLE, Reason.OPTED_OUT):
-        store.record(_suppression(reason=reason), who="test")
+        store.record(_suppression(reason=reason), by="test")
     found = store.find(PERSON, sender=SENDER, category=None)
 
     assert found is not None
@@ -146,29 +146,29 @@ def test_an_opt_out_is_found_before_other_suppressions(store: Suppressions) -> N
 
 def test_recording_again_changes_nothing(store: Suppressions) -> None:
     """The first row is kept, and the history has no second entry."""
-    results = [store.record(_suppression(), who=who) for who in ("first", "second")]
+    results = [store.record(_suppression(), by=by) for by in ("first", "second")]
     found = store.find(PERSON, sender=SENDER, category=None)
 
     assert results == [True, False]
     assert found is not None
     assert found.created_at == BEGIN
-    assert [entry.who for entry in store.history(PERSON)] == ["first"]
+    assert [entry.changed_by for entry in store.history(PERSON)] == ["first"]
 
 
 def test_opt_outs_on_two_channels_are_one_record(store: Suppressions) -> None:
     """An opt-out on a channel and one by SMS are the same."""
-    results = [store.record(_suppression(each), who="test") for each in (WHATSAPP, PERSON)]
+    results = [store.record(_suppression(each), by="test") for each in (WHATSAPP, PERSON)]
 
     assert results == [True, False]
 
 
 def test_record_all_counts_only_new_suppressions(store: Suppressions) -> None:
     """Repeated and existing suppressions do not count and are not in the history."""
-    store.record(_suppression(), who="test")
+    store.record(_suppression(), by="test")
     batch = [_suppression(), _suppression(OTHER), _suppression(OTHER)]
 
-    assert store.record_all(batch, who="test") == 1
-    assert store.record_all([], who="test") == 0
+    assert store.record_all(batch, by="test") == 1
+    assert store.record_all([], by="test") == 0
     assert len(store.history(OTHER)) == 1
 
 
@@ -181,7 +181,7 @@ def test_concurrent_records_count_once(database_url: str) -> None:
 
     def record() -> None:
         barrier.wait()
-        results.append(store.record(_suppression(), who="test"))
+        results.append(store.record(_suppression(), by="test"))
 
     threads = [threading.Thread(target=record) for _ in range(8)]
     for thread in threads:
@@ -197,13 +197,13 @@ def test_concurrent_records_count_once(database_url: str) -> None:
 
 def test_a_lifted_suppression_stays_in_the_history(store: Suppressions) -> None:
     """It no longer applies; the history has both changes, oldest first."""
-    store.record(_suppression(), who="webhook")
-    lifted = store.lift(PERSON, source=Source.OPERATOR, evidence="ticket 7", who="ops")
+    store.record(_suppression(), by="webhook")
+    lifted = store.lift(PERSON, source=Source.OPERATOR, evidence="ticket 7", by="ops")
     entries = store.history(PERSON)
 
     assert lifted == 1
     assert not _is_suppressed(store, PERSON)
-    assert [(e.action, e.at, e.source, e.evidence, e.who) for e in entries] == [
+    assert [(e.action, e.at, e.source, e.evidence, e.changed_by) for e in entries] == [
         (Action.RECORDED, BEGIN, Source.INBOUND, "SM1", "webhook"),
         (Action.LIFTED, BEGIN + timedelta(seconds=1), Source.OPERATOR, "ticket 7", "ops"),
     ]
@@ -211,7 +211,7 @@ def test_a_lifted_suppression_stays_in_the_history(store: Suppressions) -> None:
 
 def test_lifting_nothing_is_not_in_the_history(store: Suppressions) -> None:
     """If there is no suppression, nothing is lifted."""
-    assert store.lift(PERSON, source=Source.OPERATOR, evidence="", who="ops") == 0
+    assert store.lift(PERSON, source=Source.OPERATOR, evidence="", by="ops") == 0
     assert not store.history(PERSON)
 
 
@@ -236,8 +236,8 @@ def test_only_matching_suppressions_are_lifted(
         "sender": _suppression(scope=Scope.SENDER, scope_value=SENDER),
         "category": _suppression(scope=Scope.CATEGORY, scope_value="marketing"),
     }
-    store.record_all([*recorded.values(), _suppression(OTHER)], who="test")
-    count = store.lift(PERSON, source=Source.OPERATOR, evidence="", who="ops", **chosen)
+    store.record_all([*recorded.values(), _suppression(OTHER)], by="test")
+    count = store.lift(PERSON, source=Source.OPERATOR, evidence="", by="ops", **chosen)
     remaining = [(s.reason, s.scope) for s in store.list_(recipient=PERSON)]
 
     assert count == len(lifted)
@@ -255,8 +255,8 @@ def test_lifting_by_channel_address_lifts_the_opt_out_of_the_person(store: Suppr
         (PERSON, Reason.UNDELIVERABLE),
         (WHATSAPP, Reason.UNDELIVERABLE),
     ):
-        store.record(_suppression(recipient, reason), who="test")
-    store.lift(WHATSAPP, source=Source.OPERATOR, evidence="", who="ops")
+        store.record(_suppression(recipient, reason), by="test")
+    store.lift(WHATSAPP, source=Source.OPERATOR, evidence="", by="ops")
 
     assert [(s.recipient, s.reason) for s in store.list_()] == [
         (PERSON, Reason.MANUAL),
@@ -266,9 +266,9 @@ def test_lifting_by_channel_address_lifts_the_opt_out_of_the_person(store: Suppr
 
 def test_a_lifted_suppression_can_be_recorded_again(store: Suppressions) -> None:
     """A person may opt out, opt in and opt out again."""
-    results = [store.record(_suppression(), who="test")]
-    store.lift(PERSON, source=Source.INBOUND, evidence="SM2", who="test")
-    results.append(store.record(_suppression(), who="test"))
+    results = [store.record(_suppression(), by="test")]
+    store.lift(PERSON, source=Source.INBOUND, evidence="SM2", by="test")
+    results.append(store.record(_suppression(), by="test"))
 
     assert results == [True, True]
     assert len(store.history(PERSON)) == 3
@@ -277,7 +277,7 @@ def test_a_lifted_suppression_can_be_recorded_again(store: Suppressions) -> None
 def test_suppressions_are_listed_in_pages(store: Suppressions) -> None:
     """Every row is listed once."""
     recipients = [f"+1555000{number:04}" for number in range(7)]
-    store.record_all([_suppression(each) for each in recipients], who="test")
+    store.record_all([_suppression(each) for each in recipients], by="test")
     pages: list[list[Suppression]] = []
     after_id = 0
     while page := store.list_(after_id=after_id, limit=3):
@@ -290,9 +290,9 @@ def test_suppressions_are_listed_in_pages(store: Suppressions) -> None:
 
 def test_the_list_can_be_filtered(store: Suppressions) -> None:
     """The filters are recipient, reason and scope."""
-    store.record(_suppression(), who="test")
-    store.record(_suppression(OTHER, Reason.MANUAL), who="test")
-    store.record(_suppression(OTHER, scope=Scope.SENDER, scope_value=SENDER), who="test")
+    store.record(_suppression(), by="test")
+    store.record(_suppression(OTHER, Reason.MANUAL), by="test")
+    store.record(_suppression(OTHER, scope=Scope.SENDER, scope_value=SENDER), by="test")
 
     assert [s.recipient for s in store.list_(recipient=WHATSAPP)] == [PERSON]
     assert [s.recipient for s in store.list_(reason=Reason.MANUAL)] == [OTHER]
@@ -306,7 +306,7 @@ def test_methods_can_join_the_callers_transaction(store: Suppressions, engine: E
 
     def fail_after_recording() -> None:
         with transaction(engine) as connection:
-            store.record(_suppression(), who="test", connection=connection)
+            store.record(_suppression(), by="test", connection=connection)
             seen.append(store.find(PERSON, sender=None, category=None, connection=connection))
             seen.extend(store.list_(connection=connection))
             seen.extend(store.history(PERSON, connection=connection))
@@ -320,13 +320,13 @@ def test_methods_can_join_the_callers_transaction(store: Suppressions, engine: E
     assert not store.history(PERSON)
 
 
-@pytest.mark.parametrize("who", ["", "x" * 101, "two\nlines"])
-def test_changes_need_a_valid_who(store: Suppressions, who: str) -> None:
+@pytest.mark.parametrize("by", ["", "x" * 101, "two\nlines"])
+def test_changes_need_a_valid_author(store: Suppressions, by: str) -> None:
     """It must not be empty, too long or more than a line."""
-    with pytest.raises(ValueError, match="who: "):
-        store.record(_suppression(), who=who)
-    with pytest.raises(ValueError, match="who: "):
-        store.lift(PERSON, source=Source.OPERATOR, evidence="", who=who)
+    with pytest.raises(ValueError, match="by: "):
+        store.record(_suppression(), by=by)
+    with pytest.raises(ValueError, match="by: "):
+        store.lift(PERSON, source=Source.OPERATOR, evidence="", by=by)
 
     assert not store.list_()
 
@@ -345,7 +345,7 @@ def test_find_suppressed_agrees_with_find(store: Suppressions, category: str | N
             for scope, value in [*scopes, (Scope.CATEGORY, "other")]
             for channel in ("", "whatsapp:")
         ],
-        who="webhook",
+        by="webhook",
     )
 
     found = store.find_suppressed(recipients, sender=SENDER, category=category)

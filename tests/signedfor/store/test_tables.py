@@ -45,7 +45,7 @@ def test_naive_times_are_refused(engine: Engine) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE suppression_history SET who = 'other'",
+        "UPDATE suppression_history SET changed_by = 'other'",
         "DELETE FROM suppression_history",
         "DELETE FROM suppression_history WHERE id = 1",
     ],
@@ -66,12 +66,12 @@ def test_the_history_cannot_be_replaced_or_truncated(engine: Engine) -> None:
 
 
 def _refuses(engine: Engine, statement: str) -> None:
-    Suppressions(engine).record(SUPPRESSION, who="ops")
+    Suppressions(engine).record(SUPPRESSION, by="ops")
     with pytest.raises(exc.IntegrityError, match="append-only"), transaction(engine) as connection:
         connection.execute(text(statement))
 
     with transaction(engine, read_only=True) as connection:
-        assert connection.scalars(select(suppression_history.c.who)).all() == ["ops"]
+        assert connection.scalars(select(suppression_history.c.changed_by)).all() == ["ops"]
 
 
 @pytest.mark.parametrize(

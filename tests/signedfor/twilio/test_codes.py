@@ -15,8 +15,8 @@ from signedfor.twilio.codes import (
     classify_delivery,
     delay_for,
     find,
-    later_tries_for,
     meaning_for,
+    resubmissions_for,
 )
 
 with Path(signedfor.twilio.codes.__file__).with_name("codes.csv").open(encoding="utf-8") as _table:
@@ -86,7 +86,7 @@ def test_each_code_is_in_the_table_once() -> None:
 def test_a_row_is_complete(row: dict[str, str]) -> None:
     """Each row has a known class, two sentences, and numbers that fit the class."""
     failure_class = FailureClass(row["failure_class"])
-    tries, delay = int(row["later_tries"]), int(row["delay_seconds"])
+    tries, delay = int(row["resubmissions"]), int(row["delay_seconds"])
 
     assert failure_class not in {FailureClass.DELIVERY_FAILED, FailureClass.NO_RECEIPT}
     for sentence in (row["meaning"], row["advice"]):
@@ -144,7 +144,7 @@ def test_only_opt_out_codes_suppress_a_recipient() -> None:
 def test_an_unknown_code_is_not_found(code: int | None) -> None:
     """It has no later attempts and no delay."""
     assert find(code) is None
-    assert (later_tries_for(code), delay_for(code)) == (0, 0)
+    assert (resubmissions_for(code), delay_for(code)) == (0, 0)
 
 
 def test_a_range_covers_each_of_its_codes() -> None:
@@ -248,12 +248,12 @@ def test_a_failed_delivery_is_never_retryable(code: int | None) -> None:
 
 
 @given(st.none() | st.sampled_from(CODES))
-def test_only_delayed_deliveries_have_later_attempts(code: int | None) -> None:
-    """There are at most two."""
+def test_only_delayed_deliveries_are_submitted_again(code: int | None) -> None:
+    """They are submitted again at most twice."""
     delayed = classify_delivery(code) is FailureClass.DELIVERY_DELAYED
 
-    assert delayed is (later_tries_for(code) > 0)
-    assert later_tries_for(code) <= 2
+    assert delayed is (resubmissions_for(code) > 0)
+    assert resubmissions_for(code) <= 2
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_only_delayed_deliveries_have_later_attempts(code: int | None) -> None:
 )
 def test_the_delay_depends_on_the_code(code: int, tries: int, seconds: int) -> None:
     """A full queue needs a minute, a handset that is off hours, a daily cap half a day."""
-    assert (tries, seconds) == (later_tries_for(code), delay_for(code))
+    assert (tries, seconds) == (resubmissions_for(code), delay_for(code))
 
 
 @pytest.mark.parametrize("failure_class", FailureClass)
