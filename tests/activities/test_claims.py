@@ -16,14 +16,23 @@ from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
-from tests.activities.conftest import MakeSends, pacing
-from tests.activities.edge import RECIPIENT, SENDER, Edge, Misbehaviour, created, refused
+from tests.activities.conftest import MakeSends, unlimited_rates
+from tests.activities.fake_twilio import (
+    RECIPIENT,
+    SENDER,
+    ConnectionFault,
+    FakeTwilio,
+    created,
+    refused,
+)
 from tests.activities.sending import attempt, failed_attempt, message, send_request, sent
 
 BUSY = refused(429, 20429)
 
 
-def test_a_repeated_attempt_makes_no_second_post(sends: TwilioSends, edge: Edge) -> None:
+def test_a_repeated_attempt_makes_no_second_post(
+    sends: TwilioSends, fake_twilio: FakeTwilio
+) -> None:
     """The activity runs twice because its worker was lost: the second run says who was first."""
     before = datetime.now(UTC)
     sent(sends)
@@ -32,15 +41,17 @@ def test_a_repeated_attempt_makes_no_second_post(sends: TwilioSends, edge: Edge)
 
     assert isinstance(decision, AlreadyClaimed)
     assert before <= decision.claimed_at <= datetime.now(UTC)
-    assert 1 == len(edge.asked)
+    assert 1 == len(fake_twilio.requests)
 
 
-def test_another_submission_of_the_message_is_sent(sends: TwilioSends, edge: Edge) -> None:
+def test_another_submission_of_the_message_is_sent(
+    sends: TwilioSends, fake_twilio: FakeTwilio
+) -> None:
     """After a temporary delivery failure the message is submitted again, on purpose."""
     sent(sends)
     sent(sends, send_request(submission=2))
 
-    assert 2 == len(edge.asked)
+    assert 2 == len(fake_twilio.requests)
 
 
 @pytest.mark.parametrize(
@@ -49,43 +60,43 @@ def test_another_submission_of_the_message_is_sent(sends: TwilioSends, edge: Edg
     ids=["busy", "misconfigured", "opted out"],
 )
 def test_after_a_refusal_the_submission_can_be_sent(
-    sends: TwilioSends, edge: Edge, answer: bytes
+    sends: TwilioSends, fake_twilio: FakeTwilio, answer: bytes
 ) -> None:
     """Twilio said no, so it does not have the message: the next attempt makes its POST."""
-    edge.answers = [answer, created()]
+    fake_twilio.responses = [answer, created()]
     failed_attempt(sends)
 
     assert isinstance(attempt(sends, number=2).decision, Sent)
-    assert 2 == len(edge.asked)
+    assert 2 == len(fake_twilio.requests)
 
 
 def test_after_a_failed_connection_the_submission_can_be_sent(
-    make_sends: MakeSends, sends: TwilioSends, edge: Edge
+    make_sends: MakeSends, sends: TwilioSends, fake_twilio: FakeTwilio
 ) -> None:
     """Nothing left this machine: the next attempt makes its POST."""
     failed_attempt(make_sends("http://127.0.0.1:9"))
 
     assert isinstance(attempt(sends, number=2).decision, Sent)
-    assert 1 == len(edge.asked)
+    assert 1 == len(fake_twilio.requests)
 
 
-@pytest.mark.parametrize("answer", [Misbehaviour.CLOSE, refused(503, 20503)])
+@pytest.mark.parametrize("answer", [ConnectionFault.CLOSE, refused(503, 20503)])
 def test_after_an_unknown_outcome_the_submission_is_not_sent(
-    sends: TwilioSends, edge: Edge, answer: bytes | str
+    sends: TwilioSends, fake_twilio: FakeTwilio, answer: bytes | str
 ) -> None:
     """Twilio may have the message: whatever runs the activity again, no POST is made."""
-    edge.answers = [answer, created()]
+    fake_twilio.responses = [answer, created()]
     failed_attempt(sends)
 
     assert isinstance(attempt(sends, number=2).decision, AlreadyClaimed)
-    assert 1 == len(edge.asked)
+    assert 1 == len(fake_twilio.requests)
 
 
 def test_a_refusal_that_cannot_be_recorded_keeps_the_claim(
-    sends: TwilioSends, edge: Edge, monkeypatch: pytest.MonkeyPatch
+    sends: TwilioSends, fake_twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database is away after the POST: the attempt fails as before, and the claim stays."""
-    edge.answers = [BUSY, created()]
+    fake_twilio.responses = [BUSY, created()]
 
     def unavailable(*_: object) -> None:
         raise DatabaseUnavailable("away")
@@ -100,14 +111,14 @@ def test_a_refusal_that_cannot_be_recorded_keeps_the_claim(
 
 @pytest.mark.parametrize("skew", [timedelta(hours=1), timedelta(hours=-1)])
 def test_a_worker_with_a_wrong_clock_claims_nothing(
-    make_sends: MakeSends, edge: Edge, sqlite_engine: Engine, skew: timedelta
+    make_sends: MakeSends, fake_twilio: FakeTwilio, sqlite_engine: Engine, skew: timedelta
 ) -> None:
     """Its sender's rate limiter and the submission stay free for other workers."""
-    sends = make_sends(edge.url)
+    sends = make_sends(fake_twilio.url)
 
     failed_attempt(sends, age=skew)
 
-    records = SendAttempts(sqlite_engine, pacing(sqlite_engine))
+    records = SendAttempts(sqlite_engine, unlimited_rates(sqlite_engine))
     assert records.claimed_at("parcel-7", 1) is None
     assert [] == RateLimiter(sqlite_engine).states()
 

@@ -11,7 +11,7 @@ from signedfor.message_activities import Listed, SendRequest, Sent
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.client import TwilioClient
-from tests.activities.conftest import pacing
+from tests.activities.conftest import unlimited_rates
 from tests.activities.search.conftest import TEXT, message
 from tests.activities.sending import attempt, failed_attempt, send_request
 from tests.devtools.sandbox.support import SENDER
@@ -23,7 +23,7 @@ def sends(twilio: TwilioClient, sqlite_engine: Engine) -> TwilioSends:
     return TwilioSends(
         twilio,
         Suppressions(sqlite_engine),
-        SendAttempts(sqlite_engine, pacing(sqlite_engine)),
+        SendAttempts(sqlite_engine, unlimited_rates(sqlite_engine)),
         public_base_url="https://hooks.example",
     )
 

@@ -29,15 +29,23 @@ from signedfor.twilio.client import (
     never_connected,
 )
 from tests.activities.conftest import Connect
-from tests.activities.edge import ACCOUNT, RECIPIENT, SENDER, Edge, Misbehaviour, created, refused
+from tests.activities.fake_twilio import (
+    ACCOUNT,
+    RECIPIENT,
+    SENDER,
+    ConnectionFault,
+    FakeTwilio,
+    created,
+    refused,
+)
 
 
 def _create(client: TwilioClient) -> None:
     client.messages.create(to=RECIPIENT, from_=SENDER, body="x")
 
 
-def test_both_timeouts_reach_the_connection() -> None:
-    """Without other wishes a client waits as long as the retry policy reckons with."""
+def test_the_default_timeouts_are_those_of_the_retry_policy() -> None:
+    """They apply to connections of both schemes, and requests are not retried."""
     client = TwilioClient(account_sid=ACCOUNT, username=ACCOUNT, password="x", connections=1)
 
     assert client.http_client.session is not None
@@ -50,30 +58,34 @@ def test_both_timeouts_reach_the_connection() -> None:
         assert "Connection" == pool.ConnectionCls.__name__
 
 
-def test_read_timeout(connect: Connect, edge: Edge) -> None:
-    """A server that does not answer is given up after the read timeout."""
-    edge.answers = [Misbehaviour.HANG]
+def test_a_request_without_response_times_out(connect: Connect, fake_twilio: FakeTwilio) -> None:
+    """The request fails after the read timeout."""
+    fake_twilio.responses = [ConnectionFault.HANG]
 
     with pytest.raises(requests.ReadTimeout):
-        _create(connect(edge.url, read_timeout=timedelta(seconds=0.1)))
+        _create(connect(fake_twilio.url, read_timeout=timedelta(seconds=0.1)))
 
 
 @pytest.mark.parametrize("connection", [HTTPConnection, HTTPSConnection])
-def test_a_late_connection_is_closed_unused(edge: Edge, connection: type[HTTPConnection]) -> None:
-    """Nothing is written to a connection that took longer in all than it may."""
-    late = _limited(HTTPConnection, 0.0, 1.0, _Deadline())("127.0.0.1", edge.port)
+def test_a_late_connection_is_closed_unused(
+    fake_twilio: FakeTwilio, connection: type[HTTPConnection]
+) -> None:
+    """Nothing is written to a connection that took too long in total."""
+    late = _limited(HTTPConnection, 0.0, 1.0, _Deadline())("127.0.0.1", fake_twilio.port)
 
     with pytest.raises(ConnectTimeoutError):
         late.request("POST", "/")
 
     assert late.sock is None
     assert issubclass(_limited(connection, 0.0, 1.0, _Deadline()), connection)
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
 
 
-def test_a_request_whose_time_is_over_is_not_begun(connect: Connect, edge: Edge) -> None:
-    """A process that was frozen on its way to the first byte sends nothing, and can prove it."""
-    client = connect(edge.url)
+def test_a_request_is_not_started_after_its_deadline(
+    connect: Connect, fake_twilio: FakeTwilio
+) -> None:
+    """A process that was frozen before the first byte sends nothing, and the error proves it."""
+    client = connect(fake_twilio.url)
 
     with (
         client.no_request_after(Instant.now().after(-0.001)),
@@ -82,28 +94,30 @@ def test_a_request_whose_time_is_over_is_not_begun(connect: Connect, edge: Edge)
         _create(client)
 
     assert never_connected(late.value)
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
 
 
-def test_a_limit_is_for_its_block_and_its_thread(connect: Connect, edge: Edge) -> None:
-    """In time, after the block, and in another thread requests go out."""
-    client = connect(edge.url)
+def test_a_deadline_applies_to_its_block_and_thread(
+    connect: Connect, fake_twilio: FakeTwilio
+) -> None:
+    """Before the deadline, after the block and in other threads requests are sent."""
+    client = connect(fake_twilio.url)
 
     with client.no_request_after(Instant.now().after(10)):
         _create(client)
-    with client.no_request_after(Instant.now().after(-1)), ThreadPoolExecutor(1) as another:
-        another.submit(_create, client).result()
+    with client.no_request_after(Instant.now().after(-1)), ThreadPoolExecutor(1) as other_thread:
+        other_thread.submit(_create, client).result()
     _create(client)
 
-    assert 3 == len(edge.asked)
+    assert 3 == len(fake_twilio.requests)
 
 
 @pytest.mark.parametrize("stopped", ["elapsed", "wall"])
 def test_a_deadline_passes_by_either_clock(
-    connect: Connect, edge: Edge, monkeypatch: pytest.MonkeyPatch, stopped: str
+    connect: Connect, fake_twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch, stopped: str
 ) -> None:
     """On a suspended machine one clock may stand still: the other ends the time for a request."""
-    client = connect(edge.url)
+    client = connect(fake_twilio.url)
     start, hour = Instant.now(), 3600.0
     later = Instant(
         elapsed=start.elapsed + (0 if stopped == "elapsed" else hour),
@@ -114,15 +128,15 @@ def test_a_deadline_passes_by_either_clock(
     with client.no_request_after(start.after(6)), pytest.raises(requests.ConnectTimeout):
         _create(client)
 
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
     assert hour == later.seconds_since(start)
 
 
 def test_a_deadline_holds_behind_a_proxy(
-    connect: Connect, edge: Edge, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, fake_twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proxied request has the same limits: none is started after its time."""
-    monkeypatch.setenv("HTTP_PROXY", edge.url)
+    monkeypatch.setenv("HTTP_PROXY", fake_twilio.url)
     monkeypatch.setenv("NO_PROXY", "")
     client = connect("http://twilio.example")
 
@@ -132,16 +146,16 @@ def test_a_deadline_holds_behind_a_proxy(
     ):
         _create(client)
     assert never_connected(late.value)
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
 
     _create(client)
-    assert edge.asked[0].line.startswith("POST http://twilio.example/")
+    assert fake_twilio.requests[0].line.startswith("POST http://twilio.example/")
 
 
-def test_a_whole_answer_has_a_deadline(connect: Connect, edge: Edge) -> None:
+def test_a_whole_answer_has_a_deadline(connect: Connect, fake_twilio: FakeTwilio) -> None:
     """An answer that arrives byte by byte ends at the read timeout, whatever each byte takes."""
-    edge.answers = [Misbehaviour.DRIP]
-    client = connect(edge.url, read_timeout=timedelta(seconds=0.3))
+    fake_twilio.responses = [ConnectionFault.DRIP]
+    client = connect(fake_twilio.url, read_timeout=timedelta(seconds=0.3))
     started = time.monotonic()
 
     with pytest.raises(requests.RequestException) as failed:
@@ -152,35 +166,41 @@ def test_a_whole_answer_has_a_deadline(connect: Connect, edge: Edge) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
-def test_an_answer_has_a_maximum_size(connect: Connect, edge: Edge, encoding: str) -> None:
+def test_an_answer_has_a_maximum_size(
+    connect: Connect, fake_twilio: FakeTwilio, encoding: str
+) -> None:
     """Before and after decompression: an endless answer does not fill the worker's memory."""
     body = b"x" * (17 * 2**20)
     content = gzip.compress(body, 1) if encoding == "gzip" else body
     head = f"HTTP/1.1 201 Created\r\nContent-Length: {len(content)}\r\n"
     head += f"Content-Encoding: {encoding}\r\nConnection: close\r\n\r\n"
-    edge.answers = [head.encode() + content]
+    fake_twilio.responses = [head.encode() + content]
 
     with pytest.raises(requests.RequestException) as failed:
-        _create(connect(edge.url, read_timeout=timedelta(seconds=10)))
+        _create(connect(fake_twilio.url, read_timeout=timedelta(seconds=10)))
 
     assert not never_connected(failed.value)
 
 
-@pytest.mark.parametrize("answer", [Misbehaviour.CLOSE, refused(500, 20500), refused(429, 20429)])
-def test_no_retries_of_its_own(connect: Connect, edge: Edge, answer: bytes | str) -> None:
-    """Whatever comes back, one call is one request."""
-    edge.answers = [answer]
+@pytest.mark.parametrize(
+    "response", [ConnectionFault.CLOSE, refused(500, 20500), refused(429, 20429)]
+)
+def test_the_client_does_not_retry(
+    connect: Connect, fake_twilio: FakeTwilio, response: bytes | str
+) -> None:
+    """Whatever the response, one call is one request."""
+    fake_twilio.responses = [response]
 
     with pytest.raises((requests.RequestException, TwilioRestException)):
-        _create(connect(edge.url))
+        _create(connect(fake_twilio.url))
 
-    assert 1 == len(edge.asked)
+    assert 1 == len(fake_twilio.requests)
 
 
-def test_last_answer_is_of_the_last_request(connect: Connect, edge: Edge) -> None:
-    """A header of an earlier answer is not taken for one of a request that got none."""
-    edge.answers = [refused(429, 20429, {"Retry-After": "5"}), Misbehaviour.CLOSE]
-    client = connect(edge.url)
+def test_last_answer_is_of_the_last_request(connect: Connect, fake_twilio: FakeTwilio) -> None:
+    """If a request gets no response, the answer of an earlier request is not returned."""
+    fake_twilio.responses = [refused(429, 20429, {"Retry-After": "5"}), ConnectionFault.CLOSE]
+    client = connect(fake_twilio.url)
 
     with pytest.raises(TwilioRestException):
         _create(client)
@@ -193,10 +213,10 @@ def test_last_answer_is_of_the_last_request(connect: Connect, edge: Edge) -> Non
     assert client.last_response() is None
 
 
-def test_last_answer_is_of_the_own_thread(connect: Connect, edge: Edge) -> None:
+def test_last_answer_is_of_the_current_thread(connect: Connect, fake_twilio: FakeTwilio) -> None:
     """Threads that send at the same time do not see each other's answers."""
-    edge.answers = [refused(429, 20429, {"Retry-After": "5"}), created()]
-    client = connect(edge.url)
+    fake_twilio.responses = [refused(429, 20429, {"Retry-After": "5"}), created()]
+    client = connect(fake_twilio.url)
     turn = threading.Barrier(2, timeout=10)
 
     def first() -> object:
@@ -219,15 +239,15 @@ def test_last_answer_is_of_the_own_thread(connect: Connect, edge: Edge) -> None:
     assert [429, 201] == [getattr(each, "http_status", None) for each in answers]
 
 
-_PROOF = NewConnectionError(HTTPConnection("x"), "refused")
+_NOT_CONNECTED = NewConnectionError(HTTPConnection("x"), "refused")
 
 
 @pytest.mark.parametrize(
     ("error", "proven"),
     [
         (requests.ConnectTimeout(), True),
-        (requests.ConnectionError(MaxRetryError(None, "/", _PROOF)), True),  # type: ignore[arg-type] # the pool is not read
-        (requests.ConnectionError(MaxRetryError(None, "/", ProxyError("x", _PROOF))), True),  # type: ignore[arg-type] # the pool is not read
+        (requests.ConnectionError(MaxRetryError(None, "/", _NOT_CONNECTED)), True),  # type: ignore[arg-type] # the pool is not read
+        (requests.ConnectionError(MaxRetryError(None, "/", ProxyError("x", _NOT_CONNECTED))), True),  # type: ignore[arg-type] # the pool is not read
         (requests.exceptions.SSLError(SSLError(SSLCertVerificationError("expired"))), True),
         (requests.exceptions.SSLError(SSLError("record layer failure")), False),
         (requests.exceptions.SSLError(SSLError()), False),
@@ -239,6 +259,8 @@ _PROOF = NewConnectionError(HTTPConnection("x"), "refused")
     ],
     ids=repr,
 )
-def test_never_connected(error: requests.RequestException, proven: bool) -> None:
-    """Only what fails before the first byte proves that nothing was sent."""
+def test_only_connection_errors_prove_that_nothing_was_sent(
+    error: requests.RequestException, proven: bool
+) -> None:
+    """The request must have failed before its first byte."""
     assert proven == never_connected(error)
