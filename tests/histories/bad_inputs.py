@@ -9,7 +9,7 @@ from tests.workflows.fakes import REQUEST, Environment, TimeSkippingEnvironment
 
 async def bad_input(env: Environment) -> Handle:
     """Several fields are bad."""
-    return await env.start({"to": "nobody", "priority": "now", "tags": 3})
+    return await env.start({"to": "invalid", "priority": "now", "tags": 3})
 
 
 async def no_argument(env: Environment) -> Handle:

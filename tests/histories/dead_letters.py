@@ -104,7 +104,7 @@ async def dead_letter_whose_retry_exists(env: Environment) -> Handle:
 async def dead_letter_discarded(env: Environment) -> Handle:
     """Discarded with a note, after bad resolutions were refused."""
     dead_letter = await _dead_letter(env)
-    for refused in ({"action": "resend"}, {"action": "retry", "changes": {"to": "nobody"}}):
+    for refused in ({"action": "resend"}, {"action": "retry", "changes": {"to": "invalid"}}):
         with contextlib.suppress(WorkflowUpdateFailedError):
             await _resolve(dead_letter, **refused)
     await _resolve(dead_letter, action="discard", by="ops", note="too old")

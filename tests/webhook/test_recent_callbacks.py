@@ -187,7 +187,7 @@ async def test_recent_callbacks_are_replayed_after_an_outage_of_temporal(
 @pytest.mark.parametrize(
     ("error", "attempts", "results"),
     [
-        (Unavailable("Temporal did not result in time"), 2, {"rejected": 0, "message": 1}),
+        (Unavailable("Temporal did not answer in time"), 2, {"rejected": 0, "message": 1}),
         (Rejected("Temporal answered INVALID_ARGUMENT"), 1, {"rejected": 1, "message": 0}),
         (ValueError("unexpected"), 2, {"rejected": 0, "message": 1}),
     ],

@@ -106,7 +106,7 @@ async def test_signals_time_out(unresponsive_address: str) -> None:
 
     results = await asyncio.gather(*(receipts.send(new_message_id(), STATUS) for _ in range(5)))
 
-    assert [Unavailable("Temporal did not result in time")] * 5 == results
+    assert [Unavailable("Temporal did not answer in time")] * 5 == results
     assert 2 > time.monotonic() - start
 
 
