@@ -51,7 +51,7 @@ export class Signedfor {
         args: [request],
         // The first policy is for a message that is running, the second for one that has ended.
         workflowIdConflictPolicy: "USE_EXISTING",
-        workflowIdReusePolicy: "REJECT_DUPLICATE",
+        workflowIdReusePolicy: "ALLOW_DUPLICATE_FAILED_ONLY",
         priority: { priorityKey: priorityKeys[request.priority ?? "normal"] },
         // Makes operators see the status from the start, and at every stage.
         typedSearchAttributes: [{ key: messageStatus, value: "sending" }],
