@@ -139,7 +139,10 @@ async def test_nothing_passes_a_receipt_without_an_answer(
     inbox.put([(slow_id, _status("undelivered")), (slow_id, _status("delivered"))])
     stalls = _StallsOnce(slow_id)
     stalling = await Client.connect(
-        temporal_server.address, data_converter=data_converter, interceptors=[stalls]
+        temporal_server.address,
+        namespace=client.namespace,
+        data_converter=data_converter,
+        interceptors=[stalls],
     )
 
     async with _running(stalling, engine, BRIEF) as twilio:

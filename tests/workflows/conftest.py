@@ -3,8 +3,6 @@ from collections.abc import AsyncIterator
 import pytest
 from temporalio.client import Client
 
-from devtools.stack.temporal_server import TemporalServer
-from signedfor.payloads import data_converter
 from tests.workflows.fakes import (
     Environment,
     FakeActivities,
@@ -23,9 +21,8 @@ async def world() -> AsyncIterator[TimeSkippingEnvironment]:
 
 
 @pytest.fixture
-async def real_world(temporal_server: TemporalServer) -> AsyncIterator[Environment]:
+async def real_world(temporal: Client) -> AsyncIterator[Environment]:
     """Workflows and a scripted fakes on the real server, where time passes as it does."""
-    client = await Client.connect(temporal_server.address, data_converter=data_converter)
     fakes = FakeActivities()
-    async with serving(client, fakes):
-        yield Environment(client, fakes)
+    async with serving(temporal, fakes):
+        yield Environment(temporal, fakes)

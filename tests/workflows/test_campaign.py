@@ -18,7 +18,6 @@ from temporalio.client import (
 from temporalio.common import Priority
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from devtools.stack.temporal_server import TemporalServer
 from signedfor.campaign_activities import CAMPAIGN_OVER, NO_SUCH_CAMPAIGN
 from signedfor.contract import (
     CANCEL_UPDATE,
@@ -29,7 +28,7 @@ from signedfor.contract import (
     CampaignReport,
     CampaignState,
 )
-from signedfor.payloads import INVALID_INPUT, data_converter
+from signedfor.payloads import INVALID_INPUT
 from tests.workflows.campaigns import FakeCampaign, serving_campaign, start_campaign
 from tests.workflows.fakes import TimeSkippingEnvironment
 
@@ -313,16 +312,15 @@ async def test_bad_input_fails_at_once(world: TimeSkippingEnvironment) -> None:
     assert [] == fake.dispatched
 
 
-async def test_decisions_that_come_before_its_first_step(temporal_server: TemporalServer) -> None:
+async def test_decisions_that_come_before_its_first_step(temporal: Client) -> None:
     """An update of the first workflow task, without input, waits for the campaign to be known."""
-    client = await Client.connect(temporal_server.address, data_converter=data_converter)
     fake, absent = FakeCampaign(rows=1), FakeCampaign(rows=None)
     for each in (fake, absent):
         queue = f"campaign-{id(each)}"
-        handle = await start_campaign(client, queue)
+        handle = await start_campaign(temporal, queue)
         pausing = asyncio.create_task(handle.execute_update(PAUSE_UPDATE))
         await asyncio.sleep(0.3)  # it is at the server by now; if not, the test is only easier
-        async with serving_campaign(client, each, queue=queue):
+        async with serving_campaign(temporal, each, queue=queue):
             if each is absent:
                 with pytest.raises(WorkflowUpdateFailedError):
                     await pausing
@@ -335,11 +333,10 @@ async def test_decisions_that_come_before_its_first_step(temporal_server: Tempor
             assert CampaignState.FINISHED is (await handle.result()).state
 
 
-async def test_decisions_are_served_first_and_pages_last(temporal_server: TemporalServer) -> None:
+async def test_decisions_are_served_first_and_pages_last(temporal: Client) -> None:
     """Also where the workflow itself comes before everything: its activities would inherit that."""
-    client = await Client.connect(temporal_server.address, data_converter=data_converter)
-    async with serving_campaign(client, FakeCampaign()) as queue:
-        handle = await start_campaign(client, queue, priority=Priority(priority_key=1))
+    async with serving_campaign(temporal, FakeCampaign()) as queue:
+        handle = await start_campaign(temporal, queue, priority=Priority(priority_key=1))
         await handle.result()
     keys: dict[str, set[int]] = {}
     async for event in handle.fetch_history_events():
@@ -358,16 +355,15 @@ async def test_decisions_are_served_first_and_pages_last(temporal_server: Tempor
 
 
 async def test_a_decision_at_the_end_of_a_run_holds_in_the_next(
-    temporal_server: TemporalServer,
+    temporal: Client,
 ) -> None:
     """It is answered before the run ends, and the next one hands nothing over while it is paused.
 
     The decision comes in the run's last page, and to write it takes longer than that.
     """
-    client = await Client.connect(temporal_server.address, data_converter=data_converter)
     fake = FakeCampaign(rows=103, page=1, silent_after=100, write_fails=2)
-    async with serving_campaign(client, fake) as queue:
-        handle = await start_campaign(client, queue)
+    async with serving_campaign(temporal, fake) as queue:
+        handle = await start_campaign(temporal, queue)
         await fake.until_dispatched(100)
         pausing = asyncio.create_task(decide(handle, PAUSE_UPDATE))
         async with asyncio.timeout(30):

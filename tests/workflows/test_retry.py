@@ -5,11 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
-from devtools.stack.temporal_server import TemporalServer
 from signedfor.contract import DeadLetterOutcome, Outcome, dead_letter_workflow_id
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import StatusResult
-from signedfor.payloads import data_converter
 from signedfor.retry import QUICK_ATTEMPTS
 from tests.histories.recording import reaches
 from tests.workflows.fakes import (
@@ -159,22 +157,18 @@ async def test_no_sender_at_all_is_bad_input(world: TimeSkippingEnvironment) -> 
     assert "from: is needed" in str(failed.value.cause)
 
 
-async def _client(server: TemporalServer) -> Client:
-    return await Client.connect(server.address, data_converter=data_converter)
-
-
-async def test_workers_that_are_away_past_the_budget(temporal_server: TemporalServer) -> None:
+async def test_workers_that_are_away_past_the_budget(temporal: Client) -> None:
     """Back after the budget has ended, they end the message; nothing is scheduled in the past."""
-    client, fakes = await _client(temporal_server), FakeActivities()
+    fakes = FakeActivities()
     fakes.policy = POLICY.model_copy(update={"retry_budget": timedelta(seconds=3)})
     fakes.sends = [failure(TEMPORARY, code=21611, retry_after=2 * SECOND, final=True), accept()]
-    world = Environment(client, fakes)
-    async with serving(client, fakes):
+    world = Environment(temporal, fakes)
+    async with serving(temporal, fakes):
         handle = await world.start()
         await world.until(lambda: len(fakes.posts) == 1)
         await reaches(handle, "retrying")
     await world.until(lambda: datetime.now(UTC) > fakes.posts[0].deadline)
-    async with serving(client, fakes):
+    async with serving(temporal, fakes):
         report = await handle.result()
 
     assert (Outcome.FAILED, TEMPORARY, 21611, 1) == (
@@ -186,17 +180,17 @@ async def test_workers_that_are_away_past_the_budget(temporal_server: TemporalSe
     assert 1 == len(fakes.posts)
 
 
-async def test_workers_that_are_away_past_its_time(temporal_server: TemporalServer) -> None:
+async def test_workers_that_are_away_past_its_time(temporal: Client) -> None:
     """Back after its time has passed, they let a message expire that only waited for its slot."""
-    client, fakes = await _client(temporal_server), FakeActivities()
-    world = Environment(client, fakes)
+    fakes = FakeActivities()
+    world = Environment(temporal, fakes)
     fakes.reserved_at = datetime.now(UTC) + 6 * SECOND
     expires_at = fakes.reserved_at + SECOND
-    async with serving(client, fakes):
+    async with serving(temporal, fakes):
         handle = await world.start({**REQUEST, "expires_at": expires_at.isoformat()})
         await reaches(handle, "waiting")
     await world.until(lambda: datetime.now(UTC) > expires_at)
-    async with serving(client, fakes):
+    async with serving(temporal, fakes):
         report = await handle.result()
 
     assert (Outcome.EXPIRED, 0, None) == (report.outcome, report.attempts, report.dead_letter_id)
