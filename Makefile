@@ -89,6 +89,6 @@ $(READY): requirements-dev.lock .ci/requirements.lock pyproject.toml .ci/venv
 	@.ci/venv $(VENV) $(PYTHON)
 	@rm -f $@
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r .ci/requirements.lock
-	$(UV_PIP) sync -q --require-hashes requirements-dev.lock
+	$(UV_PIP) sync -q --require-hashes --compile-bytecode requirements-dev.lock
 	$(UV_PIP) install -q --no-deps --no-build-isolation -e .
 	@touch $@
