@@ -67,13 +67,12 @@ def _uses_a_server(item: pytest.Function) -> bool:
 
 def _group(item: pytest.Function) -> str | None:
     """What `--dist loadgroup` runs in one process; None for a test that can run anywhere."""
-    stack = next((name for name in _STACKS if name in item.fixturenames), None)
-    shares_its_modules = any(
-        each.scope == "module"
-        for definitions in item._fixtureinfo.name2fixturedefs.values()
-        for each in definitions
-    )
-    return stack or (item.path.stem if shares_its_modules else None)
+    scopes = {
+        name: definitions[-1].scope
+        for name, definitions in item._fixtureinfo.name2fixturedefs.items()
+    }
+    stack = next((name for name in _STACKS if scopes.get(name) == "session"), None)
+    return stack or (item.path.stem if "module" in scopes.values() else None)
 
 
 def _is_short(item: pytest.Item) -> tuple[bool, bool]:
