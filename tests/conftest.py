@@ -1,7 +1,7 @@
 import os
+import re
 import shutil
 import signal
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -48,16 +48,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_is_short)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Report a test by the name that pytest takes: `loadgroup` appends the group to it."""
-    report = yield
-    group = item.get_closest_marker("xdist_group")
-    if group is not None:
-        report.nodeid = report.nodeid.removesuffix(f"@{group.args[0]}")
-    return report
+    if hasattr(report, "node"):  # in the process that collects what the others report
+        report.nodeid = re.sub(r"@\w+$", "", report.nodeid)
 
 
 def _uses_a_server(item: pytest.Function) -> bool:
