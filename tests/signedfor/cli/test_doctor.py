@@ -3,7 +3,6 @@
 import json
 import shlex
 import subprocess
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -189,13 +188,6 @@ async def test_workers_are_seen(
     assert "fail" == without["workers"]["level"]
     assert "messages and twilio-sends" in without["workers"]["what"]
     assert "1 on queues messages and twilio-sends." == there["workers"]["what"]
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """The whole system, with a local Twilio."""
-    with LocalStack(tmp_path_factory.mktemp("stack")) as running:
-        yield running
 
 
 @pytest.mark.integration

@@ -17,7 +17,7 @@ from typing import Self
 import psutil
 import pytest
 
-from tests.signedfor.cli.support import TEXT, LiveSystem, new_id, until
+from tests.signedfor.cli.support import TEXT, CommandLine, LiveSystem, new_id, until
 from tests.workflows.fakes import RECIPIENT, SENDER
 
 pytestmark = pytest.mark.integration
@@ -67,9 +67,9 @@ def await_connection(running: "subprocess.Popen[str]") -> None:
         time.sleep(0.02)
 
 
-def test_ctrl_c_while_waiting_ends_quietly(temporal_address: str) -> None:
+def test_ctrl_c_while_waiting_ends_quietly(cli_without_worker: CommandLine) -> None:
     """Without a worker, which is reported; Ctrl-C then ends the wait with 130, no traceback."""
-    env = {"TEMPORAL_ADDRESS": temporal_address}
+    env = dict(cli_without_worker.env)
     with process(*MESSAGE, "--wait", "--json", env=env) as running:
         line_with("no worker answers", running)
         running.send_signal(signal.SIGINT)
@@ -80,9 +80,9 @@ def test_ctrl_c_while_waiting_ends_quietly(temporal_address: str) -> None:
     assert "Traceback" not in stderr
 
 
-def test_ctrl_c_while_a_worker_is_asked_ends_quietly(temporal_address: str) -> None:
+def test_ctrl_c_while_a_worker_is_asked_ends_quietly(cli_without_worker: CommandLine) -> None:
     """An update that waits for a worker is interrupted, not taken for a timeout."""
-    env = {"TEMPORAL_ADDRESS": temporal_address}
+    env = dict(cli_without_worker.env)
     message_id = new_id()
     subprocess.run(
         arguments(*MESSAGE, "--id", message_id),
