@@ -29,7 +29,7 @@ from signedfor.cli.output import (
 )
 from signedfor.cli.temporal import NO_WORKER, command_error, describe, is_no_worker
 from signedfor.client import Message
-from signedfor.contract import MessageReport, MessageRequest, Outcome, Progress
+from signedfor.contract import MESSAGES_QUEUE, MessageReport, MessageRequest, Outcome, Progress
 from signedfor.contract.failures import FailureClass
 from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.twilio import codes
@@ -164,7 +164,7 @@ async def await_report(out: Output, message: Message, *, within: float | None) -
     result = asyncio.create_task(message.report())
     try:
         async with asyncio.timeout(within):
-            with out.changing_line("started") as show:
+            with out.changing_line("Waiting for the report") as show:
                 await _show_until_done(message, result, show)
         return await result
     except TimeoutError:
@@ -195,11 +195,11 @@ async def _progress_line(message: Message) -> str:
     try:
         progress = await _fetch_progress(message, within=_QUERY_TIMEOUT)
     except (RPCError, client.NotFound):
-        return "Temporal does not answer; waiting for it"
+        return "Waiting for Temporal, which does not answer"
     if progress is None:
-        return "no worker answers; the message continues when one does"
-    said = f"; Twilio says {progress.twilio_status}" if progress.twilio_status else ""
-    return f"{progress.status}: waits for {_wait(progress)}{said}"
+        return f"Waiting for a worker: none answers on task queue {MESSAGES_QUEUE}"
+    twilio = f"; Twilio status {progress.twilio_status}" if progress.twilio_status else ""
+    return f"Waiting for {_wait(progress)} ({progress.status}{twilio})"
 
 
 async def _fetch_progress(message: Message, *, within: timedelta) -> Progress | None:

@@ -291,7 +291,7 @@ class _Poller:
                 try:
                     status = await self._poll(client)
                 except RPCError:
-                    self._out.note("Temporal does not answer; waiting for it")
+                    self._out.note("Waiting for Temporal, which does not answer")
                 else:
                     show(self._view(status), self._line(status))
                     if status.is_over:

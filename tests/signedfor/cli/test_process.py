@@ -71,7 +71,7 @@ def test_ctrl_c_while_waiting_ends_quietly(temporal_address: str) -> None:
     """Without a worker, which is reported; Ctrl-C then ends the wait with 130, no traceback."""
     env = {"TEMPORAL_ADDRESS": temporal_address}
     with process(*MESSAGE, "--wait", "--json", env=env) as running:
-        line_with("no worker answers", running)
+        line_with("Waiting for a worker: none answers", running)
         running.send_signal(signal.SIGINT)
         stdout, stderr = running.communicate(timeout=30)
 
@@ -217,7 +217,7 @@ class TestTerminal:
         message_id = new_id()
 
         with Terminal(*MESSAGE, "--id", message_id, "--wait", env=system.cli.env) as terminal:
-            await terminal.shows("awaiting_receipt: waits for a receipt from Twilio")
+            await terminal.shows("Waiting for a receipt from Twilio")
             await system.receive(message_id, "delivered")
             await terminal.shows("The carrier confirmed delivery.")
 
