@@ -97,7 +97,8 @@ class StatusView:
             rows += _report_rows(self.report)
         elif self.error is not None:
             rows += [("Status", self.status or "not known"), ("Problem", self.error)]
-        rows += advice_rows(*self._failure())
+        reason = self.report.reason if self.report is not None else None
+        rows += advice_rows(*self._failure(), reason=reason)
         if self.report is not None and self.report.dead_letter_id is not None:
             rows.append(("Dead letter", f"see `signedfor dead-letters show {self.message_id}`"))
         return facts(rows + (request_rows(request) if request is not None else []))
@@ -224,13 +225,16 @@ def request_rows(request: MessageRequest) -> list[tuple[str, object]]:
     ]
 
 
-def advice_rows(failure_class: FailureClass | None, code: int | None) -> list[tuple[str, object]]:
-    """What a failure means and what to do about it."""
+def advice_rows(
+    failure_class: FailureClass | None, code: int | None, *, reason: str | None
+) -> list[tuple[str, object]]:
+    """What a failure means, unless `reason` says the same, and what to do about it."""
     advice = _advice(failure_class, code)
     if advice is None:
         return []
     named = " ".join(str(part) for part in (failure_class, code) if part is not None)
-    return [("Failure", named), ("Meaning", advice["meaning"]), ("What to do", advice["action"])]
+    meaning = advice["meaning"] if advice["meaning"] != reason else None
+    return [("Failure", named), ("Meaning", meaning), ("What to do", advice["action"])]
 
 
 def masked_recipient(address: str) -> str:

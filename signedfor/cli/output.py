@@ -114,6 +114,46 @@ class Output:
             else:
                 self._result.print(each)
 
+    def listed(
+        self,
+        name: str,
+        columns: Sequence[str],
+        entries: Sequence[tuple[Mapping[str, Any], Sequence[object]]],
+        *,
+        limit: int,
+        empty: str,
+        more: str = "see --limit",
+        hint: str | None = None,
+    ) -> None:
+        """Print the first `limit` entries, each given as a document and as a row of the table.
+
+        `more` says how to see the others if there are more entries, `hint` anything else about
+        those that are shown, and `empty` that there are none.
+        """
+        shown, has_more = entries[:limit], len(entries) > limit
+        document = {name: [entry for entry, _ in shown], "more": has_more}
+        if not shown:
+            self.result(document, empty)
+            return
+        hints = [hint] if hint is not None else []
+        if has_more:
+            hints.append(f"There are more than {limit}; {more}.")
+        self.result(document, self.table(columns, [row for _, row in shown]), *hints)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+        """A table with a header. It wraps and never truncates, since IDs are there to be copied."""
+        cells = [
+            [printable("" if cell is None else str(cell)) for cell in row]
+            for row in (columns, *rows)
+        ]
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+        widths = _column_widths(cells, within=self._result.width - 2 * (len(columns) - 1))
+        for name, width in zip(columns, widths, strict=True):
+            table.add_column(name, overflow="fold", width=width)
+        for row in cells[1:]:
+            table.add_row(*row)
+        return table
+
     def failure(self, error: CommandError, *, hint: str | None = None) -> None:
         """Print why the command failed; `hint` replaces its text for people."""
         if self.as_json:
@@ -187,14 +227,23 @@ def facts(rows: Iterable[tuple[str, object]]) -> Table:
     return table
 
 
-def listing(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table with a head; it folds instead of cutting, since ids are there to be copied."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
-    return table
+def _column_widths(cells: Sequence[Sequence[Text]], *, within: int) -> Sequence[int | None]:
+    """How wide each column is, so that no word is broken; None where that is not possible."""
+    columns = list(zip(*cells, strict=True))
+    widths = [
+        max(len(word) for cell in column for word in (cell.plain.split() or [""]))
+        for column in columns
+    ]
+    spare = within - sum(widths)
+    if spare < 0:
+        return [None] * len(columns)
+    needs = [max(cell.cell_len for cell in column) for column in columns]
+    # A column that needs little more to do without line breaks gets it first.
+    for index in sorted(range(len(columns)), key=lambda each: needs[each] - widths[each]):
+        added = min(max(needs[index] - widths[index], 0), spare)
+        widths[index] += added
+        spare -= added
+    return widths
 
 
 def printable(text: str) -> Text:

@@ -53,7 +53,8 @@ class DiscreetGroup(TyperGroup):
 
 
 def _report(error: typer.TyperException, *, as_json: bool) -> ExitCode:
-    if isinstance(error, NoArgsIsHelpError):  # making it has printed the help
+    if isinstance(error, NoArgsIsHelpError):
+        error.show()
         return ExitCode.BAD_INPUT
     field, what = _problem(error)
     context = error.ctx if isinstance(error, UsageError) else None

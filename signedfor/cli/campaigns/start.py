@@ -40,12 +40,12 @@ from signedfor.cli.options import (
     JsonOption,
     MediaOption,
     OnUnknownOutcomeOption,
+    Problems,
     ReceiptTimeoutOption,
     TagOption,
     TenantOption,
     TimeZoneOption,
-    given,
-    option_problems,
+    checked_model,
     send_window,
     tags,
     text_or_standard_input,
@@ -70,7 +70,6 @@ from signedfor.contract import (
     Priority,
     campaign_workflow_id,
 )
-from signedfor.payloads import problems_in
 from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.settings import CampaignSettings
 from signedfor.store.campaigns import CampaignRecord, Campaigns
@@ -84,41 +83,58 @@ MAX_UNCONFIRMED: Final = 100
 def start(
     file: Annotated[
         Path,
-        typer.Argument(help="CSV, UTF-8, with a header; - reads standard input."),
+        typer.Argument(
+            metavar="FILE", help="CSV in UTF-8 with a header line; - reads standard input."
+        ),
     ],
     *,
     body: Annotated[
         str,
         typer.Option(
-            "--body", help="The text, with {column} for a row's cell; - reads standard input."
+            "--body",
+            metavar="TEXT",
+            help="The text, with {column} for a row's cell; - reads standard input.",
         ),
     ],
     sender: Annotated[
-        str | None, typer.Option("--from", help="Sender. Default: DEFAULT_SENDER.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="SENDER",
+            help="Number, Messaging Service or other sender. Default: DEFAULT_SENDER.",
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and show everything, and do nothing.")
+        bool, typer.Option("--dry-run", help="Check and show everything; send nothing.")
     ] = False,
     yes: Annotated[
         bool,
         typer.Option(
-            "--yes", "-y", help=f"Do not ask for confirmation above {MAX_UNCONFIRMED} recipients."
+            "--yes",
+            "-y",
+            help=f"Do not ask for confirmation of more than {MAX_UNCONFIRMED} recipients.",
         ),
     ] = False,
     to_column: Annotated[
-        str, typer.Option("--to-column", help="The column with the recipients.")
+        str,
+        typer.Option("--to-column", metavar="NAME", help="The column with the recipients."),
     ] = "to",
     campaign_id: Annotated[
         str | None,
         typer.Option(
             "--id",
-            help="Its id, by which it is sent once. Default: derived from rows and options.",
+            metavar="CAMPAIGN_ID",
+            help="A campaign is sent once for each ID. Default: derived from rows and options.",
         ),
     ] = None,
     media: MediaOption = None,
     priority: Annotated[
         Priority,
-        typer.Option("--priority", help="normal or bulk, among other messages of the sender."),
+        typer.Option(
+            "--priority",
+            metavar="normal|bulk",
+            help="Compared with the sender's other messages.",
+        ),
     ] = Priority.BULK,
     category: CategoryOption = None,
     tenant: TenantOption = None,
@@ -131,43 +147,44 @@ def start(
     tag: TagOption = None,
     price: Annotated[
         str | None,
-        typer.Option("--price", help="Per segment, for the estimate. Default: PRICE_PER_SEGMENT."),
+        typer.Option(
+            "--price",
+            metavar="NUMBER",
+            help="Price per segment, for the estimate. Default: PRICE_PER_SEGMENT.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send one text to all recipients in a file.
 
     Every row is checked first; if any is wrong, nothing is sent. The same rows with the same
-    options are the same campaign, however many times you start it: each recipient gets it once.
+    options are the same campaign: start it twice, and each recipient still gets one message.
     """
     with command_output(as_json=as_json) as out:
         settings = campaign_settings()
         if body == "-" and file == STANDARD_INPUT:
             raise BadInput([("--body", "and FILE cannot both be standard input")])
-        window, problems = send_window(between, days, time_zone)
-        tag_values, found = tags(tag or ())
+        problems: Problems = []
         chosen_id = None
         if campaign_id is not None:
             try:
                 chosen_id = checked_campaign_id(campaign_id, field="--id")
             except BadInput as error:
                 problems += error.problems
-        message = _message(
-            {
-                "from": sender if sender is not None else settings.default_sender,
-                "body": text_or_standard_input(out, body),
-                "media_urls": media,
-                "priority": priority,
-                "category": category,
-                "tenant": tenant,
-                "expires_at": expires_at,
-                "receipt_timeout_seconds": receipt_timeout,
-                "on_unknown_outcome": on_unknown_outcome,
-                "send_window": window,
-                "tags": tag_values,
-            },
-            [*problems, *found],
-        )
+        fields = {
+            "from": sender if sender is not None else settings.default_sender,
+            "body": text_or_standard_input(out, body),
+            "media_urls": media,
+            "priority": priority,
+            "category": category,
+            "tenant": tenant,
+            "expires_at": expires_at,
+            "receipt_timeout_seconds": receipt_timeout,
+            "on_unknown_outcome": on_unknown_outcome,
+            "send_window": send_window(between, days, time_zone, problems),
+            "tags": tags(tag or (), problems),
+        }
+        message = _message(fields, problems)
         settings, column = _priced(settings, price), to_column.strip().lower()
         with database() as engine, StagedRows() as staged:
             limiter = RateLimiter(engine, rates=settings.default_rates)
@@ -212,22 +229,16 @@ def start(
                 launch.send(yes=yes)
 
 
-def _message(fields: dict[str, Any], problems: list[tuple[str, str]]) -> CampaignMessage:
+def _message(fields: dict[str, Any], problems: Problems) -> CampaignMessage:
     """The message; BadInput names every bad option, those in `problems` too, never its value."""
-    wanted = given(fields)
-    if "from" not in wanted:
+    if fields["from"] is None:
         problems.append(("--from", "is needed, since DEFAULT_SENDER is not set"))
-        wanted["from"] = "none"
+        fields["from"] = "none"
     if not fields["body"].strip():
         problems.append(("--body", "is blank"))
-    try:
-        message = CampaignMessage.model_validate(wanted)
-    except ValidationError as error:
-        raise BadInput(option_problems(problems_in(error)) + problems) from None
+    message = checked_model(CampaignMessage, fields, problems)
     if message.expires_at is not None and message.expires_at <= datetime.now(UTC):
-        problems.append(("--expires-at", "has passed"))
-    if problems:
-        raise BadInput(problems)
+        raise BadInput([("--expires-at", "has passed")])
     return message
 
 

@@ -93,7 +93,7 @@ def test_exit_codes_are_in_the_help(cli: CommandLine) -> None:
     result = cli("--help")
 
     assert [0, 1, 2, 3, 4, 130] == [
-        int(code) for code in re.findall(r"^ (\d+)  ", result.stdout, re.MULTILINE)
+        int(code) for code in re.findall(r"^ +(\d+)  ", result.stdout, re.MULTILINE)
     ]
 
 
