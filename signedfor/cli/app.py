@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from typer.main import get_group
 
 from signedfor.cli.output import BadInput, command_output
-from signedfor.cli.usage import DiscreetGroup
+from signedfor.cli.usage import RedactingGroup
 
 _EPILOG = """\
 \b
@@ -73,7 +73,7 @@ COMMANDS: Final = {
 }
 
 
-class LazyGroup(DiscreetGroup):
+class LazyGroup(RedactingGroup):
     """The commands of `COMMANDS`; `--help` and `--version` import none of them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -108,7 +108,7 @@ def imported(name: str) -> Any:
 app = typer.Typer(
     name="signedfor",
     cls=LazyGroup,
-    help="Send messages through Twilio with Temporal, and operate what sends them.",
+    help="Send messages through Twilio with Temporal, and manage them.",
     epilog=_EPILOG,
     no_args_is_help=True,
     add_completion=False,

@@ -75,7 +75,7 @@ from signedfor.search_attributes import (
 from signedfor.twilio import codes
 
 MAX_CONCURRENT: Final = 8
-"""Dead letters resolved at a time: quick, and leaves most of the workers to messages."""
+"""Dead letters resolved at a time: few, since the workers have messages to send as well."""
 
 _RETRY_OPTIONS = {**OPTIONS, "message_id": "MESSAGE_ID", "to": "--to"}
 
@@ -360,7 +360,7 @@ async def resolve(
     Raises:
         NotFound: there is none.
         BadInput: the changes do not fit the message.
-        Refused: it is already closed, or cannot be resolved so.
+        Refused: it is already closed, or cannot be resolved like this.
         Unconfirmed: no worker answered within `within` seconds.
     """
     handle = _handle(client, message_id)
@@ -388,7 +388,7 @@ async def resolve(
 async def _find(
     client: Client, clause: str | None, *, open_only: bool, limit: int | None = None
 ) -> AsyncIterator[WorkflowExecution]:
-    """The dead letters that match, newest first. A new one can be found only after a moment.
+    """The dead letters that match, newest first. A new one appears after about a second.
 
     Raises:
         BadInput: Temporal does not understand `clause`.
@@ -400,7 +400,7 @@ async def _find(
         parts.append(f"({clause})")
     try:
         async for execution in client.list_workflows(" AND ".join(parts), limit=limit):
-            # A clause may hold an OR and brackets of its own: the results are checked again.
+            # A clause may contain an OR and parentheses: the results are checked again.
             if execution.workflow_type == DEAD_LETTER:
                 yield execution
     except RPCError as error:

@@ -1,4 +1,4 @@
-"""`signedfor doctor`: common problems, found before they do harm."""
+"""`signedfor doctor`: finds common problems."""
 
 import asyncio
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
-"""The status of a message: asked of Temporal, awaited, and shown to programs and people.
+"""The status of a message: queried, awaited, and shown to programs and people.
 
-Nothing here shows a phone number, a text or the caller's tags, unless the person asked for them.
+Nothing here shows a phone number, a text or the caller's tags, unless --reveal is given.
 """
 
 import asyncio
@@ -52,13 +52,13 @@ _HIDDEN = re.compile(r"\d(?=\d{4})", re.ASCII)
 _FIRST_POLL = 0.3
 _POLL_FACTOR = 1.5
 _MAX_POLL_INTERVAL = 10.0
-"""Each poll is a query, which costs: a message that takes hours is polled less often."""
+"""Each poll is a query to a worker: a message that takes hours is polled less often."""
 _QUERY_TIMEOUT = timedelta(seconds=3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatusView:
-    """What is known of a message: one of `progress`, `report` and `error` is set."""
+    """What is known about a message: one of `progress`, `report` and `error` is set."""
 
     message_id: str
     status: str | None
@@ -68,7 +68,7 @@ class StatusView:
     error: CommandError | None = None
 
     def document(self, *, request: MessageRequest | None = None) -> dict[str, Any]:
-        """The message for programs; `request` only if the person asked to see it."""
+        """The message for programs; `request` only with --reveal."""
         document: dict[str, Any] = {
             "message_id": self.message_id,
             "status": self.status,
@@ -89,7 +89,7 @@ class StatusView:
         return document
 
     def table(self, *, request: MessageRequest | None = None) -> Table:
-        """The message for people."""
+        """The message for people; `request` only with --reveal."""
         rows: list[tuple[str, object]] = [("Message", self.message_id)]
         if self.progress is not None:
             rows += _progress_rows(self.progress)
@@ -116,7 +116,7 @@ async def fetch_status(message: Message, *, within: timedelta) -> StatusView:
 
     Raises:
         NotFound: Temporal has no message with this id, or no longer.
-        RPCError: Temporal could not be asked.
+        RPCError: Temporal did not answer.
     """
     message_id = message.message_id
     description = await describe(message.handle)
@@ -139,7 +139,7 @@ async def fetch_status(message: Message, *, within: timedelta) -> StatusView:
 
 
 async def fetch_request(temporal: TemporalClient, message: Message) -> MessageRequest:
-    """What was to be sent, read from the workflow's first event. It holds number and text.
+    """What was to be sent, read from the workflow's first event: it contains number and text.
 
     Raises:
         Unavailable: it cannot be read: it was bad input, or is encrypted with another key.
@@ -156,7 +156,7 @@ async def fetch_request(temporal: TemporalClient, message: Message) -> MessageRe
 
 
 async def await_report(out: Output, message: Message, *, within: float | None) -> MessageReport:
-    """The message's report; its end is seen at once, its progress from time to time.
+    """Wait for the message's report, and show its progress until then.
 
     Raises:
         Unconfirmed: `within` seconds passed. The message continues.
@@ -238,9 +238,9 @@ def advice_rows(
 
 
 def masked_recipient(address: str) -> str:
-    """`address` with all digits of its number but the last four hidden, and an id altogether.
+    """`address` with all but the last four digits of its number hidden, or all of an ID.
 
-    A sender keeps more of its number: it is yours. A person's is to be recognized, not disclosed.
+    A sender's number shows more digits (`masked_sender`), since it is yours.
     """
     channel, colon, rest = address.rpartition(":")
     shown = _HIDDEN.sub("*", rest) if rest.startswith("+") else "***"

@@ -31,7 +31,7 @@ class ExitCode(IntEnum):
 
 
 class CommandError(Exception):
-    """Why a command failed; its text is for the person who ran it."""
+    """A command failed; the text says why, for the person who ran it."""
 
     exit_code = ExitCode.UNAVAILABLE
     kind = "unavailable"
@@ -66,7 +66,7 @@ class BadInput(CommandError):
 
 
 class NotFound(CommandError):
-    """Nothing has that id."""
+    """Nothing has that ID."""
 
     exit_code = ExitCode.BAD_INPUT
     kind = "not_found"
@@ -192,15 +192,15 @@ class Output:
         return show
 
     def confirm(self, will: str, *, what: str) -> None:
-        """Return only if the person agrees. `will` says what is about to happen, `what` in short.
+        """Return only if the person agrees; `will` says what is about to happen, `what` is short.
 
         Raises:
-            BadInput: there is no terminal to ask at.
+            BadInput: there is no terminal.
             Refused: the answer was no.
         """
         if sys.stdin is None or not sys.stdin.isatty():  # None: started with `<&-`
             raise BadInput([("--yes", f"is needed to {what} without a terminal")])
-        self.note(f"{will} Go on? [y/N]")
+        self.note(f"{will} Continue? [y/N]")
         if _typed_line().strip().lower() not in {"y", "yes"}:
             raise Refused("Nothing was done.")
 
@@ -247,7 +247,7 @@ def _column_widths(cells: Sequence[Sequence[Text]], *, within: int) -> Sequence[
 
 
 def printable(text: str) -> Text:
-    """`text` with its control characters spelled out: a message may hold escape sequences."""
+    """`text` with its control characters escaped: a message may contain escape sequences."""
     return Text(
         "".join(
             character
@@ -267,10 +267,10 @@ _POLL_SECONDS: Final = 0.2
 
 
 def _typed_line() -> str:
-    """What is typed. Read plainly: a library's prompt would take Ctrl-C for an answer.
+    """The typed line. A library's prompt would treat Ctrl-C as an answer.
 
-    A Ctrl-C just before a blocking read begins would take effect only after the enter key, so the
-    wait is a series of short polls.
+    Ctrl-C just before a blocking read would take effect only after the Enter key, so the line is
+    awaited in short polls.
     """
     while not select.select([sys.stdin], [], [], _POLL_SECONDS)[0]:
         pass

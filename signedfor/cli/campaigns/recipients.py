@@ -31,7 +31,7 @@ _SAVE_AS = "save it as CSV UTF-8 (comma delimited)"
 
 
 class UnreadableFile(Exception):
-    """The file cannot be read any further; `line` says where, the text why, without contents."""
+    """The file cannot be read on from `line`; the text says why, without contents."""
 
     def __init__(self, line: int, what: str) -> None:
         super().__init__(what)
@@ -129,7 +129,7 @@ class RecipientsFile:
             raise UnreadableFile(1, f"is a workbook, not CSV; {_SAVE_AS}")
 
     def _first_undecodable_line(self) -> int:
-        """Found by reading again: the decoder is ahead of the lines that were returned."""
+        """Find it by reading again: the decoder is ahead of the lines that were returned."""
         self._file.seek(0)
         read = 0
         for line in self._file:

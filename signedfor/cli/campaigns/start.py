@@ -265,7 +265,7 @@ def _file_errors() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Launch:
-    """A campaign whose file was checked, and of which nothing has been done yet."""
+    """A campaign whose file was checked; nothing else has been done yet."""
 
     out: Output
     campaigns: Campaigns
@@ -300,7 +300,7 @@ class _Launch:
         )
 
     def send(self, *, yes: bool) -> None:
-        """Do what has not been done yet: confirm, load the rows, start the workflow.
+        """Confirm, load the rows and start the workflow, unless that was done before.
 
         Raises:
             CommandError: another campaign has this id, it was not confirmed, or Temporal cannot be
@@ -310,7 +310,7 @@ class _Launch:
         if earlier is None or earlier.state is CampaignState.LOADING:
             similar = self._warn_of_similar()
             self._confirm(yes=yes, again=similar is not None and not self.is_id_chosen)
-            # Before anything is written: a campaign that cannot start must not start later.
+            # Before anything is written: if it cannot start now, it must not start later.
             run(self._require_temporal(is_new=earlier is None))
             total = self.estimate.tally.rows
             with self.out.progress_bar("loading", total=total) as on_progress:

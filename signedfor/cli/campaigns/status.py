@@ -73,7 +73,7 @@ class CampaignStatus:
 
     @property
     def done(self) -> int:
-        """Rows that the sender is done with: submitted, or ended without."""
+        """Rows that need no more of the sender's time: submitted, or ended before that."""
         return max(self.dispatched - sum(self.counts.get(each, 0) for each in _UNSUBMITTED), 0)
 
     @property
@@ -83,7 +83,7 @@ class CampaignStatus:
 
     @property
     def remaining(self) -> int:
-        """Rows that the sender is not done with."""
+        """Rows that still need the sender's time."""
         if self.record.state is CampaignState.CANCELED:
             return 0
         return max(self.record.rows - self.done, 0)
@@ -117,7 +117,7 @@ class CampaignStatus:
 def checked_campaign_id(value: str, *, field: str = "CAMPAIGN_ID") -> str:
     """A campaign id; the whole workflow id is accepted too, since the Temporal UI shows that.
 
-    No campaign id may begin like a workflow id, or the two could not be told apart.
+    A campaign id never begins with the prefix of its workflow id, which would be ambiguous.
 
     Raises:
         BadInput: it is not a campaign id.
@@ -129,7 +129,7 @@ def checked_campaign_id(value: str, *, field: str = "CAMPAIGN_ID") -> str:
 
 
 def required_record(campaigns: Campaigns, campaign_id: str) -> CampaignRecord:
-    """The campaign's record; NotFound when there is none."""
+    """The campaign's record; NotFound if there is none."""
     record = campaigns.find(campaign_id)
     if record is None:
         raise NotFound(
@@ -140,7 +140,7 @@ def required_record(campaigns: Campaigns, campaign_id: str) -> CampaignRecord:
 
 
 def campaign_handle(client: Client, campaign_id: str) -> WorkflowHandle[object, CampaignReport]:
-    """The handle of the campaign's workflow, whether or not there is one."""
+    """A handle for the campaign's workflow, which need not exist."""
     return client.get_workflow_handle(campaign_workflow_id(campaign_id), result_type=CampaignReport)
 
 
@@ -149,8 +149,8 @@ async def fetch_campaign(client: Client, campaigns: Campaigns, campaign_id: str)
 
     Raises:
         NotFound: there is no such campaign.
-        RPCError: Temporal could not be asked.
-        DatabaseUnavailable: the database could not.
+        RPCError: Temporal did not answer.
+        DatabaseUnavailable: the database did not.
     """
     record = await asyncio.to_thread(required_record, campaigns, campaign_id)
     workflow, counts = await asyncio.gather(
@@ -254,7 +254,7 @@ def _listed(record: CampaignRecord) -> tuple[dict[str, Any], Sequence[object]]:
 
 
 class _Poller:
-    """Polls one campaign, once or repeatedly, and knows its rate of the last minute."""
+    """Polls one campaign, once or repeatedly, and computes its rate in the last minute."""
 
     def __init__(
         self, out: Output, campaigns: Campaigns, limiter: RateLimiter, campaign_id: str
@@ -310,7 +310,7 @@ class _Poller:
         return done / seconds if seconds > 0 else None
 
     def _left(self, status: CampaignStatus) -> timedelta | None:
-        """How long the sender still needs, at the current rate or at first its configured rate."""
+        """How long the sender still needs, at its configured rate at first, then its current one."""
         record = status.record
         if record.state is not CampaignState.RUNNING:
             return None

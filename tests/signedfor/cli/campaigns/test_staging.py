@@ -34,7 +34,7 @@ def _row(index: int, **fields: str) -> CampaignRow:
     return CampaignRow(number=index, to=number(index), fields=fields, segments=index)
 
 
-def test_they_come_back_as_they_were() -> None:
+def test_rows_are_read_back_unchanged() -> None:
     """In batches, each time they are read; any text in a field."""
     rows = [_row(index, name="Zoë\n\t\0 😀", code='"') for index in range(1, 1502)]
     with StagedRows() as staged:
@@ -55,8 +55,8 @@ def _full_at_once(*_: object, **options: Any) -> Any:
     return _all_full(**options, buffering=1)
 
 
-def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, or when they are read again; closing them raises nothing."""
+def test_a_full_disk_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the rows are written or read again; closing the file raises nothing."""
     monkeypatch.setattr(tempfile, "TemporaryFile", _full_at_once)
     with StagedRows() as staged, pytest.raises(Unavailable, match="No space left on device"):
         staged.add(_row(1))
@@ -89,7 +89,7 @@ class Killed(BaseException):
 
 
 class KilledCampaigns(Campaigns):
-    """Campaigns of a process that is killed before the call with this number."""
+    """Campaigns in a process that dies before the call with this number."""
 
     def __init__(self, engine: Engine, *, calls: int) -> None:
         super().__init__(engine)

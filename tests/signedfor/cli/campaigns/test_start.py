@@ -304,7 +304,7 @@ async def test_at_a_terminal_it_shows_and_asks(
     path = written(tmp_path, *good_rows(101))
 
     with Terminal("campaign", "start", str(path), *OPTIONS, env=cli.env) as terminal:
-        await terminal.shows("This will send to 101 recipients. Go on? [y/N]")
+        await terminal.shows("This will send to 101 recipients. Continue? [y/N]")
         terminal.type("n")
         code = await terminal.exit_code()
 
