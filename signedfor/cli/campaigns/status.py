@@ -310,7 +310,7 @@ class _Poller:
         return done / seconds if seconds > 0 else None
 
     def _left(self, status: CampaignStatus) -> timedelta | None:
-        """How long the sender still needs, at its configured rate at first, then its current one."""
+        """How long the sender still needs, first by its configured rate, then its current one."""
         record = status.record
         if record.state is not CampaignState.RUNNING:
             return None

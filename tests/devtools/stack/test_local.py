@@ -48,7 +48,7 @@ async def test_the_namespace_is_configured(stack: LocalStack) -> None:
 
 
 async def test_a_message_survives_kills(stack: LocalStack) -> None:
-    """It is delivered once, though worker, server and webhook are killed meanwhile."""
+    """It is delivered once, although worker, server and webhook are killed before that."""
     client = await stack.client()
     stack.sandbox.settings(hold=True)
     message = await client.start_workflow(
@@ -72,7 +72,7 @@ async def test_a_message_survives_kills(stack: LocalStack) -> None:
 
 
 async def test_the_sandbox_keeps_its_state(stack: LocalStack) -> None:
-    """A sandbox that is killed and started again knows what it accepted."""
+    """A sandbox that is killed and restarted still has what it accepted."""
     client = await stack.client()
     await client.execute_workflow(
         SEND_MESSAGE,
