@@ -76,7 +76,7 @@ class MessageRecord:
     """The run id that each start returned."""
     history: History | None = None
     """None: there is no such workflow."""
-    dead_dead_letter: History | None = None
+    dead_letter: History | None = None
     report_before: MessageReport | None = None
     """Its report before the same start and the same receipt were repeated."""
 
