@@ -112,6 +112,15 @@ def test_the_list_masks_numbers_without_reveal(cli: CommandLine) -> None:
     )
 
 
+def test_no_word_of_the_list_is_broken_at_80_columns(cli: CommandLine) -> None:
+    """Where the columns do not fit, they wrap between words."""
+    cli("opt-outs", "add", RECIPIENT, "--reason", "undeliverable", "--note", "code 21211")
+
+    words = cli("opt-outs", "list", COLUMNS="80").stdout.split()
+
+    assert {MASKED, "everything", "undeliverable", "operator", "21211"} <= set(words)
+
+
 def test_the_list_is_paged_and_filtered(cli: CommandLine) -> None:
     """A page ends with the number to continue after; filters are respected."""
     for last in range(3):

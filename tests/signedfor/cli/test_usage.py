@@ -30,6 +30,9 @@ COMMANDS = [
 ]
 
 
+GROUPS = ("campaign", "dead-letters", "opt-outs", "senders")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -95,6 +98,16 @@ def test_exit_codes_are_in_the_help(cli: CommandLine) -> None:
     assert [0, 1, 2, 3, 4, 130] == [
         int(code) for code in re.findall(r"^ +(\d+)  ", result.stdout, re.MULTILINE)
     ]
+
+
+@pytest.mark.parametrize("group", [(), *((name,) for name in GROUPS)])
+def test_lists_of_commands_fit_into_80_columns(cli: CommandLine, group: tuple[str, ...]) -> None:
+    """Each command has one line, and its description is not truncated."""
+    result = cli(*group, "--help", COLUMNS="80")
+
+    assert 0 == result.exit_code
+    assert max(len(line) for line in result.stdout.splitlines()) <= 80
+    assert "..." not in result.stdout.replace("[ARGS]...", "")
 
 
 def test_version(cli: CommandLine) -> None:
