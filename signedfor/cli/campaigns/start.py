@@ -9,14 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 from pydantic import ValidationError
-from temporalio.common import (
-    Priority as TemporalPriority,
-)
-from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDReusePolicy,
-)
+from temporalio import common
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from signedfor.cli.campaigns.checks import check_file
@@ -30,7 +23,7 @@ from signedfor.cli.campaigns.staging import (
     require_same_rows,
     require_unused_ids,
 )
-from signedfor.cli.campaigns.status import checked_campaign_id
+from signedfor.cli.campaigns.status import checked_campaign_id, required_record
 from signedfor.cli.environment import campaign_settings, database
 from signedfor.cli.options import (
     BetweenOption,
@@ -312,8 +305,7 @@ class _Launch:
             self._confirm(yes=yes, again=similar is not None and not self.is_id_chosen)
             # Before anything is written: if it cannot start now, it must not start later.
             run(self._require_temporal(is_new=earlier is None))
-            total = self.estimate.tally.rows
-            with self.out.progress_bar("loading", total=total) as on_progress:
+            with self.out.progress_bar("loading", total=self.staged.count) as on_progress:
                 load(
                     self.campaigns,
                     self.campaign_id,
@@ -321,9 +313,9 @@ class _Launch:
                     self.staged,
                     on_progress=on_progress,
                 )
-        record = self.campaigns.find(self.campaign_id) or earlier
+        record = required_record(self.campaigns, self.campaign_id)
         # Also if it was loaded before: that process may have died before this step.
-        if record is not None and record.state in {CampaignState.RUNNING, CampaignState.PAUSED}:
+        if record.state in {CampaignState.RUNNING, CampaignState.PAUSED}:
             try:
                 run(self._start_workflow())
             except CommandError as error:
@@ -371,7 +363,7 @@ class _Launch:
         client = await connect()
         message = self.message
         summary = (message.priority.value, message.category, f"{self.estimate.tally.rows} rows")
-        attributes = [SearchAttributePair(CAMPAIGN_ID, self.campaign_id)]
+        attributes = [common.SearchAttributePair(CAMPAIGN_ID, self.campaign_id)]
         try:
             await client.start_workflow(
                 CAMPAIGN,
@@ -380,23 +372,22 @@ class _Launch:
                 task_queue=MESSAGES_QUEUE,
                 id_conflict_policy=CONFLICT_POLICY,
                 # One that failed or was terminated may continue: its messages have their own ids.
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                search_attributes=TypedSearchAttributes(attributes),
+                id_reuse_policy=common.WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                search_attributes=common.TypedSearchAttributes(attributes),
                 static_summary=" ".join(filter(None, summary)),
                 # Decisions about it must not queue behind its messages.
-                priority=TemporalPriority(priority_key=1),
+                priority=common.Priority(priority_key=1),
                 rpc_timeout=RPC_TIMEOUT,
             )
         except WorkflowAlreadyStartedError:
             return  # and it has ended
 
-    def _report(self, *, earlier: CampaignRecord | None, record: CampaignRecord | None) -> None:
-        state = record.state if record is not None else CampaignState.RUNNING
+    def _report(self, *, earlier: CampaignRecord | None, record: CampaignRecord) -> None:
         is_new = earlier is None or earlier.state is CampaignState.LOADING
         document = {
             "campaign_id": self.campaign_id,
             "accepted": "now" if is_new else "earlier",
-            "state": state.value,
+            "state": record.state.value,
             **self.estimate.document(),
         }
         see = f"See `signedfor campaign status {self.campaign_id}`."
@@ -404,11 +395,8 @@ class _Launch:
             self.out.note(f"Started as campaign {self.campaign_id}. {see}")
             self.out.result(document, self.campaign_id)
             return
-        is_over = state in {CampaignState.CANCELED, CampaignState.FINISHED}
+        is_over = record.state in {CampaignState.CANCELED, CampaignState.FINISHED}
         hint = " Give another --id to send it again." if is_over else ""
         self.out.note(f"This campaign was started earlier; nothing is sent twice. {see}{hint}")
-        created = clock(record.created_at) if record is not None else None
-        self.out.result(
-            document,
-            facts([("Campaign", self.campaign_id), ("State", state), ("Created", created)]),
-        )
+        rows = [("Campaign", self.campaign_id), ("State", record.state)]
+        self.out.result(document, facts([*rows, ("Created", clock(record.created_at))]))
