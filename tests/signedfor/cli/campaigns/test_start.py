@@ -128,7 +128,7 @@ def test_bad_rows_are_named_and_nothing_is_done(
         (("--price", "1001"), "--price: must be a number from 0 to 1000"),
         (("--price", "-1"), "--price: must be a number from 0 to 1000"),
         (("--priority", "urgent"), "--priority: must be normal or bulk"),
-        (("--between", "9-20"), "--between: "),
+        (("--between", "9-20"), "--between (from): "),
         (("--days", "mon"), "--days: needs --between"),
         (("--between", "09:00-20:00", "--time-zone", "private"), "--time-zone: is not an"),
         (("--tag", "private"), "--tag: must be name=value"),
