@@ -33,7 +33,7 @@ from devtools.stack.demo_campaign import (
     run_campaign,
     texts,
 )
-from devtools.stack.demo_messages import SCENARIOS, ScenarioResult
+from devtools.stack.demo_messages import SCENARIOS, ScenarioResult, run_scenario
 from devtools.stack.local import LocalStack
 from devtools.stack.log_scan import basic_auth, scan_logs
 from devtools.stack.processes import StackError, interrupt_on_signals
