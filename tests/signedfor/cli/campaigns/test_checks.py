@@ -45,7 +45,7 @@ class OptedOut:
 
 @pytest.fixture
 def staged() -> Iterator[StagedRows]:
-    """Nothing staged yet."""
+    """An empty staging file."""
     with StagedRows() as rows:
         yield rows
 
