@@ -23,7 +23,7 @@ SOURCES := $(wildcard *.py .ci/*.py docs/*.py activities devtools examples signe
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## Send six messages and a campaign on this machine (STAY=1 keeps it running)
+demo: $(READY) ## Send six messages and a campaign on this machine (KEEP_RUNNING=1 keeps it running)
 	@$(BIN)/python -m devtools.stack.demo
 
 up: $(READY) ## Run the whole system on this machine until Ctrl-C, with a local Twilio

@@ -71,7 +71,7 @@ class Activities:
 def activities(settings: Settings, *, engine: Engine, client: Client) -> Activities:
     """Every activity, with its database and clients."""
     suppressions = Suppressions(engine)
-    rate_limiter = RateLimiter(engine, rates=settings.default_rates)
+    rate_limiter = RateLimiter(engine, rates=settings.default_segments_per_second)
     attempts = SendAttempts(engine, rate_limiter)
     campaigns = Campaigns(engine)
     twilio = twilio_client(settings)
@@ -114,10 +114,10 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
 def policy(settings: Settings) -> PolicySnapshot:
     """The settings that apply to each message."""
     return PolicySnapshot(
-        receipt_checks=tuple(timedelta(seconds=s) for s in settings.receipt_check_seconds),
+        receipt_checks=tuple(timedelta(seconds=s) for s in settings.receipt_checks_seconds),
         retry_budget=settings.send_retry_budget,
-        unknown_wait=timedelta(seconds=settings.unknown_wait_seconds),
-        dead_letter_hold=timedelta(days=settings.dead_letter_hold_days),
+        unknown_wait=timedelta(seconds=settings.unknown_outcome_wait_seconds),
+        dead_letter_hold=timedelta(days=settings.dead_letter_expiry_days),
     )
 
 
@@ -140,11 +140,12 @@ def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
 
     A workflow stays on the version that it started on, unless its definition says otherwise.
     """
-    if settings.deployment_name is None or settings.build_id is None:
+    if settings.temporal_deployment_name is None or settings.temporal_worker_build_id is None:
         return None
     return WorkerDeploymentConfig(
         version=WorkerDeploymentVersion(
-            deployment_name=settings.deployment_name, build_id=settings.build_id
+            deployment_name=settings.temporal_deployment_name,
+            build_id=settings.temporal_worker_build_id,
         ),
         use_worker_versioning=True,
         default_versioning_behavior=VersioningBehavior.PINNED,
@@ -172,7 +173,7 @@ async def running_workers(
 ) -> AsyncIterator[None]:
     """Serve both queues while the context is open, then drain them."""
     parts = activities(settings, engine=engine, client=client)
-    drain = timedelta(seconds=settings.drain_seconds)
+    drain = timedelta(seconds=settings.worker_shutdown_seconds)
     version = deployment(settings)
     with (
         ThreadPoolExecutor(ACTIVITY_THREADS, "activity") as activity_threads,
@@ -260,7 +261,7 @@ async def serve(settings: Settings) -> None:
     )
     await asyncio.to_thread(require_current, engine)
     client = await connect_temporal(metrics_address=settings.worker_metrics_address)
-    await schedule_catch_up(client, every=timedelta(minutes=settings.catch_up_minutes))
+    await schedule_catch_up(client, every=timedelta(minutes=settings.inbound_catch_up_minutes))
     async with (
         running_workers(client, engine, settings),
         purging_attempts(SendAttempts(engine, RateLimiter(engine))),

@@ -1,1 +1,1 @@
-"""The side effects: admit, send, look up, record. Classes that hold their client."""
+"""The side effects of a message: admit, send, search, record. Each class holds its clients."""

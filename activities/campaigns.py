@@ -1,4 +1,4 @@
-"""Dispatching a campaign: as many rows as its sender has use for, each started once."""
+"""Dispatching a campaign: as many rows as its sender can use, each started once."""
 
 import asyncio
 import contextlib
@@ -48,14 +48,14 @@ CONCURRENT_STARTS: Final = 20
 _RPC_TIMEOUT = timedelta(seconds=10)
 _HEARTBEAT_SECONDS = 2
 _INTERRUPTED = timedelta(seconds=1)
-"""A decision is being carried out, which the workflow is about to learn; or another attempt, taken
-for lost, has got further meanwhile."""
+"""The wait after a dispatch that was cut short: by a decision that the workflow is about to learn,
+or because another attempt, which had timed out, has progressed further."""
 
 _T = TypeVar("_T")
 
 
 class SenderRates(Protocol):
-    """What the dispatcher asks of the rate limiter."""
+    """The part of the rate limiter that the dispatcher uses."""
 
     def backlog(self, sender: str) -> timedelta:
         """How much of the sender's time is reserved beyond now."""
@@ -65,7 +65,7 @@ class SenderRates(Protocol):
 
 
 class CampaignDispatcher(CampaignActivities):
-    """Dispatches rows, writes the campaign's state, and counts what became of its messages."""
+    """Dispatches rows, writes the campaign's state, and counts its messages and outcomes."""
 
     def __init__(
         self, campaigns: Campaigns, rates: SenderRates, temporal: Client, *, page: int = PAGE
@@ -95,7 +95,7 @@ class CampaignDispatcher(CampaignActivities):
 
     @in_thread
     def set_campaign_state(self, change: StateChange) -> CampaignStatus:
-        """Write the state; the last check of every message obeys it from that moment on.
+        """Write the state, which applies to every message's last check from then.
 
         Raises:
             ApplicationError: there is no such campaign any more.
@@ -111,8 +111,8 @@ class CampaignDispatcher(CampaignActivities):
     async def dispatch_rows(self, key: CampaignKey) -> DispatchResult:
         """Start the messages of the next rows, in order; one that was started before is left alone.
 
-        The database says which rows are next, and progress is recorded there, so that the next
-        attempt or run, whenever that is, continues from there.
+        The database says which rows are next and records the progress, so that a later attempt or
+        run continues from there.
 
         Raises:
             ApplicationError: `DispatchFailed`, retryable; what was started stays so.
@@ -126,7 +126,7 @@ class CampaignDispatcher(CampaignActivities):
         return DispatchResult(status=_status(record), next_in=next_in)
 
     async def _dispatch(self, record: CampaignRecord) -> tuple[CampaignRecord, timedelta]:
-        """Start the next rows' messages; the record then, and when to dispatch more."""
+        """Start the next rows' messages; return the record, and when to dispatch more."""
         budget = await self._budget(record)
         page = await asyncio.to_thread(
             self._campaigns.page, record.campaign_id, after=record.last_row, limit=budget.rows
@@ -148,7 +148,7 @@ class CampaignDispatcher(CampaignActivities):
     async def _record_progress(
         self, record: CampaignRecord, started: Sequence[bool], *, last_row: int
     ) -> CampaignRecord:
-        """Record what became of the rows up to this one; the record then."""
+        """Record the progress up to this row; return the campaign's record."""
         passed = last_row - record.last_row
         if missing := passed - len(started):
             _logger.warning(
@@ -169,8 +169,8 @@ class CampaignDispatcher(CampaignActivities):
     async def count_messages(self, request: CountRequest) -> MessageCounts:
         """How many of its messages are running and have ended.
 
-        Where visibility knows of none that is running, the last row's workflow is described:
-        visibility may lag behind for minutes, and this answer does not.
+        If visibility shows none running, the last row's workflow is described as well, because
+        visibility may lag for minutes.
         """
         running, ended = await _all(
             self._count(request.campaign_id, f"ExecutionStatus{sign}'Running'")

@@ -7,21 +7,21 @@ from datetime import timedelta
 from typing import Final
 
 HIGH_WATERMARK: Final = timedelta(minutes=1)
-"""Rows are dispatched until the sender's backlog is this long: that much of a campaign is still
-under way when it is canceled."""
+"""Rows are dispatched until the sender's backlog is this long. A cancel leaves that much of a
+campaign in progress."""
 LOW_WATERMARK: Final = timedelta(seconds=45)
 """More rows are dispatched when the backlog is about this short, so that the sender never idles."""
 JITTER: Final = 0.5
-"""The wait until then is longer or shorter by up to this share of itself. Several campaigns of one
-sender would otherwise all come at the same moment, and the first of them would take everything."""
+"""The wait varies by up to this fraction. Otherwise several campaigns of one sender would dispatch
+at the same moment, and the first would take the whole budget."""
 PAGE: Final = 200
-"""Rows dispatched at most at a time."""
+"""The most rows in one dispatch."""
 MAX_UNSTARTED: Final = 200
-"""Messages that no worker has started on yet. Where they are dispatched faster than they are sent,
-more of them would only delay receipts and other messages."""
+"""The most messages of a campaign that no worker has started yet. Where rows are dispatched faster
+than they are sent, more would only delay receipts and other messages."""
 MAX_WAITING: Final = 1000
-"""Messages beyond a minute's worth that wait without a reserved time: for their send window to
-open, or for Twilio to be available again."""
+"""The most messages beyond a minute's worth that wait without a reserved time: for their send
+window to open, or for Twilio to be available again."""
 _SOON, _LATER, _LATEST = timedelta(seconds=1), timedelta(seconds=30), timedelta(minutes=1)
 
 
@@ -34,10 +34,10 @@ class DispatchBudget:
     """How much of the sender's time is reserved already."""
     rate: float
     wait_if_used_up: timedelta
-    """When to come again if all these rows are dispatched."""
+    """When to dispatch again if all these rows are dispatched."""
 
     def fitting(self, segments: Iterable[int]) -> int:
-        """How many of the next rows, which have so many segments each, may be dispatched."""
+        """How many of the next rows, given the segments of each, may be dispatched."""
         count, filled = 0, self.backlog_seconds
         for each in segments:
             if count == self.rows or filled >= HIGH_WATERMARK.total_seconds():
@@ -46,7 +46,7 @@ class DispatchBudget:
         return count
 
     def next_in(self, rows: int, segments: int, *, draw: float) -> timedelta:
-        """When to dispatch more, after so many rows and segments; `draw` is chance, in [0, 1)."""
+        """When to dispatch more, after these rows and segments; `draw` is random, in [0, 1)."""
         filled = timedelta(seconds=min(self.backlog_seconds + segments / self.rate, 3600))
         nominal = min(max(filled - LOW_WATERMARK, timedelta(0)), _LATEST)
         wait = nominal * (1 - JITTER + 2 * JITTER * draw)
@@ -64,9 +64,9 @@ def dispatch_budget(
 ) -> DispatchBudget:
     """How much of a campaign may be dispatched.
 
-    `backlog` is the sender's time that is reserved beyond now, `rate` its segments a second;
-    `unstarted` messages of the campaign have no reserved time yet because no worker has started on
-    them, and `waiting` ones wait for theirs, for their send window or for Twilio.
+    `backlog` is how far ahead the sender is reserved, `rate` its segments a second. No worker has
+    started the `unstarted` messages of the campaign, so nothing is reserved for them yet; the
+    `waiting` ones wait for their reserved time, their send window or Twilio.
     """
     minute = math.floor(HIGH_WATERMARK.total_seconds() * rate / segments_a_row)
     limits = [

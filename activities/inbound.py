@@ -1,4 +1,4 @@
-"""Recording inbound messages that did not come straight from the webhook."""
+"""Recording inbound messages that the webhook did not record itself."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,8 +15,8 @@ from signedfor.inbound import (
     CatchUpResult,
     InboundActivities,
     InboundRecord,
-    correspondent,
     is_recipient,
+    normalize_from_address,
 )
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.twilio.client import TwilioClient
@@ -24,15 +24,15 @@ from signedfor.twilio.keywords import InboundKind, classify_inbound
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
 
 OVERLAP: Final = timedelta(hours=1)
-"""Looked at again each time: for what Twilio lists late, and for clocks that differ."""
+"""How much each look repeats of the last one, because Twilio may list late and clocks differ."""
 FIRST_LOOK: Final = timedelta(hours=24)
 """How far back the first look goes."""
-LONGEST_LOOK: Final = timedelta(days=30)
+MAX_LOOK_BACK: Final = timedelta(days=30)
 _WINDOW = timedelta(hours=1)
-"""Listed as one, since Twilio lists newest first and the oldest must be recorded first."""
+"""Listed as a whole, because Twilio lists newest first and the oldest must be recorded first."""
 _PAGE_SIZE = 500
-MOST_LISTED: Final = 200_000
-"""Messages in one run; the next goes on from there."""
+MAX_LISTED: Final = 200_000
+"""The most messages in one run; the next run continues."""
 _LAST_MICROSECOND = timedelta(microseconds=999_999)
 
 
@@ -46,20 +46,20 @@ class InboundRecorder(InboundActivities):
         watermarks: Watermarks,
         twilio: TwilioClient,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        most_listed: int = MOST_LISTED,
+        max_listed: int = MAX_LISTED,
     ) -> None:
         self._inbound_messages = inbound_messages
         self._watermarks = watermarks
         self._twilio = twilio
         self._now = now
-        self._most_listed = most_listed
+        self._max_listed = max_listed
 
     @in_thread
     def record_inbound(self, record: InboundRecord) -> bool:
-        """Record it, and what it asks for; False if it was recorded before.
+        """Record it with its opt-out or opt-in, if any; False if it was recorded before.
 
         Raises:
-            DatabaseUnavailable: to be tried until the database is back.
+            DatabaseUnavailable: to be retried until the database is back.
         """
         return self._inbound_messages.receive(record)
 
@@ -67,22 +67,22 @@ class InboundRecorder(InboundActivities):
     def catch_up_inbound(self, request: CatchUp) -> CatchUpResult:
         """Record the inbound messages in Twilio's list that never reached us, oldest first.
 
-        By default from where the last look ended, with an overlap. Every window that is done is
-        remembered, so a look that breaks off goes on from there.
+        By default it starts where the last look ended, with an overlap. The watermark advances
+        after every window, so that an interrupted look continues from there.
 
         Raises:
             ApplicationError: `ListFailed`, retryable; without Twilio's text. Or see `heartbeat`.
             DatabaseUnavailable: the messages cannot be recorded now.
         """
         until = self._now()
-        since = max(request.since or self._last_look(until), until - LONGEST_LOOK)
+        since = max(request.since or self._last_look(until), until - MAX_LOOK_BACK)
         known_until = seen_until = self._watermarks.read(CATCH_UP_ID) or until - FIRST_LOOK
         done = CatchUpResult(since=since, until=since)
-        # However much the overlap holds, each run gets further than the last.
-        while done.until < until and (done.listed < self._most_listed or done.until <= known_until):
+        # Each run gets further than the last, however many messages the overlap contains.
+        while done.until < until and (done.listed < self._max_listed or done.until <= known_until):
             begin, end = done.until, min(done.until + _WINDOW, until)
             done = self._catch_up_window(done, begin, end)
-            # A look at one span must not make the next pass over what lies before it.
+            # A look at a later span must not move the watermark past what was not looked at.
             if begin <= seen_until:
                 self._watermarks.advance(CATCH_UP_ID, end)
                 seen_until = max(seen_until, end)
@@ -136,7 +136,7 @@ class InboundRecorder(InboundActivities):
                 f"Twilio answered HTTP {error.status} when asked for its list of messages.",
                 type="ListFailed",
             ) from None
-        # As in `look_up`.
+        # As in `fetch_status`.
         except (OSError, ValueError, TwilioException) as error:
             raise ApplicationError(
                 f"Twilio could not be asked for its messages ({type(error).__name__}).",
@@ -145,8 +145,8 @@ class InboundRecorder(InboundActivities):
 
 
 def _record(message: MessageInstance, *, sent_by: datetime) -> InboundRecord | None:
-    """What is to be recorded of a listed message; None if nobody can be sent to there."""
-    from_ = correspondent(message.from_ or "")
+    """The record of a listed message; None if its sender cannot be sent to."""
+    from_ = normalize_from_address(message.from_ or "")
     if not is_recipient(from_):
         return None
     body = message.body or ""
@@ -159,6 +159,6 @@ def _record(message: MessageInstance, *, sent_by: datetime) -> InboundRecord | N
         kind=kind,
         messaging_service_sid=message.messaging_service_sid or None,
         body=body if kind is InboundKind.REVIEW else "",
-        # Twilio's dates have whole seconds: of what was said in one, the later word may be this.
+        # Twilio's dates have whole seconds; this one may be the last message of its second.
         received_at=sent_by if sent_at is None else sent_at + _LAST_MICROSECOND,
     )

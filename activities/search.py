@@ -63,6 +63,8 @@ _UNRESOLVED_STAGES: Final = frozenset(
     {Stage.SENDING, Stage.WAITING, Stage.RETRYING, Stage.RESOLVING}
 )
 """Stages at which a message that was submitted before may have a row that it does not know of."""
+_POSSIBLY_UNRESOLVED: Final = frozenset({Outcome.UNCONFIRMED, Outcome.EXPIRED})
+"""Outcomes that may follow an unknown outcome; the report's failure class says whether they do."""
 _MAX_QUERIES: Final = 8
 _QUERY_SECONDS: Final = 5
 """For another message to answer: one that cannot must not use up the search's time."""
@@ -128,7 +130,7 @@ class TwilioSearch(SearchActivities):
             ApplicationError: `SearchFailed`, retryable, without Twilio's text.
             DatabaseUnavailable: the attempt records cannot be read.
         """
-        # First the list, then the candidates: what a candidate submits later cannot be in the list.
+        # The list first, then the candidates: what a candidate submits later is not in the list.
         rows = await asyncio.to_thread(self._rows, request)
         if await asyncio.to_thread(self._was_never_submitted, request):
             return SearchResult(finding=NeverSubmitted())
@@ -141,7 +143,7 @@ class TwilioSearch(SearchActivities):
             # The oldest row may be older by the clock skew, and its record by another, and a POST.
             since=request.since - 2 * _CLOCK_SKEW - _MAX_POST,
         )
-        return _judged(request, rows, await self._claims(records.candidates), records.own_since)
+        return _match(request, rows, await self._claims(records.candidates), records.own_since)
 
     def _was_never_submitted(self, request: SearchRequest) -> bool:
         """Whether no POST was made: its worker died before it wrote the attempt record."""
@@ -162,8 +164,8 @@ class TwilioSearch(SearchActivities):
         sender = request.sender
         service = sender if is_messaging_service(sender) else None
         # A service's row names the sender it chose, so there the list is asked by recipient only.
-        # By creation time it is not asked at all: Twilio filters by the time of sending, which a
-        # fresh message does not have.
+        # The list is not filtered by time: Twilio filters by the time of sending, which a new
+        # message does not have yet.
         asked_from = values.unset if service else sender
         earliest = request.since - _CLOCK_SKEW
         for row in self._twilio.messages.stream(
@@ -175,7 +177,7 @@ class TwilioSearch(SearchActivities):
                 continue
             if _has_failed(row) and row.error_code in REFUSED_CREATES:
                 continue
-            # Also a service may have chosen the number that we send from directly.
+            # A service may have chosen the number that we send from directly.
             if (row.messaging_service_sid or None) != service:
                 continue
             yield row
@@ -190,9 +192,9 @@ class TwilioSearch(SearchActivities):
         return await asyncio.gather(*(ask(candidate) for candidate in candidates))
 
     async def _claim(self, candidate: CandidateDuplicate) -> _Claim:
-        """What another message may have, from its workflow itself; nothing if there is none.
+        """Ask another message's workflow which rows it has.
 
-        One that cannot answer may have any row with its fingerprint.
+        Without a workflow it has none; one that cannot answer may have any with its fingerprint.
         """
         try:
             async with asyncio.timeout(_QUERY_SECONDS):
@@ -208,8 +210,7 @@ class TwilioSearch(SearchActivities):
         handle = self._temporal.get_workflow_handle(workflow_id, result_type=MessageReport)
         progress: Progress = await handle.query(PROGRESS_QUERY, result_type=Progress)
         is_open = progress.status in _UNRESOLVED_STAGES
-        if progress.status == Outcome.UNCONFIRMED:
-            # It lacks a receipt; or its outcome is unknown, and it may still have a row.
+        if progress.status in _POSSIBLY_UNRESOLVED:
             report = await handle.result()
             is_open = report.failure_class is FailureClass.OUTCOME_UNKNOWN
         return _Claim(
@@ -217,17 +218,17 @@ class TwilioSearch(SearchActivities):
         )
 
 
-def _judged(
+def _match(
     request: SearchRequest,
     rows: Sequence[MessageInstance],
     claims: Sequence[_Claim],
     recorded_since: datetime | None,
 ) -> SearchResult:
-    """Which of the rows is the message's, if that can be decided."""
+    """Find the row that is the message's, if only one can be."""
     owned = {sid for claim in claims for sid in claim.sids}
     rows = [row for row in rows if row.sid not in owned]
     if recorded_since is None:
-        # So long ago that its records are gone, and those of others too.
+        # It was so long ago that its records are gone, and those of other messages too.
         return SearchResult(finding=Ambiguous() if rows else Absent())
     # `since` may lie days back, before records that are gone: those messages cannot be asked.
     earliest = recorded_since - _CLOCK_SKEW
@@ -239,14 +240,14 @@ def _judged(
     if not ours:
         # Twilio may list another text than we sent: it folds some characters and shortens links. A
         # text that belongs to no message could be that; one of another message of ours is not.
-        unknown = set(texts.values()) - {claim.fingerprint for claim in claims}
-        return SearchResult(finding=Ambiguous() if unknown else Absent())
+        foreign = set(texts.values()) - {claim.fingerprint for claim in claims}
+        return SearchResult(finding=Ambiguous() if foreign else Absent())
     open_fingerprints = {claim.fingerprint for claim in claims if claim.is_open}
     found_texts = {texts[row.sid] for row in ours}
-    # Several texts only where ours is a template's, and then nothing says which it is.
+    # Several texts are possible only for a template, and then nothing says which one is ours.
     if open_fingerprints & {*found_texts, template} or len(found_texts) > 1:
         return SearchResult(finding=Ambiguous())
-    # One that failed is ours only if no other row can be.
+    # A failed row is ours only if no other row can be.
     found = min(ours, key=lambda row: (_has_failed(row), row.date_created))
     return SearchResult(
         finding=Found(

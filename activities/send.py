@@ -42,7 +42,7 @@ _MAX_VALIDITY = 36_000
 """Twilio's own limit on ValidityPeriod, in seconds."""
 _READMITTED_AFTER = timedelta(minutes=1)
 _REFUSALS = range(300, 600)
-"""The HTTP statuses that say no; what lies outside of them proves nothing."""
+"""The HTTP statuses of a refusal; any other status proves nothing."""
 _HIGHEST_CODE = 999_999
 _CALLBACK_RETRIES = "#rc=5&rp=all"
 """Asks Twilio to repeat a callback up to 5 times on any failure (connection overrides)."""
@@ -69,7 +69,7 @@ class TwilioSends(SendActivities):
 
     @in_thread
     def send(self, request: SendRequest) -> SendResult:
-        """Send the message if its time has come and it is neither suppressed nor expired by now.
+        """Send the message unless it must wait, is suppressed, or has expired.
 
         Raises:
             ApplicationError: its type is the failure class, its detail a `SendFailureDetail`. Only
@@ -93,9 +93,10 @@ class TwilioSends(SendActivities):
     def _last_check(
         self, request: SendRequest, attempt: "_Attempt"
     ) -> Suppressed | CampaignCanceled | Paused | Deferred | None:
-        """None if the POST may be made: a STOP may have come while the message waited.
+        """Claim the attempt; None if the POST may be made.
 
-        It also records the POST to come, which a search for the message may need.
+        A STOP may have come while the message waited. The claim is also the attempt record, which a
+        search for the message needs.
         """
         message, sender = request.message, request.sender
         claim = self._attempts.claim(
@@ -129,8 +130,8 @@ class TwilioSends(SendActivities):
 
     def _post(self, request: SendRequest, attempt: "_Attempt", *, latest: float) -> Sent:
         parameters = create_parameters(request, status_url=self._status_url)
-        # From here on a POST may be out: whatever goes wrong must carry a class, because an error
-        # without one would be tried again.
+        # From here a POST may have been made, so every error needs a class: Temporal would retry
+        # one that has none.
         try:
             with self._client.no_request_after(latest):
                 created = self._client.messages.create(**parameters)
@@ -141,7 +142,7 @@ class TwilioSends(SendActivities):
             raise
         except requests.RequestException as error:
             raise _not_answered(error, attempt) from None
-        except Exception as error:  # noqa: BLE001 - whatever it was, the POST may be out
+        except Exception as error:  # noqa: BLE001 - whatever it was, the POST may have been made
             raise attempt.failure(
                 FailureClass.OUTCOME_UNKNOWN,
                 f"Twilio's answer could not be understood ({type(error).__name__}).",
@@ -149,7 +150,7 @@ class TwilioSends(SendActivities):
 
     def _refused(self, error: TwilioException, attempt: "_Attempt") -> ApplicationError:
         """Twilio answered with an error status."""
-        answer = self._client.last_answer()
+        answer = self._client.last_response()
         if answer is None or answer.http_status not in _REFUSALS:
             return attempt.failure(
                 FailureClass.OUTCOME_UNKNOWN, "The Twilio SDK failed in a way it does not explain."
@@ -174,24 +175,23 @@ class _Attempt:
 
     def __init__(self, request: SendRequest) -> None:
         self._info = activity.info()
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
         self._request = request
         self.before = request.earlier_attempts + self._info.attempt - 1
         self.number = self.before + 1
         self.is_repeated = self._info.attempt > 1
 
     def latest_start(self) -> float:
-        """Until when the POST may begin (`time.monotonic`); refuse it if that is over.
+        """Return until when the POST may begin (`time.monotonic`); fail if that has passed.
 
-        A worker that was frozen thaws in the middle of an attempt that Temporal has given up
-        long ago; a POST then would be one that nobody knows of. Or the message's own time ends
-        while it is frozen. So the connection looks at this time once more, immediately before the
-        first byte.
+        A frozen worker may thaw in the middle of an attempt that Temporal has given up: the
+        workflow would not know of its POST. Or the message expires while the worker is frozen. So
+        the connection checks this time again immediately before the first byte.
         """
-        # In this order: being frozen between the two shortens the time that is left.
+        # In this order, so that a freeze between the two shortens the time that is left.
         instant, now = time.monotonic(), datetime.now(UTC)
-        # Two clocks: the server's start time against ours, and our own since we began.
-        age = max(now - self._info.started_time, timedelta(seconds=instant - self._begun))
+        # Two measures: our clock against the server's start time, and our own elapsed time.
+        age = max(now - self._info.started_time, timedelta(seconds=instant - self._started))
         if age > LATEST_POST_START:
             raise self.failure(
                 FailureClass.TEMPORARILY_UNAVAILABLE,
@@ -235,7 +235,7 @@ class _Attempt:
             type=failure_class.value,
             non_retryable=final or (wait is not None and max_wait is not None and wait > max_wait),
             next_retry_delay=wait,
-            # Throttling and outages are expected: they are the retry policy's business, not
+            # Throttling and outages are expected: the retry policy handles them, and they are no
             # errors of the worker.
             category=ApplicationErrorCategory.BENIGN
             if failure_class in RETRYABLE
@@ -252,8 +252,8 @@ def _out_of_time(message: MessageRequest, now: datetime) -> Expired | WindowClos
     try:
         opens_at = opening(message.send_window, message.to, now)
     except NeverOpens:
-        # It was found to open, by an older table of zones: admission says what is wrong with it.
-        # Not at once, because the worker that admits may be the one with the older table.
+        # Admission found it to open, with another version of the time zone data. Admission will
+        # say what is wrong; after a wait, because its worker may still have the older data.
         opens_at = now + _READMITTED_AFTER
     return WindowClosed(opens_at=opens_at) if opens_at > now else None
 
@@ -290,7 +290,7 @@ def create_parameters(request: SendRequest, *, status_url: str) -> dict[str, Any
 
 
 def _not_answered(error: requests.RequestException, attempt: _Attempt) -> ApplicationError:
-    """The connection failed: before anything was sent, or who knows."""
+    """The connection failed: before anything was sent, or possibly after."""
     if never_connected(error):
         return attempt.failure(
             FailureClass.TEMPORARILY_UNAVAILABLE,

@@ -42,7 +42,7 @@ class SuppressionRecorder(SuppressionActivities):
                     filter(None, (f"code {record.error_code}", record.message_sid or ""))
                 ),
             ),
-            who=f"message {record.message_id}"[:100],
+            by=f"message {record.message_id}"[:100],
         )
 
     def _scope(self, record: SuppressionRecord, reason: Reason) -> tuple[Scope, str]:

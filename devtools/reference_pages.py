@@ -206,7 +206,9 @@ def contract_models() -> str:
     for name, schema in sorted(definitions.items()):
         parts.append(f"## {name}")
         if "description" in schema:
-            parts.append(_text(schema["description"]))
+            # A table in a docstring names the members in Python; the values are below.
+            description = schema["description"]
+            parts.append(_text(description.partition("\n\n|")[0]))
         if "enum" in schema:
             known = members.get(name, {})
             rows = [(f"`{value}`", _text(known.get(value, ""))) for value in schema["enum"]]
@@ -256,7 +258,8 @@ def _enum_docs() -> dict[str, dict[str, str]]:
     for module in (base, campaign, failures, send_window):
         docs = _attribute_docs(module)
         for name, value in vars(module).items():
-            if inspect.isclass(value) and issubclass(value, Enum):
+            is_its_own = getattr(value, "__module__", None) == module.__name__
+            if is_its_own and inspect.isclass(value) and issubclass(value, Enum):
                 found[name] = {
                     member.value: docs.get(name, {}).get(member.name, "") for member in value
                 }

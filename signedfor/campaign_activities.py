@@ -17,7 +17,7 @@ CAMPAIGN_OVER: Final = "CampaignOver"
 
 
 class CampaignKey(ActivityModel):
-    """Which campaign."""
+    """A campaign's id."""
 
     campaign_id: str
 
@@ -31,7 +31,7 @@ class CampaignStatus(ActivityModel):
     last_row: int
     """The messages of all rows up to this one have been started."""
     skipped: int
-    """Rows among them of which no message could be made."""
+    """How many of those rows could not be made into messages."""
 
     def merged(self, other: Self) -> Self:
         """The newer state and the greater progress of the two, in any order."""
@@ -49,16 +49,16 @@ class StateChange(ActivityModel):
 
 
 class DispatchResult(ActivityModel):
-    """What came of dispatching the next rows."""
+    """The result of a dispatch."""
 
     status: CampaignStatus
-    """As it was when the last of them were recorded."""
+    """The campaign's status when the last rows were recorded."""
     next_in: timedelta
-    """When the sender will have use for more."""
+    """When to dispatch more."""
 
 
 class CountRequest(ActivityModel):
-    """Which campaign, and its last dispatched row."""
+    """A campaign, and its last dispatched row."""
 
     campaign_id: str
     last_row: int
@@ -82,7 +82,7 @@ class OutcomeCounts(ActivityModel):
 
 
 class CampaignActivities(ABC):
-    """The campaign's rows, its state and the messages made of them."""
+    """A campaign's rows, its state, and its messages."""
 
     @activity.defn
     @abstractmethod
@@ -92,12 +92,12 @@ class CampaignActivities(ABC):
     @activity.defn
     @abstractmethod
     def set_campaign_state(self, change: StateChange) -> CampaignStatus:
-        """Write the state; the last check of every message obeys it from that moment on."""
+        """Write the state, which applies to every message's last check from then."""
 
     @activity.defn
     @abstractmethod
     async def dispatch_rows(self, key: CampaignKey) -> DispatchResult:
-        """Start the messages of the next rows, each once however often this is retried."""
+        """Start the messages of the next rows, each once even if this is retried."""
 
     @activity.defn
     @abstractmethod

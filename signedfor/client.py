@@ -1,11 +1,11 @@
-"""A typed client for services that send messages: send one, read its report, look, cancel it.
+"""A typed client for services that send messages: send, report, progress and cancel.
 
     client = await Client.connect("localhost:7233")
     message = await client.send({"to": "+15558675309", "body": "Hello."}, message_id="order-17")
     report = await message.report()
 
-It does no more than any Temporal client can do by the names in `docs/contract.md`. What Temporal
-itself raises (`temporalio.service.RPCError` above all) passes through.
+It does nothing that another Temporal client could not do by the names in `docs/contract.md`.
+Temporal's own exceptions, such as `temporalio.service.RPCError`, pass through.
 """
 
 import uuid
@@ -47,15 +47,15 @@ from signedfor.contract import (
     Stage,
     message_workflow_id,
 )
-from signedfor.contract.fields import MessageId
+from signedfor.contract.fields import MessageId, problems_in
 from signedfor.masks import masked_sender
-from signedfor.payloads import INVALID_INPUT, data_converter, id_problems, problems_in
+from signedfor.payloads import INVALID_INPUT, data_converter, id_problems
 from signedfor.search_attributes import CAMPAIGN_ID, MESSAGE_SENDER, MESSAGE_STATUS, TENANT
 
 __all__ = ["BadInput", "Client", "FieldProblem", "Message", "NotFound"]
 
 REUSE_POLICY: Final = WorkflowIDReusePolicy.REJECT_DUPLICATE
-"""A message id is an idempotency key, for as long as the namespace keeps closed workflows."""
+"""A message id is an idempotency key for as long as the namespace retains closed workflows."""
 CONFLICT_POLICY: Final = WorkflowIDConflictPolicy.USE_EXISTING
 
 _message_id = TypeAdapter(MessageId)
@@ -64,14 +64,14 @@ _RPC_TIMEOUT = timedelta(seconds=10)
 
 @dataclass(frozen=True)
 class FieldProblem:
-    """One bad field, by the contract's name, and what is wrong with it; never its value."""
+    """The name of a bad field and what is wrong with it, never its value."""
 
     field: str
     problem: str
 
 
 class BadInput(ValueError):
-    """The message is not one that can be sent; `problems` names every bad field."""
+    """The message cannot be sent as it is; `problems` names every bad field."""
 
     def __init__(self, problems: Sequence[FieldProblem]) -> None:
         super().__init__("; ".join(f"{each.field}: {each.problem}" for each in problems))
@@ -79,14 +79,14 @@ class BadInput(ValueError):
 
 
 class NotFound(LookupError):
-    """Temporal knows no message by this id: it was never sent, or its retention is over."""
+    """Temporal has no message with this id: it was never sent, or its retention period is over."""
 
 
 class Client:
-    """Sends messages by way of a Temporal client; safe to share between tasks."""
+    """Sends messages through a Temporal client; safe to share between tasks."""
 
     def __init__(self, temporal: temporalio.client.Client) -> None:
-        """Use this connection, with the data converter that the contract's models need."""
+        """Use this connection, with the data converter that the contract needs."""
         config = temporal.config()
         config["data_converter"] = data_converter
         self._temporal = temporalio.client.Client(**config)
@@ -106,10 +106,10 @@ class Client:
         message_id: str | None = None,
         rpc_timeout: timedelta = _RPC_TIMEOUT,
     ) -> "Message":
-        """Start a message: once this returns, no crash loses it.
+        """Start a message. Once this returns, no crash loses it.
 
-        With a `message_id` that was used before nothing is sent again: the message is the earlier
-        one, and says so by `is_new`. Without one it gets a new id.
+        A `message_id` that was used before sends nothing: the result is the earlier message, and
+        its `is_new` is False. Without a `message_id` the message gets a new one.
 
         Raises:
             BadInput: names every bad field.
@@ -130,12 +130,12 @@ class Client:
                 checked,
                 id=message_workflow_id(message_id),
                 task_queue=MESSAGES_QUEUE,
-                # Starts nothing twice, as USE_EXISTING, and also says whether it did.
+                # Like USE_EXISTING it starts nothing twice, but it also reports a duplicate.
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 id_reuse_policy=REUSE_POLICY,
                 search_attributes=TypedSearchAttributes(attributes),
                 static_summary=" ".join(filter(None, (checked.priority.value, checked.category))),
-                # In the queue for workers, too, messages that somebody waits for come first.
+                # Urgent messages come first in the task queue as well.
                 priority=Priority(priority_key=checked.priority.temporal_key),
                 rpc_timeout=rpc_timeout,
             )
@@ -144,7 +144,7 @@ class Client:
         return self.message(message_id, is_new=is_new)
 
     def message(self, message_id: str, *, is_new: bool = False) -> "Message":
-        """A message that was sent before; nothing is asked yet."""
+        """A message that was sent before. Makes no call to Temporal."""
         handle = self._temporal.get_workflow_handle(
             message_workflow_id(message_id), result_type=MessageReport
         )
@@ -159,13 +159,13 @@ class Message:
     is_new: bool
     """Whether this call started it; False if its id was used before."""
     handle: WorkflowHandle[Any, MessageReport] = field(repr=False)
-    """Its workflow, for whatever else Temporal can do with one."""
+    """Its workflow, for everything else that Temporal can do with it."""
 
     async def report(self) -> MessageReport:
-        """Wait until the message has ended, however long that takes, and say how.
+        """Wait until the message has ended, however long that takes, and return its report.
 
         Raises:
-            BadInput: the workflow found what only a worker can tell, such as a missing sender.
+            BadInput: a worker found what only it can know, such as a missing sender.
             NotFound: there is no such message.
             temporalio.client.WorkflowFailureError: it was terminated.
         """
@@ -180,7 +180,7 @@ class Message:
             raise self._not_found(error) from error
 
     async def progress(self, *, rpc_timeout: timedelta = _RPC_TIMEOUT) -> Progress:
-        """Where the message stands; a worker answers.
+        """The current state of the message, from a worker.
 
         Raises:
             NotFound: there is no such message.
@@ -194,7 +194,7 @@ class Message:
         return progress
 
     async def cancel(self, *, by: str | None = None, reason: str | None = None) -> CancelResult:
-        """Stop the message unless Twilio has it; return when it is certain whether that worked.
+        """Cancel the message unless Twilio has it; return once that is certain.
 
         Raises:
             BadInput: `by` or `reason` is too long.
@@ -209,7 +209,7 @@ class Message:
                 CANCEL_UPDATE, request, result_type=CancelResult
             )
         except WorkflowUpdateFailedError:
-            pass  # it ended while the request was on its way
+            pass  # it ended in the meantime
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND or await self._is_running():
                 raise
@@ -230,7 +230,7 @@ class Message:
     def _not_found(self, error: RPCError) -> Exception:
         if error.status is not RPCStatusCode.NOT_FOUND or _is_namespace_missing(error):
             return error
-        return NotFound(f"There is no message {self.message_id}, or not any more.")
+        return NotFound(f"There is no message {self.message_id}, or its retention period is over.")
 
 
 def _is_namespace_missing(error: RPCError) -> bool:
@@ -240,7 +240,7 @@ def _is_namespace_missing(error: RPCError) -> bool:
 
 
 def checked_request(request: MessageRequest | Mapping[str, Any], message_id: str) -> MessageRequest:
-    """The request, if it can be sent under this id.
+    """The validated request.
 
     Raises:
         BadInput: names every bad field.
@@ -264,12 +264,12 @@ def checked_request(request: MessageRequest | Mapping[str, Any], message_id: str
 
 
 def bad_input_of(error: ValidationError) -> BadInput:
-    """What a model says of bad input, by field."""
+    """A model's validation error as `BadInput`."""
     return BadInput([FieldProblem(name, what) for name, what in problems_in(error)])
 
 
 def bad_input_in(cause: BaseException | None) -> BadInput | None:
-    """The bad fields that a workflow named when it refused its input, if that is the cause."""
+    """The bad fields for which a workflow refused its input, if that is the cause."""
     if not isinstance(cause, ApplicationError) or cause.type != INVALID_INPUT or not cause.details:
         return None
     return BadInput(

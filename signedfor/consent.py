@@ -10,7 +10,7 @@ _CHANNEL_NUMBER = re.compile(r"[a-z]+:(\+[0-9]+)", re.ASCII)
 
 MAX_ADDRESS = 128
 MAX_EVIDENCE = 500
-MAX_WHO = 100
+MAX_CHANGED_BY = 100
 
 
 class Scope(StrEnum):
@@ -28,7 +28,7 @@ class Reason(StrEnum):
     """Why nothing may be sent."""
 
     OPTED_OUT = "opted_out"
-    """The person said STOP, to us or to Twilio; a START lifts it."""
+    """The person sent STOP, to us or to Twilio; a START lifts it."""
     UNDELIVERABLE = "undeliverable"
     """The address cannot receive messages; says nothing about the person's other channels."""
     MANUAL = "manual"
@@ -52,7 +52,7 @@ class Source(StrEnum):
 class Suppression:
     """A reason not to send to a recipient.
 
-    `recipient` is a normalised address. `scope_value` names the sender or the category and is
+    `recipient` is a normalized address. `scope_value` names the sender or the category and is
     empty for `Scope.EVERYTHING`. `evidence` is a MessageSid, a Twilio code, a keyword or an
     operator's note, never a message's text. The store sets `created_at` and `id`: None means
     "now" and "not recorded yet".
@@ -71,7 +71,7 @@ class Suppression:
     id: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse what could not be stored unchanged."""
+        """Reject what could not be stored unchanged."""
         check_text("recipient", self.recipient, max_length=MAX_ADDRESS, required=True)
         check_text("scope_value", self.scope_value, max_length=MAX_ADDRESS)
         check_text("evidence", self.evidence, max_length=MAX_EVIDENCE)
@@ -106,7 +106,7 @@ def suppression_key(address: str, reason: Reason) -> str:
 def check_text(name: str, value: str, *, max_length: int, required: bool = False) -> None:
     """Raise ValueError, naming the field and not its value, unless `value` can be stored.
 
-    Control characters are refused because PostgreSQL cannot store NUL and no field needs the
+    Control characters are rejected because PostgreSQL cannot store NUL and no field needs the
     others; surrogates because neither database can encode them.
     """
     if required and not value:

@@ -1,4 +1,4 @@
-"""Inbound messages on their way through Temporal: names, ids, inputs and results. Internal."""
+"""Inbound messages in Temporal: names, ids, activity inputs and results. Internal."""
 
 from abc import ABC, abstractmethod
 from datetime import datetime
@@ -17,10 +17,11 @@ RECORD_INBOUND_WORKFLOW: Final = "RecordInbound"
 CATCH_UP_WORKFLOW: Final = "CatchUpInbound"
 
 CATCH_UP_ID: Final = "inbound-catch-up"
-"""Of the schedule, of the workflow that the command starts, and what the schedule's begin with."""
+"""Id of the schedule and of the workflow that the command starts; the ids of the schedule's own
+workflows begin with it."""
 
-BEFORE_MESSAGES: Final = Priority(priority_key=1)
-"""What people said comes before all messages that wait for a worker: some may be to them."""
+INBOUND_PRIORITY: Final = Priority(priority_key=1)
+"""Workers process inbound messages before outbound ones: one may be a STOP."""
 
 
 def inbound_workflow_id(message_sid: str) -> str:
@@ -28,11 +29,11 @@ def inbound_workflow_id(message_sid: str) -> str:
     return f"inbound:{message_sid}"
 
 
-def correspondent(raw: str) -> str:
-    """Whoever texted: a person, or a short code or alphanumeric id; the one spelling of it.
+def normalize_from_address(raw: str) -> str:
+    """Normalize the `From` of an inbound message: a person, a short code or an alphanumeric id.
 
     Raises:
-        InvalidAddress: it is none; says what is wrong with it as a person's address.
+        InvalidAddress: it is none of these; says what is wrong with it as a person's address.
     """
     try:
         return normalize_recipient(raw)
@@ -44,7 +45,7 @@ def correspondent(raw: str) -> str:
 
 
 def is_recipient(address: str) -> bool:
-    """Whether one could send to it; short codes and names cannot be sent to."""
+    """Whether messages can be sent to it; a short code or a name cannot receive any."""
     try:
         normalize_recipient(address)
     except InvalidAddress:
@@ -52,19 +53,19 @@ def is_recipient(address: str) -> bool:
     return True
 
 
-def _correspondent(raw: str) -> str:
+def _from_address(raw: str) -> str:
     try:
-        return correspondent(raw)
+        return normalize_from_address(raw)
     except InvalidAddress as error:
         raise problem(str(error)) from None
 
 
-Correspondent = Annotated[str, AfterValidator(_correspondent)]
-"""A field that holds whoever texted."""
+FromAddress = Annotated[str, AfterValidator(_from_address)]
+"""A field for the `From` of an inbound message."""
 
 
 class InboundRecord(ActivityModel):
-    """An inbound message as it is to be recorded; addresses are normalised."""
+    """An inbound message to record, with normalized addresses."""
 
     message_sid: str
     from_: Annotated[str, Field(repr=False)]
@@ -72,40 +73,40 @@ class InboundRecord(ActivityModel):
     kind: InboundKind
     messaging_service_sid: str | None = None
     body: Annotated[str, Field(repr=False)] = ""
-    """Only for `InboundKind.REVIEW`; nobody else has to read it."""
+    """Only for `InboundKind.REVIEW`, which an operator must read."""
     received_at: datetime
 
 
 class CatchUp(ActivityModel):
-    """Since when to look for inbound messages that never reached us; None: since the last time."""
+    """From when on to search for inbound messages that never arrived; None: the last search."""
 
     since: datetime | None = None
 
 
 class CatchUpResult(ActivityModel):
-    """What a look at Twilio's list brought."""
+    """The result of searching Twilio's list."""
 
     since: datetime
     until: datetime
-    """Everything Twilio listed between the two is recorded now."""
+    """Every inbound message that Twilio listed between the two is recorded now."""
     listed: int = 0
-    """All messages looked at, also those that we sent."""
+    """All messages in the list, outbound ones included."""
     inbound: int = 0
     new: int = 0
-    """Inbound messages that had not reached us."""
+    """Inbound messages that had not arrived before."""
     unusable: int = 0
-    """Inbound messages whose addresses cannot be made out; they were left out."""
+    """Inbound messages with an invalid address; they were skipped."""
 
 
 class InboundActivities(ABC):
-    """Recording inbound messages that did not come straight from the webhook."""
+    """Record inbound messages that the webhook could not record itself."""
 
     @activity.defn
     @abstractmethod
     def record_inbound(self, record: InboundRecord) -> bool:
-        """Record it, and what it asks for; False if it was recorded before."""
+        """Record it and apply its keyword; False if it was recorded before."""
 
     @activity.defn
     @abstractmethod
     def catch_up_inbound(self, request: CatchUp) -> CatchUpResult:
-        """Record what is in Twilio's list and not in the database, oldest first."""
+        """Record the messages in Twilio's list that the database lacks, oldest first."""

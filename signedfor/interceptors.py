@@ -1,4 +1,4 @@
-"""A worker's interceptor: a start, an update or a signal has the right number of arguments."""
+"""A worker's interceptor that checks the number of arguments of starts, updates and signals."""
 
 from typing import Any
 
@@ -19,18 +19,18 @@ _UPDATES_WITHOUT_INPUT = frozenset({CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE})
 
 
 def _at_most_one(input: HandleUpdateInput) -> None:
-    least = 0 if input.update in _UPDATES_WITHOUT_INPUT else 1
-    if not least <= len(input.args) <= 1:
+    required = 0 if input.update in _UPDATES_WITHOUT_INPUT else 1
+    if not required <= len(input.args) <= 1:
         raise invalid_input(
             [("input", f"exactly one JSON object is needed, {len(input.args)} were given")]
         )
 
 
 class OneArgument(Interceptor):
-    """Refuses a start or an update, and drops a signal, with a wrong number of arguments.
+    """Rejects a start or an update, and drops a signal, with a wrong number of arguments.
 
-    With a wrong count the SDK drops all type hints and calls the method as it is: the TypeError
-    would fail the workflow task for ever.
+    The SDK would ignore all type hints and call the method anyway, and its TypeError would fail the
+    workflow task again and again.
     """
 
     def workflow_interceptor_class(

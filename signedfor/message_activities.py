@@ -42,7 +42,7 @@ class Admitted(ActivityModel):
     reserved_at: datetime
     """The time that its sender's rate limiter has reserved for it."""
     is_due: bool
-    """Whether that is now, by the clock that reserved it: a workflow's own clock lags behind."""
+    """Whether that is now, by the clock that reserved it; a workflow's own clock is behind."""
 
 
 class Suppressed(ActivityModel):
@@ -65,7 +65,7 @@ class NoSender(ActivityModel):
 
 
 class InvalidWindow(ActivityModel):
-    """Its send window never opens for its recipient: bad input, which only zone data can tell."""
+    """Its send window never opens for its recipient: bad input, found with time zone data."""
 
     kind: Literal["invalid_window"] = "invalid_window"
     problem: str
@@ -114,11 +114,11 @@ class Resumed(ActivityModel):
 
 
 NotYet = Deferred | WindowClosed | Paused
-"""The last check's reasons for a message to wait some more before it is sent."""
+"""Reasons of the last check for a message to wait before it is sent."""
 
 
 class AdmissionRequest(ActivityModel):
-    """Who wants to send what to whom."""
+    """A message to admit."""
 
     to: str
     sender: str | None
@@ -130,7 +130,7 @@ class AdmissionRequest(ActivityModel):
 
 
 class AdmissionResult(ActivityModel):
-    """Whether a message may be sent, from which sender and from when on."""
+    """Whether a message may be sent, from which sender and when."""
 
     policy: PolicySnapshot
     sender: str | None
@@ -141,7 +141,7 @@ class AdmissionResult(ActivityModel):
 
 
 class WindowCheck(ActivityModel):
-    """A send window that is needed only later."""
+    """A send window to validate before the message is admitted."""
 
     to: str
     send_window: SendWindow
@@ -183,14 +183,14 @@ class SendRequest(ActivityModel):
     """End of the retry budget: no POST begins after it."""
     segments: int
     is_retry: bool
-    """It was sent at its reserved time and failed: it does not queue again."""
+    """An attempt was made at its reserved time and failed: it does not queue again."""
     earlier_attempts: int
     max_retry_wait: timedelta | None
-    """A retry that must wait longer than this is left to the workflow."""
+    """The workflow itself waits if a retry must wait longer than this."""
 
 
 class SendResult(ActivityModel):
-    """What became of a send that did not fail."""
+    """The result of a send that did not fail."""
 
     attempts: int
     """All attempts so far, this one included if it made a POST."""
@@ -211,13 +211,13 @@ class SendFailureDetail(ActivityModel):
 
 
 class StatusRequest(ActivityModel):
-    """A Twilio message to ask for."""
+    """A Twilio message whose status to fetch."""
 
     message_sid: str
 
 
 class StatusResult(ActivityModel):
-    """What Twilio says of a message; `status` is None when it knows none by that SID."""
+    """Twilio's status of a message; None if it has no message with that SID."""
 
     status: str | None
     error_code: int | None = None
@@ -252,19 +252,19 @@ class Absent(ActivityModel):
 
 
 class NeverSubmitted(ActivityModel):
-    """No POST was made: there is no attempt record, and those are written before each POST."""
+    """No POST was made: an attempt record is written before each, and there is none."""
 
     kind: Literal["never_submitted"] = "never_submitted"
 
 
 class Ambiguous(ActivityModel):
-    """Twilio lists what could be it, and could as well be another message."""
+    """Twilio lists a message that could be this one or another."""
 
     kind: Literal["ambiguous"] = "ambiguous"
 
 
 class SearchResult(ActivityModel):
-    """What Twilio's list and our attempt records say."""
+    """The result of a search in Twilio's list and our attempt records."""
 
     finding: Annotated[Found | Absent | NeverSubmitted | Ambiguous, Field(discriminator="kind")]
 
@@ -287,12 +287,12 @@ class AdmissionActivities(ABC):
     @activity.defn
     @abstractmethod
     def admit(self, request: AdmissionRequest) -> AdmissionResult:
-        """Decide whether and from when the message may be sent, and reserve that time."""
+        """Decide whether and when the message may be sent, and reserve that time."""
 
     @activity.defn
     @abstractmethod
     def check_window(self, request: WindowCheck) -> str:
-        """What is wrong with the send window for this recipient; empty if it opens."""
+        """The problem of the send window for this recipient; empty if it opens."""
 
     @activity.defn
     @abstractmethod

@@ -1,7 +1,7 @@
-"""JSON in and out of Temporal: Pydantic's converter, with bad input said once, clearly, silently.
+"""JSON payloads by Pydantic, where bad input becomes one failure that names every bad field.
 
-A malformed argument must fail its workflow at once, naming every bad field. Left to the SDK it
-would fail the workflow *task*, again and again, and Pydantic's own text would repeat the value.
+Bad input must fail its workflow at once. With the SDK's own converter it would fail the workflow
+*task*, again and again, and Pydantic's error text would repeat the value.
 """
 
 import json
@@ -22,15 +22,13 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 
 from signedfor.contract import ContractModel, MessageRequest
-from signedfor.contract.fields import MAX_MESSAGE_ID_CHARACTERS
-from signedfor.masks import holds_number_of
+from signedfor.contract.fields import MAX_MESSAGE_ID_CHARACTERS, problems_in
+from signedfor.masks import contains_number_of
 
 INVALID_INPUT = "InvalidInput"
 """The error type of a workflow that failed because its input was bad."""
 
 _MESSAGE_ID = re.compile(rf"[\x21-\x7e]{{1,{MAX_MESSAGE_ID_CHARACTERS}}}")
-# No five digits in a row: `x15558675309` would be a phone number too.
-_PLAIN_NAME = re.compile(r"(?!.*[0-9]{5})[A-Za-z0-9_]{1,64}")
 
 
 def invalid_input(problems: Sequence[tuple[str, str]]) -> ApplicationError:
@@ -44,18 +42,10 @@ def invalid_input(problems: Sequence[tuple[str, str]]) -> ApplicationError:
     )
 
 
-def problems_in(error: ValidationError) -> list[tuple[str, str]]:
-    """Each bad field and what is wrong with it, without any value."""
-    return [
-        (_where(each["loc"]), each["msg"])
-        for each in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
-
-
 def id_problems(
     message_id: str, request: MessageRequest, *, id_field: str = "workflow id"
 ) -> list[tuple[str, str]]:
-    """What is wrong with a message's id, tenant and campaign: all are stored and shown in clear."""
+    """What is wrong with a message's id, tenant and campaign, which are shown in plain text."""
     problems: list[tuple[str, str]] = []
     if not _MESSAGE_ID.fullmatch(message_id):
         allowed = f"1 to {MAX_MESSAGE_ID_CHARACTERS} visible ASCII characters"
@@ -68,23 +58,13 @@ def id_problems(
     problems += [
         (field, "must not contain the recipient's number")
         for field, text in shown.items()
-        if text is not None and holds_number_of(text, request.to)
+        if text is not None and contains_number_of(text, request.to)
     ]
     return problems
 
 
-def _where(loc: Sequence[str | int]) -> str:
-    # The name of an unknown field, or a key of `tags`, is the caller's own text: it could be a
-    # phone number, so only what looks like a name is repeated.
-    parts = [
-        str(part) if isinstance(part, int) or _PLAIN_NAME.fullmatch(part) else "(a name)"
-        for part in loc
-    ]
-    return ".".join(parts) or "input"
-
-
 def _contract_in(hint: Any) -> type[ContractModel] | None:
-    """The contract model that `hint` is, or that it is beside None (an optional argument)."""
+    """The contract model that `hint` is, or the one in an optional type."""
     alternatives = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
     for each in alternatives:
         if isinstance(each, type) and issubclass(each, ContractModel):
@@ -93,31 +73,31 @@ def _contract_in(hint: Any) -> type[ContractModel] | None:
 
 
 class _JSONConverter(PydanticJSONPlainPayloadConverter):
-    """Pydantic's JSON, whose errors for contract models name fields and hide values."""
+    """Pydantic's JSON; its errors for contract models name fields and hide values."""
 
     def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
         try:
             return super().from_payload(payload, type_hint)
         except ValidationError as error:
             if type_hint is not None and _contract_in(type_hint) is None:
-                raise  # our own activities' results: a defect to mend and replay, not bad input
+                raise  # an activity's result: a defect to fix and replay, not bad input
             raise invalid_input(_name_the_fields(payload, type_hint, error)) from None
 
 
 def _name_the_fields(
     payload: Payload, type_hint: type | None, error: ValidationError
 ) -> list[tuple[str, str]]:
-    """What is wrong, with the field named even where the JSON itself cannot be decoded.
+    """The bad fields, also if the JSON itself cannot be decoded.
 
-    Pydantic refuses a lone surrogate for the whole document; Python's own parser lets it pass, and
-    the model then says which field holds it.
+    Pydantic rejects the whole document for a lone surrogate. Python's parser accepts it, and the
+    model then names its field.
     """
     problems = problems_in(error)
     if type_hint is not None and error.errors()[0]["type"] == "json_invalid":
         try:
             TypeAdapter(type_hint).validate_python(json.loads(payload.data))
-        except ValidationError as closer:
-            return problems_in(closer)
+        except ValidationError as by_field:
+            return problems_in(by_field)
         except (ValueError, RecursionError):
             return problems
     return problems
@@ -128,8 +108,8 @@ _ENCODINGS = tuple(
     _JSON if isinstance(each, JSONPlainPayloadConverter) else each
     for each in DefaultPayloadConverter.default_encoding_payload_converters
 )
-"""Made once: the SDK makes a payload converter for each workflow activation, and what Pydantic has
-learned of our models would be forgotten with it."""
+"""Created once: the SDK creates a payload converter for each workflow activation, and with it
+Pydantic would build the schemas of our models again."""
 
 
 class _PayloadConverter(CompositePayloadConverter):
@@ -139,7 +119,7 @@ class _PayloadConverter(CompositePayloadConverter):
     def from_payloads(
         self, payloads: Sequence[Payload], type_hints: list[type] | None = None
     ) -> list[Any]:
-        """Decode; a contract model that is null or in no known encoding is bad input too."""
+        """Decode. For a contract model, null or an unknown encoding is bad input too."""
         if not any(_contract_in(hint) for hint in type_hints or ()):
             return super().from_payloads(payloads, type_hints)
         try:
@@ -155,4 +135,4 @@ class _PayloadConverter(CompositePayloadConverter):
 
 
 data_converter = DataConverter(payload_converter_class=_PayloadConverter)
-"""What every client and worker of ours uses; plain JSON from any other client is understood."""
+"""For every client and worker of ours; it decodes plain JSON from any other client."""

@@ -24,7 +24,7 @@ TERMINAL_ERROR_TYPES: Final = (*sorted(TERMINAL), ATTEMPT_TIMED_OUT)
 
 @dataclass(frozen=True, kw_only=True)
 class Backoff:
-    """Exponential waits with jitter, so that many messages do not come back at once."""
+    """Exponential waits with jitter, so that many messages do not retry at the same time."""
 
     initial: timedelta
     factor: float
@@ -44,8 +44,8 @@ class Backoff:
         A code's own minimum (`at_least`) is kept; jitter then only lengthens the wait.
         `draw` in [0, 1) stands in for chance.
         """
-        # In float seconds and with a bounded exponent: a timedelta, and then a float, overflows
-        # long before a message runs out of attempts.
+        # In float seconds with a bounded exponent, because a timedelta or float would overflow
+        # before a message runs out of attempts.
         grown = self.initial.total_seconds() * self.factor ** min(attempt - 1, 60)
         nominal = min(timedelta(seconds=min(grown, self.maximum.total_seconds())), self.maximum)
         chance = random.random() if draw is None else draw  # noqa: S311 - jitter, not a secret
@@ -59,38 +59,38 @@ SEND_BACKOFF: Final = Backoff(
 )
 
 QUICK_ATTEMPTS: Final = 4
-"""Tries made at once, before the message is shown as `retrying`: about four seconds."""
+"""Attempts before the message is shown as `retrying`: about four seconds."""
 MAX_QUICK_WAIT: Final = timedelta(seconds=5)
-"""A wait longer than this is shown as `retrying` from its beginning."""
+"""A longer wait is shown as `retrying` from its start."""
 
 _DECLARED: Final = RetryPolicy(
-    # The activity sets each wait itself (`next_retry_delay`), for jitter and for codes that ask
-    # for more; these are what remains if it could not.
+    # The activity sets each wait (`next_retry_delay`), with jitter and the minimum of the code;
+    # these values apply only where it cannot.
     initial_interval=SEND_BACKOFF.initial,
     backoff_coefficient=SEND_BACKOFF.factor,
     maximum_interval=SEND_BACKOFF.maximum,
     non_retryable_error_types=TERMINAL_ERROR_TYPES,
 )
 QUICK_SEND: Final = replace(_DECLARED, maximum_attempts=QUICK_ATTEMPTS)
-"""The first tries: most trouble is over in seconds."""
+"""The first attempts: most failures are over in seconds."""
 PATIENT_SEND: Final = _DECLARED
-"""The tries after that, until the budget ends."""
+"""The attempts after that, until the retry budget ends."""
 
 MAX_RESENDS: Final = 2
-"""How often a message that Twilio does not know is sent again before it is parked."""
+"""How often a message that Twilio does not have is sent again before it becomes a dead letter."""
 ABSENT_SEARCHES_NEEDED: Final = 2
-"""Searches without a trace after which Twilio is taken not to have a message."""
+"""Searches without a result after which the message counts as not accepted."""
 MAX_SEARCHES: Final = 20
-"""Searches after which a message of unknown fate is parked; the later ones are minutes apart."""
+"""Searches before an unresolved message becomes a dead letter; later ones are minutes apart."""
 MAX_WAIT_FACTOR: Final = 20
-"""Times the first wait, the longest one between two searches: ten minutes of half-minutes."""
+"""The longest wait between two searches, in multiples of the first: ten minutes by default."""
 SEARCH_TIMEOUT: Final = timedelta(seconds=30)
 
 DATABASE_TIMEOUT: Final = timedelta(seconds=10)
 LOCAL_RETRY: Final = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=2)
-"""Admission within the workflow task itself: nearly always enough, and the cheapest."""
+"""For local activities, within the workflow task: the cheapest, and nearly always enough."""
 LOCAL_TIMEOUT: Final = timedelta(seconds=4)
-"""Well under the ten seconds after which Temporal takes the workflow task for lost."""
+"""Well under the ten seconds of Temporal's workflow task timeout."""
 UNLIMITED_RETRY: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30)
 )
@@ -100,10 +100,10 @@ FREQUENT_RETRY: Final = RetryPolicy(
     backoff_coefficient=1.5,
     maximum_interval=timedelta(seconds=5),
 )
-"""As above, where somebody's STOP waits for it."""
+"""The same, where a STOP waits for it."""
 BOUNDED_RETRY: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     maximum_interval=timedelta(seconds=10),
     maximum_attempts=4,
 )
-"""Questions that will be asked again later anyway."""
+"""For requests that are repeated later anyway."""

@@ -1,4 +1,4 @@
-"""What Temporal starts by the clock. Not workflow code: a worker sets it up when it begins."""
+"""The Temporal Schedule that searches for missed inbound messages; a worker creates it at start."""
 
 import logging
 from datetime import timedelta
@@ -18,17 +18,17 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.contract import MESSAGES_QUEUE
-from signedfor.inbound import BEFORE_MESSAGES, CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp
+from signedfor.inbound import CATCH_UP_ID, CATCH_UP_WORKFLOW, INBOUND_PRIORITY, CatchUp
 
 _logger = logging.getLogger("signedfor.schedules")
 
 
 async def schedule_catch_up(client: Client, *, every: timedelta) -> None:
-    """Have inbound messages looked for as often; zero: never.
+    """Create or update the schedule; with an interval of zero, delete it.
 
-    Safe to repeat, and from several workers at once: the last one's interval counts. A schedule
-    that an operator has paused stays paused. Trouble is logged, not raised: messages must go out
-    all the same.
+    Safe to repeat, also from several workers at once: the last interval counts. A schedule that an
+    operator has paused stays paused. A failure is logged, not raised, because messages must be sent
+    without it too.
     """
     try:
         if every:
@@ -37,8 +37,8 @@ async def schedule_catch_up(client: Client, *, every: timedelta) -> None:
             await _delete(client)
     except RPCError as error:
         _logger.warning(
-            "The schedule %s could not be set (%s): inbound messages that Twilio could not hand "
-            "over are not looked for. `signedfor opt-outs catch-up` does it once.",
+            "The schedule %s could not be set (%s): inbound messages that did not reach the "
+            "webhook are not searched for. `signedfor opt-outs catch-up` does it once.",
             CATCH_UP_ID,
             error.status.name,
         )
@@ -51,12 +51,12 @@ def _catch_up(every: timedelta) -> Schedule:
             CatchUp(),
             id=CATCH_UP_ID,
             task_queue=MESSAGES_QUEUE,
-            priority=BEFORE_MESSAGES,
+            priority=INBOUND_PRIORITY,
         ),
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
         policy=SchedulePolicy(
             overlap=ScheduleOverlapPolicy.SKIP,
-            # Each run looks at everything since the last: one for a whole outage is enough.
+            # A run searches from the last one on, so a single run after an outage is enough.
             catchup_window=every,
         ),
     )
@@ -64,7 +64,7 @@ def _catch_up(every: timedelta) -> Schedule:
 
 async def _create_or_update(client: Client, wanted: Schedule) -> None:
     def updated(present: ScheduleUpdateInput) -> ScheduleUpdate:
-        # All but its state: what an operator has paused stays paused.
+        # Keep its state: a schedule that an operator has paused stays paused.
         wanted.state = present.description.schedule.state
         return ScheduleUpdate(schedule=wanted)
 

@@ -1,7 +1,7 @@
 """The search attributes by which messages and dead letters are found in Temporal.
 
-They are registered once in each namespace. Temporal keeps them in clear, so none holds a phone
-number or a text.
+They are registered once in each namespace. Temporal stores them in plain text, so none contains a
+phone number or a text.
 """
 
 from typing import Any, Final
@@ -9,17 +9,17 @@ from typing import Any, Final
 from temporalio.common import SearchAttributeKey
 
 MESSAGE_STATUS: Final = SearchAttributeKey.for_keyword("MessageStatus")
-"""A message's stage while it runs, then its outcome; `open`, or how it ended, of a dead letter."""
+"""A message's stage while it runs, then its outcome. A dead letter's: `open`, then how it ended."""
 MESSAGE_SENDER: Final = SearchAttributeKey.for_keyword("MessageSender")
-"""What it is sent from; of a number only its beginning and its last four digits."""
+"""The sender; of a number only the beginning and the last four digits."""
 TWILIO_SID: Final = SearchAttributeKey.for_keyword("TwilioSid")
-"""The SID of its newest submission."""
+"""The SID of the latest submission."""
 TWILIO_ERROR_CODE: Final = SearchAttributeKey.for_int("TwilioErrorCode")
-"""The newest error code that Twilio gave for it."""
+"""Twilio's latest error code."""
 CAMPAIGN_ID: Final = SearchAttributeKey.for_keyword("CampaignId")
-"""The campaign it belongs to."""
+"""The campaign."""
 TENANT: Final = SearchAttributeKey.for_keyword("Tenant")
-"""Whom it is sent for."""
+"""The tenant on whose behalf it is sent."""
 
 SEARCH_ATTRIBUTES: Final[tuple[SearchAttributeKey[Any], ...]] = (
     MESSAGE_STATUS,

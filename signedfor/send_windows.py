@@ -1,7 +1,7 @@
-"""When a send window is open for a recipient, and whether it ever is.
+"""When a send window opens for a recipient, and whether it opens at all.
 
-Not for workflows: the answers change with every release of the tables of zones, and a replay must
-not. They are asked for in activities and on the command line.
+Only for activities and the command line, not for workflows: the results change with each release of
+the time zone data, and a replay must not.
 """
 
 import bisect
@@ -14,16 +14,16 @@ from signedfor.time_zones import TIME_ZONES, recipient_zones, zone
 _DAY = timedelta(days=1)
 _WEEK = timedelta(weeks=1)
 _YEAR = timedelta(days=366)
-# A window of one day a week may miss a week: where the clock is set forward over all of it.
-_LONGEST_CLOSED = 3 * _WEEK
-# Always the same one: what was accepted is not refused because it is next year.
-_ANY_YEAR = datetime(2030, 1, 1, tzinfo=UTC)
+# Longer than a week: a window on one day a week can fall into the hour that a clock change skips.
+_MAX_CLOSED = 3 * _WEEK
+# Always the same year, so that a window is not accepted in one year and refused in the next.
+_REFERENCE_YEAR = datetime(2030, 1, 1, tzinfo=UTC)
 
 _NO_SUCH_ZONE = "is not an IANA time zone; give a name such as Europe/Berlin"
-_NO_ZONE = "needs a time_zone: the recipient's number does not tell where it is"
+_NO_ZONE = "needs a time_zone: the recipient's number does not show one"
 _NOT_OPEN = (
     "does not open, or not all year round: the recipient's number may be in any of several time "
-    "zones, and these hours do not fall together in all of them; give time_zone or longer hours"
+    "zones, and these hours do not overlap in all of them; give time_zone or longer hours"
 )
 
 
@@ -35,10 +35,10 @@ class NeverOpens(ValueError):
 
 
 def opening(window: SendWindow, recipient: str, now: datetime) -> datetime:
-    """`now` when the window is open, else the next moment at which it is; in UTC.
+    """`now` if the window is open, otherwise the next time at which it opens; in UTC.
 
     Raises:
-        NeverOpens: there is none within a year; `window_problem` tells it before.
+        NeverOpens: not within a year. `window_problem` reports this in advance.
     """
     zones = _zones(window, recipient)
     moment = _common_opening(window, zones, now.astimezone(UTC), within=_YEAR)
@@ -48,10 +48,10 @@ def opening(window: SendWindow, recipient: str, now: datetime) -> datetime:
 
 
 def window_problem(window: SendWindow, recipient: str) -> str | None:
-    """Why the window is of no use for a normalised recipient; None when it is.
+    """What is wrong with the window for a normalized recipient, or None.
 
-    The text goes with the field's name, `send_window`. A window that stays closed for weeks is as
-    bad as one that never opens: nobody who gives hours of the day wants to wait for winter.
+    The text goes with the field's name, `send_window`. A window that stays closed for weeks is
+    refused as well: a caller who gives hours of the day does not want to wait until winter.
     """
     try:
         zones = _zones(window, recipient)
@@ -61,7 +61,7 @@ def window_problem(window: SendWindow, recipient: str) -> str | None:
 
 
 def time_zone_problem(name: str) -> str | None:
-    """What is wrong with a name given as `time_zone`; None when there is such a zone."""
+    """What is wrong with a name given as `time_zone`, or None."""
     return None if name in TIME_ZONES else _NO_SUCH_ZONE
 
 
@@ -79,9 +79,9 @@ def _zones(window: SendWindow, recipient: str) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=1024)
 def _opens_all_year(window: SendWindow, zones: tuple[str, ...]) -> bool:
-    moment = _ANY_YEAR
-    while moment < _ANY_YEAR + _YEAR:
-        found = _common_opening(window, zones, moment, within=_LONGEST_CLOSED)
+    moment = _REFERENCE_YEAR
+    while moment < _REFERENCE_YEAR + _YEAR:
+        found = _common_opening(window, zones, moment, within=_MAX_CLOSED)
         if found is None:
             return False
         moment = found + 4 * _WEEK
@@ -91,7 +91,7 @@ def _opens_all_year(window: SendWindow, zones: tuple[str, ...]) -> bool:
 def _common_opening(
     window: SendWindow, zones: tuple[str, ...], start: datetime, *, within: timedelta
 ) -> datetime | None:
-    """The first moment from `start` on at which it is open in all zones."""
+    """The first moment at or after `start` at which it is open in all zones."""
     clocks = [zone(name) for name in zones]
     moment = start
     while moment - start <= within:
@@ -103,14 +103,14 @@ def _common_opening(
 
 
 def _opening_by(window: SendWindow, clock: tzinfo, moment: datetime) -> datetime:
-    """The first moment from `moment` on at which it is open by one clock."""
+    """The first moment at or after `moment` at which it is open in one zone."""
     while True:
         local = moment.astimezone(clock)
         wait = window.wait(local.replace(tzinfo=None))
         if not wait:
             return moment
-        # Right as long as nobody sets the clock. Where one does, look again from that moment on:
-        # the hour that is left out may have been the first, the hour that comes twice the last.
+        # Correct unless the clock changes in between. If it does, compute again from the change on:
+        # it may skip the window's first hour or repeat its last.
         changed = _clock_change(clock, moment, moment + wait)
         if changed is None:
             return moment + wait
@@ -118,10 +118,10 @@ def _opening_by(window: SendWindow, clock: tzinfo, moment: datetime) -> datetime
 
 
 def _clock_change(clock: tzinfo, start: datetime, end: datetime) -> datetime | None:
-    """The first moment after `start`, up to `end`, from which the clock is set otherwise."""
+    """The first moment after `start`, up to `end`, with another UTC offset."""
     offset = start.astimezone(clock).utcoffset()
     while start < end:
-        # No clock is set twice within a day.
+        # No zone changes its offset twice within a day.
         later = min(start + _DAY, end)
         if later.astimezone(clock).utcoffset() != offset:
             seconds = range(int(start.timestamp()), int(later.timestamp()) + 1)

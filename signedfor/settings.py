@@ -1,4 +1,4 @@
-"""Every variable Signedfor reads, its default and meaning. The environment is the only source."""
+"""The settings: every variable, its default and meaning. The environment is the only source."""
 
 import re
 from datetime import timedelta
@@ -10,17 +10,16 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from signedfor.consent import Scope
-from signedfor.contract.fields import Sender, problem
-from signedfor.payloads import problems_in
+from signedfor.contract.fields import Sender, problem, problems_in
 from signedfor.twilio.rates import Rate, SenderKind
 
 
 class InvalidSettings(Exception):
-    """The environment is incomplete or wrong; the text names each variable and no value."""
+    """The environment is incomplete or wrong; the text names each bad variable, never its value."""
 
 
 class DatabaseSettings(BaseSettings):
-    """What those read who need only the database, such as `signedfor opt-outs`."""
+    """The settings of commands that need only the database, such as `signedfor opt-outs`."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
@@ -28,11 +27,11 @@ class DatabaseSettings(BaseSettings):
 
     database_url: str = "sqlite:///.data/signedfor.db"
     """`sqlite:///path` or `postgresql://user:password@host/name`."""
-    default_rates: Annotated[dict[SenderKind, Rate], NoDecode] = {}
-    """Segments a second by kind of sender, where the account was granted others than Twilio's
-    usual ones: `long_code=3.75,short_code=200`. One sender's own: `signedfor senders rate`."""
+    default_segments_per_second: Annotated[dict[SenderKind, Rate], NoDecode] = {}
+    """Segments per second by kind of sender, if the account was granted other rates than Twilio's
+    usual ones: `long_code=3.75,short_code=200`. For a single sender: `signedfor senders rate`."""
 
-    @field_validator("default_rates", mode="before")
+    @field_validator("default_segments_per_second", mode="before")
     @classmethod
     def _pairs(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -44,85 +43,87 @@ class DatabaseSettings(BaseSettings):
 
 
 class CampaignSettings(DatabaseSettings):
-    """What `signedfor campaign` reads; it needs no Twilio account."""
+    """The settings of `signedfor campaign`, which needs no Twilio account."""
 
     default_sender: Sender | None = None
-    """Used when a campaign has no `--from`."""
+    """The sender of a campaign without `--from`."""
     price_per_segment: Annotated[Decimal | None, Field(ge=0, le=1000)] = None
-    """What Twilio and the carriers charge you for a segment; for estimates only."""
+    """What Twilio and the carriers charge you per segment; for estimates only."""
     price_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
 
 
 class Settings(DatabaseSettings):
-    """What the worker, the webhook and the command line read from the environment.
+    """The settings of the worker, the webhook and the command line.
 
-    How Temporal is reached is Temporal's own affair: `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`,
-    `TEMPORAL_API_KEY`, `TEMPORAL_TLS_*` and its profile file, read by `temporalio.envconfig`.
+    The connection to Temporal is not among them: `temporalio.envconfig` reads `TEMPORAL_ADDRESS`,
+    `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS_*` and Temporal's profile file.
     """
 
     twilio_account_sid: Annotated[str, Field(pattern=r"^AC[0-9a-fA-F]{32}$")]
     """The account that sends: `AC...` from the Twilio console."""
     twilio_auth_token: SecretStr
-    """Signs callbacks; also authenticates the API unless an API key is given."""
+    """Verifies callbacks; also authenticates API calls unless an API key is given."""
     twilio_previous_auth_token: SecretStr | None = None
-    """Accepted for callbacks beside the current one while the token is rotated."""
+    """Also accepted for callbacks while the token is rotated."""
     twilio_api_key_sid: Annotated[str | None, Field(pattern=r"^SK[0-9a-fA-F]{32}$")] = None
-    """An API key for the API calls, so that the auth token is needed for signatures only."""
+    """An API key for the API calls; the auth token is then used for signatures only."""
     twilio_api_key_secret: SecretStr | None = None
     twilio_api_base_url: str | None = None
-    """Where the Twilio API is; only for the sandbox and tests. Default: Twilio itself."""
+    """URL of the Twilio API, for the sandbox and tests only. Default: Twilio itself."""
     twilio_edge: str | None = None
     twilio_region: str | None = None
     default_sender: Sender | None = None
-    """Used when a message has no `from`."""
+    """The sender of a message without `from`."""
 
     public_base_url: str
-    """What Twilio calls our webhook by, exactly: scheme, host, port and path prefix."""
+    """The URL at which Twilio calls the webhook, exactly: scheme, host, port and path prefix."""
     webhook_host: str = "127.0.0.1"
     webhook_port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     forward_all_statuses: bool = False
     """Signal every status to the message, not only those that can change its outcome."""
 
     opt_out_scope: Scope = Scope.EVERYTHING
-    """What a STOP covers: `everything`, or the `sender` it was texted to."""
-    catch_up_minutes: Annotated[int, Field(ge=0, le=1440)] = 5
-    """How often to look for inbound messages that Twilio could not hand over; 0: never."""
+    """What a STOP covers: `everything`, or only the `sender` it was sent to."""
+    inbound_catch_up_minutes: Annotated[int, Field(ge=0, le=1440)] = 5
+    """How often to search for inbound messages that did not reach the webhook; 0: never."""
 
     send_retry_budget_seconds: Annotated[int, Field(ge=10, le=7 * 86_400)] = 4 * 3600
-    """How long a message Twilio cannot take yet is tried again."""
-    receipt_check_seconds: Annotated[tuple[Annotated[int, Field(ge=1)], ...], NoDecode] = (
+    """How long a message is retried while Twilio cannot accept it."""
+    receipt_checks_seconds: Annotated[tuple[Annotated[int, Field(ge=1)], ...], NoDecode] = (
         600,
         3600,
         21_600,
     )
-    """When to ask Twilio for a receipt that did not come, in seconds after submission, with
-    commas: `600,3600,21600`."""
-    unknown_wait_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
-    """How long to wait for a callback before a message of unknown fate is looked for."""
-    dead_letter_hold_days: Annotated[int, Field(ge=1, le=365)] = 30
-    """How long a dead letter waits for a decision."""
+    """When to ask Twilio for a missing receipt, in seconds after submission: `600,3600,21600`."""
+    unknown_outcome_wait_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
+    """How long to wait for a callback before searching for a message with an unknown outcome."""
+    dead_letter_expiry_days: Annotated[int, Field(ge=1, le=365)] = 30
+    """How long a dead letter waits for a decision before it expires."""
 
     max_sends_per_second: Annotated[float | None, Field(gt=0)] = None
-    """Account-wide ceiling on send attempts, over all workers. Default: none."""
+    """Account-wide limit on send attempts, over all workers. Default: none."""
     max_concurrent_sends: Annotated[int, Field(ge=1, le=1000)] = 20
-    """POSTs in flight a worker; also its connections to Twilio."""
+    """Concurrent POSTs per worker; also its connections to Twilio."""
     max_cached_workflows: Annotated[int, Field(ge=10)] = 1000
-    """Messages a worker keeps in memory, about 60 kB each."""
-    drain_seconds: Annotated[int, Field(ge=1)] = 30
-    """How long a stopping worker waits for sends in flight."""
-    deployment_name: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")] = (
-        None
-    )
-    """Temporal Worker Versioning: what all versions of this worker have in common."""
-    build_id: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")] = None
-    """Which version this worker is; goes with the name. Default: no Worker Versioning."""
+    """Workflows that a worker keeps in memory, about 60 kB each."""
+    worker_shutdown_seconds: Annotated[int, Field(ge=1)] = 30
+    """How long a worker waits for sends in flight when it shuts down."""
+    temporal_deployment_name: Annotated[
+        str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9/_-]{0,99}$")
+    ] = None
+    """Temporal Worker Versioning: the name that all versions share. Temporal's Worker Controller
+    sets this variable and the next."""
+    temporal_worker_build_id: Annotated[
+        str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")
+    ] = None
+    """Temporal Worker Versioning: this version. Default: versioning is off."""
     worker_metrics_address: str | None = None
-    """`host:port` for Temporal's own worker metrics in Prometheus form. Default: none."""
+    """`host:port` for the Temporal SDK's worker metrics in Prometheus format. Default: none."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("opt_out_scope")
     @classmethod
-    def _a_stop_knows_no_category(cls, value: Scope) -> Scope:
+    def _not_a_category(cls, value: Scope) -> Scope:
         if value is Scope.CATEGORY:
             raise problem("must be everything or sender")
         return value
@@ -132,16 +133,16 @@ class Settings(DatabaseSettings):
     def _in_any_case(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("receipt_check_seconds", mode="before")
+    @field_validator("receipt_checks_seconds", mode="before")
     @classmethod
-    def _with_commas(cls, value: Any) -> Any:
+    def _split_at_commas(cls, value: Any) -> Any:
         return value.split(",") if isinstance(value, str) else value
 
-    @field_validator("receipt_check_seconds")
+    @field_validator("receipt_checks_seconds")
     @classmethod
-    def _one_after_the_other(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+    def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if list(value) != sorted(set(value)):
-            raise problem("must rise from one to the next")
+            raise problem("must be in ascending order")
         return value
 
     @field_validator("worker_metrics_address")
@@ -176,18 +177,18 @@ class Settings(DatabaseSettings):
 
     @model_validator(mode="after")
     def _deployment_and_build_go_together(self) -> Self:
-        if (self.deployment_name is None) != (self.build_id is None):
-            raise problem("DEPLOYMENT_NAME and BUILD_ID go together")
+        if (self.temporal_deployment_name is None) != (self.temporal_worker_build_id is None):
+            raise problem("TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID go together")
         return self
 
     @property
     def send_retry_budget(self) -> timedelta:
-        """How long a message Twilio cannot take yet is tried again."""
+        """How long a message is retried while Twilio cannot accept it."""
         return timedelta(seconds=self.send_retry_budget_seconds)
 
 
 def load_settings() -> Settings:
-    """The settings in the environment.
+    """Read the settings from the environment.
 
     Raises:
         InvalidSettings: names every missing or bad variable, never its value.

@@ -1,7 +1,7 @@
-"""The text of a campaign: `{name}` stands for what a row has in its column `name`.
+"""The text of a campaign: `{name}` is replaced by the row's value in the column `name`.
 
-Nothing else is understood: no formats, attributes or indexes, so that a text can show a row's own
-cells and nothing besides. `{{` and `}}` are literal braces.
+Nothing else is interpreted, neither formats nor attributes nor indexes, so a text can show only the
+cells of its row. `{{` and `}}` are literal braces.
 """
 
 import re
@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 _PART = re.compile(r"(?P<braces>\{\{|\}\})|\{(?P<name>[^{}]*)\}|(?P<stray>[{}])|(?P<text>[^{}]+)")
-_LONGEST_NAME = 64
+_MAX_NAME = 64
 
 
 class InvalidTemplate(ValueError):
-    """The text is no template; says what is wrong and where, without repeating the text."""
+    """The text is not a valid template; says what is wrong and where, without repeating it."""
 
 
 class MissingField(ValueError):
@@ -24,17 +24,17 @@ def placeholders(body: str) -> frozenset[str]:
     """The names in braces.
 
     Raises:
-        InvalidTemplate: a brace is left open or has nothing to close.
+        InvalidTemplate: a brace has no counterpart, or there is no name between two.
     """
     return frozenset(name for is_name, name in _parts(body) if is_name)
 
 
 def render(body: str, fields: Mapping[str, str]) -> str:
-    """`body` with each placeholder replaced by its field; the fields' own braces are text.
+    """`body` with each placeholder replaced by its field; braces in a field are literal.
 
     Raises:
-        InvalidTemplate: as `placeholders`.
-        MissingField: there is no such field.
+        InvalidTemplate: see `placeholders`.
+        MissingField: a placeholder has no field.
     """
     try:
         return "".join([fields[part] if is_name else part for is_name, part in _parts(body)])
@@ -45,7 +45,7 @@ def render(body: str, fields: Mapping[str, str]) -> str:
 
 @lru_cache(maxsize=32)
 def _parts(body: str) -> tuple[tuple[bool, str], ...]:
-    """The text in pieces: whether it is a placeholder's name, and the name or the literal text."""
+    """The pieces of the text: whether it is a placeholder, and its name or the literal text."""
     parts: list[tuple[bool, str]] = []
     for match in _PART.finditer(body):
         place = f"character {match.start() + 1}"
@@ -62,10 +62,10 @@ def _parts(body: str) -> tuple[tuple[bool, str], ...]:
             parts.append((False, match["text"] or match["braces"][0]))
             continue
         name = match["name"].strip()
-        if not name or len(name) > _LONGEST_NAME or not name.isprintable():
+        if not name or len(name) > _MAX_NAME or not name.isprintable():
             raise InvalidTemplate(
                 f"has braces without a column's name at {place}: "
-                f"1 to {_LONGEST_NAME} printable characters"
+                f"1 to {_MAX_NAME} printable characters"
             )
         parts.append((True, name))
     return tuple(parts)

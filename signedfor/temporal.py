@@ -22,28 +22,28 @@ from signedfor.settings import InvalidSettings
 
 
 class TemporalUnavailable(Exception):
-    """Temporal cannot be reached; the text says where it was looked for and what to check."""
+    """Temporal cannot be used; the text names its address and what to check."""
 
 
 class NamespaceNotFound(TemporalUnavailable):
-    """Temporal answers, and has no namespace of the client's name."""
+    """Temporal answers, but the client's namespace does not exist."""
 
 
 async def connect_temporal(
     *, lazy: bool = False, identity: str | None = None, metrics_address: str | None = None
 ) -> Client:
-    """A client for the Temporal that `TEMPORAL_*` names, by default on localhost:7233.
+    """A client with the connection settings in `TEMPORAL_*`; by default localhost:7233.
 
-    `lazy` connects at the first call instead of now.
+    With `lazy` it connects at its first call.
 
     Raises:
         InvalidSettings: `TEMPORAL_*`, its profile file or `metrics_address` cannot be used.
-        TemporalUnavailable: it does not answer, refuses us, or has no such namespace.
+        TemporalUnavailable: it does not answer, denies access, or has no such namespace.
     """
     try:
         config = ClientConfig.load_client_connect_config()
     except (OSError, RuntimeError, ValueError) as error:
-        # Not its text: what it cannot parse may be a key.
+        # Without the text, which may quote a key.
         raise InvalidSettings(
             "The TEMPORAL_* variables or the profile file they name cannot be read "
             f"({type(error).__name__}): check TEMPORAL_CONFIG_FILE and the paths in TEMPORAL_TLS_*."
@@ -56,17 +56,17 @@ async def connect_temporal(
         )
     except (RuntimeError, ValueError) as error:
         raise TemporalUnavailable(
-            f"Temporal does not answer at {config['target_host']}: {_plainly(error)}. "
+            f"Temporal does not answer at {config['target_host']}: {_innermost_message(error)}. "
             "Is it running, and are TEMPORAL_ADDRESS and TEMPORAL_TLS_* right?"
         ) from None
     if not lazy:
-        # A worker would notice a missing namespace too, but would report it as a traceback.
+        # A worker would report a missing namespace too, but with a traceback.
         await describe_namespace(client, timeout=timedelta(seconds=10))
     return client
 
 
-def _plainly(error: Exception) -> str:
-    """What the Temporal client says, without the chain of types that it spells out around it."""
+def _innermost_message(error: Exception) -> str:
+    """The message in the Temporal client's error, without the types around it."""
     innermost = re.search(r'(?:message|error): "([^"]+)"', str(error))
     return innermost[1] if innermost else str(error)
 
@@ -111,12 +111,12 @@ async def describe_namespace(
 
 
 def end_process(code: int) -> NoReturn:
-    """End the process without the interpreter's own last steps; all work must be done.
+    """End the process without the interpreter's finalization; all work must be done.
 
-    The Temporal SDK's threads may still touch the interpreter then, and Python 3.11 aborts: seen
-    in one of 24 runs, with exit code 134 instead of 0.
+    The Temporal SDK's threads may still use the interpreter during finalization, and Python 3.11
+    then aborts: seen in one of 24 runs, with exit code 134 instead of 0.
     """
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        with contextlib.suppress(OSError, ValueError):  # its reader is gone
             stream.flush()
     os._exit(code)

@@ -1,9 +1,8 @@
-"""The time zones in which the holder of a number may be, from its digits alone.
+"""The time zones in which the owner of a phone number may be, by its digits alone.
 
-A country's zones are those of tzdata's `zone.tab`, which comes with the rules themselves.
-`phonenumbers` knows in which of them an area code lies; its zones of a country as a whole are not
-used, because it takes a foreign clock where that was the same once: Paris for Algeria, the Canaries
-for Morocco.
+A country's zones are those in tzdata's `zone.tab`, and `phonenumbers` has the zones of area codes.
+Its zones of whole countries are not used: they include foreign zones whose time was once the same,
+such as Paris for Algeria and the Canaries for Morocco.
 """
 
 import functools
@@ -19,26 +18,28 @@ from phonenumbers.tzdata import TIMEZONE_DATA, TIMEZONE_LONGEST_PREFIX
 _TZDATA = resources.files("tzdata")
 
 TIME_ZONES = frozenset(_TZDATA.joinpath("zones").read_text().split())
-"""Every IANA name. The same on all machines, unlike what a system's folder holds."""
+"""Every IANA name; the same on all machines, unlike the system's own zone data."""
 
-# All numbers of +1 have an area code, mobiles too, and the table knows all that are assigned.
+# In North America every number has an area code, mobile numbers included, and the table has all
+# that are assigned.
 _NORTH_AMERICA = "1"
-# Mexico's and Brazil's mobiles have one as well. The library says so of Indonesia's too, which is
-# true of a few fixed wireless ones only.
+# So have mobile numbers in Mexico and Brazil. According to the library also in Indonesia, but there
+# only a few fixed wireless numbers have one.
 _WITH_LOCAL_MOBILES = {"52", "55"}
-# Seven is shared; Kazakhstan's part of it is apart, so its mobiles need not heed Kamchatka.
+# Country code 7 is shared. Kazakhstan's numbers are separate, so that its mobile numbers do not get
+# Russia's zones.
 _KAZAKHSTAN = "77"
 _REGIONS = {str(code): regions for code, regions in COUNTRY_CODE_TO_REGION_CODE.items()} | {
     "7": ("RU",),
     _KAZAKHSTAN: ("KZ",),
 }
 
-# In `zone.tab`, and on nobody's phone there: all of China has Beijing's time by law, Ukraine's
-# operators do not serve the Crimea, and Danmarkshavn is a weather station.
-_NOT_HEEDED = {"Asia/Urumqi", "Europe/Simferopol", "America/Danmarkshavn"}
+# In `zone.tab`, but not in use on phones: China has Beijing's time by law, Ukraine's operators do
+# not serve the Crimea, and Danmarkshavn is a weather station.
+_IGNORED_ZONES = {"Asia/Urumqi", "Europe/Simferopol", "America/Danmarkshavn"}
 
-# The table has Bucharest for Kaliningrad, whose clock is not set, and for Abkhazia, which goes by
-# Moscow.
+# The table has Bucharest for both Kaliningrad, which has no daylight saving time, and Abkhazia,
+# which has Moscow's time.
 _AREAS = TIMEZONE_DATA | {"740": ("Europe/Kaliningrad",), "7840": ("Europe/Moscow",)}
 
 
@@ -46,18 +47,18 @@ _AREAS = TIMEZONE_DATA | {"740": ("Europe/Kaliningrad",), "7840": ("Europe/Mosco
 def zone(name: str) -> ZoneInfo:
     """The time zone of this name, one of `TIME_ZONES`.
 
-    From the package alone: `ZoneInfo(name)` prefers the rules that the machine happens to have.
-    Unlike such a one it cannot be pickled; nothing of ours does.
+    Always from the package tzdata; `ZoneInfo(name)` would prefer the system's own zone data. The
+    result cannot be pickled, which we do not need.
     """
     with _TZDATA.joinpath("zoneinfo", *name.split("/")).open("rb") as rules:
         return ZoneInfo.from_file(rules, key=name)
 
 
 def recipient_zones(recipient: str) -> tuple[str, ...]:
-    """The zones of a normalised recipient; none when it has no number or one of no country.
+    """The zones of a normalized recipient; empty without a number, or if it belongs to no country.
 
-    A number without an area code (most countries' mobiles, toll-free ones, ranges that are too
-    new for the table) has all zones of its country.
+    A number without a known area code (most countries' mobile numbers, toll-free numbers, new
+    ranges) has all zones of its country.
     """
     number = recipient.rpartition(":")[2]
     if not number.startswith("+"):
@@ -83,9 +84,9 @@ def _has_area_code(country: str, digits: str) -> bool:
 
 @functools.cache
 def _kinds(country: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """What the country's landlines and mobiles look like, without its code; they may be alike.
+    """The patterns of the country's landline and mobile numbers; they may overlap.
 
-    The library's own answer, which looks at every kind of number, takes ten times as long.
+    The library's own classification, which checks every kind of number, takes ten times as long.
     """
     known = [PhoneMetadata.metadata_for_region(region) for region in _REGIONS[country]]
     kinds = [[each.fixed_line, each.mobile] for each in known if each is not None]
@@ -97,16 +98,16 @@ def _kinds(country: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 
 def _countries() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each country code and its zones, as tzdata lists them by region."""
+    """Each country code and its zones, which tzdata lists by region."""
     of_region = defaultdict(list)
     for line in _TZDATA.joinpath("zoneinfo", "zone.tab").read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             region, _, name, *_ = line.split("\t")
-            if name not in _NOT_HEEDED:
+            if name not in _IGNORED_ZONES:
                 of_region[region].append(name)
     for code, regions in _REGIONS.items():
         zones = tuple(name for region in regions for name in of_region[region])
-        # Kosovo and Ascension are no countries to `zone.tab`; satellite codes are to nobody.
+        # `zone.tab` lacks Kosovo and Ascension; satellite codes belong to no country.
         yield code, zones or TIMEZONE_DATA.get(code, ())
 
 

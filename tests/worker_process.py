@@ -38,8 +38,8 @@ def environment(database_url: str, **variables: str) -> dict[str, str]:
         "DATABASE_URL": database_url,
         "DEFAULT_SENDER": "12345",
         "TEMPORAL_ADDRESS": "127.0.0.1:1",
-        "UNKNOWN_WAIT_SECONDS": "1",
-        "RECEIPT_CHECK_SECONDS": "1,2,4,8",
+        "UNKNOWN_OUTCOME_WAIT_SECONDS": "1",
+        "RECEIPT_CHECKS_SECONDS": "1,2,4,8",
         "LOG_LEVEL": "DEBUG",
     }
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}

@@ -15,15 +15,15 @@ from webhook.resilience import MAX_TRANSACTIONS
 
 _SHUTDOWN_SECONDS = 5
 _MAX_CONNECTIONS = 500
-"""Beyond these the answer is a quick 503; Twilio then tries again."""
+"""Above this it answers 503 at once, and Twilio tries again."""
 _KEEP_ALIVE_SECONDS = 75
-"""Longer than common proxies keep an idle connection, so that the proxy closes it first."""
+"""Longer than proxies usually keep an idle connection, so that the proxy closes it first."""
 _MAX_HEAD = 16_384
 """Bytes of request line and headers; Twilio's URLs are at most 4,000 characters."""
 
 
 def main() -> int:
-    """The process: 0 after a clean stop, 1 with a plain sentence when it cannot start."""
+    """Run the webhook: 0 after a clean stop, 1 with a one-line error if it cannot start."""
     try:
         settings = load_settings()
         configure_logging(settings.log_level)
@@ -34,10 +34,10 @@ def main() -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    # One connection more than all transactions take, for /readyz.
+    # One more than the transactions use, for /readyz.
     engine = open_engine(settings.database_url, pool_size=MAX_TRANSACTIONS + 1)
     try:
-        # Lazy: Twilio and the health check are answered, and answered right, without Temporal.
+        # Lazy: Twilio and the health check get correct answers without Temporal too.
         client = await connect_temporal(lazy=True)
         server = uvicorn.Server(
             uvicorn.Config(
@@ -45,9 +45,9 @@ async def _serve(settings: Settings) -> int:
                 host=settings.webhook_host,
                 port=settings.webhook_port,
                 log_config=None,
-                access_log=False,  # it would hold query strings
+                access_log=False,  # it would log query strings
                 server_header=False,
-                proxy_headers=False,  # headers that anyone can set are not trusted
+                proxy_headers=False,  # any client can set them
                 ws="none",
                 lifespan="on",
                 limit_concurrency=_MAX_CONNECTIONS,
@@ -64,10 +64,10 @@ async def _serve(settings: Settings) -> int:
 
 
 def _survive_the_signal_that_stops_uvicorn() -> None:
-    """Let the process end by itself after SIGTERM or SIGINT.
+    """Let the process end normally after SIGTERM or SIGINT.
 
-    Once it has shut down, uvicorn raises the signal again for whoever handled it before. By
-    default that kills the process before the database is closed.
+    After its shutdown, uvicorn raises the signal again for the previous handler. The default one
+    kills the process before the database is closed.
     """
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

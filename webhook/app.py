@@ -23,10 +23,9 @@ from webhook.inbox import CallbackInbox, InboxDrainer
 from webhook.metrics import Metrics, MetricsMiddleware
 from webhook.recent_callbacks import CallbackReplayer, RecentCallbacks
 from webhook.resilience import CircuitBreaker, DatabaseThreads
-from webhook.signature import Signatures
+from webhook.signature import Signatures, Verifier
 from webhook.status import StatusEndpoint
 from webhook.temporal import InboundRecorder, StatusSignals
-from webhook.verify import Verifier
 
 _log = logging.getLogger(__name__)
 
@@ -36,11 +35,11 @@ METRICS_PATH: Final = "/metrics"
 _PATHS = frozenset({STATUS_PATH, INBOUND_PATH, HEALTH_PATH, READY_PATH, METRICS_PATH})
 
 SIGNAL_TIMEOUT: Final = timedelta(seconds=1)
-"""For message and dead letter together. Short: what Temporal does not take goes to the inbox."""
+"""For message and dead letter together. Short, because the inbox stores what Temporal does not."""
 PATIENT_TIMEOUT: Final = timedelta(seconds=3)
-"""For what has no inbox, and in the background; Twilio waits 15 seconds in all."""
+"""In the background, and for calls without an inbox behind them; Twilio waits 15 seconds in all."""
 TEMPORAL_RETRY_SECONDS: Final = 5.0
-"""How long no callback waits for Temporal after a failure, unless the drainer reaches it."""
+"""After a failure, callbacks skip Temporal for this long, or until the drainer reaches it."""
 DATABASE_RETRY_SECONDS: Final = 1.0
 
 
@@ -54,19 +53,16 @@ def create_app(
 ) -> FastAPI:
     """The application.
 
-    `client` needs our `data_converter` and may be lazy: the app starts, and answers `/healthz`,
-    without Temporal. The caller keeps and closes both. During its lifespan the app drains the
-    callback inbox, and replays recent callbacks, in the background.
-
-    Raises:
-        InvalidSettings: names the setting that cannot be used.
+    `client` must use `signedfor.payloads.data_converter` and may be lazy: the app starts, and
+    answers `/healthz`, without Temporal. The caller closes client and engine. During its lifespan
+    the app drains the callback inbox and replays recent callbacks in the background.
     """
-    tokens = (settings.twilio_auth_token, settings.twilio_previous_auth_token)
     metrics = Metrics()
     verify = Verifier(
         signatures=Signatures(
             public_base_url=settings.public_base_url,
-            auth_tokens=[token for token in tokens if token is not None],
+            auth_token=settings.twilio_auth_token,
+            previous_auth_token=settings.twilio_previous_auth_token,
         ),
         account_sid=settings.twilio_account_sid,
         metrics=metrics,
@@ -116,12 +112,12 @@ def create_app(
         async with drainer.running(), replayer.running():
             yield
 
-    # A redirect for an extra slash would be built from the Host header.
+    # A redirect for a trailing slash would be built from the Host header.
     app = FastAPI(
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
     )
     # Plain routes: the endpoints read the raw request, there is nothing for FastAPI to parse.
-    # Twilio can be told to use GET; it is answered 405, because a callback belongs in a body.
+    # A webhook configured as GET in Twilio is answered 405: its fields belong in a body.
     app.add_route(STATUS_PATH, status.receive, methods=["POST"])
     app.add_route(INBOUND_PATH, inbound.receive, methods=["POST"])
     app.add_route(HEALTH_PATH, healthz, methods=["GET"])

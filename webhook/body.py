@@ -1,4 +1,4 @@
-"""Reads a request's body within bounds and decodes it, strictly."""
+"""Reads a request's body within limits, and decodes it strictly."""
 
 import json
 from typing import Any, NoReturn
@@ -9,32 +9,34 @@ from starlette.datastructures import ImmutableMultiDict
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from webhook.signature import Fields
+Fields = ImmutableMultiDict[str, str]
+"""Decoded names and values; a name may occur more than once."""
 
 MAX_BODY_BYTES = 65_536
-"""Twilio's callbacks are below 8 kB; an inbound message with ten media is too."""
+"""Twilio's requests are below 8 kB, even an inbound message with ten media."""
 MAX_FIELDS = 100
 READ_SECONDS = 10.0
 """Twilio itself gives up after 15 seconds in all."""
 
-# The rest of a body that will not be read must not be waited for either.
 CLOSE = {"Connection": "close"}
+"""Sent with an answer to an unread body, so that the server does not wait for the rest."""
 
 
 class DecodeError(ValueError):
-    """The bytes are not what their content type says; the text never repeats them."""
+    """The body cannot be decoded; the text says why and repeats nothing of it."""
 
 
 async def read_body(request: Request, *, seconds: float = READ_SECONDS) -> bytes:
-    """The raw body, read no further than the limit.
+    """The raw body.
 
     Raises:
-        HTTPException: 413 over `MAX_BODY_BYTES`, 408 after so many `seconds`, 400 if it broke off.
+        HTTPException: 413 for more than `MAX_BODY_BYTES`, 408 after `seconds`, 400 if the client
+            disconnects.
     """
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > MAX_BODY_BYTES:
         _refuse_size()
-    # A length that says less than is sent ends at what it says; chunks are counted as they come.
+    # The server reads no more than the declared length; a chunked body has none and is counted.
     body = bytearray()
     try:
         with anyio.fail_after(seconds):
@@ -45,21 +47,21 @@ async def read_body(request: Request, *, seconds: float = READ_SECONDS) -> bytes
     except TimeoutError:
         raise HTTPException(408, "The body took too long to arrive.", CLOSE) from None
     except ClientDisconnect:
-        raise HTTPException(400, "The body broke off.", CLOSE) from None
+        raise HTTPException(400, "The body is incomplete.", CLOSE) from None
     return bytes(body)
 
 
 def check_field_count(body: bytes) -> None:
     """Raise HTTPException 413 if a form body has more than `MAX_FIELDS` fields.
 
-    Done before the signature is checked, whose cost grows with the fields.
+    Called before the signature is verified, because that costs more with each field.
     """
     if body.count(b"&") >= MAX_FIELDS:
         raise HTTPException(413, f"The body has more than {MAX_FIELDS} fields.")
 
 
 def decode_form(encoded: bytes) -> Fields:
-    """The fields of a form body or a query; blank values count, as they do in the signature.
+    """The fields of a form body or a query, blank ones included: the signature covers them.
 
     Raises:
         DecodeError: it is not UTF-8, or has more than `MAX_FIELDS` fields.
@@ -75,10 +77,10 @@ def decode_form(encoded: bytes) -> Fields:
 
 
 def decode_json(body: bytes) -> Fields:
-    """The fields of a JSON body: one flat object; numbers and booleans in their JSON spelling.
+    """The fields of a JSON body, with numbers and booleans as text in JSON's spelling.
 
     Raises:
-        DecodeError: it is anything else.
+        DecodeError: it is not one flat object in UTF-8.
     """
     try:
         document = json.loads(body.decode(), object_pairs_hook=_Pairs, parse_constant=_no_constant)
@@ -92,17 +94,17 @@ def decode_json(body: bytes) -> Fields:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """A JSON object, with names that are given twice kept."""
+    """A JSON object as pairs, which keep repeated names."""
 
 
 def _no_constant(_name: str) -> NoReturn:
-    raise DecodeError("holds a number that is not JSON")
+    raise DecodeError("contains a number that is not JSON")
 
 
 def _as_text(value: Any) -> str:
     if isinstance(value, str):
         return _encodable(value)
-    if isinstance(value, list):  # an object too: _Pairs
+    if isinstance(value, list):  # an array, or an object (`_Pairs`)
         raise DecodeError("is not a flat JSON object")
     return json.dumps(value)
 
@@ -111,7 +113,7 @@ def _encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise DecodeError("holds half of a surrogate pair") from None
+        raise DecodeError("contains half of a surrogate pair") from None
     return text
 
 

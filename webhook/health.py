@@ -20,14 +20,14 @@ _log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 2.0
 _CACHE_SECONDS = 1.0
-"""However often it is called, dependencies are checked at most once in this time."""
+"""Dependencies are checked at most once in this time, however often it is called."""
 
 _READY = "ready"
 _UNREACHABLE = "unreachable"
 
 
 async def healthz(_request: Request) -> JSONResponse:
-    """200 as long as the process answers; its dependencies are what `/readyz` checks."""
+    """200 as long as the process answers; `/readyz` checks its dependencies."""
     return JSONResponse({"status": "alive"})
 
 
@@ -43,7 +43,7 @@ class Readiness:
         self._warnings = RateLimitedLogger(_log)
 
     async def readyz(self, _request: Request) -> JSONResponse:
-        """Each dependency by name with `ready`, or in a few words what is wrong."""
+        """Each dependency by name: `ready`, or what is wrong."""
         async with self._checking:
             if time.monotonic() - self._checked_at > _CACHE_SECONDS:
                 self._answers = await self._check()
@@ -61,7 +61,7 @@ class Readiness:
             answers["temporal"] = await self._temporal()
 
         async def database() -> None:
-            # On a timeout its thread is left to end by the database's own timeouts.
+            # After a timeout here, the thread ends by the database's own timeouts.
             answers["database"] = await to_thread.run_sync(
                 _database, self._engine, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
             )
@@ -74,7 +74,7 @@ class Readiness:
 
     async def _temporal(self) -> str:
         try:
-            # A lazy client never checked whether its namespace exists.
+            # A lazy client has not checked that its namespace exists.
             await describe_namespace(self._client, timeout=timedelta(seconds=CHECK_SECONDS))
         except NamespaceNotFound:
             return "no such namespace"
@@ -89,5 +89,5 @@ def _database(engine: Engine) -> str:
     except DatabaseUnavailable:
         return _UNREACHABLE
     except SchemaMismatch:
-        return "other migrations than this version's"
+        return "migrations do not match this version"
     return _READY

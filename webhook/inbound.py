@@ -1,9 +1,9 @@
-"""`POST /webhook/inbound`: messages from people; STOP and START take effect before the answer."""
+"""`POST /webhook/inbound`: messages from people. A STOP takes effect before the answer."""
 
 import logging
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Self, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
@@ -11,19 +11,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from signedfor.contract.fields import Sender, problem
-from signedfor.inbound import Correspondent, InboundRecord, is_recipient
+from signedfor.inbound import FromAddress, InboundRecord, is_recipient
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.inbound import InboundMessages
 from signedfor.twilio.keywords import InboundKind, classify_inbound
 from webhook.metrics import Metrics
 from webhook.resilience import CircuitBreaker, DatabaseThreads, RateLimitedLogger
-from webhook.temporal import InboundRecorder, TemporalCallFailed
-from webhook.verify import Verifier
+from webhook.signature import Verifier
+from webhook.temporal import InboundRecorder, Rejected, Started, Unavailable
 
 _log = logging.getLogger(__name__)
 
-# Twilio answers STOP and HELP itself. Anything but an empty TwiML document would be texted to the
-# person, or logged as an error.
+# Twilio answers STOP and HELP itself. Any other TwiML would be sent to the person as a message, or
+# logged as an error.
 _NO_REPLY = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 
@@ -35,7 +35,7 @@ class InboundMessage(BaseModel):
     message_sid: Annotated[str, Field(alias="MessageSid", pattern=r"^(SM|MM)[0-9a-fA-F]{32}$")]
     sms_sid: Annotated[str | None, Field(alias="SmsSid")] = None
     sms_message_sid: Annotated[str | None, Field(alias="SmsMessageSid")] = None
-    from_: Annotated[Correspondent, Field(alias="From", repr=False)]
+    from_: Annotated[FromAddress, Field(alias="From", repr=False)]
     to: Annotated[Sender, Field(alias="To", repr=False)]
     body: Annotated[str, Field(alias="Body", repr=False)] = ""
     opt_out_type: Annotated[str | None, Field(alias="OptOutType")] = None
@@ -50,7 +50,7 @@ class InboundMessage(BaseModel):
         return self
 
     def record(self, kind: InboundKind) -> InboundRecord:
-        """What is to be recorded of it; its text only if an operator must read it."""
+        """What to record; includes the text only if an operator must read it."""
         return InboundRecord(
             message_sid=self.message_sid,
             from_=self.from_,
@@ -69,15 +69,15 @@ class Result(StrEnum):
     DUPLICATE = "duplicate"
     """Twilio sent it again; nothing changed."""
     NO_RECIPIENT = "no_recipient"
-    """From a short code or a name, which cannot be sent to: there is nothing to suppress."""
+    """From a short code or a name, which cannot receive messages: there is nothing to suppress."""
     DEFERRED = "deferred"
-    """The database is unavailable: Temporal has it, and records it once the database is back."""
+    """The database is unavailable; a workflow records the message once it is back."""
     UNAVAILABLE = "unavailable"
-    """Neither could store it; Twilio was told so."""
+    """It could not be stored; Twilio is asked to try again."""
 
 
 class InboundEndpoint:
-    """Answers with empty TwiML only for what is in the database or in Temporal, 503 otherwise."""
+    """Answers with empty TwiML only if the message is in the database or in Temporal, else 503."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class InboundEndpoint:
         self._warnings = RateLimitedLogger(_log)
 
     async def receive(self, request: Request) -> Response:
-        """Verify, classify, and store the message with what it asks for in one transaction."""
+        """Verify and classify it, and store it with what it asks for in one transaction."""
         message = (await self._verify(request)).read(InboundMessage)
         kind = classify_inbound(message.body, message.opt_out_type)
         result = Result.NO_RECIPIENT
@@ -110,36 +110,34 @@ class InboundEndpoint:
         return Response(_NO_REPLY, media_type="text/xml")
 
     async def _store(self, record: InboundRecord) -> Result:
-        """Record it in the database, or else give it to Temporal; in an outage, Temporal first."""
-        record_first = self._database.allows()
-        if record_first:
-            recorded = await self._record(record)
-            if recorded is not None:
-                return recorded
-        if await self._defer(record):
-            return Result.DEFERRED
-        if not record_first:
-            recorded = await self._record(record)
-            if recorded is not None:
-                return recorded
+        """Store it in the database or in Temporal; in Temporal first if the database has failed."""
+        attempts = [self._record, self._defer]
+        if not self._database.allows():
+            attempts.reverse()
+        for attempt in attempts:
+            result = await attempt(record)
+            if result is not Result.UNAVAILABLE:
+                return result
         return Result.UNAVAILABLE
 
-    async def _record(self, record: InboundRecord) -> Result | None:
-        """The result if the database has it now."""
+    async def _record(self, record: InboundRecord) -> Result:
         try:
             is_new = await self._threads.run(self._inbound_messages.receive, record)
         except DatabaseUnavailable as error:
             self._database.trip()
             self._warnings.warning("An inbound message could not be recorded: %s", error)
-            return None
+            return Result.UNAVAILABLE
         self._database.reset()
         return Result.RECORDED if is_new else Result.DUPLICATE
 
-    async def _defer(self, record: InboundRecord) -> bool:
-        """Whether Temporal has it now."""
-        try:
-            await self._recorder.start(record)
-        except TemporalCallFailed as error:
-            self._warnings.warning("Nor could Temporal store an inbound message: %s.", error)
-            return False
-        return True
+    async def _defer(self, record: InboundRecord) -> Result:
+        match await self._recorder.start(record):
+            case Started():
+                return Result.DEFERRED
+            case Rejected(reason) | Unavailable(reason):
+                self._warnings.warning(
+                    "Temporal could not store an inbound message either: %s.", reason
+                )
+                return Result.UNAVAILABLE
+            case other:
+                assert_never(other)

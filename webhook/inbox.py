@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Final
+from typing import Final, assert_never
 
 from pydantic import ValidationError
 
@@ -20,7 +20,7 @@ from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.inbox import Inbox, QueuedReceipt
 from webhook.metrics import Metrics
 from webhook.resilience import CircuitBreaker, DatabaseThreads, RateLimitedLogger
-from webhook.temporal import StatusSignals, TemporalCallFailed, TemporalCallRejected
+from webhook.temporal import Rejected, Signaled, StatusSignals, Unavailable
 
 _log = logging.getLogger(__name__)
 
@@ -247,21 +247,29 @@ class InboxDrainer:
 
     async def _deliver_one(self, receipt: QueuedReceipt, result: _BatchResult) -> bool:
         """Whether the next receipt of the same message may follow."""
+        match await self._send(receipt):
+            case Signaled(target):
+                result.delivered.append(receipt.id)
+                self._metrics.inbox_applied.labels(target).inc()
+                return True
+            case Rejected(reason):
+                self._warnings.warning(
+                    "A receipt for %s stays in the inbox: %s.", receipt.message_id, reason
+                )
+                result.rejected.append(receipt)
+                return True
+            case Unavailable():
+                result.unanswered.append(receipt)
+                return False
+            case other:
+                assert_never(other)
+
+    async def _send(self, receipt: QueuedReceipt) -> Signaled | Rejected | Unavailable:
         try:
-            target = await self._signals.send(receipt.message_id, receipt.delivery_status())
-        except (TemporalCallRejected, ValidationError) as error:
-            reason = "it is not valid" if isinstance(error, ValidationError) else error
-            self._warnings.warning(
-                "A receipt for %s stays in the inbox: %s.", receipt.message_id, reason
-            )
-            result.rejected.append(receipt)
-            return True
-        except TemporalCallFailed:
-            result.unanswered.append(receipt)
-            return False
-        result.delivered.append(receipt.id)
-        self._metrics.inbox_applied.labels(target).inc()
-        return True
+            status = receipt.delivery_status()
+        except ValidationError:
+            return Rejected("it is not valid")
+        return await self._signals.send(receipt.message_id, status)
 
     async def _settle(self, result: _BatchResult) -> None:
         now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""What the webhook counts; no label holds a number, an id or anything a sender can choose."""
+"""The webhook's metrics; no label holds a number, an id or anything that a client can choose."""
 
 import time
 
@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15)
-"""Twilio gives up at 15 seconds; the promise is 0.25."""
+"""Twilio gives up at 15 seconds; our own limit is 0.25."""
 _METHODS = frozenset({"GET", "HEAD", "POST"})
 
 
@@ -46,7 +46,7 @@ class Metrics:
         )
         self.status_callbacks = Counter(
             "signedfor_webhook_status_callbacks",
-            "Verified status callbacks, by Twilio's status and where they went.",
+            "Verified status callbacks, by Twilio's status and result.",
             ["status", "result"],
             registry=self.registry,
         )
@@ -69,7 +69,7 @@ class Metrics:
         )
         self.inbox_applied = Counter(
             "signedfor_webhook_inbox_applied",
-            "Receipts delivered from the inbox by this process, by where they went.",
+            "Receipts delivered from the inbox by this process, by result.",
             ["result"],
             registry=self.registry,
         )
@@ -80,20 +80,20 @@ class Metrics:
         )
         self.replayed_callbacks = Counter(
             "signedfor_webhook_replayed_callbacks",
-            "Recent callbacks signalled to messages whose outcome is unknown, by where they went.",
+            "Recent callbacks signaled to messages whose outcome is unknown, by result.",
             ["result"],
             registry=self.registry,
         )
 
     async def exposition(self, _request: Request) -> Response:
-        """All of them in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return Response(
             generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
 
 
 class MetricsMiddleware:
-    """ASGI middleware that counts and times requests by path; other than `paths` is `other`."""
+    """ASGI middleware that counts and times requests by path: one of `paths`, or `other`."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, paths: frozenset[str]) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Recent callbacks that were not signalled, and their replay to messages with an unknown outcome.
+"""Recent callbacks that were not signaled, and their replay to messages with an unknown outcome.
 
 A callback such as `sent` cannot change an outcome, and a signal for each would cost history and
 money. But it contains our message id and Twilio's SID. If the response to the create call was lost,
@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from typing import Final
+from typing import Final, assert_never
 
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -21,7 +21,7 @@ from signedfor.logging import log_unexpected
 from signedfor.search_attributes import MESSAGE_STATUS
 from webhook.metrics import Metrics
 from webhook.resilience import RateLimitedLogger
-from webhook.temporal import StatusSignals, TemporalCallFailed, TemporalCallRejected
+from webhook.temporal import Rejected, Signaled, StatusSignals, Unavailable
 
 _log = logging.getLogger(__name__)
 
@@ -142,12 +142,15 @@ class CallbackReplayer:
 
         async def replay(message_id: str, status: DeliveryStatus) -> None:
             async with limit:
-                try:
-                    result = (await self._signals.send(message_id, status)).value
-                except TemporalCallRejected:
-                    result = "rejected"
-                except TemporalCallFailed:
-                    return  # stays for the next poll
+                match await self._signals.send(message_id, status):
+                    case Signaled(target):
+                        result = target.value
+                    case Rejected():
+                        result = "rejected"
+                    case Unavailable():
+                        return  # stays for the next poll
+                    case other:
+                        assert_never(other)
             self._metrics.replayed_callbacks.labels(result).inc()
             self._recent.remove(message_id, status)
 

@@ -1,58 +1,214 @@
-"""Was this request signed by Twilio? Checked with the account's auth token over the exact bytes.
+"""Only what Twilio signed for us gets in; any other request is answered 403 and changes nothing.
 
-The URL that was signed is rebuilt from PUBLIC_BASE_URL and the raw request target, never from
-Host or X-Forwarded-* headers, which anybody can set. PUBLIC_BASE_URL must therefore be exactly
-what Twilio calls: scheme, host, port and, behind a proxy that strips a path prefix, that prefix.
-
-The SDK's `RequestValidator.validate` is not used: it mangles IPv6 hosts, compares the body hash
-case-sensitively and only if told to, and raises on what a stranger can send. Only its arithmetic
-is used here.
+Twilio signs the URL that it calls and the fields of a form, with the account's auth token. That URL
+is rebuilt from PUBLIC_BASE_URL and the raw request target, never from Host or X-Forwarded-*
+headers, which any client can set. PUBLIC_BASE_URL must therefore be exactly what Twilio calls:
+scheme, host, port and, behind a proxy that strips a path prefix, that prefix.
 """
 
 import hmac
-from collections.abc import Iterable
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import sha256
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 from starlette.datastructures import ImmutableMultiDict
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from twilio.request_validator import (
     SIGNATURE_HEADER,
     SIGNATURE_SETTINGS_HEADER,
     RequestValidator,
 )
 
-from signedfor.settings import InvalidSettings
+from signedfor.contract.fields import MessageId, problems_in
+from webhook.body import (
+    CLOSE,
+    DecodeError,
+    Fields,
+    check_field_count,
+    decode_form,
+    decode_json,
+    read_body,
+)
+from webhook.metrics import Metrics
+from webhook.resilience import RateLimitedLogger
 
-__all__ = ["SIGNATURE_HEADER", "SIGNATURE_SETTINGS_HEADER", "Fields", "Signatures", "is_body_hash"]
+_log = logging.getLogger(__name__)
 
-Fields = ImmutableMultiDict[str, str]
-"""Decoded names and values; a name may be given more than once."""
+MESSAGE_ID: Final = "message_id"
+"""The query parameter by which a status callback names its message."""
 
+_FORM = "application/x-www-form-urlencoded"
+_JSON = "application/json"
+_BODY_HASH = "bodySHA256"
 _NO_FIELDS: Fields = ImmutableMultiDict()
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
+_message_id = TypeAdapter(MessageId)
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class Reason(StrEnum):
+    """Why a request is refused."""
+
+    UNSIGNED = "unsigned"
+    """No signature header, or more than one."""
+    SHARED_KEY = "shared_key"
+    """Signed with a webhook shared key (HMAC-SHA256), which the auth token must never verify."""
+    CONTENT_TYPE = "content_type"
+    """Neither a form nor JSON: the signature would not cover the body."""
+    UNREADABLE = "unreadable"
+    """It cannot be decoded, so it cannot be verified."""
+    WRONG_BODY_HASH = "wrong_body_hash"
+    """JSON whose hash in the query is missing, repeated or wrong."""
+    WRONG_SIGNATURE = "wrong_signature"
+    WRONG_ACCOUNT = "wrong_account"
+    """The signature is valid, but the message belongs to another account."""
+
+
+_ADVICE = {
+    Reason.SHARED_KEY: "Remove the shared key from this webhook's configuration in Twilio.",
+    Reason.WRONG_SIGNATURE: (
+        "If Twilio sent it, PUBLIC_BASE_URL is not exactly what Twilio calls (scheme, host, port, "
+        "path prefix), or TWILIO_AUTH_TOKEN is not the account's primary auth token."
+    ),
+    Reason.WRONG_ACCOUNT: "TWILIO_ACCOUNT_SID must be the account that the messages belong to.",
+}
+
+
+class Refusal(HTTPException):
+    """The 403 for a request that Twilio may not have sent."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(403, "This request does not carry Twilio's valid signature.", CLOSE)
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Callback:
+    """A request that Twilio signed: its query and its body's fields, decoded."""
+
+    query: Fields
+    fields: Fields
+
+    def read(self, model: type[_Model]) -> _Model:
+        """The fields whose names are `model`'s aliases, and `message_id` from the query.
+
+        A blank field counts as absent. HTTPException 400 names each bad field, never its value.
+        """
+        names = [field.alias or name for name, field in model.model_fields.items()]
+        values = {name: self._one(name) for name in names}
+        try:
+            return model.model_validate({name: value for name, value in values.items() if value})
+        except ValidationError as error:
+            problems = "; ".join(f"{field}: {what}" for field, what in problems_in(error))
+            raise HTTPException(400, problems) from None
+
+    def _one(self, name: str) -> str | None:
+        values = (self.query if name == MESSAGE_ID else self.fields).getlist(name)
+        if len(values) > 1:
+            raise HTTPException(400, f"{name}: is given more than once")
+        return values[0] if values else None
+
+
+class Verifier:
+    """Verifies the signature first, then the account; everything else is checked afterwards."""
+
+    def __init__(self, *, signatures: "Signatures", account_sid: str, metrics: Metrics) -> None:
+        self._signatures = signatures
+        self._account_sid = account_sid
+        self._metrics = metrics
+        self._warnings = {reason: RateLimitedLogger(_log) for reason in Reason}
+
+    async def __call__(self, request: Request) -> Callback:
+        """The verified callback.
+
+        Raises:
+            Refusal: 403, counted and logged.
+            HTTPException: 413 or 408 before the signature is verified (see `webhook.body`), 400 for
+                signed JSON that is not a flat object.
+        """
+        try:
+            return await self._verified(request)
+        except Refusal as refusal:
+            self._record(request, refusal.reason)
+            raise
+
+    async def _verified(self, request: Request) -> Callback:
+        given = request.headers.getlist(SIGNATURE_HEADER)
+        if len(given) != 1 or not given[0]:
+            raise Refusal(Reason.UNSIGNED)
+        if SIGNATURE_SETTINGS_HEADER in request.headers:
+            raise Refusal(Reason.SHARED_KEY)
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type not in {_FORM, _JSON}:
+            raise Refusal(Reason.CONTENT_TYPE)
+        body = await read_body(request)
+        if media_type == _FORM:
+            check_field_count(body)
+        try:
+            query = decode_form(request.scope["query_string"])
+            form = decode_form(body) if media_type == _FORM else None
+            covers_body = form is not None or has_body_hash(query, body)
+            is_valid = self._signatures.match(
+                target=_target(request),
+                fields=_NO_FIELDS if form is None else form,
+                signature=given[0],
+            )
+        except Exception:  # noqa: BLE001 - whatever fails in verifying, it is not verified
+            raise Refusal(Reason.UNREADABLE) from None
+        if not covers_body:
+            raise Refusal(Reason.WRONG_BODY_HASH)
+        if not is_valid:
+            raise Refusal(Reason.WRONG_SIGNATURE)
+        fields = _signed_json(body) if form is None else form
+        if any(account != self._account_sid for account in fields.getlist("AccountSid")):
+            raise Refusal(Reason.WRONG_ACCOUNT)
+        return Callback(query=query, fields=fields)
+
+    def _record(self, request: Request, reason: Reason) -> None:
+        path = request.scope["path"]  # request.url would be built from the Host header
+        self._metrics.refused.labels(path, reason).inc()
+        self._warnings[reason].warning(
+            "Refused a request as not Twilio's (%s). Checked against %s%s%s %s",
+            reason,
+            self._signatures.public_base_url,
+            path,
+            _message_id_only(request.scope["query_string"]),
+            _ADVICE.get(reason, ""),
+        )
+
 
 class Signatures:
-    """Checks signatures made with any of the given auth tokens (current, and previous)."""
+    """Matches signatures made with the auth token or, while it is rotated, the previous one.
 
-    def __init__(self, *, public_base_url: str, auth_tokens: Iterable[SecretStr]) -> None:
-        self._bases = _spellings(public_base_url)
-        self._validators = [_Validator(token.get_secret_value()) for token in auth_tokens]
-        if not self._validators:
-            raise InvalidSettings("TWILIO_AUTH_TOKEN: give at least one auth token")
+    The SDK's `RequestValidator.validate` is not used, only its arithmetic: it mangles IPv6 hosts,
+    compares the body hash case-sensitively and only if asked to, and raises on some malformed
+    requests.
+    """
 
-    @property
-    def public_base_url(self) -> str:
-        """What every checked URL begins with."""
-        return self._bases[0]
+    def __init__(
+        self,
+        *,
+        public_base_url: str,
+        auth_token: SecretStr,
+        previous_auth_token: SecretStr | None = None,
+    ) -> None:
+        self.public_base_url = public_base_url
+        self._bases = (public_base_url, _with_other_port(public_base_url))
+        tokens = [auth_token] if previous_auth_token is None else [auth_token, previous_auth_token]
+        self._validators = [_Validator(token.get_secret_value()) for token in tokens]
 
     def match(self, *, target: str, fields: Fields = _NO_FIELDS, signature: str) -> bool:
         """Whether `signature` belongs to this request.
 
         `target` is the raw path and, if there is one, `?` and the raw query. `fields` are those of
-        a form body; the body of a JSON request is covered by the hash in its query instead (see
-        `is_body_hash`). May raise on input that cannot be encoded: that is no match either.
+        a form body; a JSON body is covered by the hash in the query instead. May raise on input
+        that cannot be encoded: that is no match either.
         """
         given = signature.encode()
         return any(
@@ -74,29 +230,43 @@ class _Validator(RequestValidator):
         return signature
 
 
-def is_body_hash(value: str, body: bytes) -> bool:
-    """Whether `value` (a query's `bodySHA256`) is the SHA-256 of `body`, in hex of either case."""
-    return hmac.compare_digest(sha256(body).hexdigest().encode(), value.lower().encode())
+def _with_other_port(base_url: str) -> str:
+    """The URL without its port or, if it has none, with the default port.
 
-
-def _spellings(public_base_url: str) -> tuple[str, ...]:
-    """The base as configured, then as Twilio may have signed it.
-
-    Twilio is not consistent about the port, so like the SDK this takes a signature with or without
-    the default port, and without one that was configured.
+    Twilio is not consistent about the port it signs, so both are accepted, as in the SDK.
     """
-    base = public_base_url.rstrip("/")
-    parts = urlsplit(base)
-    try:
-        port = parts.port
-    except ValueError:
-        raise InvalidSettings("PUBLIC_BASE_URL: its port is not a port number") from None
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        raise InvalidSettings("PUBLIC_BASE_URL: must be an absolute http or https URL")
-    if parts.query or parts.fragment or "@" in parts.netloc:
-        raise InvalidSettings("PUBLIC_BASE_URL: must have no query, fragment or credentials")
-    if port is None:
+    parts = urlsplit(base_url)
+    if parts.port is None:
         other = f"{parts.netloc.removesuffix(':')}:{_DEFAULT_PORTS[parts.scheme]}"
     else:
         other = parts.netloc.rpartition(":")[0]
-    return base, parts._replace(netloc=other).geturl()
+    return parts._replace(netloc=other).geturl()
+
+
+def _target(request: Request) -> str:
+    path: str = request.scope["raw_path"].decode("ascii")
+    query: str = request.scope["query_string"].decode("ascii")
+    return f"{path}?{query}" if query else path
+
+
+def has_body_hash(query: Fields, body: bytes) -> bool:
+    """Whether the query holds the one SHA-256 of `body`, in hexadecimal digits of either case."""
+    hashes = query.getlist(_BODY_HASH)
+    expected = sha256(body).hexdigest().encode()
+    return len(hashes) == 1 and hmac.compare_digest(expected, hashes[0].lower().encode())
+
+
+def _signed_json(body: bytes) -> Fields:
+    try:
+        return decode_json(body)
+    except DecodeError as error:
+        raise HTTPException(400, f"The body {error}.") from None
+
+
+def _message_id_only(raw_query: bytes) -> str:
+    """The part of an unverified query that is safe to log."""
+    try:
+        ids = decode_form(raw_query).getlist(MESSAGE_ID)
+        return f"?{MESSAGE_ID}={_message_id.validate_python(ids[0])}" if ids else ""
+    except ValueError:
+        return ""

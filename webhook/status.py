@@ -3,7 +3,7 @@
 import logging
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Self, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
@@ -18,8 +18,8 @@ from webhook.inbox import CallbackInbox
 from webhook.metrics import Metrics
 from webhook.recent_callbacks import RecentCallbacks
 from webhook.resilience import CircuitBreaker, RateLimitedLogger
-from webhook.temporal import SignalTarget, StatusSignals, TemporalCallFailed, TemporalCallRejected
-from webhook.verify import Verifier
+from webhook.signature import Verifier
+from webhook.temporal import Rejected, Signaled, SignalTarget, StatusSignals, Unavailable
 
 _log = logging.getLogger(__name__)
 
@@ -57,15 +57,15 @@ class Result(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     """It cannot change an outcome; it is kept for a while in case an outcome is unknown."""
     MESSAGE = "message"
-    """The message was signalled."""
+    """The message was signaled."""
     DEAD_LETTER = "dead_letter"
-    """The dead letter was signalled: a late receipt."""
+    """The dead letter was signaled: a late receipt."""
     NONE = "none"
     """Both are closed, or there was never such a message."""
     INBOX = "inbox"
     """Temporal is unavailable, or earlier receipts wait there: it is in the callback inbox."""
     UNAVAILABLE = "unavailable"
-    """Neither could store it; Twilio was told so."""
+    """It could not be stored; Twilio is asked to try again."""
 
 
 _RESULT_OF = {
@@ -76,9 +76,9 @@ _RESULT_OF = {
 
 
 class StatusEndpoint:
-    """Answers 204 only when the status is safe or cannot change the outcome, 503 otherwise.
+    """Answers 204 only if the status is stored or cannot change the outcome, 503 otherwise.
 
-    Safe means in Temporal, or in the callback inbox while Temporal is unavailable.
+    Stored means in Temporal, or in the callback inbox while Temporal is unavailable.
     """
 
     def __init__(
@@ -102,19 +102,19 @@ class StatusEndpoint:
         self._warnings = RateLimitedLogger(_log)
 
     async def receive(self, request: Request) -> Response:
-        """Verify, then signal or store what can change the outcome."""
+        """Verify it; if it can change the outcome, signal or store it."""
         callback = (await self._verify(request)).read(StatusCallback)
         status = parse_status(callback.message_status)
         message_id, signal = callback.message_id, callback.delivery_status()
-        # Known to change nothing, it would only cost the workflow history, unless its outcome is
-        # unknown.
+        # A status that changes no outcome would only lengthen the workflow's history. It is needed
+        # only if the outcome is unknown.
         if status is not None and not is_receipt(status) and not self._forward_all:
             self._recent.add(message_id, signal)
             result = Result.ACKNOWLEDGED
         else:
             result = await self._deliver(message_id, signal)
-            is_safe = result is not Result.UNAVAILABLE
-            if is_safe and status is not None:  # an unknown one names no SID to the workflow
+            # The workflow ignores an unknown status and does not learn its SID.
+            if result is not Result.UNAVAILABLE and status is not None:
                 self._recent.remove(message_id, signal)
         self._metrics.status_callbacks.labels(status.value if status else "unknown", result).inc()
         if result is Result.UNAVAILABLE:
@@ -122,49 +122,49 @@ class StatusEndpoint:
         return Response(status_code=204)
 
     async def _deliver(self, message_id: str, signal: DeliveryStatus) -> Result:
-        """Signal it, or else store it: in the inbox first where it must queue there."""
-        signal_first = not self._inbox.may_hold(message_id) and self._temporal.allows()
-        if signal_first:
-            signalled = await self._signal(message_id, signal)
-            if signalled is not None:
-                return signalled
-        if await self._store(message_id, signal):
-            return Result.INBOX
-        if not signal_first:
-            # Better out of order, or after a wait for Temporal, than lost.
-            signalled = await self._signal(message_id, signal)
-            if signalled is not None:
-                return signalled
+        """Signal or store it.
+
+        It is stored first if earlier receipts of its message are in the inbox, to keep their order,
+        or if Temporal has just failed, so as not to wait for it.
+        """
+        attempts = [self._signal, self._store]
+        if self._inbox.may_hold(message_id) or not self._temporal.allows():
+            attempts.reverse()
+        for attempt in attempts:
+            result = await attempt(message_id, signal)
+            if result is not Result.UNAVAILABLE:
+                return result
         return Result.UNAVAILABLE
 
-    async def _signal(self, message_id: str, signal: DeliveryStatus) -> Result | None:
-        """The result if Temporal has it now."""
-        try:
-            target = await self._signals.send(message_id, signal)
-        except TemporalCallRejected as error:
-            self._warnings.warning("A receipt was not delivered: %s.", error)
-            return None
-        except TemporalCallFailed as error:
-            self._temporal.trip()
-            self._warnings.warning(
-                "A receipt was not delivered: %s. It goes to the inbox until it can be.", error
-            )
-            return None
-        self._temporal.reset()
-        if target is SignalTarget.NONE:
-            _log.info(
-                "Receipt for %s: message and dead letter closed or unknown; acknowledged.",
-                message_id,
-            )
-        return _RESULT_OF[target]
+    async def _signal(self, message_id: str, signal: DeliveryStatus) -> Result:
+        match await self._signals.send(message_id, signal):
+            case Signaled(target):
+                self._temporal.reset()
+                if target is SignalTarget.NONE:
+                    _log.info(
+                        "Receipt for %s: message and dead letter are closed or unknown; "
+                        "acknowledged.",
+                        message_id,
+                    )
+                return _RESULT_OF[target]
+            case Rejected(reason):
+                self._warnings.warning("A receipt was not delivered: %s.", reason)
+                return Result.UNAVAILABLE
+            case Unavailable(reason):
+                self._temporal.trip()
+                self._warnings.warning(
+                    "A receipt was not delivered: %s. It goes to the inbox until it can be.", reason
+                )
+                return Result.UNAVAILABLE
+            case other:
+                assert_never(other)
 
-    async def _store(self, message_id: str, signal: DeliveryStatus) -> bool:
-        """Whether the inbox has it now."""
+    async def _store(self, message_id: str, signal: DeliveryStatus) -> Result:
         try:
             await self._inbox.put(message_id, signal)
         except DatabaseUnavailable as error:
             self._warnings.warning(
                 "A receipt is not stored: %s Twilio is asked to try again.", error
             )
-            return False
-        return True
+            return Result.UNAVAILABLE
+        return Result.INBOX

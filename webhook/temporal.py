@@ -1,6 +1,7 @@
 """The webhook's calls to Temporal: signals with receipts, and workflows for inbound messages."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
@@ -18,7 +19,7 @@ from signedfor.contract import (
     message_workflow_id,
 )
 from signedfor.inbound import (
-    BEFORE_MESSAGES,
+    INBOUND_PRIORITY,
     RECORD_INBOUND_WORKFLOW,
     InboundRecord,
     inbound_workflow_id,
@@ -26,22 +27,40 @@ from signedfor.inbound import (
 from signedfor.temporal import TemporalUnavailable, describe_namespace
 
 
-class TemporalCallFailed(Exception):
-    """Temporal did not accept the signal or start; the text says why. Try again later."""
-
-
-class TemporalCallRejected(TemporalCallFailed):
-    """Temporal is available and rejects this particular call."""
-
-
 class SignalTarget(StrEnum):
     """The workflow that received a signal."""
 
     MESSAGE = "message"
     DEAD_LETTER = "dead_letter"
-    """The message is closed and its dead letter open: a late receipt."""
+    """The message is closed and its dead letter is open: a late receipt."""
     NONE = "none"
     """Both are closed, or there was never such a message: no workflow waits for it."""
+
+
+@dataclass(frozen=True)
+class Signaled:
+    """The target has the signal."""
+
+    target: SignalTarget
+
+
+@dataclass(frozen=True)
+class Started:
+    """The workflow is running, or has run already."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Temporal is available and rejects this particular call."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """Temporal did not answer, or could not accept the call now: try again later."""
+
+    reason: str
 
 
 _REJECTIONS = frozenset(
@@ -62,24 +81,21 @@ class StatusSignals:
         self._client = client
         self._timeout = timeout
 
-    async def send(self, message_id: str, status: DeliveryStatus) -> SignalTarget:
-        """Signal the message or, if that is closed, its dead letter.
-
-        Raises:
-            TemporalCallRejected: Temporal rejects this signal.
-            TemporalCallFailed: not within the timeout, or for any other reason.
-        """
+    async def send(
+        self, message_id: str, status: DeliveryStatus
+    ) -> Signaled | Rejected | Unavailable:
+        """Signal the message or, if that is closed, its dead letter."""
         # The client's own timeout is per attempt; it retries for about ten seconds, and waits for
         # a first connection without any limit.
         try:
             async with asyncio.timeout(self._timeout.total_seconds()):
                 if await self._signal(message_workflow_id(message_id), status):
-                    return SignalTarget.MESSAGE
+                    return Signaled(SignalTarget.MESSAGE)
                 if await self._signal(dead_letter_workflow_id(message_id), status):
-                    return SignalTarget.DEAD_LETTER
-                return SignalTarget.NONE
+                    return Signaled(SignalTarget.DEAD_LETTER)
+                return Signaled(SignalTarget.NONE)
         except (TimeoutError, RPCError, RuntimeError) as error:
-            raise _failure(error) from None
+            return _failure(error)
 
     async def is_temporal_available(self) -> bool:
         """Whether Temporal and our namespace can be reached now."""
@@ -90,7 +106,7 @@ class StatusSignals:
         return True
 
     async def _signal(self, workflow_id: str, status: DeliveryStatus) -> bool:
-        """Whether there was such an open workflow."""
+        """Whether the workflow is open and has the signal."""
         handle = self._client.get_workflow_handle(workflow_id)
         try:
             await handle.signal(DELIVERY_STATUS_SIGNAL, status, rpc_timeout=self._timeout)
@@ -102,18 +118,14 @@ class StatusSignals:
 
 
 class InboundRecorder:
-    """Starts a workflow per inbound message, which records it once the database is available."""
+    """Starts a workflow that records an inbound message once the database is available."""
 
     def __init__(self, client: Client, *, timeout: timedelta) -> None:
         self._client = client
         self._timeout = timeout
 
-    async def start(self, record: InboundRecord) -> None:
-        """Return when Temporal has it; the message SID makes it idempotent.
-
-        Raises:
-            TemporalCallFailed: not within the timeout, or for any other reason.
-        """
+    async def start(self, record: InboundRecord) -> Started | Rejected | Unavailable:
+        """Start it; the message SID makes this idempotent."""
         try:
             async with asyncio.timeout(self._timeout.total_seconds()):
                 await self._client.start_workflow(
@@ -123,22 +135,23 @@ class InboundRecorder:
                     task_queue=MESSAGES_QUEUE,
                     id_conflict_policy=CONFLICT_POLICY,
                     id_reuse_policy=REUSE_POLICY,
-                    priority=BEFORE_MESSAGES,
+                    priority=INBOUND_PRIORITY,
                     rpc_timeout=self._timeout,
                 )
         except WorkflowAlreadyStartedError:
-            return
+            pass
         except (TimeoutError, RPCError, RuntimeError) as error:
-            raise _failure(error) from None
+            return _failure(error)
+        return Started()
 
 
-def _failure(error: TimeoutError | RPCError | RuntimeError) -> TemporalCallFailed:
+def _failure(error: TimeoutError | RPCError | RuntimeError) -> Rejected | Unavailable:
     if isinstance(error, RPCError):
-        kind = TemporalCallRejected if error.status in _REJECTIONS else TemporalCallFailed
+        kind = Rejected if error.status in _REJECTIONS else Unavailable
         return kind(f"Temporal answered {error.status.name}")
     if isinstance(error, TimeoutError):
-        return TemporalCallFailed("Temporal did not answer in time")
-    return TemporalCallFailed("Temporal cannot be reached")  # a lazy client that cannot connect
+        return Unavailable("Temporal did not answer in time")
+    return Unavailable("Temporal cannot be reached")  # a lazy client that cannot connect
 
 
 def _is_workflow_missing(error: RPCError) -> bool:

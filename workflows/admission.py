@@ -33,16 +33,16 @@ from workflows.message_state import MessageState
 from workflows.outcomes import Ended, Proceed
 
 _SHORT_WAIT = timedelta(seconds=5)
-"""Showing a wait and its end costs two history events and two billable actions: not for this."""
+"""A shorter wait is not shown: that would cost two history events and two billable actions."""
 
 
 async def wait_for_send_at(state: MessageState) -> Proceed | Ended:
-    """Hold the message until its `send_at`, if that lies ahead."""
+    """Hold the message until its `send_at`, if that is in the future."""
     send_at = state.request.send_at
     if send_at is None or send_at <= workflow.now():
         return Proceed()
     window = state.request.send_window
-    if window is not None:  # bad input is refused at once, and not when its time has come
+    if window is not None:  # so that bad input fails now, not at its `send_at`
         check = WindowCheck(to=state.request.to, send_window=window)
         problem = await activity_stubs.window_problem(check)
         if problem:
@@ -52,7 +52,7 @@ async def wait_for_send_at(state: MessageState) -> Proceed | Ended:
 
 
 async def check_opt_outs(state: MessageState) -> Proceed | Ended:
-    """Ask whether it may be sent, from what sender and from when; wait for its reserved time."""
+    """Check consent and reserve a time at its sender; wait for that time."""
     segments = count_segments(state.request.body or "").count
     state.segments = rate_limited_segments(state.request.to, segments)
     state.is_retry, state.retry_until = False, None
@@ -106,7 +106,7 @@ async def wait_for_turn(state: MessageState, not_yet: NotYet) -> Proceed | Ended
 
 
 async def _admit(state: MessageState) -> AdmissionResult | None:
-    """Admission, however long the database takes; None if canceled meanwhile."""
+    """Admit it, however long the database takes; None if it was canceled and is not at Twilio."""
     request = AdmissionRequest(
         to=state.request.to,
         sender=state.request.sender,
@@ -121,7 +121,9 @@ async def _admit(state: MessageState) -> AdmissionResult | None:
         return result
     state.enter(Stage.WAITING, "the database to answer")
     admission = activity_stubs.start_admission(request)
-    await workflow.wait_condition(lambda: admission.done() or state.is_cancel_requested)
+    await workflow.wait_condition(
+        lambda: admission.done() or (state.is_cancel_requested and not state.is_with_twilio)
+    )
     if not admission.done():
         admission.cancel()
         return None

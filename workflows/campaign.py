@@ -1,4 +1,4 @@
-"""One text to many: rows become messages at the sender's pace, until all of them have ended."""
+"""One text to many recipients: rows become messages at the sender's rate, until all have ended."""
 
 import asyncio
 import contextlib
@@ -45,16 +45,16 @@ _PAGES_A_RUN = 100
 _MIN_COUNT_INTERVAL = timedelta(seconds=5)
 _MAX_COUNT_INTERVAL = timedelta(minutes=10)
 _VISIBILITY_LAG = timedelta(hours=1)
-"""Temporal's visibility lags behind, and forgets what is older than its retention: for so long it
-may know fewer messages than were dispatched, and of none that is running, before it is believed."""
+"""How long visibility may show no running message, and fewer messages than were dispatched, before
+the campaign counts as finished: visibility lags, and deletes what is older than its retention."""
 
 _OVER = frozenset({CampaignState.CANCELED, CampaignState.FINISHED})
 _MOMENT = timedelta(microseconds=1)
 
 _FIRST = Priority(priority_key=1)
-"""A pause must not queue behind what it is to stop."""
+"""A pause must not queue behind the messages that it stops."""
 _LAST = Priority(priority_key=MessagePriority.BULK.temporal_key)
-"""No caller waits for these. By default they would have the workflow's own priority, the first."""
+"""No caller waits for these. The default would be the workflow's own priority, the highest."""
 _DISPATCH_TIMEOUT = timedelta(minutes=3)
 _HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 """The activity heartbeats every two seconds."""
@@ -81,11 +81,11 @@ class Campaign:
 
     @workflow.run
     async def run(self, _request: CampaignRequest) -> CampaignReport:
-        """Carry the campaign to its end; in several runs, if it is long."""
+        """Run the campaign to its end; a long one continues as new."""
         reporting = asyncio.create_task(self._report())
         while True:
             try:
-                # An update that is under way is answered before the run ends.
+                # An update in progress is answered before the run ends.
                 await workflow.wait_condition(
                     lambda: (
                         reporting.done()
@@ -103,7 +103,7 @@ class Campaign:
         return report
 
     async def _report(self) -> CampaignReport | None:
-        """The report; None when another run is to continue."""
+        """The report; None if another run continues."""
         try:
             self._campaign_id = _checked_campaign_id()
             self._status = await self._open()
@@ -124,12 +124,12 @@ class Campaign:
         return await self._finish() if await self._messages_have_ended() else None
 
     async def _open(self) -> CampaignStatus:
-        """Its status, once its rows are loaded; or canceled, if that is requested before."""
+        """Its status once its rows are loaded, or canceled if that is requested first."""
         opening = _start_opening(self._campaign_id)
         await workflow.wait_condition(lambda: opening.done() or self._is_cancel_requested)
         if opening.done():
             return await opening
-        # Its rows may never be loaded, or the database be unavailable for long.
+        # Its rows may never be loaded, or the database may be unavailable for a long time.
         opening.cancel()
         return await _set_state(
             StateChange(
@@ -145,7 +145,7 @@ class Campaign:
             await self._change_of_state(within=result.next_in)
 
     async def _messages_have_ended(self) -> bool:
-        """Wait until all have, as far as can be known; False if the next run is to continue."""
+        """Wait until all have, as far as visibility shows; False if the next run continues."""
         wait, none_running_since = _MIN_COUNT_INTERVAL, None
         while True:
             counts = await _count_messages(self._campaign_id, last_row=self._status.last_row)
@@ -179,7 +179,7 @@ class Campaign:
 
     @workflow.update(name=PAUSE_UPDATE)
     async def pause(self, _decision: CampaignDecision | None = None) -> CampaignProgress:
-        """Let none of its messages be sent until it is resumed; answer when that is in force."""
+        """Send none of its messages until it is resumed; return when that is in force."""
         return await self._decide(CampaignState.PAUSED)
 
     @pause.validator
@@ -188,7 +188,7 @@ class Campaign:
 
     @workflow.update(name=RESUME_UPDATE)
     async def resume(self, _decision: CampaignDecision | None = None) -> CampaignProgress:
-        """Let it continue."""
+        """Send its messages again."""
         return await self._decide(CampaignState.RUNNING)
 
     @resume.validator
@@ -197,7 +197,7 @@ class Campaign:
 
     @workflow.update(name=CANCEL_UPDATE)
     async def cancel(self, _decision: CampaignDecision | None = None) -> CampaignProgress:
-        """Let no more of its messages be sent; answer when that is in force."""
+        """Send no more of its messages; return when that is in force."""
         return await self._decide(CampaignState.CANCELED)
 
     @cancel.validator
@@ -206,7 +206,7 @@ class Campaign:
 
     @workflow.query(name=PROGRESS_QUERY)
     def progress(self) -> CampaignProgress:
-        """Say where the campaign stands."""
+        """The campaign's state and progress."""
         if not self._is_open or self._refusal is not None:
             raise ApplicationError("The campaign has not started.", type="CampaignNotStarted")
         return CampaignProgress(
@@ -223,8 +223,8 @@ class Campaign:
         self._canceling = None
 
     async def _decide(self, state: CampaignState) -> CampaignProgress:
-        """Bring it into this state, after all decisions that came before."""
-        # A decision of the first workflow task comes before the campaign is known.
+        """Change to this state, after all earlier decisions."""
+        # A decision in the first workflow task comes before the campaign has been read.
         self._is_cancel_requested |= state is CampaignState.CANCELED
         await workflow.wait_condition(lambda: self._is_open)
         if self._refusal is not None:
@@ -248,12 +248,12 @@ class Campaign:
         self._merge(await _set_state(change))
 
     def _merge(self, status: CampaignStatus) -> None:
-        """Take in what the database says, unless something newer is known."""
+        """Merge the status in the database with the known one, which may be newer."""
         self._status = self._status.merged(status)
         self._describe()
 
     async def _change_of_state(self, *, within: timedelta) -> bool:
-        """Wait for one, at most so long; whether there was one."""
+        """Wait for a change of state for at most that long; whether there was one."""
         state = self._state
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(lambda: self._state is not state, timeout=within)
@@ -288,7 +288,7 @@ _label = TypeAdapter(Label)
 
 
 def _checked_campaign_id() -> str:
-    """The campaign's id, from the workflow's; ApplicationError `InvalidInput` when it has none."""
+    """The campaign's id, taken from the workflow id; `InvalidInput` without one."""
     workflow_id, prefix = workflow.info().workflow_id, campaign_workflow_id("")
     if workflow_id.startswith(prefix):
         with contextlib.suppress(ValidationError):
@@ -321,9 +321,9 @@ async def _set_state(change: StateChange) -> CampaignStatus:
 
 
 async def _dispatch_rows(campaign_id: str, *, after_row: int) -> DispatchResult:
-    """Start the messages of the next rows; each once, however often this is retried.
+    """Start the messages of the next rows; each once, even if this is retried.
 
-    The database knows which rows are next: `after_row` is for people to read.
+    The database knows which rows are next; `after_row` only appears in the summary.
     """
     return await workflow.execute_activity_method(
         CampaignActivities.dispatch_rows,
@@ -337,7 +337,7 @@ async def _dispatch_rows(campaign_id: str, *, after_row: int) -> DispatchResult:
 
 
 async def _count_messages(campaign_id: str, *, last_row: int) -> MessageCounts:
-    """How many of its messages are running and have ended, as far as visibility knows."""
+    """How many of its messages are running and how many have ended, by visibility."""
     return await workflow.execute_activity_method(
         CampaignActivities.count_messages,
         CountRequest(campaign_id=campaign_id, last_row=last_row),

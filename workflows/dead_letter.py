@@ -1,4 +1,4 @@
-"""What a message could not settle by itself: recorded, or held until an operator decides."""
+"""A dead letter: a failed message whose cause is recorded, or that waits for an operator."""
 
 import contextlib
 import re
@@ -30,9 +30,10 @@ with workflow.unsafe.imports_passed_through():
         message_workflow_id,
     )
     from signedfor.contract.failures import FailureClass
+    from signedfor.contract.fields import problems_in
     from signedfor.masks import masked_sender
     from signedfor.message_activities import SuppressionRecord
-    from signedfor.payloads import id_problems, invalid_input, problems_in
+    from signedfor.payloads import id_problems, invalid_input
     from signedfor.search_attributes import (
         MESSAGE_SENDER,
         MESSAGE_STATUS,
@@ -65,7 +66,7 @@ class DeadLetter:
 
     @workflow.run
     async def run(self, dead_letter: DeadLetterRequest) -> DeadLetterReport:
-        """Hold the dead letter until it is resolved, delivered after all, or its time is over."""
+        """Hold the dead letter until it is resolved, its message is delivered, or it expires."""
         self._dead_letter, self._has_started = dead_letter, True
         self._describe("open", dead_letter.advice)
         if dead_letter.report.failure_class in _RECORDED_AND_CLOSED:
@@ -102,7 +103,7 @@ class DeadLetter:
 
     @workflow.update(name=RESOLVE_UPDATE)
     async def resolve(self, resolution: Resolution) -> DeadLetterReport:
-        """Carry out what the operator decided; a retry is a new message with an id of its own."""
+        """Carry out the operator's decision; a retry is a new message with its own id."""
         if not self._has_started:
             await workflow.wait_condition(lambda: self._has_started)
             self._may_be_resolved(resolution)
@@ -119,7 +120,7 @@ class DeadLetter:
         if self._deciding or self._report is not None:
             raise ApplicationError("This dead letter is closed already.", type="DeadLetterClosed")
         if self._has_started and resolution.action == "retry":
-            # A retry that its own workflow would refuse must be refused while it can be changed.
+            # Refuse now what the retry's workflow would refuse: the operator can still change it.
             request = self._changed_request(resolution)
             if problems := id_problems(self._retry_id(), request):
                 raise invalid_input(problems)
@@ -247,7 +248,7 @@ async def open_dead_letter(dead_letter: DeadLetterRequest) -> None:
 
 
 async def signal_late_delivery(message_id: str, delivered: Receipt) -> None:
-    """Tell the dead letter of a delivery that its message heard of too late."""
+    """Signal the dead letter a delivery that its message learned of too late."""
     dead_letter = workflow.get_external_workflow_handle(dead_letter_workflow_id(message_id))
     with contextlib.suppress(FailureError):  # closed already
         await dead_letter.signal(

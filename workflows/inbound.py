@@ -46,7 +46,7 @@ class CatchUpInbound:
 
     @workflow.run
     async def run(self, request: CatchUp) -> CatchUpResult:
-        """What there was."""
+        """How many messages were recorded."""
         return await workflow.execute_activity_method(
             InboundActivities.catch_up_inbound,
             request,

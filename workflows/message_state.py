@@ -26,7 +26,7 @@ class Submitted:
 
 
 class MessageState:
-    """All that is known of the message. Signals and updates may come before its request."""
+    """What is known of the message. Signals and updates may arrive before its request."""
 
     request: MessageRequest
     policy: PolicySnapshot
@@ -39,7 +39,7 @@ class MessageState:
         self.segments = 1
         self.attempts = 0
         self.error_code: int | None = None
-        """The newest one that Twilio gave for it."""
+        """The newest one from Twilio."""
         self.message_sid: str | None = None
         """Of its newest submission."""
         self.submitted_sids: tuple[str, ...] = ()
@@ -49,16 +49,16 @@ class MessageState:
 
         self.reserved_at: datetime | None = None
         self.is_retry = False
-        """It was sent at its reserved time and failed: it does not queue again."""
+        """An attempt was made at its reserved time and failed: it does not queue again."""
         self.retry_until: datetime | None = None
         """End of the retry budget, from the first failure on."""
         self.resubmissions = 0
         """How often it was submitted again because delivery failed for a passing reason."""
 
         self.unknown_since: datetime | None = None
-        """When the first POST of unknown outcome was begun."""
+        """When the first POST of unknown outcome was started."""
         self.is_outcome_unknown = False
-        """Whether the newest POST is such a one."""
+        """Whether the outcome of the newest POST is unknown."""
         self.sending: ActivityHandle[SendResult] | None = None
         self.is_cancel_requested = False
 
@@ -72,7 +72,7 @@ class MessageState:
     # What operators see.
 
     def enter(self, stage: Stage, waiting_for: str, *, until: datetime | None = None) -> None:
-        """The message is at `stage` and waits for `waiting_for`, until `until` at most."""
+        """Enter `stage`, in which the message waits for `waiting_for`, until `until` at most."""
         if stage is not self.stage:
             self._since = workflow.now()
         self.stage, self._waiting_for, self._until = stage, waiting_for, until
@@ -87,7 +87,7 @@ class MessageState:
         self.publish()
 
     def publish(self, *, is_overdue: bool = False) -> None:
-        """Have operators see it."""
+        """Show the progress to operators."""
         self._view.publish(
             self.progress(),
             tenant=self.request.tenant,
@@ -120,13 +120,13 @@ class MessageState:
             return
         self._twilio_status = status
         self._claim(sid)
-        # It is being sent again, and an earlier POST turns out to have been accepted: no further
-        # attempt begins. The callback of a first POST, which may come before its answer, is none.
+        # It is being sent again, and now an earlier POST turns out to have been accepted: make no
+        # further attempt. A first POST is different: its callback may come before its answer.
         if self.sending is not None and self.unknown_since is not None and self.is_with_twilio:
             self.sending.cancel()
 
     def adopt(self, sid: str, submitted_at: datetime | None) -> Submitted:
-        """This is Twilio's SID for it, from now on."""
+        """Take this SID as the message's newest submission."""
         self.message_sid = sid
         self.submitted_sids += (sid,)
         self.is_outcome_unknown = False
@@ -135,25 +135,25 @@ class MessageState:
         return Submitted(message_sid=sid)
 
     def _claim(self, sid: str) -> None:
-        """Keep other messages with the same text from taking this SID for theirs."""
+        """Show the SID in the progress, so that no other message with the same text adopts it."""
         if sid not in self._sids:
             self._sids += (sid,)
 
     def unexpected_sid(self) -> str | None:
-        """A SID that a callback named and no answer did: ours, its answer lost."""
+        """A SID from a callback that no answer named: a submission whose answer was lost."""
         newest = self.receipts.newest_besides(self.submitted_sids)
         return None if newest is None else newest.message_sid
 
     @property
     def is_with_twilio(self) -> bool:
-        """Whether Twilio has a message that is about to be sent."""
+        """Whether callbacks show that Twilio has a message that is about to be sent."""
         return self.receipts.delivered() is not None or self.unexpected_sid() is not None
 
     def known_submission(self) -> Submitted | Ended | None:
-        """What callbacks say of a message that is about to be sent: Twilio has it already.
+        """The submission that callbacks show of a message that is about to be sent, if any.
 
-        Checked before each POST and after each wait: a callback may name a POST whose answer was
-        lost long after that was taken for a failure.
+        Checked before each POST and after each wait: the callback of a POST whose answer was lost
+        may arrive long after that POST counted as failed.
         """
         delivered = self.receipts.delivered()
         if delivered is not None:
@@ -172,19 +172,19 @@ class MessageState:
     # How it may end early.
 
     def request_cancel(self) -> None:
-        """Stop at the next point where that is certain."""
+        """Stop at the next point where it is certain that Twilio does not have the message."""
         self.is_cancel_requested = True
         if self.sending is not None:
             self.sending.cancel()
 
     def canceled(self, *, error_code: int | None = None) -> Ended:
-        """It was canceled; if Twilio may have it, somebody should look at it."""
+        """The outcome of a cancel; escalated if Twilio may have the message."""
         if self.is_outcome_unknown:
             return outcomes.unknown(was_canceled=True)
         return outcomes.canceled(error_code=error_code)
 
     def expired(self) -> Ended:
-        """Its time is over; what was tried before decides whether somebody should look at it."""
+        """The outcome of a message whose time has passed; escalated if attempts had failed."""
         if self.is_outcome_unknown:
             return outcomes.expired(after=FailureClass.OUTCOME_UNKNOWN)
         code = self.error_code
@@ -209,7 +209,7 @@ class MessageState:
         return condition()
 
     async def pause(self, until: datetime, *, error_code: int | None = None) -> Proceed | Ended:
-        """Wait before a POST; shorter if it is canceled or Twilio turns out to have the message.
+        """Wait before a POST, until it is canceled or Twilio turns out to have the message.
 
         `error_code` is that of an earlier submission's failure.
         """
@@ -222,7 +222,7 @@ class MessageState:
         return self.is_cancel_requested or self.is_with_twilio
 
     def interruption(self, *, error_code: int | None = None) -> Proceed | Ended:
-        """How such a wait ends the message; it proceeds if Twilio has it, not yet delivered."""
+        """How an interrupted wait ends the message; it proceeds if Twilio has it undelivered."""
         delivered = self.receipts.delivered()
         if delivered is not None:
             return outcomes.delivered(delivered)

@@ -12,7 +12,7 @@ from workflows.receipts import Receipt
 
 @dataclass(frozen=True)
 class Proceed:
-    """A step went well: on to the next one."""
+    """The step succeeded; the next one follows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class Escalated(Ended):
-    """It ended in a way that an operator should look at: a dead letter is opened."""
+    """It ended in a way that an operator should see: a dead letter is opened."""
 
     failure_class: FailureClass
 
@@ -59,7 +59,7 @@ def suppressed(reason: Reason) -> Ended:
 
 
 def expired(*, after: FailureClass | None = None, error_code: int | None = None) -> Ended:
-    """Its time passed: as the caller wished, or after failed attempts, which need a look."""
+    """Its time passed; escalated if attempts had failed before."""
     reason = "It expired before it could be submitted."
     if after is None:
         return Ended(outcome=Outcome.EXPIRED, reason=reason, error_code=error_code)
@@ -92,7 +92,7 @@ def refused(failure_class: FailureClass, error_code: int | None) -> Ended:
 
 
 def unknown(*, was_canceled: bool = False) -> Ended:
-    """Twilio may have it or not, and it could not be found out which."""
+    """Twilio may have it, and that could not be resolved."""
     reason = "It is not known whether Twilio accepted it, so it was not sent again."
     if was_canceled:
         reason = "It was canceled while it was not known whether Twilio had accepted it."

@@ -19,7 +19,7 @@ class Receipt:
 
     @property
     def is_final(self) -> bool:
-        """Whether Twilio will say nothing more that matters."""
+        """Whether no later status matters."""
         return is_receipt(self.status)
 
     @property
@@ -47,8 +47,8 @@ class Receipts:
     def record(self, message_sid: str, status: str, error_code: int | None) -> bool:
         """Take in what Twilio said; False if it changed nothing.
 
-        An unknown status is only kept: it has no rank, so it can neither end a message nor hide
-        what is known. A lower or equal rank is old news.
+        An unknown status has no rank: it is kept for operators, and neither ends a message nor
+        replaces a known status. A status of lower or equal rank changes nothing.
         """
         parsed = parse_status(status)
         if parsed is None:

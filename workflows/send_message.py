@@ -38,7 +38,7 @@ with workflow.unsafe.imports_passed_through():
 
 @workflow.defn(name=SEND_MESSAGE)
 class SendMessage:
-    """Checks opt-outs, sends under the retry policy, awaits the receipt, escalates what is left.
+    """Checks opt-outs, sends under the retry policy, awaits the receipt, escalates failures.
 
     Every outcome is a result; the workflow fails only on bad input.
     """
@@ -67,7 +67,7 @@ class SendMessage:
         return await _finish(self._state, self._ended)
 
     async def _carry(self) -> Ended:
-        """Check opt-outs, send, await the receipt; from the start, if that may still help."""
+        """Check opt-outs, send, await the receipt; again if delivery failed temporarily."""
         state = self._state
         due = await wait_for_send_at(state)
         while isinstance(due, Proceed):
@@ -85,14 +85,14 @@ class SendMessage:
 
     @workflow.signal(name=DELIVERY_STATUS_SIGNAL)
     def delivery_status(self, callback: DeliveryStatus) -> None:
-        """Take in a status callback; in any order, any number of times."""
+        """Record a status callback; callbacks may come in any order and repeatedly."""
         self._state.record_status(
             callback.message_sid, callback.message_status, callback.error_code
         )
 
     @workflow.update(name=CANCEL_UPDATE)
     async def cancel(self, _request: CancelRequest | None = None) -> CancelResult:
-        """Stop the message unless Twilio has it; answer when that is certain."""
+        """Stop the message unless Twilio has it; return when that is certain."""
         self._state.request_cancel()
         await workflow.wait_condition(
             lambda: self._ended is not None or self._state.stage is Stage.AWAITING_RECEIPT
@@ -104,16 +104,16 @@ class SendMessage:
 
     @workflow.query(name=PROGRESS_QUERY)
     def progress(self) -> Progress:
-        """Say where the message stands."""
+        """The message's stage, and what it waits for."""
         return self._state.progress()
 
 
 def checked_message_id(request: MessageRequest) -> str:
-    """The message's id, from the workflow's.
+    """The message's id, taken from the workflow id.
 
     Raises:
-        ApplicationError: `InvalidInput` when the id is not one, or when it, the tenant or the
-            campaign's id holds the recipient's number: all are stored, logged and shown in clear.
+        ApplicationError: `InvalidInput` if the id has the wrong form, or if it, the tenant or the
+            campaign's id contains the recipient's number: they are stored, logged and shown.
     """
     try:
         message_id = message_id_of(workflow.info().workflow_id)
@@ -127,7 +127,7 @@ def checked_message_id(request: MessageRequest) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _DeliveryDelayed:
-    """It was not delivered for a passing reason: worth sending again."""
+    """It was not delivered for a temporary reason and may be sent again."""
 
     error_code: int | None
 
@@ -138,7 +138,7 @@ class _DeliveryDelayed:
 
 
 async def _await_receipt(state: MessageState, submitted: Submitted) -> _DeliveryDelayed | Ended:
-    """Wait for the final status, asking Twilio when it is overdue, until the receipt timeout."""
+    """Wait for the final status until the receipt timeout; fetch it from Twilio when overdue."""
     sid = submitted.message_sid
     timeout_at = workflow.now() + state.request.receipt_timeout
     state.error_code = None
@@ -160,16 +160,16 @@ async def _await_receipt(state: MessageState, submitted: Submitted) -> _Delivery
     state.error_code = receipt.error_code
     ended = outcomes.not_delivered(receipt)
     delayed = _DeliveryDelayed(error_code=receipt.error_code)
-    is_worth_it = (
+    may_resend = (
         ended.failure_class is FailureClass.DELIVERY_DELAYED
-        and state.resubmissions < codes.later_tries_for(receipt.error_code)
+        and state.resubmissions < codes.resubmissions_for(receipt.error_code)
         and not state.expires_by(workflow.now() + delayed.delay)
     )
-    return delayed if is_worth_it else ended
+    return delayed if may_resend else ended
 
 
 def _checks(state: MessageState, timeout_at: datetime) -> Iterator[datetime]:
-    """When to ask Twilio for the status."""
+    """When to fetch the status from Twilio."""
     started_at = workflow.now()
     for after in state.policy.receipt_checks:
         if started_at + after < timeout_at:

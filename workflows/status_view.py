@@ -21,7 +21,7 @@ _BRIEF = frozenset({Stage.SENDING, Stage.AWAITING_RECEIPT})
 
 
 class StatusView:
-    """Writes a message's progress where operators look; nothing is ever read back from it.
+    """Writes a message's progress where operators see it; nothing is read back from it.
 
     Each upsert of search attributes is a history event, a billable action and a tenth of what a
     message costs the server. So a message that goes straight through makes one, when it has ended:
@@ -46,7 +46,7 @@ class StatusView:
         campaign_id: str | None,
         is_overdue: bool = False,
     ) -> None:
-        """Show the progress; a stage that `is_overdue` is shown however brief it usually is."""
+        """Show the progress; an overdue stage is shown even if it is usually brief."""
         if is_overdue or progress.status not in _BRIEF or self._differs(progress.status):
             self._write_attributes(
                 (MESSAGE_STATUS, progress.status),

@@ -1,4 +1,4 @@
-"""The send: quick attempts, patient attempts, and finding out what became of an unknown outcome."""
+"""The send: quick attempts, patient attempts, and the resolution of an unknown outcome."""
 
 import asyncio
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ from workflows.outcomes import Ended, Proceed
 
 @dataclass(frozen=True, kw_only=True)
 class SendFailure:
-    """Why a send did not end in a submission."""
+    """Why a send made no submission."""
 
     failure_class: FailureClass
     attempts: int
@@ -69,10 +69,10 @@ class SendFailure:
 
 
 class Resolution(Enum):
-    """What was found out about an unknown outcome, unless Twilio has the message."""
+    """What is known now of an unknown outcome, unless Twilio has the message."""
 
     NOT_ACCEPTED = auto()
-    """Neither a callback nor Twilio's list knows it."""
+    """Neither a callback nor Twilio's list has it."""
     NEVER_SUBMITTED = auto()
     """No POST was made: its worker died before."""
     UNRESOLVED = auto()
@@ -109,12 +109,12 @@ async def send(state: MessageState) -> Submitted | Ended:
 
 
 async def _send_in_turn(state: MessageState) -> Submitted | SendFailure | Ended:
-    """Send it; wait and try again as often as the last check finds that it must wait."""
+    """Send it; if the last check says to wait, wait and try again."""
     while True:
         known = state.known_submission()
         if known is not None:
             return known
-        # Time may have passed unnoticed: while no worker was up, or during its wait.
+        # It may have expired during a wait, or while no worker was up.
         if state.expires_by(workflow.now()):
             return state.expired()
         started_at = workflow.now()
@@ -132,7 +132,7 @@ async def _send_in_turn(state: MessageState) -> Submitted | SendFailure | Ended:
 
 
 async def _settle(state: MessageState, result: SendResult) -> Submitted | Ended | Proceed:
-    """What a send that did not fail came to; it proceeds after a wait, to be tried again."""
+    """Handle a send that did not fail; after a wait it proceeds to another attempt."""
     decision = result.decision
     if isinstance(decision, Sent):
         return _accepted(state, decision)
@@ -201,7 +201,7 @@ async def _send(
     if state.is_cancel_requested:
         return SendFailure(failure_class=unavailable, attempts=before, is_canceled=True)
     if workflow.now() >= deadline:
-        # It may be long ago: Temporal would refuse to schedule what must be over by then.
+        # Temporal refuses to schedule an activity whose timeout is not positive.
         return SendFailure(failure_class=unavailable, attempts=before, error_code=state.error_code)
     request = SendRequest(
         message_id=state.message_id,
@@ -245,8 +245,8 @@ def _failure_of(error: ActivityError, *, attempts_before: int) -> SendFailure:
     """The failure class of a send activity that failed.
 
     Terminal classes and a lost worker arrive here at once, `TemporarilyUnavailable` when the policy
-    has ended. Whatever happens after a POST has begun is classed by the activity itself, so an
-    error without a class comes from before it and means that nothing was sent.
+    has ended. The activity gives a class to every error after a POST has started, so an error
+    without one comes from before the POST: nothing was sent.
     """
     unavailable = FailureClass.TEMPORARILY_UNAVAILABLE
     cause = error.cause
@@ -271,7 +271,7 @@ def _failure_of(error: ActivityError, *, attempts_before: int) -> SendFailure:
 
 
 def _failed(state: MessageState, failure: SendFailure) -> Ended:
-    """The outcome of a send that was refused, or could not be made."""
+    """The outcome of a send that Twilio refused or that could not be made."""
     state.error_code = failure.error_code
     if failure.failure_class in RETRYABLE:
         if state.is_cancel_requested:
@@ -284,8 +284,8 @@ def _failed(state: MessageState, failure: SendFailure) -> Ended:
 async def _resolve(state: MessageState) -> Submitted | Resolution:
     """Wait for a callback, which names our message and the SID; then search Twilio's list, twice.
 
-    Twilio may list a message only some time after the call that created it broke, so one search is
-    not enough to say that it is not there.
+    Twilio may list a message some time after the connection of its create call broke, so one search
+    does not prove that it is absent.
     """
     absent = 0
     for number in range(MAX_SEARCHES):
@@ -320,11 +320,11 @@ async def _resolve(state: MessageState) -> Submitted | Resolution:
 
 
 def _wait_before(state: MessageState, search: int) -> timedelta:
-    """The first two searches are as far apart as the setting says, later ones ever farther."""
+    """The setting's wait before the first searches, then longer ones."""
     wait = state.policy.unknown_wait
     doublings = max(0, search - ABSENT_SEARCHES_NEEDED)
-    farther: timedelta = wait * 2**doublings
-    return min(farther, wait * MAX_WAIT_FACTOR)
+    longer: timedelta = wait * 2**doublings
+    return min(longer, wait * MAX_WAIT_FACTOR)
 
 
 def _search_request(state: MessageState) -> SearchRequest:

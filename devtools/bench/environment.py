@@ -31,10 +31,10 @@ from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
 PRODUCT, BASELINE = "ours", "baseline"
 SETTINGS = {
     # A sender's rate is not a cost, and waiting for it would hide every other figure.
-    "DEFAULT_RATES": "long_code=100000",
-    "CATCH_UP_MINUTES": "0",
+    "DEFAULT_SEGMENTS_PER_SECOND": "long_code=100000",
+    "INBOUND_CATCH_UP_MINUTES": "0",
     # Between searches for a message whose worker was killed. Nothing else waits for it.
-    "UNKNOWN_WAIT_SECONDS": "5",
+    "UNKNOWN_OUTCOME_WAIT_SECONDS": "5",
 }
 UNPACED = {"senders' rates": "too high to wait for a reservation"}
 """The condition of a benchmark whose messages do not wait for their sender's rate."""

@@ -2,8 +2,8 @@
 
 It runs on free ports in a folder of its own and needs no network. It exits with 0 only if the
 messages and the campaign went as expected and no log contains a phone number, a text or the token.
-`STAY=1` keeps everything running at the end; `DATA_DIR` names the folder, which must be empty and
-is kept.
+`KEEP_RUNNING=1` keeps everything running at the end; `DATA_DIR` names the folder, which must be
+empty and is kept.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ from signedfor.temporal import end_process
 
 _INTERRUPTED = 130
 # The campaign shows the rate limit; the six messages need not wait a second each.
-_SETTINGS = {"LOG_LEVEL": "DEBUG", "DEFAULT_RATES": "long_code=10"}
+_SETTINGS = {"LOG_LEVEL": "DEBUG", "DEFAULT_SEGMENTS_PER_SECOND": "long_code=10"}
 
 
 def main() -> int:
@@ -57,7 +57,7 @@ def main() -> int:
         folder, keep = _folder()
         with LocalStack(folder, settings={**_SETTINGS, "TWILIO_AUTH_TOKEN": token}) as stack:
             as_expected = [_show_messages(stack, out), _show_campaign(stack, out)]
-            if os.environ.get("STAY") == "1":
+            if os.environ.get("KEEP_RUNNING") == "1":
                 _stay(stack, out)
         # After the end, to include what the parts log while they stop.
         clean = _logs_are_clean(stack, token=token, out=out)

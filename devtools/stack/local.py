@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _MIGRATION_SECONDS = 90
 _COMMAND_SECONDS = 120
 _WORKER_STOP_SECONDS = 45
-"""Above the default of DRAIN_SECONDS, so that a send in flight is not cut off."""
+"""Above the default of WORKER_SHUTDOWN_SECONDS, so that a send in flight is not cut off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class LocalStack:
     by one while it runs. All state is in `folder`: a new stack there continues with it.
 
     Usage:
-        with LocalStack(folder, settings={"UNKNOWN_WAIT_SECONDS": "1"}) as stack:
+        with LocalStack(folder, settings={"UNKNOWN_OUTCOME_WAIT_SECONDS": "1"}) as stack:
             client = await stack.client()
             stack.sandbox.script("+15550100001", [{"respond": "drop_after_accept"}])
             stack.worker.kill()

@@ -108,7 +108,7 @@ def imported(name: str) -> Any:
 app = typer.Typer(
     name="signedfor",
     cls=LazyGroup,
-    help="Send messages through Twilio with Temporal, and manage them.",
+    help="Send messages through Twilio on Temporal, and manage them.",
     epilog=_EPILOG,
     no_args_is_help=True,
     add_completion=False,

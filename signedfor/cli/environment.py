@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from signedfor.cli.output import BadInput, Unavailable
-from signedfor.payloads import problems_in
+from signedfor.contract.fields import problems_in
 from signedfor.settings import CampaignSettings, DatabaseSettings
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
 from signedfor.store.migrate import SchemaMismatch, pending

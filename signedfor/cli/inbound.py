@@ -27,9 +27,9 @@ from signedfor.cli.temporal import answer, connect, run
 from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import MESSAGES_QUEUE
 from signedfor.inbound import (
-    BEFORE_MESSAGES,
     CATCH_UP_ID,
     CATCH_UP_WORKFLOW,
+    INBOUND_PRIORITY,
     CatchUp,
     CatchUpResult,
 )
@@ -78,7 +78,7 @@ def review(
                 _decide(engine, message_sid, opts_out=opt_out, by=operator(by))
             except ValueError as error:
                 field, what = field_and_problem(error)
-                raise BadInput([("--by" if field == "who" else field, what)]) from None
+                raise BadInput([("--by" if field == "by" else field, what)]) from None
         out.result(
             {"message_sid": message_sid, "opt_out": opt_out},
             "Opt-out recorded." if opt_out else "Recorded as read.",
@@ -129,7 +129,7 @@ def _decide(engine: Engine, message_sid: str, *, opts_out: bool, by: str) -> Non
     inbound = InboundMessages(engine)
     found = _find(inbound, message_sid)
     with transaction(engine) as connection:
-        is_first = inbound.mark_reviewed(message_sid, who=by, connection=connection)
+        is_first = inbound.mark_reviewed(message_sid, by=by, connection=connection)
         if found is None or not is_first:
             raise NotFound("There is no such message to review, or it has been reviewed.")
         if opts_out:
@@ -140,7 +140,7 @@ def _decide(engine: Engine, message_sid: str, *, opts_out: bool, by: str) -> Non
                     source=Source.OPERATOR,
                     evidence=message_sid,
                 ),
-                who=by,
+                by=by,
                 connection=connection,
             )
 
@@ -175,7 +175,8 @@ def catch_up(
 ) -> None:
     """Record inbound messages that the webhook missed.
 
-    A worker asks Twilio for them, mainly for opt-outs. Workers also do so every CATCH_UP_MINUTES.
+    A worker asks Twilio for them, mainly for opt-outs. Workers do so every
+    INBOUND_CATCH_UP_MINUTES anyway.
     """
     with command_output(as_json=as_json) as out:
         request = CatchUp(since=None if since is None else datetime.now(UTC) - _length(since))
@@ -214,7 +215,7 @@ async def _catch_up(request: CatchUp, *, within: float) -> CatchUpResult:
         # One at a time: a second caller gets the result of the run that is in progress.
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        priority=BEFORE_MESSAGES,
+        priority=INBOUND_PRIORITY,
     )
     try:
         return await answer(handle.result(), within=within)

@@ -55,7 +55,7 @@ _NoteOption = Annotated[
     ),
 ]
 
-_OPTIONS = {"evidence": "--note", "who": "--by", "recipient": "RECIPIENT"}
+_OPTIONS = {"evidence": "--note", "by": "--by", "recipient": "RECIPIENT"}
 _label = TypeAdapter(Label)
 
 
@@ -89,7 +89,7 @@ def add(
                 evidence=note,
             )
             with database() as engine:
-                new = Suppressions(engine).record(suppression, who=operator(by))
+                new = Suppressions(engine).record(suppression, by=operator(by))
         out.result({"new": new}, "Recorded." if new else "Already recorded; nothing changed.")
 
 
@@ -123,7 +123,7 @@ def remove(
                 scope_value=scope_value,
                 source=Source.OPERATOR,
                 evidence=note,
-                who=operator(by),
+                by=operator(by),
             )
         out.result({"lifted": lifted}, f"Lifted: {lifted}.")
         if lifted:
@@ -181,7 +181,7 @@ def history(
             entries = Suppressions(engine).history(address)
         documents = [_document(entry, reveal=reveal) for entry in entries]
         table = out.table(
-            ("At", "Action", "Scope", "Reason", "Source", "Evidence", "Who"),
+            ("At", "Action", "Scope", "Reason", "Source", "Evidence", "By"),
             [
                 (
                     clock(entry.at),
@@ -190,7 +190,7 @@ def history(
                     entry.reason,
                     entry.source,
                     entry.evidence,
-                    entry.who,
+                    entry.changed_by,
                 )
                 for entry, document in zip(entries, documents, strict=True)
             ],
@@ -221,7 +221,7 @@ def import_(
             database() as engine,
             file.open(encoding="utf-8-sig", newline="") as opened,
         ):
-            new = import_csv(engine, opened, who=operator(by))
+            new = import_csv(engine, opened, by=operator(by))
         out.result({"new": new}, f"Recorded: {new}. Rows already recorded changed nothing.")
 
 
@@ -286,7 +286,11 @@ def _document(row: Suppression | HistoryEntry, *, reveal: bool) -> dict[str, Any
         "evidence": row.evidence,
     }
     if isinstance(row, HistoryEntry):
-        return document | {"at": row.at.isoformat(), "action": row.action, "who": row.who}
+        return document | {
+            "at": row.at.isoformat(),
+            "action": row.action,
+            "changed_by": row.changed_by,
+        }
     return document | {"created_at": row.created_at.isoformat() if row.created_at else None}
 
 

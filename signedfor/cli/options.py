@@ -12,8 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from signedfor.cli.output import BadInput, Output
 from signedfor.contract import Day, OnUnknownOutcome
-from signedfor.contract.fields import MAX_TEMPLATE_CHARACTERS, MessageId
-from signedfor.payloads import problems_in
+from signedfor.contract.fields import MAX_TEMPLATE_CHARACTERS, MessageId, problems_in
 from signedfor.time_zones import TIME_ZONES
 
 _Model = TypeVar("_Model", bound=BaseModel)

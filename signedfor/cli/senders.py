@@ -19,7 +19,7 @@ from signedfor.twilio.rates import Rate, kind_of
 app = typer.Typer(
     no_args_is_help=True,
     help="Rate, backlog and pause of each sender.\n\nThese commands need only DATABASE_URL, and "
-    "DEFAULT_RATES if it is set for the workers.",
+    "DEFAULT_SEGMENTS_PER_SECOND if it is set for the workers.",
 )
 
 _SenderArgument = Annotated[
@@ -115,7 +115,7 @@ def resume(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
 
 @contextmanager
 def _rate_limiter() -> Iterator[RateLimiter]:
-    rates = database_settings().default_rates
+    rates = database_settings().default_segments_per_second
     with database() as engine:
         yield RateLimiter(engine, rates=rates)
 

@@ -1,11 +1,11 @@
-"""The field types of the contract: what each accepts, and the error for what it does not."""
+"""The field types of the contract: what each accepts, and how it reports what it does not."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
 from signedfor.twilio.phone import normalize_recipient, normalize_sender
@@ -25,11 +25,31 @@ _LABEL = "[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
 # Temporal's durations are 64-bit nanoseconds, about 292 years: a timer beyond that would fail the
 # workflow task forever, and no message is scheduled for the next century.
 _FIRST_YEAR, _LAST_YEAR = 2000, 2099
+# No five digits in a row: `x15558675309` would be a phone number too.
+_PLAIN_NAME = re.compile(r"(?!.*[0-9]{5})[A-Za-z0-9_]{1,64}")
 
 
 def problem(text: str) -> PydanticCustomError:
     """A validation error with exactly this text; braces are literal."""
     return PydanticCustomError("signedfor", "{problem}", {"problem": text})
+
+
+def problems_in(error: ValidationError) -> list[tuple[str, str]]:
+    """Each bad field and what is wrong with it, without any value."""
+    return [
+        (_where(each["loc"]), each["msg"])
+        for each in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+
+
+def _where(loc: Sequence[str | int]) -> str:
+    # The name of an unknown field, or a key of `tags`, is the caller's own text and could be a
+    # phone number. It is repeated only if it looks like a name.
+    parts = [
+        str(part) if isinstance(part, int) or _PLAIN_NAME.fullmatch(part) else "(a name)"
+        for part in loc
+    ]
+    return ".".join(parts) or "input"
 
 
 def _plain_errors(validate: Callable[[str], str]) -> Callable[[str], str]:

@@ -41,7 +41,7 @@ class CampaignRow:
     number: int
     """1, 2, 3 and so on without gaps; not the line number in the file."""
     to: str = field(repr=False)
-    """Normalised."""
+    """Normalized."""
     fields: dict[str, str] = field(repr=False)
     segments: int
 
@@ -59,7 +59,7 @@ class CampaignRecord:
     """0 while it is loading."""
     segments: int
     last_row: int
-    """Up to which row every message has been started."""
+    """The messages of all rows up to this one have been started."""
     skipped: int
     """Rows among them for which no message could be started."""
     created_at: datetime
@@ -76,7 +76,7 @@ class Campaigns:
         self._now = now
 
     def create(self, campaign_id: str, message: CampaignMessage) -> CampaignRecord:
-        """Create it in state loading, or return the existing one, whatever its state."""
+        """Create it in state loading, or return the existing one in its state."""
         now = self._now()
         with transaction(self._engine) as connection:
             connection.execute(
@@ -95,7 +95,7 @@ class Campaigns:
             return _required(connection, campaign_id)
 
     def add_rows(self, campaign_id: str, rows: Sequence[CampaignRow]) -> None:
-        """Insert rows; an existing row stays unchanged, and so do all once the campaign is loaded.
+        """Insert rows. An existing row is not changed; once the campaign is loaded, nothing is.
 
         Raises:
             NoSuchCampaign: there is no such campaign.
@@ -204,7 +204,7 @@ class Campaigns:
     def dispatched(self, campaign_id: str, *, last_row: int, skipped: int) -> CampaignRecord:
         """Record that every message up to this row has been started, except `skipped` of them.
 
-        Returns the campaign as it then is. A row not beyond the last recorded one changes nothing:
+        Returns the resulting campaign. A row at or before the recorded one changes nothing, because
         an activity that timed out may still be running.
 
         Raises:
@@ -222,10 +222,10 @@ class Campaigns:
     def set_state(
         self, campaign_id: str, state: CampaignState, *, since: datetime | None = None
     ) -> CampaignState:
-        """Set the state, and return the state it then has.
+        """Set the state; return the resulting state.
 
-        A canceled or finished campaign stays so. With `since`, the time of the decision, a decision
-        older than the last one changes nothing.
+        A canceled or finished campaign does not change. `since` is the time of the decision: if it
+        is before that of the current state, nothing changes.
 
         Raises:
             NoSuchCampaign: there is no such campaign.

@@ -1,7 +1,7 @@
 """Opens the database and its transactions; the same code serves SQLite and PostgreSQL.
 
 Errors: work inside `transaction` raises `DatabaseUnavailable` when the database cannot be reached,
-is locked, read-only or not migrated. That is the one type to catch for "try again later".
+is locked, read-only or not migrated: catch that type to try again later.
 SQLAlchemy's IntegrityError, DataError and ProgrammingError pass through: they are defects. No
 error message contains a value: parameters are hidden, and so are the lines in which PostgreSQL
 quotes rows.
@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-import psycopg
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -34,6 +33,8 @@ from sqlalchemy.engine import URL
 _POSTGRESQL_DRIVERS = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _CONNECT_TIMEOUT_SECONDS = 3
 _QUEUE = "signedfor_writer_queue"
+_NOT_MIGRATED = frozenset({"42P01", "42703"})
+"""PostgreSQL's undefined_table and undefined_column; SQLite reports an operational error."""
 _MIN_PAUSE_SECONDS = 0.05
 """Between two batches. SQLite's writers in other processes poll, at most 0.1 s apart."""
 
@@ -139,7 +140,7 @@ def transaction(
             raise
         raise DatabaseUnavailable(
             f"The database could not be used: {_cause(error)}. "
-            f"It is the {_name(engine.url)}; check that it is up, writable and migrated."
+            f"Check that the {_name(engine.url)} is up, writable and migrated."
         ) from error
 
 
@@ -158,7 +159,7 @@ class _WriterQueue:
     def turn(self) -> Iterator[None]:
         if not self._lock.acquire(timeout=self._timeout):
             raise DatabaseUnavailable(
-                "The database could not be used: other writers hold it. "
+                "The database could not be used: another writer has it locked. "
                 "Check that no other program keeps the file locked."
             )
         try:
@@ -201,7 +202,7 @@ def delete_in_batches(
     wait for one batch at most. Several processes may run it at once. `stop` ends it early.
 
     Raises:
-        DatabaseUnavailable: the batches before stay deleted.
+        DatabaseUnavailable: earlier batches stay deleted.
     """
     stop = stop or threading.Event()
     # Skipping locked rows lets several processes work at once; SQLite has no such lock.
@@ -268,6 +269,8 @@ def _begin_sqlite(connection: Connection, *, read_only: bool) -> None:
 
 def _drop_quoted_rows(context: ExceptionContext) -> None:
     """Cut PostgreSQL's message to its first line: DETAIL and CONTEXT quote row values."""
+    import psycopg  # noqa: PLC0415 - slow to import, and SQLite does not need it
+
     original = context.original_exception
     if not isinstance(original, psycopg.Error) or original.diag.message_primary is None:
         return
@@ -280,10 +283,8 @@ def _drop_quoted_rows(context: ExceptionContext) -> None:
 
 
 def _means_unavailable(error: Exception) -> bool:
-    if isinstance(error, exc.DBAPIError) and isinstance(
-        error.orig, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn
-    ):
-        return True  # not migrated; SQLite reports an operational error for it
+    if isinstance(error, exc.DBAPIError) and getattr(error.orig, "sqlstate", "") in _NOT_MIGRATED:
+        return True
     return not isinstance(
         error, exc.IntegrityError | exc.DataError | exc.ProgrammingError | exc.NotSupportedError
     )
@@ -297,7 +298,7 @@ def _cause(error: Exception) -> str:
 
 
 def _name(url: URL) -> str:
-    """Return a name by which an operator recognises the database: no user, password or options."""
+    """Return a name by which an operator recognizes the database: no user, password or options."""
     if url.get_backend_name() == "sqlite":
         return f"SQLite file {url.database}"
     return f"PostgreSQL database {url.database} at {url.host or 'the default host'}"

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, func, or_, select, tup
 
 from signedfor.consent import (
     MAX_ADDRESS,
-    MAX_WHO,
+    MAX_CHANGED_BY,
     Reason,
     Scope,
     Source,
@@ -22,14 +22,14 @@ from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages, utc_now, watermarks
 from signedfor.twilio.keywords import InboundKind
 
-_WHO = "inbound message"
+_CHANGED_BY = "inbound message"
 _CONSENT_KEYWORDS = (InboundKind.STOP, InboundKind.START)
 _column = inbound_messages.c
 
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """An inbound message that a person has to read; `reviewed_at` is None until then."""
+    """An inbound message that an operator must read; `reviewed_at` is None until then."""
 
     message_sid: str
     from_: str = field(repr=False)
@@ -142,10 +142,10 @@ class InboundMessages:
             ]
 
     def mark_reviewed(
-        self, message_sid: str, *, who: str, connection: Connection | None = None
+        self, message_sid: str, *, by: str, connection: Connection | None = None
     ) -> bool:
-        """Record that `who` has reviewed it; False if it does not await review."""
-        check_text("who", who, max_length=MAX_WHO, required=True)
+        """Record that `by` has reviewed it; False if it does not await review."""
+        check_text("by", by, max_length=MAX_CHANGED_BY, required=True)
         statement = (
             update(inbound_messages)
             .where(
@@ -153,7 +153,7 @@ class InboundMessages:
                 _column.kind == InboundKind.REVIEW.value,
                 _column.reviewed_at.is_(None),
             )
-            .values(reviewed_at=self._now(), reviewed_by=who)
+            .values(reviewed_at=self._now(), reviewed_by=by)
             .returning(_column.message_sid)
         )
         with transaction(self._engine, joining=connection) as open_connection:
@@ -185,7 +185,7 @@ class InboundMessages:
             scope_value=_sender(record) if self._scope is Scope.SENDER else "",
             evidence=record.message_sid,
         )
-        self._suppressions.record(suppression, who=_WHO, connection=connection)
+        self._suppressions.record(suppression, by=_CHANGED_BY, connection=connection)
 
     def _opt_in(self, record: InboundRecord, connection: Connection) -> None:
         lifted = {Scope.SENDER: _sender(record)}
@@ -199,13 +199,13 @@ class InboundMessages:
                 scope_value=scope_value,
                 source=Source.INBOUND,
                 evidence=record.message_sid,
-                who=_WHO,
+                by=_CHANGED_BY,
                 connection=connection,
             )
 
 
 class Watermarks:
-    """Up to which time something has been processed, by name; a watermark never moves back.
+    """The time up to which something has been processed, by name; a watermark never moves back.
 
     Raises `signedfor.store.database.DatabaseUnavailable` when the database cannot answer.
     """
@@ -234,5 +234,5 @@ def _sender(record: InboundRecord) -> str:
 
 
 def _storable(body: str) -> str:
-    """Replace what PostgreSQL or UTF-8 cannot store: a request must never be lost."""
+    """Replace what PostgreSQL or UTF-8 cannot store; the message must not be lost."""
     return body.replace("\0", "\ufffd").encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""The callback inbox: receipts that wait in the database until Temporal can take them."""
+"""The callback inbox: receipts that wait in the database while Temporal is unavailable."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from signedfor.contract import DeliveryStatus
 from signedfor.store.database import insert_if_new, transaction
 from signedfor.store.tables import inbox, utc_now
 
-# One process at a time leases rows; any number that nothing else locks: "inbox" in ASCII.
+# One process at a time leases rows. Any number that no other lock uses: "inbox" in ASCII.
 _ADVISORY_LOCK = int.from_bytes(b"inbox")
 _MAX_FAILED_ATTEMPTS = 1_000_000
 _column = inbox.c
@@ -47,7 +47,7 @@ class Backlog:
 
 
 class Inbox:
-    """The inbox in the database of `engine`; several processes may fill and drain it.
+    """The inbox in the database of `engine`; several processes may write to it and drain it.
 
     Receipts of one message are leased in their order of arrival, and to one process at a time: a
     lease covers the message. A receipt that is held keeps its lease, so later receipts wait behind
@@ -89,7 +89,7 @@ class Inbox:
         When the lease expires, another process may lease them.
         """
         with transaction(self._engine) as connection:
-            _serialise_leasing(connection)
+            _serialize_leasing(connection)
             now = self._now()
             earlier = inbox.alias("earlier")
             is_leased = (
@@ -149,7 +149,7 @@ class Inbox:
                 )
 
     def backlog(self) -> Backlog:
-        """How much there is, including leased and postponed receipts."""
+        """The whole backlog, including leased and postponed receipts."""
         query = select(func.count(), func.min(_column.received_at))
         with transaction(self._engine, read_only=True) as connection:
             count, oldest = connection.execute(query).one()
@@ -163,8 +163,8 @@ class Inbox:
         return found if len(found) <= limit else None
 
 
-def _serialise_leasing(connection: Connection) -> None:
-    """Lock out other processes that lease: two at once would find the same receipts free."""
+def _serialize_leasing(connection: Connection) -> None:
+    """Let one process lease at a time: two at once would find the same receipts free."""
     if connection.dialect.name == "postgresql":  # on SQLite the transaction itself is the lock
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
 

@@ -1,23 +1,31 @@
-"""Applies the migrations, and checks that the database has them."""
+"""Applies the migrations, and checks that the database has them.
+
+Alembic is imported only where it is needed: that takes longer than a short command, which only
+checks that its database is up to date.
+"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, inspect, text
 
 from signedfor.store.database import open_engine, parse_url, transaction
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+NEWEST: Final = "0001"
+"""The revision of the newest migration."""
+
 # Long enough for another process's migrations to end.
 _LOCK_WAIT_SECONDS = 60
-# Any number that nothing else locks in the same database; this is "signedf" in ASCII.
+# Any number that no other lock in the database uses: "signedf" in ASCII.
 _ADVISORY_LOCK = int.from_bytes(b"signedf")
 
 
 class SchemaMismatch(Exception):
-    """The database's tables are not the ones this version was written for."""
+    """The database's schema is not that of this version."""
 
 
 class MigrationsPending(SchemaMismatch):
@@ -31,8 +39,8 @@ class DatabaseNewer(SchemaMismatch):
 def upgrade(url: str) -> list[str]:
     """Apply the pending migrations to `url` in one transaction and return their names.
 
-    Safe to run from several processes at once: a lock serialises them. Creates the file of a SQLite
-    database, and its folder, readable by the owner only: it will hold phone numbers.
+    Safe to run from several processes at once: a lock serializes them. Creates the file of a SQLite
+    database, and its folder, readable by the owner only, because it contains phone numbers.
 
     Raises:
         DatabaseNewer: the database has migrations that this version does not know.
@@ -56,6 +64,8 @@ def upgrade(url: str) -> list[str]:
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
             names = _pending(connection)
             if names:
+                from alembic import command
+
                 config = _config()
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
@@ -74,7 +84,7 @@ def pending(url: str) -> list[str]:
     """
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
-        return _names_between(ScriptDirectory.from_config(_config()), None)
+        return _names_between(_scripts(), None)
     engine = open_engine(url, pool_size=1)
     try:
         with transaction(engine, read_only=True) as connection:
@@ -100,8 +110,12 @@ def require_current(engine: Engine) -> None:
 
 
 def _pending(connection: Connection) -> list[str]:
-    scripts = ScriptDirectory.from_config(_config())
-    current = MigrationContext.configure(connection).get_current_revision()
+    current = None
+    if inspect(connection).has_table("alembic_version"):
+        current = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if current == NEWEST:
+        return []
+    scripts = _scripts()
     known = {script.revision for script in scripts.walk_revisions()}
     if current is not None and current not in known:
         raise DatabaseNewer(
@@ -111,7 +125,7 @@ def _pending(connection: Connection) -> list[str]:
     return _names_between(scripts, current)
 
 
-def _names_between(scripts: ScriptDirectory, current: str | None) -> list[str]:
+def _names_between(scripts: "ScriptDirectory", current: str | None) -> list[str]:
     missing = scripts.iterate_revisions("head", current or "base")
     return [
         f"{script.revision} ({script.doc.rstrip('.')})"
@@ -120,8 +134,16 @@ def _names_between(scripts: ScriptDirectory, current: str | None) -> list[str]:
     ]
 
 
-def _config() -> Config:
+def _scripts() -> "ScriptDirectory":
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(_config())
+
+
+def _config() -> "Config":
     """Return Alembic's configuration, which needs no alembic.ini."""
+    from alembic.config import Config
+
     config = Config()
     # A percent sign in the folder's name would start an interpolation.
     folder = str(Path(__file__).parent / "migrations").replace("%", "%%")

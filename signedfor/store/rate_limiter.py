@@ -2,16 +2,16 @@
 
 A message reserves a time slot when it is admitted and sleeps until then. Immediately before its
 POST it acquires the rate limiter, which is a generic cell rate algorithm (GCRA): `busy_until` is
-when the segments sent so far will be through, and a message passes only while that lies less than
-a burst tolerance ahead. So the rate holds whatever becomes of the reservations (a worker that was
-down, a late timer, a lowered rate), and an unused reservation costs only its own time.
+the time until which the segments sent so far keep the sender busy, and a message passes only if
+that is less than a burst tolerance ahead. So the rate holds even if reservations are not kept (a
+worker was down, a timer was late, the rate was lowered), and an unused one costs only its own time.
 
-There are three priority classes, each with its own queue of reservations. Urgent messages reserve
-without regard to the others and so take their time: a message whose slot falls into it is denied
-and requeued. Retries, and messages that expire before the end of the queue, are expedited.
+There are three priority classes, each with its own queue of reservations. Urgent messages ignore
+the other queues and use their time: a message whose slot is affected is denied and requeued.
+Retries, and messages that expire before the end of the queue, are expedited.
 
 Every reservation and every acquisition is one statement, so many workers can share a sender. Their
-clocks should agree within half a second.
+clocks should agree to within half a second.
 """
 
 from collections.abc import Callable, Mapping

@@ -40,10 +40,10 @@ class CandidateDuplicate:
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptRecords:
-    """The attempt records of the time in which a message was sent."""
+    """The attempt records of one message, and of others to its recipient in the same time."""
 
     own_since: datetime | None
-    """When its first POST of that time was about to be made; None: there is no record of one."""
+    """Start of its first POST on record in that time; None: there is no record."""
     candidates: list[CandidateDuplicate]
 
 
@@ -54,7 +54,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class NotBefore:
-    """The sender is busy; this later time is reserved for the message."""
+    """The sender is busy; a later time is reserved for the message."""
 
     moment: datetime
 
@@ -64,7 +64,7 @@ class Blocked(Enum):
 
     SUPPRESSED = auto()
     PAUSED = auto()
-    """Its sender or its campaign is."""
+    """Its sender or its campaign is paused."""
     CAMPAIGN_CANCELED = auto()
 
 
@@ -99,8 +99,8 @@ _INSERT_UNLESS_BLOCKED = (
 class SendAttempts:
     """The attempt records in the database of `engine`.
 
-    Twilio's list of messages does not say which row is whose. These records say which of our own
-    messages a row to one recipient may belong to, and which could be mistaken for one another.
+    Twilio's list of messages does not show our message ids. These records show which of our
+    messages a row of that list may belong to, and which of them cannot be distinguished there.
     """
 
     def __init__(
@@ -120,10 +120,10 @@ class SendAttempts:
         is_retry: bool = False,
         fits: Fits = always,
     ) -> Claimed | NotBefore | Blocked:
-        """Pass the rate limiter and record that a POST is about to be made; or do neither.
+        """Acquire the rate limiter and record that a POST is about to be made; or do neither.
 
-        One statement checks consent, pause and campaign and writes the record, so that they cannot
-        come apart: once a STOP, a pause or a cancel is committed, no POST begins.
+        One statement checks consent, pause and campaign and also writes the record. So once a STOP,
+        a pause or a cancel is committed, no POST begins.
 
         Raises:
             DatabaseUnavailable: nothing may be sent.
@@ -157,7 +157,7 @@ class SendAttempts:
     def around(
         self, message_id: str, message: MessageRequest, *, since: datetime
     ) -> AttemptRecords:
-        """The records since then of a message, and of others to its recipient."""
+        """The records since that time of the message and of other messages to its recipient."""
         query = (
             select(
                 send_attempts.c.message_id,
@@ -185,10 +185,10 @@ class SendAttempts:
         )
 
     def has_any(self, message_id: str, message: MessageRequest) -> bool:
-        """Whether any POST of the message is on record, as far back as records are kept.
+        """Whether any POST of the message is on record, however long ago.
 
-        Without regard to times: the clocks of workers may be far apart, and a POST that is missed
-        here would be made once more.
+        Times are ignored, because the clocks of workers may differ, and a POST that is missed here
+        would be repeated.
         """
         query = select(
             exists(send_attempts.c.id).where(
@@ -200,9 +200,10 @@ class SendAttempts:
             return connection.execute(query).scalar_one()
 
     def purge(self, *, before: datetime, stop: threading.Event | None = None) -> int:
-        """Delete records older than that, in batches; return how many.
+        """Delete older records, which no search needs; return how many.
 
-        No search looks farther back. Others wait for one batch at most. `stop` ends it early.
+        They are deleted in batches, so other writers wait for one batch at most. `stop` ends it
+        early.
         """
         return delete_in_batches(
             self._engine, send_attempts, send_attempts.c.started_at < before, stop=stop
@@ -210,7 +211,7 @@ class SendAttempts:
 
 
 def _block(connection: Connection, record: Mapping[str, Any]) -> NoReturn:
-    """Say which of the conditions blocks it; suppressed, if that is over by now."""
+    """Raise for the condition that blocks it; suppressed, if none does any more."""
     for by, condition in _BLOCKED_BY.items():
         if connection.execute(select(condition), record).scalar_one():
             raise _BlockedError(by)
@@ -218,7 +219,7 @@ def _block(connection: Connection, record: Mapping[str, Any]) -> NoReturn:
 
 
 class _BlockedError(Exception):
-    """Rolls the rate limiter back: the message does not use its sender's time."""
+    """Rolls back the rate limiter: the message does not use its sender's time."""
 
     def __init__(self, by: Blocked) -> None:
         super().__init__(by)
@@ -226,22 +227,22 @@ class _BlockedError(Exception):
 
 
 def fingerprint(message: MessageRequest, *, sender: str) -> str:
-    """What two messages share that Twilio's list cannot tell apart."""
+    """Equal for two messages that Twilio's list cannot distinguish."""
     if message.content_sid is not None:
         return template_fingerprint(message.to, sender)
     return text_fingerprint(message.to, sender, message.body or "", len(message.media_urls))
 
 
 def text_fingerprint(to: str, sender: str, body: str, media: int) -> str:
-    """The fingerprint of a message with that text and so many media; a row of the list has one."""
+    """The fingerprint of a message, or of a row in Twilio's list, with a text and `media` files."""
     return _hashed([to, sender, body, media])
 
 
 def template_fingerprint(to: str, sender: str) -> str:
-    """The fingerprint of a message made of a template.
+    """The fingerprint of a message with a template.
 
-    Twilio's list shows its rendered text, which we do not know: all templates to one recipient look
-    alike to us, and any row may be one.
+    Twilio's list shows the rendered text, which we do not know. So all template messages to one
+    recipient have the same fingerprint, and any row of the list may be one of them.
     """
     return _hashed([to, sender])
 

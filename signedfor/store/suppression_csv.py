@@ -54,12 +54,12 @@ def export_csv(engine: Engine, file: TextIO) -> int:
     return count
 
 
-def import_csv(engine: Engine, file: TextIO, *, who: str) -> int:
+def import_csv(engine: Engine, file: TextIO, *, by: str) -> int:
     """Record every suppression in `file`; return how many were new.
 
     `file` must be opened with `newline=""` and `encoding="utf-8-sig"`, and seekable: it is read
     once to validate every row, and again to record them in one transaction. Empty cells default to
-    scope everything, source import and created now. Recipients are normalised.
+    scope everything, source import and created now. Recipients are normalized.
 
     Raises:
         InvalidCsv: a row or the header is wrong; nothing was recorded.
@@ -78,9 +78,9 @@ def import_csv(engine: Engine, file: TextIO, *, who: str) -> int:
                 raise InvalidCsv(parsed, total=len(parsed))
             batch.append(parsed)
             if len(batch) == _BATCH:
-                new += suppressions.record_all(batch, who=who, connection=connection)
+                new += suppressions.record_all(batch, by=by, connection=connection)
                 batch.clear()
-        new += suppressions.record_all(batch, who=who, connection=connection)
+        new += suppressions.record_all(batch, by=by, connection=connection)
     return new
 
 

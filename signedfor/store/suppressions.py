@@ -22,8 +22,8 @@ from sqlalchemy import (
 )
 
 from signedfor.consent import (
+    MAX_CHANGED_BY,
     MAX_EVIDENCE,
-    MAX_WHO,
     Reason,
     Scope,
     Source,
@@ -51,8 +51,8 @@ def _scopes(*, sender: _Text | None, category: _Text | None) -> list[ColumnEleme
     return scopes
 
 
-# Built once: it is used for each message, and building it takes four times the CPU of running it.
-# A sender or category of None equals nothing, so it adds no scope.
+# Built once, because it is used for each message and building it takes four times the CPU of
+# running it. A sender or category of None equals nothing, so it adds no scope.
 APPLIES: Final = and_(
     _table.recipient.in_([bindparam("recipient", type_=String), bindparam("person", type_=String)]),
     or_(
@@ -106,13 +106,13 @@ class HistoryEntry:
     reason: Reason
     source: Source
     evidence: str = field(repr=False)
-    who: str
+    changed_by: str
 
 
 class Suppressions:
     """The suppressions in the database of `engine`.
 
-    Addresses must be normalised. Opt-outs are stored for the person, so one of
+    Addresses must be normalized. Opt-outs are stored for the person, so one of
     `whatsapp:+15558675309` also covers `+15558675309`; other reasons apply to the exact address.
     Every method accepts an open `connection` to join its transaction, and raises
     `DatabaseUnavailable` when the database cannot answer: then nothing may be sent.
@@ -144,7 +144,7 @@ class Suppressions:
         category: str | None,
         connection: Connection | None = None,
     ) -> frozenset[str]:
-        """Return those of at most a thousand `recipients` for whom `find` would return one."""
+        """Return those of `recipients`, at most a thousand, for whom `find` finds a suppression."""
         scopes = _scopes(sender=sender, category=category)
         addresses = {*recipients, *map(person, recipients)}
         query = select(_table.recipient, _table.reason).where(
@@ -159,20 +159,20 @@ class Suppressions:
         )
 
     def record(
-        self, suppression: Suppression, *, who: str, connection: Connection | None = None
+        self, suppression: Suppression, *, by: str, connection: Connection | None = None
     ) -> bool:
-        """Record `suppression`; False if it exists already, and nothing changes."""
-        return self.record_all([suppression], who=who, connection=connection) == 1
+        """Record `suppression`; return False, and change nothing, if it exists."""
+        return self.record_all([suppression], by=by, connection=connection) == 1
 
     def record_all(
         self,
         batch: Sequence[Suppression],
         *,
-        who: str,
+        by: str,
         connection: Connection | None = None,
     ) -> int:
         """Record all of `batch` in one transaction; return how many are new."""
-        _check_who(who)
+        _check_by(by)
         if not batch:
             return 0
         now = self._now()
@@ -201,7 +201,7 @@ class Suppressions:
                 rows,
             ).mappings()
             entries = [dict(row) for row in new]
-            _append(open_connection, entries, action=Action.RECORDED, at=now, who=who)
+            _append(open_connection, entries, action=Action.RECORDED, at=now, by=by)
         return len(entries)
 
     def lift(
@@ -213,14 +213,14 @@ class Suppressions:
         scope_value: str | None = None,
         source: Source,
         evidence: str,
-        who: str,
+        by: str,
         connection: Connection | None = None,
     ) -> int:
         """Lift the matching suppressions of `recipient`; return how many there were.
 
-        None matches any. `source`, `evidence` and `who` go into the history.
+        None matches any. `source`, `evidence` and `by` go into the history.
         """
-        _check_who(who)
+        _check_by(by)
         check_text("evidence", evidence, max_length=MAX_EVIDENCE)
         reasons = list(Reason) if reason is None else [reason]
         conditions = [
@@ -244,7 +244,7 @@ class Suppressions:
                 .returning(_table.recipient, _table.scope, _table.scope_value, _table.reason)
             ).mappings()
             entries = [{**row, "source": source.value, "evidence": evidence} for row in lifted]
-            _append(open_connection, entries, action=Action.LIFTED, at=self._now(), who=who)
+            _append(open_connection, entries, action=Action.LIFTED, at=self._now(), by=by)
         return len(entries)
 
     def list_(
@@ -292,15 +292,15 @@ def _append(
     *,
     action: Action,
     at: datetime,
-    who: str,
+    by: str,
 ) -> None:
-    rows = [{**entry, "action": action.value, "at": at, "who": who} for entry in entries]
+    rows = [{**entry, "action": action.value, "at": at, "changed_by": by} for entry in entries]
     if rows:
         connection.execute(suppression_history.insert(), rows)
 
 
-def _check_who(who: str) -> None:
-    check_text("who", who, max_length=MAX_WHO, required=True)
+def _check_by(by: str) -> None:
+    check_text("by", by, max_length=MAX_CHANGED_BY, required=True)
 
 
 def _suppression(row: Row[Any]) -> Suppression:
@@ -327,5 +327,5 @@ def _entry(row: Row[Any]) -> HistoryEntry:
         reason=Reason(row.reason),
         source=Source(row.source),
         evidence=row.evidence,
-        who=row.who,
+        changed_by=row.changed_by,
     )

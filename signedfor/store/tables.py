@@ -1,4 +1,4 @@
-"""The tables. A change here needs a migration; a test compares the two."""
+"""The tables. A change here needs a migration; a test compares both."""
 
 from datetime import UTC, datetime
 
@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from signedfor.consent import MAX_ADDRESS, MAX_EVIDENCE, MAX_WHO, Reason, Scope, Source
+from signedfor.consent import MAX_ADDRESS, MAX_CHANGED_BY, MAX_EVIDENCE, Reason, Scope, Source
 from signedfor.contract import CampaignState
 
 
@@ -33,7 +33,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a time without a time zone, which could mean any moment."""
+        """Reject a time without a time zone, which is ambiguous."""
         if value is None:
             return None
         if value.utcoffset() is None:
@@ -104,7 +104,7 @@ suppression_history = Table(
     Column("reason", String(16), nullable=False),
     Column("source", String(16), nullable=False),
     Column("evidence", String(MAX_EVIDENCE), nullable=False),
-    Column("who", String(MAX_WHO), nullable=False),
+    Column("changed_by", String(MAX_CHANGED_BY), nullable=False),
     CheckConstraint("action IN ('recorded', 'lifted')", name="action"),
     Index(None, "recipient", "id"),
     sqlite_autoincrement=True,
@@ -122,7 +122,7 @@ inbound_messages = Table(
     Column("body", Text),  # only if it needs review
     Column("received_at", UtcDateTime, nullable=False),
     Column("reviewed_at", UtcDateTime),
-    Column("reviewed_by", String(MAX_WHO)),
+    Column("reviewed_by", String(MAX_CHANGED_BY)),
     CheckConstraint("body IS NULL OR kind = 'review'", name="body"),
     Index(None, "kind", "received_at", "message_sid"),
 )
@@ -158,7 +158,7 @@ inbox = Table(
     CheckConstraint("failed_attempts >= 0", name="failed_attempts"),
     sqlite_autoincrement=True,
 )
-"""Verified receipts that could not be signalled yet; a row is deleted once it is delivered."""
+"""Verified receipts that could not be signaled yet; a row is deleted once it is delivered."""
 
 watermarks = Table(
     "watermarks",
@@ -167,7 +167,7 @@ watermarks = Table(
     Column("at", UtcDateTime, nullable=False),
     CheckConstraint("name <> ''", name="name"),
 )
-"""Up to which time something has been processed."""
+"""The time up to which something has been processed."""
 
 senders = Table(
     "senders",
@@ -182,8 +182,8 @@ senders = Table(
     Column("busy_until", Double, nullable=False),
     CheckConstraint("rate > 0", name="rate"),
 )
-"""Each sender's rate limiter: until when each priority class is reserved, and until when the
-segments sent so far keep it busy.
+"""Each sender's rate limiter: the end of each priority class's reservations, and the time until
+which the segments sent so far keep the sender busy.
 """
 
 campaigns = Table(
@@ -195,7 +195,7 @@ campaigns = Table(
     Column("state_since", UtcDateTime, nullable=False),
     Column("row_count", Integer, nullable=False),
     Column("segments", BigInteger, nullable=False),
-    Column("last_row", Integer, nullable=False),  # up to which its rows were dispatched
+    Column("last_row", Integer, nullable=False),  # its rows were dispatched up to here
     Column(
         "skipped", Integer, nullable=False
     ),  # rows among them for which no message could be started
@@ -216,4 +216,4 @@ campaign_rows = Table(
     PrimaryKeyConstraint("campaign_id", "number"),
     CheckConstraint("number >= 1", name="number"),
 )
-"""The recipients in the campaign's file; Temporal has the outcome of each message."""
+"""The recipients in a campaign's file; Temporal has the outcome of each message."""

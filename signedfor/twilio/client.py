@@ -38,7 +38,7 @@ _MAX_RETRY_AFTER = timedelta(hours=24)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class ResponseHead:
     """The status and headers of Twilio's HTTP response, independent of its body."""
 
     http_status: int
@@ -75,18 +75,18 @@ class _HttpClient(TwilioHttpClient):
 
     def request(self, *args: Any, **kwargs: Any) -> Response:
         """See base class."""
-        self._last.answer = None
+        self._last.response = None
         response = super().request(*args, **kwargs)
-        self._last.answer = Answer(
+        self._last.response = ResponseHead(
             http_status=response.status_code,
             retry_after=_seconds((response.headers or {}).get("Retry-After", "")),
         )
         return response
 
-    def last_answer(self) -> Answer | None:
+    def last_response(self) -> ResponseHead | None:
         """The response to this thread's last request, if there was one."""
-        answer: Answer | None = getattr(self._last, "answer", None)
-        return answer
+        response: ResponseHead | None = getattr(self._last, "response", None)
+        return response
 
 
 def _seconds(retry_after: str) -> timedelta | None:
@@ -130,9 +130,9 @@ class TwilioClient(Client):
         if base_url is not None:
             self.api.base_url = base_url
 
-    def last_answer(self) -> Answer | None:
+    def last_response(self) -> ResponseHead | None:
         """The response to this thread's last request, if there was one."""
-        return self.http_client.last_answer()
+        return self.http_client.last_response()
 
     @contextmanager
     def no_request_after(self, moment: float) -> Iterator[None]:

@@ -17,15 +17,15 @@ from signedfor.contract.failures import FailureClass
 
 REFUSED_CREATES: Final = range(10_000, 30_000)
 """Codes of rejected create calls; for most of them Twilio stores a failed message."""
-_LATER_TRIES_AFTER_REJECTION = 2
+_RESUBMISSIONS_AFTER_REJECTION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class TwilioCode:
     """One error code of Twilio's.
 
-    `advice` is what an operator should do. `later_tries` (0 to 2) is how often to send a message
-    again that failed with this code after acceptance. `delay_seconds` is the minimum wait before
+    `advice` is what an operator should do. `resubmissions` (0 to 2) is how often to submit again a
+    message that failed with this code after acceptance. `delay_seconds` is the minimum wait before
     the next attempt, on either path.
     """
 
@@ -33,7 +33,7 @@ class TwilioCode:
     failure_class: FailureClass
     meaning: str
     advice: str
-    later_tries: int
+    resubmissions: int
     delay_seconds: int
 
 
@@ -46,7 +46,7 @@ def _read_table() -> Iterator[TwilioCode]:
                     failure_class=FailureClass(row["failure_class"]),
                     meaning=row["meaning"],
                     advice=row["advice"],
-                    later_tries=int(row["later_tries"]),
+                    resubmissions=int(row["resubmissions"]),
                     delay_seconds=int(row["delay_seconds"]),
                 )
 
@@ -76,7 +76,7 @@ def classify_create(http_status: int, code: int | None) -> FailureClass:
     """Return the class of a create call that Twilio rejected.
 
     The status comes first: after a 5xx the outcome is unknown, after a 429 Twilio has not processed
-    the request. Raises ValueError for a status that is not an error, a mistake of the caller.
+    the request. Raises ValueError for a status that is not an error.
     """
     if not HTTPStatus.MULTIPLE_CHOICES <= http_status < 600:  # noqa: PLR2004 - the end of HTTP's statuses
         raise ValueError(f"HTTP status {http_status} is not an error; expected 300 to 599")
@@ -104,8 +104,8 @@ def classify_delivery(code: int | None) -> FailureClass:
     return row.failure_class
 
 
-def later_tries_for(code: int | None) -> int:
-    """Return how often to send a message again that failed with this code after acceptance.
+def resubmissions_for(code: int | None) -> int:
+    """Return how often to submit a message again that failed with this code after acceptance.
 
     Zero unless `classify_delivery` says DeliveryDelayed.
     """
@@ -113,8 +113,8 @@ def later_tries_for(code: int | None) -> int:
     if row is None:
         return 0
     if row.failure_class is FailureClass.TEMPORARILY_UNAVAILABLE:
-        return _LATER_TRIES_AFTER_REJECTION
-    return row.later_tries
+        return _RESUBMISSIONS_AFTER_REJECTION
+    return row.resubmissions
 
 
 def delay_for(code: int | None) -> int:

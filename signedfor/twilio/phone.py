@@ -1,8 +1,8 @@
-"""Normalises recipients and senders, or says why an address is invalid.
+"""Normalizes recipients and senders, or says why an address is invalid.
 
-Consent, rate limits and look-ups compare these strings, so each person must have exactly one
+Consent, rate limits and look-ups compare these strings, so each address must have exactly one
 spelling. The rules are strict: nothing is guessed (a missing country code, a zero that is dialled
-within the country only), and invisible characters are refused.
+only within the country), and invisible characters are rejected.
 """
 
 import re
@@ -10,7 +10,7 @@ import unicodedata
 from enum import Enum
 
 _MAX_LENGTH = 64
-"""Checked before anything else, so that a longer text costs no work."""
+"""Checked first, so that a very long text costs nothing."""
 
 _WHITE_SPACE = " \t\r\n\u00a0"
 _SPACES = " \u00a0\u2007\u2009\u202f\u3000"
@@ -33,7 +33,7 @@ _BALANCED = re.compile(r"[^()]*(?:\([^()]+\)[^()]*)*")
 _GROUP_WITH_ZERO = re.compile(r"\([ .-]*0")
 
 # Trunk prefixes are dialled before a number within its country, and never from abroad. They are a
-# table of our own, compared with `phonenumbers` by a test: a workflow normalises its recipient at
+# table of our own, compared with `phonenumbers` by a test: a workflow normalizes its recipient at
 # every replay, so the result must not change with a release of that library.
 #
 # Country codes whose trunk prefix is a zero. Elsewhere a leading zero is part of the number (Italy,
@@ -45,7 +45,7 @@ _ZERO_PREFIX_CODES = """
     595 596 598 686 850 855 856 880 886 961 962 963 964 966 967 970 971 972 976 977 994 995 996
 """
 _ZERO_PREFIX = frozenset(_ZERO_PREFIX_CODES.split())
-# Digits that other numbers start with too: a prefix only if the rest is a complete number.
+# Other numbers start with these digits too, so they are a prefix only before a complete number.
 _OTHER_PREFIXES = re.compile(
     r"\+(?:1(?=1\d{10}$)"
     r"|7(?=8\d{10}$)"
@@ -125,7 +125,7 @@ class InvalidAddress(ValueError):
 
 
 def normalize_recipient(raw: str) -> str:
-    """Return the normalised recipient, or raise `InvalidAddress`.
+    """Return the normalized recipient, or raise `InvalidAddress`.
 
     A recipient is E.164 (`+15558675309`), `whatsapp:` or `rcs:` and E.164, or `messenger:` and a
     user id. Surrounding white space and separators between digits are removed, and full-width and
@@ -143,7 +143,7 @@ def normalize_recipient(raw: str) -> str:
 
 
 def normalize_sender(raw: str) -> str:
-    """Return the normalised sender, or raise `InvalidAddress`.
+    """Return the normalized sender, or raise `InvalidAddress`.
 
     A sender is E.164, a short code of 3 to 8 digits, an alphanumeric id, a Messaging Service SID
     (unchanged), `whatsapp:` and E.164, or `rcs:` or `messenger:` and an id.
@@ -168,18 +168,18 @@ def normalize_sender(raw: str) -> str:
 
 
 def channel_of(address: str) -> str:
-    """The channel of a normalised address: `whatsapp`, `rcs`, `messenger`, or empty."""
+    """The channel of a normalized address: `whatsapp`, `rcs`, `messenger`, or empty."""
     channel, colon, _ = address.partition(":")
     return channel if colon else ""
 
 
 def is_messaging_service(sender: str) -> bool:
-    """Return whether a normalised sender is the SID of a Messaging Service."""
+    """Return whether a normalized sender is the SID of a Messaging Service."""
     return _MESSAGING_SERVICE.fullmatch(sender) is not None
 
 
 def _is_plain(raw: str) -> bool:
-    """Whether it is normalised already, as most are; the check is ten times faster."""
+    """Whether it is normalized already, as most are. This check is ten times as fast."""
     return _E164.fullmatch(raw) is not None and not has_trunk_prefix(raw)
 
 

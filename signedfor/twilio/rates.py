@@ -26,7 +26,7 @@ class SenderKind(StrEnum):
     RCS = "rcs"
     MESSENGER = "messenger"
     MESSAGING_SERVICE = "messaging_service"
-    """Its rate is the sum of its senders' rates, which only its owner knows: low until set."""
+    """Its rate is the sum of its senders' rates, which we do not know: the default is low."""
 
 
 DEFAULT_RATES: Final[Mapping[SenderKind, float]] = {
@@ -61,7 +61,7 @@ _CHANNELS: Final = {
 
 
 def rate_limited_segments(to: str, segments: int) -> int:
-    """How many segments of its sender's rate a message uses: at least one.
+    """The number of segments that a message counts against its sender's rate: at least one.
 
     Channels (WhatsApp, RCS, Messenger) have no segments: a message of any length counts as one.
     """
@@ -69,7 +69,7 @@ def rate_limited_segments(to: str, segments: int) -> int:
 
 
 def kind_of(sender: str) -> SenderKind:
-    """The kind of a normalised sender."""
+    """The kind of a normalized sender."""
     channel, colon, _ = sender.partition(":")
     if colon:
         return _CHANNELS[channel]

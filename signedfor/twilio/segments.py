@@ -2,7 +2,7 @@
 
 Rules: 3GPP TS 23.038 for the alphabets, 140 octets per segment and a 6-octet concatenation header
 if there is more than one (TS 23.040), and Twilio's message-segment-calculator where those leave a
-choice. Smart Encoding is not predicted; `num_segments` in Twilio's response is what was billed.
+choice. Smart Encoding is not predicted; Twilio bills `num_segments` in its response.
 """
 
 from collections.abc import Iterable, Iterator

@@ -89,7 +89,7 @@ def _suppress(suppressions: Suppressions, **fields: Any) -> None:
                 **fields,
             }
         ),
-        who="test",
+        by="test",
     )
 
 

@@ -170,7 +170,7 @@ def test_a_message_that_came_already_changes_nothing(
     first = _catch_up(make(), since)
     suppressions = Suppressions(sqlite_engine)
     (standing,) = suppressions.list_()
-    suppressions.lift(RECIPIENT, source=standing.source, evidence="asked for", who="anna")
+    suppressions.lift(RECIPIENT, source=standing.source, evidence="asked for", by="anna")
 
     second = _catch_up(make(), since)
 
@@ -290,7 +290,7 @@ def test_goes_on_where_it_broke_off(make: Make, edge: Edge, sqlite_engine: Engin
 def test_a_long_list_is_taken_in_several_runs(make: Make, edge: Edge) -> None:
     """A run ends after so many messages, and each gets further than the last."""
     edge.answers = [_page(*(_row(n, "hello", ago=timedelta(minutes=1)) for n in range(5)))]
-    ends = [_catch_up(make(most_listed=5)).until for _ in range(3)]
+    ends = [_catch_up(make(max_listed=5)).until for _ in range(3)]
 
     assert [NOW - timedelta(hours=hours) for hours in (23, 22, 21)] == ends
 

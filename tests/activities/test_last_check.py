@@ -28,7 +28,7 @@ def test_suppressed(
 ) -> None:
     """Who is suppressed by the time of the attempt gets no POST, and the reason is named."""
     suppressions.record(
-        Suppression(recipient=RECIPIENT, reason=reason, source=Source.OPERATOR), who="test"
+        Suppression(recipient=RECIPIENT, reason=reason, source=Source.OPERATOR), by="test"
     )
 
     result = attempt(sends, number=2)
@@ -63,7 +63,7 @@ def test_scope_of_the_last_check(  # noqa: PLR0917 - pytest passes them by name
             scope=scope,
             scope_value=value,
         ),
-        who="test",
+        by="test",
     )
 
     result = attempt(sends, send_request(message=message(category="marketing")))

@@ -150,7 +150,11 @@ def test_variables_that_are_named_exist(page: Path) -> None:
     }
 
     assert (
-        set() == {each for each in named if not each.endswith("_ID") or each == "BUILD_ID"} - known
+        set()
+        == {
+            each for each in named if not each.endswith("_ID") or each == "TEMPORAL_WORKER_BUILD_ID"
+        }
+        - known
     )
 
 
@@ -193,6 +197,20 @@ def test_the_reference_of_codes_is_complete() -> None:
     lines = len((ROOT / "signedfor/twilio/codes.csv").read_text().strip().splitlines()) - 1
 
     assert lines == len(re.findall(r"^\| \d", reference_pages.twilio_codes(), re.MULTILINE))
+
+
+def test_the_values_of_the_contract_have_their_meanings() -> None:
+    """The meaning of each value of an enumeration is there, whichever module documents it."""
+    page = reference_pages.contract_models()
+
+    for value, meaning in [
+        ("delivered", "The carrier confirmed delivery"),
+        ("resend", "Submit it again"),
+        ("urgent", "For one-time codes"),
+        ("loading", "Its recipients are being written"),
+        ("OutcomeUnknown", "Twilio may or may not have accepted it"),
+    ]:
+        assert f"| `{value}` | {meaning}" in page
 
 
 def test_the_contract_page_has_every_name() -> None:

@@ -128,7 +128,7 @@ async def test_an_unknown_outcome_is_resolved_in_90_seconds(
     until the attempt's deadline, 30 s for a callback and the first search, 30 s to the second.
     """
     silence = {"respond": "hang_before_accept"}
-    with silent_stack(tmp_path, UNKNOWN_WAIT_SECONDS="30") as stack:
+    with silent_stack(tmp_path, UNKNOWN_OUTCOME_WAIT_SECONDS="30") as stack:
         caller = Caller(stack=stack, client=await stack.client())
         by_callback = await caller.send(new_number(), {"delay": 9})
         by_list = await caller.send(new_number(), {"delay": 9, "callbacks": {"lost": True}})

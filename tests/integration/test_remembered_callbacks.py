@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 def patient_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """A stack whose searches are far enough apart for the webhook to ask in between."""
     folder = tmp_path_factory.mktemp("patient-stack")
-    with silent_stack(folder, UNKNOWN_WAIT_SECONDS="15") as running:
+    with silent_stack(folder, UNKNOWN_OUTCOME_WAIT_SECONDS="15") as running:
         yield running
 
 

@@ -38,8 +38,8 @@ def _another_worker(stack: LocalStack, build_id: str) -> Iterator[Worker]:
     variables = {
         **basic_environment(stack.folder),
         **stack.settings,
-        "DEPLOYMENT_NAME": DEPLOYMENT,
-        "BUILD_ID": build_id,
+        "TEMPORAL_DEPLOYMENT_NAME": DEPLOYMENT,
+        "TEMPORAL_WORKER_BUILD_ID": build_id,
     }
     with Worker(variables, stack.folder / "logs" / f"worker-{build_id}.log") as worker:
         yield worker.ready()
@@ -111,7 +111,9 @@ async def test_a_rolling_deployment_and_its_roll_back(
     Version A has messages that wait for their receipts; B comes beside it and is made current; then
     A is made current again while B's messages wait.
     """
-    with silent_stack(tmp_path, DEPLOYMENT_NAME=DEPLOYMENT, BUILD_ID="A") as stack:
+    with silent_stack(
+        tmp_path, TEMPORAL_DEPLOYMENT_NAME=DEPLOYMENT, TEMPORAL_WORKER_BUILD_ID="A"
+    ) as stack:
         caller = Caller(stack=stack, client=await stack.client())
         stack.sandbox.settings(hold=True)
         early = await caller.send(new_number())

@@ -62,17 +62,17 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         "forward_all_statuses": False,
         "database_url": "sqlite:///.data/signedfor.db",
         "opt_out_scope": Scope.EVERYTHING,
-        "catch_up_minutes": 5,
+        "inbound_catch_up_minutes": 5,
         "send_retry_budget": timedelta(hours=4),
-        "receipt_check_seconds": (600, 3600, 21_600),
-        "unknown_wait_seconds": 30,
-        "dead_letter_hold_days": 30,
+        "receipt_checks_seconds": (600, 3600, 21_600),
+        "unknown_outcome_wait_seconds": 30,
+        "dead_letter_expiry_days": 30,
         "max_sends_per_second": None,
         "max_concurrent_sends": 20,
         "max_cached_workflows": 1000,
-        "drain_seconds": 30,
-        "deployment_name": None,
-        "build_id": None,
+        "worker_shutdown_seconds": 30,
+        "temporal_deployment_name": None,
+        "temporal_worker_build_id": None,
         "worker_metrics_address": None,
         "log_level": "INFO",
     }
@@ -92,16 +92,16 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         ("FORWARD_ALL_STATUSES", "true", True),
         ("DATABASE_URL", "postgresql://u:p@h/n", "postgresql://u:p@h/n"),
         ("OPT_OUT_SCOPE", "sender", Scope.SENDER),
-        ("CATCH_UP_MINUTES", "0", 0),
+        ("INBOUND_CATCH_UP_MINUTES", "0", 0),
         ("SEND_RETRY_BUDGET_SECONDS", "10", 10),
-        ("RECEIPT_CHECK_SECONDS", "1, 2,30", (1, 2, 30)),
-        ("RECEIPT_CHECK_SECONDS", "5", (5,)),
-        ("UNKNOWN_WAIT_SECONDS", "0", 0),
-        ("DEAD_LETTER_HOLD_DAYS", "365", 365),
+        ("RECEIPT_CHECKS_SECONDS", "1, 2,30", (1, 2, 30)),
+        ("RECEIPT_CHECKS_SECONDS", "5", (5,)),
+        ("UNKNOWN_OUTCOME_WAIT_SECONDS", "0", 0),
+        ("DEAD_LETTER_EXPIRY_DAYS", "365", 365),
         ("MAX_SENDS_PER_SECOND", "0.5", 0.5),
         ("MAX_CONCURRENT_SENDS", "1", 1),
         ("MAX_CACHED_WORKFLOWS", "10", 10),
-        ("DRAIN_SECONDS", "1", 1),
+        ("WORKER_SHUTDOWN_SECONDS", "1", 1),
         ("WORKER_METRICS_ADDRESS", "127.0.0.1:9464", "127.0.0.1:9464"),
         ("WORKER_METRICS_ADDRESS", "[::1]:9464", "[::1]:9464"),
         ("LOG_LEVEL", "debug", "DEBUG"),
@@ -150,11 +150,11 @@ def test_everything_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         TWILIO_ACCOUNT_SID=CANARY,
         TWILIO_AUTH_TOKEN="",
         WEBHOOK_PORT=CANARY,
-        RECEIPT_CHECK_SECONDS=CANARY,
+        RECEIPT_CHECKS_SECONDS=CANARY,
     )
 
     named = re.findall(r"^  ([A-Z_]+)", text, re.MULTILINE)
-    expected = ["RECEIPT_CHECK_SECONDS", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "WEBHOOK_PORT"]
+    expected = ["RECEIPT_CHECKS_SECONDS", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "WEBHOOK_PORT"]
     assert expected == sorted(named)
     assert ".env.example" in text
 
@@ -170,19 +170,19 @@ def test_everything_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("FORWARD_ALL_STATUSES", CANARY),
         ("OPT_OUT_SCOPE", CANARY),
         ("OPT_OUT_SCOPE", "category"),
-        ("CATCH_UP_MINUTES", "-1"),
-        ("CATCH_UP_MINUTES", "1441"),
+        ("INBOUND_CATCH_UP_MINUTES", "-1"),
+        ("INBOUND_CATCH_UP_MINUTES", "1441"),
         ("SEND_RETRY_BUDGET_SECONDS", "9"),
-        ("RECEIPT_CHECK_SECONDS", f"600,{CANARY}"),
-        ("RECEIPT_CHECK_SECONDS", "600,60"),
-        ("RECEIPT_CHECK_SECONDS", "600,600"),
-        ("RECEIPT_CHECK_SECONDS", "0"),
-        ("RECEIPT_CHECK_SECONDS", "[600]"),
-        ("UNKNOWN_WAIT_SECONDS", "-1"),
-        ("DEAD_LETTER_HOLD_DAYS", "0"),
+        ("RECEIPT_CHECKS_SECONDS", f"600,{CANARY}"),
+        ("RECEIPT_CHECKS_SECONDS", "600,60"),
+        ("RECEIPT_CHECKS_SECONDS", "600,600"),
+        ("RECEIPT_CHECKS_SECONDS", "0"),
+        ("RECEIPT_CHECKS_SECONDS", "[600]"),
+        ("UNKNOWN_OUTCOME_WAIT_SECONDS", "-1"),
+        ("DEAD_LETTER_EXPIRY_DAYS", "0"),
         ("MAX_SENDS_PER_SECOND", "0"),
         ("MAX_CONCURRENT_SENDS", "0"),
-        ("DRAIN_SECONDS", CANARY),
+        ("WORKER_SHUTDOWN_SECONDS", CANARY),
         ("WORKER_METRICS_ADDRESS", CANARY),
         ("WORKER_METRICS_ADDRESS", "localhost:9464"),
         ("LOG_LEVEL", CANARY),
@@ -251,21 +251,43 @@ def test_key_and_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_deployment_and_build(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Worker Deployment's name and this version's id go together."""
-    loaded = _load(monkeypatch, DEPLOYMENT_NAME="signedfor", BUILD_ID="1.4.0-rc.1+5f0c2d1")
-    assert ("signedfor", "1.4.0-rc.1+5f0c2d1") == (loaded.deployment_name, loaded.build_id)
+    loaded = _load(
+        monkeypatch,
+        TEMPORAL_DEPLOYMENT_NAME="signedfor",
+        TEMPORAL_WORKER_BUILD_ID="1.4.0-rc.1+5f0c2d1",
+    )
+    assert ("signedfor", "1.4.0-rc.1+5f0c2d1") == (
+        loaded.temporal_deployment_name,
+        loaded.temporal_worker_build_id,
+    )
 
-    monkeypatch.delenv("BUILD_ID")
-    assert "DEPLOYMENT_NAME and BUILD_ID go together" in _refused(monkeypatch)
-    monkeypatch.delenv("DEPLOYMENT_NAME")
-    assert "DEPLOYMENT_NAME and BUILD_ID go together" in _refused(monkeypatch, BUILD_ID="7")
+    monkeypatch.delenv("TEMPORAL_WORKER_BUILD_ID")
+    assert "TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID go together" in _refused(
+        monkeypatch
+    )
+    monkeypatch.delenv("TEMPORAL_DEPLOYMENT_NAME")
+    assert "TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID go together" in _refused(
+        monkeypatch, TEMPORAL_WORKER_BUILD_ID="7"
+    )
+
+
+def test_the_deployment_name_of_the_worker_controller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporal's Worker Controller names a deployment after its namespace and resource."""
+    loaded = _load(
+        monkeypatch,
+        TEMPORAL_DEPLOYMENT_NAME="messaging/signedfor",
+        TEMPORAL_WORKER_BUILD_ID="v1-4-0-5f0c",
+    )
+
+    assert "messaging/signedfor" == loaded.temporal_deployment_name
 
 
 @pytest.mark.parametrize("name", ["with.dot", "with:colon", "__ours", "a b", "n" * 101])
 def test_bad_deployment_names(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A name that Temporal refuses, or that could not be typed plainly, is refused at the start."""
-    refused = _refused(monkeypatch, DEPLOYMENT_NAME=name, BUILD_ID="7")
+    refused = _refused(monkeypatch, TEMPORAL_DEPLOYMENT_NAME=name, TEMPORAL_WORKER_BUILD_ID="7")
 
-    assert "DEPLOYMENT_NAME" in refused
+    assert "TEMPORAL_DEPLOYMENT_NAME" in refused
     assert name not in refused
 
 

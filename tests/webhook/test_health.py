@@ -78,7 +78,7 @@ async def test_not_ready_without_migrations(client: Client, tmp_path: Path) -> N
     newer = await _twilio(client, engine).http.get("/readyz")
 
     assert [503, 200, 503] == [each.status_code for each in (before, after, newer)]
-    assert {"other migrations than this version's"} == {
+    assert {"migrations do not match this version"} == {
         each.json()["database"] for each in (before, newer)
     }
     engine.dispose()

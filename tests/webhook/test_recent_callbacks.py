@@ -17,10 +17,11 @@ from tests.webhook.support import PERSON, SETTINGS, SID, Twilio, metric
 from webhook.app import create_app
 from webhook.recent_callbacks import RETENTION_SECONDS, RecentCallbacks
 from webhook.temporal import (
+    Rejected,
+    Signaled,
     SignalTarget,
     StatusSignals,
-    TemporalCallFailed,
-    TemporalCallRejected,
+    Unavailable,
 )
 
 _OTHER_SID = "SM" + "c" * 32
@@ -182,12 +183,8 @@ async def test_temporal_may_be_away(
 @pytest.mark.parametrize(
     ("trouble", "tries", "results"),
     [
-        (TemporalCallFailed("Temporal did not answer in time"), 2, {"rejected": 0, "message": 1}),
-        (
-            TemporalCallRejected("Temporal answered INVALID_ARGUMENT"),
-            1,
-            {"rejected": 1, "message": 0},
-        ),
+        (Unavailable("Temporal did not answer in time"), 2, {"rejected": 0, "message": 1}),
+        (Rejected("Temporal answered INVALID_ARGUMENT"), 1, {"rejected": 1, "message": 0}),
         (ValueError("a defect"), 2, {"rejected": 0, "message": 1}),
     ],
     ids=["no answer", "rejected", "defect"],
@@ -197,7 +194,7 @@ async def test_tries_again_what_got_no_answer(
     sqlite_engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
     *,
-    trouble: Exception,
+    trouble: Rejected | Unavailable | ValueError,
     tries: int,
     results: dict[str, int],
 ) -> None:
@@ -205,11 +202,15 @@ async def test_tries_again_what_got_no_answer(
     message_id = new_message_id()
     told: list[str] = []
 
-    async def send(_: StatusSignals, told_id: str, _status: DeliveryStatus) -> SignalTarget:
+    async def send(
+        _: StatusSignals, told_id: str, _status: DeliveryStatus
+    ) -> Signaled | Rejected | Unavailable:
         told.append(told_id)
-        if len(told) == 1:
+        if len(told) > 1:
+            return Signaled(SignalTarget.MESSAGE)
+        if isinstance(trouble, ValueError):
             raise trouble
-        return SignalTarget.MESSAGE
+        return trouble
 
     monkeypatch.setattr(StatusSignals, "send", send)
     await message_at(client, Stage.RESOLVING, message_id)

@@ -57,7 +57,7 @@ async def test_refuses_a_wrong_signature(twilio: Twilio, caplog: pytest.LogCaptu
 
     assert (403, REFUSED) == (answer.status_code, answer.json())
     assert 1 == await _refused(twilio, "wrong_signature")
-    (record,) = [each for each in caplog.records if each.name == "webhook.verify"]
+    (record,) = [each for each in caplog.records if each.name == "webhook.signature"]
     assert logging.WARNING == record.levelno
     assert f"{PUBLIC}/webhook/status?message_id=order-17 " in record.message
     assert "PUBLIC_BASE_URL is not exactly what Twilio calls" in record.message
@@ -72,7 +72,7 @@ async def test_logs_no_id_that_is_none(
     answer = await _post(twilio, "/webhook/status" + query, "", X_Twilio_Signature="x")
 
     assert answer.status_code == 403
-    (record,) = [each for each in caplog.records if each.name == "webhook.verify"]
+    (record,) = [each for each in caplog.records if each.name == "webhook.signature"]
     assert "/webhook/status " in record.message
 
 
@@ -267,4 +267,4 @@ async def test_a_flood_of_refusals_does_not_flood_the_log(
         await _post(twilio, INBOUND, "x=1", X_Twilio_Signature="wrong")
 
     assert 20 == await _refused(twilio, "wrong_signature")
-    assert 1 == len([each for each in caplog.records if each.name == "webhook.verify"])
+    assert 1 == len([each for each in caplog.records if each.name == "webhook.signature"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -9,18 +10,21 @@ from typing import Any
 import pytest
 from temporalio.client import (
     Client,
+    WithStartWorkflowOperation,
     WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
     WorkflowUpdateFailedError,
     WorkflowUpdateStage,
 )
-from temporalio.common import Priority
+from temporalio.common import Priority, WorkflowIDConflictPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.campaign_activities import CAMPAIGN_OVER, NO_SUCH_CAMPAIGN
 from signedfor.contract import (
+    CAMPAIGN,
     CANCEL_UPDATE,
     PAUSE_UPDATE,
     PROGRESS_QUERY,
@@ -28,6 +32,7 @@ from signedfor.contract import (
     CampaignProgress,
     CampaignReport,
     CampaignState,
+    campaign_workflow_id,
 )
 from signedfor.payloads import INVALID_INPUT, data_converter
 from tests.workflows.campaigns import FakeCampaign, serving_campaign, start_campaign
@@ -316,12 +321,24 @@ async def test_bad_input_fails_at_once(world: TimeSkippingEnvironment) -> None:
 async def test_decisions_that_come_before_its_first_step(temporal_server: TemporalServer) -> None:
     """An update of the first workflow task, without input, waits for the campaign to be known."""
     client = await Client.connect(temporal_server.address, data_converter=data_converter)
-    fake, absent = FakeCampaign(rows=1), FakeCampaign(rows=None)
+    # So many pages that the pause takes effect before the last one.
+    fake, absent = FakeCampaign(rows=20, page=1), FakeCampaign(rows=None)
     for each in (fake, absent):
-        queue = f"campaign-{id(each)}"
-        handle = await start_campaign(client, queue)
-        pausing = asyncio.create_task(handle.execute_update(PAUSE_UPDATE))
-        await asyncio.sleep(0.3)  # it is at the server by now; if not, the test is only easier
+        queue = f"campaign-{uuid.uuid4().hex}"
+        # Both in one request, so that the first workflow task brings both.
+        start: WithStartWorkflowOperation[Any, CampaignReport] = WithStartWorkflowOperation(
+            CAMPAIGN,
+            {},
+            id=campaign_workflow_id(queue),
+            task_queue=queue,
+            result_type=CampaignReport,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+        )
+        pausing = asyncio.create_task(
+            client.execute_update_with_start_workflow(PAUSE_UPDATE, start_workflow_operation=start)
+        )
+        handle = client.get_workflow_handle(campaign_workflow_id(queue), result_type=CampaignReport)
+        await _until_exists(handle)
         async with serving_campaign(client, each, queue=queue):
             if each is absent:
                 with pytest.raises(WorkflowUpdateFailedError):
@@ -333,6 +350,18 @@ async def test_decisions_that_come_before_its_first_step(temporal_server: Tempor
             assert CampaignState.PAUSED is (await progress(handle)).state
             await decide(handle, RESUME_UPDATE)
             assert CampaignState.FINISHED is (await handle.result()).state
+
+
+async def _until_exists(handle: Handle) -> None:
+    while True:
+        try:
+            await handle.describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            await asyncio.sleep(0.02)
+        else:
+            return
 
 
 async def test_decisions_are_served_first_and_pages_last(temporal_server: TemporalServer) -> None:

@@ -1,5 +1,6 @@
 """Twilio turns out to have a message that was thought not to be submitted, or not delivered."""
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -117,6 +118,31 @@ async def test_what_is_called_back_before_its_post_is_not_posted(
         start_signal=DELIVERY_STATUS_SIGNAL,
         start_signal_args=[{"message_sid": sid(FIRST), "message_status": "sent"}],
     )
+    world.fakes.statuses = [StatusResult(status="delivered")]
+
+    report = await handle.result()
+
+    assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
+    assert [] == world.fakes.posts
+
+
+async def test_a_cancel_does_not_hide_a_submission_that_callbacks_show(
+    world: TimeSkippingEnvironment,
+) -> None:
+    """Canceled while admission waits for the database: the report still says what Twilio has."""
+    world.fakes.hold_admissions = threading.Event()
+    world.fakes.admit_fails = 4
+    handle = await world.client.start_workflow(
+        SEND_MESSAGE,
+        REQUEST,
+        id=message_workflow_id("reset-and-canceled"),
+        task_queue=MESSAGES_QUEUE,
+        result_type=MessageReport,
+        start_signal=DELIVERY_STATUS_SIGNAL,
+        start_signal_args=[{"message_sid": sid(FIRST), "message_status": "sent"}],
+    )
+    await handle.cancel()
+    world.fakes.hold_admissions.set()
     world.fakes.statuses = [StatusResult(status="delivered")]
 
     report = await handle.result()

@@ -16,7 +16,7 @@ from signedfor.cli.output import BadInput
 from signedfor.consent import person
 from signedfor.contract import CampaignMessage, campaign_message_id
 from signedfor.contract.fields import MAX_BODY_CHARACTERS
-from signedfor.masks import holds_number_of
+from signedfor.masks import contains_number_of
 from signedfor.send_windows import opening, window_problem
 from signedfor.spreadsheets import is_blank, number_damage, text_damage, unmasked
 from signedfor.store.campaigns import CampaignRow
@@ -289,14 +289,14 @@ class RowChecks:
         if first_line != line.number:
             problems.append(f"{self._to_column}: is already in line {first_line}")
         # The message's workflow checks the same.
-        if self._campaign_id and holds_number_of(
+        if self._campaign_id and contains_number_of(
             campaign_message_id(self._campaign_id, self._number), to
         ):
             problems.append(
                 "--id: contains this recipient's number, alone or with the row's number appended, "
                 "and IDs are not masked; choose another"
             )
-        if self._tenant and holds_number_of(self._tenant, to):
+        if self._tenant and contains_number_of(self._tenant, to):
             problems.append(
                 "--tenant: contains this recipient's number, and tenants are not masked; "
                 "choose another"

@@ -180,7 +180,7 @@ def start(
         message = _message(fields, problems)
         settings, column = _priced(settings, price), to_column.strip().lower()
         with database() as engine, StagedRows() as staged:
-            limiter = RateLimiter(engine, rates=settings.default_rates)
+            limiter = RateLimiter(engine, rates=settings.default_segments_per_second)
             own = {state.sender for state in limiter.states()} | {settings.default_sender or ""}
             with (
                 _file_errors(),

@@ -216,7 +216,7 @@ def status(
         live = out.notes.is_terminal and not as_json if watch is None else watch
         settings = campaign_settings()
         with database() as engine:
-            limiter = RateLimiter(engine, rates=settings.default_rates)
+            limiter = RateLimiter(engine, rates=settings.default_segments_per_second)
             poller = _Poller(out, Campaigns(engine), limiter, bare_id)
             run(poller.until_over() if live else poller.once())
 

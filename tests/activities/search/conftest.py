@@ -109,7 +109,7 @@ class Candidates:
         )
         report = MessageReport(
             message_id=message_id,
-            outcome=Outcome.UNCONFIRMED,
+            outcome=Outcome(status) if status in set(Outcome) else Outcome.UNCONFIRMED,
             failure_class=failure_class,
             reason="-",
             attempts=1,

@@ -121,20 +121,29 @@ async def test_a_text_and_a_template_may_be_mistaken_for_each_other(
     assert Ambiguous() == await look(searching, both[is_template])
 
 
-@pytest.mark.parametrize("sids", [(), ("SM" + "0d" * 16,)], ids=["at once", "trying again"])
-async def test_a_parked_candidate_keeps_what_may_be_its_own(
+@pytest.mark.parametrize(
+    "ended",
+    [
+        (Outcome.UNCONFIRMED, ()),
+        (Outcome.UNCONFIRMED, ("SM" + "0d" * 16,)),
+        (Outcome.EXPIRED, ()),
+    ],
+    ids=["unconfirmed", "unconfirmed after a resend", "expired"],
+)
+async def test_an_unresolved_candidate_may_still_own_the_row(
     searching: TwilioSearch,
     twilio: TwilioClient,
     candidates: Candidates,
     to: str,
-    sids: tuple[str, ...],
+    ended: tuple[Outcome, tuple[str, ...]],
 ) -> None:
-    """A message that was given up, because nobody could tell, may have the row still."""
+    """A message that ended with its outcome unknown may still be the one that Twilio lists."""
+    outcome, sids = ended
     twilio.messages.create(to=to, from_=SENDER, body=TEXT)
     await candidates.add(
         message(to),
         *sids,
-        status=Outcome.UNCONFIRMED,
+        status=outcome,
         failure_class=FailureClass.OUTCOME_UNKNOWN,
     )
 

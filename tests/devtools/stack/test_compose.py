@@ -126,7 +126,7 @@ def test_a_stopping_worker_can_drain() -> None:
     """Compose waits longer than a worker drains by default."""
     grace = _SERVICES["worker"]["stop_grace_period"]
 
-    assert int(grace.removesuffix("s")) > Settings.model_fields["drain_seconds"].default
+    assert int(grace.removesuffix("s")) > Settings.model_fields["worker_shutdown_seconds"].default
 
 
 def test_the_namespace_script_matches_the_contract() -> None:

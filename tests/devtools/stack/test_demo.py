@@ -61,7 +61,7 @@ def test_the_demo(tmp_path: Path) -> None:
     """
     output, temporary = tmp_path / "output", tmp_path / "tmp"
     temporary.mkdir()
-    with running("devtools.stack.demo", output, TMPDIR=str(temporary), STAY="1") as process:
+    with running("devtools.stack.demo", output, TMPDIR=str(temporary), KEEP_RUNNING="1") as process:
         _wait_until_printed("All six messages were finished after", output, process)
         _wait_until_printed("Press Ctrl-C to stop.", output, process)
         family = psutil.Process(process.pid).children(recursive=True)

@@ -187,12 +187,12 @@ def test_the_sandbox_gets_no_real_settings() -> None:
         "DATABASE_URL": "postgresql://production/signedfor",
         "TWILIO_API_KEY_SECRET": "secret",
         "WEBHOOK_HOST": "0.0.0.0",
-        "UNKNOWN_WAIT_SECONDS": "5",
+        "UNKNOWN_OUTCOME_WAIT_SECONDS": "5",
         "LOG_LEVEL": "",
         "AWS_SECRET_ACCESS_KEY": "secret",
     }
 
-    assert {"UNKNOWN_WAIT_SECONDS": "5"} == forwarded_settings(environment, real=False)
+    assert {"UNKNOWN_OUTCOME_WAIT_SECONDS": "5"} == forwarded_settings(environment, real=False)
 
 
 def test_the_real_twilio_gets_every_setting() -> None:

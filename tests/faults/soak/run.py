@@ -34,11 +34,11 @@ from tests.faults.soak.workload import (
 from tests.faults.support import post_callback
 
 SETTINGS = {
-    "UNKNOWN_WAIT_SECONDS": "2",
-    "RECEIPT_CHECK_SECONDS": "4,10,20",
+    "UNKNOWN_OUTCOME_WAIT_SECONDS": "2",
+    "RECEIPT_CHECKS_SECONDS": "4,10,20",
     "SEND_RETRY_BUDGET_SECONDS": "30",
-    "CATCH_UP_MINUTES": "0",
-    "DEFAULT_RATES": "long_code=50",
+    "INBOUND_CATCH_UP_MINUTES": "0",
+    "DEFAULT_SEGMENTS_PER_SECOND": "long_code=50",
 }
 """Short waits, and a sender that is fast enough; everything else is as in production."""
 TWILIO_FAULTS = {

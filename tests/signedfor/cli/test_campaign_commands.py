@@ -43,7 +43,7 @@ MESSAGE = CampaignMessage(sender=SENDER, body="Your parcel, {name}")
 def engine(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """The database that the commands use too."""
     monkeypatch.setenv("DATABASE_URL", sqlite_url)
-    monkeypatch.setenv("DEFAULT_RATES", "long_code=1000")
+    monkeypatch.setenv("DEFAULT_SEGMENTS_PER_SECOND", "long_code=1000")
     engine = open_engine(sqlite_url)
     yield engine
     engine.dispose()

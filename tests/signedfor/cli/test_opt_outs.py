@@ -152,7 +152,7 @@ def test_the_history_says_who_and_why(cli: CommandLine) -> None:
     assert [
         ("recorded", "Ada", "by telephone"),
         ("lifted", "Grace", "signed form 12"),
-    ] == [(each["action"], each["who"], each["evidence"]) for each in entries]
+    ] == [(each["action"], each["changed_by"], each["evidence"]) for each in entries]
     assert "Grace" in shown.stdout
     assert RECIPIENT not in shown.output
 

@@ -81,8 +81,10 @@ def test_rate(cli: CommandLine, engine: Engine) -> None:
 
 
 def test_default_rates(cli: CommandLine) -> None:
-    """DEFAULT_RATES applies to the command line as to the workers."""
-    result = cli("senders", "rate", "12345", "default", "--json", DEFAULT_RATES="short_code=30")
+    """DEFAULT_SEGMENTS_PER_SECOND holds for the command line as for the workers."""
+    result = cli(
+        "senders", "rate", "12345", "default", "--json", DEFAULT_SEGMENTS_PER_SECOND="short_code=30"
+    )
 
     assert {"rate": 30} == json.loads(result.stdout)
 

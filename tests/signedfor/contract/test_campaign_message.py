@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from signedfor.contract import CampaignMessage
-from signedfor.payloads import problems_in
+from signedfor.contract.fields import problems_in
 
 FIELDS = {"from": "+15005550006", "body": "Hi {name}"}
 

@@ -18,7 +18,7 @@ from signedfor.contract import (
     message_id_of,
     message_workflow_id,
 )
-from signedfor.payloads import problems_in
+from signedfor.contract.fields import problems_in
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.time_zones import TIME_ZONES
 

@@ -155,7 +155,7 @@ def test_start_lifts_opt_outs_of_its_scope(engine: Engine, scope: Scope, lifted:
             scope=each_scope,
             scope_value=scope_value,
         )
-        suppressions.record(suppression, who="test")
+        suppressions.record(suppression, by="test")
     _receive(InboundMessages(engine, scope=scope), InboundKind.START)
 
     assert _standing(engine) == [
@@ -216,8 +216,8 @@ def test_reviews_wait_until_read(engine: Engine) -> None:
     _receive(inbound, InboundKind.REVIEW, body="please end this", received_at=BEGIN)
     _receive(inbound, InboundKind.STOP, message_sid="SM2")
     marks = [
-        inbound.mark_reviewed(sid, who=who)
-        for sid, who in (("SM1", "anna"), ("SM1", "bob"), ("SM2", "anna"), ("SM3", "anna"))
+        inbound.mark_reviewed(sid, by=by)
+        for sid, by in (("SM1", "anna"), ("SM1", "bob"), ("SM2", "anna"), ("SM3", "anna"))
     ]
     [review] = inbound.reviews(pending_only=False)
 

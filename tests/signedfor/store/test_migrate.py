@@ -14,9 +14,11 @@ from sqlalchemy import Engine, MetaData, inspect, text
 
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
 from signedfor.store.migrate import (
+    NEWEST,
     DatabaseNewer,
     MigrationsPending,
     _config,
+    _scripts,
     pending,
     require_current,
     upgrade,
@@ -35,6 +37,35 @@ def _checks(engine: Engine) -> dict[str, list[tuple[str | None, str]]]:
         )
         for table in metadata.tables
     }
+
+
+def test_the_newest_migration_is_known_without_alembic() -> None:
+    """The revision with which a database counts as up to date is that of the last script."""
+    assert NEWEST == _scripts().get_current_head()
+
+
+def test_checking_a_database_imports_no_slow_package(sqlite_url: str) -> None:
+    """A command that only needs an up-to-date SQLite file loads neither Temporal nor Alembic."""
+    code = (
+        "import sys\n"
+        "from signedfor.settings import DatabaseSettings\n"
+        "from signedfor.store.migrate import pending\n"
+        "from signedfor.store.suppressions import Suppressions\n"
+        "print(pending(DatabaseSettings().database_url))\n"
+        "print({'temporalio', 'alembic', 'psycopg', 'twilio'} & {*sys.modules})"
+    )
+    environment = os.environ | {"DATABASE_URL": sqlite_url}
+
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert ["[]", "set()"] == run.stdout.splitlines()
 
 
 def test_migrated_schema_is_the_metadata(engine: Engine) -> None:

@@ -70,7 +70,7 @@ def test_a_suppressed_message_leaves_no_record(
             scope=scope,
             scope_value=value,
         ),
-        who="test",
+        by="test",
     )
     message = MESSAGE.model_copy(update={"category": "marketing"})
 

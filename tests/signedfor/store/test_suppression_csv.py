@@ -69,16 +69,16 @@ def test_export_and_import_give_the_same(engine: Engine, other_engine: Engine) -
             created_at=AT,
         )
     ]
-    Suppressions(engine).record_all(rows, who="test")
+    Suppressions(engine).record_all(rows, by="test")
     file = io.StringIO(newline="")
 
     assert export_csv(engine, file) == len(rows)
     file.seek(0)
-    assert import_csv(other_engine, file, who="anna") == len(rows)
+    assert import_csv(other_engine, file, by="anna") == len(rows)
     assert Suppressions(other_engine).list_() == rows
-    assert [e.who for e in Suppressions(other_engine).history(f"{NUMBER}0")] == ["anna"]
+    assert [e.changed_by for e in Suppressions(other_engine).history(f"{NUMBER}0")] == ["anna"]
     file.seek(0)
-    assert import_csv(other_engine, file, who="anna") == 0
+    assert import_csv(other_engine, file, by="anna") == 0
 
 
 def test_long_lists_are_complete(engine: Engine, other_engine: Engine) -> None:
@@ -92,12 +92,12 @@ def test_long_lists_are_complete(engine: Engine, other_engine: Engine) -> None:
         )
         for number in range(1201)
     ]
-    Suppressions(engine).record_all(rows, who="test")
+    Suppressions(engine).record_all(rows, by="test")
     file = io.StringIO(newline="")
     exported = export_csv(engine, file)
     file.seek(0)
 
-    assert (exported, import_csv(other_engine, file, who="test")) == (1201, 1201)
+    assert (exported, import_csv(other_engine, file, by="test")) == (1201, 1201)
 
 
 def test_export_is_safe_to_open(engine: Engine) -> None:
@@ -105,7 +105,7 @@ def test_export_is_safe_to_open(engine: Engine) -> None:
     row = Suppression(
         recipient=NUMBER, reason=Reason.MANUAL, source=Source.OPERATOR, evidence="=cmd()"
     )
-    Suppressions(engine).record(row, who="test")
+    Suppressions(engine).record(row, by="test")
     file = io.StringIO(newline="")
     export_csv(engine, file)
     file.seek(0)
@@ -120,7 +120,7 @@ def test_written_by_hand(engine: Engine) -> None:
     """Plain numbers, separators, empty cells and a byte order mark are all right."""
     text = f"{HEADER}\n+1 (555) 867-5309,,,opted_out,,,\n\nwhatsapp:{NUMBER},,,Manual,,a note,\n"
     file = io.TextIOWrapper(io.BytesIO(text.encode("utf-8-sig")), encoding="utf-8-sig", newline="")
-    new = import_csv(engine, file, who="anna")
+    new = import_csv(engine, file, by="anna")
     rows = Suppressions(engine).list_()
 
     assert new == 2
@@ -134,7 +134,7 @@ def test_repeated_rows_count_once(engine: Engine) -> None:
     """A number that stands twice, or in two spellings, is one suppression."""
     file = _file(HEADER, f"{NUMBER},,,opted_out,,,", "+1 555 867 5309,,,opted_out,,,")
 
-    assert import_csv(engine, file, who="test") == 1
+    assert import_csv(engine, file, by="test") == 1
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_bad_rows_stop_everything(engine: Engine, row: str, problem: str) -> Non
     """One bad row, named by line and field and not by content, and nothing is imported."""
     file = _file(HEADER, f"{NUMBER},,,opted_out,,,", row, f"{NUMBER}1,,,opted_out,,,")
     with pytest.raises(InvalidCsv) as caught:
-        import_csv(engine, file, who="test")
+        import_csv(engine, file, by="test")
 
     assert caught.value.problems[0].startswith(problem)
     assert "5558675309" not in str(caught.value)
@@ -172,13 +172,13 @@ def test_bad_rows_stop_everything(engine: Engine, row: str, problem: str) -> Non
 def test_other_headers_are_refused(engine: Engine, header: str) -> None:
     """A file with other columns is refused with the columns it should have."""
     with pytest.raises(InvalidCsv, match=f"line 1: the header must be {HEADER}"):
-        import_csv(engine, _file(header, NUMBER), who="test")
+        import_csv(engine, _file(header, NUMBER), by="test")
 
 
 def test_every_problem_is_found_and_some_are_shown(engine: Engine) -> None:
     """A file with many bad rows names the first twenty problems and counts the others."""
     with pytest.raises(InvalidCsv, match="and 5 more") as caught:
-        import_csv(engine, _file(HEADER, *["x,,,opted_out,,,"] * 25), who="test")
+        import_csv(engine, _file(HEADER, *["x,,,opted_out,,,"] * 25), by="test")
 
     assert (len(caught.value.problems), caught.value.total) == (20, 25)
 
@@ -188,7 +188,7 @@ def test_other_encodings_are_refused(engine: Engine) -> None:
     data = f"{HEADER}\n{NUMBER},,,opted_out,,caf\u00e9,\n".encode("latin-1")
     file = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
     with pytest.raises(InvalidCsv, match="not UTF-8") as caught:
-        import_csv(engine, file, who="test")
+        import_csv(engine, file, by="test")
 
     assert caught.value.__context__ is None
 
@@ -201,7 +201,7 @@ def test_pipes_are_refused(engine: Engine) -> None:
             return False
 
     with pytest.raises(ValueError, match="file: "):
-        import_csv(engine, Pipe(HEADER), who="test")
+        import_csv(engine, Pipe(HEADER), by="test")
 
 
 def test_file_that_changes_is_refused(engine: Engine) -> None:
@@ -214,6 +214,6 @@ def test_file_that_changes_is_refused(engine: Engine) -> None:
             return super().seek(cookie, whence)
 
     with pytest.raises(InvalidCsv, match="line 3: recipient"):
-        import_csv(engine, Changing(f"{HEADER}\r\n{NUMBER},,,opted_out,,,\r\n"), who="test")
+        import_csv(engine, Changing(f"{HEADER}\r\n{NUMBER},,,opted_out,,,\r\n"), by="test")
 
     assert not Suppressions(engine).list_()

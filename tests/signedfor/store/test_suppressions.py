@@ -61,7 +61,7 @@ def test_nobody_is_suppressed_at_first(store: Suppressions) -> None:
 
 def test_found_as_recorded(store: Suppressions) -> None:
     """What is found is what was recorded, with the store's time and an id."""
-    store.record(_suppression(), who="webhook")
+    store.record(_suppression(), by="webhook")
     found = store.find(PERSON, sender=SENDER, category=None)
 
     assert found == Suppression(
@@ -100,7 +100,7 @@ def test_who_is_covered(
     store: Suppressions, *, recorded: str, reason: Reason, asked: str, expected: bool
 ) -> None:
     """An opt-out covers the person on every channel; an undeliverable address only itself."""
-    store.record(_suppression(recorded, reason), who="test")
+    store.record(_suppression(recorded, reason), by="test")
 
     assert _is_suppressed(store, asked) == expected
 
@@ -129,7 +129,7 @@ def test_what_is_covered(
     expected: bool,
 ) -> None:
     """A suppression covers everything, or what was named: one sender or one category."""
-    store.record(_suppression(scope=scope, scope_value=scope_value), who="test")
+    store.record(_suppression(scope=scope, scope_value=scope_value), by="test")
 
     assert _is_suppressed(store, PERSON, sender, category) == expected
 
@@ -137,7 +137,7 @@ def test_what_is_covered(
 def test_the_weightiest_is_found(store: Suppressions) -> None:
     """Where several apply, the person's own word comes first."""
     for reason in (Reason.MANUAL, Reason.UNDELIVERABLE, Reason.OPTED_OUT):
-        store.record(_suppression(reason=reason), who="test")
+        store.record(_suppression(reason=reason), by="test")
     found = store.find(PERSON, sender=SENDER, category=None)
 
     assert found is not None
@@ -146,29 +146,29 @@ def test_the_weightiest_is_found(store: Suppressions) -> None:
 
 def test_second_record_changes_nothing(store: Suppressions) -> None:
     """Recording again is harmless: the first row stands, and the history does not grow."""
-    results = [store.record(_suppression(), who=who) for who in ("first", "second")]
+    results = [store.record(_suppression(), by=by) for by in ("first", "second")]
     found = store.find(PERSON, sender=SENDER, category=None)
 
     assert results == [True, False]
     assert found is not None
     assert found.created_at == BEGIN
-    assert [entry.who for entry in store.history(PERSON)] == ["first"]
+    assert [entry.changed_by for entry in store.history(PERSON)] == ["first"]
 
 
 def test_channel_and_number_are_one_opt_out(store: Suppressions) -> None:
     """An opt-out on a channel and one by text are the same record."""
-    results = [store.record(_suppression(each), who="test") for each in (WHATSAPP, PERSON)]
+    results = [store.record(_suppression(each), by="test") for each in (WHATSAPP, PERSON)]
 
     assert results == [True, False]
 
 
 def test_record_all_counts_the_new(store: Suppressions) -> None:
     """A batch may repeat rows and itself; only what is new counts and enters the history."""
-    store.record(_suppression(), who="test")
+    store.record(_suppression(), by="test")
     batch = [_suppression(), _suppression(OTHER), _suppression(OTHER)]
 
-    assert store.record_all(batch, who="test") == 1
-    assert store.record_all([], who="test") == 0
+    assert store.record_all(batch, by="test") == 1
+    assert store.record_all([], by="test") == 0
     assert len(store.history(OTHER)) == 1
 
 
@@ -181,7 +181,7 @@ def test_records_at_once(database_url: str) -> None:
 
     def record() -> None:
         barrier.wait()
-        results.append(store.record(_suppression(), who="test"))
+        results.append(store.record(_suppression(), by="test"))
 
     threads = [threading.Thread(target=record) for _ in range(8)]
     for thread in threads:
@@ -197,13 +197,13 @@ def test_records_at_once(database_url: str) -> None:
 
 def test_lift_ends_it_and_keeps_the_history(store: Suppressions) -> None:
     """A lifted suppression no longer holds, and both changes can be read, oldest first."""
-    store.record(_suppression(), who="webhook")
-    lifted = store.lift(PERSON, source=Source.OPERATOR, evidence="ticket 7", who="anna")
+    store.record(_suppression(), by="webhook")
+    lifted = store.lift(PERSON, source=Source.OPERATOR, evidence="ticket 7", by="anna")
     entries = store.history(PERSON)
 
     assert lifted == 1
     assert not _is_suppressed(store, PERSON)
-    assert [(e.action, e.at, e.source, e.evidence, e.who) for e in entries] == [
+    assert [(e.action, e.at, e.source, e.evidence, e.changed_by) for e in entries] == [
         (Action.RECORDED, BEGIN, Source.INBOUND, "SM1", "webhook"),
         (Action.LIFTED, BEGIN + timedelta(seconds=1), Source.OPERATOR, "ticket 7", "anna"),
     ]
@@ -211,7 +211,7 @@ def test_lift_ends_it_and_keeps_the_history(store: Suppressions) -> None:
 
 def test_lifting_nothing_leaves_no_trace(store: Suppressions) -> None:
     """Where nothing stood, nothing is lifted and nothing enters the history."""
-    assert store.lift(PERSON, source=Source.OPERATOR, evidence="", who="anna") == 0
+    assert store.lift(PERSON, source=Source.OPERATOR, evidence="", by="anna") == 0
     assert not store.history(PERSON)
 
 
@@ -236,8 +236,8 @@ def test_lift_takes_what_matches(
         "sender": _suppression(scope=Scope.SENDER, scope_value=SENDER),
         "category": _suppression(scope=Scope.CATEGORY, scope_value="marketing"),
     }
-    store.record_all([*standing.values(), _suppression(OTHER)], who="test")
-    count = store.lift(PERSON, source=Source.OPERATOR, evidence="", who="anna", **chosen)
+    store.record_all([*standing.values(), _suppression(OTHER)], by="test")
+    count = store.lift(PERSON, source=Source.OPERATOR, evidence="", by="anna", **chosen)
     left = [(s.reason, s.scope) for s in store.list_(recipient=PERSON)]
 
     assert count == len(lifted)
@@ -255,8 +255,8 @@ def test_lift_by_channel_frees_the_person_only_of_opt_outs(store: Suppressions) 
         (PERSON, Reason.UNDELIVERABLE),
         (WHATSAPP, Reason.UNDELIVERABLE),
     ):
-        store.record(_suppression(recipient, reason), who="test")
-    store.lift(WHATSAPP, source=Source.OPERATOR, evidence="", who="anna")
+        store.record(_suppression(recipient, reason), by="test")
+    store.lift(WHATSAPP, source=Source.OPERATOR, evidence="", by="anna")
 
     assert [(s.recipient, s.reason) for s in store.list_()] == [
         (PERSON, Reason.MANUAL),
@@ -266,9 +266,9 @@ def test_lift_by_channel_frees_the_person_only_of_opt_outs(store: Suppressions) 
 
 def test_recorded_again_after_lifting(store: Suppressions) -> None:
     """A person may stop, start and stop again."""
-    results = [store.record(_suppression(), who="test")]
-    store.lift(PERSON, source=Source.INBOUND, evidence="SM2", who="test")
-    results.append(store.record(_suppression(), who="test"))
+    results = [store.record(_suppression(), by="test")]
+    store.lift(PERSON, source=Source.INBOUND, evidence="SM2", by="test")
+    results.append(store.record(_suppression(), by="test"))
 
     assert results == [True, True]
     assert len(store.history(PERSON)) == 3
@@ -277,7 +277,7 @@ def test_recorded_again_after_lifting(store: Suppressions) -> None:
 def test_pages(store: Suppressions) -> None:
     """Pages by id cover every row once."""
     recipients = [f"+1555000{number:04}" for number in range(7)]
-    store.record_all([_suppression(each) for each in recipients], who="test")
+    store.record_all([_suppression(each) for each in recipients], by="test")
     pages: list[list[Suppression]] = []
     after_id = 0
     while page := store.list_(after_id=after_id, limit=3):
@@ -290,9 +290,9 @@ def test_pages(store: Suppressions) -> None:
 
 def test_list_filters(store: Suppressions) -> None:
     """The list can be narrowed by recipient, reason and scope."""
-    store.record(_suppression(), who="test")
-    store.record(_suppression(OTHER, Reason.MANUAL), who="test")
-    store.record(_suppression(OTHER, scope=Scope.SENDER, scope_value=SENDER), who="test")
+    store.record(_suppression(), by="test")
+    store.record(_suppression(OTHER, Reason.MANUAL), by="test")
+    store.record(_suppression(OTHER, scope=Scope.SENDER, scope_value=SENDER), by="test")
 
     assert [s.recipient for s in store.list_(recipient=WHATSAPP)] == [PERSON]
     assert [s.recipient for s in store.list_(reason=Reason.MANUAL)] == [OTHER]
@@ -306,7 +306,7 @@ def test_open_connection_is_joined(store: Suppressions, engine: Engine) -> None:
 
     def fail_after_recording() -> None:
         with transaction(engine) as connection:
-            store.record(_suppression(), who="test", connection=connection)
+            store.record(_suppression(), by="test", connection=connection)
             seen.append(store.find(PERSON, sender=None, category=None, connection=connection))
             seen.extend(store.list_(connection=connection))
             seen.extend(store.history(PERSON, connection=connection))
@@ -320,13 +320,13 @@ def test_open_connection_is_joined(store: Suppressions, engine: Engine) -> None:
     assert not store.history(PERSON)
 
 
-@pytest.mark.parametrize("who", ["", "x" * 101, "anna\nbob"])
-def test_who_is_required(store: Suppressions, who: str) -> None:
+@pytest.mark.parametrize("by", ["", "x" * 101, "anna\nbob"])
+def test_the_author_of_a_change_is_required(store: Suppressions, by: str) -> None:
     """Nobody anonymous, and no novel, enters the history."""
-    with pytest.raises(ValueError, match="who: "):
-        store.record(_suppression(), who=who)
-    with pytest.raises(ValueError, match="who: "):
-        store.lift(PERSON, source=Source.OPERATOR, evidence="", who=who)
+    with pytest.raises(ValueError, match="by: "):
+        store.record(_suppression(), by=by)
+    with pytest.raises(ValueError, match="by: "):
+        store.lift(PERSON, source=Source.OPERATOR, evidence="", by=by)
 
     assert not store.list_()
 
@@ -345,7 +345,7 @@ def test_many_are_looked_up_as_each_is(store: Suppressions, category: str | None
             for scope, value in [*scopes, (Scope.CATEGORY, "other")]
             for channel in ("", "whatsapp:")
         ],
-        who="webhook",
+        by="webhook",
     )
 
     found = store.find_suppressed(everybody, sender=SENDER, category=category)

@@ -45,7 +45,7 @@ def test_times_need_a_zone(engine: Engine) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE suppression_history SET who = 'nobody'",
+        "UPDATE suppression_history SET changed_by = 'nobody'",
         "DELETE FROM suppression_history",
         "DELETE FROM suppression_history WHERE id = 1",
     ],
@@ -66,12 +66,12 @@ def test_history_cannot_be_replaced_or_emptied(engine: Engine) -> None:
 
 
 def _refuses(engine: Engine, statement: str) -> None:
-    Suppressions(engine).record(SUPPRESSION, who="somebody")
+    Suppressions(engine).record(SUPPRESSION, by="somebody")
     with pytest.raises(exc.IntegrityError, match="append-only"), transaction(engine) as connection:
         connection.execute(text(statement))
 
     with transaction(engine, read_only=True) as connection:
-        assert connection.scalars(select(suppression_history.c.who)).all() == ["somebody"]
+        assert connection.scalars(select(suppression_history.c.changed_by)).all() == ["somebody"]
 
 
 @pytest.mark.parametrize(

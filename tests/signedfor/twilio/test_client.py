@@ -114,13 +114,13 @@ def test_last_answer_is_of_the_last_request(connect: Connect, edge: Edge) -> Non
 
     with pytest.raises(TwilioRestException):
         _create(client)
-    answer = client.last_answer()
+    answer = client.last_response()
     with pytest.raises(requests.ConnectionError):
         _create(client)
 
     assert answer is not None
     assert (429, timedelta(seconds=5)) == (answer.http_status, answer.retry_after)
-    assert client.last_answer() is None
+    assert client.last_response() is None
 
 
 def test_last_answer_is_of_the_own_thread(connect: Connect, edge: Edge) -> None:
@@ -134,12 +134,12 @@ def test_last_answer_is_of_the_own_thread(connect: Connect, edge: Edge) -> None:
             _create(client)
         turn.wait()
         turn.wait()
-        return client.last_answer()
+        return client.last_response()
 
     def second() -> object:
         turn.wait()
         _create(client)
-        answer = client.last_answer()
+        answer = client.last_response()
         turn.wait()
         return answer
 

@@ -15,8 +15,8 @@ from signedfor.twilio.codes import (
     classify_delivery,
     delay_for,
     find,
-    later_tries_for,
     meaning_for,
+    resubmissions_for,
 )
 
 with Path(signedfor.twilio.codes.__file__).with_name("codes.csv").open(encoding="utf-8") as _table:
@@ -86,7 +86,7 @@ def test_no_code_stands_twice() -> None:
 def test_a_row_is_complete(row: dict[str, str]) -> None:
     """Each row has a known class, two sentences, and numbers that fit the class."""
     failure_class = FailureClass(row["failure_class"])
-    tries, delay = int(row["later_tries"]), int(row["delay_seconds"])
+    tries, delay = int(row["resubmissions"]), int(row["delay_seconds"])
 
     assert failure_class not in {FailureClass.DELIVERY_FAILED, FailureClass.NO_RECEIPT}
     for sentence in (row["meaning"], row["advice"]):
@@ -144,7 +144,7 @@ def test_only_real_opt_outs_are_opt_outs() -> None:
 def test_an_unknown_code_is_not_found(code: int | None) -> None:
     """What the table does not know is None, and is neither tried later nor waited for."""
     assert find(code) is None
-    assert (later_tries_for(code), delay_for(code)) == (0, 0)
+    assert (resubmissions_for(code), delay_for(code)) == (0, 0)
 
 
 def test_a_range_covers_each_of_its_codes() -> None:
@@ -246,12 +246,12 @@ def test_no_failed_delivery_is_left_to_the_retry_policy(code: int | None) -> Non
 
 
 @given(st.none() | st.sampled_from(CODES))
-def test_later_tries_go_with_delayed_deliveries(code: int | None) -> None:
-    """There are later tries exactly for what was delayed, and never more than two."""
+def test_delayed_deliveries_are_submitted_again(code: int | None) -> None:
+    """Exactly the delayed deliveries are submitted again, at most twice."""
     delayed = classify_delivery(code) is FailureClass.DELIVERY_DELAYED
 
-    assert delayed is (later_tries_for(code) > 0)
-    assert later_tries_for(code) <= 2
+    assert delayed is (resubmissions_for(code) > 0)
+    assert resubmissions_for(code) <= 2
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_later_tries_go_with_delayed_deliveries(code: int | None) -> None:
 )
 def test_waits_are_those_that_the_code_calls_for(code: int, tries: int, seconds: int) -> None:
     """A full queue needs a minute, a daily cap half a day, a handset hours."""
-    assert (tries, seconds) == (later_tries_for(code), delay_for(code))
+    assert (tries, seconds) == (resubmissions_for(code), delay_for(code))
 
 
 @pytest.mark.parametrize("failure_class", FailureClass)

@@ -63,7 +63,7 @@ def _create_suppressions() -> None:
         sa.Column("reason", sa.String(16), nullable=False),
         sa.Column("source", sa.String(16), nullable=False),
         sa.Column("evidence", sa.String(500), nullable=False),
-        sa.Column("who", sa.String(100), nullable=False),
+        sa.Column("changed_by", sa.String(100), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_suppression_history")),
         sa.CheckConstraint(
             "action IN ('recorded', 'lifted')", name=op.f("ck_suppression_history_action")
