@@ -1,4 +1,4 @@
-# The targets set up everything that the project needs, except make and Python 3.11, 3.12 or 3.13.
+# The targets set up everything that the project needs, except make and Python 3.11 to 3.14.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help

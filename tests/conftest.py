@@ -14,7 +14,7 @@ pytest_plugins = [
 
 _STACKS = ("breakable_stack", "stack", "temporal_address")
 """Fixtures that are expensive to set up: their tests run in one process, one after another."""
-_SERVERS = frozenset({*_STACKS, "postgres_server", "sandbox_url", "temporal_server", "world"})
+_SERVERS = frozenset({*_STACKS, "postgres_server", "sandbox_url", "temporal_server", "env"})
 """Fixtures that start a server."""
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps files in memory

@@ -1,4 +1,4 @@
-"""What the wheel and the source distribution contain, and what they need."""
+"""The contents and dependencies of the wheel and the source distribution."""
 
 import json
 import subprocess
@@ -21,14 +21,14 @@ PYDANTIC = {
     "typing_extensions",
     "typing_inspection",
 }
-"""Pydantic's own packages, as they are imported."""
+"""Pydantic's packages, by their import names."""
 
 
 UV = Path(sys.executable).with_name("uv")
 
 
 def _run(*command: str | Path, cwd: Path = ROOT) -> str:
-    """What the command writes to standard output; it must succeed."""
+    """Run a command that must succeed; return its standard output."""
     arguments = list(map(str, command))
     done = subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, check=False)
     assert 0 == done.returncode, done.stderr
@@ -97,7 +97,7 @@ def _imported(env: Path, module: str) -> set[str]:
 
 
 def test_the_wheel_contains_the_package_only(built: Path) -> None:
-    """Nothing else lands in site-packages; data files come along."""
+    """It installs no other top-level module, and includes the data files."""
     (path,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(path).namelist())
 
@@ -110,7 +110,7 @@ def test_the_wheel_contains_the_package_only(built: Path) -> None:
 
 
 def test_the_source_distribution_contains_the_package_only(built: Path) -> None:
-    """Beside it is only what is needed to build it."""
+    """The only other files are those needed to build it."""
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         names = {each.name.split("/")[1] for each in archive.getmembers()}
@@ -119,8 +119,8 @@ def test_the_source_distribution_contains_the_package_only(built: Path) -> None:
     assert needed == names
 
 
-def test_a_caller_gets_no_server(base_install: Path) -> None:
-    """Without extras, only Pydantic and temporalio are required, and only ours is installed."""
+def test_the_base_install_has_few_dependencies(base_install: Path) -> None:
+    """Without extras, only Pydantic and temporalio are required, and only our package installed."""
     (found,) = _site_packages(base_install).glob("*.dist-info")
     requires = Distribution.at(found).requires or ()
     base = {Requirement(each).name for each in requires if Requirement(each).marker is None}
@@ -132,12 +132,12 @@ def test_a_caller_gets_no_server(base_install: Path) -> None:
 
 
 def test_the_contract_needs_pydantic_only(base_install: Path) -> None:
-    """Not even temporalio is loaded with it."""
+    """Importing it does not even load temporalio."""
     assert {"signedfor"} | PYDANTIC == _imported(base_install, "signedfor.contract")
 
 
 def test_the_client_works_on_the_base_install(base_install: Path) -> None:
-    """It loads temporalio, and nothing that only an extra installs."""
+    """Importing it loads temporalio, but nothing that only an extra installs."""
     imported = _imported(base_install, "signedfor.client")
 
     assert {"signedfor", "temporalio"} <= imported
@@ -153,7 +153,7 @@ def test_both_extras_are_offered() -> None:
 
 @pytest.mark.parametrize("module", ["worker", "webhook.app", "starter"])
 def test_modules_of_the_working_folder_are_not_picked_up(module: str, tmp_path: Path) -> None:
-    """An application folder with a settings.py or logs.py of its own does not disturb ours."""
+    """A working folder may have a settings.py or logs.py of its own."""
     for name in ("settings", "logs", "store", "cli", "messaging"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
+import sqlalchemy
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
@@ -46,7 +46,7 @@ async def temporal() -> AsyncIterator[Client]:
 
 @pytest.fixture(scope="module")
 def sandbox_url() -> Iterator[str]:
-    """A sandbox of its own for the module."""
+    """A Twilio sandbox for the module."""
     process = subprocess.Popen(
         [sys.executable, "-m", "devtools.sandbox", "--port", "0"],
         cwd=ROOT,
@@ -64,7 +64,7 @@ def sandbox_url() -> Iterator[str]:
 
 @pytest.fixture
 def sandbox(sandbox_url: str) -> Iterator[SandboxControl]:
-    """Control of the sandbox, which is as fresh."""
+    """Control of the sandbox, which has been reset."""
     with SandboxControl(sandbox_url) as control:
         control.reset()
         yield control
@@ -76,71 +76,73 @@ def _address(client: Client) -> str:
 
 @pytest.fixture
 def variables(sqlite_url: str, temporal: Client, sandbox_url: str) -> dict[str, str]:
-    """The environment of a worker that has everything it needs."""
+    """A complete environment for a worker."""
     return environment(
         sqlite_url, TEMPORAL_ADDRESS=_address(temporal), TWILIO_API_BASE_URL=sandbox_url
     )
 
 
-def _said_at_its_end(variables: dict[str, str], log: Path) -> str:
-    """What a worker that cannot begin says: exit code 1, one plain message."""
+def _startup_error(variables: dict[str, str], log: Path) -> str:
+    """The message of a worker that must fail to start, with exit code 1 and without traceback."""
     with Worker(variables, log) as worker:
-        assert 1 == worker.ended()
-    _, _, said = worker.said.partition("signedfor worker: ")
-    assert "Traceback" not in worker.said
-    assert said
-    return said
+        assert 1 == worker.exit_code()
+    _, _, message = worker.output.partition("signedfor worker: ")
+    assert "Traceback" not in worker.output
+    assert message
+    return message
 
 
-async def test_temporal_is_not_there(sqlite_url: str, tmp_path: Path) -> None:
-    """Without Temporal the worker ends and says where it looked."""
-    said = _said_at_its_end(environment(sqlite_url), tmp_path / "log")
+async def test_temporal_is_unreachable(sqlite_url: str, tmp_path: Path) -> None:
+    """The worker fails to start and names Temporal's address."""
+    message = _startup_error(environment(sqlite_url), tmp_path / "log")
 
-    assert said.startswith("Temporal does not answer at 127.0.0.1:1")
+    assert message.startswith("Temporal does not answer at 127.0.0.1:1")
 
 
-async def test_namespace_is_not_there(sqlite_url: str, temporal: Client, tmp_path: Path) -> None:
-    """Without its namespace the worker ends and names it."""
-    said = _said_at_its_end(
-        environment(sqlite_url, TEMPORAL_ADDRESS=_address(temporal), TEMPORAL_NAMESPACE="nowhere"),
+async def test_the_namespace_does_not_exist(
+    sqlite_url: str, temporal: Client, tmp_path: Path
+) -> None:
+    """The worker fails to start and names the namespace and its variable."""
+    message = _startup_error(
+        environment(sqlite_url, TEMPORAL_ADDRESS=_address(temporal), TEMPORAL_NAMESPACE="missing"),
         tmp_path / "log",
     )
 
-    assert "namespace nowhere" in said
-    assert "TEMPORAL_NAMESPACE" in said
+    assert "namespace missing" in message
+    assert "TEMPORAL_NAMESPACE" in message
 
 
 @pytest.mark.parametrize(
-    ("url", "word"),
+    ("url", "text"),
     [
-        ("sqlite:///{tmp_path}/none/x.db", "could not be used"),
+        ("sqlite:///{tmp_path}/missing/x.db", "could not be used"),
         ("postgresql://me:token-canary@127.0.0.1:1/x", "could not be used"),
         ("mysql://me:token-canary@127.0.0.1/x", "DATABASE_URL"),
         ("sqlite:///{tmp_path}/empty.db", "signedfor migrate"),
     ],
 )
-async def test_database_is_not_there(url: str, word: str, tmp_path: Path) -> None:
-    """Without a migrated database the worker ends and says what to do, without the password."""
+async def test_the_database_cannot_be_used(url: str, text: str, tmp_path: Path) -> None:
+    """Without a migrated database the worker fails to start; its message has no password."""
     (tmp_path / "empty.db").touch()
 
-    said = _said_at_its_end(environment(url.format(tmp_path=tmp_path)), tmp_path / "log")
+    message = _startup_error(environment(url.format(tmp_path=tmp_path)), tmp_path / "log")
 
-    assert word in said
+    assert text in message
 
 
-async def test_database_is_newer(sqlite_url: str, tmp_path: Path) -> None:
-    """A worker that is older than its database ends and says so."""
+async def test_the_database_is_newer_than_the_worker(sqlite_url: str, tmp_path: Path) -> None:
+    """The worker fails to start and names the database's revision."""
     engine = open_engine(sqlite_url)
     with transaction(engine) as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
 
-    assert "9999" in _said_at_its_end(environment(sqlite_url), tmp_path / "log")
+    assert "9999" in _startup_error(environment(sqlite_url), tmp_path / "log")
 
 
-async def test_variables_are_missing(sqlite_url: str, tmp_path: Path) -> None:
-    """The worker names every variable that is missing or wrong, and no value."""
-    said = _said_at_its_end(
+async def test_variables_are_missing_or_invalid(sqlite_url: str, tmp_path: Path) -> None:
+    """The worker fails to start and names every such variable, but no value."""
+    message = _startup_error(
         environment(
             sqlite_url, TWILIO_AUTH_TOKEN="", TWILIO_ACCOUNT_SID="token-canary", LOG_LEVEL="loud"
         ),
@@ -148,21 +150,21 @@ async def test_variables_are_missing(sqlite_url: str, tmp_path: Path) -> None:
     )
 
     for name in ("TWILIO_AUTH_TOKEN", "TWILIO_ACCOUNT_SID", "LOG_LEVEL"):
-        assert f"  {name}: " in said
-    assert "loud" not in said
+        assert f"  {name}: " in message
+    assert "loud" not in message
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_stops_when_idle(
-    variables: dict[str, str], tmp_path: Path, number: signal.Signals
+@pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
+async def test_an_idle_worker_stops_at_once(
+    variables: dict[str, str], tmp_path: Path, stop_signal: signal.Signals
 ) -> None:
-    """An idle worker that is told to stop ends cleanly within five seconds."""
+    """It exits cleanly within five seconds of SIGTERM or SIGINT."""
     with Worker(variables, tmp_path / "log") as worker:
-        worker.ready().send(number)
+        worker.ready().send(stop_signal)
 
-        assert 0 == worker.ended(within=5)
+        assert 0 == worker.exit_code(within=5)
 
-    assert worker.said.rstrip().endswith("worker stopped")
+    assert worker.output.rstrip().endswith("worker stopped")
 
 
 async def _start(client: Client, to: str) -> WorkflowHandle[Any, MessageReport]:
@@ -179,10 +181,10 @@ async def _events(handle: WorkflowHandle[Any, Any]) -> list[str]:
     return [EventType.Name(each.event_type) async for each in handle.fetch_history_events()]
 
 
-async def test_drains(
+async def test_a_stopping_worker_drains(
     variables: dict[str, str], temporal: Client, sandbox: SandboxControl, tmp_path: Path
 ) -> None:
-    """A worker that stops takes no new send, and ends those under way and what follows on them."""
+    """It starts no new send, and finishes the running ones and the workflow tasks after them."""
     recipients = [f"+1555867000{n}" for n in range(3)]
     late = "+15558670009"
     for to in recipients:
@@ -190,13 +192,13 @@ async def test_drains(
     with Worker(variables, tmp_path / "first") as worker:
         worker.ready()
         handles = [await _start(temporal, to) for to in recipients]
-        until(lambda: len(sandbox.ledger()["accepted"]) == 3, "three sends under way")
+        until(lambda: len(sandbox.ledger()["accepted"]) == 3, "three running sends")
 
         worker.send(signal.SIGTERM)
         await asyncio.sleep(2)
         last = await _start(temporal, late)
 
-        assert 0 == worker.ended(within=20)
+        assert 0 == worker.exit_code(within=20)
         assert [] == sandbox.ledger(to=late)["accepted"]
     for handle in handles:
         events = await _events(handle)
@@ -213,18 +215,18 @@ async def test_drains(
     assert [*recipients, late] == posted
 
 
-async def test_catches_up_on_what_never_reached_the_webhook(
+async def test_the_worker_schedules_the_inbound_catch_up(
     variables: dict[str, str],
     temporal: Client,
     sandbox: SandboxControl,
     sqlite_url: str,
     tmp_path: Path,
 ) -> None:
-    """A worker has Twilio's list looked at by the clock: the word that was said last holds."""
+    """Messages that never reached the webhook are recorded; each sender's last keyword decides."""
     stopped, started = "+15558670021", "+15558670022"
-    for person, words in ((stopped, ("STOP", "START", "Stop.")), (started, ("STOP", "START"))):
-        for word in words:
-            assert sandbox.inbound(person, "+15005550006", word)["http_status"] is None
+    for sender, texts in ((stopped, ("STOP", "START", "Stop.")), (started, ("STOP", "START"))):
+        for text in texts:
+            assert sandbox.inbound(sender, "+15005550006", text)["http_status"] is None
     engine = open_engine(sqlite_url)
 
     with Worker(variables, tmp_path / "log") as worker:
@@ -232,7 +234,7 @@ async def test_catches_up_on_what_never_reached_the_webhook(
         await temporal.get_schedule_handle(CATCH_UP_ID).trigger()
         until(lambda: len(Suppressions(engine).list_()) > 0, "an opt-out")
         until(lambda: len(Suppressions(engine).history(started)) == 2, "an opt-in")
-        standing = [each.recipient for each in Suppressions(engine).list_()]
+        suppressed = [each.recipient for each in Suppressions(engine).list_()]
     engine.dispose()
 
-    assert [stopped] == standing
+    assert [stopped] == suppressed

@@ -1,4 +1,4 @@
-"""The worker as a process of its own, and what it says."""
+"""Running the worker as a process of its own."""
 
 import os
 import signal
@@ -15,21 +15,21 @@ ACCOUNT = "AC" + "5" * 32
 TOKEN = "token-canary-4711"
 TEXT = "text-canary: your parcel is at the door"
 NUMBERS = "1555867"
-"""What the numbers of all recipients begin with."""
+"""The prefix of all recipients' numbers."""
 CANARIES = ("token-canary", "text-canary", NUMBERS)
-"""What no process may say."""
+"""Text that no process may write to its output."""
 
 
-def until(condition: Callable[[], bool], what: str, *, seconds: float = 30) -> None:
-    """Wait for a condition; AssertionError if it does not come."""
+def until(condition: Callable[[], bool], name: str, *, seconds: float = 30) -> None:
+    """Wait for a condition; `name` is for the error if it does not become true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds} s: {name}"
         time.sleep(0.02)
 
 
 def environment(database_url: str, **variables: str) -> dict[str, str]:
-    """A whole environment for a worker, with short waits; empty values take a variable away."""
+    """A complete environment for a worker, with short waits; `variables` replace its entries."""
     ours = {
         "TWILIO_ACCOUNT_SID": ACCOUNT,
         "TWILIO_AUTH_TOKEN": TOKEN,
@@ -47,7 +47,7 @@ def environment(database_url: str, **variables: str) -> dict[str, str]:
 
 
 class Worker:
-    """A running `worker.py`; leaving the context kills what is left of it."""
+    """A running `worker.py`; leaving the context kills it if it is still running."""
 
     def __init__(self, variables: Mapping[str, str], log: Path) -> None:
         self._log = log
@@ -68,25 +68,25 @@ class Worker:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(30)
-        assert [] == [canary for canary in CANARIES if canary in self.said]
+        assert [] == [canary for canary in CANARIES if canary in self.output]
 
     @property
-    def said(self) -> str:
-        """All it wrote so far."""
+    def output(self) -> str:
+        """Everything that the worker has written so far."""
         return self._log.read_text()
 
     def ready(self) -> Self:
-        """Wait until it serves its queues."""
+        """Wait until the worker polls its task queues."""
         until(
-            lambda: "worker ready" in self.said or self.process.poll() is not None, "worker ready"
+            lambda: "worker ready" in self.output or self.process.poll() is not None, "worker ready"
         )
-        assert self.process.poll() is None, self.said
+        assert self.process.poll() is None, self.output
         return self
 
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal to it."""
-        self.process.send_signal(number)
+    def send(self, signal_: signal.Signals) -> None:
+        """Send a signal to the worker."""
+        self.process.send_signal(signal_)
 
-    def ended(self, *, within: float = 30) -> int:
-        """Its exit code."""
+    def exit_code(self, *, within: float = 30) -> int:
+        """Wait until the worker has exited; its exit code."""
         return self.process.wait(within)

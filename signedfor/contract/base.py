@@ -31,7 +31,9 @@ class Priority(StrEnum):
     URGENT = "urgent"
     """For one-time codes and the like: sent before everything else the sender has waiting."""
     NORMAL = "normal"
+    """In turn."""
     BULK = "bulk"
+    """In turn, and after `normal` where workers or the account limit are the bottleneck."""
 
     @property
     def temporal_key(self) -> int:

@@ -23,7 +23,9 @@ class DeadLetterRequest(OutputModel):
     """The input of `DeadLetter`: the message, its report, and advice for the operator."""
 
     message: MessageRequest
+    """The message as it was requested."""
     report: MessageReport
+    """What became of it."""
     sender: str | None = None
     """The sender it was, or would have been, sent from."""
     advice: str
@@ -36,19 +38,28 @@ class MessageChanges(ContractModel):
     """Fields of the message that a retry replaces; the others stay the same."""
 
     to: Recipient | None = None
+    """The new recipient."""
     sender: Annotated[Sender | None, Field(alias="from")] = None
+    """The new sender."""
     body: Body | None = None
+    """The new text."""
     media_urls: Annotated[tuple[MediaUrl, ...] | None, Field(max_length=MAX_MEDIA)] = None
+    """The new media."""
     expires_at: ZonedTime | None = None
+    """The new time after which it is never submitted."""
 
 
 class Resolution(ContractModel):
     """Update `resolve`: the operator's decision."""
 
     action: Literal["retry", "discard"]
+    """`retry`: send it as a new message. `discard`: close the dead letter without sending."""
     by: Note | None = None
+    """Who decided."""
     note: Note | None = None
+    """Why, or what was done instead."""
     changes: MessageChanges | None = None
+    """What the new message has in place of the old one's fields; with `retry` only."""
 
     @model_validator(mode="after")
     def _changes_go_with_retry(self) -> Self:
@@ -61,9 +72,13 @@ class DeadLetterReport(OutputModel):
     """The result of `DeadLetter`, and the answer to update `resolve`."""
 
     message_id: str
+    """The ID of the message that it was opened for."""
     outcome: DeadLetterOutcome
+    """How it was closed."""
     by: str | None = None
+    """Who decided, if someone did and said so."""
     note: str | None = None
+    """The note of that decision."""
     retried_as: str | None = None
     """The id of the new message, if it was retried."""
 
@@ -72,10 +87,14 @@ class DeadLetterDetails(OutputModel):
     """Answer to query `details`."""
 
     request: DeadLetterRequest
+    """The input of the workflow."""
     status: str
     """`open`, or the outcome."""
     opened_at: datetime
+    """When it was opened."""
     held_until: datetime
+    """When it expires if it is not resolved."""
     late_status: str | None = None
     """The last Twilio status received after it was opened."""
     result: DeadLetterReport | None = None
+    """How it was closed, if it was."""

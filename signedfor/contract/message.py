@@ -53,6 +53,7 @@ class MessageRequest(ContractModel):
     ] = None
     """Values for the variables of the Content template."""
     priority: Priority = Priority.NORMAL
+    """The order among messages of the same sender."""
     category: Label | None = None
     """The consent category, such as `marketing`: an opt-out may cover one category only."""
     tenant: Label | None = None
@@ -118,23 +119,29 @@ class DeliveryStatus(ContractModel):
     model_config = ConfigDict(extra="ignore")  # a newer webhook may send more to an older worker
 
     message_sid: Annotated[str, Field(pattern=r"^(SM|MM)[0-9a-fA-F]{32}$")]
+    """The SID of the Twilio message that it is about."""
     message_status: Annotated[str, Field(min_length=1, max_length=40)]
     """As Twilio sent it; an unknown status is recorded and otherwise ignored."""
     error_code: TwilioErrorCode | None = None
+    """Twilio's code, if the callback had one."""
     received_at: ZonedTime | None = None
+    """When the webhook received it."""
 
 
 class CancelRequest(ContractModel):
     """Update `cancel`: optionally, who requested it and why."""
 
     by: Note | None = None
+    """Who requested it. Recorded in the workflow's history only."""
     reason: Note | None = None
+    """Why. Recorded in the workflow's history only."""
 
 
 class CancelResult(OutputModel):
     """Answer to update `cancel`: whether the message was canceled, and its status."""
 
     canceled: bool
+    """Whether it was canceled. If not, Twilio has it or may have it, or it had ended before."""
     status: str
     """A `Stage` or an `Outcome`."""
 
@@ -143,19 +150,27 @@ class Progress(OutputModel):
     """Answer to query `progress`."""
 
     message_id: str
+    """The message ID."""
     status: str
     """A `Stage` while it runs, then the `Outcome`."""
     since: datetime
+    """When it entered this status."""
     waiting_for: str
+    """What it waits for, in a few words for people."""
     until: datetime | None = None
     """When the current wait times out."""
     sender: str | None = None
+    """What it is sent from; a phone number is masked."""
     message_sid: str | None = None
+    """The SID of its newest submission, once it is known."""
     message_sids: tuple[str, ...] = ()
     """All its SIDs: one for each submission that Twilio accepted."""
     twilio_status: str | None = None
+    """The last status that Twilio sent."""
     error_code: int | None = None
+    """The last error code that Twilio sent."""
     attempts: int = 0
+    """How many submissions were attempted so far."""
     unknown_statuses: tuple[str, ...] = ()
     """Twilio statuses that are not known to this version."""
 
@@ -164,20 +179,29 @@ class MessageReport(OutputModel):
     """The result of `SendMessage`."""
 
     message_id: str
+    """The message ID."""
     outcome: Outcome
+    """How the message ended."""
     message_sid: str | None = None
+    """The SID of the Twilio message, if there is one."""
     error_code: int | None = None
+    """Twilio's code for the failure, if it sent one."""
     failure_class: FailureClass | None = None
+    """The kind of failure, if there was one."""
     reason: str
     """One sentence for people, without phone numbers or message text."""
     attempts: int
     """How many submissions were attempted, each with at most one POST."""
     segments: int
+    """How many segments its text has: Twilio's count, or ours where Twilio gave none."""
     submitted_at: datetime | None = None
+    """When Twilio accepted it, or when that was found out."""
     finished_at: datetime
+    """When the message ended."""
     dead_letter_id: str | None = None
     """The workflow id of the dead letter, if one was opened."""
     tags: dict[str, str]
+    """The `tags` of the request."""
 
 
 def _at(error: PydanticCustomError, *loc: str | int) -> InitErrorDetails:

@@ -70,12 +70,28 @@ def contract_schema() -> dict[str, Any]:
         description="Inputs, results, signals, updates and queries of SendMessage, DeadLetter and "
         "Campaign.",
     )
+    _wrap_references(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
         "properties": {model.__name__: reference for (model, _), reference in references.items()},
         **schema,
     }
+
+
+def _wrap_references(schema: Any) -> None:
+    """Put each `$ref` that has a description or default beside it into an `anyOf` of its own.
+
+    Otherwise generators make a copy of the type for each such field.
+    """
+    if isinstance(schema, list):
+        for each in schema:
+            _wrap_references(each)
+    elif isinstance(schema, dict):
+        if "$ref" in schema and len(schema) > 1:
+            schema["anyOf"] = [{"$ref": schema.pop("$ref")}]
+        for each in schema.values():
+            _wrap_references(each)
 
 
 def schema_text() -> str:

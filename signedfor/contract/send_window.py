@@ -33,12 +33,19 @@ class Day(StrEnum):
     """A day of the week in the recipient's time zone."""
 
     MON = "mon"
+    """Monday."""
     TUE = "tue"
+    """Tuesday."""
     WED = "wed"
+    """Wednesday."""
     THU = "thu"
+    """Thursday."""
     FRI = "fri"
+    """Friday."""
     SAT = "sat"
+    """Saturday."""
     SUN = "sun"
+    """Sunday."""
 
 
 _WEEK = tuple(Day)

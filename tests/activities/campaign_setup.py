@@ -1,4 +1,4 @@
-"""A loaded campaign in front of a real Temporal where nobody works."""
+"""A loaded campaign and a real Temporal server that has no workers."""
 
 import asyncio
 import contextlib
@@ -32,25 +32,25 @@ SECRET = "Zoë-canary"
 
 @dataclass
 class FixedRates:
-    """A sender whose time is given away so far."""
+    """A rate limiter with a given backlog and rate."""
 
     reserved: timedelta = timedelta(0)
-    segments_a_second: float = 100
+    segments_per_second: float = 100
 
     def backlog(self, sender: str) -> timedelta:
-        """What it was told, for the campaign's sender."""
+        """The given backlog; only the campaign's sender may be asked for."""
         assert sender == SENDER
         return self.reserved
 
     def rate(self, sender: str) -> float:
-        """What it was told, for the campaign's sender."""
+        """The given rate; only the campaign's sender may be asked for."""
         assert sender == SENDER
-        return self.segments_a_second
+        return self.segments_per_second
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedCampaign:
-    """A loaded campaign, and the activities against a real Temporal where nobody works."""
+    """A loaded campaign and its activities, on a real Temporal server that has no workers."""
 
     campaign_id: str
     campaigns: Campaigns
@@ -60,27 +60,27 @@ class LoadedCampaign:
 
     @property
     def dispatcher(self) -> CampaignDispatcher:
-        """The activities."""
+        """The campaign activities."""
         return CampaignDispatcher(self.campaigns, self.rates, self.client)
 
     async def dispatch(self) -> DispatchResult:
-        """Run the activity."""
+        """Run the dispatch activity once."""
         key = CampaignKey(campaign_id=self.campaign_id)
         return await ActivityEnvironment().run(self.dispatcher.dispatch_rows, key)
 
     def recorded(self) -> tuple[int, int]:
-        """The last row that was result over and how many were left out, by the database."""
+        """The last dispatched row and the number of skipped rows in the database."""
         record = self.campaigns.find(self.campaign_id)
         assert record is not None
         return record.last_row, record.skipped
 
     def reset_progress(self) -> None:
-        """Let the database forget how far it came, as one from an older backup has."""
+        """Set the campaign's progress in the database back to zero, as an old backup would."""
         with transaction(self.engine) as connection:
             connection.execute(campaigns_table.update().values(last_row=0, skipped=0))
 
-    def forget(self, *, first: int, last: int) -> None:
-        """Take these rows from the database, as nothing of ours does."""
+    def delete_rows(self, *, first: int, last: int) -> None:
+        """Delete these rows from the database, which our own code never does."""
         rows = campaign_rows.c
         with transaction(self.engine) as connection:
             connection.execute(
@@ -90,7 +90,7 @@ class LoadedCampaign:
             )
 
     async def messages(self, *, count: int) -> dict[str, WorkflowExecution]:
-        """Its messages by id, once the list holds so many."""
+        """The campaign's messages by workflow id, once visibility lists `count` of them."""
         found: dict[str, WorkflowExecution] = {}
 
         async def listed() -> bool:
@@ -102,14 +102,14 @@ class LoadedCampaign:
         await until(listed)
         return found
 
-    async def withdraw(self, row: int) -> None:
-        """End the row's message, if it was result over and has not ended."""
+    async def terminate(self, row: int) -> None:
+        """Terminate the row's message if it is running."""
         id_ = message_workflow_id(campaign_message_id(self.campaign_id, row))
         with contextlib.suppress(RPCError):
             await self.client.get_workflow_handle(id_).terminate()
 
     async def request(self, row: int) -> MessageRequest:
-        """What the row's message was started with."""
+        """The request that the row's message was started with."""
         handle = self.client.get_workflow_handle(message_workflow_id(f"{self.campaign_id}:{row}"))
         history = await handle.fetch_history()
         payloads = history.events[0].workflow_execution_started_event_attributes.input.payloads
@@ -119,7 +119,7 @@ class LoadedCampaign:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what the server does."""
+    """Wait until the condition, which asks the server, is true."""
     async with asyncio.timeout(30):
-        while not await condition():  # noqa: ASYNC110 - it is a server that is asked
+        while not await condition():  # noqa: ASYNC110 - it asks a server
             await asyncio.sleep(0.05)

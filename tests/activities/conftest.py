@@ -11,27 +11,27 @@ from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.client import TwilioClient
 from signedfor.twilio.rates import SenderKind
-from tests.activities.edge import ACCOUNT, TOKEN, Edge, running_edge
+from tests.activities.fake_twilio import ACCOUNT, TOKEN, FakeTwilio, running_fake_twilio
 
 Connect = Callable[..., TwilioClient]
 MakeSends = Callable[..., TwilioSends]
 
 
-def pacing(engine: Engine) -> RateLimiter:
-    """RateLimiter that lets everything by: what these tests are about is something else."""
+def unlimited_rates(engine: Engine) -> RateLimiter:
+    """A rate limiter that never defers, for tests of something else."""
     return RateLimiter(engine, rates=dict.fromkeys(SenderKind, 100_000.0))
 
 
 @pytest.fixture
-def edge() -> Iterator[Edge]:
-    """A server at Twilio's place."""
-    with running_edge() as edge:
-        yield edge
+def fake_twilio() -> Iterator[FakeTwilio]:
+    """A fake Twilio API server."""
+    with running_fake_twilio() as fake_twilio:
+        yield fake_twilio
 
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """The real client, aimed at a URL, with a short read timeout; closed after the test."""
+    """Make real Twilio clients for a URL, with a short read timeout; closed after the test."""
     clients: list[TwilioClient] = []
 
     def client(
@@ -69,19 +69,19 @@ def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def suppressions(sqlite_engine: Engine) -> Suppressions:
-    """The suppression list, empty."""
+    """An empty suppression list."""
     return Suppressions(sqlite_engine)
 
 
 @pytest.fixture
 def make_sends(connect: Connect, sqlite_engine: Engine) -> MakeSends:
-    """The activity against a URL, with the empty suppression list unless told otherwise."""
+    """Make send activities for a URL, by default with an empty suppression list."""
 
     def make(url: str, *, engine: Engine = sqlite_engine, **options: timedelta) -> TwilioSends:
         return TwilioSends(
             connect(url, **options),
             Suppressions(engine),
-            SendAttempts(engine, pacing(engine)),
+            SendAttempts(engine, unlimited_rates(engine)),
             public_base_url="https://hooks.example",
         )
 
@@ -89,6 +89,6 @@ def make_sends(connect: Connect, sqlite_engine: Engine) -> MakeSends:
 
 
 @pytest.fixture
-def sends(make_sends: MakeSends, edge: Edge) -> TwilioSends:
-    """The activity against the edge."""
-    return make_sends(edge.url)
+def sends(make_sends: MakeSends, fake_twilio: FakeTwilio) -> TwilioSends:
+    """The send activity against the fake Twilio."""
+    return make_sends(fake_twilio.url)

@@ -1,4 +1,4 @@
-"""One attempt of the send activity, as a worker would run it."""
+"""Running single attempts of the send activity, as a worker would."""
 
 import dataclasses
 import traceback
@@ -15,16 +15,16 @@ from activities.send import TwilioSends
 from signedfor.contract import MessageRequest
 from signedfor.message_activities import SendFailureDetail, SendRequest, SendResult, Sent
 from signedfor.payloads import data_converter
-from tests.activities.edge import BODY, CANARIES, RECIPIENT, SENDER
+from tests.activities.fake_twilio import BODY, CANARIES, RECIPIENT, SENDER
 
 
 def message(**fields: Any) -> MessageRequest:
-    """A message with an ordinary text, unless `fields` say otherwise."""
+    """A text message; `fields` replace its fields."""
     return MessageRequest(**{"to": RECIPIENT, "sender": SENDER, "body": BODY, **fields})
 
 
 def send_request(**fields: Any) -> SendRequest:
-    """A send that has an hour left."""
+    """A send request with an hour until its deadline; `fields` replace its fields."""
     return SendRequest(
         **{
             "message_id": "parcel-7",
@@ -47,7 +47,7 @@ def attempt(
     number: int = 1,
     age: timedelta = timedelta(0),
 ) -> SendResult:
-    """Run attempt `number` of the activity, which Temporal began `age` ago."""
+    """Run attempt `number` of the activity, which Temporal started `age` ago."""
     environment = ActivityEnvironment()
     environment.info = dataclasses.replace(
         environment.info, attempt=number, started_time=datetime.now(UTC) - age
@@ -56,7 +56,7 @@ def attempt(
 
 
 def sent(sends: TwilioSends, request: SendRequest | None = None, **options: Any) -> Sent:
-    """Run an attempt that must be accepted by Twilio."""
+    """Run an attempt that Twilio must accept."""
     decision = attempt(sends, request, **options).decision
     assert isinstance(decision, Sent)
     return decision
@@ -65,19 +65,19 @@ def sent(sends: TwilioSends, request: SendRequest | None = None, **options: Any)
 def failed_attempt(
     sends: TwilioSends, request: SendRequest | None = None, **options: Any
 ) -> tuple[ApplicationError, SendFailureDetail]:
-    """Run an attempt that must fail with a class; the error and its detail."""
+    """Run an attempt that must fail with a class; return the error and its detail."""
     with pytest.raises(ApplicationError) as caught:
         attempt(sends, request, **options)
-    assert_silent(caught.value)
+    assert_no_personal_data(caught.value)
     (detail,) = caught.value.details
     assert isinstance(detail, SendFailureDetail)
     return caught.value, detail
 
 
-def assert_silent(error: BaseException) -> None:
-    """Neither in what Temporal keeps of `error` nor in what Python prints is anything personal."""
-    kept = Failure()
+def assert_no_personal_data(error: BaseException) -> None:
+    """Neither Temporal's failure nor Python's traceback may contain a number, text or token."""
+    failure = Failure()
     converter: DataConverter = data_converter
-    converter.failure_converter.to_failure(error, converter.payload_converter, kept)
-    shown = "".join(traceback.format_exception(error)) + str(kept)
-    assert [] == [canary for canary in CANARIES if canary in shown]
+    converter.failure_converter.to_failure(error, converter.payload_converter, failure)
+    text = "".join(traceback.format_exception(error)) + str(failure)
+    assert [] == [canary for canary in CANARIES if canary in text]

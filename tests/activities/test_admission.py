@@ -31,8 +31,8 @@ from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import DatabaseUnavailable, open_engine
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.suppressions import Suppressions
-from tests.activities.edge import RECIPIENT, SENDER
-from tests.activities.sending import assert_silent
+from tests.activities.fake_twilio import RECIPIENT, SENDER
+from tests.activities.sending import assert_no_personal_data
 
 DEFAULT_SENDER = "12345"
 POLICY = PolicySnapshot(
@@ -67,7 +67,7 @@ def _admission(suppressions: Suppressions, default_sender: str | None = None) ->
     )
 
 
-def _check_again(admission: Admission, request: ResumeRequest, *, number: int = 1) -> ResumeResult:
+def _await_resume(admission: Admission, request: ResumeRequest, *, number: int = 1) -> ResumeResult:
     environment = ActivityEnvironment()
     environment.info = dataclasses.replace(environment.info, attempt=number)
     return environment.run(admission.await_resume, request)
@@ -94,8 +94,10 @@ def _suppress(suppressions: Suppressions, **fields: Any) -> None:
 
 
 @pytest.mark.parametrize("default_sender", [None, DEFAULT_SENDER])
-def test_go(suppressions: Suppressions, default_sender: str | None) -> None:
-    """An allowed message goes at once, from its own sender, under the configured policy."""
+def test_an_allowed_message_is_admitted_at_once(
+    suppressions: Suppressions, default_sender: str | None
+) -> None:
+    """The result has the message's own sender and the configured policy."""
     result = _admission(suppressions, default_sender).admit(_request())
 
     admitted = result.decision
@@ -105,16 +107,16 @@ def test_go(suppressions: Suppressions, default_sender: str | None) -> None:
     assert AdmissionResult(decision=admitted, policy=POLICY, sender=SENDER) == result
 
 
-def test_default_sender(suppressions: Suppressions) -> None:
-    """A message without a sender goes from the default one."""
+def test_a_message_without_a_sender_gets_the_default_sender(suppressions: Suppressions) -> None:
+    """The sender is in the result."""
     result = _admission(suppressions, DEFAULT_SENDER).admit(_request(sender=None))
 
     assert isinstance(result.decision, Admitted)
     assert DEFAULT_SENDER == result.sender
 
 
-def test_no_sender(suppressions: Suppressions) -> None:
-    """Without any sender the message cannot go."""
+def test_a_message_without_any_sender_is_not_admitted(suppressions: Suppressions) -> None:
+    """It has no sender and no default sender is configured."""
     result = _admission(suppressions).admit(_request(sender=None))
 
     assert AdmissionResult(decision=NoSender(), policy=POLICY, sender=None) == result
@@ -124,16 +126,20 @@ def test_no_sender(suppressions: Suppressions) -> None:
     ("left", "decision"),
     [(timedelta(seconds=-1), Expired), (timedelta(minutes=1), Admitted)],
 )
-def test_expiry(suppressions: Suppressions, left: timedelta, decision: type) -> None:
-    """A message whose time has passed is not admitted."""
+def test_an_expired_message_is_not_admitted(
+    suppressions: Suppressions, left: timedelta, decision: type
+) -> None:
+    """A message that has not expired yet is admitted."""
     result = _admission(suppressions).admit(_request(expires_at=datetime.now(UTC) + left))
 
     assert isinstance(result.decision, decision)
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_suppressed(suppressions: Suppressions, reason: Reason) -> None:
-    """A suppressed recipient is not admitted, and the reason is named."""
+def test_a_message_to_a_suppressed_recipient_is_not_admitted(
+    suppressions: Suppressions, reason: Reason
+) -> None:
+    """The decision has the reason."""
     _suppress(suppressions, reason=reason)
 
     result = _admission(suppressions).admit(_request())
@@ -141,8 +147,8 @@ def test_suppressed(suppressions: Suppressions, reason: Reason) -> None:
     assert Suppressed(reason=reason) == result.decision
 
 
-def test_suppressed_for_the_default_sender(suppressions: Suppressions) -> None:
-    """An opt-out from the default sender holds for messages that name no sender."""
+def test_an_opt_out_from_the_default_sender(suppressions: Suppressions) -> None:
+    """It covers messages without a sender of their own, and only those."""
     _suppress(suppressions, scope=Scope.SENDER, scope_value=DEFAULT_SENDER)
 
     admission = _admission(suppressions, DEFAULT_SENDER)
@@ -151,8 +157,8 @@ def test_suppressed_for_the_default_sender(suppressions: Suppressions) -> None:
     assert isinstance(admission.admit(_request()).decision, Admitted)
 
 
-def test_suppressed_category(suppressions: Suppressions) -> None:
-    """An opt-out from a category holds for that category only."""
+def test_an_opt_out_from_a_category(suppressions: Suppressions) -> None:
+    """It covers that category only."""
     _suppress(suppressions, scope=Scope.CATEGORY, scope_value="marketing")
 
     admission = _admission(suppressions)
@@ -162,8 +168,8 @@ def test_suppressed_category(suppressions: Suppressions) -> None:
     assert isinstance(admission.admit(_request()).decision, Admitted)
 
 
-def test_reserved_times(suppressions: Suppressions) -> None:
-    """One after the other, at the sender's rate, segment by segment; an urgent one goes first."""
+def test_times_are_reserved_at_the_senders_rate(suppressions: Suppressions) -> None:
+    """Each message takes as much time as it has segments; an urgent one does not queue."""
     admission = _admission(suppressions)
     reserved = [
         _reserved(admission, **fields)
@@ -174,8 +180,8 @@ def test_reserved_times(suppressions: Suppressions) -> None:
     assert [0, 3, 4, 6, 0] == waits
 
 
-def test_a_reservation_after_its_time(suppressions: Suppressions) -> None:
-    """A message that would expire before its time has expired now, and reserves nothing."""
+def test_a_message_that_would_expire_before_its_reserved_time(suppressions: Suppressions) -> None:
+    """It expires at once and reserves nothing."""
     admission = _admission(suppressions)
     admission.admit(_request(segments=10))
     soon = datetime.now(UTC) + timedelta(seconds=5)
@@ -186,8 +192,8 @@ def test_a_reservation_after_its_time(suppressions: Suppressions) -> None:
     assert admission._rate_limiter.backlog(SENDER) <= timedelta(seconds=10)
 
 
-def test_a_closed_window(suppressions: Suppressions) -> None:
-    """A message outside its window waits until it opens, and reserves no time."""
+def test_a_message_outside_its_window(suppressions: Suppressions) -> None:
+    """It waits until the window opens and reserves no time, or expires if that is too late."""
     admission = _admission(suppressions)
     now = datetime.now(UTC)
     tomorrow = Day(f"{now + timedelta(days=1):%a}".lower())
@@ -202,8 +208,10 @@ def test_a_closed_window(suppressions: Suppressions) -> None:
     assert isinstance(late.decision, Expired)
 
 
-def test_a_reservation_after_the_window(suppressions: Suppressions) -> None:
-    """A time after the window has closed is left for others; the message waits for the next."""
+def test_a_message_whose_window_closes_before_its_reserved_time(
+    suppressions: Suppressions,
+) -> None:
+    """It waits for the next window and leaves the time to other messages."""
     admission = _admission(suppressions)
     admission.admit(_request(segments=2 * 86_400))
     today = Day(f"{datetime.now(UTC):%a}".lower())
@@ -224,27 +232,27 @@ def test_a_reservation_after_the_window(suppressions: Suppressions) -> None:
         (RECIPIENT, "Europe/Secret", "time_zone is not an IANA time zone"),
     ],
 )
-def test_a_window_of_no_use(
+def test_an_invalid_window(
     suppressions: Suppressions, to: str, time_zone: str | None, problem: str
 ) -> None:
-    """It is found out at once, also of a suppressed recipient, and said without any value."""
+    """It is reported at once, even for a suppressed recipient, and without any value."""
     _suppress(suppressions, recipient=to)
     window = SendWindow(opens="09:00", closes="10:00", time_zone=time_zone)
 
     admission = _admission(suppressions)
     result = admission.admit(_request(to=to, send_window=window))
 
-    found = admission.check_window(WindowCheck(to=to, send_window=window))
-    assert (InvalidWindow(problem=found), SENDER) == (result.decision, result.sender)
-    assert problem in found
+    reported = admission.check_window(WindowCheck(to=to, send_window=window))
+    assert (InvalidWindow(problem=reported), SENDER) == (result.decision, result.sender)
+    assert problem in reported
     for value in (to, "Secret", "09:00"):
-        assert value not in found
+        assert value not in reported
 
 
-def test_a_window_that_opens_no_more(
+def test_a_window_that_does_not_open_any_more(
     suppressions: Suppressions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where this year's clocks are set so that it stays closed, the message does not wait."""
+    """The message does not wait if time zone changes keep the window closed."""
     monkeypatch.setattr("activities.admission.window_problem", lambda _window, _to: None)
     window = SendWindow(opens="09:00", closes="10:00")
 
@@ -254,8 +262,8 @@ def test_a_window_that_opens_no_more(
     assert result.decision.problem.startswith("does not open")
 
 
-def test_a_paused_message_checks_again_at_its_senders_pace(suppressions: Suppressions) -> None:
-    """While the sender is paused, messages check again one after the other."""
+def test_paused_messages_check_again_at_their_senders_rate(suppressions: Suppressions) -> None:
+    """While the sender is paused, messages check again one after another."""
     admission = _admission(suppressions)
     admission._rate_limiter.pause(SENDER)
     request = ResumeRequest(sender=SENDER, segments=10, campaign_id=None)
@@ -263,17 +271,17 @@ def test_a_paused_message_checks_again_at_its_senders_pace(suppressions: Suppres
     waits = []
     for _ in range(3):
         with pytest.raises(ApplicationError) as caught:
-            _check_again(admission, request)
+            _await_resume(admission, request)
         assert caught.value.next_retry_delay is not None
         waits.append(round(caught.value.next_retry_delay.total_seconds()))
     admission._rate_limiter.resume(SENDER)
 
     assert [5, 10, 20] == waits
-    assert Resumed() == _check_again(admission, request).decision
+    assert Resumed() == _await_resume(admission, request).decision
 
 
-def test_a_paused_message_that_does_not_queue(suppressions: Suppressions) -> None:
-    """Whatever the backlog, an urgent one checks again soon, and reserves no time while it does."""
+def test_a_paused_urgent_message_checks_again_soon(suppressions: Suppressions) -> None:
+    """The backlog does not delay it, and its checks reserve no time."""
     admission = _admission(suppressions)
     admission._rate_limiter.reserve(SENDER, 3600, is_urgent=False)
     admission._rate_limiter.pause(SENDER)
@@ -282,15 +290,15 @@ def test_a_paused_message_that_does_not_queue(suppressions: Suppressions) -> Non
     waits = []
     for number in (1, 2, 100):
         with pytest.raises(ApplicationError) as caught:
-            _check_again(admission, request, number=number)
+            _await_resume(admission, request, number=number)
         waits.append(caught.value.next_retry_delay)
 
     assert [timedelta(seconds=each) for each in (5, 10, 60)] == waits
     assert admission._rate_limiter.backlog(SENDER) <= timedelta(hours=1)
 
 
-def test_many_paused_messages_of_a_fast_sender(suppressions: Suppressions) -> None:
-    """They do not check as fast as it sends: after a while once a minute."""
+def test_paused_messages_of_a_fast_sender_slow_down(suppressions: Suppressions) -> None:
+    """After a while each checks once a minute, whatever the sender's rate."""
     admission = _admission(suppressions)
     admission._rate_limiter.set_rate(SENDER, 100)
     admission._rate_limiter.pause(SENDER)
@@ -298,12 +306,12 @@ def test_many_paused_messages_of_a_fast_sender(suppressions: Suppressions) -> No
 
     for _ in range(20):
         with pytest.raises(ApplicationError) as caught:
-            _check_again(admission, request, number=30)
+            _await_resume(admission, request, number=30)
         assert timedelta(minutes=1) == caught.value.next_retry_delay
 
 
-def test_a_released_reservation(suppressions: Suppressions) -> None:
-    """The time of a message that ended before it is the next one's."""
+def test_a_released_reservation_goes_to_the_next_message(suppressions: Suppressions) -> None:
+    """The next message gets the released time."""
     admission = _admission(suppressions)
     admission.admit(_request(segments=100))
     first = _reserved(admission, segments=50)
@@ -313,11 +321,11 @@ def test_a_released_reservation(suppressions: Suppressions) -> None:
     )
 
     second = _reserved(admission)
-    assert abs(second - first) < timedelta(seconds=0.001), "but for the rounding of the time"
+    assert abs(second - first) < timedelta(seconds=0.001), "except for rounding"
 
 
-def test_a_paused_campaign(suppressions: Suppressions) -> None:
-    """Its messages check again by the clock, ever later, until it is resumed or canceled."""
+def test_messages_of_a_paused_campaign_check_again(suppressions: Suppressions) -> None:
+    """They check at growing intervals until the campaign is resumed or canceled."""
     admission = _admission(suppressions)
     campaigns = admission._campaigns
     message = CampaignMessage(sender=SENDER, body="x")
@@ -329,22 +337,22 @@ def test_a_paused_campaign(suppressions: Suppressions) -> None:
     waits = []
     for number in (1, 2, 100):
         with pytest.raises(ApplicationError) as caught:
-            _check_again(admission, request, number=number)
+            _await_resume(admission, request, number=number)
         waits.append(caught.value.next_retry_delay)
     assert [timedelta(seconds=each) for each in (5, 10, 60)] == waits
 
     campaigns.set_state("spring", CampaignState.RUNNING)
-    assert Resumed() == _check_again(admission, request).decision
+    assert Resumed() == _await_resume(admission, request).decision
     campaigns.set_state("spring", CampaignState.CANCELED)
-    assert CampaignCanceled() == _check_again(admission, request).decision
+    assert CampaignCanceled() == _await_resume(admission, request).decision
 
 
-def test_database_unreachable(tmp_path: Path) -> None:
-    """When consent cannot be read there is no admission, only a failure to try again."""
-    engine = open_engine(f"sqlite:///{tmp_path / 'gone' / 'x.db'}")
+def test_an_unavailable_database_fails_the_admission(tmp_path: Path) -> None:
+    """If opt-outs cannot be read, the activity fails with a retryable error."""
+    engine = open_engine(f"sqlite:///{tmp_path / 'missing' / 'x.db'}")
 
     with pytest.raises(DatabaseUnavailable) as caught:
         _admission(Suppressions(engine)).admit(_request())
 
     engine.dispose()
-    assert_silent(caught.value)
+    assert_no_personal_data(caught.value)

@@ -1,4 +1,4 @@
-"""Handing rows over to a real Temporal: each once, no more than the sender has use for."""
+"""Dispatching rows to a real Temporal server: each once, and no faster than the sender's rate."""
 
 import asyncio
 import logging
@@ -54,7 +54,7 @@ async def client(temporal_server: TemporalServer) -> Client:
 async def load(
     sqlite_engine: Engine, client: Client
 ) -> AsyncIterator[Callable[..., LoadedCampaign]]:
-    """Makes a campaign of so many rows; leaves none of its messages to other tests' workers."""
+    """Make campaigns of some rows; their messages are terminated after the test."""
     made: list[LoadedCampaign] = []
 
     def make(
@@ -89,11 +89,11 @@ async def load(
     yield make
     for campaign in made:
         rows = campaign.campaigns.page(campaign.campaign_id, after=0, limit=10_000)
-        await asyncio.gather(*(campaign.withdraw(row.number) for row in rows))
+        await asyncio.gather(*(campaign.terminate(row.number) for row in rows))
 
 
-async def test_rows_become_messages(load: Callable[..., LoadedCampaign]) -> None:
-    """Each with its own text and an id of campaign and row, found by the campaign's id."""
+async def test_each_row_becomes_a_message(load: Callable[..., LoadedCampaign]) -> None:
+    """It has its own text, an id made of campaign and row, and the campaign's id as attribute."""
     campaign = load(23)
     result = await campaign.dispatch()
     messages = await campaign.messages(count=23)
@@ -117,10 +117,10 @@ async def test_rows_become_messages(load: Callable[..., LoadedCampaign]) -> None
     )
 
 
-async def test_handed_over_again_they_are_the_same_messages(
+async def test_rows_that_are_dispatched_again_start_no_second_message(
     load: Callable[..., LoadedCampaign],
 ) -> None:
-    """A crash in the middle of a page repeats its rows; running and ended messages stay one."""
+    """A crash during a page repeats its rows, but not their messages, running or ended."""
     campaign = load(6)
     result = await campaign.dispatch()
     before = {id_: each.run_id for id_, each in (await campaign.messages(count=6)).items()}
@@ -131,10 +131,10 @@ async def test_handed_over_again_they_are_the_same_messages(
     assert before == {id_: each.run_id for id_, each in (await campaign.messages(count=6)).items()}
 
 
-async def test_it_goes_on_after_the_last_row_that_was_noted(
+async def test_dispatching_continues_after_the_last_recorded_row(
     load: Callable[..., LoadedCampaign],
 ) -> None:
-    """Rows before it are not looked at again, however long ago their messages have ended."""
+    """Earlier rows are not dispatched again, even if their messages are long gone."""
     campaign = load(6)
     campaign.campaigns.dispatched(campaign.campaign_id, last_row=4, skipped=1)
     result = await campaign.dispatch()
@@ -147,26 +147,26 @@ async def test_it_goes_on_after_the_last_row_that_was_noted(
     ).keys()
 
 
-async def test_how_far_it_came_is_noted_part_by_part(
+async def test_progress_is_recorded_during_a_page(
     load: Callable[..., LoadedCampaign], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page that breaks off is gone on with from its last whole part."""
+    """A page that fails is continued after its last complete batch."""
     campaign = load(2 * CONCURRENT_STARTS + 1)
     start_workflow = Client.start_workflow
 
     async def start_some(client: Client, workflow: str, *args: Any, **options: Any) -> Any:
         if options["id"] == f"message:{campaign.campaign_id}:{2 * CONCURRENT_STARTS}":
-            raise RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+            raise RPCError("unavailable", RPCStatusCode.UNAVAILABLE, b"")
         return await start_workflow(client, workflow, *args, **options)
 
     monkeypatch.setattr(Client, "start_workflow", start_some)
     with pytest.raises(ApplicationError, match="could not be dispatched"):
         await campaign.dispatch()
-    broken_off = campaign.recorded()
+    after_failure = campaign.recorded()
     monkeypatch.undo()
     await campaign.dispatch()
 
-    assert (CONCURRENT_STARTS, 0) == broken_off
+    assert (CONCURRENT_STARTS, 0) == after_failure
     assert (2 * CONCURRENT_STARTS + 1, 0) == campaign.recorded()
     assert 2 * CONCURRENT_STARTS + 1 == len(
         await campaign.messages(count=2 * CONCURRENT_STARTS + 1)
@@ -174,10 +174,10 @@ async def test_how_far_it_came_is_noted_part_by_part(
 
 
 @pytest.mark.parametrize("state", [CampaignState.PAUSED, CampaignState.CANCELED])
-async def test_a_decision_in_the_middle_of_a_page_ends_it(
+async def test_pausing_or_canceling_ends_the_page(
     load: Callable[..., LoadedCampaign], monkeypatch: pytest.MonkeyPatch, state: CampaignState
 ) -> None:
-    """Its part is result over to the end, and what the database says then is result on."""
+    """The current batch is completed, and the result has the new state."""
     campaign = load(3 * CONCURRENT_STARTS)
     start_workflow = Client.start_workflow
 
@@ -192,10 +192,10 @@ async def test_a_decision_in_the_middle_of_a_page_ends_it(
     assert (CONCURRENT_STARTS, 0) == campaign.recorded()
 
 
-async def test_an_attempt_that_was_taken_for_lost_gives_way(
+async def test_a_superseded_attempt_stops(
     load: Callable[..., LoadedCampaign], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another one came further meanwhile: what that one noted stands."""
+    """A later attempt got further meanwhile; its recorded progress is kept."""
     campaign = load(4 * CONCURRENT_STARTS)
     start_workflow = Client.start_workflow
 
@@ -213,26 +213,28 @@ async def test_an_attempt_that_was_taken_for_lost_gives_way(
 
 
 @pytest.mark.parametrize(("first", "last"), [(2, 3), (4, 6), (1, 6)])
-async def test_rows_that_are_gone_are_left_out(
+async def test_missing_rows_are_skipped(
     load: Callable[..., LoadedCampaign], caplog: pytest.LogCaptureFixture, first: int, last: int
 ) -> None:
-    """Wherever they were, the campaign goes on to its end, and it is told how many."""
+    """The campaign goes on to its end; how many rows were missing is logged and counted."""
     campaign = load(6)
-    campaign.forget(first=first, last=last)
+    campaign.delete_rows(first=first, last=last)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             result = await campaign.dispatch()
 
-    gone = last - first + 1
-    assert (6, gone) == campaign.recorded() == (result.status.last_row, result.status.skipped)
-    assert f"{gone} rows of campaign {campaign.campaign_id}" in caplog.text
+    missing = last - first + 1
+    assert (6, missing) == campaign.recorded() == (result.status.last_row, result.status.skipped)
+    assert f"{missing} rows of campaign {campaign.campaign_id}" in caplog.text
     assert "not in the database any more" in caplog.text
 
 
-async def test_no_more_than_fills_a_minute(load: Callable[..., LoadedCampaign]) -> None:
-    """Slots that are given away count, and so do messages that no worker has come to yet."""
+async def test_a_page_fills_at_most_a_minute_of_the_senders_time(
+    load: Callable[..., LoadedCampaign],
+) -> None:
+    """Existing reservations count, and so do messages that no worker has started yet."""
     campaign = load(20)
-    campaign.rates.reserved, campaign.rates.segments_a_second = timedelta(seconds=30), 0.1
+    campaign.rates.reserved, campaign.rates.segments_per_second = timedelta(seconds=30), 0.1
     first = await campaign.dispatch()
     await campaign.messages(count=3)
     second = await campaign.dispatch()
@@ -242,10 +244,10 @@ async def test_no_more_than_fills_a_minute(load: Callable[..., LoadedCampaign]) 
         assert timedelta(seconds=7) < each.next_in < timedelta(seconds=23)
 
 
-async def test_a_row_of_which_no_message_can_be_made_is_left_out(
+async def test_an_invalid_row_is_skipped(
     load: Callable[..., LoadedCampaign], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It was checked when the file was read: a defect is told of, and does not stop the rest."""
+    """Rows were validated when they were loaded: the error is logged, and the rest goes on."""
     campaign = load(3, without_field=2)
     with caplog.at_level(logging.WARNING):
         result = await campaign.dispatch()
@@ -258,10 +260,10 @@ async def test_a_row_of_which_no_message_can_be_made_is_left_out(
     assert SECRET not in caplog.text
 
 
-async def test_a_campaign_that_does_not_run_is_not_handed_over(
+async def test_a_paused_campaign_is_not_dispatched(
     load: Callable[..., LoadedCampaign],
 ) -> None:
-    """The database's word counts, and is result on."""
+    """The state in the database decides, and is in the result."""
     campaign = load(3)
     change = StateChange(
         campaign_id=campaign.campaign_id,
@@ -278,10 +280,10 @@ async def test_a_campaign_that_does_not_run_is_not_handed_over(
     )
 
 
-async def test_a_campaign_that_is_not_there_or_not_loaded(
+async def test_a_campaign_that_does_not_exist_or_is_loading(
     load: Callable[..., LoadedCampaign],
 ) -> None:
-    """The one is refused for good, the other waited for."""
+    """The first error is not retryable, the second is."""
     campaign = load(1)
     campaign.campaigns.create("loading", MESSAGE)
     with pytest.raises(ApplicationError) as loading:
@@ -291,16 +293,16 @@ async def test_a_campaign_that_is_not_there_or_not_loaded(
     change = StateChange(
         campaign_id="absent", state=CampaignState.CANCELED, since=datetime.now(UTC)
     )
-    with pytest.raises(ApplicationError) as unwritten:
+    with pytest.raises(ApplicationError) as not_written:
         campaign.dispatcher.set_campaign_state(change)
 
     assert not loading.value.non_retryable
-    for error in (absent.value, unwritten.value):
+    for error in (absent.value, not_written.value):
         assert (NO_SUCH_CAMPAIGN, True) == (error.type, error.non_retryable)
 
 
 async def test_messages_and_outcomes_are_counted(load: Callable[..., LoadedCampaign]) -> None:
-    """What runs, what has ended and how; other workflows of the campaign do not count."""
+    """Running and ended messages and their outcomes; the campaign's own workflow does not count."""
     campaign = load(3)
     await campaign.dispatch()
     for number, outcome in enumerate((Outcome.DELIVERED, Outcome.DELIVERED, Outcome.EXPIRED)):
@@ -338,21 +340,21 @@ async def test_messages_and_outcomes_are_counted(load: Callable[..., LoadedCampa
     ).outcomes
 
 
-async def test_where_the_list_lags_behind_the_last_message_is_asked_for(
+async def test_the_last_message_is_checked_if_visibility_lags_behind(
     load: Callable[..., LoadedCampaign], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The list knows nothing yet: it counts as running while that message does, and not after."""
+    """If visibility lists nothing yet, one message counts as running as long as the last does."""
     campaign = load(2)
     await campaign.dispatch()
 
-    async def counts_none(*_: object, **__: object) -> WorkflowExecutionCount:
+    async def no_workflows(*_: object, **__: object) -> WorkflowExecutionCount:
         return WorkflowExecutionCount(count=0, groups=[])
 
-    monkeypatch.setattr(Client, "count_workflows", counts_none)
+    monkeypatch.setattr(Client, "count_workflows", no_workflows)
     requests = [CountRequest(campaign_id=campaign.campaign_id, last_row=row) for row in (2, 3)]
-    running, never_there = [await campaign.dispatcher.count_messages(each) for each in requests]
-    await campaign.withdraw(2)
+    running, never_started = [await campaign.dispatcher.count_messages(each) for each in requests]
+    await campaign.terminate(2)
     ended = await campaign.dispatcher.count_messages(requests[0])
 
     assert (1, 0) == (running.running, running.ended)
-    assert {0} == {never_there.running, ended.running}
+    assert {0} == {never_started.running, ended.running}

@@ -6,90 +6,102 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from activities.send import TwilioSends, create_parameters
-from tests.activities.edge import ACCOUNT, BODY, RECIPIENT, SENDER, TOKEN, Asked, Edge
+from tests.activities.fake_twilio import (
+    ACCOUNT,
+    BODY,
+    RECIPIENT,
+    SENDER,
+    TOKEN,
+    FakeTwilio,
+    ReceivedRequest,
+)
 from tests.activities.sending import attempt, message, send_request
 
 SERVICE = "MG" + "0" * 32
 CALLBACK = "https://hooks.example/webhook/status?message_id=parcel-7#rc=5&rp=all"
 
 
-def _posted(sends: TwilioSends, edge: Edge, **fields: object) -> Asked:
+def _post(sends: TwilioSends, fake_twilio: FakeTwilio, **fields: object) -> ReceivedRequest:
     attempt(sends, send_request(**fields))
-    (asked,) = edge.asked
-    return asked
+    (request,) = fake_twilio.requests
+    return request
 
 
-def test_the_request_itself(sends: TwilioSends, edge: Edge) -> None:
-    """One form-encoded POST to the account's messages, with basic authentication."""
-    asked = _posted(sends, edge)
+def test_a_send_is_one_post(sends: TwilioSends, fake_twilio: FakeTwilio) -> None:
+    """It is form-encoded, goes to the account's messages and uses basic authentication."""
+    request = _post(sends, fake_twilio)
 
-    assert f"POST /2010-04-01/Accounts/{ACCOUNT}/Messages.json HTTP/1.1" == asked.line
-    assert "application/x-www-form-urlencoded" == asked.headers["content-type"]
+    assert f"POST /2010-04-01/Accounts/{ACCOUNT}/Messages.json HTTP/1.1" == request.line
+    assert "application/x-www-form-urlencoded" == request.headers["content-type"]
     credentials = base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
-    assert f"Basic {credentials}" == asked.headers["authorization"]
+    assert f"Basic {credentials}" == request.headers["authorization"]
 
 
-def test_plain_text(sends: TwilioSends, edge: Edge) -> None:
-    """A text is To, From, Body and the callback, and nothing else."""
-    asked = _posted(sends, edge)
+def test_the_fields_of_a_text_message(sends: TwilioSends, fake_twilio: FakeTwilio) -> None:
+    """They are To, From, Body and StatusCallback, and nothing else."""
+    request = _post(sends, fake_twilio)
 
     expected = {"To": RECIPIENT, "From": SENDER, "Body": BODY, "StatusCallback": CALLBACK}
-    assert expected == dict(asked.form)
-    assert len(expected) == len(asked.form)
+    assert expected == dict(request.form)
+    assert len(expected) == len(request.form)
     callback = "https%3A%2F%2Fhooks.example%2Fwebhook%2Fstatus%3Fmessage_id%3Dparcel-7%23rc%3D5"
-    assert f"StatusCallback={callback}%26rp%3Dall" in asked.body.split("&")
-    assert f"To={quote(RECIPIENT)}" in asked.body.split("&")
+    assert f"StatusCallback={callback}%26rp%3Dall" in request.body.split("&")
+    assert f"To={quote(RECIPIENT)}" in request.body.split("&")
 
 
-def test_messaging_service(sends: TwilioSends, edge: Edge) -> None:
-    """A Messaging Service is not a From."""
-    form = dict(_posted(sends, edge, sender=SERVICE).form)
+def test_a_messaging_service_is_not_sent_as_from(
+    sends: TwilioSends, fake_twilio: FakeTwilio
+) -> None:
+    """It has a field of its own."""
+    form = dict(_post(sends, fake_twilio, sender=SERVICE).form)
 
     assert SERVICE == form["MessagingServiceSid"]
     assert "From" not in form
 
 
-def test_the_sender_is_the_admitted_one(sends: TwilioSends, edge: Edge) -> None:
-    """The sender that admission chose counts, not the field of the message."""
-    form = dict(_posted(sends, edge, sender="12345").form)
+def test_the_sender_is_the_one_that_admission_chose(
+    sends: TwilioSends, fake_twilio: FakeTwilio
+) -> None:
+    """It may differ from the request's `from`."""
+    form = dict(_post(sends, fake_twilio, sender="12345").form)
 
     assert "12345" == form["From"]
 
 
-def test_media(sends: TwilioSends, edge: Edge) -> None:
+def test_the_fields_of_a_media_message(sends: TwilioSends, fake_twilio: FakeTwilio) -> None:
     """Each media URL is a field of its own, in order; without a text there is no Body."""
     urls = ("https://m.example/1.png?a=b&c=d", "https://m.example/2.png")
 
-    asked = _posted(sends, edge, message=message(body=None, media_urls=urls))
+    request = _post(sends, fake_twilio, message=message(body=None, media_urls=urls))
 
-    assert list(urls) == [value for name, value in asked.form if name == "MediaUrl"]
-    assert "Body" not in dict(asked.form)
+    assert list(urls) == [value for name, value in request.form if name == "MediaUrl"]
+    assert "Body" not in dict(request.form)
 
 
-def test_content(sends: TwilioSends, edge: Edge) -> None:
-    """A content template goes with its variables as a JSON object."""
+def test_the_fields_of_a_content_template(sends: TwilioSends, fake_twilio: FakeTwilio) -> None:
+    """The template's variables are a JSON object; there is no Body."""
     sid = "HX" + "1" * 32
     variables = {"1": 'Zoë "quoted"', "name": "ключ"}
 
-    asked = _posted(
+    request = _post(
         sends,
-        edge,
+        fake_twilio,
         message=message(body=None, content_sid=sid, content_variables=variables),
     )
 
-    form = dict(asked.form)
+    form = dict(request.form)
     assert (sid, variables) == (form["ContentSid"], json.loads(form["ContentVariables"]))
     assert "Body" not in form
 
 
 @pytest.mark.parametrize("text", ["\N{GRINNING FACE} ключ\n&=+%", " x "])
-def test_any_text_survives_the_wire(sends: TwilioSends, edge: Edge, text: str) -> None:
-    """The text arrives as it was handed in."""
-    assert text == dict(_posted(sends, edge, message=message(body=text)).form)["Body"]
+def test_any_text_arrives_unchanged(sends: TwilioSends, fake_twilio: FakeTwilio, text: str) -> None:
+    """Emoji, other scripts, line breaks, form delimiters and surrounding spaces are encoded."""
+    assert text == dict(_post(sends, fake_twilio, message=message(body=text)).form)["Body"]
 
 
 @pytest.mark.parametrize(
-    ("left", "least", "most"),
+    ("left", "minimum", "maximum"),
     [
         (timedelta(seconds=0.5), 1, 1),
         (timedelta(seconds=60), 58, 60),
@@ -98,22 +110,22 @@ def test_any_text_survives_the_wire(sends: TwilioSends, edge: Edge, text: str) -
         (timedelta(days=30), 36_000, 36_000),
     ],
 )
-def test_validity_period(
-    sends: TwilioSends, edge: Edge, left: timedelta, least: int, most: int
+def test_the_validity_period_is_the_time_until_expiry(
+    sends: TwilioSends, fake_twilio: FakeTwilio, left: timedelta, minimum: int, maximum: int
 ) -> None:
-    """What is left of `expires_at` in whole seconds, from 1 up to Twilio's limit."""
+    """It is in whole seconds, from 1 to Twilio's limit of 36,000."""
     expiring = message(expires_at=datetime.now(UTC) + left)
 
-    validity = int(dict(_posted(sends, edge, message=expiring).form)["ValidityPeriod"])
+    validity = int(dict(_post(sends, fake_twilio, message=expiring).form)["ValidityPeriod"])
 
-    assert least <= validity <= most
+    assert minimum <= validity <= maximum
 
 
 @pytest.mark.parametrize(
     "message_id", ["a&b=c#d?e/f", "100%25", "a+b", "".join(map(chr, range(33, 127)))]
 )
-def test_message_id_in_the_callback(message_id: str) -> None:
-    """Any message id is read back from the callback's URL, and ends before the overrides."""
+def test_the_callback_url_contains_the_message_id(message_id: str) -> None:
+    """Any message id can be parsed from the URL and does not run into the connection overrides."""
     url = create_parameters(
         send_request(message_id=message_id), status_url="https://hooks.example/webhook/status"
     )["status_callback"]

@@ -1,4 +1,4 @@
-"""How much of a campaign is handed over at a time."""
+"""How many rows of a campaign are dispatched at a time."""
 
 import random
 from dataclasses import asdict, dataclass
@@ -17,12 +17,12 @@ from activities.dispatch_budget import (
 )
 
 _NOMINAL = 0.5
-"""The draw that makes no wait longer or shorter."""
+"""The random draw that neither lengthens nor shortens the wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """How sender and campaign stand; by default an idle sender of one segment a second."""
+    """The load of sender and campaign; by default an idle sender of one segment per second."""
 
     backlog: timedelta = timedelta(0)
     rate: float = 1
@@ -36,16 +36,16 @@ def _budget(load: Load) -> DispatchBudget:
 
 
 def _dispatched(load: Load, *, segments: int = 1, draw: float = _NOMINAL) -> tuple[int, timedelta]:
-    """How many rows of a long campaign are handed over, and when more are."""
-    found = _budget(load)
-    rows = found.fitting([segments] * 10_000)
-    return rows, found.next_in(rows, rows * segments, draw=draw)
+    """How many rows of a long campaign are dispatched, and the wait until the next page."""
+    budget = _budget(load)
+    rows = budget.fitting([segments] * 10_000)
+    return rows, budget.next_in(rows, rows * segments, draw=draw)
 
 
 @pytest.mark.parametrize(
     ("load", "segments", "expected"),
     [
-        # Paced: a minute of the sender's time is filled, and filled up again when 45 s are left.
+        # Limited by the rate: the backlog is filled to a minute, and again when 45 s are left.
         (Load(), 1, (60, 15)),
         (Load(backlog=timedelta(seconds=45)), 1, (15, 15)),
         (Load(backlog=timedelta(seconds=59.5)), 3, (1, 17.5)),
@@ -53,38 +53,38 @@ def _dispatched(load: Load, *, segments: int = 1, draw: float = _NOMINAL) -> tup
         (Load(backlog=timedelta(hours=3)), 1, (0, 60)),
         (Load(segments_a_row=6), 6, (10, 15)),
         (Load(rate=0.001), 1, (1, 60)),
-        # Faster than one page at a time.
+        # Limited by the page size.
         (Load(rate=100), 1, (PAGE, 0)),
         (Load(rate=4), 1, (PAGE, 5)),
-        # What no worker has come to yet will need slots too.
+        # Messages that no worker has started yet will need reservations too.
         (Load(unstarted=20), 1, (40, 15)),
         (Load(rate=100, unstarted=MAX_UNSTARTED - 7), 1, (7, 1)),
         (Load(rate=100, unstarted=MAX_UNSTARTED + 9), 1, (0, 1)),
-        # Waiting for a send window takes no slot, and has a bound of its own.
+        # Messages that wait for a send window have no reservation, but a limit of their own.
         (Load(waiting=MAX_WAITING), 1, (60, 30)),
         (Load(waiting=MAX_WAITING + 60), 1, (0, 30)),
         (Load(rate=100, waiting=MAX_WAITING + 5_990), 1, (10, 30)),
     ],
 )
-def test_what_is_handed_over_and_when_more(
+def test_the_budget_fills_a_minute_within_the_limits(
     load: Load, segments: int, expected: tuple[int, float]
 ) -> None:
-    """As much as fills a minute of the sender's time, and no more than can be dealt with."""
+    """A page fills a minute of the sender's time, unless another limit is lower."""
     rows, seconds = expected
 
     assert (rows, timedelta(seconds=seconds)) == _dispatched(load, segments=segments)
 
 
-def test_the_last_rows() -> None:
-    """Fewer rows than there is room for are all handed over."""
+def test_the_last_rows_are_all_dispatched() -> None:
+    """There may be fewer rows than the budget allows."""
     assert 2 == _budget(Load()).fitting([1, 1])
     assert 0 == _budget(Load()).fitting([])
 
 
-def test_chance_moves_the_wait_by_half_and_what_is_full_stays_full() -> None:
-    """Shorter and longer alike; a bound of another kind is waited for in full."""
-    paced, crowded = Load(), Load(rate=100, unstarted=MAX_UNSTARTED - 7)
-    waits = [[_dispatched(load, draw=draw)[1] for draw in (0, 0.999)] for load in (paced, crowded)]
+def test_jitter_changes_only_the_wait_for_the_rate() -> None:
+    """It shortens or lengthens that wait by up to half; the wait for another limit is exact."""
+    paced, full = Load(), Load(rate=100, unstarted=MAX_UNSTARTED - 7)
+    waits = [[_dispatched(load, draw=draw)[1] for draw in (0, 0.999)] for load in (paced, full)]
 
     nominal = timedelta(seconds=15)
     assert nominal * (1 - JITTER) == waits[0][0]
@@ -94,62 +94,60 @@ def test_chance_moves_the_wait_by_half_and_what_is_full_stays_full() -> None:
 
 @dataclass
 class _Sender:
-    """A sender whose time is filled by campaigns, each of messages of one length."""
+    """A sender with several campaigns; all messages of a campaign have the same length."""
 
     rate: float
     lengths: tuple[int, ...]
-    chance: random.Random
+    rng: random.Random
     tail: float = 0.0
 
     def __post_init__(self) -> None:
-        self.given = [0] * len(self.lengths)
-        """Segments handed over, campaign by campaign."""
-        self.found = list[float]()
-        """Seconds that were filled when somebody looked."""
-        self.left = list[float]()
-        """And when they had handed over."""
+        self.dispatched = [0] * len(self.lengths)
+        """Dispatched segments of each campaign."""
+        self.backlogs_before = list[float]()
+        """The backlog in seconds before each page."""
+        self.backlogs_after = list[float]()
+        """The backlog in seconds after each page."""
 
-    def fill(self, *, seconds: float) -> None:
-        """Let the campaigns, which begin a moment after one another, feed it for so long."""
-        looks = [float(number) for number in range(len(self.lengths))]
-        while (now := min(looks)) < seconds:
-            campaign = looks.index(now)
-            rows, wait = self._look(now, self.lengths[campaign])
-            self.given[campaign] += rows * self.lengths[campaign]
+    def run(self, *, seconds: float) -> None:
+        """Let the campaigns dispatch for this time; they start a second after one another."""
+        next_pages = [float(number) for number in range(len(self.lengths))]
+        while (now := min(next_pages)) < seconds:
+            campaign = next_pages.index(now)
+            rows, wait = self._dispatch_page(now, self.lengths[campaign])
+            self.dispatched[campaign] += rows * self.lengths[campaign]
             # Reading the database and starting messages takes a second.
-            looks[campaign] = now + wait.total_seconds() + 1
+            next_pages[campaign] = now + wait.total_seconds() + 1
 
-    def _look(self, now: float, segments: int) -> tuple[int, timedelta]:
-        self.found.append(max(0.0, self.tail - now))
-        load = Load(
-            backlog=timedelta(seconds=self.found[-1]), rate=self.rate, segments_a_row=segments
-        )
-        rows, wait = _dispatched(load, segments=segments, draw=self.chance.random())
+    def _dispatch_page(self, now: float, segments: int) -> tuple[int, timedelta]:
+        backlog = max(0.0, self.tail - now)
+        load = Load(backlog=timedelta(seconds=backlog), rate=self.rate, segments_a_row=segments)
+        rows, wait = _dispatched(load, segments=segments, draw=self.rng.random())
         self.tail = max(self.tail, now) + rows * segments / self.rate
-        self.left.append(self.tail - now)
+        self.backlogs_before.append(backlog)
+        self.backlogs_after.append(self.tail - now)
         return rows, wait
 
 
 @pytest.mark.parametrize("rate", [0.5, 1, 10, 80])
 @pytest.mark.parametrize("lengths", [(1,), (4,), (10,), (1, 1), (1, 4, 10)])
-def test_the_sender_never_runs_dry_and_never_far_backlog(
-    rate: float, lengths: tuple[int, ...]
-) -> None:
-    """Over two hours, its time is always filled, by at most a minute and one message."""
+def test_the_backlog_stays_between_its_bounds(rate: float, lengths: tuple[int, ...]) -> None:
+    """Over two hours the sender is never idle; its backlog is at most a minute and a message."""
     sender = _Sender(rate, lengths, random.Random(7))  # noqa: S311 - a simulation
-    sender.fill(seconds=7200)
+    sender.run(seconds=7200)
 
-    assert max(sender.left) <= HIGH_WATERMARK.total_seconds() + max(lengths) / rate + 0.01
-    # The first pages of a fast sender fill the minute.
-    assert min(sender.found[60:]) > 20
+    limit = HIGH_WATERMARK.total_seconds() + max(lengths) / rate + 0.01
+    assert max(sender.backlogs_after) <= limit
+    # A fast sender's first pages are still filling the minute.
+    assert min(sender.backlogs_before[60:]) > 20
 
 
 @pytest.mark.parametrize("rate", [1, 10])
 @pytest.mark.parametrize("lengths", [(1, 1), (1, 3), (1, 1, 1)])
 def test_campaigns_of_one_sender_share_its_time(rate: float, lengths: tuple[int, ...]) -> None:
-    """Over two hours none has a quarter more or less than its part, whoever came first."""
+    """Over two hours each gets its equal part, give or take a quarter, whichever started first."""
     sender = _Sender(rate, lengths, random.Random(7))  # noqa: S311 - a simulation
-    sender.fill(seconds=7200)
+    sender.run(seconds=7200)
 
-    fair = sum(sender.given) / len(lengths)
-    assert [pytest.approx(fair, rel=0.25)] * len(lengths) == sender.given
+    fair = sum(sender.dispatched) / len(lengths)
+    assert [pytest.approx(fair, rel=0.25)] * len(lengths) == sender.dispatched

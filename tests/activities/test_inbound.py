@@ -1,4 +1,4 @@
-"""InboundRecorder messages from Temporal and from Twilio's list."""
+"""Recording inbound messages from the webhook and from Twilio's list."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,18 +18,18 @@ from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages
 from signedfor.twilio.keywords import InboundKind
 from tests.activities.conftest import Connect
-from tests.activities.edge import (
+from tests.activities.fake_twilio import (
     ACCOUNT,
     BODY,
     RECIPIENT,
     SENDER,
-    Edge,
-    Misbehaviour,
+    ConnectionFault,
+    FakeTwilio,
     http,
     problem_details,
     refused,
 )
-from tests.activities.sending import assert_silent
+from tests.activities.sending import assert_no_personal_data
 
 NOW = datetime(2026, 11, 21, 20, 0, 30, 500_000, tzinfo=UTC)
 SERVICE = "MG" + "d" * 32
@@ -38,8 +38,8 @@ Make = Callable[..., InboundRecorder]
 
 
 @pytest.fixture
-def make(connect: Connect, edge: Edge, sqlite_engine: Engine) -> Make:
-    """The activities against the edge, at NOW, with a database."""
+def make(connect: Connect, fake_twilio: FakeTwilio, sqlite_engine: Engine) -> Make:
+    """Make inbound activities with the fake Twilio, a database and the time NOW."""
 
     def inbound(
         engine: Engine = sqlite_engine, now: datetime = NOW, **options: Any
@@ -47,7 +47,7 @@ def make(connect: Connect, edge: Edge, sqlite_engine: Engine) -> Make:
         return InboundRecorder(
             InboundMessages(engine, now=lambda: now),
             watermarks=Watermarks(engine),
-            twilio=connect(edge.url),
+            twilio=connect(fake_twilio.url),
             now=lambda: now,
             **options,
         )
@@ -60,7 +60,7 @@ def _sid(number: int) -> str:
 
 
 def _row(number: int, body: str, *, ago: timedelta, **fields: Any) -> dict[str, Any]:
-    """A message as Twilio lists it."""
+    """An inbound message as Twilio lists it."""
     sent = (NOW - ago).strftime("%a, %d %b %Y %H:%M:%S +0000")
     return {
         "sid": _sid(number),
@@ -101,17 +101,17 @@ def _catch_up(inbound: InboundRecorder, since: datetime | None = None) -> CatchU
     return caught
 
 
-def _kept(engine: Engine) -> int:
+def _stored(engine: Engine) -> int:
     with transaction(engine, read_only=True) as connection:
         return connection.execute(select(func.count()).select_from(inbound_messages)).scalar_one()
 
 
-def _asked(edge: Edge) -> list[dict[str, list[str]]]:
-    return [parse_qs(urlsplit(each.line.split(" ")[1]).query) for each in edge.asked]
+def _queries(fake_twilio: FakeTwilio) -> list[dict[str, list[str]]]:
+    return [parse_qs(urlsplit(each.line.split(" ")[1]).query) for each in fake_twilio.requests]
 
 
-def test_records_once(make: Make, sqlite_engine: Engine) -> None:
-    """A message from the webhook is recorded with what it asks for, and only once."""
+def test_a_message_is_recorded_once(make: Make, sqlite_engine: Engine) -> None:
+    """A STOP from the webhook is recorded with its suppression, and only once."""
     record = InboundRecord(
         message_sid=_sid(1), from_=RECIPIENT, to=SENDER, kind=InboundKind.STOP, received_at=NOW
     )
@@ -123,9 +123,9 @@ def test_records_once(make: Make, sqlite_engine: Engine) -> None:
     assert [_sid(1)] == [each.evidence for each in Suppressions(sqlite_engine).list_()]
 
 
-def test_without_the_database(make: Make) -> None:
-    """While the database is away the activity says so, silently, and is tried again."""
-    engine = open_engine("postgresql://somebody@127.0.0.1:1/name")
+def test_an_unavailable_database_fails_the_activity(make: Make) -> None:
+    """The error is retryable and contains no personal data."""
+    engine = open_engine("postgresql://user@127.0.0.1:1/name")
     record = InboundRecord(
         message_sid=_sid(1), from_=RECIPIENT, to=SENDER, kind=InboundKind.STOP, received_at=NOW
     )
@@ -134,13 +134,15 @@ def test_without_the_database(make: Make) -> None:
         ActivityEnvironment().run(make(engine).record_inbound, record)
     engine.dispose()
 
-    assert_silent(caught.value)
+    assert_no_personal_data(caught.value)
 
 
-def test_records_what_never_reached_us(make: Make, edge: Edge, sqlite_engine: Engine) -> None:
-    """A STOP in Twilio's list that we do not have is recorded; what we sent is left alone."""
+def test_the_catch_up_records_missed_messages(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine
+) -> None:
+    """Inbound messages in Twilio's list that we do not have are recorded; outbound are not."""
     minute = timedelta(minutes=1)
-    edge.answers = [
+    fake_twilio.responses = [
         _page(
             _row(3, "hello", ago=1 * minute, to=f"whatsapp:{SENDER}", **{"from": "+15558675310"}),
             _row(2, "STOP", ago=2 * minute, direction="outbound-api", status="delivered"),
@@ -158,19 +160,19 @@ def test_records_what_never_reached_us(make: Make, edge: Edge, sqlite_engine: En
     )
     (suppression,) = Suppressions(sqlite_engine).list_()
     assert (RECIPIENT, _sid(1)) == (suppression.recipient, suppression.evidence)
-    assert 2 == _kept(sqlite_engine)
+    assert 2 == _stored(sqlite_engine)
 
 
-def test_a_message_that_came_already_changes_nothing(
-    make: Make, edge: Edge, sqlite_engine: Engine
+def test_a_message_that_is_already_recorded_changes_nothing(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine
 ) -> None:
-    """Looked at again and again, a STOP counts once, also after the opt-out was lifted."""
-    edge.answers = [_page(_row(1, "STOP", ago=timedelta(minutes=3)))]
+    """A listed STOP counts once, even after its opt-out was lifted."""
+    fake_twilio.responses = [_page(_row(1, "STOP", ago=timedelta(minutes=3)))]
     since = NOW - timedelta(minutes=30)
     first = _catch_up(make(), since)
     suppressions = Suppressions(sqlite_engine)
-    (standing,) = suppressions.list_()
-    suppressions.lift(RECIPIENT, source=standing.source, evidence="asked for", by="anna")
+    (suppression,) = suppressions.list_()
+    suppressions.lift(RECIPIENT, source=suppression.source, evidence="by phone", by="ops")
 
     second = _catch_up(make(), since)
 
@@ -180,12 +182,12 @@ def test_a_message_that_came_already_changes_nothing(
 
 @pytest.mark.parametrize("gap", [60, 0])
 @pytest.mark.parametrize(("newest", "oldest"), [("START", "STOP"), ("STOP", "START")])
-def test_oldest_first(  # noqa: PLR0917 - pytest gives them by name
-    make: Make, edge: Edge, sqlite_engine: Engine, newest: str, oldest: str, gap: int
+def test_listed_messages_are_recorded_oldest_first(  # noqa: PLR0917 - pytest passes them by name
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine, newest: str, oldest: str, gap: int
 ) -> None:
-    """Twilio lists newest first; the word said last holds, also within one second."""
+    """Twilio lists newest first; the last keyword decides, even within the same second."""
     ago = timedelta(minutes=10)
-    edge.answers = [
+    fake_twilio.responses = [
         _page(_row(2, newest, ago=ago), more="PA1"),
         _page(_row(1, oldest, ago=ago + timedelta(seconds=gap))),
     ]
@@ -195,12 +197,16 @@ def test_oldest_first(  # noqa: PLR0917 - pytest gives them by name
 
 
 @pytest.mark.parametrize(
-    ("started_ago", "stands"), [(timedelta(minutes=5), False), (timedelta(minutes=15), True)]
+    ("started_ago", "suppressed"), [(timedelta(minutes=5), False), (timedelta(minutes=15), True)]
 )
-def test_a_start_that_came_by_the_webhook(
-    make: Make, edge: Edge, sqlite_engine: Engine, started_ago: timedelta, stands: bool
+def test_a_start_from_the_webhook_beats_an_older_missed_stop(
+    make: Make,
+    fake_twilio: FakeTwilio,
+    sqlite_engine: Engine,
+    started_ago: timedelta,
+    suppressed: bool,
 ) -> None:
-    """A STOP of ten minutes ago that was missed holds only if no START came after it."""
+    """A missed STOP of ten minutes ago suppresses only if no START came after it."""
     InboundMessages(sqlite_engine).receive(
         InboundRecord(
             message_sid=_sid(9),
@@ -210,29 +216,29 @@ def test_a_start_that_came_by_the_webhook(
             received_at=NOW - started_ago,
         )
     )
-    edge.answers = [_page(_row(1, "STOP", ago=timedelta(minutes=10)))]
+    fake_twilio.responses = [_page(_row(1, "STOP", ago=timedelta(minutes=10)))]
 
     _catch_up(make(), NOW - timedelta(minutes=30))
 
-    assert stands == bool(Suppressions(sqlite_engine).list_())
+    assert suppressed == bool(Suppressions(sqlite_engine).list_())
 
 
-def test_asks_by_date_in_utc(make: Make, edge: Edge) -> None:
-    """Times of any zone are asked for in UTC, in whole seconds that leave no gap."""
-    edge.answers = [_page()]
+def test_the_list_is_queried_in_utc(make: Make, fake_twilio: FakeTwilio) -> None:
+    """Times of any zone are converted to UTC and rounded to whole seconds without a gap."""
+    fake_twilio.responses = [_page()]
     since = datetime.fromisoformat("2026-11-21T21:30:10.750+02:00")
 
     caught_up = _catch_up(make(), since)
 
     assert [("2026-11-21T19:30:10Z", "2026-11-21T20:00:31Z")] == [
-        (query["DateSent>"][0], query["DateSent<"][0]) for query in _asked(edge)
+        (query["DateSent>"][0], query["DateSent<"][0]) for query in _queries(fake_twilio)
     ]
     assert (since, NOW) == (caught_up.since, caught_up.until)
 
 
-def test_looks_again_with_an_overlap(make: Make, edge: Edge, sqlite_engine: Engine) -> None:
-    """The first look goes a day back, each later one to an hour before the end of the last."""
-    edge.answers = [_page()]
+def test_catch_ups_overlap(make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine) -> None:
+    """The first goes a day back, each later one to an hour before the end of the previous."""
+    fake_twilio.responses = [_page()]
 
     first = _catch_up(make())
     second = _catch_up(make(now=NOW + timedelta(minutes=5)))
@@ -242,11 +248,11 @@ def test_looks_again_with_an_overlap(make: Make, edge: Edge, sqlite_engine: Engi
     assert NOW + timedelta(minutes=5) == Watermarks(sqlite_engine).read(CATCH_UP_ID)
 
 
-def test_a_look_at_a_short_span_hides_nothing(
-    make: Make, edge: Edge, sqlite_engine: Engine
+def test_a_short_catch_up_does_not_hide_an_earlier_gap(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine
 ) -> None:
-    """A look that begins after the last one ended does not make the next pass over the gap."""
-    edge.answers = [_page()]
+    """One that starts after the end of the previous one does not move the watermark."""
+    fake_twilio.responses = [_page()]
     _catch_up(make())
     later = NOW + timedelta(days=2)
 
@@ -255,24 +261,28 @@ def test_a_look_at_a_short_span_hides_nothing(
     assert NOW == Watermarks(sqlite_engine).read(CATCH_UP_ID)
 
 
-def test_a_short_first_look_hides_nothing(make: Make, edge: Edge) -> None:
-    """If the very first look is at a few minutes, the next one still goes a day back."""
-    edge.answers = [_page()]
+def test_a_short_first_catch_up_does_not_hide_an_earlier_gap(
+    make: Make, fake_twilio: FakeTwilio
+) -> None:
+    """If the very first covers only a few minutes, the next one still goes a day back."""
+    fake_twilio.responses = [_page()]
     _catch_up(make(), NOW - timedelta(minutes=10))
 
     assert NOW - timedelta(hours=24) == _catch_up(make()).since
 
 
-def test_goes_back_no_further_than_makes_sense(make: Make, edge: Edge) -> None:
-    """A look is limited to thirty days."""
-    edge.answers = [_page()]
+def test_a_catch_up_goes_back_thirty_days_at_most(make: Make, fake_twilio: FakeTwilio) -> None:
+    """An earlier start is moved forward."""
+    fake_twilio.responses = [_page()]
 
     assert NOW - timedelta(days=30) == _catch_up(make(), NOW - timedelta(days=400)).since
 
 
-def test_goes_on_where_it_broke_off(make: Make, edge: Edge, sqlite_engine: Engine) -> None:
-    """Windows that are done are remembered, and the failure repeats nothing personal."""
-    edge.answers = [
+def test_a_failed_catch_up_continues_where_it_stopped(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine
+) -> None:
+    """Completed windows are remembered, and the error contains no personal data."""
+    fake_twilio.responses = [
         *[_page()] * 21,
         _page(_row(1, "STOP", ago=timedelta(minutes=150))),
         refused(500, 20500),
@@ -282,46 +292,48 @@ def test_goes_on_where_it_broke_off(make: Make, edge: Edge, sqlite_engine: Engin
         _catch_up(make())
 
     assert ("ListFailed", False) == (caught.value.type, caught.value.non_retryable)
-    assert_silent(caught.value)
+    assert_no_personal_data(caught.value)
     assert NOW - timedelta(hours=2) == Watermarks(sqlite_engine).read(CATCH_UP_ID)
     assert 1 == len(Suppressions(sqlite_engine).list_())
 
 
-def test_a_long_list_is_taken_in_several_runs(make: Make, edge: Edge) -> None:
-    """A run ends after so many messages, and each gets further than the last."""
-    edge.answers = [_page(*(_row(n, "hello", ago=timedelta(minutes=1)) for n in range(5)))]
+def test_a_long_list_takes_several_runs(make: Make, fake_twilio: FakeTwilio) -> None:
+    """A run ends after a number of messages, and each run gets further than the previous one."""
+    fake_twilio.responses = [_page(*(_row(n, "hello", ago=timedelta(minutes=1)) for n in range(5)))]
     ends = [_catch_up(make(max_listed=5)).until for _ in range(3)]
 
     assert [NOW - timedelta(hours=hours) for hours in (23, 22, 21)] == ends
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
-        Misbehaviour.CLOSE,
-        Misbehaviour.HANG,
-        Misbehaviour.HALF,
+        ConnectionFault.CLOSE,
+        ConnectionFault.HANG,
+        ConnectionFault.TRUNCATE,
         http(200, "<html>"),
         refused(401, 20003),
         problem_details(500, code=20500),
     ],
 )
-def test_no_list(make: Make, edge: Edge, answer: bytes | str) -> None:
-    """Whatever prevents a list may be tried again, and repeats nothing personal."""
-    edge.answers = [answer]
+def test_failing_to_read_the_list_is_retryable(
+    make: Make, fake_twilio: FakeTwilio, response: bytes | str
+) -> None:
+    """The error contains no personal data."""
+    fake_twilio.responses = [response]
 
     with pytest.raises(ApplicationError) as caught:
         _catch_up(make(), NOW - timedelta(minutes=5))
 
     assert ("ListFailed", False) == (caught.value.type, caught.value.non_retryable)
-    assert_silent(caught.value)
+    assert_no_personal_data(caught.value)
 
 
-def test_a_second_page_that_fails_records_nothing(
-    make: Make, edge: Edge, sqlite_engine: Engine
+def test_nothing_is_recorded_if_the_second_page_fails(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine
 ) -> None:
-    """Newer messages are not recorded before the older ones are known."""
-    edge.answers = [
+    """Newer messages must not be recorded before the older ones."""
+    fake_twilio.responses = [
         _page(_row(2, "START", ago=timedelta(minutes=1)), more="PA1"),
         refused(500, 20500),
     ]
@@ -329,7 +341,7 @@ def test_a_second_page_that_fails_records_nothing(
     with pytest.raises(ApplicationError):
         _catch_up(make(), NOW - timedelta(minutes=5))
 
-    assert 0 == _kept(sqlite_engine)
+    assert 0 == _stored(sqlite_engine)
     assert Watermarks(sqlite_engine).read(CATCH_UP_ID) is None
 
 
@@ -342,11 +354,15 @@ def test_a_second_page_that_fails_records_nothing(
         ({"to": ""}, 1),
     ],
 )
-def test_nobody_to_suppress(
-    make: Make, edge: Edge, sqlite_engine: Engine, fields: dict[str, Any], unusable: int
+def test_messages_without_a_usable_address_are_skipped(
+    make: Make,
+    fake_twilio: FakeTwilio,
+    sqlite_engine: Engine,
+    fields: dict[str, Any],
+    unusable: int,
 ) -> None:
-    """Messages from a short code, or whose addresses cannot be made out, are left out."""
-    edge.answers = [
+    """Messages from short codes or with invalid addresses are not recorded."""
+    fake_twilio.responses = [
         _page(
             _row(2, "STOP", ago=timedelta(minutes=1), **fields),
             _row(1, "STOP", ago=timedelta(minutes=2)),
@@ -359,9 +375,11 @@ def test_nobody_to_suppress(
     assert 1 == len(Suppressions(sqlite_engine).list_())
 
 
-def test_only_review_keeps_the_body(make: Make, edge: Edge, sqlite_engine: Engine) -> None:
-    """A text is kept where a person has to read it, with the time it was sent."""
-    edge.answers = [
+def test_only_messages_for_review_keep_their_body(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine
+) -> None:
+    """The body is stored if a person has to read it, with the time the message was sent."""
+    fake_twilio.responses = [
         _page(
             _row(2, "please stop texting me", ago=timedelta(minutes=1)),
             _row(1, BODY, ago=timedelta(minutes=2)),
@@ -373,12 +391,12 @@ def test_only_review_keeps_the_body(make: Make, edge: Edge, sqlite_engine: Engin
     (review,) = InboundMessages(sqlite_engine).reviews()
     assert "please stop texting me" == review.body
     assert timedelta(0) <= review.received_at - (NOW - timedelta(minutes=1)) < timedelta(seconds=1)
-    assert 2 == _kept(sqlite_engine)
+    assert 2 == _stored(sqlite_engine)
 
 
-def test_reports_while_it_works(make: Make, edge: Edge) -> None:
-    """A long look is told apart from a dead worker."""
-    edge.answers = [_page(_row(1, "hello", ago=timedelta(minutes=1)))]
+def test_a_catch_up_sends_heartbeats(make: Make, fake_twilio: FakeTwilio) -> None:
+    """So Temporal can tell a long catch-up from a dead worker."""
+    fake_twilio.responses = [_page(_row(1, "hello", ago=timedelta(minutes=1)))]
     beats: list[Any] = []
     environment = ActivityEnvironment()
     environment.on_heartbeat = lambda *details: beats.append(details)
@@ -389,15 +407,17 @@ def test_reports_while_it_works(make: Make, edge: Edge) -> None:
 
 
 @pytest.mark.parametrize("end", ["worker_shutdown", "cancel"])
-def test_breaks_off(make: Make, edge: Edge, sqlite_engine: Engine, end: str) -> None:
-    """A long look does not hold up a worker's stop; the next one begins where this was."""
-    edge.answers = [_page(_row(1, "STOP", ago=timedelta(minutes=1)))] * 2
+def test_a_catch_up_stops_on_shutdown_or_cancellation(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine, end: str
+) -> None:
+    """It does not delay the worker's shutdown; the next one starts where this one stopped."""
+    fake_twilio.responses = [_page(_row(1, "STOP", ago=timedelta(minutes=1)))] * 2
     environment = ActivityEnvironment()
     environment.on_heartbeat = lambda *_: getattr(environment, end)()
-    look = CatchUp(since=NOW - timedelta(minutes=5))
+    request = CatchUp(since=NOW - timedelta(minutes=5))
 
     with pytest.raises(ApplicationError if end == "worker_shutdown" else CancelledError):
-        environment.run(make().catch_up_inbound, look)
+        environment.run(make().catch_up_inbound, request)
 
     assert [] == Suppressions(sqlite_engine).list_()
-    assert 1 == ActivityEnvironment().run(make().catch_up_inbound, look).new
+    assert 1 == ActivityEnvironment().run(make().catch_up_inbound, request).new

@@ -1,4 +1,4 @@
-"""What the send activity looks at immediately before its POST."""
+"""The send activity's last check, immediately before its POST."""
 
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -15,7 +15,7 @@ from signedfor.retry import LATEST_POST_START
 from signedfor.store.database import open_engine
 from signedfor.store.suppressions import Suppressions
 from tests.activities.conftest import MakeSends
-from tests.activities.edge import RECIPIENT, SENDER, Edge
+from tests.activities.fake_twilio import RECIPIENT, SENDER, FakeTwilio
 from tests.activities.sending import attempt, failed_attempt, message, send_request
 
 SERVICE = "MG" + "0" * 32
@@ -23,10 +23,10 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_suppressed(
-    sends: TwilioSends, edge: Edge, suppressions: Suppressions, reason: Reason
+def test_nothing_is_sent_to_a_suppressed_recipient(
+    sends: TwilioSends, fake_twilio: FakeTwilio, suppressions: Suppressions, reason: Reason
 ) -> None:
-    """Who is suppressed by the time of the attempt gets no POST, and the reason is named."""
+    """A recipient who was suppressed since admission gets no message; the result has the reason."""
     suppressions.record(
         Suppression(recipient=RECIPIENT, reason=reason, source=Source.OPERATOR), by="test"
     )
@@ -34,7 +34,7 @@ def test_suppressed(
     result = attempt(sends, number=2)
 
     assert SendResult(attempts=1, decision=Suppressed(reason=reason)) == result
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
 
 
 @pytest.mark.parametrize(
@@ -46,15 +46,15 @@ def test_suppressed(
         (Scope.CATEGORY, "alerts", False),
     ],
 )
-def test_scope_of_the_last_check(  # noqa: PLR0917 - pytest passes them by name
+def test_the_last_check_uses_sender_and_category(  # noqa: PLR0917 - pytest passes them by name
     sends: TwilioSends,
-    edge: Edge,
+    fake_twilio: FakeTwilio,
     suppressions: Suppressions,
     scope: Scope,
     value: str,
     suppressed: bool,
 ) -> None:
-    """The last check asks for this sender and this category."""
+    """Only an opt-out from this sender or this category prevents the POST."""
     suppressions.record(
         Suppression(
             recipient=RECIPIENT,
@@ -69,34 +69,38 @@ def test_scope_of_the_last_check(  # noqa: PLR0917 - pytest passes them by name
     result = attempt(sends, send_request(message=message(category="marketing")))
 
     assert suppressed == isinstance(result.decision, Suppressed)
-    assert [] == edge.asked if suppressed else len(edge.asked) == 1
+    assert [] == fake_twilio.requests if suppressed else len(fake_twilio.requests) == 1
 
 
-def test_database_unreachable(make_sends: MakeSends, edge: Edge, tmp_path: Path) -> None:
-    """When consent cannot be read nothing is sent, and it is tried again."""
-    engine = open_engine(f"sqlite:///{tmp_path / 'gone' / 'x.db'}")
+def test_nothing_is_sent_if_opt_outs_cannot_be_read(
+    make_sends: MakeSends, fake_twilio: FakeTwilio, tmp_path: Path
+) -> None:
+    """The activity is retried."""
+    engine = open_engine(f"sqlite:///{tmp_path / 'missing' / 'x.db'}")
 
-    error, detail = failed_attempt(make_sends(edge.url, engine=engine))
+    error, detail = failed_attempt(make_sends(fake_twilio.url, engine=engine))
 
     engine.dispose()
     assert FailureClass.TEMPORARILY_UNAVAILABLE == error.type
     assert not error.non_retryable
     assert detail.retry_after is not None
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
 
 
-def test_expired(sends: TwilioSends, edge: Edge) -> None:
+def test_an_expired_message_is_not_sent(sends: TwilioSends, fake_twilio: FakeTwilio) -> None:
     """After `expires_at` there is no POST."""
     late = message(expires_at=datetime.now(UTC) - timedelta(milliseconds=1))
 
     result = attempt(sends, send_request(message=late))
 
     assert SendResult(attempts=0, decision=Expired()) == result
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
 
 
-def test_a_closed_window(sends: TwilioSends, edge: Edge) -> None:
-    """Outside its window there is no POST, and it is said when to come again."""
+def test_a_message_outside_its_window_is_not_sent(
+    sends: TwilioSends, fake_twilio: FakeTwilio
+) -> None:
+    """The result says when the window opens."""
     now = datetime.now(UTC)
     tomorrow = Day(f"{now + timedelta(days=1):%a}".lower())
     window = SendWindow(opens="00:00", closes="24:00", days=(tomorrow,), time_zone="UTC")
@@ -105,16 +109,16 @@ def test_a_closed_window(sends: TwilioSends, edge: Edge) -> None:
 
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     assert SendResult(attempts=0, decision=WindowClosed(opens_at=midnight)) == result
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
 
 
 @pytest.mark.parametrize(
     ("to", "time_zone"), [("+18005550100", None), (RECIPIENT, "Europe/Secret")]
 )
 def test_a_window_that_never_opens(
-    sends: TwilioSends, edge: Edge, to: str, time_zone: str | None
+    sends: TwilioSends, fake_twilio: FakeTwilio, to: str, time_zone: str | None
 ) -> None:
-    """It was open by older tables and is closed now: the message is admitted again, and soon."""
+    """If new time zone data closed the window, the message soon goes back to admission."""
     window = SendWindow(opens="09:00", closes="10:00", time_zone=time_zone)
 
     decision = attempt(sends, send_request(message=message(to=to, send_window=window))).decision
@@ -122,60 +126,70 @@ def test_a_window_that_never_opens(
     assert isinstance(decision, WindowClosed)
     wait = decision.opens_at - datetime.now(UTC)
     assert timedelta(seconds=30) < wait <= timedelta(minutes=1)
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
 
 
-def test_a_frozen_worker(sends: TwilioSends, edge: Edge) -> None:
-    """An attempt that wakes up later than its POST may begin sends nothing."""
+def test_an_attempt_that_is_too_old_sends_nothing(
+    sends: TwilioSends, fake_twilio: FakeTwilio
+) -> None:
+    """A worker that was frozen must not start its POST after the latest allowed time."""
     error, _ = failed_attempt(sends, age=LATEST_POST_START + timedelta(seconds=0.1))
 
     assert FailureClass.TEMPORARILY_UNAVAILABLE == error.type
     assert not error.non_retryable
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
 
 
-def test_an_attempt_within_its_time(sends: TwilioSends, edge: Edge) -> None:
-    """An attempt that is a little late still sends."""
+def test_an_attempt_that_is_a_little_late_sends(
+    sends: TwilioSends, fake_twilio: FakeTwilio
+) -> None:
+    """Its POST starts before the latest allowed time."""
     attempt(sends, age=LATEST_POST_START - timedelta(seconds=1))
 
-    assert 1 == len(edge.asked)
+    assert 1 == len(fake_twilio.requests)
 
 
-def test_deadline_passed(sends: TwilioSends, edge: Edge) -> None:
-    """After the retry budget there is no POST, and no further attempt."""
+def test_nothing_is_sent_after_the_retry_budget(
+    sends: TwilioSends, fake_twilio: FakeTwilio
+) -> None:
+    """There is no further attempt either."""
     over = send_request(deadline=datetime.now(UTC) - timedelta(milliseconds=1))
 
     error, _ = failed_attempt(sends, over)
 
     assert (FailureClass.TEMPORARILY_UNAVAILABLE, True) == (error.type, error.non_retryable)
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
 
 
-def _freeze(monkeypatch: pytest.MonkeyPatch, *, after_looks: int, seconds: float) -> None:
-    """Stop the activity for so long right after it has looked at the clock so many times."""
-    looks = 0
+def _freeze(monkeypatch: pytest.MonkeyPatch, *, after_readings: int, seconds: float) -> None:
+    """Stop the activity for some seconds right after it has read the clock so many times."""
+    readings = 0
 
     class Clock(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> "Clock":
-            nonlocal looks
-            looks += 1
-            moment = super().now(tz)
-            if looks == after_looks:
+            nonlocal readings
+            readings += 1
+            now = super().now(tz)
+            if readings == after_readings:
                 time.sleep(seconds)
-            return moment
+            return now
 
     monkeypatch.setattr("activities.send.datetime", Clock)
 
 
 @pytest.mark.parametrize("end", ["expires_at", "deadline"])
-@pytest.mark.parametrize("after_looks", [2, 3])
-def test_frozen_beyond_the_messages_time(
-    sends: TwilioSends, edge: Edge, monkeypatch: pytest.MonkeyPatch, end: str, after_looks: int
+@pytest.mark.parametrize("after_readings", [2, 3])
+def test_nothing_is_sent_if_the_worker_freezes_past_expiry_or_deadline(
+    sends: TwilioSends,
+    fake_twilio: FakeTwilio,
+    monkeypatch: pytest.MonkeyPatch,
+    end: str,
+    after_readings: int,
 ) -> None:
-    """Whatever holds it up on its way to the first byte, no POST begins after its time.
+    """Wherever it is frozen before the first byte, no POST starts too late.
 
-    The second look at the clock is for how long it may, the third for its validity at Twilio.
+    The second reading of the clock is for the POST's timeout, the third for the validity period.
     """
     ends_at = datetime.now(UTC) + timedelta(seconds=1)
     request = (
@@ -183,21 +197,21 @@ def test_frozen_beyond_the_messages_time(
         if end == "expires_at"
         else send_request(message=message(expires_at=ends_at + HOUR), deadline=ends_at)
     )
-    _freeze(monkeypatch, after_looks=after_looks, seconds=1.1)
+    _freeze(monkeypatch, after_readings=after_readings, seconds=1.1)
 
     error, _ = failed_attempt(sends, request)
 
     assert FailureClass.TEMPORARILY_UNAVAILABLE == error.type
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
     assert datetime.now(UTC) > ends_at
 
 
-def test_held_up_within_the_messages_time(
-    sends: TwilioSends, edge: Edge, monkeypatch: pytest.MonkeyPatch
+def test_a_message_is_sent_if_the_worker_freezes_briefly(
+    sends: TwilioSends, fake_twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A message that is held up and still has time is sent."""
+    """The POST starts before the message expires."""
     request = send_request(message=message(expires_at=datetime.now(UTC) + timedelta(seconds=20)))
-    _freeze(monkeypatch, after_looks=3, seconds=0.5)
+    _freeze(monkeypatch, after_readings=3, seconds=0.5)
 
     assert isinstance(attempt(sends, request).decision, Sent)
-    assert 1 == len(edge.asked)
+    assert 1 == len(fake_twilio.requests)

@@ -17,7 +17,7 @@ from signedfor.message_activities import (
 )
 from signedfor.settings import Settings
 from signedfor.store.database import open_engine
-from tests.activities.edge import ACCOUNT, TOKEN
+from tests.activities.fake_twilio import ACCOUNT, TOKEN
 from worker import Activities, activities
 
 _MESSAGES_INTERFACES: tuple[type, ...] = (
@@ -43,7 +43,7 @@ async def registered(tmp_path: Path) -> AsyncIterator[Activities]:
 
 
 def _name(function: object) -> str:
-    """The name under which Temporal knows the activity."""
+    """The activity's name in Temporal."""
     assert callable(function)
     definition = activity._Definition.from_callable(function)
     assert definition is not None, f"{function} is not declared as an activity"
@@ -52,7 +52,7 @@ def _name(function: object) -> str:
 
 
 def _names(*interfaces: type) -> list[str]:
-    """The activities that workflows call by these interfaces."""
+    """The names of the activities that workflows call through these interfaces."""
     return sorted(
         _name(getattr(interface, method))
         for interface in interfaces
@@ -60,8 +60,8 @@ def _names(*interfaces: type) -> list[str]:
     )
 
 
-async def test_activities_do_not_raise_in_their_threads(registered: Activities) -> None:
-    """An exception in the middle of a transaction would leave its lock held forever."""
+async def test_no_exception_is_raised_in_the_threads_of_activities(registered: Activities) -> None:
+    """A cancellation during a transaction would leave its lock held forever."""
     every = [*registered.messages, *registered.twilio_sends]
     in_threads = [each for each in every if not inspect.iscoroutinefunction(each)]
     assert len(in_threads) > 5
@@ -74,6 +74,6 @@ async def test_activities_do_not_raise_in_their_threads(registered: Activities) 
 async def test_each_queue_serves_the_activities_that_workflows_call(
     registered: Activities,
 ) -> None:
-    """Names are those of the interfaces, and none is missing or served on another queue."""
+    """The names are those of the interfaces; none is missing or served on the wrong queue."""
     assert _names(*_MESSAGES_INTERFACES) == sorted(map(_name, registered.messages))
     assert _names(SendActivities) == sorted(map(_name, registered.twilio_sends))

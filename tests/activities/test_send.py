@@ -13,10 +13,10 @@ from signedfor.retry import TERMINAL_ERROR_TYPES
 from signedfor.twilio import codes
 from signedfor.twilio.codes import delay_for
 from tests.activities.conftest import MakeSends
-from tests.activities.edge import (
+from tests.activities.fake_twilio import (
     SID,
-    Edge,
-    Misbehaviour,
+    ConnectionFault,
+    FakeTwilio,
     created,
     http,
     problem_details,
@@ -25,13 +25,13 @@ from tests.activities.edge import (
 from tests.activities.sending import attempt, failed_attempt, send_request, sent
 
 
-def test_accepted(sends: TwilioSends, edge: Edge) -> None:
-    """What Twilio takes is a submission with its SID, status and segments, after one POST."""
+def test_an_accepted_message(sends: TwilioSends, fake_twilio: FakeTwilio) -> None:
+    """The result has the SID, status and segments from the response to the only POST."""
     before = datetime.now(UTC)
 
     result = attempt(sends)
 
-    assert 1 == len(edge.asked)
+    assert 1 == len(fake_twilio.requests)
     assert isinstance(result.decision, Sent)
     submitted_at = result.decision.submitted_at
     assert before <= submitted_at <= datetime.now(UTC)
@@ -45,35 +45,39 @@ def test_accepted(sends: TwilioSends, edge: Edge) -> None:
     ("given", "segments"),
     [("3", 3), ("0", None), (None, None), ("", None), ("many", None), ("9" * 5000, None)],
 )
-def test_segments(sends: TwilioSends, edge: Edge, given: str | None, segments: int | None) -> None:
-    """Twilio's count of segments is taken when it is a count, and never costs the submission."""
-    edge.answers = [created(num_segments=given)]
+def test_only_a_valid_count_of_segments_is_used(
+    sends: TwilioSends, fake_twilio: FakeTwilio, given: str | None, segments: int | None
+) -> None:
+    """A response with an invalid count is still an accepted message."""
+    fake_twilio.responses = [created(num_segments=given)]
 
-    answer = sent(sends)
+    result = sent(sends)
 
-    assert (SID, segments) == (answer.message_sid, answer.segments)
+    assert (SID, segments) == (result.message_sid, result.segments)
 
 
 @pytest.mark.parametrize("status", [200, 202])
-def test_any_2xx_with_a_sid(sends: TwilioSends, edge: Edge, status: int) -> None:
-    """A yes with another 2xx status is a yes."""
-    edge.answers = [http(status, {"sid": SID, "status": "accepted", "num_segments": "0"})]
+def test_any_2xx_status_with_a_sid_means_accepted(
+    sends: TwilioSends, fake_twilio: FakeTwilio, status: int
+) -> None:
+    """The status need not be 201."""
+    fake_twilio.responses = [http(status, {"sid": SID, "status": "accepted", "num_segments": "0"})]
 
     assert SID == sent(sends).message_sid
 
 
 UNKNOWN = {
-    "closed": Misbehaviour.CLOSE,
-    "reset": Misbehaviour.RESET,
-    "read timeout": Misbehaviour.HANG,
-    "half an answer": Misbehaviour.HALF,
+    "closed": ConnectionFault.CLOSE,
+    "reset": ConnectionFault.RESET,
+    "read timeout": ConnectionFault.HANG,
+    "truncated response": ConnectionFault.TRUNCATE,
     "not HTTP": b"hello\r\n\r\n",
     "500 in JSON": refused(500, 20500),
     "500 with an opt-out code": refused(500, 21610),
     "500 with a retry code": refused(500, 20429),
     "502 in HTML": http(502, "<html>Bad Gateway</html>"),
     "503": refused(503, 20503),
-    "503 with an endless Retry-After": refused(503, 20503, {"Retry-After": "9" * 30}),
+    "503 with a huge Retry-After": refused(503, 20503, {"Retry-After": "9" * 30}),
     "500 that claims to be a 429": problem_details(500, code=20429, claimed=429),
     "504 without a body": http(504),
     "408": http(408, "slow"),
@@ -84,19 +88,21 @@ UNKNOWN = {
     "201 without a SID": created(sid=None),
     "201 with an empty SID": created(sid=""),
     "201 with a number for a SID": created(sid=7),
-    "201 with a SID of something else": created(sid="CA" + "a" * 32),
+    "201 with a SID of another resource": created(sid="CA" + "a" * 32),
     "201 with a list": http(201, []),
     "201 with null": http(201, "null"),
     "201 with a bad date": created(date_created=5),
-    "a status beyond HTTP": refused(999, 20429),
+    "status 999": refused(999, 20429),
     "status 600": http(600, "?"),
 }
 
 
-@pytest.mark.parametrize("answer", UNKNOWN.values(), ids=UNKNOWN.keys())
-def test_outcome_unknown(sends: TwilioSends, edge: Edge, answer: bytes | str) -> None:
-    """Where Twilio may have taken the message, that is what is said, after exactly one POST."""
-    edge.answers = [answer]
+@pytest.mark.parametrize("response", UNKNOWN.values(), ids=UNKNOWN.keys())
+def test_the_outcome_is_unknown_if_twilio_may_have_accepted_the_message(
+    sends: TwilioSends, fake_twilio: FakeTwilio, response: bytes | str
+) -> None:
+    """The error is not retried, and there is exactly one POST."""
+    fake_twilio.responses = [response]
 
     error, detail = failed_attempt(sends)
 
@@ -104,7 +110,7 @@ def test_outcome_unknown(sends: TwilioSends, edge: Edge, answer: bytes | str) ->
     assert error.type in TERMINAL_ERROR_TYPES
     assert error.next_retry_delay is None
     assert 1 == detail.attempts
-    assert 1 == len(edge.asked)
+    assert 1 == len(fake_twilio.requests)
 
 
 def _closed_port() -> int:
@@ -115,8 +121,8 @@ def _closed_port() -> int:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{closed}", "http://nosuchhost.invalid"])
-def test_never_connected(make_sends: MakeSends, url: str) -> None:
-    """A refused connection or an unknown name proves that nothing was sent: tried again soon."""
+def test_failing_to_connect_is_retried_soon(make_sends: MakeSends, url: str) -> None:
+    """A refused connection or an unknown host name proves that nothing was sent."""
     error, detail = failed_attempt(make_sends(url.format(closed=_closed_port())))
 
     assert FailureClass.TEMPORARILY_UNAVAILABLE == error.type
@@ -128,14 +134,14 @@ def test_never_connected(make_sends: MakeSends, url: str) -> None:
     assert error.next_retry_delay == detail.retry_after
 
 
-def test_connect_timeout(make_sends: MakeSends) -> None:
-    """A connection that does not come about in time proves that nothing was sent."""
+def test_a_connect_timeout_is_retried(make_sends: MakeSends) -> None:
+    """It proves that nothing was sent."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         port = full.getsockname()[1]
         waiting = [socket.socket() for _ in range(4)]
-        for each in waiting:  # with a full backlog the kernel leaves further connects unanswered
+        for each in waiting:  # with a full backlog the kernel does not answer further connects
             each.setblocking(False)
             each.connect_ex(("127.0.0.1", port))
         sends = make_sends(f"http://127.0.0.1:{port}", connect_timeout=timedelta(seconds=0.3))
@@ -148,7 +154,7 @@ def test_connect_timeout(make_sends: MakeSends) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "code", "least", "most"),
+    ("response", "code", "minimum", "maximum"),
     [
         (refused(429, 20429), 20429, 0.4, 0.6),
         (refused(429, 20429, {"Retry-After": "7"}), 20429, 7, 8.4),
@@ -165,11 +171,16 @@ def test_connect_timeout(make_sends: MakeSends) -> None:
     ],
     ids=lambda value: "" if isinstance(value, bytes) else str(value),
 )
-def test_not_processed(  # noqa: PLR0917 - pytest passes them by name
-    sends: TwilioSends, edge: Edge, answer: bytes, code: int | None, least: float, most: float
+def test_a_request_that_twilio_did_not_process_is_retried(  # noqa: PLR0917 - pytest passes them by name
+    sends: TwilioSends,
+    fake_twilio: FakeTwilio,
+    response: bytes,
+    code: int | None,
+    minimum: float,
+    maximum: float,
 ) -> None:
-    """What Twilio did not process is tried again, after the code's or the header's own wait."""
-    edge.answers = [answer]
+    """The wait is the minimum of the code or of the Retry-After header, plus jitter."""
+    fake_twilio.responses = [response]
 
     error, detail = failed_attempt(sends)
 
@@ -177,12 +188,12 @@ def test_not_processed(  # noqa: PLR0917 - pytest passes them by name
     assert not error.non_retryable
     assert code == detail.error_code
     assert error.next_retry_delay is not None
-    assert least <= error.next_retry_delay.total_seconds() <= most
-    assert 1 == len(edge.asked)
+    assert minimum <= error.next_retry_delay.total_seconds() <= maximum
+    assert 1 == len(fake_twilio.requests)
 
 
 @pytest.mark.parametrize(
-    ("answer", "failure_class", "code", "status"),
+    ("response", "failure_class", "code", "status"),
     [
         (refused(401, 20003), FailureClass.SENDER_MISCONFIGURED, 20003, 401),
         (http(401, "<html>"), FailureClass.SENDER_MISCONFIGURED, None, 401),
@@ -205,16 +216,16 @@ def test_not_processed(  # noqa: PLR0917 - pytest passes them by name
     ],
     ids=lambda value: "" if isinstance(value, bytes) else str(value),
 )
-def test_refused(  # noqa: PLR0917 - pytest passes them by name
+def test_a_refusal_is_not_retried(  # noqa: PLR0917 - pytest passes them by name
     sends: TwilioSends,
-    edge: Edge,
-    answer: bytes,
+    fake_twilio: FakeTwilio,
+    response: bytes,
     failure_class: FailureClass,
     code: int | None,
     status: int,
 ) -> None:
-    """A refusal is terminal and says its class, code and HTTP status."""
-    edge.answers = [answer]
+    """The error has the failure class, Twilio's code and the HTTP status."""
+    fake_twilio.responses = [response]
 
     error, detail = failed_attempt(sends)
 
@@ -222,18 +233,23 @@ def test_refused(  # noqa: PLR0917 - pytest passes them by name
     assert error.type in TERMINAL_ERROR_TYPES
     assert error.next_retry_delay is None
     assert (code, status, 1) == (detail.error_code, detail.http_status, detail.attempts)
-    assert 1 == len(edge.asked)
+    assert 1 == len(fake_twilio.requests)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirects_are_not_followed(sends: TwilioSends, edge: Edge, status: int) -> None:
-    """A redirect is a wrong base URL, never a second POST somewhere else."""
-    edge.answers = [http(status, "", {"Location": f"{edge.url}/elsewhere"}), created()]
+def test_redirects_are_not_followed(
+    sends: TwilioSends, fake_twilio: FakeTwilio, status: int
+) -> None:
+    """A redirect means a wrong base URL, and never leads to a second POST."""
+    fake_twilio.responses = [
+        http(status, "", {"Location": f"{fake_twilio.url}/elsewhere"}),
+        created(),
+    ]
 
     error, _ = failed_attempt(sends)
 
     assert FailureClass.SENDER_MISCONFIGURED == error.type
-    assert 1 == len(edge.asked)
+    assert 1 == len(fake_twilio.requests)
 
 
 def _table() -> list[tuple[int, FailureClass]]:
@@ -246,23 +262,23 @@ def _table() -> list[tuple[int, FailureClass]]:
         ]
 
 
-def test_every_code_of_the_table(sends: TwilioSends, edge: Edge) -> None:
-    """Each terminal code of the table, answering a create, costs one POST and names its class."""
-    passing = {FailureClass.TEMPORARILY_UNAVAILABLE, FailureClass.DELIVERY_DELAYED}
+def test_every_code_in_the_table(sends: TwilioSends, fake_twilio: FakeTwilio) -> None:
+    """Each code, as the response to a create, leads to one POST and an error with its class."""
+    temporary = {FailureClass.TEMPORARILY_UNAVAILABLE, FailureClass.DELIVERY_DELAYED}
     table = dict(_table())
     seen = {}
     for code in table:
-        edge.answers = [refused(400, code)]
-        edge.asked.clear()
+        fake_twilio.responses = [refused(400, code)]
+        fake_twilio.requests.clear()
 
         error, detail = failed_attempt(sends)
 
-        assert (code, 1) == (detail.error_code, len(edge.asked))
+        assert (code, 1) == (detail.error_code, len(fake_twilio.requests))
         seen[code] = error.type
         assert (error.type in TERMINAL_ERROR_TYPES) == (error.type not in RETRYABLE)
     expected = {
         code: (
-            FailureClass.TEMPORARILY_UNAVAILABLE if failure_class in passing else failure_class
+            FailureClass.TEMPORARILY_UNAVAILABLE if failure_class in temporary else failure_class
         ).value
         for code, failure_class in table.items()
     }
@@ -270,8 +286,8 @@ def test_every_code_of_the_table(sends: TwilioSends, edge: Edge) -> None:
     assert len(seen) > 150
 
 
-def test_attempts_are_counted_through(make_sends: MakeSends) -> None:
-    """The count goes on over the policy's attempts and those of an earlier activity."""
+def test_attempts_of_earlier_activities_count(make_sends: MakeSends) -> None:
+    """The attempts of the retry policy are added to those of an earlier activity."""
     sends = make_sends(f"http://127.0.0.1:{_closed_port()}")
 
     error, detail = failed_attempt(sends, send_request(earlier_attempts=4), number=3)
@@ -281,8 +297,8 @@ def test_attempts_are_counted_through(make_sends: MakeSends) -> None:
     assert 0.8 * 32 <= error.next_retry_delay.total_seconds() <= 1.2 * 32
 
 
-def test_many_attempts_later(make_sends: MakeSends) -> None:
-    """An attempt of any number fails with its class and the longest wait."""
+def test_the_wait_is_limited_after_many_attempts(make_sends: MakeSends) -> None:
+    """An attempt with a very high number has the maximum wait."""
     error, _ = failed_attempt(make_sends(f"http://127.0.0.1:{_closed_port()}"), number=5000)
 
     assert error.next_retry_delay is not None
@@ -290,9 +306,11 @@ def test_many_attempts_later(make_sends: MakeSends) -> None:
 
 
 @pytest.mark.parametrize(("code", "left_to_workflow"), [(20429, False), (21611, True)])
-def test_max_retry_wait(sends: TwilioSends, edge: Edge, code: int, left_to_workflow: bool) -> None:
-    """A wait longer than the workflow allows is left to the workflow, with its length."""
-    edge.answers = [refused(429, code)]
+def test_a_wait_longer_than_allowed_is_left_to_the_workflow(
+    sends: TwilioSends, fake_twilio: FakeTwilio, code: int, left_to_workflow: bool
+) -> None:
+    """The error is then not retryable, and its detail has the wait."""
+    fake_twilio.responses = [refused(429, code)]
 
     error, detail = failed_attempt(sends, send_request(max_retry_wait=timedelta(seconds=5)))
 

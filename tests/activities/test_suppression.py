@@ -7,7 +7,7 @@ from signedfor.consent import Reason, Scope, Source
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import SuppressionRecord
 from signedfor.store.suppressions import Suppressions
-from tests.activities.edge import RECIPIENT, SENDER, SID
+from tests.activities.fake_twilio import RECIPIENT, SENDER, SID
 
 WHATSAPP = f"whatsapp:{RECIPIENT}"
 
@@ -27,13 +27,15 @@ def _record(**fields: Any) -> SuppressionRecord:
     )
 
 
-def _records(suppressions: Suppressions, scope: Scope = Scope.EVERYTHING) -> SuppressionRecorder:
+def _recorder(suppressions: Suppressions, scope: Scope = Scope.EVERYTHING) -> SuppressionRecorder:
     return SuppressionRecorder(suppressions, opt_out_scope=scope)
 
 
-def test_opt_out(suppressions: Suppressions) -> None:
-    """An opt-out code suppresses the recipient for every sender, with code and SID as evidence."""
-    assert _records(suppressions).record_suppression(_record())
+def test_an_opt_out_code_suppresses_the_recipient_for_every_sender(
+    suppressions: Suppressions,
+) -> None:
+    """The evidence names the code and the SID."""
+    assert _recorder(suppressions).record_suppression(_record())
 
     found = suppressions.find(RECIPIENT, sender="12345", category=None)
     assert found is not None
@@ -41,16 +43,16 @@ def test_opt_out(suppressions: Suppressions) -> None:
     assert f"code 21610 {SID}" == found.evidence
 
 
-def test_twice(suppressions: Suppressions) -> None:
-    """Recording it again changes nothing and says so."""
-    records = _records(suppressions)
+def test_recording_a_suppression_again_changes_nothing(suppressions: Suppressions) -> None:
+    """The second result is false."""
+    recorder = _recorder(suppressions)
 
-    assert [True, False] == [records.record_suppression(_record()) for _ in range(2)]
+    assert [True, False] == [recorder.record_suppression(_record()) for _ in range(2)]
 
 
-def test_undeliverable(suppressions: Suppressions) -> None:
-    """An unreachable number is suppressed for every sender, whatever the scope of a STOP."""
-    _records(suppressions, Scope.SENDER).record_suppression(
+def test_an_unreachable_number_is_suppressed_for_every_sender(suppressions: Suppressions) -> None:
+    """The configured scope of opt-outs does not apply to it."""
+    _recorder(suppressions, Scope.SENDER).record_suppression(
         _record(
             failure_class=FailureClass.RECIPIENT_UNREACHABLE, error_code=30005, message_sid=None
         )
@@ -62,41 +64,43 @@ def test_undeliverable(suppressions: Suppressions) -> None:
     assert suppressions.find(WHATSAPP, sender="12345", category=None) is None
 
 
-def test_opt_out_from_one_sender(suppressions: Suppressions) -> None:
-    """Where a STOP covers one sender, so does the code that reports it."""
-    _records(suppressions, Scope.SENDER).record_suppression(_record())
+def test_an_opt_out_code_has_the_configured_scope(suppressions: Suppressions) -> None:
+    """If a STOP covers one sender only, so does the code that reports it."""
+    _recorder(suppressions, Scope.SENDER).record_suppression(_record())
 
     assert suppressions.find(RECIPIENT, sender=SENDER, category=None) is not None
     assert suppressions.find(RECIPIENT, sender="12345", category=None) is None
 
 
-def test_opt_out_without_a_sender(suppressions: Suppressions) -> None:
-    """Where the sender is not known, the opt-out covers all of them."""
-    _records(suppressions, Scope.SENDER).record_suppression(_record(sender=None))
+def test_an_opt_out_from_an_unknown_sender_covers_all_senders(suppressions: Suppressions) -> None:
+    """The scope cannot be narrowed without a sender."""
+    _recorder(suppressions, Scope.SENDER).record_suppression(_record(sender=None))
 
     assert suppressions.find(RECIPIENT, sender="12345", category=None) is not None
 
 
 @pytest.mark.parametrize("code", [63014, 63050])
-def test_blocked_on_one_channel(suppressions: Suppressions, code: int) -> None:
-    """Blocking one WhatsApp sender says nothing about others."""
+def test_blocking_a_whatsapp_sender_covers_only_that_sender(
+    suppressions: Suppressions, code: int
+) -> None:
+    """Other senders and channels can still send to the recipient."""
     sender = f"whatsapp:{SENDER}"
 
-    _records(suppressions).record_suppression(_record(to=WHATSAPP, sender=sender, error_code=code))
+    _recorder(suppressions).record_suppression(_record(to=WHATSAPP, sender=sender, error_code=code))
 
     assert suppressions.find(WHATSAPP, sender=sender, category=None) is not None
     assert suppressions.find(WHATSAPP, sender=SENDER, category=None) is None
     assert suppressions.find(RECIPIENT, sender=SENDER, category=None) is None
 
 
-def test_stopped_marketing(suppressions: Suppressions) -> None:
-    """Who stopped marketing still gets the other categories."""
-    _records(suppressions).record_suppression(_record(error_code=63050, category="marketing"))
+def test_an_opt_out_from_marketing_covers_only_that_category(suppressions: Suppressions) -> None:
+    """Messages of other categories are still sent."""
+    _recorder(suppressions).record_suppression(_record(error_code=63050, category="marketing"))
 
     assert suppressions.find(RECIPIENT, sender=SENDER, category="marketing") is not None
     assert suppressions.find(RECIPIENT, sender=SENDER, category="alerts") is None
 
 
-def test_a_long_message_id(suppressions: Suppressions) -> None:
-    """The longest message id there may be does not keep the suppression from being recorded."""
-    assert _records(suppressions).record_suppression(_record(message_id="x" * 200))
+def test_a_suppression_is_recorded_for_the_longest_message_id(suppressions: Suppressions) -> None:
+    """An id of 200 characters fits."""
+    assert _recorder(suppressions).record_suppression(_record(message_id="x" * 200))

@@ -88,7 +88,7 @@ def test_an_unsuitable_python_is_refused(tmp_path: Path) -> None:
     )
 
     assert 1 == done.returncode
-    assert f"PYTHON={fake} is not a Python 3.11, 3.12 or 3.13" in done.stderr
+    assert f"PYTHON={fake} is not a Python 3.11, 3.12, 3.13 or 3.14" in done.stderr
     assert not venv.exists()
 
 

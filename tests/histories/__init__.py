@@ -1,6 +1,6 @@
-"""Recorded histories of every way a workflow can go, and the scenarios that they are recorded from.
+"""Recorded histories of every path through the workflows, and the scenarios they are recorded from.
 
-`python -m tests.histories` (or `make histories`) plays each scenario with the scripted fakes and
-writes `<scenario>.json` beside this file, in the form that the Temporal UI downloads and uploads.
-`tests/workflows/test_replay.py` replays them all with the workflow code as it is now.
+`python -m tests.histories` (or `make histories`) plays each scenario with fake activities and
+writes `<scenario>.json` beside this file, in the format that the Temporal UI downloads and uploads.
+`tests/workflows/test_replay.py` replays them all with the current workflow code.
 """

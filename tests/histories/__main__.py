@@ -1,4 +1,4 @@
-"""Record histories anew: all of them, or the scenarios that are named."""
+"""Record the histories again: all of them, or the given scenarios."""
 
 import argparse
 import asyncio
@@ -12,26 +12,26 @@ from devtools.stack.ports import free_ports
 from devtools.stack.processes import ProcessGroup
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.temporal import end_process
-from tests.histories.recording import FOLDER, Play, kept, record, write
+from tests.histories.recording import FOLDER, Play, history_files, record, write
 from tests.histories.scenarios import scenarios
 
 
 def main() -> int:
-    """Play and write; without names, files of scenarios that are no more are removed."""
+    """Play and record; without names, also delete files that have no scenario any more."""
     known = scenarios()
     parser = argparse.ArgumentParser(prog="python -m tests.histories", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="scenario", help="default: all of them")
     parser.add_argument("--into", type=Path, default=FOLDER, help="folder to write to")
-    asked = parser.parse_args()
-    if unknown := sorted(set(asked.names) - known.keys()):
+    options = parser.parse_args()
+    if unknown := sorted(set(options.names) - known.keys()):
         parser.error(f"no scenario {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
-    logging.disable(logging.ERROR)  # activities that fail do so by their script
-    asyncio.run(_record({name: known[name] for name in asked.names or known}, asked.into))
-    if not asked.names:
-        for name, path in kept(asked.into).items():
+    logging.disable(logging.ERROR)  # the fake activities' failures are intended
+    asyncio.run(_record({name: known[name] for name in options.names or known}, options.into))
+    if not options.names:
+        for name, path in history_files(options.into).items():
             if name not in known:
                 path.unlink()
-                sys.stdout.write(f"{name}: removed, no scenario is called so\n")
+                sys.stdout.write(f"{name}: removed, there is no such scenario\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Campaigns: dispatched, decided on, and ended."""
+"""Campaigns: dispatched, paused, resumed, canceled and finished."""
 
 import asyncio
 from datetime import timedelta
@@ -12,11 +12,11 @@ _A_WHILE = timedelta(hours=1)
 
 
 async def _run(
-    world: TimeSkippingEnvironment, fake: FakeCampaign, *decisions: str, canceled: bool = False
+    env: TimeSkippingEnvironment, fake: FakeCampaign, *decisions: str, canceled: bool = False
 ) -> Handle:
-    """Run it to its end; decisions and Temporal's own cancel come after the first page, if any."""
-    async with serving_campaign(world.client, fake) as queue:
-        handle = await start_campaign(world.client, queue)
+    """Run a campaign to its end, with decisions or Temporal's own cancellation after page one."""
+    async with serving_campaign(env.client, fake) as queue:
+        handle = await start_campaign(env.client, queue)
         if (decisions or canceled) and not fake.cannot_be_opened:
             await fake.until_dispatched(1)
         for decision in decisions:
@@ -24,53 +24,53 @@ async def _run(
         fake.may_answer.set()
         if canceled:
             await handle.cancel()
-        # An outcome that is an error is an outcome too; the worker is needed until then.
+        # The worker is needed until the workflow has completed or failed.
         await asyncio.gather(handle.result(), return_exceptions=True)
     return handle
 
 
-async def campaign_finished(world: TimeSkippingEnvironment) -> Handle:
-    """Three pages, and messages that end one after the other."""
-    return await _run(world, FakeCampaign(next_in=timedelta(seconds=15), running=[3, 1]))
+async def campaign_finished(env: TimeSkippingEnvironment) -> Handle:
+    """Three pages, and messages that end one after another."""
+    return await _run(env, FakeCampaign(next_in=timedelta(seconds=15), running=[3, 1]))
 
 
-async def campaign_continued(world: TimeSkippingEnvironment) -> Handle:
-    """A later run, which begins where the one before it ended."""
-    return await _run(world, FakeCampaign(last_row=3, skipped=1, without_message=1))
+async def campaign_continued(env: TimeSkippingEnvironment) -> Handle:
+    """A later run, which starts where the previous one ended."""
+    return await _run(env, FakeCampaign(last_row=3, skipped=1, without_message=1))
 
 
-async def campaign_paused_and_resumed(world: TimeSkippingEnvironment) -> Handle:
+async def campaign_paused_and_resumed(env: TimeSkippingEnvironment) -> Handle:
     """A pause between two pages."""
-    return await _run(world, FakeCampaign(next_in=_A_WHILE), PAUSE_UPDATE, RESUME_UPDATE)
+    return await _run(env, FakeCampaign(next_in=_A_WHILE), PAUSE_UPDATE, RESUME_UPDATE)
 
 
-async def campaign_canceled(world: TimeSkippingEnvironment) -> Handle:
-    """Paused and then canceled, the database being away for a moment."""
+async def campaign_canceled(env: TimeSkippingEnvironment) -> Handle:
+    """Paused and then canceled; the first write to the database fails."""
     fake = FakeCampaign(next_in=_A_WHILE, write_fails=1, running=[2])
-    return await _run(world, fake, PAUSE_UPDATE, CANCEL_UPDATE)
+    return await _run(env, fake, PAUSE_UPDATE, CANCEL_UPDATE)
 
 
-async def campaign_canceled_in_a_page(world: TimeSkippingEnvironment) -> Handle:
-    """While rows are dispatched; what that activity says of the state is older."""
-    return await _run(world, FakeCampaign(silent_after=2), CANCEL_UPDATE)
+async def campaign_canceled_during_a_page(env: TimeSkippingEnvironment) -> Handle:
+    """Canceled while rows are dispatched; the state in that activity's result is older."""
+    return await _run(env, FakeCampaign(silent_after=2), CANCEL_UPDATE)
 
 
-async def campaign_canceled_before_it_was_opened(world: TimeSkippingEnvironment) -> Handle:
-    """Its rows are not loaded, and never will be."""
+async def campaign_canceled_before_it_was_opened(env: TimeSkippingEnvironment) -> Handle:
+    """Its rows have not been loaded."""
     fake = FakeCampaign(rows=0, state=CampaignState.LOADING, cannot_be_opened=True)
-    return await _run(world, fake, CANCEL_UPDATE)
+    return await _run(env, fake, CANCEL_UPDATE)
 
 
-async def campaign_that_visibility_does_not_know(world: TimeSkippingEnvironment) -> Handle:
-    """Temporal's list is an hour behind, for all that is known."""
-    return await _run(world, FakeCampaign(missing=1))
+async def campaign_missing_from_visibility(env: TimeSkippingEnvironment) -> Handle:
+    """A message is missing from visibility until the workflow stops waiting for it."""
+    return await _run(env, FakeCampaign(missing=1))
 
 
-async def campaign_canceled_by_temporal(world: TimeSkippingEnvironment) -> Handle:
-    """With the button in the Temporal UI."""
-    return await _run(world, FakeCampaign(next_in=_A_WHILE), canceled=True)
+async def campaign_canceled_by_temporal(env: TimeSkippingEnvironment) -> Handle:
+    """Canceled with the button in the Temporal UI."""
+    return await _run(env, FakeCampaign(next_in=_A_WHILE), canceled=True)
 
 
-async def campaign_that_does_not_exist(world: TimeSkippingEnvironment) -> Handle:
-    """The database knows no such campaign."""
-    return await _run(world, FakeCampaign(rows=None))
+async def campaign_that_does_not_exist(env: TimeSkippingEnvironment) -> Handle:
+    """The database has no such campaign."""
+    return await _run(env, FakeCampaign(rows=None))

@@ -1,4 +1,4 @@
-"""Canceled at each stage, in time and too late."""
+"""Messages canceled at each stage, in time or too late."""
 
 import contextlib
 import threading
@@ -31,37 +31,37 @@ async def _cancel(handle: Handle) -> None:
     await handle.execute_update(CANCEL_UPDATE, CancelRequest(by="ops", reason="wrong text"))
 
 
-async def _scheduled(world: Environment) -> Handle:
+async def _scheduled(env: Environment) -> Handle:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    handle = await world.start({**REQUEST, "send_at": tomorrow.isoformat()})
+    handle = await env.start({**REQUEST, "send_at": tomorrow.isoformat()})
     await reaches(handle, "scheduled")
     return handle
 
 
-async def canceled_while_scheduled(world: Environment) -> Handle:
+async def canceled_while_scheduled(env: Environment) -> Handle:
     """Before its `send_at`."""
-    handle = await _scheduled(world)
+    handle = await _scheduled(env)
     await _cancel(handle)
     return handle
 
 
-async def canceled_without_input(world: Environment) -> Handle:
-    """As the `temporal` command line does it."""
-    handle = await _scheduled(world)
+async def canceled_without_input(env: Environment) -> Handle:
+    """Canceled without input, as the `temporal` command line does."""
+    handle = await _scheduled(env)
     await handle.execute_update(CANCEL_UPDATE)
     return handle
 
 
-async def canceled_by_temporal(world: Environment) -> Handle:
-    """By the button in the Temporal UI."""
-    handle = await _scheduled(world)
+async def canceled_by_temporal(env: Environment) -> Handle:
+    """Canceled with the button in the Temporal UI."""
+    handle = await _scheduled(env)
     await handle.cancel()
     return handle
 
 
-async def canceled_before_anything_was_done(world: Environment) -> Handle:
-    """In the very first workflow task: the send is canceled as it is begun."""
-    handle = await world.client.start_workflow(
+async def canceled_in_the_first_workflow_task(env: Environment) -> Handle:
+    """The first activity is canceled as it is scheduled."""
+    handle = await env.client.start_workflow(
         SEND_MESSAGE,
         REQUEST,
         id=message_workflow_id("canceled-at-once"),
@@ -72,38 +72,38 @@ async def canceled_before_anything_was_done(world: Environment) -> Handle:
     return handle
 
 
-async def canceled_while_the_database_is_unavailable(world: Environment) -> Handle:
-    """Before consent could be read."""
-    world.fakes.admit_fails = 1000
-    handle = await world.start()
-    await world.until(lambda: world.fakes.admit_fails < 998)
+async def canceled_while_the_database_is_unavailable(env: Environment) -> Handle:
+    """Canceled before opt-outs could be read."""
+    env.fakes.admit_fails = 1000
+    handle = await env.start()
+    await env.until(lambda: env.fakes.admit_fails < 998)
     await _cancel(handle)
     return handle
 
 
-async def canceled_while_waiting_for_its_reserved_time(world: Environment) -> Handle:
-    """Admitted for later."""
-    world.fakes.reserved_at = datetime.now(UTC) + timedelta(hours=1)
-    handle = await world.start()
+async def canceled_while_waiting_for_its_reserved_time(env: Environment) -> Handle:
+    """Admission reserved a later time."""
+    env.fakes.reserved_at = datetime.now(UTC) + timedelta(hours=1)
+    handle = await env.start()
     await reaches(handle, "waiting")
     await _cancel(handle)
     return handle
 
 
-async def canceled_between_quick_tries(world: Environment) -> Handle:
+async def canceled_between_quick_attempts(env: Environment) -> Handle:
     """While the send activity waits for its next attempt."""
-    world.fakes.sends = [
+    env.fakes.sends = [
         failure(FailureClass.TEMPORARILY_UNAVAILABLE, retry_after=timedelta(minutes=1))
     ]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
     await _cancel(handle)
     return handle
 
 
-async def canceled_before_the_patient_tries(world: Environment) -> Handle:
-    """While the workflow waits for its next try."""
-    world.fakes.sends = [
+async def canceled_before_a_later_attempt(env: Environment) -> Handle:
+    """While the workflow waits for its next attempt."""
+    env.fakes.sends = [
         failure(
             FailureClass.TEMPORARILY_UNAVAILABLE,
             code=21611,
@@ -111,46 +111,44 @@ async def canceled_before_the_patient_tries(world: Environment) -> Handle:
             final=True,
         )
     ]
-    handle = await world.start()
+    handle = await env.start()
     await reaches(handle, "retrying")
     await _cancel(handle)
     return handle
 
 
-async def canceled_during_a_post(world: Environment) -> Handle:
-    """Too late: Twilio takes it."""
-    return await _canceled_during(world, accept())
+async def canceled_during_a_post(env: Environment) -> Handle:
+    """Too late: Twilio accepts it."""
+    return await _canceled_during(env, accept())
 
 
-async def canceled_during_a_post_that_fails(world: Environment) -> Handle:
-    """In time after all: Twilio does not take it."""
-    again = failure(FailureClass.TEMPORARILY_UNAVAILABLE, code=20429)
-    return await _canceled_during(world, again)
+async def canceled_during_a_post_that_fails(env: Environment) -> Handle:
+    """In time: Twilio does not accept it."""
+    unavailable = failure(FailureClass.TEMPORARILY_UNAVAILABLE, code=20429)
+    return await _canceled_during(env, unavailable)
 
 
-async def _canceled_during(
-    world: Environment, answer: Callable[[SendRequest], SendResult]
-) -> Handle:
-    under_way, go_on = threading.Event(), threading.Event()
+async def _canceled_during(env: Environment, answer: Callable[[SendRequest], SendResult]) -> Handle:
+    started, may_finish = threading.Event(), threading.Event()
 
     def slow(request: SendRequest) -> SendResult:
-        under_way.set()
-        go_on.wait(15)
+        started.set()
+        may_finish.wait(15)
         return answer(request)
 
-    world.fakes.sends = [slow]
-    handle = await world.start()
-    await world.until(under_way.is_set)
+    env.fakes.sends = [slow]
+    handle = await env.start()
+    await env.until(started.is_set)
     update = await handle.start_update(CANCEL_UPDATE, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
-    go_on.set()
+    may_finish.set()
     if not (await update.result())["canceled"]:
         await callback(handle, "delivered")
     return handle
 
 
-async def canceled_after_submission(world: Environment) -> Handle:
-    """Too late, by update and by Temporal's own request."""
-    handle = await world.start()
+async def canceled_after_submission(env: Environment) -> Handle:
+    """Too late, with the update and with Temporal's own cancellation."""
+    handle = await env.start()
     await reaches(handle, "awaiting_receipt")
     await _cancel(handle)
     await handle.cancel()
@@ -158,18 +156,18 @@ async def canceled_after_submission(world: Environment) -> Handle:
     return handle
 
 
-async def canceled_during_the_search(world: TimeSkippingEnvironment) -> Handle:
-    """Twilio does not know it, so nothing is sent again."""
-    world.fakes.sends = [failure(FailureClass.OUTCOME_UNKNOWN)]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
+async def canceled_during_the_search(env: TimeSkippingEnvironment) -> Handle:
+    """Twilio does not have the message, and nothing is sent again."""
+    env.fakes.sends = [failure(FailureClass.OUTCOME_UNKNOWN)]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
     await handle.start_update(CANCEL_UPDATE, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
     return handle
 
 
-async def canceled_while_delayed(world: Environment) -> Handle:
-    """Not delivered yet, and not tried again."""
-    handle = await world.start()
+async def canceled_while_delayed(env: Environment) -> Handle:
+    """Undelivered so far, and not sent again."""
+    handle = await env.start()
     await reaches(handle, "awaiting_receipt")
     await callback(handle, "undelivered", code=30003)
     await reaches(handle, "delayed")
@@ -177,9 +175,9 @@ async def canceled_while_delayed(world: Environment) -> Handle:
     return handle
 
 
-async def cancel_refused(world: Environment) -> Handle:
-    """Unknown fields, or two arguments, are told to the caller and change nothing."""
-    handle = await world.submitted()
+async def cancel_refused(env: Environment) -> Handle:
+    """Updates with unknown fields or two arguments are refused and change nothing."""
+    handle = await env.submitted()
     with contextlib.suppress(WorkflowUpdateFailedError):
         await handle.execute_update(CANCEL_UPDATE, {"who": "ops"})
     with contextlib.suppress(WorkflowUpdateFailedError):

@@ -1,4 +1,4 @@
-"""Dead letters: recorded, retried, changed, discarded, proved delivered, lapsed."""
+"""Dead letters: recorded, retried, discarded, delivered late, and expired."""
 
 import asyncio
 import contextlib
@@ -34,96 +34,96 @@ from tests.workflows.fakes import (
 )
 
 
-async def _letter(
-    world: Environment,
+async def _dead_letter(
+    env: Environment,
     *,
     of: FailureClass = FailureClass.SENDER_MISCONFIGURED,
     code: int = 21408,
     message_id: str | None = None,
 ) -> Handle:
-    world.fakes.sends = [failure(of, code=code)]
-    report = await world.report({**REQUEST, "tenant": "shop"}, message_id=message_id)
-    return world.client.get_workflow_handle(report.dead_letter_id or "")
+    env.fakes.sends = [failure(of, code=code)]
+    report = await env.report({**REQUEST, "tenant": "shop"}, message_id=message_id)
+    return env.client.get_workflow_handle(report.dead_letter_id or "")
 
 
-async def _letter_without_a_receipt(world: Environment) -> Handle:
-    report = await world.report({**REQUEST, "receipt_timeout_seconds": 1})
-    return world.client.get_workflow_handle(report.dead_letter_id or "")
+async def _dead_letter_without_a_receipt(env: Environment) -> Handle:
+    report = await env.report({**REQUEST, "receipt_timeout_seconds": 1})
+    return env.client.get_workflow_handle(report.dead_letter_id or "")
 
 
-async def _resolve(letter: Handle, **resolution: Any) -> None:
-    await letter.execute_update(RESOLVE_UPDATE, resolution)
+async def _resolve(dead_letter: Handle, **resolution: Any) -> None:
+    await dead_letter.execute_update(RESOLVE_UPDATE, resolution)
 
 
-async def dead_letter_of_an_opt_out(world: Environment) -> Handle:
+async def dead_letter_of_an_opt_out(env: Environment) -> Handle:
     """Recorded and closed."""
-    return await _letter(world, of=FailureClass.RECIPIENT_OPTED_OUT, code=21610)
+    return await _dead_letter(env, of=FailureClass.RECIPIENT_OPTED_OUT, code=21610)
 
 
-async def dead_letter_of_an_unreachable_number(world: Environment) -> Handle:
-    """Recorded and closed, though a bad receipt comes meanwhile or later."""
-    return await _letter(world, of=FailureClass.RECIPIENT_UNREACHABLE, code=21614)
+async def dead_letter_of_an_unreachable_number(env: Environment) -> Handle:
+    """Recorded and closed."""
+    return await _dead_letter(env, of=FailureClass.RECIPIENT_UNREACHABLE, code=21614)
 
 
-async def dead_letter_retried(world: Environment) -> Handle:
+async def dead_letter_retried(env: Environment) -> Handle:
     """A new message is started."""
-    letter = await _letter(world)
-    world.fakes.sends = [accept()]
-    await _resolve(letter, action="retry", by="ops", note="region opened")
-    return letter
+    dead_letter = await _dead_letter(env)
+    env.fakes.sends = [accept()]
+    await _resolve(dead_letter, action="retry", by="ops", note="region opened")
+    return dead_letter
 
 
-async def dead_letter_retried_with_changes(world: Environment) -> Handle:
-    """From another sender."""
-    letter = await _letter(world)
-    world.fakes.sends = [accept()]
-    await _resolve(letter, action="retry", changes={"from": "+15005550009"})
-    return letter
+async def dead_letter_retried_with_changes(env: Environment) -> Handle:
+    """The retry has another sender."""
+    dead_letter = await _dead_letter(env)
+    env.fakes.sends = [accept()]
+    await _resolve(dead_letter, action="retry", changes={"from": "+15005550009"})
+    return dead_letter
 
 
-async def dead_letter_of_a_retry_retried(world: Environment) -> Handle:
-    """A retry that fails has a letter of its own, whose retry counts up."""
-    first = await _letter(world, message_id="parcel")
+async def dead_letter_of_a_retry_retried(env: Environment) -> Handle:
+    """A failed retry has a dead letter of its own, whose retry has the next number."""
+    first = await _dead_letter(env, message_id="parcel")
     await _resolve(first, action="retry")
-    await world.client.get_workflow_handle(message_workflow_id("parcel.retry-1")).result()
-    letter = world.client.get_workflow_handle(dead_letter_workflow_id("parcel.retry-1"))
-    await _resolve(letter, action="retry")
-    return letter
+    await env.client.get_workflow_handle(message_workflow_id("parcel.retry-1")).result()
+    dead_letter = env.client.get_workflow_handle(dead_letter_workflow_id("parcel.retry-1"))
+    await _resolve(dead_letter, action="retry")
+    return dead_letter
 
 
-async def dead_letter_whose_retry_exists(world: Environment) -> Handle:
-    """The new message's id is taken: nothing is sent twice."""
-    await world.start(message_id="taken.retry-1")
-    await world.until(lambda: len(world.fakes.posts) == 1)
-    world.fakes.posts.clear()
-    letter = await _letter(world, message_id="taken")
-    await _resolve(letter, action="retry")
-    return letter
+async def dead_letter_whose_retry_exists(env: Environment) -> Handle:
+    """The retry's message id is already in use: nothing is sent twice."""
+    await env.start(message_id="taken.retry-1")
+    await env.until(lambda: len(env.fakes.posts) == 1)
+    env.fakes.posts.clear()
+    dead_letter = await _dead_letter(env, message_id="taken")
+    await _resolve(dead_letter, action="retry")
+    return dead_letter
 
 
-async def dead_letter_discarded(world: Environment) -> Handle:
-    """With a note, after resolutions that were refused."""
-    letter = await _letter(world)
-    for refused in ({"action": "resend"}, {"action": "retry", "changes": {"to": "nobody"}}):
+async def dead_letter_discarded(env: Environment) -> Handle:
+    """Discarded with a note, after bad resolutions were refused."""
+    dead_letter = await _dead_letter(env)
+    for refused in ({"action": "resend"}, {"action": "retry", "changes": {"to": "invalid"}}):
         with contextlib.suppress(WorkflowUpdateFailedError):
-            await _resolve(letter, **refused)
-    await _resolve(letter, action="discard", by="ops", note="too old")
-    return letter
+            await _resolve(dead_letter, **refused)
+    await _resolve(dead_letter, action="discard", by="ops", note="too old")
+    return dead_letter
 
 
-async def dead_letter_delivered_late(world: Environment) -> Handle:
+async def dead_letter_delivered_late(env: Environment) -> Handle:
     """A late receipt proves it delivered."""
-    letter = await _letter_without_a_receipt(world)
-    await callback(letter, "sent")
-    await callback(letter, "delivered")
-    return letter
+    dead_letter = await _dead_letter_without_a_receipt(env)
+    await callback(dead_letter, "sent")
+    await callback(dead_letter, "delivered")
+    return dead_letter
 
 
-async def dead_letter_delivered_before_its_first_step(world: Environment) -> Handle:
-    """The receipt is there before a worker has looked at the letter."""
-    return await world.client.start_workflow(
+async def dead_letter_delivered_before_its_first_task(env: Environment) -> Handle:
+    """The late receipt arrives before the first workflow task."""
+    return await env.client.start_workflow(
         DEAD_LETTER,
-        await _another_letter(world),
+        await _dead_letter_request(env),
         id=dead_letter_workflow_id("early"),
         task_queue=MESSAGES_QUEUE,
         start_signal=DELIVERY_STATUS_SIGNAL,
@@ -131,51 +131,51 @@ async def dead_letter_delivered_before_its_first_step(world: Environment) -> Han
     )
 
 
-async def dead_letter_decided_before_its_first_step(world: Environment) -> Handle:
-    """So is the operator's decision."""
+async def dead_letter_resolved_before_its_first_task(env: Environment) -> Handle:
+    """The operator's resolution arrives before the first workflow task."""
     start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
         DEAD_LETTER,
-        await _another_letter(world),
+        await _dead_letter_request(env),
         id=dead_letter_workflow_id("early"),
         task_queue=MESSAGES_QUEUE,
         id_conflict_policy=CONFLICT_POLICY,
     )
-    await world.client.execute_update_with_start_workflow(
+    await env.client.execute_update_with_start_workflow(
         RESOLVE_UPDATE, Resolution(action="discard"), start_workflow_operation=start
     )
     return await start.workflow_handle()
 
 
-async def _another_letter(world: Environment) -> DeadLetterRequest:
-    view = await (await _letter(world)).query(DETAILS_QUERY, result_type=DeadLetterDetails)
+async def _dead_letter_request(env: Environment) -> DeadLetterRequest:
+    view = await (await _dead_letter(env)).query(DETAILS_QUERY, result_type=DeadLetterDetails)
     assert isinstance(view, DeadLetterDetails)
     return view.request
 
 
-async def dead_letter_with_a_late_bad_receipt(world: Environment) -> Handle:
-    """Shown, and still to be decided."""
-    letter = await _letter_without_a_receipt(world)
-    await callback(letter, "undelivered", code=30003)
-    await callback(letter, "undelivered", code=30003)
-    await _resolve(letter, action="discard")
-    return letter
+async def dead_letter_with_a_late_negative_receipt(env: Environment) -> Handle:
+    """The late receipt is shown; an operator then discards the dead letter."""
+    dead_letter = await _dead_letter_without_a_receipt(env)
+    await callback(dead_letter, "undelivered", code=30003)
+    await callback(dead_letter, "undelivered", code=30003)
+    await _resolve(dead_letter, action="discard")
+    return dead_letter
 
 
-async def dead_letter_expired(world: TimeSkippingEnvironment) -> Handle:
-    """Nobody decided for 30 days."""
-    with world.env.auto_time_skipping_disabled():
-        letter = await _letter(world)
-        # The test server passes the 30 days, but does not answer this call after so long a skip.
-        skipping = asyncio.create_task(world.sleep(timedelta(days=31)))
-        while (await letter.query(DETAILS_QUERY))["status"] == "open":  # noqa: ASYNC110 - a query
+async def dead_letter_expired(env: TimeSkippingEnvironment) -> Handle:
+    """It was not resolved for 30 days."""
+    with env.server.auto_time_skipping_disabled():
+        dead_letter = await _dead_letter(env)
+        # The test server skips the 30 days, but does not answer this call after such a long skip.
+        skipping = asyncio.create_task(env.sleep(timedelta(days=31)))
+        while (await dead_letter.query(DETAILS_QUERY))["status"] == "open":  # noqa: ASYNC110 - a query
             await asyncio.sleep(0.05)
         skipping.cancel()
-    return letter
+    return dead_letter
 
 
-async def message_whose_dead_letter_exists(world: Environment) -> Handle:
-    """A message id used again by a caller with other policies than ours: one letter."""
-    await _letter(world, message_id="twice")
-    handle = await world.start(message_id="twice")
+async def message_whose_dead_letter_exists(env: Environment) -> Handle:
+    """A caller with other id policies uses a message id again: there is one dead letter."""
+    await _dead_letter(env, message_id="twice")
+    handle = await env.start(message_id="twice")
     await handle.result()
     return handle

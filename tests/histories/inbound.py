@@ -1,4 +1,4 @@
-"""Inbound messages on their way through Temporal."""
+"""The workflows of inbound messages."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -36,32 +36,30 @@ async def _catch_up(_: CatchUp) -> CatchUpResult:
 
 
 @activity.defn(name="catch_up_inbound")
-async def _catch_up_in_vain(_: CatchUp) -> CatchUpResult:
-    raise ApplicationError("Twilio cannot be asked.", type="TwilioUnavailable")
+async def _failing_catch_up(_: CatchUp) -> CatchUpResult:
+    raise ApplicationError("Twilio is unreachable.", type="TwilioUnavailable")
 
 
-async def _run(
-    world: TimeSkippingEnvironment, workflow: str, argument: Any, catch_up: Any
-) -> Handle:
+async def _run(env: TimeSkippingEnvironment, workflow: str, argument: Any, catch_up: Any) -> Handle:
     queue = f"inbound-{uuid.uuid4().hex}"
     async with Worker(
-        world.client,
+        env.client,
         task_queue=queue,
         workflows=[RecordInbound, CatchUpInbound],
         activities=[_record, catch_up],
         interceptors=[OneArgument()],
     ):
-        handle = await world.client.start_workflow(
+        handle = await env.client.start_workflow(
             workflow, argument, id=f"inbound:{uuid.uuid4().hex}", task_queue=queue
         )
-        # An outcome that is an error is an outcome too; the worker is needed until then.
+        # The worker is needed until the workflow has completed or failed.
         async for event in handle.fetch_history_events(wait_new_event=True):
             assert event.event_id
     return handle
 
 
-async def inbound_recorded(world: TimeSkippingEnvironment) -> Handle:
-    """When the database is back."""
+async def inbound_recorded(env: TimeSkippingEnvironment) -> Handle:
+    """Recorded once the database is available again."""
     record = InboundRecord(
         message_sid=sid(),
         from_=RECIPIENT,
@@ -69,14 +67,14 @@ async def inbound_recorded(world: TimeSkippingEnvironment) -> Handle:
         kind=InboundKind.STOP,
         received_at=datetime.now(UTC),
     )
-    return await _run(world, RECORD_INBOUND_WORKFLOW, record, _catch_up)
+    return await _run(env, RECORD_INBOUND_WORKFLOW, record, _catch_up)
 
 
-async def inbound_caught_up(world: TimeSkippingEnvironment) -> Handle:
-    """What Twilio could not hand over is found in its list."""
-    return await _run(world, CATCH_UP_WORKFLOW, CatchUp(), _catch_up)
+async def inbound_caught_up(env: TimeSkippingEnvironment) -> Handle:
+    """Messages that did not reach the webhook are found in Twilio's list."""
+    return await _run(env, CATCH_UP_WORKFLOW, CatchUp(), _catch_up)
 
 
-async def inbound_not_caught_up(world: TimeSkippingEnvironment) -> Handle:
-    """Twilio's list cannot be read: the run fails, visibly."""
-    return await _run(world, CATCH_UP_WORKFLOW, CatchUp(), _catch_up_in_vain)
+async def inbound_not_caught_up(env: TimeSkippingEnvironment) -> Handle:
+    """Twilio's list cannot be read: the workflow fails."""
+    return await _run(env, CATCH_UP_WORKFLOW, CatchUp(), _failing_catch_up)

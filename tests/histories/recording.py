@@ -1,4 +1,4 @@
-"""Playing scenarios, and what of a played workflow's history is kept."""
+"""Playing scenarios and recording the histories of their workflows."""
 
 import asyncio
 import inspect
@@ -23,20 +23,20 @@ from tests.workflows.fakes import (
 
 Handle: TypeAlias = WorkflowHandle[Any, Any]
 Play: TypeAlias = Callable[[Any], Awaitable[Handle]]
-"""Plays one scenario and gives the workflow whose history is wanted, ended or about to end.
+"""Plays one scenario and returns the workflow to record, which has ended or is about to end.
 
-One that takes a `TimeSkippingEnvironment` runs on the server that skips over waits, the others on a
-real server.
+A scenario that takes a `TimeSkippingEnvironment` runs on the time-skipping test server, the others
+on a real server.
 """
 
 FOLDER = Path(__file__).parent
 _IDENTITY = "recorder"
 """In place of the process and host that Temporal would write into every event."""
-_PATIENCE_SECONDS = 60
+_TIMEOUT_SECONDS = 60
 
 
 def plays_in(module: ModuleType) -> dict[str, Play]:
-    """The scenarios that a module defines, by name."""
+    """The scenarios that the module defines, by name."""
     return {
         name: play
         for name, play in vars(module).items()
@@ -47,25 +47,25 @@ def plays_in(module: ModuleType) -> dict[str, Play]:
 
 
 async def record(play: Play, *, real_server: str) -> WorkflowHistory:
-    """Play a scenario and fetch its history; `real_server` is the real one's address."""
-    async with _world_for(play, real_server) as world:
-        handle = await play(world)
-        async with asyncio.timeout(_PATIENCE_SECONDS):
-            # An outcome that is an error is an outcome too.
+    """Play a scenario and fetch its history; `real_server` is the real server's address."""
+    async with _environment_for(play, real_server) as env:
+        handle = await play(env)
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            # Histories of failed workflows are recorded too.
             await asyncio.gather(handle.result(), return_exceptions=True)
         history = await handle.fetch_history()
     return anonymous(history)
 
 
 async def reaches(handle: Handle, status: str) -> None:
-    """Wait until a message is at this stage."""
-    async with asyncio.timeout(_PATIENCE_SECONDS):
+    """Wait until a message has this status."""
+    async with asyncio.timeout(_TIMEOUT_SECONDS):
         while (await handle.query(PROGRESS_QUERY))["status"] != status:  # noqa: ASYNC110 - a query
             await asyncio.sleep(0.05)
 
 
 def anonymous(history: WorkflowHistory) -> WorkflowHistory:
-    """The same without stack traces, which name files of this machine, and with its id in it."""
+    """The history with its workflow id, and without stack traces, which name local files."""
     events = json.loads(history.to_json())
     started = events["events"][0]["workflowExecutionStartedEventAttributes"]
     started["workflowId"] = history.workflow_id  # the test server leaves it out
@@ -73,30 +73,30 @@ def anonymous(history: WorkflowHistory) -> WorkflowHistory:
 
 
 def write(history: WorkflowHistory, path: Path) -> None:
-    """Keep a history: indented by one, so that it is small and still shows what changed."""
+    """Write a history, indented by one: that keeps files small and diffs readable."""
     path.write_text(json.dumps(json.loads(history.to_json()), indent=1) + "\n")
 
 
 def read(path: Path) -> WorkflowHistory:
-    """A kept history, or one that the Temporal UI or `temporal workflow show` gave."""
+    """Read a recorded history, or one from the Temporal UI or `temporal workflow show`."""
     events = json.loads(path.read_text())
     started = events["events"][0]["workflowExecutionStartedEventAttributes"]
     return WorkflowHistory.from_json(started["workflowId"], events)
 
 
-def kept(folder: Path = FOLDER) -> Mapping[str, Path]:
-    """The kept histories by scenario."""
+def history_files(folder: Path = FOLDER) -> Mapping[str, Path]:
+    """The recorded histories by scenario."""
     return {path.stem: path for path in sorted(folder.glob("*.json"))}
 
 
 @asynccontextmanager
-async def _world_for(play: Play, real_server: str) -> AsyncIterator[Environment]:
+async def _environment_for(play: Play, real_server: str) -> AsyncIterator[Environment]:
     fakes = FakeActivities()
     async with AsyncExitStack() as stack:
-        if inspect.signature(play).parameters["world"].annotation is TimeSkippingEnvironment:
-            env = await stack.enter_async_context(skipping_time(identity=_IDENTITY))
-            await stack.enter_async_context(serving(env.client, fakes))
-            yield TimeSkippingEnvironment(env.client, fakes, env)
+        if inspect.signature(play).parameters["env"].annotation is TimeSkippingEnvironment:
+            server = await stack.enter_async_context(skipping_time(identity=_IDENTITY))
+            await stack.enter_async_context(serving(server.client, fakes))
+            yield TimeSkippingEnvironment(server.client, fakes, server)
         else:
             client = await Client.connect(
                 real_server, data_converter=data_converter, identity=_IDENTITY

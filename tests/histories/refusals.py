@@ -1,4 +1,4 @@
-"""What Twilio refuses at once: one scenario for each terminal class."""
+"""Messages that Twilio refuses: one scenario for each terminal failure class."""
 
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from tests.histories.recording import Handle, Play
@@ -13,9 +13,9 @@ _CODES = {
 
 
 def _refused(failure_class: FailureClass) -> Play:
-    async def play(world: TimeSkippingEnvironment) -> Handle:
-        world.fakes.sends = [failure(failure_class, code=_CODES.get(failure_class))]
-        return await world.start({**REQUEST, "tenant": "shop"})
+    async def play(env: TimeSkippingEnvironment) -> Handle:
+        env.fakes.sends = [failure(failure_class, code=_CODES.get(failure_class))]
+        return await env.start({**REQUEST, "tenant": "shop"})
 
     return play
 

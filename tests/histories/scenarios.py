@@ -15,7 +15,7 @@ from tests.histories.refusals import TERMINAL
 
 
 def scenarios() -> dict[str, Play]:
-    """All of them; a name is its file's too."""
+    """All scenarios; the name of a scenario is also the name of its file."""
     found = dict(TERMINAL)
     for module in (
         messages,

@@ -1,4 +1,4 @@
-"""Unknown outcomes: found out by callback or search, sent again, or parked."""
+"""Unknown outcomes: resolved by a callback or a search, sent again, or dead-lettered."""
 
 import threading
 from collections.abc import Callable
@@ -41,97 +41,95 @@ def _found(number: int, status: str) -> Found:
     return Found(message_sid=sid(number), status=status, error_code=None, created_at=None)
 
 
-async def unknown_then_called_back(world: TimeSkippingEnvironment) -> Handle:
-    """A callback names the SID while it is waited for."""
-    world.fakes.sends = [UNKNOWN]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
+async def unknown_then_called_back(env: TimeSkippingEnvironment) -> Handle:
+    """A callback with the SID arrives before the first search."""
+    env.fakes.sends = [UNKNOWN]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
     await callback(handle, "delivered", number=7)
     return handle
 
 
-async def unknown_then_called_back_during_the_search(world: Environment) -> Handle:
-    """A callback names the SID while Twilio's list is read."""
-    world.fakes.sends = [UNKNOWN]
-    world.fakes.policy = world.fakes.policy.model_copy(
-        update={"unknown_wait": timedelta(seconds=1)}
-    )
-    world.fakes.hold_searches = threading.Event()
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.searched) == 1)
+async def unknown_then_called_back_during_the_search(env: Environment) -> Handle:
+    """A callback with the SID arrives while Twilio's list is read."""
+    env.fakes.sends = [UNKNOWN]
+    env.fakes.policy = env.fakes.policy.model_copy(update={"unknown_wait": timedelta(seconds=1)})
+    env.fakes.hold_searches = threading.Event()
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.search_requests) == 1)
     await callback(handle, "delivered", number=7)
-    world.fakes.hold_searches.set()
+    env.fakes.hold_searches.set()
     return handle
 
 
-async def unknown_then_found(world: TimeSkippingEnvironment) -> Handle:
-    """The second search finds it; the receipt comes later."""
-    world.fakes.sends = [UNKNOWN]
-    world.fakes.searches = [ABSENT, _found(9, "sent")]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
-    await world.sleep(timedelta(minutes=2))
+async def unknown_then_found(env: TimeSkippingEnvironment) -> Handle:
+    """The second search finds the message; the receipt comes later."""
+    env.fakes.sends = [UNKNOWN]
+    env.fakes.searches = [ABSENT, _found(9, "sent")]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
+    await env.sleep(timedelta(minutes=2))
     await callback(handle, "delivered", number=9)
     return handle
 
 
-async def unknown_then_found_delivered(world: TimeSkippingEnvironment) -> Handle:
+async def unknown_then_found_delivered(env: TimeSkippingEnvironment) -> Handle:
     """Twilio's list says that it was delivered."""
-    world.fakes.sends = [UNKNOWN]
-    world.fakes.searches = [_found(9, "delivered")]
-    return await world.start()
+    env.fakes.sends = [UNKNOWN]
+    env.fakes.searches = [_found(9, "delivered")]
+    return await env.start()
 
 
-async def unknown_then_sent_again(world: TimeSkippingEnvironment) -> Handle:
-    """Absent twice."""
-    world.fakes.sends = [UNKNOWN, accept(2)]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
-    await world.sleep(timedelta(minutes=2))
+async def unknown_then_sent_again(env: TimeSkippingEnvironment) -> Handle:
+    """Two searches did not find the message."""
+    env.fakes.sends = [UNKNOWN, accept(2)]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
+    await env.sleep(timedelta(minutes=2))
     await callback(handle, "delivered", number=2)
     return handle
 
 
-async def _absent_then(world: TimeSkippingEnvironment, *waits: Send) -> Handle:
-    world.fakes.sends = [UNKNOWN, *waits]
-    handle = await world.submitted()
-    await world.sleep(timedelta(minutes=2))
-    await world.until(lambda: len(world.fakes.posts) == 1 + len(waits))
+async def _absent_then(env: TimeSkippingEnvironment, *waits: Send) -> Handle:
+    env.fakes.sends = [UNKNOWN, *waits]
+    handle = await env.submitted()
+    await env.sleep(timedelta(minutes=2))
+    await env.until(lambda: len(env.fakes.posts) == 1 + len(waits))
     return handle
 
 
 async def unknown_then_called_back_before_its_reserved_time(
-    world: TimeSkippingEnvironment,
+    env: TimeSkippingEnvironment,
 ) -> Handle:
-    """Absent twice, and delivered after all while the next POST waits for a slot."""
-    handle = await _absent_then(world, refuse(deferred(timedelta(hours=2))))
+    """Absent twice; delivered while the resend waits for its reserved time."""
+    handle = await _absent_then(env, refuse(deferred(timedelta(hours=2))))
     await callback(handle, "delivered", number=7)
     return handle
 
 
 async def unknown_then_called_back_while_its_window_is_closed(
-    world: TimeSkippingEnvironment,
+    env: TimeSkippingEnvironment,
 ) -> Handle:
-    """Absent twice, and named by a callback while the next POST waits for its send window."""
-    world.fakes.statuses = [StatusResult(status="delivered")]
-    handle = await _absent_then(world, refuse(window_closed(timedelta(hours=2))))
+    """Absent twice; a callback with its SID arrives while the resend waits for its send window."""
+    env.fakes.statuses = [StatusResult(status="delivered")]
+    handle = await _absent_then(env, refuse(window_closed(timedelta(hours=2))))
     await callback(handle, "sent", number=7)
     return handle
 
 
-async def unknown_then_called_back_while_paused(world: TimeSkippingEnvironment) -> Handle:
-    """Absent twice, and delivered after all while its sender is paused."""
-    world.fakes.resumes = [None] * 100
-    handle = await _absent_then(world, refuse(Paused()))
+async def unknown_then_called_back_while_paused(env: TimeSkippingEnvironment) -> Handle:
+    """Absent twice; delivered while its sender is paused."""
+    env.fakes.resumes = [None] * 100
+    handle = await _absent_then(env, refuse(Paused()))
     await callback(handle, "delivered", number=7)
     return handle
 
 
-async def unknown_then_called_back_between_tries(world: TimeSkippingEnvironment) -> Handle:
-    """Absent twice, and delivered after all while the send activity waits to try again."""
+async def unknown_then_called_back_between_attempts(env: TimeSkippingEnvironment) -> Handle:
+    """Absent twice; delivered while the send activity waits for its next attempt."""
     temporary = FailureClass.TEMPORARILY_UNAVAILABLE
     handle = await _absent_then(
-        world,
+        env,
         failure(temporary, retry_after=timedelta(seconds=6), final=True),
         failure(temporary, retry_after=timedelta(minutes=10)),
     )
@@ -139,69 +137,67 @@ async def unknown_then_called_back_between_tries(world: TimeSkippingEnvironment)
     return handle
 
 
-async def unknown_and_expired_before_its_reserved_time(world: TimeSkippingEnvironment) -> Handle:
-    """Its time is over before the slot of the next POST."""
-    world.fakes.sends = [UNKNOWN, refuse(deferred(timedelta(hours=4)))]
-    expires_at = await world.now() + timedelta(hours=2)
-    return await world.start({**REQUEST, "expires_at": expires_at.isoformat()})
+async def unknown_and_expired_before_its_reserved_time(env: TimeSkippingEnvironment) -> Handle:
+    """It expires before the reserved time of the resend."""
+    env.fakes.sends = [UNKNOWN, refuse(deferred(timedelta(hours=4)))]
+    expires_at = await env.now() + timedelta(hours=2)
+    return await env.start({**REQUEST, "expires_at": expires_at.isoformat()})
 
 
-async def unknown_and_never_submitted(world: TimeSkippingEnvironment) -> Handle:
-    """Its worker died before the POST, of which there is no note."""
-    world.fakes.sends = [UNKNOWN, accept(2)]
-    world.fakes.searches = [NeverSubmitted()]
-    world.fakes.statuses = [StatusResult(status="delivered")]
-    return await world.start({**REQUEST, "on_unknown_outcome": "dead_letter"})
+async def unknown_and_never_submitted(env: TimeSkippingEnvironment) -> Handle:
+    """Its worker died before the POST: there is no attempt record."""
+    env.fakes.sends = [UNKNOWN, accept(2)]
+    env.fakes.searches = [NeverSubmitted()]
+    env.fakes.statuses = [StatusResult(status="delivered")]
+    return await env.start({**REQUEST, "on_unknown_outcome": "dead_letter"})
 
 
-async def unknown_every_time(world: TimeSkippingEnvironment) -> Handle:
-    """Sent again as often as is allowed, and then parked."""
-    world.fakes.sends = [UNKNOWN]
-    return await world.start()
+async def unknown_every_time(env: TimeSkippingEnvironment) -> Handle:
+    """Sent again the maximum number of times, and then dead-lettered."""
+    env.fakes.sends = [UNKNOWN]
+    return await env.start()
 
 
-async def unknown_and_dead_letter(world: TimeSkippingEnvironment) -> Handle:
-    """Absent twice, and the message says not to send it again."""
-    world.fakes.sends = [UNKNOWN]
-    return await world.start({**REQUEST, "on_unknown_outcome": "dead_letter"})
+async def unknown_and_dead_letter(env: TimeSkippingEnvironment) -> Handle:
+    """Absent twice; the request says not to send it again."""
+    env.fakes.sends = [UNKNOWN]
+    return await env.start({**REQUEST, "on_unknown_outcome": "dead_letter"})
 
 
-async def unknown_and_ambiguous(world: TimeSkippingEnvironment) -> Handle:
-    """Another message of ours could be the one in the list, to the last search."""
-    world.fakes.sends = [UNKNOWN]
-    world.fakes.searches = [Ambiguous()] * MAX_SEARCHES
-    return await world.start()
+async def unknown_and_ambiguous(env: TimeSkippingEnvironment) -> Handle:
+    """In every search, the listed message could be another of ours."""
+    env.fakes.sends = [UNKNOWN]
+    env.fakes.searches = [Ambiguous()] * MAX_SEARCHES
+    return await env.start()
 
 
-async def unknown_and_the_search_fails(world: TimeSkippingEnvironment) -> Handle:
-    """Twilio's list cannot be read for a while."""
-    world.fakes.sends = [UNKNOWN]
-    world.fakes.search_fails = 6
-    world.fakes.searches = [_found(9, "delivered")]
-    return await world.start()
+async def unknown_and_the_search_fails(env: TimeSkippingEnvironment) -> Handle:
+    """Twilio's list cannot be read at first."""
+    env.fakes.sends = [UNKNOWN]
+    env.fakes.search_fails = 6
+    env.fakes.searches = [_found(9, "delivered")]
+    return await env.start()
 
 
-async def unknown_and_expired(world: TimeSkippingEnvironment) -> Handle:
-    """Absent twice, and its time has passed."""
-    soon = await world.now() + timedelta(seconds=45)
-    world.fakes.sends = [UNKNOWN]
-    return await world.start({**REQUEST, "expires_at": soon.isoformat()})
+async def unknown_and_expired(env: TimeSkippingEnvironment) -> Handle:
+    """Absent twice, and expired meanwhile."""
+    soon = await env.now() + timedelta(seconds=45)
+    env.fakes.sends = [UNKNOWN]
+    return await env.start({**REQUEST, "expires_at": soon.isoformat()})
 
 
-async def worker_lost_in_a_send(world: Environment) -> Handle:
-    """The attempt never reports back: Temporal's timeout, not the activity's word."""
-    go_on = threading.Event()
+async def worker_lost_in_a_send(env: Environment) -> Handle:
+    """The attempt never reports back: Temporal times it out."""
+    may_finish = threading.Event()
 
     def hang(request: SendRequest) -> SendResult:
-        go_on.wait(SEND_TIMEOUT.total_seconds() + 10)
+        may_finish.wait(SEND_TIMEOUT.total_seconds() + 10)
         return accept()(request)
 
-    world.fakes.sends = [hang]
-    world.fakes.searches = [_found(9, "delivered")]
-    world.fakes.policy = world.fakes.policy.model_copy(
-        update={"unknown_wait": timedelta(seconds=1)}
-    )
-    handle = await world.start()
+    env.fakes.sends = [hang]
+    env.fakes.searches = [_found(9, "delivered")]
+    env.fakes.policy = env.fakes.policy.model_copy(update={"unknown_wait": timedelta(seconds=1)})
+    handle = await env.start()
     await handle.result()
-    go_on.set()
+    may_finish.set()
     return handle

@@ -12,7 +12,7 @@ from devtools.sandbox.magic import GOOD_SENDER
 from signedfor.contract import Outcome, Stage
 from signedfor.search_attributes import MESSAGE_STATUS
 from tests.fixtures.stack import NewNumber
-from tests.histories.recording import kept, read
+from tests.histories.recording import history_files, read
 from tests.integration.support import SERVICE, Caller, Sent
 
 pytestmark = pytest.mark.integration
@@ -57,7 +57,7 @@ async def test_a_status_from_the_start_costs_one_more(
 
 def test_a_wait_for_its_slot_costs_7_events_and_3_actions() -> None:
     """So do most of a campaign: a timer with its workflow task, and two upserts that show it."""
-    events = read(kept()["waited_for_its_reserved_time"]).events
+    events = read(history_files()["waited_for_its_reserved_time"]).events
 
     assert (_EVENTS + 7, _ACTIONS + 3) == (len(events), billable_actions(events)), _summary(events)
 

@@ -136,7 +136,7 @@ async def test_a_rolling_deployment_and_its_roll_back(
             stack.sandbox.settings(hold=False)
             reports = [await each.report() for each in (*on_a, *on_b, retried, retried_after)]
             worker_b.process.terminate()
-            assert 0 == worker_b.ended()
+            assert 0 == worker_b.exit_code()
 
         assert {Outcome.DELIVERED} == {each.outcome for each in reports}
         assert [1] * len(reports) == [

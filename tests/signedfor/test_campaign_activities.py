@@ -1,4 +1,4 @@
-"""What the campaign's workflow makes of words that come in another order than they were said."""
+"""The campaign's status when activity results arrive out of order."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,8 +8,8 @@ from signedfor.contract import CampaignState
 BEFORE = datetime(2026, 11, 21, tzinfo=UTC)
 
 
-def test_the_newest_state_and_the_furthest_row_stand() -> None:
-    """Whichever is heard last: a decision may be read before a page was noted, and heard after."""
+def test_merging_keeps_the_newest_state_and_the_most_progress() -> None:
+    """A decision may be read before a page is recorded and arrive after it, or the reverse."""
     page = CampaignStatus(state=CampaignState.RUNNING, since=BEFORE, rows=9, last_row=6, skipped=2)
     decision = CampaignStatus(
         state=CampaignState.PAUSED,

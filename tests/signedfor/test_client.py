@@ -1,4 +1,4 @@
-"""The typed client, against a real server and scripted activities."""
+"""The typed client, with a real server and fake activities."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -18,8 +18,8 @@ TO = REQUEST["to"]
 
 
 @pytest.fixture
-async def real_world(temporal_server: TemporalServer) -> AsyncIterator[Environment]:
-    """Workflows and scripted activities on the real server."""
+async def real_env(temporal_server: TemporalServer) -> AsyncIterator[Environment]:
+    """Our workflows with fake activities on the real server."""
     temporal = await temporalio.client.Client.connect(
         temporal_server.address, data_converter=data_converter
     )
@@ -30,20 +30,20 @@ async def real_world(temporal_server: TemporalServer) -> AsyncIterator[Environme
 
 @pytest.fixture
 async def client(
-    real_world: Environment,  # noqa: ARG001 - its workers
+    real_env: Environment,  # noqa: ARG001 - its workers
     temporal_server: TemporalServer,
 ) -> Client:
-    """A client by a connection of its own."""
+    """A client with a connection of its own."""
     return await Client.connect(temporal_server.address)
 
 
-def _sent(world: Environment) -> list[str]:
+def _sent(env: Environment) -> list[str]:
     """The ids of the messages for which a POST was made."""
-    return [each.message_id for each in world.fakes.posts]
+    return [each.message_id for each in env.fakes.posts]
 
 
-async def _posted(world: Environment, message: Message) -> None:
-    await world.until(lambda: message.message_id in _sent(world))
+async def _until_posted(env: Environment, message: Message) -> None:
+    await env.until(lambda: message.message_id in _sent(env))
 
 
 def _new_id() -> str:
@@ -51,11 +51,11 @@ def _new_id() -> str:
 
 
 async def test_sends_a_message_and_reports_its_outcome(
-    real_world: Environment, client: Client
+    real_env: Environment, client: Client
 ) -> None:
-    """A dict by the contract's names is a message; its report is typed."""
+    """A message can be a dict with the contract's names; its report is typed."""
     message = await client.send({**REQUEST, "tenant": "acme"}, message_id=_new_id())
-    await _posted(real_world, message)
+    await _until_posted(real_env, message)
     await callback(message.handle, "delivered")
 
     report = await message.report()
@@ -67,7 +67,7 @@ async def test_sends_a_message_and_reports_its_outcome(
 async def test_a_started_message_can_be_found_by_its_attributes(
     client: Client,
 ) -> None:
-    """Status, sender and tenant are there from the start, whatever the workers do."""
+    """Status, sender and tenant are set at the start, before a worker picks it up."""
     request = MessageRequest(to=TO, sender=REQUEST["from"], body="Hi", tenant="acme")
     message = await client.send(request)
 
@@ -77,46 +77,54 @@ async def test_a_started_message_can_be_found_by_its_attributes(
     assert attributes[MESSAGE_STATUS] in {"sending", "awaiting_receipt"}
 
 
-async def test_the_same_id_again_sends_nothing(real_world: Environment, client: Client) -> None:
-    """While it runs and after it has ended, it is the earlier message, and says so."""
+async def test_sending_with_the_same_id_again_sends_nothing(
+    real_env: Environment, client: Client
+) -> None:
+    """It returns the earlier message, running or ended, which is not marked as new."""
     message_id = _new_id()
     first = await client.send(REQUEST, message_id=message_id)
     while_running = await client.send({**REQUEST, "body": "Other"}, message_id=message_id)
-    await _posted(real_world, first)
+    await _until_posted(real_env, first)
     await callback(first.handle, "delivered")
     await first.report()
     afterwards = await client.send(REQUEST, message_id=message_id)
 
     assert [True, False, False] == [each.is_new for each in (first, while_running, afterwards)]
     assert await first.report() == await afterwards.report()
-    assert 1 == _sent(real_world).count(message_id)
+    assert 1 == _sent(real_env).count(message_id)
 
 
-async def test_progress(real_world: Environment, client: Client) -> None:
-    """It says what a running message waits for."""
+async def test_progress_shows_what_a_message_waits_for(
+    real_env: Environment, client: Client
+) -> None:
+    """A scheduled message waits for its `send_at`."""
     message = await client.send({**REQUEST, "send_at": "2099-01-01T00:00:00Z"})
 
     progress = await message.progress()
 
     assert ("scheduled", "its send_at") == (progress.status, progress.waiting_for)
-    assert message.message_id not in _sent(real_world)
+    assert message.message_id not in _sent(real_env)
 
 
-async def test_cancels_a_message_that_was_not_sent(real_world: Environment, client: Client) -> None:
-    """The answer is certain, also when it is asked for again after the end."""
+async def test_a_message_that_was_not_sent_is_canceled(
+    real_env: Environment, client: Client
+) -> None:
+    """Canceling it again after its end gives the same answer."""
     message = await client.send({**REQUEST, "send_at": "2099-01-01T00:00:00Z"})
 
     answers = [await message.cancel(by="ops", reason="wrong text") for _ in range(2)]
 
     assert [(True, "canceled")] * 2 == [(each.canceled, each.status) for each in answers]
     assert Outcome.CANCELED is (await message.report()).outcome
-    assert message.message_id not in _sent(real_world)
+    assert message.message_id not in _sent(real_env)
 
 
-async def test_too_late_to_cancel(real_world: Environment, client: Client) -> None:
-    """Twilio has it: it is not canceled, while it waits for the receipt and afterwards."""
+async def test_a_submitted_message_cannot_be_canceled(
+    real_env: Environment, client: Client
+) -> None:
+    """The answer says so and has its status, before and after the receipt."""
     message = await client.send(REQUEST)
-    await _posted(real_world, message)
+    await _until_posted(real_env, message)
     waiting = await message.cancel()
     await callback(message.handle, "delivered")
     await message.report()
@@ -127,7 +135,7 @@ async def test_too_late_to_cancel(real_world: Environment, client: Client) -> No
     ]
 
 
-async def test_bad_input_is_refused_before_it_is_started(client: Client) -> None:
+async def test_bad_input_is_refused_before_a_workflow_is_started(client: Client) -> None:
     """One exception names every bad field and repeats no value."""
     message_id = f"order {TO}"
     with pytest.raises(BadInput) as caught:
@@ -140,10 +148,10 @@ async def test_bad_input_is_refused_before_it_is_started(client: Client) -> None
 
 
 @pytest.mark.parametrize("field", ["message_id", "tenant"])
-async def test_the_recipients_number_is_refused_where_it_would_show(
+async def test_ids_and_tenants_must_not_contain_the_recipients_number(
     client: Client, field: str
 ) -> None:
-    """Ids and tenants are stored in clear."""
+    """They are stored in clear text."""
     number = TO.removeprefix("+")
     request = {**REQUEST, "tenant": f"t-{number}"} if field == "tenant" else REQUEST
     with pytest.raises(BadInput) as caught:
@@ -154,8 +162,8 @@ async def test_the_recipients_number_is_refused_where_it_would_show(
     )
 
 
-async def test_bad_input_that_only_a_worker_can_tell(client: Client) -> None:
-    """A message without a sender, where workers have no default one, is bad input too."""
+async def test_bad_input_that_only_a_worker_can_detect(client: Client) -> None:
+    """A message without a sender is bad input if the workers have no default sender."""
     message = await client.send({"to": TO, "body": "Hi"})
 
     with pytest.raises(BadInput) as caught:
@@ -164,25 +172,25 @@ async def test_bad_input_that_only_a_worker_can_tell(client: Client) -> None:
     assert ["from"] == [each.field for each in caught.value.problems]
 
 
-async def test_a_cancel_with_too_long_a_reason(client: Client) -> None:
-    """It is bad input, like everything else that is not as the contract says."""
+async def test_a_cancel_with_a_too_long_reason_is_bad_input(client: Client) -> None:
+    """Everything that violates the contract is bad input."""
     with pytest.raises(BadInput) as caught:
         await client.message("m1").cancel(reason="x" * 1001)
 
     assert ["reason"] == [each.field for each in caught.value.problems]
 
 
-async def test_an_unknown_message(client: Client) -> None:
-    """A message that was never sent, or is not kept any more, is not found."""
+async def test_an_unknown_message_is_not_found(client: Client) -> None:
+    """It was never sent, or its history has been deleted."""
     unknown = client.message(_new_id())
 
-    for asking in (unknown.report(), unknown.progress(), unknown.cancel()):
+    for call in (unknown.report(), unknown.progress(), unknown.cancel()):
         with pytest.raises(NotFound, match="There is no message client-"):
-            await asking
+            await call
 
 
-async def test_a_terminated_message(client: Client) -> None:
-    """It has no report; Temporal's own error says so."""
+async def test_a_terminated_message_has_no_report(client: Client) -> None:
+    """Temporal's own error is raised."""
     message = await client.send({**REQUEST, "send_at": "2099-01-01T00:00:00Z"})
     await message.handle.terminate()
 

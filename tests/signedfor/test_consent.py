@@ -1,4 +1,4 @@
-"""The words of consent, and what a suppression may hold."""
+"""Suppressions: who and what they cover, and their validation."""
 
 from datetime import datetime
 from typing import Any
@@ -29,8 +29,8 @@ VALID: dict[str, Any] = {
         ("", ""),
     ],
 )
-def test_person(address: str, expected: str) -> None:
-    """The person is the number behind a channel address; without a number, the address."""
+def test_a_person_is_identified_by_their_number(address: str, expected: str) -> None:
+    """Channel prefixes are removed from a number; an address without a number stays as it is."""
     assert person(address) == expected
 
 
@@ -42,8 +42,8 @@ def test_person(address: str, expected: str) -> None:
         (Reason.MANUAL, f"whatsapp:{NUMBER}"),
     ],
 )
-def test_suppression_key(reason: Reason, expected: str) -> None:
-    """Only an opt-out is the person's; the rest is known of the exact address."""
+def test_only_opt_outs_cover_all_channels_of_a_person(reason: Reason, expected: str) -> None:
+    """Other suppressions cover the exact address."""
     assert suppression_key(f"whatsapp:{NUMBER}", reason) == expected
 
 
@@ -62,16 +62,16 @@ def test_suppression_key(reason: Reason, expected: str) -> None:
         ("created_at", {"created_at": datetime(2026, 11, 21)}),  # noqa: DTZ001 - on purpose
     ],
 )
-def test_what_cannot_be_kept_is_refused(field: str, change: dict[str, Any]) -> None:
-    """A bad field is named, and its value is not repeated."""
+def test_an_invalid_suppression_is_refused(field: str, change: dict[str, Any]) -> None:
+    """The error names the field and does not repeat its value."""
     with pytest.raises(ValueError, match=f"^{field}: ") as caught:
         Suppression(**{**VALID, **change})
 
     assert "5558675309" not in str(caught.value)
 
 
-def test_repr_has_no_number() -> None:
-    """A suppression that lands in a log says nothing about the person."""
+def test_the_repr_contains_no_number() -> None:
+    """A suppression that gets into a log does not reveal the person."""
     suppression = Suppression(**VALID, scope=Scope.SENDER, scope_value="+15005550006")
 
     assert "+1" not in repr(suppression)

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from signedfor.settings import Settings
-from tests.activities.edge import (
+from tests.activities.fake_twilio import (
     ACCOUNT,
     CANARIES,
     RECIPIENT,
     TOKEN,
-    Edge,
+    FakeTwilio,
     created,
     http,
-    running_edge,
+    running_fake_twilio,
 )
 
 _ROOT = Path(__file__).parents[2]
@@ -48,26 +48,34 @@ def _run(code: str, *arguments: str) -> str:
     return done.stderr
 
 
-def _asked(edge: Edge) -> list[str]:
-    return [each.line.split()[0] for each in edge.asked]
+def _methods(fake_twilio: FakeTwilio) -> list[str]:
+    return [each.line.split()[0] for each in fake_twilio.requests]
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("level", ["debug", "INFO"])
-def test_twilio_calls_leave_no_trace(level: str) -> None:
-    """Neither a text nor a filter by number gets into the log, at any level."""
-    with running_edge() as edge:
-        edge.answers = [created(), http(200, {"messages": []})]
+def test_twilio_requests_log_no_personal_data(level: str) -> None:
+    """Neither a message text nor a filter by number gets into the log, at any level."""
+    with running_fake_twilio() as fake_twilio:
+        fake_twilio.responses = [created(), http(200, {"messages": []})]
 
         logged = _run(
-            _SEND_AND_LIST, level, "", edge.url, ACCOUNT, TOKEN, RECIPIENT, "text-canary", "12345"
+            _SEND_AND_LIST,
+            level,
+            "",
+            fake_twilio.url,
+            ACCOUNT,
+            TOKEN,
+            RECIPIENT,
+            "text-canary",
+            "12345",
         )
 
-    assert ["POST", "GET"] == _asked(edge)
+    assert ["POST", "GET"] == _methods(fake_twilio)
     assert [] == [canary for canary in CANARIES if canary in logged]
 
 
-_SAY = """
+_LOG_EACH_LEVEL = """
 import logging, sys
 from signedfor.logging import configure_logging
 
@@ -79,7 +87,7 @@ for level in ("debug", "info", "warning"):
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    ("level", "logger", "said"),
+    ("level", "logger", "logged"),
     [
         ("INFO", "signedfor.worker", ["info", "warning"]),
         ("debug", "signedfor.worker", ["debug", "info", "warning"]),
@@ -94,19 +102,21 @@ for level in ("debug", "info", "warning"):
         ("DEBUG", "sqlalchemy.engine.Engine", ["warning"]),
     ],
 )
-def test_levels(level: str, logger: str, said: list[str]) -> None:
-    """Ours log from the level up; libraries whose lines may hold personal data are quieted."""
-    code = "import sqlalchemy\n" + _SAY if logger.startswith("sqlalchemy") else _SAY
+def test_loggers_have_the_configured_level(level: str, logger: str, logged: list[str]) -> None:
+    """Libraries whose log lines may contain personal data have a higher level."""
+    code = _LOG_EACH_LEVEL
+    if logger.startswith("sqlalchemy"):
+        code = "import sqlalchemy\n" + code
 
     lines = _run(code, level, logger).splitlines()
 
-    assert [f"{each.upper()} {logger} it is {each}" for each in said] == [
+    assert [f"{each.upper()} {logger} it is {each}" for each in logged] == [
         line.split(" ", 2)[2] for line in lines
     ]
 
 
-def test_levels_are_those_of_the_settings() -> None:
-    """Every level that the settings take is one of Python's."""
+def test_the_settings_accept_only_pythons_levels() -> None:
+    """Every accepted level is known to Python's logging."""
     levels = Settings.model_fields["log_level"].annotation.__args__  # type: ignore[union-attr] # a Literal
 
     assert all(isinstance(logging.getLevelName(each), int) for each in levels)

@@ -6,7 +6,7 @@ from signedfor.masks import contains_number_of, masked_sender
 
 
 @pytest.mark.parametrize(
-    ("sender", "shown"),
+    ("sender", "masked"),
     [
         ("+15005550006", "+1500***0006"),
         ("+447700900123", "+4477***0123"),
@@ -17,27 +17,27 @@ from signedfor.masks import contains_number_of, masked_sender
         ("whatsapp:+15005550006", "whatsapp:+1500***0006"),
     ],
 )
-def test_numbers_are_masked(sender: str, shown: str) -> None:
-    """A number keeps its beginning and its last four digits."""
-    assert shown == masked_sender(sender)
+def test_numbers_are_masked(sender: str, masked: str) -> None:
+    """The first digits and the last four stay visible."""
+    assert masked == masked_sender(sender)
 
 
 @pytest.mark.parametrize("digits", range(7, 16))
-def test_three_digits_are_always_hidden(digits: int) -> None:
-    """From no number of E.164's lengths are fewer than three digits hidden."""
-    shown = masked_sender("+" + "123456789012345"[:digits])
+def test_at_least_three_digits_are_hidden(digits: int) -> None:
+    """This holds for numbers of every E.164 length."""
+    masked = masked_sender("+" + "123456789012345"[:digits])
 
-    assert digits - len(re.sub(r"\D", "", shown)) >= 3
+    assert digits - len(re.sub(r"\D", "", masked)) >= 3
 
 
 @pytest.mark.parametrize("sender", ["12345", "ACME Ltd", "MG" + "0" * 32, "messenger:1234567890"])
-def test_the_rest_stays_whole(sender: str) -> None:
-    """Short codes, names and services are nobody's number."""
+def test_other_senders_are_not_masked(sender: str) -> None:
+    """Short codes, names and services are not personal numbers."""
     assert sender == masked_sender(sender)
 
 
 @pytest.mark.parametrize(
-    ("text", "holds"),
+    ("text", "contains"),
     [
         ("order-15558675309", True),
         ("+1 (555) 867-5309", True),
@@ -48,6 +48,6 @@ def test_the_rest_stays_whole(sender: str) -> None:
     ],
 )
 @pytest.mark.parametrize("recipient", ["+15558675309", "whatsapp:+15558675309"])
-def test_a_number_is_seen_in_a_text(text: str, recipient: str, *, holds: bool) -> None:
-    """However it is punctuated, and whatever the channel."""
-    assert holds == contains_number_of(text, recipient)
+def test_a_number_is_detected_in_a_text(text: str, recipient: str, *, contains: bool) -> None:
+    """Punctuation and the recipient's channel do not matter."""
+    assert contains == contains_number_of(text, recipient)

@@ -35,15 +35,15 @@ def _decode(data: bytes | dict[str, Any] | str, hint: Any = MessageRequest, **me
 def _refused(
     data: bytes | dict[str, Any] | str, hint: Any = MessageRequest, **metadata: str
 ) -> Any:
-    """The pairs of field and problem of the one failure that bad input must be."""
+    """Decode bad input, which must raise one failure; return its fields and problems."""
     with pytest.raises(ApplicationError) as caught:
         _decode(data, hint, **metadata)
     error = caught.value
     assert ("InvalidInput", True) == (error.type, error.non_retryable)
-    kept = Failure()
-    data_converter.failure_converter.to_failure(error, data_converter.payload_converter, kept)
-    assert [] == [canary for canary in CANARIES if canary in str(kept)]
-    assert not kept.HasField("cause")
+    failure = Failure()
+    data_converter.failure_converter.to_failure(error, data_converter.payload_converter, failure)
+    assert [] == [canary for canary in CANARIES if canary in str(failure)]
+    assert not failure.HasField("cause")
     (problems,) = error.details
     for each in problems:
         assert f"{each['field']}: {each['problem']}" in error.message
@@ -72,8 +72,8 @@ FULL = MessageRequest(
 )
 
 
-def test_round_trip() -> None:
-    """Every field of a message survives the way through Temporal."""
+def test_a_message_survives_encoding_and_decoding() -> None:
+    """Every field keeps its value."""
     assert set(MessageRequest.model_fields) == FULL.model_fields_set
     (payload,) = data_converter.payload_converter.to_payloads([FULL])
 
@@ -81,8 +81,8 @@ def test_round_trip() -> None:
     assert FULL == _decode(payload.data)
 
 
-def test_round_trip_within_an_activitys_input() -> None:
-    """A message inside an activity's input survives as well."""
+def test_a_message_in_an_activitys_input_survives_encoding_and_decoding() -> None:
+    """The input and the message in it keep their values."""
     request = SendRequest(
         message_id="m",
         message=FULL,
@@ -98,8 +98,8 @@ def test_round_trip_within_an_activitys_input() -> None:
     assert request == _decode(payload.data, SendRequest)
 
 
-def test_the_wire_form() -> None:
-    """In JSON the sender is called `from`, and times are RFC 3339 in UTC."""
+def test_the_json_of_a_message() -> None:
+    """The sender is called `from`, and times are RFC 3339 in UTC."""
     (payload,) = data_converter.payload_converter.to_payloads([FULL])
     fields = json.loads(payload.data)
 
@@ -108,8 +108,8 @@ def test_the_wire_form() -> None:
     assert "2027-01-01T12:00:00.123456Z" == fields["send_at"]
 
 
-def test_plain_json_from_any_client() -> None:
-    """The object of the documentation is all that is needed."""
+def test_plain_json_is_accepted() -> None:
+    """Any client can send the object from the documentation."""
     request = _decode('{"to": "+15558675309", "from": "+15005550006", "body": "Hello."}')
 
     assert (TO, "+15005550006", "Hello.") == (request.to, request.sender, request.body)
@@ -117,12 +117,12 @@ def test_plain_json_from_any_client() -> None:
 
 BAD_FIELDS: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     "no recipient": ({"body": "value-canary"}, ["to"]),
-    "a number for a number": ({**GOOD, "to": 15551234567}, ["to"]),
+    "a recipient that is a number in JSON": ({**GOOD, "to": 15551234567}, ["to"]),
     "null recipient": ({**GOOD, "to": None}, ["to"]),
     "two recipients": ({**GOOD, "to": "+15558675309,+15551234567"}, ["to"]),
     "two recipients in a list": ({**GOOD, "to": [TO, TO]}, ["to"]),
-    "no plus": ({**GOOD, "to": "15551234567"}, ["to"]),
-    "too long a text": ({**GOOD, "body": "value-canary" + "x" * 1601}, ["body"]),
+    "a number without a plus": ({**GOOD, "to": "15551234567"}, ["to"]),
+    "a too long text": ({**GOOD, "body": "value-canary" + "x" * 1601}, ["body"]),
     "NUL": ({**GOOD, "body": "value-canary\0"}, ["body"]),
     "a lone surrogate in the text": ({**GOOD, "body": "value-canary \ud800"}, ["body"]),
     "a low surrogate": ({**GOOD, "body": "value-canary \udc00 x"}, ["body"]),
@@ -142,11 +142,14 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     "an unknown field with digits": ({**GOOD, "phone_15551234567": 1}, ["(a name)"]),
     "an unknown field of words": ({**GOOD, "to value-canary": 1}, ["(a name)"]),
     "an unknown field with a surrogate": ({**GOOD, "value-canary\ud800": 1}, ["input"]),
-    "11 media": ({**GOOD, "media_urls": ["https://value-canary/"] * 11}, ["media_urls"]),
-    "a bad medium": ({**GOOD, "media_urls": ["https://a/", "value-canary"]}, ["media_urls.1"]),
-    "media as a text": ({**GOOD, "media_urls": "https://value-canary/"}, ["media_urls"]),
+    "11 media URLs": ({**GOOD, "media_urls": ["https://value-canary/"] * 11}, ["media_urls"]),
+    "a bad media URL": ({**GOOD, "media_urls": ["https://a/", "value-canary"]}, ["media_urls.1"]),
+    "media URLs that are a string": (
+        {**GOOD, "media_urls": "https://value-canary/"},
+        ["media_urls"],
+    ),
     "a time without a zone": ({**GOOD, "send_at": "2027-01-01T00:00:00"}, ["send_at"]),
-    "a time in numbers": ({**GOOD, "send_at": 1_800_000_000}, ["send_at"]),
+    "a time that is a number": ({**GOOD, "send_at": 1_800_000_000}, ["send_at"]),
     "expiry before sending": (
         {**GOOD, "send_at": "2027-01-02T00:00:00Z", "expires_at": "2027-01-01T00:00:00Z"},
         ["expires_at"],
@@ -157,18 +160,18 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     "infinity": ({**GOOD, "receipt_timeout_seconds": float("inf")}, ["receipt_timeout_seconds"]),
     "a tenant that is a number": ({**GOOD, "tenant": "+15551234567"}, ["tenant"]),
     "a tag's name that is a number": ({**GOOD, "tags": {"+15551234567": 5}}, ["tags.(a name)"]),
-    "a tag that is no text": ({**GOOD, "tags": {"a": 5551234567}}, ["tags.a"]),
+    "a tag that is not a string": ({**GOOD, "tags": {"a": 5551234567}}, ["tags.a"]),
     "a bad sender": ({**GOOD, "from": "value-canary!"}, ["from"]),
-    "a sender given by its other name": ({**GOOD, "sender": "value-canary!"}, ["sender"]),
-    "several at once": (
+    "a sender under its Python name": ({**GOOD, "sender": "value-canary!"}, ["sender"]),
+    "several bad fields": (
         {"to": 15551234567, "from": "!", "boby": "value-canary", "priority": 1, "send_at": "x"},
         ["to", "from", "priority", "send_at", "boby", "body"],
     ),
-    "several at once, with a surrogate": (
+    "several bad fields, one with a surrogate": (
         {"to": "x", "body": "\ud800", "tags": {"a": 1}},
         ["to", "body", "tags.a"],
     ),
-    "a doubled key, the last one bad": (
+    "a duplicate key, the last one bad": (
         '{"to": "+15558675309", "to": "+15551234567x", "body": "x"}',
         ["to"],
     ),
@@ -180,8 +183,8 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
 
 
 @pytest.mark.parametrize(("given", "fields"), BAD_FIELDS.values(), ids=BAD_FIELDS.keys())
-def test_bad_fields(given: dict[str, Any] | str, fields: list[str]) -> None:
-    """One failure names every bad field, and repeats no value."""
+def test_one_failure_names_every_bad_field(given: dict[str, Any] | str, fields: list[str]) -> None:
+    """It repeats no value."""
     assert fields == [field for field, _ in _refused(given)]
 
 
@@ -193,14 +196,14 @@ NO_OBJECT: dict[str, str | bytes] = {
     "number": "15551234567",
     "true": "true",
     "NaN": "NaN",
-    "nothing": "",
-    "half": '{"to": "+15551234567"',
-    "trailing": '{"to": "+15558675309", "body": "x"} value-canary',
+    "empty": "",
+    "truncated": '{"to": "+15551234567"',
+    "trailing text": '{"to": "+15558675309", "body": "x"} value-canary',
     "single quotes": "{'to': 'value-canary'}",
     "deep arrays": "[" * 100_000,
     "deep objects": '{"a":' * 100_000,
     "deep and closed": '{"deep":' + "[" * 100_000 + "]" * 100_000 + "}",
-    "a number without end": '{"to": "+15558675309", "receipt_timeout_seconds": ' + "9" * 5000 + "}",
+    "a huge number": '{"to": "+15558675309", "receipt_timeout_seconds": ' + "9" * 5000 + "}",
     "not UTF-8": b'{"to": "value-canary\xff"}',
     "UTF-16": json.dumps(GOOD).encode("utf-16"),
     "a byte order mark": b"\xef\xbb\xbf" + json.dumps(GOOD).encode(),
@@ -209,8 +212,8 @@ NO_OBJECT: dict[str, str | bytes] = {
 
 
 @pytest.mark.parametrize("given", NO_OBJECT.values(), ids=NO_OBJECT.keys())
-def test_no_object(given: str | bytes) -> None:
-    """What is no JSON object at all is one problem with the input, and none of it is repeated."""
+def test_input_that_is_no_json_object_is_one_problem(given: str | bytes) -> None:
+    """The failure names the input as a whole and repeats nothing of it."""
     assert ["input"] == [field for field, _ in _refused(given)]
 
 
@@ -228,16 +231,16 @@ def test_no_object(given: str | bytes) -> None:
         ("", {}),
     ],
 )
-def test_other_encodings(encoding: str, metadata: dict[str, str]) -> None:
-    """Anything but plain JSON is bad input."""
+def test_other_encodings_are_bad_input(encoding: str, metadata: dict[str, str]) -> None:
+    """Only plain JSON is accepted."""
     (problem,) = _refused(json.dumps(GOOD), encoding=encoding, **metadata)
 
     assert "input" == problem[0]
     assert "JSON object" in problem[1]
 
 
-def test_an_empty_payload() -> None:
-    """A payload without data or encoding is bad input."""
+def test_an_empty_payload_is_bad_input() -> None:
+    """It has neither data nor an encoding."""
     with pytest.raises(ApplicationError, match="JSON object") as caught:
         data_converter.payload_converter.from_payloads([Payload()], [MessageRequest])
 
@@ -245,19 +248,19 @@ def test_an_empty_payload() -> None:
 
 
 @pytest.mark.parametrize("data", ['{"by": 5551234567}', '"value-canary"', "[]", '{"who": 1}'])
-def test_optional_arguments(data: str) -> None:
-    """An argument that may be left out is refused as clearly when it is bad."""
+def test_a_bad_optional_argument_is_refused(data: str) -> None:
+    """The failure is the same as for a required one."""
     assert len(_refused(data, CancelRequest | None)) == 1
 
 
-def test_optional_arguments_may_be_null() -> None:
-    """And null is the same as leaving it out."""
+def test_an_optional_argument_may_be_null() -> None:
+    """This is the same as omitting it."""
     assert _decode("null", CancelRequest | None) is None
     assert CancelRequest(by="me") == _decode('{"by": "me"}', CancelRequest | None)
 
 
-def test_signals() -> None:
-    """A bad signal names its fields too."""
+def test_a_bad_signal_is_refused() -> None:
+    """The failure names its fields too."""
     problems = _refused({"message_sid": "value-canary", "error_code": "x"}, DeliveryStatus)
 
     assert ["message_sid", "message_status", "error_code"] == [field for field, _ in problems]
@@ -265,16 +268,16 @@ def test_signals() -> None:
 
 @pytest.mark.parametrize("hint", [StatusResult, SendResult, SendRequest])
 @pytest.mark.parametrize("data", ['{"decision": "value-canary"}', "{", "[]"])
-def test_results_of_activities(hint: type, data: str) -> None:
-    """A step that cannot be read is a defect of ours, to mend and replay: not bad input."""
+def test_undecodable_activity_inputs_and_results_are_not_bad_input(hint: type, data: str) -> None:
+    """They are bugs of ours: the workflow task fails, and can be retried after a fix."""
     with pytest.raises(ValidationError) as caught:
         _decode(data, hint)
 
     assert "value-canary" not in str(caught.value)
 
 
-def test_an_argument_too_many() -> None:
-    """With a wrong count there are no hints; whatever is JSON is left to whoever counts."""
+def test_a_wrong_number_of_arguments_is_decoded_without_types() -> None:
+    """The interceptor that counts the arguments then refuses them."""
     payload = Payload(metadata={"encoding": b"json/plain"}, data=b'{"to": 1}')
 
     values = data_converter.payload_converter.from_payloads([payload, payload], None)
@@ -282,8 +285,8 @@ def test_an_argument_too_many() -> None:
     assert [{"to": 1}, {"to": 1}] == values
 
 
-def test_invalid_input() -> None:
-    """The failure says that nothing was sent, and each problem in words and as data."""
+def test_the_failure_for_invalid_input() -> None:
+    """Its message has each problem in words, its details have them as data."""
     error = invalid_input([("to", "is empty"), ("body", "is blank")])
 
     assert "Bad input. to: is empty; body: is blank" == error.message
@@ -293,8 +296,8 @@ def test_invalid_input() -> None:
     ] == error.details[0]
 
 
-def test_reports_are_read_back() -> None:
-    """A report survives the way through Temporal."""
+def test_a_report_survives_encoding_and_decoding() -> None:
+    """Every field keeps its value."""
     report = MessageReport(
         message_id="m",
         outcome="delivered",

@@ -17,7 +17,7 @@ from signedfor.temporal import TemporalUnavailable, connect_temporal
 CANARY = "value-canary"
 ACCOUNT = "AC" + "5" * 32
 KEY = "SK" + "6" * 32
-NEEDED = {
+REQUIRED = {
     "TWILIO_ACCOUNT_SID": ACCOUNT,
     "TWILIO_AUTH_TOKEN": CANARY,
     "PUBLIC_BASE_URL": "https://hooks.example",
@@ -26,13 +26,13 @@ NEEDED = {
 
 @pytest.fixture(autouse=True)
 def _only_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of the machine reaches a test."""
+    """Remove our variables from the environment of the tests."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
 def _load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
-    for name, value in {**NEEDED, **variables}.items():
+    for name, value in {**REQUIRED, **variables}.items():
         monkeypatch.setenv(name, value)
     return load_settings()
 
@@ -46,8 +46,8 @@ def _refused(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
     return str(caught.value)
 
 
-def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three variables are needed; the others have the documented defaults."""
+def test_settings_have_the_documented_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only three variables are required."""
     loaded = _load(monkeypatch)
 
     expected: dict[str, Any] = {
@@ -108,16 +108,16 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         ("LOG_LEVEL", "", "INFO"),
     ],
 )
-def test_variables(
+def test_a_variable_sets_its_setting(
     monkeypatch: pytest.MonkeyPatch, variable: str, text: str, value: object
 ) -> None:
-    """Each variable is read under its name."""
+    """The setting has the variable's name in lower case."""
     assert value == getattr(_load(monkeypatch, **{variable: text}), variable.lower())
 
 
 def test_each_setting_is_explained() -> None:
-    """A setting is followed by its meaning, unless its name and neighbours say it."""
-    plain = {
+    """A setting is followed by a docstring, unless it is self-explanatory."""
+    self_explanatory = {
         "twilio_api_key_secret",
         "twilio_edge",
         "twilio_region",
@@ -134,17 +134,17 @@ def test_each_setting_is_explained() -> None:
         if isinstance(statement.target, ast.Name)
     }
 
-    assert set() == set(Settings.model_fields) - explained - plain
+    assert set() == set(Settings.model_fields) - explained - self_explanatory
 
 
-@pytest.mark.parametrize("variable", NEEDED)
-def test_missing(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    """A missing variable is named; empty is missing."""
+@pytest.mark.parametrize("variable", REQUIRED)
+def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """An empty variable counts as missing."""
     assert f"  {variable}: Field required" in _refused(monkeypatch, **{variable: ""})
 
 
-def test_everything_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every missing or bad variable is named in one round."""
+def test_all_problems_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names every missing or bad variable."""
     text = _refused(
         monkeypatch,
         TWILIO_ACCOUNT_SID=CANARY,
@@ -188,8 +188,8 @@ def test_everything_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("LOG_LEVEL", CANARY),
     ],
 )
-def test_bad_values(monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -> None:
-    """A bad value is refused by the variable's name and never repeated."""
+def test_a_bad_value_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -> None:
+    """The error names the variable and does not repeat the value."""
     assert f"  {variable}" in _refused(monkeypatch, **{variable: text})
 
 
@@ -204,8 +204,10 @@ def test_bad_values(monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -
         ("http://[::1]:8010", "http://[::1]:8010"),
     ],
 )
-def test_urls(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, value: str) -> None:
-    """A base URL is scheme, host, port and path, kept without a slash at its end."""
+def test_a_base_url_is_normalized(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, value: str
+) -> None:
+    """It may have a scheme, host, port and path; a slash at its end is removed."""
     assert value == getattr(_load(monkeypatch, **{variable: text}), variable.lower())
 
 
@@ -233,13 +235,15 @@ def test_urls(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, value: 
         f"https://{CANARY}.exämple",
     ],
 )
-def test_bad_urls(monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -> None:
-    """What Twilio could not call exactly as it is written is refused."""
+def test_a_bad_base_url_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str
+) -> None:
+    """Twilio must be able to call the URL exactly as it is written."""
     assert f"  {variable}: must " in _refused(monkeypatch, **{variable: text})
 
 
-def test_key_and_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An API key and its secret are given both or neither."""
+def test_an_api_key_needs_its_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either both are given or neither."""
     loaded = _load(monkeypatch, TWILIO_API_KEY_SID=KEY, TWILIO_API_KEY_SECRET=CANARY)
     assert loaded.twilio_api_key_secret is not None
 
@@ -249,8 +253,8 @@ def test_key_and_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "go together" in _refused(monkeypatch, TWILIO_API_KEY_SECRET=CANARY)
 
 
-def test_deployment_and_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Worker Deployment's name and this version's id go together."""
+def test_a_deployment_name_needs_a_build_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either both are given or neither."""
     loaded = _load(
         monkeypatch,
         TEMPORAL_DEPLOYMENT_NAME="signedfor",
@@ -283,16 +287,16 @@ def test_the_deployment_name_of_the_worker_controller(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", ["with.dot", "with:colon", "__ours", "a b", "n" * 101])
-def test_bad_deployment_names(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """A name that Temporal refuses, or that could not be typed plainly, is refused at the start."""
+def test_a_bad_deployment_name_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Temporal would refuse it, or it could not be typed without quoting."""
     refused = _refused(monkeypatch, TEMPORAL_DEPLOYMENT_NAME=name, TEMPORAL_WORKER_BUILD_ID="7")
 
     assert "TEMPORAL_DEPLOYMENT_NAME" in refused
     assert name not in refused
 
 
-def test_secrets_stay_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tokens do not show where settings are printed or dumped."""
+def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Printing or dumping the settings does not show tokens."""
     loaded = _load(
         monkeypatch,
         TWILIO_PREVIOUS_AUTH_TOKEN=CANARY,
@@ -304,24 +308,24 @@ def test_secrets_stay_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CANARY == loaded.twilio_auth_token.get_secret_value()
 
 
-def test_temporal_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Temporal does not answer, the error says where it was looked for."""
+def test_an_unreachable_temporal_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the address and its variable."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
 
     with pytest.raises(TemporalUnavailable, match=r"127\.0\.0\.1:1.*TEMPORAL_ADDRESS"):
         asyncio.run(connect_temporal())
 
 
-def test_temporal_address_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address that is none is told as plainly."""
-    monkeypatch.setenv("TEMPORAL_ADDRESS", "no host at all")
+def test_an_invalid_temporal_address_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the variable."""
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "not a host")
 
     with pytest.raises(TemporalUnavailable, match="TEMPORAL_ADDRESS"):
         asyncio.run(connect_temporal())
 
 
-def test_temporal_lazily(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lazy client does not mind that Temporal is not there yet."""
+def test_a_lazy_client_needs_no_temporal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It connects at its first call."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "texts")
 
@@ -331,10 +335,10 @@ def test_temporal_lazily(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("content", [None, f"[profile.default\nkey = '{CANARY}'"])
-def test_bad_temporal_variables(
+def test_invalid_temporal_variables_are_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None
 ) -> None:
-    """Temporal's own variables are refused in a sentence too, without what they hold."""
+    """The error is one of ours and does not repeat their values."""
     if content is None:
         monkeypatch.setenv("TEMPORAL_TLS_CLIENT_CERT_PATH", str(tmp_path / CANARY))
         monkeypatch.setenv("TEMPORAL_TLS_CLIENT_KEY_PATH", str(tmp_path / CANARY))
@@ -349,7 +353,7 @@ def test_bad_temporal_variables(
     assert CANARY not in str(caught.value)
 
 
-def test_metrics_port_taken() -> None:
-    """A metrics address that cannot be served names its variable."""
+def test_an_unusable_metrics_address_is_reported() -> None:
+    """The error names the variable."""
     with pytest.raises(InvalidSettings, match="WORKER_METRICS_ADDRESS"):
         asyncio.run(connect_temporal(metrics_address="192.0.2.1:9464"))

@@ -1,4 +1,4 @@
-"""What spreadsheets do to cells is recognised, and what they would run is masked."""
+"""Cells that a spreadsheet has damaged are detected, and formulas are masked."""
 
 import pytest
 from hypothesis import given
@@ -21,12 +21,12 @@ ERROR_VALUES = [
 
 
 @given(st.text(alphabet=st.sampled_from("=+-@' a\uff1d\uff0b"), max_size=6))
-def test_masks_come_off_again(cell: str) -> None:
-    """Whatever a cell holds, it comes back; and masked it begins with no formula."""
-    shown = masked(cell)
+def test_masking_is_reversible(cell: str) -> None:
+    """Any cell can be unmasked, and a masked cell never starts like a formula."""
+    result = masked(cell)
 
-    assert cell == unmasked(shown)
-    assert shown.lstrip()[:1] not in set("=+-@\uff1d\uff0b")
+    assert cell == unmasked(result)
+    assert result.lstrip()[:1] not in set("=+-@\uff1d\uff0b")
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_masks_come_off_again(cell: str) -> None:
         ("", None),
     ],
 )
-def test_damaged_numbers(cell: str, damage: Damage | None) -> None:
-    """Each says what happened to it; a whole address, or none, is not damaged."""
+def test_damaged_numbers_are_detected(cell: str, damage: Damage | None) -> None:
+    """A complete address or an empty cell is not damaged."""
     assert damage is number_damage(cell)
 
 
@@ -80,14 +80,14 @@ def test_damaged_numbers(cell: str, damage: Damage | None) -> None:
         ("1.5", None),
     ],
 )
-def test_damaged_texts(cell: str, damage: Damage | None) -> None:
-    """Only what nobody would write to a person: a percentage or a handle is no formula."""
+def test_damaged_texts_are_detected(cell: str, damage: Damage | None) -> None:
+    """Texts that a person may write, such as a percentage or a handle, are not damaged."""
     assert damage is text_damage(cell)
 
 
 @pytest.mark.parametrize("cell", ERROR_VALUES)
-def test_error_values_of_any_program_and_language(cell: str) -> None:
-    """None of them is anybody's name or number."""
+def test_error_values_are_detected_in_any_language(cell: str) -> None:
+    """None of them can be a name or a number."""
     assert Damage.ERROR_VALUE is text_damage(f" {cell} ") is number_damage(cell)
 
 
@@ -98,6 +98,6 @@ def test_error_values_of_any_program_and_language(cell: str) -> None:
         *(("Ann", False), ("-", False), ("\u200bAnn", False), ("👩\u200d🚀", False)),
     ],
 )
-def test_a_cell_that_shows_nothing_is_blank(cell: str, blank: bool) -> None:
-    """Whatever characters it is made of."""
+def test_a_cell_without_visible_characters_is_blank(cell: str, blank: bool) -> None:
+    """It may consist of spaces and invisible characters of any kind."""
     assert blank is is_blank(cell)

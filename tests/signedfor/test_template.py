@@ -1,4 +1,4 @@
-"""Templates of campaigns: a row's own cells in a common text, and nothing else."""
+"""Campaign templates: placeholders are replaced with the cells of a row, and nothing else is."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from signedfor.template import InvalidTemplate, MissingField, placeholders, rend
 
 
 def test_placeholders_are_replaced() -> None:
-    """Each as often as it stands there; spaces in the braces are no part of the name."""
+    """Every occurrence is replaced; spaces inside the braces are ignored."""
     body = "Hi {name}, {{not this}} {first order}: { name }"
 
     assert {"name", "first order"} == placeholders(body)
@@ -16,20 +16,20 @@ def test_placeholders_are_replaced() -> None:
 
 
 @pytest.mark.parametrize("value", ["{name}", "{{", "}", "{0.__class__}", "%s", "\\1"])
-def test_a_fields_own_braces_are_text(value: str) -> None:
-    """What a row holds is never read as a template."""
+def test_braces_in_a_value_are_plain_text(value: str) -> None:
+    """The values of a row are never interpreted as a template."""
     assert f"Hi {value}" == render("Hi {name}", {"name": value})
 
 
 @pytest.mark.parametrize("name", ["0", "name.__class__", "name[0]", "name!r", "name:>10000000"])
-def test_formats_are_not_understood(name: str) -> None:
-    """They are the names of columns that no row has."""
+def test_format_specifications_are_not_supported(name: str) -> None:
+    """They count as names of columns that do not exist."""
     with pytest.raises(MissingField, match="has no value for"):
         render(f"Hi {{{name}}}", {"name": "Ann"})
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "problem"),
     [
         ("Private {name", "not closed at character 9"),
         ("Private }", "closing brace without an opening one at character 9"),
@@ -41,18 +41,18 @@ def test_formats_are_not_understood(name: str) -> None:
         ("Private {" + "n" * 65 + "}", "1 to 64 printable characters"),
     ],
 )
-def test_unfinished_braces_are_named_by_their_place(body: str, said: str) -> None:
-    """The text itself is not repeated."""
+def test_the_error_for_bad_braces_names_their_position(body: str, problem: str) -> None:
+    """It does not repeat the text."""
     with pytest.raises(InvalidTemplate) as caught:
         placeholders(body)
 
-    assert said in str(caught.value)
+    assert problem in str(caught.value)
     assert "Private" not in str(caught.value)
 
 
 @given(st.text())
-def test_any_text_can_be_written(text: str) -> None:
-    """With its braces doubled a text comes out as it was."""
+def test_doubled_braces_are_plain_text(text: str) -> None:
+    """A text with its braces doubled is rendered unchanged."""
     body = text.replace("{", "{{").replace("}", "}}")
 
     assert frozenset() == placeholders(body)

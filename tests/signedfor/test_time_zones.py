@@ -1,4 +1,4 @@
-"""Which clocks a number may go by."""
+"""The time zones that a phone number may be in."""
 
 import functools
 import subprocess
@@ -30,17 +30,17 @@ from signedfor.time_zones import _AREAS, _IGNORED_ZONES, TIME_ZONES, recipient_z
         ("+12085550100", {"America/Boise", "America/Los_Angeles"}),  # an area code with two
         ("+18765551234", {"America/Jamaica"}),
         ("+16715551234", {"Pacific/Guam"}),
-        ("+34612345678", {"Atlantic/Canary", "Europe/Madrid", "Africa/Ceuta"}),  # may be anywhere
-        ("+34928123456", {"Atlantic/Canary"}),  # a landline is where its area code says
+        ("+34612345678", {"Atlantic/Canary", "Europe/Madrid", "Africa/Ceuta"}),  # a mobile
+        ("+34928123456", {"Atlantic/Canary"}),  # a landline
         ("+74012123456", {"Europe/Kaliningrad"}),
         ("+6281234567890",
          {"Asia/Jakarta", "Asia/Pontianak", "Asia/Makassar", "Asia/Jayapura"}),
         ("+622131234567", {"Asia/Jakarta"}),
-        ("+5511912345678", {"America/Sao_Paulo"}),  # Brazil's mobiles have area codes
-        ("+529981234567", {"America/Cancun"}),  # and so have Mexico's
+        ("+5511912345678", {"America/Sao_Paulo"}),  # mobiles in Brazil have area codes
+        ("+529981234567", {"America/Cancun"}),  # and so have those in Mexico
         ("+6861234567", {"Pacific/Kanton", "Pacific/Kiritimati", "Pacific/Tarawa"}),
         ("+212612345678", {"Africa/Casablanca", "Africa/El_Aaiun"}),
-        ("+38344123456", {"Europe/Belgrade"}),  # Kosovo is no country to tzdata
+        ("+38344123456", {"Europe/Belgrade"}),  # tzdata has no Kosovo
         ("whatsapp:+818012345678", {"Asia/Tokyo"}),
         ("rcs:+818012345678", {"Asia/Tokyo"}),
         ("+882161234567", set()),  # satellite phones, shared codes and unassigned ones
@@ -50,8 +50,8 @@ from signedfor.time_zones import _AREAS, _IGNORED_ZONES, TIME_ZONES, recipient_z
         ("12345", set()),
     ],
 )  # fmt: skip
-def test_recipient_zones(recipient: str, zones: set[str]) -> None:
-    """A number's zones are its area's, or its country's; addresses without a country have none."""
+def test_a_number_has_the_zones_of_its_area_or_country(recipient: str, zones: set[str]) -> None:
+    """Addresses without a country have none."""
     assert zones == set(recipient_zones(recipient))
 
 
@@ -62,9 +62,12 @@ def test_recipient_zones(recipient: str, zones: set[str]) -> None:
         ("+15558675309", {"America/New_York", "Pacific/Honolulu"}),  # no such area code
         ("+61412345678", {"Australia/Perth", "Australia/Sydney", "Indian/Christmas"}),
         ("+79161234567", {"Europe/Kaliningrad", "Europe/Moscow", "Asia/Kamchatka"}),
-        ("+7123", {"Europe/Moscow", "Asia/Kamchatka"}),  # too short to be told apart
+        ("+7123", {"Europe/Moscow", "Asia/Kamchatka"}),  # too short to know the country
         ("+77011234567", {"Asia/Almaty", "Asia/Aqtobe"}),
-        ("+5215512345678", {"America/Mexico_City", "America/Tijuana"}),  # a mobile as once written
+        (
+            "+5215512345678",
+            {"America/Mexico_City", "America/Tijuana"},
+        ),  # a mobile in the old format
         ("+528001234567", {"America/Mexico_City", "America/Tijuana"}),  # toll-free
         ("+56912345678", {"America/Santiago", "America/Punta_Arenas", "Pacific/Easter"}),
         ("+56612212345", {"America/Punta_Arenas"}),  # Chile's landlines and mobiles look alike
@@ -75,12 +78,12 @@ def test_recipient_zones(recipient: str, zones: set[str]) -> None:
 def test_a_number_without_an_area_has_all_zones_of_its_country(
     recipient: str, some: set[str]
 ) -> None:
-    """What is not known is not guessed: nobody is woken for a table's default."""
+    """An unknown area is not guessed, so that no message arrives at night."""
     assert some <= set(recipient_zones(recipient))
 
 
-def test_seven_is_two_countries() -> None:
-    """Who is in Kazakhstan need not wait for Kamchatka, and nobody in Russia for Almaty."""
+def test_kazakhstan_and_russia_are_distinguished() -> None:
+    """Both have country code 7, but different time zones."""
     zones = [set(recipient_zones(number)) for number in ("+77011234567", "+79161234567")]
 
     assert "Asia/Kamchatka" in zones[1] - zones[0]
@@ -97,9 +100,9 @@ def _zone_tab() -> Iterator[tuple[str, str]]:
 
 @functools.cache
 def _clock(name: str) -> tuple[timedelta | None, ...]:
-    """What it shows against UTC in the next years, every other day."""
-    begin = datetime(2026, 1, 1, tzinfo=UTC)
-    days = (begin + timedelta(days=n) for n in range(0, 5 * 365, 2))
+    """The zone's UTC offsets in the next years, every other day."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    days = (start + timedelta(days=n) for n in range(0, 5 * 365, 2))
     return tuple(moment.astimezone(zone(name)).utcoffset() for moment in days)
 
 
@@ -109,18 +112,18 @@ def _code(prefix: str) -> int:
 
 
 _FOREIGN = {
-    "52201": "New York beside Mexico City: it only narrows the window of a landline",
-    "247": "Ascension is no country to tzdata, and goes by Saint Helena",
-    "383": "Kosovo is no country to tzdata, and goes by Belgrade",
+    "52201": "New York in addition to Mexico City: it only narrows the window of a landline",
+    "247": "tzdata has no Ascension, which has the time of Saint Helena",
+    "383": "tzdata has no Kosovo, which has the time of Belgrade",
 }
-"""Prefixes that have another country's clock, and why that may be."""
+"""Prefixes with another country's time zone, and why that is acceptable."""
 
 
-def test_no_number_goes_by_a_foreign_clock() -> None:
-    """Each zone of each prefix shows the time of some zone of its country, in the next years too.
+def test_no_number_has_another_countrys_time_zone() -> None:
+    """Each zone of each prefix has the offsets of some zone of its country, in the next years too.
 
-    A new release of either table may bring another one: see whether it wakes anybody, and mend
-    `_AREAS`.
+    A new release of `phonenumbers` or `tzdata` may break this. Then check whether messages could
+    arrive at night, and fix `_AREAS`.
     """
     foreign = set()
     for prefix in TIMEZONE_DATA:
@@ -135,8 +138,8 @@ def test_no_number_goes_by_a_foreign_clock() -> None:
     assert _FOREIGN.keys() == foreign
 
 
-def test_mobiles_heed_every_clock_of_their_country() -> None:
-    """A country's mobile has all its clocks, but for those on nobody's phone or with area codes."""
+def test_mobiles_have_every_time_zone_of_their_country() -> None:
+    """Except for countries whose mobiles have area codes, and a few listed zones."""
     skipped = set()
     for region, name in _zone_tab():
         mobile = example_number_for_type(region, PhoneNumberType.MOBILE)
@@ -149,8 +152,8 @@ def test_mobiles_heed_every_clock_of_their_country() -> None:
     assert _IGNORED_ZONES == skipped
 
 
-def test_the_rules_of_every_zone_are_there() -> None:
-    """Each zone of a number or of `zone.tab` is one whose rules can be loaded on any machine."""
+def test_the_rules_of_every_zone_can_be_loaded() -> None:
+    """Each zone of a number or of `zone.tab` is in the installed `tzdata`."""
     named = {name for zones in _AREAS.values() for name in zones}
     named |= {name for _, name in _zone_tab()}
 
@@ -160,10 +163,10 @@ def test_the_rules_of_every_zone_are_there() -> None:
         assert abs(moment.astimezone(zone(name)).utcoffset() or timedelta(0)) <= timedelta(hours=14)
 
 
-def test_the_machines_own_rules_are_not_used(
+def test_the_systems_time_zone_data_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a system's folder says, or does not say, makes no difference."""
+    """The rules come from the `tzdata` package on every machine."""
     (tmp_path / "Europe").mkdir()
     tokyo = resources.files("tzdata").joinpath("zoneinfo/Asia/Tokyo").read_bytes()
     (tmp_path / "Europe" / "Berlin").write_bytes(tokyo)
@@ -178,8 +181,8 @@ def test_the_machines_own_rules_are_not_used(
 
 
 @pytest.mark.integration
-def test_workflows_know_no_zones() -> None:
-    """Their code, and so a replay, depends on no table of zones, which a release may change."""
+def test_workflows_do_not_import_time_zones() -> None:
+    """A new release of the time zone data must not break a replay."""
     script = (
         "import sys, pkgutil, importlib, workflows\n"
         "for each in pkgutil.iter_modules(workflows.__path__):\n"

@@ -17,7 +17,7 @@ from webhook.app import create_app
 
 @pytest.fixture
 def stopped_server(tmp_path: Path) -> Iterator[TemporalServer]:
-    """A Temporal server of the test's own, not yet started."""
+    """A Temporal server for one test, not started yet."""
     (tmp_path / "logs").mkdir()
     port, ui_port = free_ports(2)
     with ProcessGroup() as group:
@@ -34,13 +34,13 @@ async def client(temporal_server: TemporalServer) -> Client:
 
 @pytest.fixture
 async def client_without_server(stopped_server: TemporalServer) -> Client:
-    """A client of a Temporal server that is not there."""
+    """A client of a Temporal server that is not running."""
     return await Client.connect(stopped_server.address, data_converter=data_converter, lazy=True)
 
 
 @pytest.fixture
 def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
-    """The DATABASE_URL of a fresh, migrated SQLite database."""
+    """The DATABASE_URL of a new, migrated SQLite database."""
     path = tmp_path / "webhook.db"
     shutil.copyfile(sqlite_template, path)
     return f"sqlite:///{path}"
@@ -48,7 +48,7 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
-    """An engine for a fresh, migrated SQLite database."""
+    """An engine for a new, migrated SQLite database."""
     engine = open_engine(sqlite_url)
     yield engine
     engine.dispose()
@@ -56,7 +56,7 @@ def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 async def twilio(client_without_server: Client, sqlite_engine: Engine) -> AsyncIterator[Twilio]:
-    """Twilio, in front of a webhook with a database and without Temporal."""
+    """Twilio, calling a webhook that has a database but no Temporal."""
     twilio = Twilio.calling(
         create_app(SETTINGS, client=client_without_server, engine=sqlite_engine)
     )

@@ -1,4 +1,4 @@
-"""What the webhook's tests share: Twilio's side, with a signer of their own."""
+"""Twilio's side of the webhook, with a signer of our own."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ ACCOUNT = "AC" + "a" * 32
 TOKEN = "current-token"
 PREVIOUS_TOKEN = "previous-token"
 PUBLIC = "https://hooks.example.com/sms"
-"""Neither the host nor the prefix is what the application itself sees."""
+"""The application itself sees another host and no prefix."""
 SID = "SM" + "b" * 32
 PERSON = "+15558675309"
 SENDER = "+15005550006"
@@ -36,7 +36,7 @@ SETTINGS = Settings(
 
 
 def sign(url: str, fields: Fields = (), *, token: str = TOKEN) -> str:
-    """Twilio's signature, by its documentation and not by the SDK."""
+    """Twilio's signature, implemented from its documentation and not with its SDK."""
     pairs = fields.items() if isinstance(fields, Mapping) else fields
     data = url + "".join(name + value for name, value in sorted(set(pairs)))
     mac = hmac.new(token.encode(), data.encode(), hashlib.sha1)
@@ -45,7 +45,7 @@ def sign(url: str, fields: Fields = (), *, token: str = TOKEN) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Twilio:
-    """Posts to the webhook as Twilio does: signed for its public URL."""
+    """Sends requests to the webhook as Twilio does, signed for its public URL."""
 
     http: httpx.AsyncClient
     token: str = TOKEN
@@ -54,7 +54,7 @@ class Twilio:
 
     @classmethod
     def calling(cls, app: FastAPI) -> Self:
-        """Twilio in front of `app`, without a network between."""
+        """Twilio, calling `app` without a network."""
         transport = httpx.ASGITransport(app)
         return cls(http=httpx.AsyncClient(transport=transport, base_url="http://internal:8080"))
 
@@ -73,8 +73,8 @@ class Twilio:
 
     async def post_json(self, target: str, body: bytes) -> httpx.Response:
         """Post a signed JSON document, with its hash in the query."""
-        joint = "&" if "?" in target else "?"
-        target += f"{joint}bodySHA256={hashlib.sha256(body).hexdigest()}"
+        separator = "&" if "?" in target else "?"
+        target += f"{separator}bodySHA256={hashlib.sha256(body).hexdigest()}"
         return await self.http.post(
             target,
             content=body,
@@ -96,8 +96,8 @@ class Twilio:
 
 
 def status_fields(**more: str) -> dict[str, str]:
-    """The fields of a status callback; a field given as `-` is left out."""
-    return _but_dashes(
+    """The fields of a status callback, without those given as `-`."""
+    return _without_dashes(
         {
             "AccountSid": ACCOUNT,
             "ApiVersion": "2010-04-01",
@@ -113,9 +113,9 @@ def status_fields(**more: str) -> dict[str, str]:
 
 
 def inbound_fields(**more: str) -> dict[str, str]:
-    """The fields of an inbound message; a field given as `-` is left out."""
+    """The fields of an inbound message, without those given as `-`."""
     sid = more.get("MessageSid", SID)
-    return _but_dashes(
+    return _without_dashes(
         {
             "AccountSid": ACCOUNT,
             "ApiVersion": "2010-04-01",
@@ -133,12 +133,12 @@ def inbound_fields(**more: str) -> dict[str, str]:
     )
 
 
-def _but_dashes(fields: dict[str, str]) -> dict[str, str]:
+def _without_dashes(fields: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value != "-"}
 
 
 async def metric(http: httpx.AsyncClient, name: str, **labels: str) -> float:
-    """The value of a counter in `/metrics`, 0 if it has not counted yet."""
+    """The value of a metric in `/metrics`, or 0 if it is not there yet."""
     text = (await http.get("/metrics")).text
     return sum(
         sample.value

@@ -23,12 +23,12 @@ from webhook.app import create_app
         "//webhook/status",
     ],
 )
-async def test_nothing_else_is_there(twilio: Twilio, path: str) -> None:
-    """Any other path is a 404, without redirects: those would be built from the Host header."""
-    answers = [await twilio.http.get(path), await twilio.http.post(path)]
+async def test_other_paths_are_not_found(twilio: Twilio, path: str) -> None:
+    """There are no redirects: they would be built from the Host header."""
+    responses = [await twilio.http.get(path), await twilio.http.post(path)]
 
     assert [(404, {"detail": "Not Found"})] * 2 == [
-        (answer.status_code, answer.json()) for answer in answers
+        (response.status_code, response.json()) for response in responses
     ]
 
 
@@ -44,16 +44,18 @@ async def test_nothing_else_is_there(twilio: Twilio, path: str) -> None:
         ("DELETE", "/metrics", "GET"),
     ],
 )
-async def test_wrong_methods(twilio: Twilio, method: str, path: str, allowed: str) -> None:
-    """Another method is a 405 that says which one is right; Twilio's GET is not supported."""
-    answer = await twilio.http.request(method, path)
+async def test_other_methods_are_not_allowed(
+    twilio: Twilio, method: str, path: str, allowed: str
+) -> None:
+    """The response names the allowed method; Twilio's GET is not supported."""
+    response = await twilio.http.request(method, path)
 
-    assert (405, {"detail": "Method Not Allowed"}) == (answer.status_code, answer.json())
-    assert allowed in answer.headers["allow"]
+    assert (405, {"detail": "Method Not Allowed"}) == (response.status_code, response.json())
+    assert allowed in response.headers["allow"]
 
 
-async def test_metrics_count_by_known_labels_only(twilio: Twilio) -> None:
-    """Requests are counted by path, method and code; what strangers choose is `other`."""
+async def test_metrics_have_known_labels_only(twilio: Twilio) -> None:
+    """Requests are counted by path, method and code; unknown paths and methods are `other`."""
     await twilio.http.get("/healthz")
     await twilio.http.get(f"/{PERSON}")
     await twilio.http.request("BREW", "/healthz")
@@ -73,8 +75,10 @@ async def test_metrics_count_by_known_labels_only(twilio: Twilio) -> None:
     assert "signedfor_webhook_request_seconds" in names
 
 
-async def test_two_apps_count_apart(client_without_server: Client, sqlite_engine: Engine) -> None:
-    """Each application has counters of its own."""
+async def test_two_apps_count_separately(
+    client_without_server: Client, sqlite_engine: Engine
+) -> None:
+    """Each application has its own counters."""
     first, second = (
         Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=sqlite_engine))
         for _ in range(2)
@@ -89,13 +93,13 @@ async def test_two_apps_count_apart(client_without_server: Client, sqlite_engine
     assert [1, 0] == counts
 
 
-async def test_a_defect_behind_the_endpoint_is_a_500(
+async def test_a_bug_in_an_endpoint_is_a_500(
     client_without_server: Client, sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A defect below an endpoint is counted and answered as JSON, and tells nothing."""
+    """It is counted, and the JSON response contains no details."""
     engine = open_engine(sqlite_url)
     with engine.connect() as connection:
-        # A check that no message passes: an IntegrityError, which is a defect and not an outage.
+        # A check that refuses every message: an IntegrityError, which is a bug and not an outage.
         connection.exec_driver_sql(
             "CREATE TRIGGER refuse BEFORE INSERT ON inbound_messages "
             "BEGIN SELECT RAISE(ABORT, 'refused'); END"
@@ -103,9 +107,9 @@ async def test_a_defect_behind_the_endpoint_is_a_500(
         connection.commit()
     twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
 
-    answer = await twilio.inbound("please stop texting me")
+    response = await twilio.inbound("please stop texting me")
 
-    assert (500, {"detail": "Internal error."}) == (answer.status_code, answer.json())
+    assert (500, {"detail": "Internal error."}) == (response.status_code, response.json())
     assert 1 == await metric(twilio.http, "signedfor_webhook_requests_total", code="500")
     assert "Unexpected IntegrityError" in caplog.text
     assert not any(text in caplog.text for text in (PERSON, SENDER, "texting me"))

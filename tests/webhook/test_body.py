@@ -20,19 +20,19 @@ from webhook.body import (
 
 
 class _Sender:
-    """An ASGI server's side of a request: gives one chunk after another, and counts them."""
+    """An ASGI server's side of a request: sends chunks and counts them."""
 
-    def __init__(self, chunks: Iterable[bytes], *, breaks_off: bool = False) -> None:
+    def __init__(self, chunks: Iterable[bytes], *, disconnects: bool = False) -> None:
         self._chunks = iter(chunks)
-        self._breaks_off = breaks_off
-        self.given = 0
+        self._disconnects = disconnects
+        self.sent = 0
 
     async def receive(self) -> Message:
         chunk = next(self._chunks, None)
         if chunk is not None:
-            self.given += 1
+            self.sent += 1
             return {"type": "http.request", "body": chunk, "more_body": True}
-        if self._breaks_off:
+        if self._disconnects:
             return {"type": "http.disconnect"}
         return {"type": "http.request", "body": b"", "more_body": False}
 
@@ -42,46 +42,46 @@ def _request(sender: _Sender, *, length: str | None = None) -> Request:
     return Request({"type": "http", "method": "POST", "headers": headers}, sender.receive)
 
 
-async def test_reads_a_body_of_the_limit() -> None:
-    """A body of exactly the limit is read whole, chunk by chunk."""
+async def test_a_body_of_exactly_the_limit_is_read() -> None:
+    """It is read chunk by chunk."""
     sender = _Sender([b"a" * (MAX_BODY_BYTES - 1), b"b"])
 
     assert b"a" * (MAX_BODY_BYTES - 1) + b"b" == await read_body(_request(sender))
 
 
 @pytest.mark.parametrize("length", [None, "10", "-1", "٣", "x", ""])
-async def test_stops_reading_beyond_the_limit(length: str | None) -> None:
-    """A body that grows over the limit is refused there, whatever its declared length."""
+async def test_a_body_is_not_read_beyond_the_limit(length: str | None) -> None:
+    """It is refused once it exceeds the limit, whatever its declared length."""
     sender = _Sender(b"a" * 16_384 for _ in range(1000))
 
     with pytest.raises(HTTPException) as caught:
         await read_body(_request(sender, length=length))
 
     assert (413, {"Connection": "close"}) == (caught.value.status_code, caught.value.headers)
-    assert 5 == sender.given
+    assert 5 == sender.sent
 
 
 @pytest.mark.parametrize("length", [str(MAX_BODY_BYTES + 1), "9" * 5000])
-async def test_refuses_a_declared_length_unread(length: str) -> None:
-    """A length over the limit is refused before anything is read."""
+async def test_a_declared_length_over_the_limit_is_refused(length: str) -> None:
+    """Nothing of the body is read."""
     sender = _Sender([b"a"])
 
     with pytest.raises(HTTPException) as caught:
         await read_body(_request(sender, length=length))
 
-    assert (413, 0) == (caught.value.status_code, sender.given)
+    assert (413, 0) == (caught.value.status_code, sender.sent)
 
 
-async def test_refuses_a_body_that_breaks_off() -> None:
-    """A client that goes away in the middle is no defect of ours."""
+async def test_a_client_that_disconnects_is_a_bad_request() -> None:
+    """It is no internal error."""
     with pytest.raises(HTTPException) as caught:
-        await read_body(_request(_Sender([b"a"], breaks_off=True)))
+        await read_body(_request(_Sender([b"a"], disconnects=True)))
 
     assert caught.value.status_code == 400
 
 
-async def test_does_not_wait_for_a_slow_body_for_ever() -> None:
-    """A body that does not arrive is given up."""
+async def test_reading_a_slow_body_times_out() -> None:
+    """A body that does not arrive is a request timeout."""
 
     async def never() -> Message:
         await anyio.sleep_forever()
@@ -95,8 +95,8 @@ async def test_does_not_wait_for_a_slow_body_for_ever() -> None:
     assert caught.value.status_code == 408
 
 
-def test_form_keeps_blanks_order_and_repetitions() -> None:
-    """Every pair of a form is kept, for the signature covers every one."""
+def test_decoding_a_form_keeps_blank_and_repeated_fields_in_order() -> None:
+    """The signature covers all of them."""
     fields = decode_form(
         b"Body=&From=%2B15551234567&MediaUrl=b&MediaUrl=a&bare&x=H%C3%A9+%F0%9F%91%8D"
     )
@@ -114,14 +114,14 @@ def test_form_keeps_blanks_order_and_repetitions() -> None:
 @pytest.mark.parametrize(
     "encoded", [b"x=%FF", b"x=\xff", b"x=%ED%A0%80", b"&".join([b"x=1"] * 101)]
 )
-def test_form_must_be_utf8_and_short(encoded: bytes) -> None:
-    """What is not strictly UTF-8, or too much, is not decoded."""
+def test_a_form_must_be_utf8_and_short(encoded: bytes) -> None:
+    """Other forms raise DecodeError."""
     with pytest.raises(DecodeError):
         decode_form(encoded)
 
 
-def test_field_count_is_bounded() -> None:
-    """A hundred fields may come, and not one more."""
+def test_the_number_of_fields_is_limited() -> None:
+    """There may be a hundred."""
     check_field_count(b"&".join([b"x=1"] * MAX_FIELDS))
 
     with pytest.raises(HTTPException) as caught:
@@ -130,8 +130,8 @@ def test_field_count_is_bounded() -> None:
     assert caught.value.status_code == 413
 
 
-def test_json_is_a_flat_object() -> None:
-    """Texts stay, numbers and booleans are spelt as in JSON, null is absent, repetitions stay."""
+def test_decoding_a_flat_json_object() -> None:
+    """Numbers and booleans become strings as in JSON, null is omitted, repetitions are kept."""
     fields = decode_json(b'{"a": "x", "n": 30003, "b": true, "z": null, "a": "y"}')
 
     assert [("a", "x"), ("n", "30003"), ("b", "true"), ("a", "y")] == fields.multi_items()
@@ -158,15 +158,15 @@ def test_json_is_a_flat_object() -> None:
     ],
     ids=lambda document: document[:12].decode(errors="replace"),
 )
-def test_json_of_any_other_shape_is_refused(document: bytes) -> None:
-    """What is not a flat JSON object is refused by one kind of error that repeats nothing of it."""
+def test_other_json_is_refused(document: bytes) -> None:
+    """Anything but a flat JSON object raises DecodeError."""
     with pytest.raises(DecodeError):
         decode_json(document)
 
 
 @given(st.binary(max_size=300))
-def test_decoders_only_raise_their_error(raw: bytes) -> None:
-    """Any bytes decode to encodable text, or raise DecodeError."""
+def test_decoders_raise_no_other_error(raw: bytes) -> None:
+    """Any bytes are decoded to text that can be encoded, or raise DecodeError."""
     for decode in (decode_form, decode_json):
         try:
             fields = decode(raw)

@@ -1,4 +1,4 @@
-"""The inbox as one webhook process sees it."""
+"""The callback inbox in one webhook process."""
 
 import asyncio
 import sqlite3
@@ -27,8 +27,8 @@ def _callback_inbox(engine: Engine, metrics: Metrics | None = None) -> CallbackI
     )
 
 
-async def test_many_at_once_share_transactions(engine: Engine) -> None:
-    """A thousand receipts that come together are safe after a few transactions."""
+async def test_concurrent_receipts_share_transactions(engine: Engine) -> None:
+    """A thousand receipts at once are stored in a few transactions."""
     callback_inbox = _callback_inbox(engine)
     commits: list[object] = []
     event.listen(engine, "commit", commits.append)
@@ -39,8 +39,8 @@ async def test_many_at_once_share_transactions(engine: Engine) -> None:
     assert 5 > len(commits)
 
 
-async def test_remembers_what_it_put_there(engine: Engine) -> None:
-    """A message counts as waiting from before its receipt is written until a look finds none."""
+async def test_a_stored_receipt_is_remembered_until_it_is_delivered(engine: Engine) -> None:
+    """Its message counts as waiting from before the write until a refresh finds no receipt."""
     callback_inbox = _callback_inbox(engine)
     assert not callback_inbox.may_hold("order-1")
 
@@ -53,74 +53,74 @@ async def test_remembers_what_it_put_there(engine: Engine) -> None:
     assert not callback_inbox.may_hold("order-2")
 
     inbox = Inbox(engine)
-    (taken,) = inbox.lease(limit=1, duration=timedelta(seconds=30))
-    inbox.settle(delivered=[taken.id])
+    (receipt,) = inbox.lease(limit=1, duration=timedelta(seconds=30))
+    inbox.settle(delivered=[receipt.id])
     assert 0 == await callback_inbox.refresh()
     assert not callback_inbox.may_hold("order-1")
 
 
-class _SlowInbox(Inbox):
-    """Hands over what it has seen only when it is told to."""
+class _SlowToRead(Inbox):
+    """Returns the backlog it has read only when `proceed` is set."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self.seen, self.proceed = threading.Event(), threading.Event()
+        self.was_read, self.proceed = threading.Event(), threading.Event()
 
     def backlog(self) -> Backlog:
         backlog = super().backlog()
-        self.seen.set()
+        self.was_read.set()
         assert self.proceed.wait(10)
         return backlog
 
 
-async def test_a_look_forgets_nothing_that_comes_meanwhile(engine: Engine) -> None:
-    """A receipt put there after a look has seen the inbox empty still counts as waiting."""
-    inbox = _SlowInbox(engine)
+async def test_a_refresh_keeps_receipts_that_are_stored_meanwhile(engine: Engine) -> None:
+    """A receipt that is stored after the refresh has read an empty inbox still counts."""
+    inbox = _SlowToRead(engine)
     callback_inbox = CallbackInbox(inbox, threads=DatabaseThreads(engine), metrics=Metrics())
-    look = asyncio.create_task(callback_inbox.refresh())
-    assert await asyncio.to_thread(inbox.seen.wait, 10)
+    refresh = asyncio.create_task(callback_inbox.refresh())
+    assert await asyncio.to_thread(inbox.was_read.wait, 10)
     put = asyncio.create_task(callback_inbox.put("order-1", DELIVERED))
     await asyncio.sleep(0)
     inbox.proceed.set()
 
-    assert 0 == await look
+    assert 0 == await refresh
     assert callback_inbox.may_hold("order-1")
     await put
     assert callback_inbox.may_hold("order-1")
 
 
-class _SlowToKeep(Inbox):
-    """Writes only when it is told to."""
+class _SlowToWrite(Inbox):
+    """Writes only when `proceed` is set."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self.asked, self.write = threading.Event(), threading.Event()
+        self.was_called, self.proceed = threading.Event(), threading.Event()
 
     def put(self, receipts: Sequence[tuple[str, DeliveryStatus]]) -> None:
-        self.asked.set()
-        assert self.write.wait(10)
+        self.was_called.set()
+        assert self.proceed.wait(10)
         super().put(receipts)
 
 
-async def test_a_look_forgets_nothing_that_is_on_its_way(postgres_url: str) -> None:
-    """A receipt whose writing began before the look and ends after it still counts as waiting."""
+async def test_a_refresh_keeps_receipts_that_are_being_written(postgres_url: str) -> None:
+    """A receipt whose write starts before the refresh and ends after it still counts."""
     engine = open_engine(postgres_url)
-    inbox = _SlowToKeep(engine)
+    inbox = _SlowToWrite(engine)
     callback_inbox = CallbackInbox(inbox, threads=DatabaseThreads(engine), metrics=Metrics())
     put = asyncio.create_task(callback_inbox.put("order-1", DELIVERED))
-    assert await asyncio.to_thread(inbox.asked.wait, 10)
+    assert await asyncio.to_thread(inbox.was_called.wait, 10)
 
     assert 0 == await callback_inbox.refresh()
     assert callback_inbox.may_hold("order-1")
-    inbox.write.set()
+    inbox.proceed.set()
     await put
     assert callback_inbox.may_hold("order-1")
     assert 1 == await callback_inbox.refresh()
     engine.dispose()
 
 
-async def test_learns_what_others_put_there(engine: Engine) -> None:
-    """A look also finds what another process has put there, and shows it in the metrics."""
+async def test_a_refresh_finds_receipts_of_other_processes(engine: Engine) -> None:
+    """They are counted in the metrics too."""
     metrics = Metrics()
     callback_inbox = _callback_inbox(engine, metrics)
     received_at = datetime.now(UTC) - timedelta(minutes=10)
@@ -129,17 +129,17 @@ async def test_learns_what_others_put_there(engine: Engine) -> None:
     await callback_inbox.refresh()
 
     assert callback_inbox.may_hold("order-1")
-    shown = dict(
+    values = dict(
         line.rsplit(" ", 1)
         for line in generate_latest(metrics.registry).decode().splitlines()
         if line.startswith("signedfor_webhook_inbox_")
     )
-    assert 1 == float(shown["signedfor_webhook_inbox_receipts"])
-    assert 600 <= float(shown["signedfor_webhook_inbox_oldest_seconds"]) < 660
+    assert 1 == float(values["signedfor_webhook_inbox_receipts"])
+    assert 600 <= float(values["signedfor_webhook_inbox_oldest_seconds"]) < 660
 
 
-async def test_with_too_many_to_remember_everything_waits(sqlite_engine: Engine) -> None:
-    """Of an inbox larger than what is remembered every message may have something there."""
+async def test_with_too_many_receipts_every_message_may_have_one(sqlite_engine: Engine) -> None:
+    """Only a limited number of message ids is remembered."""
     callback_inbox = _callback_inbox(sqlite_engine)
     Inbox(sqlite_engine).put([(f"order-{n}", DELIVERED) for n in range(MAX_MESSAGE_IDS + 1)])
 
@@ -148,8 +148,8 @@ async def test_with_too_many_to_remember_everything_waits(sqlite_engine: Engine)
     assert callback_inbox.may_hold("another")
 
 
-async def test_says_when_nothing_is_safe(sqlite_url: str) -> None:
-    """While the database is locked nobody is told that a receipt is safe; later it can be."""
+async def test_storing_fails_while_the_database_is_locked(sqlite_url: str) -> None:
+    """All callers get an error, so that Twilio retries; afterwards storing works again."""
     engine = open_engine(sqlite_url, lock_wait_seconds=0.1)
     callback_inbox = _callback_inbox(engine)
     holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
@@ -167,8 +167,8 @@ async def test_says_when_nothing_is_safe(sqlite_url: str) -> None:
     engine.dispose()
 
 
-async def test_a_caller_that_goes_away_takes_nobody_along(engine: Engine) -> None:
-    """If the callback whose turn it is to write is given up, the others are still kept."""
+async def test_a_canceled_caller_does_not_affect_others(engine: Engine) -> None:
+    """If the callback that writes the batch is canceled, the others are still stored."""
     callback_inbox = _callback_inbox(engine)
     first, *others = (
         asyncio.create_task(callback_inbox.put(f"order-{n}", DELIVERED)) for n in range(5)

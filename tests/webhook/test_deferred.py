@@ -1,4 +1,4 @@
-"""Inbound messages while the database is away: Temporal has them until it is back."""
+"""Inbound messages while the database is unavailable: Temporal stores them until it is back."""
 
 import asyncio
 import contextlib
@@ -26,8 +26,8 @@ from signedfor.store.inbox import Inbox
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.client import TwilioClient
 from signedfor.twilio.keywords import InboundKind
-from tests.webhook.recorded import new_message_id, open_message, received
 from tests.webhook.support import ACCOUNT, PERSON, SENDER, SETTINGS, Twilio, metric
+from tests.webhook.workflows import new_message_id, open_message, received
 from webhook.app import create_app
 from webhook.temporal import InboundRecorder as TemporalRecorder
 from webhook.temporal import Unavailable
@@ -35,15 +35,15 @@ from workflows.inbound import RecordInbound
 
 pytestmark = pytest.mark.integration
 
-_LONG = 30
-"""Seconds: a lock is waited for five, by the webhook as by the worker."""
-AWAY = "postgresql://somebody@127.0.0.1:1/name"
+_LOCKED_SECONDS = 30
+"""Much longer than the five seconds for which webhook and worker wait for a lock."""
+UNREACHABLE = "postgresql://user@127.0.0.1:1/name"
 
 
 @pytest.fixture
-def away() -> Iterator[Engine]:
-    """A database that is not there."""
-    engine = open_engine(AWAY)
+def unreachable() -> Iterator[Engine]:
+    """An unreachable database."""
+    engine = open_engine(UNREACHABLE)
     yield engine
     engine.dispose()
 
@@ -56,7 +56,7 @@ def _sid(number: int) -> str:
 async def _worker(
     client: Client, engine: Engine, *others: type, max_concurrent_workflow_tasks: int | None = None
 ) -> AsyncIterator[None]:
-    """A worker that records what the webhook could not, and has `others` as its workflows too."""
+    """A worker that records deferred inbound messages, and runs the workflows `others` too."""
     inbound = InboundRecorder(
         InboundMessages(engine),
         watermarks=Watermarks(engine),
@@ -79,21 +79,21 @@ async def _worker(
 
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - a database is asked
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - it asks a database
             await asyncio.sleep(0.1)
 
 
-async def test_a_stop_waits_in_temporal(
-    client: Client, away: Engine, sqlite_engine: Engine, caplog: pytest.LogCaptureFixture
+async def test_a_stop_is_deferred_to_temporal(
+    client: Client, unreachable: Engine, sqlite_engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the database down a STOP is answered 200, and recorded when a worker has a database."""
-    twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=away))
+    """With the database down the response is 200; a worker with a database records the STOP."""
+    twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=unreachable))
     sid = _sid(1)
 
-    answers = [await twilio.inbound("STOP", MessageSid=sid) for _ in range(3)]
+    responses = [await twilio.inbound("STOP", MessageSid=sid) for _ in range(3)]
 
-    assert [200] * 3 == [answer.status_code for answer in answers]
-    assert "text/xml" == answers[0].headers["content-type"].partition(";")[0]
+    assert [200] * 3 == [response.status_code for response in responses]
+    assert "text/xml" == responses[0].headers["content-type"].partition(";")[0]
     assert 3 == await metric(
         twilio.http, "signedfor_webhook_inbound_messages_total", kind="stop", result="deferred"
     )
@@ -105,11 +105,11 @@ async def test_a_stop_waits_in_temporal(
     assert PERSON not in caplog.text
 
 
-async def test_a_stop_is_recorded_before_the_messages_that_wait_for_a_worker(
-    client: Client, away: Engine, sqlite_engine: Engine
+async def test_a_deferred_stop_is_recorded_before_waiting_messages_are_sent(
+    client: Client, unreachable: Engine, sqlite_engine: Engine
 ) -> None:
-    """However many messages were handed in before it, the first ones find the STOP in force."""
-    twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=away))
+    """Messages that were started before the STOP run after it, except for the first few."""
+    twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=unreachable))
     waiting = [await _waiting(client) for _ in range(200)]
     assert 200 == (await twilio.inbound("STOP", MessageSid=_sid(1))).status_code
 
@@ -118,20 +118,20 @@ async def test_a_stop_is_recorded_before_the_messages_that_wait_for_a_worker(
             await asyncio.gather(*(handle.result() for handle in waiting))
 
     (suppression,) = Suppressions(sqlite_engine).list_()
-    ended = [(await handle.describe()).close_time for handle in waiting]
-    # Some are on their way to the worker before it asks for the STOP, and some run beside it.
-    in_force = suppression.created_at
-    assert in_force is not None
-    assert sum(1 for at in ended if at is not None and at < in_force) < 50
+    closed = [(await handle.describe()).close_time for handle in waiting]
+    # Some are dispatched to the worker before it polls for the STOP, and some run concurrently.
+    recorded_at = suppression.created_at
+    assert recorded_at is not None
+    assert sum(1 for at in closed if at is not None and at < recorded_at) < 50
 
 
 @workflow.defn(name=SEND_MESSAGE, sandboxed=False)
 class Passes:
-    """A message that ends when a worker takes it up."""
+    """A message that completes in its first workflow task."""
 
     @workflow.run
     async def run(self) -> None:
-        """Nothing more."""
+        """Do nothing."""
 
 
 async def _waiting(client: Client) -> WorkflowHandle[Any, None]:
@@ -140,34 +140,36 @@ async def _waiting(client: Client) -> WorkflowHandle[Any, None]:
     )
 
 
-async def test_the_text_goes_along_only_for_review(client: Client, away: Engine) -> None:
-    """Temporal gets a text only where somebody must read it."""
-    twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=away))
+async def test_only_messages_for_review_have_their_body_in_temporal(
+    client: Client, unreachable: Engine
+) -> None:
+    """The body is stored only if a person has to read it."""
+    twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=unreachable))
     sids = [_sid(n) for n in range(3)]
     bodies = ["STOP", "please stop texting me", "see you then"]
     for sid, body in zip(sids, bodies, strict=True):
         await twilio.inbound(body, MessageSid=sid)
 
-    kept = []
+    records = []
     for sid in sids:
         handle = client.get_workflow_handle(inbound_workflow_id(sid))
         first = await anext(handle.fetch_history_events())
         started = first.workflow_execution_started_event_attributes
         (record,) = await client.data_converter.decode(started.input.payloads, [InboundRecord])
-        kept.append((record.kind, record.body))
+        records.append((record.kind, record.body))
 
     assert [
         (InboundKind.STOP, ""),
         (InboundKind.REVIEW, "please stop texting me"),
         (InboundKind.OTHER, ""),
-    ] == kept
+    ] == records
 
 
-async def test_a_later_start_is_not_overtaken(
-    client: Client, away: Engine, sqlite_engine: Engine
+async def test_a_deferred_stop_does_not_undo_a_later_start(
+    client: Client, unreachable: Engine, sqlite_engine: Engine
 ) -> None:
-    """A START that found the database up again holds against the STOP that Temporal still has."""
-    without = Twilio.calling(create_app(SETTINGS, client=client, engine=away))
+    """The START was recorded in the database while the STOP was still in Temporal."""
+    without = Twilio.calling(create_app(SETTINGS, client=client, engine=unreachable))
     with_database = Twilio.calling(create_app(SETTINGS, client=client, engine=sqlite_engine))
     stop, start = _sid(1), _sid(2)
 
@@ -179,38 +181,22 @@ async def test_a_later_start_is_not_overtaken(
     assert [] == Suppressions(sqlite_engine).list_()
 
 
-async def test_both_away(client_without_server: Client, away: Engine) -> None:
-    """With the database and Temporal down nothing is safe: 503."""
-    twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=away))
-
-    answers = [await twilio.inbound("STOP") for _ in range(3)]
-
-    assert [503] * 3 == [answer.status_code for answer in answers]
-
-
-async def test_the_database_is_tried_though_it_failed(
-    client_without_server: Client, sqlite_url: str
+async def test_without_database_and_temporal_the_response_is_503(
+    client_without_server: Client, unreachable: Engine
 ) -> None:
-    """With Temporal down, a database that has just failed is tried again at once."""
-    engine = open_engine(sqlite_url, lock_wait_seconds=0.1)
-    twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
-    holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
-    holder.execute("BEGIN EXCLUSIVE")
-    refused = await twilio.inbound("STOP")
-    holder.execute("ROLLBACK")
-    holder.close()
+    """The message is not safe anywhere, so Twilio must retry."""
+    twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=unreachable))
 
-    taken = await twilio.inbound("STOP")
+    responses = [await twilio.inbound("STOP") for _ in range(3)]
 
-    assert [503, 200] == [refused.status_code, taken.status_code]
-    engine.dispose()
+    assert [503] * 3 == [response.status_code for response in responses]
 
 
-async def test_a_record_is_not_started_without_temporal(client_without_server: Client) -> None:
-    """What Temporal does not have is said, without anything personal."""
-    records = TemporalRecorder(client_without_server, timeout=timedelta(seconds=1))
+async def test_deferring_without_temporal_raises_an_error(client_without_server: Client) -> None:
+    """The error contains no personal data."""
+    recorder = TemporalRecorder(client_without_server, timeout=timedelta(seconds=1))
 
-    answer = await records.start(
+    result = await recorder.start(
         InboundRecord(
             message_sid=_sid(1),
             from_=PERSON,
@@ -220,12 +206,12 @@ async def test_a_record_is_not_started_without_temporal(client_without_server: C
         )
     )
 
-    assert Unavailable("Temporal cannot be reached") == answer
+    assert Unavailable("Temporal cannot be reached") == result
 
 
 @pytest.fixture
 def read_only(database_url: str) -> Iterator[Engine]:
-    """The database as one to whom it takes no writes sees it."""
+    """The database through connections that cannot write."""
     if database_url.startswith("sqlite"):
         engine = open_engine(database_url)
         event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA query_only=ON"))
@@ -235,26 +221,26 @@ def read_only(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-async def test_a_stop_while_the_database_is_read_only(
+async def test_a_stop_is_deferred_while_the_database_is_read_only(
     client: Client, read_only: Engine, engine: Engine
 ) -> None:
-    """A database that takes no writes is as good as none: Temporal has the STOP."""
+    """Temporal stores it, as if the database were unreachable."""
     twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=read_only))
     sid = _sid(1)
 
-    answer = await twilio.inbound("STOP", MessageSid=sid)
+    response = await twilio.inbound("STOP", MessageSid=sid)
 
-    assert 200 == answer.status_code
+    assert 200 == response.status_code
     assert [] == Suppressions(engine).list_()
     async with _worker(client, engine):
         await client.get_workflow_handle(inbound_workflow_id(sid)).result()
     assert 1 == len(Suppressions(engine).list_())
 
 
-async def test_a_receipt_while_the_database_is_read_only(
+async def test_a_receipt_needs_temporal_while_the_database_is_read_only(
     client: Client, client_without_server: Client, read_only: Engine, engine: Engine
 ) -> None:
-    """It goes to Temporal; with Temporal down nobody is told that it is safe."""
+    """With Temporal it is signaled; without Temporal the response is 503."""
     message_id = new_message_id()
     message = await open_message(client, message_id)
 
@@ -272,7 +258,7 @@ async def test_a_receipt_while_the_database_is_read_only(
 
 @contextmanager
 def _locked(url: str) -> Iterator[None]:
-    """Keep everybody else from writing: what a backup or a migration that goes wrong may do."""
+    """Lock the database, as a broken backup or migration might."""
     if url.startswith("sqlite"):
         holder = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
         with contextlib.closing(holder):
@@ -286,27 +272,29 @@ def _locked(url: str) -> Iterator[None]:
 
 
 @pytest.mark.timeout(180)
-async def test_a_database_locked_for_long(
+async def test_stops_are_deferred_while_the_database_is_locked(
     client: Client, database_url: str, engine: Engine
 ) -> None:
-    """STOPs that come meanwhile are all answered in Twilio's time, and recorded afterwards."""
+    """The responses come within Twilio's timeout, and all STOPs are recorded afterwards."""
     twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=engine))
-    answers: list[int] = []
+    statuses: list[int] = []
     seconds: list[float] = []
 
     async def stop(number: int) -> None:
-        begun = time.monotonic()
-        answer = await twilio.inbound("STOP", MessageSid=_sid(number), From=f"+1555867{number:04d}")
-        seconds.append(time.monotonic() - begun)
-        answers.append(answer.status_code)
+        start = time.monotonic()
+        response = await twilio.inbound(
+            "STOP", MessageSid=_sid(number), From=f"+1555867{number:04d}"
+        )
+        seconds.append(time.monotonic() - start)
+        statuses.append(response.status_code)
 
     async with _worker(client, engine):
         with _locked(database_url):
             locked_at = time.monotonic()
-            while time.monotonic() < locked_at + _LONG:
-                async with asyncio.TaskGroup() as at_once:
+            while time.monotonic() < locked_at + _LOCKED_SECONDS:
+                async with asyncio.TaskGroup() as group:
                     for number in range(5):
-                        at_once.create_task(stop(len(answers) + number))
+                        group.create_task(stop(len(statuses) + number))
                 await asyncio.sleep(0.5)
             deferred = await metric(
                 twilio.http,
@@ -314,8 +302,8 @@ async def test_a_database_locked_for_long(
                 kind="stop",
                 result="deferred",
             )
-        await _until(lambda: len(Suppressions(engine).list_()) == len(answers))
+        await _until(lambda: len(Suppressions(engine).list_()) == len(statuses))
 
-    assert [200] * len(answers) == answers
-    assert deferred == len(answers)
+    assert [200] * len(statuses) == statuses
+    assert deferred == len(statuses)
     assert max(seconds) < 15

@@ -21,7 +21,7 @@ from webhook.app import create_app
 
 pytestmark = pytest.mark.integration
 
-# The fixtures are used up by no example: every one leaves the app as able as it was.
+# The examples can share the fixtures: none changes what the app can do.
 _many = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -50,34 +50,34 @@ _ids = st.sampled_from(["order-17", "", "a b", "\x00", "é"]) | _text
 
 @pytest.fixture
 def twilio(client: Client, sqlite_engine: Engine) -> Twilio:
-    """Twilio, in front of a webhook with Temporal and a database."""
+    """Twilio, calling a webhook that has Temporal and a database."""
     return Twilio.calling(create_app(SETTINGS, client=client, engine=sqlite_engine))
 
 
 @_many
 @given(changes=_changes, repeated=st.lists(st.tuples(_text, _odd_values), max_size=3), id=_ids)
-async def test_signed_status_callbacks_never_break_it(
+async def test_signed_status_callbacks_cause_no_internal_error(
     twilio: Twilio, changes: dict[str, str], repeated: list[tuple[str, str]], id: str
 ) -> None:
-    """Whatever Twilio signs is taken or refused as malformed, and is never a defect."""
+    """Whatever Twilio signs is accepted or refused as malformed."""
     fields = [*status_fields(**changes).items(), *repeated]
 
-    answer = await twilio.post(f"/webhook/status?message_id={quote(id, safe='')}", fields)
+    response = await twilio.post(f"/webhook/status?message_id={quote(id, safe='')}", fields)
 
-    assert answer.status_code in {204, 400, 403}
+    assert response.status_code in {204, 400, 403}
 
 
 @_many
 @given(changes=_changes, repeated=st.lists(st.tuples(_text, _odd_values), max_size=3))
-async def test_signed_inbound_messages_never_break_it(
+async def test_signed_inbound_messages_cause_no_internal_error(
     twilio: Twilio, changes: dict[str, str], repeated: list[tuple[str, str]]
 ) -> None:
-    """Whatever Twilio signs is taken or refused as malformed, and is never a defect."""
+    """Whatever Twilio signs is accepted or refused as malformed."""
     fields = [*inbound_fields(**changes).items(), *repeated]
 
-    answer = await twilio.post("/webhook/inbound", fields)
+    response = await twilio.post("/webhook/inbound", fields)
 
-    assert answer.status_code in {200, 400, 403}
+    assert response.status_code in {200, 400, 403}
 
 
 @_many
@@ -91,11 +91,11 @@ async def test_signed_inbound_messages_never_break_it(
     content_type=st.sampled_from([FORM, "application/json", "application/xml", ""]),
     signature=st.text(st.characters(codec="latin-1", exclude_characters="\r\n\x00"), max_size=40),
 )
-async def test_unsigned_requests_are_never_taken(
+async def test_unsigned_requests_are_refused(
     twilio: Twilio, body: bytes, target: str, content_type: str, signature: str
 ) -> None:
-    """Without the right signature nothing is taken, and nothing breaks."""
-    answer = await twilio.http.post(
+    """Without the right signature the response is 403, whatever the request."""
+    response = await twilio.http.post(
         target,
         content=body,
         headers=[
@@ -104,7 +104,7 @@ async def test_unsigned_requests_are_never_taken(
         ],
     )
 
-    assert answer.status_code == 403
+    assert response.status_code == 403
 
 
 @_many
@@ -113,7 +113,7 @@ async def test_unsigned_requests_are_never_taken(
     flip=st.integers(min_value=1, max_value=255),
     make=st.sampled_from([inbound_fields, status_fields]),
 )
-async def test_a_changed_byte_is_noticed(
+async def test_a_changed_byte_is_detected(
     twilio: Twilio, index: int, flip: int, make: Callable[..., dict[str, str]]
 ) -> None:
     """A signed body with any one byte changed is refused."""
@@ -124,10 +124,10 @@ async def test_a_changed_byte_is_noticed(
     with suppress(UnicodeDecodeError):
         assume(parse_qsl(body.decode(), keep_blank_values=True) != list(fields.items()))
 
-    answer = await twilio.http.post(
+    response = await twilio.http.post(
         target,
         content=bytes(body),
         headers={"Content-Type": FORM, "X-Twilio-Signature": sign(PUBLIC + target, fields)},
     )
 
-    assert answer.status_code == 403
+    assert response.status_code == 403

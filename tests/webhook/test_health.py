@@ -19,53 +19,59 @@ def _twilio(client: Client, engine: Engine) -> Twilio:
     return Twilio.calling(create_app(SETTINGS, client=client, engine=engine))
 
 
-async def test_alive_without_anything(client_without_server: Client, tmp_path: Path) -> None:
-    """The process is alive whatever became of Temporal and the database."""
-    engine = open_engine(f"sqlite:///{tmp_path}/none/none.db")
+async def test_the_process_is_alive_without_temporal_and_database(
+    client_without_server: Client, tmp_path: Path
+) -> None:
+    """`/healthz` checks only the process itself."""
+    engine = open_engine(f"sqlite:///{tmp_path}/missing/missing.db")
 
-    answer = await _twilio(client_without_server, engine).http.get("/healthz")
+    response = await _twilio(client_without_server, engine).http.get("/healthz")
 
-    assert (200, {"status": "alive"}) == (answer.status_code, answer.json())
+    assert (200, {"status": "alive"}) == (response.status_code, response.json())
     engine.dispose()
 
 
-async def test_ready(client: Client, engine: Engine) -> None:
-    """With Temporal and a migrated database of either kind it is ready."""
-    answer = await _twilio(client, engine).http.get("/readyz")
+async def test_the_webhook_is_ready_with_temporal_and_database(
+    client: Client, engine: Engine
+) -> None:
+    """The database may be of either kind, and must be migrated."""
+    response = await _twilio(client, engine).http.get("/readyz")
 
     assert (200, {"ready": True, "temporal": "ready", "database": "ready"}) == (
-        answer.status_code,
-        answer.json(),
+        response.status_code,
+        response.json(),
     )
 
 
-async def test_not_ready_without_temporal(
+async def test_the_webhook_is_not_ready_without_temporal(
     client_without_server: Client, sqlite_engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without Temporal it is not ready and says which of the two it is, and no more."""
-    answer = await _twilio(client_without_server, sqlite_engine).http.get("/readyz")
+    """The response says which of the two is missing, without details."""
+    response = await _twilio(client_without_server, sqlite_engine).http.get("/readyz")
 
     assert (503, {"ready": False, "temporal": "unreachable", "database": "ready"}) == (
-        answer.status_code,
-        answer.json(),
+        response.status_code,
+        response.json(),
     )
     assert "'temporal': 'unreachable'" in caplog.text
     assert TOKEN not in caplog.text
 
 
-async def test_not_ready_without_its_namespace(
+async def test_the_webhook_is_not_ready_without_its_namespace(
     temporal_server: TemporalServer, sqlite_engine: Engine
 ) -> None:
-    """A Temporal that does not know the configured namespace is of no use."""
-    client = await Client.connect(temporal_server.address, namespace="not-there", lazy=True)
+    """Temporal must have the configured namespace."""
+    client = await Client.connect(temporal_server.address, namespace="missing", lazy=True)
 
-    answer = await _twilio(client, sqlite_engine).http.get("/readyz")
+    response = await _twilio(client, sqlite_engine).http.get("/readyz")
 
-    assert (503, "no such namespace") == (answer.status_code, answer.json()["temporal"])
+    assert (503, "no such namespace") == (response.status_code, response.json()["temporal"])
 
 
-async def test_not_ready_without_migrations(client: Client, tmp_path: Path) -> None:
-    """A database that lacks migrations, or is ahead of this version, is not ready."""
+async def test_the_webhook_is_not_ready_with_other_migrations(
+    client: Client, tmp_path: Path
+) -> None:
+    """The database must be neither older nor newer than this version."""
     url = f"sqlite:///{tmp_path}/empty.db"
     engine = open_engine(url)
 
@@ -84,26 +90,28 @@ async def test_not_ready_without_migrations(client: Client, tmp_path: Path) -> N
     engine.dispose()
 
 
-async def test_not_ready_with_a_locked_away_database(client: Client, tmp_path: Path) -> None:
-    """A database that cannot be opened is unreachable; the answer says nothing of its place."""
-    engine = open_engine(f"sqlite:///{tmp_path}/no-such-folder/signedfor.db")
+async def test_the_webhook_is_not_ready_without_its_database(
+    client: Client, tmp_path: Path
+) -> None:
+    """The response does not contain the database's path."""
+    engine = open_engine(f"sqlite:///{tmp_path}/missing/signedfor.db")
 
-    answer = await _twilio(client, engine).http.get("/readyz")
+    response = await _twilio(client, engine).http.get("/readyz")
 
     assert (503, {"ready": False, "temporal": "ready", "database": "unreachable"}) == (
-        answer.status_code,
-        answer.json(),
+        response.status_code,
+        response.json(),
     )
     engine.dispose()
 
 
-async def test_a_flood_of_probes_reaches_nobody(client: Client, sqlite_engine: Engine) -> None:
-    """An answer is remembered for a moment, and probes that come together share one."""
+async def test_concurrent_probes_share_one_check(client: Client, sqlite_engine: Engine) -> None:
+    """The result is cached for a moment."""
     transactions: list[Connection] = []
     event.listen(sqlite_engine, "begin", transactions.append)
     http = _twilio(client, sqlite_engine).http
 
-    answers = await asyncio.gather(*(http.get("/readyz") for _ in range(20)))
+    responses = await asyncio.gather(*(http.get("/readyz") for _ in range(20)))
 
-    assert {200} == {answer.status_code for answer in answers}
+    assert {200} == {response.status_code for response in responses}
     assert 1 == len(transactions)

@@ -31,7 +31,7 @@ SERVICE = "MG" + "d" * 32
 
 @pytest.fixture
 async def twilio(client_without_server: Client, engine: Engine) -> AsyncIterator[Twilio]:
-    """Twilio, in front of a webhook with each kind of database; Temporal is not needed."""
+    """Twilio, calling a webhook that has a database of either kind and no Temporal."""
     twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
     yield twilio
     await twilio.http.aclose()
@@ -41,24 +41,24 @@ async def _counted(twilio: Twilio, **labels: str) -> float:
     return await metric(twilio.http, "signedfor_webhook_inbound_messages_total", **labels)
 
 
-def _kept(engine: Engine) -> int:
+def _stored(engine: Engine) -> int:
     with transaction(engine, read_only=True) as connection:
         return connection.execute(select(func.count()).select_from(inbound_messages)).scalar_one()
 
 
-async def test_answers_empty_twiml(twilio: Twilio) -> None:
-    """The answer texts nothing to anybody: an empty TwiML document, and never plain text."""
-    answer = await twilio.inbound("hello")
+async def test_the_response_is_empty_twiml(twilio: Twilio) -> None:
+    """Twilio would send plain text, or anything else in the document, to the person."""
+    response = await twilio.inbound("hello")
 
-    assert 200 == answer.status_code
-    assert "text/xml" == answer.headers["content-type"].partition(";")[0]
-    document = ET.fromstring(answer.content)  # noqa: S314 - our own answer
+    assert 200 == response.status_code
+    assert "text/xml" == response.headers["content-type"].partition(";")[0]
+    document = ET.fromstring(response.content)  # noqa: S314 - our own response
     assert ("Response", 0, None) == (document.tag, len(document), document.text)
-    assert answer.content.startswith(b'<?xml version="1.0" encoding="UTF-8"?>')
+    assert response.content.startswith(b'<?xml version="1.0" encoding="UTF-8"?>')
 
 
-async def test_stop_suppresses_before_the_answer(twilio: Twilio, engine: Engine) -> None:
-    """When STOP is answered, the person is suppressed, with the message as evidence."""
+async def test_a_stop_suppresses_before_the_response(twilio: Twilio, engine: Engine) -> None:
+    """When the response is sent, the person is suppressed, with the message as evidence."""
     await twilio.inbound("Stop.")
 
     (suppression,) = Suppressions(engine).list_()
@@ -72,8 +72,8 @@ async def test_stop_suppresses_before_the_answer(twilio: Twilio, engine: Engine)
     assert 1 == await _counted(twilio, kind="stop", result="recorded")
 
 
-async def test_start_lifts_the_opt_out(twilio: Twilio, engine: Engine) -> None:
-    """START after STOP leaves no suppression."""
+async def test_a_start_lifts_the_opt_out(twilio: Twilio, engine: Engine) -> None:
+    """After STOP and START there is no suppression."""
     await twilio.inbound("STOP", MessageSid="SM" + "1" * 32)
     await twilio.inbound("start", MessageSid="SM" + "2" * 32)
 
@@ -86,34 +86,34 @@ async def test_a_repeated_callback_changes_nothing(twilio: Twilio, engine: Engin
     await twilio.inbound(**stop)
     await twilio.inbound("START", MessageSid="SM" + "2" * 32)
 
-    answer = await twilio.inbound(**stop)
+    response = await twilio.inbound(**stop)
 
-    assert 200 == answer.status_code
+    assert 200 == response.status_code
     assert [] == Suppressions(engine).list_()
     assert 2 == len(Suppressions(engine).history(PERSON))
     assert 1 == await _counted(twilio, kind="stop", result="duplicate")
 
 
-async def test_many_copies_at_once_count_once(twilio: Twilio, engine: Engine) -> None:
-    """Copies of one message that arrive together are kept once, and all answered."""
-    answers = await asyncio.gather(*(twilio.inbound("STOP") for _ in range(20)))
+async def test_concurrent_copies_of_a_message_count_once(twilio: Twilio, engine: Engine) -> None:
+    """They are recorded once, and all get a 200."""
+    responses = await asyncio.gather(*(twilio.inbound("STOP") for _ in range(20)))
 
-    assert {200} == {answer.status_code for answer in answers}
-    assert (1, 1) == (_kept(engine), len(Suppressions(engine).list_()))
+    assert {200} == {response.status_code for response in responses}
+    assert (1, 1) == (_stored(engine), len(Suppressions(engine).list_()))
     assert 1 == await _counted(twilio, kind="stop", result="recorded")
 
 
-async def test_opt_out_type_wins(twilio: Twilio, engine: Engine) -> None:
-    """Twilio's own judgement counts, whatever the language of the text."""
+async def test_twilios_opt_out_type_decides(twilio: Twilio, engine: Engine) -> None:
+    """The language of the text does not matter."""
     await twilio.inbound("ARRET", OptOutType="STOP")
 
     assert 1 == len(Suppressions(engine).list_())
 
 
-async def test_scope_of_an_opt_out_is_configured(
+async def test_the_scope_of_an_opt_out_can_be_configured(
     client_without_server: Client, engine: Engine
 ) -> None:
-    """With the scope `sender` a STOP concerns the Messaging Service that it was texted to."""
+    """With the scope `sender` a STOP covers the Messaging Service that it was sent to."""
     settings = SETTINGS.model_copy(update={"opt_out_scope": Scope.SENDER})
     twilio = Twilio.calling(create_app(settings, client=client_without_server, engine=engine))
 
@@ -124,14 +124,16 @@ async def test_scope_of_an_opt_out_is_configured(
 
 
 async def test_channel_addresses_are_the_same_person(twilio: Twilio, engine: Engine) -> None:
-    """A STOP on WhatsApp opts the number's person out."""
+    """A STOP on WhatsApp opts the person out on all channels."""
     await twilio.inbound("STOP", From=f"whatsapp:{PERSON}", To=f"whatsapp:{SENDER}")
 
     assert [PERSON] == [each.recipient for each in Suppressions(engine).list_()]
 
 
-async def test_phrases_are_kept_for_review(twilio: Twilio, engine: Engine) -> None:
-    """A text that merely contains a stop word is kept whole, also what a database cannot hold."""
+async def test_a_phrase_with_a_stop_word_is_stored_for_review(
+    twilio: Twilio, engine: Engine
+) -> None:
+    """The whole text is stored; characters that a database cannot store are replaced."""
     await twilio.inbound("please stop texting me \x00 👍")
 
     (review,) = InboundMessages(engine).reviews()
@@ -152,25 +154,27 @@ async def test_phrases_are_kept_for_review(twilio: Twilio, engine: Engine) -> No
         pytest.param({"MessagingServiceSid": ""}, "other", id="blank service"),
     ],
 )
-async def test_other_messages_are_taken_once(
+async def test_other_messages_are_recorded_without_a_suppression(
     twilio: Twilio, engine: Engine, fields: dict[str, str], kind: str
 ) -> None:
-    """HELP (Twilio answers it), ordinary texts and pictures are noted and change no consent."""
-    answer = await twilio.post("/webhook/inbound", inbound_fields(**fields))
+    """These are HELP, which Twilio answers itself, ordinary texts and media."""
+    response = await twilio.post("/webhook/inbound", inbound_fields(**fields))
 
-    assert 200 == answer.status_code
+    assert 200 == response.status_code
     assert 1 == await _counted(twilio, kind=kind, result="recorded")
-    assert (1, []) == (_kept(engine), Suppressions(engine).list_())
+    assert (1, []) == (_stored(engine), Suppressions(engine).list_())
 
 
 @pytest.mark.parametrize("sender", ["72345", "ACME", "A-Name 24"])
-async def test_nobody_to_suppress(twilio: Twilio, engine: Engine, sender: str) -> None:
-    """From a short code or a name, to which nothing can be sent: acknowledged and counted only."""
-    answer = await twilio.inbound("STOP", From=sender)
+async def test_messages_from_short_codes_and_names_are_only_counted(
+    twilio: Twilio, engine: Engine, sender: str
+) -> None:
+    """Nothing can be sent to them, so there is nothing to suppress."""
+    response = await twilio.inbound("STOP", From=sender)
 
-    assert 200 == answer.status_code
+    assert 200 == response.status_code
     assert 1 == await _counted(twilio, kind="stop", result="no_recipient")
-    assert (0, []) == (_kept(engine), Suppressions(engine).list_())
+    assert (0, []) == (_stored(engine), Suppressions(engine).list_())
 
 
 @pytest.mark.parametrize(
@@ -189,31 +193,31 @@ async def test_nobody_to_suppress(twilio: Twilio, engine: Engine, sender: str) -
         pytest.param({"MessagingServiceSid": "MG1"}, "MessagingServiceSid", id="bad service"),
     ],
 )
-async def test_malformed_messages_change_nothing(
+async def test_a_malformed_message_is_a_bad_request(
     twilio: Twilio, engine: Engine, fields: dict[str, str], named: str
 ) -> None:
-    """A signed message that is malformed is a 400 that names the field and not its value."""
-    answer = await twilio.inbound("STOP", **fields)
+    """Even if it is signed; the response names the field but not its value."""
+    response = await twilio.inbound("STOP", **fields)
 
-    assert 400 == answer.status_code
-    assert named in answer.json()["detail"]
-    assert not any(value in answer.text for value in fields.values() if len(value) > 3)
-    assert (0, []) == (_kept(engine), Suppressions(engine).list_())
-
-
-async def test_unsigned_stop_changes_nothing(twilio: Twilio, engine: Engine) -> None:
-    """Only Twilio can opt somebody out."""
-    stranger = Twilio(http=twilio.http, token="not-the-token")
-
-    answer = await stranger.inbound("STOP")
-
-    assert (403, 0) == (answer.status_code, _kept(engine))
+    assert 400 == response.status_code
+    assert named in response.json()["detail"]
+    assert not any(value in response.text for value in fields.values() if len(value) > 3)
+    assert (0, []) == (_stored(engine), Suppressions(engine).list_())
 
 
-async def test_asks_for_a_retry_while_the_database_is_locked(
+async def test_an_unsigned_stop_is_refused(twilio: Twilio, engine: Engine) -> None:
+    """Only Twilio can opt a person out."""
+    attacker = Twilio(http=twilio.http, token="wrong-token")
+
+    response = await attacker.inbound("STOP")
+
+    assert (403, 0) == (response.status_code, _stored(engine))
+
+
+async def test_the_response_is_503_while_the_database_is_locked(
     client_without_server: Client, sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A STOP that cannot be recorded is answered 503; the same callback is taken later."""
+    """Temporal is down too. Twilio retries, and the database is tried again at once."""
     engine = open_engine(sqlite_url, lock_wait_seconds=0.1)
     twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
     holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
@@ -222,9 +226,9 @@ async def test_asks_for_a_retry_while_the_database_is_locked(
     refused = await twilio.inbound("STOP")
     holder.execute("ROLLBACK")
     holder.close()
-    taken = await twilio.inbound("STOP")
+    accepted = await twilio.inbound("STOP")
 
-    assert [503, 200] == [refused.status_code, taken.status_code]
+    assert [503, 200] == [refused.status_code, accepted.status_code]
     assert 1 == await _counted(twilio, kind="stop", result="unavailable")
     assert 1 == len(Suppressions(engine).list_())
     assert "could not be recorded" in caplog.text
@@ -233,23 +237,23 @@ async def test_asks_for_a_retry_while_the_database_is_locked(
     engine.dispose()
 
 
-async def test_asks_for_a_retry_without_migrations(
+async def test_the_response_is_503_without_migrations(
     client_without_server: Client, tmp_path: object
 ) -> None:
-    """A database without tables is answered 503: nothing is safe in it."""
+    """Nothing can be stored in a database without tables."""
     engine = open_engine(f"sqlite:///{tmp_path}/empty.db")
     twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
 
-    answer = await twilio.inbound("STOP")
+    response = await twilio.inbound("STOP")
 
-    assert 503 == answer.status_code
+    assert 503 == response.status_code
     engine.dispose()
 
 
-async def test_the_loop_is_free_while_the_database_waits(
+async def test_a_waiting_transaction_does_not_block_other_requests(
     client_without_server: Client, sqlite_url: str
 ) -> None:
-    """While the database keeps a transaction waiting, other requests are answered."""
+    """The event loop is free while a transaction waits for a lock."""
     engine = open_engine(sqlite_url, lock_wait_seconds=30)
     twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
     holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
@@ -266,32 +270,34 @@ async def test_the_loop_is_free_while_the_database_waits(
     engine.dispose()
 
 
-async def test_does_not_queue_for_ever(client_without_server: Client, sqlite_url: str) -> None:
-    """A message that gets no turn at the database is answered 503 well within Twilio's patience."""
+async def test_a_message_does_not_wait_long_for_other_transactions(
+    client_without_server: Client, sqlite_url: str
+) -> None:
+    """If the database is busy, the response is a 503 well within Twilio's timeout."""
     engine = open_engine(sqlite_url, lock_wait_seconds=30)
     twilio = Twilio.calling(create_app(SETTINGS, client=client_without_server, engine=engine))
-    begun = threading.Event()
-    event.listen(engine, "engine_connect", lambda _connection: begun.set())
+    connected = threading.Event()
+    event.listen(engine, "engine_connect", lambda _connection: connected.set())
     holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
 
     waiting = asyncio.create_task(twilio.inbound("STOP", MessageSid="SM" + "1" * 32))
-    assert await asyncio.to_thread(begun.wait, 10)
-    started = time.monotonic()
+    assert await asyncio.to_thread(connected.wait, 10)
+    start = time.monotonic()
     refused = await twilio.inbound("STOP", MessageSid="SM" + "2" * 32)
-    taken_seconds = time.monotonic() - started
+    seconds = time.monotonic() - start
     holder.execute("ROLLBACK")
     holder.close()
 
     assert 503 == refused.status_code
-    assert 10 > taken_seconds
+    assert 10 > seconds
     assert 200 == (await waiting).status_code
-    assert 1 == _kept(engine)
+    assert 1 == _stored(engine)
     engine.dispose()
 
 
-def test_sqlite_gets_one_transaction_at_a_time(engine: Engine) -> None:
-    """SQLite's writers take turns here; PostgreSQL may do several at a time."""
+def test_sqlite_has_one_transaction_at_a_time(engine: Engine) -> None:
+    """PostgreSQL may have several."""
     expected = {"sqlite": 1, "postgresql": MAX_TRANSACTIONS}[engine.dialect.name]
 
     assert expected == max_transactions(engine)

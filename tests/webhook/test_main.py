@@ -1,4 +1,4 @@
-"""The process itself, over real sockets."""
+"""The webhook as a process, over real sockets."""
 
 import asyncio
 import contextlib
@@ -34,18 +34,18 @@ _CHUNK = b"4000\r\n" + b"a" * 0x4000 + b"\r\n"
 
 
 class _Webhook:
-    """`python -m webhook`, on a port of its own."""
+    """`python -m webhook` on a free port."""
 
     def __init__(self, log: Path, environment: Mapping[str, str]) -> None:
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = log
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "webhook"],
                 cwd=_ROOT,
-                env=kept | {"WEBHOOK_PORT": str(self.port), **environment},
+                env=inherited | {"WEBHOOK_PORT": str(self.port), **environment},
                 stdout=output,
                 stderr=output,
             )
@@ -93,17 +93,17 @@ def _running(folder: Path, environment: Mapping[str, str]) -> Iterator[_Webhook]
 
 @pytest.fixture(scope="module")
 def webhook(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Webhook]:
-    """A running webhook without Temporal, for all tests that only talk HTTP with it."""
+    """A running webhook without Temporal, for tests that only send HTTP requests."""
     folder = tmp_path_factory.mktemp("webhook")
     database = shutil.copyfile(sqlite_template, folder / "webhook.db")
     with _running(folder, _environment(f"sqlite:///{database}", "127.0.0.1:1")) as running:
         yield running
 
 
-async def test_starts_without_temporal_and_recovers(
+async def test_the_webhook_starts_without_temporal_and_recovers(
     sqlite_url: str, stopped_server: TemporalServer, tmp_path: Path
 ) -> None:
-    """It starts without Temporal, is ready as soon as Temporal is there, and ends well."""
+    """It becomes ready when Temporal is up, and exits cleanly."""
     environment = _environment(sqlite_url, stopped_server.address)
     with _running(tmp_path, environment) as webhook:
         await _recovers(webhook, stopped_server)
@@ -130,30 +130,30 @@ async def _recovers(webhook: _Webhook, stopped_server: TemporalServer) -> None:
         assert (await twilio.status("order-17", "delivered")).status_code == 204
 
 
-async def test_tells_nothing_about_itself(webhook: _Webhook) -> None:
-    """No answer names the server's software, and no log line holds a query."""
+async def test_responses_and_logs_reveal_nothing(webhook: _Webhook) -> None:
+    """No response names the server's software, and no log line contains a query string."""
     async with httpx.AsyncClient(base_url=webhook.url) as http:
-        answer = await http.get(f"/healthz?to={PERSON}")
+        response = await http.get(f"/healthz?to={PERSON}")
 
-    assert "server" not in answer.headers
+    assert "server" not in response.headers
     assert PERSON not in webhook.log
 
 
 def _exchange(port: int, head: str, chunks: Iterator[bytes]) -> tuple[bytes, int]:
-    """Send a head and then chunks until the other side closes; its answer, and bytes taken."""
-    taken = 0
+    """Send a head, then chunks until the server closes; return its response and the bytes sent."""
+    sent = 0
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(head.replace("\n", "\r\n").encode() + b"\r\n\r\n")
-        # The other side closes in the middle: what it said before must still be read.
+        # The server may close the connection early; its response must still be read.
         with contextlib.suppress(ConnectionError):
             for chunk in chunks:
                 connection.sendall(chunk)
-                taken += len(chunk)
-        answer = b""
+                sent += len(chunk)
+        response = b""
         with contextlib.suppress(ConnectionError):
             while part := connection.recv(65_536):
-                answer += part
-    return answer, taken
+                response += part
+    return response, sent
 
 
 def _head(*headers: str, path: str = "/webhook/inbound") -> str:
@@ -169,44 +169,46 @@ def _head(*headers: str, path: str = "/webhook/inbound") -> str:
 
 
 def _endless() -> Iterator[bytes]:
-    for _ in range(4000):  # 64 MB: far more than all buffers between the two
+    for _ in range(4000):  # 64 MB: far more than all buffers in between
         yield _CHUNK
 
 
-def test_stops_an_endless_chunked_body(webhook: _Webhook) -> None:
-    """A chunked body over the limit is answered 413 and cut off, not read to its end."""
-    answer, taken = _exchange(webhook.port, _head("Transfer-Encoding: chunked"), _endless())
+def test_an_endless_chunked_body_is_refused(webhook: _Webhook) -> None:
+    """The response is a 413, and the connection is closed without reading the rest."""
+    response, sent = _exchange(webhook.port, _head("Transfer-Encoding: chunked"), _endless())
 
-    assert answer.startswith(b"HTTP/1.1 413 ") or answer == b""  # a reset may overtake it
-    assert taken < 32_000_000
+    assert response.startswith(b"HTTP/1.1 413 ") or response == b""  # a reset may overtake it
+    assert sent < 32_000_000
     assert httpx.get(f"{webhook.url}/healthz").status_code == 200
 
 
-def test_refuses_a_chunked_body_just_over_the_limit(webhook: _Webhook) -> None:
-    """A chunked body of one byte more than the limit is a 413 that closes the connection."""
+def test_a_chunked_body_just_over_the_limit_is_refused(webhook: _Webhook) -> None:
+    """With one byte more than the limit, the response is a 413 that closes the connection."""
     chunks = [_CHUNK] * (MAX_BODY_BYTES // 0x4000) + [b"1\r\na\r\n0\r\n\r\n"]
 
-    answer, _ = _exchange(webhook.port, _head("Transfer-Encoding: chunked"), iter(chunks))
+    response, _ = _exchange(webhook.port, _head("Transfer-Encoding: chunked"), iter(chunks))
 
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert b"\r\nconnection: close\r\n" in answer.lower()
-
-
-def test_refuses_a_declared_length_at_once(webhook: _Webhook) -> None:
-    """A declared length over the limit is answered before any of the body is there."""
-    answer, _ = _exchange(webhook.port, _head(f"Content-Length: {MAX_BODY_BYTES + 1}"), iter([b""]))
-
-    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert response.startswith(b"HTTP/1.1 413 ")
+    assert b"\r\nconnection: close\r\n" in response.lower()
 
 
-def test_a_lying_length_hides_nothing(webhook: _Webhook) -> None:
-    """Of a body longer than declared only the declared part counts; the rest is no request."""
-    answer, _ = _exchange(
+def test_a_declared_length_over_the_limit_is_refused_at_once(webhook: _Webhook) -> None:
+    """The response comes before any of the body has been sent."""
+    response, _ = _exchange(
+        webhook.port, _head(f"Content-Length: {MAX_BODY_BYTES + 1}"), iter([b""])
+    )
+
+    assert response.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_is_cut_at_its_declared_length(webhook: _Webhook) -> None:
+    """The rest is not interpreted as another request."""
+    response, _ = _exchange(
         webhook.port, _head("Content-Length: 3"), iter([b"x=1" + b"y" * MAX_BODY_BYTES])
     )
 
-    assert answer.startswith(b"HTTP/1.1 403 ")
-    assert b" 200 " not in answer
+    assert response.startswith(b"HTTP/1.1 403 ")
+    assert b" 200 " not in response
 
 
 @pytest.mark.parametrize(
@@ -219,16 +221,16 @@ def test_a_lying_length_hides_nothing(webhook: _Webhook) -> None:
     ],
     ids=["two lengths", "no number", "path not ASCII", "long head"],
 )
-def test_refuses_requests_that_are_no_http(webhook: _Webhook, head: str) -> None:
-    """Requests that two servers could read differently, or that are all head, are refused."""
-    answer, _ = _exchange(webhook.port, head, iter([b"0\r\n\r\n"]))
+def test_requests_that_are_not_valid_http_are_refused(webhook: _Webhook, head: str) -> None:
+    """This includes requests that two servers could interpret differently."""
+    response, _ = _exchange(webhook.port, head, iter([b"0\r\n\r\n"]))
 
-    assert b"HTTP/1.1 400" == answer[:12]
+    assert b"HTTP/1.1 400" == response[:12]
     assert httpx.get(f"{webhook.url}/healthz").status_code == 200
 
 
-def test_says_what_is_missing(tmp_path: Path) -> None:
-    """Without its variables it ends at once and names them."""
+def test_missing_variables_are_named(tmp_path: Path) -> None:
+    """The webhook exits at once with a message that names them."""
     webhook = _Webhook(tmp_path / "webhook.log", {"TWILIO_AUTH_TOKEN": TOKEN})
 
     assert 1 == webhook.process.wait(timeout=30)
@@ -245,10 +247,10 @@ def test_says_what_is_missing(tmp_path: Path) -> None:
         ("PUBLIC_BASE_URL", "https://user:secret@host"),
     ],
 )
-def test_refuses_bad_settings_by_name(
+def test_invalid_variables_are_named(
     sqlite_url: str, tmp_path: Path, variable: str, value: str
 ) -> None:
-    """A bad variable, of the database as of the settings, is named and nothing is started."""
+    """The webhook exits at once; the message names the variable but not its value."""
     environment = _environment(sqlite_url, "127.0.0.1:1") | {variable: value}
     webhook = _Webhook(tmp_path / "webhook.log", environment)
 

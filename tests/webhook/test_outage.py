@@ -1,4 +1,4 @@
-"""Temporal killed and started again while Twilio calls: nothing is lost, and order is kept."""
+"""Outages of Temporal and the database during callbacks: nothing is lost, and order is kept."""
 
 import asyncio
 import os
@@ -18,8 +18,8 @@ from devtools.stack.temporal_server import TemporalServer
 from signedfor.payloads import data_converter
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.inbox import Inbox
-from tests.webhook.recorded import Handle, new_message_id, open_message, received
 from tests.webhook.support import SETTINGS, Twilio
+from tests.webhook.workflows import Handle, new_message_id, open_message, received
 from webhook.app import create_app
 
 pytestmark = pytest.mark.integration
@@ -48,53 +48,53 @@ async def _messages(client: Client, count: int) -> dict[str, Handle]:
 
 
 async def _seconds_until_empty(inbox: Inbox) -> float:
-    begun = time.monotonic()
+    start = time.monotonic()
     async with asyncio.timeout(WITHIN_SECONDS):
         while await asyncio.to_thread(lambda: inbox.backlog().count):  # noqa: ASYNC110 - a database
             await asyncio.sleep(0.1)
-    return time.monotonic() - begun
+    return time.monotonic() - start
 
 
 async def _timed(calls: list[tuple[Twilio, str, str, str]]) -> tuple[list[int], list[float]]:
-    """Post callbacks one after the other for each message, many messages at a time."""
-    answers: list[int] = []
+    """Post callbacks concurrently; return their HTTP statuses and durations."""
+    statuses: list[int] = []
     seconds: list[float] = []
-    turns = asyncio.Semaphore(50)
+    limit = asyncio.Semaphore(50)
 
     async def post(twilio: Twilio, message_id: str, sid: str, status: str) -> None:
-        async with turns:
-            begun = time.monotonic()
-            answer: httpx.Response = await twilio.status(message_id, status, MessageSid=sid)
-            seconds.append(time.monotonic() - begun)
-            answers.append(answer.status_code)
+        async with limit:
+            start = time.monotonic()
+            response: httpx.Response = await twilio.status(message_id, status, MessageSid=sid)
+            seconds.append(time.monotonic() - start)
+            statuses.append(response.status_code)
 
     await asyncio.gather(*(post(*call) for call in calls))
-    return answers, seconds
+    return statuses, seconds
 
 
 @pytest.mark.timeout(240)
 async def test_a_thousand_callbacks_while_temporal_is_down(
     stopped_server: TemporalServer, engine: Engine
 ) -> None:
-    """All are answered 204, none slowly; back up, all are applied within a minute, in order."""
+    """All get a quick 204; once Temporal is back, all are delivered within a minute, in order."""
     await asyncio.to_thread(stopped_server.start)
     client = await Client.connect(stopped_server.address, data_converter=data_converter)
     count = 1000 // len(STEPS)
     messages = await _messages(client, count)
     inbox = Inbox(engine)
-    # So patient that who waited for Temporal can be told from who was slow on a busy machine.
+    # Long enough to tell waiting for Temporal from a busy machine.
     signal_timeout = timedelta(seconds=5)
     app = create_app(EVERY_STATUS, client=client, engine=engine, signal_timeout=signal_timeout)
     async with _running(app) as twilio:
         stopped_server.kill()
-        answers, seconds = [], []
+        statuses, seconds = [], []
         for step in STEPS:
-            some_answers, some_seconds = await _timed(
+            some_statuses, some_seconds = await _timed(
                 [(twilio, each, _sid(n), step) for n, each in enumerate(messages)]
             )
-            answers += some_answers
+            statuses += some_statuses
             seconds += some_seconds
-        kept = inbox.backlog().count
+        stored = inbox.backlog().count
         await asyncio.to_thread(stopped_server.start)
         drained_after = await _seconds_until_empty(inbox)
         histories = [
@@ -102,46 +102,48 @@ async def test_a_thousand_callbacks_while_temporal_is_down(
             for handle in messages.values()
         ]
 
-    assert ([204] * 5 * count, 5 * count) == (answers, kept)
-    # Only those on their way at the moment of the kill may have waited for Temporal.
+    assert ([204] * 5 * count, 5 * count) == (statuses, stored)
+    # Only callbacks that were in progress when Temporal was killed may have waited for it.
     assert sorted(seconds)[-51] < signal_timeout.total_seconds()
     assert [STEPS] * count == histories
     assert drained_after < WITHIN_SECONDS
 
 
 @pytest.mark.timeout(240)
-async def test_each_callback_ten_times_at_once(
+async def test_concurrent_copies_of_callbacks_in_an_outage(
     stopped_server: TemporalServer, engine: Engine
 ) -> None:
-    """Copies that come together in an outage are all answered, and reach the message once."""
+    """All ten copies of a callback get a 204, and the message receives it once."""
     await asyncio.to_thread(stopped_server.start)
     client = await Client.connect(stopped_server.address, data_converter=data_converter)
     messages = await _messages(client, 25)
     inbox = Inbox(engine)
-    # Two processes behind one address.
+    # As if two processes shared one address.
     apps = [create_app(SETTINGS, client=client, engine=engine) for _ in range(2)]
     async with _running(apps[0]) as first, _running(apps[1]) as second:
         stopped_server.kill()
-        answers, _ = await _timed(
+        responses, _ = await _timed(
             [
                 (twilio, message_id, _sid(n), "delivered")
                 for n, message_id in enumerate(messages)
                 for twilio in (first, second) * 5
             ]
         )
-        kept = inbox.backlog().count
+        stored = inbox.backlog().count
         await asyncio.to_thread(stopped_server.start)
         await _seconds_until_empty(inbox)
         counts = [len(await received(client, handle)) for handle in messages.values()]
 
-    assert [204] * 250 == answers
-    assert 25 == kept
+    assert [204] * 250 == responses
+    assert 25 == stored
     assert [1] * 25 == counts
 
 
 @pytest.mark.timeout(240)
-async def test_temporal_hangs(stopped_server: TemporalServer, sqlite_engine: Engine) -> None:
-    """A Temporal that takes connections and answers nothing costs the first callbacks a second."""
+async def test_callbacks_are_answered_while_temporal_hangs(
+    stopped_server: TemporalServer, sqlite_engine: Engine
+) -> None:
+    """Only the first callbacks wait, for about a second."""
     await asyncio.to_thread(stopped_server.start)
     client = await Client.connect(stopped_server.address, data_converter=data_converter)
     messages = await _messages(client, 100)
@@ -149,7 +151,7 @@ async def test_temporal_hangs(stopped_server: TemporalServer, sqlite_engine: Eng
     async with _running(app) as twilio:
         os.kill(stopped_server.pid, signal.SIGSTOP)
         try:
-            answers, seconds = await _timed(
+            responses, seconds = await _timed(
                 [(twilio, each, _sid(n), "delivered") for n, each in enumerate(messages)]
             )
         finally:
@@ -157,27 +159,27 @@ async def test_temporal_hangs(stopped_server: TemporalServer, sqlite_engine: Eng
         await _seconds_until_empty(Inbox(sqlite_engine))
         histories = [await received(client, handle) for handle in messages.values()]
 
-    assert [204] * 100 == answers
+    assert [204] * 100 == responses
     assert max(seconds) < 3
-    # Some may have got through although nobody was told so.
+    # Some signals may have arrived although Temporal did not respond.
     assert [{"delivered"}] * 100 == [{each.message_status for each in one} for one in histories]
 
 
 @pytest.mark.timeout(240)
-async def test_connections_to_postgresql_are_cut(
+async def test_callbacks_survive_lost_database_connections(
     stopped_server: TemporalServer, postgres_url: str
 ) -> None:
-    """Callbacks whose connection is cut in the middle are kept or refused, never lost.
+    """A callback whose connection is cut while it is stored is either stored or refused.
 
-    They come until at least one was refused: its connection was cut while it was being kept.
+    Callbacks are sent until at least one was refused.
     """
     engine = open_engine(postgres_url)
     client = await Client.connect(stopped_server.address, data_converter=data_converter, lazy=True)
-    cut = asyncio.Event()
+    enough = asyncio.Event()
 
-    async def cutting() -> None:
+    async def cut_connections() -> None:
         other = open_engine(postgres_url)
-        while not cut.is_set():
+        while not enough.is_set():
             with transaction(other) as connection:
                 connection.execute(
                     text(
@@ -189,18 +191,18 @@ async def test_connections_to_postgresql_are_cut(
         other.dispose()
 
     async with _running(create_app(SETTINGS, client=client, engine=engine)) as twilio:
-        task = asyncio.create_task(cutting())
-        answers: dict[str, int] = {}
+        task = asyncio.create_task(cut_connections())
+        statuses: dict[str, int] = {}
         async with asyncio.timeout(WITHIN_SECONDS):
-            while len(answers) < 100 or {*answers.values()} != {204, 503}:
+            while len(statuses) < 100 or {*statuses.values()} != {204, 503}:
                 message_id = new_message_id()
-                answers[message_id] = (await twilio.status(message_id, "delivered")).status_code
-        cut.set()
+                statuses[message_id] = (await twilio.status(message_id, "delivered")).status_code
+        enough.set()
         await task
-        refused = [each for each, answer in answers.items() if answer == 503]
-        again = [await twilio.status(each, "delivered") for each in refused]
-    kept = Inbox(engine).message_ids(limit=len(answers))
+        refused = [each for each, status in statuses.items() if status == 503]
+        retries = [await twilio.status(each, "delivered") for each in refused]
+    stored = Inbox(engine).message_ids(limit=len(statuses))
     engine.dispose()
 
-    assert {204} == {answer.status_code for answer in again}
-    assert frozenset(answers) == kept
+    assert {204} == {response.status_code for response in retries}
+    assert frozenset(statuses) == stored

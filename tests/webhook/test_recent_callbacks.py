@@ -1,4 +1,4 @@
-"""What callbacks said that no workflow heard of: kept for a while, told to those it helps."""
+"""Recent callbacks that were not signaled: kept for a while, and replayed if they are needed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,8 +12,8 @@ from temporalio.client import Client
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.contract import DeliveryStatus, Stage, message_workflow_id
 from signedfor.payloads import data_converter
-from tests.webhook.recorded import Handle, message_at, new_message_id, received
 from tests.webhook.support import PERSON, SETTINGS, SID, Twilio, metric
+from tests.webhook.workflows import Handle, message_at, new_message_id, received
 from webhook.app import create_app
 from webhook.recent_callbacks import RETENTION_SECONDS, RecentCallbacks
 from webhook.temporal import (
@@ -29,12 +29,12 @@ _OTHER_SID = "SM" + "c" * 32
 
 @dataclass
 class Clock:
-    """The time, moved by hand."""
+    """A clock that tests advance."""
 
     now: float = 1000.0
 
     def __call__(self) -> float:
-        """The time."""
+        """The current time."""
         return self.now
 
 
@@ -49,8 +49,8 @@ def _of(recent: RecentCallbacks, *message_ids: str) -> list[tuple[str, str, str]
     ]
 
 
-def test_remembers_the_last_word_of_each_sid() -> None:
-    """A message may have several of Twilio's; of each the last word counts, and only it."""
+def test_the_last_status_of_each_sid_is_kept() -> None:
+    """A message may have several SIDs."""
     recent = RecentCallbacks()
     for status in (_status("queued"), _status("queued", _OTHER_SID), _status("sent")):
         recent.add("order-1", status)
@@ -66,8 +66,8 @@ def test_remembers_the_last_word_of_each_sid() -> None:
     assert 2 == len(recent)
 
 
-def test_forgets_what_is_old() -> None:
-    """What was said longer ago is gone, however little there is."""
+def test_old_callbacks_are_dropped() -> None:
+    """They are dropped after the retention time, even if there are few."""
     clock = Clock()
     recent = RecentCallbacks(clock=clock)
     recent.add("order-1", _status("queued"))
@@ -81,8 +81,10 @@ def test_forgets_what_is_old() -> None:
     assert [("order-1", SID, "sent")] == _of(recent, "order-1", "order-2")
 
 
-def test_forgets_the_oldest_of_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many callbacks come, what is recent stays within its bound."""
+def test_the_oldest_callbacks_are_dropped_if_there_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The number of callbacks is limited."""
     monkeypatch.setattr("webhook.recent_callbacks.MAX_CALLBACKS", 3)
     recent = RecentCallbacks()
 
@@ -95,8 +97,8 @@ def test_forgets_the_oldest_of_too_many(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture
-def asks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The question comes after a moment, not after seconds; its answer has a message a page."""
+def short_poll_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the replayer query Temporal often, with one message per page."""
     monkeypatch.setattr("webhook.recent_callbacks.POLL_SECONDS", 0.1)
     monkeypatch.setattr("webhook.recent_callbacks._PAGE_SIZE", 1)
 
@@ -111,22 +113,24 @@ async def _running(client: Client, engine: Engine) -> AsyncIterator[Twilio]:
 
 async def _until(condition: Callable[[], Awaitable[object]]) -> None:
     async with asyncio.timeout(60):
-        while not await condition():  # noqa: ASYNC110 - a server is asked
+        while not await condition():  # noqa: ASYNC110 - it asks a server
             await asyncio.sleep(0.05)
 
 
-async def _heard(client: Client, handle: Handle) -> list[tuple[str, str]]:
+async def _received(client: Client, handle: Handle) -> list[tuple[str, str]]:
     return [(each.message_sid, each.message_status) for each in await received(client, handle)]
 
 
-async def _handed_on(twilio: Twilio, result: str) -> float:
+async def _replayed(twilio: Twilio, result: str) -> float:
     return await metric(twilio.http, "signedfor_webhook_replayed_callbacks_total", result=result)
 
 
 @pytest.mark.integration
-@pytest.mark.usefixtures("asks_often")
-async def test_tells_messages_of_unknown_fate(client: Client, sqlite_engine: Engine) -> None:
-    """They hear, once, what was said before and what is said now; no other message does."""
+@pytest.mark.usefixtures("short_poll_interval")
+async def test_messages_with_an_unknown_outcome_receive_recent_callbacks(
+    client: Client, sqlite_engine: Engine
+) -> None:
+    """They receive earlier and later callbacks once; other messages do not."""
     ids = {stage: new_message_id() for stage in (Stage.RESOLVING, Stage.AWAITING_RECEIPT)}
     async with _running(client, sqlite_engine) as twilio:
         for message_id in ids.values():
@@ -134,94 +138,94 @@ async def test_tells_messages_of_unknown_fate(client: Client, sqlite_engine: Eng
         unresolved, waiting = [
             await message_at(client, stage, message_id) for stage, message_id in ids.items()
         ]
-        await _until(lambda: _heard(client, unresolved))
+        await _until(lambda: _received(client, unresolved))
 
-        # When the next one has heard, the question has been asked anew.
+        # When the next message has received its callback, Temporal has been queried again.
         next_id = new_message_id()
         following = await message_at(client, Stage.RESOLVING, next_id)
         await twilio.status(next_id, "queued", MessageSid=_OTHER_SID)
-        await _until(lambda: _heard(client, following))
-        counts = [await _handed_on(twilio, result) for result in ("message", "none")]
-        left = await metric(twilio.http, "signedfor_webhook_recent_callbacks")
+        await _until(lambda: _received(client, following))
+        counts = [await _replayed(twilio, result) for result in ("message", "none")]
+        remaining = await metric(twilio.http, "signedfor_webhook_recent_callbacks")
 
-    assert [(SID, "sent")] == await _heard(client, unresolved)
-    assert [(_OTHER_SID, "queued")] == await _heard(client, following)
-    assert [] == await _heard(client, waiting)
+    assert [(SID, "sent")] == await _received(client, unresolved)
+    assert [(_OTHER_SID, "queued")] == await _received(client, following)
+    assert [] == await _received(client, waiting)
     assert [2, 0] == counts
-    assert 1 == left
+    assert 1 == remaining
 
 
 @pytest.mark.integration
-@pytest.mark.usefixtures("asks_often")
-async def test_temporal_may_be_away(
+@pytest.mark.usefixtures("short_poll_interval")
+async def test_recent_callbacks_are_replayed_after_an_outage_of_temporal(
     stopped_server: TemporalServer, sqlite_engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without Temporal callbacks are answered and recent; it hears of them when it is there."""
+    """Without Temporal they are acknowledged and kept."""
     client = await Client.connect(stopped_server.address, data_converter=data_converter, lazy=True)
     message_id = new_message_id()
 
-    async def complained() -> bool:
+    async def failure_is_logged() -> bool:
         return "Temporal could not list the messages with an unknown outcome" in caplog.text
 
     async with _running(client, sqlite_engine) as twilio:
-        answers = [await twilio.status(message_id, "queued")]
-        await _until(complained)
-        answers.append(await twilio.status(message_id, "sent"))
+        responses = [await twilio.status(message_id, "queued")]
+        await _until(failure_is_logged)
+        responses.append(await twilio.status(message_id, "sent"))
         await asyncio.to_thread(stopped_server.start)
         another = await Client.connect(stopped_server.address, data_converter=data_converter)
         message = await message_at(another, Stage.RESOLVING, message_id)
-        await _until(lambda: _heard(another, message))
+        await _until(lambda: _received(another, message))
 
-    assert [204, 204] == [answer.status_code for answer in answers]
-    assert [(SID, "sent")] == await _heard(another, message)
+    assert [204, 204] == [response.status_code for response in responses]
+    assert [(SID, "sent")] == await _received(another, message)
     assert PERSON not in caplog.text
     assert message_id not in caplog.text
 
 
 @pytest.mark.integration
-@pytest.mark.usefixtures("asks_often")
+@pytest.mark.usefixtures("short_poll_interval")
 @pytest.mark.parametrize(
-    ("trouble", "tries", "results"),
+    ("error", "attempts", "results"),
     [
         (Unavailable("Temporal did not answer in time"), 2, {"rejected": 0, "message": 1}),
         (Rejected("Temporal answered INVALID_ARGUMENT"), 1, {"rejected": 1, "message": 0}),
-        (ValueError("a defect"), 2, {"rejected": 0, "message": 1}),
+        (ValueError("unexpected"), 2, {"rejected": 0, "message": 1}),
     ],
-    ids=["no answer", "rejected", "defect"],
+    ids=["no response", "rejected", "unexpected error"],
 )
-async def test_tries_again_what_got_no_answer(
+async def test_a_replay_without_response_is_retried(
     client: Client,
     sqlite_engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
     *,
-    trouble: Rejected | Unavailable | ValueError,
-    tries: int,
+    error: Rejected | Unavailable | ValueError,
+    attempts: int,
     results: dict[str, int],
 ) -> None:
-    """What Temporal had no answer for is told again; what it refuses is told no more."""
+    """A callback that Temporal rejects is dropped."""
     message_id = new_message_id()
-    told: list[str] = []
+    sent: list[str] = []
 
     async def send(
-        _: StatusSignals, told_id: str, _status: DeliveryStatus
+        _: StatusSignals, sent_id: str, _status: DeliveryStatus
     ) -> Signaled | Rejected | Unavailable:
-        told.append(told_id)
-        if len(told) > 1:
+        sent.append(sent_id)
+        if len(sent) > 1:
             return Signaled(SignalTarget.MESSAGE)
-        if isinstance(trouble, ValueError):
-            raise trouble
-        return trouble
+        if isinstance(error, ValueError):
+            raise error
+        return error
 
     monkeypatch.setattr(StatusSignals, "send", send)
     await message_at(client, Stage.RESOLVING, message_id)
     async with _running(client, sqlite_engine) as twilio:
         await twilio.status(message_id, "sent")
 
-        async def forgotten() -> bool:
+        async def is_dropped() -> bool:
             return not await metric(twilio.http, "signedfor_webhook_recent_callbacks")
 
-        await _until(forgotten)
-        counts = {result: await _handed_on(twilio, result) for result in results}
+        await _until(is_dropped)
+        counts = {result: await _replayed(twilio, result) for result in results}
 
-    assert [message_id] * tries == told
+    assert [message_id] * attempts == sent
     assert results == counts

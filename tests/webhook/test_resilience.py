@@ -1,4 +1,4 @@
-"""The circuit breaker, and the logger that cannot be flooded."""
+"""The circuit breaker and the rate-limited logger."""
 
 import logging
 
@@ -14,15 +14,15 @@ class _Clock:
         return self.now
 
 
-def test_lets_all_callers_through_until_it_fails() -> None:
-    """While nothing has failed, all callers may try."""
+def test_a_closed_circuit_breaker_allows_all_callers() -> None:
+    """It is closed until a call fails."""
     breaker = CircuitBreaker(seconds=1)
 
     assert [True, True, False] == [breaker.allows(), breaker.allows(), breaker.is_open]
 
 
-def test_one_caller_tries_again() -> None:
-    """After a failure no caller tries for a while, then one in each interval."""
+def test_an_open_circuit_breaker_allows_one_caller_per_interval() -> None:
+    """After a failure it allows no caller for an interval, and then one in each."""
     clock = _Clock()
     breaker = CircuitBreaker(seconds=1, clock=clock)
     breaker.trip()
@@ -34,8 +34,8 @@ def test_one_caller_tries_again() -> None:
     assert breaker.is_open
 
 
-def test_an_answer_closes_it() -> None:
-    """Once it has answered, all callers may try again."""
+def test_a_success_closes_the_circuit_breaker() -> None:
+    """It then allows all callers again."""
     breaker = CircuitBreaker(seconds=1)
     breaker.trip()
     breaker.reset()
@@ -44,7 +44,7 @@ def test_an_answer_closes_it() -> None:
 
 
 def test_suppressed_warnings_are_counted(caplog: pytest.LogCaptureFixture) -> None:
-    """The first of many is logged; the next after a while says how many there were between."""
+    """The first warning is logged; a later one says how many were suppressed in between."""
     now = 100.0
     log = RateLimitedLogger(logging.getLogger("limited"), clock=lambda: now)
 

@@ -10,8 +10,8 @@ from temporalio.client import Client
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.contract import DeliveryStatus
 from signedfor.payloads import data_converter
-from tests.webhook.recorded import new_message_id, open_letter, open_message, received
 from tests.webhook.support import SID
+from tests.webhook.workflows import new_message_id, open_dead_letter, open_message, received
 from webhook.temporal import Signaled, SignalTarget, StatusSignals, Unavailable
 
 pytestmark = pytest.mark.integration
@@ -23,111 +23,115 @@ def _signals(client: Client, seconds: float = 3) -> StatusSignals:
     return StatusSignals(client, timeout=timedelta(seconds=seconds))
 
 
-async def test_signals_the_open_message(client: Client) -> None:
-    """An open message gets the receipt, and its dead letter does not."""
+async def test_a_receipt_is_signaled_to_the_open_message(client: Client) -> None:
+    """Its dead letter does not receive it."""
     message_id = new_message_id()
     message = await open_message(client, message_id)
-    letter = await open_letter(client, message_id)
+    dead_letter = await open_dead_letter(client, message_id)
 
-    taker = await _signals(client).send(message_id, STATUS)
+    target = await _signals(client).send(message_id, STATUS)
 
-    assert Signaled(SignalTarget.MESSAGE) == taker
+    assert Signaled(SignalTarget.MESSAGE) == target
     assert [STATUS] == await received(client, message)
-    assert [] == await received(client, letter)
+    assert [] == await received(client, dead_letter)
 
 
-async def test_signals_the_dead_letter_of_a_closed_message(client: Client) -> None:
-    """A receipt that comes after the message was closed goes to its dead letter."""
+async def test_a_receipt_is_signaled_to_the_dead_letter_of_a_closed_message(
+    client: Client,
+) -> None:
+    """It comes after the message has closed."""
     message_id = new_message_id()
     message = await open_message(client, message_id)
-    letter = await open_letter(client, message_id)
+    dead_letter = await open_dead_letter(client, message_id)
     await message.terminate()
 
-    taker = await _signals(client).send(message_id, STATUS)
+    target = await _signals(client).send(message_id, STATUS)
 
-    assert Signaled(SignalTarget.DEAD_LETTER) == taker
-    assert [STATUS] == await received(client, letter)
+    assert Signaled(SignalTarget.DEAD_LETTER) == target
+    assert [STATUS] == await received(client, dead_letter)
 
 
-async def test_no_workflow_waits_for_what_is_closed_or_unknown(client: Client) -> None:
-    """Closed messages without a letter, closed letters and unknown ids are no errors."""
+async def test_a_receipt_without_an_open_workflow_is_no_error(client: Client) -> None:
+    """The message is closed without a dead letter, its dead letter is closed, or it is unknown."""
     closed, both_closed = new_message_id(), new_message_id()
     for handle in (
         await open_message(client, closed),
         await open_message(client, both_closed),
-        await open_letter(client, both_closed),
+        await open_dead_letter(client, both_closed),
     ):
         await handle.terminate()
 
-    takers = [
+    targets = [
         await _signals(client).send(message_id, STATUS)
         for message_id in (closed, both_closed, new_message_id())
     ]
 
-    assert [Signaled(SignalTarget.NONE)] * 3 == takers
+    assert [Signaled(SignalTarget.NONE)] * 3 == targets
 
 
-async def test_a_missing_namespace_is_no_closed_message(temporal_server: TemporalServer) -> None:
-    """Temporal says NOT_FOUND for its namespace too; then no receipt is safe."""
+async def test_with_a_missing_namespace_temporal_is_unavailable(
+    temporal_server: TemporalServer,
+) -> None:
+    """Temporal's NOT_FOUND for a namespace must not be taken for that of a workflow."""
     client = await Client.connect(
-        temporal_server.address, namespace="not-there", data_converter=data_converter, lazy=True
+        temporal_server.address, namespace="missing", data_converter=data_converter, lazy=True
     )
 
-    answer = await _signals(client).send(new_message_id(), STATUS)
+    result = await _signals(client).send(new_message_id(), STATUS)
 
-    assert Unavailable("Temporal answered NOT_FOUND") == answer
+    assert Unavailable("Temporal answered NOT_FOUND") == result
 
 
-async def test_says_when_temporal_cannot_be_reached(client_without_server: Client) -> None:
-    """A refused connection is said at once, and without any detail of the receipt."""
-    answer = await _signals(client_without_server).send(new_message_id(), STATUS)
+async def test_an_unreachable_temporal_is_unavailable(client_without_server: Client) -> None:
+    """The result comes at once, and contains no detail of the receipt."""
+    result = await _signals(client_without_server).send(new_message_id(), STATUS)
 
-    assert Unavailable("Temporal cannot be reached") == answer
+    assert Unavailable("Temporal cannot be reached") == result
 
 
 @pytest.fixture
-def silent_address() -> Iterator[str]:
-    """An address that takes connections and never says a word."""
+def unresponsive_address() -> Iterator[str]:
+    """An address that accepts connections and never responds."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-async def test_does_not_wait_longer_than_its_timeout(silent_address: str) -> None:
-    """A Temporal that never answers costs the timeout, also for those who wait behind another."""
-    client = await Client.connect(silent_address, data_converter=data_converter, lazy=True)
+async def test_signals_time_out(unresponsive_address: str) -> None:
+    """If Temporal never responds, concurrent signals all fail after the timeout."""
+    client = await Client.connect(unresponsive_address, data_converter=data_converter, lazy=True)
     receipts = _signals(client, 0.3)
-    started = time.monotonic()
+    start = time.monotonic()
 
-    answers = await asyncio.gather(*(receipts.send(new_message_id(), STATUS) for _ in range(5)))
+    results = await asyncio.gather(*(receipts.send(new_message_id(), STATUS) for _ in range(5)))
 
-    assert [Unavailable("Temporal did not answer in time")] * 5 == answers
-    assert 2 > time.monotonic() - started
+    assert [Unavailable("Temporal did not answer in time")] * 5 == results
+    assert 2 > time.monotonic() - start
 
 
-async def test_recovers_when_temporal_comes_up_and_comes_back(
+async def test_one_client_survives_outages_of_temporal(
     stopped_server: TemporalServer,
 ) -> None:
-    """One client serves before Temporal is there, while it is, while it is gone and after."""
+    """It can be used before Temporal is up, after that, and after another outage."""
     client = await Client.connect(stopped_server.address, data_converter=data_converter, lazy=True)
     receipts = _signals(client, 1)
-    takers: list[SignalTarget | None] = []
+    targets: list[SignalTarget | None] = []
 
     async def attempt() -> None:
-        answer = await receipts.send("unknown", STATUS)
-        takers.append(answer.target if isinstance(answer, Signaled) else None)
+        result = await receipts.send("unknown", STATUS)
+        targets.append(result.target if isinstance(result, Signaled) else None)
 
     await attempt()
     for _ in range(2):
         await asyncio.to_thread(stopped_server.start)
         async with asyncio.timeout(30):
-            while takers[-1] is None:
+            while targets[-1] is None:
                 await attempt()
         await asyncio.to_thread(stopped_server.stop)
         await attempt()
 
-    settled = [
-        taker for taker, before in zip(takers, [0, *takers], strict=False) if taker != before
+    changes = [
+        target for target, before in zip(targets, [0, *targets], strict=False) if target != before
     ]
-    assert [None, SignalTarget.NONE, None, SignalTarget.NONE, None] == settled
+    assert [None, SignalTarget.NONE, None, SignalTarget.NONE, None] == changes

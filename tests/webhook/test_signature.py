@@ -75,7 +75,7 @@ def _signatures(base: str, token: str = "12345", previous: str | None = None) ->
 def test_known_signatures_match(
     base: str, target: str, fields: dict[str, str], signature: str
 ) -> None:
-    """Every known pair of a request and its signature matches, default port or not."""
+    """The default port may be in the URL or not."""
     assert _signatures(base).match(
         target=target, fields=ImmutableMultiDict(fields), signature=signature
     )
@@ -102,14 +102,14 @@ def test_known_signatures_match(
 def test_other_signatures_do_not_match(
     base: str, target: str, fields: dict[str, str], signature: str
 ) -> None:
-    """Whatever is not the signature of exactly this request does not match."""
+    """Only the signature of exactly this request does."""
     assert not _signatures(base).match(
         target=target, fields=ImmutableMultiDict(fields), signature=signature
     )
 
 
 def test_current_and_previous_token_both_match() -> None:
-    """While a token is rotated, signatures by either are right, and by no third."""
+    """Both are valid while a token is rotated, and no other token is."""
     signatures = _signatures(HTTPS, "new", "old")
 
     matches = [
@@ -120,8 +120,8 @@ def test_current_and_previous_token_both_match() -> None:
     assert [True, True, False] == matches
 
 
-def test_ipv6_host_keeps_its_brackets() -> None:
-    """A base with an IPv6 literal and a port works, which the SDK mangles."""
+def test_the_base_url_may_have_an_ipv6_host() -> None:
+    """The SDK does not handle an IPv6 address with a port."""
     signatures = _signatures("https://[2001:db8::1]:443", "token")
 
     for base in ("https://[2001:db8::1]:443", "https://[2001:db8::1]"):
@@ -136,20 +136,22 @@ _text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
     base=st.sampled_from([HTTPS, HTTPS + ":443", HTTP, HTTP + ":80", HTTPS + ":8443"]),
     signed=st.sampled_from([HTTPS, HTTPS + ":443", HTTP, HTTP + ":80", HTTPS + ":8443"]),
 )
-def test_agrees_with_the_sdk(pairs: list[tuple[str, str]], base: str, signed: str) -> None:
-    """For plain hosts this accepts and refuses exactly what the SDK does."""
+def test_signatures_match_as_in_the_sdk(
+    pairs: list[tuple[str, str]], base: str, signed: str
+) -> None:
+    """For plain hosts our result is the SDK's."""
     fields = ImmutableMultiDict(pairs)
     signature = sign(signed + TARGET, pairs, token="12345")
 
-    sdk = RequestValidator("12345")  # type: ignore[no-untyped-call] # the SDK's own has no types
+    sdk = RequestValidator("12345")  # type: ignore[no-untyped-call] # the SDK has no types
     expected = sdk.validate(base + TARGET, fields, signature)  # type: ignore[no-untyped-call]
     actual = _signatures(base).match(target=TARGET, fields=fields, signature=signature)
 
     assert expected == actual
 
 
-def test_body_hash_is_hex_of_either_case() -> None:
-    """The hash of the exact bytes is right in either case; any other text is wrong."""
+def test_the_body_hash_is_hexadecimal_in_either_case() -> None:
+    """Only the hash of exactly the same bytes matches."""
 
     def matches(value: str, body: bytes = JSON_BODY) -> bool:
         return has_body_hash(ImmutableMultiDict({"bodySHA256": value}), body)
@@ -161,8 +163,8 @@ def test_body_hash_is_hex_of_either_case() -> None:
     assert not matches("é")
 
 
-def test_own_signer_agrees_with_a_known_signature() -> None:
-    """The tests' signer is Twilio's, so that tests cannot agree with a shared mistake."""
+def test_our_signer_creates_known_signatures() -> None:
+    """So the tests do not share a mistake with the code."""
     assert sign(HTTPS + TARGET, CALL, token="12345") == "RSOYDt4T1cUTdK1PDd93/VVr8B8="
     digest = hmac.new(b"12345", (HTTPS + TARGET).encode(), hashlib.sha1).digest()
     assert sign(HTTPS + TARGET, token="12345") == base64.b64encode(digest).decode()

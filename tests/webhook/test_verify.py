@@ -36,26 +36,28 @@ async def _refused(twilio: Twilio, reason: str) -> float:
     return await metric(twilio.http, "signedfor_webhook_refused_total", reason=reason)
 
 
-async def test_takes_a_signature_by_either_token(twilio: Twilio) -> None:
-    """Callbacks signed with the current or the previous token are Twilio's."""
-    answers = [
+async def test_signatures_with_either_token_are_accepted(twilio: Twilio) -> None:
+    """Callbacks may be signed with the current or the previous token, and no other."""
+    responses = [
         (await Twilio(http=twilio.http, token=token).inbound("hello")).status_code
         for token in (TOKEN, PREVIOUS_TOKEN, "another-token")
     ]
 
-    assert [200, 200, 403] == answers
+    assert [200, 200, 403] == responses
 
 
-async def test_refuses_a_wrong_signature(twilio: Twilio, caplog: pytest.LogCaptureFixture) -> None:
-    """A wrong signature is a 403, counted, and logged with the URL and what to look at."""
+async def test_a_wrong_signature_is_refused(
+    twilio: Twilio, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is counted, and logged with the URL and the likely cause."""
     target = STATUS + f"&to={PERSON}"
     fields = status_fields()
 
-    answer = await _post(
+    response = await _post(
         twilio, target, urlencode(fields), X_Twilio_Signature=sign("https://x" + target, fields)
     )
 
-    assert (403, REFUSED) == (answer.status_code, answer.json())
+    assert (403, REFUSED) == (response.status_code, response.json())
     assert 1 == await _refused(twilio, "wrong_signature")
     (record,) = [each for each in caplog.records if each.name == "webhook.signature"]
     assert logging.WARNING == record.levelno
@@ -65,13 +67,13 @@ async def test_refuses_a_wrong_signature(twilio: Twilio, caplog: pytest.LogCaptu
 
 
 @pytest.mark.parametrize("query", ["?message_id=a%0Ab", "?message_id=%FF", "?x=1", "?message_id="])
-async def test_logs_no_id_that_is_none(
+async def test_an_invalid_message_id_is_not_logged(
     twilio: Twilio, caplog: pytest.LogCaptureFixture, query: str
 ) -> None:
-    """What a stranger puts into the query reaches the log only if it has the form of an id."""
-    answer = await _post(twilio, "/webhook/status" + query, "", X_Twilio_Signature="x")
+    """Only a valid id from the query of an unsigned request gets into the log."""
+    response = await _post(twilio, "/webhook/status" + query, "", X_Twilio_Signature="x")
 
-    assert answer.status_code == 403
+    assert response.status_code == 403
     (record,) = [each for each in caplog.records if each.name == "webhook.signature"]
     assert "/webhook/status " in record.message
 
@@ -80,24 +82,26 @@ async def test_logs_no_id_that_is_none(
     "change",
     [
         pytest.param({"target": INBOUND + "?x=1"}, id="query added"),
-        pytest.param({"target": "/webhook/%69nbound"}, id="path spelt otherwise"),
+        pytest.param({"target": "/webhook/%69nbound"}, id="path encoded differently"),
         pytest.param({"body": urlencode(inbound_fields(Body="START"))}, id="body"),
         pytest.param({"body": urlencode(inbound_fields(Body="STOP")) + "&x="}, id="blank field"),
         pytest.param({"body": urlencode(inbound_fields(Body="STOP", NumMedia="-"))}, id="dropped"),
     ],
 )
-async def test_signature_covers_everything(twilio: Twilio, change: dict[str, str]) -> None:
-    """A request that differs from the signed one anywhere is refused."""
+async def test_the_signature_covers_the_whole_request(
+    twilio: Twilio, change: dict[str, str]
+) -> None:
+    """A request that differs from the signed one in any part is refused."""
     fields = inbound_fields(Body="STOP")
     request = {"target": INBOUND, "body": urlencode(fields), **change}
 
-    answer = await _post(twilio, **request, X_Twilio_Signature=sign(PUBLIC + INBOUND, fields))
+    response = await _post(twilio, **request, X_Twilio_Signature=sign(PUBLIC + INBOUND, fields))
 
-    assert answer.status_code == 403
+    assert response.status_code == 403
 
 
-async def test_believes_no_header_about_the_url(twilio: Twilio) -> None:
-    """Host and X-Forwarded-* change nothing, neither for the right URL nor for a wrong one."""
+async def test_headers_do_not_change_the_signed_url(twilio: Twilio) -> None:
+    """Host and X-Forwarded-* are ignored."""
     fields = inbound_fields(Body="hello")
     forwarded = {
         "Host": "evil.example.com",
@@ -106,7 +110,7 @@ async def test_believes_no_header_about_the_url(twilio: Twilio) -> None:
         "X_Forwarded_Prefix": "/evil",
     }
 
-    answers = [
+    responses = [
         await _post(
             twilio,
             INBOUND,
@@ -117,44 +121,44 @@ async def test_believes_no_header_about_the_url(twilio: Twilio) -> None:
         for base in (PUBLIC, "http://evil.example.com", "http://evil.example.com/evil")
     ]
 
-    assert [200, 403, 403] == [answer.status_code for answer in answers]
+    assert [200, 403, 403] == [response.status_code for response in responses]
 
 
 @pytest.mark.parametrize("host", ["[::1", "a b", "", "x:99999999", "é"])
-async def test_a_strange_host_breaks_nothing(twilio: Twilio, host: str) -> None:
-    """A Host header that is no host neither helps nor breaks a request."""
+async def test_an_invalid_host_header_is_ignored(twilio: Twilio, host: str) -> None:
+    """It causes no internal error."""
     headers = [
         (b"host", host.encode()),
         (b"content-type", FORM.encode()),
         (b"x-twilio-signature", b"x"),
     ]
 
-    answer = await twilio.http.post(INBOUND, content="x=1", headers=headers)
+    response = await twilio.http.post(INBOUND, content="x=1", headers=headers)
 
-    assert 403 == answer.status_code
+    assert 403 == response.status_code
 
 
-async def test_needs_exactly_one_signature(twilio: Twilio) -> None:
-    """No signature, a blank one and two of them are refused, even if one of the two is right."""
+async def test_exactly_one_signature_is_required(twilio: Twilio) -> None:
+    """Without a signature, or with a blank one or two, the request is refused."""
     fields = inbound_fields(Body="hello")
     right = sign(PUBLIC + INBOUND, fields)
 
     for signatures in ([], [""], [right, right], [right, "x"]):
-        answer = await twilio.http.post(
+        response = await twilio.http.post(
             INBOUND,
             content=urlencode(fields),
             headers=[("Content-Type", FORM)] + [("X-Twilio-Signature", s) for s in signatures],
         )
 
-        assert (403, REFUSED) == (answer.status_code, answer.json())
+        assert (403, REFUSED) == (response.status_code, response.json())
     assert 4 == await _refused(twilio, "unsigned")
 
 
-async def test_refuses_shared_key_signatures(twilio: Twilio) -> None:
-    """What says it is signed with a shared key is refused: the token must not check that."""
+async def test_shared_key_signatures_are_refused(twilio: Twilio) -> None:
+    """They cannot be checked with the auth token."""
     fields = inbound_fields(Body="hello")
 
-    answer = await _post(
+    response = await _post(
         twilio,
         INBOUND,
         urlencode(fields),
@@ -162,14 +166,14 @@ async def test_refuses_shared_key_signatures(twilio: Twilio) -> None:
         X_Twilio_Webhooks_Signature_Settings="key=webhooks_sharedkey_1,algorithm=HMAC_SHA256",
     )
 
-    assert 403 == answer.status_code
+    assert 403 == response.status_code
     assert 1 == await _refused(twilio, "shared_key")
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "multipart/form-data", "text/xml"])
-async def test_refuses_bodies_that_no_signature_covers(twilio: Twilio, content_type: str) -> None:
-    """With another content type the signature would cover the URL alone."""
-    answer = await _post(
+async def test_other_content_types_are_refused(twilio: Twilio, content_type: str) -> None:
+    """The signature would cover the URL only."""
+    response = await _post(
         twilio,
         INBOUND,
         urlencode(inbound_fields(Body="STOP")),
@@ -177,34 +181,34 @@ async def test_refuses_bodies_that_no_signature_covers(twilio: Twilio, content_t
         Content_Type=content_type,
     )
 
-    assert 403 == answer.status_code
+    assert 403 == response.status_code
     assert 1 == await _refused(twilio, "content_type")
 
 
 @pytest.mark.parametrize("body", [b"From=%FF", b"From=\xff", b"\x00\xfe"])
-async def test_refuses_what_cannot_be_checked(twilio: Twilio, body: bytes) -> None:
-    """A body that cannot be decoded cannot be checked, so it is not Twilio's."""
-    answer = await _post(twilio, INBOUND, body, X_Twilio_Signature="RSOYDt4T1cUTdK1PDd93/VVr8B8=")
+async def test_a_body_that_cannot_be_decoded_is_refused(twilio: Twilio, body: bytes) -> None:
+    """Its signature cannot be checked."""
+    response = await _post(twilio, INBOUND, body, X_Twilio_Signature="RSOYDt4T1cUTdK1PDd93/VVr8B8=")
 
-    assert 403 == answer.status_code
+    assert 403 == response.status_code
     assert 1 == await _refused(twilio, "unreadable")
 
 
-async def test_takes_signed_json(twilio: Twilio) -> None:
-    """JSON whose hash stands in the signed query is Twilio's."""
+async def test_signed_json_is_accepted(twilio: Twilio) -> None:
+    """The hash of the JSON is in the signed query."""
     body = b'{"AccountSid": "%s", "MessageSid": "SM%s", "MessageStatus": "sent", "n": 1}'
 
-    answer = await twilio.post_json(STATUS, body % (ACCOUNT.encode(), b"c" * 32))
+    response = await twilio.post_json(STATUS, body % (ACCOUNT.encode(), b"c" * 32))
 
-    assert 204 == answer.status_code
+    assert 204 == response.status_code
 
 
-async def test_signed_nonsense_in_json_is_a_bad_request(twilio: Twilio) -> None:
-    """JSON that Twilio signed and that is no flat object is a 400."""
-    answer = await twilio.post_json(STATUS, b"[1, 2]")
+async def test_signed_json_that_is_no_flat_object_is_a_bad_request(twilio: Twilio) -> None:
+    """The response says what is expected."""
+    response = await twilio.post_json(STATUS, b"[1, 2]")
 
-    assert 400 == answer.status_code
-    assert {"detail": "The body is not a JSON object of up to 100 fields."} == answer.json()
+    assert 400 == response.status_code
+    assert {"detail": "The body is not a JSON object of up to 100 fields."} == response.json()
 
 
 @pytest.mark.parametrize(
@@ -217,12 +221,12 @@ async def test_signed_nonsense_in_json_is_a_bad_request(twilio: Twilio) -> None:
         pytest.param("&bodySHA256={right}&bodySHA256=" + "0" * 64, id="right and wrong"),
     ],
 )
-async def test_refuses_json_without_its_one_hash(twilio: Twilio, hashes: str) -> None:
-    """JSON is covered by the one hash in the signed query, or it is refused."""
+async def test_json_without_exactly_one_right_hash_is_refused(twilio: Twilio, hashes: str) -> None:
+    """The signature covers JSON only through the hash in the query."""
     right = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"  # of {}
     target = STATUS + hashes.format(right=right)
 
-    answer = await _post(
+    response = await _post(
         twilio,
         target,
         b"{}",
@@ -230,39 +234,41 @@ async def test_refuses_json_without_its_one_hash(twilio: Twilio, hashes: str) ->
         Content_Type="application/json",
     )
 
-    assert 403 == answer.status_code
+    assert 403 == response.status_code
     assert 1 == await _refused(twilio, "wrong_body_hash")
 
 
-async def test_refuses_other_accounts(twilio: Twilio, caplog: pytest.LogCaptureFixture) -> None:
-    """A callback about another account's message is refused, with the setting to look at."""
-    answer = await twilio.status("order-17", "delivered", AccountSid="AC" + "f" * 32)
+async def test_callbacks_of_other_accounts_are_refused(
+    twilio: Twilio, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log names the setting to check."""
+    response = await twilio.status("order-17", "delivered", AccountSid="AC" + "f" * 32)
 
-    assert 403 == answer.status_code
+    assert 403 == response.status_code
     assert 1 == await _refused(twilio, "wrong_account")
     assert "TWILIO_ACCOUNT_SID" in caplog.text
 
 
-async def test_refuses_too_many_fields_unchecked(twilio: Twilio) -> None:
-    """More than a hundred fields are refused before their signature costs anything."""
-    answer = await twilio.post(INBOUND, [(f"x{n}", "") for n in range(101)])
+async def test_too_many_fields_are_refused(twilio: Twilio) -> None:
+    """More than a hundred fields are refused before the signature is computed."""
+    response = await twilio.post(INBOUND, [(f"x{n}", "") for n in range(101)])
 
-    assert 413 == answer.status_code
+    assert 413 == response.status_code
 
 
-async def test_takes_fields_it_does_not_know(twilio: Twilio) -> None:
-    """Twilio's parameters may grow: unknown ones, repeated or blank, do no harm."""
+async def test_unknown_fields_are_ignored(twilio: Twilio) -> None:
+    """Twilio may add parameters, even repeated or blank ones."""
     fields = [*inbound_fields(Body="hello").items(), ("New", "1"), ("New", "2"), ("Blank", "")]
 
-    answer = await twilio.post(INBOUND, fields)
+    response = await twilio.post(INBOUND, fields)
 
-    assert 200 == answer.status_code
+    assert 200 == response.status_code
 
 
-async def test_a_flood_of_refusals_does_not_flood_the_log(
+async def test_repeated_refusals_are_logged_rarely(
     twilio: Twilio, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Refusals of one kind are all counted, and logged once in a while."""
+    """Refusals of one kind are all counted, but not all logged."""
     for _ in range(20):
         await _post(twilio, INBOUND, "x=1", X_Twilio_Signature="wrong")
 

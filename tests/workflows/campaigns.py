@@ -1,4 +1,4 @@
-"""A scripted database and list of messages behind the campaign workflow."""
+"""Fake activities for the campaign workflow: a scripted database and visibility."""
 
 import asyncio
 import contextlib
@@ -42,53 +42,53 @@ ENDED = (CampaignState.CANCELED, CampaignState.FINISHED)
 
 @dataclass
 class FakeCampaign(CampaignActivities):
-    """What the database and visibility will say, and what they were asked."""
+    """What the database and visibility will answer, and what was dispatched."""
 
     rows: int | None = 5
     """None: there is no such campaign."""
     page: int = 2
     next_in: timedelta = timedelta(0)
     without_message: int = 0
-    """Rows a page of which no message can be made."""
+    """Rows per page that cannot be turned into a message."""
     last_row: int = 0
     skipped: int = 0
     running: list[int] = field(default_factory=list)
-    """How many messages are running, count by count; none once the script is over."""
+    """How many messages each count finds running; zero once the script has run out."""
     missing: int = 0
-    """How many messages visibility does not know."""
+    """How many messages are missing from visibility."""
     cannot_be_opened: bool = False
-    """Its rows are not loaded, or the database is unavailable."""
+    """Its rows have not been loaded, or the database is unavailable."""
     write_fails: int = 0
     silent_after: int = 0
-    """When this row is dispatched, the activity does not answer until it `may_answer`."""
+    """After dispatching this row, the activity does not return until `may_answer` is set."""
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     state: CampaignState = CampaignState.RUNNING
     since: datetime = datetime(2026, 11, 21, tzinfo=UTC)
     dispatched: list[int] = field(default_factory=list)
     pages: int = 0
-    """How often rows were to be dispatched."""
+    """How many times `dispatch_rows` was called."""
     counts: int = 0
 
     @activity.defn
     def open_campaign(self, key: CampaignKey) -> CampaignStatus:  # noqa: ARG002 - the interface
-        """Its status."""
+        """The campaign's status."""
         if self.cannot_be_opened:
             raise ApplicationError("Not yet.", type="CampaignLoading")
         return self.status()
 
     @activity.defn
     def set_campaign_state(self, change: StateChange) -> CampaignStatus:
-        """Write it, by the database's rules."""
+        """Write the state by the database's rules: an ended campaign and a newer state win."""
         if self.write_fails:
             self.write_fails -= 1
-            raise ApplicationError("It cannot be written.", type="DatabaseUnavailable")
+            raise ApplicationError("The database is unavailable.", type="DatabaseUnavailable")
         if self.state not in ENDED and change.since > self.since:
             self.state, self.since = change.state, change.since
         return self.status()
 
     @activity.defn
     async def dispatch_rows(self, key: CampaignKey) -> DispatchResult:  # noqa: ARG002 - the interface
-        """A page; the answer has the state in which it found the campaign."""
+        """Dispatch a page; the result has the state from before the page."""
         self.pages += 1
         found = self.status()
         if self.state is CampaignState.RUNNING:
@@ -102,7 +102,7 @@ class FakeCampaign(CampaignActivities):
 
     @activity.defn
     async def count_messages(self, request: CountRequest) -> MessageCounts:
-        """What visibility says now."""
+        """What visibility lists at this count."""
         assert self.last_row == request.last_row
         self.counts += 1
         running = self.running.pop(0) if self.running else 0
@@ -110,11 +110,11 @@ class FakeCampaign(CampaignActivities):
 
     @activity.defn
     async def count_outcomes(self, key: CampaignKey) -> OutcomeCounts:  # noqa: ARG002 - the interface
-        """All delivered."""
+        """Every message was delivered."""
         return OutcomeCounts(outcomes={Outcome.DELIVERED: len(self.dispatched)})
 
     def status(self) -> CampaignStatus:
-        """Its status."""
+        """The campaign's status."""
         if self.rows is None:
             raise ApplicationError(
                 "There is no campaign.", type=NO_SUCH_CAMPAIGN, non_retryable=True
@@ -138,7 +138,7 @@ class FakeCampaign(CampaignActivities):
 async def serving_campaign(
     client: Client, fake: FakeCampaign, *, queue: str | None = None
 ) -> AsyncIterator[str]:
-    """A worker for one campaign, on a queue of its own, which is given."""
+    """A worker for one campaign on a task queue of its own; yields the queue's name."""
     queue = queue or f"campaign-{uuid.uuid4().hex}"
     with ThreadPoolExecutor(8) as threads:
         async with Worker(
@@ -166,7 +166,7 @@ async def start_campaign(
     workflow_id: str | None = None,
     priority: Priority = Priority.default,
 ) -> WorkflowHandle[Any, CampaignReport]:
-    """Start it as any client would: plain JSON, by name."""
+    """Start a campaign as any client would: plain JSON, by name."""
     return await client.start_workflow(
         CAMPAIGN,
         args=[{}] if args is None else args,

@@ -15,16 +15,16 @@ from tests.workflows.fakes import (
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[TimeSkippingEnvironment]:
-    """Workflows and a scripted fakes on the time-skipping server."""
+async def env() -> AsyncIterator[TimeSkippingEnvironment]:
+    """Our workflows with fake activities on Temporal's time-skipping test server."""
     fakes = FakeActivities()
-    async with skipping_time() as env, serving(env.client, fakes):
-        yield TimeSkippingEnvironment(env.client, fakes, env)
+    async with skipping_time() as server, serving(server.client, fakes):
+        yield TimeSkippingEnvironment(server.client, fakes, server)
 
 
 @pytest.fixture
-async def real_world(temporal_server: TemporalServer) -> AsyncIterator[Environment]:
-    """Workflows and a scripted fakes on the real server, where time passes as it does."""
+async def real_env(temporal_server: TemporalServer) -> AsyncIterator[Environment]:
+    """Our workflows with fake activities on the real server, in real time."""
     client = await Client.connect(temporal_server.address, data_converter=data_converter)
     fakes = FakeActivities()
     async with serving(client, fakes):

@@ -1,4 +1,4 @@
-"""Fake activities, scripted by each test, and the environments in which workflows run with them."""
+"""Fake activities that each test scripts, and environments that run workflows with them."""
 
 import asyncio
 import contextlib
@@ -100,7 +100,7 @@ def failure(
     retry_after: timedelta = timedelta(milliseconds=10),
     final: bool = False,
 ) -> Callable[[SendRequest], SendResult]:
-    """A send that fails with this class, as the real activity does."""
+    """A send that fails with this class, raised as the real activity raises it."""
 
     def fail(request: SendRequest) -> SendResult:
         raise ApplicationError(
@@ -122,24 +122,24 @@ NotSent = Suppressed | Expired | CampaignCanceled | Deferred | WindowClosed | Pa
 
 
 def from_start(request: SendRequest, after: timedelta) -> datetime:
-    """That long after the send was started, by the request's own clock, its deadline."""
+    """The time `after` the send started, computed from the request's deadline."""
     return request.deadline - POLICY.retry_budget + after
 
 
 def deferred(after: timedelta) -> Callable[[SendRequest], Deferred]:
-    """The sender is busy for so long."""
+    """The rate limiter defers the send for this long."""
     return lambda request: Deferred(reserved_at=from_start(request, after))
 
 
 def window_closed(after: timedelta) -> Callable[[SendRequest], WindowClosed]:
-    """The send window opens after so long."""
+    """The send window is closed for this long."""
     return lambda request: WindowClosed(opens_at=from_start(request, after))
 
 
 def refuse(
     decision: NotSent | Callable[[SendRequest], NotSent], *, after_attempts: int = 0
 ) -> Callable[[SendRequest], SendResult]:
-    """A last check that lets nothing be sent."""
+    """A last check that decides not to send."""
 
     def check(request: SendRequest) -> SendResult:
         return SendResult(
@@ -151,9 +151,9 @@ def refuse(
 
 
 def accept(number: int = 1) -> Callable[[SendRequest], SendResult]:
-    """A send that Twilio takes."""
+    """A send that Twilio accepts."""
 
-    def take(request: SendRequest) -> SendResult:
+    def send(request: SendRequest) -> SendResult:
         return SendResult(
             attempts=request.earlier_attempts + activity.info().attempt,
             decision=Sent(
@@ -161,13 +161,13 @@ def accept(number: int = 1) -> Callable[[SendRequest], SendResult]:
             ),
         )
 
-    return take
+    return send
 
 
 def accept_after(answered: threading.Event) -> Callable[[SendRequest], SendResult]:
-    """A send that Twilio takes, and whose answer comes late."""
+    """A send that Twilio accepts, but whose response is held until `answered` is set."""
 
-    def take(request: SendRequest) -> SendResult:
+    def send(request: SendRequest) -> SendResult:
         assert answered.wait(15)
         return SendResult(
             attempts=request.earlier_attempts + 1,
@@ -176,45 +176,45 @@ def accept_after(answered: threading.Event) -> Callable[[SendRequest], SendResul
             ),
         )
 
-    return take
+    return send
 
 
 @dataclass
 class FakeActivities(
     AdmissionActivities, SendActivities, StatusActivities, SearchActivities, SuppressionActivities
 ):
-    """What Twilio and the database will say, and what they were asked."""
+    """What Twilio and the database will answer, and the requests that reached them."""
 
     sends: list[Callable[[SendRequest], SendResult]] = field(default_factory=lambda: [accept()])
-    """One a POST; the last is repeated."""
+    """One per POST; the last is repeated."""
     suppressed_by: Reason | None = None
     statuses: list[StatusResult] = field(default_factory=list)
     default_sender: str | None = None
     reserved_at: datetime | None = None
-    """The time that admission reserves."""
+    """The time that admission reserves; None: it is due now."""
     closed_until: list[datetime] = field(default_factory=list)
-    """When the send window opens, one an admission; after that it is open."""
+    """When the send window opens, one entry per admission; after the last it is open."""
     resumes: list[Resumed | CampaignCanceled | None] = field(default_factory=list)
-    """What a paused message finds each time it checks; None: still paused. Then it is resumed."""
+    """What each check of a paused message finds (None: still paused); after the last, resumed."""
     window_problem: str | None = None
     """What admission finds wrong with the send window."""
     hold_admissions: threading.Event | None = None
-    """No admission is answered before this is set."""
+    """Admissions are not answered until this is set."""
     admit_fails: int = 0
     status_fails: int = 0
     search_fails: int = 0
     hold_searches: threading.Event | None = None
-    """No search is answered before this is set."""
+    """Searches are not answered until this is set."""
     policy: PolicySnapshot = POLICY
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    admitted: int = 0
-    checked: list[ResumeRequest] = field(default_factory=list)
+    admissions: int = 0
+    resume_checks: list[ResumeRequest] = field(default_factory=list)
     posts: list[SendRequest] = field(default_factory=list)
     searches: list[Found | Absent | NeverSubmitted | Ambiguous] = field(default_factory=list)
-    searched: list[SearchRequest] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-    recorded: list[SuppressionRecord] = field(default_factory=list)
-    released: list[Reservation] = field(default_factory=list)
+    search_requests: list[SearchRequest] = field(default_factory=list)
+    status_checks: list[str] = field(default_factory=list)
+    suppressions: list[SuppressionRecord] = field(default_factory=list)
+    released_reservations: list[Reservation] = field(default_factory=list)
 
     @activity.defn
     def admit(self, request: AdmissionRequest) -> AdmissionResult:
@@ -224,7 +224,7 @@ class FakeActivities(
         if self.admit_fails:
             self.admit_fails -= 1
             raise ApplicationError("The database cannot be read.", type="DatabaseUnavailable")
-        self.admitted += 1
+        self.admissions += 1
         sender = request.sender or self.default_sender
         return AdmissionResult(
             policy=self.policy, sender=sender, decision=self._decide(request, sender)
@@ -249,13 +249,13 @@ class FakeActivities(
 
     @activity.defn
     def check_window(self, request: WindowCheck) -> str:  # noqa: ARG002 - the interface
-        """What is wrong with a window that is needed only later."""
+        """What is wrong with the window of a message that is scheduled for later."""
         return self.window_problem or ""
 
     @activity.defn
     def await_resume(self, request: ResumeRequest) -> ResumeResult:
-        """What a paused message finds."""
-        self.checked.append(request)
+        """What a paused message's check finds, as scripted."""
+        self.resume_checks.append(request)
         found = self.resumes.pop(0) if self.resumes else Resumed()
         if found is None:
             raise ApplicationError("Paused.", type="Paused", next_retry_delay=timedelta(minutes=1))
@@ -263,8 +263,8 @@ class FakeActivities(
 
     @activity.defn
     def release_reservation(self, reservation: Reservation) -> None:
-        """Keep what was released."""
-        self.released.append(reservation)
+        """Remember the released reservation."""
+        self.released_reservations.append(reservation)
 
     @activity.defn
     def send(self, request: SendRequest) -> SendResult:
@@ -275,34 +275,34 @@ class FakeActivities(
 
     @activity.defn
     def fetch_status(self, request: StatusRequest) -> StatusResult:
-        """What Twilio says when asked; `sent` once the script is over."""
+        """The status that Twilio reports; `sent` once the script has run out."""
         if self.status_fails:
             self.status_fails -= 1
-            raise ApplicationError("Twilio cannot be asked.", type="StatusUnavailable")
-        self.asked.append(request.message_sid)
+            raise ApplicationError("Twilio is unreachable.", type="StatusUnavailable")
+        self.status_checks.append(request.message_sid)
         return self.statuses.pop(0) if self.statuses else StatusResult(status="sent")
 
     @activity.defn
     async def find_message(self, request: SearchRequest) -> SearchResult:
-        """What a search comes to; nothing once the script is over."""
+        """What a search finds; nothing once the script has run out."""
         if self.search_fails:
             self.search_fails -= 1
-            raise ApplicationError("Twilio cannot be asked.", type="SearchFailed")
-        self.searched.append(request)
+            raise ApplicationError("Twilio is unreachable.", type="SearchFailed")
+        self.search_requests.append(request)
         if self.hold_searches is not None:
             await asyncio.to_thread(self.hold_searches.wait, 15)
         return SearchResult(finding=self.searches.pop(0) if self.searches else Absent())
 
     @activity.defn
     def record_suppression(self, record: SuppressionRecord) -> bool:
-        """Keep what was to be recorded."""
-        self.recorded.append(record)
+        """Remember the suppression."""
+        self.suppressions.append(record)
         return True
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A Temporal server with our workflows and the fake activities."""
+    """A Temporal server that runs our workflows with the fake activities."""
 
     client: Client
     fakes: FakeActivities
@@ -320,42 +320,42 @@ class Environment:
         )
 
     async def submitted(self, request: Any = None) -> WorkflowHandle[Any, MessageReport]:
-        """Start a message and wait until Twilio has it, as it has what it calls back for."""
+        """Start a message and wait for its POST, so that callbacks can follow."""
         before = len(self.fakes.posts)
         handle = await self.start(request)
         await self.until(lambda: len(self.fakes.posts) > before)
         return handle
 
     async def report(self, request: Any = None, *, message_id: str | None = None) -> MessageReport:
-        """What became of a message that needs nothing more from outside."""
+        """Start a message that ends without further signals, and return its report."""
         return await (await self.start(request, message_id=message_id)).result()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait, in real time, for something the worker does."""
+        """Wait, in real time, until the worker has made the condition true."""
         async with asyncio.timeout(30):
-            while not condition():  # noqa: ASYNC110 - what is waited for is not ours to signal
+            while not condition():  # noqa: ASYNC110 - nothing signals the condition
                 await asyncio.sleep(0.02)
 
 
 @dataclass(frozen=True)
 class TimeSkippingEnvironment(Environment):
-    """An environment whose server skips over waits."""
+    """An environment whose server skips time."""
 
-    env: WorkflowEnvironment
+    server: WorkflowEnvironment
 
     async def now(self) -> datetime:
         """The server's time."""
-        return await self.env.get_current_time()
+        return await self.server.get_current_time()
 
     async def sleep(self, length: timedelta) -> None:
-        """Let this much of the server's time pass."""
-        await self.env.sleep(length)
+        """Let this much of the server's time pass, by skipping."""
+        await self.server.sleep(length)
 
 
 async def callback(
     handle: WorkflowHandle[Any, Any], status: str, *, number: int = 1, code: int | None = None
 ) -> None:
-    """The webhook's signal."""
+    """Send the signal that the webhook sends for a status callback."""
     await handle.signal(
         DELIVERY_STATUS_SIGNAL,
         DeliveryStatus(message_sid=sid(number), message_status=status, error_code=code),
@@ -363,7 +363,7 @@ async def callback(
 
 
 def binary(name: str) -> str:
-    """A Temporal binary that its package put beside the interpreter."""
+    """The path of a Temporal binary that its Python package has installed."""
     found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
     assert found is not None, f"{name} is not installed; its package is in requirements-dev.lock"
     assert Path(found).is_file()
@@ -372,7 +372,7 @@ def binary(name: str) -> str:
 
 @contextlib.asynccontextmanager
 async def skipping_time(identity: str | None = None) -> AsyncIterator[WorkflowEnvironment]:
-    """Temporal's test server, where a wait of hours takes no time."""
+    """Temporal's test server, which skips time, with our search attributes."""
     env = await WorkflowEnvironment.start_time_skipping(
         test_server_existing_path=binary("temporal-test-server"),
         data_converter=data_converter,
@@ -400,7 +400,7 @@ async def register_search_attributes(client: Client) -> None:
 async def serving(
     client: Client, fakes: FakeActivities, *interceptors: Interceptor
 ) -> AsyncIterator[None]:
-    """Workers for both queues, with the fake activities."""
+    """Workers for both task queues, with the fake activities."""
     with ThreadPoolExecutor(20) as threads:
         async with (
             Worker(

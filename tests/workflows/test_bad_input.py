@@ -1,4 +1,4 @@
-"""Bad input fails the message at once, names every bad field, repeats no value, sends nothing."""
+"""Bad input fails the message at once, naming every bad field but no value; nothing is sent."""
 
 from datetime import timedelta
 from typing import Any
@@ -45,10 +45,10 @@ CANARY = "15551234567"
     ],
 )  # fmt: skip
 async def test_bad_input_fails_at_once(
-    real_world: Environment, args: list[Any], fields: set[str]
+    real_env: Environment, args: list[Any], fields: set[str]
 ) -> None:
-    """The failure names each bad field, and no workflow task fails on the way."""
-    handle = await real_world.start(args=args)
+    """The failure names each bad field, and no workflow task fails."""
+    handle = await real_env.start(args=args)
     with pytest.raises(WorkflowFailureError) as failed:
         await handle.result()
 
@@ -57,21 +57,21 @@ async def test_bad_input_fails_at_once(
     assert INVALID_INPUT == cause.type
     assert fields == {each["field"] for each in cause.details[0]}
     assert CANARY not in str(cause) + str(cause.details)
-    assert [] == real_world.fakes.posts
+    assert [] == real_env.fakes.posts
     events = {event.event_type async for event in handle.fetch_history_events()}
     assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in events
 
 
-@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(days=30)])
-async def test_a_window_of_no_use_fails_at_once(
-    world: TimeSkippingEnvironment, ahead: timedelta
+@pytest.mark.parametrize("delay", [timedelta(0), timedelta(days=30)])
+async def test_an_invalid_send_window_fails_at_once(
+    env: TimeSkippingEnvironment, delay: timedelta
 ) -> None:
-    """An activity judges it, since time zones change; also what is to be sent later is told now."""
-    world.fakes.window_problem = "is never open in all time zones of the recipient"
-    begun = await world.now()
+    """An activity checks it, since time zones change, and does not wait until `send_at`."""
+    env.fakes.window_problem = "is never open in all time zones of the recipient"
+    now = await env.now()
     window = {"from": "09:00", "until": "10:00"}
-    handle = await world.start(
-        {**REQUEST, "send_window": window, "send_at": (begun + ahead).isoformat()}
+    handle = await env.start(
+        {**REQUEST, "send_window": window, "send_at": (now + delay).isoformat()}
     )
     with pytest.raises(WorkflowFailureError) as failed:
         await handle.result()
@@ -81,7 +81,7 @@ async def test_a_window_of_no_use_fails_at_once(
     assert INVALID_INPUT == cause.type
     assert ["send_window"] == [each["field"] for each in cause.details[0]]
     assert "is never open" in str(cause)
-    assert [] == world.fakes.posts
+    assert [] == env.fakes.posts
     events = {event.event_type async for event in handle.fetch_history_events()}
     assert (
         not {
@@ -93,21 +93,21 @@ async def test_a_window_of_no_use_fails_at_once(
 
 
 @pytest.mark.parametrize("message_id", ["parcel-15558675309", "+1-555-867-5309", "a b", "ü"])
-async def test_a_message_id_is_plain_and_anonymous(
-    real_world: Environment, message_id: str
+async def test_an_id_with_odd_characters_or_the_recipients_number_is_refused(
+    real_env: Environment, message_id: str
 ) -> None:
-    """Ids are stored, logged and shown in clear: no recipient's number, nothing invisible."""
-    handle = await real_world.start(message_id=message_id)
+    """Ids are stored, logged and displayed in clear text."""
+    handle = await real_env.start(message_id=message_id)
     with pytest.raises(WorkflowFailureError) as failed:
         await handle.result()
 
     assert "workflow id" in str(failed.value.cause)
-    assert [] == real_world.fakes.posts
+    assert [] == real_env.fakes.posts
 
 
-async def test_a_tenant_is_anonymous(real_world: Environment) -> None:
-    """The tenant stands in a search attribute, in clear."""
-    handle = await real_world.start({**REQUEST, "tenant": "t15558675309"})
+async def test_a_tenant_with_the_recipients_number_is_refused(real_env: Environment) -> None:
+    """The tenant is in a search attribute, in clear text."""
+    handle = await real_env.start({**REQUEST, "tenant": "t15558675309"})
     with pytest.raises(WorkflowFailureError) as failed:
         await handle.result()
 

@@ -1,4 +1,4 @@
-"""The campaign: every row once, decisions take hold, and its end is the end of its messages."""
+"""The campaign workflow: each row is dispatched once; it can be paused, resumed and canceled."""
 
 import asyncio
 import contextlib
@@ -39,28 +39,28 @@ from tests.workflows.campaigns import FakeCampaign, serving_campaign, start_camp
 from tests.workflows.fakes import TimeSkippingEnvironment
 
 Handle = WorkflowHandle[Any, CampaignReport]
-_A_WHILE = timedelta(hours=1)
+_AN_HOUR = timedelta(hours=1)
 
 
 @contextlib.asynccontextmanager
-async def campaign(world: TimeSkippingEnvironment, fake: FakeCampaign) -> AsyncIterator[Handle]:
-    """A campaign that has been started."""
-    async with serving_campaign(world.client, fake) as queue:
-        yield await start_campaign(world.client, queue)
+async def campaign(env: TimeSkippingEnvironment, fake: FakeCampaign) -> AsyncIterator[Handle]:
+    """A started campaign and its worker."""
+    async with serving_campaign(env.client, fake) as queue:
+        yield await start_campaign(env.client, queue)
 
 
 async def decide(handle: Handle, update: str) -> CampaignProgress:
-    """Pause, resume or cancel it."""
+    """Pause, resume or cancel the campaign."""
     progress: CampaignProgress = await handle.execute_update(
         update, {"by": "ops", "reason": "wrong text"}, result_type=CampaignProgress
     )
     return progress
 
 
-async def test_every_row_is_dispatched_once(world: TimeSkippingEnvironment) -> None:
-    """Page after page in order; the report comes when the messages have ended."""
+async def test_every_row_is_dispatched_once(env: TimeSkippingEnvironment) -> None:
+    """Pages are dispatched in order; the report comes when all messages have ended."""
     fake = FakeCampaign(rows=5, page=2, next_in=timedelta(seconds=15), running=[3, 1])
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         report = await handle.result()
 
     assert [1, 2, 3, 4, 5] == fake.dispatched
@@ -69,12 +69,12 @@ async def test_every_row_is_dispatched_once(world: TimeSkippingEnvironment) -> N
     assert (CampaignState.FINISHED, 3) == (fake.state, fake.counts)
 
 
-async def test_a_long_campaign_goes_on_in_a_new_run(world: TimeSkippingEnvironment) -> None:
-    """Continue-as-new leaves no row out and repeats none; what was left out is remembered."""
+async def test_a_long_campaign_continues_as_new(env: TimeSkippingEnvironment) -> None:
+    """No row is missed or repeated, and the count of skipped rows is carried over."""
     fake = FakeCampaign(rows=130, page=1, without_message=1)
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         report = await handle.result()
-        first = world.client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
+        first = env.client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
         ended = (await first.describe()).status
 
     assert list(range(1, 131)) == fake.dispatched
@@ -82,34 +82,34 @@ async def test_a_long_campaign_goes_on_in_a_new_run(world: TimeSkippingEnvironme
     assert (130, 0) == (report.rows, report.dispatched)
 
 
-async def test_terminated_and_started_again_it_goes_on(world: TimeSkippingEnvironment) -> None:
-    """The second workflow knows what the first had done: no row is dispatched twice."""
-    fake = FakeCampaign(rows=7, page=2, next_in=_A_WHILE, without_message=1)
-    async with serving_campaign(world.client, fake) as queue:
-        first = await start_campaign(world.client, queue)
+async def test_a_terminated_campaign_can_be_started_again(env: TimeSkippingEnvironment) -> None:
+    """It continues after the last dispatched row: no row is dispatched twice."""
+    fake = FakeCampaign(rows=7, page=2, next_in=_AN_HOUR, without_message=1)
+    async with serving_campaign(env.client, fake) as queue:
+        first = await start_campaign(env.client, queue)
         await fake.until_dispatched(2)
-        # With an activity under way, the server would not skip time any more.
+        # While an activity is running, the server would not skip time.
         async with asyncio.timeout(30):
-            while (await progress(first)).dispatched < 1:  # noqa: ASYNC110 - it is asked
+            while (await progress(first)).dispatched < 1:  # noqa: ASYNC110 - a query
                 await asyncio.sleep(0.02)
         await first.terminate()
-        again = await start_campaign(world.client, queue, workflow_id=first.id)
+        again = await start_campaign(env.client, queue, workflow_id=first.id)
         report = await again.result()
 
     assert list(range(1, 8)) == fake.dispatched
     assert (CampaignState.FINISHED, 7, 3) == (report.state, report.rows, report.dispatched)
 
 
-async def test_a_paused_campaign_hands_nothing_over_until_it_is_resumed(
-    world: TimeSkippingEnvironment,
+async def test_a_paused_campaign_dispatches_nothing_until_it_is_resumed(
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """The answer comes when the state is written; pausing or resuming twice is the same as once."""
-    fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE)
-    async with campaign(world, fake) as handle:
+    """The update returns when the state is written; pausing twice changes nothing."""
+    fake = FakeCampaign(rows=6, page=2, next_in=_AN_HOUR)
+    async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         paused = await decide(handle, PAUSE_UPDATE)
         written = fake.state
-        await world.sleep(timedelta(days=3))
+        await env.sleep(timedelta(days=3))
         dispatched = list(fake.dispatched)
         again = await decide(handle, PAUSE_UPDATE)
         resumed = await decide(handle, RESUME_UPDATE)
@@ -125,11 +125,11 @@ async def test_a_paused_campaign_hands_nothing_over_until_it_is_resumed(
 
 
 async def test_a_canceled_campaign_ends_when_its_messages_have(
-    world: TimeSkippingEnvironment,
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """No further row; meanwhile it says that it is canceled, and cannot be resumed."""
-    fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE, running=[2] * 400)
-    async with campaign(world, fake) as handle:
+    """It dispatches no further row, reports its state as canceled, and cannot be resumed."""
+    fake = FakeCampaign(rows=6, page=2, next_in=_AN_HOUR, running=[2] * 400)
+    async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         canceled = await decide(handle, CANCEL_UPDATE)
         with pytest.raises(WorkflowUpdateFailedError) as refused:
@@ -148,15 +148,15 @@ async def test_a_canceled_campaign_ends_when_its_messages_have(
 
 @pytest.mark.parametrize("update", [PAUSE_UPDATE, CANCEL_UPDATE])
 async def test_a_decision_while_a_page_is_dispatched(
-    world: TimeSkippingEnvironment, update: str
+    env: TimeSkippingEnvironment, update: str
 ) -> None:
-    """It is answered at once; the page's own, older word of the state undoes nothing."""
-    fake = FakeCampaign(rows=6, page=2, silent_after=2, missing=1)  # so that it does not end
-    async with campaign(world, fake) as handle:
+    """It is answered at once, and the older state in the page's result does not undo it."""
+    fake = FakeCampaign(rows=6, page=2, silent_after=2, missing=1)  # `missing` keeps it open
+    async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         decided = await decide(handle, update)
         fake.may_answer.set()
-        await world.sleep(timedelta(minutes=10))
+        await env.sleep(timedelta(minutes=10))
         after, dispatched, pages = await progress(handle), list(fake.dispatched), fake.pages
         fake.missing = 0
         await decide(handle, CANCEL_UPDATE)
@@ -170,10 +170,12 @@ async def test_a_decision_while_a_page_is_dispatched(
     assert (CampaignState.CANCELED, 2) == (report.state, report.dispatched)
 
 
-async def test_temporals_own_cancellation_means_the_same(world: TimeSkippingEnvironment) -> None:
-    """The button in the Temporal UI cancels it, and it still reports."""
-    fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE, running=[1])
-    async with campaign(world, fake) as handle:
+async def test_temporals_own_cancellation_cancels_the_campaign(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """Canceled with the button in the Temporal UI, it still reports."""
+    fake = FakeCampaign(rows=6, page=2, next_in=_AN_HOUR, running=[1])
+    async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         await handle.cancel()
         report = await handle.result()
@@ -181,10 +183,10 @@ async def test_temporals_own_cancellation_means_the_same(world: TimeSkippingEnvi
     assert (CampaignState.CANCELED, 2) == (report.state, report.dispatched)
 
 
-async def test_a_decision_waits_for_the_database(world: TimeSkippingEnvironment) -> None:
-    """Not before it is written does a pause hold; decisions are carried out one after another."""
-    fake = FakeCampaign(rows=4, page=2, next_in=_A_WHILE, write_fails=1)
-    async with campaign(world, fake) as handle:
+async def test_a_decision_waits_for_the_database(env: TimeSkippingEnvironment) -> None:
+    """A pause is answered only when it is written; decisions are carried out one at a time."""
+    fake = FakeCampaign(rows=4, page=2, next_in=_AN_HOUR, write_fails=1)
+    async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         pausing = await handle.start_update(
             PAUSE_UPDATE,
@@ -199,10 +201,10 @@ async def test_a_decision_waits_for_the_database(world: TimeSkippingEnvironment)
     assert (0, CampaignState.CANCELED) == (fake.write_fails, report.state)
 
 
-async def test_what_was_decided_elsewhere_is_heeded(world: TimeSkippingEnvironment) -> None:
-    """A campaign that the database says was canceled hands nothing more over."""
-    fake = FakeCampaign(rows=6, page=2, next_in=_A_WHILE)
-    async with campaign(world, fake) as handle:
+async def test_a_campaign_canceled_in_the_database_stops(env: TimeSkippingEnvironment) -> None:
+    """It dispatches no further row and reports as canceled."""
+    fake = FakeCampaign(rows=6, page=2, next_in=_AN_HOUR)
+    async with campaign(env, fake) as handle:
         await fake.until_dispatched(2)
         fake.state, fake.since = CampaignState.CANCELED, fake.since + timedelta(days=3650)
         report = await handle.result()
@@ -210,52 +212,56 @@ async def test_what_was_decided_elsewhere_is_heeded(world: TimeSkippingEnvironme
     assert ([1, 2], CampaignState.CANCELED) == (fake.dispatched, report.state)
 
 
-async def test_started_again_it_says_what_became_of_it(world: TimeSkippingEnvironment) -> None:
-    """A campaign that has finished is not dispatched again."""
+async def test_a_finished_campaign_that_is_started_again_only_reports(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """Its rows are not dispatched again."""
     fake = FakeCampaign(state=CampaignState.FINISHED)
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         report = await handle.result()
 
     assert ([], CampaignState.FINISHED) == (fake.dispatched, report.state)
 
 
-async def test_a_list_that_has_forgotten_messages_does_not_hold_it_up(
-    world: TimeSkippingEnvironment,
+async def test_messages_missing_from_visibility_delay_the_end_by_an_hour_at_most(
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """When nothing has run for an hour, what the list does not know has ended too."""
+    """When no message has been running for an hour, the missing ones count as ended."""
     fake = FakeCampaign(missing=1, running=[1])
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         report = await handle.result()
-        began = (await handle.describe()).start_time
+        started = (await handle.describe()).start_time
 
     assert CampaignState.FINISHED is report.state
-    assert _A_WHILE < report.finished_at - began < 1.5 * _A_WHILE
+    assert _AN_HOUR < report.finished_at - started < 1.5 * _AN_HOUR
     assert fake.counts < 20
 
 
-async def test_a_list_that_lags_behind_ends_no_campaign(world: TimeSkippingEnvironment) -> None:
-    """Half an hour of it, and the campaign can still be paused; it ends when the list is right."""
+async def test_visibility_that_lags_behind_does_not_end_the_campaign(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """After half an hour it can still be paused; it ends when visibility has caught up."""
     fake = FakeCampaign(missing=2)
-    async with campaign(world, fake) as handle:
-        await world.sleep(_A_WHILE / 2)
-        looks = fake.counts
+    async with campaign(env, fake) as handle:
+        await env.sleep(_AN_HOUR / 2)
+        counts = fake.counts
         paused = await decide(handle, PAUSE_UPDATE)
         await decide(handle, RESUME_UPDATE)
         fake.missing = 0
         report = await handle.result()
 
-    assert looks > 6
+    assert counts > 6
     assert CampaignState.PAUSED is paused.state
     assert CampaignState.FINISHED is report.state
 
 
 @pytest.mark.parametrize("is_temporals", [False, True])
-async def test_one_that_cannot_be_opened_can_be_canceled(
-    world: TimeSkippingEnvironment, *, is_temporals: bool
+async def test_a_campaign_that_cannot_be_opened_can_be_canceled(
+    env: TimeSkippingEnvironment, *, is_temporals: bool
 ) -> None:
-    """Its rows may never be loaded: it does not wait for them, and reports."""
+    """Its rows may never be loaded: it reports without waiting for them."""
     fake = FakeCampaign(rows=0, state=CampaignState.LOADING, cannot_be_opened=True)
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         if is_temporals:
             await handle.cancel()
         else:
@@ -266,12 +272,12 @@ async def test_one_that_cannot_be_opened_can_be_canceled(
     assert ([], CampaignState.CANCELED) == (fake.dispatched, fake.state)
 
 
-async def test_one_that_is_not_there_when_it_is_canceled_fails(
-    world: TimeSkippingEnvironment,
+async def test_canceling_a_campaign_that_does_not_exist_fails(
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """The database was away at first, and then does not know it: the workflow says so and ends."""
+    """The database was unavailable, then does not have it: update and workflow fail and say so."""
     fake = FakeCampaign(rows=None, cannot_be_opened=True)
-    async with campaign(world, fake) as handle:
+    async with campaign(env, fake) as handle:
         with pytest.raises(WorkflowUpdateFailedError) as refused:
             await decide(handle, CANCEL_UPDATE)
         with pytest.raises(WorkflowFailureError) as failed:
@@ -283,9 +289,9 @@ async def test_one_that_is_not_there_when_it_is_canceled_fails(
         assert NO_SUCH_CAMPAIGN == error.cause.cause.type
 
 
-async def test_a_campaign_that_is_not_there_fails(world: TimeSkippingEnvironment) -> None:
-    """The workflow says so at once, instead of trying for ever."""
-    async with campaign(world, FakeCampaign(rows=None)) as handle:
+async def test_a_campaign_that_does_not_exist_fails(env: TimeSkippingEnvironment) -> None:
+    """The workflow fails at once instead of retrying forever."""
+    async with campaign(env, FakeCampaign(rows=None)) as handle:
         with pytest.raises(WorkflowFailureError) as failed:
             await handle.result()
 
@@ -294,8 +300,8 @@ async def test_a_campaign_that_is_not_there_fails(world: TimeSkippingEnvironment
     assert NO_SUCH_CAMPAIGN == failed.value.cause.cause.type
 
 
-async def test_bad_input_fails_at_once(world: TimeSkippingEnvironment) -> None:
-    """A start by hand with bad input fails, with every bad field named."""
+async def test_bad_input_fails_at_once(env: TimeSkippingEnvironment) -> None:
+    """A campaign that is started by hand with bad input or a bad id fails as invalid input."""
     fake = FakeCampaign()
     starts: list[tuple[list[Any], str | None]] = [
         ([], None),
@@ -307,9 +313,9 @@ async def test_bad_input_fails_at_once(world: TimeSkippingEnvironment) -> None:
         ([{}], "campaign:not a label"),
         ([{}], "something:else"),
     ]
-    async with serving_campaign(world.client, fake) as queue:
+    async with serving_campaign(env.client, fake) as queue:
         for args, workflow_id in starts:
-            handle = await start_campaign(world.client, queue, args=args, workflow_id=workflow_id)
+            handle = await start_campaign(env.client, queue, args=args, workflow_id=workflow_id)
             with pytest.raises(WorkflowFailureError) as failed:
                 await handle.result()
 
@@ -318,8 +324,8 @@ async def test_bad_input_fails_at_once(world: TimeSkippingEnvironment) -> None:
     assert [] == fake.dispatched
 
 
-async def test_decisions_that_come_before_its_first_step(temporal_server: TemporalServer) -> None:
-    """An update of the first workflow task, without input, waits for the campaign to be known."""
+async def test_an_update_in_the_first_workflow_task_waits(temporal_server: TemporalServer) -> None:
+    """It is answered once the campaign has been opened, or fails if there is none."""
     client = await Client.connect(temporal_server.address, data_converter=data_converter)
     # So many pages that the pause takes effect before the last one.
     fake, absent = FakeCampaign(rows=20, page=1), FakeCampaign(rows=None)
@@ -364,8 +370,10 @@ async def _until_exists(handle: Handle) -> None:
             return
 
 
-async def test_decisions_are_served_first_and_pages_last(temporal_server: TemporalServer) -> None:
-    """Also where the workflow itself comes before everything: its activities would inherit that."""
+async def test_decisions_have_the_highest_priority_and_pages_the_lowest(
+    temporal_server: TemporalServer,
+) -> None:
+    """This holds even if the workflow has a priority of its own, which activities would inherit."""
     client = await Client.connect(temporal_server.address, data_converter=data_converter)
     async with serving_campaign(client, FakeCampaign()) as queue:
         handle = await start_campaign(client, queue, priority=Priority(priority_key=1))
@@ -389,9 +397,9 @@ async def test_decisions_are_served_first_and_pages_last(temporal_server: Tempor
 async def test_a_decision_at_the_end_of_a_run_holds_in_the_next(
     temporal_server: TemporalServer,
 ) -> None:
-    """It is answered before the run ends, and the next one hands nothing over while it is paused.
+    """It is answered before the run ends, and the next run dispatches nothing while paused.
 
-    The decision comes in the run's last page, and to write it takes longer than that.
+    The decision comes during the run's last page, and writing it takes longer than that page.
     """
     client = await Client.connect(temporal_server.address, data_converter=data_converter)
     fake = FakeCampaign(rows=103, page=1, silent_after=100, write_fails=2)
@@ -404,7 +412,7 @@ async def test_a_decision_at_the_end_of_a_run_holds_in_the_next(
                 await asyncio.sleep(0.02)
             fake.may_answer.set()
             paused = await pausing
-            while (await handle.describe()).run_id == handle.first_execution_run_id:  # noqa: ASYNC110 - Temporal is asked
+            while (await handle.describe()).run_id == handle.first_execution_run_id:  # noqa: ASYNC110 - a query
                 await asyncio.sleep(0.05)
         again, dispatched = await decide(handle, PAUSE_UPDATE), len(fake.dispatched)
         await decide(handle, RESUME_UPDATE)
@@ -417,6 +425,6 @@ async def test_a_decision_at_the_end_of_a_run_holds_in_the_next(
 
 
 async def progress(handle: Handle) -> CampaignProgress:
-    """Where it stands."""
+    """The answer of the progress query."""
     answer: CampaignProgress = await handle.query(PROGRESS_QUERY, result_type=CampaignProgress)
     return answer

@@ -1,4 +1,4 @@
-"""Canceling: in time it is certain, too late it says so."""
+"""Canceling a message: it is certain before submission, and refused after it."""
 
 import asyncio
 import threading
@@ -21,72 +21,72 @@ async def _cancel(handle: object) -> CancelResult:
     return result
 
 
-async def test_a_scheduled_message_can_be_canceled(real_world: Environment) -> None:
-    """A message that waits for its time is stopped and nothing is sent."""
+async def test_a_scheduled_message_can_be_canceled(real_env: Environment) -> None:
+    """A message that waits for its `send_at` ends as canceled and nothing is sent."""
     now = datetime.now(UTC)
-    handle = await real_world.start({**REQUEST, "send_at": (now + timedelta(days=1)).isoformat()})
+    handle = await real_env.start({**REQUEST, "send_at": (now + timedelta(days=1)).isoformat()})
 
     assert CancelResult(canceled=True, status="canceled") == await _cancel(handle)
     assert Outcome.CANCELED is (await handle.result()).outcome
-    assert [] == real_world.fakes.posts
+    assert [] == real_env.fakes.posts
 
 
-async def test_cancel_needs_no_argument(real_world: Environment) -> None:
-    """`temporal workflow update execute --name cancel` without input does."""
+async def test_cancel_needs_no_argument(real_env: Environment) -> None:
+    """`temporal workflow update execute --name cancel` works without input."""
     now = datetime.now(UTC)
-    handle = await real_world.start({**REQUEST, "send_at": (now + timedelta(days=1)).isoformat()})
+    handle = await real_env.start({**REQUEST, "send_at": (now + timedelta(days=1)).isoformat()})
 
     assert (await handle.execute_update("cancel"))["canceled"]
 
 
-async def test_temporals_own_cancellation_means_the_same(real_world: Environment) -> None:
+async def test_temporals_own_cancellation_cancels_the_message(real_env: Environment) -> None:
     """The button in the Temporal UI cancels a message that has not been submitted."""
     now = datetime.now(UTC)
-    handle = await real_world.start({**REQUEST, "send_at": (now + timedelta(days=1)).isoformat()})
+    handle = await real_env.start({**REQUEST, "send_at": (now + timedelta(days=1)).isoformat()})
     await handle.cancel()
 
     assert Outcome.CANCELED is (await handle.result()).outcome
 
 
-async def test_a_message_between_retries_can_be_canceled(real_world: Environment) -> None:
-    """While Twilio cannot take it, canceling ends the retries for certain."""
-    real_world.fakes.sends = [
+async def test_a_message_between_retries_can_be_canceled(real_env: Environment) -> None:
+    """While Twilio is unavailable, canceling ends the retries, and nothing more is sent."""
+    real_env.fakes.sends = [
         failure(FailureClass.TEMPORARILY_UNAVAILABLE, retry_after=timedelta(minutes=1))
     ]
-    handle = await real_world.start()
-    await real_world.until(lambda: len(real_world.fakes.posts) == 1)
+    handle = await real_env.start()
+    await real_env.until(lambda: len(real_env.fakes.posts) == 1)
 
     result = await _cancel(handle)
 
     assert result.canceled
     assert Outcome.CANCELED is (await handle.result()).outcome
-    assert 1 == len(real_world.fakes.posts)
+    assert 1 == len(real_env.fakes.posts)
 
 
-async def test_canceling_in_the_middle_of_a_post_tells_the_truth(real_world: Environment) -> None:
-    """A POST that is under way is waited for: taken by Twilio, it is too late."""
-    under_way, go_on = threading.Event(), threading.Event()
+async def test_canceling_during_a_post_waits_for_its_result(real_env: Environment) -> None:
+    """If Twilio accepts the message, the answer is that it is too late."""
+    started, may_finish = threading.Event(), threading.Event()
 
     def slow(request: SendRequest) -> SendResult:
-        under_way.set()
-        go_on.wait(20)
+        started.set()
+        may_finish.wait(20)
         return accept()(request)
 
-    real_world.fakes.sends = [slow]
-    handle = await real_world.start()
-    await real_world.until(under_way.is_set)
+    real_env.fakes.sends = [slow]
+    handle = await real_env.start()
+    await real_env.until(started.is_set)
     update = await handle.start_update("cancel", wait_for_stage=WorkflowUpdateStage.ACCEPTED)
-    go_on.set()
+    may_finish.set()
 
     assert {"canceled": False, "status": "awaiting_receipt"} == await update.result()
     await callback(handle, "delivered")
     assert Outcome.DELIVERED is (await handle.result()).outcome
 
 
-async def test_a_submitted_message_cannot_be_canceled(real_world: Environment) -> None:
-    """In Twilio's hands a message takes its course, however it is canceled."""
-    handle = await real_world.start()
-    await real_world.until(lambda: len(real_world.fakes.posts) == 1)
+async def test_a_submitted_message_cannot_be_canceled(real_env: Environment) -> None:
+    """Neither the update nor Temporal's own cancellation stops it."""
+    handle = await real_env.start()
+    await real_env.until(lambda: len(real_env.fakes.posts) == 1)
 
     assert not (await _cancel(handle)).canceled
     await handle.cancel()
@@ -94,22 +94,22 @@ async def test_a_submitted_message_cannot_be_canceled(real_world: Environment) -
     assert Outcome.DELIVERED is (await handle.result()).outcome
 
 
-async def test_a_message_waiting_for_the_database_can_be_canceled(real_world: Environment) -> None:
-    """Consent that cannot be read does not hold a cancel up."""
-    real_world.fakes.admit_fails = 1000
-    handle = await real_world.start()
-    await real_world.until(lambda: real_world.fakes.admit_fails < 998)
+async def test_a_message_waiting_for_the_database_can_be_canceled(real_env: Environment) -> None:
+    """Canceling does not wait until opt-outs can be read."""
+    real_env.fakes.admit_fails = 1000
+    handle = await real_env.start()
+    await real_env.until(lambda: real_env.fakes.admit_fails < 998)
 
     assert (await _cancel(handle)).canceled
     assert Outcome.CANCELED is (await handle.result()).outcome
 
 
-async def test_a_message_that_waits_for_another_try_can_be_canceled(
-    real_world: Environment,
+async def test_a_message_that_waits_for_a_later_attempt_can_be_canceled(
+    real_env: Environment,
 ) -> None:
-    """Not delivered yet and not in Twilio's hands: no new try is made."""
-    handle = await real_world.start()
-    await real_world.until(lambda: len(real_world.fakes.posts) == 1)
+    """It was undelivered and is not submitted again."""
+    handle = await real_env.start()
+    await real_env.until(lambda: len(real_env.fakes.posts) == 1)
     await callback(handle, "undelivered", code=30003)
     while (await handle.query("progress"))["status"] != "delayed":  # noqa: ASYNC110 - a query
         await asyncio.sleep(0.05)
@@ -120,28 +120,26 @@ async def test_a_message_that_waits_for_another_try_can_be_canceled(
     assert (Outcome.CANCELED, 30003, 1) == (
         report.outcome,
         report.error_code,
-        len(real_world.fakes.posts),
+        len(real_env.fakes.posts),
     )
 
 
-async def test_a_cancel_with_unknown_fields_is_refused(real_world: Environment) -> None:
-    """Bad input to the update is told to its caller and changes nothing."""
-    handle = await real_world.submitted()
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        pytest.param([{"who": "+15558675309"}], "who", id="an unknown field"),
+        pytest.param([{}, {}], "exactly one JSON object", id="two arguments"),
+    ],
+)
+async def test_a_bad_cancel_is_refused(
+    real_env: Environment, args: list[dict[str, str]], problem: str
+) -> None:
+    """The caller gets an error that repeats no value; the message goes on."""
+    handle = await real_env.submitted()
     with pytest.raises(WorkflowUpdateFailedError) as refused:
-        await handle.execute_update("cancel", {"who": "+15558675309"})
+        await handle.execute_update("cancel", args=args)
 
-    assert "who" in str(refused.value.cause)
+    assert problem in str(refused.value.cause)
     assert "8675309" not in str(refused.value.cause)
-    await callback(handle, "delivered")
-    assert Outcome.DELIVERED is (await handle.result()).outcome
-
-
-async def test_a_cancel_with_two_arguments_is_refused(real_world: Environment) -> None:
-    """A wrong number of arguments is told to the caller; the message goes on."""
-    handle = await real_world.submitted()
-    with pytest.raises(WorkflowUpdateFailedError) as refused:
-        await handle.execute_update("cancel", args=[{}, {}])
-
-    assert "exactly one JSON object" in str(refused.value.cause)
     await callback(handle, "delivered")
     assert Outcome.DELIVERED is (await handle.result()).outcome

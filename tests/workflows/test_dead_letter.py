@@ -1,4 +1,4 @@
-"""Dead letters: recorded, decided by an operator, proved delivered, or expired."""
+"""Dead letters: recorded as suppression, resolved by an operator, delivered late, or expired."""
 
 import asyncio
 from datetime import timedelta
@@ -25,13 +25,13 @@ CONFIG = FailureClass.SENDER_MISCONFIGURED
 
 
 async def _dead_letter(
-    world: Environment, message_id: str | None = None, **more: Any
+    env: Environment, message_id: str | None = None, **more: Any
 ) -> WorkflowHandle[Any, Any]:
-    """The open dead letter of a message that Twilio refused for its sender."""
-    world.fakes.sends = [failure(CONFIG, code=21408)]
-    report = await world.report({**REQUEST, **more}, message_id=message_id)
+    """The open dead letter of a message that Twilio refused because of its sender."""
+    env.fakes.sends = [failure(CONFIG, code=21408)]
+    report = await env.report({**REQUEST, **more}, message_id=message_id)
     assert report.dead_letter_id is not None
-    return world.client.get_workflow_handle(report.dead_letter_id)
+    return env.client.get_workflow_handle(report.dead_letter_id)
 
 
 async def _resolve(dead_letter: WorkflowHandle[Any, Any], **resolution: Any) -> DeadLetterReport:
@@ -40,9 +40,9 @@ async def _resolve(dead_letter: WorkflowHandle[Any, Any], **resolution: Any) -> 
     return result
 
 
-async def test_a_dead_letter_shows_what_happened_and_what_to_do(real_world: Environment) -> None:
+async def test_a_dead_letter_shows_what_happened_and_what_to_do(real_env: Environment) -> None:
     """The query `details` returns the message, its report and the action to take."""
-    dead_letter = await _dead_letter(real_world)
+    dead_letter = await _dead_letter(real_env)
 
     view = await dead_letter.query("details", result_type=DeadLetterDetails)
 
@@ -56,10 +56,10 @@ async def test_a_dead_letter_shows_what_happened_and_what_to_do(real_world: Envi
     assert timedelta(days=30) == view.held_until - view.opened_at
 
 
-async def test_retry_sends_a_new_message_with_an_id_of_its_own(real_world: Environment) -> None:
-    """A retry is a new `SendMessage`, its id derived from the old one."""
-    dead_letter = await _dead_letter(real_world, message_id="parcel-2", tags={"order": "17"})
-    real_world.fakes.sends = [accept()]
+async def test_retry_sends_a_new_message_with_an_id_of_its_own(real_env: Environment) -> None:
+    """A retry is a new `SendMessage` whose id is derived from the old one."""
+    dead_letter = await _dead_letter(real_env, message_id="parcel-2", tags={"order": "17"})
+    real_env.fakes.sends = [accept()]
 
     done = await _resolve(dead_letter, action="retry", by="ops", note="region opened")
 
@@ -69,34 +69,34 @@ async def test_retry_sends_a_new_message_with_an_id_of_its_own(real_world: Envir
         done.by,
         done.note,
     )
-    retried = real_world.client.get_workflow_handle("message:parcel-2.retry-1")
-    await real_world.until(lambda: len(real_world.fakes.posts) == 2)
+    retried = real_env.client.get_workflow_handle("message:parcel-2.retry-1")
+    await real_env.until(lambda: len(real_env.fakes.posts) == 2)
     await callback(retried, "delivered")
     report = await retried.result()
     assert (Outcome.DELIVERED, {"order": "17"}) == (report["outcome"], report["tags"])
 
 
-async def test_a_retry_can_change_the_message(real_world: Environment) -> None:
-    """Another sender, text, recipient or expiry may be given; the rest stays."""
-    dead_letter = await _dead_letter(real_world)
-    real_world.fakes.sends = [accept()]
+async def test_a_retry_can_change_the_message(real_env: Environment) -> None:
+    """The resolution can give another sender, text, recipient or expiry; the rest stays."""
+    dead_letter = await _dead_letter(real_env)
+    real_env.fakes.sends = [accept()]
 
     await _resolve(dead_letter, action="retry", changes={"from": "+15005550009"})
-    await real_world.until(lambda: len(real_world.fakes.posts) == 2)
+    await real_env.until(lambda: len(real_env.fakes.posts) == 2)
 
-    assert ["+15005550006", "+15005550009"] == [post.sender for post in real_world.fakes.posts]
-    assert {REQUEST["to"]} == {post.message.to for post in real_world.fakes.posts}
+    assert ["+15005550006", "+15005550009"] == [post.sender for post in real_env.fakes.posts]
+    assert {REQUEST["to"]} == {post.message.to for post in real_env.fakes.posts}
 
 
-async def test_discard_closes_the_dead_letter_with_a_note(real_world: Environment) -> None:
-    """Nothing is sent; who decided and why is kept in the result."""
-    dead_letter = await _dead_letter(real_world)
+async def test_discard_closes_the_dead_letter_with_a_note(real_env: Environment) -> None:
+    """Nothing is sent; the result says who decided and why."""
+    dead_letter = await _dead_letter(real_env)
 
     await _resolve(dead_letter, action="discard", by="ops", note="too old")
 
     result = await dead_letter.result()
     assert ("discarded", "ops", "too old") == (result["outcome"], result["by"], result["note"])
-    assert 1 == len(real_world.fakes.posts)
+    assert 1 == len(real_env.fakes.posts)
 
 
 @pytest.mark.parametrize(
@@ -110,10 +110,10 @@ async def test_discard_closes_the_dead_letter_with_a_note(real_world: Environmen
     ],
 )
 async def test_a_bad_resolution_is_refused_and_the_dead_letter_stays_open(
-    real_world: Environment, resolution: dict[str, Any], field: str
+    real_env: Environment, resolution: dict[str, Any], field: str
 ) -> None:
-    """The caller is told which field is wrong; nothing happens."""
-    dead_letter = await _dead_letter(real_world)
+    """The caller gets an error that names the field and repeats no value."""
+    dead_letter = await _dead_letter(real_env)
 
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await dead_letter.execute_update("resolve", resolution)
@@ -136,10 +136,10 @@ async def test_a_bad_resolution_is_refused_and_the_dead_letter_stays_open(
     ],
 )
 async def test_a_retry_whose_id_would_be_invalid_is_refused(
-    real_world: Environment, message_id: str, changes: dict[str, str], problem: str
+    real_env: Environment, message_id: str, changes: dict[str, str], problem: str
 ) -> None:
     """The dead letter stays open, sends nothing, and can still be discarded."""
-    dead_letter = await _dead_letter(real_world, message_id=message_id)
+    dead_letter = await _dead_letter(real_env, message_id=message_id)
 
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await dead_letter.execute_update("resolve", {"action": "retry", "changes": changes})
@@ -149,13 +149,13 @@ async def test_a_retry_whose_id_would_be_invalid_is_refused(
     assert problem in str(refused.value.cause)
     assert "open" == (await dead_letter.query("details"))["status"]
     assert "discarded" == (await _resolve(dead_letter, action="discard")).outcome
-    assert 1 == len(real_world.fakes.posts)
+    assert 1 == len(real_env.fakes.posts)
 
 
 @pytest.mark.parametrize("args", [[], [{"action": "discard"}, {}]])
-async def test_a_resolution_is_exactly_one_object(real_world: Environment, args: list[Any]) -> None:
-    """None, or two, are refused and the dead letter stays open."""
-    dead_letter = await _dead_letter(real_world)
+async def test_a_resolution_is_exactly_one_object(real_env: Environment, args: list[Any]) -> None:
+    """No argument, or two, are refused and the dead letter stays open."""
+    dead_letter = await _dead_letter(real_env)
 
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await dead_letter.execute_update("resolve", args=args)
@@ -164,31 +164,31 @@ async def test_a_resolution_is_exactly_one_object(real_world: Environment, args:
     assert "open" == (await dead_letter.query("details"))["status"]
 
 
-async def test_a_dead_letter_is_resolved_once(real_world: Environment) -> None:
-    """A second decision is refused by the server: the dead letter is closed."""
-    dead_letter = await _dead_letter(real_world)
+async def test_a_dead_letter_is_resolved_once(real_env: Environment) -> None:
+    """The server refuses a second resolution, since the workflow is closed."""
+    dead_letter = await _dead_letter(real_env)
     await _resolve(dead_letter, action="discard")
 
     with pytest.raises(Exception, match=r"(?i)completed|closed"):
         await _resolve(dead_letter, action="retry")
-    assert 1 == len(real_world.fakes.posts)
+    assert 1 == len(real_env.fakes.posts)
 
 
-async def test_a_late_delivered_receipt_closes_the_dead_letter(real_world: Environment) -> None:
-    """A message given up for lost that arrived after all needs no decision; nothing is re-sent."""
-    report = await real_world.report({**REQUEST, "receipt_timeout_seconds": 1})
-    dead_letter = real_world.client.get_workflow_handle(report.dead_letter_id or "")
+async def test_a_late_delivered_receipt_closes_the_dead_letter(real_env: Environment) -> None:
+    """A message that was delivered after all needs no resolution; nothing is sent again."""
+    report = await real_env.report({**REQUEST, "receipt_timeout_seconds": 1})
+    dead_letter = real_env.client.get_workflow_handle(report.dead_letter_id or "")
     await callback(dead_letter, "sent")
     await callback(dead_letter, "delivered")
 
     assert "delivered_late" == (await dead_letter.result())["outcome"]
-    assert 1 == len(real_world.fakes.posts)
+    assert 1 == len(real_env.fakes.posts)
 
 
-async def test_a_late_bad_receipt_is_shown_and_changes_nothing(real_world: Environment) -> None:
-    """A late `undelivered` is kept for the operator to see."""
-    report = await real_world.report({**REQUEST, "receipt_timeout_seconds": 1})
-    dead_letter = real_world.client.get_workflow_handle(report.dead_letter_id or "")
+async def test_a_late_negative_receipt_keeps_the_dead_letter_open(real_env: Environment) -> None:
+    """A late `undelivered` is shown in the details."""
+    report = await real_env.report({**REQUEST, "receipt_timeout_seconds": 1})
+    dead_letter = real_env.client.get_workflow_handle(report.dead_letter_id or "")
     await callback(dead_letter, "undelivered", code=30003)
 
     view = await dead_letter.query("details", result_type=DeadLetterDetails)
@@ -196,12 +196,12 @@ async def test_a_late_bad_receipt_is_shown_and_changes_nothing(real_world: Envir
     assert ("open", "undelivered") == (view.status, view.late_status)
 
 
-async def test_a_dead_letter_expires_after_its_time(world: TimeSkippingEnvironment) -> None:
-    """Held for 30 days, then closed as expired."""
-    with world.env.auto_time_skipping_disabled():
-        dead_letter = await _dead_letter(world)
-        # The test server passes the 30 days, but does not answer this call after so long a skip.
-        skipping = asyncio.create_task(world.sleep(timedelta(days=31)))
+async def test_a_dead_letter_expires(env: TimeSkippingEnvironment) -> None:
+    """It is held for 30 days and then closed as expired."""
+    with env.server.auto_time_skipping_disabled():
+        dead_letter = await _dead_letter(env)
+        # The test server skips the 30 days, but does not answer this call after such a long skip.
+        skipping = asyncio.create_task(env.sleep(timedelta(days=31)))
         while (await dead_letter.query("details"))["status"] == "open":  # noqa: ASYNC110 - a query
             await asyncio.sleep(0.05)
         skipping.cancel()
@@ -209,34 +209,34 @@ async def test_a_dead_letter_expires_after_its_time(world: TimeSkippingEnvironme
         assert "expired" == (await dead_letter.query("details"))["result"]["outcome"]
 
 
-async def test_an_expired_message_is_not_sent_by_a_retry(world: TimeSkippingEnvironment) -> None:
-    """Expiry still holds for the retry unless it is changed: the last check sees it."""
-    now = await world.now()
-    with world.env.auto_time_skipping_disabled():
+async def test_a_retry_does_not_send_an_expired_message(env: TimeSkippingEnvironment) -> None:
+    """The message's `expires_at` applies to the retry too, unless it is changed."""
+    now = await env.now()
+    with env.server.auto_time_skipping_disabled():
         dead_letter = await _dead_letter(
-            world, "parcel-4", expires_at=(now + timedelta(hours=1)).isoformat()
+            env, "parcel-4", expires_at=(now + timedelta(hours=1)).isoformat()
         )
-        await world.sleep(timedelta(hours=2))
-        world.fakes.now = lambda: now + timedelta(hours=2)
+        await env.sleep(timedelta(hours=2))
+        env.fakes.now = lambda: now + timedelta(hours=2)
         await _resolve(dead_letter, action="retry")
 
-        report = await world.client.get_workflow_handle("message:parcel-4.retry-1").result()
+        report = await env.client.get_workflow_handle("message:parcel-4.retry-1").result()
 
     assert Outcome.EXPIRED == report["outcome"]
 
 
-async def test_the_dead_letter_of_a_retry_is_its_own(real_world: Environment) -> None:
-    """A retry that fails again opens a dead letter of its own."""
-    dead_letter = await _dead_letter(real_world, message_id="parcel-3")
+async def test_a_failed_retry_opens_a_dead_letter_of_its_own(real_env: Environment) -> None:
+    """The new dead letter's id is derived from the retry's id."""
+    dead_letter = await _dead_letter(real_env, message_id="parcel-3")
     await _resolve(dead_letter, action="retry")
 
-    report = await real_world.client.get_workflow_handle("message:parcel-3.retry-1").result()
+    report = await real_env.client.get_workflow_handle("message:parcel-3.retry-1").result()
 
     assert "dead-letter:parcel-3.retry-1" == report["dead_letter_id"]
 
 
 def test_retry_ids_count_up() -> None:
-    """`.retry-1`, then `.retry-2`: the first id stays readable."""
+    """`.retry-1` is followed by `.retry-2`."""
     assert "m.retry-1" == next_retry_id("m")
     assert "m.retry-2" == next_retry_id("m.retry-1")
     assert "m.retry-x.retry-1" == next_retry_id("m.retry-x")

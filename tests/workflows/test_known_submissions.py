@@ -1,4 +1,4 @@
-"""Twilio turns out to have a message that was thought not to be submitted, or not delivered."""
+"""A callback shows that Twilio has, or delivered, a message that was about to be sent again."""
 
 import threading
 from datetime import timedelta
@@ -64,52 +64,52 @@ FIRST, SECOND = 7, 8
             failure(TEMPORARY, retry_after=10 * MINUTE),
         ],
     ],
-    ids=["slot", "window", "hold", "patience", "retry"],
+    ids=["reservation", "window", "pause", "long-retry", "quick-retry"],
 )
 async def test_a_late_callback_stops_a_resend(
-    world: TimeSkippingEnvironment, waits: list[Any], status: str
+    env: TimeSkippingEnvironment, waits: list[Any], status: str
 ) -> None:
-    """Its POST was not found, and while the next one waits a callback names it: nothing is sent."""
-    world.fakes.sends = [UNKNOWN, *waits, accept(SECOND)]
-    world.fakes.resumes = [None] * 1000
-    world.fakes.statuses = [StatusResult(status="delivered")]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
-    await world.sleep(2 * MINUTE)
-    await world.until(lambda: len(world.fakes.posts) == 1 + len(waits))
+    """The first POST was not found; while the resend waits, its callback arrives: no resend."""
+    env.fakes.sends = [UNKNOWN, *waits, accept(SECOND)]
+    env.fakes.resumes = [None] * 1000
+    env.fakes.statuses = [StatusResult(status="delivered")]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
+    await env.sleep(2 * MINUTE)
+    await env.until(lambda: len(env.fakes.posts) == 1 + len(waits))
     await callback(handle, status, number=FIRST)
 
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
-    assert 1 + len(waits) == len(world.fakes.posts)
-    assert 1 == world.fakes.admitted
+    assert 1 + len(waits) == len(env.fakes.posts)
+    assert 1 == env.fakes.admissions
 
 
-async def test_a_window_that_stays_closed_is_not_asked_again_and_again(
-    world: TimeSkippingEnvironment,
+async def test_a_late_callback_ends_the_wait_for_a_closed_window(
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """With the receipt in, the message does not look for its turn any more."""
-    opens = await world.now() + timedelta(hours=10)
-    world.fakes.sends = [UNKNOWN, refuse(window_closed(MINUTE)), accept(SECOND)]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
-    world.fakes.closed_until = [opens] * 100
-    await world.sleep(3 * MINUTE)
-    await world.until(lambda: world.fakes.admitted == 2)
+    """Once the receipt is there, the message does not ask for admission again."""
+    opens = await env.now() + timedelta(hours=10)
+    env.fakes.sends = [UNKNOWN, refuse(window_closed(MINUTE)), accept(SECOND)]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
+    env.fakes.closed_until = [opens] * 100
+    await env.sleep(3 * MINUTE)
+    await env.until(lambda: env.fakes.admissions == 2)
     await callback(handle, "delivered", number=FIRST)
 
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
-    assert 2 == world.fakes.admitted
+    assert 2 == env.fakes.admissions
 
 
-async def test_what_is_called_back_before_its_post_is_not_posted(
-    world: TimeSkippingEnvironment,
+async def test_a_callback_before_the_post_prevents_it(
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """A run that Temporal was told to reset meets its receipts before its POST, and makes none."""
-    handle = await world.client.start_workflow(
+    """A workflow that was reset gets its callbacks before its POST, and sends nothing."""
+    handle = await env.client.start_workflow(
         SEND_MESSAGE,
         REQUEST,
         id=message_workflow_id("reset"),
@@ -118,21 +118,21 @@ async def test_what_is_called_back_before_its_post_is_not_posted(
         start_signal=DELIVERY_STATUS_SIGNAL,
         start_signal_args=[{"message_sid": sid(FIRST), "message_status": "sent"}],
     )
-    world.fakes.statuses = [StatusResult(status="delivered")]
+    env.fakes.statuses = [StatusResult(status="delivered")]
 
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
-    assert [] == world.fakes.posts
+    assert [] == env.fakes.posts
 
 
 async def test_a_cancel_does_not_hide_a_submission_that_callbacks_show(
-    world: TimeSkippingEnvironment,
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """Canceled while admission waits for the database: the report still says what Twilio has."""
-    world.fakes.hold_admissions = threading.Event()
-    world.fakes.admit_fails = 4
-    handle = await world.client.start_workflow(
+    """Canceled while admission waits for the database, the report says what Twilio has."""
+    env.fakes.hold_admissions = threading.Event()
+    env.fakes.admit_fails = 4
+    handle = await env.client.start_workflow(
         SEND_MESSAGE,
         REQUEST,
         id=message_workflow_id("reset-and-canceled"),
@@ -142,61 +142,65 @@ async def test_a_cancel_does_not_hide_a_submission_that_callbacks_show(
         start_signal_args=[{"message_sid": sid(FIRST), "message_status": "sent"}],
     )
     await handle.cancel()
-    world.fakes.hold_admissions.set()
-    world.fakes.statuses = [StatusResult(status="delivered")]
+    env.fakes.hold_admissions.set()
+    env.fakes.statuses = [StatusResult(status="delivered")]
 
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
-    assert [] == world.fakes.posts
+    assert [] == env.fakes.posts
 
 
-async def test_a_refused_create_is_no_submission(world: TimeSkippingEnvironment) -> None:
-    """Twilio keeps what it refuses as a failed message; a callback for that changes nothing."""
-    world.fakes.sends = [failure(TEMPORARY, code=21611, retry_after=MINUTE, final=True), accept()]
-    world.fakes.statuses = [StatusResult(status="delivered")]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
+async def test_a_callback_for_a_refused_create_is_no_submission(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """Twilio records what it refuses as a failed message; its callback does not stop a retry."""
+    env.fakes.sends = [failure(TEMPORARY, code=21611, retry_after=MINUTE, final=True), accept()]
+    env.fakes.statuses = [StatusResult(status="delivered")]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
     await callback(handle, "failed", number=FIRST, code=21611)
     sids = (await handle.query(PROGRESS_QUERY, result_type=Progress)).message_sids
 
-    assert (sid(FIRST),) == sids, "but it is nobody else's"
+    assert (sid(FIRST),) == sids, "the SID still belongs to this message"
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(), 2) == (report.outcome, report.message_sid, report.attempts)
 
 
-async def test_a_later_try_is_called_off_while_it_waits(world: TimeSkippingEnvironment) -> None:
-    """It was undelivered, and reads as delivered while the next try waits for its turn."""
-    world.fakes.sends = [accept(FIRST), refuse(deferred(timedelta(hours=2)))]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
+async def test_a_read_receipt_stops_a_later_attempt_while_it_waits(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """The first submission was undelivered, and is read while the second waits to be sent."""
+    env.fakes.sends = [accept(FIRST), refuse(deferred(timedelta(hours=2)))]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
     await callback(handle, "undelivered", number=FIRST, code=30001)
-    await world.sleep(timedelta(hours=1.5))
-    await world.until(lambda: len(world.fakes.posts) == 2)
+    await env.sleep(timedelta(hours=1.5))
+    await env.until(lambda: len(env.fakes.posts) == 2)
     await callback(handle, "read", number=FIRST)
 
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
-    assert 2 == len(world.fakes.posts)
+    assert 2 == len(env.fakes.posts)
 
 
-async def test_an_unknown_fate_is_not_forgotten_when_it_expires(
-    world: TimeSkippingEnvironment,
+async def test_a_message_that_expires_after_an_unknown_outcome_is_a_dead_letter(
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """Its time passes while the next POST waits: somebody should look whether it was taken."""
-    world.fakes.sends = [UNKNOWN, refuse(deferred(timedelta(hours=4)))]
-    expires_at = (await world.now() + timedelta(hours=2)).isoformat()
+    """It expires while the resend waits: an operator should check whether Twilio accepted it."""
+    env.fakes.sends = [UNKNOWN, refuse(deferred(timedelta(hours=4)))]
+    expires_at = (await env.now() + timedelta(hours=2)).isoformat()
 
-    report = await world.report({**REQUEST, "expires_at": expires_at})
+    report = await env.report({**REQUEST, "expires_at": expires_at})
 
     assert (Outcome.EXPIRED, FailureClass.OUTCOME_UNKNOWN) == (report.outcome, report.failure_class)
     assert report.dead_letter_id is not None
 
 
-class HoldsDeadLetters(Interceptor):
-    """Starts no dead letter before its message has heard that it was delivered."""
+class DelaysDeadLetters(Interceptor):
+    """Does not start the dead letter until its message has received `delivered`."""
 
     def workflow_interceptor_class(
         self,
@@ -215,28 +219,26 @@ class _Outbound(WorkflowOutboundInterceptor):
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> Any:
         message = workflow.instance()
         assert isinstance(message, SendMessage)
-        await workflow.wait_condition(
-            lambda: message.progress().twilio_status == "delivered"  # by way of its own handlers
-        )
+        await workflow.wait_condition(lambda: message.progress().twilio_status == "delivered")
         return await super().start_child_workflow(input)
 
 
 @pytest.mark.integration
-async def test_a_receipt_between_the_ending_and_its_letter() -> None:
-    """The message has ended without a receipt; one that comes just then resolves the letter."""
+async def test_a_receipt_just_before_the_dead_letter_starts_resolves_it() -> None:
+    """The message ended without a receipt; the late one is passed on to its dead letter."""
     fakes = FakeActivities()
-    async with skipping_time() as env, serving(env.client, fakes, HoldsDeadLetters()):
-        world = TimeSkippingEnvironment(env.client, fakes, env)
-        handle = await world.start({**REQUEST, "receipt_timeout_seconds": 60}, message_id="m")
-        await world.until(lambda: len(fakes.posts) == 1)
-        await world.sleep(2 * MINUTE)
-        await world.until(lambda: len(fakes.asked) == 1)
+    async with skipping_time() as server, serving(server.client, fakes, DelaysDeadLetters()):
+        env = TimeSkippingEnvironment(server.client, fakes, server)
+        handle = await env.start({**REQUEST, "receipt_timeout_seconds": 60}, message_id="m")
+        await env.until(lambda: len(fakes.posts) == 1)
+        await env.sleep(2 * MINUTE)
+        await env.until(lambda: len(fakes.status_checks) == 1)
         await callback(handle, "delivered")
 
         report = await handle.result()
-        letter = await env.client.get_workflow_handle(
+        dead_letter = await server.client.get_workflow_handle(
             dead_letter_workflow_id("m"), result_type=DeadLetterReport
         ).result()
 
     assert Outcome.UNCONFIRMED is report.outcome
-    assert DeadLetterOutcome.DELIVERED_LATE is letter.outcome
+    assert DeadLetterOutcome.DELIVERED_LATE is dead_letter.outcome

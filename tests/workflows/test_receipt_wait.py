@@ -1,4 +1,4 @@
-"""The wait for a receipt: lost, late and bad ones, and what Twilio says when it is asked."""
+"""Waiting for a receipt: lost and negative callbacks, status checks, later attempts."""
 
 from datetime import timedelta
 
@@ -15,48 +15,48 @@ HANDSET_OFF = 30003
 LANDLINE = 30006
 
 
-async def test_twilio_is_asked_when_no_receipt_comes(world: TimeSkippingEnvironment) -> None:
-    """A lost callback is made good by asking: after 10 minutes, 1 hour, 6 hours, at the end."""
-    world.fakes.statuses = [StatusResult(status="sent"), StatusResult(status="delivered")]
+async def test_a_status_check_replaces_a_lost_callback(env: TimeSkippingEnvironment) -> None:
+    """The status is fetched after 10 minutes, 1 hour, 6 hours and at the timeout."""
+    env.fakes.statuses = [StatusResult(status="sent"), StatusResult(status="delivered")]
 
-    report = await world.report()
+    report = await env.report()
 
     assert Outcome.DELIVERED is report.outcome
-    assert [sid(), sid()] == world.fakes.asked
+    assert [sid(), sid()] == env.fakes.status_checks
     assert report.submitted_at is not None
 
 
-async def test_a_timeout_without_receipt_escalates(world: TimeSkippingEnvironment) -> None:
-    """When even Twilio has no final word at the timeout, a dead letter is opened."""
-    begins = await world.now()
+async def test_a_receipt_timeout_opens_a_dead_letter(env: TimeSkippingEnvironment) -> None:
+    """If the last status check finds no final status either, the outcome is unconfirmed."""
+    started = await env.now()
 
-    report = await world.report()
+    report = await env.report()
 
     assert (Outcome.UNCONFIRMED, FailureClass.NO_RECEIPT, 4) == (
         report.outcome,
         report.failure_class,
-        len(world.fakes.asked),
+        len(env.fakes.status_checks),
     )
     assert report.dead_letter_id is not None
-    assert timedelta(hours=12) <= report.finished_at - begins < timedelta(hours=12, minutes=5)
+    assert timedelta(hours=12) <= report.finished_at - started < timedelta(hours=12, minutes=5)
 
 
-async def test_the_receipt_timeout_is_the_callers(world: TimeSkippingEnvironment) -> None:
-    """`receipt_timeout_seconds` replaces the 12 hours; Twilio is asked once more at its end."""
-    begins = await world.now()
+async def test_the_request_can_set_the_receipt_timeout(env: TimeSkippingEnvironment) -> None:
+    """`receipt_timeout_seconds` replaces the 12 hours; the status is checked once at its end."""
+    started = await env.now()
 
-    report = await world.report({**REQUEST, "receipt_timeout_seconds": 60})
+    report = await env.report({**REQUEST, "receipt_timeout_seconds": 60})
 
-    assert report.finished_at - begins < timedelta(minutes=5)
-    assert 1 == len(world.fakes.asked)
+    assert report.finished_at - started < timedelta(minutes=5)
+    assert 1 == len(env.fakes.status_checks)
 
 
 @pytest.mark.parametrize(("status", "code"), [("undelivered", LANDLINE), ("failed", LANDLINE)])
-async def test_a_bad_receipt_is_settled_by_its_code(
-    world: TimeSkippingEnvironment, status: str, code: int
+async def test_the_code_of_a_negative_receipt_decides_the_failure_class(
+    env: TimeSkippingEnvironment, status: str, code: int
 ) -> None:
-    """Undelivered or failed after acceptance is `undelivered`, with the code's class."""
-    handle = await world.submitted()
+    """`undelivered` or `failed` after acceptance leads to the outcome `undelivered`."""
+    handle = await env.submitted()
     await callback(handle, status, code=code)
 
     report = await handle.result()
@@ -69,10 +69,10 @@ async def test_a_bad_receipt_is_settled_by_its_code(
 
 
 async def test_an_unknown_code_after_acceptance_is_a_dead_letter(
-    world: TimeSkippingEnvironment,
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """A code the table does not know does not crash anything."""
-    handle = await world.submitted()
+    """A code that is not in our table counts as a failed delivery."""
+    handle = await env.submitted()
     await callback(handle, "undelivered", code=39999)
 
     report = await handle.result()
@@ -84,80 +84,84 @@ async def test_an_unknown_code_after_acceptance_is_a_dead_letter(
     assert report.dead_letter_id is not None
 
 
-async def test_a_message_canceled_at_twilio_is_canceled(world: TimeSkippingEnvironment) -> None:
-    """Twilio's own `canceled` ends the message as such."""
-    handle = await world.submitted()
+async def test_a_message_canceled_at_twilio_is_canceled(env: TimeSkippingEnvironment) -> None:
+    """Twilio's status `canceled` leads to the outcome canceled."""
+    handle = await env.submitted()
     await callback(handle, "canceled")
 
     assert Outcome.CANCELED is (await handle.result()).outcome
 
 
-async def test_a_handset_that_was_off_is_tried_again_later(world: TimeSkippingEnvironment) -> None:
-    """A delayed delivery becomes a new Twilio message, hours later, in the same workflow."""
-    world.fakes.sends = [accept(1), accept(2)]
-    begins = await world.now()
-    handle = await world.submitted()
+async def test_a_message_to_a_handset_that_was_off_is_sent_again_later(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """After a delay the same workflow submits a new Twilio message."""
+    env.fakes.sends = [accept(1), accept(2)]
+    started = await env.now()
+    handle = await env.submitted()
     await callback(handle, "undelivered", code=HANDSET_OFF)
-    await world.sleep(timedelta(seconds=codes.delay_for(HANDSET_OFF) + 60))
-    await world.until(lambda: len(world.fakes.posts) == 2)
+    await env.sleep(timedelta(seconds=codes.delay_for(HANDSET_OFF) + 60))
+    await env.until(lambda: len(env.fakes.posts) == 2)
     await callback(handle, "delivered", number=2)
 
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(2), 2) == (report.outcome, report.message_sid, report.attempts)
-    assert report.finished_at - begins >= timedelta(seconds=codes.delay_for(HANDSET_OFF))
+    assert report.finished_at - started >= timedelta(seconds=codes.delay_for(HANDSET_OFF))
 
 
-async def test_later_tries_end_in_a_dead_letter(world: TimeSkippingEnvironment) -> None:
-    """At most two later tries; then somebody decides."""
-    world.fakes.sends = [accept(1), accept(2), accept(3)]
-    world.fakes.statuses = [StatusResult(status="undelivered", error_code=HANDSET_OFF)] * 3
+async def test_later_attempts_end_in_a_dead_letter(env: TimeSkippingEnvironment) -> None:
+    """There are at most two of them."""
+    env.fakes.sends = [accept(1), accept(2), accept(3)]
+    env.fakes.statuses = [StatusResult(status="undelivered", error_code=HANDSET_OFF)] * 3
 
-    report = await world.report()
+    report = await env.report()
 
     assert (Outcome.UNDELIVERED, FailureClass.DELIVERY_DELAYED, 1 + 2) == (
         report.outcome,
         report.failure_class,
-        len(world.fakes.posts),
+        len(env.fakes.posts),
     )
     assert report.dead_letter_id is not None
 
 
-async def test_no_later_try_after_the_message_expired(world: TimeSkippingEnvironment) -> None:
-    """A try that would come after `expires_at` is not made."""
-    now = await world.now()
-    handle = await world.submitted(
+async def test_no_later_attempt_after_the_message_expired(env: TimeSkippingEnvironment) -> None:
+    """An attempt that would come after `expires_at` is not made."""
+    now = await env.now()
+    handle = await env.submitted(
         {**REQUEST, "expires_at": (now + timedelta(minutes=9)).isoformat()}
     )
     await callback(handle, "undelivered", code=HANDSET_OFF)
 
     report = await handle.result()
 
-    assert (Outcome.UNDELIVERED, 1) == (report.outcome, len(world.fakes.posts))
+    assert (Outcome.UNDELIVERED, 1) == (report.outcome, len(env.fakes.posts))
 
 
-async def test_consent_is_read_again_before_a_later_try(world: TimeSkippingEnvironment) -> None:
-    """A STOP that came while the message waited to be tried again is heeded."""
-    world.fakes.sends = [accept(1)]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
-    world.fakes.suppressed_by = Reason.OPTED_OUT
+async def test_opt_outs_are_checked_again_before_a_later_attempt(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """A STOP that came while the message was waiting suppresses it."""
+    env.fakes.sends = [accept(1)]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
+    env.fakes.suppressed_by = Reason.OPTED_OUT
     await callback(handle, "undelivered", code=HANDSET_OFF)
 
     report = await handle.result()
 
-    assert (Outcome.SUPPRESSED, 1) == (report.outcome, len(world.fakes.posts))
+    assert (Outcome.SUPPRESSED, 1) == (report.outcome, len(env.fakes.posts))
 
 
-async def test_a_first_message_that_arrives_after_all_stops_the_later_try(
-    world: TimeSkippingEnvironment,
+async def test_a_late_receipt_of_the_first_message_stops_the_later_attempt(
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """Delivered is delivered, whichever SID it is said of."""
-    world.fakes.sends = [accept(1), accept(2)]
-    handle = await world.submitted()
+    """The message is delivered, whichever of its SIDs the receipt belongs to."""
+    env.fakes.sends = [accept(1), accept(2)]
+    handle = await env.submitted()
     await callback(handle, "undelivered", code=HANDSET_OFF)
     await callback(handle, "read", number=1)
 
     report = await handle.result()
 
-    assert (Outcome.DELIVERED, 1) == (report.outcome, len(world.fakes.posts))
+    assert (Outcome.DELIVERED, 1) == (report.outcome, len(env.fakes.posts))

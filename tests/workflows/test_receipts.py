@@ -1,4 +1,4 @@
-"""What Twilio says, in any order: every permutation comes to the same."""
+"""Receipts: statuses in any order lead to the same result."""
 
 from itertools import permutations
 
@@ -8,12 +8,12 @@ from signedfor.twilio.statuses import MessageStatus
 from tests.workflows.fakes import sid
 from workflows.receipts import Receipts
 
-SAID = ["queued", "sending", "sent", "delivered"]
+STATUSES = ["queued", "sending", "sent", "delivered"]
 
 
-@pytest.mark.parametrize("order", list(permutations(SAID)))
-def test_every_order_comes_to_delivered(order: tuple[str, ...]) -> None:
-    """Ranks decide, not arrival; saying it all again changes nothing."""
+@pytest.mark.parametrize("order", list(permutations(STATUSES)))
+def test_statuses_in_any_order_lead_to_delivered(order: tuple[str, ...]) -> None:
+    """The highest rank wins, not the last arrival; repeated statuses change nothing."""
     receipts = Receipts()
     for status in order:
         receipts.record(sid(), status, None)
@@ -26,8 +26,8 @@ def test_every_order_comes_to_delivered(order: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("order", list(permutations(["queued", "sent", "undelivered"])))
-def test_every_order_comes_to_undelivered(order: tuple[str, ...]) -> None:
-    """The code that came with the final status stays with it."""
+def test_statuses_in_any_order_lead_to_undelivered(order: tuple[str, ...]) -> None:
+    """The error code that came with the final status is kept."""
     receipts = Receipts()
     for status in order:
         receipts.record(sid(), status, 30006 if status == "undelivered" else None)
@@ -37,8 +37,8 @@ def test_every_order_comes_to_undelivered(order: tuple[str, ...]) -> None:
     assert (MessageStatus.UNDELIVERED, 30006) == (receipt.status, receipt.error_code)
 
 
-def test_the_first_final_word_stays() -> None:
-    """Two final statuses that contradict each other have equal rank: the first holds."""
+def test_the_first_of_two_contradicting_final_statuses_wins() -> None:
+    """They have the same rank."""
     receipts = Receipts()
     receipts.record(sid(), "undelivered", 30003)
 
@@ -46,7 +46,7 @@ def test_the_first_final_word_stays() -> None:
     assert receipts.delivered() is None
 
 
-def test_a_read_supersedes_delivered() -> None:
+def test_read_supersedes_delivered() -> None:
     """`read` ranks above every other final status."""
     receipts = Receipts()
     receipts.record(sid(), "delivered", None)
@@ -54,8 +54,8 @@ def test_a_read_supersedes_delivered() -> None:
     assert receipts.record(sid(), "read", None)
 
 
-def test_sids_are_kept_apart() -> None:
-    """What is said of one Twilio message says nothing of another."""
+def test_each_sid_has_its_own_receipt() -> None:
+    """A status of one Twilio message does not affect another."""
     receipts = Receipts()
     receipts.record(sid(1), "undelivered", 30003)
     receipts.record(sid(2), "sent", None)
@@ -65,8 +65,8 @@ def test_sids_are_kept_apart() -> None:
     assert receipts.newest_besides({sid(1), sid(2)}) is None
 
 
-def test_unknown_statuses_are_kept_once_and_bounded() -> None:
-    """They are there for whoever looks; a flood of them is cut."""
+def test_unknown_statuses_are_deduplicated_and_limited() -> None:
+    """Ten are kept; they count as no receipt."""
     receipts = Receipts()
     for number in range(100):
         assert not receipts.record(sid(), f"new-{number % 50}", None)

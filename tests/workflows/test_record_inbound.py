@@ -1,4 +1,4 @@
-"""The workflows that bring inbound messages into the database."""
+"""The workflows that record inbound messages in the database."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -33,12 +33,12 @@ CAUGHT_UP = CatchUpResult(since=AT, until=AT + timedelta(hours=1), listed=3, inb
 
 
 class _Database:
-    """Activities that fail as often as told."""
+    """Activities that fail the first `fails` times."""
 
     def __init__(self, *, fails: int) -> None:
         self.fails = fails
         self.recorded: list[InboundRecord] = []
-        self.asked: list[CatchUp] = []
+        self.catch_ups: list[CatchUp] = []
 
     @activity.defn(name="record_inbound")
     async def record_inbound(self, record: InboundRecord) -> bool:
@@ -48,14 +48,14 @@ class _Database:
 
     @activity.defn(name="catch_up_inbound")
     async def catch_up_inbound(self, request: CatchUp) -> CatchUpResult:
-        self.asked.append(request)
+        self.catch_ups.append(request)
         self._fail()
         return CAUGHT_UP
 
     def _fail(self) -> None:
         if self.fails:
             self.fails -= 1
-            raise ApplicationError("It could not be used.", type="DatabaseUnavailable")
+            raise ApplicationError("The database is unavailable.", type="DatabaseUnavailable")
 
 
 async def _run(
@@ -63,16 +63,16 @@ async def _run(
 ) -> tuple[WorkflowHandle[Any, Any], Any]:
     queue = uuid.uuid4().hex
     async with (
-        skipping_time() as env,
+        skipping_time() as server,
         Worker(
-            env.client,
+            server.client,
             task_queue=queue,
             workflows=[RecordInbound, CatchUpInbound],
             activities=[database.record_inbound, database.catch_up_inbound],
             interceptors=[OneArgument()],
         ),
     ):
-        handle: WorkflowHandle[Any, Any] = await env.client.start_workflow(
+        handle: WorkflowHandle[Any, Any] = await server.client.start_workflow(
             workflow,
             args=args,
             id=queue,
@@ -86,8 +86,8 @@ async def _run(
             return handle, error.cause
 
 
-async def test_records_when_the_database_is_back() -> None:
-    """The message is offered until it is taken, and arrives as it was."""
+async def test_recording_is_retried_until_the_database_is_available() -> None:
+    """The record arrives unchanged."""
     database = _Database(fails=50)
 
     _, new = await _run(database, RECORD_INBOUND_WORKFLOW, STOP)
@@ -95,18 +95,18 @@ async def test_records_when_the_database_is_back() -> None:
     assert (True, [STOP]) == (new, database.recorded)
 
 
-async def test_says_what_was_caught_up() -> None:
-    """The look's result is the workflow's, and passing trouble does not show."""
+async def test_the_catch_up_returns_its_result() -> None:
+    """Passing failures are retried."""
     database = _Database(fails=2)
 
     _, result = await _run(database, CATCH_UP_WORKFLOW, CatchUp(since=AT))
 
     assert CAUGHT_UP == CatchUpResult.model_validate(result)
-    assert [CatchUp(since=AT)] * 3 == database.asked
+    assert [CatchUp(since=AT)] * 3 == database.catch_ups
 
 
-async def test_a_look_that_cannot_be_made_fails() -> None:
-    """After a few tries the workflow fails, where an operator sees it."""
+async def test_a_catch_up_that_keeps_failing_fails() -> None:
+    """After a few attempts the workflow fails, which operators see."""
     _, error = await _run(_Database(fails=99), CATCH_UP_WORKFLOW, CatchUp())
 
     assert isinstance(error, ActivityError)
@@ -115,7 +115,7 @@ async def test_a_look_that_cannot_be_made_fails() -> None:
 @pytest.mark.parametrize("workflow", [RECORD_INBOUND_WORKFLOW, CATCH_UP_WORKFLOW])
 @pytest.mark.parametrize("args", [[], [1], [{"since": "x", "kind": "x"}], [{}, {}]])
 async def test_bad_input_fails_at_once(workflow: str, args: list[Any]) -> None:
-    """A start by hand with bad input fails, instead of being tried for ever."""
+    """A workflow that is started by hand with bad input fails instead of retrying forever."""
     _, error = await _run(_Database(fails=0), workflow, *args)
 
     assert isinstance(error, ApplicationError)

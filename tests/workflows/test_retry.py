@@ -1,4 +1,4 @@
-"""The declarative retry policy at work, and what each failure class leads to."""
+"""The retry policy in the workflow, and the outcome of each failure class."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -29,25 +29,27 @@ TEMPORARY = FailureClass.TEMPORARILY_UNAVAILABLE
 TERMINAL_AT_ONCE = sorted(set(FailureClass) - RETRYABLE - {FailureClass.OUTCOME_UNKNOWN})
 
 
-async def test_429_twice_and_then_delivered(world: TimeSkippingEnvironment) -> None:
-    """What Twilio has not processed is sent again until it takes it."""
-    world.fakes.sends = [failure(TEMPORARY, code=20429), failure(TEMPORARY), accept()]
-    world.fakes.statuses = [StatusResult(status="delivered")]
+async def test_temporary_failures_are_retried_until_twilio_accepts(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """Requests that Twilio did not process (20429) are sent again."""
+    env.fakes.sends = [failure(TEMPORARY, code=20429), failure(TEMPORARY), accept()]
+    env.fakes.statuses = [StatusResult(status="delivered")]
 
-    report = await world.report()
+    report = await env.report()
 
     assert (Outcome.DELIVERED, 3) == (report.outcome, report.attempts)
-    assert 3 == len(world.fakes.posts)
+    assert 3 == len(env.fakes.posts)
 
 
 async def test_a_long_retry_is_shown_as_retrying_and_goes_on(
-    world: TimeSkippingEnvironment,
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """After the quick tries the message stands at `retrying`, with Twilio's code, and goes on."""
+    """After the quick attempts its status is `retrying`, with Twilio's code, and it goes on."""
     many = QUICK_ATTEMPTS + 6
-    world.fakes.sends = [failure(TEMPORARY, code=20429)] * many + [accept()]
-    world.fakes.statuses = [StatusResult(status="delivered")]
-    handle = await world.start()
+    env.fakes.sends = [failure(TEMPORARY, code=20429)] * many + [accept()]
+    env.fakes.statuses = [StatusResult(status="delivered")]
+    handle = await env.start()
 
     report = await handle.result()
 
@@ -64,29 +66,29 @@ async def test_a_long_retry_is_shown_as_retrying_and_goes_on(
     )
 
 
-async def test_a_full_sender_queue_is_waited_out(world: TimeSkippingEnvironment) -> None:
-    """21611 asks for a minute and more: the wait is the workflow's, and the message is sent."""
-    world.fakes.sends = [
+async def test_a_full_sender_queue_is_waited_out(env: TimeSkippingEnvironment) -> None:
+    """21611 requires more than a minute: the workflow waits, and the message is sent."""
+    env.fakes.sends = [
         failure(TEMPORARY, code=21611, retry_after=timedelta(seconds=70), final=True),
         accept(),
     ]
-    begins = await world.now()
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
-    await world.sleep(timedelta(seconds=80))
+    started = await env.now()
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
+    await env.sleep(timedelta(seconds=80))
     await callback(handle, "delivered")
 
     report = await handle.result()
 
     assert (Outcome.DELIVERED, 2) == (report.outcome, report.attempts)
-    assert report.finished_at - begins >= timedelta(seconds=70)
+    assert report.finished_at - started >= timedelta(seconds=70)
 
 
-async def test_retries_end_with_the_budget_in_a_dead_letter(world: TimeSkippingEnvironment) -> None:
-    """What Twilio cannot take for four hours fails and is held for a decision."""
-    world.fakes.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(minutes=2))]
+async def test_retries_end_with_the_budget_in_a_dead_letter(env: TimeSkippingEnvironment) -> None:
+    """A message that Twilio does not accept for four hours fails."""
+    env.fakes.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(minutes=2))]
 
-    report = await world.report(message_id="no-luck")
+    report = await env.report(message_id="no-luck")
 
     assert (Outcome.FAILED, TEMPORARY, 20429) == (
         report.outcome,
@@ -97,12 +99,12 @@ async def test_retries_end_with_the_budget_in_a_dead_letter(world: TimeSkippingE
     assert report.attempts > QUICK_ATTEMPTS
 
 
-async def test_retries_end_when_the_message_expires(world: TimeSkippingEnvironment) -> None:
-    """Nothing is tried past `expires_at`; failed tries before it leave a dead letter."""
-    now = await world.now()
-    world.fakes.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(seconds=20))]
+async def test_retries_end_when_the_message_expires(env: TimeSkippingEnvironment) -> None:
+    """There is no attempt after `expires_at`; failed attempts before it open a dead letter."""
+    now = await env.now()
+    env.fakes.sends = [failure(TEMPORARY, code=20429, retry_after=timedelta(seconds=20))]
 
-    report = await world.report(
+    report = await env.report(
         {**REQUEST, "expires_at": (now + timedelta(minutes=5)).isoformat()}, message_id="brief"
     )
 
@@ -115,13 +117,13 @@ async def test_retries_end_when_the_message_expires(world: TimeSkippingEnvironme
 
 
 @pytest.mark.parametrize("failure_class", TERMINAL_AT_ONCE)
-async def test_a_terminal_class_is_tried_once_and_escalated(
-    world: TimeSkippingEnvironment, failure_class: FailureClass
+async def test_a_terminal_failure_is_not_retried(
+    env: TimeSkippingEnvironment, failure_class: FailureClass
 ) -> None:
-    """Every terminal class: exactly one POST, outcome failed, a dead letter."""
-    world.fakes.sends = [failure(failure_class, code=21606)]
+    """Each terminal class leads to exactly one POST, the outcome failed and a dead letter."""
+    env.fakes.sends = [failure(failure_class, code=21606)]
 
-    report = await world.report(message_id=f"terminal-{failure_class}")
+    report = await env.report(message_id=f"terminal-{failure_class}")
 
     assert (Outcome.FAILED, failure_class, 21606, 1) == (
         report.outcome,
@@ -129,32 +131,32 @@ async def test_a_terminal_class_is_tried_once_and_escalated(
         report.error_code,
         report.attempts,
     )
-    assert 1 == len(world.fakes.posts)
+    assert 1 == len(env.fakes.posts)
     assert dead_letter_workflow_id(report.message_id) == report.dead_letter_id
 
 
 @pytest.mark.parametrize(
     "failure_class", [FailureClass.RECIPIENT_OPTED_OUT, FailureClass.RECIPIENT_UNREACHABLE]
 )
-async def test_a_recipient_at_fault_is_recorded_and_the_letter_closed(
-    world: TimeSkippingEnvironment, failure_class: FailureClass
+async def test_an_opt_out_or_dead_number_is_recorded_and_the_dead_letter_closed(
+    env: TimeSkippingEnvironment, failure_class: FailureClass
 ) -> None:
-    """An opt-out or a dead number becomes a suppression; nobody has to decide anything."""
-    world.fakes.sends = [failure(failure_class, code=21610)]
+    """It becomes a suppression, and no operator has to act."""
+    env.fakes.sends = [failure(failure_class, code=21610)]
 
-    report = await world.report()
-    letter = world.client.get_workflow_handle(report.dead_letter_id or "")
+    report = await env.report()
+    dead_letter = env.client.get_workflow_handle(report.dead_letter_id or "")
 
-    assert DeadLetterOutcome.RECORDED == (await letter.result())["outcome"]
+    assert DeadLetterOutcome.RECORDED == (await dead_letter.result())["outcome"]
     assert [(failure_class, 21610, REQUEST["to"])] == [
-        (each.failure_class, each.error_code, each.to) for each in world.fakes.recorded
+        (each.failure_class, each.error_code, each.to) for each in env.fakes.suppressions
     ]
 
 
-async def test_no_sender_at_all_is_bad_input(world: TimeSkippingEnvironment) -> None:
-    """Without `from` and without a default the message fails at once and says what to give."""
+async def test_a_message_without_any_sender_is_bad_input(env: TimeSkippingEnvironment) -> None:
+    """Without `from` and without a default it fails at once and names the field."""
     with pytest.raises(WorkflowFailureError) as failed:
-        await world.report({"to": REQUEST["to"], "body": "x"})
+        await env.report({"to": REQUEST["to"], "body": "x"})
 
     assert "from: is needed" in str(failed.value.cause)
 
@@ -163,17 +165,17 @@ async def _client(server: TemporalServer) -> Client:
     return await Client.connect(server.address, data_converter=data_converter)
 
 
-async def test_workers_that_are_away_past_the_budget(temporal_server: TemporalServer) -> None:
-    """Back after the budget has ended, they end the message; nothing is scheduled in the past."""
+async def test_the_budget_ends_while_no_worker_is_running(temporal_server: TemporalServer) -> None:
+    """The next worker ends the message; nothing is scheduled in the past."""
     client, fakes = await _client(temporal_server), FakeActivities()
     fakes.policy = POLICY.model_copy(update={"retry_budget": timedelta(seconds=3)})
     fakes.sends = [failure(TEMPORARY, code=21611, retry_after=2 * SECOND, final=True), accept()]
-    world = Environment(client, fakes)
+    env = Environment(client, fakes)
     async with serving(client, fakes):
-        handle = await world.start()
-        await world.until(lambda: len(fakes.posts) == 1)
+        handle = await env.start()
+        await env.until(lambda: len(fakes.posts) == 1)
         await reaches(handle, "retrying")
-    await world.until(lambda: datetime.now(UTC) > fakes.posts[0].deadline)
+    await env.until(lambda: datetime.now(UTC) > fakes.posts[0].deadline)
     async with serving(client, fakes):
         report = await handle.result()
 
@@ -186,16 +188,18 @@ async def test_workers_that_are_away_past_the_budget(temporal_server: TemporalSe
     assert 1 == len(fakes.posts)
 
 
-async def test_workers_that_are_away_past_its_time(temporal_server: TemporalServer) -> None:
-    """Back after its time has passed, they let a message expire that only waited for its slot."""
+async def test_a_message_expires_while_no_worker_is_running(
+    temporal_server: TemporalServer,
+) -> None:
+    """A message that was waiting for its reserved time ends as expired with the next worker."""
     client, fakes = await _client(temporal_server), FakeActivities()
-    world = Environment(client, fakes)
+    env = Environment(client, fakes)
     fakes.reserved_at = datetime.now(UTC) + 6 * SECOND
     expires_at = fakes.reserved_at + SECOND
     async with serving(client, fakes):
-        handle = await world.start({**REQUEST, "expires_at": expires_at.isoformat()})
+        handle = await env.start({**REQUEST, "expires_at": expires_at.isoformat()})
         await reaches(handle, "waiting")
-    await world.until(lambda: datetime.now(UTC) > expires_at)
+    await env.until(lambda: datetime.now(UTC) > expires_at)
     async with serving(client, fakes):
         report = await handle.result()
 

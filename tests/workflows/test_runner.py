@@ -16,38 +16,40 @@ with workflow.unsafe.imports_passed_through():
 
 
 @workflow.defn
-class Reading:
-    """Tries what no workflow may."""
+class OpensFile:
+    """Does what the workflow sandbox forbids."""
 
     @workflow.run
     async def run(self) -> str:
-        """Open a file, and say how that went."""
+        """Try to open a file."""
         try:
-            with open("/dev/null"):  # noqa: ASYNC230, PTH123 - that it is refused is the point
+            with open("/dev/null"):  # noqa: ASYNC230, PTH123 - the sandbox must refuse this
                 return "opened"
         except workflow.NondeterminismError:
             return "refused"
 
 
 @pytest.mark.integration
-async def test_workflows_are_tested_in_the_sandbox() -> None:
-    """What the sandbox forbids is forbidden, although our modules are passed through."""
+async def test_workflow_tests_run_in_the_sandbox() -> None:
+    """The sandbox's restrictions apply although our modules are passed through."""
     async with (
-        skipping_time() as env,
+        skipping_time() as server,
         Worker(
-            env.client,
-            task_queue="reading",
-            workflows=[Reading],
+            server.client,
+            task_queue="sandbox",
+            workflows=[OpensFile],
             workflow_runner=sandboxed_runner(),
         ),
     ):
-        how = await env.client.execute_workflow(Reading.run, id="reading", task_queue="reading")
+        result = await server.client.execute_workflow(
+            OpensFile.run, id="sandbox", task_queue="sandbox"
+        )
 
-    assert "refused" == how
+    assert "refused" == result
 
 
-def test_our_converter_wants_no_context() -> None:
-    """The runner gives it none; a converter or codec that wants one needs another runner."""
+def test_the_data_converter_needs_no_serialization_context() -> None:
+    """The runner does not provide one; a converter or codec that uses it needs another runner."""
     context = WorkflowSerializationContext(namespace="default", workflow_id="message:1")
 
     assert data_converter.with_context(context) is data_converter
@@ -55,9 +57,9 @@ def test_our_converter_wants_no_context() -> None:
 
 
 @pytest.mark.integration
-def test_the_linter_sees_what_the_sandbox_does_not(tmp_path: Path) -> None:
-    """A workflow module that asks for the time, for chance or for the machine does not pass."""
-    module = tmp_path / "workflows" / "lately.py"
+def test_the_linter_forbids_nondeterminism_in_workflows(tmp_path: Path) -> None:
+    """A workflow module that uses the clock, random numbers or random UUIDs fails the lint."""
+    module = tmp_path / "workflows" / "nondeterministic.py"
     module.parent.mkdir()
     module.write_text(
         "import random\nimport time\nfrom datetime import UTC, datetime\nfrom uuid import uuid4\n\n"
@@ -74,5 +76,5 @@ def test_the_linter_sees_what_the_sandbox_does_not(tmp_path: Path) -> None:
     )
 
     assert 1 == done.returncode
-    for what in ("random", "time", "datetime.datetime.now", "uuid.uuid4"):
-        assert f"`{what}` is banned" in done.stdout
+    for name in ("random", "time", "datetime.datetime.now", "uuid.uuid4"):
+        assert f"`{name}` is banned" in done.stdout

@@ -1,4 +1,4 @@
-"""The schedule of the catch-up, on the real server."""
+"""The Temporal schedule of the inbound catch-up, on the real server."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 async def client(temporal_server: TemporalServer) -> AsyncIterator[Client]:
-    """A client of a server on which nothing is scheduled."""
+    """A client of a server that has no schedule, before and after the test."""
     client = await Client.connect(temporal_server.address, data_converter=data_converter)
     await schedule_catch_up(client, every=timedelta(0))
     yield client
@@ -39,8 +39,8 @@ async def _described(client: Client) -> ScheduleDescription | None:
         raise
 
 
-async def test_is_set_up_once(client: Client) -> None:
-    """Any number of workers set up one schedule, which never runs twice at a time."""
+async def test_several_workers_set_up_one_schedule(client: Client) -> None:
+    """Its runs never overlap."""
     for _ in range(3):
         await schedule_catch_up(client, every=timedelta(minutes=5))
 
@@ -54,10 +54,10 @@ async def test_is_set_up_once(client: Client) -> None:
     assert [timedelta(minutes=5)] == [each.every for each in described.schedule.spec.intervals]
 
 
-async def test_follows_the_setting(client: Client) -> None:
-    """A new interval replaces the old one; what an operator paused stays paused."""
+async def test_a_new_interval_replaces_the_old_one(client: Client) -> None:
+    """A schedule that an operator has paused stays paused."""
     await schedule_catch_up(client, every=timedelta(minutes=5))
-    await client.get_schedule_handle(CATCH_UP_ID).pause(note="quiet, please")
+    await client.get_schedule_handle(CATCH_UP_ID).pause(note="maintenance")
 
     await schedule_catch_up(client, every=timedelta(minutes=30))
 
@@ -67,8 +67,8 @@ async def test_follows_the_setting(client: Client) -> None:
     assert described.schedule.state.paused
 
 
-async def test_zero_is_never(client: Client) -> None:
-    """With zero there is no schedule, whether there was one or not."""
+async def test_an_interval_of_zero_deletes_the_schedule(client: Client) -> None:
+    """It does nothing if there is no schedule."""
     await schedule_catch_up(client, every=timedelta(minutes=5))
     for _ in range(2):
         await schedule_catch_up(client, every=timedelta(0))
@@ -76,14 +76,14 @@ async def test_zero_is_never(client: Client) -> None:
     assert await _described(client) is None
 
 
-async def test_trouble_is_said_and_not_raised(
+async def test_failing_to_set_up_the_schedule_is_logged_and_not_raised(
     temporal_server: TemporalServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A worker that cannot set it up says so, with what to do, and goes on."""
-    elsewhere = await Client.connect(
-        temporal_server.address, namespace="not-there", data_converter=data_converter, lazy=True
+    """The worker keeps running; the log names the command to run instead."""
+    client = await Client.connect(
+        temporal_server.address, namespace="missing", data_converter=data_converter, lazy=True
     )
 
-    await schedule_catch_up(elsewhere, every=timedelta(minutes=5))
+    await schedule_catch_up(client, every=timedelta(minutes=5))
 
     assert "signedfor opt-outs catch-up" in caplog.text

@@ -1,4 +1,4 @@
-"""The straight way and its near neighbours: receipts in any order, consent, times."""
+"""The happy path and its variations: receipts in any order, consent, scheduling, expiry."""
 
 import contextlib
 import threading
@@ -23,10 +23,10 @@ from tests.workflows.fakes import (
 )
 
 
-async def test_a_delivered_receipt_ends_the_message(world: TimeSkippingEnvironment) -> None:
-    """A message that is sent and whose receipt says delivered reports so, with Twilio's SID."""
-    handle = await world.start(message_id="parcel-1")
-    await world.until(lambda: len(world.fakes.posts) == 1)
+async def test_a_delivered_receipt_ends_the_message(env: TimeSkippingEnvironment) -> None:
+    """The report says delivered and has Twilio's SID, the attempts and the segments."""
+    handle = await env.start(message_id="parcel-1")
+    await env.until(lambda: len(env.fakes.posts) == 1)
     await callback(handle, "delivered")
 
     report = await handle.result()
@@ -42,17 +42,17 @@ async def test_a_delivered_receipt_ends_the_message(world: TimeSkippingEnvironme
     assert report.submitted_at is not None
 
 
-async def test_tags_come_back_untouched(world: TimeSkippingEnvironment) -> None:
-    """The caller's own labels are handed back with the report."""
-    handle = await world.submitted({**REQUEST, "tags": {"order": "17"}})
+async def test_tags_are_returned_unchanged(env: TimeSkippingEnvironment) -> None:
+    """The caller's tags are in the report."""
+    handle = await env.submitted({**REQUEST, "tags": {"order": "17"}})
     await callback(handle, "delivered")
 
     assert {"order": "17"} == (await handle.result()).tags
 
 
-async def test_a_read_receipt_counts_as_delivered(world: TimeSkippingEnvironment) -> None:
+async def test_a_read_receipt_counts_as_delivered(env: TimeSkippingEnvironment) -> None:
     """On WhatsApp and RCS, read implies delivered."""
-    handle = await world.submitted(
+    handle = await env.submitted(
         {**REQUEST, "to": "whatsapp:+15558675309", "from": "whatsapp:+15005550006"}
     )
     await callback(handle, "read")
@@ -60,37 +60,39 @@ async def test_a_read_receipt_counts_as_delivered(world: TimeSkippingEnvironment
     assert Outcome.DELIVERED is (await handle.result()).outcome
 
 
-async def test_a_receipt_before_the_send_returns_counts(world: TimeSkippingEnvironment) -> None:
-    """A callback that overtakes the create response is neither lost nor waited for again."""
+async def test_a_receipt_before_the_create_response_counts(env: TimeSkippingEnvironment) -> None:
+    """A callback that overtakes the create response is used; its status is not fetched again."""
     answered = threading.Event()
-    world.fakes.sends = [accept_after(answered)]
-    handle = await world.submitted()
+    env.fakes.sends = [accept_after(answered)]
+    handle = await env.submitted()
     await callback(handle, "delivered")
     answered.set()
 
     assert Outcome.DELIVERED is (await handle.result()).outcome
-    assert 1 == len(world.fakes.posts)
-    assert [] == world.fakes.asked
+    assert 1 == len(env.fakes.posts)
+    assert [] == env.fakes.status_checks
 
 
 @pytest.mark.parametrize("order", [["sent", "queued"], ["queued", "sent"], ["sent", "sent"]])
-async def test_lower_statuses_neither_end_a_message_nor_take_it_back(
-    world: TimeSkippingEnvironment, order: list[str]
+async def test_intermediate_statuses_do_not_change_the_outcome(
+    env: TimeSkippingEnvironment, order: list[str]
 ) -> None:
-    """Whatever comes before the receipt, in any order and number, the receipt decides."""
-    handle = await world.submitted()
+    """Whatever comes before or after the receipt, in any order, the receipt decides."""
+    handle = await env.submitted()
     for status in order:
         await callback(handle, status)
     await callback(handle, "delivered")
-    with contextlib.suppress(RPCError):  # it may have ended by now
+    with contextlib.suppress(RPCError):  # the workflow may have completed
         await callback(handle, "sent")
 
     assert Outcome.DELIVERED is (await handle.result()).outcome
 
 
-async def test_unknown_statuses_do_no_harm(world: TimeSkippingEnvironment) -> None:
-    """A status Twilio invents tomorrow is kept for whoever looks, and decides nothing."""
-    handle = await world.submitted()
+async def test_unknown_statuses_are_shown_and_otherwise_ignored(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """A status that Twilio adds in future is visible in the progress query only."""
+    handle = await env.submitted()
     await callback(handle, "teleported")
     assert ["teleported"] == (await handle.query("progress"))["unknown_statuses"]
     await callback(handle, "delivered")
@@ -98,9 +100,9 @@ async def test_unknown_statuses_do_no_harm(world: TimeSkippingEnvironment) -> No
     assert Outcome.DELIVERED is (await handle.result()).outcome
 
 
-async def test_a_malformed_signal_is_dropped(world: TimeSkippingEnvironment) -> None:
-    """A signal that is no status, or has two arguments, changes nothing and breaks nothing."""
-    handle = await world.submitted()
+async def test_a_malformed_signal_is_dropped(env: TimeSkippingEnvironment) -> None:
+    """A signal without a SID or with two arguments neither changes nor fails the message."""
+    handle = await env.submitted()
     await handle.signal("delivery_status", {"message_status": "delivered"})
     await handle.signal("delivery_status", args=[{"message_sid": sid()}, "delivered"])
     await callback(handle, "delivered")
@@ -116,13 +118,13 @@ async def test_a_malformed_signal_is_dropped(world: TimeSkippingEnvironment) -> 
         (Reason.MANUAL, None),
     ],
 )
-async def test_a_suppressed_recipient_is_not_sent_to(
-    world: TimeSkippingEnvironment, reason: Reason, failure_class: FailureClass | None
+async def test_nothing_is_sent_to_a_suppressed_recipient(
+    env: TimeSkippingEnvironment, reason: Reason, failure_class: FailureClass | None
 ) -> None:
-    """A recipient found suppressed at admission gets nothing, and no dead letter is opened."""
-    world.fakes.suppressed_by = reason
+    """A recipient who is suppressed at admission gets no message; no dead letter is opened."""
+    env.fakes.suppressed_by = reason
 
-    report = await world.report()
+    report = await env.report()
 
     assert (Outcome.SUPPRESSED, failure_class, 0, None) == (
         report.outcome,
@@ -130,57 +132,57 @@ async def test_a_suppressed_recipient_is_not_sent_to(
         report.attempts,
         report.dead_letter_id,
     )
-    assert [] == world.fakes.posts
+    assert [] == env.fakes.posts
 
 
-async def test_a_stop_found_at_the_last_check_holds_the_message_back(
-    world: TimeSkippingEnvironment,
+async def test_a_stop_found_at_the_last_check_suppresses_the_message(
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """A STOP that came between admission and the POST ends the message as suppressed."""
-    world.fakes.sends = [refuse(Suppressed(reason=Reason.OPTED_OUT))]
+    """A STOP between admission and the POST ends the message as suppressed."""
+    env.fakes.sends = [refuse(Suppressed(reason=Reason.OPTED_OUT))]
 
-    report = await world.report()
+    report = await env.report()
 
     assert (Outcome.SUPPRESSED, 0) == (report.outcome, report.attempts)
 
 
 async def test_the_default_sender_is_used_when_none_is_given(
-    world: TimeSkippingEnvironment,
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """A message without `from` goes out from the configured sender."""
-    world.fakes.default_sender = SENDER
-    handle = await world.submitted({"to": REQUEST["to"], "body": "x"})
+    """A message without `from` is sent from the configured sender."""
+    env.fakes.default_sender = SENDER
+    handle = await env.submitted({"to": REQUEST["to"], "body": "x"})
     await callback(handle, "delivered")
     await handle.result()
 
-    assert [SENDER] == [post.sender for post in world.fakes.posts]
+    assert [SENDER] == [post.sender for post in env.fakes.posts]
 
 
-async def test_a_message_waits_for_its_send_at(world: TimeSkippingEnvironment) -> None:
+async def test_a_message_waits_for_its_send_at(env: TimeSkippingEnvironment) -> None:
     """Nothing is checked or sent before `send_at`."""
-    begins = await world.now()
-    world.fakes.sends = [accept()]
-    handle = await world.start(
-        {**REQUEST, "send_at": (begins + timedelta(hours=3)).isoformat()}, message_id="later"
+    now = await env.now()
+    env.fakes.sends = [accept()]
+    handle = await env.start(
+        {**REQUEST, "send_at": (now + timedelta(hours=3)).isoformat()}, message_id="later"
     )
     progress = await handle.query("progress")
     assert "scheduled" == progress["status"]
-    await world.sleep(timedelta(hours=2, minutes=59))
-    assert [] == world.fakes.posts
+    await env.sleep(timedelta(hours=2, minutes=59))
+    assert [] == env.fakes.posts
 
-    await world.sleep(timedelta(minutes=2))
+    await env.sleep(timedelta(minutes=2))
     await callback(handle, "delivered")
 
     assert Outcome.DELIVERED is (await handle.result()).outcome
 
 
-async def test_a_message_that_expired_before_admission_is_not_sent(
-    world: TimeSkippingEnvironment,
+async def test_a_message_that_expired_at_the_last_check_is_not_sent(
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """The send activity's decision `expired` ends the message without a dead letter."""
-    world.fakes.sends = [refuse(Expired())]
+    """The send activity's decision `Expired` ends the message without a dead letter."""
+    env.fakes.sends = [refuse(Expired())]
 
-    report = await world.report()
+    report = await env.report()
 
     assert (Outcome.EXPIRED, None, None) == (
         report.outcome,
@@ -189,16 +191,16 @@ async def test_a_message_that_expired_before_admission_is_not_sent(
     )
 
 
-async def test_admission_survives_a_database_that_is_away_for_hours(
-    world: TimeSkippingEnvironment,
+async def test_admission_waits_for_an_unavailable_database(
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """While consent cannot be read the message waits, says so, and is sent afterwards."""
-    world.fakes.admit_fails = 40
-    handle = await world.start()
-    await world.until(lambda: world.fakes.admit_fails < 38)
+    """While opt-outs cannot be read, the message waits, says so, and is sent afterwards."""
+    env.fakes.admit_fails = 40
+    handle = await env.start()
+    await env.until(lambda: env.fakes.admit_fails < 38)
     assert "the database to answer" == (await handle.query("progress"))["waiting_for"]
-    await world.sleep(timedelta(hours=1))
+    await env.sleep(timedelta(hours=1))
     await callback(handle, "delivered")
 
     assert Outcome.DELIVERED is (await handle.result()).outcome
-    assert 1 == len(world.fakes.posts)
+    assert 1 == len(env.fakes.posts)

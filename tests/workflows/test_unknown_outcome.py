@@ -1,4 +1,4 @@
-"""Unknown outcomes: the truth is looked for, and nothing is sent again blindly."""
+"""Unknown outcomes: Twilio is searched for the message, and nothing is resent blindly."""
 
 from datetime import timedelta
 
@@ -22,18 +22,17 @@ from tests.workflows.fakes import (
 
 UNKNOWN = failure(FailureClass.OUTCOME_UNKNOWN)
 ABSENT = Absent()
-UNDECIDED = Ambiguous()
 
 
 def _found(number: int, status: str = "sent") -> Found:
     return Found(message_sid=sid(number), status=status, error_code=None, created_at=None)
 
 
-async def test_a_callback_names_the_sid(world: TimeSkippingEnvironment) -> None:
-    """A callback carries our message id and the SID: the message goes on, nobody is asked."""
-    world.fakes.sends = [UNKNOWN]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
+async def test_a_callback_resolves_the_unknown_outcome(env: TimeSkippingEnvironment) -> None:
+    """A callback has our message id and the SID: the message goes on without a search."""
+    env.fakes.sends = [UNKNOWN]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
     await callback(handle, "delivered", number=7)
 
     report = await handle.result()
@@ -41,18 +40,18 @@ async def test_a_callback_names_the_sid(world: TimeSkippingEnvironment) -> None:
     assert (Outcome.DELIVERED, sid(7), 1) == (
         report.outcome,
         report.message_sid,
-        len(world.fakes.posts),
+        len(env.fakes.posts),
     )
-    assert [] == world.fakes.searched
+    assert [] == env.fakes.search_requests
 
 
-async def test_a_message_found_in_twilios_list_goes_on(world: TimeSkippingEnvironment) -> None:
-    """Found: carried on with that SID, not sent again."""
-    world.fakes.sends = [UNKNOWN]
-    world.fakes.searches = [ABSENT, _found(9)]
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
-    await world.sleep(timedelta(minutes=2))
+async def test_a_message_found_in_twilios_list_goes_on(env: TimeSkippingEnvironment) -> None:
+    """The message continues with the SID that was found and is not sent again."""
+    env.fakes.sends = [UNKNOWN]
+    env.fakes.searches = [ABSENT, _found(9)]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
+    await env.sleep(timedelta(minutes=2))
     await callback(handle, "delivered", number=9)
 
     report = await handle.result()
@@ -60,25 +59,25 @@ async def test_a_message_found_in_twilios_list_goes_on(world: TimeSkippingEnviro
     assert (Outcome.DELIVERED, sid(9), 1) == (
         report.outcome,
         report.message_sid,
-        len(world.fakes.posts),
+        len(env.fakes.posts),
     )
 
 
-async def test_a_message_found_delivered_is_delivered(world: TimeSkippingEnvironment) -> None:
-    """What the list says of its status counts as a receipt."""
-    world.fakes.sends = [UNKNOWN]
-    world.fakes.searches = [_found(9, "delivered")]
+async def test_a_message_found_delivered_is_delivered(env: TimeSkippingEnvironment) -> None:
+    """The status in Twilio's list counts as a receipt."""
+    env.fakes.sends = [UNKNOWN]
+    env.fakes.searches = [_found(9, "delivered")]
 
-    assert Outcome.DELIVERED is (await world.report()).outcome
+    assert Outcome.DELIVERED is (await env.report()).outcome
 
 
-async def test_a_message_absent_twice_is_sent_again(world: TimeSkippingEnvironment) -> None:
-    """Two searches, at least 30 seconds apart, without a trace: then once more."""
-    world.fakes.sends = [UNKNOWN, accept(2)]
-    begins = await world.now()
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
-    await world.sleep(timedelta(minutes=2))
+async def test_a_message_absent_twice_is_sent_again(env: TimeSkippingEnvironment) -> None:
+    """After two searches at least 30 seconds apart found nothing, it is sent once more."""
+    env.fakes.sends = [UNKNOWN, accept(2)]
+    started = await env.now()
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
+    await env.sleep(timedelta(minutes=2))
     await callback(handle, "delivered", number=2)
 
     report = await handle.result()
@@ -86,107 +85,107 @@ async def test_a_message_absent_twice_is_sent_again(world: TimeSkippingEnvironme
     assert (Outcome.DELIVERED, sid(2), 2, 2) == (
         report.outcome,
         report.message_sid,
-        len(world.fakes.posts),
-        len(world.fakes.searched),
+        len(env.fakes.posts),
+        len(env.fakes.search_requests),
     )
-    assert report.finished_at - begins >= timedelta(seconds=60)
+    assert report.finished_at - started >= timedelta(seconds=60)
 
 
-async def test_one_absence_is_not_enough(world: TimeSkippingEnvironment) -> None:
-    """Twilio may list a message late: the second search finds what the first did not."""
-    world.fakes.sends = [UNKNOWN]
-    world.fakes.searches = [ABSENT, _found(3, "delivered")]
+async def test_one_absence_is_not_enough(env: TimeSkippingEnvironment) -> None:
+    """Twilio may list a message late: the second search can find what the first did not."""
+    env.fakes.sends = [UNKNOWN]
+    env.fakes.searches = [ABSENT, _found(3, "delivered")]
 
-    report = await world.report()
+    report = await env.report()
 
-    assert (Outcome.DELIVERED, 1) == (report.outcome, len(world.fakes.posts))
+    assert (Outcome.DELIVERED, 1) == (report.outcome, len(env.fakes.posts))
 
 
 @pytest.mark.parametrize("request_", [{"on_unknown_outcome": "dead_letter"}, {"priority": "bulk"}])
-async def test_park_does_not_send_again(
-    world: TimeSkippingEnvironment, request_: dict[str, str]
+async def test_some_messages_are_dead_lettered_instead_of_resent(
+    env: TimeSkippingEnvironment, request_: dict[str, str]
 ) -> None:
-    """A message that asks to be parked, or is bulk, becomes a dead letter of its own kind."""
-    world.fakes.sends = [UNKNOWN]
+    """If the request says so, or its priority is bulk, the outcome is unconfirmed."""
+    env.fakes.sends = [UNKNOWN]
 
-    report = await world.report({**REQUEST, **request_})
+    report = await env.report({**REQUEST, **request_})
 
     assert (Outcome.UNCONFIRMED, FailureClass.OUTCOME_UNKNOWN, 1) == (
         report.outcome,
         report.failure_class,
-        len(world.fakes.posts),
+        len(env.fakes.posts),
     )
     assert report.dead_letter_id is not None
 
 
 @pytest.mark.parametrize("policy", ["dead_letter", "resend"])
-async def test_what_was_not_submitted_is_submitted(
-    world: TimeSkippingEnvironment, policy: str
+async def test_a_message_that_was_never_submitted_is_sent(
+    env: TimeSkippingEnvironment, policy: str
 ) -> None:
-    """Its worker died before the POST: that is certain, so it is sent whatever the policy says."""
-    world.fakes.sends = [UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, accept(5)]
-    world.fakes.searches = [NeverSubmitted()] * 4
-    world.fakes.statuses = [StatusResult(status="delivered")]
+    """If the worker certainly died before the POST, it is sent whatever the policy says."""
+    env.fakes.sends = [UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, accept(5)]
+    env.fakes.searches = [NeverSubmitted()] * 4
+    env.fakes.statuses = [StatusResult(status="delivered")]
 
-    report = await world.report({**REQUEST, "on_unknown_outcome": policy})
+    report = await env.report({**REQUEST, "on_unknown_outcome": policy})
 
     assert (Outcome.DELIVERED, sid(5)) == (report.outcome, report.message_sid)
-    assert 4 == len(world.fakes.searched), "one search each is enough"
+    assert 4 == len(env.fakes.search_requests), "one search per attempt is enough"
 
 
-async def test_what_was_not_submitted_expires_as_such(world: TimeSkippingEnvironment) -> None:
-    """Nobody needs to look whether Twilio has it."""
-    world.fakes.sends = [UNKNOWN, refuse(deferred(timedelta(hours=4)))]
-    world.fakes.searches = [NeverSubmitted()]
-    expires_at = (await world.now() + timedelta(hours=2)).isoformat()
+async def test_a_message_that_was_never_submitted_just_expires(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """Its report does not say that the outcome is unknown."""
+    env.fakes.sends = [UNKNOWN, refuse(deferred(timedelta(hours=4)))]
+    env.fakes.searches = [NeverSubmitted()]
+    expires_at = (await env.now() + timedelta(hours=2)).isoformat()
 
-    report = await world.report({**REQUEST, "expires_at": expires_at})
+    report = await env.report({**REQUEST, "expires_at": expires_at})
 
     assert Outcome.EXPIRED is report.outcome
     assert FailureClass.OUTCOME_UNKNOWN is not report.failure_class
 
 
-async def test_an_undecided_search_is_repeated_and_then_parked(
-    world: TimeSkippingEnvironment,
+async def test_an_ambiguous_search_is_repeated_and_then_dead_lettered(
+    env: TimeSkippingEnvironment,
 ) -> None:
-    """While another message of ours could be the one in the list, nothing is guessed or sent."""
-    world.fakes.sends = [UNKNOWN]
-    world.fakes.searches = [UNDECIDED] * MAX_SEARCHES
+    """While the listed message could be another of ours, nothing is guessed or sent."""
+    env.fakes.sends = [UNKNOWN]
+    env.fakes.searches = [Ambiguous()] * MAX_SEARCHES
 
-    report = await world.report()
+    report = await env.report()
 
     assert (FailureClass.OUTCOME_UNKNOWN, 1, MAX_SEARCHES) == (
         report.failure_class,
-        len(world.fakes.posts),
-        len(world.fakes.searched),
+        len(env.fakes.posts),
+        len(env.fakes.search_requests),
     )
 
 
-async def test_sending_again_ends(world: TimeSkippingEnvironment) -> None:
-    """A message that is lost every time is parked after a few resends."""
-    world.fakes.sends = [UNKNOWN]
+async def test_resends_are_limited(env: TimeSkippingEnvironment) -> None:
+    """A message whose outcome is unknown every time becomes a dead letter."""
+    env.fakes.sends = [UNKNOWN]
 
-    report = await world.report()
+    report = await env.report()
 
     assert (FailureClass.OUTCOME_UNKNOWN, 1 + MAX_RESENDS) == (
         report.failure_class,
-        len(world.fakes.posts),
+        len(env.fakes.posts),
     )
 
 
-async def test_an_expired_message_is_not_sent_again(world: TimeSkippingEnvironment) -> None:
-    """Absent, and its time has passed while it was looked for."""
-    now = await world.now()
-    world.fakes.sends = [UNKNOWN]
+async def test_an_expired_message_is_not_sent_again(env: TimeSkippingEnvironment) -> None:
+    """It expired while Twilio was searched."""
+    now = await env.now()
+    env.fakes.sends = [UNKNOWN]
 
-    report = await world.report(
-        {**REQUEST, "expires_at": (now + timedelta(seconds=45)).isoformat()}
-    )
+    report = await env.report({**REQUEST, "expires_at": (now + timedelta(seconds=45)).isoformat()})
 
     assert (Outcome.EXPIRED, FailureClass.OUTCOME_UNKNOWN, 1) == (
         report.outcome,
         report.failure_class,
-        len(world.fakes.posts),
+        len(env.fakes.posts),
     )
 
 
@@ -199,33 +198,35 @@ async def test_an_expired_message_is_not_sent_again(world: TimeSkippingEnvironme
     ],
 )
 async def test_canceling_during_an_unknown_outcome(
-    world: TimeSkippingEnvironment,
+    env: TimeSkippingEnvironment,
     finding: NeverSubmitted | Absent | Ambiguous,
     outcome: Outcome,
     *,
     opens_dead_letter: bool,
 ) -> None:
-    """Nothing is sent again; it is canceled for certain only if no POST was made."""
-    world.fakes.sends = [UNKNOWN]
-    world.fakes.searches = [finding] * MAX_SEARCHES
-    handle = await world.start()
-    await world.until(lambda: len(world.fakes.posts) == 1)
+    """Nothing is sent again; the outcome is canceled only if certainly no POST was made."""
+    env.fakes.sends = [UNKNOWN]
+    env.fakes.searches = [finding] * MAX_SEARCHES
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
     update = await handle.start_update("cancel", wait_for_stage=WorkflowUpdateStage.ACCEPTED)
     report = await handle.result()
 
     answer = await update.result()
     assert (outcome is Outcome.CANCELED, outcome) == (answer["canceled"], answer["status"])
-    assert (outcome, 1) == (report.outcome, len(world.fakes.posts))
+    assert (outcome, 1) == (report.outcome, len(env.fakes.posts))
     assert opens_dead_letter == (report.dead_letter_id is not None)
 
 
-async def test_earlier_sids_are_not_taken_for_the_new_one(world: TimeSkippingEnvironment) -> None:
-    """A later try that gets lost is not mistaken for the first one, which has the same text."""
-    world.fakes.sends = [accept(1), UNKNOWN]
-    world.fakes.searches = [_found(2, "delivered")]
-    handle = await world.submitted()
+async def test_a_search_excludes_the_messages_own_earlier_sids(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """A lost second submission is not mistaken for the first, which has the same text."""
+    env.fakes.sends = [accept(1), UNKNOWN]
+    env.fakes.searches = [_found(2, "delivered")]
+    handle = await env.submitted()
     await callback(handle, "undelivered", code=30003)
 
     report = await handle.result()
 
-    assert (sid(2), (sid(1),)) == (report.message_sid, world.fakes.searched[0].own_sids)
+    assert (sid(2), (sid(1),)) == (report.message_sid, env.fakes.search_requests[0].own_sids)

@@ -1,4 +1,4 @@
-"""A message that must wait for its turn: its slot, its send window, a sender on hold."""
+"""A message that waits: for its reserved time, its send window, or a paused sender."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -30,144 +30,147 @@ from tests.workflows.fakes import (
 HOUR = timedelta(hours=1)
 
 
-async def _delivered(
-    world: TimeSkippingEnvironment, request: dict[str, Any], *, posts: int
+async def _delivered(env: TimeSkippingEnvironment, request: dict[str, Any], *, posts: int) -> None:
+    # A status check instead of a callback, so that only the message's own waits let time pass.
+    env.fakes.statuses = [StatusResult(status="delivered")]
+    assert Outcome.DELIVERED is (await env.report(request)).outcome
+    assert posts == len(env.fakes.posts)
+
+
+async def test_a_deferred_message_waits_for_its_new_reservation(
+    env: TimeSkippingEnvironment,
 ) -> None:
-    # No callback, so that nothing but the message's own waits lets time pass.
-    world.fakes.statuses = [StatusResult(status="delivered")]
-    assert Outcome.DELIVERED is (await world.report(request)).outcome
-    assert posts == len(world.fakes.posts)
+    """The wait is no attempt and does not use up the retry budget."""
+    env.fakes.sends = [refuse(deferred(2 * HOUR)), accept()]
 
+    await _delivered(env, REQUEST, posts=2)
 
-async def test_a_new_slot(world: TimeSkippingEnvironment) -> None:
-    """A message whose slot is gone waits for the new one and is sent then."""
-    world.fakes.sends = [refuse(deferred(2 * HOUR)), accept()]
-
-    await _delivered(world, REQUEST, posts=2)
-
-    first, second = world.fakes.posts
-    assert 0 == second.earlier_attempts, "a turn that was not taken is no attempt"
-    assert second.deadline - first.deadline >= timedelta(hours=1.9), "nor does it cost patience"
+    first, second = env.fakes.posts
+    assert 0 == second.earlier_attempts
+    assert second.deadline - first.deadline >= timedelta(hours=1.9)
     assert not second.is_retry
-    assert 1 == world.fakes.admitted
+    assert 1 == env.fakes.admissions
 
 
-async def test_trouble_in_its_turn(world: TimeSkippingEnvironment) -> None:
-    """Tried and failed in its turn, a message does not queue anew, and its budget goes on."""
-    world.fakes.sends = [
+async def test_a_failed_attempt_keeps_its_place_and_its_budget(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """A retry needs no new admission, and its deadline only moves by the wait to be sent."""
+    env.fakes.sends = [
         failure(FailureClass.TEMPORARILY_UNAVAILABLE),
         refuse(deferred(timedelta(seconds=1)), after_attempts=1),
         accept(),
     ]
 
-    await _delivered(world, REQUEST, posts=3)
+    await _delivered(env, REQUEST, posts=3)
 
-    last = world.fakes.posts[-1]
+    last = env.fakes.posts[-1]
     assert last.is_retry
-    waited = last.deadline - world.fakes.posts[0].deadline
-    assert timedelta(0) <= waited < timedelta(minutes=1), "but for the wait for its turn"
+    waited = last.deadline - env.fakes.posts[0].deadline
+    assert timedelta(0) <= waited < timedelta(minutes=1)
 
 
-async def test_a_canceled_message_gives_its_slot_back(world: TimeSkippingEnvironment) -> None:
-    """Canceled while it waits for its slot, it leaves it to others; one in its turn has none."""
-    slot = await world.now() + HOUR
-    world.fakes.reserved_at = slot
-    handle = await world.start()
-    await world.until(lambda: world.fakes.admitted == 1)
+async def test_a_canceled_message_releases_its_reservation(env: TimeSkippingEnvironment) -> None:
+    """Canceled before its reserved time, it leaves that time to other messages."""
+    reserved_at = await env.now() + HOUR
+    env.fakes.reserved_at = reserved_at
+    handle = await env.start()
+    await env.until(lambda: env.fakes.admissions == 1)
 
     await handle.execute_update("cancel")
     await handle.result()
 
-    assert [(slot, 1, False)] == [
-        (each.reserved_at, each.segments, each.is_urgent) for each in world.fakes.released
+    assert [(reserved_at, 1, False)] == [
+        (each.reserved_at, each.segments, each.is_urgent)
+        for each in env.fakes.released_reservations
     ]
 
 
-async def test_segments(world: TimeSkippingEnvironment) -> None:
-    """A long text counts by its segments; a picture without a text as one."""
-    await _delivered(world, {**REQUEST, "body": "x" * 161}, posts=1)
-    picture = {"to": REQUEST["to"], "from": REQUEST["from"], "media_urls": ["https://e.com/a"]}
-    await _delivered(world, picture, posts=2)
+async def test_a_send_request_has_the_number_of_segments(env: TimeSkippingEnvironment) -> None:
+    """A long text counts by its segments, media without text as one."""
+    await _delivered(env, {**REQUEST, "body": "x" * 161}, posts=1)
+    media = {"to": REQUEST["to"], "from": REQUEST["from"], "media_urls": ["https://e.com/a"]}
+    await _delivered(env, media, posts=2)
 
-    assert [2, 1] == [request.segments for request in world.fakes.posts]
+    assert [2, 1] == [request.segments for request in env.fakes.posts]
 
 
-async def test_a_closed_window(world: TimeSkippingEnvironment) -> None:
-    """Until its window opens a message waits without a slot; then it is admitted anew."""
-    opens = await world.now() + 10 * HOUR
-    world.fakes.closed_until = [opens]
+async def test_a_message_waits_until_its_window_opens(env: TimeSkippingEnvironment) -> None:
+    """It waits without a reservation and then asks for admission again."""
+    opens = await env.now() + 10 * HOUR
+    env.fakes.closed_until = [opens]
     window = {"from": "09:00", "until": "20:00", "time_zone": "Europe/Berlin"}
 
-    await _delivered(world, {**REQUEST, "send_window": window}, posts=1)
+    await _delivered(env, {**REQUEST, "send_window": window}, posts=1)
 
-    assert 2 == world.fakes.admitted
-    assert await world.now() >= opens
+    assert 2 == env.fakes.admissions
+    assert await env.now() >= opens
 
 
-async def test_a_window_that_closes_while_it_waits(world: TimeSkippingEnvironment) -> None:
-    """The last check finds it closed: the message waits, and consent is asked for again."""
-    world.fakes.sends = [refuse(window_closed(10 * HOUR)), accept()]
+async def test_a_window_that_closed_before_the_last_check(env: TimeSkippingEnvironment) -> None:
+    """The message waits until it opens, and opt-outs are checked again."""
+    env.fakes.sends = [refuse(window_closed(10 * HOUR)), accept()]
 
-    await _delivered(world, REQUEST, posts=2)
+    await _delivered(env, REQUEST, posts=2)
 
-    assert 2 == world.fakes.admitted
+    assert 2 == env.fakes.admissions
 
 
 @pytest.mark.parametrize("not_yet", [deferred, window_closed])
-async def test_expiry_before_its_turn(
-    world: TimeSkippingEnvironment, not_yet: Callable[[timedelta], Callable[[SendRequest], NotSent]]
+async def test_a_message_that_would_expire_while_it_waits_expires_at_once(
+    env: TimeSkippingEnvironment, not_yet: Callable[[timedelta], Callable[[SendRequest], NotSent]]
 ) -> None:
-    """What would have expired by its turn has expired now."""
-    world.fakes.sends = [refuse(not_yet(2 * POLICY.retry_budget))]
-    begun = await world.now()
-    expires_at = (begun + POLICY.retry_budget).isoformat()
+    """It does not wait for a time at which it cannot be sent any more."""
+    env.fakes.sends = [refuse(not_yet(2 * POLICY.retry_budget))]
+    started = await env.now()
+    expires_at = (started + POLICY.retry_budget).isoformat()
 
-    report = await world.report({**REQUEST, "expires_at": expires_at})
+    report = await env.report({**REQUEST, "expires_at": expires_at})
 
     assert (Outcome.EXPIRED, 0, None) == (report.outcome, report.attempts, report.dead_letter_id)
-    assert report.finished_at < begun + HOUR
+    assert report.finished_at < started + HOUR
 
 
-async def test_a_sender_on_hold(world: TimeSkippingEnvironment) -> None:
-    """A paused sender's message looks again until it is resumed, and is sent then."""
-    world.fakes.sends = [refuse(Paused()), accept()]
-    world.fakes.resumes = [None, None, Resumed()]
+async def test_a_message_waits_while_its_sender_is_paused(env: TimeSkippingEnvironment) -> None:
+    """It checks until the sender is resumed, and is then sent without a new admission."""
+    env.fakes.sends = [refuse(Paused()), accept()]
+    env.fakes.resumes = [None, None, Resumed()]
 
-    await _delivered(world, REQUEST, posts=2)
+    await _delivered(env, REQUEST, posts=2)
 
-    assert 3 == len(world.fakes.checked)
-    assert 1 == world.fakes.admitted
+    assert 3 == len(env.fakes.resume_checks)
+    assert 1 == env.fakes.admissions
 
 
-async def test_a_campaign_that_is_canceled(world: TimeSkippingEnvironment) -> None:
-    """A held message of a canceled campaign ends as canceled, and so does one at its last check."""
-    world.fakes.sends = [refuse(Paused()), refuse(CampaignCanceled())]
-    world.fakes.resumes = [CampaignCanceled()]
+async def test_messages_of_a_canceled_campaign_are_canceled(env: TimeSkippingEnvironment) -> None:
+    """A paused message finds out while it waits, another one at its last check."""
+    env.fakes.sends = [refuse(Paused()), refuse(CampaignCanceled())]
+    env.fakes.resumes = [CampaignCanceled()]
     request = {**REQUEST, "campaign_id": "spring"}
 
     for _ in range(2):
-        assert Outcome.CANCELED is (await world.report(request)).outcome
-    assert ["spring"] == [request.campaign_id for request in world.fakes.checked]
+        assert Outcome.CANCELED is (await env.report(request)).outcome
+    assert ["spring"] == [request.campaign_id for request in env.fakes.resume_checks]
 
 
-async def test_expiry_on_hold(world: TimeSkippingEnvironment) -> None:
-    """A held message expires in its time."""
-    world.fakes.sends = [refuse(Paused())]
-    world.fakes.resumes = [None] * 1000
-    expires_at = await world.now() + HOUR
+async def test_a_paused_message_expires(env: TimeSkippingEnvironment) -> None:
+    """It ends at its `expires_at` although the sender is still paused."""
+    env.fakes.sends = [refuse(Paused())]
+    env.fakes.resumes = [None] * 1000
+    expires_at = await env.now() + HOUR
 
-    report = await world.report({**REQUEST, "expires_at": expires_at.isoformat()})
+    report = await env.report({**REQUEST, "expires_at": expires_at.isoformat()})
 
     assert Outcome.EXPIRED is report.outcome
-    assert await world.now() >= expires_at
+    assert await env.now() >= expires_at
 
 
-async def test_cancel_on_hold(world: TimeSkippingEnvironment) -> None:
-    """A held message can be canceled."""
-    world.fakes.sends = [refuse(Paused())]
-    world.fakes.resumes = [None] * 1000
-    handle = await world.start(REQUEST)
-    await world.until(lambda: bool(world.fakes.checked))
+async def test_a_paused_message_can_be_canceled(env: TimeSkippingEnvironment) -> None:
+    """The update returns although the sender is still paused."""
+    env.fakes.sends = [refuse(Paused())]
+    env.fakes.resumes = [None] * 1000
+    handle = await env.start(REQUEST)
+    await env.until(lambda: bool(env.fakes.resume_checks))
 
     canceled = await handle.execute_update("cancel")
 

@@ -20,43 +20,43 @@ from signedfor.message_activities import Absent, Ambiguous, Found, NeverSubmitte
 from signedfor.payloads import data_converter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.twilio.client import TwilioClient
-from tests.activities.conftest import pacing
+from tests.activities.conftest import unlimited_rates
 from tests.devtools.sandbox.support import SENDER, running_sandbox
 
 TEXT = "Your parcel is at the door."
 _NUMBERS = count(1)
 BROKEN = "broken"
-"""The status of a candidate that cannot say where it stands."""
+"""The status of a candidate whose progress query fails."""
 
 
 @workflow.defn(name="SendMessage")
 class OtherMessage:
-    """Another message of ours: it says and reports what it was started with."""
+    """Another message of ours, which returns the progress and report it was started with."""
 
     @workflow.run
     async def run(self, progress: Progress, report: MessageReport) -> MessageReport:
-        """End at once; queries are answered all the same."""
+        """Complete at once; queries are still answered."""
         self._progress = progress
         return report
 
     @workflow.query
     def progress(self) -> Progress:
-        """What it was started with; fails if that is broken."""
+        """The given progress; fails if its status is `BROKEN`."""
         if self._progress.status == BROKEN:
-            raise RuntimeError("poisoned")
+            raise RuntimeError("broken")
         return self._progress
 
 
 @pytest.fixture(scope="module")
 def sandbox_url() -> Iterator[str]:
-    """A sandbox for these tests."""
+    """A Twilio sandbox for these tests."""
     with running_sandbox("--sent-after", "60") as (url, _):
         yield url
 
 
 @pytest.fixture
 def twilio(sandbox_url: str) -> Iterator[TwilioClient]:
-    """The real client, aimed at the sandbox."""
+    """The real Twilio client, with the sandbox's URL."""
     client = TwilioClient(
         account_sid=DEFAULT_ACCOUNT_SID,
         username=DEFAULT_ACCOUNT_SID,
@@ -76,16 +76,18 @@ async def temporal(temporal_server: TemporalServer) -> Client:
 
 
 @pytest.fixture
-def searching(twilio: TwilioClient, sqlite_engine: Engine, temporal: Client) -> TwilioSearch:
-    """The activity."""
-    return TwilioSearch(twilio, SendAttempts(sqlite_engine, pacing(sqlite_engine)), temporal)
+def search(twilio: TwilioClient, sqlite_engine: Engine, temporal: Client) -> TwilioSearch:
+    """The search activity."""
+    return TwilioSearch(
+        twilio, SendAttempts(sqlite_engine, unlimited_rates(sqlite_engine)), temporal
+    )
 
 
 Finding = Found | Absent | NeverSubmitted | Ambiguous
 
 
 class Candidates:
-    """Makes other messages of ours, with an attempt record and a workflow each."""
+    """Adds other messages of ours, each with an attempt record and a workflow."""
 
     def __init__(self, attempts: SendAttempts, client: Client) -> None:
         self._attempts = attempts
@@ -100,7 +102,7 @@ class Candidates:
         failure_class: FailureClass | None = None,
         answers: bool = True,
     ) -> None:
-        """Another message, which knows of these SIDs; one that does not answer has no worker."""
+        """Add a message with these SIDs; if it does not answer queries, it has no worker."""
         message_id = f"t-{uuid.uuid4()}"
         self._attempts.claim(message_id, message, sender=SENDER)
         now = datetime.now(UTC)
@@ -121,7 +123,7 @@ class Candidates:
             "SendMessage",
             args=[progress, report],
             id=message_workflow_id(message_id),
-            task_queue=self.queue if answers else "nobody",
+            task_queue=self.queue if answers else "no-worker",
         )
         if answers:
             await handle.result()
@@ -129,44 +131,44 @@ class Candidates:
 
 @pytest.fixture
 async def candidates(sqlite_engine: Engine, temporal: Client) -> AsyncIterator[Candidates]:
-    """Other messages, and the worker that lets them answer."""
-    made = Candidates(SendAttempts(sqlite_engine, pacing(sqlite_engine)), temporal)
+    """Other messages of ours, and a worker that answers their queries."""
+    candidates = Candidates(SendAttempts(sqlite_engine, unlimited_rates(sqlite_engine)), temporal)
     async with Worker(
         temporal,
-        task_queue=made.queue,
+        task_queue=candidates.queue,
         workflows=[OtherMessage],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):
-        yield made
+        yield candidates
 
 
 @pytest.fixture
 def to() -> str:
-    """A recipient to whom nothing was sent before: the sandbox outlasts a test."""
+    """A new recipient for each test, since the tests share a sandbox."""
     return f"+1555020{next(_NUMBERS):04d}"
 
 
 def message(to: str, **fields: Any) -> MessageRequest:
-    """One text to them."""
+    """A text message to the recipient."""
     return MessageRequest(**{"to": to, "body": TEXT, **fields})
 
 
 def template(to: str) -> MessageRequest:
-    """A message to them made of a template."""
+    """A content template to the recipient."""
     return MessageRequest(to=to, content_sid="HX" + "0c" * 16)
 
 
-async def look(
-    searching: TwilioSearch,
+async def find(
+    search: TwilioSearch,
     wanted: MessageRequest,
     *,
     sender: str = SENDER,
     recorded: bool = True,
     **fields: Any,
 ) -> Finding:
-    """Search for it, as a message whose POST was recorded a moment ago."""
+    """Search for a message; if `recorded`, its POST was recorded just now."""
     if recorded:
-        searching._attempts.claim("mine", wanted, sender=sender)
+        search._attempts.claim("mine", wanted, sender=sender)
     request = SearchRequest(
         **{
             "message_id": "mine",
@@ -177,12 +179,12 @@ async def look(
             **fields,
         }
     )
-    result = await ActivityEnvironment().run(searching.find_message, request)
+    result = await ActivityEnvironment().run(search.find_message, request)
     return result.finding
 
 
-async def found_sid(looking: Awaitable[Finding]) -> str:
+async def found_sid(finding: Awaitable[Finding]) -> str:
     """The SID of a message that must be found."""
-    found = await looking
+    found = await finding
     assert isinstance(found, Found)
     return found.message_sid

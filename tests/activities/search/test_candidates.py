@@ -1,4 +1,4 @@
-"""The search in Twilio's list beside other messages of ours: no SID of theirs is taken."""
+"""Searching Twilio's list when other messages of ours could match: their SIDs are not used."""
 
 import asyncio
 from typing import Any
@@ -13,13 +13,13 @@ from signedfor.message_activities import Absent, Ambiguous, Found
 from signedfor.retry import SEARCH_TIMEOUT
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.twilio.client import TwilioClient
-from tests.activities.conftest import pacing
+from tests.activities.conftest import unlimited_rates
 from tests.activities.search.conftest import (
     BROKEN,
     TEXT,
     Candidates,
+    find,
     found_sid,
-    look,
     message,
     template,
 )
@@ -33,92 +33,92 @@ from tests.devtools.sandbox.support import SENDER
         {"body": TEXT, "media_url": ["https://example.com/a.png"]},
     ],
 )
-async def test_a_strange_text_may_be_ours(
-    searching: TwilioSearch,
+async def test_a_different_text_may_be_ours(
+    search: TwilioSearch,
     twilio: TwilioClient,
     candidates: Candidates,
     to: str,
     created: dict[str, Any],
 ) -> None:
-    """Twilio may list another text than we sent: unless it is another message's, who knows."""
+    """Twilio may list another text than we sent; it is ambiguous unless another message has it."""
     row = twilio.messages.create(to=to, from_=SENDER, **created)
     await candidates.add(message(to, body="A third text."), status=Stage.SENDING)
-    assert Ambiguous() == await look(searching, message(to))
+    assert Ambiguous() == await find(search, message(to))
 
     await candidates.add(message(to, body="An altered text."), str(row.sid), status="delivered")
-    assert Absent() == await look(searching, message(to))
+    assert Absent() == await find(search, message(to))
 
 
-async def test_an_open_candidates_text_is_the_candidates(
-    searching: TwilioSearch, twilio: TwilioClient, candidates: Candidates, to: str
+async def test_a_candidate_with_another_text_does_not_matter(
+    search: TwilioSearch, twilio: TwilioClient, candidates: Candidates, to: str
 ) -> None:
-    """A message with another text, of unknown fate too, holds nobody up: its row is known by it."""
+    """Even while its own outcome is unknown, the text shows which listed message is its own."""
     other = message(to, body="Another text.")
     twilio.messages.create(to=to, from_=SENDER, body=other.body)
     await candidates.add(other, status=Stage.RESOLVING)
-    assert Absent() == await look(searching, message(to))
+    assert Absent() == await find(search, message(to))
 
     ours = twilio.messages.create(to=to, from_=SENDER, body=TEXT)
-    assert ours.sid == await found_sid(look(searching, message(to)))
+    assert ours.sid == await found_sid(find(search, message(to)))
 
 
-async def test_a_sid_of_another_message_is_never_taken(
-    searching: TwilioSearch, twilio: TwilioClient, candidates: Candidates, to: str
+async def test_the_sid_of_another_message_is_not_used(
+    search: TwilioSearch, twilio: TwilioClient, candidates: Candidates, to: str
 ) -> None:
-    """Two messages with the same text at the same time: the other's SID is the other's."""
+    """Another message with the same text has its own SID already."""
     wanted = message(to)
     theirs = twilio.messages.create(to=wanted.to, from_=SENDER, body=TEXT)
     await candidates.add(wanted, str(theirs.sid), status=Stage.AWAITING_RECEIPT)
-    assert Absent() == await look(searching, wanted)
+    assert Absent() == await find(search, wanted)
 
     ours = twilio.messages.create(to=wanted.to, from_=SENDER, body=TEXT)
-    result = await look(searching, wanted)
+    result = await find(search, wanted)
 
     assert isinstance(result, Found)
-    assert (ours.sid) == (result.message_sid)
+    assert ours.sid == result.message_sid
 
 
-async def test_a_template_takes_no_text_s_sid(
-    searching: TwilioSearch, twilio: TwilioClient, candidates: Candidates, to: str
+async def test_a_template_does_not_use_the_sid_of_a_text_message(
+    search: TwilioSearch, twilio: TwilioClient, candidates: Candidates, to: str
 ) -> None:
-    """Any text to the person could be the template's, but not one that another message owns."""
+    """Any text to the recipient could be the rendered template, unless another message owns it."""
     wanted = template(to)
     theirs = twilio.messages.create(to=wanted.to, from_=SENDER, body=TEXT)
     await candidates.add(message(wanted.to), str(theirs.sid), status=Outcome.DELIVERED)
-    assert Absent() == await look(searching, wanted)
+    assert Absent() == await find(search, wanted)
 
     ours = twilio.messages.create(to=wanted.to, from_=SENDER, body="As it was rendered.")
-    assert ours.sid == await found_sid(look(searching, wanted))
+    assert ours.sid == await found_sid(find(search, wanted))
 
 
 @pytest.mark.parametrize(
     "status", [Stage.SENDING, Stage.WAITING, Stage.RETRYING, Stage.RESOLVING, BROKEN]
 )
-async def test_nothing_is_guessed_while_a_candidate_is_open(
-    searching: TwilioSearch, twilio: TwilioClient, candidates: Candidates, to: str, status: str
+async def test_the_search_is_ambiguous_while_a_candidate_is_open(
+    search: TwilioSearch, twilio: TwilioClient, candidates: Candidates, to: str, status: str
 ) -> None:
-    """While the other's fate is open too, or it cannot say, the row could be either's."""
+    """While the other's outcome is open or unknown too, the listed message could be either's."""
     wanted = message(to, body=f"open {status}")
     twilio.messages.create(to=wanted.to, from_=SENDER, body=wanted.body)
     await candidates.add(wanted, status=status)
 
-    assert Ambiguous() == await look(searching, wanted)
+    assert Ambiguous() == await find(search, wanted)
 
 
 @pytest.mark.parametrize("is_template", [True, False])
-async def test_a_text_and_a_template_may_be_mistaken_for_each_other(
-    searching: TwilioSearch,
+async def test_the_search_is_ambiguous_between_a_text_and_a_template(
+    search: TwilioSearch,
     twilio: TwilioClient,
     candidates: Candidates,
     to: str,
     is_template: bool,
 ) -> None:
-    """A template may be rendered to the very text, so neither is taken while both are open."""
+    """The template may be rendered to exactly that text."""
     both = [message(to), template(to)]
     twilio.messages.create(to=to, from_=SENDER, body=TEXT)
     await candidates.add(both[not is_template], status=Stage.RESOLVING)
 
-    assert Ambiguous() == await look(searching, both[is_template])
+    assert Ambiguous() == await find(search, both[is_template])
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ async def test_a_text_and_a_template_may_be_mistaken_for_each_other(
     ],
     ids=["unconfirmed", "unconfirmed after a resend", "expired"],
 )
-async def test_an_unresolved_candidate_may_still_own_the_row(
-    searching: TwilioSearch,
+async def test_the_search_is_ambiguous_after_an_unresolved_candidate(
+    search: TwilioSearch,
     twilio: TwilioClient,
     candidates: Candidates,
     to: str,
@@ -147,13 +147,13 @@ async def test_an_unresolved_candidate_may_still_own_the_row(
         failure_class=FailureClass.OUTCOME_UNKNOWN,
     )
 
-    assert Ambiguous() == await look(searching, message(to))
+    assert Ambiguous() == await find(search, message(to))
 
 
-async def test_a_candidate_without_a_receipt_has_its_own(
-    searching: TwilioSearch, twilio: TwilioClient, candidates: Candidates, to: str
+async def test_a_candidate_without_a_receipt_owns_only_its_sid(
+    search: TwilioSearch, twilio: TwilioClient, candidates: Candidates, to: str
 ) -> None:
-    """Unconfirmed with a SID, it lacks only the receipt and lays claim to nothing more."""
+    """It is unconfirmed, but not because of an unknown outcome."""
     theirs, ours = (twilio.messages.create(to=to, from_=SENDER, body=TEXT) for _ in range(2))
     await candidates.add(
         message(to),
@@ -162,13 +162,13 @@ async def test_a_candidate_without_a_receipt_has_its_own(
         failure_class=FailureClass.NO_RECEIPT,
     )
 
-    assert ours.sid == await found_sid(look(searching, message(to)))
+    assert ours.sid == await found_sid(find(search, message(to)))
 
 
-async def test_a_candidate_that_does_not_answer_holds_up_its_likes_only(
-    searching: TwilioSearch, twilio: TwilioClient, candidates: Candidates, to: str
+async def test_a_candidate_that_does_not_answer_affects_only_similar_messages(
+    search: TwilioSearch, twilio: TwilioClient, candidates: Candidates, to: str
 ) -> None:
-    """A poisoned message leaves open what could be its own; all else is found as ever."""
+    """What could be its own is ambiguous; other messages are found."""
     others = [message(to, body=f"Another text, {n}.") for n in range(3)]
     for each in [message(to), *others]:
         twilio.messages.create(to=to, from_=SENDER, body=each.body)
@@ -176,19 +176,19 @@ async def test_a_candidate_that_does_not_answer_holds_up_its_likes_only(
         await candidates.add(each, status=Stage.SENDING, answers=False)
 
     async with asyncio.timeout(SEARCH_TIMEOUT.total_seconds()):
-        results = await asyncio.gather(
-            *(look(searching, each) for each in (message(to), others[0]))
-        )
+        results = await asyncio.gather(*(find(search, each) for each in (message(to), others[0])))
 
     assert [Found, Ambiguous] == [type(each) for each in results]
 
 
-async def test_a_candidate_without_workflow_is_no_candidate(
-    searching: TwilioSearch, twilio: TwilioClient, sqlite_engine: Engine, to: str
+async def test_a_candidate_without_a_workflow_does_not_matter(
+    search: TwilioSearch, twilio: TwilioClient, sqlite_engine: Engine, to: str
 ) -> None:
-    """A note whose message is gone cannot own anything."""
+    """An attempt record whose message does not exist any more owns nothing."""
     wanted = message(to)
     created = twilio.messages.create(to=wanted.to, from_=SENDER, body=TEXT)
-    SendAttempts(sqlite_engine, pacing(sqlite_engine)).claim("gone", wanted, sender=SENDER)
+    SendAttempts(sqlite_engine, unlimited_rates(sqlite_engine)).claim(
+        "missing", wanted, sender=SENDER
+    )
 
-    assert created.sid == await found_sid(look(searching, wanted))
+    assert created.sid == await found_sid(find(search, wanted))

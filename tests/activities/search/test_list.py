@@ -1,4 +1,4 @@
-"""The search in Twilio's list: what it takes for ours, and what it must not."""
+"""Searching Twilio's list for a message: what matches and what must not."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,8 +14,8 @@ from devtools.sandbox.client import SandboxControl
 from signedfor.message_activities import Absent, Ambiguous, Found, NeverSubmitted
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.twilio.client import TwilioClient
-from tests.activities.conftest import pacing
-from tests.activities.search.conftest import TEXT, Finding, found_sid, look, message, template
+from tests.activities.conftest import unlimited_rates
+from tests.activities.search.conftest import TEXT, Finding, find, found_sid, message, template
 from tests.devtools.sandbox.support import SENDER, SERVICE
 from tests.integration.support import until_true
 
@@ -24,24 +24,24 @@ async def _failed(twilio: TwilioClient, sandbox_url: str, to: str) -> str:
     """Create a message that fails soon after Twilio has accepted it; return its SID."""
     with SandboxControl(sandbox_url) as control:
         control.script(to, [{"final": "failed", "error_code": 30008}])
-        usual = control.settings()["sent_after"]
+        sent_after = control.settings()["sent_after"]
         control.settings(sent_after=0)
         sid = str(twilio.messages.create(to=to, from_=SENDER, body=TEXT).sid)
         await until_true(
             lambda: str(twilio.messages(sid).fetch().status) == "failed",
             "the message to fail",
         )
-        control.settings(sent_after=usual)
+        control.settings(sent_after=sent_after)
     return sid
 
 
 async def test_a_listed_message_is_found(
-    searching: TwilioSearch, twilio: TwilioClient, to: str
+    search: TwilioSearch, twilio: TwilioClient, to: str
 ) -> None:
-    """Same recipient, sender and text, created since: that is ours."""
+    """It has the same recipient, sender and text, and was created since the POST."""
     created = twilio.messages.create(to=to, from_=SENDER, body=TEXT)
 
-    result = await look(searching, message(to))
+    result = await find(search, message(to))
 
     assert isinstance(result, Found)
     assert (created.sid, "queued") == (
@@ -58,46 +58,46 @@ async def test_a_listed_message_is_found(
         ({"from_": SENDER, "messaging_service_sid": SERVICE}, SENDER),
     ],
 )
-async def test_what_was_sent_from_elsewhere_is_not_ours(
-    searching: TwilioSearch, twilio: TwilioClient, to: str, created: dict[str, Any], sender: str
+async def test_messages_from_another_sender_do_not_match(
+    search: TwilioSearch, twilio: TwilioClient, to: str, created: dict[str, Any], sender: str
 ) -> None:
-    """Another sender; no service, or one that chose the number that we send from directly."""
+    """Nor do those without our service, or from a service that chose the number we send from."""
     twilio.messages.create(to=to, body=TEXT, **created)
 
-    assert Absent() == await look(searching, message(to), sender=sender)
+    assert Absent() == await find(search, message(to), sender=sender)
 
 
-async def test_a_service_is_searched_by_recipient(
-    searching: TwilioSearch, twilio: TwilioClient, to: str
+async def test_messages_of_a_messaging_service_match_by_service(
+    search: TwilioSearch, twilio: TwilioClient, to: str
 ) -> None:
-    """A Messaging Service's row has its own sender, or none yet; the service is what counts."""
+    """Their sender is chosen by the service, or not yet; only the service's SID counts."""
     created = twilio.messages.create(to=to, messaging_service_sid=SERVICE, body=TEXT)
 
-    result = await look(searching, message(to), sender=SERVICE)
+    result = await find(search, message(to), sender=SERVICE)
 
     assert isinstance(result, Found)
     assert created.sid == result.message_sid
 
 
-async def test_refused_creates_are_passed_over(
-    searching: TwilioSearch, twilio: TwilioClient, sandbox_url: str, to: str
+async def test_refused_creates_do_not_match(
+    search: TwilioSearch, twilio: TwilioClient, sandbox_url: str, to: str
 ) -> None:
-    """Twilio lists a create that it refused as `failed`: that is no acceptance."""
+    """Twilio lists a create that it refused as `failed`, although it was not accepted."""
     with SandboxControl(sandbox_url) as control:
         control.script(to, [{"respond": "error", "code": 21612, "http_status": 400}])
     with pytest.raises(TwilioRestException, match="HTTP 400"):
         twilio.messages.create(to=to, from_=SENDER, body=TEXT)
 
-    assert Absent() == await look(searching, message(to))
+    assert Absent() == await find(search, message(to))
 
 
-async def test_what_failed_after_it_was_taken_is_found(
-    searching: TwilioSearch, twilio: TwilioClient, sandbox_url: str, to: str
+async def test_a_message_that_failed_after_acceptance_is_found(
+    search: TwilioSearch, twilio: TwilioClient, sandbox_url: str, to: str
 ) -> None:
-    """Twilio had it: it is not sent again as if it had not, but goes the way of its code."""
+    """Its error code decides what happens next; it is not sent again as never submitted."""
     sid = await _failed(twilio, sandbox_url, to)
 
-    result = await look(searching, message(to))
+    result = await find(search, message(to))
 
     assert isinstance(result, Found)
     assert (sid, "failed", 30008) == (
@@ -107,45 +107,45 @@ async def test_what_failed_after_it_was_taken_is_found(
     )
 
 
-async def test_what_failed_is_not_taken_where_something_else_could_be_it(
-    searching: TwilioSearch, twilio: TwilioClient, sandbox_url: str, to: str
+async def test_a_failed_message_does_not_match_beside_another_match(
+    search: TwilioSearch, twilio: TwilioClient, sandbox_url: str, to: str
 ) -> None:
-    """Beside a message that goes on, one that failed is another program's."""
+    """If two messages match, the failed one belongs to another program."""
     await _failed(twilio, sandbox_url, to)
     created = twilio.messages.create(to=to, from_=SENDER, body=TEXT)
 
-    assert created.sid == await found_sid(look(searching, message(to)))
+    assert created.sid == await found_sid(find(search, message(to)))
 
 
-async def test_older_and_own_messages_are_passed_over(
-    searching: TwilioSearch, twilio: TwilioClient, to: str
+async def test_older_and_own_messages_do_not_match(
+    search: TwilioSearch, twilio: TwilioClient, to: str
 ) -> None:
-    """What was created before the POST, or is an earlier submission of ours, is not the new one."""
+    """These were created before the POST, or are earlier submissions of the same message."""
     created = twilio.messages.create(to=to, from_=SENDER, body=TEXT)
     later = datetime.now(UTC) + timedelta(minutes=5)
 
-    assert Absent() == await look(searching, message(to), since=later)
-    assert Absent() == await look(searching, message(to), own_sids=(created.sid,))
+    assert Absent() == await find(search, message(to), since=later)
+    assert Absent() == await find(search, message(to), own_sids=(created.sid,))
 
 
-async def test_what_was_never_noted_was_not_submitted(
-    searching: TwilioSearch, twilio: TwilioClient, to: str
+async def test_a_message_without_an_attempt_record_was_never_submitted(
+    search: TwilioSearch, twilio: TwilioClient, to: str
 ) -> None:
-    """A note comes before each POST: without one there was none, whatever Twilio lists."""
-    assert NeverSubmitted() == await look(searching, message(to), recorded=False)
+    """A record is written before each POST; without one, Twilio's list does not matter."""
+    assert NeverSubmitted() == await find(search, message(to), recorded=False)
     twilio.messages.create(to=to, from_=SENDER, body=TEXT)
 
-    assert NeverSubmitted() == await look(searching, message(to), recorded=False)
+    assert NeverSubmitted() == await find(search, message(to), recorded=False)
 
 
-async def test_what_is_older_than_the_notes_is_not_guessed(
-    searching: TwilioSearch, twilio: TwilioClient, to: str
+async def test_the_search_is_ambiguous_for_sends_older_than_the_attempt_records(
+    search: TwilioSearch, twilio: TwilioClient, to: str
 ) -> None:
-    """Notes are kept for days: its own may be gone, and those of other messages too."""
+    """Records are deleted after some days, this message's own and those of others."""
     days_ago = datetime.now(UTC) - timedelta(days=3)
 
     async def finding() -> Finding:
-        return await look(searching, message(to), recorded=False, since=days_ago)
+        return await find(search, message(to), recorded=False, since=days_ago)
 
     assert Absent() == await finding()
     twilio.messages.create(to=to, from_=SENDER, body=TEXT)
@@ -153,42 +153,44 @@ async def test_what_is_older_than_the_notes_is_not_guessed(
     assert Ambiguous() == await finding()
 
 
-async def test_what_is_older_than_its_notes_is_not_ours(
-    sqlite_engine: Engine, searching: TwilioSearch, twilio: TwilioClient, to: str
+async def test_only_the_recorded_post_counts_if_older_records_are_deleted(
+    sqlite_engine: Engine, search: TwilioSearch, twilio: TwilioClient, to: str
 ) -> None:
-    """It was unknown days ago, and of that time no notes are kept: only the new POST counts."""
+    """Messages that Twilio created before that POST do not match."""
     twilio.messages.create(to=to, from_=SENDER, body=TEXT)
     now = datetime.now(UTC)
-    posts = SendAttempts(
-        sqlite_engine, pacing(sqlite_engine), now=lambda: now + timedelta(minutes=5)
+    attempts = SendAttempts(
+        sqlite_engine, unlimited_rates(sqlite_engine), now=lambda: now + timedelta(minutes=5)
     )
-    posts.claim("mine", message(to), sender=SENDER)
+    attempts.claim("mine", message(to), sender=SENDER)
     days_ago = now - timedelta(days=3)
 
-    result = await look(searching, message(to), recorded=False, since=days_ago)
+    result = await find(search, message(to), recorded=False, since=days_ago)
 
     assert Absent() == result
 
 
-async def test_a_template_is_not_guessed(
-    searching: TwilioSearch, twilio: TwilioClient, to: str
+async def test_the_search_for_a_template_is_ambiguous_between_two_texts(
+    search: TwilioSearch, twilio: TwilioClient, to: str
 ) -> None:
-    """Of two texts that nobody owns either could be the template's."""
+    """Neither belongs to another message, so either could be the rendered template."""
     wanted = template(to)
     for text in ("As it was rendered.", "By another program."):
         twilio.messages.create(to=wanted.to, from_=SENDER, body=text)
 
-    assert Ambiguous() == await look(searching, wanted)
+    assert Ambiguous() == await find(search, wanted)
 
 
-async def test_a_search_that_fails_says_nothing_personal(
+async def test_a_failed_search_contains_no_personal_data(
     sqlite_engine: Engine, temporal: Client, twilio: TwilioClient, to: str
 ) -> None:
-    """Twilio's own texts repeat numbers; ours do not."""
+    """Twilio's error messages repeat numbers; ours do not."""
     twilio.api.base_url = "http://127.0.0.1:9"
-    searching = TwilioSearch(twilio, SendAttempts(sqlite_engine, pacing(sqlite_engine)), temporal)
+    search = TwilioSearch(
+        twilio, SendAttempts(sqlite_engine, unlimited_rates(sqlite_engine)), temporal
+    )
     with pytest.raises(ApplicationError) as failed:
-        await look(searching, message(to))
+        await find(search, message(to))
 
     assert "SearchFailed" == failed.value.type
     assert to.removeprefix("+") not in str(failed.value)

@@ -1,4 +1,4 @@
-"""What all messages of a campaign have in common."""
+"""The fields that all messages of a campaign share."""
 
 import pytest
 from pydantic import ValidationError
@@ -15,17 +15,17 @@ def _problems(**fields: object) -> dict[str, str]:
     return dict(problems_in(caught.value))
 
 
-def test_a_campaign_is_not_urgent() -> None:
-    """The lane of one-time codes stays theirs."""
-    said = "must be normal or bulk: an urgent campaign would delay one-time codes"
+def test_a_campaign_cannot_be_urgent() -> None:
+    """The urgent priority is for messages such as one-time codes."""
+    problem = "must be normal or bulk: an urgent campaign would delay one-time codes"
 
-    assert {"priority": said} == _problems(priority="urgent")
+    assert {"priority": problem} == _problems(priority="urgent")
     assert "bulk" == CampaignMessage.model_validate(FIELDS).priority
     assert "normal" == CampaignMessage.model_validate({**FIELDS, "priority": "normal"}).priority
 
 
-def test_its_text_may_be_longer_than_a_message() -> None:
-    """Names in braces become something else."""
+def test_a_template_may_be_longer_than_a_message() -> None:
+    """Its placeholders are replaced with values of another length."""
     body = "{name}" * 1600
 
     assert body == CampaignMessage.model_validate({**FIELDS, "body": body}).body

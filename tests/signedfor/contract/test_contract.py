@@ -25,8 +25,8 @@ from signedfor.time_zones import TIME_ZONES
 TO = "+15558675309"
 BERLIN = "+4915112345678"
 HOURS = {"from": "09:00", "until": "20:00"}
-NO_CLOCK = "must be HH:MM, such as 09:00; the end of the day is 24:00"
-NO_TIME_ZONE = "does not look like an IANA time zone; give a name such as Europe/Berlin"
+NOT_A_TIME = "must be HH:MM, such as 09:00; the end of the day is 24:00"
+NOT_A_TIME_ZONE = "does not look like an IANA time zone; give a name such as Europe/Berlin"
 SID = "SM" + "a" * 32
 SEND_AT = datetime(2027, 1, 1, tzinfo=UTC)
 
@@ -37,8 +37,8 @@ def _problems(**fields: Any) -> list[tuple[str, str]]:
     return problems_in(caught.value)
 
 
-def test_names() -> None:
-    """The names that other services use are these; changing one breaks somebody."""
+def test_public_names_do_not_change() -> None:
+    """Other services use these names; changing one breaks them."""
     expected = {
         "SEND_MESSAGE": "SendMessage",
         "DEAD_LETTER": "DeadLetter",
@@ -56,8 +56,8 @@ def test_names() -> None:
     assert expected == {name: getattr(contract, name) for name in expected}
 
 
-def test_search_attributes() -> None:
-    """The search attributes are these."""
+def test_search_attribute_names_do_not_change() -> None:
+    """Operators and other services search by these names."""
     expected = {
         "MessageStatus",
         "MessageSender",
@@ -70,8 +70,8 @@ def test_search_attributes() -> None:
     assert expected == {key.name for key in SEARCH_ATTRIBUTES}
 
 
-def test_workflow_ids() -> None:
-    """A message's id goes into its workflow ids and comes back out of them."""
+def test_workflow_ids_contain_the_message_id() -> None:
+    """The message id can be read back from them."""
     assert "message:parcel:7" == message_workflow_id("parcel:7")
     assert "dead-letter:parcel:7" == dead_letter_workflow_id("parcel:7")
     assert "parcel:7" == message_id_of("message:parcel:7")
@@ -79,14 +79,14 @@ def test_workflow_ids() -> None:
 
 
 @pytest.mark.parametrize("workflow_id", ["", "parcel", "message:", "Message:7", "campaign:7"])
-def test_other_workflow_ids(workflow_id: str) -> None:
-    """Any other workflow id is refused, with the right form in the text."""
+def test_other_workflow_ids_are_refused(workflow_id: str) -> None:
+    """The error shows the correct format."""
     with pytest.raises(ValueError, match="message:<message_id>"):
         message_id_of(workflow_id)
 
 
-def test_the_least_message() -> None:
-    """Whom and what are enough; the rest has the documented defaults."""
+def test_a_message_needs_only_recipient_and_text() -> None:
+    """The other fields have the documented defaults."""
     request = MessageRequest.model_validate({"to": TO, "body": "x"})
 
     assert (None, Priority.NORMAL, {}, timedelta(hours=12)) == (
@@ -107,15 +107,17 @@ def test_the_least_message() -> None:
         ({"on_unknown_outcome": "dead_letter"}, OnUnknownOutcome.DEAD_LETTER),
     ],
 )
-def test_if_unknown(fields: dict[str, str], policy: OnUnknownOutcome) -> None:
-    """Bulk messages are parked unless they say otherwise, others are sent again."""
+def test_the_policy_for_unknown_outcomes_depends_on_the_priority(
+    fields: dict[str, str], policy: OnUnknownOutcome
+) -> None:
+    """By default bulk messages become dead letters and others are sent again."""
     assert (
         policy
         is MessageRequest.model_validate({"to": TO, "body": "x", **fields}).unknown_outcome_policy
     )
 
 
-def test_urgent_comes_first() -> None:
+def test_urgent_messages_have_the_lowest_priority_key() -> None:
     """Temporal serves the lowest priority key first."""
     keys = [each.temporal_key for each in (Priority.URGENT, Priority.NORMAL, Priority.BULK)]
 
@@ -151,8 +153,10 @@ def test_urgent_comes_first() -> None:
         ),
     ],
 )
-def test_rules_across_fields(fields: dict[str, Any], problems: list[tuple[str, str]]) -> None:
-    """What is wrong between fields is said of the field to mend."""
+def test_fields_that_contradict_each_other_are_refused(
+    fields: dict[str, Any], problems: list[tuple[str, str]]
+) -> None:
+    """The problem names the field to fix."""
     assert problems == _problems(to=TO, **fields)
 
 
@@ -168,8 +172,8 @@ def test_rules_across_fields(fields: dict[str, Any], problems: list[tuple[str, s
         (TO, "Parcels", True),
     ],
 )
-def test_the_sender_is_on_the_recipients_channel(to: str, sender: str, fits: bool) -> None:
-    """Twilio would refuse the pair (21910); a Messaging Service chooses a sender that fits."""
+def test_sender_and_recipient_must_be_on_the_same_channel(to: str, sender: str, fits: bool) -> None:
+    """Twilio would refuse the pair (21910); a Messaging Service chooses a fitting sender."""
     fields = {"to": to, "from": sender}
 
     assert (not fits) is (
@@ -180,8 +184,8 @@ def test_the_sender_is_on_the_recipients_channel(to: str, sender: str, fits: boo
         assert MessageRequest.model_validate({**fields, "body": "x"})
 
 
-def test_rules_across_fields_beside_bad_fields() -> None:
-    """Both kinds of problems are named in one round."""
+def test_contradictions_and_bad_fields_are_reported_together() -> None:
+    """One error names both kinds of problems."""
     fields = [
         field
         for field, _ in _problems(
@@ -197,7 +201,7 @@ def test_rules_across_fields_beside_bad_fields() -> None:
     [
         ({}, [("send_window.from", "Field required"), ("send_window.until", "Field required")]),
         ("09:00-20:00", [("send_window", "must be an object with from and until")]),
-        ({"from": "9:00", "until": "20:00"}, [("send_window.from", NO_CLOCK)]),
+        ({"from": "9:00", "until": "20:00"}, [("send_window.from", NOT_A_TIME)]),
         ({"from": "09:00\n", "until": "24:01"}, ["send_window.from", "send_window.until"]),
         ({"from": "٠٩:00", "until": 20}, ["send_window.from", "send_window.until"]),
         ({"from": "20:00", "until": "09:00"},
@@ -207,7 +211,7 @@ def test_rules_across_fields_beside_bad_fields() -> None:
         ({**HOURS, "days": []}, [("send_window.days", "must name at least one day")]),
         ({**HOURS, "days": ["mon", "Friday"]}, ["send_window.days.1"]),
         ({**HOURS, "days": "mon"}, ["send_window.days"]),
-        ({**HOURS, "time_zone": "europe/berlin"}, [("send_window.time_zone", NO_TIME_ZONE)]),
+        ({**HOURS, "time_zone": "europe/berlin"}, [("send_window.time_zone", NOT_A_TIME_ZONE)]),
         ({**HOURS, "time_zone": "Europe/Berlin\n"}, ["send_window.time_zone"]),
         ({**HOURS, "time_zone": "../../etc/localtime"}, ["send_window.time_zone"]),
         ({**HOURS, "time_zone": "Europe/../Berlin"}, ["send_window.time_zone"]),
@@ -219,13 +223,13 @@ def test_rules_across_fields_beside_bad_fields() -> None:
         ({**HOURS, "hours": 3}, ["send_window.hours"]),
     ],
 )  # fmt: skip
-def test_a_bad_send_window(window: object, problems: list[Any]) -> None:
-    """Each bad field of a window is named, with what to write instead."""
-    found = _problems(to=BERLIN, body="x", send_window=window)
+def test_a_bad_send_window_is_refused(window: object, problems: list[Any]) -> None:
+    """Each bad field of the window is named, with what to write instead."""
+    reported = _problems(to=BERLIN, body="x", send_window=window)
 
     assert problems == [
-        each if isinstance(wanted, tuple) else each[0]
-        for each, wanted in zip(found, problems, strict=True)
+        each if isinstance(expected, tuple) else each[0]
+        for each, expected in zip(reported, problems, strict=True)
     ]
 
 
@@ -233,10 +237,12 @@ def test_a_bad_send_window(window: object, problems: list[Any]) -> None:
     ("to", "time_zone"),
     [("+18005550100", None), ("+882161234567", None), (BERLIN, "Europe/Secret")],
 )
-def test_a_send_window_is_not_judged_by_tables_of_zones(to: str, time_zone: str | None) -> None:
-    """A workflow reads its request at every replay: a new table must not make it bad input.
+def test_validating_a_send_window_does_not_need_time_zone_data(
+    to: str, time_zone: str | None
+) -> None:
+    """A workflow decodes its request at every replay: new data must not turn it into bad input.
 
-    Whether the window ever opens is found out at admission.
+    Admission checks whether the window ever opens.
     """
     window = HOURS | {"time_zone": time_zone}
 
@@ -246,14 +252,14 @@ def test_a_send_window_is_not_judged_by_tables_of_zones(to: str, time_zone: str 
     assert time_zone == request.send_window.time_zone
 
 
-def test_every_time_zone_is_spelt_like_one() -> None:
-    """There is no zone that a window cannot name."""
+def test_a_send_window_can_have_any_time_zone() -> None:
+    """The validation accepts every name in the IANA database."""
     for name in TIME_ZONES:
         assert name == SendWindow.model_validate({**HOURS, "time_zone": name}).time_zone
 
 
-def test_a_send_window_in_one_spelling() -> None:
-    """Days in any order are the same window, and null means what is left out means."""
+def test_equivalent_send_windows_are_equal() -> None:
+    """The order of days does not matter, and null is the same as omitting a field."""
     one, other = (
         MessageRequest.model_validate({"to": BERLIN, "body": "x", "send_window": HOURS | more})
         for more in (
@@ -267,8 +273,8 @@ def test_a_send_window_in_one_spelling() -> None:
     assert tuple(Day) == every_day.days
 
 
-def test_null_is_left_out() -> None:
-    """A client that writes every field, and null for what it leaves out, is understood."""
+def test_null_is_the_same_as_omitting_a_field() -> None:
+    """Some clients write null for every field that is not set."""
     nothing = dict.fromkeys([*MessageRequest.model_fields, "from"])
 
     given = MessageRequest.model_validate({**nothing, "to": TO, "body": "x"})
@@ -277,8 +283,8 @@ def test_null_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("value", [[], None, "x", 5, 1.5, True, [{"to": TO}]])
-def test_not_an_object(value: object) -> None:
-    """Anything but an object is told what is wanted."""
+def test_input_that_is_not_an_object_is_refused(value: object) -> None:
+    """The error says what is expected."""
     with pytest.raises(ValidationError) as caught:
         MessageRequest.model_validate(value)
 
@@ -286,15 +292,15 @@ def test_not_an_object(value: object) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 604_801, 1.5, "60", True])
-def test_receipt_timeout(seconds: object) -> None:
-    """The receipt timeout is a whole number of seconds, up to a week."""
+def test_a_bad_receipt_timeout_is_refused(seconds: object) -> None:
+    """It must be a whole number of seconds from one to a week."""
     problems = _problems(to=TO, body="x", receipt_timeout_seconds=seconds)
 
     assert ["receipt_timeout_seconds"] == [field for field, _ in problems]
 
 
 def test_a_valid_request_stays_valid() -> None:
-    """A request that was validated can be validated and copied again."""
+    """It can be validated again, also after being dumped."""
     request = MessageRequest.model_validate({"to": TO, "from": "12345", "body": "x"})
 
     assert request == MessageRequest.model_validate(request)
@@ -311,8 +317,8 @@ def _models() -> list[type[ContractModel]]:
 
 
 @pytest.mark.parametrize("model", _models(), ids=lambda model: model.__name__)
-def test_each_model_hides_values(model: type[ContractModel]) -> None:
-    """No model of the contract shows a value in its error, and none can be changed."""
+def test_each_model_hides_values_and_is_frozen(model: type[ContractModel]) -> None:
+    """The validation errors of the contract's models contain no values."""
     assert model.model_config["hide_input_in_errors"]
     assert model.model_config["frozen"]
     with pytest.raises(ValidationError) as caught:
@@ -320,13 +326,13 @@ def test_each_model_hides_values(model: type[ContractModel]) -> None:
     assert "value-canary" not in str(caught.value)
 
 
-def test_delivery_status() -> None:
-    """A status of a newer webhook, with words and fields unknown here, is understood."""
+def test_a_delivery_status_may_have_unknown_statuses_and_fields() -> None:
+    """It may come from a newer webhook."""
     status = DeliveryStatus.model_validate(
-        {"message_sid": SID, "message_status": "pondering", "error_code": "30003", "new": 1}
+        {"message_sid": SID, "message_status": "new-status", "error_code": "30003", "new": 1}
     )
 
-    assert (SID, "pondering", 30003) == (
+    assert (SID, "new-status", 30003) == (
         status.message_sid,
         status.message_status,
         status.error_code,
@@ -344,14 +350,14 @@ def test_delivery_status() -> None:
         {"received_at": "2026-11-21T09:30:00"},
     ],
 )
-def test_bad_delivery_status(fields: dict[str, Any]) -> None:
-    """What no webhook of ours would say is refused."""
+def test_a_bad_delivery_status_is_refused(fields: dict[str, Any]) -> None:
+    """Our webhook sends nothing like it."""
     with pytest.raises(ValidationError):
         DeliveryStatus.model_validate({"message_sid": SID, "message_status": "sent", **fields})
 
 
-def test_changes_go_with_retry() -> None:
-    """A letter that is discarded cannot be changed."""
+def test_only_a_retry_can_have_changes() -> None:
+    """A discarded dead letter cannot be changed."""
     with pytest.raises(ValidationError, match="changes are allowed with action retry only"):
         Resolution.model_validate({"action": "discard", "changes": {"body": "x"}})
 

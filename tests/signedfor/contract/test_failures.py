@@ -13,28 +13,28 @@ from signedfor.twilio import codes
 from signedfor.twilio.codes import advice_for, meaning_for
 
 
-def test_two_kinds() -> None:
-    """A class is retried by the policy or terminal, never both, never neither."""
+def test_each_class_is_either_retryable_or_terminal() -> None:
+    """None is both, and none is neither."""
     assert set(FailureClass) == RETRYABLE | TERMINAL
     assert set() == RETRYABLE & TERMINAL
 
 
-def test_only_what_was_not_sent_is_retried() -> None:
-    """The policy repeats a POST only for the class that says that nothing was sent."""
+def test_a_post_is_retried_only_if_nothing_was_sent() -> None:
+    """There is only one retryable class, which means that nothing was sent."""
     assert {FailureClass.TEMPORARILY_UNAVAILABLE} == RETRYABLE
 
 
 @pytest.mark.parametrize("failure_class", FailureClass)
-def test_each_class_has_texts(failure_class: FailureClass) -> None:
-    """A class says what happened and what to do even for a code that nobody knows."""
+def test_each_class_has_a_meaning_and_advice(failure_class: FailureClass) -> None:
+    """It says what happened and what to do even without a known code."""
     for text in (meaning_for(failure_class, None), advice_for(failure_class, 999_999)):
         assert text.endswith(".")
         assert len(text) > 20
 
 
 @pytest.mark.parametrize("failure_class", FailureClass)
-def test_each_class_is_in_the_overview(failure_class: FailureClass) -> None:
-    """The table in the docstring has a row for each class, and says rightly who retries it."""
+def test_each_class_is_in_the_table_of_the_docstring(failure_class: FailureClass) -> None:
+    """The row says correctly whether the class is retried."""
     assert FailureClass.__doc__ is not None
     (row,) = [
         line for line in FailureClass.__doc__.splitlines() if f"| {failure_class.name} |" in line
@@ -42,30 +42,30 @@ def test_each_class_is_in_the_overview(failure_class: FailureClass) -> None:
     assert (failure_class in RETRYABLE) == (row.split("|")[2].strip() == "yes")
 
 
-def test_the_codes_name_classes() -> None:
-    """Every class in the table of codes is a failure class."""
+def test_the_table_of_codes_names_existing_classes() -> None:
+    """Every class in the table is a failure class."""
     path = Path(codes.__file__).with_name("codes.csv")
     with path.open(encoding="utf-8", newline="") as table:
-        named = {row["failure_class"] for row in csv.DictReader(table)}
+        names = {row["failure_class"] for row in csv.DictReader(table)}
 
-    assert set() == named - {each.value for each in FailureClass}
+    assert set() == names - {each.value for each in FailureClass}
 
 
 @pytest.mark.parametrize(
-    "words",
+    "enum",
     [FailureClass, contract.Outcome, contract.Stage, contract.DeadLetterOutcome],
-    ids=lambda words: words.__name__,
+    ids=lambda enum: enum.__name__,
 )
-def test_each_word_is_explained(words: type[Enum]) -> None:
-    """A member of an enum that people read is followed by its meaning, or explains itself."""
-    plain = {"RETRIED", "DISCARDED"}
-    module = inspect.getmodule(words)
+def test_each_enum_member_is_explained(enum: type[Enum]) -> None:
+    """A member is followed by a docstring, unless it is self-explanatory."""
+    self_explanatory = {"RETRIED", "DISCARDED"}
+    module = inspect.getmodule(enum)
     assert module is not None
     tree = ast.parse(inspect.getsource(module))
     (body,) = [
         each.body
         for each in tree.body
-        if isinstance(each, ast.ClassDef) and each.name == words.__name__
+        if isinstance(each, ast.ClassDef) and each.name == enum.__name__
     ]
     explained = {
         name.id
@@ -75,4 +75,4 @@ def test_each_word_is_explained(words: type[Enum]) -> None:
         if isinstance(name, ast.Name)
     }
 
-    assert set() == {each.name for each in words} - explained - plain
+    assert set() == {each.name for each in enum} - explained - self_explanatory

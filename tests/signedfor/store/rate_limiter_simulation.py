@@ -1,4 +1,4 @@
-"""Messages on their way to a sender's gate: everything but the database is simulated."""
+"""A simulation of messages and the rate limiter; only the database is real."""
 
 import itertools
 import random
@@ -17,27 +17,27 @@ START = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
 class Clock:
-    """Seconds since the test began; as a worker sees them, where its clock goes wrong."""
+    """Seconds since the start of the test; `skew` makes a worker's clock wrong."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.skew = 0.0
 
     def __call__(self) -> datetime:
-        """The time."""
+        """The current time."""
         return START + timedelta(seconds=self.seconds + self.skew)
 
-    def at(self, moment: datetime | None) -> float | None:
-        """A moment in the test's seconds."""
-        return None if moment is None else round((moment - START).total_seconds(), 3)
+    def at(self, time: datetime | None) -> float | None:
+        """A time in seconds since the start of the test."""
+        return None if time is None else round((time - START).total_seconds(), 3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One that is to be sent; what happens at its POSTs is no business of the gate."""
+    """A message to be sent once; the results of its POSTs do not matter to the rate limiter."""
 
     number: int
-    born: float
+    admitted_at: float
     segments: int = 1
     is_urgent: bool = False
     is_retry: bool = False
@@ -46,34 +46,34 @@ class Message:
 
 @dataclass(frozen=True)
 class Post:
-    """A message that passed the gate."""
+    """The POST of a message, which the rate limiter has allowed."""
 
     at: float
     message: Message
 
     @property
     def waited(self) -> float:
-        """Since it was handed in."""
-        return self.at - self.message.born
+        """Seconds since its admission."""
+        return self.at - self.message.admitted_at
 
 
 @dataclass
-class Road:
-    """What lies between the sender's plan and its gate, in the order in which things happen."""
+class Simulation:
+    """Runs the events between admission and POST in the order of their times."""
 
     engine: Engine
     rate: float
-    late: Callable[[], float] = lambda: 0.07
-    """How much later than its time a message comes to the gate."""
+    delay: Callable[[], float] = lambda: 0.07
+    """How much later than its reserved time a message reaches the last check."""
     skew: Callable[[], float] = lambda: 0.0
-    """How far the clock of the worker that takes a step is ahead of Temporal's, which wakes."""
+    """How far the clock of the worker that handles an event is ahead of Temporal's."""
     stall: tuple[float, float] = (0.0, 0.0)
-    """From when until when nothing comes to the gate."""
-    send_attempts: list[Post] = field(default_factory=list)
+    """Start and end of a time in which no message reaches the last check."""
+    posts: list[Post] = field(default_factory=list)
     expired: list[Message] = field(default_factory=list)
-    """Those whose next slot would be too late for them."""
-    looks: int = 0
-    """How often a message came to the gate."""
+    """The messages whose next reserved time would have been too late."""
+    checks: int = 0
+    """The number of last checks."""
 
     def __post_init__(self) -> None:
         self.clock = Clock()
@@ -81,9 +81,9 @@ class Road:
             self.engine, rates={SenderKind.LONG_CODE: self.rate}, now=self.clock
         )
         self._numbers = itertools.count()
-        self._ahead: list[tuple[float, int, Message, bool]] = []
+        self._events: list[tuple[float, int, Message, bool]] = []
 
-    def hand_in(
+    def admit(
         self,
         at: float,
         segments: int = 1,
@@ -91,20 +91,22 @@ class Road:
         is_urgent: bool = False,
         fits: Fits = always,
     ) -> None:
-        """A message that is admitted then."""
-        self._expect(at, self._message(at, segments, is_urgent=is_urgent, fits=fits), planned=False)
+        """Schedule the admission of a message."""
+        self._schedule(
+            at, self._message(at, segments, is_urgent=is_urgent, fits=fits), reserved=False
+        )
 
-    def try_again(self, at: float, segments: int = 1) -> None:
-        """A message that had its turn and comes to the gate once more then."""
-        self._expect(at, self._message(at, segments, is_retry=True), planned=True)
+    def retry(self, at: float, segments: int = 1) -> None:
+        """Schedule the last check of a message that is retried."""
+        self._schedule(at, self._message(at, segments, is_retry=True), reserved=True)
 
-    def go(self, *, until: float = float("inf")) -> None:
-        """Let time pass until then, or until all are sent."""
-        while self._ahead and self._ahead[0][0] < until:
-            self.clock.seconds, _, message, planned = heappop(self._ahead)
+    def run(self, *, until: float = float("inf")) -> None:
+        """Let time pass, or until all messages have been sent or have expired."""
+        while self._events and self._events[0][0] < until:
+            self.clock.seconds, _, message, reserved = heappop(self._events)
             self.clock.skew = self.skew()
-            if planned:
-                self._come(message)
+            if reserved:
+                self._check(message)
             else:
                 self._wait(
                     message,
@@ -114,32 +116,30 @@ class Road:
                 )
 
     def waits(self, *, urgent: bool) -> list[float]:
-        """How long the urgent ones, or the others, have waited, in order."""
-        return sorted(
-            post.waited for post in self.send_attempts if post.message.is_urgent is urgent
-        )
+        """The sorted waits of the urgent messages, or of the others."""
+        return sorted(post.waited for post in self.posts if post.message.is_urgent is urgent)
 
     def worst_second(self) -> int:
-        """The most segments sent within a second."""
-        most = within = 0
+        """The maximum number of segments sent within any second."""
+        worst = within = 0
         first = 0
-        for post in self.send_attempts:
+        for post in self.posts:
             within += post.message.segments
-            while self.send_attempts[first].at <= post.at - 1:
-                within -= self.send_attempts[first].message.segments
+            while self.posts[first].at <= post.at - 1:
+                within -= self.posts[first].message.segments
                 first += 1
-            most = max(most, within)
-        return most
+            worst = max(worst, within)
+        return worst
 
     def used(self, *, since: float = 0.0, until: float = float("inf")) -> float:
-        """What part of the rate was used between two moments, from the first POST to the last."""
-        send_attempts = [post for post in self.send_attempts if since <= post.at <= until]
-        sent = sum(post.message.segments for post in send_attempts[:-1])
-        return sent / (send_attempts[-1].at - send_attempts[0].at) / self.rate
+        """The part of the rate that was used, from the first POST in this time to the last."""
+        posts = [post for post in self.posts if since <= post.at <= until]
+        sent = sum(post.message.segments for post in posts[:-1])
+        return sent / (posts[-1].at - posts[0].at) / self.rate
 
     def _message(
         self,
-        born: float,
+        admitted_at: float,
         segments: int,
         *,
         is_urgent: bool = False,
@@ -148,40 +148,40 @@ class Road:
     ) -> Message:
         return Message(
             number=next(self._numbers),
-            born=born,
+            admitted_at=admitted_at,
             segments=segments,
             is_urgent=is_urgent,
             is_retry=is_retry,
             fits=fits,
         )
 
-    def _come(self, message: Message) -> None:
-        self.looks += 1
-        again = self.limiter.acquire(
+    def _check(self, message: Message) -> None:
+        self.checks += 1
+        deferred_until = self.limiter.acquire(
             SENDER,
             message.segments,
             is_urgent=message.is_urgent,
             is_retry=message.is_retry,
             fits=message.fits,
         )
-        if again is None:
-            self.send_attempts.append(Post(self.clock.seconds, message))
+        if deferred_until is None:
+            self.posts.append(Post(self.clock.seconds, message))
         else:
-            self._wait(message, again)
+            self._wait(message, deferred_until)
 
-    def _wait(self, message: Message, slot: datetime) -> None:
-        if not message.fits(slot):
+    def _wait(self, message: Message, reserved_at: datetime) -> None:
+        if not message.fits(reserved_at):
             self.expired.append(message)
             return
-        at = max(self.clock.seconds, (slot - START).total_seconds()) + self.late()
-        begins, ends = self.stall
-        self._expect(ends if begins <= at < ends else at, message, planned=True)
+        at = max(self.clock.seconds, (reserved_at - START).total_seconds()) + self.delay()
+        start, end = self.stall
+        self._schedule(end if start <= at < end else at, message, reserved=True)
 
-    def _expect(self, at: float, message: Message, *, planned: bool) -> None:
-        heappush(self._ahead, (at, next(self._numbers), message, planned))
+    def _schedule(self, at: float, message: Message, *, reserved: bool) -> None:
+        heappush(self._events, (at, next(self._numbers), message, reserved))
 
 
-def mostly_late(seed: int, mean: float = 0.25) -> Callable[[], float]:
-    """Late by so much on average, now and then by a second."""
-    chance = random.Random(seed)  # noqa: S311 - a simulation
-    return lambda: chance.expovariate(1 / mean)
+def random_delay(seed: int, mean: float = 0.25) -> Callable[[], float]:
+    """Exponentially distributed delays with this mean."""
+    rng = random.Random(seed)  # noqa: S311 - a simulation
+    return lambda: rng.expovariate(1 / mean)

@@ -1,4 +1,4 @@
-"""Campaigns and their rows: loaded whole or not begun, and their states."""
+"""Campaigns: their rows, which must be complete before one runs, and their states."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -19,22 +19,22 @@ def _row(number: int, *, name: str = "Zoë 🦊\u0000") -> CampaignRow:
     )
 
 
-def _clocked(engine: Engine) -> Campaigns:
+def _campaigns(engine: Engine) -> Campaigns:
     minutes = count()
     return Campaigns(engine, now=lambda: NOW + timedelta(minutes=next(minutes)))
 
 
 def _loaded(engine: Engine, *, rows: int = 3) -> Campaigns:
-    campaigns = _clocked(engine)
+    campaigns = _campaigns(engine)
     campaigns.create("c", MESSAGE)
     campaigns.add_rows("c", [_row(number) for number in range(1, rows + 1)])
     campaigns.finish_loading("c", rows=rows, segments=6)
     return campaigns
 
 
-def test_begun_twice_is_one_campaign(engine: Engine) -> None:
-    """The second `begin` returns the first one's record, whatever it says itself."""
-    campaigns = _clocked(engine)
+def test_creating_a_campaign_twice_changes_nothing(engine: Engine) -> None:
+    """The second call returns the first record, even if its message differs."""
+    campaigns = _campaigns(engine)
     first = campaigns.create("c", MESSAGE)
     other = MESSAGE.model_copy(update={"body": "Another text"})
 
@@ -44,8 +44,8 @@ def test_begun_twice_is_one_campaign(engine: Engine) -> None:
     assert campaigns.find("another") is None
 
 
-def test_rows_come_back_in_pages_as_they_went_in(engine: Engine) -> None:
-    """Any text in a field is kept; a page follows the number it is asked for."""
+def test_rows_are_read_in_pages(engine: Engine) -> None:
+    """Fields may contain any text; a page starts after the given number."""
     campaigns = _loaded(engine)
     campaigns.create("other", MESSAGE)
     campaigns.add_rows("other", [_row(1)])
@@ -56,8 +56,8 @@ def test_rows_come_back_in_pages_as_they_went_in(engine: Engine) -> None:
 
 
 def test_a_row_is_written_once(engine: Engine) -> None:
-    """A number that is there stays as it is, so a file may be loaded again after a crash."""
-    campaigns = _clocked(engine)
+    """An existing row does not change, so a file can be loaded again after a crash."""
+    campaigns = _campaigns(engine)
     campaigns.create("c", MESSAGE)
     campaigns.add_rows("c", [_row(1), _row(2)])
     campaigns.add_rows("c", [_row(2, name="Someone else"), _row(3)])
@@ -67,7 +67,7 @@ def test_a_row_is_written_once(engine: Engine) -> None:
 
 
 def test_nothing_is_added_to_a_loaded_campaign(engine: Engine) -> None:
-    """What it sends is settled when it begins to run."""
+    """Its rows do not change once it is running."""
     campaigns = _loaded(engine)
     campaigns.add_rows("c", [_row(4)])
     campaigns.finish_loading("c", rows=3, segments=99)
@@ -80,11 +80,11 @@ def test_nothing_is_added_to_a_loaded_campaign(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("numbers", [(), (1, 2), (1, 2, 4), (1, 2, 3, 4)])
-def test_a_campaign_with_other_rows_does_not_begin(
+def test_a_campaign_with_wrong_rows_does_not_start(
     engine: Engine, numbers: tuple[int, ...]
 ) -> None:
-    """Rows missing, a gap or too many: it goes on loading."""
-    campaigns = _clocked(engine)
+    """If rows are missing or there are too many, it stays in the loading state."""
+    campaigns = _campaigns(engine)
     campaigns.create("c", MESSAGE)
     campaigns.add_rows("c", [_row(number) for number in numbers])
 
@@ -95,8 +95,8 @@ def test_a_campaign_with_other_rows_does_not_begin(
     assert record.state is CampaignState.LOADING
 
 
-def test_states_follow_one_another(engine: Engine) -> None:
-    """The last decision stands, with its moment; an end is final."""
+def test_the_last_decision_sets_the_state(engine: Engine) -> None:
+    """A canceled campaign stays canceled."""
     campaigns = _loaded(engine)
     for state in (CampaignState.PAUSED, CampaignState.RUNNING, CampaignState.CANCELED):
         assert campaigns.set_state("c", state) is state
@@ -107,8 +107,8 @@ def test_states_follow_one_another(engine: Engine) -> None:
     assert campaigns.find("c") == canceled
 
 
-def test_a_decision_that_comes_late_changes_nothing(engine: Engine) -> None:
-    """An activity that was taken for lost may still write: newer decisions stand."""
+def test_an_outdated_decision_changes_nothing(engine: Engine) -> None:
+    """An activity attempt that timed out may still write; newer decisions are kept."""
     campaigns = _loaded(engine)
     paused, resumed = NOW + timedelta(hours=1), NOW + timedelta(hours=2)
     campaigns.set_state("c", CampaignState.PAUSED, since=paused)
@@ -121,17 +121,17 @@ def test_a_decision_that_comes_late_changes_nothing(engine: Engine) -> None:
     assert record.since == resumed
 
 
-def test_how_far_it_came_is_only_ever_raised(engine: Engine) -> None:
-    """Whoever notes it is told how the campaign stands; who comes late changes nothing."""
+def test_progress_only_increases(engine: Engine) -> None:
+    """Recording progress returns the current record; outdated progress changes nothing."""
     campaigns = _loaded(engine, rows=9)
-    begun = campaigns.find("c")
+    created = campaigns.find("c")
     further = campaigns.dispatched("c", last_row=6, skipped=2)
     campaigns.set_state("c", CampaignState.PAUSED)
     late = [campaigns.dispatched("c", last_row=row, skipped=1) for row in (0, 4, 6)]
     last = campaigns.dispatched("c", last_row=9, skipped=3)
 
-    assert begun is not None
-    assert (0, 0) == (begun.last_row, begun.skipped)
+    assert created is not None
+    assert (0, 0) == (created.last_row, created.skipped)
     assert (6, 2, CampaignState.RUNNING) == (further.last_row, further.skipped, further.state)
     assert {(6, 2, CampaignState.PAUSED)} == {
         (each.last_row, each.skipped, each.state) for each in late
@@ -140,18 +140,18 @@ def test_how_far_it_came_is_only_ever_raised(engine: Engine) -> None:
     assert last == campaigns.find("c")
 
 
-def test_the_newest_are_listed_first(engine: Engine) -> None:
-    """`newest` gives the last ones created, and no more than asked for."""
-    campaigns = _clocked(engine)
+def test_the_newest_campaigns_are_listed_first(engine: Engine) -> None:
+    """At most `limit` are returned."""
+    campaigns = _campaigns(engine)
     for name in ("a", "b", "c"):
         campaigns.create(name, MESSAGE)
 
     assert [each.campaign_id for each in campaigns.newest(limit=2)] == ["c", "b"]
 
 
-def test_one_with_the_same_message_is_found(engine: Engine) -> None:
-    """The newest, whatever became of it; not itself, one without rows or with another message."""
-    campaigns = _clocked(engine)
+def test_a_campaign_with_the_same_message_is_found(engine: Engine) -> None:
+    """The newest in any state but loading is found, and not the campaign itself."""
+    campaigns = _campaigns(engine)
     for name, message in (
         *(("first", MESSAGE), ("second", MESSAGE), ("third", MESSAGE)),
         ("other", MESSAGE.model_copy(update={"category": "news"})),
@@ -168,9 +168,9 @@ def test_one_with_the_same_message_is_found(engine: Engine) -> None:
     assert campaigns.find_identical(unlike, other_than="new") is None
 
 
-def test_a_campaign_that_is_not_there(engine: Engine) -> None:
-    """Whoever changes it is told so; paging finds nothing."""
-    campaigns = _clocked(engine)
+def test_a_campaign_that_does_not_exist(engine: Engine) -> None:
+    """Changing it raises an error; it has no rows."""
+    campaigns = _campaigns(engine)
     with pytest.raises(NoSuchCampaign):
         campaigns.add_rows("c", [_row(1)])
     with pytest.raises(NoSuchCampaign):
@@ -183,8 +183,8 @@ def test_a_campaign_that_is_not_there(engine: Engine) -> None:
     assert campaigns.page("c", after=0, limit=1) == []
 
 
-def test_records_show_no_number_and_no_text(engine: Engine) -> None:
-    """Their representations may end up in a log."""
+def test_the_repr_of_records_contains_no_number_and_no_text(engine: Engine) -> None:
+    """It may get into a log."""
     record = _loaded(engine).find("c")
 
     assert "Hi" not in repr(record)

@@ -1,4 +1,4 @@
-"""Opening databases: real transactions, short waits, one type of error, and nothing leaked."""
+"""Database access: transactions, short waits, one type of error, and no personal data in errors."""
 
 import socket
 import threading
@@ -57,7 +57,7 @@ def _run_at_once(work: Callable[[], None], *, times: int) -> None:
     ],
 )
 def test_accepted_urls(url: str, expected: str) -> None:
-    """SQLite files and PostgreSQL, by the names in use for it, are accepted."""
+    """SQLite files and PostgreSQL, under all its usual names, are accepted."""
     assert parse_url(url).render_as_string(hide_password=False) == expected
 
 
@@ -77,7 +77,7 @@ def test_accepted_urls(url: str, expected: str) -> None:
     ],
 )
 def test_refused_urls(url: str) -> None:
-    """Anything else is refused by the variable's name, and no part of it is shown."""
+    """The error names the variable and repeats no part of the URL."""
     with pytest.raises(InvalidDatabaseUrl) as caught:
         open_engine(url)
 
@@ -86,7 +86,7 @@ def test_refused_urls(url: str) -> None:
 
 
 def test_sqlite_connections_are_durable(tmp_path: Path) -> None:
-    """Every SQLite connection keeps what it commits, and does not make readers wait."""
+    """Commits survive a power cut, and readers do not wait for writers."""
     engine = open_engine(f"sqlite:///{tmp_path / 'my.db'}")
     try:
         with transaction(engine) as connection:
@@ -105,8 +105,8 @@ def test_sqlite_connections_are_durable(tmp_path: Path) -> None:
     }
 
 
-def test_postgresql_waits_are_short(postgres_server: PostgresServer) -> None:
-    """PostgreSQL gives up on locks and statements within seconds; the URL's own options win."""
+def test_postgresql_timeouts_are_short(postgres_server: PostgresServer) -> None:
+    """Locks and statements time out within seconds, unless the URL's options say otherwise."""
     url = postgres_server.url("postgres")
     expected = {url: "5s", f"{url}?options=-c%20lock_timeout%3D42s": "42s"}
     for each, lock_timeout in expected.items():
@@ -123,24 +123,24 @@ def test_postgresql_waits_are_short(postgres_server: PostgresServer) -> None:
         assert settings == [lock_timeout, "7s", "UTC"]
 
 
-def test_exception_rolls_everything_back(engine: Engine) -> None:
-    """A transaction that ends in an exception leaves nothing, not even a table."""
+def test_an_exception_rolls_the_transaction_back(engine: Engine) -> None:
+    """Even the creation of a table is rolled back."""
 
-    def fail_half_way() -> None:
+    def fail_after_writing() -> None:
         with transaction(engine) as connection:
             connection.execute(inbound_messages.insert(), MESSAGE)
-            connection.execute(text("CREATE TABLE half_done (id INTEGER)"))
+            connection.execute(text("CREATE TABLE rolled_back (id INTEGER)"))
             raise LookupError
 
     with pytest.raises(LookupError):
-        fail_half_way()
+        fail_after_writing()
 
     assert _count(engine) == 0
-    assert "half_done" not in inspect(engine).get_table_names()
+    assert "rolled_back" not in inspect(engine).get_table_names()
 
 
-def test_joined_work_belongs_to_the_owner(engine: Engine) -> None:
-    """Work that joins a transaction ends with it."""
+def test_joined_work_is_part_of_the_outer_transaction(engine: Engine) -> None:
+    """It is rolled back together with it."""
 
     def fail_after_joined_work() -> None:
         with transaction(engine) as connection:
@@ -154,7 +154,7 @@ def test_joined_work_belongs_to_the_owner(engine: Engine) -> None:
     assert _count(engine) == 0
 
 
-def test_insert_if_new_leaves_the_first(engine: Engine) -> None:
+def test_insert_if_new_keeps_the_first_row(engine: Engine) -> None:
     """The second insert of a key returns no row and changes nothing."""
     returned = []
     for kind in ("other", "help"):
@@ -168,8 +168,8 @@ def test_insert_if_new_leaves_the_first(engine: Engine) -> None:
     assert returned == ["other", None]
 
 
-def test_reader_sees_one_moment_on_sqlite(tmp_path: Path) -> None:
-    """A SQLite reader neither waits for the writer nor sees its changes half-way."""
+def test_a_sqlite_reader_sees_a_snapshot(tmp_path: Path) -> None:
+    """It neither waits for a writer nor sees its changes during the transaction."""
     engine = open_engine(f"sqlite:///{tmp_path / 'my.db'}")
     query = text("SELECT count(*) FROM things")
     try:
@@ -188,27 +188,27 @@ def test_reader_sees_one_moment_on_sqlite(tmp_path: Path) -> None:
     assert (before, during, after) == (0, 0, 1)
 
 
-def test_locked_database_is_unavailable(engine: Engine, database_url: str) -> None:
-    """Who meets a lock waits as long as agreed, then gets the type that says "try again later"."""
-    impatient = open_engine(database_url, lock_wait_seconds=0.3)
+def test_a_locked_database_is_unavailable(engine: Engine, database_url: str) -> None:
+    """A transaction that meets a lock waits for the configured time before it fails."""
+    waiting = open_engine(database_url, lock_wait_seconds=0.3)
     statement = text("UPDATE inbound_messages SET kind = 'help'")
     try:
         with transaction(engine) as connection:
             connection.execute(inbound_messages.insert(), MESSAGE)
         with transaction(engine) as holder:
             holder.execute(statement)
-            begun = time.monotonic()
-            with pytest.raises(DatabaseUnavailable, match="lock"), transaction(impatient) as other:
+            start = time.monotonic()
+            with pytest.raises(DatabaseUnavailable, match="lock"), transaction(waiting) as other:
                 other.execute(statement)
-            waited = time.monotonic() - begun
+            waited = time.monotonic() - start
     finally:
-        impatient.dispose()
+        waiting.dispose()
 
     assert 0.25 < waited < 5
 
 
-def test_reading_before_writing_is_safe(database_url: str) -> None:
-    """Transactions that read, then write what they read plus one, queue up and lose nothing."""
+def test_concurrent_read_modify_write_loses_no_update(database_url: str) -> None:
+    """Transactions that read a number and write it plus one run one after another."""
     engine = open_engine(database_url)
     key = {"message_sid": "SM1"}
     read = text("SELECT body FROM inbound_messages WHERE message_sid = :message_sid")
@@ -237,8 +237,8 @@ def test_reading_before_writing_is_safe(database_url: str) -> None:
     assert total == "60"
 
 
-def test_exhausted_pool_is_unavailable(database_url: str) -> None:
-    """Who gets no connection in time gets that same type, which is not SQLAlchemy's here."""
+def test_an_exhausted_pool_is_unavailable(database_url: str) -> None:
+    """A transaction that gets no connection in time raises our error, not SQLAlchemy's."""
     engine = open_engine(database_url, pool_size=1, lock_wait_seconds=0.1)
     try:
         with (
@@ -252,7 +252,7 @@ def test_exhausted_pool_is_unavailable(database_url: str) -> None:
 
 
 def test_missing_tables_are_unavailable(empty_database_url: str) -> None:
-    """A database that is not migrated yet is a passing state, on both kinds of database."""
+    """A database that has not been migrated yet is a temporary problem."""
     engine = open_engine(empty_database_url)
     try:
         with pytest.raises(DatabaseUnavailable, match="migrated"):
@@ -261,16 +261,16 @@ def test_missing_tables_are_unavailable(empty_database_url: str) -> None:
         engine.dispose()
 
 
-def test_unusable_file_is_unavailable(tmp_path: Path) -> None:
-    """A path that is no database file, here a folder, is named."""
+def test_an_unusable_path_is_unavailable(tmp_path: Path) -> None:
+    """The error names the path, here of a folder."""
     engine = open_engine(f"sqlite:///{tmp_path}")
 
     with pytest.raises(DatabaseUnavailable, match=tmp_path.name), transaction(engine):
         pass
 
 
-def test_a_spoilt_file_is_unavailable(sqlite_url: str) -> None:
-    """What the driver itself finds as a transaction begins is no other kind of error."""
+def test_a_corrupt_file_is_unavailable(sqlite_url: str) -> None:
+    """An error of the driver at the start of a transaction is converted too."""
     path = Path(sqlite_url.removeprefix("sqlite:///"))
     engine = open_engine(sqlite_url)
     _count(engine)
@@ -282,88 +282,87 @@ def test_a_spoilt_file_is_unavailable(sqlite_url: str) -> None:
     engine.dispose()
 
 
-def test_writing_in_a_reading_transaction_is_refused(postgres_server: PostgresServer) -> None:
-    """PostgreSQL refuses to write in a read-only transaction, and the next one may write again."""
+def test_a_read_only_transaction_cannot_write(postgres_server: PostgresServer) -> None:
+    """The next transaction on the same connection can write again."""
     engine = open_engine(postgres_server.url("postgres"), pool_size=1)
     try:
         with (
             pytest.raises(DatabaseUnavailable, match="read-only"),
             transaction(engine, read_only=True) as connection,
         ):
-            connection.execute(text("CREATE TABLE nothing (id INTEGER)"))
+            connection.execute(text("CREATE TABLE refused (id INTEGER)"))
         with transaction(engine) as connection:
-            connection.execute(text("CREATE TEMPORARY TABLE something (id INTEGER)"))
+            connection.execute(text("CREATE TEMPORARY TABLE allowed (id INTEGER)"))
     finally:
         engine.dispose()
 
 
-def test_refused_connection_is_unavailable() -> None:
-    """A server that is not there is reported with its host, without the password."""
-    engine = open_engine("postgresql://somebody:open-sesame@127.0.0.1:1/name")
+def test_an_unreachable_server_is_unavailable() -> None:
+    """The error names the host, but not the password."""
+    engine = open_engine("postgresql://user:open-sesame@127.0.0.1:1/name")
 
     with pytest.raises(DatabaseUnavailable) as caught, transaction(engine):
         pass
 
-    shown = "".join(traceback.format_exception(caught.value))
     assert "at 127.0.0.1" in str(caught.value)
-    assert "open-sesame" not in shown
+    assert "open-sesame" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_silent_server_is_unavailable_within_seconds() -> None:
-    """A server that takes the connection and says nothing holds nobody up for long."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        engine = open_engine(f"postgresql://somebody@127.0.0.1:{silent.getsockname()[1]}/name")
-        begun = time.monotonic()
+def test_an_unresponsive_server_is_unavailable_within_seconds() -> None:
+    """A server may accept the connection and then not respond."""
+    with socket.create_server(("127.0.0.1", 0)) as unresponsive:
+        engine = open_engine(f"postgresql://user@127.0.0.1:{unresponsive.getsockname()[1]}/name")
+        start = time.monotonic()
         with pytest.raises(DatabaseUnavailable), transaction(engine):
             pass
 
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - start < 10
 
 
-def test_broken_connection_is_replaced(postgres_server: PostgresServer, postgres_url: str) -> None:
-    """After the server ended all connections, the running transaction fails and the next works."""
+def test_a_lost_connection_is_replaced(postgres_server: PostgresServer, postgres_url: str) -> None:
+    """After the server closed all connections, the current transaction fails; the next works."""
     engine = open_engine(postgres_url)
-    operators = open_engine(postgres_server.url("postgres"))
+    administration = open_engine(postgres_server.url("postgres"))
     end_all = text(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name"
     )
 
     def lose_connections() -> None:
-        with transaction(operators) as operator:
-            operator.execute(end_all, {"name": parse_url(postgres_url).database})
+        with transaction(administration) as connection:
+            connection.execute(end_all, {"name": parse_url(postgres_url).database})
 
-    def lose_connections_half_way() -> None:
+    def lose_connections_during_a_transaction() -> None:
         with transaction(engine) as connection:
             lose_connections()
             connection.execute(inbound_messages.insert(), MESSAGE)
 
     try:
         with pytest.raises(DatabaseUnavailable):
-            lose_connections_half_way()
+            lose_connections_during_a_transaction()
         assert _count(engine) == 0
         lose_connections()
         assert _count(engine) == 0
     finally:
         engine.dispose()
-        operators.dispose()
+        administration.dispose()
 
 
-def test_errors_hold_no_values(engine: Engine) -> None:
-    """A violated constraint is a defect and passes through, without a value in its texts."""
-    broken = [MESSAGE, {**MESSAGE, "message_sid": "SM2", "body": f"call {NUMBER}"}]
+def test_constraint_errors_contain_no_values(engine: Engine) -> None:
+    """A violated constraint is a bug: the error is not converted, but its values are hidden."""
+    invalid = [MESSAGE, {**MESSAGE, "message_sid": "SM2", "body": f"call {NUMBER}"}]
     with transaction(engine) as connection:
         connection.execute(inbound_messages.insert(), MESSAGE)
-    for row in broken:
+    for row in invalid:
         with pytest.raises(exc.IntegrityError) as caught, transaction(engine) as connection:
             connection.execute(inbound_messages.insert(), row)
 
-        shown = "".join(traceback.format_exception(caught.value))
-        assert NUMBER not in shown
-        assert "SM1" not in shown
+        output = "".join(traceback.format_exception(caught.value))
+        assert NUMBER not in output
+        assert "SM1" not in output
 
 
 def test_refused_values_are_not_repeated(postgres_url: str) -> None:
-    """PostgreSQL's message about a value of the wrong type, which quotes it, is not shown."""
+    """PostgreSQL's message about a value of the wrong type quotes it, and must not be shown."""
     engine = open_engine(postgres_url)
     try:
         with pytest.raises(exc.DataError) as caught, transaction(engine) as connection:
@@ -374,8 +373,8 @@ def test_refused_values_are_not_repeated(postgres_url: str) -> None:
     assert NUMBER not in "".join(traceback.format_exception(caught.value))
 
 
-def test_many_threads_write(engine: Engine) -> None:
-    """Threads that share an engine all get through: nothing is lost, nothing is locked."""
+def test_many_threads_can_write(engine: Engine) -> None:
+    """Threads that share an engine lose no row and raise no lock errors."""
     failures: list[Exception] = []
 
     def write(thread: int) -> None:

@@ -29,7 +29,7 @@ def filled(engine: Engine) -> Engine:
 
 @pytest.fixture
 def another_process(database_url: str) -> Iterator[Engine]:
-    """An engine that shares nothing but the database, as that of another process."""
+    """An engine that shares only the database, like that of another process."""
     engine = open_engine(database_url)
     yield engine
     engine.dispose()
@@ -56,10 +56,10 @@ def _remaining(engine: Engine) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, OLD_ROWS // 2, OLD_ROWS, 2 * OLD_ROWS])
-def test_deletes_all_matching_rows(
+def test_all_matching_rows_are_deleted(
     filled: Engine, monkeypatch: pytest.MonkeyPatch, batch_size: int
 ) -> None:
-    """Whether or not the last batch is full, all old rows go, and no other row does."""
+    """No other row is deleted, and the last batch need not be full."""
     monkeypatch.setattr("signedfor.store.database._MIN_PAUSE_SECONDS", 0)
     deleted = [
         delete_in_batches(filled, send_attempts, _IS_OLD, batch_size=batch_size) for _ in range(2)
@@ -93,8 +93,8 @@ def test_other_processes_write_between_the_batches(filled: Engine, another_proce
     assert (0, 1 + len(seen)) == _remaining(filled)
 
 
-def test_can_be_stopped(filled: Engine) -> None:
-    """`stop` ends it after the batch in progress; the rest stays for the next run."""
+def test_deleting_can_be_stopped(filled: Engine) -> None:
+    """It stops after the current batch; the rest is left for the next run."""
     stop = threading.Event()
     event.listen(filled, "commit", lambda _connection: stop.set())
 
@@ -104,7 +104,7 @@ def test_can_be_stopped(filled: Engine) -> None:
     assert (OLD_ROWS - BATCH_SIZE, 1) == _remaining(filled)
 
 
-def test_several_processes_at_once(filled: Engine, another_process: Engine) -> None:
+def test_several_processes_can_delete_at_once(filled: Engine, another_process: Engine) -> None:
     """Together they delete each row once, and leave none."""
     with ThreadPoolExecutor(2) as threads:
         deleted = list(

@@ -1,4 +1,4 @@
-"""Inbound messages: kept once, and obeyed once."""
+"""Inbound messages: recorded once, with their effect on suppressions."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ SERVICE = "MG0123456789abcdef0123456789abcdef"
 BEGIN = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 
 
-def _receive(  # the message that the tests differ from
+def _receive(
     inbound: InboundMessages,
     kind: InboundKind,
     *,
@@ -46,13 +46,13 @@ def _receive(  # the message that the tests differ from
     )
 
 
-def _standing(engine: Engine) -> list[tuple[str, Reason, Scope, str]]:
+def _suppressions(engine: Engine) -> list[tuple[str, Reason, Scope, str]]:
     rows = Suppressions(engine).list_()
     return [(row.recipient, row.reason, row.scope, row.scope_value) for row in rows]
 
 
-def test_stop_records_an_opt_out(engine: Engine) -> None:
-    """A STOP ends everything for the person, with the message's SID as evidence."""
+def test_a_stop_records_an_opt_out(engine: Engine) -> None:
+    """It covers all messages to the person, with the message's SID as evidence."""
     inbound = InboundMessages(engine)
 
     assert _receive(inbound, InboundKind.STOP, from_=f"whatsapp:{PERSON}")
@@ -69,31 +69,33 @@ def test_stop_records_an_opt_out(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("service", "expected"), [(None, SENDER), ("", SENDER), (SERVICE, SERVICE)]
 )
-def test_stop_for_the_sender(engine: Engine, service: str | None, expected: str) -> None:
-    """By option a STOP concerns the Messaging Service it was sent to, or else the number."""
+def test_a_stop_can_be_limited_to_its_sender(
+    engine: Engine, service: str | None, expected: str
+) -> None:
+    """With the scope `sender` it covers the Messaging Service it was sent to, or the number."""
     inbound = InboundMessages(engine, scope=Scope.SENDER)
     _receive(inbound, InboundKind.STOP, messaging_service_sid=service)
 
-    assert _standing(engine) == [(PERSON, Reason.OPTED_OUT, Scope.SENDER, expected)]
+    assert _suppressions(engine) == [(PERSON, Reason.OPTED_OUT, Scope.SENDER, expected)]
 
 
-def test_category_is_no_option(engine: Engine) -> None:
+def test_a_stop_cannot_be_limited_to_a_category(engine: Engine) -> None:
     """No STOP names a category."""
     with pytest.raises(ValueError, match="scope: "):
         InboundMessages(engine, scope=Scope.CATEGORY)
 
 
 @pytest.mark.parametrize("kind", [InboundKind.HELP, InboundKind.OTHER, InboundKind.REVIEW])
-def test_other_messages_change_no_consent(engine: Engine, kind: InboundKind) -> None:
-    """Only STOP and START change what may be sent."""
+def test_other_messages_change_no_suppression(engine: Engine, kind: InboundKind) -> None:
+    """Only STOP and START do."""
     inbound = InboundMessages(engine)
 
     assert _receive(inbound, kind)
-    assert not _standing(engine)
+    assert not _suppressions(engine)
 
 
-def test_replayed_callback_changes_nothing(engine: Engine) -> None:
-    """A STOP that Twilio delivers again after the START does not opt the person out again."""
+def test_a_repeated_callback_changes_nothing(engine: Engine) -> None:
+    """A STOP that Twilio delivers again after a START does not opt the person out again."""
     inbound = InboundMessages(engine)
     results = [
         _receive(inbound, InboundKind.STOP, message_sid="SM1"),
@@ -103,12 +105,12 @@ def test_replayed_callback_changes_nothing(engine: Engine) -> None:
     ]
 
     assert results == [True, True, False, False]
-    assert not _standing(engine)
+    assert not _suppressions(engine)
     assert len(Suppressions(engine).history(PERSON)) == 2
 
 
-def test_same_message_at_once(database_url: str) -> None:
-    """Of many deliveries of one message at the same moment, exactly one counts."""
+def test_concurrent_deliveries_of_a_message_count_once(database_url: str) -> None:
+    """Exactly one of them is new."""
     engine = open_engine(database_url)
     inbound = InboundMessages(engine)
     barrier = threading.Barrier(8)
@@ -130,7 +132,7 @@ def test_same_message_at_once(database_url: str) -> None:
         engine.dispose()
 
 
-STANDING = {
+SUPPRESSIONS = {
     "all": (Reason.OPTED_OUT, Scope.EVERYTHING, ""),
     "sender": (Reason.OPTED_OUT, Scope.SENDER, SENDER),
     "other sender": (Reason.OPTED_OUT, Scope.SENDER, "+15005550001"),
@@ -144,10 +146,12 @@ STANDING = {
     ("scope", "lifted"),
     [(Scope.EVERYTHING, {"all", "sender"}), (Scope.SENDER, {"sender"})],
 )
-def test_start_lifts_opt_outs_of_its_scope(engine: Engine, scope: Scope, lifted: set[str]) -> None:
-    """A START lifts what a STOP to the same sender records, and never another reason."""
+def test_a_start_lifts_opt_outs_of_its_scope(
+    engine: Engine, scope: Scope, lifted: set[str]
+) -> None:
+    """It lifts what a STOP to the same sender would record, but no other suppressions."""
     suppressions = Suppressions(engine)
-    for reason, each_scope, scope_value in STANDING.values():
+    for reason, each_scope, scope_value in SUPPRESSIONS.values():
         suppression = Suppression(
             recipient=PERSON,
             reason=reason,
@@ -158,21 +162,21 @@ def test_start_lifts_opt_outs_of_its_scope(engine: Engine, scope: Scope, lifted:
         suppressions.record(suppression, by="test")
     _receive(InboundMessages(engine, scope=scope), InboundKind.START)
 
-    assert _standing(engine) == [
-        (PERSON, *row) for name, row in STANDING.items() if name not in lifted
+    assert _suppressions(engine) == [
+        (PERSON, *row) for name, row in SUPPRESSIONS.items() if name not in lifted
     ]
 
 
-def test_only_review_keeps_the_body(engine: Engine) -> None:
-    """A text is kept only where a person has to read it."""
+def test_only_messages_for_review_keep_their_body(engine: Engine) -> None:
+    """The body is stored only if a person has to read it."""
     inbound = InboundMessages(engine)
     for kind in InboundKind:
         _receive(inbound, kind, message_sid=f"SM-{kind}")
     table = inbound_messages.c
     with transaction(engine, read_only=True) as connection:
-        kept = dict(connection.execute(select(table.kind, table.body)).all())
+        bodies = dict(connection.execute(select(table.kind, table.body)).all())
 
-    assert kept == {
+    assert bodies == {
         kind.value: "a text" if kind is InboundKind.REVIEW else None for kind in InboundKind
     }
 
@@ -185,16 +189,16 @@ def test_only_review_keeps_the_body(engine: Engine) -> None:
         ("\U0001f6d1 arrêtez", "\U0001f6d1 arrêtez"),
     ],
 )
-def test_any_text_can_be_kept(engine: Engine, body: str, expected: str) -> None:
-    """A text that a database cannot hold is kept without the part that it cannot."""
+def test_any_text_can_be_stored(engine: Engine, body: str, expected: str) -> None:
+    """Characters that a database cannot store are replaced."""
     inbound = InboundMessages(engine)
     _receive(inbound, InboundKind.REVIEW, body=body)
 
     assert [review.body for review in inbound.reviews()] == [expected]
 
 
-def test_failure_forgets_message_and_opt_out(engine: Engine) -> None:
-    """Message and opt-out are one transaction: if it fails, a new delivery starts afresh."""
+def test_message_and_opt_out_are_one_transaction(engine: Engine) -> None:
+    """If it fails, neither is recorded, and the next delivery of the message counts."""
     inbound = InboundMessages(engine)
 
     def fail_after_receiving() -> None:
@@ -205,19 +209,19 @@ def test_failure_forgets_message_and_opt_out(engine: Engine) -> None:
     with pytest.raises(LookupError):
         fail_after_receiving()
 
-    assert not _standing(engine)
+    assert not _suppressions(engine)
     assert _receive(inbound, InboundKind.STOP)
-    assert len(_standing(engine)) == 1
+    assert len(_suppressions(engine)) == 1
 
 
-def test_reviews_wait_until_read(engine: Engine) -> None:
-    """A message waits for review until somebody has read it, and is marked once."""
+def test_a_message_is_pending_until_it_is_reviewed(engine: Engine) -> None:
+    """It can be marked as reviewed once; other messages cannot be marked."""
     inbound = InboundMessages(engine, now=lambda: BEGIN)
     _receive(inbound, InboundKind.REVIEW, body="please end this", received_at=BEGIN)
     _receive(inbound, InboundKind.STOP, message_sid="SM2")
     marks = [
         inbound.mark_reviewed(sid, by=by)
-        for sid, by in (("SM1", "anna"), ("SM1", "bob"), ("SM2", "anna"), ("SM3", "anna"))
+        for sid, by in (("SM1", "ops"), ("SM1", "support"), ("SM2", "ops"), ("SM3", "ops"))
     ]
     [review] = inbound.reviews(pending_only=False)
 
@@ -227,41 +231,41 @@ def test_reviews_wait_until_read(engine: Engine) -> None:
         "please end this",
         BEGIN,
         BEGIN,
-        "anna",
+        "ops",
     )
 
 
-def test_reviews_come_in_pages(engine: Engine) -> None:
-    """Pages show every message once, oldest first, also those of one moment."""
+def test_reviews_are_listed_in_pages(engine: Engine) -> None:
+    """Every message is listed once, oldest first, even if several have the same time."""
     inbound = InboundMessages(engine)
     for number in range(7):
         at = BEGIN + timedelta(seconds=number // 3)
         _receive(inbound, InboundKind.REVIEW, message_sid=f"SM{number}", received_at=at)
-    shown: list[str] = []
+    listed: list[str] = []
     after = None
     while page := inbound.reviews(after=after, limit=2):
-        shown += [review.message_sid for review in page]
+        listed += [review.message_sid for review in page]
         after = page[-1]
 
-    assert shown == [f"SM{number}" for number in range(7)]
+    assert listed == [f"SM{number}" for number in range(7)]
 
 
-def test_review_repr_is_impersonal(engine: Engine) -> None:
-    """A review that lands in a log shows neither number nor text."""
+def test_the_repr_of_a_review_contains_no_number_and_no_text(engine: Engine) -> None:
+    """It may get into a log."""
     inbound = InboundMessages(engine)
     _receive(inbound, InboundKind.REVIEW, body="please end this")
-    shown = repr(inbound.reviews())
+    text = repr(inbound.reviews())
 
-    assert PERSON not in shown
-    assert "please" not in shown
+    assert PERSON not in text
+    assert "please" not in text
 
 
 _NAMES = ("message_sid", "from_", "to")
 
 
 @pytest.mark.parametrize("field", _NAMES)
-def test_empty_fields_are_named(engine: Engine, field: str) -> None:
-    """A message without its SID or addresses is refused, by the field's name."""
+def test_a_message_without_sid_or_addresses_is_refused(engine: Engine, field: str) -> None:
+    """The error names the field."""
     message_sid, from_, to = ("" if field == each else "x" for each in _NAMES)
     with pytest.raises(ValueError, match=f"^{field.rstrip('_')}: must not be empty"):
         _receive(
@@ -269,9 +273,9 @@ def test_empty_fields_are_named(engine: Engine, field: str) -> None:
         )
 
 
-def test_unreachable_database_is_no_answer() -> None:
-    """Where the message cannot be kept, the caller is told so and must not acknowledge it."""
-    inbound = InboundMessages(open_engine("postgresql://somebody@127.0.0.1:1/name"))
+def test_an_unreachable_database_raises_an_error() -> None:
+    """The caller must not acknowledge a message that was not recorded."""
+    inbound = InboundMessages(open_engine("postgresql://user@127.0.0.1:1/name"))
 
     with pytest.raises(DatabaseUnavailable):
         _receive(inbound, InboundKind.STOP)
@@ -281,7 +285,7 @@ MINUTES = {"early": BEGIN, "late": BEGIN + timedelta(minutes=5)}
 
 
 @pytest.mark.parametrize(
-    ("words", "stands"),
+    ("keywords", "suppressed"),
     [
         ([("START", "late"), ("STOP", "early")], False),
         ([("STOP", "late"), ("START", "early")], True),
@@ -291,22 +295,24 @@ MINUTES = {"early": BEGIN, "late": BEGIN + timedelta(minutes=5)}
         ([("START", "early"), ("STOP", "early")], True),
     ],
 )
-def test_the_later_word_counts(engine: Engine, words: list[tuple[str, str]], stands: bool) -> None:
-    """Whatever order they are handed in, the word that was said last holds."""
+def test_the_last_keyword_decides(
+    engine: Engine, keywords: list[tuple[str, str]], suppressed: bool
+) -> None:
+    """The order in which they are recorded does not matter."""
     inbound = InboundMessages(engine)
-    for number, (word, when) in enumerate(words):
+    for number, (keyword, when) in enumerate(keywords):
         assert _receive(
             inbound,
-            InboundKind(word.lower()),
+            InboundKind(keyword.lower()),
             message_sid=f"SM{number}",
             received_at=MINUTES[when],
         )
 
-    assert stands == bool(_standing(engine))
+    assert suppressed == bool(_suppressions(engine))
 
 
 @pytest.mark.parametrize(
-    ("scope", "later_from", "later_to", "overtakes"),
+    ("scope", "later_from", "later_to", "wins"),
     [
         (Scope.EVERYTHING, f"whatsapp:{PERSON}", SENDER, True),
         (Scope.EVERYTHING, PERSON, "+15005550001", True),
@@ -316,10 +322,10 @@ def test_the_later_word_counts(engine: Engine, words: list[tuple[str, str]], sta
         (Scope.SENDER, PERSON, "+15005550001", False),
     ],
 )
-def test_whose_later_word_counts(
-    engine: Engine, scope: Scope, later_from: str, later_to: str, overtakes: bool
+def test_a_later_start_wins_only_for_the_same_person_and_scope(
+    engine: Engine, scope: Scope, later_from: str, later_to: str, wins: bool
 ) -> None:
-    """Only the same person's, on any channel; with the scope `sender`, only about that sender."""
+    """The channel does not matter; with the scope `sender`, the sender must be the same."""
     inbound = InboundMessages(engine, scope=scope, now=lambda: MINUTES["late"])
     _receive(
         inbound,
@@ -331,16 +337,16 @@ def test_whose_later_word_counts(
 
     _receive(inbound, InboundKind.STOP, message_sid="SM2", received_at=BEGIN)
 
-    assert overtakes == (not _standing(engine))
+    assert wins == (not _suppressions(engine))
 
 
-def test_a_watermark_that_was_never_set(engine: Engine) -> None:
-    """It is None."""
+def test_a_watermark_that_was_never_set_is_none(engine: Engine) -> None:
+    """Reading it raises no error."""
     assert Watermarks(engine).read("a") is None
 
 
 def test_a_watermark_only_advances(engine: Engine) -> None:
-    """The latest counts, for each name by itself."""
+    """An earlier time changes nothing; each name has its own watermark."""
     watermarks = Watermarks(engine)
     later = BEGIN + timedelta(hours=1)
     for name, to in (("a", BEGIN), ("b", BEGIN), ("a", later), ("a", BEGIN)):

@@ -30,17 +30,17 @@ ROOT = Path(__file__).parents[3]
 
 
 def _checks(engine: Engine) -> dict[str, list[tuple[str | None, str]]]:
-    found = inspect(engine)
+    inspector = inspect(engine)
     return {
         table: sorted(
-            (check["name"], check["sqltext"]) for check in found.get_check_constraints(table)
+            (check["name"], check["sqltext"]) for check in inspector.get_check_constraints(table)
         )
         for table in metadata.tables
     }
 
 
 def test_the_newest_migration_is_known_without_alembic() -> None:
-    """The revision with which a database counts as up to date is that of the last script."""
+    """The revision of an up-to-date database is that of the last script."""
     assert NEWEST == _scripts().get_current_head()
 
 
@@ -68,8 +68,8 @@ def test_checking_a_database_imports_no_slow_package(sqlite_url: str) -> None:
     assert ["[]", "set()"] == run.stdout.splitlines()
 
 
-def test_migrated_schema_is_the_metadata(engine: Engine) -> None:
-    """The migrations build exactly the tables, columns and indexes that the code declares."""
+def test_the_migrated_schema_matches_the_metadata(engine: Engine) -> None:
+    """The migrations create exactly the tables, columns and indexes that the code declares."""
     with engine.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True}
@@ -79,16 +79,16 @@ def test_migrated_schema_is_the_metadata(engine: Engine) -> None:
     assert not differences
 
 
-def test_the_comparison_can_fail(engine: Engine) -> None:
-    """A table that the code does not declare is seen as a difference."""
+def test_the_comparison_detects_differences(engine: Engine) -> None:
+    """A table that the code does not declare is a difference."""
     with engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), MetaData())
 
     assert differences
 
 
-def test_migrated_checks_are_the_metadata(empty_database_url: str) -> None:
-    """Check constraints, which Alembic does not compare, are the declared ones word for word."""
+def test_the_migrated_check_constraints_match_the_metadata(empty_database_url: str) -> None:
+    """Alembic does not compare them."""
     upgrade(empty_database_url)
     engine = open_engine(empty_database_url)
     try:
@@ -103,7 +103,7 @@ def test_migrated_checks_are_the_metadata(empty_database_url: str) -> None:
 
 
 def test_upgrade_applies_each_migration_once(empty_database_url: str) -> None:
-    """What is pending is what upgrade applies; afterwards nothing is."""
+    """It applies all pending migrations; afterwards none is pending."""
     before = pending(empty_database_url)
     applied = upgrade(empty_database_url)
 
@@ -114,15 +114,15 @@ def test_upgrade_applies_each_migration_once(empty_database_url: str) -> None:
 
 
 def test_checking_creates_no_file(tmp_path: Path) -> None:
-    """A check of a SQLite database that does not exist leaves it so."""
-    path = tmp_path / "absent.db"
+    """Checking a SQLite database that does not exist does not create it."""
+    path = tmp_path / "missing.db"
 
     assert pending(f"sqlite:///{path}")[0] == FIRST
     assert not path.exists()
 
 
-def test_sqlite_file_is_the_owners(tmp_path: Path) -> None:
-    """A database file that upgrade creates, and its folder, are closed to other users."""
+def test_a_new_sqlite_file_is_private(tmp_path: Path) -> None:
+    """Other users cannot read a database file that upgrade creates, or its folder."""
     path = tmp_path / "new" / "folder" / "my.db"
     upgrade(f"sqlite:///{path}")
 
@@ -130,8 +130,8 @@ def test_sqlite_file_is_the_owners(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_folder_with_a_percent_sign(tmp_path: Path) -> None:
-    """A percent sign in the database's path is nothing special."""
+def test_the_path_may_contain_a_percent_sign(tmp_path: Path) -> None:
+    """Alembic's configuration does not interpolate it."""
     url = f"sqlite:///{tmp_path / '100%s' / 'my.db'}"
     upgrade(url)
 
@@ -139,12 +139,12 @@ def test_folder_with_a_percent_sign(tmp_path: Path) -> None:
 
 
 def test_require_current_accepts_a_migrated_database(engine: Engine) -> None:
-    """A current database is let through."""
+    """It raises no error."""
     require_current(engine)
 
 
 def test_require_current_names_migration_and_command(empty_database_url: str) -> None:
-    """A database that was never migrated is refused, with what is missing and what to run."""
+    """The error for a database that was never migrated says what is missing and what to run."""
     engine = open_engine(empty_database_url)
     try:
         with pytest.raises(MigrationsPending) as caught:
@@ -156,8 +156,8 @@ def test_require_current_names_migration_and_command(empty_database_url: str) ->
     assert "signedfor migrate" in str(caught.value)
 
 
-def test_newer_database_is_refused(engine: Engine, database_url: str) -> None:
-    """An older version of the service does not touch a database of a newer one."""
+def test_a_newer_database_is_refused(engine: Engine, database_url: str) -> None:
+    """An older version of the service does not use a database of a newer one."""
     with transaction(engine) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'from_the_future'"))
 
@@ -167,13 +167,13 @@ def test_newer_database_is_refused(engine: Engine, database_url: str) -> None:
         upgrade(database_url)
 
 
-def test_failed_migration_leaves_nothing_behind(empty_database_url: str) -> None:
-    """A migration that fails half-way is rolled back with everything it did, DDL included."""
+def test_a_failed_migration_is_rolled_back(empty_database_url: str) -> None:
+    """This includes the tables that it has created."""
     engine = open_engine(empty_database_url)
     try:
         with transaction(engine) as connection:
-            connection.execute(text("CREATE TABLE inbound_messages (something_else INTEGER)"))
-        # SQLite calls "table exists" operational, PostgreSQL a programming error.
+            connection.execute(text("CREATE TABLE inbound_messages (other INTEGER)"))
+        # SQLite raises an OperationalError, PostgreSQL a ProgrammingError.
         with pytest.raises(Exception, match="already exists"):
             upgrade(empty_database_url)
 
@@ -182,8 +182,8 @@ def test_failed_migration_leaves_nothing_behind(empty_database_url: str) -> None
         engine.dispose()
 
 
-def test_downgrade_takes_everything_back(engine: Engine, database_url: str) -> None:
-    """What the migrations made they also remove, so that an upgrade afterwards starts afresh."""
+def test_a_downgrade_removes_everything(engine: Engine, database_url: str) -> None:
+    """All migrations can be applied again after it."""
     config = _config()
     with transaction(engine) as connection:
         config.attributes["connection"] = connection
@@ -194,8 +194,8 @@ def test_downgrade_takes_everything_back(engine: Engine, database_url: str) -> N
 
 
 @pytest.mark.integration
-def test_upgrades_at_once(empty_database_url: str) -> None:
-    """Of several processes that upgrade at the same moment, one applies and all succeed."""
+def test_concurrent_upgrades_succeed(empty_database_url: str) -> None:
+    """One of the processes applies the migrations."""
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "starter", "--env-file", os.devnull, "migrate"],
@@ -214,7 +214,7 @@ def test_upgrades_at_once(empty_database_url: str) -> None:
     assert not pending(empty_database_url)
 
 
-def test_unreachable_database_is_unavailable() -> None:
-    """Upgrading and checking raise the type that says "try again later"."""
+def test_upgrading_an_unreachable_database_raises_an_error() -> None:
+    """It is the error for an unavailable database."""
     with pytest.raises(DatabaseUnavailable):
-        upgrade("postgresql://somebody@127.0.0.1:1/nowhere")
+        upgrade("postgresql://user@127.0.0.1:1/name")

@@ -1,4 +1,4 @@
-"""Slots and the gate, on both databases, with a clock of the test's own."""
+"""The rate limiter on both databases, with a clock that the tests set."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -14,28 +14,28 @@ from tests.signedfor.store.rate_limiter_simulation import SENDER, START, Clock
 
 @pytest.fixture
 def clock() -> Clock:
-    """Stands still until it is set."""
+    """A clock that stands still until a test sets it."""
     return Clock()
 
 
 @pytest.fixture
 def limiter(engine: Engine, clock: Clock) -> RateLimiter:
-    """A long code with two segments a second."""
+    """A rate limiter with two segments per second for a long code."""
     return RateLimiter(engine, rates={SenderKind.LONG_CODE: 2}, now=clock)
 
 
-def test_slots_follow_one_another(limiter: RateLimiter, clock: Clock) -> None:
-    """Each slot begins where the one before ends, at the rate, segment by segment."""
-    slots = [
+def test_reservations_follow_one_another(limiter: RateLimiter, clock: Clock) -> None:
+    """Each message takes the time of its segments at the sender's rate."""
+    reserved = [
         clock.at(limiter.reserve(SENDER, segments, is_urgent=False)) for segments in (1, 3, 1, 1)
     ]
 
-    assert [0, 0.5, 2, 2.5] == slots
+    assert [0, 0.5, 2, 2.5] == reserved
     assert timedelta(seconds=3) == limiter.backlog(SENDER)
 
 
-def test_an_idle_sender_saves_nothing_up(limiter: RateLimiter, clock: Clock) -> None:
-    """After a pause the next slot is now, and the one after it a segment later."""
+def test_an_idle_sender_does_not_save_up_its_rate(limiter: RateLimiter, clock: Clock) -> None:
+    """After idle time, the next reservation is for now and the one after it a segment later."""
     limiter.reserve(SENDER, 1, is_urgent=False)
     clock.seconds = 100
 
@@ -43,7 +43,7 @@ def test_an_idle_sender_saves_nothing_up(limiter: RateLimiter, clock: Clock) -> 
 
 
 def test_senders_do_not_wait_for_one_another(limiter: RateLimiter, clock: Clock) -> None:
-    """One sender's backlog is no other's."""
+    """Each sender has a backlog of its own."""
     for _ in range(10):
         limiter.reserve(SENDER, 10, is_urgent=False)
 
@@ -51,29 +51,27 @@ def test_senders_do_not_wait_for_one_another(limiter: RateLimiter, clock: Clock)
     assert timedelta(0) == limiter.backlog("+15005550008")
 
 
-def test_the_gate_holds_the_rate(limiter: RateLimiter, clock: Clock) -> None:
-    """Many that come at once: one second's worth goes, the others take slots at the pace."""
-    told = [clock.at(limiter.acquire(SENDER, 1)) for _ in range(8)]
+def test_acquiring_enforces_the_rate(limiter: RateLimiter, clock: Clock) -> None:
+    """Of many messages at once, a second's worth may be sent, and the others are deferred."""
+    deferred = [clock.at(limiter.acquire(SENDER, 1)) for _ in range(8)]
 
-    passed, slots = told.count(None), [slot for slot in told if slot is not None]
-    assert 2 == passed
-    assert [0.4, 0.9, 1.4, 1.9, 2.4, 2.9] == slots
+    assert [None, None, 0.4, 0.9, 1.4, 1.9, 2.4, 2.9] == deferred
 
 
 def test_an_urgent_message_does_not_queue(limiter: RateLimiter, clock: Clock) -> None:
-    """It goes at once past a backlog; who comes to the gate meanwhile goes to the end."""
-    _line_up(limiter, 20)
+    """It is sent before the backlog; other messages are deferred to the end of the queue."""
+    _reserve(limiter, 20)
     assert limiter.acquire(SENDER, 1) is None
 
-    claims = [clock.at(limiter.reserve(SENDER, 1, is_urgent=True)) for _ in range(3)]
+    reserved = [clock.at(limiter.reserve(SENDER, 1, is_urgent=True)) for _ in range(3)]
 
-    assert [0, 0.5, 1] == claims
+    assert [0, 0.5, 1] == reserved
     assert 10 == clock.at(limiter.acquire(SENDER, 1))
     assert limiter.acquire(SENDER, 1, is_urgent=True) is None
 
 
-def test_a_claim_that_is_not_used_passes(limiter: RateLimiter, clock: Clock) -> None:
-    """Others stand back while its moment lasts, and go on as if it had never been."""
+def test_an_unused_urgent_reservation_expires(limiter: RateLimiter, clock: Clock) -> None:
+    """Other messages are deferred for its duration only."""
     limiter.reserve(SENDER, 4, is_urgent=True)
     assert limiter.acquire(SENDER, 1) is not None
     clock.seconds = 2
@@ -81,93 +79,101 @@ def test_a_claim_that_is_not_used_passes(limiter: RateLimiter, clock: Clock) -> 
     assert [None, None] == [limiter.acquire(SENDER, 1) for _ in range(2)]
 
 
-def test_a_claim_opens_no_gate(limiter: RateLimiter, clock: Clock) -> None:
-    """Whenever urgent messages come, however many, a second's worth goes, then one by one."""
+def test_urgent_reservations_do_not_exceed_the_rate(limiter: RateLimiter, clock: Clock) -> None:
+    """Of many urgent messages a second's worth may be sent at once, and then one at a time."""
     for _ in range(20):
         limiter.reserve(SENDER, 1, is_urgent=True)
 
-    told = []
+    deferred = []
     for clock.seconds in (10, 10.1):
-        told.append([clock.at(limiter.acquire(SENDER, 1, is_urgent=True)) for _ in range(4)])
+        deferred.append([clock.at(limiter.acquire(SENDER, 1, is_urgent=True)) for _ in range(4)])
 
-    assert [[None, None, 10.1, 10.1], [None, 10.6, 11.1, 11.6]] == told
+    assert [[None, None, 10.1, 10.1], [None, 10.6, 11.1, 11.6]] == deferred
 
 
-def test_a_message_that_is_tried_again(limiter: RateLimiter, clock: Clock) -> None:
-    """It goes before those who have not had their turn, after urgent ones, and keeps none back."""
-    _line_up(limiter, 20)
+def test_a_retry_comes_before_new_messages_and_after_urgent_ones(
+    limiter: RateLimiter, clock: Clock
+) -> None:
+    """It does not delay urgent messages."""
+    _reserve(limiter, 20)
     while limiter.acquire(SENDER, 1, is_retry=True) is None:
         pass
 
-    slots = [clock.at(limiter.acquire(SENDER, 1, is_retry=True)) for _ in range(2)]
+    deferred = [clock.at(limiter.acquire(SENDER, 1, is_retry=True)) for _ in range(2)]
 
-    assert [0.9, 1.4] == slots
+    assert [0.9, 1.4] == deferred
     assert 0.1 == clock.at(limiter.reserve(SENDER, 1, is_urgent=True))
     clock.seconds = 0.9
     assert limiter.acquire(SENDER, 1) is not None
     assert limiter.acquire(SENDER, 1, is_retry=True) is None
 
 
-def test_a_message_hardly_too_early_waits_at_the_gate(limiter: RateLimiter, clock: Clock) -> None:
-    """It comes back in a moment and keeps its place."""
-    _line_up(limiter, 20)
+def test_a_message_that_is_slightly_early_keeps_its_place(
+    limiter: RateLimiter, clock: Clock
+) -> None:
+    """It is deferred by a moment only."""
+    _reserve(limiter, 20)
     assert [None, None] == [limiter.acquire(SENDER, 1) for _ in range(2)]
     clock.seconds = 0.3
 
-    again = clock.at(limiter.acquire(SENDER, 1))
+    deferred_until = clock.at(limiter.acquire(SENDER, 1))
 
-    assert 0.4 == again
+    assert 0.4 == deferred_until
     clock.seconds = 0.41
     assert limiter.acquire(SENDER, 1) is None
 
 
 @pytest.mark.parametrize("is_urgent", [False, True])
-def test_what_does_not_fit_takes_no_slot(
+def test_a_time_that_does_not_fit_is_not_reserved(
     limiter: RateLimiter, clock: Clock, is_urgent: bool
 ) -> None:
-    """The slot is told, and left for the next one: at admission, and at the gate."""
-    _line_up(limiter, 4)
+    """It is returned, but left for the next message, at admission and at the last check."""
+    _reserve(limiter, 4)
     for _ in range(2):
         limiter.acquire(SENDER, 1)
     before = clock.at(limiter.reserve(SENDER, 100, is_urgent=is_urgent, fits=lambda _: False))
 
-    told = clock.at(limiter.acquire(SENDER, 1, is_urgent=is_urgent, fits=lambda _: False))
+    deferred_until = limiter.acquire(SENDER, 1, is_urgent=is_urgent, fits=lambda _: False)
 
-    assert told is not None
+    assert deferred_until is not None
     assert before == clock.at(limiter.reserve(SENDER, 1, is_urgent=is_urgent))
 
 
-def test_a_message_for_which_the_end_is_too_late(limiter: RateLimiter, clock: Clock) -> None:
-    """Bumped at the gate it stays near it, and takes its time from those who can wait."""
-    _line_up(limiter, 100)
+def test_a_message_that_would_expire_at_the_end_of_the_queue(
+    limiter: RateLimiter, clock: Clock
+) -> None:
+    """It is deferred by a short time, at the cost of messages that can wait."""
+    _reserve(limiter, 100)
     for _ in range(2):
         limiter.acquire(SENDER, 1, is_urgent=True)
 
-    def in_time(moment: datetime) -> bool:
-        return moment < START + timedelta(seconds=30)
+    def in_time(at: datetime) -> bool:
+        return at < START + timedelta(seconds=30)
 
-    slots = [clock.at(limiter.acquire(SENDER, 1, fits=fits)) for fits in (in_time, _never)]
+    deferred = [clock.at(limiter.acquire(SENDER, 1, fits=fits)) for fits in (in_time, _never)]
 
-    assert [0.4, 0.9] == slots, "and what cannot be sent any more takes nothing from anybody"
+    assert [0.4, 0.9] == deferred, "a message that cannot be sent any more uses up no time"
     clock.seconds = 0.61
     assert limiter.acquire(SENDER, 1, fits=in_time) is None
 
 
-def test_give_back(limiter: RateLimiter, clock: Clock) -> None:
-    """The slot of a message that was canceled is free for the next; one that has passed is gone."""
-    slots = [limiter.reserve(SENDER, 2, is_urgent=False) for _ in range(3)]
+def test_a_released_reservation_is_free_again(limiter: RateLimiter, clock: Clock) -> None:
+    """The next message gets its time, unless that time has passed."""
+    reservations = [limiter.reserve(SENDER, 2, is_urgent=False) for _ in range(3)]
     clock.seconds = 0.5
-    for slot in slots:
-        limiter.release(SENDER, 2, slot)
+    for reserved_at in reservations:
+        limiter.release(SENDER, 2, reserved_at)
 
     assert 1 == clock.at(limiter.reserve(SENDER, 1, is_urgent=False))
     limiter.release(SENDER, 100, START + timedelta(seconds=1))
     assert 0.5 == clock.at(limiter.reserve(SENDER, 1, is_urgent=False))
 
 
-def test_give_back_a_claim(limiter: RateLimiter, clock: Clock) -> None:
-    """An urgent message gives back to urgent ones, and leaves the others' slots alone."""
-    _line_up(limiter, 3)
+def test_a_released_urgent_reservation_goes_to_urgent_messages(
+    limiter: RateLimiter, clock: Clock
+) -> None:
+    """The reservations of other messages do not change."""
+    _reserve(limiter, 3)
     limiter.reserve(SENDER, 1, is_urgent=True)
     limiter.release(SENDER, 1, limiter.reserve(SENDER, 1, is_urgent=True), is_urgent=True)
 
@@ -175,21 +181,23 @@ def test_give_back_a_claim(limiter: RateLimiter, clock: Clock) -> None:
     assert 1.5 == clock.at(limiter.reserve(SENDER, 1, is_urgent=False))
 
 
-def test_give_back_when_tried_again(limiter: RateLimiter, clock: Clock) -> None:
-    """One that had its turn gives back to those like it, and leaves the end of the line alone."""
-    _line_up(limiter, 20)
+def test_a_released_reservation_of_a_retry_goes_to_retries(
+    limiter: RateLimiter, clock: Clock
+) -> None:
+    """The end of the queue does not change."""
+    _reserve(limiter, 20)
     limiter.acquire(SENDER, 4)
-    again = limiter.acquire(SENDER, 2, is_retry=True)
-    assert again is not None
+    reserved_at = limiter.acquire(SENDER, 2, is_retry=True)
+    assert reserved_at is not None
 
-    limiter.release(SENDER, 2, again, is_retry=True)
+    limiter.release(SENDER, 2, reserved_at, is_retry=True)
 
-    assert clock.at(again) == clock.at(limiter.acquire(SENDER, 2, is_retry=True))
+    assert clock.at(reserved_at) == clock.at(limiter.acquire(SENDER, 2, is_retry=True))
     assert 10 == clock.at(limiter.reserve(SENDER, 1, is_urgent=False))
 
 
-def test_a_rate_of_its_own(limiter: RateLimiter, clock: Clock) -> None:
-    """Set while it runs, it holds for the next slot and at the gate; unset, the default is back."""
+def test_a_sender_can_have_its_own_rate(limiter: RateLimiter, clock: Clock) -> None:
+    """It applies to the next reservation; without it, the default applies again."""
     limiter.set_rate(SENDER, 10)
     assert [0, 0.1] == [clock.at(limiter.reserve(SENDER, 1, is_urgent=False)) for _ in range(2)]
     assert 10 == limiter.rate(SENDER)
@@ -199,11 +207,11 @@ def test_a_rate_of_its_own(limiter: RateLimiter, clock: Clock) -> None:
     assert [0.2, 0.7] == [clock.at(limiter.reserve(SENDER, 1, is_urgent=False)) for _ in range(2)]
 
 
-def test_a_higher_rate_holds_at_once(limiter: RateLimiter, clock: Clock) -> None:
-    """What lies ahead becomes shorter by it: the backlog, what is claimed, what keeps it busy."""
+def test_a_higher_rate_applies_at_once(limiter: RateLimiter, clock: Clock) -> None:
+    """It shortens the backlog, the urgent reservations and the time that the sender is busy."""
     limiter.set_rate(SENDER, 0.001)
     assert limiter.acquire(SENDER, 1) is None
-    _line_up(limiter, 10)
+    _reserve(limiter, 10)
     limiter.reserve(SENDER, 3, is_urgent=True)
 
     limiter.set_rate(SENDER, None)
@@ -213,9 +221,9 @@ def test_a_higher_rate_holds_at_once(limiter: RateLimiter, clock: Clock) -> None
     assert 5.5 >= (clock.at(limiter.reserve(SENDER, 1, is_urgent=False)) or 0.0)
 
 
-def test_a_lower_rate_stretches_nothing(limiter: RateLimiter, clock: Clock) -> None:
-    """Those who wait are bumped by the gate and so take the time that they need: not twice."""
-    _line_up(limiter, 20)
+def test_a_lower_rate_does_not_stretch_the_backlog(limiter: RateLimiter, clock: Clock) -> None:
+    """Waiting messages are deferred at their last check, and must not take their time twice."""
+    _reserve(limiter, 20)
     assert limiter.acquire(SENDER, 1) is None
 
     limiter.set_rate(SENDER, 1)
@@ -224,17 +232,17 @@ def test_a_lower_rate_stretches_nothing(limiter: RateLimiter, clock: Clock) -> N
     assert limiter.acquire(SENDER, 1) is None
 
 
-def test_a_lower_rate_holds_for_slots_given_away(limiter: RateLimiter) -> None:
-    """Slots made at a high rate do not let anything by at the gate."""
+def test_a_lower_rate_applies_to_existing_reservations(limiter: RateLimiter) -> None:
+    """A reservation made at a higher rate does not allow a message to be sent."""
     limiter.set_rate(SENDER, 0.1)
 
-    told = [limiter.acquire(SENDER, 1) for _ in range(5)]
+    deferred = [limiter.acquire(SENDER, 1) for _ in range(5)]
 
-    assert 1 == told.count(None)
+    assert 1 == deferred.count(None)
 
 
-def test_pause(limiter: RateLimiter) -> None:
-    """A sender can be paused before it was ever used, and resumed."""
+def test_a_sender_can_be_paused_and_resumed(limiter: RateLimiter) -> None:
+    """It can be paused before its first message."""
     limiter.pause(SENDER)
     assert limiter.is_paused(SENDER)
     assert [True] == [state.is_paused for state in limiter.states()]
@@ -244,8 +252,8 @@ def test_pause(limiter: RateLimiter) -> None:
     assert not limiter.is_paused("+15005550007")
 
 
-def test_states(limiter: RateLimiter, clock: Clock) -> None:
-    """Every sender is shown with its rate, where that is from, its backlog, and what is urgent."""
+def test_the_states_of_all_senders(limiter: RateLimiter, clock: Clock) -> None:
+    """Each has its rate, whether that is configured, its backlog and its urgent segments."""
     limiter.set_rate("Acme", 5)
     limiter.reserve("Acme", 50, is_urgent=False)
     limiter.reserve(SENDER, 3, is_urgent=False)
@@ -253,18 +261,18 @@ def test_states(limiter: RateLimiter, clock: Clock) -> None:
     clock.seconds = 1
     limiter.reserve("Acme", 2, is_urgent=True)
 
-    def shown(state: SenderState) -> tuple[object, ...]:
-        backlog, borrowed = round(state.backlog_segments, 3), round(state.urgent_segments, 3)
-        return state.sender, state.rate, state.is_configured, backlog, borrowed
+    def values(state: SenderState) -> tuple[object, ...]:
+        backlog, urgent = round(state.backlog_segments, 3), round(state.urgent_segments, 3)
+        return state.sender, state.rate, state.is_configured, backlog, urgent
 
     expected = [(SENDER, 2, False, 1, 0), ("Acme", 5, True, 45, 2)]
-    assert expected == [shown(state) for state in limiter.states()]
+    assert expected == [values(state) for state in limiter.states()]
 
 
 def test_the_backlog_of_a_sender_with_urgent_messages_only(
     limiter: RateLimiter, clock: Clock
 ) -> None:
-    """A new message waits for what is urgent, too."""
+    """A new message waits for urgent messages too."""
     for _ in range(4):
         limiter.reserve(SENDER, 1, is_urgent=True)
 
@@ -273,38 +281,40 @@ def test_the_backlog_of_a_sender_with_urgent_messages_only(
 
 
 @pytest.mark.parametrize(("is_urgent", "is_retry"), [(False, False), (True, False), (False, True)])
-def test_one_statement_a_step(
+def test_reserving_and_acquiring_take_one_statement_each(
     engine: Engine, limiter: RateLimiter, is_urgent: bool, is_retry: bool
 ) -> None:
-    """On the straight way a plan and a passage are one statement each, whoever comes."""
-    said: list[str] = []
-    event.listen(engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    """This holds on the happy path, for each kind of message."""
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
 
     limiter.reserve(SENDER, 1, is_urgent=is_urgent)
     limiter.acquire(SENDER, 1, is_urgent=is_urgent, is_retry=is_retry)
 
-    assert 2 == sum(not each.startswith("BEGIN") for each in said)
+    assert 2 == sum(not each.startswith("BEGIN") for each in statements)
 
 
 def test_concurrent_reservations_never_overlap(engine: Engine, clock: Clock) -> None:
-    """However many take slots at once, no slot is given twice and none is left out."""
+    """No time is reserved twice and none is left out."""
     limiter = RateLimiter(engine, rates={SenderKind.LONG_CODE: 2}, now=clock)
     with ThreadPoolExecutor(8) as threads:
-        slots = list(threads.map(lambda _: limiter.reserve(SENDER, 1, is_urgent=False), range(80)))
+        reserved = list(
+            threads.map(lambda _: limiter.reserve(SENDER, 1, is_urgent=False), range(80))
+        )
 
-    assert [each / 2 for each in range(80)] == sorted(clock.at(slot) or 0.0 for slot in slots)
+    assert [each / 2 for each in range(80)] == sorted(clock.at(each) or 0.0 for each in reserved)
 
 
-def test_concurrent_passages_keep_the_rate(engine: Engine, clock: Clock) -> None:
-    """However many come to the gate at once, one second's worth goes by."""
+def test_concurrent_last_checks_do_not_exceed_the_rate(engine: Engine, clock: Clock) -> None:
+    """Of many messages at once, a second's worth may be sent."""
     limiter = RateLimiter(engine, rates={SenderKind.LONG_CODE: 20}, now=clock)
     with ThreadPoolExecutor(8) as threads:
-        told = list(threads.map(lambda _: limiter.acquire(SENDER, 1), range(80)))
+        deferred = list(threads.map(lambda _: limiter.acquire(SENDER, 1), range(80)))
 
-    assert int(BURST_TOLERANCE * 20) + 1 == told.count(None)
+    assert int(BURST_TOLERANCE * 20) + 1 == deferred.count(None)
 
 
-def _line_up(limiter: RateLimiter, messages: int) -> None:
+def _reserve(limiter: RateLimiter, messages: int) -> None:
     for _ in range(messages):
         limiter.reserve(SENDER, 1, is_urgent=False)
 

@@ -1,4 +1,4 @@
-"""What the gate makes of backlogs, bursts and outages, on both databases, in simulated time."""
+"""The rate limiter under backlogs, bursts and outages, on both databases, in simulated time."""
 
 import random
 from dataclasses import dataclass
@@ -8,156 +8,158 @@ import pytest
 from sqlalchemy import Engine
 
 from signedfor.store.rate_limiter import always
-from tests.signedfor.store.rate_limiter_simulation import SENDER, START, Road, mostly_late
-
-_chance = random.Random
+from tests.signedfor.store.rate_limiter_simulation import SENDER, START, Simulation, random_delay
 
 
 @pytest.mark.parametrize(
     ("rate", "lengths", "messages", "urgent_every"),
     [(10, (1, 2, 3), 400, 0.5), (50, (1,), 1000, 0.1), (1, (1, 10), 60, 30)],
 )
-def test_a_day_at_the_gate(
+def test_a_backlog_with_urgent_messages(
     engine: Engine, rate: int, lengths: tuple[int, ...], messages: int, urgent_every: float
 ) -> None:
-    """A backlog with urgent messages between: the rate is used, kept, and urgent ones are fast."""
-    chance = _chance(7)
-    road = Road(engine, rate, late=mostly_late(7))
-    segments = [chance.choice(lengths) for _ in range(messages)]
+    """The rate is used but not exceeded, and urgent messages are sent soon."""
+    rng = random.Random(7)  # noqa: S311 - a simulation
+    simulation = Simulation(engine, rate, delay=random_delay(7))
+    segments = [rng.choice(lengths) for _ in range(messages)]
     for each in segments:
-        road.hand_in(0, each)
+        simulation.admit(0, each)
     at = 2.0
     while at < 0.9 * sum(segments) / rate:
-        road.hand_in(at, is_urgent=True)
+        simulation.admit(at, is_urgent=True)
         at += urgent_every
 
-    road.go()
+    simulation.run()
 
-    assert road.used() >= 0.98
+    assert simulation.used() >= 0.98
     longest = max(lengths)
-    assert road.worst_second() <= max(2 * rate, rate + longest)
-    waits = road.waits(urgent=True)
-    # Who waits for one that was let by before cannot come sooner.
+    assert simulation.worst_second() <= max(2 * rate, rate + longest)
+    waits = simulation.waits(urgent=True)
+    # An urgent message may have to wait for a long message that was sent just before it.
     assert waits[int(0.99 * len(waits))] < max(2, longest / rate)
 
 
 @pytest.mark.parametrize("others", [0, 60])
 def test_urgent_messages_that_always_come_late(engine: Engine, others: int) -> None:
-    """Whoever misses its moment by seconds, time and again, is sent, and shuts nobody out."""
-    road = Road(engine, 1, late=lambda: 2.5)
+    """They miss their reserved time by seconds every time, but are sent and block no others."""
+    simulation = Simulation(engine, 1, delay=lambda: 2.5)
     for _ in range(5):
-        road.hand_in(0, is_urgent=True)
+        simulation.admit(0, is_urgent=True)
     for _ in range(others):
-        road.hand_in(0)
+        simulation.admit(0)
 
-    road.go(until=90)
+    simulation.run(until=90)
 
-    assert 5 + others == len(road.send_attempts)
-    assert road.waits(urgent=True)[-1] < 10
+    assert 5 + others == len(simulation.posts)
+    assert simulation.waits(urgent=True)[-1] < 10
 
 
 @pytest.mark.parametrize("skew", [-0.5, -0.15, 0.15, 0.5])
-def test_clocks_that_do_not_agree(engine: Engine, skew: float) -> None:
-    """A worker's clock half a second off Temporal's: the rate is kept, little of it is lost."""
-    road = Road(engine, 10, late=mostly_late(3, 0.1), skew=lambda: skew)
+def test_workers_whose_clocks_are_off(engine: Engine, skew: float) -> None:
+    """With clocks half a second off Temporal's, the rate is not exceeded and little of it lost."""
+    simulation = Simulation(engine, 10, delay=random_delay(3, 0.1), skew=lambda: skew)
     for _ in range(300):
-        road.hand_in(0)
+        simulation.admit(0)
     for number in range(40):
-        road.hand_in(1 + number / 2, is_urgent=True)
+        simulation.admit(1 + number / 2, is_urgent=True)
 
-    road.go()
+    simulation.run()
 
-    assert road.used() >= 0.97
-    assert road.worst_second() <= 20
-    assert road.waits(urgent=True)[-1] < 2
-    assert road.looks < 2 * len(road.send_attempts), "nobody comes again and again"
+    assert simulation.used() >= 0.97
+    assert simulation.worst_second() <= 20
+    assert simulation.waits(urgent=True)[-1] < 2
+    assert simulation.checks < 2 * len(simulation.posts), (
+        "messages are not deferred again and again"
+    )
 
 
-def test_workers_whose_clocks_do_not_agree(engine: Engine) -> None:
-    """Each of them up to 0.15 s off, either way."""
-    chance = _chance(5)
-    road = Road(engine, 10, late=mostly_late(3, 0.1), skew=lambda: chance.uniform(-0.15, 0.15))
+def test_workers_whose_clocks_differ(engine: Engine) -> None:
+    """Each may be up to 0.15 s ahead or behind."""
+    rng = random.Random(5)  # noqa: S311 - a simulation
+    simulation = Simulation(
+        engine, 10, delay=random_delay(3, 0.1), skew=lambda: rng.uniform(-0.15, 0.15)
+    )
     for _ in range(300):
-        road.hand_in(0)
+        simulation.admit(0)
 
-    road.go()
+    simulation.run()
 
-    assert road.used() >= 0.97
-    assert road.worst_second() <= 20
+    assert simulation.used() >= 0.97
+    assert simulation.worst_second() <= 20
 
 
 @pytest.mark.parametrize("others", [0, 100])
 def test_a_stall_among_urgent_messages(engine: Engine, others: int) -> None:
-    """Those who gathered meanwhile do not leave together."""
-    road = Road(engine, 10, stall=(3.0, 4.9))
+    """The messages that became due during the stall are not sent all at once."""
+    simulation = Simulation(engine, 10, stall=(3.0, 4.9))
     for _ in range(100):
-        road.hand_in(0, is_urgent=True)
+        simulation.admit(0, is_urgent=True)
     for _ in range(others):
-        road.hand_in(0)
+        simulation.admit(0)
 
-    road.go()
+    simulation.run()
 
-    assert 100 + others == len(road.send_attempts)
-    assert road.worst_second() <= 20
-    assert road.waits(urgent=True)[-1] < 12, "and they do not wait for those who queue"
+    assert 100 + others == len(simulation.posts)
+    assert simulation.worst_second() <= 20
+    assert simulation.waits(urgent=True)[-1] < 12, "urgent messages do not wait for the others"
 
 
 @pytest.mark.parametrize("segments", [1, 3])
-def test_after_an_outage_of_the_database(engine: Engine, segments: int) -> None:
-    """All that were due are tried again, before who came later, and urgent ones hardly feel it."""
-    chance = _chance(1)
-    road = Road(engine, 1, late=mostly_late(2, 0.1))
+def test_many_retries_after_a_database_outage(engine: Engine, segments: int) -> None:
+    """Retries are sent before newer messages, and urgent messages are hardly delayed."""
+    rng = random.Random(1)  # noqa: S311 - a simulation
+    simulation = Simulation(engine, 1, delay=random_delay(2, 0.1))
     for _ in range(150):
-        road.try_again(120 * chance.random(), segments)
+        simulation.retry(120 * rng.random(), segments)
     for _ in range(50):
-        road.hand_in(0)
+        simulation.admit(0)
     for number in range(30):
-        road.hand_in(1 + 10 * number, is_urgent=True)
+        simulation.admit(1 + 10 * number, is_urgent=True)
 
-    road.go()
+    simulation.run()
 
-    assert 230 == len(road.send_attempts)
-    assert road.waits(urgent=True)[-1] < 2 + segments
-    assert road.used(until=150 * segments + 50) >= 0.98
-    retried = [post.at for post in road.send_attempts if post.message.is_retry]
+    assert 230 == len(simulation.posts)
+    assert simulation.waits(urgent=True)[-1] < 2 + segments
+    assert simulation.used(until=150 * segments + 50) >= 0.98
+    retried = [post.at for post in simulation.posts if post.message.is_retry]
     assert retried[-1] < 1.1 * (150 * segments + 30)
 
 
 def test_a_backlog_that_expires(engine: Engine) -> None:
-    """Urgent messages cost as many others their time as they are, not each whom they bump."""
+    """Ten urgent messages make at most ten others expire, not each that they delay."""
 
-    def in_time(moment: datetime) -> bool:
-        return moment < START + timedelta(seconds=203)
+    def in_time(at: datetime) -> bool:
+        return at < START + timedelta(seconds=203)
 
-    road = Road(engine, 1)
+    simulation = Simulation(engine, 1)
     for _ in range(200):
-        road.hand_in(0, fits=in_time)
+        simulation.admit(0, fits=in_time)
     for _ in range(200):
-        road.hand_in(0)
+        simulation.admit(0)
     for number in range(10):
-        road.hand_in(5 + 10 * number, is_urgent=True)
+        simulation.admit(5 + 10 * number, is_urgent=True)
 
-    road.go()
+    simulation.run()
 
-    assert 0 < len(road.expired) <= 10
-    assert road.used() >= 0.98
-    assert road.looks < 3 * len(road.send_attempts)
+    assert 0 < len(simulation.expired) <= 10
+    assert simulation.used() >= 0.98
+    assert simulation.checks < 3 * len(simulation.posts)
 
 
-def test_a_message_that_cannot_wait_for_the_end(engine: Engine) -> None:
-    """Bumped in the midst of a long backlog of others that can, it is sent in time."""
-    road = Road(engine, 1)
+def test_a_message_that_would_expire_at_the_end_of_the_queue(engine: Engine) -> None:
+    """It is deferred in the middle of a long backlog, and still sent in time."""
+    simulation = Simulation(engine, 1)
     for number in range(200):
-        road.hand_in(
+        simulation.admit(
             0, fits=(lambda at: at < START + timedelta(seconds=60)) if number == 50 else always
         )
     for _ in range(5):
-        road.hand_in(49, is_urgent=True)
+        simulation.admit(49, is_urgent=True)
 
-    road.go()
+    simulation.run()
 
-    assert not road.expired
-    assert 205 == len(road.send_attempts)
+    assert not simulation.expired
+    assert 205 == len(simulation.posts)
 
 
 @dataclass(frozen=True)
@@ -165,31 +167,31 @@ class _Change:
     before: float
     after: float
     new: int
-    """How many are handed in after it, when 100 wait already."""
-    takes: float
-    """Seconds until all are sent, at the most; those who have slots keep them."""
+    """How many messages are admitted after the change, when 100 are waiting already."""
+    max_seconds: float
+    """The maximum time until all are sent; reservations are kept."""
 
 
 @pytest.mark.parametrize(
     "change", [_Change(10, 1, 0, 55), _Change(10, 1, 50, 105), _Change(1, 10, 300, 100)]
 )
-def test_another_rate_with_a_backlog(engine: Engine, change: _Change) -> None:
-    """Lowered or raised after five seconds: the gate keeps it, and the time is used."""
-    road = Road(engine, change.before)
+def test_a_changed_rate_applies_to_the_backlog(engine: Engine, change: _Change) -> None:
+    """The rate is lowered or raised after five seconds; it is used but not exceeded."""
+    simulation = Simulation(engine, change.before)
     for _ in range(100):
-        road.hand_in(0)
-    road.go(until=5)
-    sent = len(road.send_attempts)
-    road.clock.seconds = 5
-    road.limiter.set_rate(SENDER, change.after)
+        simulation.admit(0)
+    simulation.run(until=5)
+    sent = len(simulation.posts)
+    simulation.clock.seconds = 5
+    simulation.limiter.set_rate(SENDER, change.after)
     for _ in range(change.new):
-        road.hand_in(5)
+        simulation.admit(5)
 
-    road.go()
+    simulation.run()
 
-    assert 100 + change.new == len(road.send_attempts)
-    road.send_attempts = road.send_attempts[sent:]
-    assert road.worst_second() <= 2 * change.after
-    assert road.send_attempts[-1].at - 5 < change.takes
-    newest = [post.at for post in road.send_attempts if post.message.born == 5]
-    assert not newest or newest[-1] - 5 <= 1.1 * len(road.send_attempts) / change.after
+    assert 100 + change.new == len(simulation.posts)
+    simulation.posts = simulation.posts[sent:]
+    assert simulation.worst_second() <= 2 * change.after
+    assert simulation.posts[-1].at - 5 < change.max_seconds
+    newest = [post.at for post in simulation.posts if post.message.admitted_at == 5]
+    assert not newest or newest[-1] - 5 <= 1.1 * len(simulation.posts) / change.after

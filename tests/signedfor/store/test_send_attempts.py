@@ -1,4 +1,4 @@
-"""Attempt records, and which messages could be mistaken for one another."""
+"""Attempt records, and the messages that could be mistaken for one another."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -43,13 +43,13 @@ def _count(engine: Engine) -> int:
 
 
 def test_a_record_is_written_before_a_post(engine: Engine) -> None:
-    """A claim puts the record in the database."""
+    """Claiming an attempt writes its record."""
     assert Claimed() == _attempts(engine).claim("m1", MESSAGE, sender=SENDER)
     assert _count(engine) == 1
 
 
 @pytest.mark.parametrize(
-    ("scope", "value", "goes"),
+    ("scope", "value", "claimed"),
     [
         (Scope.EVERYTHING, "", False),
         (Scope.SENDER, SENDER, False),
@@ -59,9 +59,9 @@ def test_a_record_is_written_before_a_post(engine: Engine) -> None:
     ],
 )
 def test_a_suppressed_message_leaves_no_record(
-    engine: Engine, scope: Scope, value: str, goes: bool
+    engine: Engine, scope: Scope, value: str, claimed: bool
 ) -> None:
-    """Consent and record are one statement: a suppressed message has no record and is not sent."""
+    """Checking opt-outs and writing the record are one statement."""
     Suppressions(engine).record(
         Suppression(
             recipient=MESSAGE.to,
@@ -76,8 +76,8 @@ def test_a_suppressed_message_leaves_no_record(
 
     claim = _attempts(engine).claim("m1", message, sender=SENDER)
 
-    assert (Claimed() if goes else Blocked.SUPPRESSED) == claim
-    assert _count(engine) == int(goes)
+    assert (Claimed() if claimed else Blocked.SUPPRESSED) == claim
+    assert _count(engine) == int(claimed)
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_a_suppressed_message_leaves_no_record(
         (CampaignState.CANCELED, Blocked.CAMPAIGN_CANCELED),
     ],
 )
-def test_a_campaigns_state_holds_at_once(
+def test_a_campaigns_state_applies_at_once(
     engine: Engine, state: CampaignState, expected: Claimed | Blocked
 ) -> None:
-    """From the moment a pause or a cancel is written no POST of the campaign begins."""
+    """Once a pause or cancellation is written, no POST of the campaign starts."""
     campaigns = Campaigns(engine)
     campaigns.create("spring", CampaignMessage(sender=SENDER, body="x"))
     campaigns.finish_loading("spring", rows=0, segments=0)
@@ -103,8 +103,8 @@ def test_a_campaigns_state_holds_at_once(
     assert Claimed() == _attempts(engine).claim("m2", MESSAGE, sender=SENDER)
 
 
-def test_what_is_blocked_uses_nothing_up(engine: Engine) -> None:
-    """A message of a paused sender, or a suppressed one, leaves the rate limiter as it was."""
+def test_a_blocked_message_does_not_use_up_the_rate(engine: Engine) -> None:
+    """A message of a paused sender does not change the rate limiter's state."""
     limiter = RateLimiter(engine)
     limiter.pause(SENDER)
 
@@ -118,17 +118,17 @@ def test_what_is_blocked_uses_nothing_up(engine: Engine) -> None:
 
 
 def test_candidates_are_other_messages_to_the_recipient_at_the_time(engine: Engine) -> None:
-    """Whatever their text or sender: any of them may own a row of Twilio's list."""
+    """Any of them may own a message in Twilio's list, whatever its text or sender."""
     minutes = count()
     attempts = _attempts(engine, now=lambda: NOW + timedelta(minutes=next(minutes)))
-    elsewhere = "+15005550009"
+    other_sender = "+15005550009"
     for message_id, message, sender in [
         ("old", MESSAGE, SENDER),
         ("mine", MESSAGE, SENDER),
         ("the same", MESSAGE, SENDER),
         ("the same", MESSAGE, SENDER),
         ("other", OTHER_TEXT, SENDER),
-        ("from elsewhere", MESSAGE, elsewhere),
+        ("from another sender", MESSAGE, other_sender),
         ("templated", TEMPLATED, SENDER),
         ("to another", MESSAGE.model_copy(update={"to": "+15558675308"}), SENDER),
     ]:
@@ -138,7 +138,7 @@ def test_candidates_are_other_messages_to_the_recipient_at_the_time(engine: Engi
 
     assert [
         CandidateDuplicate(
-            message_id="from elsewhere", fingerprint=fingerprint(MESSAGE, sender=elsewhere)
+            message_id="from another sender", fingerprint=fingerprint(MESSAGE, sender=other_sender)
         ),
         CandidateDuplicate(message_id="other", fingerprint=fingerprint(OTHER_TEXT, sender=SENDER)),
         CandidateDuplicate(
@@ -148,8 +148,8 @@ def test_candidates_are_other_messages_to_the_recipient_at_the_time(engine: Engi
     ] == records.candidates
 
 
-def test_a_messages_own_records_say_since_when(engine: Engine) -> None:
-    """The first of its POSTs since then; none if it has no record, or no longer."""
+def test_the_time_of_a_messages_own_first_post(engine: Engine) -> None:
+    """It is the first since the given time, and None without a record."""
     hours = count()
     attempts = _attempts(engine, now=lambda: NOW + timedelta(hours=next(hours)))
     for _ in range(3):
@@ -168,18 +168,18 @@ def test_a_messages_own_records_say_since_when(engine: Engine) -> None:
     assert second == own_since("mine", NOW)
 
 
-def test_whether_any_post_was_made(engine: Engine) -> None:
-    """Of this message, at whatever time."""
-    long_ago = _attempts(engine, now=lambda: NOW - timedelta(days=1))
-    long_ago.claim("m1", MESSAGE, sender=SENDER)
+def test_has_any_tells_whether_a_post_was_made(engine: Engine) -> None:
+    """It may have been made at any time."""
+    yesterday = _attempts(engine, now=lambda: NOW - timedelta(days=1))
+    yesterday.claim("m1", MESSAGE, sender=SENDER)
 
-    found = [_attempts(engine).has_any(each, MESSAGE) for each in ("m1", "m2")]
+    has_any = [_attempts(engine).has_any(each, MESSAGE) for each in ("m1", "m2")]
 
-    assert [True, False] == found
+    assert [True, False] == has_any
 
 
 def test_old_records_are_purged(engine: Engine) -> None:
-    """What is older is deleted, and nothing else."""
+    """Only records before the given time are deleted."""
     hours = count()
     attempts = _attempts(engine, now=lambda: NOW + timedelta(hours=next(hours)))
     for message_id in ("a", "b", "c"):
@@ -189,8 +189,8 @@ def test_old_records_are_purged(engine: Engine) -> None:
     assert _count(engine) == 1
 
 
-def test_a_record_holds_no_number(engine: Engine) -> None:
-    """It is made of hashes: the same for the same content, another for any difference."""
+def test_a_record_contains_no_number(engine: Engine) -> None:
+    """It contains hashes, which differ if the content differs."""
     _attempts(engine).claim("m1", MESSAGE, sender=SENDER)
     with engine.connect() as connection:
         record = connection.execute(select(send_attempts)).one()
@@ -199,18 +199,18 @@ def test_a_record_holds_no_number(engine: Engine) -> None:
         {"to": "+15558675308"},
         {"media_urls": ("https://e.com/a",)},
     )
-    marks = {fingerprint(MESSAGE.model_copy(update=each), sender=SENDER) for each in changes}
+    fingerprints = {fingerprint(MESSAGE.model_copy(update=each), sender=SENDER) for each in changes}
 
     assert record.fingerprint == fingerprint(MESSAGE, sender=SENDER)
-    assert len(marks | {record.fingerprint}) == 4
+    assert len(fingerprints | {record.fingerprint}) == 4
     assert "8675309" not in str(record)
 
 
-def test_a_row_of_the_list_has_the_fingerprint_of_its_message() -> None:
-    """Made of what Twilio shows: the text and the number of media; of a template, neither."""
+def test_a_listed_message_has_the_fingerprint_of_its_request() -> None:
+    """It is made of what Twilio lists: the text and number of media, or neither for a template."""
     body, url = MESSAGE.body or "", "https://e.com/a"
-    pictured = MESSAGE.model_copy(update={"media_urls": (url,)})
+    with_media = MESSAGE.model_copy(update={"media_urls": (url,)})
 
     assert fingerprint(MESSAGE, sender=SENDER) == text_fingerprint(MESSAGE.to, SENDER, body, 0)
-    assert fingerprint(pictured, sender=SENDER) == text_fingerprint(MESSAGE.to, SENDER, body, 1)
+    assert fingerprint(with_media, sender=SENDER) == text_fingerprint(MESSAGE.to, SENDER, body, 1)
     assert fingerprint(TEMPLATED, sender=SENDER) == template_fingerprint(MESSAGE.to, SENDER)

@@ -1,4 +1,4 @@
-"""CSV files: nothing is lost on the way out and in, and nothing half-imported."""
+"""Exporting and importing suppressions as CSV: lossless, and all or nothing."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ def _file(*lines: str) -> io.StringIO:
 
 @pytest.fixture
 def other_engine(tmp_path: Path) -> Iterator[Engine]:
-    """Return an engine for a second database."""
+    """A second database."""
     url = f"sqlite:///{tmp_path / 'other.db'}"
     upgrade(url)
     engine = open_engine(url)
@@ -34,8 +34,8 @@ def other_engine(tmp_path: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
-def test_export_and_import_give_the_same(engine: Engine, other_engine: Engine) -> None:
-    """What is exported and imported elsewhere is the same, row by row and field by field."""
+def test_export_and_import_are_lossless(engine: Engine, other_engine: Engine) -> None:
+    """Every field of every row is the same in the other database."""
     evidences = [
         "",
         "SM1",
@@ -74,15 +74,15 @@ def test_export_and_import_give_the_same(engine: Engine, other_engine: Engine) -
 
     assert export_csv(engine, file) == len(rows)
     file.seek(0)
-    assert import_csv(other_engine, file, by="anna") == len(rows)
+    assert import_csv(other_engine, file, by="ops") == len(rows)
     assert Suppressions(other_engine).list_() == rows
-    assert [e.changed_by for e in Suppressions(other_engine).history(f"{NUMBER}0")] == ["anna"]
+    assert [e.changed_by for e in Suppressions(other_engine).history(f"{NUMBER}0")] == ["ops"]
     file.seek(0)
-    assert import_csv(other_engine, file, by="anna") == 0
+    assert import_csv(other_engine, file, by="ops") == 0
 
 
 def test_long_lists_are_complete(engine: Engine, other_engine: Engine) -> None:
-    """Lists longer than a page or a batch go out and in completely."""
+    """Lists longer than a page or batch are exported and imported completely."""
     rows = [
         Suppression(
             recipient=f"+1555{number:07}",
@@ -100,8 +100,8 @@ def test_long_lists_are_complete(engine: Engine, other_engine: Engine) -> None:
     assert (exported, import_csv(other_engine, file, by="test")) == (1201, 1201)
 
 
-def test_export_is_safe_to_open(engine: Engine) -> None:
-    """No cell of an export is a formula to a spreadsheet, the phone numbers included."""
+def test_an_export_contains_no_formulas(engine: Engine) -> None:
+    """No cell, and no phone number either, is a formula in a spreadsheet."""
     row = Suppression(
         recipient=NUMBER, reason=Reason.MANUAL, source=Source.OPERATOR, evidence="=cmd()"
     )
@@ -116,11 +116,11 @@ def test_export_is_safe_to_open(engine: Engine) -> None:
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
 
 
-def test_written_by_hand(engine: Engine) -> None:
-    """Plain numbers, separators, empty cells and a byte order mark are all right."""
+def test_a_file_can_be_written_by_hand(engine: Engine) -> None:
+    """It may have plain numbers, separators, empty cells and a byte order mark."""
     text = f"{HEADER}\n+1 (555) 867-5309,,,opted_out,,,\n\nwhatsapp:{NUMBER},,,Manual,,a note,\n"
     file = io.TextIOWrapper(io.BytesIO(text.encode("utf-8-sig")), encoding="utf-8-sig", newline="")
-    new = import_csv(engine, file, by="anna")
+    new = import_csv(engine, file, by="ops")
     rows = Suppressions(engine).list_()
 
     assert new == 2
@@ -131,7 +131,7 @@ def test_written_by_hand(engine: Engine) -> None:
 
 
 def test_repeated_rows_count_once(engine: Engine) -> None:
-    """A number that stands twice, or in two spellings, is one suppression."""
+    """A number that occurs twice, even if written differently, is one suppression."""
     file = _file(HEADER, f"{NUMBER},,,opted_out,,,", "+1 555 867 5309,,,opted_out,,,")
 
     assert import_csv(engine, file, by="test") == 1
@@ -157,8 +157,8 @@ def test_repeated_rows_count_once(engine: Engine) -> None:
         (f'{NUMBER},,,opted_out,,"a"5558675309,', "line 3: not valid CSV"),
     ],
 )
-def test_bad_rows_stop_everything(engine: Engine, row: str, problem: str) -> None:
-    """One bad row, named by line and field and not by content, and nothing is imported."""
+def test_nothing_is_imported_if_a_row_is_bad(engine: Engine, row: str, problem: str) -> None:
+    """The error names the line and field, but not the content."""
     file = _file(HEADER, f"{NUMBER},,,opted_out,,,", row, f"{NUMBER}1,,,opted_out,,,")
     with pytest.raises(InvalidCsv) as caught:
         import_csv(engine, file, by="test")
@@ -170,13 +170,13 @@ def test_bad_rows_stop_everything(engine: Engine, row: str, problem: str) -> Non
 
 @pytest.mark.parametrize("header", ["", "recipient", HEADER.replace("scope,", ""), f"{HEADER},x"])
 def test_other_headers_are_refused(engine: Engine, header: str) -> None:
-    """A file with other columns is refused with the columns it should have."""
+    """The error names the columns that the file should have."""
     with pytest.raises(InvalidCsv, match=f"line 1: the header must be {HEADER}"):
         import_csv(engine, _file(header, NUMBER), by="test")
 
 
-def test_every_problem_is_found_and_some_are_shown(engine: Engine) -> None:
-    """A file with many bad rows names the first twenty problems and counts the others."""
+def test_only_the_first_problems_are_shown(engine: Engine) -> None:
+    """The error shows the first twenty problems and counts the others."""
     with pytest.raises(InvalidCsv, match="and 5 more") as caught:
         import_csv(engine, _file(HEADER, *["x,,,opted_out,,,"] * 25), by="test")
 
@@ -184,7 +184,7 @@ def test_every_problem_is_found_and_some_are_shown(engine: Engine) -> None:
 
 
 def test_other_encodings_are_refused(engine: Engine) -> None:
-    """A file that is not UTF-8 is refused, and the error brings none of it along."""
+    """A file must be UTF-8; the error contains nothing of it."""
     data = f"{HEADER}\n{NUMBER},,,opted_out,,caf\u00e9,\n".encode("latin-1")
     file = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
     with pytest.raises(InvalidCsv, match="not UTF-8") as caught:
@@ -194,7 +194,7 @@ def test_other_encodings_are_refused(engine: Engine) -> None:
 
 
 def test_pipes_are_refused(engine: Engine) -> None:
-    """What cannot be read twice is refused before anything is read."""
+    """A file that cannot be read twice is refused before anything is read."""
 
     class Pipe(io.StringIO):
         def seekable(self) -> bool:
@@ -204,8 +204,8 @@ def test_pipes_are_refused(engine: Engine) -> None:
         import_csv(engine, Pipe(HEADER), by="test")
 
 
-def test_file_that_changes_is_refused(engine: Engine) -> None:
-    """A file that turns bad between validating and recording leaves nothing behind."""
+def test_a_file_that_changes_is_refused(engine: Engine) -> None:
+    """If it becomes bad between validating and importing, nothing is imported."""
 
     class Changing(io.StringIO):
         def seek(self, cookie: int, whence: int = 0, /) -> int:

@@ -1,4 +1,4 @@
-"""Suppressions: who is covered, what a second record does, and what the history keeps."""
+"""Suppressions: who and what they cover, recording, lifting, and their history."""
 
 import re
 import threading
@@ -44,7 +44,7 @@ def _suppression(
 
 @pytest.fixture
 def store(engine: Engine) -> Suppressions:
-    """Return the store on a fresh database, with a clock that ticks once a question."""
+    """The suppressions in a new database, with a clock that advances a second per reading."""
     return Suppressions(engine, now=_clock())
 
 
@@ -54,13 +54,13 @@ def _is_suppressed(
     return store.find(recipient, sender=sender, category=category) is not None
 
 
-def test_nobody_is_suppressed_at_first(store: Suppressions) -> None:
-    """Without a record, a message may be sent."""
+def test_without_a_record_there_is_no_suppression(store: Suppressions) -> None:
+    """Messages may be sent."""
     assert not _is_suppressed(store, PERSON)
 
 
-def test_found_as_recorded(store: Suppressions) -> None:
-    """What is found is what was recorded, with the store's time and an id."""
+def test_a_recorded_suppression_is_found(store: Suppressions) -> None:
+    """It has an id and the time at which it was recorded."""
     store.record(_suppression(), by="webhook")
     found = store.find(PERSON, sender=SENDER, category=None)
 
@@ -96,10 +96,10 @@ def test_found_as_recorded(store: Suppressions) -> None:
         (WHATSAPP, Reason.MANUAL, PERSON, False),
     ],
 )
-def test_who_is_covered(
+def test_opt_outs_cover_all_channels_of_a_person(
     store: Suppressions, *, recorded: str, reason: Reason, asked: str, expected: bool
 ) -> None:
-    """An opt-out covers the person on every channel; an undeliverable address only itself."""
+    """Suppressions for other reasons cover the exact address only."""
     store.record(_suppression(recorded, reason), by="test")
 
     assert _is_suppressed(store, asked) == expected
@@ -119,7 +119,7 @@ def test_who_is_covered(
         (Scope.CATEGORY, "marketing", "marketing", None, False),
     ],
 )
-def test_what_is_covered(
+def test_a_suppression_covers_its_scope(
     store: Suppressions,
     *,
     scope: Scope,
@@ -128,14 +128,14 @@ def test_what_is_covered(
     category: str | None,
     expected: bool,
 ) -> None:
-    """A suppression covers everything, or what was named: one sender or one category."""
+    """The scope is everything, one sender or one category."""
     store.record(_suppression(scope=scope, scope_value=scope_value), by="test")
 
     assert _is_suppressed(store, PERSON, sender, category) == expected
 
 
-def test_the_weightiest_is_found(store: Suppressions) -> None:
-    """Where several apply, the person's own word comes first."""
+def test_an_opt_out_is_found_before_other_suppressions(store: Suppressions) -> None:
+    """If several suppressions apply, the person's own decision comes first."""
     for reason in (Reason.MANUAL, Reason.UNDELIVERABLE, Reason.OPTED_OUT):
         store.record(_suppression(reason=reason), by="test")
     found = store.find(PERSON, sender=SENDER, category=None)
@@ -144,8 +144,8 @@ def test_the_weightiest_is_found(store: Suppressions) -> None:
     assert found.reason is Reason.OPTED_OUT
 
 
-def test_second_record_changes_nothing(store: Suppressions) -> None:
-    """Recording again is harmless: the first row stands, and the history does not grow."""
+def test_recording_again_changes_nothing(store: Suppressions) -> None:
+    """The first row is kept, and the history has no second entry."""
     results = [store.record(_suppression(), by=by) for by in ("first", "second")]
     found = store.find(PERSON, sender=SENDER, category=None)
 
@@ -155,15 +155,15 @@ def test_second_record_changes_nothing(store: Suppressions) -> None:
     assert [entry.changed_by for entry in store.history(PERSON)] == ["first"]
 
 
-def test_channel_and_number_are_one_opt_out(store: Suppressions) -> None:
-    """An opt-out on a channel and one by text are the same record."""
+def test_opt_outs_on_two_channels_are_one_record(store: Suppressions) -> None:
+    """An opt-out on a channel and one by SMS are the same."""
     results = [store.record(_suppression(each), by="test") for each in (WHATSAPP, PERSON)]
 
     assert results == [True, False]
 
 
-def test_record_all_counts_the_new(store: Suppressions) -> None:
-    """A batch may repeat rows and itself; only what is new counts and enters the history."""
+def test_record_all_counts_only_new_suppressions(store: Suppressions) -> None:
+    """Repeated and existing suppressions do not count and are not in the history."""
     store.record(_suppression(), by="test")
     batch = [_suppression(), _suppression(OTHER), _suppression(OTHER)]
 
@@ -172,8 +172,8 @@ def test_record_all_counts_the_new(store: Suppressions) -> None:
     assert len(store.history(OTHER)) == 1
 
 
-def test_records_at_once(database_url: str) -> None:
-    """Of many that record the same opt-out at the same moment, exactly one is told it is new."""
+def test_concurrent_records_count_once(database_url: str) -> None:
+    """Exactly one of many threads that record the same opt-out has recorded a new one."""
     engine = open_engine(database_url)
     store = Suppressions(engine)
     barrier = threading.Barrier(8)
@@ -195,23 +195,23 @@ def test_records_at_once(database_url: str) -> None:
         engine.dispose()
 
 
-def test_lift_ends_it_and_keeps_the_history(store: Suppressions) -> None:
-    """A lifted suppression no longer holds, and both changes can be read, oldest first."""
+def test_a_lifted_suppression_stays_in_the_history(store: Suppressions) -> None:
+    """It no longer applies; the history has both changes, oldest first."""
     store.record(_suppression(), by="webhook")
-    lifted = store.lift(PERSON, source=Source.OPERATOR, evidence="ticket 7", by="anna")
+    lifted = store.lift(PERSON, source=Source.OPERATOR, evidence="ticket 7", by="ops")
     entries = store.history(PERSON)
 
     assert lifted == 1
     assert not _is_suppressed(store, PERSON)
     assert [(e.action, e.at, e.source, e.evidence, e.changed_by) for e in entries] == [
         (Action.RECORDED, BEGIN, Source.INBOUND, "SM1", "webhook"),
-        (Action.LIFTED, BEGIN + timedelta(seconds=1), Source.OPERATOR, "ticket 7", "anna"),
+        (Action.LIFTED, BEGIN + timedelta(seconds=1), Source.OPERATOR, "ticket 7", "ops"),
     ]
 
 
-def test_lifting_nothing_leaves_no_trace(store: Suppressions) -> None:
-    """Where nothing stood, nothing is lifted and nothing enters the history."""
-    assert store.lift(PERSON, source=Source.OPERATOR, evidence="", by="anna") == 0
+def test_lifting_nothing_is_not_in_the_history(store: Suppressions) -> None:
+    """If there is no suppression, nothing is lifted."""
+    assert store.lift(PERSON, source=Source.OPERATOR, evidence="", by="ops") == 0
     assert not store.history(PERSON)
 
 
@@ -227,28 +227,28 @@ def test_lifting_nothing_leaves_no_trace(store: Suppressions) -> None:
         ({"scope": Scope.CATEGORY, "reason": Reason.MANUAL}, set()),
     ],
 )
-def test_lift_takes_what_matches(
+def test_only_matching_suppressions_are_lifted(
     store: Suppressions, chosen: dict[str, Any], lifted: set[str]
 ) -> None:
-    """Only what matches reason, scope and value is lifted, and of this recipient only."""
-    standing = {
+    """They match the recipient and, if given, reason, scope and value."""
+    recorded = {
         **{reason.value: _suppression(reason=reason) for reason in Reason},
         "sender": _suppression(scope=Scope.SENDER, scope_value=SENDER),
         "category": _suppression(scope=Scope.CATEGORY, scope_value="marketing"),
     }
-    store.record_all([*standing.values(), _suppression(OTHER)], by="test")
-    count = store.lift(PERSON, source=Source.OPERATOR, evidence="", by="anna", **chosen)
-    left = [(s.reason, s.scope) for s in store.list_(recipient=PERSON)]
+    store.record_all([*recorded.values(), _suppression(OTHER)], by="test")
+    count = store.lift(PERSON, source=Source.OPERATOR, evidence="", by="ops", **chosen)
+    remaining = [(s.reason, s.scope) for s in store.list_(recipient=PERSON)]
 
     assert count == len(lifted)
-    assert sorted(left) == sorted(
-        (s.reason, s.scope) for name, s in standing.items() if name not in lifted
+    assert sorted(remaining) == sorted(
+        (s.reason, s.scope) for name, s in recorded.items() if name not in lifted
     )
     assert _is_suppressed(store, OTHER)
 
 
-def test_lift_by_channel_frees_the_person_only_of_opt_outs(store: Suppressions) -> None:
-    """Lifting a channel address lifts the person's opt-out, not what holds for another address."""
+def test_lifting_by_channel_address_lifts_the_opt_out_of_the_person(store: Suppressions) -> None:
+    """Suppressions of the person's other addresses for other reasons are kept."""
     for recipient, reason in (
         (PERSON, Reason.OPTED_OUT),
         (PERSON, Reason.MANUAL),
@@ -256,7 +256,7 @@ def test_lift_by_channel_frees_the_person_only_of_opt_outs(store: Suppressions) 
         (WHATSAPP, Reason.UNDELIVERABLE),
     ):
         store.record(_suppression(recipient, reason), by="test")
-    store.lift(WHATSAPP, source=Source.OPERATOR, evidence="", by="anna")
+    store.lift(WHATSAPP, source=Source.OPERATOR, evidence="", by="ops")
 
     assert [(s.recipient, s.reason) for s in store.list_()] == [
         (PERSON, Reason.MANUAL),
@@ -264,8 +264,8 @@ def test_lift_by_channel_frees_the_person_only_of_opt_outs(store: Suppressions) 
     ]
 
 
-def test_recorded_again_after_lifting(store: Suppressions) -> None:
-    """A person may stop, start and stop again."""
+def test_a_lifted_suppression_can_be_recorded_again(store: Suppressions) -> None:
+    """A person may opt out, opt in and opt out again."""
     results = [store.record(_suppression(), by="test")]
     store.lift(PERSON, source=Source.INBOUND, evidence="SM2", by="test")
     results.append(store.record(_suppression(), by="test"))
@@ -274,8 +274,8 @@ def test_recorded_again_after_lifting(store: Suppressions) -> None:
     assert len(store.history(PERSON)) == 3
 
 
-def test_pages(store: Suppressions) -> None:
-    """Pages by id cover every row once."""
+def test_suppressions_are_listed_in_pages(store: Suppressions) -> None:
+    """Every row is listed once."""
     recipients = [f"+1555000{number:04}" for number in range(7)]
     store.record_all([_suppression(each) for each in recipients], by="test")
     pages: list[list[Suppression]] = []
@@ -288,8 +288,8 @@ def test_pages(store: Suppressions) -> None:
     assert sorted(row.recipient for page in pages for row in page) == recipients
 
 
-def test_list_filters(store: Suppressions) -> None:
-    """The list can be narrowed by recipient, reason and scope."""
+def test_the_list_can_be_filtered(store: Suppressions) -> None:
+    """The filters are recipient, reason and scope."""
     store.record(_suppression(), by="test")
     store.record(_suppression(OTHER, Reason.MANUAL), by="test")
     store.record(_suppression(OTHER, scope=Scope.SENDER, scope_value=SENDER), by="test")
@@ -300,8 +300,8 @@ def test_list_filters(store: Suppressions) -> None:
     assert not store.list_(recipient=PERSON, reason=Reason.MANUAL)
 
 
-def test_open_connection_is_joined(store: Suppressions, engine: Engine) -> None:
-    """All methods see and share the caller's transaction, and end with it."""
+def test_methods_can_join_the_callers_transaction(store: Suppressions, engine: Engine) -> None:
+    """They see its changes, and theirs are rolled back with it."""
     seen: list[object] = []
 
     def fail_after_recording() -> None:
@@ -320,9 +320,9 @@ def test_open_connection_is_joined(store: Suppressions, engine: Engine) -> None:
     assert not store.history(PERSON)
 
 
-@pytest.mark.parametrize("by", ["", "x" * 101, "anna\nbob"])
-def test_the_author_of_a_change_is_required(store: Suppressions, by: str) -> None:
-    """Nobody anonymous, and no novel, enters the history."""
+@pytest.mark.parametrize("by", ["", "x" * 101, "two\nlines"])
+def test_changes_need_a_valid_author(store: Suppressions, by: str) -> None:
+    """It must not be empty, too long or more than a line."""
     with pytest.raises(ValueError, match="by: "):
         store.record(_suppression(), by=by)
     with pytest.raises(ValueError, match="by: "):
@@ -332,15 +332,15 @@ def test_the_author_of_a_change_is_required(store: Suppressions, by: str) -> Non
 
 
 @pytest.mark.parametrize("category", [None, "news"])
-def test_many_are_looked_up_as_each_is(store: Suppressions, category: str | None) -> None:
-    """Of any recipients, those are told for whom `find` finds something."""
+def test_find_suppressed_agrees_with_find(store: Suppressions, category: str | None) -> None:
+    """It returns the recipients for whom `find` finds a suppression."""
     numbers = [f"+1555867{index:04d}" for index in range(40)]
-    everybody = [channel + each for each in numbers for channel in ("", "whatsapp:", "rcs:")]
+    recipients = [channel + each for each in numbers for channel in ("", "whatsapp:", "rcs:")]
     scopes = [(Scope.EVERYTHING, ""), (Scope.SENDER, SENDER), (Scope.CATEGORY, "news")]
-    whom = iter(numbers)
+    unused = iter(numbers)
     store.record_all(
         [
-            _suppression(channel + next(whom), reason, scope, value)
+            _suppression(channel + next(unused), reason, scope, value)
             for reason in Reason
             for scope, value in [*scopes, (Scope.CATEGORY, "other")]
             for channel in ("", "whatsapp:")
@@ -348,30 +348,32 @@ def test_many_are_looked_up_as_each_is(store: Suppressions, category: str | None
         by="webhook",
     )
 
-    found = store.find_suppressed(everybody, sender=SENDER, category=category)
+    found = store.find_suppressed(recipients, sender=SENDER, category=category)
 
     assert found == {
-        each for each in everybody if store.find(each, sender=SENDER, category=category) is not None
+        each
+        for each in recipients
+        if store.find(each, sender=SENDER, category=category) is not None
     }
-    assert 0 < len(found) < len(everybody)
+    assert 0 < len(found) < len(recipients)
 
 
-def test_find_is_one_look_up_by_index(store: Suppressions, engine: Engine) -> None:
-    """Finding is one query that reads the index, however many suppressions there are."""
+def test_find_is_one_query_that_uses_the_index(store: Suppressions, engine: Engine) -> None:
+    """It stays fast however many suppressions there are."""
     queries: list[tuple[str, Any]] = []
 
-    def note(_c: object, _cursor: object, statement: str, values: Any, *_rest: object) -> None:
+    def collect(_c: object, _cursor: object, statement: str, values: Any, *_rest: object) -> None:
         if statement.lstrip().startswith("SELECT"):
             queries.append((statement, values))
 
-    event.listen(engine, "before_cursor_execute", note)
+    event.listen(engine, "before_cursor_execute", collect)
     store.find(WHATSAPP, sender=SENDER, category="marketing")
-    event.remove(engine, "before_cursor_execute", note)
+    event.remove(engine, "before_cursor_execute", collect)
     [(statement, values)] = queries
     explain = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN"}[engine.dialect.name]
     with transaction(engine) as connection:
         if engine.dialect.name == "postgresql":
-            # It would rather read an empty table from end to end.
+            # For an empty table it would prefer a sequential scan.
             connection.execute(text("SET LOCAL enable_seqscan = off"))
         plan = "\n".join(map(str, connection.exec_driver_sql(f"{explain} {statement}", values)))
 
@@ -379,9 +381,9 @@ def test_find_is_one_look_up_by_index(store: Suppressions, engine: Engine) -> No
     assert "recipient" in plan
 
 
-def test_unreadable_store_never_says_no_suppression() -> None:
-    """Where the database cannot be asked, the answer is an exception and not None."""
-    store = Suppressions(open_engine("postgresql://somebody@127.0.0.1:1/name"))
+def test_an_unreachable_database_raises_an_error() -> None:
+    """It must not look like there were no suppression."""
+    store = Suppressions(open_engine("postgresql://user@127.0.0.1:1/name"))
 
     with pytest.raises(DatabaseUnavailable):
         store.find(PERSON, sender=SENDER, category=None)

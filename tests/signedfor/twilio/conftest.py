@@ -1,5 +1,5 @@
-"""Fixtures that the Twilio client shares with the activities."""
+"""Fixtures shared with the tests of the activities."""
 
-from tests.activities.conftest import connect, edge
+from tests.activities.conftest import connect, fake_twilio
 
-__all__ = ["connect", "edge"]
+__all__ = ["connect", "fake_twilio"]

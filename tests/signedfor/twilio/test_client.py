@@ -27,15 +27,23 @@ from signedfor.twilio.client import (
     never_connected,
 )
 from tests.activities.conftest import Connect
-from tests.activities.edge import ACCOUNT, RECIPIENT, SENDER, Edge, Misbehaviour, created, refused
+from tests.activities.fake_twilio import (
+    ACCOUNT,
+    RECIPIENT,
+    SENDER,
+    ConnectionFault,
+    FakeTwilio,
+    created,
+    refused,
+)
 
 
 def _create(client: TwilioClient) -> None:
     client.messages.create(to=RECIPIENT, from_=SENDER, body="x")
 
 
-def test_both_timeouts_reach_the_connection() -> None:
-    """Without other wishes a client waits as long as the retry policy reckons with."""
+def test_the_default_timeouts_are_those_of_the_retry_policy() -> None:
+    """They apply to connections of both schemes, and requests are not retried."""
     client = TwilioClient(account_sid=ACCOUNT, username=ACCOUNT, password="x", connections=1)
 
     assert client.http_client.session is not None
@@ -48,30 +56,34 @@ def test_both_timeouts_reach_the_connection() -> None:
         assert "Connection" == pool.ConnectionCls.__name__
 
 
-def test_read_timeout(connect: Connect, edge: Edge) -> None:
-    """A server that does not answer is given up after the read timeout."""
-    edge.answers = [Misbehaviour.HANG]
+def test_a_request_without_response_times_out(connect: Connect, fake_twilio: FakeTwilio) -> None:
+    """The request fails after the read timeout."""
+    fake_twilio.responses = [ConnectionFault.HANG]
 
     with pytest.raises(requests.ReadTimeout):
-        _create(connect(edge.url, read_timeout=timedelta(seconds=0.1)))
+        _create(connect(fake_twilio.url, read_timeout=timedelta(seconds=0.1)))
 
 
 @pytest.mark.parametrize("connection", [HTTPConnection, HTTPSConnection])
-def test_a_late_connection_is_closed_unused(edge: Edge, connection: type[HTTPConnection]) -> None:
-    """Nothing is written to a connection that took longer in all than it may."""
-    late = _with_deadline(HTTPConnection, 0.0, _Deadline())("127.0.0.1", edge.port)
+def test_a_late_connection_is_closed_unused(
+    fake_twilio: FakeTwilio, connection: type[HTTPConnection]
+) -> None:
+    """Nothing is written to a connection that took too long in total."""
+    late = _with_deadline(HTTPConnection, 0.0, _Deadline())("127.0.0.1", fake_twilio.port)
 
     with pytest.raises(ConnectTimeoutError):
         late.request("POST", "/")
 
     assert late.sock is None
     assert issubclass(_with_deadline(connection, 0.0, _Deadline()), connection)
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
 
 
-def test_a_request_whose_time_is_over_is_not_begun(connect: Connect, edge: Edge) -> None:
-    """A process that was frozen on its way to the first byte sends nothing, and can prove it."""
-    client = connect(edge.url)
+def test_a_request_is_not_started_after_its_deadline(
+    connect: Connect, fake_twilio: FakeTwilio
+) -> None:
+    """A process that was frozen before the first byte sends nothing, and the error proves it."""
+    client = connect(fake_twilio.url)
 
     with (
         client.no_request_after(time.monotonic() - 0.001),
@@ -80,37 +92,43 @@ def test_a_request_whose_time_is_over_is_not_begun(connect: Connect, edge: Edge)
         _create(client)
 
     assert never_connected(late.value)
-    assert [] == edge.asked
+    assert [] == fake_twilio.requests
 
 
-def test_a_limit_is_for_its_block_and_its_thread(connect: Connect, edge: Edge) -> None:
-    """In time, after the block, and in another thread requests go out."""
-    client = connect(edge.url)
+def test_a_deadline_applies_to_its_block_and_thread(
+    connect: Connect, fake_twilio: FakeTwilio
+) -> None:
+    """Before the deadline, after the block and in other threads requests are sent."""
+    client = connect(fake_twilio.url)
 
     with client.no_request_after(time.monotonic() + 10):
         _create(client)
-    with client.no_request_after(time.monotonic() - 1), ThreadPoolExecutor(1) as another:
-        another.submit(_create, client).result()
+    with client.no_request_after(time.monotonic() - 1), ThreadPoolExecutor(1) as other_thread:
+        other_thread.submit(_create, client).result()
     _create(client)
 
-    assert 3 == len(edge.asked)
+    assert 3 == len(fake_twilio.requests)
 
 
-@pytest.mark.parametrize("answer", [Misbehaviour.CLOSE, refused(500, 20500), refused(429, 20429)])
-def test_no_retries_of_its_own(connect: Connect, edge: Edge, answer: bytes | str) -> None:
-    """Whatever comes back, one call is one request."""
-    edge.answers = [answer]
+@pytest.mark.parametrize(
+    "response", [ConnectionFault.CLOSE, refused(500, 20500), refused(429, 20429)]
+)
+def test_the_client_does_not_retry(
+    connect: Connect, fake_twilio: FakeTwilio, response: bytes | str
+) -> None:
+    """Whatever the response, one call is one request."""
+    fake_twilio.responses = [response]
 
     with pytest.raises((requests.RequestException, TwilioRestException)):
-        _create(connect(edge.url))
+        _create(connect(fake_twilio.url))
 
-    assert 1 == len(edge.asked)
+    assert 1 == len(fake_twilio.requests)
 
 
-def test_last_answer_is_of_the_last_request(connect: Connect, edge: Edge) -> None:
-    """A header of an earlier answer is not taken for one of a request that got none."""
-    edge.answers = [refused(429, 20429, {"Retry-After": "5"}), Misbehaviour.CLOSE]
-    client = connect(edge.url)
+def test_last_answer_is_of_the_last_request(connect: Connect, fake_twilio: FakeTwilio) -> None:
+    """If a request gets no response, the answer of an earlier request is not returned."""
+    fake_twilio.responses = [refused(429, 20429, {"Retry-After": "5"}), ConnectionFault.CLOSE]
+    client = connect(fake_twilio.url)
 
     with pytest.raises(TwilioRestException):
         _create(client)
@@ -123,10 +141,10 @@ def test_last_answer_is_of_the_last_request(connect: Connect, edge: Edge) -> Non
     assert client.last_response() is None
 
 
-def test_last_answer_is_of_the_own_thread(connect: Connect, edge: Edge) -> None:
+def test_last_answer_is_of_the_current_thread(connect: Connect, fake_twilio: FakeTwilio) -> None:
     """Threads that send at the same time do not see each other's answers."""
-    edge.answers = [refused(429, 20429, {"Retry-After": "5"}), created()]
-    client = connect(edge.url)
+    fake_twilio.responses = [refused(429, 20429, {"Retry-After": "5"}), created()]
+    client = connect(fake_twilio.url)
     turn = threading.Barrier(2, timeout=10)
 
     def first() -> object:
@@ -149,15 +167,15 @@ def test_last_answer_is_of_the_own_thread(connect: Connect, edge: Edge) -> None:
     assert [429, 201] == [getattr(each, "http_status", None) for each in answers]
 
 
-_PROOF = NewConnectionError(HTTPConnection("x"), "refused")
+_NOT_CONNECTED = NewConnectionError(HTTPConnection("x"), "refused")
 
 
 @pytest.mark.parametrize(
     ("error", "proven"),
     [
         (requests.ConnectTimeout(), True),
-        (requests.ConnectionError(MaxRetryError(None, "/", _PROOF)), True),  # type: ignore[arg-type] # the pool is not read
-        (requests.ConnectionError(MaxRetryError(None, "/", ProxyError("x", _PROOF))), True),  # type: ignore[arg-type] # the pool is not read
+        (requests.ConnectionError(MaxRetryError(None, "/", _NOT_CONNECTED)), True),  # type: ignore[arg-type] # the pool is not read
+        (requests.ConnectionError(MaxRetryError(None, "/", ProxyError("x", _NOT_CONNECTED))), True),  # type: ignore[arg-type] # the pool is not read
         (requests.exceptions.SSLError(SSLError(SSLCertVerificationError("expired"))), True),
         (requests.exceptions.SSLError(SSLError("record layer failure")), False),
         (requests.exceptions.SSLError(SSLError()), False),
@@ -169,6 +187,8 @@ _PROOF = NewConnectionError(HTTPConnection("x"), "refused")
     ],
     ids=repr,
 )
-def test_never_connected(error: requests.RequestException, proven: bool) -> None:
-    """Only what fails before the first byte proves that nothing was sent."""
+def test_only_connection_errors_prove_that_nothing_was_sent(
+    error: requests.RequestException, proven: bool
+) -> None:
+    """The request must have failed before its first byte."""
     assert proven == never_connected(error)

@@ -33,8 +33,8 @@ def _numbers(text: str) -> set[int]:
     return {code for low, _, high in spans for code in range(int(low), int(high or low) + 1)}
 
 
-# Every code of Twilio's dictionary that can stand on a message: platform and request codes,
-# To / From / routing, delivery, channels.
+# The codes in Twilio's dictionary that a message or its request may have: platform and request
+# codes, To / From / routing, delivery, channels.
 TWILIO_CODES = _numbers(
     """
     10001 10002 11751 14107 20001-20008 20010 20403 20404 20409 20422 20429 20500 20503 21730
@@ -50,15 +50,15 @@ TWILIO_CODES = _numbers(
     """
 )
 
-LEFT_OUT = {
-    "administration of names, numbers, lists and pages; never an answer to a create call": _numbers(
+NOT_IN_TABLE = {
+    "administration of names, numbers, lists and pages; never a response to a create": _numbers(
         "20002 20007 21481 21613 21615"
     ),
     "administration of Messaging Service pools, brands, campaigns": _numbers("21708-21741"),
-    "numbers that Twilio's dictionary skips": _numbers("21706 21707"),
+    "not used by Twilio": _numbers("21706 21707"),
     "inbound messages": _numbers("30009 30038 30039"),
     "warnings about a share of the cap; the message itself did not fail": _numbers("30025 30026"),
-    "an answer to canceling a scheduled message, which we never do": _numbers("30409"),
+    "a response to canceling a scheduled message, which we never do": _numbers("30409"),
     "toll-free verification": _numbers(
         "30436-30449 30451 30452 30455-30484 30486-30499 30501-30531"
     ),
@@ -67,15 +67,15 @@ LEFT_OUT = {
 }
 
 
-def test_every_code_that_can_stand_on_a_message_is_in_the_table() -> None:
-    """The table knows Twilio's codes, and each that it leaves out is left out for a reason."""
-    skipped = set().union(*LEFT_OUT.values())
+def test_every_code_of_a_message_is_in_the_table() -> None:
+    """Codes that are not in the table are listed here with the reason."""
+    not_in_table = set().union(*NOT_IN_TABLE.values())
 
-    assert TWILIO_CODES - skipped == set(CODES)
-    assert skipped < TWILIO_CODES
+    assert TWILIO_CODES - not_in_table == set(CODES)
+    assert not_in_table < TWILIO_CODES
 
 
-def test_no_code_stands_twice() -> None:
+def test_each_code_is_in_the_table_once() -> None:
     """Rows and ranges are sorted and do not overlap."""
     assert [code for code, count in Counter(CODES).items() if count > 1] == []
     assert all(int(a["code_to"]) < int(b["code_from"]) for a, b in pairwise(ROWS))
@@ -90,7 +90,7 @@ def test_a_row_is_complete(row: dict[str, str]) -> None:
 
     assert failure_class not in {FailureClass.DELIVERY_FAILED, FailureClass.NO_RECEIPT}
     for sentence in (row["meaning"], row["advice"]):
-        assert len(sentence) > len("Say something.")
+        assert len(sentence) > 14
         assert sentence.endswith(".")
         assert sentence == sentence.strip()
     if failure_class is FailureClass.DELIVERY_DELAYED:
@@ -102,15 +102,15 @@ def test_a_row_is_complete(row: dict[str, str]) -> None:
         assert (tries, delay) == (0, 0)
 
 
-def test_the_table_speaks_for_every_class_it_can() -> None:
-    """Every class that a code can have is used; the other two are for what has no known code."""
+def test_the_table_uses_every_class_that_a_code_can_have() -> None:
+    """The other two classes are for failures without a known code."""
     used = {FailureClass(row["failure_class"]) for row in ROWS}
 
     assert {FailureClass.DELIVERY_FAILED, FailureClass.NO_RECEIPT} == set(FailureClass) - used
 
 
-# The design's table of failure classes, code by code.
-DESIGN = {
+# The most important codes of each class.
+IMPORTANT_CODES = {
     FailureClass.TEMPORARILY_UNAVAILABLE: "20429 21611 63038",
     FailureClass.RECIPIENT_OPTED_OUT: "21610 30630 63014 63033 63050",
     FailureClass.RECIPIENT_UNREACHABLE: "21211 21214 21217 21614 30005 30006 30640",
@@ -124,17 +124,17 @@ DESIGN = {
 }
 
 
-@pytest.mark.parametrize(("failure_class", "codes"), DESIGN.items())
-def test_the_classes_are_those_of_the_design(failure_class: FailureClass, codes: str) -> None:
-    """The codes that the design names have the class it gives them."""
+@pytest.mark.parametrize(("failure_class", "codes"), IMPORTANT_CODES.items())
+def test_important_codes_have_their_class(failure_class: FailureClass, codes: str) -> None:
+    """Changing the class of one of these codes is a decision, not a correction of the table."""
     found = {code: find(code) for code in _numbers(codes)}
 
     assert {failure_class} == {row.failure_class for row in found.values() if row}
     assert None not in found.values()
 
 
-def test_only_real_opt_outs_are_opt_outs() -> None:
-    """A full queue (21611) or a missing route (21612) never silences anybody."""
+def test_only_opt_out_codes_suppress_a_recipient() -> None:
+    """A full queue (21611) or a missing route (21612) is no opt-out."""
     opted_out = {code for code in CODES if find(code).failure_class == "RecipientOptedOut"}  # type: ignore[union-attr]  # every code of the table is found
 
     assert {21610, 30630, 63014, 63033, 63050} == opted_out
@@ -142,13 +142,13 @@ def test_only_real_opt_outs_are_opt_outs() -> None:
 
 @pytest.mark.parametrize("code", UNKNOWN_CODES)
 def test_an_unknown_code_is_not_found(code: int | None) -> None:
-    """What the table does not know is None, and is neither tried later nor waited for."""
+    """It has no later attempts and no delay."""
     assert find(code) is None
     assert (resubmissions_for(code), delay_for(code)) == (0, 0)
 
 
 def test_a_range_covers_each_of_its_codes() -> None:
-    """A row with a range answers for every code in it, under that code."""
+    """Each code in the range is found under its own number."""
     row = find(30750)
 
     assert row is not None
@@ -158,14 +158,14 @@ def test_a_range_covers_each_of_its_codes() -> None:
 
 @pytest.mark.parametrize("code", [*UNKNOWN_CODES, *CODES[::7], 21610, 21211, 20003])
 @pytest.mark.parametrize("http_status", [500, 502, 503, 504, 520, 599])
-def test_nobody_knows_the_outcome_of_a_5xx(http_status: int, code: int | None) -> None:
-    """After a 5xx no code makes the outcome known: the POST may have gone through."""
+def test_the_outcome_of_a_5xx_is_unknown(http_status: int, code: int | None) -> None:
+    """Whatever the code, Twilio may have accepted the message."""
     assert FailureClass.OUTCOME_UNKNOWN is classify_create(http_status, code)
 
 
 @pytest.mark.parametrize("code", [None, 20429, 21611, 63038, 21610, 99999])
 def test_a_429_was_not_processed(code: int | None) -> None:
-    """Twilio answers 429 before it does anything, so it is always safe to retry."""
+    """Twilio responds with 429 before it does anything, so it is always safe to retry."""
     assert FailureClass.TEMPORARILY_UNAVAILABLE is classify_create(429, code)
 
 
@@ -196,20 +196,22 @@ def test_a_429_was_not_processed(code: int | None) -> None:
 def test_a_refused_create_has_the_class_of_its_code(
     http_status: int, code: int | None, expected: FailureClass
 ) -> None:
-    """A 4xx is classed by its code; without one, by its status."""
+    """The class of a 4xx is decided by its code or, without a code, by its status."""
     assert expected is classify_create(http_status, code)
 
 
 @pytest.mark.parametrize("http_status", [0, 100, 200, 201, 204, 299, 600])
 def test_an_accepted_create_cannot_be_classified(http_status: int) -> None:
-    """Classing a success is a defect of the caller and says so."""
+    """Classifying a success is a bug of the caller."""
     with pytest.raises(ValueError, match="is not an error"):
         classify_create(http_status, None)
 
 
 @given(st.integers(300, 599), st.none() | st.integers(0, 99_999) | st.sampled_from(CODES))
-def test_a_refused_create_is_never_classed_as_accepted(http_status: int, code: int | None) -> None:
-    """Classes that suppose an accepted message cannot come out of the create call."""
+def test_a_refused_create_is_never_classified_as_accepted(
+    http_status: int, code: int | None
+) -> None:
+    """Classes of accepted messages are impossible for a refused create."""
     accepted = {
         FailureClass.DELIVERY_DELAYED,
         FailureClass.DELIVERY_FAILED,
@@ -235,19 +237,19 @@ def test_a_refused_create_is_never_classed_as_accepted(http_status: int, code: i
 def test_a_failed_delivery_has_the_class_of_its_code(
     code: int | None, expected: FailureClass
 ) -> None:
-    """The same table serves what Twilio accepted first and gave up later."""
+    """The same table is used for messages that failed after Twilio accepted them."""
     assert expected is classify_delivery(code)
 
 
 @given(st.none() | st.integers(0, 99_999) | st.sampled_from(CODES))
-def test_no_failed_delivery_is_left_to_the_retry_policy(code: int | None) -> None:
-    """After acceptance the send activity is over, so no class of its policy comes out."""
+def test_a_failed_delivery_is_never_retryable(code: int | None) -> None:
+    """The retry policy belongs to the send activity, which has ended when Twilio accepted."""
     assert classify_delivery(code) not in RETRYABLE
 
 
 @given(st.none() | st.sampled_from(CODES))
-def test_delayed_deliveries_are_submitted_again(code: int | None) -> None:
-    """Exactly the delayed deliveries are submitted again, at most twice."""
+def test_only_delayed_deliveries_are_submitted_again(code: int | None) -> None:
+    """They are submitted again at most twice."""
     delayed = classify_delivery(code) is FailureClass.DELIVERY_DELAYED
 
     assert delayed is (resubmissions_for(code) > 0)
@@ -267,33 +269,33 @@ def test_delayed_deliveries_are_submitted_again(code: int | None) -> None:
         (30007, 0, 0),
     ],
 )
-def test_waits_are_those_that_the_code_calls_for(code: int, tries: int, seconds: int) -> None:
-    """A full queue needs a minute, a daily cap half a day, a handset hours."""
+def test_the_delay_depends_on_the_code(code: int, tries: int, seconds: int) -> None:
+    """A full queue needs a minute, a handset that is off hours, a daily cap half a day."""
     assert (tries, seconds) == (resubmissions_for(code), delay_for(code))
 
 
 @pytest.mark.parametrize("failure_class", FailureClass)
 @pytest.mark.parametrize("code", [None, 99999])
-def test_every_class_has_words_for_an_unknown_code(
+def test_every_class_has_a_meaning_and_advice_for_unknown_codes(
     failure_class: FailureClass, code: int | None
 ) -> None:
-    """An operator is told what happened and what to do even if the code is new."""
+    """Operators read what happened and what to do even if the code is new."""
     texts = {meaning_for(failure_class, code), advice_for(failure_class, code)}
 
     assert len(texts) == 2
     assert all(text.endswith(".") for text in texts)
 
 
-def test_the_words_of_a_known_code_are_its_own() -> None:
-    """The advice names the page of the console that the code is about."""
+def test_a_known_code_has_its_own_meaning_and_advice() -> None:
+    """The advice names the relevant page of the Twilio Console."""
     misconfigured = FailureClass.SENDER_MISCONFIGURED
 
     assert "Geo permissions" in advice_for(misconfigured, 21408)
     assert "country" in meaning_for(misconfigured, 21408)
 
 
-def test_a_code_that_did_not_decide_the_class_does_not_speak() -> None:
-    """A 5xx that carries 21610 must not tell the operator that an opt-out was recorded."""
+def test_advice_ignores_a_code_that_did_not_decide_the_class() -> None:
+    """For a 5xx with code 21610, the advice must not say that an opt-out was recorded."""
     unknown = FailureClass.OUTCOME_UNKNOWN
 
     assert advice_for(unknown, None) == advice_for(unknown, 21610)
@@ -301,9 +303,9 @@ def test_a_code_that_did_not_decide_the_class_does_not_speak() -> None:
 
 
 @pytest.mark.parametrize("code", [21611, 30003])
-def test_a_passing_code_speaks_on_both_ways(code: int) -> None:
-    """Not sent for now, before or after acceptance: the words are the same."""
-    spoken = {
+def test_a_temporary_code_has_the_same_advice_before_and_after_acceptance(code: int) -> None:
+    """In both cases the message has not been delivered yet."""
+    advice = {
         advice_for(failure_class, code)
         for failure_class in (
             FailureClass.TEMPORARILY_UNAVAILABLE,
@@ -311,4 +313,4 @@ def test_a_passing_code_speaks_on_both_ways(code: int) -> None:
         )
     }
 
-    assert len(spoken) == 1
+    assert len(advice) == 1

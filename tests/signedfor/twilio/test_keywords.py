@@ -70,15 +70,15 @@ SPELLINGS = {
 
 @pytest.mark.parametrize(("word", "kind"), WORDS.items())
 @pytest.mark.parametrize("spelled", [str.upper, str.lower, str.title])
-def test_a_keyword_alone_is_what_it_says(word: str, kind: InboundKind, spelled: object) -> None:
-    """Each of the keywords counts in any case."""
+def test_a_keyword_on_its_own_is_recognized(word: str, kind: InboundKind, spelled: object) -> None:
+    """Upper and lower case do not matter."""
     assert callable(spelled)
     assert kind is classify_inbound(spelled(word), None)
 
 
 @pytest.mark.parametrize(("body", "kind"), SPELLINGS.items(), ids=ascii)
 def test_a_body_is_read_as_a_person_would_read_it(body: str, kind: InboundKind) -> None:
-    """Dressing around a word changes nothing; a stop word inside a phrase is kept for review."""
+    """Decoration does not matter; a stop word inside a phrase is for a person to review."""
     assert kind is classify_inbound(body, None)
 
 
@@ -86,22 +86,24 @@ def test_a_body_is_read_as_a_person_would_read_it(body: str, kind: InboundKind) 
     ("opt_out_type", "kind"), [("STOP", STOP), ("START", START), ("HELP", HELP), ("stop", STOP)]
 )
 @pytest.mark.parametrize("body", ["ARRÊT", "STOP", "START", "HELP", "anything at all", ""])
-def test_twilios_own_reading_wins(opt_out_type: str, kind: InboundKind, body: str) -> None:
-    """Where Twilio says what it took the message for, the words do not matter."""
+def test_twilios_opt_out_type_decides(opt_out_type: str, kind: InboundKind, body: str) -> None:
+    """If Twilio has classified the message, its body does not matter."""
     assert kind is classify_inbound(body, opt_out_type)
 
 
 @pytest.mark.parametrize("opt_out_type", [None, "", " ", "SOMETHING NEW"])
-def test_without_twilios_reading_the_words_count(opt_out_type: str | None) -> None:
-    """An absent or unknown OptOutType never hides a STOP."""
+def test_without_an_opt_out_type_the_body_decides(opt_out_type: str | None) -> None:
+    """A missing or unknown OptOutType does not hide a STOP."""
     assert STOP is classify_inbound("stop", opt_out_type)
 
 
 @given(st.sampled_from(sorted(WORDS)), st.data())
-def test_dressing_never_changes_a_keyword(word: str, data: st.DataObject) -> None:
-    """Punctuation, spaces, emoji and invisible characters around a keyword are not read."""
-    dressing = st.text(alphabet=" .,;:!?'\"()*-_\t\n\u00a0\u200b\u200d\ufeff\u202a…👍❤️", max_size=6)
-    before, after = data.draw(dressing), data.draw(dressing)
+def test_decoration_does_not_change_a_keyword(word: str, data: st.DataObject) -> None:
+    """Punctuation, spaces, emoji and invisible characters around a keyword are ignored."""
+    decoration = st.text(
+        alphabet=" .,;:!?'\"()*-_\t\n\u00a0\u200b\u200d\ufeff\u202a…👍❤️", max_size=6
+    )
+    before, after = data.draw(decoration), data.draw(decoration)
 
     assert WORDS[word] is classify_inbound(before + word + after, None)
 
@@ -109,11 +111,11 @@ def test_dressing_never_changes_a_keyword(word: str, data: st.DataObject) -> Non
 @given(st.text(max_size=60), st.sampled_from(STOP_WORDS), st.text(max_size=60))
 @example(before="un", word="STOP", after="")
 def test_a_stop_word_in_a_phrase_is_never_ignored(before: str, word: str, after: str) -> None:
-    """Whatever stands around it, a stop word is an opt-out or is kept for review."""
+    """Whatever the words around it, it is an opt-out or for a person to review."""
     assert classify_inbound(f"{before} {word.lower()} {after}", None) in {STOP, REVIEW}
 
 
 @given(st.text(max_size=200), st.none() | st.text(max_size=8))
-def test_any_body_has_a_kind(body: str, opt_out_type: str | None) -> None:
-    """No text breaks the reading."""
+def test_any_body_can_be_classified(body: str, opt_out_type: str | None) -> None:
+    """No text raises an error."""
     assert classify_inbound(body, opt_out_type) in InboundKind

@@ -1,4 +1,4 @@
-"""Numbers that nobody can be meant by, as `phonenumbers` knows them."""
+"""Numbers that cannot belong to a recipient, compared with `phonenumbers`."""
 
 import phonenumbers
 import pytest
@@ -30,8 +30,8 @@ def _examples() -> list[str]:
     return numbers
 
 
-def test_every_range_of_every_country_is_told_as_the_library_tells_it() -> None:
-    """The patterns looked at first let nothing through, and refuse nothing by themselves."""
+def test_ranges_are_classified_as_by_the_library() -> None:
+    """The patterns that are checked first accept or refuse no example number by themselves."""
     numbers = _examples()
     expected = {
         number: _REFUSED.get(phonenumbers.number_type(phonenumbers.parse(number)))
@@ -39,11 +39,11 @@ def test_every_range_of_every_country_is_told_as_the_library_tells_it() -> None:
     }
 
     assert expected == {number: range_problem(number) for number in numbers}
-    assert 200 < sum(said is not None for said in expected.values())
+    assert 200 < sum(problem is not None for problem in expected.values())
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("number", "problem"),
     [
         ("+19002345678", "premium-rate"),
         ("+491801234567", "shared-cost"),
@@ -55,9 +55,9 @@ def test_every_range_of_every_country_is_told_as_the_library_tells_it() -> None:
         ("+47123456", "has 6 digits after its country code, where numbers have 5 or 8"),
     ],
 )
-def test_refused(number: str, said: str) -> None:
-    """Each with its reason."""
-    assert said in (range_problem(number) or "")
+def test_a_number_that_cannot_belong_to_a_recipient_is_refused(number: str, problem: str) -> None:
+    """The problem gives the reason."""
+    assert problem in (range_problem(number) or "")
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,6 @@ def test_refused(number: str, said: str) -> None:
         *("+6907290", "+69012345", "+390612345", "+39061234567"),
     ],
 )
-def test_not_refused(number: str) -> None:
-    """Numbers of a length that their country has, though the library does not know them."""
+def test_a_number_of_a_valid_length_is_not_refused(number: str) -> None:
+    """The library need not know its range."""
     assert range_problem(number) is None

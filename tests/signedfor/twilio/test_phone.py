@@ -1,14 +1,17 @@
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import phonenumbers
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata, PhoneNumberFormat
 
 from signedfor.twilio.phone import (
     AddressFault,
     InvalidAddress,
+    has_trunk_prefix,
     is_messaging_service,
     normalize_recipient,
     normalize_sender,
@@ -39,9 +42,9 @@ WRITTEN_NUMBERS = {
     "+१५५५८६७५३०९": "+15558675309",
     "  +15558675309\r\n": "+15558675309",
     "\u00a0+15558675309\t": "+15558675309",
-    "+39 06 1234 5678": "+390612345678",  # Italy dials its zero from abroad as well
-    "+225 07 12 34 56 78": "+2250712345678",  # so does Ivory Coast
-    "+7 800 555 35 35": "+78005553535",  # begins as a call within Russia does
+    "+39 06 1234 5678": "+390612345678",  # in Italy the zero belongs to the number
+    "+225 07 12 34 56 78": "+2250712345678",  # as in Ivory Coast
+    "+7 800 555 35 35": "+78005553535",  # starts with the trunk prefix of Russia
     "+52 1 55 1234 5678": "+5215512345678",  # WhatsApp's spelling of a Mexican mobile
     "+690 7290": "+6907290",
     "+123456789012345": "+123456789012345",
@@ -120,16 +123,16 @@ def _fault(normalize: Callable[[str], str], raw: str) -> AddressFault:
 
 @pytest.mark.parametrize("normalize", [normalize_recipient, normalize_sender])
 @pytest.mark.parametrize(("written", "expected"), WRITTEN_NUMBERS.items(), ids=ascii)
-def test_a_written_number_has_one_spelling(
+def test_a_complete_number_is_normalized_to_e164(
     normalize: Callable[[str], str], written: str, expected: str
 ) -> None:
-    """However a complete international number is written, one E.164 string comes out."""
+    """Separators, full-width and other digits do not matter."""
     assert expected == normalize(written)
 
 
 @pytest.mark.parametrize(("written", "expected"), FAULTY_NUMBERS.items(), ids=ascii)
-def test_a_faulty_recipient_is_refused_for_its_fault(written: str, expected: AddressFault) -> None:
-    """What is no complete, visible, single number is refused, and the fault is named."""
+def test_a_bad_recipient_is_refused(written: str, expected: AddressFault) -> None:
+    """The error names what is wrong."""
     assert expected == _fault(normalize_recipient, written)
 
 
@@ -143,8 +146,8 @@ def test_a_faulty_recipient_is_refused_for_its_fault(written: str, expected: Add
         ("Messenger:user.Name_1", "messenger:user.Name_1"),
     ],
 )
-def test_a_channel_recipient_has_one_spelling(written: str, expected: str) -> None:
-    """Channel names are lower case and the number behind one is E.164."""
+def test_a_channel_recipient_is_normalized(written: str, expected: str) -> None:
+    """The channel's name is in lower case and its number in E.164."""
     assert expected == normalize_recipient(written)
 
 
@@ -166,8 +169,8 @@ def test_a_channel_recipient_has_one_spelling(written: str, expected: str) -> No
         (SERVICE, AddressFault.LETTER),
     ],
 )
-def test_what_only_a_sender_may_be_is_no_recipient(written: str, expected: AddressFault) -> None:
-    """A recipient is a number or a channel address, nothing else."""
+def test_a_recipient_is_a_number_or_channel_address(written: str, expected: AddressFault) -> None:
+    """Other addresses, such as those that only a sender can have, are refused."""
     assert expected == _fault(normalize_recipient, written)
 
 
@@ -187,8 +190,8 @@ def test_what_only_a_sender_may_be_is_no_recipient(written: str, expected: Addre
         ("messenger:1089234", "messenger:1089234"),
     ],
 )
-def test_a_sender_has_one_spelling(written: str, expected: str) -> None:
-    """Every kind of sender that Twilio takes is kept in one spelling."""
+def test_a_sender_is_normalized(written: str, expected: str) -> None:
+    """This holds for every kind of sender that Twilio accepts."""
     assert expected == normalize_sender(written)
 
 
@@ -214,8 +217,8 @@ def test_a_sender_has_one_spelling(written: str, expected: str) -> None:
         ("tel:+15558675309", AddressFault.TEL_URI),
     ],
 )
-def test_a_faulty_sender_is_refused_for_its_fault(written: str, expected: AddressFault) -> None:
-    """What is none of Twilio's kinds of sender is refused, and the fault is named."""
+def test_a_bad_sender_is_refused(written: str, expected: AddressFault) -> None:
+    """The error names what is wrong."""
     assert expected == _fault(normalize_sender, written)
 
 
@@ -229,19 +232,19 @@ def test_a_faulty_sender_is_refused_for_its_fault(written: str, expected: Addres
         ("whatsapp:+15558675309", False),
     ],
 )
-def test_a_messaging_service_is_told_apart(sender: str, expected: bool) -> None:
-    """Only MG and 32 hexadecimal digits is a Messaging Service."""
+def test_a_messaging_service_is_recognized(sender: str, expected: bool) -> None:
+    """It is MG and 32 hexadecimal digits."""
     assert expected is is_messaging_service(sender)
 
 
-def test_the_error_survives_a_process_border() -> None:
-    """An InvalidAddress that is pickled and read again says the same."""
+def test_the_error_can_be_pickled() -> None:
+    """Its message survives."""
     error = InvalidAddress(AddressFault.NO_PLUS)
 
     assert str(error) == str(pickle.loads(pickle.dumps(error)))  # noqa: S301 - pickled one line up
 
 
-# What people and machines really put into such fields, so that examples get past the first check.
+# Texts like those in real address fields, so that examples pass the first check.
 _written = st.text(
     alphabet=st.one_of(
         st.sampled_from("+0123456789 -.()whatsp:rcMGe_&\u00a0\u202a²⑨"),
@@ -258,10 +261,10 @@ _plausible = st.from_regex(r"[+＋](?:[0-9][ .()-]?){5,17}", fullmatch=True)  # 
 )
 @given(raw=st.one_of(st.text(max_size=70), _written, _plausible))
 @example(raw="+1\u0665558675309")
-def test_any_text_has_a_stable_spelling_or_a_fault(
+def test_normalizing_is_idempotent(
     normalize: Callable[[str], str], shape: re.Pattern[str], raw: str
 ) -> None:
-    """Any text either becomes an address that stays itself, or raises InvalidAddress."""
+    """Any text either becomes an address that does not change again, or raises InvalidAddress."""
     try:
         address = normalize(raw)
     except InvalidAddress:
@@ -274,15 +277,15 @@ def test_any_text_has_a_stable_spelling_or_a_fault(
 @pytest.mark.parametrize("normalize", [normalize_recipient, normalize_sender])
 @given(raw=st.one_of(_written, _plausible))
 def test_an_error_never_repeats_the_address(normalize: Callable[[str], str], raw: str) -> None:
-    """An error is one of the fixed texts, has no cause that could hold more, and no long number."""
+    """It is one of the fixed texts and has no cause that could contain the address."""
     error = _refusal(normalize, raw)
 
     assert error is None or str(error) in {fault.value for fault in AddressFault}
     assert error is None or error.__cause__ is error.__context__ is None
 
 
-def test_no_fault_holds_a_number_that_could_be_mistaken_for_an_address() -> None:
-    """The fixed texts themselves are free of phone numbers."""
+def test_no_fault_contains_a_number() -> None:
+    """The fixed texts contain nothing that looks like a phone number."""
     assert not [fault for fault in AddressFault if re.search(r"[0-9]{3}", fault.value)]
 
 
@@ -295,11 +298,95 @@ def _outcome(raw: str) -> str:
 
 @given(st.from_regex(r"[1-9][0-9]{6,14}", fullmatch=True), st.data())
 @example("4407911123456", None)
-def test_separators_never_change_the_number(digits: str, data: st.DataObject | None) -> None:
-    """Separators between the digits of a number leave its digits, or its fault, alone."""
+def test_separators_do_not_change_the_result(digits: str, data: st.DataObject | None) -> None:
+    """A number with separators has the same digits, or the same fault, as without."""
     separators = st.sampled_from(["", " ", "-", ".", "\u00a0", "\u2013", " - "])
     between = [" " if data is None else data.draw(separators) for _ in digits[1:]]
     written = "+" + digits[0] + "".join(map("".join, zip(between, digits[1:], strict=True)))
 
     assert _outcome(written) == _outcome(f"+{digits}")
     assert _outcome(f"+{digits}") in {f"+{digits}", "NATIONAL_PREFIX"}
+
+
+_KINDS = (
+    *("mobile", "fixed_line", "toll_free", "premium_rate", "shared_cost", "uan", "voicemail"),
+    *("pager", "voip", "personal_number"),
+)
+
+
+def _regions() -> Iterator[tuple[int, PhoneMetadata]]:
+    for code, regions in COUNTRY_CODE_TO_REGION_CODE.items():
+        for region in regions:
+            metadata = (
+                PhoneMetadata.metadata_for_nongeo_region(code, None)
+                if region == "001"
+                else PhoneMetadata.metadata_for_region(region, None)
+            )
+            assert metadata is not None
+            yield code, metadata
+
+
+def _numbers() -> Iterator[tuple[int, str, str]]:
+    """Country code, trunk prefix and national number of an example of each kind in each region."""
+    for code, metadata in _regions():
+        for kind in _KINDS:
+            described = getattr(metadata, kind)
+            if described and described.example_number:
+                yield code, metadata.national_prefix or "", described.example_number
+
+
+def _parsed(number: str) -> str:
+    return phonenumbers.format_number(phonenumbers.parse(number), PhoneNumberFormat.E164)
+
+
+def test_no_international_number_has_a_trunk_prefix() -> None:
+    """An example number of `phonenumbers` is never taken for one with a trunk prefix."""
+    numbers = [f"+{code}{national}" for code, _, national in _numbers() if len(national) > 4]
+
+    assert 1000 < len(numbers)
+    assert [] == [number for number in numbers if has_trunk_prefix(number)]
+
+
+def test_a_trunk_prefix_that_the_library_removes_is_detected() -> None:
+    """Otherwise the same number could be written in two ways."""
+    with_prefix = {
+        f"+{code}{prefix}{national}": f"+{code}{national}"
+        for code, prefix, national in _numbers()
+        if prefix
+    }
+    removed = [written for written, number in with_prefix.items() if _parsed(written) == number]
+
+    assert 500 < len(removed)
+    assert [] == [written for written in removed if not has_trunk_prefix(written)]
+
+
+@pytest.mark.parametrize(
+    ("written", "has_prefix"),
+    [
+        ("+4407911123456", True),
+        ("+447911123456", False),
+        ("+115558675309", True),
+        ("+1155586753", False),
+        ("+541115234567", False),
+        ("+5411152345678", False),
+        ("+54111523456789", True),
+        ("+5491123456789", False),
+        ("+541123456789", False),
+        ("+390612345678", False),
+        ("+2250712345678", False),
+        ("+24106031234", False),
+        ("+241011123456", True),
+        ("+25006123456", False),
+        ("+2500788123456", True),
+        ("+810077123456", False),
+        ("+37086123456", False),
+        ("+370861234567", True),
+        ("+3758011234567", False),
+        ("+375802912345678", False),
+        ("+37580291234567", True),
+        ("+3758291234567", True),
+    ],
+)
+def test_a_trunk_prefix_is_detected(written: str, has_prefix: bool) -> None:
+    """There is an example for each kind of rule."""
+    assert has_prefix is has_trunk_prefix(written)

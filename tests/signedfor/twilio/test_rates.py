@@ -25,27 +25,27 @@ SENDERS = {
 
 
 @pytest.mark.parametrize(("sender", "kind"), SENDERS.items())
-def test_kind(sender: str, kind: SenderKind) -> None:
-    """Each form of a sender is of one kind, and every kind has a rate."""
+def test_a_sender_has_a_kind_and_its_default_rate(sender: str, kind: SenderKind) -> None:
+    """The kind is derived from the form of the address."""
     assert kind is kind_of(sender)
     assert DEFAULT_RATES[kind] == default_rate(sender)
 
 
-def test_every_kind_has_a_sender_here() -> None:
-    """No kind is left out above, nor in the table of rates."""
+def test_every_kind_has_an_example_and_a_rate() -> None:
+    """No kind is missing in the examples above or in the table of rates."""
     assert set(SenderKind) == set(SENDERS.values()) == DEFAULT_RATES.keys()
 
 
-def test_configured_rates() -> None:
-    """A configured rate replaces its kind's default, and leaves the others."""
+def test_a_configured_rate_replaces_the_default_of_its_kind() -> None:
+    """The defaults of other kinds stay."""
     rates = {SenderKind.SHORT_CODE: 30.0}
 
     assert 30 == default_rate("12345", rates)
     assert 1 == default_rate("+15005550006", rates)
 
 
-def test_rate_limited_segments() -> None:
-    """SMS goes by segments, a picture without a text as one; on channels each message is one."""
+def test_sms_are_rate_limited_by_segments() -> None:
+    """Media without text counts as one segment, and so does any message on other channels."""
     assert [3, 1, 1] == [
         rate_limited_segments("+15558675309", 3),
         rate_limited_segments("+15558675309", 0),

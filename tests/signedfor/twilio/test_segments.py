@@ -59,47 +59,47 @@ VECTORS = [
     VECTORS,
     ids=[f"{index}-{body[:1]!a}-{len(body)}" for index, (body, _, _) in enumerate(VECTORS)],
 )
-def test_counts_as_twilio_counts(body: str, encoding: Encoding, count: int) -> None:
-    """Every published vector gives Twilio's encoding and number of segments."""
+def test_segments_are_counted_as_by_twilio(body: str, encoding: Encoding, count: int) -> None:
+    """Every published example has Twilio's encoding and number of segments."""
     counted = count_segments(body)
 
     assert (encoding, count) == (counted.encoding, counted.count)
 
 
-def test_an_empty_body_takes_no_segment() -> None:
-    """A message without text has nothing to cut into segments."""
+def test_an_empty_body_has_no_segment() -> None:
+    """It has no units either."""
     assert Segments(encoding=GSM7, count=0, units=0) == count_segments("")
 
 
 @pytest.mark.parametrize("character", list("`\t’“”–—…\u00a0áíóúçÀ"))  # noqa: RUF001 - these characters are the case under test
-def test_characters_outside_gsm7_decide_the_encoding(character: str) -> None:
-    """One character that GSM-7 lacks makes the whole text UCS-2."""
+def test_a_character_outside_gsm7_decides_the_encoding(character: str) -> None:
+    """One such character makes the whole text UCS-2."""
     assert Segments(encoding=UCS2, count=1, units=4) == count_segments("abc" + character)
 
 
-def test_units_are_septets() -> None:
-    """An extension character costs two septets."""
+def test_units_of_gsm7_are_septets() -> None:
+    """A character of the extension table takes two."""
     assert Segments(encoding=GSM7, count=1, units=8) == count_segments("a€b{}")
 
 
-def test_units_are_utf16_code_units() -> None:
-    """An emoji outside the basic plane costs two code units."""
+def test_units_of_ucs2_are_utf16_code_units() -> None:
+    """An emoji outside the basic plane takes two."""
     assert Segments(encoding=UCS2, count=1, units=5) == count_segments("ab👍c")
 
 
 def test_a_cluster_longer_than_a_segment_is_split() -> None:
-    """A letter piled with more marks than a segment holds still takes room for each of them."""
+    """A letter with very many combining marks takes several segments."""
     assert Segments(encoding=UCS2, count=3, units=200) == count_segments("a" + "\u0301" * 199)
 
 
-def test_a_lone_surrogate_is_counted_not_raised() -> None:
-    """Text that cannot be sent is the validation's business, not the counter's."""
+def test_a_lone_surrogate_is_counted() -> None:
+    """Refusing text that cannot be sent is the job of the validation."""
     assert Segments(encoding=UCS2, count=1, units=2) == count_segments("a\ud83d")
 
 
 @given(st.text(max_size=400))
-def test_the_count_is_never_less_than_the_units_need(body: str) -> None:
-    """Segments always hold their units, and packing wastes less than half of the room."""
+def test_the_number_of_segments_has_bounds(body: str) -> None:
+    """The segments have room for all units, and packing wastes less than half of it."""
     counted = count_segments(body)
     alone, joined = (160, 153) if counted.encoding is GSM7 else (70, 67)
 
@@ -110,8 +110,8 @@ def test_the_count_is_never_less_than_the_units_need(body: str) -> None:
 
 
 @given(st.text(alphabet="abc €{é\n", max_size=500), st.text(alphabet="abc €{é\n", max_size=50))
-def test_more_text_never_takes_fewer_segments(body: str, more: str) -> None:
-    """Appending text cannot lower the count."""
+def test_more_text_never_has_fewer_segments(body: str, more: str) -> None:
+    """Appending text does not lower the count."""
     assert count_segments(body).count <= count_segments(body + more).count
 
 
@@ -121,8 +121,8 @@ def test_more_text_never_takes_fewer_segments(body: str, more: str) -> None:
         max_size=200,
     )
 )
-def test_clusters_are_what_a_reader_sees(body: str) -> None:
-    """Plain runs taken at a stride come to the same pieces as clusters one by one."""
+def test_runs_have_the_same_units_as_single_clusters(body: str) -> None:
+    """Grouping equal clusters into runs is an optimization only."""
     pieces = [
         units
         for cluster in regex.findall(r"\X", body)
@@ -140,8 +140,8 @@ def test_clusters_are_what_a_reader_sees(body: str) -> None:
     st.lists(st.tuples(st.integers(1, 20), st.integers(1, 200)), max_size=20),
     st.sampled_from([67, 153]),
 )
-def test_runs_are_packed_as_their_pieces_are(runs: list[tuple[int, int]], room: int) -> None:
-    """Counting a run at a stride fills segments as one piece after the other does."""
+def test_runs_are_packed_like_single_clusters(runs: list[tuple[int, int]], room: int) -> None:
+    """Packing a run at once leads to the same number of segments."""
     count, free = 0, 0
     for units, times in runs:
         for _ in range(times):

@@ -27,20 +27,20 @@ TWILIO_STATUSES = {
 statuses = st.sampled_from(MessageStatus)
 
 
-def test_every_status_of_twilio_is_known() -> None:
-    """Our statuses are Twilio's, no more and no fewer."""
+def test_our_statuses_are_twilios() -> None:
+    """None is missing or added."""
     assert {status.value for status in MessageStatus} == TWILIO_STATUSES
 
 
 @pytest.mark.parametrize("raw", sorted(TWILIO_STATUSES))
 def test_a_known_status_is_parsed(raw: str) -> None:
-    """Twilio's word becomes our status."""
+    """The names are Twilio's."""
     assert MessageStatus(raw) is parse_status(raw)
 
 
 @pytest.mark.parametrize("raw", ["", "exploded", "Delivered", " delivered", "delivered\n"])
 def test_an_unknown_status_is_none(raw: str) -> None:
-    """What Twilio may invent tomorrow is no status and raises nothing."""
+    """Twilio may add statuses; they raise no error."""
     assert parse_status(raw) is None
 
 
@@ -48,16 +48,16 @@ def test_an_unknown_status_is_none(raw: str) -> None:
     ("earlier", "later"),
     list(pairwise(["scheduled", "accepted", "queued", "sending", "sent", "delivered", "read"])),
 )
-def test_statuses_rank_in_the_order_of_a_message(earlier: str, later: str) -> None:
-    """Each step of a message's way overwrites the one before, and never the other way round."""
+def test_a_later_status_supersedes_an_earlier_one(earlier: str, later: str) -> None:
+    """It is never the other way around."""
     first, second = MessageStatus(earlier), MessageStatus(later)
 
     assert supersedes(second, first)
     assert not supersedes(first, second)
 
 
-def test_the_final_statuses_are_the_receipts() -> None:
-    """Five statuses are final; nothing but `read` may still follow one."""
+def test_the_receipts_are_the_final_statuses() -> None:
+    """Only `read` supersedes a final status."""
     receipts = {status for status in MessageStatus if is_receipt(status)}
 
     assert {"delivered", "undelivered", "failed", "canceled", "read"} == receipts
@@ -66,27 +66,27 @@ def test_the_final_statuses_are_the_receipts() -> None:
     }
 
 
-def test_partially_delivered_says_no_more_than_sent() -> None:
-    """The deprecated status is no receipt and cannot overwrite `sent`."""
+def test_partially_delivered_means_no_more_than_sent() -> None:
+    """The deprecated status is no receipt and does not supersede `sent`."""
     assert rank(MessageStatus.SENT) == rank(MessageStatus.PARTIALLY_DELIVERED)
     assert not is_receipt(MessageStatus.PARTIALLY_DELIVERED)
 
 
 @given(statuses)
-def test_any_outbound_status_supersedes_none(status: MessageStatus) -> None:
-    """The first status counts, unless it belongs to an inbound message."""
+def test_the_first_status_is_used(status: MessageStatus) -> None:
+    """Unless it belongs to an inbound message."""
     inbound = status in {MessageStatus.RECEIVING, MessageStatus.RECEIVED}
 
     assert supersedes(status, None) is not inbound
 
 
 @given(st.lists(statuses, min_size=1), st.randoms(use_true_random=False))
-def test_the_rank_reached_does_not_depend_on_the_order_of_callbacks(
+def test_the_final_rank_does_not_depend_on_the_order_of_callbacks(
     callbacks: list[MessageStatus], random: Random
 ) -> None:
-    """Callbacks in any order, and twice, end at the same rank."""
+    """Callbacks in any order, or repeated, lead to the same rank."""
 
-    def reached(order: list[MessageStatus]) -> int:
+    def final_rank(order: list[MessageStatus]) -> int:
         known = None
         for status in order:
             known = status if supersedes(status, known) else known
@@ -95,4 +95,4 @@ def test_the_rank_reached_does_not_depend_on_the_order_of_callbacks(
     shuffled = callbacks * 2
     random.shuffle(shuffled)
 
-    assert reached(callbacks) == reached(shuffled)
+    assert final_rank(callbacks) == final_rank(shuffled)

@@ -1,4 +1,4 @@
-"""Breaks of determinism as a change of the workflows could bring them, for the replay to catch."""
+"""Workflows with nondeterministic changes, which the replay tests must detect."""
 
 from datetime import timedelta
 
@@ -23,8 +23,8 @@ with workflow.unsafe.imports_passed_through():
 
 
 @workflow.defn(name=SEND_MESSAGE)
-class Unbroken(SendMessage):
-    """The same as `SendMessage`: to be a subclass is no break."""
+class Unchanged(SendMessage):
+    """The same as `SendMessage`: being a subclass is no nondeterministic change."""
 
     @workflow.run
     async def run(self, request: MessageRequest) -> MessageReport:
@@ -33,8 +33,8 @@ class Unbroken(SendMessage):
 
 
 @workflow.defn(name=SEND_MESSAGE)
-class SendsFirst(Unbroken):
-    """Two steps in the other order: it sends, and then checks opt-outs."""
+class SendsFirst(Unchanged):
+    """Two steps in reverse order: it sends before it checks opt-outs."""
 
     @workflow.run
     async def run(self, request: MessageRequest) -> MessageReport:
@@ -58,8 +58,8 @@ class SendsFirst(Unbroken):
 
 
 @workflow.defn(name=SEND_MESSAGE)
-class ChecksTwice(Unbroken):
-    """One activity more: opt-outs are checked a second time."""
+class ChecksTwice(Unchanged):
+    """An additional activity: opt-outs are checked twice."""
 
     @workflow.run
     async def run(self, request: MessageRequest) -> MessageReport:
@@ -72,8 +72,8 @@ class ChecksTwice(Unbroken):
 
 
 @workflow.defn(name=SEND_MESSAGE)
-class WaitsFirst(Unbroken):
-    """One timer more: a pause before everything else."""
+class WaitsFirst(Unchanged):
+    """An additional timer at the start."""
 
     @workflow.run
     async def run(self, request: MessageRequest) -> MessageReport:
@@ -86,8 +86,8 @@ class WaitsFirst(Unbroken):
 
 
 @workflow.defn(name=SEND_MESSAGE)
-class DoesNotWait(Unbroken):
-    """One timer less: it ends without waiting for the receipt."""
+class DoesNotWait(Unchanged):
+    """A timer removed: it ends without waiting for the receipt."""
 
     @workflow.run
     async def run(self, request: MessageRequest) -> MessageReport:
@@ -104,7 +104,7 @@ class DoesNotWait(Unbroken):
 
 @workflow.defn(name=DEAD_LETTER)
 class RecordsNothing(DeadLetter):
-    """One activity less: the suppression is not recorded."""
+    """An activity removed: the suppression is not recorded."""
 
     @workflow.run
     async def run(self, dead_letter: DeadLetterRequest) -> DeadLetterReport:

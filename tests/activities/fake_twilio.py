@@ -1,4 +1,4 @@
-"""A server at Twilio's place that answers as told, and what it was asked."""
+"""A fake Twilio API server: it sends scripted responses and records the requests."""
 
 import json
 import socket
@@ -16,48 +16,48 @@ SENDER = "+15005550006"
 RECIPIENT = "+15558675309"
 BODY = "text-canary: your parcel is at the door"
 CANARIES = (RECIPIENT.removeprefix("+"), SENDER.removeprefix("+"), "text-canary", "token-canary")
-"""What must never be seen in an error, a detail or a log."""
+"""Text that must never appear in an error, a detail or a log."""
 
 SID = "SM" + "a" * 32
 
 
-class Misbehaviour:
-    """An end of the exchange that is no answer."""
+class ConnectionFault:
+    """What can happen to a request instead of a complete response."""
 
-    CLOSE = "closes the connection"
-    RESET = "resets the connection"
-    HANG = "never answers"
-    HALF = "closes in the middle of its answer"
+    CLOSE = "the connection is closed"
+    RESET = "the connection is reset"
+    HANG = "there is no response"
+    TRUNCATE = "the connection is closed in the middle of the response"
 
 
 def http(status: int, body: object = "", headers: Mapping[str, str] | None = None) -> bytes:
-    """An HTTP answer; a body that is no text becomes JSON."""
+    """An HTTP response; a body that is not a string is encoded as JSON."""
     text = body if isinstance(body, str) else json.dumps(body)
     content = text.encode()
-    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(content)}", "Connection: close"]
+    lines = [f"HTTP/1.1 {status} Status", f"Content-Length: {len(content)}", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 
 def created(**fields: object) -> bytes:
-    """Twilio's yes, as far as it is read."""
+    """Twilio's response to an accepted create, with the fields that we read."""
     return http(201, {"sid": SID, "status": "queued", "num_segments": "1", **fields})
 
 
 def refused(status: int, code: int, headers: Mapping[str, str] | None = None) -> bytes:
-    """Twilio's no; like the real one, it repeats the recipient."""
+    """Twilio's error response; like the real one, it repeats the recipient."""
     message = f"The 'To' number {RECIPIENT} and '{BODY}' from {SENDER} are refused."
     body = {"code": code, "message": message, "more_info": "https://x", "status": status}
     return http(status, body, headers)
 
 
 def problem_details(status: int, *, code: int, claimed: int | None = None) -> bytes:
-    """Twilio's no in the newer form of RFC 9457."""
+    """Twilio's error response in its newer format (RFC 9457)."""
     return http(
         status,
         {
             "type": "https://www.twilio.com/docs/api/errors/" + str(code),
-            "title": f"No to {RECIPIENT}",
+            "title": f"Refused for {RECIPIENT}",
             "status": status if claimed is None else claimed,
             "code": code,
             "detail": f"{BODY} from {SENDER}",
@@ -66,8 +66,8 @@ def problem_details(status: int, *, code: int, claimed: int | None = None) -> by
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request as it was on the wire."""
+class ReceivedRequest:
+    """One request as it was received."""
 
     line: str
     headers: Mapping[str, str]
@@ -75,33 +75,33 @@ class Asked:
 
     @property
     def form(self) -> list[tuple[str, str]]:
-        """The fields, in their order."""
+        """The form fields in their order."""
         return parse_qsl(self.body, keep_blank_values=True, strict_parsing=True)
 
 
 @dataclass
-class Edge:
-    """What it answers (each in turn, the last one again) and what it was asked."""
+class FakeTwilio:
+    """The responses to send, in turn, the last one repeatedly; and the requests received."""
 
     port: int
-    answers: list[bytes | str] = field(default_factory=lambda: [created()])
-    asked: list[Asked] = field(default_factory=list)
+    responses: list[bytes | str] = field(default_factory=lambda: [created()])
+    requests: list[ReceivedRequest] = field(default_factory=list)
     connections: int = 0
-    leave: threading.Event = field(default_factory=threading.Event)
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The base URL."""
         return f"http://127.0.0.1:{self.port}"
 
 
 @contextmanager
-def running_edge() -> Iterator[Edge]:
-    """Serve on a free port of this machine until the context ends."""
+def running_fake_twilio() -> Iterator[FakeTwilio]:
+    """Serve on a free port of the loopback interface until the context ends."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            edge.connections += 1
+            fake_twilio.connections += 1
             line = self.rfile.readline().decode().strip()
             if not line:
                 return
@@ -110,16 +110,18 @@ def running_edge() -> Iterator[Edge]:
                 name, _, value = header.partition(": ")
                 headers[name.lower()] = value
             body = self.rfile.read(int(headers.get("content-length", 0))).decode()
-            edge.asked.append(Asked(line, headers, body))
-            answer = edge.answers[min(len(edge.asked), len(edge.answers)) - 1]
-            match answer:
+            fake_twilio.requests.append(ReceivedRequest(line, headers, body))
+            response = fake_twilio.responses[
+                min(len(fake_twilio.requests), len(fake_twilio.responses)) - 1
+            ]
+            match response:
                 case bytes():
-                    self.wfile.write(answer)
-                case Misbehaviour.HANG:
-                    edge.leave.wait(30)
-                case Misbehaviour.HALF:
+                    self.wfile.write(response)
+                case ConnectionFault.HANG:
+                    fake_twilio.stopping.wait(30)
+                case ConnectionFault.TRUNCATE:
                     self.wfile.write(created()[:-20])
-                case Misbehaviour.RESET:
+                case ConnectionFault.RESET:
                     no_linger = struct.pack("ii", 1, 0)
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
                     self.connection.close()
@@ -133,12 +135,12 @@ def running_edge() -> Iterator[Edge]:
                 super().shutdown_request(request)
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        edge = Edge(port=server.server_address[1])
+        fake_twilio = FakeTwilio(port=server.server_address[1])
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
-            yield edge
+            yield fake_twilio
         finally:
-            edge.leave.set()
+            fake_twilio.stopping.set()
             server.shutdown()
             thread.join()

@@ -1,4 +1,4 @@
-"""What the documentation names exists, and the generated reference is complete."""
+"""The documentation names only things that exist, and the generated reference is complete."""
 
 import re
 import subprocess
@@ -31,7 +31,7 @@ _SOURCES = [
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make docs` does."""
+    """The site, built as by `make docs`."""
     folder = tmp_path_factory.mktemp("site")
     done = _build(ROOT / "docs", folder)
     assert (0, "") == (done.returncode, done.stderr)
@@ -54,7 +54,7 @@ def _build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.integration
 def test_every_page_is_in_the_site(site: Path) -> None:
-    """The build has no warning, and makes a page of each file."""
+    """The build has no warnings and creates a page for each file."""
     pages = [page.relative_to(ROOT / "docs") for page in PAGES if ROOT / "docs" in page.parents]
 
     assert [] == [page for page in pages if not (site / page.with_suffix(".html")).exists()]
@@ -70,7 +70,7 @@ def test_dead_links_and_orphans_fail_the_build(tmp_path: Path) -> None:
         configuration.replace("__file__", repr(str(ROOT / "docs/conf.py")))
     )
     (source / "index.md").write_text(
-        "# A\n\n[x](no-page.md)\n[x](#no-heading)\n[x](other.md#not-there)\n\n"
+        "# A\n\n[x](no-page.md)\n[x](#no-heading)\n[x](other.md#missing)\n\n"
         "```{toctree}\nother\nno-entry\n```\n"
     )
     (source / "other.md").write_text("# B\n")
@@ -79,17 +79,21 @@ def test_dead_links_and_orphans_fail_the_build(tmp_path: Path) -> None:
     done = _build(source, tmp_path / "site")
 
     assert done.returncode != 0
-    problems = ("no-page.md", "no-heading", "not-there", "no-entry", "orphan.md")
+    problems = ("no-page.md", "no-heading", "missing", "no-entry", "orphan.md")
     assert [] == [each for each in problems if each not in done.stderr]
 
 
 @pytest.mark.parametrize(
     "page",
-    [*ROOT.glob("*.md"), ROOT / "tests/faults/README.md"],
+    [
+        *ROOT.glob("*.md"),
+        ROOT / "tests/faults/README.md",
+        *(page for page in PAGES if ROOT / "examples" in page.parents),
+    ],
     ids=name,
 )
-def test_links_outside_the_site_lead_somewhere(page: Path) -> None:
-    """What the files beside the site link to is there."""
+def test_links_outside_the_site_are_not_dead(page: Path) -> None:
+    """The files outside the site link only to existing files."""
     links = [link for link in _LINK.findall(page.read_text()) if not link.startswith("http")]
 
     assert [] == [link for link in links if not (page.parent / link.partition("#")[0]).exists()]
@@ -97,7 +101,7 @@ def test_links_outside_the_site_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", _CURRENT, ids=name)
 def test_files_that_are_named_exist(page: Path) -> None:
-    """Each file or folder of ours that a page names in code is there."""
+    """A page names only existing files and folders of ours in code."""
     named = {path for code in _CODE.findall(page.read_text()) for path in _PATH.findall(code)}
 
     assert [] == sorted(
@@ -106,7 +110,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 
 def test_pages_that_the_code_names_exist() -> None:
-    """Docstrings and messages name pages that are there."""
+    """Docstrings and messages name only existing pages."""
     named = {
         (path.relative_to(ROOT).as_posix(), page)
         for path in _SOURCES
@@ -118,7 +122,7 @@ def test_pages_that_the_code_names_exist() -> None:
 
 @pytest.mark.parametrize("page", _CURRENT, ids=name)
 def test_commands_that_are_named_exist(page: Path) -> None:
-    """Each command of ours that a page names in a sentence is there."""
+    """A page names only existing commands of ours in its sentences."""
     for code in _CODE.findall(page.read_text()):
         words = code.split()
         if words[:1] == ["signedfor"]:
@@ -139,7 +143,7 @@ def _walk(words: list[str]) -> None:
 
 @pytest.mark.parametrize("page", _CURRENT, ids=name)
 def test_variables_that_are_named_exist(page: Path) -> None:
-    """Each variable that a page names in code is explained in `.env.example`."""
+    """A page names only variables in code that are explained in `.env.example`."""
     known = set(
         re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
     )
@@ -159,21 +163,19 @@ def test_variables_that_are_named_exist(page: Path) -> None:
 
 
 def test_the_reference_of_settings_is_complete() -> None:
-    """Each setting is there with a meaning of its own."""
+    """It has each setting, with a meaning of its own."""
     page = reference_pages.settings()
     rows = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| (.*) \|$", page, re.MULTILINE))
 
     assert {each.upper() for each in Settings.model_fields | CampaignSettings.model_fields} <= set(
         rows
     )
-    assert [] == [
-        variable for variable, meaning in rows.items() if len(meaning) < len("a word or two")
-    ]
+    assert [] == [variable for variable, meaning in rows.items() if len(meaning) < 13]
     assert len(set(rows.values())) == len(rows)
 
 
 def test_the_reference_of_commands_is_complete() -> None:
-    """Each command and each option is there."""
+    """It has each command and each option."""
     page = reference_pages.command_line()
 
     assert "signedfor campaign start" in COMMAND_TREE
@@ -184,23 +186,31 @@ def test_the_reference_of_commands_is_complete() -> None:
             assert option == "--help" or f"`{option}`" in section, f"{path} {option}"
 
 
+def test_the_reference_of_the_contract_is_complete() -> None:
+    """Each field and each value of the contract is explained."""
+    rows = re.findall(r"^\| (`.*) \|$", reference_pages.contract_models(), re.MULTILINE)
+
+    assert {"`outcome`", "`urgent`"} <= {row.split(" | ")[0] for row in rows}
+    assert [] == [row for row in rows if not row.split("|")[-1].strip()]
+
+
 @pytest.mark.parametrize("page", _CURRENT, ids=name)
 def test_metrics_that_are_named_exist(page: Path) -> None:
-    """Each metric of ours that a page names is published."""
+    """A page names only metrics of ours that are published."""
     published = set(re.findall(r"signedfor_\w+", reference_pages.metrics()))
 
     assert set(re.findall(r"`(signedfor_\w+)`", page.read_text())) <= published
 
 
 def test_the_reference_of_codes_is_complete() -> None:
-    """Each line of the table is there, once."""
+    """It has each line of the table once."""
     lines = len((ROOT / "signedfor/twilio/codes.csv").read_text().strip().splitlines()) - 1
 
     assert lines == len(re.findall(r"^\| \d", reference_pages.twilio_codes(), re.MULTILINE))
 
 
 def test_the_values_of_the_contract_have_their_meanings() -> None:
-    """The meaning of each value of an enumeration is there, whichever module documents it."""
+    """Each value of an enumeration has its meaning, whichever module documents it."""
     page = reference_pages.contract_models()
 
     for value, meaning in [
@@ -213,8 +223,8 @@ def test_the_values_of_the_contract_have_their_meanings() -> None:
         assert f"| `{value}` | {meaning}" in page
 
 
-def test_the_contract_page_has_every_name() -> None:
-    """The names that callers rely on are on the page."""
+def test_the_contract_pages_have_every_public_name() -> None:
+    """These are the names that callers rely on."""
     page = (ROOT / "docs/contract.md").read_text() + (
         ROOT / "docs/reference/webhook.md"
     ).read_text()

@@ -1,4 +1,4 @@
-"""Real workflows that nobody works on: what was signalled to them is in their history."""
+"""Workflows without a worker, for the webhook to signal; their histories have the signals."""
 
 from uuid import uuid4
 
@@ -25,35 +25,33 @@ def new_message_id() -> str:
 
 
 async def open_message(client: Client, message_id: str) -> Handle:
-    """A message that waits for its receipt."""
+    """Start a message that waits for its receipt."""
     return await _start(client, message_workflow_id(message_id))
 
 
 async def message_at(client: Client, stage: Stage, message_id: str) -> Handle:
-    """A message that stands at `stage`, as Temporal's list shows it."""
+    """Start a message that has this stage in visibility."""
     handle: Handle = await client.start_workflow(
         SEND_MESSAGE,
         id=message_workflow_id(message_id),
-        task_queue="nobody-works-here",
+        task_queue="no-worker",
         search_attributes=TypedSearchAttributes([SearchAttributePair(MESSAGE_STATUS, stage.value)]),
     )
     return handle
 
 
-async def open_letter(client: Client, message_id: str) -> Handle:
-    """The message's dead letter."""
+async def open_dead_letter(client: Client, message_id: str) -> Handle:
+    """Start the message's dead letter."""
     return await _start(client, dead_letter_workflow_id(message_id))
 
 
 async def _start(client: Client, workflow_id: str) -> Handle:
-    handle: Handle = await client.start_workflow(
-        "Waits", id=workflow_id, task_queue="nobody-works-here"
-    )
+    handle: Handle = await client.start_workflow("Waits", id=workflow_id, task_queue="no-worker")
     return handle
 
 
 async def received(client: Client, handle: Handle) -> list[DeliveryStatus]:
-    """The receipts that were signalled, as a workflow would decode them."""
+    """The receipts that were signaled, decoded as in a workflow."""
     statuses: list[DeliveryStatus] = []
     async for event in handle.fetch_history_events():
         if event.event_type != EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
