@@ -71,7 +71,7 @@ class LocalStack:
     ) -> None:
         """`settings` are variables of worker and webhook, and override the stack's own.
 
-        Without a sandbox they must say how Twilio is reached. With `only_servers` the workers and
+        Without a sandbox they must include what Twilio needs. With `only_servers` the workers and
         the webhook are not started with the rest, but one by one when they are needed.
         """
         self.folder = folder.resolve()
@@ -275,6 +275,6 @@ class _Parts:
 
 
 def row_message_id(row: AcceptedRow) -> str | None:
-    """The message that an accepted create belongs to: its callback URL says so."""
+    """The message id of an accepted create, from its callback URL."""
     query = urlsplit(row["status_callback"] or "").query
     return next(iter(parse_qs(query).get("message_id", [])), None)

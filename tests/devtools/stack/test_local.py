@@ -43,7 +43,7 @@ async def test_the_namespace_is_configured(stack: LocalStack) -> None:
 
 
 async def test_a_message_survives_kills(stack: LocalStack) -> None:
-    """It is delivered once, though worker, server and webhook are killed meanwhile."""
+    """It is delivered once, although worker, server and webhook are killed before that."""
     client = Client(await stack.client())
     stack.sandbox.settings(hold=True)
     message = await client.send({"to": _RECIPIENT, "body": "Hold on."}, message_id="held")
@@ -61,7 +61,7 @@ async def test_a_message_survives_kills(stack: LocalStack) -> None:
 
 
 async def test_the_sandbox_keeps_its_state(stack: LocalStack) -> None:
-    """A sandbox that is killed and started again knows what it accepted."""
+    """A sandbox that is killed and restarted still has what it accepted."""
     client = Client(await stack.client())
     await (await client.send({"to": "+15558670198", "body": "Keep this."})).report()
     assert stack.twilio is not None

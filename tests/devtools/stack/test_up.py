@@ -149,8 +149,8 @@ def test_the_real_twilio_is_announced(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_the_environment_file_holds_what_a_client_needs(tmp_path: Path) -> None:
-    """The file says where Temporal and the database are; a shell and dotenv read it alike."""
+def test_the_environment_file_has_what_a_client_needs(tmp_path: Path) -> None:
+    """The file names Temporal and the database; a shell and dotenv read the same values."""
     path = tmp_path / "a folder" / "up.env"
     path.parent.mkdir()
     settings = {
@@ -172,7 +172,7 @@ def test_the_environment_file_holds_what_a_client_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["", *_REAL])
-def test_only_a_whole_set_of_credentials_means_the_real_twilio(missing: str) -> None:
+def test_only_complete_credentials_mean_the_real_twilio(missing: str) -> None:
     """The real Twilio is used only if account, token and public URL are all set."""
     environment = {name: value for name, value in _REAL.items() if name != missing}
 
