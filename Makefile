@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
 # Test processes side by side. For half of their time tests wait, for a deadline or a process, so two
-# cores carry five. Tests that share a server run in one of them; the largest such groups come first.
+# cores carry five. Tests that share a stack run in one of them; these groups and long tests come first.
 WORKERS ?= 5
 # More arguments for pytest, as in: make test ARGS="tests/signedfor/store -k csv".
 # For a test or two, plain pytest is quicker: .venv/bin/pytest path/to/test.py::name
@@ -89,6 +89,6 @@ $(READY): requirements-dev.lock .ci/requirements.lock pyproject.toml .ci/venv
 	@.ci/venv $(VENV) $(PYTHON)
 	@rm -f $@
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r .ci/requirements.lock
-	$(UV_PIP) sync -q --require-hashes requirements-dev.lock
+	$(UV_PIP) sync -q --require-hashes --compile-bytecode requirements-dev.lock
 	$(UV_PIP) install -q --no-deps --no-build-isolation -e .
 	@touch $@

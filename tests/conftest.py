@@ -1,7 +1,7 @@
 import os
+import re
 import shutil
 import signal
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,8 @@ pytest_plugins = [
     "tests.fixtures.temporal",
 ]
 
-_STACKS = ("breakable_stack", "stack", "temporal_address")
-"""Fixtures that are expensive to set up: their tests run in one process, one after another."""
+_STACKS = ("breakable_stack", "stack")
+"""Fixtures of a session that are expensive to set up: one process runs all tests of one."""
 _SERVERS = frozenset({*_STACKS, "postgres_server", "sandbox_url", "temporal_server", "env"})
 """Fixtures that start a server."""
 
@@ -31,27 +31,28 @@ def pytest_configure() -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that use a server as integration tests, and keep those of one server together."""
+    """Mark tests that use a server as integration tests, group and sort tests for pytest-xdist.
+
+    Tests that share a stack, or a fixture of their module, run in one process, so that it is set
+    up once. Long tests come first, so that no process is left with one when the others have ended.
+    """
     for item in items:
         if not isinstance(item, pytest.Function):
             continue
         if _uses_a_server(item):
             item.add_marker(pytest.mark.integration)
-        if item.get_closest_marker("integration"):
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
+        if (group := _group(item)) is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_is_short)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Report a test by the name that pytest takes: `loadgroup` appends the group to it."""
-    report = yield
-    group = item.get_closest_marker("xdist_group")
-    if group is not None:
-        report.nodeid = report.nodeid.removesuffix(f"@{group.args[0]}")
-    return report
+    if hasattr(report, "node"):  # in the process that collects what the others report
+        report.nodeid = re.sub(r"@\w+$", "", report.nodeid)
 
 
 def _uses_a_server(item: pytest.Function) -> bool:
@@ -59,9 +60,22 @@ def _uses_a_server(item: pytest.Function) -> bool:
     return is_on_postgres or not _SERVERS.isdisjoint(item.fixturenames)
 
 
-def _group(item: pytest.Function) -> str:
-    """What `--dist loadgroup` gives to one process."""
-    return next((name for name in _STACKS if name in item.fixturenames), item.path.stem)
+def _group(item: pytest.Function) -> str | None:
+    """What `--dist loadgroup` runs in one process; None for a test that can run anywhere."""
+    scopes = {
+        name: definitions[-1].scope
+        for name, definitions in item._fixtureinfo.name2fixturedefs.items()
+    }
+    stack = next((name for name in _STACKS if scopes.get(name) == "session"), None)
+    return stack or (item.path.stem if "module" in scopes.values() else None)
+
+
+def _is_short(item: pytest.Item) -> tuple[bool, bool]:
+    """Sorts tests that allow themselves more time first, then integration tests."""
+    return (
+        item.get_closest_marker("timeout") is None,
+        item.get_closest_marker("integration") is None,
+    )
 
 
 def _is_usable(folder: Path) -> bool:

@@ -119,14 +119,9 @@ def fresh_stack(*, workers: int = 1) -> Iterator[tuple[LocalStack, ProcessGroup]
     """A fresh stack with neither worker nor webhook running, and a group for the baseline's."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalStack(Path(folder), settings=SETTINGS, workers=workers) as stack,
+        LocalStack(Path(folder), settings=SETTINGS, workers=workers, only_servers=True) as stack,
         ProcessGroup() as group,
     ):
-        ours = [*stack.workers, stack.webhook]
-        for process in ours:
-            process.ask_to_stop()
-        for process in ours:
-            process.stop()
         yield stack, group
 
 

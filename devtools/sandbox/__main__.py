@@ -76,27 +76,18 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         default=environment.get("SANDBOX_PORT") or _DEFAULT_PORT,
         help=f"0 picks a free one (default SANDBOX_PORT, or else {_DEFAULT_PORT})",
     )
-    parser.add_argument(
-        "--sent-after",
-        type=float,
-        default=defaults.sent_after,
-        metavar="SECONDS",
-        help=f"from creation to sent (default {defaults.sent_after})",
-    )
-    parser.add_argument(
-        "--delivered-after",
-        type=float,
-        default=defaults.delivered_after,
-        metavar="SECONDS",
-        help=f"from sent to delivered (default {defaults.delivered_after})",
-    )
-    parser.add_argument(
-        "--time-scale",
-        type=float,
-        default=defaults.time_scale,
-        metavar="FACTOR",
-        help="how many times faster SendAt and ValidityPeriod pass than the clock (default 1)",
-    )
+    for name, unit, meaning in (
+        ("sent_after", "SECONDS", "from creation to sent"),
+        ("delivered_after", "SECONDS", "from sent to delivered"),
+        ("time_scale", "FACTOR", "how many times faster SendAt and ValidityPeriod pass"),
+    ):
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=float,
+            default=getattr(defaults, name),
+            metavar=unit,
+            help=f"{meaning} (default %(default)s)",
+        )
     parser.add_argument("--inbound-url", metavar="URL", help="the webhook for inbound messages")
     parser.add_argument(
         "--journal", type=Path, metavar="FILE", help="keep the state here across restarts"

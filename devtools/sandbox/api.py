@@ -46,7 +46,7 @@ class _Query:
 def list_page(
     account_messages: MessageList, parameters: Mapping[str, str], *, path: str
 ) -> dict[str, Any]:
-    """Return the envelope of one page, newest first, as the query string asks.
+    """Return the envelope of the page that the query string names, newest first.
 
     `path` is the path of the list; the links in the envelope repeat the filters. Raises 20007
     for a page size over 1000, 21481 for a token that is not ours, 20001 for a bad date.
@@ -99,28 +99,30 @@ def _number(parameters: Mapping[str, str], name: str, *, default: int) -> int:
 
 def _select(messages: MessageList, query: _Query) -> tuple[list[Message], bool]:
     """Return the messages of the page and whether older ones follow."""
-    keep = _keeper(query.filters)
+    matches = _matcher(query.filters)
     if not query.token:
-        matching = filter(keep, messages.older(to=query.to))
+        matching = filter(matches, messages.older(to=query.to))
         found = list(islice(matching, query.page * query.size, (query.page + 1) * query.size + 1))
         return found[: query.size], len(found) > query.size
     kind, anchor = query.token[:2], query.token[2:]
     if kind not in {_AFTER, _BEFORE} or not messages.knows(anchor):
         raise TwilioError(21481)
     if kind == _AFTER:
-        found = list(islice(filter(keep, messages.older(to=query.to, than=anchor)), query.size + 1))
+        found = list(
+            islice(filter(matches, messages.older(to=query.to, than=anchor)), query.size + 1)
+        )
         return found[: query.size], len(found) > query.size
-    newer = list(islice(filter(keep, messages.newer(to=query.to, than=anchor)), query.size))
+    newer = list(islice(filter(matches, messages.newer(to=query.to, than=anchor)), query.size))
     return newer[::-1], True
 
 
-def _keeper(filters: Mapping[str, str]) -> Callable[[Message], bool]:
+def _matcher(filters: Mapping[str, str]) -> Callable[[Message], bool]:
     sender = normalized(filters["From"]) if filters.get("From") else None
     earliest, latest = _sent_window(filters)
     dated = any(name.startswith("DateSent") for name in filters)
     now = time.time()
 
-    def keep(message: Message) -> bool:
+    def matches(message: Message) -> bool:
         if message.listed_from > now or sender not in {None, message.sender}:
             return False
         if not dated:
@@ -128,7 +130,7 @@ def _keeper(filters: Mapping[str, str]) -> Callable[[Message], bool]:
         # Twilio's dates have whole seconds. A message not sent yet has none and is left out.
         return message.sent is not None and earliest <= int(message.sent) <= latest
 
-    return keep
+    return matches
 
 
 def _sent_window(filters: Mapping[str, str]) -> tuple[float, float]:
@@ -161,7 +163,7 @@ _INSTANCE = f"/{API_VERSION}/Accounts/{{account_sid}}/Messages/{{sid}}.json"
 
 
 class MessagesApi:
-    """Answers what the SDK asks of messages. Every refusal is raised as a TwilioError."""
+    """The requests of the SDK. Each refusal is raised as a TwilioError."""
 
     def __init__(
         self, *, accounts: Accounts, state: State, creation: Creation, lifecycle: Lifecycle

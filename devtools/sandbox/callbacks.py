@@ -22,7 +22,7 @@ class Outbox:
     """Decides for each status which callbacks are posted for one message."""
 
     def __init__(self, script: CallbackScript, *, posted: Sequence[str] = ()) -> None:
-        """`posted`: what was posted before the sandbox was restarted, of a listed order."""
+        """`posted`: the statuses that were posted before the sandbox was restarted."""
         self._script = script
         self._reached: set[str] = set()
         self._waiting: list[str] = [
@@ -116,22 +116,22 @@ class CallbackSender:
             await self._post(message, status)
 
     async def _post(self, message: Message, status: str) -> None:
-        def note(one: Attempt) -> None:
-            answer = one.response
+        def record(attempt: Attempt) -> None:
+            answer = attempt.response
             self._state.called_back(
                 Callback(
                     sid=message.sid,
                     to=message.to,
                     status=status,
-                    attempt=one.attempt,
+                    attempt=attempt.attempt,
                     http_status=None if answer is None else answer.status_code,
-                    error=one.failure if answer is None else None,
-                    at=one.at,
+                    error=attempt.failure if answer is None else None,
+                    at=attempt.at,
                 )
             )
 
         url = message.status_callback or ""
-        await self._webhooks.post(url, parameters_of(message, status), on_attempt=note)
+        await self._webhooks.post(url, parameters_of(message, status), on_attempt=record)
 
     def _finish(self, sid: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(sid) is task:

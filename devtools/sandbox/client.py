@@ -139,7 +139,7 @@ class SandboxControl:
             return False
 
     def script(self, to: str, steps: Sequence[Step], *, then: Step | None = None) -> None:
-        """Have the coming creates to `to` follow `steps`, one each, and then `then`."""
+        """Have the next creates to `to` follow `steps`, one each, and later ones `then`."""
         self._send("POST", "/scripts", json={"to": to, "steps": list(steps), "then": then})
 
     def plan(self, seed: int, faults: Mapping[str, float], **options: Any) -> None:
@@ -170,7 +170,7 @@ class SandboxControl:
         return cast("InboundResult", answer.json())
 
     def ledger(self, *, to: str | None = None, since: float = 0) -> LedgerView:
-        """Return the ledger: only what concerns `to`, only from `since` (epoch seconds) on."""
+        """Return the ledger, limited to `to` and to what happened since (epoch seconds)."""
         fields: dict[str, str | float] = {"since": since}
         if to is not None:
             fields["to"] = to

@@ -15,7 +15,7 @@ from devtools.sandbox.state import State
 
 
 class ScriptRequest(Spec):
-    """The steps of the coming creates to `to`, one each, and the one for all after them."""
+    """The steps of the next creates to `to`, one each, and the step of all later ones."""
 
     to: str = Field(min_length=1)
     steps: tuple[Step, ...] = ()
@@ -34,7 +34,7 @@ class InboundRequest(BaseModel):
     opt_out_type: Literal["STOP", "START", "HELP"] | None = None
 
 
-def _only_from_here(request: Request) -> None:
+def _require_loopback(request: Request) -> None:
     """Refuse clients on other machines: there is no authentication."""
     if request.client is None or not ip_address(request.client.host).is_loopback:
         raise HTTPException(403, "The control interface answers this machine only.")
@@ -62,7 +62,7 @@ class Control:
 
     def router(self) -> APIRouter:
         """Return the routes under `/_sandbox/`."""
-        router = APIRouter(prefix="/_sandbox", dependencies=[Depends(_only_from_here)])
+        router = APIRouter(prefix="/_sandbox", dependencies=[Depends(_require_loopback)])
         router.get("/health")(self._health)
         router.post("/scripts", status_code=201)(self._script)
         router.delete("/scripts", status_code=204)(self._clear_scripts)

@@ -28,7 +28,7 @@ from devtools.sandbox.validation import Draft, Form, check, value_of
 from signedfor.twilio.segments import count_segments
 
 _MAX_WAIT = 30
-"""Seconds that a create waits for its callbacks, when its script wants them first."""
+"""Seconds that a create waits for its callbacks if its script posts them first."""
 
 
 class Creation:
@@ -55,7 +55,7 @@ class Creation:
             draft = check(form, strict=account.test_credentials, now=time.time())
             self._check_sender_now(draft)
         except TwilioError as error:
-            self._note_invalid(account, form, error)
+            self._record_invalid(account, form, error)
             return refusal(error)
         if account.test_credentials:
             message = _message(account, draft, NORMAL)
@@ -68,7 +68,7 @@ class Creation:
         return await self._refuse(account, draft, step)
 
     def _check_sender_now(self, draft: Draft) -> None:
-        """Raise the error of an own sender; for a Messaging Service it comes later."""
+        """Raise what Twilio refuses at once; with a Messaging Service, the message fails later."""
         if draft.messaging_service_sid is not None or draft.sender is None:
             return
         if self._state.opt_outs.blocks(draft.sender, draft.to):
@@ -115,20 +115,22 @@ class Creation:
         if step.respond == "error":
             code, status = code_and_status(step)
             stored = status == HTTPStatus.BAD_REQUEST if step.stored is None else step.stored
-            self._note(refused, reason="scripted", code=code, status=status, stored=stored)
+            self._record_refusal(
+                refused, reason="scripted", code=code, status=status, stored=stored
+            )
             return scripted_error(step)
         if step.respond == "hang_before_accept":
-            self._note(refused, reason="hung")
+            self._record_refusal(refused, reason="hung")
             return Silence(step.seconds, stopping=self._stopping)
-        self._note(refused, reason="dropped")
+        self._record_refusal(refused, reason="dropped")
         return DroppedConnection()
 
-    def _note_invalid(self, account: Account, form: Form, error: TwilioError) -> None:
+    def _record_invalid(self, account: Account, form: Form, error: TwilioError) -> None:
         if account.test_credentials:
             return
         to = value_of(form, "To")
         sender = value_of(form, "From") or None
-        self._note(
+        self._record_refusal(
             _refused(account, to=to, sender=sender, body=value_of(form, "Body")),
             reason="invalid",
             code=error.code,
@@ -136,7 +138,7 @@ class Creation:
             stored=error.status == HTTPStatus.BAD_REQUEST and bool(to),
         )
 
-    def _note(
+    def _record_refusal(
         self,
         message: Message,
         *,

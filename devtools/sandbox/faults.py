@@ -52,7 +52,7 @@ NOT_ACCEPTED = frozenset({"error", "hang_before_accept", "drop_before_accept"})
 
 
 class Step(Spec):
-    """What happens to one valid create; the default is Twilio's normal behaviour.
+    """What happens to one valid create; the default is Twilio's normal behavior.
 
     `respond`: what the client sees, and whether the message is accepted. `code`, `http_status`,
     `html`, `headers`: of an error answer. `stored`: whether a refusal is listed as a failed
@@ -201,7 +201,7 @@ class Faults:
         self._creates_to: dict[str, int] = {}
 
     def script(self, to: str, steps: Sequence[Step], *, then: Step | None = None) -> None:
-        """Have the coming creates to `to` follow `steps`, one each, and then `then`."""
+        """Have the next creates to `to` follow `steps`, one each, and later ones `then`."""
         self._scripts[to] = _Script(tuple(steps), then or NORMAL)
 
     def plan(self, plan: Plan) -> None:
@@ -220,7 +220,7 @@ class Faults:
         self._creates_to.clear()
 
     def next(self, to: str) -> Step:
-        """Return the step for the coming create to `to`."""
+        """Return the step of the next create to `to`."""
         script = self._scripts.get(to)
         if script is not None:
             return script.next()

@@ -89,7 +89,7 @@ class Ledger:
         return self._numbered
 
     def view(self, *, to: str | None, since: float) -> dict[str, list[dict[str, Any]]]:
-        """Return the three lists, only what concerns `to` if given and from `since` on."""
+        """Return the three lists, limited to `to`, if given, and to what happened since."""
         return {
             "accepted": [
                 entry.row()

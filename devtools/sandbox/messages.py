@@ -1,4 +1,4 @@
-"""The Message resource: its fields, its JSON, and the messages that an account keeps it on."""
+"""The Message resource: its fields, its JSON, and the list of an account's messages."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _SEGMENT_PRICE = 0.0079
 
 
 def new_sid(prefix: str) -> str:
-    """Return a fresh Twilio id with the two-letter `prefix`."""
+    """Return a new Twilio SID with the two-letter `prefix`."""
     return prefix + uuid4().hex
 
 
@@ -30,7 +30,7 @@ def rfc2822(moment: float) -> str:
 class Message:
     """One message with everything the sandbox knows about it. Times are epoch seconds.
 
-    `segments` is the true count; `num_segments` is what the API shows so far. `finished` tells
+    `segments` is the true count; `num_segments` is what the API shows so far. `finished` means
     that no status will follow. `step` is the script it follows; `late_error` the code that a
     Messaging Service fails it with.
     """
@@ -59,12 +59,12 @@ class Message:
 
     @property
     def scope(self) -> str:
-        """Whom an opt-out concerns: the Messaging Service, or else the sender."""
+        """What an opt-out applies to: the Messaging Service, or else the sender."""
         return self.messaging_service_sid or self.sender or ""
 
     @property
     def listed_from(self) -> float:
-        """The moment from which the list holds it."""
+        """The time from which the list contains it."""
         return self.created + self.step.listed_after
 
     @property
@@ -137,7 +137,7 @@ class MessageList:
         return self._present(places[place] for place in range(end - 1, -1, -1))
 
     def newer(self, *, to: str | None, than: str) -> Iterator[Message]:
-        """Yield messages oldest first, from the one after the sid `than` on."""
+        """Yield messages oldest first, starting after the sid `than`."""
         places = self._places(to)
         start = bisect_left(places, self._positions[than] + 1)
         return self._present(places[place] for place in range(start, len(places)))

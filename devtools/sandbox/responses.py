@@ -22,7 +22,7 @@ _HTML = "<html><head><title>{title}</title></head><body><h1>{title}</h1></body><
 
 
 class TwilioResponse(Response):
-    """An answer of the API, JSON unless said otherwise, with the headers Twilio adds."""
+    """An answer of the API, by default JSON, with the headers Twilio adds."""
 
     def __init__(
         self,

@@ -138,7 +138,7 @@ def listen(host: str, port: int) -> socket.socket:
             "only. Give --host 127.0.0.1, ::1 or localhost."
         )
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    # The protocol is named because asyncio turns Nagle off only then: 40 ms an answer otherwise.
+    # asyncio turns Nagle off only if the protocol is named; otherwise an answer takes 40 ms more.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -176,14 +176,14 @@ def serve(config: SandboxConfig, bound: socket.socket) -> None:
     """Serve on `bound` until SIGTERM or SIGINT, then end within two seconds with exit code 0."""
     # uvicorn raises the signal again once it has stopped; that, too, must end with code 0.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
+        signal.signal(number, _exit)
     stopping = asyncio.Event()
     server = _Server(
         uvicorn.Config(
             create_app(config, stopping=stopping),
             http=AbortableProtocol,
             ws="none",
-            access_log=False,  # request lines hold phone numbers
+            access_log=False,  # request lines contain phone numbers
             log_level="warning",
             timeout_graceful_shutdown=1,
         ),
@@ -193,5 +193,5 @@ def serve(config: SandboxConfig, bound: socket.socket) -> None:
     server.run(sockets=[bound])
 
 
-def _leave(_: int, __: FrameType | None) -> None:
+def _exit(_: int, __: FrameType | None) -> None:
     sys.exit(0)

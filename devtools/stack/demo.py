@@ -33,7 +33,7 @@ from devtools.stack.demo_campaign import (
     run_campaign,
     texts,
 )
-from devtools.stack.demo_messages import SCENARIOS, Played, play
+from devtools.stack.demo_messages import SCENARIOS, ScenarioResult, run_scenario
 from devtools.stack.local import LocalStack
 from devtools.stack.log_scan import basic_auth, scan_logs
 from devtools.stack.processes import StackError, interrupt_on_signals
@@ -89,35 +89,35 @@ def _folder() -> tuple[Path, bool]:
 def _show_messages(stack: LocalStack, out: Console) -> bool:
     out.print("Temporal, the Twilio sandbox, a worker and the webhook are running. Six messages:\n")
     started = time.monotonic()
-    played = asyncio.run(_play_all(stack))
-    for number, each in enumerate(played, start=1):
+    results = asyncio.run(_run_all(stack))
+    for number, each in enumerate(results, start=1):
         _print_message(number, each, stack, out)
     out.print(f"All six messages were finished after {time.monotonic() - started:.1f} s.")
-    return not any(each.problems for each in played)
+    return not any(each.problems for each in results)
 
 
-async def _play_all(stack: LocalStack) -> Sequence[Played]:
+async def _run_all(stack: LocalStack) -> Sequence[ScenarioResult]:
     client = Client(await stack.client())
     return await asyncio.gather(
-        *(play(scenario, stack=stack, client=client) for scenario in SCENARIOS)
+        *(run_scenario(scenario, stack=stack, client=client) for scenario in SCENARIOS)
     )
 
 
-def _print_message(number: int, played: Played, stack: LocalStack, out: Console) -> None:
-    report, expected = played.report, played.scenario.expected
-    out.print(f"[bold]{number}. {escape(played.scenario.title)}[/bold]")
-    ids = [played.workflow_id]
+def _print_message(number: int, result: ScenarioResult, stack: LocalStack, out: Console) -> None:
+    report, expected = result.report, result.scenario.expected
+    out.print(f"[bold]{number}. {escape(result.scenario.title)}[/bold]")
+    ids = [result.workflow_id]
     if report is not None:
         attempts = f" ({report.attempts} attempts)" if report.attempts > 1 else ""
         out.print(f"   {escape(f'{report.outcome}: {report.reason}{attempts}')}")
         if report.dead_letter_id is not None:
             ids.append(report.dead_letter_id)
-    if played.retried_as is not None:
+    if result.retried_as is not None:
         out.print(f"   Its dead letter was retried, and the new message was {expected.retry}.")
-        ids.append(message_workflow_id(played.retried_as))
-    elif expected.dead_letter == "recorded" and not played.problems:
+        ids.append(message_workflow_id(result.retried_as))
+    elif expected.dead_letter == "recorded" and not result.problems:
         out.print("   The number is now suppressed as undeliverable; its dead letter is closed.")
-    _print_end(ids, played.problems, stack, out)
+    _print_end(ids, result.problems, stack, out)
 
 
 def _show_campaign(stack: LocalStack, out: Console) -> bool:

@@ -28,7 +28,7 @@ _LANDLINE: Step = {"final": "undelivered", "error_code": 30006}
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """How a message must end, and what must have reached Twilio."""
+    """How a message must end, and what Twilio must have received."""
 
     outcome: str
     error_code: int | None = None
@@ -38,14 +38,14 @@ class Expected:
     dead_letter: str | None = None
     """The outcome of its dead letter."""
     retry: str | None = None
-    """The outcome of the retry, where an operator requests one."""
+    """The outcome of the retry, if an operator requests one."""
     suppressed: bool = False
     """Whether the recipient is suppressed afterwards."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """One message: its recipient, Twilio's answers, and what must come of it."""
+    """One message: its recipient, Twilio's answers, and the expected result."""
 
     name: str
     title: str
@@ -118,8 +118,8 @@ SCENARIOS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Played:
-    """What came of a scenario's message."""
+class ScenarioResult:
+    """The result of a scenario."""
 
     scenario: Scenario
     workflow_id: str
@@ -130,7 +130,7 @@ class Played:
     """The differences from what was expected."""
 
 
-async def play(scenario: Scenario, *, stack: LocalStack, client: Client) -> Played:
+async def run_scenario(scenario: Scenario, *, stack: LocalStack, client: Client) -> ScenarioResult:
     """Send the scenario's message, wait for its report, and compare it with what is expected."""
     await asyncio.to_thread(_prepare, scenario, stack)
     message_id = f"demo-{scenario.name}"
@@ -150,12 +150,12 @@ async def play(scenario: Scenario, *, stack: LocalStack, client: Client) -> Play
             dead_letter, retry = await _finish_dead_letter(scenario, report, stack, client)
     except TimeoutError:
         problem = f"it had not ended after {_TIMEOUT_SECONDS} s"
-        return Played(scenario=scenario, workflow_id=workflow_id, problems=(problem,))
+        return ScenarioResult(scenario=scenario, workflow_id=workflow_id, problems=(problem,))
     except BadInput as error:
-        return Played(scenario=scenario, workflow_id=workflow_id, problems=(str(error),))
+        return ScenarioResult(scenario=scenario, workflow_id=workflow_id, problems=(str(error),))
     except (WorkflowFailureError, WorkflowUpdateFailedError) as error:
         problem = f"{error}: {error.cause}"
-        return Played(scenario=scenario, workflow_id=workflow_id, problems=(problem,))
+        return ScenarioResult(scenario=scenario, workflow_id=workflow_id, problems=(problem,))
     actual = Expected(
         outcome=report.outcome.value,
         error_code=report.error_code,
@@ -165,7 +165,7 @@ async def play(scenario: Scenario, *, stack: LocalStack, client: Client) -> Play
         retry=retry.outcome.value if retry is not None else None,
         suppressed=await asyncio.to_thread(_is_suppressed, scenario, stack),
     )
-    return Played(
+    return ScenarioResult(
         scenario=scenario,
         workflow_id=workflow_id,
         report=report,

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -22,9 +21,10 @@ from devtools.stack.processes import Process, ProcessGroup, StackError, basic_en
 from devtools.stack.temporal_server import NAMESPACE, TemporalServer
 from signedfor.contract import INBOUND_PATH
 from signedfor.payloads import data_converter
+from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl
+from signedfor.store.migrate import SchemaMismatch, upgrade
 
 ROOT = Path(__file__).resolve().parents[2]
-_MIGRATION_SECONDS = 90
 _COMMAND_SECONDS = 120
 _WORKER_STOP_SECONDS = 45
 """Above the default of WORKER_SHUTDOWN_SECONDS, so that a send in flight is not cut off."""
@@ -67,10 +67,12 @@ class LocalStack:
         settings: Mapping[str, str] | None = None,
         workers: int = 1,
         with_sandbox: bool = True,
+        only_servers: bool = False,
     ) -> None:
         """`settings` are variables of worker and webhook, and override the stack's own.
 
-        Without a sandbox they must say how Twilio is reached.
+        Without a sandbox they must include what Twilio needs. With `only_servers` the workers and
+        the webhook are not started with the rest, but one by one when they are needed.
         """
         self.folder = folder.resolve()
         self.ports = ports or Ports.free()
@@ -95,6 +97,7 @@ class LocalStack:
         self.workers = [parts.worker(number) for number in range(1, workers + 1)]
         self.webhook = parts.webhook(port=self.ports.webhook)
         self._parts = parts
+        self._started_last = [] if only_servers else [*self.workers, self.webhook]
 
     @property
     def worker(self) -> Process:
@@ -129,7 +132,7 @@ class LocalStack:
             process.check()
 
     def start(self) -> None:
-        """Start every part and return when all are ready; if one fails, stop those started."""
+        """Start the parts and return when all are ready; if one fails, stop those started."""
         with ExitStack() as opened:
             self._lock_folder(opened)
             opened.enter_context(self._group)
@@ -139,9 +142,9 @@ class LocalStack:
                 self.twilio.start(wait=False)
             self._parts.migrations()
             self.temporal.wait_until_ready()
-            for process in (*self.workers, self.webhook):
+            for process in self._started_last:
                 process.start(wait=False)
-            for process in self.processes[1:]:
+            for process in (*([self.twilio] if self.twilio else []), *self._started_last):
                 process.wait_until_ready()
             if self.sandbox_url is not None:
                 self._control = opened.enter_context(SandboxControl(self.sandbox_url))
@@ -214,18 +217,10 @@ class _Parts:
 
     def migrations(self) -> None:
         """Upgrade the database; raises StackError with the reason if that fails."""
-        done = subprocess.run(  # noqa: S603 - our own command
-            # Without an .env of the current folder.
-            [sys.executable, "-m", "starter", "--env-file", os.devnull, "migrate"],
-            env=self._environment(),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=_MIGRATION_SECONDS,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise StackError(f"The migrations failed: {done.stderr.strip()}")
+        try:
+            upgrade(self._settings["DATABASE_URL"])
+        except (InvalidDatabaseUrl, DatabaseUnavailable, SchemaMismatch, OSError) as error:
+            raise StackError(f"The migrations failed: {error}") from None
 
     def signedfor(self, *arguments: str) -> None:
         """Run our command line with its output in a log; StackError if it fails."""
@@ -280,6 +275,6 @@ class _Parts:
 
 
 def row_message_id(row: AcceptedRow) -> str | None:
-    """The message that an accepted create belongs to: its callback URL says so."""
+    """The message id of an accepted create, from its callback URL."""
     query = urlsplit(row["status_callback"] or "").query
     return next(iter(parse_qs(query).get("message_id", [])), None)

@@ -241,5 +241,5 @@ def basic_environment(home: Path) -> dict[str, str]:
     `home` excludes files that would change our parts: a Temporal profile with TLS settings of
     another server, or a .netrc, whose password would replace the Twilio token.
     """
-    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "TZ") if name in os.environ}
-    return {**kept, "HOME": str(home), "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+    inherited = {name: os.environ[name] for name in ("PATH", "TMPDIR", "TZ") if name in os.environ}
+    return {**inherited, "HOME": str(home), "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}

@@ -13,28 +13,22 @@ from typer.core import TyperCommand
 from typer.main import get_group
 
 from signedfor.cli.output import BadInput, command_output
-from signedfor.cli.usage import DiscreetGroup
+from signedfor.cli.usage import RedactingGroup
 
 _EPILOG = """\
+\b
 Exit codes, the same for every command:
-
-0  done; with send --wait: delivered
-
-1  failed: Temporal, the database, Twilio or a worker cannot be used
-
-2  bad usage or bad input, or nothing has that id; nothing was done
-
-3  refused: not delivered, too late, or not allowed
-
-4  not known: no receipt arrived, or the wait timed out
-
-130  interrupted
+  0    done; with send --wait: delivered
+  1    Temporal, the database, Twilio or a worker cannot be used
+  2    bad usage or bad input, or nothing has that ID; nothing was done
+  3    refused, too late, or not delivered
+  4    not known: no receipt arrived, or the wait timed out
+  130  interrupted
 
 Settings come from the environment and from a file .env in the current folder.
 """
 
 _ENV_FILE = Path(".env")
-_MESSAGES, _OPERATIONS = "Messages", "Operations"
 
 
 @dataclass(frozen=True)
@@ -45,19 +39,18 @@ class LazyCommand:
     """Where it is: `module:function`, or `module:app` for a group."""
     help: str
     """Its first sentence, for the list of commands."""
-    panel: str = _MESSAGES
 
 
 COMMANDS: Final = {
     "send": LazyCommand("signedfor.cli.messages:send", "Send one message."),
     "show": LazyCommand(
-        "signedfor.cli.messages:show", "Show the status of a message, or its report and advice."
+        "signedfor.cli.messages:show", "Show a message's status or, when it has ended, its report."
     ),
     "cancel": LazyCommand(
         "signedfor.cli.messages:cancel", "Cancel a message that Twilio does not have yet."
     ),
     "campaign": LazyCommand(
-        "signedfor.cli.campaigns:app", "One text to many recipients, from a CSV file."
+        "signedfor.cli.campaigns:app", "Send one text to many recipients, from a CSV file."
     ),
     "dead-letters": LazyCommand(
         "signedfor.cli.dead_letters:app",
@@ -65,27 +58,22 @@ COMMANDS: Final = {
     ),
     "opt-outs": LazyCommand(
         "signedfor.cli.opt_outs:app",
-        "Recipients that must not be sent to. These commands need only DATABASE_URL.",
+        "Recipients that must not be sent to.",
     ),
     "senders": LazyCommand(
         "signedfor.cli.senders:app",
-        "Rate, backlog and pause of each sender. These commands need only DATABASE_URL (and "
-        "DEFAULT_SEGMENTS_PER_SECOND, if the workers have it).",
+        "Rate, backlog and pause of each sender.",
     ),
     "doctor": LazyCommand(
-        "signedfor.cli.doctor:doctor",
-        "Check settings, Temporal, database, Twilio and webhook, and say how to fix each problem.",
-        _OPERATIONS,
+        "signedfor.cli.doctor:doctor", "Find common problems and say how to fix them."
     ),
     "migrate": LazyCommand(
-        "signedfor.cli.migrate:migrate",
-        "Create or update the tables of the database that DATABASE_URL names.",
-        _OPERATIONS,
+        "signedfor.cli.migrate:migrate", "Create or update the tables of the database."
     ),
 }
 
 
-class LazyGroup(DiscreetGroup):
+class LazyGroup(RedactingGroup):
     """The commands of `COMMANDS`; `--help` and `--version` import none of them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -98,7 +86,7 @@ class LazyGroup(DiscreetGroup):
         del ctx
         if (lazy := COMMANDS.get(cmd_name)) is None:
             return None
-        return TyperCommand(cmd_name, help=lazy.help, rich_help_panel=lazy.panel)
+        return TyperCommand(cmd_name, help=lazy.help)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Import the command that is called."""
@@ -108,10 +96,10 @@ class LazyGroup(DiscreetGroup):
 
 def imported(name: str) -> Any:
     """The command of this name, ready to run."""
-    lazy, parent = COMMANDS[name], typer.Typer()
+    lazy, parent = COMMANDS[name], typer.Typer(rich_markup_mode=None)
     target = pkgutil.resolve_name(lazy.target)
     if isinstance(target, typer.Typer):
-        parent.add_typer(target, name=name, help=lazy.help)
+        parent.add_typer(target, name=name)
     else:
         parent.command(name)(target)
     return get_group(parent).commands[name]
@@ -126,6 +114,7 @@ app = typer.Typer(
     add_completion=False,
     # A traceback with local variables would show numbers and texts.
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help fits into 80 columns
 )
 
 
@@ -134,7 +123,9 @@ def _before_any_command(
     *,
     env_file: Annotated[
         Path | None,
-        typer.Option("--env-file", help="File of variables to read instead of .env."),
+        typer.Option(
+            "--env-file", metavar="FILE", help="Read settings from this file instead of .env."
+        ),
     ] = None,
     show_version: Annotated[
         bool,

@@ -2,12 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from datetime import timedelta
+from typing import Annotated, Any, Final
 
 import typer
-from pydantic import ValidationError
 from temporalio.client import Client, WorkflowExecution, WorkflowHandle
 from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError, RPCStatusCode
@@ -18,15 +16,17 @@ from signedfor.cli.options import (
     TIMEOUT,
     ByOption,
     JsonOption,
+    LimitOption,
     MessageIdArgument,
+    Problems,
     QueryOption,
     RevealOption,
     TimeoutOption,
     YesOption,
     checked_message_id,
+    checked_model,
     given,
     operator,
-    option_problems,
     text_or_standard_input,
 )
 from signedfor.cli.output import (
@@ -41,7 +41,6 @@ from signedfor.cli.output import (
     clock,
     command_output,
     facts,
-    listing,
 )
 from signedfor.cli.temporal import (
     NO_WORKER,
@@ -65,7 +64,6 @@ from signedfor.contract import (
     dead_letter_workflow_id,
     message_id_of,
 )
-from signedfor.contract.fields import problems_in
 from signedfor.search_attributes import (
     MESSAGE_SENDER,
     MESSAGE_STATUS,
@@ -77,84 +75,63 @@ from signedfor.search_attributes import (
 from signedfor.twilio import codes
 
 MAX_CONCURRENT: Final = 8
-"""Dead letters resolved at a time: quick, and leaves most of the workers to messages."""
+"""Dead letters resolved at a time: few, since the workers have messages to send as well."""
 
 _RETRY_OPTIONS = {**OPTIONS, "message_id": "MESSAGE_ID", "to": "--to"}
 
-_OptionalMessageId = Annotated[
-    str | None, typer.Argument(metavar="[MESSAGE_ID]", show_default=False)
-]
+_OptionalMessageId = Annotated[str | None, typer.Argument(metavar="MESSAGE_ID", show_default=False)]
 _NoteOption = Annotated[
-    str | None, typer.Option("--note", help="Why, recorded with the dead letter.")
+    str | None,
+    typer.Option("--note", metavar="TEXT", help="Why, recorded with the dead letter."),
 ]
 
-app = typer.Typer(no_args_is_help=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeadLetterRow:
-    """A dead letter in the list: only what Temporal may hold in clear."""
-
-    message_id: str
-    status: str | None
-    opened_at: datetime
-    sender: str | None
-    tenant: str | None
-    message_sid: str | None
-    error_code: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resolved:
-    """The result for one dead letter: its report, or why it could not be resolved."""
-
-    message_id: str
-    report: DeadLetterReport | None = None
-    error: CommandError | None = None
+app = typer.Typer(
+    no_args_is_help=True, help="Messages that need a decision: list, show, retry or discard."
+)
 
 
 @app.command("list")
 def list_(
     *,
     query: QueryOption = None,
-    include_closed: Annotated[bool, typer.Option("--all", help="Closed ones as well.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number.")] = 100,
+    include_closed: Annotated[bool, typer.Option("--all", help="Also list closed ones.")] = False,
+    limit: LimitOption = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """List the dead letters that wait for a decision, newest first."""
+    """List the open dead letters, newest first."""
     with command_output(as_json=as_json) as out:
         run(_list(out, query, open_only=not include_closed, limit=limit))
 
 
 async def _list(out: Output, clause: str | None, *, open_only: bool, limit: int) -> None:
     found = _find(await connect(), clause, open_only=open_only, limit=limit + 1)
-    rows = [row async for row in found]
-    more, rows = len(rows) > limit, rows[:limit]
-    table = listing(
+    out.listed(
+        "dead_letters",
         ("Message", "Status", "Opened", "Sender", "Code", "Meaning"),
-        (
-            (
-                row.message_id,
-                row.status,
-                clock(row.opened_at),
-                row.sender,
-                row.error_code,
-                known.meaning if (known := codes.find(row.error_code)) else None,
-            )
-            for row in rows
-        ),
+        [_listed(execution) async for execution in found],
+        limit=limit,
+        empty="No open dead letters." if open_only else "No dead letters.",
+        more="see --limit and --query",
     )
-    hint = [f"There are more than {limit}; see --limit and --query."] if more else []
-    out.result(
-        {
-            "dead_letters": [
-                {**asdict(row), "opened_at": row.opened_at.isoformat()} for row in rows
-            ],
-            "more": more,
-        },
-        table if rows else "No dead letters.",
-        *hint,
-    )
+
+
+def _listed(execution: WorkflowExecution) -> tuple[dict[str, Any], Sequence[object]]:
+    """A dead letter in the list, for programs and for people: what Temporal holds in clear."""
+    attributes = execution.typed_search_attributes
+    message_id, opened_at = message_id_of(execution.id), execution.start_time
+    status, sender = attributes.get(MESSAGE_STATUS), attributes.get(MESSAGE_SENDER)
+    code = attributes.get(TWILIO_ERROR_CODE)
+    document = {
+        "message_id": message_id,
+        "status": status,
+        "opened_at": opened_at.isoformat(),
+        "sender": sender,
+        "tenant": attributes.get(TENANT),
+        "message_sid": attributes.get(TWILIO_SID),
+        "error_code": code,
+    }
+    meaning = known.meaning if (known := codes.find(code)) else None
+    return document, (message_id, status, clock(opened_at), sender, code, meaning)
 
 
 @app.command()
@@ -165,7 +142,7 @@ def show(
     timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one dead letter: what happened, and what to do."""
+    """Show what happened to a message, and what to do."""
     with command_output(as_json=as_json) as out:
         run(_show(out, checked_message_id(message_id), reveal=reveal, within=timeout))
 
@@ -194,7 +171,7 @@ def _rows(details: DeadLetterDetails, *, reveal: bool) -> list[tuple[str, object
         ("Dead letter", details.status),
         ("Outcome", f"{report.outcome} at {clock(report.finished_at)}"),
         ("Reason", report.reason),
-        *advice_rows(report.failure_class, report.error_code),
+        *advice_rows(report.failure_class, report.error_code, reason=report.reason),
         ("Twilio message", report.message_sid),
         ("Attempts", report.attempts),
         ("Opened", clock(details.opened_at)),
@@ -212,16 +189,24 @@ def retry(
     message_id: _OptionalMessageId = None,
     *,
     query: QueryOption = None,
-    sender: Annotated[str | None, typer.Option("--from", help="Another sender.")] = None,
+    sender: Annotated[
+        str | None, typer.Option("--from", metavar="SENDER", help="Another sender.")
+    ] = None,
     to: Annotated[
-        str | None, typer.Option("--to", help="Another recipient; with one MESSAGE_ID only.")
+        str | None,
+        typer.Option("--to", metavar="TO", help="Another recipient; with one MESSAGE_ID only."),
     ] = None,
     body: Annotated[
-        str | None, typer.Option("--body", help="Another text; - reads standard input.")
+        str | None,
+        typer.Option("--body", metavar="TEXT", help="Another text; - reads standard input."),
     ] = None,
-    media: Annotated[list[str] | None, typer.Option("--media", help="Other media URLs.")] = None,
+    media: Annotated[
+        list[str] | None,
+        typer.Option("--media", metavar="URL", help="Another attachment; repeatable."),
+    ] = None,
     expires_at: Annotated[
-        str | None, typer.Option("--expires-at", help="Another expiry, RFC 3339 with a zone.")
+        str | None,
+        typer.Option("--expires-at", metavar="TIME", help="Another time of expiry, RFC 3339."),
     ] = None,
     note: _NoteOption = None,
     by: ByOption = None,
@@ -229,22 +214,27 @@ def retry(
     timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Send the message again as a new one, with changes or unchanged.
+    """Send the message again, as a new one.
 
-    Consent and expiry are checked again. Give one MESSAGE_ID, or --query for all open dead letters
-    that match: `--query "TwilioErrorCode = 21408"`.
+    The options change it. Consent and expiry are checked again. Give one MESSAGE_ID, or --query for
+    all open dead letters that match.
     """
     with command_output(as_json=as_json) as out:
         text = text_or_standard_input(out, body)
-        changes = given(
+        fields = given(
             {"from": sender, "to": to, "body": text, "media_urls": media, "expires_at": expires_at}
         )
-        problems = []
+        problems: Problems = []
         if text is not None and not text.strip():
             problems.append(("--body", "is blank"))
         if to is not None and query is not None:
             problems.append(("--to", "goes with one MESSAGE_ID, not with --query"))
-        resolution = _resolution("retry", note, by, changes=changes or None, problems=problems)
+        changes = None
+        if fields or problems:
+            changes = checked_model(MessageChanges, fields, problems, options=_RETRY_OPTIONS)
+        resolution = checked_model(
+            Resolution, {"action": "retry", "by": operator(by), "note": note, "changes": changes}
+        )
         raise typer.Exit(_resolve(out, message_id, query, resolution, yes=yes, within=timeout))
 
 
@@ -259,31 +249,15 @@ def discard(
     timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Close a dead letter without sending anything. Give one MESSAGE_ID, or --query for many."""
+    """Close a dead letter without sending anything.
+
+    Give one MESSAGE_ID, or --query for all open dead letters that match.
+    """
     with command_output(as_json=as_json) as out:
-        resolution = _resolution("discard", note, by)
+        resolution = checked_model(
+            Resolution, {"action": "discard", "by": operator(by), "note": note}
+        )
         raise typer.Exit(_resolve(out, message_id, query, resolution, yes=yes, within=timeout))
-
-
-def _resolution(
-    action: Literal["retry", "discard"],
-    note: str | None,
-    by: str | None,
-    *,
-    changes: dict[str, Any] | None = None,
-    problems: Sequence[tuple[str, str]] = (),
-) -> Resolution:
-    fields: dict[str, Any] = {"action": action, "by": operator(by), "note": note}
-    try:
-        if changes is not None:
-            fields["changes"] = MessageChanges.model_validate(changes)
-        resolution = Resolution.model_validate(fields)
-    except ValidationError as error:
-        found = option_problems(problems_in(error), _RETRY_OPTIONS)
-        raise BadInput([*found, *problems]) from None
-    if problems:
-        raise BadInput(problems)
-    return resolution
 
 
 def _resolve(
@@ -299,7 +273,7 @@ def _resolve(
         return run(_resolve_one(out, checked_message_id(message_id), resolution, within=within))
     if query is not None and message_id is None:
         return _resolve_many(out, query, resolution, yes=yes, within=within)
-    raise BadInput([("MESSAGE_ID", "give either one id, or --query for many")])
+    raise BadInput([("MESSAGE_ID", "give either one ID, or --query for many")])
 
 
 async def _resolve_one(
@@ -327,25 +301,23 @@ def _resolve_many(
         out.confirm(f"This will {what}.", what=what)
     with out.progress_bar(action, total=count) as on_progress:
         results = run(_resolve_all(message_ids, resolution, within=within, on_progress=on_progress))
-    failed = [each for each in results if each.error is not None]
-    reports = [each.report for each in results if each.report is not None]
+    reports = [each for each in results.values() if isinstance(each, DeadLetterReport)]
+    failed = {name: str(each) for name, each in results.items() if isinstance(each, CommandError)}
     out.result(
         {
             "selected": count,
             "resolved": [report.model_dump(mode="json") for report in reports],
-            "failed": [
-                {"message_id": each.message_id, "problem": str(each.error)} for each in failed
-            ],
+            "failed": [{"message_id": name, "problem": what} for name, what in failed.items()],
         },
         f"{action}: {len(reports)} of {count} dead letters.",
-        *(str(each.error) for each in failed),
+        *failed.values(),
     )
     return ExitCode.UNAVAILABLE if failed else ExitCode.OK
 
 
 async def _matching(clause: str) -> list[str]:
     found = _find(await connect(), clause, open_only=True)
-    return [row.message_id async for row in found]
+    return [message_id_of(execution.id) async for execution in found]
 
 
 async def _resolve_all(
@@ -354,27 +326,30 @@ async def _resolve_all(
     *,
     within: float,
     on_progress: Callable[[int], None],
-) -> list[Resolved]:
-    """Resolve them, several at a time; `on_progress` gets how many are done."""
+) -> dict[str, DeadLetterReport | CommandError]:
+    """Resolve them, several at a time; `on_progress` gets how many are done.
+
+    Returns for each message id the report, or why its dead letter could not be resolved.
+    """
     client, free, done = await connect(), asyncio.Semaphore(MAX_CONCURRENT), 0
 
-    async def one(message_id: str) -> Resolved:
+    async def one(message_id: str) -> DeadLetterReport | CommandError:
         nonlocal done
+        result: DeadLetterReport | CommandError
         async with free:
             try:
-                report = await resolve(client, message_id, resolution, within=within)
-                resolved = Resolved(message_id=message_id, report=report)
+                result = await resolve(client, message_id, resolution, within=within)
             except CommandError as error:
-                resolved = Resolved(message_id=message_id, error=error)
+                result = error
             except (RPCError, TemporalError) as error:
-                resolved = Resolved(message_id=message_id, error=command_error(error))
+                result = command_error(error)
         done += 1
         on_progress(done)
-        return resolved
+        return result
 
     async with asyncio.TaskGroup() as tasks:
-        started = [tasks.create_task(one(message_id)) for message_id in message_ids]
-    return [task.result() for task in started]
+        started = {each: tasks.create_task(one(each)) for each in message_ids}
+    return {message_id: task.result() for message_id, task in started.items()}
 
 
 async def resolve(
@@ -385,7 +360,7 @@ async def resolve(
     Raises:
         NotFound: there is none.
         BadInput: the changes do not fit the message.
-        Refused: it is already closed, or cannot be resolved so.
+        Refused: it is already closed, or cannot be resolved like this.
         Unconfirmed: no worker answered within `within` seconds.
     """
     handle = _handle(client, message_id)
@@ -412,8 +387,8 @@ async def resolve(
 
 async def _find(
     client: Client, clause: str | None, *, open_only: bool, limit: int | None = None
-) -> AsyncIterator[DeadLetterRow]:
-    """The dead letters that match, newest first. A new one can be found only after a moment.
+) -> AsyncIterator[WorkflowExecution]:
+    """The dead letters that match, newest first. A new one appears after about a second.
 
     Raises:
         BadInput: Temporal does not understand `clause`.
@@ -425,9 +400,9 @@ async def _find(
         parts.append(f"({clause})")
     try:
         async for execution in client.list_workflows(" AND ".join(parts), limit=limit):
-            # A clause may hold an OR and brackets of its own: the results are checked again.
+            # A clause may contain an OR and parentheses: the results are checked again.
             if execution.workflow_type == DEAD_LETTER:
-                yield _row(execution)
+                yield execution
     except RPCError as error:
         if error.status is not RPCStatusCode.INVALID_ARGUMENT or clause is None:
             raise
@@ -439,19 +414,6 @@ async def _find(
         raise BadInput([("--query", what)]) from None
 
 
-def _row(execution: WorkflowExecution) -> DeadLetterRow:
-    attributes = execution.typed_search_attributes
-    return DeadLetterRow(
-        message_id=message_id_of(execution.id),
-        status=attributes.get(MESSAGE_STATUS),
-        opened_at=execution.start_time,
-        sender=attributes.get(MESSAGE_SENDER),
-        tenant=attributes.get(TENANT),
-        message_sid=attributes.get(TWILIO_SID),
-        error_code=attributes.get(TWILIO_ERROR_CODE),
-    )
-
-
 def _handle(client: Client, message_id: str) -> WorkflowHandle[object, DeadLetterReport]:
     return client.get_workflow_handle(
         dead_letter_workflow_id(message_id), result_type=DeadLetterReport
@@ -459,4 +421,4 @@ def _handle(client: Client, message_id: str) -> WorkflowHandle[object, DeadLette
 
 
 def _not_found(message_id: str) -> NotFound:
-    return NotFound(f"Message {message_id} has no dead letter, or no longer.")
+    return NotFound(f"Message {message_id} has no dead letter, or Temporal has deleted it.")

@@ -1,4 +1,4 @@
-"""`signedfor doctor`: common problems, found before they do harm."""
+"""`signedfor doctor`: finds common problems."""
 
 import asyncio
 from collections.abc import Iterable
@@ -31,9 +31,10 @@ def doctor(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check settings, Temporal, database, Twilio and webhook, and say how to fix each problem.
+    """Find common problems and say how to fix them.
 
-    Nothing is sent, and nothing changed without --fix. Exit code 1 if anything fails.
+    Checks settings, Temporal, database, Twilio and webhook. Nothing is sent; nothing is changed
+    without --fix. Exit code 1 if a check fails.
     """
     with command_output(as_json=as_json) as out:
         with out.notes.status("checking") if out.notes.is_terminal else nullcontext():

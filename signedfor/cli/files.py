@@ -46,7 +46,7 @@ def atomic_write(file: Path) -> Iterator[TextIO]:
 
 
 class _File(io.FileIO):
-    """A file whose own errors can be told from those of the code that writes to it."""
+    """A file that reports its own errors; those of the code that writes to it pass unchanged."""
 
     def write(self, data: Any, /) -> int:
         with _file_errors():

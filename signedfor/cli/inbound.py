@@ -1,6 +1,7 @@
 """`signedfor opt-outs review` and `catch-up`: inbound messages that may be opt-outs."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from signedfor.cli.environment import database, field_and_problem
 from signedfor.cli.message_status import masked_recipient
-from signedfor.cli.options import ByOption, JsonOption, RevealOption, operator
+from signedfor.cli.options import ByOption, JsonOption, LimitOption, RevealOption, operator
 from signedfor.cli.output import (
     BadInput,
     NotFound,
@@ -21,7 +22,6 @@ from signedfor.cli.output import (
     clock,
     command_output,
     facts,
-    listing,
 )
 from signedfor.cli.temporal import answer, connect, run
 from signedfor.consent import Reason, Source, Suppression
@@ -46,24 +46,25 @@ _CATCH_UP_TIMEOUT = 300.0
 
 def review(
     message_sid: Annotated[
-        str | None, typer.Argument(metavar="[MESSAGE_SID]", show_default=False)
+        str | None, typer.Argument(metavar="MESSAGE_SID", show_default=False)
     ] = None,
     *,
-    done: Annotated[bool, typer.Option("--done", help="It was read; it is no opt-out.")] = False,
+    done: Annotated[bool, typer.Option("--done", help="The message is not an opt-out.")] = False,
     opt_out: Annotated[
-        bool, typer.Option("--opt-out", help="It was read; record the opt-out.")
+        bool, typer.Option("--opt-out", help="The message is an opt-out: record it.")
     ] = False,
     include_read: Annotated[
-        bool, typer.Option("--all", help="Also list those already read.")
+        bool, typer.Option("--all", help="Also list those already reviewed.")
     ] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number to list.")] = 100,
+    limit: LimitOption = 100,
     reveal: RevealOption = False,
     by: ByOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List inbound messages that only a person can judge, such as "please stop texting me".
+    """List inbound messages that may be opt-outs, or decide about one.
 
-    With a MESSAGE_SID and --done or --opt-out, record what it was.
+    Only a person can judge a message such as "please stop texting me". Give a MESSAGE_SID with
+    --opt-out or --done to record the decision.
     """
     with command_output(as_json=as_json) as out:
         if message_sid is None and not done and not opt_out:
@@ -86,32 +87,19 @@ def review(
 
 def _list(out: Output, engine: Engine, *, pending_only: bool, limit: int, reveal: bool) -> None:
     found = InboundMessages(engine).reviews(pending_only=pending_only, limit=limit + 1)
-    more, found = len(found) > limit, found[:limit]
-    documents = [_document(each, reveal=reveal) for each in found]
-    table = listing(
+    out.listed(
+        "reviews",
         ("Message", "Received", "From", "To", "Read by", *(("Text",) if reveal else ())),
-        (
-            (
-                each.message_sid,
-                clock(each.received_at),
-                document["from"],
-                document["to"],
-                each.reviewed_by,
-                *((each.body,) if reveal else ()),
-            )
-            for each, document in zip(found, documents, strict=True)
-        ),
-    )
-    hints = [] if reveal or not found else ["Read them with --reveal."]
-    if more:
-        hints.append(f"There are more than {limit}; see --limit.")
-    out.result(
-        {"reviews": documents, "more": more}, table if found else "Nothing to review.", *hints
+        [_listed(each, reveal=reveal) for each in found],
+        limit=limit,
+        empty="Nothing to review.",
+        hint=None if reveal else "Read them with --reveal.",
     )
 
 
-def _document(each: Review, *, reveal: bool) -> dict[str, Any]:
-    return {
+def _listed(each: Review, *, reveal: bool) -> tuple[dict[str, Any], Sequence[object]]:
+    """An inbound message in the list, for programs and for people."""
+    document = {
         "message_sid": each.message_sid,
         "received_at": each.received_at.isoformat(),
         "from": each.from_ if reveal else masked_recipient(each.from_),
@@ -121,6 +109,15 @@ def _document(each: Review, *, reveal: bool) -> dict[str, Any]:
         "reviewed_by": each.reviewed_by,
         **({"body": each.body} if reveal else {}),
     }
+    row = (
+        each.message_sid,
+        clock(each.received_at),
+        document["from"],
+        document["to"],
+        each.reviewed_by,
+        *((each.body,) if reveal else ()),
+    )
+    return document, row
 
 
 def _decide(engine: Engine, message_sid: str, *, opts_out: bool, by: str) -> None:
@@ -169,13 +166,17 @@ def catch_up(
         ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the result.")
+        float,
+        typer.Option(
+            "--timeout", metavar="SECONDS", min=0.1, help="How long to wait for the result."
+        ),
     ] = _CATCH_UP_TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Record inbound messages, above all STOPs, that Twilio could not deliver to the webhook.
+    """Record inbound messages that the webhook missed.
 
-    A worker asks Twilio. It also does so by itself, every INBOUND_CATCH_UP_MINUTES.
+    A worker asks Twilio for them, mainly for opt-outs. Workers do so every
+    INBOUND_CATCH_UP_MINUTES anyway.
     """
     with command_output(as_json=as_json) as out:
         request = CatchUp(since=None if since is None else datetime.now(UTC) - _length(since))

@@ -1,6 +1,6 @@
-"""The status of a message: asked of Temporal, awaited, and shown to programs and people.
+"""The status of a message: queried, awaited, and shown to programs and people.
 
-Nothing here shows a phone number, a text or the caller's tags, unless the person asked for them.
+Nothing here shows a phone number, a text or the caller's tags, unless --reveal is given.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from signedfor.cli.output import (
 )
 from signedfor.cli.temporal import NO_WORKER, command_error, describe, is_no_worker
 from signedfor.client import Message
-from signedfor.contract import MessageReport, MessageRequest, Outcome, Progress
+from signedfor.contract import MESSAGES_QUEUE, MessageReport, MessageRequest, Outcome, Progress
 from signedfor.contract.failures import FailureClass
 from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.twilio import codes
@@ -52,13 +52,13 @@ _HIDDEN = re.compile(r"\d(?=\d{4})", re.ASCII)
 _FIRST_POLL = 0.3
 _POLL_FACTOR = 1.5
 _MAX_POLL_INTERVAL = 10.0
-"""Each poll is a query, which costs: a message that takes hours is polled less often."""
+"""Each poll is a query to a worker: a message that takes hours is polled less often."""
 _QUERY_TIMEOUT = timedelta(seconds=3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatusView:
-    """What is known of a message: one of `progress`, `report` and `error` is set."""
+    """What is known about a message: one of `progress`, `report` and `error` is set."""
 
     message_id: str
     status: str | None
@@ -68,7 +68,7 @@ class StatusView:
     error: CommandError | None = None
 
     def document(self, *, request: MessageRequest | None = None) -> dict[str, Any]:
-        """The message for programs; `request` only if the person asked to see it."""
+        """The message for programs; `request` only with --reveal."""
         document: dict[str, Any] = {
             "message_id": self.message_id,
             "status": self.status,
@@ -89,7 +89,7 @@ class StatusView:
         return document
 
     def table(self, *, request: MessageRequest | None = None) -> Table:
-        """The message for people."""
+        """The message for people; `request` only with --reveal."""
         rows: list[tuple[str, object]] = [("Message", self.message_id)]
         if self.progress is not None:
             rows += _progress_rows(self.progress)
@@ -97,7 +97,8 @@ class StatusView:
             rows += _report_rows(self.report)
         elif self.error is not None:
             rows += [("Status", self.status or "not known"), ("Problem", self.error)]
-        rows += advice_rows(*self._failure())
+        reason = self.report.reason if self.report is not None else None
+        rows += advice_rows(*self._failure(), reason=reason)
         if self.report is not None and self.report.dead_letter_id is not None:
             rows.append(("Dead letter", f"see `signedfor dead-letters show {self.message_id}`"))
         return facts(rows + (request_rows(request) if request is not None else []))
@@ -115,7 +116,7 @@ async def fetch_status(message: Message, *, within: timedelta) -> StatusView:
 
     Raises:
         NotFound: Temporal has no message with this id, or no longer.
-        RPCError: Temporal could not be asked.
+        RPCError: Temporal did not answer.
     """
     message_id = message.message_id
     description = await describe(message.handle)
@@ -138,7 +139,7 @@ async def fetch_status(message: Message, *, within: timedelta) -> StatusView:
 
 
 async def fetch_request(temporal: TemporalClient, message: Message) -> MessageRequest:
-    """What was to be sent, read from the workflow's first event. It holds number and text.
+    """What was to be sent, read from the workflow's first event: it contains number and text.
 
     Raises:
         Unavailable: it cannot be read: it was bad input, or is encrypted with another key.
@@ -155,7 +156,7 @@ async def fetch_request(temporal: TemporalClient, message: Message) -> MessageRe
 
 
 async def await_report(out: Output, message: Message, *, within: float | None) -> MessageReport:
-    """The message's report; its end is seen at once, its progress from time to time.
+    """Wait for the message's report, and show its progress until then.
 
     Raises:
         Unconfirmed: `within` seconds passed. The message continues.
@@ -164,7 +165,7 @@ async def await_report(out: Output, message: Message, *, within: float | None) -
     result = asyncio.create_task(message.report())
     try:
         async with asyncio.timeout(within):
-            with out.changing_line("started") as show:
+            with out.changing_line("Waiting for the report") as show:
                 await _show_until_done(message, result, show)
         return await result
     except TimeoutError:
@@ -195,11 +196,11 @@ async def _progress_line(message: Message) -> str:
     try:
         progress = await _fetch_progress(message, within=_QUERY_TIMEOUT)
     except (RPCError, client.NotFound):
-        return "Temporal does not answer; waiting for it"
+        return "Waiting for Temporal, which does not answer"
     if progress is None:
-        return "no worker answers; the message continues when one does"
-    said = f"; Twilio says {progress.twilio_status}" if progress.twilio_status else ""
-    return f"{progress.status}: waits for {_wait(progress)}{said}"
+        return f"Waiting for a worker: none answers on task queue {MESSAGES_QUEUE}"
+    twilio = f"; Twilio status {progress.twilio_status}" if progress.twilio_status else ""
+    return f"Waiting for {_wait(progress)} ({progress.status}{twilio})"
 
 
 async def _fetch_progress(message: Message, *, within: timedelta) -> Progress | None:
@@ -224,19 +225,22 @@ def request_rows(request: MessageRequest) -> list[tuple[str, object]]:
     ]
 
 
-def advice_rows(failure_class: FailureClass | None, code: int | None) -> list[tuple[str, object]]:
-    """What a failure means and what to do about it."""
+def advice_rows(
+    failure_class: FailureClass | None, code: int | None, *, reason: str | None
+) -> list[tuple[str, object]]:
+    """What a failure means, unless `reason` says the same, and what to do about it."""
     advice = _advice(failure_class, code)
     if advice is None:
         return []
     named = " ".join(str(part) for part in (failure_class, code) if part is not None)
-    return [("Failure", named), ("Meaning", advice["meaning"]), ("What to do", advice["action"])]
+    meaning = advice["meaning"] if advice["meaning"] != reason else None
+    return [("Failure", named), ("Meaning", meaning), ("What to do", advice["action"])]
 
 
 def masked_recipient(address: str) -> str:
-    """`address` with all digits of its number but the last four hidden, and an id altogether.
+    """`address` with all but the last four digits of its number hidden, or all of an ID.
 
-    A sender keeps more of its number: it is yours. A person's is to be recognized, not disclosed.
+    A sender's number shows more digits (`masked_sender`), since it is yours.
     """
     channel, colon, rest = address.rpartition(":")
     shown = _HIDDEN.sub("*", rest) if rest.startswith("+") else "***"

@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowFailureError
 
@@ -30,6 +29,7 @@ from signedfor.cli.options import (
     MediaOption,
     MessageIdArgument,
     OnUnknownOutcomeOption,
+    Problems,
     ReceiptTimeoutOption,
     RevealOption,
     TagOption,
@@ -37,6 +37,7 @@ from signedfor.cli.options import (
     TimeoutOption,
     TimeZoneOption,
     checked_message_id,
+    checked_model,
     given,
     json_object,
     operator,
@@ -56,7 +57,6 @@ from signedfor.cli.output import (
 from signedfor.cli.temporal import RPC_TIMEOUT, answer, connect, run
 from signedfor.client import Client, Message, checked_request
 from signedfor.contract import CancelRequest, CancelResult, MessageRequest, Priority, Stage
-from signedfor.contract.fields import problems_in
 from signedfor.send_windows import window_problem
 
 
@@ -64,7 +64,8 @@ def send(
     to: Annotated[
         str,
         typer.Argument(
-            metavar="TO", help="Recipient: E.164, or whatsapp:, rcs: or messenger: before it."
+            metavar="TO",
+            help="Recipient: +15558675309, or with whatsapp:, rcs: or messenger: before it.",
         ),
     ],
     *,
@@ -72,20 +73,27 @@ def send(
         str | None,
         typer.Option(
             "--body",
-            help="The text; - reads it from standard input. A text given here stays in the "
-            "shell's history and shows in the process list.",
+            metavar="TEXT",
+            help="The text; - reads it from standard input, which keeps it out of the shell's "
+            "history and the process list.",
         ),
     ] = None,
     sender: Annotated[
-        str | None, typer.Option("--from", help="Sender. Default: the workers' DEFAULT_SENDER.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="SENDER",
+            help="Number, Messaging Service or other sender. Default: the workers' DEFAULT_SENDER.",
+        ),
     ] = None,
     media: MediaOption = None,
     content_sid: Annotated[
-        str | None, typer.Option("--content-sid", help="Twilio Content template, HX...")
+        str | None,
+        typer.Option("--content-sid", metavar="SID", help="Content template at Twilio: HX..."),
     ] = None,
     content_variables: Annotated[
         str | None,
-        typer.Option("--content-variables", help="The template's variables, a JSON object."),
+        typer.Option("--content-variables", metavar="JSON", help="The template's variables."),
     ] = None,
     priority: Annotated[
         Priority, typer.Option("--priority", help="urgent is for one-time codes and the like.")
@@ -93,7 +101,10 @@ def send(
     category: CategoryOption = None,
     tenant: TenantOption = None,
     send_at: Annotated[
-        str | None, typer.Option("--send-at", help="RFC 3339 time with its zone. Default: now.")
+        str | None,
+        typer.Option(
+            "--send-at", metavar="TIME", help="Submit it at this time, RFC 3339. Default: now."
+        ),
     ] = None,
     expires_at: ExpiresAtOption = None,
     between: BetweenOption = None,
@@ -106,58 +117,59 @@ def send(
         str | None,
         typer.Option(
             "--id",
-            help="Its id: a message with an id that was used before is not sent again. "
-            "Default: a new one.",
+            metavar="MESSAGE_ID",
+            help="Idempotency key: an ID that was used before sends nothing. Default: a new ID.",
         ),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until it has ended; the exit code says how.")
+        bool,
+        typer.Option("--wait", help="Wait for the outcome; it determines the exit code."),
     ] = False,
     wait_timeout: Annotated[
         float | None,
-        typer.Option("--wait-timeout", min=0.1, help="Maximum seconds to wait; implies --wait."),
+        typer.Option(
+            "--wait-timeout",
+            metavar="SECONDS",
+            min=0.1,
+            help="How long to wait; implies --wait.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send one message.
 
-    It is started in Temporal and sent by the workers. With an id that was used before nothing is
-    sent again: the status of the earlier message is shown.
+    The command starts a workflow in Temporal; the workers send the message. If the ID was used
+    before, nothing is sent, and the status of the earlier message is shown.
     """
     with command_output(as_json=as_json) as out:
         chosen_id = str(uuid.uuid4()) if message_id is None else message_id
-        window, problems = send_window(between, days, time_zone)
-        variables, found = json_object(content_variables, option="--content-variables")
-        tag_values, more = tags(tag or ())
-        request = _checked(
-            {
-                "to": to,
-                "from": sender,
-                "body": text_or_standard_input(out, body),
-                "media_urls": media,
-                "content_sid": content_sid,
-                "content_variables": variables,
-                "priority": priority,
-                "category": category,
-                "tenant": tenant,
-                "send_at": send_at,
-                "expires_at": expires_at,
-                "send_window": window,
-                "receipt_timeout_seconds": receipt_timeout,
-                "on_unknown_outcome": on_unknown_outcome,
-                "tags": tag_values,
-            },
-            chosen_id,
-            [*problems, *found, *more],
-        )
+        problems: Problems = []
+        fields = {
+            "to": to,
+            "from": sender,
+            "body": text_or_standard_input(out, body),
+            "media_urls": media,
+            "content_sid": content_sid,
+            "content_variables": json_object(
+                content_variables, option="--content-variables", problems=problems
+            ),
+            "priority": priority,
+            "category": category,
+            "tenant": tenant,
+            "send_at": send_at,
+            "expires_at": expires_at,
+            "send_window": send_window(between, days, time_zone, problems),
+            "receipt_timeout_seconds": receipt_timeout,
+            "on_unknown_outcome": on_unknown_outcome,
+            "tags": tags(tag or (), problems),
+        }
+        request = _checked(fields, chosen_id, problems)
         waits = wait or wait_timeout is not None
         code = run(_send(out, request, chosen_id, waits=waits, wait_timeout=wait_timeout))
         raise typer.Exit(code)
 
 
-def _checked(
-    fields: dict[str, Any], message_id: str, problems: list[tuple[str, str]]
-) -> MessageRequest:
+def _checked(fields: dict[str, Any], message_id: str, problems: Problems) -> MessageRequest:
     """The request; BadInput names every bad option, those in `problems` too, never its value."""
     try:
         request = checked_request(given(fields), message_id)
@@ -213,7 +225,7 @@ async def _differences(
     if fields:
         out.note(
             f"Warning: the earlier message differs from this one in {', '.join(fields)}. "
-            "A new message needs an id of its own."
+            "Give a new message its own --id."
         )
     return {"differs_in": fields}
 
@@ -225,7 +237,7 @@ def show(
     timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the status of a message, or its report and advice."""
+    """Show a message's status or, when it has ended, its report."""
     with command_output(as_json=as_json) as out:
         bare_id = checked_message_id(message_id)
         raise typer.Exit(run(_show(out, bare_id, reveal=reveal, within=timeout)))
@@ -246,7 +258,8 @@ def cancel(
     message_id: MessageIdArgument,
     *,
     reason: Annotated[
-        str | None, typer.Option("--reason", help="Why, recorded with the message.")
+        str | None,
+        typer.Option("--reason", metavar="TEXT", help="Why, recorded with the message."),
     ] = None,
     by: ByOption = None,
     timeout: TimeoutOption = TIMEOUT,
@@ -254,14 +267,11 @@ def cancel(
 ) -> None:
     """Cancel a message that Twilio does not have yet.
 
-    Exit code 0: it was canceled and will not be sent. 3: it was not canceled.
+    Exit code 0: it is canceled and will not be sent. 3: it was not canceled.
     """
     with command_output(as_json=as_json) as out:
         bare_id = checked_message_id(message_id)
-        try:
-            request = CancelRequest(by=operator(by), reason=reason)
-        except ValidationError as error:
-            raise BadInput(option_problems(problems_in(error))) from None
+        request = checked_model(CancelRequest, {"by": operator(by), "reason": reason})
         result = run(_cancel(bare_id, request, within=timeout))
         document = {"message_id": bare_id, **result.model_dump(mode="json")}
         if result.canceled:

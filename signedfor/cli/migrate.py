@@ -18,10 +18,10 @@ def migrate(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Create or update the tables of the database that DATABASE_URL names.
+    """Create or update the tables of the database.
 
-    Safe to run again, and from several machines at once. With --check, exit code 3 says that
-    migrations are pending.
+    DATABASE_URL says which. Safe to run again, and from several machines at once. With --check,
+    exit code 3 says that migrations are pending.
     """
     with command_output(as_json=as_json) as out:
         url = database_settings().database_url

@@ -2,41 +2,57 @@
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from sqlalchemy import Engine
 
 from signedfor.cli import inbound
 from signedfor.cli.environment import database, field_and_problem
 from signedfor.cli.files import atomic_write
 from signedfor.cli.message_status import masked_recipient
-from signedfor.cli.options import ByOption, JsonOption, RevealOption, operator
-from signedfor.cli.output import BadInput, clock, command_output, listing
+from signedfor.cli.options import (
+    ByOption,
+    JsonOption,
+    LimitOption,
+    RevealOption,
+    checked_value,
+    operator,
+)
+from signedfor.cli.output import BadInput, clock, command_output
 from signedfor.consent import Reason, Scope, Source, Suppression
-from signedfor.contract.fields import Label, problems_in
+from signedfor.contract.fields import Label
 from signedfor.masks import masked_sender
 from signedfor.store.suppression_csv import COLUMNS, InvalidCsv, export_csv, import_csv
 from signedfor.store.suppressions import HistoryEntry, Suppressions
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Recipients that must not be sent to.\n\nAll but catch-up need only DATABASE_URL.",
+)
 
 _RecipientArgument = Annotated[
-    str, typer.Argument(metavar="RECIPIENT", help="E.164, or a channel address.")
+    str,
+    typer.Argument(metavar="RECIPIENT", help="+15558675309, or a channel address."),
 ]
 _SenderOption = Annotated[
-    str | None, typer.Option("--sender", help="Only messages from this sender.")
+    str | None,
+    typer.Option("--sender", metavar="SENDER", help="Only messages from this sender."),
 ]
 _CategoryOption = Annotated[
-    str | None, typer.Option("--category", help="Only messages of this category.")
+    str | None,
+    typer.Option("--category", metavar="NAME", help="Only messages of this category."),
 ]
 _NoteOption = Annotated[
-    str, typer.Option("--note", help="Evidence for the history; never a message's text.")
+    str,
+    typer.Option(
+        "--note", metavar="TEXT", help="Evidence for the history; never a message's text."
+    ),
 ]
 
 _OPTIONS = {"evidence": "--note", "by": "--by", "recipient": "RECIPIENT"}
@@ -49,7 +65,7 @@ def add(
     *,
     reason: Annotated[
         Reason,
-        typer.Option("--reason", help="opted_out covers all channels; START lifts it."),
+        typer.Option("--reason", help="An opted_out covers all channels; START lifts it."),
     ] = Reason.OPTED_OUT,
     sender: _SenderOption = None,
     category: _CategoryOption = None,
@@ -57,7 +73,10 @@ def add(
     by: ByOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Record that a recipient must not be sent to; by default for everything."""
+    """Record that a recipient must not be sent to.
+
+    By default no message is sent; with --sender or --category, none of those.
+    """
     with command_output(as_json=as_json) as out:
         address, scope, scope_value = _scoped(recipient, sender, category)
         with _store_errors():
@@ -87,7 +106,9 @@ def remove(
     by: ByOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Lift what is recorded for a recipient: everything, or only for one sender or category.
+    """Lift what is recorded for a recipient.
+
+    By default everything; with --sender or --category, only what is recorded for that.
 
     Twilio has a list of its own: a person who texted STOP must text START before Twilio sends
     again.
@@ -113,44 +134,36 @@ def remove(
 def list_(
     *,
     recipient: Annotated[
-        str | None, typer.Option("--recipient", help="Only for this recipient.")
+        str | None,
+        typer.Option("--recipient", metavar="RECIPIENT", help="Only for this recipient."),
     ] = None,
     reason: Annotated[Reason | None, typer.Option("--reason", help="Only for this reason.")] = None,
     scope: Annotated[Scope | None, typer.Option("--scope", help="Only of this scope.")] = None,
     after: Annotated[
-        int, typer.Option("--after", min=0, help="Continue after the row with this number.")
+        int,
+        typer.Option(
+            "--after", metavar="NUMBER", min=0, help="Continue after the row with this number."
+        ),
     ] = 0,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number.")] = 100,
+    limit: LimitOption = 100,
     reveal: RevealOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List the recipients that must not be sent to, with numbers masked."""
+    """List the recipients that must not be sent to."""
     with command_output(as_json=as_json) as out:
         address = None if recipient is None else _recipient(recipient, field="--recipient")
         with database() as engine:
             rows = Suppressions(engine).list_(
                 recipient=address, reason=reason, scope=scope, after_id=after, limit=limit + 1
             )
-        more, rows = len(rows) > limit, rows[:limit]
-        documents = [_document(row, reveal=reveal) for row in rows]
-        table = listing(
+        last = rows[:limit][-1].id if rows else after
+        out.listed(
+            "suppressions",
             ("No.", "Recipient", "Scope", "Reason", "Source", "Evidence", "Since"),
-            (
-                (
-                    row.id,
-                    document["recipient"],
-                    " ".join(filter(None, (row.scope, document["scope_value"]))),
-                    row.reason,
-                    row.source,
-                    row.evidence,
-                    clock(row.created_at),
-                )
-                for row, document in zip(rows, documents, strict=True)
-            ),
-        )
-        hint = [f"There are more; continue with --after {rows[-1].id}."] if more else []
-        out.result(
-            {"suppressions": documents, "more": more}, table if rows else "No opt-outs.", *hint
+            [_listed(row, reveal=reveal) for row in rows],
+            limit=limit,
+            empty="No opt-outs.",
+            more=f"continue with --after {last}",
         )
 
 
@@ -158,15 +171,18 @@ def list_(
 def history(
     recipient: _RecipientArgument, *, reveal: RevealOption = False, as_json: JsonOption = False
 ) -> None:
-    """Show every change for a recipient: what was recorded or lifted, when, by whom and why."""
+    """Show every change for a recipient.
+
+    Shows what was recorded or lifted, when, by whom and why.
+    """
     with command_output(as_json=as_json) as out:
         address = _recipient(recipient, field="RECIPIENT")
         with database() as engine:
             entries = Suppressions(engine).history(address)
         documents = [_document(entry, reveal=reveal) for entry in entries]
-        table = listing(
+        table = out.table(
             ("At", "Action", "Scope", "Reason", "Source", "Evidence", "By"),
-            (
+            [
                 (
                     clock(entry.at),
                     entry.action,
@@ -177,7 +193,7 @@ def history(
                     entry.changed_by,
                 )
                 for entry, document in zip(entries, documents, strict=True)
-            ),
+            ],
         )
         out.result({"history": documents}, table if entries else "Nothing was ever recorded.")
 
@@ -187,7 +203,11 @@ def import_(
     file: Annotated[
         Path,
         typer.Argument(
-            exists=True, dir_okay=False, readable=True, help=f"CSV, UTF-8: {','.join(COLUMNS)}"
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help=f"CSV in UTF-8 with the columns {', '.join(COLUMNS)}.",
         ),
     ],
     *,
@@ -208,12 +228,13 @@ def import_(
 @app.command()
 def export(
     file: Annotated[
-        Path | None, typer.Argument(help="Where to write it. Default: standard output.")
+        Path | None,
+        typer.Argument(metavar="FILE", help="Where to write it. Default: standard output."),
     ] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the whole list as CSV, with numbers in full: for audits and backups."""
+    """Write the whole list as CSV, with numbers in full."""
     with command_output(as_json=as_json) as out:
         if file is None and as_json:
             raise BadInput([("FILE", "is needed with --json, which uses standard output")])
@@ -236,6 +257,22 @@ def _to_standard_output(engine: Engine) -> None:
         export_csv(engine, text)
     finally:
         text.detach()
+
+
+def _listed(row: Suppression, *, reveal: bool) -> tuple[dict[str, Any], Sequence[object]]:
+    """An opt-out in the list, for programs and for people."""
+    document = _document(row, reveal=reveal)
+    scope = " ".join(filter(None, (row.scope, document["scope_value"])))
+    cells = (
+        row.id,
+        document["recipient"],
+        scope,
+        row.reason,
+        row.source,
+        row.evidence,
+        clock(row.created_at),
+    )
+    return document, cells
 
 
 def _document(row: Suppression | HistoryEntry, *, reveal: bool) -> dict[str, Any]:
@@ -278,9 +315,9 @@ def _scoped(
     elif category is not None:
         scope = Scope.CATEGORY
         try:
-            value = _label.validate_python(category)
-        except ValidationError as error:
-            problems += [("--category", what) for _, what in problems_in(error)]
+            value = checked_value(_label, category, field="--category")
+        except BadInput as error:
+            problems += error.problems
     if problems:
         raise BadInput(problems)
     return address, scope, value

@@ -5,15 +5,21 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from signedfor.cli.output import BadInput, Output
 from signedfor.contract import Day, OnUnknownOutcome
 from signedfor.contract.fields import MAX_TEMPLATE_CHARACTERS, MessageId, problems_in
 from signedfor.time_zones import TIME_ZONES
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_Value = TypeVar("_Value")
+
+Problems = list[tuple[str, str]]
+"""Pairs of an option and what is wrong with it: one error names all of them."""
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")
@@ -23,11 +29,18 @@ RevealOption = Annotated[
 ]
 TimeoutOption = Annotated[
     float,
-    typer.Option("--timeout", min=0.1, help="Seconds to wait for a worker's answer."),
+    typer.Option(
+        "--timeout", metavar="SECONDS", min=0.1, help="How long to wait for a worker's answer."
+    ),
 ]
 ByOption = Annotated[
     str | None,
-    typer.Option("--by", help="Who does it, for the record. Default: your user name."),
+    typer.Option(
+        "--by", metavar="NAME", help="Your name, for the record. Default: your user name."
+    ),
+]
+LimitOption = Annotated[
+    int, typer.Option("--limit", metavar="NUMBER", min=1, help="How many to list at most.")
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 QueryOption = Annotated[
@@ -35,51 +48,71 @@ QueryOption = Annotated[
     typer.Option(
         "--query",
         metavar="CLAUSE",
-        help='Temporal visibility clause, such as "TwilioErrorCode = 21408".',
+        help='Only those that match, such as "TwilioErrorCode = 21408": a clause for '
+        "Temporal's visibility store.",
     ),
 ]
 MediaOption = Annotated[
-    list[str] | None, typer.Option("--media", help="URL of a picture or file; repeatable.")
+    list[str] | None,
+    typer.Option("--media", metavar="URL", help="Picture or file to attach; repeatable."),
 ]
 CategoryOption = Annotated[
-    str | None, typer.Option("--category", help="Consent scope, such as marketing.")
+    str | None,
+    typer.Option(
+        "--category",
+        metavar="NAME",
+        help="Kind of message, such as marketing: people can opt out of one kind.",
+    ),
 ]
 TenantOption = Annotated[
-    str | None, typer.Option("--tenant", help="Which of your customers it is sent for.")
+    str | None,
+    typer.Option("--tenant", metavar="NAME", help="The customer of yours that it is sent for."),
 ]
 ExpiresAtOption = Annotated[
     str | None,
-    typer.Option("--expires-at", help="RFC 3339 time after which nothing is submitted."),
+    typer.Option(
+        "--expires-at",
+        metavar="TIME",
+        help="Never submit it after this time: RFC 3339, such as 2030-01-31T09:00:00+01:00.",
+    ),
 ]
 BetweenOption = Annotated[
     str | None,
     typer.Option(
         "--between",
         metavar="HH:MM-HH:MM",
-        help="Hours on each recipient's clock in which it may be sent; otherwise it waits.",
+        help="Submit only between these hours of the recipient's local time; wait until then.",
     ),
 ]
 DaysOption = Annotated[
     str | None,
-    typer.Option("--days", help="With --between: days, such as mon-fri or sat,sun."),
+    typer.Option(
+        "--days", metavar="DAYS", help="With --between: days, such as mon-fri or sat,sun."
+    ),
 ]
 TimeZoneOption = Annotated[
     str | None,
     typer.Option(
         "--time-zone",
-        help="With --between: IANA name, such as Europe/Berlin. Default: from each number.",
+        metavar="ZONE",
+        help="With --between: IANA name, such as Europe/Berlin. Default: from the phone number.",
     ),
 ]
 ReceiptTimeoutOption = Annotated[
     int | None,
-    typer.Option("--receipt-timeout", help="Seconds to wait for a receipt. Default: 12 hours."),
+    typer.Option(
+        "--receipt-timeout",
+        metavar="SECONDS",
+        help="How long to wait for the delivery receipt. Default: 12 hours.",
+    ),
 ]
 OnUnknownOutcomeOption = Annotated[
     OnUnknownOutcome | None,
     typer.Option(
         "--on-unknown-outcome",
-        help="What to do if it cannot be found out whether Twilio accepted a message. "
-        "Default: resend; for bulk: dead_letter.",
+        metavar="|".join(OnUnknownOutcome),
+        help="If it cannot be found out whether Twilio accepted a message: send it again, or "
+        "open a dead letter. Default: resend; for bulk: dead_letter.",
     ),
 ]
 TagOption = Annotated[
@@ -105,10 +138,6 @@ OPTIONS: Final[Mapping[str, str]] = {
     "send_at": "--send-at",
     "expires_at": "--expires-at",
     "send_window": "--between",
-    "send_window.from": "--between",
-    "send_window.opens": "--between",
-    "send_window.until": "--between",
-    "send_window.closes": "--between",
     "send_window.time_zone": "--time-zone",
     "receipt_timeout_seconds": "--receipt-timeout",
     "on_unknown_outcome": "--on-unknown-outcome",
@@ -141,12 +170,41 @@ def checked_message_id(value: str) -> str:
     Raises:
         BadInput: it is not a message id.
     """
+    bare_id = value.removeprefix("message:").removeprefix("dead-letter:")
+    return checked_value(_message_id, bare_id, field="MESSAGE_ID")
+
+
+def checked_value(kind: TypeAdapter[_Value], value: str, *, field: str) -> _Value:
+    """The value of one option or argument, read from text.
+
+    Raises:
+        BadInput: names `field` and what is wrong with it.
+    """
     try:
-        return _message_id.validate_python(
-            value.removeprefix("message:").removeprefix("dead-letter:")
-        )
+        return kind.validate_strings(value)
     except ValidationError as error:
-        raise BadInput([("MESSAGE_ID", what) for _, what in problems_in(error)]) from None
+        raise BadInput([(field, what) for _, what in problems_in(error)]) from None
+
+
+def checked_model(
+    kind: type[_Model],
+    fields: Mapping[str, Any],
+    problems: Sequence[tuple[str, str]] = (),
+    *,
+    options: Mapping[str, str] = OPTIONS,
+) -> _Model:
+    """A model of the contract with the fields that were given.
+
+    Raises:
+        BadInput: names every bad option: those of the bad fields, and those in `problems`.
+    """
+    try:
+        model = kind.model_validate(given(fields))
+    except ValidationError as error:
+        raise BadInput([*option_problems(problems_in(error), options), *problems]) from None
+    if problems:
+        raise BadInput(problems)
+    return model
 
 
 def text_or_standard_input(out: Output, text: str | None) -> str | None:
@@ -195,59 +253,59 @@ def option_problems(
 
 
 def send_window(
-    between: str | None, days: str | None, time_zone: str | None
-) -> tuple[dict[str, Any] | None, list[tuple[str, str]]]:
-    """The contract's `send_window`, if any of the options is given, and what is wrong with them."""
+    between: str | None, days: str | None, time_zone: str | None, problems: Problems
+) -> dict[str, Any] | None:
+    """The contract's `send_window`, if any of the options is given; adds to `problems`."""
     if between is None:
         named = (("--days", days), ("--time-zone", time_zone))
-        return None, [(name, "needs --between") for name, value in named if value]
-    problems: list[tuple[str, str]] = []
+        problems += [(name, "needs --between") for name, value in named if value]
+        return None
+    before = len(problems)
     opens, hyphen, closes = between.partition("-")
     if not hyphen:
         problems.append(("--between", "must be two local times, such as 09:00-20:00"))
     window: dict[str, Any] = {"from": opens.strip(), "until": closes.strip()}
     if days is not None:
-        try:
-            window["days"] = _days(days)
-        except ValueError as error:
-            problems.append(("--days", str(error)))
+        window["days"] = _days(days, problems)
     if time_zone is not None:
         window["time_zone"] = time_zone
         if time_zone not in TIME_ZONES:
             what = "is not an IANA time zone; give a name such as Europe/Berlin"
             problems.append(("--time-zone", what))
-    return (None if problems else window), problems
+    return window if len(problems) == before else None
 
 
-def tags(pairs: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """The contract's `tags` from NAME=VALUE pairs, and what is wrong with them."""
+def tags(pairs: Sequence[str], problems: Problems) -> dict[str, str]:
+    """The contract's `tags` from NAME=VALUE pairs; adds to `problems`."""
     found: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            return {}, [("--tag", "must be name=value")]
+            problems.append(("--tag", "must be name=value"))
+            break
         if name in found:
-            return {}, [("--tag", "has a name twice")]
+            problems.append(("--tag", "has a name twice"))
+            break
         found[name] = value
-    return found, []
+    return found
 
 
-def json_object(
-    text: str | None, *, option: str
-) -> tuple[dict[str, Any] | None, list[tuple[str, str]]]:
-    """The JSON object that was given, if any, and what is wrong with it."""
+def json_object(text: str | None, *, option: str, problems: Problems) -> dict[str, Any] | None:
+    """The JSON object that was given, if any; adds to `problems`."""
     if text is None:
-        return None, []
+        return None
     try:
         value = json.loads(text)
     except ValueError:
-        return None, [(option, "is not JSON")]
+        problems.append((option, "is not JSON"))
+        return None
     if not isinstance(value, dict):
-        return None, [(option, 'must be a JSON object, such as {"1": "Ann"}')]
-    return value, []
+        problems.append((option, 'must be a JSON object, such as {"1": "Ann"}'))
+        return None
+    return value
 
 
-def _days(text: str) -> list[Day]:
+def _days(text: str, problems: Problems) -> list[Day]:
     """The days of `mon-fri`, `sat,sun` or both kinds together; a range may run past Sunday."""
     found: list[Day] = []
     for part in re.split(r"\s*,\s*", text.strip().lower()):
@@ -255,6 +313,7 @@ def _days(text: str) -> list[Day]:
         try:
             start, end = (_WEEK.index(Day(each)) for each in (first, last if hyphen else first))
         except ValueError:
-            raise ValueError("must be days such as mon-fri or sat,sun") from None
+            problems.append(("--days", "must be days such as mon-fri or sat,sun"))
+            break
         found += [_WEEK[(start + n) % 7] for n in range((end - start) % 7 + 1)]
     return found

@@ -31,7 +31,7 @@ class ExitCode(IntEnum):
 
 
 class CommandError(Exception):
-    """Why a command failed; its text is for the person who ran it."""
+    """A command failed; the text says why, for the person who ran it."""
 
     exit_code = ExitCode.UNAVAILABLE
     kind = "unavailable"
@@ -66,7 +66,7 @@ class BadInput(CommandError):
 
 
 class NotFound(CommandError):
-    """Nothing has that id."""
+    """Nothing has that ID."""
 
     exit_code = ExitCode.BAD_INPUT
     kind = "not_found"
@@ -114,6 +114,46 @@ class Output:
             else:
                 self._result.print(each)
 
+    def listed(
+        self,
+        name: str,
+        columns: Sequence[str],
+        entries: Sequence[tuple[Mapping[str, Any], Sequence[object]]],
+        *,
+        limit: int,
+        empty: str,
+        more: str = "see --limit",
+        hint: str | None = None,
+    ) -> None:
+        """Print the first `limit` entries, each given as a document and as a row of the table.
+
+        `more` says how to see the others if there are more entries, `hint` anything else about
+        those that are shown, and `empty` that there are none.
+        """
+        shown, has_more = entries[:limit], len(entries) > limit
+        document = {name: [entry for entry, _ in shown], "more": has_more}
+        if not shown:
+            self.result(document, empty)
+            return
+        hints = [hint] if hint is not None else []
+        if has_more:
+            hints.append(f"There are more than {limit}; {more}.")
+        self.result(document, self.table(columns, [row for _, row in shown]), *hints)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+        """A table with a header. It wraps and never truncates, since IDs are there to be copied."""
+        cells = [
+            [printable("" if cell is None else str(cell)) for cell in row]
+            for row in (columns, *rows)
+        ]
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+        widths = _column_widths(cells, within=self._result.width - 2 * (len(columns) - 1))
+        for name, width in zip(columns, widths, strict=True):
+            table.add_column(name, overflow="fold", width=width)
+        for row in cells[1:]:
+            table.add_row(*row)
+        return table
+
     def failure(self, error: CommandError, *, hint: str | None = None) -> None:
         """Print why the command failed; `hint` replaces its text for people."""
         if self.as_json:
@@ -152,15 +192,15 @@ class Output:
         return show
 
     def confirm(self, will: str, *, what: str) -> None:
-        """Return only if the person agrees. `will` says what is about to happen, `what` in short.
+        """Return only if the person agrees; `will` says what is about to happen, `what` is short.
 
         Raises:
-            BadInput: there is no terminal to ask at.
+            BadInput: there is no terminal.
             Refused: the answer was no.
         """
         if sys.stdin is None or not sys.stdin.isatty():  # None: started with `<&-`
             raise BadInput([("--yes", f"is needed to {what} without a terminal")])
-        self.note(f"{will} Go on? [y/N]")
+        self.note(f"{will} Continue? [y/N]")
         if _typed_line().strip().lower() not in {"y", "yes"}:
             raise Refused("Nothing was done.")
 
@@ -187,18 +227,27 @@ def facts(rows: Iterable[tuple[str, object]]) -> Table:
     return table
 
 
-def listing(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table with a head; it folds instead of cutting, since ids are there to be copied."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
-    return table
+def _column_widths(cells: Sequence[Sequence[Text]], *, within: int) -> Sequence[int | None]:
+    """How wide each column is, so that no word is broken; None where that is not possible."""
+    columns = list(zip(*cells, strict=True))
+    widths = [
+        max(len(word) for cell in column for word in (cell.plain.split() or [""]))
+        for column in columns
+    ]
+    spare = within - sum(widths)
+    if spare < 0:
+        return [None] * len(columns)
+    needs = [max(cell.cell_len for cell in column) for column in columns]
+    # A column that needs little more to do without line breaks gets it first.
+    for index in sorted(range(len(columns)), key=lambda each: needs[each] - widths[each]):
+        added = min(max(needs[index] - widths[index], 0), spare)
+        widths[index] += added
+        spare -= added
+    return widths
 
 
 def printable(text: str) -> Text:
-    """`text` with its control characters spelled out: a message may hold escape sequences."""
+    """`text` with its control characters escaped: a message may contain escape sequences."""
     return Text(
         "".join(
             character
@@ -218,10 +267,10 @@ _POLL_SECONDS: Final = 0.2
 
 
 def _typed_line() -> str:
-    """What is typed. Read plainly: a library's prompt would take Ctrl-C for an answer.
+    """The typed line. A library's prompt would treat Ctrl-C as an answer.
 
-    A Ctrl-C just before a blocking read begins would take effect only after the enter key, so the
-    wait is a series of short polls.
+    Ctrl-C just before a blocking read would take effect only after the Enter key, so the line is
+    awaited in short polls.
     """
     while not select.select([sys.stdin], [], [], _POLL_SECONDS)[0]:
         pass

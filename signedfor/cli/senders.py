@@ -10,20 +10,23 @@ from pydantic import TypeAdapter, ValidationError
 
 from signedfor.cli.environment import database, database_settings
 from signedfor.cli.options import JsonOption, RevealOption
-from signedfor.cli.output import BadInput, command_output, listing
-from signedfor.contract.fields import problems_in
+from signedfor.cli.output import BadInput, command_output
 from signedfor.masks import masked_sender
 from signedfor.store.rate_limiter import RateLimiter, SenderState
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
 from signedfor.twilio.rates import Rate, kind_of
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Rate, backlog and pause of each sender.\n\nThese commands need only DATABASE_URL, and "
+    "DEFAULT_SEGMENTS_PER_SECOND if it is set for the workers.",
+)
 
 _SenderArgument = Annotated[
     str,
     typer.Argument(
         metavar="SENDER",
-        help="A number, short code, alphanumeric id, channel address or Messaging Service.",
+        help="A number, short code, alphanumeric ID, channel address or Messaging Service.",
     ),
 ]
 _DEFAULT = "default"
@@ -32,7 +35,7 @@ _rate = TypeAdapter(Rate)
 
 @app.command("list")
 def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
-    """Show each sender's rate, its backlog, and how much of it is urgent."""
+    """Show each sender's rate and backlog."""
     with command_output(as_json=as_json) as out:
         with _rate_limiter() as limiter:
             states = limiter.states()
@@ -53,7 +56,7 @@ def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
                     for name, state in zip(names, states, strict=True)
                 ]
             },
-            listing(
+            out.table(
                 ("Sender", "Kind", "Segments/s", "Set by", "Backlog", "Takes", "Borrowed", ""),
                 [_row(name, state) for name, state in zip(names, states, strict=True)],
             )
@@ -68,7 +71,7 @@ def rate(
     segments_per_second: Annotated[
         str,
         typer.Argument(
-            metavar="RATE", help="Segments per second, or `default` for that of its kind."
+            metavar="RATE", help="Segments per second, or default for the rate of its kind."
         ),
     ],
     *,
@@ -77,7 +80,7 @@ def rate(
     """Set how many segments per second a sender may send.
 
     It takes effect at once, for all workers. Messages that already wait keep their reservations:
-    these are not moved forward when the rate rises, and are held back when it falls.
+    a higher rate does not move them forward; a lower rate delays them.
     """
     with command_output(as_json=as_json) as out:
         normalized = _sender(sender)
@@ -90,7 +93,7 @@ def rate(
 
 @app.command()
 def pause(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
-    """Send nothing more from a sender; its messages wait and none is lost."""
+    """Send nothing more from a sender; its messages wait."""
     with command_output(as_json=as_json) as out:
         with _rate_limiter() as limiter:
             limiter.pause(_sender(sender))
@@ -127,8 +130,8 @@ def _sender(text: str) -> str:
 def _number(text: str) -> float:
     try:
         return _rate.validate_strings(text)
-    except ValidationError as error:
-        raise BadInput([("RATE", what) for _, what in problems_in(error)]) from None
+    except ValidationError:
+        raise BadInput([("RATE", "must be a number from 0.001 to 1000000, or default")]) from None
 
 
 def _row(name: str, state: SenderState) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Reaching Temporal from the command line, and explaining in a sentence why that fails."""
+"""The command line's connection to Temporal; each error becomes one sentence."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping
@@ -63,7 +63,7 @@ def run(command: Coroutine[Any, Any, _Result]) -> _Result:
 def command_error(
     error: client.BadInput | client.NotFound | RPCError | TemporalError,
 ) -> CommandError:
-    """The error in a sentence. Temporal's own text is left out: it may quote what was typed."""
+    """The error in a sentence, without Temporal's own text, which may quote what was typed."""
     match error:
         case client.BadInput():
             problems = [(each.field, each.problem) for each in error.problems]
@@ -94,7 +94,7 @@ def _rpc_error(error: RPCError) -> CommandError:
     if is_namespace_missing(error):
         return Unavailable("Temporal has no such namespace. See TEMPORAL_NAMESPACE.")
     if error.status is RPCStatusCode.NOT_FOUND:
-        return NotFound("Temporal has no workflow with that id, or no longer.")
+        return NotFound("Temporal has no workflow with that ID, or has deleted it.")
     if error.status is RPCStatusCode.INVALID_ARGUMENT and "search attribute" in error.message:
         return Unavailable(
             "Temporal lacks the search attributes that messages have. "

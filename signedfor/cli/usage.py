@@ -29,7 +29,7 @@ from signedfor.cli.output import BadInput, ExitCode, Output
 _OPTION = re.compile(r"--?[a-z][a-z-]*")
 
 
-class DiscreetGroup(TyperGroup):
+class RedactingGroup(TyperGroup):
     """A group of commands whose usage errors name the option and never the value."""
 
     def main(
@@ -53,7 +53,8 @@ class DiscreetGroup(TyperGroup):
 
 
 def _report(error: typer.TyperException, *, as_json: bool) -> ExitCode:
-    if isinstance(error, NoArgsIsHelpError):  # making it has printed the help
+    if isinstance(error, NoArgsIsHelpError):
+        error.show()
         return ExitCode.BAD_INPUT
     field, what = _problem(error)
     context = error.ctx if isinstance(error, UsageError) else None
@@ -75,18 +76,18 @@ def _problem(error: typer.TyperException) -> tuple[str, str]:
             hint = f"; did you mean {near}?" if near else ""
             return name, "there is no such option" + hint
         case BadOptionUsage(option_name=name):
-            # Only its text tells the two cases apart.
+            # Only its text distinguishes the two cases.
             needs_value = "requires" in error.message
             return name, "needs a value" if needs_value else "takes no value"
         case NoSuchOption():
-            return "arguments", "are not right"
+            return "arguments", "are not valid"
         case UsageError(ctx=context) if context is not None:
             if isinstance(context.command, TyperGroup):
                 names = ", ".join(context.command.list_commands(context))
                 return "command", f"there is no such command; there are {names}"
             return "arguments", "too many words; put quotes around a text with spaces"
         case _:
-            return "arguments", "are not right"
+            return "arguments", "are not valid"
 
 
 _EXPECTED: dict[Any, str] = {
@@ -100,7 +101,7 @@ def _expected(parameter: Any) -> str:
     kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return f"must be one of {', '.join(str(choice.value) for choice in kind)}"
-    return _EXPECTED.get(kind, "is not right")
+    return _EXPECTED.get(kind, "is not valid")
 
 
 def _name(parameter: Any) -> str:

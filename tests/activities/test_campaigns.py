@@ -15,7 +15,6 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.campaigns import CONCURRENT_STARTS
-from devtools.stack.temporal_server import TemporalServer
 from signedfor.campaign_activities import (
     NO_SUCH_CAMPAIGN,
     CampaignKey,
@@ -31,7 +30,6 @@ from signedfor.contract import (
     Outcome,
     Priority,
 )
-from signedfor.payloads import data_converter
 from signedfor.search_attributes import CAMPAIGN_ID, MESSAGE_SENDER, MESSAGE_STATUS, TENANT
 from signedfor.store.campaigns import CampaignRow, Campaigns
 from tests.activities.campaign_setup import (
@@ -45,9 +43,9 @@ from tests.activities.campaign_setup import (
 
 
 @pytest.fixture
-async def client(temporal_server: TemporalServer) -> Client:
+def client(temporal: Client) -> Client:
     """A client of the real server."""
-    return await Client.connect(temporal_server.address, data_converter=data_converter)
+    return temporal
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_an_interrupted_set_up_starts_again(tmp_path: Path) -> None:
 
 
 def test_only_a_complete_environment_is_kept(tmp_path: Path) -> None:
-    """One that `make` has marked as complete stays as it is; without the mark it is emptied."""
+    """An environment that `make` has marked as complete stays; without the mark it is emptied."""
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
     (venv / "bin/python").symlink_to(sys.executable)
@@ -65,7 +65,7 @@ def test_only_a_complete_environment_is_kept(tmp_path: Path) -> None:
 
 
 def test_make_marks_an_environment_last() -> None:
-    """The mark goes before the first package is touched, and comes back after the last step."""
+    """The mark is removed before the first package changes, and set after the last step."""
     makefile = (ROOT / "Makefile").read_text()
     [recipe] = re.findall(r"^\$\(READY\):.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
     create, unmark, *install, mark = (line.strip() for line in recipe.splitlines())
@@ -77,7 +77,7 @@ def test_make_marks_an_environment_last() -> None:
 
 
 def test_an_unsuitable_python_is_refused(tmp_path: Path) -> None:
-    """A Python out of range is refused with what to do; nothing is created."""
+    """An unsupported Python is refused with instructions; nothing is created."""
     fake = tmp_path / "python3"
     fake.write_text("#!/bin/sh\nexit 1\n")
     fake.chmod(0o755)
@@ -93,7 +93,7 @@ def test_an_unsuitable_python_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_machine_without_python_gets_instructions(tmp_path: Path) -> None:
-    """Where no suitable Python is found, the message says how to name one."""
+    """If no suitable Python is found, the message says how to specify one."""
     done = subprocess.run(
         ["/bin/sh", _VENV, str(tmp_path / "venv")],
         env={"PATH": str(tmp_path)},
@@ -108,7 +108,7 @@ def test_a_machine_without_python_gets_instructions(tmp_path: Path) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """What the checks beside the linters read, to be changed by a test."""
+    """A copy of what the lock checks read, for a test to change."""
     for name in (*_LOCKS, "Makefile", "pyproject.toml", ".ci/check_modules.py", "worker.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
@@ -137,7 +137,7 @@ def _check_locks(project: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_locks_agree_with_the_project_file(project: Path) -> None:
-    """What is locked satisfies every requirement, and needs no network to be checked."""
+    """The locked versions satisfy every requirement; checking that needs no network."""
     done = _check_locks(project)
 
     assert (0, "") == (done.returncode, done.stdout), done.stderr
@@ -166,7 +166,7 @@ def test_a_lock_out_of_step_is_found(project: Path, file: str, pattern: str, cha
 
 
 def test_every_locked_package_has_its_hashes() -> None:
-    """And no lock names the package index that it was compiled with."""
+    """No lock names the package index that it was compiled with."""
     for name in _LOCKS:
         text = (ROOT / name).read_text()
         assert len(re.findall(r"^\S+==", text, re.MULTILINE)) == len(
@@ -176,7 +176,7 @@ def test_every_locked_package_has_its_hashes() -> None:
 
 
 def test_a_forbidden_import_of_a_single_module_is_found(project: Path) -> None:
-    """import-linter sees packages only; the modules at the top have a check of their own."""
+    """import-linter sees packages only; top-level modules have a separate check."""
     (project / "signedfor").mkdir()
     (project / "signedfor/__init__.py").touch()
     (project / "sandbox").mkdir()

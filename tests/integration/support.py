@@ -1,4 +1,4 @@
-"""What the integration tests share: a caller that hands in messages and looks at them."""
+"""What the integration tests share: a caller that sends messages and looks at them."""
 
 import asyncio
 import json
@@ -12,24 +12,19 @@ from typing import Any, TypeVar
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from devtools.sandbox.client import AcceptedRow, CallbackRow, RefusedRow, Step
 from devtools.stack.local import LocalStack
-from signedfor.client import CONFLICT_POLICY, REUSE_POLICY
+from signedfor.client import Client as SignedforClient
+from signedfor.client import Message
 from signedfor.contract import (
-    CANCEL_UPDATE,
     DETAILS_QUERY,
-    MESSAGES_QUEUE,
-    PROGRESS_QUERY,
-    SEND_MESSAGE,
     CancelResult,
     DeadLetterDetails,
     DeadLetterReport,
     MessageReport,
     Progress,
     dead_letter_workflow_id,
-    message_workflow_id,
 )
 from tests.fixtures.stack import TEXT
 from tests.workflows.fakes import binary
@@ -43,7 +38,7 @@ PATIENCE_SECONDS = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """A message that was handed in."""
+    """A message that was sent."""
 
     message_id: str
     to: str
@@ -51,11 +46,14 @@ class Sent:
     client: Client
 
     @property
+    def message(self) -> Message:
+        """The message itself."""
+        return SignedforClient(self.client).message(self.message_id)
+
+    @property
     def handle(self) -> WorkflowHandle[Any, MessageReport]:
         """Its workflow."""
-        return self.client.get_workflow_handle(
-            message_workflow_id(self.message_id), result_type=MessageReport
-        )
+        return self.message.handle
 
     @property
     def letter_handle(self) -> WorkflowHandle[Any, DeadLetterReport]:
@@ -67,12 +65,11 @@ class Sent:
     async def report(self) -> MessageReport:
         """What became of it, when it has ended."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return await self.handle.result()
+            return await self.message.report()
 
     async def progress(self) -> Progress:
         """Where it stands."""
-        progress: Progress = await self.handle.query(PROGRESS_QUERY, result_type=Progress)
-        return progress
+        return await self.message.progress()
 
     async def reaches(self, status: str) -> Progress:
         """Where it stands when it has come to this stage or outcome."""
@@ -92,10 +89,7 @@ class Sent:
 
     async def cancel(self) -> CancelResult:
         """Cancel it."""
-        result: CancelResult = await self.handle.execute_update(
-            CANCEL_UPDATE, result_type=CancelResult
-        )
-        return result
+        return await self.message.cancel()
 
     async def events(self) -> list[HistoryEvent]:
         """Its history so far."""
@@ -117,7 +111,7 @@ class Sent:
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """A service that hands in messages, by the rules of the contract."""
+    """A service that sends messages."""
 
     stack: LocalStack
     client: Client
@@ -128,29 +122,20 @@ class Caller:
         *steps: Step,
         then: Step | None = None,
         message_id: str | None = None,
-        attributes: Sequence[SearchAttributePair[str]] = (),
         **fields: Any,
     ) -> Sent:
-        """Hand a message in; Twilio's answers to this recipient are `steps`, and then `then`.
+        """Send a message; Twilio's answers to this recipient are `steps`, and then `then`.
 
-        `attributes` are search attributes that it is started with. `fields` are those of the
-        contract, with `sender` for `from`.
+        `fields` are those of the contract, with `sender` for `from`.
         """
         if steps or then:
             self.stack.sandbox.script(to, steps, then=then)
-        sent = Sent(message_id=message_id or new_id(), to=to, stack=self.stack, client=self.client)
         if "sender" in fields:
             fields["from"] = fields.pop("sender")
-        await self.client.start_workflow(
-            SEND_MESSAGE,
-            {"to": to, "body": TEXT, **fields},
-            id=message_workflow_id(sent.message_id),
-            task_queue=MESSAGES_QUEUE,
-            id_conflict_policy=CONFLICT_POLICY,
-            id_reuse_policy=REUSE_POLICY,
-            search_attributes=TypedSearchAttributes(attributes),
+        message = await SignedforClient(self.client).send(
+            {"to": to, "body": TEXT, **fields}, message_id=message_id or new_id()
         )
-        return sent
+        return Sent(message_id=message.message_id, to=to, stack=self.stack, client=self.client)
 
 
 @dataclass(frozen=True, kw_only=True)

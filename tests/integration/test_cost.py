@@ -5,20 +5,21 @@ from collections.abc import Sequence
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.common import SearchAttributePair
 
 from devtools.bench.cost import billable_actions
+from devtools.sandbox.client import Step
 from devtools.sandbox.magic import GOOD_SENDER
-from signedfor.contract import Outcome, Stage
-from signedfor.search_attributes import MESSAGE_STATUS
-from tests.fixtures.stack import NewNumber
+from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, Outcome, message_workflow_id
+from tests.fixtures.stack import TEXT, NewNumber
 from tests.histories.recording import history_files, read
-from tests.integration.support import SERVICE, Caller, Sent
+from tests.integration.support import SERVICE, Caller, Sent, new_id
 
 pytestmark = pytest.mark.integration
 
 _EVENTS = 19
 _ACTIONS = 6
+_LATER: Step = {"callbacks": {"delay": 0.7}}
+"""The receipt comes well after the create's answer, as it does in production."""
 
 
 async def test_a_delivered_message_costs_19_events_and_6_actions(
@@ -30,10 +31,9 @@ async def test_a_delivered_message_costs_19_events_and_6_actions(
     and the upsert of search attributes with the outcome. Queries, of which each costs one, are the
     caller's.
     """
-    # The receipt comes well after the create's answer, as it does in the world.
-    later = {"callbacks": {"delay": 0.7}}
     sent = [
-        await caller.send(new_number(), later, sender=sender) for sender in (GOOD_SENDER, SERVICE)
+        await _started_plainly(caller, new_number(), sender=sender)
+        for sender in (GOOD_SENDER, SERVICE)
     ]
 
     for message in sent:
@@ -45,11 +45,8 @@ async def test_a_delivered_message_costs_19_events_and_6_actions(
 async def test_a_status_from_the_start_costs_one_more(
     caller: Caller, new_number: NewNumber
 ) -> None:
-    """A message that was started with a status, which is free, has it kept true: one upsert."""
-    later = {"callbacks": {"delay": 0.7}}
-    sent = await caller.send(
-        new_number(), later, attributes=[SearchAttributePair(MESSAGE_STATUS, Stage.SENDING)]
-    )
+    """`signedfor.client` starts a message with a status, which is free; an upsert keeps it true."""
+    sent = await caller.send(new_number(), _LATER)
 
     assert Outcome.DELIVERED is (await sent.report()).outcome
     assert (_EVENTS + 1, _ACTIONS + 1) == await _cost(sent)
@@ -64,18 +61,31 @@ def test_a_wait_for_its_slot_costs_7_events_and_3_actions() -> None:
 
 async def test_what_trouble_costs(caller: Caller, new_number: NewNumber) -> None:
     """A retry costs one action each, a refusal with its dead letter two for the letter's start."""
-    busy = {"respond": "error", "code": 20429, "http_status": 429}
-    later = {"callbacks": {"delay": 0.7}}
-    retried = await caller.send(new_number(), busy, busy, later)
-    refused = await caller.send(
-        new_number(), {"respond": "error", "code": 21408, "http_status": 400}
-    )
+    busy: Step = {"respond": "error", "code": 20429, "http_status": 429}
+    no_permission: Step = {"respond": "error", "code": 21408, "http_status": 400}
+    retried = await _started_plainly(caller, new_number(), busy, busy)
+    refused = await _started_plainly(caller, new_number(), no_permission)
 
     await asyncio.gather(retried.report(), refused.report())
 
     assert (_EVENTS, _ACTIONS + 2) == await _cost(retried)
     # The start, admission, the send, the letter (2) and one upsert.
     assert (18, 6) == await _cost(refused)
+
+
+async def _started_plainly(
+    caller: Caller, to: str, *steps: Step, sender: str = GOOD_SENDER
+) -> Sent:
+    """Start a message as any Temporal client can, without search attributes."""
+    caller.stack.sandbox.script(to, [*steps, _LATER])
+    message_id = new_id()
+    await caller.client.start_workflow(
+        SEND_MESSAGE,
+        {"to": to, "from": sender, "body": TEXT},
+        id=message_workflow_id(message_id),
+        task_queue=MESSAGES_QUEUE,
+    )
+    return Sent(message_id=message_id, to=to, stack=caller.stack, client=caller.client)
 
 
 async def _cost(sent: Sent) -> tuple[int, int]:

@@ -10,7 +10,6 @@ from temporalio.client import WorkflowFailureError
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.client import BadInput, Client, FieldProblem, Message, NotFound
 from signedfor.contract import MessageRequest, Outcome
-from signedfor.payloads import data_converter
 from signedfor.search_attributes import MESSAGE_SENDER, MESSAGE_STATUS, TENANT
 from tests.workflows.fakes import REQUEST, Environment, FakeActivities, callback, serving
 
@@ -18,23 +17,17 @@ TO = REQUEST["to"]
 
 
 @pytest.fixture
-async def real_env(temporal_server: TemporalServer) -> AsyncIterator[Environment]:
+async def real_env(temporal: temporalio.client.Client) -> AsyncIterator[Environment]:
     """Our workflows with fake activities on the real server."""
-    temporal = await temporalio.client.Client.connect(
-        temporal_server.address, data_converter=data_converter
-    )
     fakes = FakeActivities()
     async with serving(temporal, fakes):
         yield Environment(temporal, fakes)
 
 
 @pytest.fixture
-async def client(
-    real_env: Environment,  # noqa: ARG001 - its workers
-    temporal_server: TemporalServer,
-) -> Client:
+async def client(real_env: Environment, temporal_server: TemporalServer) -> Client:
     """A client with a connection of its own."""
-    return await Client.connect(temporal_server.address)
+    return await Client.connect(temporal_server.address, namespace=real_env.client.namespace)
 
 
 def _sent(env: Environment) -> list[str]:

@@ -27,9 +27,9 @@ def stopped_server(tmp_path: Path) -> Iterator[TemporalServer]:
 
 
 @pytest.fixture
-async def client(temporal_server: TemporalServer) -> Client:
+def client(temporal: Client) -> Client:
     """A client of the session's Temporal server."""
-    return await Client.connect(temporal_server.address, data_converter=data_converter)
+    return temporal
 
 
 @pytest.fixture

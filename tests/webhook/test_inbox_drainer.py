@@ -144,7 +144,10 @@ async def test_no_receipt_overtakes_one_without_a_response(
     inbox.put([(slow_id, _status("undelivered")), (slow_id, _status("delivered"))])
     stalls = _StallsOnce(slow_id)
     stalling = await Client.connect(
-        temporal_server.address, data_converter=data_converter, interceptors=[stalls]
+        temporal_server.address,
+        namespace=client.namespace,
+        data_converter=data_converter,
+        interceptors=[stalls],
     )
 
     async with _running(stalling, engine, SHORT_TIMEOUT) as twilio:

@@ -3,8 +3,6 @@ from collections.abc import AsyncIterator
 import pytest
 from temporalio.client import Client
 
-from devtools.stack.temporal_server import TemporalServer
-from signedfor.payloads import data_converter
 from tests.workflows.fakes import (
     Environment,
     FakeActivities,
@@ -23,9 +21,8 @@ async def env() -> AsyncIterator[TimeSkippingEnvironment]:
 
 
 @pytest.fixture
-async def real_env(temporal_server: TemporalServer) -> AsyncIterator[Environment]:
+async def real_env(temporal: Client) -> AsyncIterator[Environment]:
     """Our workflows with fake activities on the real server, in real time."""
-    client = await Client.connect(temporal_server.address, data_converter=data_converter)
     fakes = FakeActivities()
-    async with serving(client, fakes):
-        yield Environment(client, fakes)
+    async with serving(temporal, fakes):
+        yield Environment(temporal, fakes)

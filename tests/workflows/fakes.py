@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from temporalio import activity
-from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
@@ -73,7 +71,7 @@ from signedfor.message_activities import (
     WindowClosed,
 )
 from signedfor.payloads import data_converter
-from signedfor.search_attributes import SEARCH_ATTRIBUTES
+from tests.fixtures.temporal import register_search_attributes
 from workflows.dead_letter import DeadLetter
 from workflows.send_message import SendMessage
 
@@ -386,19 +384,6 @@ async def skipping_time(identity: str | None = None) -> AsyncIterator[WorkflowEn
     async with env:
         await register_search_attributes(env.client)
         yield env
-
-
-async def register_search_attributes(client: Client) -> None:
-    """Make the contract's search attributes known to the server's default namespace."""
-    await client.operator_service.add_search_attributes(
-        AddSearchAttributesRequest(
-            namespace=client.namespace,
-            search_attributes={
-                key.name: IndexedValueType.ValueType(key.indexed_value_type)
-                for key in SEARCH_ATTRIBUTES
-            },
-        )
-    )
 
 
 @contextlib.asynccontextmanager

@@ -21,7 +21,6 @@ from temporalio.common import Priority, WorkflowIDConflictPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from devtools.stack.temporal_server import TemporalServer
 from signedfor.campaign_activities import CAMPAIGN_OVER, NO_SUCH_CAMPAIGN
 from signedfor.contract import (
     CAMPAIGN,
@@ -34,7 +33,7 @@ from signedfor.contract import (
     CampaignState,
     campaign_workflow_id,
 )
-from signedfor.payloads import INVALID_INPUT, data_converter
+from signedfor.payloads import INVALID_INPUT
 from tests.workflows.campaigns import FakeCampaign, serving_campaign, start_campaign
 from tests.workflows.fakes import TimeSkippingEnvironment
 
@@ -324,9 +323,8 @@ async def test_bad_input_fails_at_once(env: TimeSkippingEnvironment) -> None:
     assert [] == fake.dispatched
 
 
-async def test_an_update_in_the_first_workflow_task_waits(temporal_server: TemporalServer) -> None:
+async def test_an_update_in_the_first_workflow_task_waits(temporal: Client) -> None:
     """It is answered once the campaign has been opened, or fails if there is none."""
-    client = await Client.connect(temporal_server.address, data_converter=data_converter)
     # So many pages that the pause takes effect before the last one.
     fake, absent = FakeCampaign(rows=20, page=1), FakeCampaign(rows=None)
     for each in (fake, absent):
@@ -341,11 +339,15 @@ async def test_an_update_in_the_first_workflow_task_waits(temporal_server: Tempo
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
         )
         pausing = asyncio.create_task(
-            client.execute_update_with_start_workflow(PAUSE_UPDATE, start_workflow_operation=start)
+            temporal.execute_update_with_start_workflow(
+                PAUSE_UPDATE, start_workflow_operation=start
+            )
         )
-        handle = client.get_workflow_handle(campaign_workflow_id(queue), result_type=CampaignReport)
+        handle = temporal.get_workflow_handle(
+            campaign_workflow_id(queue), result_type=CampaignReport
+        )
         await _until_exists(handle)
-        async with serving_campaign(client, each, queue=queue):
+        async with serving_campaign(temporal, each, queue=queue):
             if each is absent:
                 with pytest.raises(WorkflowUpdateFailedError):
                     await pausing
@@ -371,12 +373,11 @@ async def _until_exists(handle: Handle) -> None:
 
 
 async def test_decisions_have_the_highest_priority_and_pages_the_lowest(
-    temporal_server: TemporalServer,
+    temporal: Client,
 ) -> None:
     """This holds even if the workflow has a priority of its own, which activities would inherit."""
-    client = await Client.connect(temporal_server.address, data_converter=data_converter)
-    async with serving_campaign(client, FakeCampaign()) as queue:
-        handle = await start_campaign(client, queue, priority=Priority(priority_key=1))
+    async with serving_campaign(temporal, FakeCampaign()) as queue:
+        handle = await start_campaign(temporal, queue, priority=Priority(priority_key=1))
         await handle.result()
     keys: dict[str, set[int]] = {}
     async for event in handle.fetch_history_events():
@@ -395,16 +396,15 @@ async def test_decisions_have_the_highest_priority_and_pages_the_lowest(
 
 
 async def test_a_decision_at_the_end_of_a_run_holds_in_the_next(
-    temporal_server: TemporalServer,
+    temporal: Client,
 ) -> None:
     """It is answered before the run ends, and the next run dispatches nothing while paused.
 
     The decision comes during the run's last page, and writing it takes longer than that page.
     """
-    client = await Client.connect(temporal_server.address, data_converter=data_converter)
     fake = FakeCampaign(rows=103, page=1, silent_after=100, write_fails=2)
-    async with serving_campaign(client, fake) as queue:
-        handle = await start_campaign(client, queue)
+    async with serving_campaign(temporal, fake) as queue:
+        handle = await start_campaign(temporal, queue)
         await fake.until_dispatched(100)
         pausing = asyncio.create_task(decide(handle, PAUSE_UPDATE))
         async with asyncio.timeout(30):

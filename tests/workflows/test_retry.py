@@ -5,11 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
-from devtools.stack.temporal_server import TemporalServer
 from signedfor.contract import DeadLetterOutcome, Outcome, dead_letter_workflow_id
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import StatusResult
-from signedfor.payloads import data_converter
 from signedfor.retry import QUICK_ATTEMPTS
 from tests.histories.recording import reaches
 from tests.workflows.fakes import (
@@ -161,22 +159,18 @@ async def test_a_message_without_any_sender_is_bad_input(env: TimeSkippingEnviro
     assert "from: is needed" in str(failed.value.cause)
 
 
-async def _client(server: TemporalServer) -> Client:
-    return await Client.connect(server.address, data_converter=data_converter)
-
-
-async def test_the_budget_ends_while_no_worker_is_running(temporal_server: TemporalServer) -> None:
+async def test_the_budget_ends_while_no_worker_is_running(temporal: Client) -> None:
     """The next worker ends the message; nothing is scheduled in the past."""
-    client, fakes = await _client(temporal_server), FakeActivities()
+    fakes = FakeActivities()
     fakes.policy = POLICY.model_copy(update={"retry_budget": timedelta(seconds=3)})
     fakes.sends = [failure(TEMPORARY, code=21611, retry_after=2 * SECOND, final=True), accept()]
-    env = Environment(client, fakes)
-    async with serving(client, fakes):
+    env = Environment(temporal, fakes)
+    async with serving(temporal, fakes):
         handle = await env.start()
         await env.until(lambda: len(fakes.posts) == 1)
         await reaches(handle, "retrying")
     await env.until(lambda: datetime.now(UTC) > fakes.posts[0].deadline)
-    async with serving(client, fakes):
+    async with serving(temporal, fakes):
         report = await handle.result()
 
     assert (Outcome.FAILED, TEMPORARY, 21611, 1) == (
@@ -189,18 +183,18 @@ async def test_the_budget_ends_while_no_worker_is_running(temporal_server: Tempo
 
 
 async def test_a_message_expires_while_no_worker_is_running(
-    temporal_server: TemporalServer,
+    temporal: Client,
 ) -> None:
     """A message that was waiting for its reserved time ends as expired with the next worker."""
-    client, fakes = await _client(temporal_server), FakeActivities()
-    env = Environment(client, fakes)
+    fakes = FakeActivities()
+    env = Environment(temporal, fakes)
     fakes.reserved_at = datetime.now(UTC) + 6 * SECOND
     expires_at = fakes.reserved_at + SECOND
-    async with serving(client, fakes):
+    async with serving(temporal, fakes):
         handle = await env.start({**REQUEST, "expires_at": expires_at.isoformat()})
         await reaches(handle, "waiting")
     await env.until(lambda: datetime.now(UTC) > expires_at)
-    async with serving(client, fakes):
+    async with serving(temporal, fakes):
         report = await handle.result()
 
     assert (Outcome.EXPIRED, 0, None) == (report.outcome, report.attempts, report.dead_letter_id)

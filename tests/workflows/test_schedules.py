@@ -1,6 +1,5 @@
 """The Temporal schedule of the inbound catch-up, on the real server."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -22,12 +21,9 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-async def client(temporal_server: TemporalServer) -> AsyncIterator[Client]:
-    """A client of a server that has no schedule, before and after the test."""
-    client = await Client.connect(temporal_server.address, data_converter=data_converter)
-    await schedule_catch_up(client, every=timedelta(0))
-    yield client
-    await schedule_catch_up(client, every=timedelta(0))
+def client(temporal: Client) -> Client:
+    """A client of a namespace in which nothing is scheduled."""
+    return temporal
 
 
 async def _described(client: Client) -> ScheduleDescription | None:

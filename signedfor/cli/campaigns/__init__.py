@@ -4,11 +4,10 @@ import typer
 
 from signedfor.cli.campaigns import decisions, report, start, status
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, help="Send one text to many recipients, from a CSV file.")
 app.command()(start.start)
 app.command()(status.status)
-app.command()(decisions.pause)
-app.command()(decisions.resume)
-app.command()(decisions.cancel)
+for update, help_ in decisions.HELP.items():
+    app.command(update, help=help_)(decisions.command(update))
 app.command()(report.report)
 app.command("list")(status.list_)

@@ -100,7 +100,7 @@ class BadRows(BadInput):
 
 
 class _Problems:
-    """The problems found so far; only the first are kept."""
+    """The problems found so far: the first ones, and how many there are."""
 
     def __init__(self) -> None:
         self.shown: list[tuple[str, str]] = []
@@ -200,7 +200,7 @@ class LateWindows:
 
 
 class RowChecks:
-    """The checks of one file; every recipient is remembered, to find duplicates."""
+    """The checks of one file; it stores every recipient, to find duplicates."""
 
     def __init__(
         self,
@@ -294,12 +294,12 @@ class RowChecks:
         ):
             problems.append(
                 "--id: contains this recipient's number, alone or with the row's number appended, "
-                "and ids are shown in clear; choose another"
+                "and IDs are not masked; choose another"
             )
         if self._tenant and contains_number_of(self._tenant, to):
             problems.append(
-                "--tenant: contains this recipient's number, and it is shown in clear; choose "
-                "another"
+                "--tenant: contains this recipient's number, and tenants are not masked; "
+                "choose another"
             )
         return to
 

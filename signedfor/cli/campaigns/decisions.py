@@ -1,9 +1,9 @@
 """`signedfor campaign pause`, `resume` and `cancel`."""
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Final
 
 import typer
-from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from signedfor.cli.campaigns.status import (
@@ -13,8 +13,8 @@ from signedfor.cli.campaigns.status import (
     required_record,
 )
 from signedfor.cli.environment import database
-from signedfor.cli.options import ByOption, JsonOption, TimeoutOption, operator, option_problems
-from signedfor.cli.output import BadInput, Refused, Unconfirmed, command_output
+from signedfor.cli.options import ByOption, JsonOption, TimeoutOption, checked_model, operator
+from signedfor.cli.output import Refused, Unconfirmed, command_output
 from signedfor.cli.temporal import connect, run, update
 from signedfor.contract import (
     CANCEL_UPDATE,
@@ -24,8 +24,20 @@ from signedfor.contract import (
     CampaignProgress,
     CampaignState,
 )
-from signedfor.contract.fields import problems_in
 from signedfor.store.campaigns import Campaigns
+
+HELP: Final[Mapping[str, str]] = {
+    PAUSE_UPDATE: """Submit nothing more until it is resumed.
+
+    It takes effect before the command ends. Messages that Twilio already has are delivered.
+    """,
+    RESUME_UPDATE: "Continue a paused campaign where it was.",
+    CANCEL_UPDATE: """Submit nothing more, for good.
+
+    It takes effect before the command ends. Messages that Twilio already has are delivered.
+    """,
+}
+"""The decisions, each with the help of its command."""
 
 _TIMEOUT: Final = 10.0
 _OVER = frozenset({CampaignState.CANCELED, CampaignState.FINISHED})
@@ -35,83 +47,43 @@ _RESULTS = {
     CampaignState.CANCELED: "is canceled: nothing more of it is submitted",
 }
 
-_ReasonOption = Annotated[
-    str | None, typer.Option("--reason", help="Why, recorded with the campaign.")
-]
 
+def command(decision: str) -> Callable[..., None]:
+    """The command that sends this update to a campaign's workflow."""
 
-def pause(
-    campaign_id: CampaignArgument,
-    *,
-    reason: _ReasonOption = None,
-    by: ByOption = None,
-    timeout: TimeoutOption = _TIMEOUT,
-    as_json: JsonOption = False,
-) -> None:
-    """Pause a campaign: nothing of it is submitted until it is resumed.
+    def decide(
+        campaign_id: CampaignArgument,
+        *,
+        reason: Annotated[
+            str | None,
+            typer.Option("--reason", metavar="TEXT", help="Why, recorded with the campaign."),
+        ] = None,
+        by: ByOption = None,
+        timeout: TimeoutOption = _TIMEOUT,
+        as_json: JsonOption = False,
+    ) -> None:
+        with command_output(as_json=as_json) as out:
+            bare_id = checked_campaign_id(campaign_id)
+            argument = checked_model(CampaignDecision, {"by": operator(by), "reason": reason})
+            progress = run(_update(bare_id, decision, argument, within=timeout))
+            if progress is not None:
+                state, rows, dispatched = progress.state, progress.rows, progress.dispatched
+            else:
+                with database() as engine:
+                    state, rows = _without_workflow(engine, bare_id, decision)
+                dispatched = None
+            document = {
+                "campaign_id": bare_id,
+                "state": state.value,
+                "rows": rows,
+                "dispatched": dispatched,
+            }
+            count = (
+                "" if dispatched is None else f" {dispatched:,} of {rows:,} rows were dispatched."
+            )
+            out.result(document, f"Campaign {bare_id} {_RESULTS[state]}.{count}")
 
-    Messages that Twilio already has are delivered. It takes effect before the command ends.
-    """
-    _decide(PAUSE_UPDATE, campaign_id, reason, by, within=timeout, as_json=as_json)
-
-
-def resume(
-    campaign_id: CampaignArgument,
-    *,
-    reason: _ReasonOption = None,
-    by: ByOption = None,
-    timeout: TimeoutOption = _TIMEOUT,
-    as_json: JsonOption = False,
-) -> None:
-    """Continue a paused campaign where it was."""
-    _decide(RESUME_UPDATE, campaign_id, reason, by, within=timeout, as_json=as_json)
-
-
-def cancel(
-    campaign_id: CampaignArgument,
-    *,
-    reason: _ReasonOption = None,
-    by: ByOption = None,
-    timeout: TimeoutOption = _TIMEOUT,
-    as_json: JsonOption = False,
-) -> None:
-    """Stop a campaign for good: nothing more of it is submitted.
-
-    Messages that Twilio already has are delivered. It takes effect before the command ends.
-    """
-    _decide(CANCEL_UPDATE, campaign_id, reason, by, within=timeout, as_json=as_json)
-
-
-def _decide(
-    decision: str,
-    campaign_id: str,
-    reason: str | None,
-    by: str | None,
-    *,
-    within: float,
-    as_json: bool,
-) -> None:
-    with command_output(as_json=as_json) as out:
-        bare_id = checked_campaign_id(campaign_id)
-        try:
-            argument = CampaignDecision(by=operator(by), reason=reason)
-        except ValidationError as error:
-            raise BadInput(option_problems(problems_in(error))) from None
-        progress = run(_update(bare_id, decision, argument, within=within))
-        if progress is not None:
-            state, rows, dispatched = progress.state, progress.rows, progress.dispatched
-        else:
-            with database() as engine:
-                state, rows = _without_workflow(engine, bare_id, decision)
-            dispatched = None
-        document = {
-            "campaign_id": bare_id,
-            "state": state.value,
-            "rows": rows,
-            "dispatched": dispatched,
-        }
-        count = "" if dispatched is None else f" {dispatched:,} of {rows:,} rows were dispatched."
-        out.result(document, f"Campaign {bare_id} {_RESULTS[state]}.{count}")
+    return decide
 
 
 async def _update(
@@ -136,7 +108,7 @@ def _without_workflow(engine: Engine, campaign_id: str, decision: str) -> tuple[
     if decision == CANCEL_UPDATE and record.state is not CampaignState.FINISHED:
         return campaigns.set_state(campaign_id, CampaignState.CANCELED), record.rows
     if record.state in _OVER:
-        raise Refused(f"The campaign is {record.state}.")
+        raise Refused(f"Campaign {campaign_id} is already {record.state}.")
     raise Refused(
         f"Campaign {campaign_id} is not running: see `signedfor campaign status {campaign_id}`. "
         "It can be canceled."

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -31,7 +32,7 @@ _SAVE_AS = "save it as CSV UTF-8 (comma delimited)"
 
 
 class UnreadableFile(Exception):
-    """The file cannot be read any further; `line` says where, the text why, without contents."""
+    """The file cannot be read on from `line`; the text says why, without contents."""
 
     def __init__(self, line: int, what: str) -> None:
         super().__init__(what)
@@ -53,7 +54,7 @@ class RecipientsFile:
         self.size = size
         """Bytes, for a progress bar."""
         self._file = file
-        self._counting = _Counting(file)
+        self._text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         self._reader: Any = None
         self.delimiter = _DELIMITERS[0]
         """Between cells; known after `header`."""
@@ -62,7 +63,7 @@ class RecipientsFile:
     @property
     def read(self) -> int:
         """Bytes read so far."""
-        return self._counting.read_so_far
+        return self._file.tell()
 
     def header(self, wanted: str) -> list[str]:
         """The names of the columns, in lower case, among them `wanted`.
@@ -73,14 +74,12 @@ class RecipientsFile:
             UnreadableFile: it is empty or not text, has no such column, or a name twice.
         """
         self._refuse_other_formats()
-        buffered = io.BufferedReader(self._counting, buffer_size=1 << 16)
-        lines = _lines(io.TextIOWrapper(buffered, encoding="utf-8-sig", newline=""))
+        lines = _lines(self._text)
         first = next(self._readable(lines), "")
         if not first.strip():
             raise UnreadableFile(1, f"is empty; the header must be here, with a column {wanted}")
         self.delimiter = _delimiter(first, wanted)
-        rows = _with_first(first, lines)
-        self._reader = csv.reader(rows, delimiter=self.delimiter, strict=True)
+        self._reader = csv.reader(chain([first], lines), delimiter=self.delimiter, strict=True)
         names = [name.strip().lower() for name in next(self._readable(self._reader), [])]
         if wanted not in names:
             raise UnreadableFile(
@@ -129,7 +128,7 @@ class RecipientsFile:
             raise UnreadableFile(1, f"is a workbook, not CSV; {_SAVE_AS}")
 
     def _first_undecodable_line(self) -> int:
-        """Found by reading again: the decoder is ahead of the lines that were returned."""
+        """Find it by reading again: the decoder is ahead of the lines that were returned."""
         self._file.seek(0)
         read = 0
         for line in self._file:
@@ -177,23 +176,6 @@ def _copy(source: IO[bytes]) -> Iterator[RecipientsFile]:
         yield RecipientsFile(copy, size=size)
 
 
-class _Counting(io.RawIOBase):
-    """The file's bytes, and how many were read so far."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._source = file
-        self.read_so_far = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._source.read(len(buffer))
-        buffer[: len(data)] = data
-        self.read_so_far += len(data)
-        return len(data)
-
-
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
     number = 0
     while line := text.readline(_MAX_LINE):
@@ -203,11 +185,6 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
         if len(line) == _MAX_LINE:
             raise UnreadableFile(number, f"is longer than {_MAX_LINE:,} characters")
         yield line
-
-
-def _with_first(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
 
 
 def _delimiter(first: str, wanted: str) -> str:

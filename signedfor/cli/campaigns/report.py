@@ -56,7 +56,10 @@ def report(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how a campaign's messages ended: their number by outcome, or each row as CSV."""
+    """Show how the messages of a campaign ended.
+
+    Shows their number by outcome, or writes each row with --csv.
+    """
     with command_output(as_json=as_json) as out:
         bare_id = checked_campaign_id(campaign_id)
         if csv_file == _STANDARD_OUTPUT and as_json:

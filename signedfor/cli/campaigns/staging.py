@@ -1,7 +1,7 @@
 """Checked rows are staged on disk, then loaded into the database as a campaign, exactly once.
 
-What is loaded is then what was checked, even if the file changes meanwhile. If the process dies,
-the same command continues: rows already in the database stay as they are, and the campaign runs
+What is loaded is what was checked, even if the file changes in between. If the process dies, the
+same command continues: rows already in the database stay as they are, and the campaign runs
 only when every row is there.
 """
 
@@ -101,7 +101,8 @@ def derived_id(message: CampaignMessage, fingerprint: str) -> str:
     """The id of a campaign by its content: same rows and options, same campaign.
 
     Fields at their defaults do not count, so that a field added later does not change the id. It
-    consists of letters, so that it holds no phone number, nor forms one with a row's number.
+    consists of letters, so that it cannot contain a phone number, not even with a row's number
+    appended.
     """
     fields = message.model_dump(mode="json", exclude_defaults=True)
     content = json.dumps([fields, fingerprint], sort_keys=True)

@@ -9,14 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 from pydantic import ValidationError
-from temporalio.common import (
-    Priority as TemporalPriority,
-)
-from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDReusePolicy,
-)
+from temporalio import common
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from signedfor.cli.campaigns.checks import check_file
@@ -30,7 +23,7 @@ from signedfor.cli.campaigns.staging import (
     require_same_rows,
     require_unused_ids,
 )
-from signedfor.cli.campaigns.status import checked_campaign_id
+from signedfor.cli.campaigns.status import checked_campaign_id, required_record
 from signedfor.cli.environment import campaign_settings, database
 from signedfor.cli.options import (
     BetweenOption,
@@ -40,12 +33,12 @@ from signedfor.cli.options import (
     JsonOption,
     MediaOption,
     OnUnknownOutcomeOption,
+    Problems,
     ReceiptTimeoutOption,
     TagOption,
     TenantOption,
     TimeZoneOption,
-    given,
-    option_problems,
+    checked_model,
     send_window,
     tags,
     text_or_standard_input,
@@ -70,7 +63,6 @@ from signedfor.contract import (
     Priority,
     campaign_workflow_id,
 )
-from signedfor.contract.fields import problems_in
 from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.settings import CampaignSettings
 from signedfor.store.campaigns import CampaignRecord, Campaigns
@@ -84,41 +76,58 @@ MAX_UNCONFIRMED: Final = 100
 def start(
     file: Annotated[
         Path,
-        typer.Argument(help="CSV, UTF-8, with a header; - reads standard input."),
+        typer.Argument(
+            metavar="FILE", help="CSV in UTF-8 with a header line; - reads standard input."
+        ),
     ],
     *,
     body: Annotated[
         str,
         typer.Option(
-            "--body", help="The text, with {column} for a row's cell; - reads standard input."
+            "--body",
+            metavar="TEXT",
+            help="The text, with {column} for a row's cell; - reads standard input.",
         ),
     ],
     sender: Annotated[
-        str | None, typer.Option("--from", help="Sender. Default: DEFAULT_SENDER.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="SENDER",
+            help="Number, Messaging Service or other sender. Default: DEFAULT_SENDER.",
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and show everything, and do nothing.")
+        bool, typer.Option("--dry-run", help="Check and show everything; send nothing.")
     ] = False,
     yes: Annotated[
         bool,
         typer.Option(
-            "--yes", "-y", help=f"Do not ask for confirmation above {MAX_UNCONFIRMED} recipients."
+            "--yes",
+            "-y",
+            help=f"Do not ask for confirmation of more than {MAX_UNCONFIRMED} recipients.",
         ),
     ] = False,
     to_column: Annotated[
-        str, typer.Option("--to-column", help="The column with the recipients.")
+        str,
+        typer.Option("--to-column", metavar="NAME", help="The column with the recipients."),
     ] = "to",
     campaign_id: Annotated[
         str | None,
         typer.Option(
             "--id",
-            help="Its id, by which it is sent once. Default: derived from rows and options.",
+            metavar="CAMPAIGN_ID",
+            help="A campaign is sent once for each ID. Default: derived from rows and options.",
         ),
     ] = None,
     media: MediaOption = None,
     priority: Annotated[
         Priority,
-        typer.Option("--priority", help="normal or bulk, among other messages of the sender."),
+        typer.Option(
+            "--priority",
+            metavar="normal|bulk",
+            help="Compared with the sender's other messages.",
+        ),
     ] = Priority.BULK,
     category: CategoryOption = None,
     tenant: TenantOption = None,
@@ -131,43 +140,44 @@ def start(
     tag: TagOption = None,
     price: Annotated[
         str | None,
-        typer.Option("--price", help="Per segment, for the estimate. Default: PRICE_PER_SEGMENT."),
+        typer.Option(
+            "--price",
+            metavar="NUMBER",
+            help="Price per segment, for the estimate. Default: PRICE_PER_SEGMENT.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send one text to all recipients in a file.
 
     Every row is checked first; if any is wrong, nothing is sent. The same rows with the same
-    options are the same campaign, however many times you start it: each recipient gets it once.
+    options are the same campaign: start it twice, and each recipient still gets one message.
     """
     with command_output(as_json=as_json) as out:
         settings = campaign_settings()
         if body == "-" and file == STANDARD_INPUT:
             raise BadInput([("--body", "and FILE cannot both be standard input")])
-        window, problems = send_window(between, days, time_zone)
-        tag_values, found = tags(tag or ())
+        problems: Problems = []
         chosen_id = None
         if campaign_id is not None:
             try:
                 chosen_id = checked_campaign_id(campaign_id, field="--id")
             except BadInput as error:
                 problems += error.problems
-        message = _message(
-            {
-                "from": sender if sender is not None else settings.default_sender,
-                "body": text_or_standard_input(out, body),
-                "media_urls": media,
-                "priority": priority,
-                "category": category,
-                "tenant": tenant,
-                "expires_at": expires_at,
-                "receipt_timeout_seconds": receipt_timeout,
-                "on_unknown_outcome": on_unknown_outcome,
-                "send_window": window,
-                "tags": tag_values,
-            },
-            [*problems, *found],
-        )
+        fields = {
+            "from": sender if sender is not None else settings.default_sender,
+            "body": text_or_standard_input(out, body),
+            "media_urls": media,
+            "priority": priority,
+            "category": category,
+            "tenant": tenant,
+            "expires_at": expires_at,
+            "receipt_timeout_seconds": receipt_timeout,
+            "on_unknown_outcome": on_unknown_outcome,
+            "send_window": send_window(between, days, time_zone, problems),
+            "tags": tags(tag or (), problems),
+        }
+        message = _message(fields, problems)
         settings, column = _priced(settings, price), to_column.strip().lower()
         with database() as engine, StagedRows() as staged:
             limiter = RateLimiter(engine, rates=settings.default_segments_per_second)
@@ -212,22 +222,16 @@ def start(
                 launch.send(yes=yes)
 
 
-def _message(fields: dict[str, Any], problems: list[tuple[str, str]]) -> CampaignMessage:
+def _message(fields: dict[str, Any], problems: Problems) -> CampaignMessage:
     """The message; BadInput names every bad option, those in `problems` too, never its value."""
-    wanted = given(fields)
-    if "from" not in wanted:
+    if fields["from"] is None:
         problems.append(("--from", "is needed, since DEFAULT_SENDER is not set"))
-        wanted["from"] = "none"
+        fields["from"] = "none"
     if not fields["body"].strip():
         problems.append(("--body", "is blank"))
-    try:
-        message = CampaignMessage.model_validate(wanted)
-    except ValidationError as error:
-        raise BadInput(option_problems(problems_in(error)) + problems) from None
+    message = checked_model(CampaignMessage, fields, problems)
     if message.expires_at is not None and message.expires_at <= datetime.now(UTC):
-        problems.append(("--expires-at", "has passed"))
-    if problems:
-        raise BadInput(problems)
+        raise BadInput([("--expires-at", "has passed")])
     return message
 
 
@@ -254,7 +258,7 @@ def _file_errors() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Launch:
-    """A campaign whose file was checked, and of which nothing has been done yet."""
+    """A campaign whose file was checked; nothing else has been done yet."""
 
     out: Output
     campaigns: Campaigns
@@ -289,7 +293,7 @@ class _Launch:
         )
 
     def send(self, *, yes: bool) -> None:
-        """Do what has not been done yet: confirm, load the rows, start the workflow.
+        """Confirm, load the rows and start the workflow, unless that was done before.
 
         Raises:
             CommandError: another campaign has this id, it was not confirmed, or Temporal cannot be
@@ -299,10 +303,9 @@ class _Launch:
         if earlier is None or earlier.state is CampaignState.LOADING:
             similar = self._warn_of_similar()
             self._confirm(yes=yes, again=similar is not None and not self.is_id_chosen)
-            # Before anything is written: a campaign that cannot start must not start later.
+            # Before anything is written: if it cannot start now, it must not start later.
             run(self._require_temporal(is_new=earlier is None))
-            total = self.estimate.tally.rows
-            with self.out.progress_bar("loading", total=total) as on_progress:
+            with self.out.progress_bar("loading", total=self.staged.count) as on_progress:
                 load(
                     self.campaigns,
                     self.campaign_id,
@@ -310,9 +313,9 @@ class _Launch:
                     self.staged,
                     on_progress=on_progress,
                 )
-        record = self.campaigns.find(self.campaign_id) or earlier
+        record = required_record(self.campaigns, self.campaign_id)
         # Also if it was loaded before: that process may have died before this step.
-        if record is not None and record.state in {CampaignState.RUNNING, CampaignState.PAUSED}:
+        if record.state in {CampaignState.RUNNING, CampaignState.PAUSED}:
             try:
                 run(self._start_workflow())
             except CommandError as error:
@@ -360,7 +363,7 @@ class _Launch:
         client = await connect()
         message = self.message
         summary = (message.priority.value, message.category, f"{self.estimate.tally.rows} rows")
-        attributes = [SearchAttributePair(CAMPAIGN_ID, self.campaign_id)]
+        attributes = [common.SearchAttributePair(CAMPAIGN_ID, self.campaign_id)]
         try:
             await client.start_workflow(
                 CAMPAIGN,
@@ -369,23 +372,22 @@ class _Launch:
                 task_queue=MESSAGES_QUEUE,
                 id_conflict_policy=CONFLICT_POLICY,
                 # One that failed or was terminated may continue: its messages have their own ids.
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                search_attributes=TypedSearchAttributes(attributes),
+                id_reuse_policy=common.WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                search_attributes=common.TypedSearchAttributes(attributes),
                 static_summary=" ".join(filter(None, summary)),
                 # Decisions about it must not queue behind its messages.
-                priority=TemporalPriority(priority_key=1),
+                priority=common.Priority(priority_key=1),
                 rpc_timeout=RPC_TIMEOUT,
             )
         except WorkflowAlreadyStartedError:
             return  # and it has ended
 
-    def _report(self, *, earlier: CampaignRecord | None, record: CampaignRecord | None) -> None:
-        state = record.state if record is not None else CampaignState.RUNNING
+    def _report(self, *, earlier: CampaignRecord | None, record: CampaignRecord) -> None:
         is_new = earlier is None or earlier.state is CampaignState.LOADING
         document = {
             "campaign_id": self.campaign_id,
             "accepted": "now" if is_new else "earlier",
-            "state": state.value,
+            "state": record.state.value,
             **self.estimate.document(),
         }
         see = f"See `signedfor campaign status {self.campaign_id}`."
@@ -393,11 +395,8 @@ class _Launch:
             self.out.note(f"Started as campaign {self.campaign_id}. {see}")
             self.out.result(document, self.campaign_id)
             return
-        is_over = state in {CampaignState.CANCELED, CampaignState.FINISHED}
+        is_over = record.state in {CampaignState.CANCELED, CampaignState.FINISHED}
         hint = " Give another --id to send it again." if is_over else ""
         self.out.note(f"This campaign was started earlier; nothing is sent twice. {see}{hint}")
-        created = clock(record.created_at) if record is not None else None
-        self.out.result(
-            document,
-            facts([("Campaign", self.campaign_id), ("State", state), ("Created", created)]),
-        )
+        rows = [("Campaign", self.campaign_id), ("State", record.state)]
+        self.out.result(document, facts([*rows, ("Created", clock(record.created_at))]))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -20,11 +20,11 @@ from temporalio.service import RPCError
 
 from signedfor.campaign_activities import messages_of
 from signedfor.cli.environment import campaign_settings, database
-from signedfor.cli.options import JsonOption
-from signedfor.cli.output import BadInput, NotFound, Output, clock, command_output, facts, listing
+from signedfor.cli.options import JsonOption, LimitOption, checked_value
+from signedfor.cli.output import BadInput, NotFound, Output, clock, command_output, facts
 from signedfor.cli.temporal import connect, describe, run
 from signedfor.contract import CampaignReport, CampaignState, Outcome, Stage, campaign_workflow_id
-from signedfor.contract.fields import Label, problems_in
+from signedfor.contract.fields import Label
 from signedfor.masks import masked_sender
 from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.store.campaigns import CampaignRecord, Campaigns
@@ -73,7 +73,7 @@ class CampaignStatus:
 
     @property
     def done(self) -> int:
-        """Rows that the sender is done with: submitted, or ended without."""
+        """Rows that need no more of the sender's time: submitted, or ended before that."""
         return max(self.dispatched - sum(self.counts.get(each, 0) for each in _UNSUBMITTED), 0)
 
     @property
@@ -83,7 +83,7 @@ class CampaignStatus:
 
     @property
     def remaining(self) -> int:
-        """Rows that the sender is not done with."""
+        """Rows that still need the sender's time."""
         if self.record.state is CampaignState.CANCELED:
             return 0
         return max(self.record.rows - self.done, 0)
@@ -117,7 +117,7 @@ class CampaignStatus:
 def checked_campaign_id(value: str, *, field: str = "CAMPAIGN_ID") -> str:
     """A campaign id; the whole workflow id is accepted too, since the Temporal UI shows that.
 
-    No campaign id may begin like a workflow id, or the two could not be told apart.
+    A campaign id never begins with the prefix of its workflow id, which would be ambiguous.
 
     Raises:
         BadInput: it is not a campaign id.
@@ -125,14 +125,11 @@ def checked_campaign_id(value: str, *, field: str = "CAMPAIGN_ID") -> str:
     prefix = campaign_workflow_id("")
     while value.startswith(prefix):
         value = value.removeprefix(prefix)
-    try:
-        return _label.validate_python(value)
-    except ValidationError as error:
-        raise BadInput([(field, what) for _, what in problems_in(error)]) from None
+    return checked_value(_label, value, field=field)
 
 
 def required_record(campaigns: Campaigns, campaign_id: str) -> CampaignRecord:
-    """The campaign's record; NotFound when there is none."""
+    """The campaign's record; NotFound if there is none."""
     record = campaigns.find(campaign_id)
     if record is None:
         raise NotFound(
@@ -143,7 +140,7 @@ def required_record(campaigns: Campaigns, campaign_id: str) -> CampaignRecord:
 
 
 def campaign_handle(client: Client, campaign_id: str) -> WorkflowHandle[object, CampaignReport]:
-    """The handle of the campaign's workflow, whether or not there is one."""
+    """A handle for the campaign's workflow, which need not exist."""
     return client.get_workflow_handle(campaign_workflow_id(campaign_id), result_type=CampaignReport)
 
 
@@ -152,8 +149,8 @@ async def fetch_campaign(client: Client, campaigns: Campaigns, campaign_id: str)
 
     Raises:
         NotFound: there is no such campaign.
-        RPCError: Temporal could not be asked.
-        DatabaseUnavailable: the database could not.
+        RPCError: Temporal did not answer.
+        DatabaseUnavailable: the database did not.
     """
     record = await asyncio.to_thread(required_record, campaigns, campaign_id)
     workflow, counts = await asyncio.gather(
@@ -201,13 +198,17 @@ def status(
         bool | None,
         typer.Option(
             "--watch/--once",
-            help="Show it until it is over; Ctrl-C stops only the display. Default: at a terminal.",
+            help="Update until it is over. Default: --watch at a terminal. Ctrl-C ends only the "
+            "display.",
             show_default=False,
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the progress of a campaign, its messages by status, and the time left."""
+    """Show the progress of a campaign.
+
+    Shows its messages by status, its rate and the time left.
+    """
     with command_output(as_json=as_json) as out:
         bare_id = checked_campaign_id(campaign_id)
         if watch and as_json:
@@ -222,51 +223,38 @@ def status(
 
 def list_(
     *,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number.")] = 20,
+    limit: LimitOption = 20,
     as_json: JsonOption = False,
 ) -> None:
     """List the campaigns in the database, newest first."""
     with command_output(as_json=as_json) as out:
         with database() as engine:
             records = Campaigns(engine).newest(limit=limit + 1)
-        more, records = len(records) > limit, records[:limit]
-        out.result(
-            {"campaigns": [_listed(record) for record in records], "more": more},
-            listing(
-                ("Campaign", "State", "Since", "Rows", "Segments", "Sender", "Created"),
-                (
-                    (
-                        record.campaign_id,
-                        record.state,
-                        clock(record.since),
-                        record.rows,
-                        record.segments,
-                        masked_sender(record.message.sender),
-                        clock(record.created_at),
-                    )
-                    for record in records
-                ),
-            )
-            if records
-            else "No campaigns.",
-            *([f"There are more than {limit}; see --limit."] if more else []),
+        columns = ("Campaign", "State", "Since", "Rows", "Segments", "Sender", "Created")
+        out.listed(
+            "campaigns", columns, list(map(_listed, records)), limit=limit, empty="No campaigns."
         )
 
 
-def _listed(record: CampaignRecord) -> dict[str, Any]:
-    return {
+def _listed(record: CampaignRecord) -> tuple[dict[str, Any], Sequence[object]]:
+    """A campaign in the list, for programs and for people."""
+    sender = masked_sender(record.message.sender)
+    document = {
         "campaign_id": record.campaign_id,
         "state": record.state.value,
         "since": record.since.isoformat(),
         "rows": record.rows,
         "segments": record.segments,
-        "sender": masked_sender(record.message.sender),
+        "sender": sender,
         "created_at": record.created_at.isoformat(),
     }
+    since, created = clock(record.since), clock(record.created_at)
+    row = (record.campaign_id, record.state, since, record.rows, record.segments, sender, created)
+    return document, row
 
 
 class _Poller:
-    """Polls one campaign, once or repeatedly, and knows its rate of the last minute."""
+    """Polls one campaign, once or repeatedly, and computes its rate in the last minute."""
 
     def __init__(
         self, out: Output, campaigns: Campaigns, limiter: RateLimiter, campaign_id: str
@@ -290,7 +278,7 @@ class _Poller:
                 try:
                     status = await self._poll(client)
                 except RPCError:
-                    self._out.note("Temporal does not answer; waiting for it")
+                    self._out.note("Waiting for Temporal, which does not answer")
                 else:
                     show(self._view(status), self._line(status))
                     if status.is_over:
@@ -322,7 +310,7 @@ class _Poller:
         return done / seconds if seconds > 0 else None
 
     def _left(self, status: CampaignStatus) -> timedelta | None:
-        """How long the sender still needs, at the current rate or at first its configured rate."""
+        """How long the sender still needs, first by its configured rate, then its current one."""
         record = status.record
         if record.state is not CampaignState.RUNNING:
             return None
@@ -341,7 +329,7 @@ class _Poller:
             ("Rows", f"{status.done:,} of {record.rows:,} are done"),
             ("Dispatched", f"{status.dispatched:,}"),
             ("Rate", None if rate is None else f"{rate:.3g} messages per second"),
-            ("Time left", None if left is None else _length(left)),
+            ("Time left", _length(left) if left else None),
         ]
         rows += [(name.replace("_", " "), f"{n:,}") for name, n in status.counts.items()]
         if not self._out.notes.is_terminal:

@@ -9,7 +9,7 @@ class Level(StrEnum):
 
     OK = "ok"
     WARN = "warn"
-    """It works, but with a surprise."""
+    """It works, but perhaps not as expected."""
     FAIL = "fail"
     """Messages are not sent, or their receipts do not arrive."""
     SKIPPED = "skipped"
@@ -32,7 +32,7 @@ def ok(name: str, what: str) -> Finding:
 
 
 def warn(name: str, what: str, remedy: str) -> Finding:
-    """It works, but with a surprise."""
+    """It works, but perhaps not as expected."""
     return Finding(name=name, level=Level.WARN, what=what, remedy=remedy)
 
 

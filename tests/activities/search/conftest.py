@@ -13,11 +13,9 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.search import TwilioSearch
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
-from devtools.stack.temporal_server import TemporalServer
 from signedfor.contract import MessageReport, MessageRequest, Outcome, Progress, message_workflow_id
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import Absent, Ambiguous, Found, NeverSubmitted, SearchRequest
-from signedfor.payloads import data_converter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.twilio.client import TwilioClient
 from tests.activities.conftest import unlimited_rates
@@ -67,12 +65,6 @@ def twilio(sandbox_url: str) -> Iterator[TwilioClient]:
     yield client
     assert client.http_client.session is not None
     client.http_client.session.close()
-
-
-@pytest.fixture
-async def temporal(temporal_server: TemporalServer) -> Client:
-    """A client of the real server."""
-    return await Client.connect(temporal_server.address, data_converter=data_converter)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="session")
 def sandbox_url() -> Iterator[str]:
-    """Return the base URL of a sandbox that all tests of a run share."""
+    """Return the base URL of the sandbox that all tests share."""
     with running_sandbox() as (url, _):
         yield url
 
@@ -41,14 +41,14 @@ def control(sandbox_url: str) -> Iterator[SandboxControl]:
 
 
 def _is_idle(control: SandboxControl) -> bool:
-    """Whether nothing of a test is unfinished, which the next test would see."""
+    """Whether the test has left nothing unfinished that the next test would see."""
     summary = control.summary()
     return summary["unfinished"] == summary["pending"] == 0
 
 
 @pytest.fixture
 def twilio(sandbox_url: str, control: SandboxControl) -> Client:
-    """Return the official client with the ordinary account of a fresh sandbox."""
+    """Return the official client with the ordinary account of a new sandbox."""
     assert control.health()
     return twilio_client(sandbox_url)
 

@@ -61,7 +61,7 @@ def twilio_client(
     auth_token: str = DEFAULT_AUTH_TOKEN,
     timeout: float = 10,
 ) -> Client:
-    """Return the official client, aimed at `url`."""
+    """Return the official client for `url`."""
     http_client = TwilioHttpClient(timeout=timeout)
     client = Client(account_sid, auth_token, http_client=http_client)  # type: ignore[no-untyped-call]
     client.api.base_url = url
@@ -120,7 +120,7 @@ class Receiver:
         return [request.form["MessageStatus"] for request in self.requests]
 
     def wait_for(self, count: int) -> Sequence[Received]:
-        """Wait until `count` requests have come and return them."""
+        """Wait for `count` requests and return them."""
         return eventually(lambda: self.requests if len(self.requests) >= count else None)
 
 

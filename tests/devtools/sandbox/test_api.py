@@ -45,7 +45,7 @@ def test_create_returns_twilios_resource(sandbox_url: str, recipient: str) -> No
 
 
 def test_message_is_sent_and_delivered(twilio: Client, recipient: str) -> None:
-    """Left alone, a message becomes delivered, with its date and price."""
+    """A message is delivered by itself, with its date and price."""
     created = twilio.messages.create(to=recipient, from_=SENDER, body="hello")
 
     message = until(created, "delivered")
@@ -53,7 +53,9 @@ def test_message_is_sent_and_delivered(twilio: Client, recipient: str) -> None:
     assert message.price == "-0.00790"
 
 
-def test_service_message_begins_accepted_without_sender(twilio: Client, recipient: str) -> None:
+def test_a_service_message_starts_as_accepted_without_sender(
+    twilio: Client, recipient: str
+) -> None:
     """With a Messaging Service the sender and the segments are known only later."""
     message = twilio.messages.create(to=recipient, messaging_service_sid=SERVICE, body="hello")
 
@@ -76,7 +78,7 @@ def test_any_valid_sender_is_accepted(twilio: Client, recipient: str, sender: st
 
 
 def test_channel_addresses_are_accepted(twilio: Client, recipient: str) -> None:
-    """A channel address sends to one of its own channel."""
+    """A channel address can send to addresses of the same channel."""
     message = twilio.messages.create(
         to=f"whatsapp:{recipient}", from_=f"whatsapp:{SENDER}", body="hello"
     )
@@ -85,7 +87,7 @@ def test_channel_addresses_are_accepted(twilio: Client, recipient: str) -> None:
 
 
 def test_media_message_has_its_own_prefix(twilio: Client, recipient: str) -> None:
-    """A message with media is an MM and counts its media as text."""
+    """A message with media has an MM SID and its media count as a string."""
     message = twilio.messages.create(
         to=recipient, from_=SENDER, media_url=["https://example.com/a.png"] * 2
     )
@@ -104,7 +106,7 @@ def test_wrong_token_is_refused(sandbox_url: str, recipient: str) -> None:
 
 
 def test_wrong_token_body_is_twilios(sandbox_url: str) -> None:
-    """The 401 has the body that was seen from Twilio."""
+    """The 401 has the body that Twilio was observed to send."""
     answer = httpx.get(f"{sandbox_url}/2010-04-01/Accounts/{DEFAULT_ACCOUNT_SID}/Messages.json")
 
     assert answer.json() == {
@@ -116,7 +118,7 @@ def test_wrong_token_body_is_twilios(sandbox_url: str) -> None:
     }
 
 
-def test_unknown_things_are_not_found(twilio: Client, sandbox_url: str) -> None:
+def test_unknown_resources_are_not_found(twilio: Client, sandbox_url: str) -> None:
     """An unknown message, another account and an unknown path are 404 with code 20404."""
     with pytest.raises(TwilioRestException) as unknown:
         twilio.messages("SM" + "0" * 32).fetch()
@@ -130,7 +132,7 @@ def test_unknown_things_are_not_found(twilio: Client, sandbox_url: str) -> None:
 
 
 def test_list_filters_by_recipient_and_sender(twilio: Client, recipient: str) -> None:
-    """To and From narrow the list; the newest comes first."""
+    """To and From filter the list; the newest comes first."""
     first = twilio.messages.create(to=recipient, from_=SENDER, body="one").sid
     second = twilio.messages.create(to=recipient, from_="+15005550010", body="two").sid
 
@@ -155,8 +157,10 @@ def test_list_follows_pages(twilio: Client, recipient: str) -> None:
     assert listed[:3] == [one.sid for one in back]
 
 
-def test_pages_stand_still_while_messages_come_and_go(twilio: Client, recipient: str) -> None:
-    """A page token names a message, so that neither new nor deleted ones shift the pages."""
+def test_pages_do_not_shift_when_messages_are_added_or_deleted(
+    twilio: Client, recipient: str
+) -> None:
+    """A page token names a message, so new and deleted messages do not shift the pages."""
     sids = [
         twilio.messages.create(to=recipient, from_=SENDER, body=str(number)).sid or ""
         for number in range(4)
@@ -245,10 +249,10 @@ def test_redact_and_delete(twilio: Client, control: SandboxControl, recipient: s
     assert [one["body"] for one in control.ledger(to=recipient)["accepted"]] == ["secret"]
 
 
-def test_message_under_way_is_neither_redacted_nor_deleted(
+def test_an_unfinished_message_is_neither_redacted_nor_deleted(
     twilio: Client, control: SandboxControl, recipient: str
 ) -> None:
-    """Before its last status a message is refused both with 409."""
+    """Before a message's last status, both are refused with 409."""
     control.settings(hold=True)
     message = twilio.messages.create(to=recipient, from_=SENDER, body="hello")
 

@@ -32,7 +32,7 @@ def is_signed(received: Received, receiver: Receiver) -> bool:
 
 
 def test_callbacks_of_a_number(twilio: Client, receiver: Receiver, recipient: str) -> None:
-    """A plain sender posts sent and delivered, and nothing for the initial status."""
+    """A number posts sent and delivered, and nothing for the initial status."""
     message = twilio.messages.create(
         to=recipient,
         from_=SENDER,
@@ -75,7 +75,7 @@ def test_callbacks_are_signed(twilio: Client, receiver: Receiver, recipient: str
 
 
 def test_callbacks_of_a_service(twilio: Client, receiver: Receiver, recipient: str) -> None:
-    """A Messaging Service posts queued as well, and names itself."""
+    """A Messaging Service posts queued, too, and its callbacks have its SID."""
     twilio.messages.create(
         to=recipient, messaging_service_sid=SERVICE, body="hello", status_callback=receiver.url
     )
@@ -88,7 +88,7 @@ def test_callbacks_of_a_service(twilio: Client, receiver: Receiver, recipient: s
 
 
 def test_late_refusal_is_called_back(twilio: Client, receiver: Receiver) -> None:
-    """What a service finds out late is a failed callback with the error code."""
+    """An error that a service finds late is a failed callback with its code."""
     twilio.messages.create(
         to="+15005550002",
         messaging_service_sid=SERVICE,
@@ -116,7 +116,7 @@ def test_cancel_is_called_back(twilio: Client, receiver: Receiver, recipient: st
     assert ["canceled"] == receiver.statuses()
 
 
-def test_validity_runs_out_in_a_held_queue(
+def test_a_message_expires_in_a_held_queue(
     twilio: Client, control: SandboxControl, receiver: Receiver, recipient: str
 ) -> None:
     """A message that waits longer than its ValidityPeriod fails with 30036."""
@@ -152,7 +152,7 @@ def test_a_held_queue_continues(
 def test_test_credentials_never_call_back(
     twilio: Client, test_credentials: Client, receiver: Receiver, recipient: str
 ) -> None:
-    """Only the ordinary account calls back: its callback comes, the other's does not."""
+    """Only the ordinary account posts callbacks."""
     silent = test_credentials.messages.create(
         to=recipient, from_=SENDER, body="hello", status_callback=receiver.url
     )
@@ -186,7 +186,7 @@ def test_retries_follow_the_overrides(
     answers: list[int],
     tries: int,
 ) -> None:
-    """What is retried, and how often, is what the fragment of the URL says."""
+    """The fragment of the URL determines what is retried, and how often."""
     receiver.answers = list(answers)
     control.script(recipient, [{"callbacks": {"statuses": ["delivered"]}}])
     twilio.messages.create(
@@ -207,7 +207,7 @@ def test_retries_follow_the_overrides(
 def test_refused_connection_is_tried_twice(
     twilio: Client, control: SandboxControl, recipient: str
 ) -> None:
-    """By default Twilio tries again once, and only when it could not connect."""
+    """By default Twilio retries once, and only if it could not connect."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -225,10 +225,10 @@ def test_refused_connection_is_tried_twice(
     assert [(1, "ct"), (2, "ct")] == [(row["attempt"], row["error"]) for row in rows]
 
 
-def test_slow_receiver_runs_into_the_read_timeout(
+def test_a_slow_receiver_causes_a_read_timeout(
     twilio: Client, control: SandboxControl, receiver: Receiver, recipient: str
 ) -> None:
-    """A receiver slower than rt is noted as such and, by default, not tried again."""
+    """A receiver slower than rt is recorded as such and, by default, not retried."""
     receiver.delay = 0.5
     control.script(recipient, [{"callbacks": {"statuses": ["delivered"]}}])
     twilio.messages.create(
@@ -259,7 +259,7 @@ def test_callbacks_follow_their_script(
     callbacks: dict[str, Any],
     statuses: list[str],
 ) -> None:
-    """A script decides which callbacks come, how often and in which order."""
+    """A script determines which callbacks are posted, how often and in which order."""
     control.script(recipient, [{"callbacks": callbacks}])
     message = twilio.messages.create(
         to=recipient, from_=SENDER, body="hello", status_callback=receiver.url
@@ -270,10 +270,10 @@ def test_callbacks_follow_their_script(
     assert statuses == receiver.statuses()
 
 
-def test_lost_callbacks_leave_the_truth_to_be_fetched(
+def test_a_message_whose_callbacks_are_lost_can_be_fetched(
     twilio: Client, control: SandboxControl, receiver: Receiver, recipient: str
 ) -> None:
-    """With all callbacks lost the message is still undelivered when asked for."""
+    """If all callbacks are lost, the fetched message still has its final status."""
     control.script(
         recipient,
         [{"callbacks": {"lost": True}, "final": "undelivered", "error_code": 30005}],
@@ -291,7 +291,7 @@ def test_lost_callbacks_leave_the_truth_to_be_fetched(
 def test_callbacks_before_the_response(
     twilio: Client, control: SandboxControl, receiver: Receiver, recipient: str
 ) -> None:
-    """On request all callbacks have come when the create returns."""
+    """On request, all callbacks are posted before the create returns."""
     control.script(recipient, [{"callbacks": {"before_response": True}}])
     message = twilio.messages.create(
         to=recipient, from_=SENDER, body="hello", status_callback=receiver.url
@@ -329,8 +329,8 @@ def test_channel_message_is_read(
     assert ("READ", "whatsapp") == (read.form["EventType"], read.form["ChannelPrefix"])
 
 
-def test_listed_order_waits_until_each_is_true() -> None:
-    """Listed statuses are not posted before they are true; the rest go out at the end."""
+def test_scripted_statuses_wait_until_each_is_reached() -> None:
+    """Scripted statuses are not posted before they are reached; the rest are posted at the end."""
     outbox = Outbox(CallbackScript(statuses=("delivered", "sent", "failed")))
 
     assert [] == outbox.reached("sent", last=False)
@@ -377,7 +377,7 @@ async def post(url: str, *, read: float = 5) -> httpx.Response:
     ],
 )
 async def test_answer_is_read_whole(answer: bytes) -> None:
-    """For every framing of an answer, its status and body arrive."""
+    """Status and body are read with every framing of an answer."""
     async with answering(answer) as url:
         response = await post(url)
 
@@ -389,7 +389,7 @@ async def test_answer_is_read_whole(answer: bytes) -> None:
     [b"", b"HTTP/1.1 200 OK\r\nContent-Len", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"],
 )
 async def test_broken_answer_is_a_protocol_error(answer: bytes) -> None:
-    """A connection closed before the end of the answer is not a refused one."""
+    """A connection closed before the end of the answer is not a refused connection."""
     async with answering(answer) as url:
         with pytest.raises(httpx.RemoteProtocolError):
             await post(url)

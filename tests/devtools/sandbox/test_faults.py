@@ -17,7 +17,7 @@ from tests.devtools.sandbox.support import SENDER, eventually, status_of, twilio
 
 
 def test_steps_are_used_in_order(twilio: Client, control: SandboxControl, recipient: str) -> None:
-    """The first create follows the first step, and so on; then come normal ones."""
+    """Each create follows the next step; after the last step, creates are normal."""
     control.script(
         recipient,
         [
@@ -88,7 +88,7 @@ def test_scripted_refusal_is_listed_on_request(
         ({"respond": "error_after_accept", "http_status": 502, "html": True}, 502, 502),
     ],
 )
-def test_error_after_accept_hides_a_message_that_lives(
+def test_error_after_accept_hides_an_accepted_message(
     twilio: Client,
     control: SandboxControl,
     recipient: str,
@@ -97,7 +97,7 @@ def test_error_after_accept_hides_a_message_that_lives(
     status: int,
     code: int,
 ) -> None:
-    """The client gets an error, and the message is sent nevertheless."""
+    """The client gets an error, but the message is sent."""
     control.script(recipient, [step])
     with pytest.raises(TwilioRestException) as failed:
         twilio.messages.create(to=recipient, from_=SENDER, body="hello")
@@ -148,8 +148,8 @@ def test_hang_lasts_until_the_client_leaves(
     assert accepted == len(control.ledger(to=recipient)["accepted"])
 
 
-def test_hang_has_an_end(twilio: Client, control: SandboxControl, recipient: str) -> None:
-    """A patient client sees the connection closed after the hang's seconds."""
+def test_a_hang_ends(twilio: Client, control: SandboxControl, recipient: str) -> None:
+    """A client that waits sees the connection closed after the hang's duration."""
     control.script(recipient, [{"respond": "hang_after_accept", "seconds": 0.3}])
     began = time.monotonic()
     with pytest.raises(requests.exceptions.ConnectionError):
@@ -173,7 +173,7 @@ def test_delay_comes_before_the_answer(
 def test_created_without_a_sid(
     twilio: Client, control: SandboxControl, recipient: str, respond: str
 ) -> None:
-    """The SDK sees a message without a sid; it is accepted nevertheless."""
+    """The SDK gets a message without a SID, although it was accepted."""
     control.script(recipient, [{"respond": respond}])
 
     assert twilio.messages.create(to=recipient, from_=SENDER, body="hello").sid is None
@@ -181,7 +181,7 @@ def test_created_without_a_sid(
 
 
 def test_created_as_html(twilio: Client, control: SandboxControl, recipient: str) -> None:
-    """A 201 that is no JSON breaks the SDK; the message is accepted nevertheless."""
+    """A 201 that is not JSON makes the SDK fail, although the message was accepted."""
     control.script(recipient, [{"respond": "html_201"}])
     with pytest.raises(json.JSONDecodeError):
         twilio.messages.create(to=recipient, from_=SENDER, body="hello")
@@ -215,7 +215,7 @@ def test_listed_late(twilio: Client, control: SandboxControl, recipient: str) ->
 
 
 def test_a_plan_may_list_late() -> None:
-    """How late a plan lists is for it to say; what else it draws stays what it was."""
+    """A plan sets how late messages are listed; its other draws do not change."""
     chances = {"drop_after": 0.5, "callbacks_lost": 0.5}
     without = Plan(seed=1, faults=chances)
     with_it = Plan(seed=1, faults=chances | {"listed_late": 1.0}, unlisted_seconds=7)
@@ -225,10 +225,8 @@ def test_a_plan_may_list_late() -> None:
         assert expected == with_it.draw(str(number))
 
 
-def test_plan_strikes_over_the_wire(
-    twilio: Client, control: SandboxControl, recipient: str
-) -> None:
-    """A plan in force strikes creates, until it is cleared."""
+def test_a_plan_affects_creates(twilio: Client, control: SandboxControl, recipient: str) -> None:
+    """A plan injects faults into creates until it is cleared."""
     control.plan(1, {"503_before": 1.0})
     with pytest.raises(TwilioRestException) as refused:
         twilio.messages.create(to=recipient, from_=SENDER, body="hello")
@@ -239,7 +237,7 @@ def test_plan_strikes_over_the_wire(
 
 
 def test_plan_reproduces() -> None:
-    """The same seed gives the same faults, another seed others."""
+    """The same seed gives the same faults; another seed gives others."""
     chances = {"429": 0.2, "drop_after": 0.3, "callbacks_lost": 0.5, "undelivered": 0.5}
 
     def drawn(seed: int) -> list[Step]:
@@ -250,8 +248,8 @@ def test_plan_reproduces() -> None:
     assert drawn(1) != drawn(2)
 
 
-def test_plan_by_recipient_does_not_mind_the_order() -> None:
-    """What strikes the nth create to a recipient hangs on that alone."""
+def test_a_plan_by_recipient_does_not_depend_on_the_order() -> None:
+    """The fault of the nth create to a recipient depends only on recipient and n."""
     plan = Plan(seed=7, faults={"500_before": 0.5})
     first, second = Faults(), Faults()
     first.plan(plan)
@@ -262,8 +260,8 @@ def test_plan_by_recipient_does_not_mind_the_order() -> None:
     assert one == [other[1], other[3], other[0], other[2]]
 
 
-def test_plan_strikes_as_often_as_asked() -> None:
-    """Over many creates each fault comes with about its probability."""
+def test_a_plan_respects_its_probabilities() -> None:
+    """Over many creates, each fault occurs with about its probability."""
     plan = Plan(seed=3, faults={"drop_before": 0.25, "429": 0.25})
     drawn = [plan.draw(str(number)).respond for number in range(4000)]
 

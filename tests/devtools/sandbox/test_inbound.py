@@ -16,7 +16,7 @@ EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 def test_stop_blocks_the_pair_until_start(
     twilio: Client, control: SandboxControl, recipient: str
 ) -> None:
-    """After STOP that sender gets 21610 for that person; another may send; START undoes it."""
+    """After STOP, that sender gets 21610 for that person, and others do not; START ends it."""
     stopped = control.inbound(recipient, SENDER, " stop\n")
     assert "STOP" == stopped["keyword"]
     assert "unsubscribed" in (stopped["auto_reply"] or "")
@@ -88,7 +88,7 @@ def test_stop_is_answered_by_twilio_and_reaches_the_webhook(
         ("text/xml", b"not xml", []),
     ],
 )
-def test_the_webhooks_answer_is_sent(
+def test_the_webhooks_answer_is_sent_to_the_person(
     control: SandboxControl,
     receiver: Receiver,
     recipient: str,
@@ -125,12 +125,12 @@ def test_inbound_without_a_webhook(control: SandboxControl, recipient: str) -> N
     ],
 )
 def test_keywords(body: str, sender: str, keyword: str | None) -> None:
-    """A keyword is the whole text; short codes handle theirs, toll-free ignores YES."""
+    """A keyword is the whole text; short codes handle their own, toll-free numbers ignore YES."""
     assert keyword == keyword_in(body, sender=sender, service=None)
 
 
 def test_opt_outs_can_be_cleared(twilio: Client, control: SandboxControl, recipient: str) -> None:
-    """The control forgets every opt-out."""
+    """Every opt-out is removed."""
     control.inbound(recipient, SENDER, "STOP")
     control.clear_opt_outs()
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com", "::"])
 def test_other_hosts_than_loopback_are_refused(host: str) -> None:
-    """Anything but loopback ends with code 2 and says what to do."""
+    """Any host but loopback ends it with code 2 and instructions."""
     done = subprocess.run(
         [sys.executable, "-m", "devtools.sandbox", "--host", host, "--port", "0"],
         capture_output=True,
@@ -42,7 +42,7 @@ def test_other_hosts_than_loopback_are_refused(host: str) -> None:
 
 
 def test_half_an_account_is_refused() -> None:
-    """An account id without a token, or the reverse, ends with code 2."""
+    """An account SID without a token, or the reverse, ends it with code 2."""
     environment = {**os.environ, "TWILIO_ACCOUNT_SID": "AC" + "1" * 32, "TWILIO_AUTH_TOKEN": ""}
     done = subprocess.run(
         [sys.executable, "-m", "devtools.sandbox", "--port", "0"],
@@ -59,7 +59,7 @@ def test_half_an_account_is_refused() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_within_two_seconds(recipient: str, number: int) -> None:
-    """A signal ends it with code 0 in time, even while an answer hangs and messages are queued."""
+    """A signal ends it with code 0, even while an answer hangs and messages are queued."""
     with running_sandbox("--sent-after", "60") as (url, process), SandboxControl(url) as control:
         client = twilio_client(url)
         client.messages.create(to=recipient, from_=SENDER, body="hello")
@@ -165,7 +165,7 @@ def test_the_state_survives_a_kill(tmp_path: Path, receiver: Receiver, recipient
 
 
 def test_a_sender_keeps_its_rate(recipient: str) -> None:
-    """With a rate set, segments leave a sender no faster, and a full queue is 21611."""
+    """Segments leave a sender at the configured rate, and a full queue is 21611."""
     with running_sandbox() as (url, _), SandboxControl(url) as control:
         client = twilio_client(url)
         control.settings(segments_per_second=20, queue_segments=5, sent_after=0)

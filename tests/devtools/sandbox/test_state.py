@@ -12,7 +12,7 @@ from tests.devtools.sandbox.support import SENDER, Receiver, eventually, until
 
 
 def test_ledger_has_every_create(twilio: Client, control: SandboxControl, recipient: str) -> None:
-    """Each accepted create has a row of its own, with the text that came in."""
+    """Each accepted create has its own row, with the original text."""
     message = twilio.messages.create(
         to=recipient,
         from_=SENDER,
@@ -30,8 +30,10 @@ def test_ledger_has_every_create(twilio: Client, control: SandboxControl, recipi
     assert row["created"] <= (row["sent"] or 0)
 
 
-def test_ledger_can_be_narrowed(twilio: Client, control: SandboxControl, recipient: str) -> None:
-    """`to` and `since` leave out what is not asked for."""
+def test_the_ledger_can_be_filtered(
+    twilio: Client, control: SandboxControl, recipient: str
+) -> None:
+    """`to` and `since` limit the rows."""
     first = twilio.messages.create(to=recipient, from_=SENDER, body="1")
     twilio.messages.create(to="+15558679999", from_=SENDER, body="2")
     with pytest.raises(TwilioRestException):
@@ -80,7 +82,7 @@ def test_clearing_keeps_the_messages(
 
 
 def test_health(control: SandboxControl, sandbox_url: str) -> None:
-    """A running sandbox is healthy; where none listens, the client says so."""
+    """A running sandbox is healthy; without one, the client reports that it is not."""
     assert control.health()
     assert httpx.get(f"{sandbox_url}/_sandbox/health").json() == {"status": "ok"}
     with SandboxControl("http://127.0.0.1:1") as unreachable:

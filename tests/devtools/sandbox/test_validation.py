@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC).timestamp()
 
 
 def form(**changes: str | list[str] | None) -> dict[str, list[str]]:
-    """Return a good form with `changes`; None removes a field."""
+    """A valid form with `changes`; None removes a field."""
     fields: dict[str, str | list[str] | None] = {
         "To": RECIPIENT,
         "From": SENDER,
@@ -92,7 +92,7 @@ def test_bad_parameter_has_its_code(changes: dict[str, Any], code: int) -> None:
     ],
 )
 def test_good_parameter_passes(changes: dict[str, Any]) -> None:
-    """What is just within Twilio's limits passes, to the recipient in E.164."""
+    """Values just within Twilio's limits pass; the recipient becomes E.164."""
     assert check(form(**changes), strict=False, now=NOW).to == RECIPIENT
 
 
@@ -164,7 +164,7 @@ def test_test_credentials_know_one_sender(test_credentials: Client, recipient: s
         ("+15005550009", 21614),
     ],
 )
-def test_service_finds_out_later(twilio: Client, to: str, code: int) -> None:
+def test_a_service_fails_the_message_later(twilio: Client, to: str, code: int) -> None:
     """With a Messaging Service the same code comes as a failed message, not as a refusal."""
     message = twilio.messages.create(to=to, messaging_service_sid=SERVICE, body="hello")
 
@@ -191,7 +191,7 @@ def test_refused_create_is_listed_as_failed(
 def test_a_scheduled_message_is_sent_at_its_time(
     twilio: Client, control: SandboxControl, recipient: str
 ) -> None:
-    """SendAt is honoured; the time scale makes five minutes short."""
+    """SendAt is respected; the time scale shortens five minutes."""
     control.settings(time_scale=3000)
     message = twilio.messages.create(
         to=recipient,

@@ -55,7 +55,7 @@ def test_only_the_webhook_is_published_beyond_this_machine() -> None:
 
 
 def test_every_long_running_service_is_watched_and_restarted() -> None:
-    """Health checks and restarts for what stays up; what runs once is tried again if it fails."""
+    """Services have health checks and restarts; what runs once is retried if it fails."""
     for name, service in _SERVICES.items():
         if name in _ONCE:
             assert service["restart"].startswith("on-failure"), name
@@ -65,7 +65,7 @@ def test_every_long_running_service_is_watched_and_restarted() -> None:
             assert "healthcheck" in service or name == "temporal-ui", name
 
 
-def test_what_a_service_needs_comes_before_it() -> None:
+def test_what_a_service_needs_starts_before_it() -> None:
     """Services wait for health, one-shots for their end; each condition can be met."""
     needs = {
         name: {other: how["condition"] for other, how in service.get("depends_on", {}).items()}
@@ -94,7 +94,7 @@ def test_what_a_service_needs_comes_before_it() -> None:
 
 @pytest.mark.parametrize("name", sorted(_OURS))
 def test_every_variable_is_a_setting(name: str) -> None:
-    """What compose sets for our services is read by them."""
+    """Our services read every variable that compose sets for them."""
     settings = {field.upper() for field in Settings.model_fields | CampaignSettings.model_fields}
 
     assert set() == _SERVICES[name]["environment"].keys() - settings - _NO_SETTING
@@ -102,7 +102,7 @@ def test_every_variable_is_a_setting(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["worker", "webhook"])
 def test_every_setting_can_be_set(name: str) -> None:
-    """Whatever the settings know can be set for worker and webhook."""
+    """Every setting can be set for worker and webhook."""
     # The campaign's too: `docker compose run worker signedfor campaign start`.
     known = {field.upper() for field in Settings.model_fields | CampaignSettings.model_fields}
     elsewhere = {"worker": {"WEBHOOK_HOST", "WEBHOOK_PORT"}, "webhook": {"WORKER_METRICS_ADDRESS"}}
@@ -110,8 +110,8 @@ def test_every_setting_can_be_set(name: str) -> None:
     assert set() == known - elsewhere[name] - _SERVICES[name]["environment"].keys()
 
 
-def test_no_secret_is_written_down() -> None:
-    """Secrets come from the environment, and those that must be there are asked for."""
+def test_no_secret_is_in_the_file() -> None:
+    """Secrets come from the environment; missing ones are reported."""
     for name, service in _SERVICES.items():
         for variable, value in service.get("environment", {}).items():
             if re.search("PASSWORD|PWD|TOKEN|SECRET", variable):
@@ -129,7 +129,7 @@ def test_a_stopping_worker_can_drain() -> None:
     assert int(grace.removesuffix("s")) > Settings.model_fields["worker_shutdown_seconds"].default
 
 
-def test_the_namespace_step_knows_the_contract() -> None:
+def test_the_namespace_script_matches_the_contract() -> None:
     """The script registers exactly our search attributes, and keeps closed runs for 30 days."""
     script = (ROOT / "compose/temporal-namespace").read_text()
 
@@ -152,8 +152,8 @@ def test_the_sends_have_one_partition() -> None:
     assert MESSAGES_QUEUE not in str(config)
 
 
-def test_the_scripts_that_services_run_are_there() -> None:
-    """Each script a service is given is in the folder that is mounted."""
+def test_the_scripts_of_services_exist() -> None:
+    """Each script that a service runs is in the mounted folder."""
     for name in ("temporal-schema", "temporal-namespace"):
         service = _SERVICES[name]
         shell, script = service["command"]

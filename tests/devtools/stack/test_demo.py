@@ -94,7 +94,7 @@ def test_a_named_folder_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.integration
 def test_the_demo_needs_an_empty_folder(tmp_path: Path) -> None:
-    """Opt-outs of an earlier demo would count."""
+    """The opt-outs of an earlier demo would affect it."""
     (tmp_path / "signedfor.db").touch()
     output = tmp_path / "output"
     with running("devtools.stack.demo", output, DATA_DIR=str(tmp_path)) as process:
@@ -115,7 +115,7 @@ def test_what_differs_is_named() -> None:
 
 
 def _as_expected() -> CampaignRun:
-    """The urgent message is sent after ten rows and goes in between, at five a second."""
+    """A run in which the urgent message is sent after ten rows, at five a second."""
     rows = [Arrival(at=100 + number / 5, to=to) for number, to in enumerate(RECIPIENTS)]
     late = [replace(each, at=each.at + 0.2) for each in rows[11:]]
     code = Arrival(at=102.1, to=CODE_TO)
@@ -140,7 +140,7 @@ def test_the_timeline_of_a_campaign() -> None:
 
 
 def test_problems_of_a_campaign_are_named() -> None:
-    """A row twice or not at all, no priority, no rate limit, or nothing delivered."""
+    """Such as a row sent twice or never, no priority, no rate limit, or nothing delivered."""
     good = _as_expected()
     first, *_, last = good.arrivals
     code = good.code

@@ -9,13 +9,8 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from devtools.stack.local import LocalStack
 from devtools.stack.processes import ProcessDied, StackError
 from devtools.stack.temporal_server import NAMESPACE
-from signedfor.contract import (
-    MESSAGES_QUEUE,
-    SEND_MESSAGE,
-    MessageReport,
-    Outcome,
-    message_workflow_id,
-)
+from signedfor.client import Client
+from signedfor.contract import Outcome
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from tests.devtools.stack.support import wait_for
 
@@ -48,16 +43,10 @@ async def test_the_namespace_is_configured(stack: LocalStack) -> None:
 
 
 async def test_a_message_survives_kills(stack: LocalStack) -> None:
-    """It is delivered once, though worker, server and webhook are killed meanwhile."""
-    client = await stack.client()
+    """It is delivered once, although worker, server and webhook are killed before that."""
+    client = Client(await stack.client())
     stack.sandbox.settings(hold=True)
-    message = await client.start_workflow(
-        SEND_MESSAGE,
-        {"to": _RECIPIENT, "body": "Hold on."},
-        id=message_workflow_id("held"),
-        task_queue=MESSAGES_QUEUE,
-        result_type=MessageReport,
-    )
+    message = await client.send({"to": _RECIPIENT, "body": "Hold on."}, message_id="held")
     wait_for(lambda: bool(stack.sandbox.ledger(to=_RECIPIENT)["accepted"]), "the message")
 
     for part in (stack.worker, stack.webhook, stack.temporal):
@@ -65,21 +54,16 @@ async def test_a_message_survives_kills(stack: LocalStack) -> None:
     for part in (stack.temporal, stack.worker, stack.webhook):
         part.start()
     stack.sandbox.settings(hold=False)
-    report = await message.result()
+    report = await message.report()
 
     assert Outcome.DELIVERED is report.outcome
     assert 1 == len(stack.sandbox.ledger(to=_RECIPIENT)["accepted"])
 
 
 async def test_the_sandbox_keeps_its_state(stack: LocalStack) -> None:
-    """A sandbox that is killed and started again knows what it accepted."""
-    client = await stack.client()
-    await client.execute_workflow(
-        SEND_MESSAGE,
-        {"to": "+15558670198", "body": "Keep this."},
-        id=message_workflow_id("kept"),
-        task_queue=MESSAGES_QUEUE,
-    )
+    """A sandbox that is killed and restarted still has what it accepted."""
+    client = Client(await stack.client())
+    await (await client.send({"to": "+15558670198", "body": "Keep this."})).report()
     assert stack.twilio is not None
 
     stack.twilio.kill()

@@ -15,7 +15,7 @@ def test_free_ports_are_different_and_free() -> None:
 
 
 def test_a_port_is_assigned_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even before it is in use, the next caller gets another; so with a configured one."""
+    """The next caller gets another port, even before the first is in use."""
     monkeypatch.setattr("devtools.stack.ports._CANDIDATES", range(31_000, 31_200))
     [named] = free_ports(1)
     monkeypatch.setattr("devtools.stack.ports._assigned", set())

@@ -170,8 +170,8 @@ with ProcessGroup() as group:
     wait_for(lambda: all(is_gone(process) for process in family), "the end of the family")
 
 
-def test_the_environment_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process gets only harmless variables of our own environment."""
+def test_the_environment_has_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process gets no settings or secrets of our environment."""
     monkeypatch.setenv("TWILIO_AUTH_TOKEN", "secret")
     monkeypatch.setenv("TEMPORAL_API_KEY", "secret")
 

@@ -39,9 +39,8 @@ def _up(folder: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[byt
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_up_runs_until_it_is_stopped(number: signal.Signals, tmp_path: Path) -> None:
-    """Every printed address answers; a signal stops everything, with exit code 0."""
+def test_up_runs_until_it_is_stopped(tmp_path: Path) -> None:
+    """Every printed address answers, the suggested command delivers; Ctrl-C stops everything."""
     webhook, sandbox = free_ports(2)
     with _up(tmp_path, WEBHOOK_PORT=str(webhook), SANDBOX_PORT=str(sandbox)) as (process, output):
         family = psutil.Process(process.pid).children(recursive=True)
@@ -49,8 +48,10 @@ def test_up_runs_until_it_is_stopped(number: signal.Signals, tmp_path: Path) -> 
             assert 200 == answer.status
         with SandboxControl(f"http://{HOST}:{sandbox}") as control:
             assert control.health()
+        done = _run_suggested(output.read_text(), tmp_path)
+        assert (0, True) == (done.returncode, "delivered" in done.stdout), done.stderr
 
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
 
         assert 0 == process.wait(60)
         wait_for(lambda: all(is_gone(each) for each in family), "the end of every process")
@@ -61,26 +62,22 @@ def test_up_runs_until_it_is_stopped(number: signal.Signals, tmp_path: Path) -> 
     assert "Traceback" not in printed
 
 
-@pytest.mark.integration
-def test_the_suggested_command_works(tmp_path: Path) -> None:
-    """The `signedfor send` that the output suggests delivers a message."""
-    with _up(tmp_path) as (_, output):
-        suggested = next(line for line in output.read_text().splitlines() if " send " in line)
-        done = subprocess.run(
-            [
-                "/bin/sh",
-                "-c",
-                suggested.replace(_signedfor(suggested), f"{sys.executable} -m starter"),
-            ],
-            cwd=ROOT,
-            env=clean_environment(DATA_DIR=str(tmp_path)),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    assert (0, True) == (done.returncode, "delivered" in done.stdout), done.stderr
+def _run_suggested(printed: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the `signedfor send` that the output suggests."""
+    suggested = next(line for line in printed.splitlines() if " send " in line)
+    return subprocess.run(
+        [
+            "/bin/sh",
+            "-c",
+            suggested.replace(_signedfor(suggested), f"{sys.executable} -m starter"),
+        ],
+        cwd=ROOT,
+        env=clean_environment(DATA_DIR=str(folder)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def _signedfor(line: str) -> str:
@@ -90,7 +87,10 @@ def _signedfor(line: str) -> str:
 
 @pytest.mark.integration
 def test_nothing_outlives_a_killed_up(tmp_path: Path) -> None:
-    """A `make up` that is killed with -9 leaves no process, and starts again in its folder."""
+    """A `make up` that is killed with -9 leaves no process, and starts again in its folder.
+
+    There SIGTERM stops everything, with exit code 0.
+    """
     with _up(tmp_path) as (process, _):
         family = psutil.Process(process.pid).children(recursive=True)
         assert len(family) >= 5
@@ -100,9 +100,13 @@ def test_nothing_outlives_a_killed_up(tmp_path: Path) -> None:
 
         wait_for(lambda: all(is_gone(each) for each in family), "the end of every process")
 
-    with _up(tmp_path) as (process, _):
+    with _up(tmp_path) as (process, output):
+        family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
         assert 0 == process.wait(60)
+        wait_for(lambda: all(is_gone(each) for each in family), "the end of every process")
+
+    assert "Traceback" not in output.read_text()
 
 
 @pytest.mark.integration
@@ -145,8 +149,8 @@ def test_the_real_twilio_is_announced(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_the_environment_file_holds_what_a_client_needs(tmp_path: Path) -> None:
-    """The file says where Temporal and the database are; a shell and dotenv read it alike."""
+def test_the_environment_file_has_what_a_client_needs(tmp_path: Path) -> None:
+    """The file names Temporal and the database; a shell and dotenv read the same values."""
     path = tmp_path / "a folder" / "up.env"
     path.parent.mkdir()
     settings = {
@@ -168,7 +172,7 @@ def test_the_environment_file_holds_what_a_client_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["", *_REAL])
-def test_only_a_whole_set_of_credentials_means_the_real_twilio(missing: str) -> None:
+def test_only_complete_credentials_mean_the_real_twilio(missing: str) -> None:
     """The real Twilio is used only if account, token and public URL are all set."""
     environment = {name: value for name, value in _REAL.items() if name != missing}
 

@@ -65,7 +65,7 @@ def test_the_defaults_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings() == read
 
 
-def test_only_required_variables_are_to_be_filled_in() -> None:
+def test_only_required_variables_are_not_commented_out() -> None:
     """A line that is not commented out is one that must be set."""
     text = (ROOT / ".env.example").read_text()
 
@@ -74,7 +74,7 @@ def test_only_required_variables_are_to_be_filled_in() -> None:
 
 
 def test_no_secret_is_in_the_example() -> None:
-    """Everything that would be a secret is empty."""
+    """Every secret is empty."""
     secret = re.compile("TOKEN|SECRET|KEY|PASSWORD")
 
     assert {} == {k: v for k, v in _example().items() if secret.search(k) and v}

@@ -46,7 +46,7 @@ class Activity:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing was."""
+        """Whether nothing was in progress."""
         return not (self.running or self.unfinished or self.in_inbox)
 
 
@@ -128,7 +128,7 @@ class Collector:
         return read_history(list(history.events), of_message=of_message)
 
     async def replay_violations(self, message_ids: Iterable[str]) -> list[Violation]:
-        """Replay these histories with today's code; a violation for each that does not match."""
+        """Replay these histories; a violation for each that the current code does not match."""
         replayer = Replayer(
             workflows=[SendMessage, DeadLetter],
             data_converter=data_converter,
@@ -150,10 +150,10 @@ class Collector:
     async def _record(self, result: JobResult, healthy_within: timedelta) -> MessageRecord:
         job = result.job
         history = await self.history(message_workflow_id(job.message_id))
-        letter = None
+        dead_letter = None
         if history is not None and history.report is not None and history.report.dead_letter_id:
-            letter_id = dead_letter_workflow_id(job.message_id)
-            letter = await self.history(letter_id, of_message=False)
+            dead_letter_id = dead_letter_workflow_id(job.message_id)
+            dead_letter = await self.history(dead_letter_id, of_message=False)
         return MessageRecord(
             message_id=job.message_id,
             to=job.to,
@@ -166,7 +166,7 @@ class Collector:
             is_callback_only=job.kind is Kind.CALLBACK_ONLY,
             run_ids=frozenset(result.run_ids),
             history=history,
-            dead_letter=letter,
+            dead_letter=dead_letter,
         )
 
 

@@ -101,7 +101,7 @@ def schedule(seed: int, *, seconds: float, profiles: Mapping[str, FaultProfile])
 
 
 class FaultInjector:
-    """Injects a schedule of faults into a stack, and starts every part again."""
+    """Injects a schedule of faults into a stack, and restarts every part."""
 
     def __init__(self, stack: LocalStack, *, on_sandbox_start: Callable[[], None]) -> None:
         """`on_sandbox_start` gives a new sandbox what it lost, such as its plan of faults."""
@@ -187,7 +187,7 @@ class FaultInjector:
 
 @contextmanager
 def frozen(process: Process) -> Iterator[None]:
-    """Stop the process at whatever it is doing, and continue it after the block."""
+    """Freeze the process, and continue it after the block."""
     pid = process.pid
     os.kill(pid, signal.SIGSTOP)
     try:

@@ -4,17 +4,17 @@ Pure: everything that was observed goes in, every violation comes out. Six invar
 
 1. Twilio accepts at most one POST for each intended submission (`submissions.py`), and no
    submission is unintended.
-2. Every message has an outcome, and the dead letter that its outcome requires, open or closed as it
-   should be; none is lost.
+2. No message is lost: each has an outcome, and the dead letter that its outcome requires, open or
+   closed as it should be.
 3. No POST starts after the recipient's STOP was committed, after `expires_at`, after a cancel was
    confirmed, or long after its own last check.
 4. A status never goes back, a report agrees with Twilio, and repeating any request changes nothing.
-5. Whatever the webhook answered with a 2xx has been stored.
-6. A message that no fault affects finishes quickly, whatever happens to the others.
+5. Everything that the webhook answered with a 2xx has been stored.
+6. A message that no fault affects finishes quickly, even while others fail.
 
 The time at which a POST starts is the attempt record that the last check writes to the database
-(`signedfor.store.send_attempts`); a POST without one is itself a violation. Limits of the product
-are written down here again: its own constants would change together with a bug in them.
+(`signedfor.store.send_attempts`); a POST without one is itself a violation. The
+product's limits are repeated here: its own constants would change together with a bug in them.
 """
 
 from collections import Counter
@@ -101,7 +101,7 @@ class Observations:
 def violations_in(observed: Observations) -> list[Violation]:
     """Every violation."""
     accepted = _by_message(observed.ledger["accepted"])
-    # A receipt may say more than Twilio's own record.
+    # A receipt may be more recent than Twilio's own record.
     delivered = {row["sid"] for row in observed.ledger["callbacks"] if row["status"] in _DELIVERED}
     attempted_to = Counter(
         each.to for each in observed.messages if observed.attempts.get(each.message_id)
@@ -184,25 +184,26 @@ def _lost(message: MessageRecord) -> Iterator[str]:
         yield f"{history.report.outcome} without a dead letter"
 
 
-def _wrong_dead_letter(letter: History | None, report: MessageReport) -> Iterator[str]:
-    if letter is None:
+def _wrong_dead_letter(dead_letter: History | None, report: MessageReport) -> Iterator[str]:
+    if dead_letter is None:
         yield "its dead letter does not exist"
         return
     expected: str | None = None
     if report.failure_class in _RECORDED:
         expected = DeadLetterOutcome.RECORDED
     elif any(
-        isinstance(event, StatusReceived) and event.status in _DELIVERED for event in letter.events
+        isinstance(event, StatusReceived) and event.status in _DELIVERED
+        for event in dead_letter.events
     ):
         expected = DeadLetterOutcome.DELIVERED_LATE
-    if letter.closed_at is None:
+    if dead_letter.closed_at is None:
         if expected is not None:
             yield f"its dead letter is open and should be closed as {expected}"
-        elif not letter.is_waiting:
+        elif not dead_letter.is_waiting:
             yield "its dead letter was started and is not waiting for a decision"
         return
-    shown = [event.status for event in letter.events if isinstance(event, StatusShown)]
-    outcome = shown[-1] if shown and letter.completed else "nothing"
+    shown = [event.status for event in dead_letter.events if isinstance(event, StatusShown)]
+    outcome = shown[-1] if shown and dead_letter.completed else "nothing"
     if outcome != expected:
         yield f"its dead letter was closed as {outcome} and should be {expected or 'open'}"
 
@@ -243,7 +244,7 @@ def _went_back(
     if history is None:
         return
     if len(message.run_ids | {history.run_id}) > 1:
-        yield "started again, it ran again"
+        yield "it ran again when it was started again"
     shown = [event.status for event in history.events if isinstance(event, StatusShown)]
     for before, after in pairwise(shown):
         if before in _OUTCOMES:
@@ -295,7 +296,7 @@ def _not_found(
         return
     report = history.report
     if is_unresolved(report):
-        # Rows of duplicates cannot be told apart. For all others twenty searches are enough,
+        # Rows of duplicates cannot be distinguished. For all others twenty searches are enough,
         # whatever fails in between.
         if not has_duplicate and any(row["sid"] not in history.sids for row in rows):
             yield "unresolved although Twilio has accepted and lists it"
@@ -363,8 +364,8 @@ def _not_stored(observed: Observations) -> Iterator[Violation]:
 
 def _is_known(message: MessageRecord, sid: str, status: str) -> bool:
     """Whether the callback reached the message or its dead letter, or a look-up replaced it."""
-    history, letter = message.history, message.dead_letter
-    if any(each is not None and each.has_callback(sid, status) for each in (history, letter)):
+    history, dead_letter = message.history, message.dead_letter
+    if any(each is not None and each.has_callback(sid, status) for each in (history, dead_letter)):
         return True
     report = history.report if history is not None else None
     if report is None:

@@ -14,7 +14,7 @@ from tests.faults.soak.workload import UNSENDABLE, JobResult, Kind
 
 _DUPLICATE, _LOST = 1, 2
 _UNRESOLVED_OF = 1000
-"""One in a thousand may stay unresolved; and one of fewer: duplicates cannot be told apart."""
+"""One in a thousand may stay unresolved, or one of fewer: duplicates are indistinguishable."""
 
 
 @dataclass(frozen=True, kw_only=True)

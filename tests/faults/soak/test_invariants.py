@@ -313,7 +313,7 @@ def test_repeating_a_request_changes_nothing() -> None:
     )
 
     assert [
-        (4, "started again, it ran again"),
+        (4, "it ran again when it was started again"),
         (4, "its report changed when the requests were repeated"),
     ] == found_in(observations_of(message))
 

@@ -36,7 +36,7 @@ def _unconfirmed(at_seconds: float) -> MessageRecord:
 
 @pytest.mark.parametrize("status", ["delivered", "undelivered", "failed"])
 def test_a_final_status_that_look_ups_missed_is_found(status: str) -> None:
-    """Invariant 4: unconfirmed, though Twilio's record had its final status for long."""
+    """Invariant 4: unconfirmed, although Twilio's record had long been final."""
     observed = observations_of(
         _unconfirmed(40), [a_row(0.5, status=status)], callbacks=[], final_status_at={FIRST: at(20)}
     )
@@ -80,7 +80,7 @@ def test_a_message_that_twilio_lists_is_resolved() -> None:
 
 
 def test_a_later_submission_may_stay_unresolved() -> None:
-    """The row is the earlier submission's, and known."""
+    """The row belongs to the earlier submission, which is known."""
     report = a_report(Outcome.UNCONFIRMED, FIRST, FailureClass.OUTCOME_UNKNOWN)
     delayed = (received(2, "undelivered", 30003), shown(2, "delayed"))
     events = (
@@ -100,7 +100,7 @@ def test_a_later_submission_may_stay_unresolved() -> None:
 
 
 def test_a_row_may_belong_to_a_duplicate() -> None:
-    """Rows of duplicates cannot be told apart, so one may stay unresolved though Twilio has it."""
+    """Rows of duplicates cannot be distinguished, so one may stay unresolved."""
     observed = observations_of(_UNRESOLVED, [a_row(0.5)], callbacks=[])
     duplicate = replace(_UNRESOLVED, message_id="duplicate")
 

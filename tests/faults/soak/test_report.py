@@ -54,7 +54,7 @@ def test_one_in_a_thousand_may_stay_unresolved() -> None:
 
 
 def test_one_of_a_few_may_stay_unresolved() -> None:
-    """A short soak has fewer than a thousand, and duplicates that cannot be told apart."""
+    """A short soak has fewer than a thousand, and duplicates that cannot be distinguished."""
     assert _report(good=199, unresolved=1).is_clean
     assert not _report(good=198, unresolved=2).is_clean
 

@@ -49,7 +49,7 @@ def test_late_retries_are_optional() -> None:
 
 
 def test_healthy_messages_have_no_faults() -> None:
-    """Whatever the plan says, Twilio accepts and delivers them; their ids are their own."""
+    """Twilio accepts and delivers them under any plan; their ids are unique."""
     unsendable = unsendable_jobs(first=100)
     healthy = healthy_jobs(first=100 + len(unsendable))
 

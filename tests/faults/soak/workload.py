@@ -68,7 +68,7 @@ class Kind(StrEnum):
     DUPLICATE = "duplicate"
     """Another message with the same text goes to the same recipient at the same time."""
     CALLBACK_ONLY = "callback only"
-    """Only the receipt says that it was delivered: a look-up returns no more than sent."""
+    """Only the receipt says that it was delivered: a look-up returns `sent`."""
     DELAYED = "delayed"
     """Accepted, and not delivered for a temporary reason: sent again minutes later."""
     THROTTLED = "throttled"
@@ -178,7 +178,7 @@ def unsendable_jobs(*, first: int) -> list[Job]:
 
 
 def healthy_jobs(*, first: int) -> list[Job]:
-    """Messages that nothing prevents, for when the unsendable ones keep the system busy."""
+    """Messages without faults, sent while the unsendable ones keep the system busy."""
     return _one_by_one([Kind.HEALTHY] * 24, first=first)
 
 
@@ -194,7 +194,7 @@ def _number(index: int) -> str:
 
 
 class Workload:
-    """Runs jobs as a patient caller does: it retries each request until it is answered."""
+    """Runs jobs as a caller that retries each request until it is answered."""
 
     def __init__(self, client: Client, sandbox: SandboxControl) -> None:
         self._client = client

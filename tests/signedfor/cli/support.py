@@ -22,7 +22,7 @@ SECRETS = (RECIPIENT, RECIPIENT[1:], TEXT)
 
 @dataclass(frozen=True, kw_only=True)
 class CommandLine:
-    """Calls `signedfor` in this process, with an environment of its own."""
+    """Calls `signedfor` in this process, with these variables."""
 
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -33,11 +33,11 @@ class CommandLine:
         )
 
     async def later(self, *arguments: str, stdin: str | None = None, **env: str) -> Result:
-        """Call it from a running loop: it runs one of its own, in a thread."""
+        """Call it from a running event loop: in a thread, since it starts its own loop."""
         return await asyncio.to_thread(self, *arguments, stdin=stdin, **env)
 
     async def document(self, *arguments: str, exit_code: int = 0) -> Any:
-        """What it says with `--json`; standard output must be that document and nothing else."""
+        """The document that it prints with `--json`; standard output must have nothing else."""
         result = await self.later(*arguments, "--json")
         assert exit_code == result.exit_code, result.output
         return json.loads(result.stdout)
@@ -45,7 +45,7 @@ class CommandLine:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveSystem:
-    """The command line in front of a real Temporal, with workers and a scripted fakes."""
+    """The command line with a real Temporal, workers and scripted fakes."""
 
     cli: CommandLine
     client: Client
@@ -73,7 +73,7 @@ class LiveSystem:
         await self.client.get_workflow_handle(message_workflow_id(message_id)).result()
 
     def posts(self, message_id: str) -> list[SendRequest]:
-        """What was submitted of this message; other tests' messages are there too."""
+        """The submissions of this message; other tests submit messages, too."""
         return [post for post in self.fakes.posts if post.message_id == message_id]
 
     async def posted(self, message_id: str) -> SendRequest:
@@ -83,7 +83,7 @@ class LiveSystem:
         return first
 
     async def dead_letter(self, *options: str, code: int = 21408) -> str:
-        """A message that Twilio refused, and whose dead letter waits; its id."""
+        """The id of a message that Twilio refused and whose dead letter is open."""
         self.fakes.sends = [failure(FailureClass.SENDER_MISCONFIGURED, code=code)]
         message_id = await self.send(*options)
         await self.ended(message_id)
@@ -93,7 +93,7 @@ class LiveSystem:
 async def until(
     ask: Callable[[], Awaitable[Any]], holds: Callable[[Any], bool], *, seconds: float = 30
 ) -> Any:
-    """Ask until the answer is as wanted, and return it."""
+    """Repeat `ask` until `holds` accepts its answer; return the answer."""
     async with asyncio.timeout(seconds):
         while not holds(answer := await ask()):  # noqa: ASYNC110 - it is another process that is asked
             await asyncio.sleep(0.05)

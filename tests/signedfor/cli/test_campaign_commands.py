@@ -107,7 +107,7 @@ def _shows_nothing_private(*results: Result) -> bool:
     return not any(word in each.output for each in results for word in (NUMBERS, "parcel", "Zoë"))
 
 
-async def test_a_campaign_from_start_to_end(
+async def test_status_and_report_of_a_campaign(
     system: LiveSystem, engine: Engine, tmp_path: Path
 ) -> None:
     """Status while it runs and afterwards; the report has a line for every row."""
@@ -254,7 +254,7 @@ async def test_no_such_campaign(system: LiveSystem, engine: Engine, command: str
 
 
 def test_without_temporal(cli: CommandLine, engine: Engine) -> None:
-    """Without Temporal it is one sentence, and no file is left behind."""
+    """Without Temporal each command prints one sentence and leaves no file."""
     campaign_id = _campaign(engine)
     result = cli("campaign", "report", campaign_id, "--csv", "report.csv")
 

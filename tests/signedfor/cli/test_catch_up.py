@@ -49,7 +49,7 @@ async def twilio_list(temporal: Client) -> AsyncIterator[_List]:
 
 
 async def test_the_result_is_shown(cli_without_worker: CommandLine, twilio_list: _List) -> None:
-    """To people and to programs; by default it looks since the last catch-up."""
+    """For people and for programs; the default is everything since the last catch-up."""
     result = await cli_without_worker.later("opt-outs", "catch-up")
     document = await cli_without_worker.document("opt-outs", "catch-up")
 
@@ -81,7 +81,7 @@ async def test_since_sets_how_far_back_it_looks(
 
 @pytest.mark.parametrize("text", ["31d", "0h", "77", "7 h", "1w", "-1h", "99999999h", "soon"])
 def test_bad_lengths(cli: CommandLine, text: str) -> None:
-    """Anything else is refused by the option's name, before Temporal is asked."""
+    """The error for anything else names the option, before Temporal is called."""
     result = cli("opt-outs", "catch-up", "--since", text)
 
     assert 2 == result.exit_code
@@ -90,7 +90,7 @@ def test_bad_lengths(cli: CommandLine, text: str) -> None:
 
 
 async def test_a_catch_up_that_fails(cli_without_worker: CommandLine, twilio_list: _List) -> None:
-    """If Twilio cannot be asked the command says where to look."""
+    """If Twilio does not answer, the command says where to look."""
     twilio_list.is_available = False
 
     result = await cli_without_worker.later("opt-outs", "catch-up")

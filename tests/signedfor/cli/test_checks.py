@@ -78,7 +78,7 @@ def by_name(found: list[Finding]) -> dict[str, Finding]:
 
 
 def twilio_findings(answers: Answers) -> dict[str, Finding]:
-    """What is found at a Twilio that answers so."""
+    """The findings for a Twilio that gives these answers."""
     with answering(answers) as url:
         return by_name(check_twilio(settings(twilio_api_base_url=url)))
 
@@ -103,7 +103,7 @@ NO_MESSAGES: Mapping[str, object] = {
     ],
 )
 def test_the_account(account: tuple[int, Mapping[str, object]], level: str, words: str) -> None:
-    """A trial is a warning, a suspended account a failure; an API key may not look at it."""
+    """A trial is a warning, a suspended account a failure; an API key may not read it."""
     found = twilio_findings({MESSAGES: (200, NO_MESSAGES), DETAILS: account})["Twilio account"]
 
     assert level == found.level
@@ -117,7 +117,7 @@ def test_the_account(account: tuple[int, Mapping[str, object]], level: str, word
         ((500, {"code": 99999, "message": "+15558675309"}), "the answer is not Twilio's"),
     ],
 )
-def test_credentials_that_twilio_does_not_take(
+def test_credentials_that_twilio_refuses(
     answer: tuple[int, Mapping[str, object]], words: str
 ) -> None:
     """Code, meaning and action from our table; Twilio's own text is not repeated."""
@@ -130,7 +130,7 @@ def test_credentials_that_twilio_does_not_take(
 
 
 def test_twilio_out_of_reach() -> None:
-    """No answer is another finding than a wrong answer."""
+    """No answer and a wrong answer are different findings."""
     (found,) = check_twilio(settings(twilio_api_base_url="http://127.0.0.1:9"))
 
     assert "fail" == found.level
@@ -250,7 +250,7 @@ def test_a_proxy_need_not_pass_other_paths(
     ],
 )
 def test_the_public_url_is_https_unless_it_is_this_machine(url: str, level: str) -> None:
-    """Else numbers and texts would be sent unencrypted."""
+    """Otherwise numbers and texts would be sent unencrypted."""
     found = by_name(check_webhook(settings(public_base_url=url)))
 
     assert level == found["public URL"].level

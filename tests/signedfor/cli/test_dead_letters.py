@@ -79,7 +79,7 @@ async def listed(system: LiveSystem, tenant: str, *options: str, count: int) -> 
 
 
 async def test_open_dead_letters_are_listed_with_code_and_meaning(system: LiveSystem) -> None:
-    """The list shows what Temporal holds in clear, and so no number and no text."""
+    """The list shows what Temporal stores unencrypted, which includes no number and no text."""
     tenant = new_id()
     message_id = await system.dead_letter("--tenant", tenant)
 
@@ -126,7 +126,7 @@ async def test_a_long_list_says_that_there_is_more(system: LiveSystem) -> None:
 
 @pytest.mark.parametrize("clause", ["Nonsense = 'x'", "TwilioErrorCode ==", "a) OR (b"])
 async def test_a_query_that_temporal_does_not_understand(system: LiveSystem, clause: str) -> None:
-    """The option is named, with an example, and the clause not repeated."""
+    """The error names the option and an example, and does not repeat the clause."""
     result = await system.cli.later("dead-letters", "list", "--query", clause)
 
     assert 2 == result.exit_code
@@ -135,7 +135,7 @@ async def test_a_query_that_temporal_does_not_understand(system: LiveSystem, cla
 
 
 async def test_a_query_cannot_reach_beyond_dead_letters(system: LiveSystem) -> None:
-    """A clause that matches everything else too still finds dead letters only."""
+    """A clause that matches other workflows too still finds dead letters only."""
     tenant = new_id()
     message_id = await system.dead_letter("--tenant", tenant)
     await listed(system, tenant, count=1)
@@ -167,7 +167,7 @@ async def test_a_dead_letter_shows_what_happened_and_what_to_do(system: LiveSyst
 
 
 async def test_a_retry_is_a_new_message_with_the_changes(system: LiveSystem) -> None:
-    """The new message has an id derived from the old one; what was not changed stays."""
+    """The new message has an id derived from the old one; other fields stay the same."""
     message_id = await system.dead_letter()
     system.fakes.sends = [accept()]
 
@@ -246,10 +246,10 @@ class StrictDeadLetter:
         raise invalid_input([("message_id", "is too long for a retry"), ("to", "is wrong")])
 
 
-async def test_a_refusal_is_shown_in_the_dead_letters_own_words(
+async def test_a_refusal_of_the_workflow_is_shown(
     temporal: Client, cli_without_worker: CommandLine
 ) -> None:
-    """A sentence is shown as it is: 3; bad fields are named by argument and option: 2."""
+    """Its sentence is shown unchanged: 3; bad fields are named by argument and option: 2."""
     queue = new_id()
     message_id = await unserved_dead_letter(temporal, new_id(), queue=queue)
     async with Worker(temporal, task_queue=queue, workflows=[StrictDeadLetter]):
@@ -271,7 +271,7 @@ async def test_there_is_no_such_dead_letter(system: LiveSystem, command: tuple[s
 
 
 async def test_many_are_retried_by_one_command(system: LiveSystem) -> None:
-    """Everything that failed with one code is retried; the others are left alone."""
+    """Everything that failed with one code is retried; the others stay open."""
     tenant = new_id()
     chosen = {await system.dead_letter("--tenant", tenant) for _ in range(3)}
     other = await system.dead_letter("--tenant", tenant, code=21606)
@@ -310,7 +310,7 @@ async def test_partial_failures_are_listed(system: LiveSystem) -> None:
 
 
 async def test_many_are_not_changed_without_confirmation(system: LiveSystem) -> None:
-    """Without a terminal to ask at, `--yes` is needed: 2, and nothing is done."""
+    """Without a terminal, `--yes` is needed: exit code 2, and nothing is done."""
     tenant = new_id()
     message_id = await system.dead_letter("--tenant", tenant)
     await listed(system, tenant, count=1)
@@ -347,7 +347,7 @@ async def test_nothing_that_matches_is_no_failure(system: LiveSystem) -> None:
     ],
 )
 def test_bad_input_for_a_retry(cli: CommandLine, options: tuple[str, ...], field: str) -> None:
-    """The option is named, nothing is asked of Temporal, no value is repeated."""
+    """The error names the option and repeats no value, and Temporal is not called."""
     result = cli("dead-letters", "retry", *options)
 
     assert 2 == result.exit_code

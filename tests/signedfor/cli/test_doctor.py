@@ -3,7 +3,6 @@
 import json
 import shlex
 import subprocess
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -31,12 +30,12 @@ def findings(cli: CommandLine, *options: str, exit_code: int, **env: str) -> Fin
 
 
 def levels(found: Findings) -> dict[str, str]:
-    """How bad each finding is."""
+    """The level of each finding."""
     return {name: each["level"] for name, each in found.items()}
 
 
 def test_without_any_dependency_every_check_fails(cli: CommandLine) -> None:
-    """What is missing fails with what to do; what depends on it is said to be unchecked."""
+    """Each missing dependency fails with a remedy; checks that depend on it are skipped."""
     found = findings(cli, exit_code=1)
 
     assert {
@@ -106,7 +105,7 @@ async def namespace_findings(
 
 
 def run_command(remedy: str) -> None:
-    """Run the command of Temporal's command line in a remedy, as the person would."""
+    """Run the `temporal` command in a remedy, as a person would."""
     words = shlex.split(remedy[remedy.index("temporal operator") :])
     subprocess.run([binary("temporal"), *words[1:]], check=True, capture_output=True)
 
@@ -114,7 +113,7 @@ def run_command(remedy: str) -> None:
 async def test_the_commands_for_temporal_are_exact(
     cli_without_worker: CommandLine, bare_namespace: str
 ) -> None:
-    """Retention too short and attributes missing: run as printed, the remedies fix both."""
+    """With a short retention and missing attributes, the printed commands fix both."""
     found = await namespace_findings(cli_without_worker, bare_namespace)
     assert "fail" == found["search attributes"]["level"]
     assert all(key.name in found["search attributes"]["what"] for key in SEARCH_ATTRIBUTES)
@@ -132,7 +131,7 @@ async def test_the_commands_for_temporal_are_exact(
 async def test_fix_registers_what_is_missing(
     cli_without_worker: CommandLine, bare_namespace: str
 ) -> None:
-    """`--fix` registers the attributes; after that a look without it finds them."""
+    """`--fix` registers the attributes; a later run without it finds them."""
     fixed = await namespace_findings(cli_without_worker, bare_namespace, "--fix")
     after = await namespace_findings(
         cli_without_worker, bare_namespace, until_=("search attributes", "ok")
@@ -145,7 +144,7 @@ async def test_fix_registers_what_is_missing(
 async def test_an_attribute_of_another_type(
     temporal: Client, cli_without_worker: CommandLine, bare_namespace: str
 ) -> None:
-    """A name that is taken by another type is not overwritten, also not by `--fix`."""
+    """An attribute of another type is not overwritten, not even with `--fix`."""
     await namespace_findings(cli_without_worker, bare_namespace)
     await temporal.operator_service.add_search_attributes(
         AddSearchAttributesRequest(
@@ -177,7 +176,7 @@ def test_a_namespace_that_is_not_there(cli_without_worker: CommandLine) -> None:
 async def test_workers_are_seen(
     cli_without_worker: CommandLine, bare_namespace: str, system: LiveSystem
 ) -> None:
-    """A namespace without workers fails, naming the queues; one with workers is well."""
+    """A namespace without workers fails, naming the queues; one with workers passes."""
     without = await namespace_findings(cli_without_worker, bare_namespace)
 
     async def ask() -> Any:
@@ -191,16 +190,9 @@ async def test_workers_are_seen(
     assert "1 on queues messages and twilio-sends." == there["workers"]["what"]
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """The whole system, with a local Twilio."""
-    with LocalStack(tmp_path_factory.mktemp("stack")) as running:
-        yield running
-
-
 @pytest.mark.integration
 class TestWholeSystem:
-    """The doctor in front of everything: server, worker, webhook, local Twilio."""
+    """The doctor with everything running: server, worker, webhook, local Twilio."""
 
     @pytest.fixture
     def cli(self, stack: LocalStack) -> CommandLine:
@@ -217,7 +209,7 @@ class TestWholeSystem:
         assert "TWILIO_API_BASE_URL" in found["Twilio credentials"]["what"]
         assert stack.settings["TWILIO_AUTH_TOKEN"] not in json.dumps(found)
 
-    def test_another_token_than_the_webhooks(self, cli: CommandLine) -> None:
+    def test_a_token_that_is_not_the_webhooks(self, cli: CommandLine) -> None:
         """A webhook that would refuse Twilio's callbacks is found before Twilio calls."""
         found = findings(cli, exit_code=1, TWILIO_AUTH_TOKEN="another-token")
 
@@ -231,7 +223,7 @@ class TestWholeSystem:
         assert "another-token" not in json.dumps(found)
 
     def test_a_webhook_that_is_down(self, cli: CommandLine) -> None:
-        """Not reached: said with the URL, and nothing else is claimed about it."""
+        """The finding names the URL, and the other checks of the webhook are skipped."""
         found = findings(cli, exit_code=1, PUBLIC_BASE_URL="http://127.0.0.1:9")
 
         assert ("fail", "skipped", "skipped") == (
@@ -242,7 +234,7 @@ class TestWholeSystem:
         assert "python -m webhook" in found["webhook reached"]["remedy"]
 
     def test_no_default_sender_is_a_warning(self, cli: CommandLine) -> None:
-        """Messages with a sender of their own still go out."""
+        """Messages that name a sender are still sent."""
         found = findings(cli, exit_code=0, DEFAULT_SENDER="")
 
         assert "warn" == found["default sender"]["level"]

@@ -28,7 +28,7 @@ def test_it_appears_when_it_is_complete(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [TimeoutError("no answer"), KeyboardInterrupt()])
 def test_an_error_of_the_caller_passes_through(tmp_path: Path, error: BaseException) -> None:
-    """It is not reported as the file's, and no file is left."""
+    """It is not reported as an error of the file, and no file remains."""
 
     def half_written() -> None:
         with atomic_write(tmp_path / "report.csv") as file:
@@ -42,7 +42,7 @@ def test_an_error_of_the_caller_passes_through(tmp_path: Path, error: BaseExcept
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    """What it points to is replaced."""
+    """Its target is replaced."""
     target, link = tmp_path / "real.csv", tmp_path / "link.csv"
     target.touch()
     link.symlink_to(target)
@@ -81,7 +81,7 @@ def test_a_full_disk_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "none/report.csv"])
-def test_where_no_file_can_be(tmp_path: Path, name: str) -> None:
-    """A folder, or nothing to put it into."""
+def test_a_path_where_no_file_can_be_written(tmp_path: Path, name: str) -> None:
+    """It is a folder, or its folder does not exist."""
     with pytest.raises(Unavailable, match="cannot be written"), atomic_write(tmp_path / name):
         pass

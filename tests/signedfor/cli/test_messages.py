@@ -21,7 +21,7 @@ LATER = ("--send-at", "2099-01-01T00:00:00Z")
 
 
 async def waiting_for_receipt(system: LiveSystem) -> str:
-    """A message that Twilio has taken; its id."""
+    """The id of a message that Twilio has accepted."""
     message_id = await system.send()
 
     async def show() -> Any:
@@ -79,7 +79,7 @@ async def test_reveal_shows_number_text_and_tags(system: LiveSystem) -> None:
     assert {"order": "17"} == document["report"]["tags"]
 
 
-async def test_escape_sequences_in_a_text_are_spelled_out(system: LiveSystem) -> None:
+async def test_escape_sequences_in_a_text_are_escaped(system: LiveSystem) -> None:
     """A text cannot write to the operator's terminal."""
     message_id = new_id()
     await system.cli.later(
@@ -93,7 +93,7 @@ async def test_escape_sequences_in_a_text_are_spelled_out(system: LiveSystem) ->
 
 
 async def test_an_unknown_code_links_to_twilios_page(system: LiveSystem) -> None:
-    """A code that the table does not have is looked up at Twilio."""
+    """The advice for a code that the table lacks is to look it up at Twilio."""
     system.fakes.sends = [failure(FailureClass.REQUEST_REJECTED, code=29999)]
     message_id = await system.send()
     await system.ended(message_id)
@@ -123,7 +123,7 @@ def test_an_invalid_id(cli: CommandLine, command: str) -> None:
 
 
 async def test_bad_input_shows_as_such(system: LiveSystem) -> None:
-    """A message that failed because its input was bad says which field."""
+    """A message that failed because of bad input names the field."""
     message_id = new_id()
     await system.cli.later("send", RECIPIENT, "--body", TEXT, "--id", message_id)
 
@@ -138,7 +138,7 @@ async def test_bad_input_shows_as_such(system: LiveSystem) -> None:
 async def test_without_workers_the_status_in_temporal_is_shown(
     cli_without_worker: CommandLine,
 ) -> None:
-    """The stage that Temporal holds is shown, with the reason why no more is."""
+    """The output has the stage that Temporal stores, and the reason why it has no more."""
     message_id = new_id()
     send = ("send", RECIPIENT, "--from", SENDER, "--body", TEXT, "--id", message_id)
     await cli_without_worker.later(*send)
@@ -150,7 +150,7 @@ async def test_without_workers_the_status_in_temporal_is_shown(
 
 
 async def test_a_waiting_message_is_canceled(system: LiveSystem) -> None:
-    """Before it is submitted a message can be stopped; asking again gives the same answer."""
+    """A message can be canceled before it is submitted; a second cancel gives the same answer."""
     message_id = await system.send(*LATER)
 
     first = await system.cli.later("cancel", message_id, "--reason", "wrong day")
@@ -163,8 +163,8 @@ async def test_a_waiting_message_is_canceled(system: LiveSystem) -> None:
     assert [] == system.posts(message_id)
 
 
-async def test_who_and_why_travel_with_the_request(system: LiveSystem) -> None:
-    """The history of the message says who wanted it canceled, and why."""
+async def test_who_and_why_are_recorded(system: LiveSystem) -> None:
+    """The message's history says who canceled it and why."""
     message_id = await system.send(*LATER)
     await system.cli.later("cancel", message_id, "--reason", "wrong day", "--by", "Ada")
 

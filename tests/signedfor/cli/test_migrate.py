@@ -47,7 +47,7 @@ def test_a_database_that_cannot_be_reached() -> None:
 
 
 def test_migrating_twice_changes_nothing(url: str) -> None:
-    """The first run names what it applied, the second says that all is done."""
+    """The first run names what it applied, the second says that the database is up to date."""
     line = CommandLine(env={"DATABASE_URL": url})
 
     first, second = document(line, "migrate"), document(line, "migrate")
@@ -56,8 +56,8 @@ def test_migrating_twice_changes_nothing(url: str) -> None:
     assert [] == second["applied"]
 
 
-def test_migrating_where_no_folder_can_be(tmp_path: Path) -> None:
-    """A folder that cannot be created is one sentence."""
+def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
+    """The error is one sentence."""
     (tmp_path / "file").write_text("")
 
     result = CommandLine(env={"DATABASE_URL": f"sqlite:///{tmp_path}/file/a.db"})("migrate")

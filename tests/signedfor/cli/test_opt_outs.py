@@ -44,7 +44,7 @@ def engine(cli: CommandLine) -> Iterator[Engine]:
 
 
 def document(cli: CommandLine, *arguments: str) -> Any:
-    """What the command says with `--json`."""
+    """What the command prints with `--json`."""
     result = cli(*arguments, "--json")
     assert 0 == result.exit_code, result.output
     return json.loads(result.stdout)
@@ -72,7 +72,7 @@ def test_an_opt_out_is_recorded_once(cli: CommandLine, engine: Engine) -> None:
 def test_an_opt_out_from_one_sender_or_category(
     cli: CommandLine, engine: Engine, option: str, value: str, scope: str
 ) -> None:
-    """Other senders and categories are not concerned."""
+    """Other senders and categories are unaffected."""
     document(cli, "opt-outs", "add", RECIPIENT, option, value, "--reason", "manual")
 
     (found,) = Suppressions(engine).list_()
@@ -80,7 +80,7 @@ def test_an_opt_out_from_one_sender_or_category(
 
 
 def test_lifting_says_how_many_and_that_twilio_has_its_own(cli: CommandLine) -> None:
-    """What was recorded is lifted; the second time there is nothing to lift."""
+    """The first removal lifts what was recorded; the second has nothing to lift."""
     cli("opt-outs", "add", RECIPIENT)
     cli("opt-outs", "add", RECIPIENT, "--category", "marketing")
 
@@ -93,7 +93,7 @@ def test_lifting_says_how_many_and_that_twilio_has_its_own(cli: CommandLine) -> 
     assert "Twilio's own list" in rest.stderr
 
 
-def test_the_list_masks_numbers_unless_asked(cli: CommandLine) -> None:
+def test_the_list_masks_numbers_without_reveal(cli: CommandLine) -> None:
     """The recipients can be recognized only by a person who knows the number."""
     cli("opt-outs", "add", RECIPIENT, "--sender", SENDER)
 
@@ -112,8 +112,17 @@ def test_the_list_masks_numbers_unless_asked(cli: CommandLine) -> None:
     )
 
 
+def test_no_word_of_the_list_is_broken_at_80_columns(cli: CommandLine) -> None:
+    """Where the columns do not fit, they wrap between words."""
+    cli("opt-outs", "add", RECIPIENT, "--reason", "undeliverable", "--note", "code 21211")
+
+    words = cli("opt-outs", "list", COLUMNS="80").stdout.split()
+
+    assert {MASKED, "everything", "undeliverable", "operator", "21211"} <= set(words)
+
+
 def test_the_list_is_paged_and_filtered(cli: CommandLine) -> None:
-    """A page ends with the number to go on after; filters choose."""
+    """A page ends with the number to continue after; filters are respected."""
     for last in range(3):
         cli("opt-outs", "add", f"+1555867530{last}", "--reason", "undeliverable")
     cli("opt-outs", "add", RECIPIENT)
@@ -132,8 +141,8 @@ def test_the_list_is_paged_and_filtered(cli: CommandLine) -> None:
     assert [MASKED] == [row["recipient"] for row in person["suppressions"]]
 
 
-def test_the_history_says_who_and_by_what(cli: CommandLine) -> None:
-    """Each change is kept: when, who, evidence; also after the opt-out was lifted."""
+def test_the_history_says_who_and_why(cli: CommandLine) -> None:
+    """Each change has a time, a name and evidence, and stays after the opt-out was lifted."""
     cli("opt-outs", "add", RECIPIENT, "--by", "Ada", "--note", "by telephone")
     cli("opt-outs", "remove", RECIPIENT, "--by", "Grace", "--note", "signed form 12")
 
@@ -164,7 +173,7 @@ def test_the_history_says_who_and_by_what(cli: CommandLine) -> None:
     ],
 )
 def test_bad_input(cli: CommandLine, arguments: tuple[str, ...], fields: set[str]) -> None:
-    """Each bad option is named, none of its value is repeated, and nothing is recorded."""
+    """Each bad option is named, no value is repeated, and nothing is recorded."""
     result = cli("opt-outs", *arguments)
 
     named = {line.split(":")[0].strip() for line in result.stderr.splitlines()[1:]}
@@ -196,7 +205,7 @@ def test_what_is_exported_can_be_imported(cli: CommandLine, tmp_path: Path) -> N
 
 
 def test_a_bad_row_imports_nothing(cli: CommandLine, tmp_path: Path) -> None:
-    """Lines and fields are named, never what is in them."""
+    """The error names lines and fields, never their contents."""
     file = tmp_path / "bad.csv"
     file.write_text(
         "recipient,scope,scope_value,reason,source,evidence,created_at\n"
@@ -214,7 +223,7 @@ def test_a_bad_row_imports_nothing(cli: CommandLine, tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_used(cli: CommandLine, tmp_path: Path) -> None:
-    """A missing file to read or folder to write to is one sentence."""
+    """The error for a missing file or folder is one sentence."""
     unread = cli("opt-outs", "import", str(tmp_path / "none.csv"))
     unwritten = cli("opt-outs", "export", str(tmp_path / "none" / "list.csv"))
     no_file = cli("opt-outs", "export", "--json")
@@ -226,7 +235,7 @@ def test_files_that_cannot_be_used(cli: CommandLine, tmp_path: Path) -> None:
 
 
 def test_a_database_without_tables(url: str) -> None:
-    """The command to run is named, and no file is created by looking."""
+    """The error names the command to run, and no database file is created."""
     result = CommandLine(env={"DATABASE_URL": url})("opt-outs", "list")
 
     assert 1 == result.exit_code
@@ -238,7 +247,7 @@ def test_a_database_without_tables(url: str) -> None:
     "bad", ["mysql://user:secret@host/db", "postgresql://user:secret@:port:/x", "nonsense"]
 )
 def test_an_invalid_database_url(bad: str) -> None:
-    """The variable is named and the password in it is not repeated."""
+    """The error names the variable and does not repeat the password in it."""
     result = CommandLine(env={"DATABASE_URL": bad})("opt-outs", "list")
 
     assert 2 == result.exit_code
@@ -276,7 +285,7 @@ class TestReview:
         )
 
     def test_reveal_shows_the_text(self, cli: CommandLine) -> None:
-        """Who wrote what is hidden by default, and harmless to the terminal when shown."""
+        """Sender and text are hidden by default, and escaped when shown."""
         hidden = cli("opt-outs", "review")
         shown = cli("opt-outs", "review", "--reveal")
         (row,) = document(cli, "opt-outs", "review")["reviews"]
@@ -290,7 +299,7 @@ class TestReview:
     def test_an_opt_out_is_recorded_with_the_decision(
         self, cli: CommandLine, engine: Engine
     ) -> None:
-        """The message is off the list, and its sender will not be sent to again."""
+        """The message leaves the list, and its sender is suppressed."""
         document(cli, "opt-outs", "review", "SM1", "--opt-out", "--by", "Ada")
 
         found = Suppressions(engine).find(RECIPIENT, sender=SENDER, category=None)
@@ -300,8 +309,10 @@ class TestReview:
         assert [] == document(cli, "opt-outs", "review")["reviews"]
         assert "Ada" == read["reviewed_by"]
 
-    def test_no_opt_out_is_only_recorded_as_read(self, cli: CommandLine, engine: Engine) -> None:
-        """`--done` takes it off the list and records nothing; a second decision finds nothing."""
+    def test_a_message_that_is_no_opt_out_is_only_recorded_as_read(
+        self, cli: CommandLine, engine: Engine
+    ) -> None:
+        """`--done` removes it from the list, records no opt-out, and works once."""
         document(cli, "opt-outs", "review", "SM1", "--done")
         again = cli("opt-outs", "review", "SM1", "--opt-out")
 
@@ -311,7 +322,9 @@ class TestReview:
     @pytest.mark.parametrize(
         "arguments", [("SM1",), ("SM1", "--done", "--opt-out"), ("--done",), ("SM2", "--done")]
     )
-    def test_a_decision_must_be_one(self, cli: CommandLine, arguments: tuple[str, ...]) -> None:
-        """One message that is there, and one decision."""
+    def test_a_decision_needs_one_message_and_one_option(
+        self, cli: CommandLine, arguments: tuple[str, ...]
+    ) -> None:
+        """Anything else is bad input."""
         assert 2 == cli("opt-outs", "review", *arguments).exit_code
         assert 1 == len(document(cli, "opt-outs", "review")["reviews"])

@@ -17,7 +17,7 @@ from typing import Self
 import psutil
 import pytest
 
-from tests.signedfor.cli.support import TEXT, LiveSystem, new_id, until
+from tests.signedfor.cli.support import TEXT, CommandLine, LiveSystem, new_id, until
 from tests.workflows.fakes import RECIPIENT, SENDER
 
 pytestmark = pytest.mark.integration
@@ -27,13 +27,13 @@ MESSAGE = ("send", RECIPIENT, "--from", SENDER, "--body", TEXT)
 
 
 def arguments(*given: str) -> list[str]:
-    """The command line of a process of its own."""
+    """The arguments to run the command in a new process."""
     return [sys.executable, str(ROOT / "starter.py"), *given]
 
 
 @contextmanager
 def process(*given: str, env: Mapping[str, str]) -> Iterator["subprocess.Popen[str]"]:
-    """The command, running; it is ended if the test does not."""
+    """The running command; it is killed at the end if it still runs."""
     with subprocess.Popen(
         arguments(*given),
         env={**os.environ, **env},
@@ -49,7 +49,7 @@ def process(*given: str, env: Mapping[str, str]) -> Iterator["subprocess.Popen[s
 
 
 def line_with(words: str, running: "subprocess.Popen[str]") -> str:
-    """The next line on standard error that holds these words."""
+    """The next line on standard error that contains these words."""
     assert running.stderr is not None
     for line in running.stderr:
         if words in line:
@@ -67,11 +67,11 @@ def await_connection(running: "subprocess.Popen[str]") -> None:
         time.sleep(0.02)
 
 
-def test_ctrl_c_while_waiting_ends_quietly(temporal_address: str) -> None:
-    """Without a worker, which is reported; Ctrl-C then ends the wait with 130, no traceback."""
-    env = {"TEMPORAL_ADDRESS": temporal_address}
+def test_ctrl_c_while_waiting_ends_quietly(cli_without_worker: CommandLine) -> None:
+    """The command reports that no worker answers; Ctrl-C ends the wait with exit code 130."""
+    env = dict(cli_without_worker.env)
     with process(*MESSAGE, "--wait", "--json", env=env) as running:
-        line_with("no worker answers", running)
+        line_with("Waiting for a worker: none answers", running)
         running.send_signal(signal.SIGINT)
         stdout, stderr = running.communicate(timeout=30)
 
@@ -80,9 +80,9 @@ def test_ctrl_c_while_waiting_ends_quietly(temporal_address: str) -> None:
     assert "Traceback" not in stderr
 
 
-def test_ctrl_c_while_a_worker_is_asked_ends_quietly(temporal_address: str) -> None:
-    """An update that waits for a worker is interrupted, not taken for a timeout."""
-    env = {"TEMPORAL_ADDRESS": temporal_address}
+def test_ctrl_c_while_a_worker_is_asked_ends_quietly(cli_without_worker: CommandLine) -> None:
+    """Ctrl-C during an update is an interruption, not a timeout."""
+    env = dict(cli_without_worker.env)
     message_id = new_id()
     subprocess.run(
         arguments(*MESSAGE, "--id", message_id),
@@ -116,7 +116,7 @@ def test_standard_output_has_only_the_document() -> None:
 
 @pytest.mark.parametrize(("no_color", "colored"), [({}, True), ({"NO_COLOR": "1"}, False)])
 def test_no_color_is_respected(no_color: dict[str, str], colored: bool) -> None:
-    """A terminal gets colours, unless NO_COLOR says otherwise."""
+    """A terminal gets colors, unless NO_COLOR is set."""
     ours, theirs = pty.openpty()
     inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     subprocess.run(
@@ -143,7 +143,7 @@ def test_no_color_is_respected(no_color: dict[str, str], colored: bool) -> None:
 
 
 class Terminal:
-    """The command at a terminal of its own."""
+    """The command on a pseudo-terminal."""
 
     def __init__(self, *given: str, env: Mapping[str, str]) -> None:
         self._ours, theirs = pty.openpty()
@@ -166,14 +166,14 @@ class Terminal:
         os.close(self._ours)
 
     async def shows(self, words: str) -> None:
-        """Wait until it has shown these words."""
+        """Wait until it shows these words."""
         while words.encode() not in self._shown:
             chunk = await asyncio.to_thread(_read, self._ours)
             assert chunk, self._shown.decode()
             self._shown += chunk
 
     def type(self, text: str) -> None:
-        """Type this, and the enter key."""
+        """Type this and press Enter."""
         os.write(self._ours, text.encode() + b"\n")
 
     async def exit_code(self) -> int:
@@ -184,7 +184,7 @@ class Terminal:
 
 
 class TestTerminal:
-    """What happens only at a terminal."""
+    """Behavior on a terminal."""
 
     @pytest.mark.parametrize(
         ("typed", "exit_code", "status"),
@@ -193,7 +193,7 @@ class TestTerminal:
     async def test_many_are_confirmed(
         self, system: LiveSystem, typed: str | None, exit_code: int, status: str
     ) -> None:
-        """The count is shown and an answer waited for; only a yes does anything."""
+        """The command shows the count and waits for an answer; only yes changes anything."""
         tenant = new_id()
         message_id = await system.dead_letter("--tenant", tenant)
         query = ("--query", f"Tenant = '{tenant}'")
@@ -203,7 +203,7 @@ class TestTerminal:
         )
 
         with Terminal("dead-letters", "discard", *query, env=system.cli.env) as terminal:
-            await terminal.shows("This will discard 1 dead letter. Go on? [y/N]")
+            await terminal.shows("This will discard 1 dead letter. Continue? [y/N]")
             if typed is None:
                 terminal.process.send_signal(signal.SIGINT)
             else:
@@ -213,11 +213,11 @@ class TestTerminal:
         assert status == (await system.cli.document("dead-letters", "show", message_id))["status"]
 
     async def test_progress_is_shown_in_place(self, system: LiveSystem) -> None:
-        """While it waits, the terminal shows for what; it ends with the receipt."""
+        """While the command waits, the terminal shows what for, until the receipt arrives."""
         message_id = new_id()
 
         with Terminal(*MESSAGE, "--id", message_id, "--wait", env=system.cli.env) as terminal:
-            await terminal.shows("awaiting_receipt: waits for a receipt from Twilio")
+            await terminal.shows("Waiting for a receipt from Twilio")
             await system.receive(message_id, "delivered")
             await terminal.shows("The carrier confirmed delivery.")
 
@@ -234,7 +234,7 @@ def _read(terminal: int) -> bytes:
 
 
 def test_a_closed_pipe_prints_no_traceback(tmp_path: Path) -> None:
-    """`signedfor ... | head` ends without noise when the reader has gone."""
+    """`signedfor ... | head` prints no error when the reader has closed the pipe."""
     reader, writer = os.pipe()
     os.close(reader)
     result = subprocess.run(

@@ -39,7 +39,7 @@ def _senders(cli: CommandLine, *options: str) -> list[dict[str, Any]]:
 
 
 def test_nothing_yet(cli: CommandLine) -> None:
-    """Before anything was sent the list says so."""
+    """Before any message was sent, the list says so."""
     assert "No sender" in cli("senders", "list").stdout
     assert [] == _senders(cli)
 
@@ -69,7 +69,7 @@ def test_list(cli: CommandLine, engine: Engine) -> None:
 
 
 def test_rate(cli: CommandLine, engine: Engine) -> None:
-    """A rate is set, shown, and given back to the default."""
+    """A rate is set, shown, and reset to the default."""
     assert 0 == cli("senders", "rate", "MG" + "0a" * 16, "37.5").exit_code
     (shown,) = _senders(cli)
     assert (37.5, True) == (shown["rate"], shown["is_configured"])
@@ -102,7 +102,7 @@ def test_pause_and_resume(cli: CommandLine, engine: Engine) -> None:
 
 @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "fast", "", "1e9"])
 def test_bad_rate(cli: CommandLine, rate: str) -> None:
-    """What is no rate is refused by name, and nothing is written."""
+    """The error for a bad rate names the argument, and nothing is written."""
     result = cli("senders", "rate", "--json", "12345", "--", rate)
 
     assert 2 == result.exit_code
@@ -112,7 +112,7 @@ def test_bad_rate(cli: CommandLine, rate: str) -> None:
 
 @pytest.mark.parametrize("command", [("rate",), ("pause",), ("resume",)])
 def test_bad_sender(cli: CommandLine, command: tuple[str, ...]) -> None:
-    """What is no sender is refused without repeating it."""
+    """The error for a bad sender does not repeat it."""
     more = ["5"] if command == ("rate",) else []
     result = cli("senders", *command, "+1 canary", *more)
 

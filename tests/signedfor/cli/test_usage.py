@@ -30,6 +30,9 @@ COMMANDS = [
 ]
 
 
+GROUPS = ("campaign", "dead-letters", "opt-outs", "senders")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -41,7 +44,7 @@ COMMANDS = [
         (("send", RECIPIENT, "--body"), "--body: needs a value"),
         (("send", RECIPIENT, "--wait=private"), "--wait: takes no value"),
         (("send", RECIPIENT, "--bod", "private"), "--bod: there is no such option"),
-        (("send", f"--{RECIPIENT[1:]}"), "arguments: are not right"),
+        (("send", f"--{RECIPIENT[1:]}"), "arguments: are not valid"),
         ((RECIPIENT,), "command: there is no such command; there are send, show"),
         (("opt-outs", RECIPIENT), "command: there is no such command"),
         (("opt-outs", "add", RECIPIENT, "--reason", "private"), "must be one of opted_out"),
@@ -62,7 +65,7 @@ def test_usage_errors_name_the_option_and_no_value(
 
 
 def test_a_usage_error_as_json(cli: CommandLine) -> None:
-    """Programs get a document here as well."""
+    """With `--json` a usage error is a document, too."""
     result = cli("show", "--json")
 
     error = json.loads(result.stdout)["error"]
@@ -72,7 +75,7 @@ def test_a_usage_error_as_json(cli: CommandLine) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_has_help_and_json(cli: CommandLine, command: tuple[str, ...]) -> None:
-    """Each says what it does, and each has JSON output."""
+    """Each command has a description and `--json`."""
     result = cli(*command, "--help")
 
     assert 0 == result.exit_code
@@ -93,8 +96,18 @@ def test_exit_codes_are_in_the_help(cli: CommandLine) -> None:
     result = cli("--help")
 
     assert [0, 1, 2, 3, 4, 130] == [
-        int(code) for code in re.findall(r"^ (\d+)  ", result.stdout, re.MULTILINE)
+        int(code) for code in re.findall(r"^ +(\d+)  ", result.stdout, re.MULTILINE)
     ]
+
+
+@pytest.mark.parametrize("group", [(), *((name,) for name in GROUPS)])
+def test_lists_of_commands_fit_into_80_columns(cli: CommandLine, group: tuple[str, ...]) -> None:
+    """Each command has one line, and its description is not truncated."""
+    result = cli(*group, "--help", COLUMNS="80")
+
+    assert 0 == result.exit_code
+    assert max(len(line) for line in result.stdout.splitlines()) <= 80
+    assert "..." not in result.stdout.replace("[ARGS]...", "")
 
 
 def test_version(cli: CommandLine) -> None:
@@ -106,7 +119,7 @@ def test_version(cli: CommandLine) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS_BY_NAME)
-def test_the_list_of_commands_says_what_each_says_of_itself(cli: CommandLine, name: str) -> None:
+def test_the_list_of_commands_has_the_first_sentence_of_each(cli: CommandLine, name: str) -> None:
     """`--help` imports no command, so it has their first sentences from a table."""
     lazy = COMMANDS_BY_NAME[name]
 
@@ -154,7 +167,7 @@ def test_without_its_packages_it_says_what_to_install(package: str) -> None:
 
 
 def test_a_narrow_terminal_loses_nothing(cli: CommandLine) -> None:
-    """On a narrow terminal tables fold; what is in them is not cut."""
+    """On a narrow terminal tables wrap and truncate nothing."""
     wide = cli("doctor", COLUMNS="200").stdout
     narrow = cli("doctor", COLUMNS="50").stdout
 
@@ -165,7 +178,7 @@ def test_a_narrow_terminal_loses_nothing(cli: CommandLine) -> None:
 
 
 def test_an_env_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
-    """`.env` in the current folder fills in what the environment does not say."""
+    """`.env` in the current folder sets what the environment does not."""
     Path(".env").write_text(f"DATABASE_URL=sqlite:///{tmp_path}/file.db\n")
     here = CommandLine()
 
@@ -192,7 +205,7 @@ def test_an_env_file_can_be_named(tmp_path: Path) -> None:
 def test_an_env_file_that_cannot_be_read(
     cli: CommandLine, tmp_path: Path, content: bytes | None
 ) -> None:
-    """A file that was named must be there and be text."""
+    """A file given with `--env-file` must exist and be text."""
     file = tmp_path / "named.env"
     if content is not None:
         file.write_bytes(content)
@@ -216,6 +229,6 @@ class TestWithoutStandardInput:
             Output(as_json=False).confirm("This will send.", what="send to 101")
 
     def test_a_text_cannot_be_read(self) -> None:
-        """The error names the option that asked for it."""
+        """The error names the option that needs it."""
         with pytest.raises(BadInput, match="--body: standard input is closed"):
             text_or_standard_input(Output(as_json=False), "-")

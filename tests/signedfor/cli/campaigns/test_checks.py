@@ -27,7 +27,7 @@ from tests.workflows.fakes import RECIPIENT, SENDER
 
 
 class OptedOut:
-    """Knows who opted out, and how many it was asked about at a time."""
+    """A fake lookup that records the size of each request."""
 
     def __init__(self, *recipients: str) -> None:
         self._recipients = frozenset(recipients)
@@ -45,7 +45,7 @@ class OptedOut:
 
 @pytest.fixture
 def staged() -> Iterator[StagedRows]:
-    """Nothing staged yet."""
+    """An empty staging file."""
     with StagedRows() as rows:
         yield rows
 
@@ -68,7 +68,7 @@ def _check(
 
 
 def test_rows_are_counted_and_staged(staged: StagedRows) -> None:
-    """The tally of the whole file, opted-out recipients in it, and every row staged."""
+    """The tally covers the whole file and its opted-out recipients; every row is staged."""
     opted_out = OptedOut(number(3), number(2100), number(9999))
     lines = [*good_rows(2101), f"{number(5000)},Zoë…,{'x' * 70}"]
 
@@ -84,7 +84,7 @@ def test_rows_are_counted_and_staged(staged: StagedRows) -> None:
 
 
 def test_the_first_twenty_problems_are_shown_and_all_counted(staged: StagedRows) -> None:
-    """Those of a file that cannot be read on among them."""
+    """Also those of a file that cannot be read to its end."""
     lines = ["to,name,code", *(f"{index},private," for index in range(15)), '"x" private']
 
     with pytest.raises(BadRows) as caught:
@@ -120,7 +120,7 @@ def test_a_quote_left_open_is_found_by_the_files_own_separator(staged: StagedRow
 
 @pytest.mark.parametrize("body", ["Hi {name}, your code is {code}.", "😀 {name}…" + " {code}" * 20])
 def test_a_hundred_thousand_rows_take_less_than_ten_seconds(body: str) -> None:
-    """Of a processor's time, measured on a tenth of them; other work on the machine disturbs it."""
+    """CPU time, measured on a tenth of the rows: other work on the machine hardly counts."""
     lines = list(good_rows(10_000))
 
     def seconds() -> float:
@@ -133,7 +133,7 @@ def test_a_hundred_thousand_rows_take_less_than_ten_seconds(body: str) -> None:
 
 
 def test_memory_does_not_grow_with_the_file(staged: StagedRows) -> None:
-    """Of each row its number is remembered, to find duplicates: under 250 bytes."""
+    """Each row costs under 250 bytes: its number is stored to find duplicates."""
     lines = list(good_rows(4000))
     _check(lines[:100], staged)
     tracemalloc.start()
@@ -163,7 +163,7 @@ def _problems(checks: RowChecks, *cells: str, line: int = 2) -> list[str]:
 
 
 def test_a_row_becomes_its_message() -> None:
-    """The recipient normalised, only the fields that the text needs, and the text's segments."""
+    """The recipient is normalized; the row has only the fields that the text needs."""
     checks = _checks()
     first = checks.check(Line(number=2, cells=["+1 (555) 867-5309", " Zoë ", "secret"]))
     second = checks.check(Line(number=9, cells=[f"{RECIPIENT[:-1]}1", "…" * 71, ""]))
@@ -206,7 +206,7 @@ def test_a_row_becomes_its_message() -> None:
     ],
 )
 def test_bad_rows(cells: list[str], said: str) -> None:
-    """One sentence that begins with the column and repeats no cell."""
+    """Each problem is one sentence that begins with the column and repeats no cell."""
     (problem,) = _problems(_checks(), *cells)
 
     assert said in problem
@@ -224,7 +224,7 @@ def test_every_problem_of_a_row_is_found() -> None:
     "again", [RECIPIENT, "+1 (555) 867-5309", f"whatsapp:{RECIPIENT}", f"rcs:{RECIPIENT}"]
 )
 def test_a_recipient_is_found_twice_in_any_spelling(again: str) -> None:
-    """A person is one, whatever the channel; the line of the first occurrence is named."""
+    """Duplicates are found across channels; the error names the first line."""
     checks = _checks(**{"from": SERVICE})
 
     assert [] == _problems(checks, RECIPIENT, "Ann", "", line=7)
@@ -233,7 +233,7 @@ def test_a_recipient_is_found_twice_in_any_spelling(again: str) -> None:
 
 
 def test_unused_columns_may_hold_anything() -> None:
-    """Only what would be sent is looked at."""
+    """Only columns that are sent are checked."""
     assert [] == _problems(_checks("Hello"), RECIPIENT, "", "=A1")
 
 
@@ -257,7 +257,7 @@ def test_other_senders_are_own_numbers_too() -> None:
 
 
 def test_own_numbers_are_found_on_every_channel() -> None:
-    """It is the same telephone."""
+    """A WhatsApp address and its number are the same phone."""
     checks = RowChecks(message("Hi", **{"from": SERVICE}), COLUMNS, to_column="to", own=[SENDER])
 
     assert ["to: is one of your own numbers"] == _problems(checks, f"whatsapp:{SENDER}", "", "")
@@ -296,7 +296,7 @@ def test_sender_and_recipient_are_of_one_channel(
     ],
 )
 def test_a_cell_that_contains_another_row(cells: list[str], column: str | None) -> None:
-    """A quote left open hides a recipient, and would send its number to another one."""
+    """With a quote left open, one recipient's number would be sent to another."""
     said = f"{column}: contains what looks like another row; is a quote left open?"
 
     assert ([said] if column else []) == _problems(_checks(), *cells)
@@ -319,16 +319,16 @@ def _clear(recipient: str, *, campaign_id: str = "c", tenant: str = "acme") -> l
         ("sale-3725123456", "+3725123456"),
     ],
 )
-def test_an_id_that_holds_a_recipients_number(campaign_id: str, recipient: str) -> None:
-    """Alone, or with the number of its row behind it: messages' ids are seen by many."""
+def test_an_id_that_contains_a_recipients_number(campaign_id: str, recipient: str) -> None:
+    """By itself or with the row's number appended: message ids are not masked."""
     (problem,) = _clear(recipient, campaign_id=campaign_id)
 
     assert problem.startswith("--id: contains this recipient's number")
     assert recipient[1:] not in problem
 
 
-def test_a_tenant_that_holds_a_recipients_number() -> None:
-    """It shows in clear as well; other names with digits do no harm."""
+def test_a_tenant_that_contains_a_recipients_number() -> None:
+    """Tenants are not masked either; other names with digits are fine."""
     (problem,) = _clear(RECIPIENT, tenant=f"t{RECIPIENT[1:]}")
 
     assert problem.startswith("--tenant: contains this recipient's number")
@@ -343,8 +343,8 @@ def test_a_tenant_that_holds_a_recipients_number() -> None:
         ("Hi {name", "has a brace that is not closed at character 4"),
     ],
 )
-def test_a_text_that_does_not_go_with_the_file(body: str, said: str) -> None:
-    """It is said of --body, once."""
+def test_a_text_that_does_not_match_the_file(body: str, said: str) -> None:
+    """The error names --body, once."""
     with pytest.raises(BadInput) as caught:
         _checks(body)
 
@@ -369,7 +369,7 @@ BERLIN, NEW_YORK = "+4915112345678", "+12125550123"
         ("2026-11-21T08:00:00Z", "Europe/Berlin", [True, True]),
     ],
 )
-def test_each_recipient_by_their_own_clock(
+def test_windows_are_in_each_recipients_local_time(
     expires_at: str, time_zone: str | None, late: list[bool]
 ) -> None:
     """Unless a time zone is given; the order makes no difference."""
@@ -381,6 +381,6 @@ def test_each_recipient_by_their_own_clock(
 
 
 def test_without_window_and_expiry_none_is_late() -> None:
-    """A window alone is waited for."""
+    """Without an expiry the message waits for its window."""
     for fields in ({"send_window": HOURS}, {"expires_at": "2026-11-21T07:00:00Z"}):
         assert not LateWindows(message(**fields), now=NOW).includes(BERLIN)

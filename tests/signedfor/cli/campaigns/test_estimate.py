@@ -31,14 +31,14 @@ def _shown(estimate: Estimate) -> str:
 
 
 def test_a_price_is_written_as_people_write_it() -> None:
-    """Not in scientific notation, whichever way it was given."""
+    """Never in scientific notation, however it was given."""
     estimate = Estimate(tally=_tally(), rate=1, price=Decimal("1e2"), currency="EUR")
 
     assert "EUR at 100 per segment" in _shown(estimate)
 
 
 def test_the_summary() -> None:
-    """Recipients, alphabets, segments, time and cost, of those not opted out."""
+    """Recipients, encodings, segments, time and cost; opted-out recipients cost nothing."""
     estimate = Estimate(
         tally=_tally(suppressed=1), rate=0.5, price=Decimal("0.0079"), currency="EUR"
     )
@@ -70,7 +70,7 @@ def test_without_a_price_there_is_no_cost() -> None:
 
 
 def test_three_messages_are_shown_with_masked_numbers() -> None:
-    """The texts as they will be, and of each number the last four digits."""
+    """The messages show their text and the last four digits of each number."""
     shown = Estimate(tally=_tally(), rate=1, price=None, currency="USD").messages()
 
     assert 3 == sum(line.startswith("To +*******") for line in shown)

@@ -36,26 +36,26 @@ def _refusal(content: str | bytes) -> tuple[int, str]:
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_the_forms_of_csv(delimiter: str, mark: bytes, end: str) -> None:
-    """Any separator, line end, and with or without a byte order mark."""
+    """Any separator and line end, with or without a byte order mark."""
     text = end.join(delimiter.join(row) for row in (["Name", " To "], ["Zoë", "+1"], ["", "+2"]))
 
     assert (["name", "to"], [(2, ["Zoë", "+1"]), (3, ["", "+2"])]) == _read(mark + text.encode())
 
 
 def test_line_numbers_are_those_of_an_editor() -> None:
-    """A row begins where its first cell does; blank rows and breaks in cells count."""
+    """A row has the line of its first cell; blank rows and line breaks in cells count."""
     text = 'to,name\n\n,\n"+1","two\nlines"\n , \n+2,x\n'
 
     assert [(4, ["+1", "two\nlines"]), (7, ["+2", "x"])] == _read(text)[1]
 
 
-def test_the_separator_is_seen_in_the_header_alone() -> None:
-    """Cells may hold the others."""
+def test_the_separator_is_detected_in_the_header() -> None:
+    """Cells may contain the others."""
     assert [(2, ["+1", "a,b;c"])] == _read("to\tname\n+1\ta,b;c\n")[1]
 
 
-def test_our_own_masks_come_off() -> None:
-    """What a report of ours masked for spreadsheets can be read again."""
+def test_our_own_masks_are_removed() -> None:
+    """Cells that our reports mask for spreadsheets are read unmasked."""
     assert [(2, ["+15558675309", "'s"])] == _read("to,name\n'+15558675309,'s\n")[1]
 
 
@@ -79,15 +79,15 @@ def test_our_own_masks_come_off() -> None:
         ("to,name\n+1," + "x" * 2_000_000, 2, "longer than 1,048,576 characters"),
     ],
 )
-def test_what_is_no_such_file(content: str | bytes, line: int, said: str) -> None:
-    """The line is named, and what to do; nothing of what it holds."""
+def test_a_file_that_is_not_such_a_csv(content: str | bytes, line: int, said: str) -> None:
+    """The error names the line and what to do, and no contents."""
     found, text = _refusal(content)
 
     assert (line, True) == (found, said in text)
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """It is said of the argument."""
+    """The error names the argument."""
     with pytest.raises(BadInput, match="FILE: cannot be read"), opened(tmp_path / "none.csv"):
         pass
 

@@ -34,8 +34,8 @@ def _row(index: int, **fields: str) -> CampaignRow:
     return CampaignRow(number=index, to=number(index), fields=fields, segments=index)
 
 
-def test_they_come_back_as_they_were() -> None:
-    """In batches, each time they are read; any text in a field."""
+def test_rows_are_read_back_unchanged() -> None:
+    """They can be read repeatedly, in batches, with any text in a field."""
     rows = [_row(index, name="Zoë\n\t\0 😀", code='"') for index in range(1, 1502)]
     with StagedRows() as staged:
         for row in rows:
@@ -55,8 +55,8 @@ def _full_at_once(*_: object, **options: Any) -> Any:
     return _all_full(**options, buffering=1)
 
 
-def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, or when they are read again; closing them raises nothing."""
+def test_a_full_disk_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the rows are written or read again; closing the file raises nothing."""
     monkeypatch.setattr(tempfile, "TemporaryFile", _full_at_once)
     with StagedRows() as staged, pytest.raises(Unavailable, match="No space left on device"):
         staged.add(_row(1))
@@ -89,7 +89,7 @@ class Killed(BaseException):
 
 
 class KilledCampaigns(Campaigns):
-    """Campaigns of a process that is killed before the call with this number."""
+    """Campaigns in a process that dies before the call with this number."""
 
     def __init__(self, engine: Engine, *, calls: int) -> None:
         super().__init__(engine)
@@ -118,14 +118,14 @@ class KilledCampaigns(Campaigns):
 
 @pytest.fixture
 def staged() -> Iterator[StagedRows]:
-    """Nothing staged yet."""
+    """An empty staging file."""
     with StagedRows() as rows:
         yield rows
 
 
 @pytest.fixture
 def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
-    """A fresh SQLite database; what differs between databases is the store's, and tested there."""
+    """A new SQLite database; differences between databases are tested with the store."""
     engine = open_engine(sqlite_url)
     yield engine
     engine.dispose()
@@ -146,7 +146,7 @@ def _load(campaigns: Campaigns, staged: StagedRows) -> None:
 def test_a_load_that_was_killed_continues(
     sqlite_engine: Engine, tmp_path: Path, staged: StagedRows, calls: int
 ) -> None:
-    """It runs only when every row is loaded, each once and in order."""
+    """The campaign runs only when every row is loaded, each once and in order."""
     engine = sqlite_engine
     _stage(engine, written(tmp_path, *good_rows(ROWS)), staged)
     with pytest.raises(Killed):
@@ -167,8 +167,10 @@ def test_a_load_that_was_killed_continues(
     assert {"name": "Ann 7", "code": "C7"} == rows[7].fields
 
 
-def test_an_id_that_is_taken_is_refused(engine: Engine, tmp_path: Path, staged: StagedRows) -> None:
-    """By another text, other rows, fewer or more; the campaign that is there stays as it is."""
+def test_an_id_that_is_in_use_is_refused(
+    engine: Engine, tmp_path: Path, staged: StagedRows
+) -> None:
+    """A campaign with another text or other rows has it; that campaign does not change."""
     campaigns = Campaigns(engine)
     _stage(engine, written(tmp_path, *good_rows(12)), staged)
     _load(campaigns, staged)
@@ -194,7 +196,7 @@ def test_an_id_that_is_taken_is_refused(engine: Engine, tmp_path: Path, staged: 
 def test_other_rows_under_the_same_id_are_found_while_loading(
     engine: Engine, tmp_path: Path, staged: StagedRows
 ) -> None:
-    """Two files at the same time under one id: it does not run with a mixture of them."""
+    """Two files loaded at the same time under one id are never mixed in one campaign."""
     campaigns = Campaigns(engine)
     _stage(engine, written(tmp_path, *good_rows(5)), staged)
     campaigns.create("c-1", message())
@@ -209,7 +211,7 @@ def test_other_rows_under_the_same_id_are_found_while_loading(
     assert CampaignState.LOADING is after.state
 
 
-def test_canceled_while_loading_it_is_still_the_same(
+def test_a_campaign_canceled_while_loading_is_still_the_same(
     engine: Engine, tmp_path: Path, staged: StagedRows
 ) -> None:
     """The rows that were loaded are this file's, even if some are missing."""
@@ -230,7 +232,7 @@ def test_canceled_while_loading_it_is_still_the_same(
 
 
 def test_the_id_is_derived_from_message_and_rows() -> None:
-    """Same text, options and rows, same id; what is at its default makes no difference."""
+    """Same text, options and rows, same id; explicit defaults make no difference."""
 
     def made(fingerprint: str = "f", **fields: object) -> str:
         return derived_id(message(**fields), fingerprint)  # type: ignore[arg-type] # fields of any kind
@@ -246,8 +248,10 @@ def test_the_id_is_derived_from_message_and_rows() -> None:
     assert not re.search("[0-9]", "".join([*same, *others]))
 
 
-def test_rows_are_the_same_however_they_are_saved(sqlite_engine: Engine, tmp_path: Path) -> None:
-    """The fingerprint is of recipients and fields, in order."""
+def test_the_fingerprint_does_not_depend_on_the_file_format(
+    sqlite_engine: Engine, tmp_path: Path
+) -> None:
+    """It covers recipients and fields, in order."""
 
     def fingerprint(content: str) -> str:
         path = tmp_path / "file.csv"
@@ -304,7 +308,7 @@ async def test_message_ids_that_are_in_use(
 async def test_a_campaign_of_another_database(
     cli: CommandLine, cli_engine: Engine, temporal: Client, tmp_path: Path
 ) -> None:
-    """It has run to its end, and its workflow would not be started again."""
+    """Its workflow has completed and would not be started again."""
     campaign_id, path = new_id(), written(tmp_path, *good_rows(1))
     workflow_id = campaign_workflow_id(campaign_id)
     async with Worker(temporal, task_queue=campaign_id, workflows=[EndedCampaign]):

@@ -37,7 +37,7 @@ from tests.workflows.fakes import SENDER
 async def test_a_file_becomes_one_campaign(
     cli: CommandLine, cli_engine: Engine, temporal: Client, tmp_path: Path
 ) -> None:
-    """Its rows are in the database and its workflow runs; the id alone is on standard output."""
+    """Its rows are in the database and its workflow runs; standard output has only the id."""
     path = written(tmp_path, *good_rows(3), f"{uuid.uuid4().int % 10**7 + 15_550_000_000:+d},B,C")
 
     result = await asyncio.to_thread(start, cli, path)
@@ -67,7 +67,7 @@ async def test_a_file_becomes_one_campaign(
 def test_a_dry_run_shows_everything_and_does_nothing(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
-    """Three messages, who opted out, segments, the sender's own rate and the price; no Temporal."""
+    """It shows three messages, opt-outs, segments, rate and price, and needs no Temporal."""
     path = written(tmp_path, *good_rows(101))
     assert 0 == cli("opt-outs", "add", number(5)).exit_code
     RateLimiter(cli_engine).set_rate(SENDER, 2)
@@ -96,7 +96,7 @@ def test_a_dry_run_shows_everything_and_does_nothing(
 def test_bad_rows_are_named_and_nothing_is_done(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path, form: str
 ) -> None:
-    """Exit code 2; the first twenty with line and column, the number of all, and no cell."""
+    """Exit code 2; the first twenty problems with line and column, the total, and no cell."""
     path = written(tmp_path, "to,name,code", *(f"1.5{n}E+10,private," for n in range(15)))
 
     result = start(cli, path, "--yes", *(["--json"] if form == "json" else []))
@@ -128,7 +128,7 @@ def test_bad_rows_are_named_and_nothing_is_done(
         (("--price", "1001"), "--price: must be a number from 0 to 1000"),
         (("--price", "-1"), "--price: must be a number from 0 to 1000"),
         (("--priority", "urgent"), "--priority: must be normal or bulk"),
-        (("--between", "9-20"), "--between: "),
+        (("--between", "9-20"), "--between (from): "),
         (("--days", "mon"), "--days: needs --between"),
         (("--between", "09:00-20:00", "--time-zone", "private"), "--time-zone: is not an"),
         (("--tag", "private"), "--tag: must be name=value"),
@@ -137,7 +137,7 @@ def test_bad_rows_are_named_and_nothing_is_done(
 def test_bad_options_are_named(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path, options: tuple[str, ...], said: str
 ) -> None:
-    """Exit code 2, the option, and not what was typed."""
+    """Exit code 2; the error names the option and not its value."""
     result = start(cli, written(tmp_path, *good_rows(1)), *options)
 
     assert 2 == result.exit_code
@@ -152,7 +152,7 @@ def test_bad_options_are_named(
 def test_bad_variables_are_named(
     cli: CommandLine, tmp_path: Path, variables: dict[str, str]
 ) -> None:
-    """Exit code 2, the variable, and not what it holds."""
+    """Exit code 2; the error names the variable and not its value."""
     result = start(cli, written(tmp_path, *good_rows(1)), "--dry-run", **variables)
 
     assert 2 == result.exit_code
@@ -160,8 +160,10 @@ def test_bad_variables_are_named(
     assert "private" not in result.output
 
 
-def test_obstacles_are_shown_before(cli: CommandLine, cli_engine: Engine, tmp_path: Path) -> None:
-    """A sender that is paused, and one that is too slow for --expires-at."""
+def test_obstacles_are_shown_before_anything_is_sent(
+    cli: CommandLine, cli_engine: Engine, tmp_path: Path
+) -> None:
+    """The sender is paused, or too slow for --expires-at."""
     limiter = RateLimiter(cli_engine)
     limiter.set_rate(SENDER, 0.001)
     limiter.pause(SENDER)
@@ -175,8 +177,8 @@ def test_obstacles_are_shown_before(cli: CommandLine, cli_engine: Engine, tmp_pa
     assert "1 d 3 h at 0.001 per second, once the sender is resumed Cost" in said
 
 
-def test_without_a_sender_it_is_asked_for(cli: CommandLine, tmp_path: Path) -> None:
-    """DEFAULT_SENDER is used, and is then one of your own numbers."""
+def test_a_sender_is_needed(cli: CommandLine, tmp_path: Path) -> None:
+    """DEFAULT_SENDER is used if it is set, and counts as one of your own numbers."""
     path = written(tmp_path, *good_rows(1), f"{SENDER},Me,C")
 
     without = cli("campaign", "start", str(path), "--body", BODY)
@@ -186,8 +188,8 @@ def test_without_a_sender_it_is_asked_for(cli: CommandLine, tmp_path: Path) -> N
     assert "line 3: to: is one of your own numbers" in default.stderr
 
 
-def test_a_window_that_opens_too_late_is_reported_before(cli: CommandLine, tmp_path: Path) -> None:
-    """Else nothing would be sent, without a reason."""
+def test_a_window_that_opens_too_late_is_reported_first(cli: CommandLine, tmp_path: Path) -> None:
+    """Otherwise nothing would be sent and nothing would say why."""
     now = datetime.now(UTC)
     begins = (now + timedelta(hours=2)).replace(minute=0)
     if begins.date() != now.date():
@@ -205,7 +207,7 @@ def test_a_window_that_opens_too_late_is_reported_before(cli: CommandLine, tmp_p
     assert "for 3 of 3 recipients --between does not open before --expires-at" in result.stderr
 
 
-def test_the_texts_limit_is_of_what_is_sent(cli: CommandLine, tmp_path: Path) -> None:
+def test_the_length_limit_applies_to_the_rendered_text(cli: CommandLine, tmp_path: Path) -> None:
     """Names in braces and doubled braces are not counted."""
     path = written(tmp_path, *good_rows(1))
     long_name = "{" + " " * 20 + "name" + "}"
@@ -217,10 +219,10 @@ def test_the_texts_limit_is_of_what_is_sent(cli: CommandLine, tmp_path: Path) ->
     assert "line 2: the text with its fields is longer than Twilio's 1600" in does_not.stderr
 
 
-def test_more_than_a_hundred_need_a_yes(
+def test_more_than_a_hundred_need_confirmation(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
-    """Without a terminal to ask at nothing is done, and the error says why."""
+    """Without a terminal nothing is done, and the error says why."""
     path = written(tmp_path, *good_rows(101))
 
     refused = start(cli, path)
@@ -232,7 +234,7 @@ def test_more_than_a_hundred_need_a_yes(
 
 
 def test_a_file_can_be_piped_in(cli: CommandLine, cli_engine: Engine) -> None:
-    """Standard input is read like a file; the text must come from elsewhere then."""
+    """Standard input is read like a file; the text must come from somewhere else."""
     campaign_id = new_id()
     content = "".join(f"{line}\n" for line in good_rows(2))
 
@@ -247,7 +249,7 @@ def test_a_file_can_be_piped_in(cli: CommandLine, cli_engine: Engine) -> None:
 def test_without_temporal_nothing_is_written(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
-    """It is found out before any row is written."""
+    """That is noticed before any row is written."""
     result = start(cli, written(tmp_path, *good_rows(1)), TEMPORAL_ADDRESS="127.0.0.1:9")
 
     assert 1 == result.exit_code
@@ -269,7 +271,7 @@ END
 async def test_a_start_that_was_killed_while_loading_continues(
     cli: CommandLine, cli_engine: Engine, temporal: Client, tmp_path: Path
 ) -> None:
-    """Nothing runs before; the same command again loads the rest, each row once."""
+    """The same command loads the rest, each row once, and only then starts the campaign."""
     campaign_id = new_id()
     path = written(tmp_path, *good_rows(3100))
     with transaction(cli_engine) as connection:
@@ -297,14 +299,14 @@ def _loaded_rows(cli_engine: Engine) -> int:
 
 
 @pytest.mark.integration
-async def test_at_a_terminal_it_shows_and_asks(
+async def test_at_a_terminal_it_shows_and_confirms(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
-    """The preview, the summary and the question; anything but yes, and nothing was done."""
+    """It shows preview, summary and question; any answer but yes does nothing."""
     path = written(tmp_path, *good_rows(101))
 
     with Terminal("campaign", "start", str(path), *OPTIONS, env=cli.env) as terminal:
-        await terminal.shows("This will send to 101 recipients. Go on? [y/N]")
+        await terminal.shows("This will send to 101 recipients. Continue? [y/N]")
         terminal.type("n")
         code = await terminal.exit_code()
 

@@ -18,7 +18,7 @@ from tests.signedfor.cli.support import CommandLine
 def test_a_dry_run_shows_the_id_and_whether_it_was_started(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
-    """It is the one that the start will have, however the rows are saved."""
+    """The id is the one that the campaign will have, whatever the file's format."""
     path, saved_again = written(tmp_path, *good_rows(2)), tmp_path / "again.csv"
     saved_again.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
 
@@ -36,10 +36,10 @@ def test_a_dry_run_shows_the_id_and_whether_it_was_started(
     assert 1 == len(Campaigns(cli_engine).newest(limit=2))
 
 
-def test_the_same_text_to_other_rows_needs_a_yes(
+def test_the_same_text_to_other_rows_needs_confirmation(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
-    """A file that was corrected after it was sent is another campaign; most would get it twice."""
+    """A corrected file is another campaign, and most recipients would get the text twice."""
     first = start(cli, written(tmp_path, *good_rows(3)))
     corrected = written(tmp_path, *good_rows(4), name="corrected.csv")
 
@@ -59,7 +59,7 @@ def test_the_same_text_to_other_rows_needs_a_yes(
 def test_an_id_may_be_given_as_temporal_shows_it(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
-    """As with all other commands, even with the prefix twice."""
+    """The workflow id is accepted as in all other commands, even with the prefix twice."""
     campaign_id = new_id()
     path = written(tmp_path, *good_rows(1))
 
@@ -73,10 +73,10 @@ def test_an_id_may_be_given_as_temporal_shows_it(
     assert [campaign_id] == [each.campaign_id for each in Campaigns(cli_engine).newest(limit=5)]
 
 
-def test_canceled_while_it_was_loading(
+def test_a_campaign_that_was_canceled_while_loading(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
-    """The same file again is warning so, and is not taken for another."""
+    """Starting the same file again shows that; the campaign is not mistaken for another."""
     campaign_id, path = new_id(), written(tmp_path, *good_rows(2))
     assert 0 == start(cli, path, "--id", "before").exit_code
     campaigns = Campaigns(cli_engine)
@@ -91,8 +91,10 @@ def test_canceled_while_it_was_loading(
     assert "Give another --id to send it again" in result.stderr
 
 
-def test_an_id_is_one_campaigns(cli: CommandLine, cli_engine: Engine, tmp_path: Path) -> None:
-    """With another text or file it is refused, with the same it is the same campaign."""
+def test_an_id_belongs_to_one_campaign(
+    cli: CommandLine, cli_engine: Engine, tmp_path: Path
+) -> None:
+    """Another text or file is refused; the same ones are the same campaign."""
     campaign_id = new_id()
     path = written(tmp_path, *good_rows(2))
     other = written(tmp_path, *good_rows(3), name="other.csv")
@@ -113,7 +115,7 @@ def test_an_id_is_one_campaigns(cli: CommandLine, cli_engine: Engine, tmp_path: 
 def test_a_canceled_campaign_is_not_started_again(
     cli: CommandLine, cli_engine: Engine, tmp_path: Path
 ) -> None:
-    """Its state is shown, and how to send it again."""
+    """The output has its state and says how to send it again."""
     campaign_id = new_id()
     path = written(tmp_path, *good_rows(1))
     assert 0 == start(cli, path, "--id", campaign_id).exit_code
@@ -126,10 +128,10 @@ def test_a_canceled_campaign_is_not_started_again(
     assert "Give another --id to send it again" in result.stderr
 
 
-async def test_loaded_but_not_started_it_is_started(
+async def test_a_loaded_campaign_is_started_by_the_same_command(
     cli: CommandLine, cli_engine: Engine, temporal: Client, tmp_path: Path
 ) -> None:
-    """If the process dies between the two, the same command starts it."""
+    """A process that died between loading and starting is continued."""
     campaign_id = new_id()
     path = written(tmp_path, *good_rows(1))
     assert 0 == (await asyncio.to_thread(start, cli, path, "--id", "before")).exit_code
