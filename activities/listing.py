@@ -33,7 +33,7 @@ def accepted_rows(
     asked_from = values.unset if service else sender
     earliest = since - CLOCK_SKEW
     for row in twilio.messages.stream(to=to, from_=asked_from, limit=_MAX_ROWS):
-        if row.date_created is None or row.date_created < earliest:
+        if not row.sid or row.date_created is None or row.date_created < earliest:
             continue
         if str(row.direction) != _OUTBOUND or row.sid in except_sids:
             continue

@@ -208,7 +208,7 @@ def _match(
     recorded_since: datetime | None,
 ) -> SearchResult:
     """Find the row that is the message's, if only one can be."""
-    absent = Absent(listed_sids=tuple(row.sid or "" for row in rows))
+    absent = Absent(listed_sids=tuple(str(row.sid) for row in rows))
     owned = {sid for claim in claims for sid in claim.sids}
     rows = [row for row in rows if row.sid not in owned]
     if recorded_since is None:
@@ -235,7 +235,7 @@ def _match(
     found = min(ours, key=lambda row: (has_failed(row), row.date_created))
     return SearchResult(
         finding=Found(
-            message_sid=found.sid or "",
+            message_sid=str(found.sid),
             status=str(found.status),
             error_code=found.error_code,
             created_at=found.date_created,

@@ -11,9 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from rich.table import Table
-from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
-from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from signedfor import client
@@ -136,23 +134,6 @@ async def fetch_status(message: Message, *, within: timedelta) -> StatusView:
         known = description.typed_search_attributes.get(MESSAGE_STATUS)
         return StatusView(message_id=message_id, status=known, error=Unavailable(NO_WORKER))
     return StatusView(message_id=message_id, status=progress.status, progress=progress)
-
-
-async def fetch_request(temporal: TemporalClient, message: Message) -> MessageRequest:
-    """What was to be sent, read from the workflow's first event: it contains number and text.
-
-    Raises:
-        Unavailable: it cannot be read: it was bad input, or is encrypted with another key.
-    """
-    async for event in message.handle.fetch_history_events(page_size=1):
-        payloads = event.workflow_execution_started_event_attributes.input.payloads
-        try:
-            (request,) = await temporal.data_converter.decode(payloads, [MessageRequest])
-        except (ApplicationError, RuntimeError, ValueError):
-            break
-        if isinstance(request, MessageRequest):
-            return request
-    raise Unavailable("The message's request cannot be read.")
 
 
 async def await_report(out: Output, message: Message, *, within: float | None) -> MessageReport:

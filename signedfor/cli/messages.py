@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
-from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowFailureError
 
 from signedfor import client
@@ -14,7 +13,6 @@ from signedfor.cli.message_status import (
     FAILED,
     StatusView,
     await_report,
-    fetch_request,
     fetch_status,
 )
 from signedfor.cli.options import (
@@ -48,9 +46,10 @@ from signedfor.cli.options import (
 )
 from signedfor.cli.output import (
     BadInput,
-    CommandError,
     ExitCode,
     Output,
+    Refused,
+    Unavailable,
     Unconfirmed,
     command_output,
 )
@@ -58,6 +57,9 @@ from signedfor.cli.temporal import RPC_TIMEOUT, answer, connect, run
 from signedfor.client import Client, Message, checked_request
 from signedfor.contract import CancelRequest, CancelResult, MessageRequest, Priority, Stage
 from signedfor.send_windows import window_problem
+
+_CONTENT = frozenset({"to", "from", "body", "media_urls", "content_sid", "content_variables"})
+"""The fields that make it another message, and not only another handling of the same one."""
 
 
 def send(
@@ -191,14 +193,15 @@ async def _send(
     waits: bool,
     wait_timeout: float | None,
 ) -> ExitCode:
-    temporal = await connect()
-    message = await Client(temporal).send(request, message_id=message_id, rpc_timeout=RPC_TIMEOUT)
+    sender = Client(await connect())
+    message = await sender.send(request, message_id=message_id, rpc_timeout=RPC_TIMEOUT)
     document: dict[str, Any] = {"accepted": "now" if message.is_new else "earlier"}
     if message.is_new:
         out.note(f"Accepted as message {message_id}.")
     else:
         out.note(f"Message {message_id} was accepted earlier; nothing new is sent.")
-        document |= await _differences(out, temporal, request, message)
+        _check_same(out, message)
+        document["differs_in"] = list(message.differs_in)
     if waits:
         report = await await_report(out, message, within=wait_timeout)
         view = StatusView(message_id=message_id, status=report.outcome, report=report)
@@ -213,21 +216,21 @@ async def _send(
     return ExitCode.OK
 
 
-async def _differences(
-    out: Output, temporal: TemporalClient, request: MessageRequest, message: Message
-) -> dict[str, list[str]]:
-    """The fields in which the earlier message differs: its id was used for another one."""
-    try:
-        earlier = (await fetch_request(temporal, message)).model_dump()
-    except CommandError:
-        return {}
-    fields = [name for name, value in request.model_dump().items() if value != earlier[name]]
-    if fields:
-        out.note(
-            f"Warning: the earlier message differs from this one in {', '.join(fields)}. "
-            "Give a new message its own --id."
+def _check_same(out: Output, message: Message) -> None:
+    """Say in what the earlier message differs.
+
+    Raises:
+        Refused: it goes to someone else or says something else.
+    """
+    if not message.differs_in:
+        return
+    fields = ", ".join(message.differs_in)
+    if not _CONTENT.isdisjoint(message.differs_in):
+        raise Refused(
+            f"Nothing was sent: {message.message_id} is the id of an earlier message that differs "
+            f"in {fields}. Give a new message its own --id."
         )
-    return {"differs_in": fields}
+    out.note(f"Warning: the earlier message differs from this one in {fields}.")
 
 
 def show(
@@ -244,14 +247,21 @@ def show(
 
 
 async def _show(out: Output, message_id: str, *, reveal: bool, within: float) -> ExitCode:
-    temporal = await connect()
-    message = Client(temporal).message(message_id)
+    sender = Client(await connect())
+    message = sender.message(message_id)
     view = await fetch_status(message, within=timedelta(seconds=within))
-    request = await fetch_request(temporal, message) if reveal else None
+    request = await _fetch_request(sender, message) if reveal else None
     out.result(view.document(request=request), view.table(request=request))
     # A message that failed has been shown completely; one whose workers do not answer has not.
     is_incomplete = view.error is not None and view.status != FAILED
     return ExitCode.UNAVAILABLE if is_incomplete else ExitCode.OK
+
+
+async def _fetch_request(sender: Client, message: Message) -> MessageRequest:
+    request = await sender.request_of(message)
+    if request is None:
+        raise Unavailable("The message's request cannot be read.")
+    return request
 
 
 def cancel(

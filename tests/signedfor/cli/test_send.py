@@ -271,18 +271,29 @@ async def test_the_same_id_sends_nothing_new_after_its_end(system: LiveSystem) -
     assert 1 == len(system.posts(message_id))
 
 
-async def test_another_message_with_a_used_id_gets_a_warning(system: LiveSystem) -> None:
-    """The warning names the fields that differ, without their values."""
+async def test_another_message_with_a_used_id_is_refused(system: LiveSystem) -> None:
+    """The error names the fields that differ, without their values."""
     message_id = await system.send()
 
     result = await system.cli.later(
         *("send", RECIPIENT, "--from", SENDER, "--body", "Something else", "--id", message_id)
     )
 
-    assert 0 == result.exit_code
-    assert "differs from this one in body" in result.stderr
+    assert 3 == result.exit_code
+    assert f"Nothing was sent: {message_id} is the id of an earlier message" in result.stderr
+    assert "differs in body" in " ".join(result.stderr.split())
     assert "Something else" not in result.output
     assert shows_nothing_private(result)
+
+
+async def test_the_same_message_with_another_priority_gets_a_warning(system: LiveSystem) -> None:
+    """The recipient gets the same, so a repeated command with other options still succeeds."""
+    message_id = await system.send()
+
+    result = await system.cli.later(*MESSAGE, "--priority", "urgent", "--id", message_id)
+
+    assert 0 == result.exit_code
+    assert "differs from this one in priority" in result.stderr
 
 
 @pytest.mark.parametrize(
