@@ -5,10 +5,11 @@ from datetime import timedelta
 import pytest
 from temporalio.client import WorkflowUpdateStage
 
-from signedfor.contract import Outcome
+from signedfor.contract import Outcome, Stage
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import Absent, Ambiguous, Found, NeverSubmitted, StatusResult
 from signedfor.retry import MAX_RESENDS, MAX_SEARCHES
+from tests.histories.recording import reaches
 from tests.workflows.fakes import (
     REQUEST,
     TimeSkippingEnvironment,
@@ -208,7 +209,7 @@ async def test_canceling_during_an_unknown_outcome(
     env.fakes.sends = [UNKNOWN]
     env.fakes.searches = [finding] * MAX_SEARCHES
     handle = await env.start()
-    await env.until(lambda: len(env.fakes.posts) == 1)
+    await reaches(handle, Stage.RESOLVING)
     update = await handle.start_update("cancel", wait_for_stage=WorkflowUpdateStage.ACCEPTED)
     report = await handle.result()
 

@@ -180,12 +180,12 @@ def _final_status_at(journal: Path) -> dict[str, datetime]:
 
 
 def _attempts(engine: Engine) -> dict[str, list[datetime]]:
+    """The last check before each POST; of refused ones only the newest time is recorded."""
+    query = select(send_attempts.c.message_id, send_attempts.c.started_at, send_attempts.c.attempt)
     attempts: dict[str, list[datetime]] = {}
     with transaction(engine, read_only=True) as connection:
-        for message_id, started_at in connection.execute(
-            select(send_attempts.c.message_id, send_attempts.c.started_at)
-        ):
-            attempts.setdefault(message_id, []).append(started_at)
+        for message_id, started_at, count in connection.execute(query):
+            attempts.setdefault(message_id, []).extend([started_at] * count)
     return attempts
 
 

@@ -1,6 +1,7 @@
 """Deleting many rows in batches, on both databases."""
 
 import threading
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -38,7 +39,13 @@ def another_process(database_url: str) -> Iterator[Engine]:
 def _insert(connection: Connection, started_at: datetime) -> None:
     connection.execute(
         insert(send_attempts).values(
-            message_id="order-1", fingerprint="f", recipient_hash="r", started_at=started_at
+            message_id=str(uuid.uuid4()),
+            submission=1,
+            attempt=1,
+            is_refused=False,
+            fingerprint="f",
+            recipient_hash="r",
+            started_at=started_at,
         )
     )
 
