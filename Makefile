@@ -38,7 +38,7 @@ test-unit: $(READY) ## Run the tests that need no server and no other process, i
 coverage: $(READY) ## Run every test and measure which lines and branches of the product they run
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
 
-histories: $(READY) ## Record the histories that tests replay anew (ARGS="delivered ..." for some)
+histories: $(READY) ## Record again the histories that tests replay (ARGS="delivered ..." for some)
 	$(BIN)/python -m tests.histories $(ARGS)
 
 # For `make soak`, as in: make soak MESSAGES=1000 SEED=7

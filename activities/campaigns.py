@@ -207,7 +207,7 @@ class CampaignDispatcher(CampaignActivities):
         return dispatch_budget(
             backlog=await asyncio.to_thread(self._rates.backlog, sender),
             rate=await asyncio.to_thread(self._rates.rate, sender),
-            segments_a_row=max(record.segments / max(record.rows, 1), 1),
+            segments_per_row=max(record.segments / max(record.rows, 1), 1),
             unstarted=unstarted,
             waiting=waiting,
             page=self._page,

@@ -57,7 +57,7 @@ def dispatch_budget(
     *,
     backlog: timedelta,
     rate: float,
-    segments_a_row: float,
+    segments_per_row: float,
     unstarted: int,
     waiting: int,
     page: int = PAGE,
@@ -68,7 +68,7 @@ def dispatch_budget(
     started the `unstarted` messages of the campaign, so nothing is reserved for them yet; the
     `waiting` ones wait for their reserved time, their send window or Twilio.
     """
-    minute = math.floor(HIGH_WATERMARK.total_seconds() * rate / segments_a_row)
+    minute = math.floor(HIGH_WATERMARK.total_seconds() * rate / segments_per_row)
     limits = [
         (page, timedelta(0)),
         (MAX_UNSTARTED - unstarted, _SOON),
@@ -77,7 +77,7 @@ def dispatch_budget(
     rows, wait_if_used_up = min(limits)
     return DispatchBudget(
         rows=max(rows, 0),
-        backlog_seconds=backlog.total_seconds() + unstarted * segments_a_row / rate,
+        backlog_seconds=backlog.total_seconds() + unstarted * segments_per_row / rate,
         rate=rate,
         wait_if_used_up=wait_if_used_up,
     )

@@ -114,7 +114,7 @@ def start_sending(
 ) -> ActivityHandle[SendResult]:
     """Submission under `policy`; no attempt is made after `within`.
 
-    Canceling waits for an attempt that is under way: only its end tells whether it was sent.
+    Canceling waits for an attempt in progress: only its result says whether it was sent.
     """
     return workflow.start_activity_method(
         SendActivities.send,

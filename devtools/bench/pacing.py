@@ -1,4 +1,4 @@
-"""A sender's pace: is its rate used, is it kept, and which messages wait?
+"""A sender's rate: is it reached, is it respected, and which messages wait?
 
 Three backlogs, one after the other, each complete before its first reservation:
 

@@ -300,7 +300,7 @@ async def until(moment: float) -> None:
 def pace_figures(
     posted: Posted, sender: str, *, rate: float, since: float = 0.0
 ) -> dict[str, float]:
-    """How one sender kept its rate, from a moment on."""
+    """How one sender kept its rate after `since`."""
     posts, passed = (
         [post for post in series if post.at >= since]
         for series in (posted.of(sender), posted.at_last_check(sender))

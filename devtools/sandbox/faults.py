@@ -183,11 +183,11 @@ class Plan(Spec):
 class _Script:
     steps: Sequence[Step]
     then: Step
-    taken: int = 0
+    used: int = 0
 
     def next(self) -> Step:
-        step = self.steps[self.taken] if self.taken < len(self.steps) else self.then
-        self.taken += 1
+        step = self.steps[self.used] if self.used < len(self.steps) else self.then
+        self.used += 1
         return step
 
 

@@ -51,7 +51,7 @@ def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
                         "is_paused": state.is_paused,
                         "backlog_segments": round(state.backlog_segments, 1),
                         "backlog_seconds": round(state.backlog.total_seconds(), 1),
-                        "borrowed_segments": round(state.urgent_segments, 1),
+                        "urgent_segments": round(state.urgent_segments, 1),
                     }
                     for name, state in zip(names, states, strict=True)
                 ]

@@ -1,13 +1,13 @@
 """Limits each sender to its rate: a reservation says when to try, the rate limiter decides.
 
-A message reserves a time slot when it is admitted and sleeps until then. Immediately before its
+A message reserves a time when it is admitted and sleeps until then. Immediately before its
 POST it acquires the rate limiter, which is a generic cell rate algorithm (GCRA): `busy_until` is
 the time until which the segments sent so far keep the sender busy, and a message passes only if
 that is less than a burst tolerance ahead. So the rate holds even if reservations are not kept (a
 worker was down, a timer was late, the rate was lowered), and an unused one costs only its own time.
 
 There are three priority classes, each with its own queue of reservations. Urgent messages ignore
-the other queues and use their time: a message whose slot is affected is denied and requeued.
+the other queues and use their time: a message whose reservation is affected is denied and requeued.
 Retries, and messages that expire before the end of the queue, are expedited.
 
 Every reservation and every acquisition is one statement, so many workers can share a sender. Their
@@ -28,8 +28,8 @@ from signedfor.store.tables import senders, utc_now
 from signedfor.twilio.rates import DEFAULT_RATES, SenderKind, default_rate
 
 _REQUEUE_FROM: Final = 0.5
-"""A message that is early by less than this fraction of its own duration retries in a moment; a
-message that is early by more is requeued, which leaves its slot to whichever message took it."""
+"""A message that is early by less than this fraction of its own duration retries in a moment. One
+that is early by more is requeued, because another message has used its time."""
 
 Fits = Callable[[datetime], bool]
 """Whether a message may still be sent at that time."""
@@ -81,7 +81,7 @@ class RateLimiter:
     def reserve(
         self, sender: str, segments: int, *, is_urgent: bool, fits: Fits = always
     ) -> datetime:
-        """Reserve the next free slot and return its time; if that does not fit, reserve nothing."""
+        """Reserve the next free time and return it; if it does not fit, reserve nothing."""
         priority = _priority(is_urgent=is_urgent)
         with transaction(self._engine) as connection:
             reserved_at = _reserve(connection, priority, self._parameters(sender, segments))
@@ -120,7 +120,7 @@ class RateLimiter:
     ) -> datetime | None:
         """Take permission to send now: None, or when to try again if it is too early.
 
-        `is_retry` means an earlier attempt had permission. If no slot fits, nothing is reserved and
+        `is_retry` means an earlier attempt had permission. If no time fits, nothing is reserved and
         the returned time is one at which the message can no longer be sent.
         """
         priority = _priority(is_urgent=is_urgent, is_retry=is_retry)

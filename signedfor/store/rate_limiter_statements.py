@@ -95,11 +95,11 @@ def reserve(dialect: str, priority: PriorityClass) -> Any:
     """Extends the priority class's reservations by the message's duration; returns its time."""
     reserved_until = _RESERVED_UNTIL[priority]
     not_after = [_RESERVED_UNTIL[each] for each in PriorityClass if each <= priority]
-    slot = _Latest(_at, _column.busy_until - _TOLERANCE[priority], *not_after)
+    next_free = _Latest(_at, _column.busy_until - _TOLERANCE[priority], *not_after)
     return upsert(
         dialect,
         insert_values={reserved_until.name: _at + _DURATION_OF_FIRST},
-        update_values={reserved_until.name: slot + _DURATION},
+        update_values={reserved_until.name: next_free + _DURATION},
     ).returning(reserved_until - _DURATION)
 
 

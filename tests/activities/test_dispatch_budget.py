@@ -26,7 +26,7 @@ class Load:
 
     backlog: timedelta = timedelta(0)
     rate: float = 1
-    segments_a_row: float = 1
+    segments_per_row: float = 1
     unstarted: int = 0
     waiting: int = 0
 
@@ -51,7 +51,7 @@ def _dispatched(load: Load, *, segments: int = 1, draw: float = _NOMINAL) -> tup
         (Load(backlog=timedelta(seconds=59.5)), 3, (1, 17.5)),
         (Load(backlog=HIGH_WATERMARK), 1, (0, 15)),
         (Load(backlog=timedelta(hours=3)), 1, (0, 60)),
-        (Load(segments_a_row=6), 6, (10, 15)),
+        (Load(segments_per_row=6), 6, (10, 15)),
         (Load(rate=0.001), 1, (1, 60)),
         # Limited by the page size.
         (Load(rate=100), 1, (PAGE, 0)),
@@ -121,7 +121,7 @@ class _Sender:
 
     def _dispatch_page(self, now: float, segments: int) -> tuple[int, timedelta]:
         backlog = max(0.0, self.tail - now)
-        load = Load(backlog=timedelta(seconds=backlog), rate=self.rate, segments_a_row=segments)
+        load = Load(backlog=timedelta(seconds=backlog), rate=self.rate, segments_per_row=segments)
         rows, wait = _dispatched(load, segments=segments, draw=self.rng.random())
         self.tail = max(self.tail, now) + rows * segments / self.rate
         self.backlogs_before.append(backlog)

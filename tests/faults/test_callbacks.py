@@ -88,7 +88,7 @@ async def test_ten_copies_of_a_receipt_for_a_dead_letter(
         receipt_timeout_seconds=1,
     )
     await sent.report()
-    assert OPEN == (await sent.letter()).status
+    assert OPEN == (await sent.dead_letter()).status
     [row] = sent.accepted()
 
     async with httpx.AsyncClient(trust_env=False) as http:
@@ -97,7 +97,7 @@ async def test_ten_copies_of_a_receipt_for_a_dead_letter(
         )
 
     async def closed() -> bool:
-        return (await sent.letter()).status == DeadLetterOutcome.DELIVERED_LATE
+        return (await sent.dead_letter()).status == DeadLetterOutcome.DELIVERED_LATE
 
     await until(closed, "the dead letter to be closed")
     assert [204] * 10 == answers

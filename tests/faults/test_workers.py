@@ -159,6 +159,6 @@ async def test_an_unknown_outcome_is_resolved_in_90_seconds(
             reports[3].message_sid,
             reports[3].attempts,
         )
-        assert OPEN == (await dead_lettered.letter()).status
+        assert OPEN == (await dead_lettered.dead_letter()).status
         assert ([], 1) == (dead_lettered.accepted(), len(dead_lettered.refused()))
         assert took <= 90

@@ -8,13 +8,13 @@ from tests.integration.support import Caller
 
 @pytest.fixture
 async def caller(stack: LocalStack) -> Caller:
-    """A service that hands in messages to the shared stack."""
+    """A service that sends messages through the shared stack."""
     return Caller(stack=stack, client=await stack.client())
 
 
 @pytest.fixture
 async def brave_caller(breakable_stack: LocalStack) -> AsyncIterator[Caller]:
-    """A service that hands in messages to the stack whose parts are killed; mends it afterwards."""
+    """A service that sends through a stack whose parts may be killed; restarts them afterwards."""
     yield Caller(stack=breakable_stack, client=await breakable_stack.client())
     for process in breakable_stack.processes:
         if not process.is_running:

@@ -1,4 +1,4 @@
-"""A TCP line that can be cut, to take a server away without touching the server."""
+"""A TCP proxy that can be cut, which makes a server unreachable without touching it."""
 
 import socket
 import threading
@@ -12,7 +12,7 @@ _CHUNK = 65_536
 
 
 class Line:
-    """Forwards connections to `port` of this machine while it is whole.
+    """Forwards connections to `port` of this machine until it is cut.
 
     Cutting it drops every connection and refuses new ones, as a server that has died does.
     """
@@ -24,7 +24,7 @@ class Line:
         self._threads: list[threading.Thread] = []
         self._listener = self._listen(0)
         self.port: int = self._listener.getsockname()[1]
-        """Where clients connect, whether the line is whole or cut."""
+        """Where clients connect, also while it is cut."""
 
     def __enter__(self) -> Self:
         return self
@@ -40,14 +40,14 @@ class Line:
             thread.join()
 
     def cut(self) -> None:
-        """Drop what is connected and refuse what comes."""
+        """Close all connections and refuse new ones."""
         _hang_up(self._listener)
         with self._lock:
             for each in self._open:
                 _hang_up(each)
 
-    def mend(self) -> None:
-        """Forward again."""
+    def restore(self) -> None:
+        """Forward new connections again."""
         self._listener = self._listen(self.port)
 
     def _listen(self, port: int) -> socket.socket:
@@ -85,7 +85,7 @@ class Line:
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
-    """Copy until either end is gone, and then take the other one down too."""
+    """Copy until either end is closed, then close the other one too."""
     with suppress(OSError):
         while data := source.recv(_CHUNK):
             sink.sendall(data)
@@ -94,6 +94,6 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 def _hang_up(line: socket.socket) -> None:
-    """Wake whoever waits on this socket; its own thread closes it."""
+    """Wake the thread that waits on this socket, which then closes it."""
     with suppress(OSError):
         line.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""What the integration tests share: a caller that sends messages and looks at them."""
+"""What the integration tests share: a caller that sends messages and inspects them."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 SERVICE = "MG" + "5a" * 16
 """A Messaging Service of the sandbox."""
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,33 +56,33 @@ class Sent:
         return self.message.handle
 
     @property
-    def letter_handle(self) -> WorkflowHandle[Any, DeadLetterReport]:
+    def dead_letter_handle(self) -> WorkflowHandle[Any, DeadLetterReport]:
         """Its dead letter's workflow."""
         return self.client.get_workflow_handle(
             dead_letter_workflow_id(self.message_id), result_type=DeadLetterReport
         )
 
     async def report(self) -> MessageReport:
-        """What became of it, when it has ended."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        """Its report, once it has ended."""
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             return await self.message.report()
 
     async def progress(self) -> Progress:
-        """Where it stands."""
+        """Its progress."""
         return await self.message.progress()
 
     async def reaches(self, status: str) -> Progress:
-        """Where it stands when it has come to this stage or outcome."""
+        """Its progress once it has reached this stage or outcome."""
 
-        async def there() -> Progress | None:
+        async def reached() -> Progress | None:
             progress = await self.progress()
             return progress if progress.status == status else None
 
-        return await until(there, f"a message to be {status}")
+        return await until(reached, f"a message to be {status}")
 
-    async def letter(self) -> DeadLetterDetails:
+    async def dead_letter(self) -> DeadLetterDetails:
         """Its dead letter."""
-        view: DeadLetterDetails = await self.letter_handle.query(
+        view: DeadLetterDetails = await self.dead_letter_handle.query(
             DETAILS_QUERY, result_type=DeadLetterDetails
         )
         return view
@@ -124,7 +124,7 @@ class Caller:
         message_id: str | None = None,
         **fields: Any,
     ) -> Sent:
-        """Send a message; Twilio's answers to this recipient are `steps`, and then `then`.
+        """Send a message; Twilio's responses for this recipient are `steps`, then `then`.
 
         `fields` are those of the contract, with `sender` for `from`.
         """
@@ -158,8 +158,8 @@ def new_id() -> str:
 
 
 async def until(condition: Callable[[], Awaitable[T | None]], what: str) -> T:
-    """The first answer of `condition` that is not empty; fail, naming `what`, if none comes."""
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    """The first true result of `condition`; fails, naming `what`, if there is none in time."""
+    give_up_at = time.monotonic() + TIMEOUT_SECONDS
     while True:
         found = await condition()
         if found:
@@ -169,7 +169,7 @@ async def until(condition: Callable[[], Awaitable[T | None]], what: str) -> T:
 
 
 async def until_true(condition: Callable[[], bool], what: str) -> None:
-    """Return when `condition` holds; fail, naming `what`, if that takes too long."""
+    """Return when `condition` holds; fails, naming `what`, if that takes too long."""
 
     async def ask() -> bool:
         return condition()
@@ -178,7 +178,7 @@ async def until_true(condition: Callable[[], bool], what: str) -> None:
 
 
 async def temporal(stack: LocalStack, *arguments: str) -> Ended:
-    """Run Temporal's own command line, which knows nothing of us."""
+    """Run Temporal's own command line."""
     return await _run([str(binary("temporal")), *arguments, "--address", stack.temporal.address])
 
 
@@ -194,7 +194,7 @@ async def signedfor(stack: LocalStack, *arguments: str) -> Ended:
 async def start_by_command(
     stack: LocalStack, workflow_id: str, *inputs: str, options: Sequence[str] = ()
 ) -> Ended:
-    """Hand a message in with `temporal workflow start`; `inputs` are JSON documents."""
+    """Start a message with `temporal workflow start`; `inputs` are JSON documents."""
     flags = [argument for each in inputs for argument in ("--input", each)]
     return await temporal(
         stack,
@@ -204,7 +204,7 @@ async def start_by_command(
 
 
 def events_of_type(events: Sequence[HistoryEvent], kind: EventType.ValueType) -> list[HistoryEvent]:
-    """Those of the events that are of this kind."""
+    """The events of this type."""
     return [event for event in events if event.event_type == kind]
 
 

@@ -23,13 +23,13 @@ pytestmark = pytest.mark.integration
 
 _ONCE = ("--id-reuse-policy", "AllowDuplicateFailedOnly", "--id-conflict-policy", "UseExisting")
 _ITS_OWN = {"message_id", "message_sid", "submitted_at", "finished_at"}
-"""What differs between two messages that went the same way."""
+"""What differs between two messages with the same outcome."""
 
 
-async def test_any_client_gives_the_same(
+async def test_all_clients_have_the_same_result(
     stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
-    """Temporal's CLI, a plain SDK with a dict, our models and `signedfor send` come to the same."""
+    """Temporal's CLI, a plain SDK with a dict, our models and `signedfor send` act alike."""
     sent = [
         Sent(message_id=new_id(), to=new_number(), stack=stack, client=caller.client)
         for _ in range(4)
@@ -74,7 +74,7 @@ async def test_any_client_gives_the_same(
 
 
 async def test_an_id_sends_once(stack: LocalStack, caller: Caller, new_number: NewNumber) -> None:
-    """Handed in again while it runs and after it ended, in any way, nothing is sent again."""
+    """Started again in any way, while it runs or after it ended, nothing is sent again."""
     sent = await caller.send(new_number(), {"callbacks": {"delay": 2}})
     workflow_id = message_workflow_id(sent.message_id)
     document = json.dumps({"to": sent.to, "body": TEXT})
@@ -111,7 +111,7 @@ async def test_an_id_sends_once(stack: LocalStack, caller: Caller, new_number: N
     assert all(run_id in each.stdout for each in while_it_runs[:2])
     assert "earlier" == while_it_runs[2].document["accepted"]
     assert Outcome.DELIVERED is report.outcome
-    # Temporal's CLI does not call that an error: it names the earlier run.
+    # Temporal's CLI reports no error for that: it names the earlier run.
     assert run_id in by_cli.stdout
     assert (0, "earlier") == (by_signedfor.exit_code, by_signedfor.document["accepted"])
     assert report.message_sid == by_signedfor.document["report"]["message_sid"]
@@ -120,7 +120,7 @@ async def test_an_id_sends_once(stack: LocalStack, caller: Caller, new_number: N
 
 
 async def test_many_at_once_with_one_id_send_once(caller: Caller, new_number: NewNumber) -> None:
-    """Twenty callers that hand in the same id in the same moment get one message."""
+    """Twenty callers that use the same id at the same moment get one message."""
     to, message_id = new_number(), new_id()
 
     sent = await asyncio.gather(*(caller.send(to, message_id=message_id) for _ in range(20)))

@@ -28,12 +28,12 @@ _SENT_OR_ASKED = (
 
 @dataclass(frozen=True)
 class Bad:
-    """Inputs that must be refused: JSON documents with TO for a number, and what must be named."""
+    """Inputs that must be refused: JSON documents with TO for a number, and the bad fields."""
 
     inputs: tuple[str, ...]
     fields: tuple[str, ...]
     canaries: tuple[str, ...] = field(default=())
-    """What must not be repeated, besides the recipient and the text."""
+    """Values that must not appear in the failure, besides the recipient and the text."""
 
 
 def _one(*fields: str, canaries: tuple[str, ...] = (), **values: Any) -> Bad:
@@ -105,8 +105,8 @@ async def test_bad_input_fails_at_once(stack: LocalStack, new_number: NewNumber,
         named = [each["field"] for each in failure.details[0]]
         assert sorted(bad.fields) == sorted(named)
         assert all(f"{each}: " in failure.message for each in bad.fields)
-        _assert_silent(events, (to[1:], TEXT, *bad.canaries))
-        _assert_failed_once_and_asked_nobody(events)
+        _assert_no_values(events, (to[1:], TEXT, *bad.canaries))
+        _assert_failed_without_activities(events)
     assert _posts(stack, to) == 0
 
 
@@ -114,7 +114,7 @@ async def test_bad_input_fails_at_once(stack: LocalStack, new_number: NewNumber,
 async def test_an_id_without_our_prefix_fails_at_once(
     stack: LocalStack, new_number: NewNumber, prefix: str
 ) -> None:
-    """A workflow id that is no message's is refused, and so is `message:` with nothing after it."""
+    """A workflow id without the prefix is refused, and so is `message:` with nothing after it."""
     to = new_number()
     workflow_id = prefix if prefix == "message:" else prefix + new_id()
     client = await Client.connect(stack.temporal.address)
@@ -123,12 +123,14 @@ async def test_an_id_without_our_prefix_fails_at_once(
     failure, events = await _failure(client, workflow_id)
 
     assert (INVALID_INPUT, "workflow id") == (failure.type, failure.details[0][0]["field"])
-    _assert_failed_once_and_asked_nobody(events)
+    _assert_failed_without_activities(events)
     assert _posts(stack, to) == 0
 
 
 @pytest.mark.parametrize("written", ["order-{}", "{}", "a.1-{}-2"])
-async def test_an_id_that_holds_the_number_fails_at_once(stack: LocalStack, written: str) -> None:
+async def test_an_id_with_the_recipients_number_fails_at_once(
+    stack: LocalStack, written: str
+) -> None:
     """An id is shown and logged in clear, so one with the recipient's number is refused."""
     to = "+15558441234"  # the caller's mistake puts it into Temporal's own records
     client = await Client.connect(stack.temporal.address)
@@ -138,7 +140,7 @@ async def test_an_id_that_holds_the_number_fails_at_once(stack: LocalStack, writ
     failure, events = await _failure(client, workflow_id)
 
     assert (INVALID_INPUT, "workflow id") == (failure.type, failure.details[0][0]["field"])
-    _assert_failed_once_and_asked_nobody(events)
+    _assert_failed_without_activities(events)
     assert _posts(stack, to) == 0
 
 
@@ -147,7 +149,7 @@ def _raw(document: str) -> RawValue:
 
 
 async def _failure(client: Client, workflow_id: str) -> tuple[ApplicationError, list[HistoryEvent]]:
-    """How the workflow failed, within seconds, and its history."""
+    """The workflow's failure, which comes within seconds, and its history."""
     handle = client.get_workflow_handle(workflow_id)
     async with asyncio.timeout(_SECONDS):
         with pytest.raises(WorkflowFailureError) as raised:
@@ -156,20 +158,20 @@ async def _failure(client: Client, workflow_id: str) -> tuple[ApplicationError, 
     return raised.value.cause, list((await handle.fetch_history()).events)
 
 
-def _assert_silent(events: list[HistoryEvent], canaries: tuple[str, ...]) -> None:
+def _assert_no_values(events: list[HistoryEvent], canaries: tuple[str, ...]) -> None:
     """No value is in the failure: not in its text, its details, its cause or its stack trace."""
     [failed] = events_of_type(events, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED)
     said = failed.SerializeToString()
     assert [] == [each for each in canaries if each.encode() in said]
 
 
-def _assert_failed_once_and_asked_nobody(events: list[HistoryEvent]) -> None:
+def _assert_failed_without_activities(events: list[HistoryEvent]) -> None:
     assert [] == events_of_type(events, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)
     assert [] == [each for kind in _SENT_OR_ASKED for each in events_of_type(events, kind)]
 
 
 def _posts(stack: LocalStack, to: str) -> int:
-    """How many POSTs Twilio got that have anything to do with this number."""
+    """How many POSTs to Twilio contained this number."""
     ledger = stack.sandbox.ledger()
     tos = [row["to"] for row in ledger["accepted"]] + [row["to"] for row in ledger["refused"]]
     return sum(to[1:] in each for each in tos)

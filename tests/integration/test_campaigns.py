@@ -1,4 +1,4 @@
-"""Campaigns on the whole system: every row once, whatever is killed."""
+"""Campaigns on the whole system: every row is sent once, whatever is killed."""
 
 import asyncio
 import time
@@ -40,7 +40,7 @@ _MOST_IN_FLIGHT = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begun:
+class Started:
     """A campaign that was started on a stack."""
 
     campaign_id: str
@@ -66,11 +66,11 @@ class Begun:
         )
 
     async def report(self) -> CampaignReport:
-        """What became of it, when it has ended."""
+        """Its report, once it has ended."""
         async with asyncio.timeout(90):
             return await self.handle.result()
 
-    async def is_handed_over(self, row: int) -> bool:
+    async def is_dispatched(self, row: int) -> bool:
         """Whether the row's message has been started."""
         workflow_id = message_workflow_id(campaign_message_id(self.campaign_id, row))
         try:
@@ -88,13 +88,13 @@ class Begun:
         return Counter(row["to"] for row in ledger if row["to"] in mine)
 
 
-async def _begin(caller: Caller, recipients: list[str], *, sender: str, rate: float) -> Begun:
+async def _start(caller: Caller, recipients: list[str], *, sender: str, rate: float) -> Started:
     """Load a campaign to these recipients, one segment each, and start it."""
     campaign_id = f"c-{uuid.uuid4().hex[:12]}"
     await asyncio.to_thread(_load, caller.stack, campaign_id, recipients, sender, rate)
-    begun = Begun(campaign_id=campaign_id, caller=caller, recipients=recipients)
-    await begun.start()
-    return begun
+    started = Started(campaign_id=campaign_id, caller=caller, recipients=recipients)
+    await started.start()
+    return started
 
 
 def _load(
@@ -113,68 +113,68 @@ def _load(
     engine.dispose()
 
 
-async def _goes_on(begun: Begun) -> None:
+async def _continues(started: Started) -> None:
     """Return when Twilio has accepted one more."""
-    before = begun.accepted().total()
-    await until_true(lambda: begun.accepted().total() > before, "another message to be accepted")
+    before = started.accepted().total()
+    await until_true(lambda: started.accepted().total() > before, "another message to be accepted")
 
 
-async def _decide(begun: Begun, update: str) -> None:
-    """Pause, resume or cancel it; what was decided must hold within five seconds."""
+async def _decide(started: Started, update: str) -> None:
+    """Pause, resume or cancel it; the decision must be in force within five seconds."""
     began = time.monotonic()
-    await begun.handle.execute_update(update)
+    await started.handle.execute_update(update)
     assert time.monotonic() - began < 5
 
 
-async def _is_silent(begun: Begun) -> bool:
-    """Whether no POST begins; what is in flight when it is asked may end."""
+async def _is_silent(started: Started) -> bool:
+    """Whether no POST starts; those in flight may end."""
     await asyncio.sleep(0.5)
-    before = begun.accepted().total()
+    before = started.accepted().total()
     await asyncio.sleep(2)
-    return before == begun.accepted().total()
+    return before == started.accepted().total()
 
 
 @pytest.mark.timeout(180)
 async def test_killed_in_the_middle_of_a_page_paused_and_resumed(
     breakable_stack: LocalStack, brave_caller: Caller, new_number: NewNumber
 ) -> None:
-    """Each of 60 rows is one message at Twilio, and while it is paused there is none.
+    """Each of 60 rows is one message at Twilio, and none is sent while it is paused.
 
-    Only what was about to be submitted when the worker was killed may be parked instead: bulk
+    Only what was about to be submitted when the worker was killed may be unconfirmed instead: bulk
     messages are not sent again on suspicion.
     """
     recipients = [new_number() for _ in range(60)]
-    begun = await _begin(brave_caller, recipients, sender="+15005550010", rate=10)
-    await until(lambda: begun.is_handed_over(1), "the first row to be handed over")
+    started = await _start(brave_caller, recipients, sender="+15005550010", rate=10)
+    await until(lambda: started.is_dispatched(1), "the first row to be dispatched")
 
     breakable_stack.worker.kill()
-    is_whole = await begun.is_handed_over(60)
+    is_whole = await started.is_dispatched(60)
     breakable_stack.worker.start()
-    await _goes_on(begun)
-    await _decide(begun, PAUSE_UPDATE)
-    is_silent, is_done = await _is_silent(begun), begun.accepted().total() == 60
-    await _decide(begun, RESUME_UPDATE)
-    report = await begun.report()
+    await _continues(started)
+    await _decide(started, PAUSE_UPDATE)
+    is_silent, is_done = await _is_silent(started), started.accepted().total() == 60
+    await _decide(started, RESUME_UPDATE)
+    report = await started.report()
 
     assert (False, True, False) == (is_whole, is_silent, is_done)
     assert (CampaignState.FINISHED, 60) == (report.state, report.dispatched)
-    parked, accepted = report.outcomes.get(Outcome.UNCONFIRMED, 0), begun.accepted()
-    assert 60 - parked == report.outcomes[Outcome.DELIVERED]
-    assert parked <= _MOST_IN_FLIGHT
-    assert (60 - parked, {1}) == (len(accepted), set(accepted.values()))
+    unconfirmed, accepted = report.outcomes.get(Outcome.UNCONFIRMED, 0), started.accepted()
+    assert 60 - unconfirmed == report.outcomes[Outcome.DELIVERED]
+    assert unconfirmed <= _MOST_IN_FLIGHT
+    assert (60 - unconfirmed, {1}) == (len(accepted), set(accepted.values()))
 
 
 async def test_canceled(brave_caller: Caller, new_number: NewNumber) -> None:
-    """From the answer on nothing is submitted; who had no message by then gets none.
+    """After the answer nothing is submitted; recipients without a message by then get none.
 
     A minute of the sender's time is 120 rows, and a few seconds' more may follow before the cancel.
     """
     recipients = [new_number() for _ in range(200)]
-    begun = await _begin(brave_caller, recipients, sender="+15005550011", rate=2)
-    await _goes_on(begun)
-    await _decide(begun, CANCEL_UPDATE)
-    is_silent, accepted = await _is_silent(begun), begun.accepted().total()
-    report = await begun.report()
+    started = await _start(brave_caller, recipients, sender="+15005550011", rate=2)
+    await _continues(started)
+    await _decide(started, CANCEL_UPDATE)
+    is_silent, accepted = await _is_silent(started), started.accepted().total()
+    report = await started.report()
     dispatched = report.dispatched
 
     assert is_silent
@@ -184,20 +184,20 @@ async def test_canceled(brave_caller: Caller, new_number: NewNumber) -> None:
         Outcome.DELIVERED: accepted,
         Outcome.CANCELED: dispatched - accepted,
     } == report.outcomes
-    assert accepted == begun.accepted().total()
-    assert [False, True] == [await begun.is_handed_over(row) for row in (200, 1)]
+    assert accepted == started.accepted().total()
+    assert [False, True] == [await started.is_dispatched(row) for row in (200, 1)]
 
 
 @pytest.mark.timeout(180)
 async def test_terminated_and_started_again(brave_caller: Caller, new_number: NewNumber) -> None:
-    """It goes on after the last row that was handed over; each row is one message at Twilio."""
+    """It continues after the last dispatched row; each row is one message at Twilio."""
     recipients = [new_number() for _ in range(150)]
-    begun = await _begin(brave_caller, recipients, sender="+15005550012", rate=8)
-    await until(lambda: begun.is_handed_over(20), "the first rows to be handed over")
-    await begun.handle.terminate()
-    await begun.start()
-    report = await begun.report()
+    started = await _start(brave_caller, recipients, sender="+15005550012", rate=8)
+    await until(lambda: started.is_dispatched(20), "the first rows to be dispatched")
+    await started.handle.terminate()
+    await started.start()
+    report = await started.report()
 
     assert (CampaignState.FINISHED, 150) == (report.state, report.dispatched)
     assert {Outcome.DELIVERED: 150} == report.outcomes
-    assert (150, {1}) == (len(begun.accepted()), set(begun.accepted().values()))
+    assert (150, {1}) == (len(started.accepted()), set(started.accepted().values()))

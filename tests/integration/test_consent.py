@@ -32,7 +32,7 @@ def engine(stack: LocalStack) -> Iterator[Engine]:
 async def test_a_stop_holds_until_start(
     stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
-    """After STOP nothing is submitted, from whatever sender; after START it is again."""
+    """After STOP nothing is submitted from any sender; after START messages are again."""
     to = new_number()
     before = await (await caller.send(to)).report()
 
@@ -51,7 +51,7 @@ async def test_a_stop_holds_until_start(
 
     assert Outcome.DELIVERED is before.outcome
     for report in suppressed:
-        _assert_held_back(report)
+        _assert_suppressed(report)
     assert (1, 0) == posts
     for answer in (stop, start):
         assert (200, "text/xml; charset=utf-8") == (answer["http_status"], answer["content_type"])
@@ -62,7 +62,7 @@ async def test_a_stop_holds_until_start(
 async def test_a_stop_reaches_messages_that_wait(
     stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
-    """A message handed in before the STOP is held back, be it scheduled or between two retries."""
+    """A message sent before the STOP is suppressed, whether scheduled or between two retries."""
     soon = datetime.now(UTC) + timedelta(seconds=7)
     scheduled = await caller.send(new_number(), send_at=soon.isoformat())
     retried = await caller.send(new_number(), then=_BUSY)
@@ -75,7 +75,7 @@ async def test_a_stop_reaches_messages_that_wait(
     reports = await asyncio.gather(scheduled.report(), retried.report())
 
     for report in reports:
-        _assert_held_back(report)
+        _assert_suppressed(report)
     assert [] == scheduled.accepted() + retried.accepted()
     assert [] == scheduled.refused()
     assert [] == [row for row in retried.refused() if row["at"] > stopped_at]
@@ -86,7 +86,7 @@ async def test_a_stop_reaches_messages_that_wait(
 async def test_a_phrase_is_kept_for_review(
     stack: LocalStack, caller: Caller, engine: Engine, new_number: NewNumber
 ) -> None:
-    """A STOP inside a phrase suppresses nobody by itself and waits for somebody to read it."""
+    """A STOP inside a phrase suppresses nothing by itself and is stored for review."""
     to, phrase = new_number(), "Please stop texting me, this is not my parcel"
 
     answer = stack.sandbox.inbound(to, GOOD_SENDER, phrase)
@@ -102,17 +102,17 @@ async def test_a_phrase_is_kept_for_review(
 async def test_a_stop_on_one_channel_holds_on_the_others(
     stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
-    """A person who texts STOP is not written to by WhatsApp either."""
+    """A person who texts STOP gets no WhatsApp message either."""
     to = new_number()
 
     stack.sandbox.inbound(to, GOOD_SENDER, "STOPALL")
     sent = await caller.send(f"whatsapp:{to}", sender=f"whatsapp:{GOOD_SENDER}")
 
-    _assert_held_back(await sent.report())
+    _assert_suppressed(await sent.report())
     assert [] == sent.accepted()
 
 
-def _assert_held_back(report: MessageReport) -> None:
+def _assert_suppressed(report: MessageReport) -> None:
     assert (Outcome.SUPPRESSED, FailureClass.RECIPIENT_OPTED_OUT) == (
         report.outcome,
         report.failure_class,

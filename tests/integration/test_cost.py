@@ -45,22 +45,22 @@ async def test_a_delivered_message_costs_19_events_and_6_actions(
 async def test_a_status_from_the_start_costs_one_more(
     caller: Caller, new_number: NewNumber
 ) -> None:
-    """`signedfor.client` starts a message with a status, which is free; an upsert keeps it true."""
+    """`signedfor.client` starts a message with a status, which is free; an upsert updates it."""
     sent = await caller.send(new_number(), _LATER)
 
     assert Outcome.DELIVERED is (await sent.report()).outcome
     assert (_EVENTS + 1, _ACTIONS + 1) == await _cost(sent)
 
 
-def test_a_wait_for_its_slot_costs_7_events_and_3_actions() -> None:
-    """So do most of a campaign: a timer with its workflow task, and two upserts that show it."""
+def test_a_wait_for_its_reserved_time_costs_7_events_and_3_actions() -> None:
+    """Most messages of a campaign wait: a timer with its workflow task, and two upserts."""
     events = read(history_files()["waited_for_its_reserved_time"]).events
 
     assert (_EVENTS + 7, _ACTIONS + 3) == (len(events), billable_actions(events)), _summary(events)
 
 
-async def test_what_trouble_costs(caller: Caller, new_number: NewNumber) -> None:
-    """A retry costs one action each, a refusal with its dead letter two for the letter's start."""
+async def test_what_failures_cost(caller: Caller, new_number: NewNumber) -> None:
+    """Each retry costs one action; a refusal costs two, for the start of its dead letter."""
     busy: Step = {"respond": "error", "code": 20429, "http_status": 429}
     no_permission: Step = {"respond": "error", "code": 21408, "http_status": 400}
     retried = await _started_plainly(caller, new_number(), busy, busy)
@@ -69,7 +69,7 @@ async def test_what_trouble_costs(caller: Caller, new_number: NewNumber) -> None
     await asyncio.gather(retried.report(), refused.report())
 
     assert (_EVENTS, _ACTIONS + 2) == await _cost(retried)
-    # The start, admission, the send, the letter (2) and one upsert.
+    # The start, admission, the send, the dead letter (2) and one upsert.
     assert (18, 6) == await _cost(refused)
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def line(postgres_server: PostgresServer) -> Iterator[Line]:
-    """The line to PostgreSQL."""
+    """The proxy in front of PostgreSQL."""
     with Line(postgres_server.port) as whole:
         yield whole
 
@@ -30,7 +30,7 @@ def line(postgres_server: PostgresServer) -> Iterator[Line]:
 def postgres_stack(
     postgres_server: PostgresServer, line: Line, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalStack]:
-    """A stack whose database is PostgreSQL, at the end of the line."""
+    """A stack whose database is PostgreSQL, behind the proxy."""
     name = postgres_server.create()
     url = PostgresServer(port=line.port).url(name)
     with silent_stack(tmp_path_factory.mktemp("postgres-stack"), DATABASE_URL=url) as running:
@@ -40,19 +40,19 @@ def postgres_stack(
 
 @pytest.fixture
 def suppressions(postgres_stack: LocalStack) -> Iterator[Suppressions]:
-    """What the database holds of consent."""
+    """The suppressions in that database."""
     engine = open_engine(postgres_stack.settings["DATABASE_URL"], pool_size=1)
     yield Suppressions(engine)
     engine.dispose()
 
 
-async def test_nothing_is_sent_while_the_database_is_away(
+async def test_nothing_is_sent_while_the_database_is_unreachable(
     postgres_stack: LocalStack,
     line: Line,
     suppressions: Suppressions,
     new_number: NewNumber,
 ) -> None:
-    """Without consent nothing goes out, new or between retries; all of it does afterwards, once."""
+    """Consent cannot be checked, so new messages and retries wait; afterwards each is sent once."""
     caller = Caller(stack=postgres_stack, client=await postgres_stack.client())
     busy = {"respond": "error", "code": 20429, "http_status": 429}
     before = await caller.send(new_number())
@@ -60,7 +60,7 @@ async def test_nothing_is_sent_while_the_database_is_away(
     soon = datetime.now(UTC) + timedelta(seconds=4)
     scheduled = await caller.send(new_number(), send_at=soon.isoformat())
     retried = await caller.send(new_number(), *[busy] * 3)
-    # The fourth try comes two seconds after the third.
+    # The fourth attempt comes two seconds after the third.
     await until_true(lambda: len(retried.refused()) == 3, "the third try")
 
     line.cut()
@@ -74,7 +74,7 @@ async def test_nothing_is_sent_while_the_database_is_away(
     async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
         ready = await http.get(f"{postgres_stack.webhook_url}/readyz")
     posts = [(len(each.accepted()), len(each.refused())) for each in (new, scheduled, retried)]
-    line.mend()
+    line.restore()
     reports = await asyncio.gather(*(each.report() for each in (new, scheduled, retried)))
 
     assert [(0, 0), (0, 0), (0, 3)] == posts

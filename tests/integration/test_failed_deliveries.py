@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A message that Twilio took and then reported as failed, and what must come of it."""
+    """A message that Twilio accepted and then reported as failed, and the expected result."""
 
     code: int
     failure_class: FailureClass
@@ -46,10 +46,10 @@ _FAILURES = (
 )
 
 
-async def test_a_failure_after_acceptance_is_settled_by_its_code(
+async def test_the_code_of_a_failed_delivery_decides_the_outcome(
     stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
-    """Each class of failure by callback has its outcome, its dead letter and one POST only.
+    """Each class of failed delivery has its outcome, its dead letter and a single POST.
 
     What is the recipient's own (30005, 30006, and 21610, which a Messaging Service reports late)
     is recorded, and the next message is suppressed; the rest leaves the recipient alone.
@@ -74,9 +74,9 @@ async def test_a_failure_after_acceptance_is_settled_by_its_code(
         [row] = message.accepted()
         assert row["sid"] == report.message_sid
         if failure.suppresses:
-            assert DeadLetterOutcome.RECORDED is (await message.letter_handle.result()).outcome
-        letter = await message.letter()
-        assert (DeadLetterOutcome.RECORDED if failure.suppresses else OPEN) == letter.status
+            assert DeadLetterOutcome.RECORDED is (await message.dead_letter_handle.result()).outcome
+        dead_letter = await message.dead_letter()
+        assert (DeadLetterOutcome.RECORDED if failure.suppresses else OPEN) == dead_letter.status
 
     again = [
         await caller.send(each.to, **fields(f)) for f, each in zip(_FAILURES, sent, strict=True)
@@ -94,10 +94,10 @@ async def test_a_failure_after_acceptance_is_settled_by_its_code(
     engine.dispose()
 
 
-async def test_a_handset_that_is_off_is_tried_again_later(
+async def test_a_message_to_a_handset_that_is_off_is_sent_again_later(
     stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
-    """30003 waits hours for another try as a new message; it suppresses nobody."""
+    """After 30003 the message waits for hours and is sent again; nothing is suppressed."""
     sent = await caller.send(new_number(), {"final": "undelivered", "error_code": 30003})
 
     progress = await sent.reaches(Stage.DELAYED)

@@ -1,4 +1,4 @@
-"""What comes to a workflow in its first task: the SDK hands it over before `run` has begun."""
+"""Signals and updates in a workflow's first task: the SDK delivers them before `run` starts."""
 
 import asyncio
 from typing import Any
@@ -30,15 +30,15 @@ pytestmark = pytest.mark.integration
 _SID = "SM" + "5a" * 16
 
 
-async def test_a_receipt_before_the_letter_has_begun_closes_it(
+async def test_a_receipt_before_the_dead_letter_has_started_closes_it(
     caller: Caller, new_number: NewNumber
 ) -> None:
-    """A receipt can come while no worker has looked at the letter yet, as when all are busy."""
-    letter = await _letter(caller, new_number())
+    """A receipt can arrive before a worker has started the dead letter, for instance under load."""
+    dead_letter = await _dead_letter(caller, new_number())
 
     handle = await caller.client.start_workflow(
         DEAD_LETTER,
-        letter,
+        dead_letter,
         id=dead_letter_workflow_id(new_id()),
         task_queue=MESSAGES_QUEUE,
         result_type=DeadLetterReport,
@@ -51,15 +51,15 @@ async def test_a_receipt_before_the_letter_has_begun_closes_it(
     assert DeadLetterOutcome.DELIVERED_LATE is closed.outcome
 
 
-async def test_a_decision_before_the_letter_has_begun_is_carried_out(
+async def test_a_decision_before_the_dead_letter_has_started_is_carried_out(
     caller: Caller, new_number: NewNumber
 ) -> None:
     """An operator's retry in the same moment is one new message."""
-    letter = await _letter(caller, new_number())
+    dead_letter = await _dead_letter(caller, new_number())
     message_id = new_id()
     start: WithStartWorkflowOperation[Any, DeadLetterReport] = WithStartWorkflowOperation(
         DEAD_LETTER,
-        letter,
+        dead_letter,
         id=dead_letter_workflow_id(message_id),
         task_queue=MESSAGES_QUEUE,
         id_conflict_policy=CONFLICT_POLICY,
@@ -74,7 +74,7 @@ async def test_a_decision_before_the_letter_has_begun_is_carried_out(
         )
     retry = Sent(
         message_id=closed.retried_as or "",
-        to=letter.message.to,
+        to=dead_letter.message.to,
         stack=caller.stack,
         client=caller.client,
     )
@@ -84,10 +84,10 @@ async def test_a_decision_before_the_letter_has_begun_is_carried_out(
     assert 2 == len(retry.accepted())
 
 
-async def test_a_receipt_before_the_message_has_begun_counts(
+async def test_a_receipt_before_the_message_has_started_counts(
     caller: Caller, new_number: NewNumber
 ) -> None:
-    """A receipt in a message's first task does not hurt it; what has arrived is not submitted."""
+    """A message with a delivered receipt in its first task is not submitted."""
     to = new_number()
     handle = await caller.client.start_workflow(
         SEND_MESSAGE,
@@ -105,8 +105,8 @@ async def test_a_receipt_before_the_message_has_begun_counts(
     assert (Outcome.DELIVERED, 0, _SID) == (report.outcome, report.attempts, report.message_sid)
 
 
-async def _letter(caller: Caller, to: str) -> DeadLetterRequest:
-    """The letter of a message that got no receipt."""
+async def _dead_letter(caller: Caller, to: str) -> DeadLetterRequest:
+    """The dead letter of a message without a receipt."""
     sent = await caller.send(to, {"final": "sent"}, receipt_timeout_seconds=1)
     await sent.report()
-    return (await sent.letter()).request
+    return (await sent.dead_letter()).request

@@ -55,25 +55,27 @@ async def test_a_message_can_be_found_at_each_stage(
     await _find(client, scheduled, status="canceled")
 
 
-async def test_an_open_letter_can_be_found(caller: Caller, new_number: NewNumber) -> None:
-    """Everything that failed with one code is one query away, until it is decided."""
+async def test_an_open_dead_letter_can_be_found(caller: Caller, new_number: NewNumber) -> None:
+    """One query finds all open dead letters with a code."""
     refused = {"respond": "error", "code": 21408, "http_status": 400}
     sent = await caller.send(new_number(), refused, tenant="acme-eu")
     await sent.report()
-    letter = sent.letter_handle.id
+    dead_letter = sent.dead_letter_handle.id
 
     found = await _find(
         caller.client, sent, status="open", code=21408, tenant="acme-eu", kind="DeadLetter"
     )
-    await sent.letter_handle.execute_update("resolve", {"action": "discard"})
+    await sent.dead_letter_handle.execute_update("resolve", {"action": "discard"})
     await _find(caller.client, sent, status="discarded", kind="DeadLetter")
     await _find(caller.client, sent, status="failed", code=21408)
 
     assert _MASKED_SENDER == found[MESSAGE_SENDER.name]
-    assert "SenderMisconfigured 21408" == await _summary(caller.client, letter)
+    assert "SenderMisconfigured 21408" == await _summary(caller.client, dead_letter)
 
 
-async def test_what_anybody_can_read_names_nobody(caller: Caller, new_number: NewNumber) -> None:
+async def test_what_is_visible_contains_no_personal_data(
+    caller: Caller, new_number: NewNumber
+) -> None:
     """No attribute, memo, summary or detail at any stage holds a recipient or a text."""
     sent = [
         await caller.send(new_number()),
@@ -86,7 +88,7 @@ async def test_what_anybody_can_read_names_nobody(caller: Caller, new_number: Ne
     stages = ("delivered", "retrying", "scheduled", "delayed", "undelivered", "failed")
     for message, stage in zip(sent, stages, strict=True):
         await message.reaches(stage)
-    ids = [each.handle.id for each in sent] + [each.letter_handle.id for each in sent[4:]]
+    ids = [each.handle.id for each in sent] + [each.dead_letter_handle.id for each in sent[4:]]
 
     shown = {each: await _what_is_shown(caller.client, each) for each in ids}
 
@@ -95,7 +97,7 @@ async def test_what_anybody_can_read_names_nobody(caller: Caller, new_number: Ne
         assert [] == [each for each in canaries if each in text], workflow_id
     for message, stage in zip(sent, stages, strict=True):
         assert f"**{stage}**" in shown[message.handle.id]
-    assert "filtered" in shown[sent[4].letter_handle.id]
+    assert "filtered" in shown[sent[4].dead_letter_handle.id]
     await asyncio.gather(*(each.cancel() for each in sent[1:4]))
 
 
@@ -110,8 +112,8 @@ async def _find(
     tenant: str | None = None,
     kind: str = "SendMessage",
 ) -> dict[str, Any]:
-    """Search until exactly this message or letter is found; its search attributes, ours only."""
-    wanted = (sent.handle if kind == "SendMessage" else sent.letter_handle).id
+    """Search until exactly this workflow is found; return our search attributes of it."""
+    wanted = (sent.handle if kind == "SendMessage" else sent.dead_letter_handle).id
     equal = {
         "WorkflowType": kind,
         MESSAGE_STATUS.name: status,
@@ -138,7 +140,7 @@ async def _summary(client: Client, workflow_id: str) -> str | None:
 
 
 async def _what_is_shown(client: Client, workflow_id: str) -> str:
-    """All that is shown of a workflow without opening an input or a result, as one text."""
+    """Everything visible of a workflow apart from inputs and results, as one text."""
     handle = client.get_workflow_handle(workflow_id)
     described = await handle.describe()
     metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)

@@ -19,15 +19,15 @@ from tests.integration.support import SERVICE, Caller, Sent, until_true
 pytestmark = pytest.mark.integration
 
 _NO_NEWS = {"final": "sent"}
-"""For some carriers `sent` is the last that is ever heard."""
+"""For some carriers `sent` is the last status."""
 _LATE = {"final": "sent", "callbacks": {"statuses": ["sent", "delivered"], "delay": 4}}
-"""Twilio itself knows no more than `sent` until the receipt comes, four seconds later."""
+"""Twilio's status is `sent` until the receipt arrives, four seconds later."""
 
 
 async def test_callbacks_in_any_order_and_number_deliver(
     caller: Caller, new_number: NewNumber
 ) -> None:
-    """Doubled, reordered, before the create's answer, lost in part: delivered, once, at once."""
+    """Doubled, reordered, early or partly lost: the message is delivered once, without delay."""
     scripts = (
         {"double": 3},
         {"reorder": True},
@@ -58,7 +58,7 @@ async def test_callbacks_in_any_order_and_number_deliver(
 
 
 async def test_a_read_receipt_means_delivered(caller: Caller, new_number: NewNumber) -> None:
-    """WhatsApp's `read` may be the only receipt that comes through."""
+    """WhatsApp's `read` may be the only receipt that arrives."""
     sent = await caller.send(
         f"whatsapp:{new_number()}",
         {"final": "read", "callbacks": {"lost": ["delivered"]}},
@@ -71,10 +71,8 @@ async def test_a_read_receipt_means_delivered(caller: Caller, new_number: NewNum
     assert ["sent", "read"] == [each["status"] for each in sent.callbacks()]
 
 
-async def test_when_receipts_are_lost_twilio_is_asked(
-    caller: Caller, new_number: NewNumber
-) -> None:
-    """Without a single callback the truth is looked up, good and bad."""
+async def test_lost_receipts_are_fetched_from_twilio(caller: Caller, new_number: NewNumber) -> None:
+    """Without any callback the final status is fetched, whether delivered or not."""
     lost = {"callbacks": {"lost": True}}
     good = await caller.send(new_number(), lost)
     bad = await caller.send(new_number(), {**lost, "final": "undelivered", "error_code": 30007})
@@ -96,8 +94,8 @@ async def test_a_message_without_receipt_can_be_retried(
     sent = await caller.send(new_number(), _NO_NEWS, receipt_timeout_seconds=2)
 
     report = await sent.report()
-    letter = await sent.letter()
-    closed = await sent.letter_handle.execute_update(
+    dead_letter = await sent.dead_letter()
+    closed = await sent.dead_letter_handle.execute_update(
         RESOLVE_UPDATE, {"action": "retry", "by": "tester"}, result_type=DeadLetterReport
     )
     retry = Sent(
@@ -106,21 +104,21 @@ async def test_a_message_without_receipt_can_be_retried(
     retried = await retry.report()
 
     assert (Outcome.UNCONFIRMED, FailureClass.NO_RECEIPT) == (report.outcome, report.failure_class)
-    assert (OPEN, report) == (letter.status, letter.request.report)
+    assert (OPEN, report) == (dead_letter.status, dead_letter.request.report)
     assert (DeadLetterOutcome.RETRIED, retry.message_id) == (closed.outcome, closed.retried_as)
-    assert closed == await sent.letter_handle.result()
+    assert closed == await sent.dead_letter_handle.result()
     assert (Outcome.DELIVERED, retry.message_id) == (retried.outcome, retried.message_id)
     assert [report.message_sid, retried.message_sid] == [row["sid"] for row in sent.accepted()]
 
 
-async def test_a_late_receipt_closes_the_letter(caller: Caller, new_number: NewNumber) -> None:
-    """A delivered receipt after the timeout goes to the dead letter, and nobody has to decide."""
+async def test_a_late_receipt_closes_the_dead_letter(caller: Caller, new_number: NewNumber) -> None:
+    """A delivered receipt after the timeout closes the dead letter without a decision."""
     sent = await caller.send(new_number(), _LATE, receipt_timeout_seconds=1)
 
     report = await sent.report()
-    opened = await sent.letter()
+    opened = await sent.dead_letter()
     async with asyncio.timeout(20):
-        closed = await sent.letter_handle.result()
+        closed = await sent.dead_letter_handle.result()
 
     assert (Outcome.UNCONFIRMED, OPEN) == (report.outcome, opened.status)
     assert DeadLetterOutcome.DELIVERED_LATE is closed.outcome
@@ -133,7 +131,7 @@ async def test_a_late_receipt_closes_the_letter(caller: Caller, new_number: NewN
 async def test_a_submitted_message_cannot_be_canceled(
     caller: Caller, new_number: NewNumber
 ) -> None:
-    """Once Twilio has it, cancel says that it is too late, and the message goes on."""
+    """Once Twilio has the message, cancel answers that it is too late, and it continues."""
     sent = await caller.send(new_number(), {"callbacks": {"delay": 1.5}})
     await sent.reaches(Stage.AWAITING_RECEIPT)
 

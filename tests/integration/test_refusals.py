@@ -20,12 +20,12 @@ _FULL_QUEUE_SENDER = "+15005550008"
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """A create that Twilio refuses for good, and what must come of it."""
+    """A create that Twilio refuses permanently, and the expected result."""
 
     code: int
     failure_class: FailureClass
     to: str | None = None
-    """One of the magic numbers; None for a number of its own."""
+    """One of the magic numbers; None for a new number."""
     sender: str | None = None
     step: Step | None = None
     http_status: int = 400
@@ -61,10 +61,10 @@ _REFUSALS = (
 )
 
 
-async def test_a_terminal_code_is_tried_once(caller: Caller, new_number: NewNumber) -> None:
+async def test_a_terminal_code_is_attempted_once(caller: Caller, new_number: NewNumber) -> None:
     """Each terminal code costs one POST and ends in its class and a dead letter.
 
-    What is the recipient's own (21211, 21610, 21614) is recorded, the letter is closed, and the
+    Codes about the recipient (21211, 21610, 21614) are recorded and close the dead letter, and the
     next message to that recipient is suppressed without a POST.
     """
 
@@ -82,16 +82,16 @@ async def test_a_terminal_code_is_tried_once(caller: Caller, new_number: NewNumb
             report.error_code,
             report.attempts,
         )
-        assert message.letter_handle.id == report.dead_letter_id
+        assert message.dead_letter_handle.id == report.dead_letter_id
         assert [] == message.accepted()
         assert [(refusal.code, refusal.http_status)] == [
             (row["code"], row["http_status"]) for row in message.refused()
         ]
         if refusal.suppresses:
-            assert DeadLetterOutcome.RECORDED is (await message.letter_handle.result()).outcome
-        letter = await message.letter()
-        assert (DeadLetterOutcome.RECORDED if refusal.suppresses else OPEN) == letter.status
-        assert letter.request.advice
+            assert DeadLetterOutcome.RECORDED is (await message.dead_letter_handle.result()).outcome
+        dead_letter = await message.dead_letter()
+        assert (DeadLetterOutcome.RECORDED if refusal.suppresses else OPEN) == dead_letter.status
+        assert dead_letter.request.advice
 
     again = [await send(refusal) for refusal in _REFUSALS if refusal.suppresses]
     for message, report in zip(
@@ -101,8 +101,8 @@ async def test_a_terminal_code_is_tried_once(caller: Caller, new_number: NewNumb
         assert (0, 1) == (len(message.accepted()), len(message.refused()))
 
 
-async def test_too_many_requests_are_tried_again(caller: Caller, new_number: NewNumber) -> None:
-    """Twice 429 with 20429 and then taken: three POSTs, one message, delivered."""
+async def test_too_many_requests_are_retried(caller: Caller, new_number: NewNumber) -> None:
+    """After two 429 responses the third POST is accepted: one message, delivered."""
     busy = {"respond": "error", "code": 20429, "http_status": 429}
 
     sent = await caller.send(new_number(), busy, busy)
@@ -113,7 +113,7 @@ async def test_too_many_requests_are_tried_again(caller: Caller, new_number: New
 
 
 async def test_a_full_queue_is_waited_out(caller: Caller, new_number: NewNumber) -> None:
-    """After 21611 the next try is a minute and more away; meanwhile it can be canceled."""
+    """After 21611 the next attempt is at least a minute away; until then it can be canceled."""
     sent = await caller.send(new_number(), sender=_FULL_QUEUE_SENDER)
 
     progress = await sent.reaches(Stage.RETRYING)
@@ -134,7 +134,7 @@ async def test_a_full_queue_is_waited_out(caller: Caller, new_number: NewNumber)
 async def test_a_suppression_is_for_the_recipient_alone(
     stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
-    """The sender's or the account's trouble (21606, 401) silences nobody."""
+    """A problem of the sender or the account (21606, 401) suppresses no recipient."""
     to = new_number()
     refused = await caller.send(to, {"respond": "error", "code": 20003, "http_status": 401})
     misconfigured = await refused.report()

@@ -46,7 +46,7 @@ def _another_worker(stack: LocalStack, build_id: str) -> Iterator[Worker]:
 
 
 async def _make_current(stack: LocalStack, build_id: str) -> None:
-    """What an operator types, repeated until the server has heard of the new worker's queues."""
+    """What an operator runs, repeated until the server knows the new worker's queues."""
     version = ("--build-id", build_id) if build_id else ("--unversioned",)
 
     async def done() -> bool:
@@ -63,7 +63,7 @@ async def _make_current(stack: LocalStack, build_id: str) -> None:
     asked = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=DEPLOYMENT)
 
     async def known_everywhere() -> bool:
-        """Until then a new workflow may still begin on the version before."""
+        """Until then a new workflow may still start on the previous version."""
         told = await client.workflow_service.describe_worker_deployment(asked)
         state = told.worker_deployment_info.routing_config_update_state
         return state == RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_COMPLETED
@@ -96,7 +96,7 @@ async def _processes(handle: WorkflowHandle[Any, Any]) -> set[str]:
 
 
 async def _submitted(caller: Caller, new_number: NewNumber, count: int = 3) -> list[Sent]:
-    """Messages that Twilio has taken and that wait for their receipts."""
+    """Messages that Twilio has accepted and that wait for their receipts."""
     sent = [await caller.send(new_number()) for _ in range(count)]
     for each in sent:
         await each.reaches(Stage.AWAITING_RECEIPT)
@@ -106,7 +106,7 @@ async def _submitted(caller: Caller, new_number: NewNumber, count: int = 3) -> l
 async def test_a_rolling_deployment_and_its_roll_back(
     tmp_path: Path, new_number: NewNumber
 ) -> None:
-    """Messages end on the version that they began on, letters on the current one, each sent once.
+    """Messages end on the version they started on, dead letters on the current one.
 
     Version A has messages that wait for their receipts; B comes beside it and is made current; then
     A is made current again while B's messages wait.
@@ -150,16 +150,16 @@ async def test_a_rolling_deployment_and_its_roll_back(
         assert [{process_b}] * len(on_b) == [await _processes(each.handle) for each in on_b]
         assert process_a != process_b
         assert [{"B"}] * len(on_b) == [await _versions(each.handle) for each in on_b]
-        # Letters were opened on A, the version of their messages. The first was resolved on B.
-        assert {"A", "B"} == await _versions(refused[0].letter_handle)
+        # The dead letters were opened on A, like their messages. The first was resolved on B.
+        assert {"A", "B"} == await _versions(refused[0].dead_letter_handle)
         assert {"B"} == await _versions(retried.handle)
-        assert {"A"} == await _versions(refused[1].letter_handle)
+        assert {"A"} == await _versions(refused[1].dead_letter_handle)
         assert {"A"} == await _versions(retried_after.handle)
 
 
 async def _retry(refused: Sent) -> Sent:
-    """Retry a dead letter; the message that it became."""
-    report = await refused.letter_handle.execute_update(
+    """Retry a dead letter; return the new message."""
+    report = await refused.dead_letter_handle.execute_update(
         RESOLVE_UPDATE, Resolution(action="retry"), result_type=DeadLetterReport
     )
     assert DeadLetterOutcome.RETRIED is report.outcome
@@ -174,7 +174,7 @@ async def _retry(refused: Sent) -> Sent:
 async def test_a_new_version_waits_until_it_is_current(
     tmp_path: Path, new_number: NewNumber
 ) -> None:
-    """Versioning turned on and off again: nothing is lost, and nobody acts before he is told to.
+    """Versioning is turned on and off: nothing is lost, and no version acts before it is current.
 
     Without a version workers do everything until one is made current. What waits then goes over to
     it with its next step, and what is new begins on it.

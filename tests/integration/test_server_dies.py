@@ -26,7 +26,7 @@ async def test_a_temporal_server_that_dies_loses_nothing(
     awaiting = [await brave_caller.send(new_number()) for _ in range(5)]
     await _asked_twilio(*awaiting, times=1)
     retrying = await brave_caller.send(new_number(), *[_BUSY] * 4)
-    # From here on nobody asks Twilio again for hours: the receipts must come through.
+    # For hours there is no further status check: the receipts must arrive as callbacks.
     await _asked_twilio(*awaiting, times=2)
     await retrying.reaches(Stage.RETRYING)
     in_flight = await brave_caller.send(new_number(), {"delay": 3})
@@ -54,7 +54,7 @@ async def test_a_temporal_server_that_dies_loses_nothing(
 
 
 async def _asked_twilio(*sent: Sent, times: int) -> None:
-    """Wait until Twilio was asked so often for the receipt of each."""
+    """Wait until the status of each was fetched that often."""
 
     async def asked() -> bool:
         done = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED

@@ -10,7 +10,7 @@ from tests.integration.support import Caller
 pytestmark = pytest.mark.integration
 
 _LOST = {"callbacks": {"lost": True}}
-_TAKEN = (
+_ACCEPTED = (
     {"respond": "drop_after_accept"},
     {"respond": "error_after_accept", "code": 20500, "http_status": 500},
     {"respond": "error_after_accept", "http_status": 502, "html": True},
@@ -18,24 +18,26 @@ _TAKEN = (
     {"respond": "html_201"},
     {"respond": "created_no_sid"},
 )
-"""Twilio has the message, and its answer does not say so."""
-_NOT_TAKEN = (
+"""Twilio has the message, but its response does not say so."""
+_NOT_ACCEPTED = (
     {"respond": "drop_before_accept"},
     {"respond": "error", "code": 20500, "http_status": 500},
     {"respond": "error", "code": 20503, "http_status": 503},
 )
-"""Twilio does not have the message, and its answer does not say so either."""
+"""Twilio does not have the message, and its response does not say so."""
 
 
-async def test_a_message_that_twilio_took_is_not_sent_again(
+async def test_a_message_that_twilio_accepted_is_not_sent_again(
     caller: Caller, new_number: NewNumber
 ) -> None:
-    """Whatever the answer to the create was, the message is found, and goes on, once.
+    """Whatever the response to the create was, the message is found and continues.
 
     With callbacks it is found by them; without any, in Twilio's list.
     """
     sent = [
-        await caller.send(new_number(), {**step, **more}) for step in _TAKEN for more in ({}, _LOST)
+        await caller.send(new_number(), {**step, **more})
+        for step in _ACCEPTED
+        for more in ({}, _LOST)
     ]
 
     reports = await asyncio.gather(*(each.report() for each in sent))
@@ -49,11 +51,11 @@ async def test_a_message_that_twilio_took_is_not_sent_again(
         )
 
 
-async def test_a_message_that_twilio_took_and_then_failed_is_not_sent_again(
+async def test_a_message_that_twilio_accepted_and_failed_is_not_sent_again(
     caller: Caller, new_number: NewNumber
 ) -> None:
-    """Its code decides, as if the answer had come; an answer that got lost is no second chance."""
-    failed = {**_TAKEN[1], **_LOST, "final": "failed", "error_code": 30007}
+    """Its code decides, as if the response had arrived; a lost response causes no second POST."""
+    failed = {**_ACCEPTED[1], **_LOST, "final": "failed", "error_code": 30007}
     message = await caller.send(new_number(), failed)
 
     report = await message.report()
@@ -67,26 +69,30 @@ async def test_a_message_that_twilio_took_and_then_failed_is_not_sent_again(
     )
 
 
-async def test_a_message_that_twilio_did_not_take_is_sent_or_parked(
+async def test_a_message_that_twilio_did_not_accept_is_resent_or_dead_lettered(
     caller: Caller, new_number: NewNumber
 ) -> None:
-    """When Twilio has no trace of it after two searches, it is sent again, or parked if asked."""
-    again = [await caller.send(new_number(), step) for step in _NOT_TAKEN]
-    parked = [await caller.send(new_number(), step, priority="bulk") for step in _NOT_TAKEN]
+    """After two searches without a result it is sent again, or becomes a dead letter."""
+    again = [await caller.send(new_number(), step) for step in _NOT_ACCEPTED]
+    dead_lettered = [
+        await caller.send(new_number(), step, priority="bulk") for step in _NOT_ACCEPTED
+    ]
 
     sent = await asyncio.gather(*(each.report() for each in again))
-    held = await asyncio.gather(*(each.report() for each in parked))
+    held = await asyncio.gather(*(each.report() for each in dead_lettered))
 
     assert [(Outcome.DELIVERED, 2)] * 3 == [(each.outcome, each.attempts) for each in sent]
     assert [(1, 1)] * 3 == [(len(each.accepted()), len(each.refused())) for each in again]
     assert [(Outcome.UNCONFIRMED, FailureClass.OUTCOME_UNKNOWN, 1)] * 3 == [
         (each.outcome, each.failure_class, each.attempts) for each in held
     ]
-    assert [(0, 1)] * 3 == [(len(each.accepted()), len(each.refused())) for each in parked]
-    assert [OPEN] * 3 == [(await each.letter()).status for each in parked]
+    assert [(0, 1)] * 3 == [(len(each.accepted()), len(each.refused())) for each in dead_lettered]
+    assert [OPEN] * 3 == [(await each.dead_letter()).status for each in dead_lettered]
 
 
-async def test_another_message_is_not_taken_for_it(caller: Caller, new_number: NewNumber) -> None:
+async def test_another_message_is_not_mistaken_for_it(
+    caller: Caller, new_number: NewNumber
+) -> None:
     """The same text to the same person, sent a moment earlier, is not mistaken for this one."""
     to = new_number()
     earlier = await caller.send(to)

@@ -62,7 +62,7 @@ def test_list(cli: CommandLine, engine: Engine) -> None:
     )
     assert 550 < shown["backlog_segments"] <= 600
     assert 550 < shown["backlog_seconds"] <= 600
-    assert 0 < shown["borrowed_segments"] <= 5
+    assert 0 < shown["urgent_segments"] <= 5
     assert SENDER not in text
     assert re.search(r"0:(09|10):\d\d", text)
     assert SENDER in cli("senders", "list", "--reveal").stdout

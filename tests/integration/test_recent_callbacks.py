@@ -1,4 +1,4 @@
-"""A message of unknown fate that only a callback which changes no outcome can tell of."""
+"""A message of unknown outcome that only an early callback can identify."""
 
 from collections.abc import Iterator
 
@@ -14,17 +14,17 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def patient_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """A stack whose searches are far enough apart for the webhook to ask in between."""
+    """A stack whose searches are so far apart that the webhook replays callbacks between them."""
     folder = tmp_path_factory.mktemp("patient-stack")
     with silent_stack(folder, UNKNOWN_OUTCOME_WAIT_SECONDS="15") as running:
         yield running
 
 
 @pytest.mark.timeout(180)
-async def test_an_early_callback_is_as_good_as_twilios_answer(
+async def test_an_early_callback_replaces_twilios_response(
     patient_stack: LocalStack, new_number: NewNumber
 ) -> None:
-    """Twilio took it, its answer was lost, its list lags: `sent` alone names the SID.
+    """Twilio accepted it, the response was lost, its list is late: only `sent` names the SID.
 
     So it is not sent again, and it is delivered later.
     """
