@@ -281,7 +281,7 @@ def test_a_catch_up_goes_back_thirty_days_at_most(make: Make, fake_twilio: FakeT
 def test_a_failed_catch_up_continues_where_it_stopped(
     make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine
 ) -> None:
-    """Completed windows are remembered, and the error contains no personal data."""
+    """Completed windows are recorded, and the error contains no personal data."""
     fake_twilio.responses = [
         *[_page()] * 21,
         _page(_row(1, "STOP", ago=timedelta(minutes=150))),

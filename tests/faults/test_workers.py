@@ -141,10 +141,10 @@ async def test_an_unknown_outcome_is_resolved_in_90_seconds(
 
         stack.worker.kill()
         stack.worker.start()
-        begun = time.monotonic()
+        started = time.monotonic()
         async with asyncio.timeout(90):
             reports = await asyncio.gather(*(each.handle.result() for each in everything))
-        took = time.monotonic() - begun
+        took = time.monotonic() - started
 
         for message, report, attempts in zip(everything[:3], reports[:3], (1, 1, 2), strict=True):
             [row] = message.accepted()

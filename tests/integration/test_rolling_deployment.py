@@ -64,8 +64,8 @@ async def _make_current(stack: LocalStack, build_id: str) -> None:
 
     async def known_everywhere() -> bool:
         """Until then a new workflow may still start on the previous version."""
-        told = await client.workflow_service.describe_worker_deployment(asked)
-        state = told.worker_deployment_info.routing_config_update_state
+        answer = await client.workflow_service.describe_worker_deployment(asked)
+        state = answer.worker_deployment_info.routing_config_update_state
         return state == RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_COMPLETED
 
     await until(known_everywhere, what)

@@ -139,7 +139,7 @@ async def test_a_refresh_finds_receipts_of_other_processes(engine: Engine) -> No
 
 
 async def test_with_too_many_receipts_every_message_may_have_one(sqlite_engine: Engine) -> None:
-    """Only a limited number of message ids is remembered."""
+    """Only a limited number of message ids is stored."""
     callback_inbox = _callback_inbox(sqlite_engine)
     Inbox(sqlite_engine).put([(f"order-{n}", DELIVERED) for n in range(MAX_MESSAGE_IDS + 1)])
 

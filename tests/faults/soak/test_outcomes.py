@@ -155,25 +155,27 @@ _WRONG = {
 }
 
 
-def _failed(failure_class: FailureClass | None, letter: History | None) -> MessageRecord:
+def _failed(failure_class: FailureClass | None, dead_letter: History | None) -> MessageRecord:
     report = a_report(Outcome.FAILED, None, failure_class)
     message = message_with(
         started(0), finished(1, SendOutcome.REFUSED), shown(3, "failed"), report=report
     )
-    return replace(message, dead_letter=letter)
+    return replace(message, dead_letter=dead_letter)
 
 
-@pytest.mark.parametrize(("failure_class", "letter"), _CORRECT.values(), ids=_CORRECT.keys())
-def test_a_correct_dead_letter(failure_class: FailureClass | None, letter: History) -> None:
+@pytest.mark.parametrize(("failure_class", "dead_letter"), _CORRECT.values(), ids=_CORRECT.keys())
+def test_a_correct_dead_letter(failure_class: FailureClass | None, dead_letter: History) -> None:
     """It is waiting for a decision, or was closed for a valid reason."""
-    assert [] == found_in(observations_of(_failed(failure_class, letter), [], callbacks=[]))
+    assert [] == found_in(observations_of(_failed(failure_class, dead_letter), [], callbacks=[]))
 
 
-@pytest.mark.parametrize(("failure_class", "letter", "what"), _WRONG.values(), ids=_WRONG.keys())
+@pytest.mark.parametrize(
+    ("failure_class", "dead_letter", "what"), _WRONG.values(), ids=_WRONG.keys()
+)
 def test_a_wrong_dead_letter_is_found(
-    failure_class: FailureClass | None, letter: History | None, what: str
+    failure_class: FailureClass | None, dead_letter: History | None, what: str
 ) -> None:
     """Invariant 2: one that is missing, does not run, or has the wrong state."""
-    message = _failed(failure_class, letter)
+    message = _failed(failure_class, dead_letter)
 
     assert [(2, f"its dead letter {what}")] == found_in(observations_of(message, [], callbacks=[]))
