@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[1]
 PYDANTIC = {
     "annotated_types",

@@ -12,6 +12,8 @@ import pytest
 
 from tests.devtools.stack.support import ROOT, wait_for
 
+pytestmark = pytest.mark.integration
+
 _VENV = str(ROOT / ".ci/venv")
 _LOCKS = (
     "requirements.lock",
