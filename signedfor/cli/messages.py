@@ -199,8 +199,8 @@ async def _send(
     if message.is_new:
         out.note(f"Accepted as message {message_id}.")
     else:
-        out.note(f"Message {message_id} was accepted earlier; nothing new is sent.")
         _check_same(out, message)
+        out.note(f"Message {message_id} was accepted earlier; nothing new is sent.")
         document["differs_in"] = list(message.differs_in)
     if waits:
         report = await await_report(out, message, within=wait_timeout)
