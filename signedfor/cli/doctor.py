@@ -48,8 +48,9 @@ def doctor(
 async def _check(*, fix: bool) -> list[Finding]:
     settings = _settings()
     # Each group waits for another machine, so they wait together.
+    days = None if isinstance(settings, Finding) else settings.attempt_record_days
     groups = await asyncio.gather(
-        check_temporal(fix=fix),
+        check_temporal(fix=fix, attempt_record_days=days),
         asyncio.to_thread(_check_database),
         asyncio.to_thread(_check_with_settings, settings),
     )

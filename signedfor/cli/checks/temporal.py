@@ -1,6 +1,7 @@
 """Temporal: server, namespace and retention, search attributes, workers on both queues."""
 
 import asyncio
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -49,8 +50,11 @@ _POLLED = (
 )
 
 
-async def check_temporal(*, fix: bool) -> list[Finding]:
-    """Check Temporal; with `fix`, register the search attributes that are missing."""
+async def check_temporal(*, fix: bool, attempt_record_days: int | None) -> list[Finding]:
+    """Check Temporal; with `fix`, register the search attributes that are missing.
+
+    `attempt_record_days` is the setting of that name, if the settings are complete.
+    """
     try:
         client = await _connected()
         info = await client.workflow_service.get_system_info(
@@ -62,7 +66,7 @@ async def check_temporal(*, fix: bool) -> list[Finding]:
         return [fail(_SERVER, what, "Start it, or set TEMPORAL_ADDRESS."), *unchecked]
     address = client.service_client.config.target_host
     server = ok(_SERVER, f"Version {info.server_version} at {address}.")
-    namespace = await _namespace(client)
+    namespace = await _namespace(client, attempt_record_days)
     if namespace.level == "fail":
         unchecked = [skipped(name, "there is no namespace") for name in _AFTER_SERVER[1:]]
         return [server, namespace, *unchecked]
@@ -83,7 +87,7 @@ async def _connected() -> Client:
 _AFTER_SERVER = (_NAMESPACE, _ATTRIBUTES, _WORKERS)
 
 
-async def _namespace(client: Client) -> Finding:
+async def _namespace(client: Client, attempt_record_days: int | None) -> Finding:
     name = client.namespace
     days = MIN_RETENTION.days
     try:
@@ -95,6 +99,13 @@ async def _namespace(client: Client) -> Finding:
         return fail(_NAMESPACE, str(error), "See TEMPORAL_NAMESPACE and permissions.")
     retention = described.config.workflow_execution_retention_ttl.ToTimedelta()
     kept = f"{name}, keeps closed messages for {retention / timedelta(days=1):g} days"
+    if attempt_record_days is not None and timedelta(days=attempt_record_days) < retention:
+        return warn(
+            _NAMESPACE,
+            f"{kept}, and the worker keeps attempt records for {attempt_record_days}. A message "
+            "that is reset in Temporal after that could be sent again.",
+            f"Set ATTEMPT_RECORD_DAYS={math.ceil(retention / timedelta(days=1))}.",
+        )
     if retention >= MIN_RETENTION:
         return ok(_NAMESPACE, f"{kept}.")
     update = _operator(client, f"namespace update --retention {days}d")

@@ -222,6 +222,13 @@ class TestWholeSystem:
         assert "HTTP 401, 20003" in found["Twilio credentials"]["what"]
         assert "another-token" not in json.dumps(found)
 
+    def test_attempt_records_that_are_deleted_too_early(self, cli: CommandLine) -> None:
+        """They must be kept as long as a closed message can be reset; the remedy says how long."""
+        found = findings(cli, exit_code=0, ATTEMPT_RECORD_DAYS="7")["Temporal namespace"]
+
+        assert "warn" == found["level"]
+        assert "Set ATTEMPT_RECORD_DAYS=30." == found["remedy"]
+
     def test_a_webhook_that_is_down(self, cli: CommandLine) -> None:
         """The finding names the URL, and the other checks of the webhook are skipped."""
         found = findings(cli, exit_code=1, PUBLIC_BASE_URL="http://127.0.0.1:9")
