@@ -100,7 +100,10 @@ def report_on(
         history = message.history
         if kind not in UNSENDABLE:
             sendable += 1
-            unresolved += history is not None and is_unresolved(history.report)
+            # A cancel during an unknown outcome ends its resolution: the caller asked for that.
+            unresolved += (
+                kind is not Kind.CANCELED and history is not None and is_unresolved(history.report)
+            )
         if history is not None:
             submissions.update(each.reason.name.lower() for each in submissions_in(history))
             if kind is Kind.HEALTHY and history.closed_at is not None:

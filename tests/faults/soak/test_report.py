@@ -20,12 +20,15 @@ _UNRESOLVED = message_with(
 )
 
 
-def _report(*, good: int = 0, unresolved: int = 0, unsendable: int = 0) -> SoakReport:
-    """The report on that many messages; `unsendable` ones stay unresolved too."""
+def _report(
+    *, good: int = 0, unresolved: int = 0, unsendable: int = 0, canceled: int = 0
+) -> SoakReport:
+    """The report on that many messages; all but the good ones stay unresolved."""
     models: list[tuple[MessageRecord, Kind]] = [
         *[(GOOD, Kind.PLAIN)] * good,
         *[(_UNRESOLVED, Kind.PLAIN)] * unresolved,
         *[(_UNRESOLVED, Kind.UNANSWERED)] * unsendable,
+        *[(_UNRESOLVED, Kind.CANCELED)] * canceled,
     ]
     messages, results = [], {}
     for number, (model, kind) in enumerate(models):
@@ -63,3 +66,8 @@ def test_unsendable_messages_do_not_count() -> None:
     """Twilio never answers them: they may stay unresolved, and do not raise the limit."""
     assert _report(good=10, unsendable=5).is_clean
     assert 1 == _report(good=1990, unsendable=12).max_unresolved
+
+
+def test_messages_that_were_canceled_while_unresolved_do_not_count() -> None:
+    """The caller ended their resolution; each has its dead letter all the same."""
+    assert _report(good=10, canceled=5).is_clean
