@@ -55,6 +55,8 @@ _logger = logging.getLogger("signedfor.worker")
 ACTIVITY_THREADS = 8
 """For everything but sends, which have threads of their own."""
 STICKY_TIMEOUT = timedelta(seconds=3)
+MAX_TIME_OPEN = timedelta(days=14)
+"""From a message's first POST to its end: two receipt timeouts of the maximum length."""
 _PURGE_INTERVAL = timedelta(hours=1)
 
 
@@ -265,7 +267,7 @@ async def serve(settings: Settings) -> None:
         running_workers(client, engine, settings),
         purging_attempts(
             SendAttempts(engine, RateLimiter(engine)),
-            keep=timedelta(days=settings.attempt_record_days),
+            keep=timedelta(days=settings.attempt_record_days) + MAX_TIME_OPEN,
         ),
     ):
         _logger.info("worker ready on queues %s and %s", MESSAGES_QUEUE, TWILIO_SENDS_QUEUE)

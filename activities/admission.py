@@ -152,7 +152,7 @@ class Admission(AdmissionActivities):
 
     @in_thread
     def release_reservation(self, reservation: Reservation) -> None:
-        """Let others have the time of a message that ended before it came.
+        """Release the reserved time of a message that ended before that time.
 
         Raises:
             DatabaseUnavailable: the time passes unused.

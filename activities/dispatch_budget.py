@@ -15,7 +15,7 @@ JITTER: Final = 0.5
 """The wait varies by up to this fraction. Otherwise several campaigns of one sender would dispatch
 at the same moment, and the first would take the whole budget."""
 PAGE: Final = 200
-"""The most rows in one dispatch."""
+"""The maximum number of rows in one dispatch."""
 MAX_UNSTARTED: Final = 200
 """The most messages of a campaign that no worker has started yet. Where rows are dispatched faster
 than they are sent, more would only delay receipts and other messages."""

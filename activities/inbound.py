@@ -32,7 +32,7 @@ _WINDOW = timedelta(hours=1)
 """Listed as a whole, because Twilio lists newest first and the oldest must be recorded first."""
 _PAGE_SIZE = 500
 MAX_LISTED: Final = 200_000
-"""The most messages in one run; the next run continues."""
+"""The maximum number of messages in one run; the next run continues."""
 _LAST_MICROSECOND = timedelta(microseconds=999_999)
 
 

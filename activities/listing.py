@@ -27,7 +27,8 @@ def accepted_rows(
     Raises what the SDK and `requests` raise.
     """
     service = sender if is_messaging_service(sender) else None
-    # A service's row names the sender it chose, so there the list is asked by recipient only.
+    # A service's row names the sender it chose, so for a service the list is filtered by recipient
+    # only.
     # The list is not filtered by time: Twilio filters by the time of sending, which a new
     # message does not have yet.
     asked_from = values.unset if service else sender

@@ -49,8 +49,8 @@ from signedfor.twilio.client import TwilioClient
 
 _MAX_POST: Final = timedelta(minutes=1)
 """From the record of a POST to the row in the list: far more than its timeouts allow."""
-_RECORDS_ARE_KEPT: Final = timedelta(days=1)
-"""At least. Each is written before its POST, in the transaction of the last check."""
+_MIN_RECORD_RETENTION: Final = timedelta(days=1)
+"""Attempt records are kept for longer than this, by any setting."""
 _UNRESOLVED_STAGES: Final = frozenset(
     {Stage.SENDING, Stage.WAITING, Stage.RETRYING, Stage.RESOLVING}
 )
@@ -116,7 +116,7 @@ class TwilioSearch(SearchActivities):
 
     @activity.defn
     async def find_message(self, request: SearchRequest) -> SearchResult:
-        """Say whether Twilio has the message, as far as its list and our other messages tell.
+        """Say whether Twilio has the message, judging by its list and our other messages.
 
         Raises:
             ApplicationError: `SearchFailed`, retryable, without Twilio's text.
@@ -127,7 +127,7 @@ class TwilioSearch(SearchActivities):
         if await asyncio.to_thread(self._was_never_submitted, request):
             return SearchResult(finding=NeverSubmitted())
         if not rows:
-            return SearchResult(finding=Absent(listed_sids=()))
+            return SearchResult(finding=Absent())
         records = await asyncio.to_thread(
             self._attempts.around,
             request.message_id,
@@ -142,7 +142,7 @@ class TwilioSearch(SearchActivities):
 
         Its worker died before it claimed the submission, or after it recorded that Twilio refused.
         """
-        are_kept = datetime.now(UTC) - request.since < _RECORDS_ARE_KEPT
+        are_kept = datetime.now(UTC) - request.since < _MIN_RECORD_RETENTION
         return are_kept and not self._attempts.is_claimed(
             request.message_id, first_submission=request.unresolved_from
         )

@@ -8,6 +8,7 @@ It does nothing that another Temporal client could not do by the names in `docs/
 Temporal's own exceptions, such as `temporalio.service.RPCError`, pass through.
 """
 
+import contextlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -171,7 +172,10 @@ class Client:
         return None
 
     async def _differences(self, message: "Message", request: MessageRequest) -> tuple[str, ...]:
-        earlier = await self.request_of(message)
+        earlier = None
+        # It was accepted, whether or not this caller may read it.
+        with contextlib.suppress(RPCError):
+            earlier = await self.request_of(message)
         if earlier is None:
             return ()
         fields = request.model_dump(by_alias=True), earlier.model_dump(by_alias=True)

@@ -100,8 +100,8 @@ class Settings(DatabaseSettings):
     dead_letter_expiry_days: Annotated[int, Field(ge=1, le=365)] = 30
     """How long a dead letter waits for a decision before it expires."""
     attempt_record_days: Annotated[int, Field(ge=2, le=3650)] = 30
-    """How long the record of each POST is kept, which prevents a second one. At least as long as
-    Temporal keeps closed workflows (the namespace's retention)."""
+    """How long the record of each POST, which prevents a second one, is kept after its message has
+    ended. At least as long as Temporal keeps closed workflows (the namespace's retention)."""
 
     max_sends_per_second: Annotated[float | None, Field(gt=0)] = None
     """Account-wide limit on send attempts, over all workers. Default: none."""

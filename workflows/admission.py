@@ -128,7 +128,7 @@ async def _admit(state: MessageState) -> AdmissionResult | None:
     result = await activity_stubs.admit_locally(request)
     if result is not None:
         return result
-    state.enter(Stage.WAITING, "the database to answer")
+    state.enter(Stage.WAITING, "the database, or a worker with a correct clock")
     admission = activity_stubs.start_admission(request)
     await workflow.wait_condition(
         lambda: admission.done() or (state.is_cancel_requested and not state.is_with_twilio)

@@ -52,10 +52,10 @@ class MessageState:
         """An attempt was made at its reserved time and failed: it does not queue again."""
         self.retry_until: datetime | None = None
         """End of the retry budget, from the first failure on."""
-        self.submission = 1
-        """The number of its newest submission: of the intended Twilio message."""
         self.resubmissions = 0
-        """How many of them followed a temporary delivery failure."""
+        """How often it was submitted again after a temporary delivery failure."""
+        self.resends = 0
+        """How often it was submitted again after an unknown outcome."""
 
         self.unknown_since: datetime | None = None
         """When the first POST of unknown outcome was started."""
@@ -63,8 +63,8 @@ class MessageState:
         """Whether the outcome of the newest POST is unknown."""
         self.unresolved_from = 1
         """The first submission of unknown outcome."""
-        self.unconfirmed_posts = 0
-        """How many submissions Twilio did not confirm, and does not list."""
+        self.unconfirmed = 0
+        """How many submissions Twilio has not confirmed, since the last one that it has."""
         self.listed_sids: tuple[str, ...] = ()
         """What Twilio listed since then for the recipient, and is not this message."""
         self.is_claimed = False
@@ -78,6 +78,11 @@ class MessageState:
         self._twilio_status: str | None = None
         self._sids: tuple[str, ...] = ()
         self._view = StatusView()
+
+    @property
+    def submission(self) -> int:
+        """The number of its newest submission, from 1."""
+        return 1 + self.resubmissions + self.resends
 
     # What operators see.
 
@@ -140,6 +145,7 @@ class MessageState:
         self.message_sid = sid
         self.submitted_sids += (sid,)
         self.is_outcome_unknown = False
+        self.unconfirmed = 0
         self.submitted_at = submitted_at
         self._claim(sid)
         return Submitted(message_sid=sid)
@@ -152,7 +158,7 @@ class MessageState:
     def set_outcome_unknown(self, *, since: datetime) -> None:
         """Twilio may have the message, through a POST that was made after `since`."""
         self.unknown_since = min(self.unknown_since or since, since)
-        if not self.unconfirmed_posts:
+        if not self.resends:
             self.unresolved_from = self.submission
         self.is_outcome_unknown = True
 
@@ -197,7 +203,7 @@ class MessageState:
     def canceled(self, *, error_code: int | None = None) -> Ended:
         """The outcome of a cancel; escalated if Twilio may have the message."""
         if self.is_outcome_unknown:
-            return outcomes.unknown(was_canceled=True, resends=self.unconfirmed_posts)
+            return outcomes.unknown(was_canceled=True, resends=self.unconfirmed)
         return outcomes.canceled(error_code=error_code)
 
     def expired(self) -> Ended:

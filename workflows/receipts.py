@@ -68,7 +68,7 @@ class Receipts:
         return self._by_sid.get(message_sid)
 
     def delivered(self) -> Receipt | None:
-        """A receipt that says delivered, whichever its SID."""
+        """A receipt that says delivered, for any SID."""
         return next((each for each in self._by_sid.values() if each.is_delivered), None)
 
     def newest_besides(self, known: Collection[str]) -> Receipt | None:

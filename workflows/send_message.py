@@ -180,7 +180,6 @@ def _checks(state: MessageState, timeout_at: datetime) -> Iterator[datetime]:
 async def _wait_to_send_again(state: MessageState, delayed: _DeliveryDelayed) -> Proceed | Ended:
     """Wait until the message may be sent again, as a new Twilio message."""
     state.resubmissions += 1
-    state.submission += 1
     again_at = workflow.now() + delayed.delay
     state.enter(Stage.DELAYED, "being sent again as a new Twilio message", until=again_at)
     return await state.pause(again_at, error_code=delayed.error_code)

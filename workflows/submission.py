@@ -75,7 +75,7 @@ class Unresolved:
     """It is not known whether Twilio has accepted the message."""
 
     is_posted: bool = True
-    """Whether that is because of the newest submission, and not of an earlier one."""
+    """Whether a POST of the newest submission was made, or may have been."""
 
 
 class Resolution(Enum):
@@ -114,20 +114,19 @@ def _decide_on_resend(
 ) -> Proceed | Ended:
     """Whether a message that was not found is sent again."""
     if resolution is Resolution.UNRESOLVED:
-        return outcomes.unknown(resends=state.unconfirmed_posts)
+        return outcomes.unknown(resends=state.unconfirmed)
     if resolution is Resolution.NEVER_SUBMITTED:
-        state.is_outcome_unknown = state.unconfirmed_posts > 0
+        state.is_outcome_unknown = state.unconfirmed > 0
     if state.is_cancel_requested:
         return state.canceled()
     if state.expires_by(workflow.now()):
         return state.expired()
     if resolution is Resolution.NOT_ACCEPTED and is_posted:
-        resends = state.unconfirmed_posts
         policy = state.request.unknown_outcome_policy
-        if policy is OnUnknownOutcome.DEAD_LETTER or resends == MAX_RESENDS:
-            return outcomes.unknown(resends=resends)
-        state.unconfirmed_posts += 1
-        state.submission += 1
+        if policy is OnUnknownOutcome.DEAD_LETTER or state.unconfirmed == MAX_RESENDS:
+            return outcomes.unknown(resends=state.unconfirmed)
+        state.unconfirmed += 1
+        state.resends += 1
     return Proceed()
 
 
@@ -242,7 +241,8 @@ async def _send(
         is_retry=state.is_retry,
         earlier_attempts=before,
         max_retry_wait=MAX_QUICK_WAIT if policy is QUICK_SEND else None,
-        unresolved_since=state.unknown_since if state.unconfirmed_posts else None,
+        # Also after a later submission was accepted: Twilio may list an earlier one by now.
+        unresolved_since=state.unknown_since if state.resends else None,
         listed_sids=(*state.submitted_sids, *state.listed_sids),
     )
     scheduled_at = workflow.info().get_current_history_length()

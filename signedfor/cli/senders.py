@@ -57,7 +57,7 @@ def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
                 ]
             },
             out.table(
-                ("Sender", "Kind", "Segments/s", "Set by", "Backlog", "Takes", "Borrowed", ""),
+                ("Sender", "Kind", "Segments/s", "Set by", "Backlog", "Takes", "Urgent", ""),
                 [_row(name, state) for name, state in zip(names, states, strict=True)],
             )
             if states

@@ -265,7 +265,7 @@ class SendAttempts:
         )
 
     def purge(self, *, before: datetime, stop: threading.Event | None = None) -> int:
-        """Delete older records, which no search needs; return how many.
+        """Delete older records in batches; return how many.
 
         A message whose record is deleted is no longer protected by it. Other writers wait for one
         batch at most. `stop` ends it early.

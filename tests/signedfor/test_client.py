@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import temporalio.client
 from temporalio.client import WorkflowFailureError
+from temporalio.service import RPCError, RPCStatusCode
 
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.client import BadInput, Client, FieldProblem, Message, NotFound
@@ -86,6 +87,22 @@ async def test_sending_with_the_same_id_again_sends_nothing(
     assert [(), ("body",), ()] == [each.differs_in for each in (first, while_running, afterwards)]
     assert await first.report() == await afterwards.report()
     assert 1 == _sent(real_env).count(message_id)
+
+
+async def test_an_accepted_message_need_not_be_readable(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller without permission to read histories still learns that it was accepted."""
+    message_id = _new_id()
+    await client.send(REQUEST, message_id=message_id)
+
+    async def refused(_: Message) -> MessageRequest | None:
+        raise RPCError("no permission", RPCStatusCode.PERMISSION_DENIED, b"")
+
+    monkeypatch.setattr(client, "request_of", refused)
+    again = await client.send({**REQUEST, "body": "Other"}, message_id=message_id)
+
+    assert (False, ()) == (again.is_new, again.differs_in)
 
 
 async def test_a_refused_message_can_be_corrected_under_its_id(

@@ -35,6 +35,10 @@ def _already_claimed(request: SendRequest) -> SendResult:
     )
 
 
+def _listed(request: SendRequest) -> SendResult:
+    return SendResult(attempts=request.earlier_attempts, decision=Listed())
+
+
 @pytest.mark.parametrize("at", ["admission", "send"])
 async def test_a_claimed_submission_is_searched_and_not_sent(
     env: TimeSkippingEnvironment, at: str
@@ -109,7 +113,7 @@ async def test_a_resend_is_resolved_if_twilio_lists_an_earlier_post(
     """It was not listed at the searches and is listed now: it is found and not sent again."""
     env.fakes.sends = [
         failure(FailureClass.OUTCOME_UNKNOWN),
-        lambda request: SendResult(attempts=request.earlier_attempts, decision=Listed()),
+        _listed,
     ]
     env.fakes.searches = [Absent(), Absent(listed_sids=(sid(3),)), FOUND]
     env.fakes.statuses = [StatusResult(status="delivered")]
@@ -132,7 +136,7 @@ async def test_a_listed_message_of_another_does_not_count_as_a_resend(
     """No POST was made, so the next attempt is for the same submission."""
     env.fakes.sends = [
         failure(FailureClass.OUTCOME_UNKNOWN),
-        lambda request: SendResult(attempts=request.earlier_attempts, decision=Listed()),
+        _listed,
         accept(),
     ]
     env.fakes.statuses = [StatusResult(status="delivered")]
@@ -157,3 +161,21 @@ async def test_the_report_says_how_often_it_may_have_arrived(
         "It had been sent again 2 times. Twilio confirmed none of the 3 submissions, and the "
         "recipient may have any or all of them."
     ) == report.reason
+
+
+async def test_a_confirmed_submission_ends_the_count(env: TimeSkippingEnvironment) -> None:
+    """Only submissions after the last one that Twilio confirmed are reported as unconfirmed."""
+    unknown = failure(FailureClass.OUTCOME_UNKNOWN)
+    env.fakes.sends = [unknown, accept(1), unknown]
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.posts) == 1)
+    await env.sleep(timedelta(minutes=2))
+    await env.until(lambda: len(env.fakes.posts) == 2)
+    await callback(handle, "undelivered", number=1, code=30003)
+
+    report = await handle.result()
+
+    assert [1, 2, 3, 4, 5] == [each.submission for each in env.fakes.posts]
+    assert "none of the 3 submissions" in report.reason
+    # Twilio may list the first one by now.
+    assert all(each.unresolved_since for each in env.fakes.posts[1:])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from temporalio import workflow
+from temporalio.client import WorkflowHandle
 from temporalio.worker import (
     Interceptor,
     StartChildWorkflowInput,
@@ -105,11 +106,11 @@ async def test_a_late_callback_ends_the_wait_for_a_closed_window(
     assert 2 == env.fakes.admissions
 
 
-async def test_a_callback_before_the_post_prevents_it(
+async def _start_with_a_callback(
     env: TimeSkippingEnvironment,
-) -> None:
-    """A workflow that was reset gets its callbacks before its POST, and sends nothing."""
-    handle = await env.client.start_workflow(
+) -> WorkflowHandle[Any, MessageReport]:
+    """Start a message whose first workflow task has a callback, as after a reset."""
+    return await env.client.start_workflow(
         SEND_MESSAGE,
         REQUEST,
         id=message_workflow_id("reset"),
@@ -118,6 +119,13 @@ async def test_a_callback_before_the_post_prevents_it(
         start_signal=DELIVERY_STATUS_SIGNAL,
         start_signal_args=[{"message_sid": sid(FIRST), "message_status": "sent"}],
     )
+
+
+async def test_a_callback_before_the_post_prevents_it(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """A workflow that was reset gets its callbacks before its POST, and sends nothing."""
+    handle = await _start_with_a_callback(env)
     env.fakes.statuses = [StatusResult(status="delivered")]
 
     report = await handle.result()
@@ -132,15 +140,7 @@ async def test_a_cancel_does_not_hide_a_submission_that_callbacks_show(
     """Canceled while admission waits for the database, the report says what Twilio has."""
     env.fakes.hold_admissions = threading.Event()
     env.fakes.admit_fails = 4
-    handle = await env.client.start_workflow(
-        SEND_MESSAGE,
-        REQUEST,
-        id=message_workflow_id("reset-and-canceled"),
-        task_queue=MESSAGES_QUEUE,
-        result_type=MessageReport,
-        start_signal=DELIVERY_STATUS_SIGNAL,
-        start_signal_args=[{"message_sid": sid(FIRST), "message_status": "sent"}],
-    )
+    handle = await _start_with_a_callback(env)
     await handle.cancel()
     env.fakes.hold_admissions.set()
     env.fakes.statuses = [StatusResult(status="delivered")]

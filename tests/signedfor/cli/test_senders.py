@@ -45,7 +45,7 @@ def test_nothing_yet(cli: CommandLine) -> None:
 
 
 def test_list(cli: CommandLine, engine: Engine) -> None:
-    """Rate, backlog in segments and in time, and what was borrowed; numbers are masked."""
+    """Rate, backlog in segments and in time, and urgent segments; numbers are masked."""
     limiter = RateLimiter(engine)
     limiter.reserve(SENDER, 600, is_urgent=False)
     for _ in range(5):
