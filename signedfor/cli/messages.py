@@ -141,7 +141,8 @@ def send(
     """Send one message.
 
     The command starts a workflow in Temporal; the workers send the message. If the ID was used
-    before, nothing is sent, and the status of the earlier message is shown.
+    before, nothing is sent, and the status of the earlier message is shown. An ID that was used for
+    another recipient, sender or content is an error.
     """
     with command_output(as_json=as_json) as out:
         chosen_id = str(uuid.uuid4()) if message_id is None else message_id
