@@ -18,12 +18,12 @@ from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
-from activities.admission import Admission
 from activities.campaigns import CampaignDispatcher
 from activities.inbound import InboundRecorder
 from activities.search import TwilioSearch, TwilioStatuses
 from activities.send import TwilioSends
 from activities.suppression import SuppressionRecorder
+from activities.waits import Waits
 from signedfor.contract import (
     DEAD_LETTER,
     MESSAGES_QUEUE,
@@ -54,6 +54,8 @@ _logger = logging.getLogger("signedfor.worker")
 
 ACTIVITY_THREADS = 8
 """For everything but sends, which have threads of their own."""
+WORKFLOW_TASKS = 80
+"""Workflow tasks in progress besides those that wait for a send."""
 STICKY_TIMEOUT = timedelta(seconds=3)
 MAX_TIME_OPEN = timedelta(days=14)
 """From a message's first POST to its end: two receipt timeouts of the maximum length."""
@@ -71,18 +73,15 @@ class Activities:
 def activities(settings: Settings, *, engine: Engine, client: Client) -> Activities:
     """Every activity, with its database and clients."""
     suppressions = Suppressions(engine)
-    rate_limiter = RateLimiter(engine, rates=settings.default_segments_per_second)
+    rate_limiter = RateLimiter(
+        engine,
+        rates=settings.default_segments_per_second,
+        account_rate=settings.max_sends_per_second,
+    )
     attempts = SendAttempts(engine, rate_limiter)
     campaigns = Campaigns(engine)
     twilio = twilio_client(settings)
-    admission = Admission(
-        suppressions,
-        rate_limiter,
-        campaigns,
-        attempts,
-        default_sender=settings.default_sender,
-        policy=policy(settings),
-    )
+    waits = Waits(rate_limiter, campaigns)
     inbound = InboundRecorder(
         InboundMessages(engine, scope=settings.opt_out_scope),
         watermarks=Watermarks(engine),
@@ -90,13 +89,20 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
     )
     dispatcher = CampaignDispatcher(campaigns, rate_limiter, client)
     recorder = SuppressionRecorder(suppressions, opt_out_scope=settings.opt_out_scope)
-    sends = TwilioSends(twilio, suppressions, attempts, public_base_url=settings.public_base_url)
+    sends = TwilioSends(
+        twilio,
+        suppressions,
+        attempts,
+        public_base_url=settings.public_base_url,
+        default_sender=settings.default_sender,
+        policy=policy(settings),
+    )
     return Activities(
         messages=[
-            admission.admit,
-            admission.await_resume,
-            admission.release_reservation,
-            admission.check_window,
+            sends.send,  # the quick attempts, as a local activity
+            waits.await_resume,
+            waits.release_reservation,
+            waits.check_window,
             recorder.record_suppression,
             TwilioStatuses(twilio).fetch_status,
             TwilioSearch(twilio, attempts, client).find_message,
@@ -129,7 +135,7 @@ def twilio_client(settings: Settings) -> TwilioClient:
         account_sid=settings.twilio_account_sid,
         username=key or settings.twilio_account_sid,
         password=(secret or settings.twilio_auth_token).get_secret_value(),
-        connections=settings.max_concurrent_sends,
+        connections=2 * settings.max_concurrent_sends,
         base_url=settings.twilio_api_base_url,
         edge=settings.twilio_edge,
         region=settings.twilio_region,
@@ -176,9 +182,10 @@ async def running_workers(
     parts = activities(settings, engine=engine, client=client)
     drain = timedelta(seconds=settings.worker_shutdown_seconds)
     version = deployment(settings)
+    sends = settings.max_concurrent_sends
     with (
-        ThreadPoolExecutor(ACTIVITY_THREADS, "activity") as activity_threads,
-        ThreadPoolExecutor(settings.max_concurrent_sends, "send") as send_threads,
+        ThreadPoolExecutor(ACTIVITY_THREADS + sends, "activity") as activity_threads,
+        ThreadPoolExecutor(sends, "send") as send_threads,
     ):
         messages_worker = Worker(
             client,
@@ -193,7 +200,9 @@ async def running_workers(
             activities=parts.messages,
             activity_executor=activity_threads,
             max_concurrent_activities=ACTIVITY_THREADS,
-            max_concurrent_local_activities=ACTIVITY_THREADS,
+            # Sends, above all. A workflow task with one in progress keeps its slot.
+            max_concurrent_local_activities=sends,
+            max_concurrent_workflow_tasks=WORKFLOW_TASKS + sends,
             max_cached_workflows=settings.max_cached_workflows,
             # When a worker is gone, its messages wait this long before another picks them up.
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
@@ -203,16 +212,13 @@ async def running_workers(
             # Tests and replays run inside Temporal's sandbox, and the linter bans what it cannot
             # see. A worker without it carries a sixth more messages a second.
             workflow_runner=UnsandboxedWorkflowRunner(),
-            # A send started eagerly with its workflow task would bypass the queue's rate limit.
-            disable_eager_activity_execution=True,
         )
         sends_worker = Worker(
             client,
             task_queue=TWILIO_SENDS_QUEUE,
             activities=parts.twilio_sends,
             activity_executor=send_threads,
-            max_concurrent_activities=settings.max_concurrent_sends,
-            max_task_queue_activities_per_second=settings.max_sends_per_second,
+            max_concurrent_activities=sends,
             graceful_shutdown_timeout=drain,
             # With a version of its own: an activity goes to the version of its workflow.
             deployment_config=version,
@@ -258,7 +264,7 @@ async def serve(settings: Settings) -> None:
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
     engine = open_engine(
-        settings.database_url, pool_size=ACTIVITY_THREADS + settings.max_concurrent_sends
+        settings.database_url, pool_size=ACTIVITY_THREADS + 2 * settings.max_concurrent_sends
     )
     await asyncio.to_thread(require_current, engine)
     client = await connect_temporal(metrics_address=settings.worker_metrics_address)

@@ -1,4 +1,4 @@
-"""The send activity: the last check, then one POST, then the name of what happened."""
+"""The send activity: the checks, then one POST, then the name of what happened."""
 
 import contextlib
 import json
@@ -22,10 +22,14 @@ from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import (
     AlreadyClaimed,
     CampaignCanceled,
+    DatabaseAway,
     Deferred,
     Expired,
+    InvalidWindow,
     Listed,
+    NoSender,
     Paused,
+    PolicySnapshot,
     SendActivities,
     SendFailureDetail,
     SendRequest,
@@ -35,7 +39,7 @@ from signedfor.message_activities import (
     WindowClosed,
 )
 from signedfor.retry import LATEST_POST_START, SEND_BACKOFF
-from signedfor.send_windows import NeverOpens, opening
+from signedfor.send_windows import opening, window_problem
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.send_attempts import Blocked, Claimed, ClaimHeld, NotBefore, SendAttempts
 from signedfor.store.suppressions import Suppressions
@@ -45,7 +49,6 @@ from signedfor.twilio.phone import is_messaging_service
 
 _MAX_VALIDITY = 36_000
 """Twilio's own limit on ValidityPeriod, in seconds."""
-_READMITTED_AFTER = timedelta(minutes=1)
 _REFUSALS = range(300, 600)
 """The HTTP statuses of a refusal; any other status proves nothing."""
 _HIGHEST_CODE = 999_999
@@ -57,11 +60,14 @@ _NotSent = (
     AlreadyClaimed
     | Listed
     | Expired
+    | NoSender
+    | InvalidWindow
     | WindowClosed
     | Suppressed
     | CampaignCanceled
     | Paused
     | Deferred
+    | DatabaseAway
 )
 
 
@@ -75,11 +81,15 @@ class TwilioSends(SendActivities):
         attempts: SendAttempts,
         *,
         public_base_url: str,
+        default_sender: str | None,
+        policy: PolicySnapshot,
     ) -> None:
         self._client = client
         self._suppressions = suppressions
         self._attempts = attempts
         self._status_url = public_base_url + STATUS_PATH
+        self._default_sender = default_sender
+        self._policy = policy
 
     @in_thread
     def send(self, request: SendRequest) -> SendResult:
@@ -89,30 +99,37 @@ class TwilioSends(SendActivities):
             ApplicationError: its type is the failure class, its detail a `SendFailureDetail`. Only
                 `TemporarilyUnavailable` may be retried; it sets the wait itself.
         """
-        attempt = _Attempt(request)
-        attempt.latest_start()  # a worker whose clock is wrong must not use its sender's time
-        decision: Claimed | _NotSent | None = _out_of_time(request.message, datetime.now(UTC))
-        if decision is None and self._is_listed(request, attempt):
-            decision = Listed()
-        if decision is None:
-            try:
-                decision = self._last_check(request, attempt)
-            except DatabaseUnavailable:
-                raise attempt.failure(
-                    FailureClass.TEMPORARILY_UNAVAILABLE,
-                    "The suppression list cannot be read, so nothing was sent.",
-                ) from None
+        attempt = _Attempt(request, request.sender or self._default_sender, self._policy)
+        attempt.check_clock()
+        attempt.latest_start()
+        try:
+            decision = self._decide(request, attempt)
+        except DatabaseUnavailable:
+            decision = DatabaseAway()
         if not isinstance(decision, Claimed):
-            return SendResult(attempts=attempt.before, decision=decision)
+            return attempt.result(decision)
         try:
             sent = self._post(request, attempt, latest=attempt.latest_start())
         except ApplicationError as error:
             if error.type != FailureClass.OUTCOME_UNKNOWN:
                 self._record_refusal(request, decision)
             raise
-        return SendResult(attempts=attempt.number, decision=sent)
+        return attempt.result(sent)
 
-    def _is_listed(self, request: SendRequest, attempt: "_Attempt") -> bool:
+    def _decide(self, request: SendRequest, attempt: "_Attempt") -> Claimed | _NotSent:
+        """Whether the POST may be made, and if so, claim its submission for this attempt."""
+        if attempt.sender is None:
+            return NoSender()
+        obstacle = _out_of_time(request.message, datetime.now(UTC))
+        if obstacle is not None:
+            # An earlier run may have sent it in time.
+            claimed_at = self._attempts.claimed_at(request.message_id, request.submission)
+            return obstacle if claimed_at is None else AlreadyClaimed(claimed_at=claimed_at)
+        if self._is_listed(request, attempt.sender, attempt):
+            return Listed()
+        return self._claim(request, attempt.sender, attempt)
+
+    def _is_listed(self, request: SendRequest, sender: str, attempt: "_Attempt") -> bool:
         """Whether Twilio lists, by now, what may be an earlier POST of unknown outcome.
 
         The searches that found nothing may be long ago: the message may have waited for its
@@ -123,7 +140,7 @@ class TwilioSends(SendActivities):
         rows = accepted_rows(
             self._client,
             to=request.message.to,
-            sender=request.sender,
+            sender=sender,
             since=request.unresolved_since,
             except_sids=request.listed_sids,
         )
@@ -142,17 +159,16 @@ class TwilioSends(SendActivities):
         with contextlib.suppress(DatabaseUnavailable):
             self._attempts.refuse(request.message_id, request.submission, claim.attempt)
 
-    def _last_check(
-        self, request: SendRequest, attempt: "_Attempt"
-    ) -> Claimed | AlreadyClaimed | Suppressed | CampaignCanceled | Paused | Deferred:
-        """Check once more whether it may be sent, and claim the submission for this attempt."""
-        message, sender = request.message, request.sender
+    def _claim(self, request: SendRequest, sender: str, attempt: "_Attempt") -> Claimed | _NotSent:
+        message = request.message
         claim = self._attempts.claim(
             request.message_id,
             message,
             sender=sender,
             submission=request.submission,
             segments=request.segments,
+            is_reserved=request.is_reserved,
+            is_reserved_by_account=request.is_reserved_by_account,
             is_retry=request.is_retry or attempt.is_repeated,
             fits=lambda moment: _out_of_time(message, moment) is None,
         )
@@ -161,8 +177,10 @@ class TwilioSends(SendActivities):
                 return claim
             case ClaimHeld(started_at):
                 return AlreadyClaimed(claimed_at=started_at)
-            case NotBefore(moment):
-                return Deferred(reserved_at=moment)
+            case NotBefore(moment, by_account=by_account):
+                return _out_of_time(message, moment) or Deferred(
+                    reserved_at=moment, by_account=by_account
+                )
             case Blocked.PAUSED:
                 return Paused()
             case Blocked.CAMPAIGN_CANCELED:
@@ -180,7 +198,9 @@ class TwilioSends(SendActivities):
         return Suppressed(reason=found.reason)
 
     def _post(self, request: SendRequest, attempt: "_Attempt", *, latest: Instant) -> Sent:
-        parameters = create_parameters(request, status_url=self._status_url)
+        parameters = create_parameters(
+            request, sender=attempt.sender or "", status_url=self._status_url
+        )
         # From here a POST may have been made, so every error needs a class: Temporal would retry
         # one that has none.
         try:
@@ -226,13 +246,30 @@ class TwilioSends(SendActivities):
 class _Attempt:
     """This attempt of the activity: its number, its own deadline, and how it fails."""
 
-    def __init__(self, request: SendRequest) -> None:
+    def __init__(self, request: SendRequest, sender: str | None, policy: PolicySnapshot) -> None:
+        self.sender = sender
         self._info = activity.info()
         self._started = Instant.now()
         self._request = request
-        self.before = request.earlier_attempts + self._info.attempt - 1
-        self.number = self.before + 1
+        self._policy = policy
+        self._deadline = request.deadline or request.requested_at + policy.retry_budget
+        self._before = request.earlier_attempts + self._info.attempt - 1
+        self.number = self._before + 1
         self.is_repeated = self._info.attempt > 1
+
+    def check_clock(self) -> None:
+        """Fail if this worker's clock differs from Temporal's; its sender's time is not used."""
+        # A regular activity's age is checked with `latest_start`, by the server's own time.
+        if not self._info.is_local or self.is_repeated:
+            return
+        if abs(datetime.now(UTC) - self._request.requested_at) > MAX_SKEW:
+            raise self.failure(
+                FailureClass.TEMPORARILY_UNAVAILABLE,
+                "The worker's clock differs from Temporal's, or it was too slow to start; nothing "
+                "was sent.",
+                final=True,  # the task queue may find another worker
+                is_made=False,
+            )
 
     def latest_start(self) -> Instant:
         """Return until when the POST may begin; fail if that has passed.
@@ -243,7 +280,8 @@ class _Attempt:
         """
         # In this order, so that a freeze between the two shortens the time that is left.
         instant, now = Instant.now(), datetime.now(UTC)
-        # Two measures: our clock against the server's start time, and our own elapsed time.
+        # Two measures: our clock against the start time, which is the server's unless the activity
+        # is local, and our own elapsed time.
         age = max(
             now - self._info.started_time, timedelta(seconds=instant.seconds_since(self._started))
         )
@@ -253,15 +291,24 @@ class _Attempt:
                 "The worker reached this attempt too late to begin its POST, or its clock differs "
                 "from Temporal's; nothing was sent.",
             )
-        if now >= self._request.deadline:
+        if now >= self._deadline:
             raise self.failure(
                 FailureClass.TEMPORARILY_UNAVAILABLE,
                 "The retry budget ended before this attempt; nothing was sent.",
                 final=True,
             )
-        ends = [self._request.deadline, self._request.message.expires_at]
+        ends = [self._deadline, self._request.message.expires_at]
         left = min(LATEST_POST_START - age, *(end - now for end in ends if end is not None))
         return instant.after(left.total_seconds())
+
+    def result(self, decision: Sent | _NotSent) -> SendResult:
+        """The activity's result; only a POST counts as an attempt."""
+        return SendResult(
+            attempts=self.number if isinstance(decision, Sent) else self._before,
+            sender=self.sender,
+            policy=self._policy,
+            decision=decision,
+        )
 
     def failure(
         self,
@@ -272,6 +319,7 @@ class _Attempt:
         http_status: int | None = None,
         retry_after: timedelta | None = None,
         final: bool = False,
+        is_made: bool = True,
     ) -> ApplicationError:
         """The activity's error. `text` must be ours: Twilio's own texts repeat numbers."""
         wait = None
@@ -284,8 +332,10 @@ class _Attempt:
             SendFailureDetail(
                 error_code=code,
                 http_status=http_status,
-                attempts=self.number,
+                attempts=self.number if is_made else self._before,
                 retry_after=wait,
+                sender=self.sender,
+                policy=self._policy,
             ),
             type=failure_class.value,
             non_retryable=final or (wait is not None and max_wait is not None and wait > max_wait),
@@ -298,22 +348,25 @@ class _Attempt:
         )
 
 
-def _out_of_time(message: MessageRequest, now: datetime) -> Expired | WindowClosed | None:
-    """Its time may have passed, or its window closed, while it waited."""
+def _out_of_time(
+    message: MessageRequest, now: datetime
+) -> Expired | InvalidWindow | WindowClosed | None:
+    """Its time may have passed, or its window be closed."""
+    window = message.send_window
+    problem = None if window is None else window_problem(window, message.to)
+    if problem is not None:
+        return InvalidWindow(problem=problem)
     if message.expires_at is not None and now >= message.expires_at:
         return Expired()
-    if message.send_window is None:
+    opens_at = now if window is None else opening(window, message.to, now)
+    if opens_at <= now:
         return None
-    try:
-        opens_at = opening(message.send_window, message.to, now)
-    except NeverOpens:
-        # Admission found it to open, with another version of the time zone data. Admission will
-        # say what is wrong; after a wait, because its worker may still have the older data.
-        opens_at = now + _READMITTED_AFTER
-    return WindowClosed(opens_at=opens_at) if opens_at > now else None
+    if message.expires_at is not None and opens_at >= message.expires_at:
+        return Expired()
+    return WindowClosed(opens_at=opens_at)
 
 
-def create_parameters(request: SendRequest, *, status_url: str) -> dict[str, Any]:
+def create_parameters(request: SendRequest, *, sender: str, status_url: str) -> dict[str, Any]:
     """The arguments of the SDK's `messages.create` for a message.
 
     The callback URL carries our message id, signed by Twilio with the rest of the URL: even if the
@@ -326,10 +379,10 @@ def create_parameters(request: SendRequest, *, status_url: str) -> dict[str, Any
             f"{status_url}?message_id={quote(request.message_id, safe='')}{_CALLBACK_RETRIES}"
         ),
     }
-    if is_messaging_service(request.sender):
-        parameters["messaging_service_sid"] = request.sender
+    if is_messaging_service(sender):
+        parameters["messaging_service_sid"] = sender
     else:
-        parameters["from_"] = request.sender
+        parameters["from_"] = sender
     if message.body is not None:
         parameters["body"] = message.body
     if message.media_urls:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from temporalio import activity
 
 from signedfor.consent import Reason
-from signedfor.contract import MessageRequest, Priority, SendWindow
+from signedfor.contract import MessageRequest, SendWindow
 from signedfor.contract.failures import FailureClass
 
 
@@ -23,7 +23,7 @@ class ActivityModel(BaseModel):
 
 
 class PolicySnapshot(ActivityModel):
-    """The settings that apply to a message, read at admission so that its history holds them."""
+    """The settings that apply to a message, read at its first attempt and kept in its history."""
 
     receipt_checks: tuple[timedelta, ...]
     """When to ask Twilio for a missing receipt, counted from submission."""
@@ -32,17 +32,16 @@ class PolicySnapshot(ActivityModel):
     dead_letter_hold: timedelta
 
 
+DEFAULT_POLICY = PolicySnapshot(
+    receipt_checks=(timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6)),
+    retry_budget=timedelta(hours=4),
+    unknown_wait=timedelta(seconds=30),
+    dead_letter_hold=timedelta(days=30),
+)
+"""The settings' defaults, for a message that Twilio has before an attempt could report."""
+
+
 # What was decided about a message.
-
-
-class Admitted(ActivityModel):
-    """It may be sent."""
-
-    kind: Literal["admitted"] = "admitted"
-    reserved_at: datetime
-    """The time that its sender's rate limiter has reserved for it."""
-    is_due: bool
-    """Whether that is now, by the clock that reserved it; a workflow's own clock is behind."""
 
 
 class Suppressed(ActivityModel):
@@ -105,10 +104,11 @@ class Sent(ActivityModel):
 
 
 class Deferred(ActivityModel):
-    """Its sender is busy; a later time is reserved for it."""
+    """Its sender or the account is busy; a later time is reserved for it."""
 
     kind: Literal["deferred"] = "deferred"
     reserved_at: datetime
+    by_account: bool = False
 
 
 class Paused(ActivityModel):
@@ -129,46 +129,25 @@ class Resumed(ActivityModel):
     kind: Literal["resumed"] = "resumed"
 
 
-NotYet = Deferred | WindowClosed | Paused
-"""Reasons of the last check for a message to wait before it is sent."""
+class DatabaseAway(ActivityModel):
+    """The database does not answer. Nothing is sent until it does."""
+
+    kind: Literal["database_away"] = "database_away"
 
 
-class AdmissionRequest(ActivityModel):
-    """A message to admit."""
-
-    message_id: str
-    submission: int
-    requested_at: datetime | None
-    """Temporal's time, for a local activity, which has no other measure of it."""
-    to: str
-    sender: str | None
-    category: str | None
-    priority: Priority
-    segments: int
-    expires_at: datetime | None
-    send_window: SendWindow | None = None
-
-
-class AdmissionResult(ActivityModel):
-    """Whether a message may be sent, from which sender and when."""
-
-    policy: PolicySnapshot
-    sender: str | None
-    decision: Annotated[
-        Admitted | AlreadyClaimed | Suppressed | Expired | NoSender | InvalidWindow | WindowClosed,
-        Field(discriminator="kind"),
-    ]
+NotYet = Deferred | WindowClosed | Paused | DatabaseAway
+"""Reasons for a message to wait before it is sent."""
 
 
 class WindowCheck(ActivityModel):
-    """A send window to validate before the message is admitted."""
+    """A send window to validate while the message waits for its `send_at`."""
 
     to: str
     send_window: SendWindow
 
 
 class ResumeRequest(ActivityModel):
-    """A message that waits because its sender or its campaign is paused."""
+    """A message that waits for its sender, its campaign or the database."""
 
     sender: str
     segments: int
@@ -178,7 +157,7 @@ class ResumeRequest(ActivityModel):
 
 
 class ResumeResult(ActivityModel):
-    """How the pause ended."""
+    """How the wait ended."""
 
     decision: Annotated[Resumed | CampaignCanceled, Field(discriminator="kind")]
 
@@ -194,16 +173,22 @@ class Reservation(ActivityModel):
 
 
 class SendRequest(ActivityModel):
-    """One message, and what the last check before its POST needs."""
+    """One message, and what the checks before its POST need."""
 
     message_id: str
     submission: int
     """Which intended Twilio message of it, from 1; only one POST of each can be accepted."""
     message: MessageRequest
-    sender: str
-    deadline: datetime
-    """End of the retry budget: no POST begins after it."""
+    sender: str | None
+    """The default one, if the message names none and no attempt was made."""
+    requested_at: datetime
+    """Temporal's time. A local activity has no other measure of it."""
+    deadline: datetime | None
+    """End of the retry budget: no POST begins after it. None: the budget begins now."""
     segments: int
+    is_reserved: bool
+    """Its sender's rate limiter has reserved a time for it, which has come."""
+    is_reserved_by_account: bool = False
     is_retry: bool
     """An attempt was made at its reserved time and failed: it does not queue again."""
     earlier_attempts: int
@@ -220,16 +205,21 @@ class SendResult(ActivityModel):
 
     attempts: int
     """All attempts so far, this one included if it made a POST."""
+    sender: str | None
+    policy: PolicySnapshot
     decision: Annotated[
         Sent
         | AlreadyClaimed
         | Listed
         | Suppressed
         | Expired
+        | NoSender
+        | InvalidWindow
         | CampaignCanceled
         | Deferred
         | WindowClosed
-        | Paused,
+        | Paused
+        | DatabaseAway,
         Field(discriminator="kind"),
     ]
 
@@ -242,6 +232,8 @@ class SendFailureDetail(ActivityModel):
     attempts: int
     retry_after: timedelta | None = None
     """How long to wait before the next attempt, for a retryable class."""
+    sender: str | None
+    policy: PolicySnapshot
 
 
 class StatusRequest(ActivityModel):
@@ -319,13 +311,8 @@ class SuppressionRecord(ActivityModel):
     message_sid: str | None
 
 
-class AdmissionActivities(ABC):
-    """Before the send: consent, send window, rate limit."""
-
-    @activity.defn
-    @abstractmethod
-    def admit(self, request: AdmissionRequest) -> AdmissionResult:
-        """Decide whether and when the message may be sent, and reserve that time."""
+class WaitActivities(ABC):
+    """What a message needs while it waits to be sent."""
 
     @activity.defn
     @abstractmethod
@@ -344,12 +331,12 @@ class AdmissionActivities(ABC):
 
 
 class SendActivities(ABC):
-    """The send itself, on a task queue of its own."""
+    """The send itself: within the workflow task at first, later on a task queue of its own."""
 
     @activity.defn
     @abstractmethod
     def send(self, request: SendRequest) -> SendResult:
-        """Make the last check, then one POST."""
+        """Check opt-outs, pass the rate limiter and claim the submission; then make one POST."""
 
 
 class StatusActivities(ABC):

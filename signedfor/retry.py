@@ -58,10 +58,13 @@ SEND_BACKOFF: Final = Backoff(
     initial=timedelta(seconds=0.5), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2
 )
 
-QUICK_ATTEMPTS: Final = 4
-"""Attempts before the message is shown as `retrying`: about four seconds."""
-MAX_QUICK_WAIT: Final = timedelta(seconds=5)
-"""A longer wait is shown as `retrying` from its start."""
+QUICK_ATTEMPTS: Final = 3
+"""Attempts within the workflow task, before the message is shown as `retrying`: two seconds."""
+MAX_QUICK_WAIT: Final = timedelta(seconds=2)
+"""A longer wait is shown as `retrying` from its start. A workflow task that waits keeps its slot.
+"""
+QUICK_START_TIMEOUT: Final = timedelta(seconds=3)
+"""When all of a worker's places for sends are taken for longer, the task queue takes over."""
 
 _DECLARED: Final = RetryPolicy(
     # The activity sets each wait (`next_retry_delay`), with jitter and the minimum of the code;

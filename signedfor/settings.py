@@ -104,9 +104,9 @@ class Settings(DatabaseSettings):
     ended. At least as long as Temporal keeps closed workflows (the namespace's retention)."""
 
     max_sends_per_second: Annotated[float | None, Field(gt=0)] = None
-    """Account-wide limit on send attempts, over all workers. Default: none."""
+    """Account-wide limit on POSTs to Twilio, over all workers. Default: none."""
     max_concurrent_sends: Annotated[int, Field(ge=1, le=1000)] = 20
-    """Concurrent POSTs per worker; also its connections to Twilio."""
+    """First attempts in progress at a time in each worker, and as many later ones."""
     max_cached_workflows: Annotated[int, Field(ge=10)] = 1000
     """Workflows that a worker keeps in memory, about 60 kB each."""
     worker_shutdown_seconds: Annotated[int, Field(ge=1)] = 30

@@ -1,11 +1,10 @@
 """The activities as workflows call them: on which queue, with which timeouts and retry policy."""
 
 import contextlib
-from datetime import timedelta
 from typing import Final
 
 from temporalio import workflow
-from temporalio.common import Priority, RetryPolicy
+from temporalio.common import Priority
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -15,9 +14,6 @@ from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 from signedfor.contract import TWILIO_SENDS_QUEUE
 from signedfor.message_activities import (
-    AdmissionActivities,
-    AdmissionRequest,
-    AdmissionResult,
     Reservation,
     ResumeRequest,
     ResumeResult,
@@ -32,6 +28,7 @@ from signedfor.message_activities import (
     StatusResult,
     SuppressionActivities,
     SuppressionRecord,
+    WaitActivities,
     WindowCheck,
 )
 from signedfor.retry import (
@@ -39,80 +36,72 @@ from signedfor.retry import (
     DATABASE_TIMEOUT,
     LOCAL_RETRY,
     LOCAL_TIMEOUT,
+    MAX_QUICK_WAIT,
+    PATIENT_SEND,
+    QUICK_SEND,
+    QUICK_START_TIMEOUT,
     SEARCH_TIMEOUT,
     SEND_TIMEOUT,
     UNLIMITED_RETRY,
 )
 
-_LOCAL_FAILURES: Final = (ActivityError, ApplicationError, TimeoutError)
+LOCAL_FAILURES: Final = (ActivityError, ApplicationError, TimeoutError)
 """A local activity's own error arrives bare. Its timeout comes inside an ActivityError when it
 happens, and bare when that is replayed."""
 
 
-async def admit_locally(request: AdmissionRequest) -> AdmissionResult | None:
-    """Admission within this workflow task (a local activity); None if the database did not answer.
-
-    It saves five history events and a round trip for every message.
-    """
-    with contextlib.suppress(*_LOCAL_FAILURES):
-        return await workflow.execute_local_activity_method(
-            AdmissionActivities.admit,
-            request,
-            start_to_close_timeout=LOCAL_TIMEOUT,
-            retry_policy=LOCAL_RETRY,
-        )
-    return None
-
-
-def start_admission(request: AdmissionRequest) -> ActivityHandle[AdmissionResult]:
-    """Admission as a regular activity, retried until the database answers."""
-    return workflow.start_activity_method(
-        AdmissionActivities.admit,
-        request.model_copy(update={"requested_at": None}),
-        start_to_close_timeout=DATABASE_TIMEOUT,
-        retry_policy=UNLIMITED_RETRY,
-        summary="until the database answers",
-    )
-
-
 async def window_problem(check: WindowCheck) -> str:
     """What is wrong with a send window, if anything; within this workflow task."""
-    with contextlib.suppress(*_LOCAL_FAILURES):
+    with contextlib.suppress(*LOCAL_FAILURES):
         return await workflow.execute_local_activity_method(
-            AdmissionActivities.check_window,
+            WaitActivities.check_window,
             check,
             start_to_close_timeout=LOCAL_TIMEOUT,
             retry_policy=LOCAL_RETRY,
         )
-    return ""  # not known now: admission checks again
+    return ""  # not known now: the send checks again
 
 
 async def release_reservation(reservation: Reservation) -> None:
     """Let others have the time, within this workflow task; given up on if that fails."""
-    with contextlib.suppress(*_LOCAL_FAILURES):
+    with contextlib.suppress(*LOCAL_FAILURES):
         await workflow.execute_local_activity_method(
-            AdmissionActivities.release_reservation,
+            WaitActivities.release_reservation,
             reservation,
             start_to_close_timeout=LOCAL_TIMEOUT,
             retry_policy=LOCAL_RETRY,
         )
 
 
-def start_awaiting_resume(request: ResumeRequest) -> ActivityHandle[ResumeResult]:
-    """The end of a pause; the retry policy is what waits."""
+def start_awaiting_resume(request: ResumeRequest, *, summary: str) -> ActivityHandle[ResumeResult]:
+    """The end of a pause, or of the database's absence; the retry policy is what waits."""
     return workflow.start_activity_method(
-        AdmissionActivities.await_resume,
+        WaitActivities.await_resume,
         request,
         start_to_close_timeout=DATABASE_TIMEOUT,
         retry_policy=UNLIMITED_RETRY,
-        summary="until the sender is resumed",
+        summary=summary,
     )
 
 
-def start_sending(
-    request: SendRequest, *, policy: RetryPolicy, within: timedelta
-) -> ActivityHandle[SendResult]:
-    """Submission under `policy`; no attempt is made after `within`.
+def start_sending_now(request: SendRequest) -> ActivityHandle[SendResult]:
+    """The quick attempts, within this workflow task (a local activity).
+
+    It saves six history events and two round trips for every message.
+    """
+    return workflow.start_local_activity_method(
+        SendActivities.send,
+        request,
+        schedule_to_start_timeout=QUICK_START_TIMEOUT,
+        start_to_close_timeout=SEND_TIMEOUT,
+        retry_policy=QUICK_SEND,
+        local_retry_threshold=MAX_QUICK_WAIT,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    )
+
+
+def start_sending(request: SendRequest) -> ActivityHandle[SendResult]:
+    """The patient attempts, on their own task queue; none is made after the request's deadline.
 
     Canceling waits for an attempt in progress: only its result says whether it was sent.
     """
@@ -122,8 +111,10 @@ def start_sending(
         task_queue=TWILIO_SENDS_QUEUE,
         start_to_close_timeout=SEND_TIMEOUT,
         # The activity itself begins no POST after its deadline; the margin lets the last one end.
-        schedule_to_close_timeout=within + SEND_TIMEOUT,
-        retry_policy=policy,
+        schedule_to_close_timeout=(
+            None if request.deadline is None else request.deadline - workflow.now() + SEND_TIMEOUT
+        ),
+        retry_policy=PATIENT_SEND,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         priority=Priority(priority_key=request.message.priority.temporal_key),
         summary="POST to Twilio",

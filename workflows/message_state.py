@@ -11,7 +11,7 @@ from temporalio.workflow import ActivityHandle
 from signedfor.contract import MessageRequest, Outcome, Progress, Stage
 from signedfor.contract.failures import FailureClass
 from signedfor.masks import masked_sender
-from signedfor.message_activities import PolicySnapshot, SendResult
+from signedfor.message_activities import DEFAULT_POLICY, PolicySnapshot, SendResult
 from workflows import outcomes
 from workflows.outcomes import Ended, Proceed
 from workflows.receipts import Receipt, Receipts
@@ -29,13 +29,15 @@ class MessageState:
     """What is known of the message. Signals and updates may arrive before its request."""
 
     request: MessageRequest
-    policy: PolicySnapshot
 
     def __init__(self) -> None:
         self.message_id = ""
         self.stage: Stage | Outcome = Stage.SENDING
         self.sender: str | None = None
-        """Known once it is admitted."""
+        """Known from the first attempt on, if the message names none."""
+        self.policy: PolicySnapshot = DEFAULT_POLICY
+        self.has_policy = False
+        """Whether an attempt has reported the policy."""
         self.segments = 1
         self.attempts = 0
         self.error_code: int | None = None
@@ -48,6 +50,8 @@ class MessageState:
         self.receipts = Receipts()
 
         self.reserved_at: datetime | None = None
+        """The time that its sender's rate limiter has reserved for it."""
+        self.is_reserved_by_account = False
         self.is_retry = False
         """An attempt was made at its reserved time and failed: it does not queue again."""
         self.retry_until: datetime | None = None
@@ -67,8 +71,6 @@ class MessageState:
         """How many submissions Twilio has not confirmed, since the last one that it has."""
         self.listed_sids: tuple[str, ...] = ()
         """What Twilio listed since then for the recipient, and is not this message."""
-        self.is_claimed = False
-        """Whether an earlier run has claimed the next submission: Twilio may have it."""
         self.sending: ActivityHandle[SendResult] | None = None
         self.is_cancel_requested = False
 
@@ -83,6 +85,15 @@ class MessageState:
     def submission(self) -> int:
         """The number of its newest submission, from 1."""
         return 1 + self.resubmissions + self.resends
+
+    def learn(self, sender: str | None, policy: PolicySnapshot) -> None:
+        """Take in what an attempt reports: the sender in use and its worker's settings."""
+        self.sender, self.policy, self.has_policy = sender, policy, True
+
+    def queue_again(self) -> None:
+        """Forget its turn at the sender: the next attempt is the first of a new one."""
+        self.reserved_at, self.is_reserved_by_account = None, False
+        self.is_retry, self.retry_until = False, None
 
     # What operators see.
 

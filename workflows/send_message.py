@@ -29,11 +29,11 @@ with workflow.unsafe.imports_passed_through():
     from signedfor.payloads import id_problems, invalid_input
     from signedfor.twilio import codes
     from workflows import activity_stubs, outcomes
-    from workflows.admission import check_opt_outs, wait_for_send_at
     from workflows.dead_letter import open_dead_letter, signal_late_delivery
     from workflows.message_state import MessageState, Submitted
     from workflows.outcomes import Ended, Escalated, Proceed
-    from workflows.submission import send
+    from workflows.submission import check_opt_outs_and_send
+    from workflows.waits import wait_for_send_at
 
 
 @workflow.defn(name=SEND_MESSAGE)
@@ -71,10 +71,7 @@ class SendMessage:
         state = self._state
         due = await wait_for_send_at(state)
         while isinstance(due, Proceed):
-            cleared = await check_opt_outs(state)
-            if isinstance(cleared, Ended):
-                return cleared
-            sent = await send(state)
+            sent = await check_opt_outs_and_send(state)
             if isinstance(sent, Ended):
                 return sent
             received = await _await_receipt(state, sent)

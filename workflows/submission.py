@@ -1,4 +1,8 @@
-"""The send: quick attempts, patient attempts, and the resolution of an unknown outcome."""
+"""The send: quick attempts, patient attempts, and the resolution of an unknown outcome.
+
+Each attempt checks opt-outs, passes the rate limiter and claims the submission in one transaction,
+and posts at once (`activities/send.py`).
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,7 +11,6 @@ from enum import Enum, auto
 from typing import assert_never
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -23,11 +26,14 @@ from signedfor.message_activities import (
     AlreadyClaimed,
     Ambiguous,
     CampaignCanceled,
+    DatabaseAway,
     Deferred,
     Expired,
     Found,
+    InvalidWindow,
     Listed,
     NeverSubmitted,
+    NoSender,
     NotYet,
     Paused,
     SearchRequest,
@@ -38,19 +44,21 @@ from signedfor.message_activities import (
     Suppressed,
     WindowClosed,
 )
+from signedfor.payloads import invalid_input
 from signedfor.retry import (
     ABSENT_SEARCHES_NEEDED,
     MAX_QUICK_WAIT,
     MAX_RESENDS,
     MAX_SEARCHES,
     MAX_WAIT_FACTOR,
-    PATIENT_SEND,
-    QUICK_SEND,
+    SEND_TIMEOUT,
 )
+from signedfor.twilio.rates import rate_limited_segments
+from signedfor.twilio.segments import count_segments
 from workflows import activity_stubs, outcomes
-from workflows.admission import check_opt_outs, wait_for_turn
 from workflows.message_state import MessageState, Submitted
 from workflows.outcomes import Ended, Proceed
+from workflows.waits import wait_for_turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +75,7 @@ class SendFailure:
     @property
     def next_attempt_at(self) -> datetime:
         """When it may be tried again, for a retryable class."""
-        return workflow.now() + (self.retry_after or MAX_QUICK_WAIT)
+        return workflow.now() + (MAX_QUICK_WAIT if self.retry_after is None else self.retry_after)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,8 @@ class Unresolved:
 
     is_posted: bool = True
     """Whether a POST of the newest submission was made, or may have been."""
+    posted_by: datetime | None = None
+    """When that POST has ended for certain, if another attempt may still be making it."""
 
 
 class Resolution(Enum):
@@ -89,19 +99,22 @@ class Resolution(Enum):
     """It could not be found out."""
 
 
-async def send(state: MessageState) -> Submitted | Ended:
-    """Submit the message to Twilio under the retry policy.
+async def check_opt_outs_and_send(state: MessageState) -> Submitted | Ended:
+    """Submit the message to Twilio under the retry policy, unless the recipient has opted out.
 
     It is sent again only if nothing says that Twilio accepted it: never blindly.
     """
+    segments = count_segments(state.request.body or "").count
+    state.segments = rate_limited_segments(state.request.to, segments)
+    state.sender = state.sender or state.request.sender
+    state.queue_again()
     while True:
-        result = Unresolved() if state.is_claimed else await _send_in_turn(state)
-        state.is_claimed = False
+        result = await _send_in_turn(state)
         if isinstance(result, SendFailure):
             return _failed(state, result)
         if not isinstance(result, Unresolved):
             return result
-        resolution = await _resolve(state)
+        resolution = await _resolve(state, result)
         if isinstance(resolution, Submitted):
             return resolution
         decided = _decide_on_resend(state, resolution, is_posted=result.is_posted)
@@ -136,8 +149,9 @@ async def _send_in_turn(state: MessageState) -> Submitted | Unresolved | SendFai
         known = state.known_submission()
         if known is not None:
             return known
-        # It may have expired during a wait, or while no worker was up.
-        if state.expires_by(workflow.now()):
+        # It may have expired during a wait. Without an attempt it is not known whether an earlier
+        # run of the workflow has sent it in time.
+        if state.has_policy and state.expires_by(workflow.now()):
             return state.expired()
         started_at = workflow.now()
         result = await _send_under_policy(state)
@@ -147,7 +161,9 @@ async def _send_in_turn(state: MessageState) -> Submitted | Unresolved | SendFai
                 return settled
         elif result.failure_class is FailureClass.OUTCOME_UNKNOWN:
             state.set_outcome_unknown(since=started_at)
-            return Unresolved()
+            if state.sender is not None:
+                return Unresolved()
+            # The next attempt finds the claim, and reports the sender.
         elif not state.is_with_twilio:
             return result
 
@@ -164,17 +180,33 @@ async def _settle(
     match decision:
         case AlreadyClaimed():
             state.set_outcome_unknown(since=decision.claimed_at)
-            return Unresolved()
+            return Unresolved(posted_by=decision.claimed_at + SEND_TIMEOUT)
         case Listed():
             return Unresolved(is_posted=False)
+        case Deferred() | WindowClosed() | Paused() | DatabaseAway():
+            return await _wait(state, decision)
+        case _:
+            return _not_sent(state, decision)
+
+
+def _not_sent(
+    state: MessageState,
+    decision: Suppressed | Expired | NoSender | InvalidWindow | CampaignCanceled,
+) -> Ended:
+    """The outcome of a message that may not be sent."""
+    match decision:
         case Suppressed(reason=reason):
             return outcomes.suppressed(reason)
         case Expired():
             return state.expired()
+        case NoSender():
+            raise invalid_input([("from", "is needed, because no DEFAULT_SENDER is set")])
+        case InvalidWindow() if state.submitted_sids:
+            return state.expired()  # time zones have changed since it was first submitted
+        case InvalidWindow(problem=problem):
+            raise invalid_input([("send_window", problem)])
         case CampaignCanceled():
             return state.canceled()
-        case Deferred() | WindowClosed() | Paused():
-            return await _wait(state, decision)
         case _:
             assert_never(decision)
 
@@ -192,63 +224,71 @@ async def _wait(state: MessageState, not_yet: NotYet) -> Proceed | Ended:
     waited = await wait_for_turn(state, not_yet)
     if state.retry_until is not None:  # waiting does not use up the retry budget
         state.retry_until += workflow.now() - started_at
-    reopened = isinstance(not_yet, WindowClosed) and isinstance(waited, Proceed)
-    if reopened and not state.is_with_twilio:
-        return await check_opt_outs(state)
     return waited
 
 
 async def _send_under_policy(state: MessageState) -> SendResult | SendFailure:
     """Quick attempts, then patient ones, until the retry budget or the message's time ends."""
-    deadline = state.retry_until or workflow.now() + state.policy.retry_budget
-    if state.request.expires_at is not None:
-        deadline = min(deadline, state.request.expires_at)
-    state.enter(Stage.SENDING, "Twilio to accept it", until=deadline)
-    result = await _send(state, QUICK_SEND, deadline)
+    before = state.attempts
+    state.enter(Stage.SENDING, "Twilio to accept it", until=_deadline(state))
+    result = await _send(state, is_quick=True)
     if isinstance(result, SendResult) or result.is_canceled:
         return result
     if result.failure_class not in RETRYABLE:
         return result
     state.error_code = result.error_code
-    next_attempt_at = result.next_attempt_at
-    state.enter(Stage.RETRYING, "its next attempt", until=min(next_attempt_at, deadline))
-    if next_attempt_at >= deadline:
+    next_attempt_at, deadline = result.next_attempt_at, _deadline(state)
+    # Without an attempt the worker had no place for it, and the task queue has.
+    stage = Stage.RETRYING if result.attempts > before else Stage.SENDING
+    if deadline is not None and next_attempt_at >= deadline:
+        state.enter(stage, "its next attempt", until=deadline)
         return result
-    await state.pause(next_attempt_at)
+    if next_attempt_at > workflow.now():
+        state.enter(stage, "its next attempt", until=next_attempt_at)
+        await state.pause(next_attempt_at)
     if state.is_interrupted:
         return result
-    state.enter(Stage.RETRYING, "Twilio to accept it", until=deadline)
-    return await _send(state, PATIENT_SEND, deadline)
+    state.enter(stage, "Twilio to accept it", until=deadline)
+    return await _send(state, is_quick=False)
 
 
-async def _send(
-    state: MessageState, policy: RetryPolicy, deadline: datetime
-) -> SendResult | SendFailure:
-    before = state.attempts
+def _deadline(state: MessageState) -> datetime | None:
+    """End of the retry budget, or of the message's time; None while the budget is not known."""
+    if state.retry_until is None and not state.has_policy:
+        return None
+    deadline = state.retry_until or workflow.now() + state.policy.retry_budget
+    expires_at = state.request.expires_at
+    return deadline if expires_at is None else min(deadline, expires_at)
+
+
+async def _send(state: MessageState, *, is_quick: bool) -> SendResult | SendFailure:
+    before, deadline, started_at = state.attempts, _deadline(state), workflow.now()
     unavailable = FailureClass.TEMPORARILY_UNAVAILABLE
     if state.is_cancel_requested:
         return SendFailure(failure_class=unavailable, attempts=before, is_canceled=True)
-    if workflow.now() >= deadline:
+    if deadline is not None and started_at >= deadline:
         # Temporal refuses to schedule an activity whose timeout is not positive.
         return SendFailure(failure_class=unavailable, attempts=before, error_code=state.error_code)
     request = SendRequest(
         message_id=state.message_id,
         submission=state.submission,
         message=state.request,
-        sender=state.sender or "",
+        sender=state.sender,
+        requested_at=started_at,
         deadline=deadline,
         segments=state.segments,
+        is_reserved=state.reserved_at is not None,
+        is_reserved_by_account=state.is_reserved_by_account,
         is_retry=state.is_retry,
         earlier_attempts=before,
-        max_retry_wait=MAX_QUICK_WAIT if policy is QUICK_SEND else None,
+        max_retry_wait=MAX_QUICK_WAIT if is_quick else None,
         # Also after a later submission was accepted: Twilio may list an earlier one by now.
         unresolved_since=state.unknown_since if state.resends else None,
         listed_sids=(*state.submitted_sids, *state.listed_sids),
     )
     scheduled_at = workflow.info().get_current_history_length()
-    state.sending = activity_stubs.start_sending(
-        request, policy=policy, within=deadline - workflow.now()
-    )
+    start = activity_stubs.start_sending_now if is_quick else activity_stubs.start_sending
+    state.sending = start(request)
     try:
         result = await state.sending
     except asyncio.CancelledError:
@@ -260,46 +300,65 @@ async def _send(
         if workflow.info().get_current_history_length() == scheduled_at:
             return SendFailure(failure_class=unavailable, attempts=before, is_canceled=True)
         return SendFailure(failure_class=FailureClass.OUTCOME_UNKNOWN, attempts=before + 1)
-    except ActivityError as error:
-        failure = _failure_of(error, attempts_before=before)
+    except activity_stubs.LOCAL_FAILURES as error:
+        failure, detail = _failure_of(error, attempts_before=before)
         state.attempts = failure.attempts
-        state.is_retry, state.retry_until = True, deadline
+        if detail is not None:
+            state.learn(detail.sender, detail.policy)
+        if failure.attempts > before:
+            _begin_retries(state, started_at)
         return failure
     finally:
         state.sending = None
+    state.learn(result.sender, result.policy)
     if result.attempts > before and isinstance(result.decision, NotYet):
-        state.is_retry, state.retry_until = True, deadline
+        _begin_retries(state, started_at)
     state.attempts = result.attempts
     return result
 
 
-def _failure_of(error: ActivityError, *, attempts_before: int) -> SendFailure:
-    """The failure class of a send activity that failed.
+def _begin_retries(state: MessageState, started_at: datetime) -> None:
+    """An attempt had its turn and failed; its retry budget has begun."""
+    state.is_retry = True
+    if state.retry_until is None and state.has_policy:
+        state.retry_until = started_at + state.policy.retry_budget
+
+
+def _failure_of(
+    error: BaseException, *, attempts_before: int
+) -> tuple[SendFailure, SendFailureDetail | None]:
+    """The failure class of a send activity that failed, and what it reports.
 
     Terminal classes and a lost worker arrive here at once, `TemporarilyUnavailable` when the policy
     has ended. The activity gives a class to every error after a POST has started, so an error
     without one comes from before the POST: nothing was sent.
     """
     unavailable = FailureClass.TEMPORARILY_UNAVAILABLE
-    cause = error.cause
+    cause = error.cause if isinstance(error, ActivityError) else error
+    attempts = attempts_before + 1
     if isinstance(cause, CancelledError):
-        return SendFailure(failure_class=unavailable, attempts=attempts_before, is_canceled=True)
+        failure = SendFailure(failure_class=unavailable, attempts=attempts_before, is_canceled=True)
+        return failure, None
     if isinstance(cause, TimeoutError):
-        if cause.type is TimeoutType.SCHEDULE_TO_START:  # no worker picked it up
-            return SendFailure(failure_class=unavailable, attempts=attempts_before)
-        return SendFailure(failure_class=FailureClass.OUTCOME_UNKNOWN, attempts=attempts_before + 1)
-    if isinstance(cause, ApplicationError) and cause.type in set(FailureClass):
-        failure_class = FailureClass(cause.type)
-        if cause.details:
-            detail = SendFailureDetail.model_validate(cause.details[0])
-            return SendFailure(
-                failure_class=failure_class,
-                attempts=detail.attempts,
-                error_code=detail.error_code,
-                retry_after=detail.retry_after,
+        if cause.type is TimeoutType.SCHEDULE_TO_START:  # no worker had a place for it
+            failure = SendFailure(
+                failure_class=unavailable, attempts=attempts_before, retry_after=timedelta(0)
             )
-        return SendFailure(failure_class=failure_class, attempts=attempts_before + 1)
-    return SendFailure(failure_class=unavailable, attempts=attempts_before + 1)
+            return failure, None
+        return SendFailure(failure_class=FailureClass.OUTCOME_UNKNOWN, attempts=attempts), None
+    if not isinstance(cause, ApplicationError) or cause.type not in set(FailureClass):
+        return SendFailure(failure_class=unavailable, attempts=attempts), None
+    failure_class = FailureClass(cause.type)
+    if not cause.details:
+        return SendFailure(failure_class=failure_class, attempts=attempts), None
+    detail = SendFailureDetail.model_validate(cause.details[0])
+    failure = SendFailure(
+        failure_class=failure_class,
+        attempts=detail.attempts,
+        error_code=detail.error_code,
+        retry_after=detail.retry_after,
+    )
+    return failure, detail
 
 
 def _failed(state: MessageState, failure: SendFailure) -> Ended:
@@ -313,7 +372,7 @@ def _failed(state: MessageState, failure: SendFailure) -> Ended:
     return outcomes.refused(failure.failure_class, failure.error_code)
 
 
-async def _resolve(state: MessageState) -> Submitted | Resolution:
+async def _resolve(state: MessageState, unresolved: Unresolved) -> Submitted | Resolution:
     """Wait for a callback, which names our message and the SID; then search Twilio's list, twice.
 
     Twilio may list a message some time after the connection of its create call broke, so one search
@@ -321,7 +380,9 @@ async def _resolve(state: MessageState) -> Submitted | Resolution:
     """
     absent = 0
     for number in range(MAX_SEARCHES):
-        search_at = workflow.now() + _wait_before(state, number)
+        search_at = max(
+            workflow.now() + _wait_before(state, number), unresolved.posted_by or workflow.now()
+        )
         state.enter(
             Stage.RESOLVING, "a callback, or Twilio's list, to name its SID", until=search_at
         )

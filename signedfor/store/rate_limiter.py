@@ -1,10 +1,11 @@
 """Limits each sender to its rate: a reservation says when to try, the rate limiter decides.
 
-A message reserves a time when it is admitted and sleeps until then. Immediately before its
-POST it acquires the rate limiter, which is a generic cell rate algorithm (GCRA): `busy_until` is
-the time until which the segments sent so far keep the sender busy, and a message passes only if
-that is less than a burst tolerance ahead. So the rate holds even if reservations are not kept (a
-worker was down, a timer was late, the rate was lowered), and an unused one costs only its own time.
+Immediately before its POST a message acquires the rate limiter, which is a generic cell rate
+algorithm (GCRA): `busy_until` is the time until which the segments sent so far keep the sender
+busy, and a message passes only if that is less than a burst tolerance ahead. A message that does
+not find its sender idle reserves a time, sleeps until then and acquires again. So the rate holds
+even if reservations are not kept (a worker was down, a timer was late, the rate was lowered), and
+an unused one costs only its own time.
 
 There are three priority classes, each with its own queue of reservations. Urgent messages ignore
 the other queues and use their time: a message whose reservation is affected is denied and requeued.
@@ -27,6 +28,8 @@ from signedfor.store.rate_limiter_statements import PriorityClass
 from signedfor.store.tables import senders, utc_now
 from signedfor.twilio.rates import DEFAULT_RATES, SenderKind, default_rate
 
+_ACCOUNT: Final = "account"
+"""Stands for the sender in the row that limits the account as a whole; it counts submissions."""
 _REQUEUE_FROM: Final = 0.5
 """A message that is early by less than this fraction of its own duration retries in a moment. One
 that is early by more is requeued, because another message has used its time."""
@@ -64,6 +67,8 @@ class SenderState:
 class RateLimiter:
     """The rate limiters in the database of `engine`; `rates` has the default of each sender kind.
 
+    `account_rate` limits the submissions per second from all senders together.
+
     Raises `signedfor.store.database.DatabaseUnavailable` when the database cannot answer.
     """
 
@@ -72,10 +77,12 @@ class RateLimiter:
         engine: Engine,
         *,
         rates: Mapping[SenderKind, float] = DEFAULT_RATES,
+        account_rate: float | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._engine = engine
         self._rates = rates
+        self._account_rate = account_rate
         self._now = now
 
     def reserve(
@@ -114,22 +121,53 @@ class RateLimiter:
         segments: int,
         *,
         is_urgent: bool = False,
+        is_reserved: bool = True,
         is_retry: bool = False,
         fits: Fits = always,
         joining: Connection | None = None,
     ) -> datetime | None:
         """Take permission to send now: None, or when to try again if it is too early.
 
-        `is_retry` means an earlier attempt had permission. If no time fits, nothing is reserved and
-        the returned time is one at which the message can no longer be sent.
+        A message whose time is not reserved goes behind all that are; `is_retry` means an earlier
+        attempt had permission. If no time fits, nothing is reserved and the returned time is one at
+        which the message can no longer be sent.
         """
         priority = _priority(is_urgent=is_urgent, is_retry=is_retry)
         with transaction(self._engine, joining=joining) as connection:
             parameters = self._parameters(sender, segments)
+            if not is_reserved and not is_retry:
+                return _acquire_if_idle(connection, priority, parameters, fits)
             retry_at = _acquire(connection, priority, parameters, fits)
             if retry_at is not None and not fits(retry_at) and priority is PriorityClass.NORMAL:
                 retry_at = _acquire(connection, PriorityClass.EXPEDITED, parameters, fits)
             return retry_at
+
+    def acquire_account(
+        self,
+        *,
+        is_urgent: bool,
+        is_reserved: bool,
+        is_retry: bool,
+        fits: Fits,
+        joining: Connection,
+    ) -> datetime | None:
+        """The same as `acquire` for the account as a whole, which has no limit by default."""
+        if self._account_rate is None:
+            return None
+        return self.acquire(
+            _ACCOUNT,
+            1,
+            is_urgent=is_urgent,
+            is_reserved=is_reserved,
+            is_retry=is_retry,
+            fits=fits,
+            joining=joining,
+        )
+
+    def return_to_account(self, *, joining: Connection) -> None:
+        """Return what `acquire_account` has taken in this transaction: nothing will be sent."""
+        if self._account_rate is not None:
+            joining.execute(statements.give_back(), self._parameters(_ACCOUNT, 1))
 
     def backlog(self, sender: str) -> timedelta:
         """How far ahead the sender is reserved; zero when it is idle."""
@@ -162,7 +200,9 @@ class RateLimiter:
                     senders.c.is_paused,
                     senders.c.urgent_reserved_until,
                     statements.RESERVED_UNTIL,
-                ).order_by(senders.c.sender)
+                )
+                .where(senders.c.sender != _ACCOUNT)
+                .order_by(senders.c.sender)
             ).all()
         now = self._now().timestamp()
         states = []
@@ -218,6 +258,8 @@ class RateLimiter:
         }
 
     def _default_rate(self, sender: str) -> float:
+        if sender == _ACCOUNT and self._account_rate is not None:
+            return self._account_rate
         return default_rate(sender, self._rates)
 
 
@@ -225,6 +267,15 @@ def _priority(*, is_urgent: bool, is_retry: bool = False) -> PriorityClass:
     if is_urgent:
         return PriorityClass.URGENT
     return PriorityClass.EXPEDITED if is_retry else PriorityClass.NORMAL
+
+
+def _acquire_if_idle(
+    connection: Connection, priority: PriorityClass, parameters: Mapping[str, Any], fits: Fits
+) -> datetime | None:
+    statement = statements.acquire_if_idle(connection.dialect.name, priority)
+    if connection.execute(statement, parameters).first() is not None:
+        return None
+    return _reserve_fitting(connection, priority, parameters, fits)
 
 
 def _acquire(
@@ -236,10 +287,16 @@ def _acquire(
     early_by, duration = connection.execute(statements.early_by(priority), parameters).one()
     if early_by < _REQUEUE_FROM * duration:
         return _time(parameters["at"] + max(early_by, 0.0))
-    with connection.begin_nested() as requeueing:
+    return _reserve_fitting(connection, priority, parameters, fits)
+
+
+def _reserve_fitting(
+    connection: Connection, priority: PriorityClass, parameters: Mapping[str, Any], fits: Fits
+) -> datetime:
+    with connection.begin_nested() as reserving:
         reserved_at = _reserve(connection, priority, parameters)
         if not fits(reserved_at):
-            requeueing.rollback()
+            reserving.rollback()
     return reserved_at
 
 

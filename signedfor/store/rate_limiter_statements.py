@@ -94,13 +94,33 @@ def _in_sqlite(element: _Latest, compiler: SQLCompiler, **options: Any) -> str:
 def reserve(dialect: str, priority: PriorityClass) -> Any:
     """Extends the priority class's reservations by the message's duration; returns its time."""
     reserved_until = _RESERVED_UNTIL[priority]
-    not_after = [_RESERVED_UNTIL[each] for each in PriorityClass if each <= priority]
-    next_free = _Latest(_at, _column.busy_until - _TOLERANCE[priority], *not_after)
     return upsert(
         dialect,
         insert_values={reserved_until.name: _at + _DURATION_OF_FIRST},
-        update_values={reserved_until.name: next_free + _DURATION},
+        update_values={reserved_until.name: _Latest(_at, *_free_from(priority)) + _DURATION},
     ).returning(reserved_until - _DURATION)
+
+
+@functools.cache
+def acquire_if_idle(dialect: str, priority: PriorityClass) -> Any:
+    """Reserves and acquires now; returns no row if `reserve` would give a later time."""
+    free_from = _free_from(priority)
+    reserved_until = _RESERVED_UNTIL[priority].name
+    return upsert(
+        dialect,
+        insert_values=dict.fromkeys((reserved_until, "busy_until"), _at + _DURATION_OF_FIRST),
+        update_values={
+            reserved_until: _at + _DURATION,
+            "busy_until": _Latest(_at, _column.busy_until) + _DURATION,
+        },
+        where=_Latest(*free_from) <= _at,
+    ).returning(_column.busy_until)
+
+
+def _free_from(priority: PriorityClass) -> list[ColumnElement[float]]:
+    """The times from the latest of which on a message without a reservation may be sent."""
+    not_after = [_RESERVED_UNTIL[each] for each in PriorityClass if each <= priority]
+    return [_column.busy_until - _TOLERANCE[priority], *not_after]
 
 
 @functools.cache
@@ -112,6 +132,16 @@ def acquire(dialect: str, priority: PriorityClass) -> Any:
         update_values={"busy_until": _Latest(_at, _column.busy_until) + _DURATION},
         where=_allowed_from(priority) <= _at,
     ).returning(_column.busy_until)
+
+
+@functools.cache
+def give_back() -> Update:
+    """Undoes the newest `acquire`, in its own transaction."""
+    return (
+        update(senders)
+        .where(_column.sender == _for_sender)
+        .values(busy_until=_column.busy_until - _DURATION)
+    )
 
 
 @functools.cache

@@ -72,9 +72,10 @@ class ClaimHeld:
 
 @dataclass(frozen=True)
 class NotBefore:
-    """The sender is busy; a later time is reserved for the message."""
+    """The sender or the account is busy; a later time is reserved for the message."""
 
     moment: datetime
+    by_account: bool = False
 
 
 class Blocked(Enum):
@@ -162,10 +163,14 @@ class SendAttempts:
         sender: str,
         submission: int = 1,
         segments: int = 1,
+        is_reserved: bool = False,
+        is_reserved_by_account: bool = False,
         is_retry: bool = False,
         fits: Fits = always,
     ) -> Claimed | ClaimHeld | NotBefore | Blocked:
         """Pass the rate limiter and claim the submission for one POST; or do neither.
+
+        A message without a reservation passes if its sender is idle; otherwise it gets one.
 
         One statement checks consent, pause and campaign and writes the record: after a STOP, a
         pause or a cancel is committed, no POST starts.
@@ -187,15 +192,27 @@ class SendAttempts:
         }
         try:
             with transaction(self._engine) as connection:
-                reserved_at = self._rate_limiter.acquire(
-                    sender,
-                    segments,
-                    is_urgent=message.priority is Priority.URGENT,
+                is_urgent = message.priority is Priority.URGENT
+                reserved_at = self._rate_limiter.acquire_account(
+                    is_urgent=is_urgent,
+                    is_reserved=is_reserved_by_account,
                     is_retry=is_retry,
                     fits=fits,
                     joining=connection,
                 )
                 if reserved_at is not None:
+                    return NotBefore(reserved_at, by_account=True)
+                reserved_at = self._rate_limiter.acquire(
+                    sender,
+                    segments,
+                    is_urgent=is_urgent,
+                    is_reserved=is_reserved,
+                    is_retry=is_retry,
+                    fits=fits,
+                    joining=connection,
+                )
+                if reserved_at is not None:
+                    self._rate_limiter.return_to_account(joining=connection)
                     return NotBefore(reserved_at)
                 claimed = connection.execute(_claim(connection.dialect.name), record).first()
                 if claimed is None:

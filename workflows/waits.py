@@ -1,0 +1,124 @@
+"""What a message waits for before it is sent: its time, its sender, its send window."""
+
+import contextlib
+from datetime import timedelta
+from typing import assert_never
+
+from temporalio import workflow
+
+from signedfor.contract import Priority, Stage
+from signedfor.message_activities import (
+    CampaignCanceled,
+    DatabaseAway,
+    Deferred,
+    NotYet,
+    Paused,
+    Reservation,
+    Resumed,
+    ResumeRequest,
+    WindowCheck,
+    WindowClosed,
+)
+from signedfor.payloads import invalid_input
+from workflows import activity_stubs
+from workflows.message_state import MessageState
+from workflows.outcomes import Ended, Proceed
+
+_SHORT_WAIT = timedelta(seconds=5)
+"""A shorter wait is not shown: that would cost two history events and two billable actions."""
+
+
+async def wait_for_send_at(state: MessageState) -> Proceed | Ended:
+    """Hold the message until its `send_at`, if that is in the future."""
+    send_at = state.request.send_at
+    if send_at is None or send_at <= workflow.now():
+        return Proceed()
+    window = state.request.send_window
+    if window is not None:  # so that bad input fails now, not at its `send_at`
+        check = WindowCheck(to=state.request.to, send_window=window)
+        problem = await activity_stubs.window_problem(check)
+        if problem:
+            raise invalid_input([("send_window", problem)])
+    state.enter(Stage.SCHEDULED, "its send_at", until=send_at)
+    return await state.pause(send_at)
+
+
+async def wait_for_turn(state: MessageState, not_yet: NotYet) -> Proceed | Ended:
+    """Wait as the send decided, until the message may be tried again."""
+    match not_yet:
+        case Deferred():
+            return await _wait_for_reservation(state, not_yet)
+        case WindowClosed():
+            return await _wait_for_window(state, not_yet)
+        case Paused():
+            state.reserved_at = workflow.now()  # it does not queue again
+            state.retry_until = None  # the pause does not use up the retry budget
+            return await _wait_for_resume(state, "its sender to be resumed")
+        case DatabaseAway():
+            return await _wait_for_resume(state, "the database")
+        case _:
+            assert_never(not_yet)
+
+
+async def _wait_for_reservation(state: MessageState, deferred: Deferred) -> Proceed | Ended:
+    reserved_at = deferred.reserved_at
+    if deferred.by_account:
+        state.is_reserved_by_account = True
+    else:
+        state.reserved_at = reserved_at
+    if reserved_at <= workflow.now():
+        return Proceed()
+    if state.expires_by(reserved_at):
+        return state.expired()
+    if reserved_at - workflow.now() > _SHORT_WAIT:
+        limit = "the account's rate limit" if deferred.by_account else "its sender's rate limit"
+        state.enter(Stage.WAITING, limit, until=reserved_at)
+    waited = await state.pause(reserved_at)
+    if state.is_interrupted and reserved_at > workflow.now() and not deferred.by_account:
+        await activity_stubs.release_reservation(
+            Reservation(
+                sender=state.sender or "",
+                segments=state.segments,
+                reserved_at=reserved_at,
+                is_urgent=state.request.priority is Priority.URGENT,
+                is_retry=state.is_retry,
+            )
+        )
+    return waited
+
+
+async def _wait_for_window(state: MessageState, closed: WindowClosed) -> Proceed | Ended:
+    """Wait until the send window opens; nothing is reserved for the message until then."""
+    if state.expires_by(closed.opens_at):
+        return state.expired()
+    state.queue_again()
+    state.enter(Stage.WAITING, "its send window to open", until=closed.opens_at)
+    return await state.pause(closed.opens_at)
+
+
+async def _wait_for_resume(state: MessageState, waiting_for: str) -> Proceed | Ended:
+    expires_at = state.request.expires_at
+    state.enter(Stage.WAITING, waiting_for, until=expires_at)
+    resumed = activity_stubs.start_awaiting_resume(
+        ResumeRequest(
+            sender=state.sender or "",
+            segments=state.segments,
+            campaign_id=state.request.campaign_id,
+            has_priority=state.is_retry or state.request.priority is Priority.URGENT,
+        ),
+        summary=f"until {waiting_for}",
+    )
+    left = None if expires_at is None else expires_at - workflow.now()
+    with contextlib.suppress(TimeoutError):
+        await workflow.wait_condition(lambda: resumed.done() or state.is_interrupted, timeout=left)
+    if not resumed.done():
+        resumed.cancel()
+        return state.interruption() if state.is_interrupted else state.expired()
+    decision = (await resumed).decision
+    match decision:
+        case Resumed():
+            return Proceed()
+        case CampaignCanceled():
+            return state.canceled()
+        case _:
+            assert_never(decision)
