@@ -18,6 +18,7 @@ from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
+from activities.attempt_reports import AttemptReports
 from activities.campaigns import CampaignDispatcher
 from activities.inbound import InboundRecorder
 from activities.search import TwilioSearch, TwilioStatuses
@@ -96,6 +97,7 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
         public_base_url=settings.public_base_url,
         default_sender=settings.default_sender,
         policy=policy(settings),
+        report=AttemptReports(client, asyncio.get_running_loop()),
     )
     return Activities(
         messages=[

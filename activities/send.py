@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, assert_never
@@ -21,6 +22,7 @@ from signedfor.contract import STATUS_PATH, MessageRequest
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import (
     AlreadyClaimed,
+    AttemptFailed,
     CampaignCanceled,
     DatabaseAway,
     Deferred,
@@ -83,13 +85,16 @@ class TwilioSends(SendActivities):
         public_base_url: str,
         default_sender: str | None,
         policy: PolicySnapshot,
+        report: Callable[[AttemptFailed], None],
     ) -> None:
+        """`report` signals the workflow of the activity that calls it."""
         self._client = client
         self._suppressions = suppressions
         self._attempts = attempts
         self._status_url = public_base_url + STATUS_PATH
         self._default_sender = default_sender
         self._policy = policy
+        self._report = report
 
     @in_thread
     def send(self, request: SendRequest) -> SendResult:
@@ -100,21 +105,27 @@ class TwilioSends(SendActivities):
                 `TemporarilyUnavailable` may be retried; it sets the wait itself.
         """
         attempt = _Attempt(request, request.sender or self._default_sender, self._policy)
+        try:
+            return self._send(request, attempt)
+        except ApplicationError as error:
+            if not error.non_retryable and error.type in RETRYABLE:
+                attempt.report_to(self._report, error)
+            raise
+
+    def _send(self, request: SendRequest, attempt: "_Attempt") -> SendResult:
         attempt.check_clock()
         attempt.latest_start()
         try:
-            decision = self._decide(request, attempt)
+            if self._is_listed(request, attempt):
+                return attempt.result(Listed())
+            # Connecting may take seconds, in which a STOP can come: so it is done before the check.
+            with self._client.connected() as is_connected:
+                decision = self._decide(request, attempt)
+                if not isinstance(decision, Claimed):
+                    return attempt.result(decision)
+                return self._post(request, attempt, decision, is_connected=is_connected)
         except DatabaseUnavailable:
-            decision = DatabaseAway()
-        if not isinstance(decision, Claimed):
-            return attempt.result(decision)
-        try:
-            sent = self._post(request, attempt, latest=attempt.latest_start())
-        except ApplicationError as error:
-            if error.type != FailureClass.OUTCOME_UNKNOWN:
-                self._record_refusal(request, decision)
-            raise
-        return attempt.result(sent)
+            return attempt.result(DatabaseAway())
 
     def _decide(self, request: SendRequest, attempt: "_Attempt") -> Claimed | _NotSent:
         """Whether the POST may be made, and if so, claim its submission for this attempt."""
@@ -123,24 +134,22 @@ class TwilioSends(SendActivities):
         obstacle = _out_of_time(request.message, datetime.now(UTC))
         if obstacle is not None:
             # An earlier run may have sent it in time.
-            claimed_at = self._attempts.claimed_at(request.message_id, request.submission)
-            return obstacle if claimed_at is None else AlreadyClaimed(claimed_at=claimed_at)
-        if self._is_listed(request, attempt.sender, attempt):
-            return Listed()
+            held = self._attempts.holder(request.message_id, request.submission)
+            return obstacle if held is None else _already_claimed(held)
         return self._claim(request, attempt.sender, attempt)
 
-    def _is_listed(self, request: SendRequest, sender: str, attempt: "_Attempt") -> bool:
+    def _is_listed(self, request: SendRequest, attempt: "_Attempt") -> bool:
         """Whether Twilio lists, by now, what may be an earlier POST of unknown outcome.
 
         The searches that found nothing may be long ago: the message may have waited for its
         sender, for an attempt or for a worker.
         """
-        if request.unresolved_since is None:
+        if request.unresolved_since is None or attempt.sender is None:
             return False
         rows = accepted_rows(
             self._client,
             to=request.message.to,
-            sender=sender,
+            sender=attempt.sender,
             since=request.unresolved_since,
             except_sids=request.listed_sids,
         )
@@ -175,8 +184,8 @@ class TwilioSends(SendActivities):
         match claim:
             case Claimed():
                 return claim
-            case ClaimHeld(started_at):
-                return AlreadyClaimed(claimed_at=started_at)
+            case ClaimHeld():
+                return _already_claimed(claim)
             case NotBefore(moment, by_account=by_account):
                 return _out_of_time(message, moment) or Deferred(
                     reserved_at=moment, by_account=by_account
@@ -197,7 +206,20 @@ class TwilioSends(SendActivities):
             )
         return Suppressed(reason=found.reason)
 
-    def _post(self, request: SendRequest, attempt: "_Attempt", *, latest: Instant) -> Sent:
+    def _post(
+        self, request: SendRequest, attempt: "_Attempt", claim: Claimed, *, is_connected: bool
+    ) -> SendResult:
+        """Make the POST; if Twilio does not have the message, return the claim."""
+        try:
+            if not is_connected:
+                raise attempt.not_reached()
+            return attempt.result(self._create(request, attempt, latest=attempt.latest_start()))
+        except ApplicationError as error:
+            if error.type != FailureClass.OUTCOME_UNKNOWN:
+                self._record_refusal(request, claim)
+            raise
+
+    def _create(self, request: SendRequest, attempt: "_Attempt", *, latest: Instant) -> Sent:
         parameters = create_parameters(
             request, sender=attempt.sender or "", status_url=self._status_url
         )
@@ -302,12 +324,36 @@ class _Attempt:
         return instant.after(left.total_seconds())
 
     def result(self, decision: Sent | _NotSent) -> SendResult:
-        """The activity's result; only a POST counts as an attempt."""
+        """The activity's result; only a POST counts as an attempt, also one of an earlier run."""
+        attempts = self.number if isinstance(decision, Sent) else self._before
+        if isinstance(decision, AlreadyClaimed):
+            attempts = max(attempts, decision.attempts)
         return SendResult(
-            attempts=self.number if isinstance(decision, Sent) else self._before,
+            attempts=attempts,
             sender=self.sender,
             policy=self._policy,
             decision=decision,
+        )
+
+    def report_to(self, report: Callable[[AttemptFailed], None], error: ApplicationError) -> None:
+        """Report a failed attempt that Temporal will repeat.
+
+        A local activity cannot: its workflow takes in nothing while the workflow task lasts.
+        """
+        if not self._info.is_local:
+            report(
+                AttemptFailed(
+                    attempts=self.number,
+                    error_code=error.details[0].error_code,
+                    next_attempt_at=datetime.now(UTC) + (error.next_retry_delay or timedelta(0)),
+                )
+            )
+
+    def not_reached(self) -> ApplicationError:
+        """There is no connection to Twilio."""
+        return self.failure(
+            FailureClass.TEMPORARILY_UNAVAILABLE,
+            "Twilio could not be reached in time; nothing was sent.",
         )
 
     def failure(
@@ -346,6 +392,10 @@ class _Attempt:
             if failure_class in RETRYABLE
             else ApplicationErrorCategory.UNSPECIFIED,
         )
+
+
+def _already_claimed(held: ClaimHeld) -> AlreadyClaimed:
+    return AlreadyClaimed(claimed_at=held.started_at, attempts=held.attempts)
 
 
 def _out_of_time(
@@ -400,10 +450,7 @@ def create_parameters(request: SendRequest, *, sender: str, status_url: str) -> 
 def _not_answered(error: requests.RequestException, attempt: _Attempt) -> ApplicationError:
     """The connection failed: before anything was sent, or possibly after."""
     if never_connected(error):
-        return attempt.failure(
-            FailureClass.TEMPORARILY_UNAVAILABLE,
-            "Twilio could not be reached in time; nothing was sent.",
-        )
+        return attempt.not_reached()
     return attempt.failure(
         FailureClass.OUTCOME_UNKNOWN,
         f"The connection failed after the request may have been sent ({type(error).__name__}).",

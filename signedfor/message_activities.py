@@ -85,6 +85,8 @@ class AlreadyClaimed(ActivityModel):
 
     kind: Literal["already_claimed"] = "already_claimed"
     claimed_at: datetime
+    attempts: int = 1
+    """Of the message so far, by the attempt records."""
 
 
 class Listed(ActivityModel):
@@ -234,6 +236,18 @@ class SendFailureDetail(ActivityModel):
     """How long to wait before the next attempt, for a retryable class."""
     sender: str | None
     policy: PolicySnapshot
+
+
+ATTEMPT_FAILED_SIGNAL = "attempt_failed"
+
+
+class AttemptFailed(ActivityModel):
+    """Signal from a send that Temporal will retry, so that the progress shows each attempt."""
+
+    attempts: int
+    """All attempts so far, this one included."""
+    error_code: int | None
+    next_attempt_at: datetime
 
 
 class StatusRequest(ActivityModel):

@@ -138,6 +138,13 @@ class MessageState:
             unknown_statuses=self.receipts.unknown_statuses,
         )
 
+    def record_attempt(self, attempts: int, error_code: int | None, *, next_at: datetime) -> None:
+        """An attempt has failed and the send activity waits for the next one."""
+        if self.sending is None or attempts <= self.attempts:
+            return
+        self.attempts, self.error_code = attempts, error_code
+        self.enter(Stage.RETRYING, "its next attempt", until=next_at)
+
     # What Twilio says.
 
     def record_status(self, sid: str, status: str, error_code: int | None) -> None:

@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
         message_id_of,
     )
     from signedfor.contract.failures import FailureClass
+    from signedfor.message_activities import ATTEMPT_FAILED_SIGNAL, AttemptFailed
     from signedfor.payloads import id_problems, invalid_input
     from signedfor.twilio import codes
     from workflows import activity_stubs, outcomes
@@ -85,6 +86,13 @@ class SendMessage:
         """Record a status callback; callbacks may come in any order and repeatedly."""
         self._state.record_status(
             callback.message_sid, callback.message_status, callback.error_code
+        )
+
+    @workflow.signal(name=ATTEMPT_FAILED_SIGNAL)
+    def attempt_failed(self, attempt: AttemptFailed) -> None:
+        """Show a failed attempt and when the next one is made; only its end decides anything."""
+        self._state.record_attempt(
+            attempt.attempts, attempt.error_code, next_at=attempt.next_attempt_at
         )
 
     @workflow.update(name=CANCEL_UPDATE)

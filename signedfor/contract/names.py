@@ -7,9 +7,9 @@ DEAD_LETTER: Final = "DeadLetter"
 CAMPAIGN: Final = "Campaign"
 
 MESSAGES_QUEUE: Final = "messages"
-"""Workflows, and all activities but the send activity."""
+"""Workflows, and all activities but repeated sends."""
 TWILIO_SENDS_QUEUE: Final = "twilio-sends"
-"""The send activity alone, so that the account-wide rate limit affects nothing else."""
+"""Send attempts that the workflow's own worker could not settle, with slots of their own."""
 
 DELIVERY_STATUS_SIGNAL: Final = "delivery_status"
 CANCEL_UPDATE: Final = "cancel"

@@ -68,6 +68,8 @@ class ClaimHeld:
     """Another attempt holds the claim: Twilio may have the message."""
 
     started_at: datetime
+    attempts: int = 1
+    """Of the message so far."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,13 @@ _IS_SUBMISSION = (
     _column.message_id == bindparam("of_message", type_=String),
     _column.submission == bindparam("of_submission", type_=Integer),
 )
-_CLAIMED_AT = select(_column.started_at).where(*_IS_SUBMISSION, ~_column.is_refused)
+_ALL = send_attempts.alias()
+_CLAIM_HELD = select(
+    _column.started_at,
+    select(func.sum(_ALL.c.attempt))
+    .where(_ALL.c.message_id == _column.message_id)
+    .label("attempts"),
+).where(*_IS_SUBMISSION, ~_column.is_refused)
 _REFUSE = (
     update(send_attempts)
     .where(*_IS_SUBMISSION, _column.attempt == bindparam("claimed_attempt", type_=Integer))
@@ -221,14 +229,13 @@ class SendAttempts:
             return error.reason
         return Claimed(claimed.attempt)
 
-    def claimed_at(self, message_id: str, submission: int) -> datetime | None:
-        """When the submission was claimed; None if Twilio certainly does not have it.
+    def holder(self, message_id: str, submission: int) -> ClaimHeld | None:
+        """The attempt that has claimed the submission; None if Twilio certainly does not have it.
 
         That is the case without a record, or if the last attempt was refused.
         """
-        key = _key(message_id, submission)
         with transaction(self._engine, read_only=True) as connection:
-            return connection.execute(_CLAIMED_AT, key).scalar_one_or_none()
+            return _holder(connection, _key(message_id, submission))
 
     def is_claimed(self, message_id: str, *, first_submission: int) -> bool:
         """Whether Twilio may have this submission of the message, or a later one."""
@@ -292,6 +299,11 @@ class SendAttempts:
         )
 
 
+def _holder(connection: Connection, key: Mapping[str, Any]) -> ClaimHeld | None:
+    row = connection.execute(_CLAIM_HELD, key).one_or_none()
+    return None if row is None else ClaimHeld(row.started_at, int(row.attempts))
+
+
 def _key(message_id: str, submission: int) -> dict[str, Any]:
     return {"of_message": message_id, "of_submission": submission}
 
@@ -299,9 +311,9 @@ def _key(message_id: str, submission: int) -> dict[str, Any]:
 def _deny(connection: Connection, record: Mapping[str, Any]) -> NoReturn:
     """Raise why the record was not written; suppressed, if the reason is gone by now."""
     # First, because the outcome of a message that Twilio may have must be resolved.
-    claimed_at = connection.execute(_CLAIMED_AT, record).scalar_one_or_none()
-    if claimed_at is not None:
-        raise _DeniedError(ClaimHeld(claimed_at))
+    held = _holder(connection, record)
+    if held is not None:
+        raise _DeniedError(held)
     for reason, condition in _BLOCKED_BY.items():
         if connection.execute(select(condition), record).scalar_one():
             raise _DeniedError(reason)

@@ -29,6 +29,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import (
     ConnectTimeoutError,
+    HTTPError,
     MaxRetryError,
     NewConnectionError,
     ProtocolError,
@@ -36,6 +37,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 from urllib3.poolmanager import ProxyManager
+from urllib3.util.connection import is_connection_dropped
 
 from signedfor.retry import CONNECT_TIMEOUT, READ_TIMEOUT
 
@@ -89,6 +91,8 @@ class _Deadline(threading.local):
     """The moment after which this thread starts no request."""
 
     at: Instant | None = None
+    may_connect: bool = True
+    """Whether it may open a connection for its next request."""
 
     def has_passed(self) -> bool:
         return self.at is not None and self.at.has_passed()
@@ -112,6 +116,7 @@ class _HttpClient(TwilioHttpClient):
         self.session.mount("https://", adapter)
         self.session.mount("http://", adapter)
         self._last = threading.local()
+        self._pools: dict[str, _ConnectionPool] = {}
 
     def request(self, *args: Any, **kwargs: Any) -> TwilioResponse:
         """See base class."""
@@ -122,6 +127,25 @@ class _HttpClient(TwilioHttpClient):
             retry_after=_seconds((response.headers or {}).get("Retry-After", "")),
         )
         return response
+
+    @contextmanager
+    def connected(self, url: str) -> Iterator[bool]:
+        """Inside the block, a connection to `url` is ready for this thread's next request."""
+        pool = self._pools.get(url) or self._pools.setdefault(url, self._pool(url))
+        with pool.connected() as is_connected:
+            yield is_connected
+
+    def _pool(self, url: str) -> "_ConnectionPool":
+        assert self.session is not None  # noqa: S101 - pooling is the base class's default
+        request = requests.Request("POST", url).prepare()
+        options = self.session.merge_environment_settings(url, {}, None, None, None)
+        adapter = self.session.get_adapter(url)
+        assert isinstance(adapter, HTTPAdapter)  # noqa: S101 - mounted above
+        pool = adapter.get_connection_with_tls_context(
+            request, options["verify"], proxies=options["proxies"], cert=options["cert"]
+        )
+        assert isinstance(pool, _ConnectionPool)  # noqa: S101 - the adapter's own class
+        return pool
 
     def last_response(self) -> ResponseHead | None:
         """The response to this thread's last request, if there was one."""
@@ -175,18 +199,28 @@ class TwilioClient(Client):
         return self.http_client.last_response()
 
     @contextmanager
+    def connected(self) -> Iterator[bool]:
+        """Inside the block, a connection is ready for this thread's next request.
+
+        Resolving the name, connecting and TLS take up to seconds, and are done before. It yields
+        whether that succeeded.
+        """
+        with self.http_client.connected(self.get_hostname(self.api.base_url)) as is_connected:
+            yield is_connected
+
+    @contextmanager
     def no_request_after(self, moment: Instant) -> Iterator[None]:
-        """Inside the block, this thread starts no request after `moment`.
+        """Inside the block, this thread starts no request after `moment`, and none that connects.
 
         The check is immediately before the first byte is written, so a process that was frozen
         until after the deadline sends nothing. Such a request fails as one that never connected.
         """
         deadline = self.http_client.deadline
-        deadline.at = moment
+        deadline.at, deadline.may_connect = moment, False
         try:
             yield
         finally:
-            deadline.at = None
+            deadline.at, deadline.may_connect = None, True
 
 
 class _TimeoutAdapter(HTTPAdapter):
@@ -218,10 +252,10 @@ class _TimeoutAdapter(HTTPAdapter):
     def _pool_classes(self) -> dict[str, type[HTTPConnectionPool]]:
         limits = (*self._timeouts, self._deadline)
 
-        class Http(HTTPConnectionPool):
+        class Http(_ConnectionPool):
             ConnectionCls = _limited(HTTPConnection, *limits)
 
-        class Https(HTTPSConnectionPool):
+        class Https(_ConnectionPool, HTTPSConnectionPool):
             ConnectionCls = _limited(HTTPSConnection, *limits)
 
         return {"http": Http, "https": Https}
@@ -234,6 +268,51 @@ class _TimeoutAdapter(HTTPAdapter):
         response = super().send(request, **options)
         response.raw = _LimitedBody(response.raw)
         return response
+
+
+class _ConnectionPool(HTTPConnectionPool):
+    """Lets a thread connect before its request, and keeps that connection for it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ready = threading.local()
+
+    @contextmanager
+    def connected(self) -> Iterator[bool]:
+        """Inside the block, a connection is ready, unless it yields False."""
+        connection = self._get_conn()
+        try:
+            self._connect(connection)
+        except (HTTPError, OSError):
+            connection.close()
+        self._ready.connection = connection
+        try:
+            yield not connection.is_closed
+        finally:
+            unused = self._take_ready()
+            if unused is not None:
+                self._put_conn(unused)
+
+    def _connect(self, connection: Any) -> None:
+        if not connection.is_closed:
+            return
+        if self.proxy is not None and self.scheme == "https":
+            self._prepare_proxy(connection)
+        else:
+            connection.connect()
+
+    def _take_ready(self) -> Any:
+        connection = getattr(self._ready, "connection", None)
+        self._ready.connection = None
+        return connection
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection = self._take_ready()
+        if connection is None:
+            return super()._get_conn(timeout)
+        if is_connection_dropped(connection):
+            connection.close()
+        return connection
 
 
 class _LimitedBody:
@@ -310,6 +389,8 @@ def _limited(
             super().endheaders(*args, **options)
 
         def connect(self) -> None:
+            if not deadline.may_connect:
+                raise ConnectTimeoutError(self, "the connection that was ready is gone")
             started = time.monotonic()
             super().connect()
             if time.monotonic() - started > connect_seconds:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.enums.v1 import PendingWorkflowTaskState
 from twilio.request_validator import RequestValidator
 
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
@@ -14,7 +14,6 @@ from devtools.sandbox.client import AcceptedRow
 from devtools.sandbox.magic import GOOD_SENDER
 from devtools.stack.local import LocalStack
 from signedfor.contract import PROGRESS_QUERY, Stage
-from signedfor.message_activities import SendActivities
 from signedfor.store.database import open_engine
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.twilio.rates import SenderKind
@@ -59,15 +58,12 @@ async def sent_soon(caller: Caller, to: str) -> Sent:
 
 
 async def send_started(sent: Sent) -> None:
-    """Return when a worker has started the message's send activity."""
+    """Return when a worker has the workflow task in which the message is sent."""
 
     async def started() -> bool:
         description = await sent.handle.describe()
-        return any(
-            each.activity_type.name == SendActivities.send.__name__
-            and each.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
-            for each in description.raw_description.pending_activities
-        )
+        task = description.raw_description.pending_workflow_task
+        return task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
 
     await until(started, "the send to start")
 
