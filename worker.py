@@ -37,6 +37,7 @@ from signedfor.logging import configure_logging
 from signedfor.message_activities import PolicySnapshot
 from signedfor.schedules import schedule_catch_up
 from signedfor.settings import InvalidSettings, Settings, load_settings
+from signedfor.store.account_hold import AccountHold
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
 from signedfor.store.inbound import InboundMessages, Watermarks
@@ -82,7 +83,8 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
     attempts = SendAttempts(engine, rate_limiter)
     campaigns = Campaigns(engine)
     twilio = twilio_client(settings)
-    waits = Waits(rate_limiter, campaigns)
+    account_hold = AccountHold(engine)
+    waits = Waits(rate_limiter, campaigns, account_hold)
     inbound = InboundRecorder(
         InboundMessages(engine, scope=settings.opt_out_scope),
         watermarks=Watermarks(engine),
@@ -94,6 +96,7 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
         twilio,
         suppressions,
         attempts,
+        account_hold,
         public_base_url=settings.public_base_url,
         default_sender=settings.default_sender,
         policy=policy(settings),

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from activities.threads import in_thread
 from signedfor.contract import STATUS_PATH, MessageRequest
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import (
+    AccountHeld,
     AlreadyClaimed,
     AttemptFailed,
     CampaignCanceled,
@@ -42,12 +44,15 @@ from signedfor.message_activities import (
 )
 from signedfor.retry import LATEST_POST_START, SEND_BACKOFF
 from signedfor.send_windows import opening, window_problem
+from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.send_attempts import Blocked, Claimed, ClaimHeld, NotBefore, SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio import codes
 from signedfor.twilio.client import Instant, TwilioClient, never_connected
 from signedfor.twilio.phone import is_messaging_service
+
+_logger = logging.getLogger("signedfor.send")
 
 _MAX_VALIDITY = 36_000
 """Twilio's own limit on ValidityPeriod, in seconds."""
@@ -70,6 +75,7 @@ _NotSent = (
     | Paused
     | Deferred
     | DatabaseAway
+    | AccountHeld
 )
 
 
@@ -81,6 +87,7 @@ class TwilioSends(SendActivities):
         client: TwilioClient,
         suppressions: Suppressions,
         attempts: SendAttempts,
+        account_hold: AccountHold,
         *,
         public_base_url: str,
         default_sender: str | None,
@@ -91,6 +98,7 @@ class TwilioSends(SendActivities):
         self._client = client
         self._suppressions = suppressions
         self._attempts = attempts
+        self._account_hold = account_hold
         self._status_url = public_base_url + STATUS_PATH
         self._default_sender = default_sender
         self._policy = policy
@@ -194,6 +202,9 @@ class TwilioSends(SendActivities):
                 return Paused()
             case Blocked.CAMPAIGN_CANCELED:
                 return CampaignCanceled()
+            case Blocked.ACCOUNT_HELD:
+                hold = self._account_hold.find()
+                return AccountHeld(error_code=None if hold is None else hold.error_code)
             case Blocked.SUPPRESSED:
                 pass
             case _:
@@ -213,11 +224,36 @@ class TwilioSends(SendActivities):
         try:
             if not is_connected:
                 raise attempt.not_reached()
-            return attempt.result(self._create(request, attempt, latest=attempt.latest_start()))
+            sent = self._create(request, attempt, latest=attempt.latest_start())
         except ApplicationError as error:
             if error.type != FailureClass.OUTCOME_UNKNOWN:
                 self._record_refusal(request, claim)
+            detail: SendFailureDetail = error.details[0]
+            if detail.http_status is not None:
+                if codes.concerns_account(detail.http_status, detail.error_code):
+                    return attempt.result(self._hold_account(detail.error_code), is_made=True)
+                self._end_hold(claim)
             raise
+        self._end_hold(claim)
+        return attempt.result(sent, is_made=True)
+
+    def _hold_account(self, error_code: int | None) -> AccountHeld:
+        # If this fails, each message is refused by Twilio and begins the hold.
+        with contextlib.suppress(DatabaseUnavailable):
+            if self._account_hold.begin(error_code):
+                _logger.error(
+                    "Twilio refuses this account's requests (code %s): messages wait. %s",
+                    error_code,
+                    codes.advice_for(FailureClass.SENDER_MISCONFIGURED, error_code),
+                )
+        return AccountHeld(error_code=error_code)
+
+    def _end_hold(self, claim: Claimed) -> None:
+        if claim.is_account_try:
+            # If this fails, the next try ends the hold.
+            with contextlib.suppress(DatabaseUnavailable):
+                self._account_hold.end()
+                _logger.warning("Twilio takes this account's requests again: messages are sent.")
 
     def _create(self, request: SendRequest, attempt: "_Attempt", *, latest: Instant) -> Sent:
         parameters = create_parameters(
@@ -323,9 +359,9 @@ class _Attempt:
         left = min(LATEST_POST_START - age, *(end - now for end in ends if end is not None))
         return instant.after(left.total_seconds())
 
-    def result(self, decision: Sent | _NotSent) -> SendResult:
+    def result(self, decision: Sent | _NotSent, *, is_made: bool = False) -> SendResult:
         """The activity's result; only a POST counts as an attempt, also one of an earlier run."""
-        attempts = self.number if isinstance(decision, Sent) else self._before
+        attempts = self.number if is_made else self._before
         if isinstance(decision, AlreadyClaimed):
             attempts = max(attempts, decision.attempts)
         return SendResult(

@@ -18,6 +18,7 @@ from signedfor.message_activities import (
     WindowCheck,
 )
 from signedfor.send_windows import window_problem
+from signedfor.store.account_hold import AccountHold
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.rate_limiter import RateLimiter
 
@@ -30,9 +31,12 @@ _MAX_STEPS = 12
 class Waits(WaitActivities):
     """Reads the state of senders and campaigns for messages that wait."""
 
-    def __init__(self, rate_limiter: RateLimiter, campaigns: Campaigns) -> None:
+    def __init__(
+        self, rate_limiter: RateLimiter, campaigns: Campaigns, account_hold: AccountHold
+    ) -> None:
         self._rate_limiter = rate_limiter
         self._campaigns = campaigns
+        self._account_hold = account_hold
 
     @in_thread
     def check_window(self, request: WindowCheck) -> str:
@@ -41,14 +45,14 @@ class Waits(WaitActivities):
 
     @in_thread
     def await_resume(self, request: ResumeRequest) -> ResumeResult:
-        """Return once neither the sender nor the campaign is paused; the retry policy waits.
+        """Return once the message may be tried again; the retry policy waits.
 
         Messages check again by the clock, ever later, up to a minute. A paused sender may have many
         more messages than it can send in a minute: those that queue check again at the sender's
         next free time, one after the other, and when it is resumed they go at its pace.
 
         Raises:
-            ApplicationError: `Paused`; check again.
+            ApplicationError: `Paused` or `AccountHeld`; check again.
             DatabaseUnavailable: the same.
         """
         check_clock(activity.info().started_time)
@@ -65,6 +69,15 @@ class Waits(WaitActivities):
             raise _paused("sender", "senders", check_again_in=wait)
         if campaign is CampaignState.PAUSED:
             raise _paused("campaign", "campaign", check_again_in=wait)
+        hold = self._account_hold.find()
+        if hold is not None and hold.next_try_at > datetime.now(UTC):
+            raise ApplicationError(
+                f"Twilio refuses the account's requests (code {hold.error_code}); "
+                "`signedfor doctor` says what to do.",
+                type="AccountHeld",
+                next_retry_delay=wait,
+                category=ApplicationErrorCategory.BENIGN,
+            )
         return ResumeResult(decision=Resumed())
 
     @in_thread

@@ -137,7 +137,14 @@ class DatabaseAway(ActivityModel):
     kind: Literal["database_away"] = "database_away"
 
 
-NotYet = Deferred | WindowClosed | Paused | DatabaseAway
+class AccountHeld(ActivityModel):
+    """Twilio refuses the account's requests. Messages wait until it takes them again."""
+
+    kind: Literal["account_held"] = "account_held"
+    error_code: int | None = None
+
+
+NotYet = Deferred | WindowClosed | Paused | DatabaseAway | AccountHeld
 """Reasons for a message to wait before it is sent."""
 
 
@@ -149,7 +156,7 @@ class WindowCheck(ActivityModel):
 
 
 class ResumeRequest(ActivityModel):
-    """A message that waits for its sender, its campaign or the database."""
+    """A message that waits for its sender, its campaign, the account or the database."""
 
     sender: str
     segments: int
@@ -221,7 +228,8 @@ class SendResult(ActivityModel):
         | Deferred
         | WindowClosed
         | Paused
-        | DatabaseAway,
+        | DatabaseAway
+        | AccountHeld,
         Field(discriminator="kind"),
     ]
 
@@ -336,7 +344,7 @@ class WaitActivities(ABC):
     @activity.defn
     @abstractmethod
     def await_resume(self, request: ResumeRequest) -> ResumeResult:
-        """Return when neither the sender nor the campaign is paused; fail until then."""
+        """Return when neither a pause nor the account's hold stops it; fail until then."""
 
     @activity.defn
     @abstractmethod

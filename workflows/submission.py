@@ -23,6 +23,7 @@ from signedfor.contract import OnUnknownOutcome, Stage
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import (
     Absent,
+    AccountHeld,
     AlreadyClaimed,
     Ambiguous,
     CampaignCanceled,
@@ -183,7 +184,7 @@ async def _settle(
             return Unresolved(posted_by=decision.claimed_at + SEND_TIMEOUT)
         case Listed():
             return Unresolved(is_posted=False)
-        case Deferred() | WindowClosed() | Paused() | DatabaseAway():
+        case Deferred() | WindowClosed() | Paused() | DatabaseAway() | AccountHeld():
             return await _wait(state, decision)
         case _:
             return _not_sent(state, decision)

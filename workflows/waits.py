@@ -8,6 +8,7 @@ from temporalio import workflow
 
 from signedfor.contract import Priority, Stage
 from signedfor.message_activities import (
+    AccountHeld,
     CampaignCanceled,
     DatabaseAway,
     Deferred,
@@ -54,6 +55,9 @@ async def wait_for_turn(state: MessageState, not_yet: NotYet) -> Proceed | Ended
             state.reserved_at = workflow.now()  # it does not queue again
             state.retry_until = None  # the pause does not use up the retry budget
             return await _wait_for_resume(state, "its sender to be resumed")
+        case AccountHeld(error_code=code):
+            state.error_code = code
+            return await _wait_for_resume(state, "Twilio to take the account's requests again")
         case DatabaseAway():
             return await _wait_for_resume(state, "the database")
         case _:

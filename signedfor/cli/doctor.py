@@ -17,10 +17,15 @@ from signedfor.cli.checks.webhook import FORGED, PUBLIC_URL, REACHED, SIGNED, ch
 from signedfor.cli.environment import database_errors, database_settings
 from signedfor.cli.options import JsonOption
 from signedfor.cli.output import CommandError, ExitCode, command_output, printable
+from signedfor.contract.failures import FailureClass
 from signedfor.settings import InvalidSettings, Settings, load_settings
+from signedfor.store.account_hold import AccountHold
+from signedfor.store.database import open_engine
 from signedfor.store.migrate import pending
+from signedfor.twilio import codes
 
 _DATABASE = "database"
+_HOLD = "account hold"
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red", Level.SKIPPED: "dim"}
 
 
@@ -78,7 +83,30 @@ def _check_database() -> list[Finding]:
         return [
             fail(_DATABASE, f"Lacks migrations: {', '.join(missing)}.", "Run `signedfor migrate`.")
         ]
-    return [ok(_DATABASE, "Reached, and all migrations are applied.")]
+    return [ok(_DATABASE, "Reached, and all migrations are applied."), *_check_account_hold()]
+
+
+def _check_account_hold() -> list[Finding]:
+    """Whether messages wait because Twilio refuses the account's requests."""
+    engine = open_engine(database_settings().database_url)
+    try:
+        with database_errors():
+            hold = AccountHold(engine).find()
+    except CommandError as error:
+        return [fail(_HOLD, str(error), "See DATABASE_URL.")]
+    finally:
+        engine.dispose()
+    if hold is None:
+        return []
+    code = "no code" if hold.error_code is None else f"code {hold.error_code}"
+    return [
+        fail(
+            _HOLD,
+            f"Twilio has refused the account's requests since {hold.since:%Y-%m-%d %H:%M} UTC "
+            f"({code}); messages wait.",
+            codes.advice_for(FailureClass.SENDER_MISCONFIGURED, hold.error_code),
+        )
+    ]
 
 
 def _check_with_settings(settings: Settings | Finding) -> list[Finding]:

@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 
 from signedfor.contract import CampaignState, MessageRequest, Priority
+from signedfor.store import account_hold
 from signedfor.store.campaigns import campaign_is
 from signedfor.store.database import delete_in_batches, insert_for, transaction
 from signedfor.store.rate_limiter import Fits, RateLimiter, always
@@ -61,6 +62,8 @@ class Claimed:
 
     attempt: int = 1
     """How often the submission has been claimed."""
+    is_account_try: bool = False
+    """The account is held; this POST shows whether Twilio takes its requests again."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class Blocked(Enum):
     PAUSED = auto()
     """Its sender or its campaign is paused."""
     CAMPAIGN_CANCELED = auto()
+    ACCOUNT_HELD = auto()
+    """Twilio refuses the account's requests."""
 
 
 # Built once, because they are used before each POST and building them costs more CPU than the
@@ -98,6 +103,7 @@ _BLOCKED_BY: dict[Blocked, ColumnElement[bool]] = {
     Blocked.CAMPAIGN_CANCELED: campaign_is(
         CampaignState.CANCELED, bindparam("campaign_id", type_=String)
     ),
+    Blocked.ACCOUNT_HELD: account_hold.HELD,
 }
 _column = send_attempts.c
 _COLUMNS = (
@@ -146,7 +152,7 @@ def _claim(dialect: str) -> Any:
             "started_at": new.started_at,
         },
         where=_column.is_refused,
-    ).returning(_column.attempt)
+    ).returning(_column.attempt, select(account_hold.EXISTS).scalar_subquery().label("is_held"))
 
 
 class SendAttempts:
@@ -186,7 +192,9 @@ class SendAttempts:
         Raises:
             DatabaseUnavailable: nothing may be sent.
         """
+        now = self._now()
         record = {
+            **account_hold.parameters(now),
             **_key(message_id, submission),
             **applying_to(message.to, sender=sender, category=message.category),
             "campaign_id": message.campaign_id,
@@ -195,7 +203,7 @@ class SendAttempts:
             "attempt": 1,
             "is_refused": False,
             "fingerprint": fingerprint(message, sender=sender),
-            "started_at": self._now(),
+            "started_at": now,
             "recipient_hash": _hashed([message.to]),
         }
         try:
@@ -225,9 +233,11 @@ class SendAttempts:
                 claimed = connection.execute(_claim(connection.dialect.name), record).first()
                 if claimed is None:
                     _deny(connection, record)
+                if claimed.is_held:
+                    _take_account_try(connection, now)
         except _DeniedError as error:
             return error.reason
-        return Claimed(claimed.attempt)
+        return Claimed(claimed.attempt, is_account_try=bool(claimed.is_held))
 
     def holder(self, message_id: str, submission: int) -> ClaimHeld | None:
         """The attempt that has claimed the submission; None if Twilio certainly does not have it.
@@ -318,6 +328,11 @@ def _deny(connection: Connection, record: Mapping[str, Any]) -> NoReturn:
         if connection.execute(select(condition), record).scalar_one():
             raise _DeniedError(reason)
     raise _DeniedError(Blocked.SUPPRESSED)
+
+
+def _take_account_try(connection: Connection, now: datetime) -> None:
+    if not account_hold.take_try(connection, now):
+        raise _DeniedError(Blocked.ACCOUNT_HELD)
 
 
 class _DeniedError(Exception):

@@ -191,6 +191,17 @@ senders = Table(
 which the segments sent so far keep the sender busy.
 """
 
+account_hold = Table(
+    "account_hold",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("error_code", Integer),
+    Column("since", UtcDateTime, nullable=False),
+    Column("next_try_at", UtcDateTime, nullable=False),
+    CheckConstraint("id = 1", name="id"),
+)
+"""Has a row while Twilio refuses the account's requests: nothing is sent but a try now and then."""
+
 campaigns = Table(
     "campaigns",
     metadata,

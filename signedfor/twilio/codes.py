@@ -17,6 +17,7 @@ from signedfor.contract.failures import FailureClass
 
 REFUSED_CREATES: Final = range(10_000, 30_000)
 """Codes of rejected create calls; for most of them Twilio stores a failed message."""
+_ACCOUNT_CODES = frozenset({10001, 20003, 20005, 20006, 20008, 20403})
 _RESUBMISSIONS_AFTER_REJECTION = 2
 
 
@@ -91,6 +92,13 @@ def classify_create(http_status: int, code: int | None) -> FailureClass:
     if row.failure_class is FailureClass.DELIVERY_DELAYED:
         return FailureClass.TEMPORARILY_UNAVAILABLE  # not accepted, so the retry policy applies
     return row.failure_class
+
+
+def concerns_account(http_status: int, code: int | None) -> bool:
+    """Whether Twilio refused the account or its credentials, and so would refuse any message."""
+    if code is None:
+        return http_status == HTTPStatus.UNAUTHORIZED
+    return code in _ACCOUNT_CODES
 
 
 def classify_delivery(code: int | None) -> FailureClass:
