@@ -27,8 +27,8 @@ from signedfor.payloads import data_converter
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.suppressions import Suppressions
+from tests.fixtures.temporal import binary
 from tests.worker_process import ROOT, TEXT, Worker, environment, until
-from tests.workflows.fakes import binary
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 

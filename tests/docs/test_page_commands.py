@@ -19,7 +19,7 @@ from devtools.reference_pages import COMMAND_TREE
 from devtools.stack.local import LocalStack
 from devtools.stack.up import write_environment
 from tests.docs.pages import PAGES, ROOT, Block, blocks, name, session
-from tests.workflows.fakes import binary
+from tests.fixtures.temporal import binary
 
 _SESSIONS = [page for page in PAGES if blocks(page, "console")]
 _WITH_COMMANDS = [page for page in PAGES if blocks(page, "sh")]

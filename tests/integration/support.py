@@ -27,7 +27,7 @@ from signedfor.contract import (
     dead_letter_workflow_id,
 )
 from tests.fixtures.stack import TEXT
-from tests.workflows.fakes import binary
+from tests.fixtures.temporal import binary
 
 T = TypeVar("T")
 

@@ -15,9 +15,9 @@ from signedfor.contract import DeliveryStatus, message_workflow_id
 from signedfor.payloads import data_converter
 from signedfor.store.database import transaction
 from signedfor.store.inbox import Inbox
+from tests.fixtures.temporal import binary
 from tests.webhook.support import SETTINGS, SID, Twilio, metric
 from tests.webhook.workflows import new_message_id, open_dead_letter, open_message, received
-from tests.workflows.fakes import binary
 from webhook.app import PATIENT_TIMEOUT, create_app
 
 pytestmark = pytest.mark.integration

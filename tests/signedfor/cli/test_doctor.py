@@ -14,8 +14,8 @@ from temporalio.client import Client
 
 from devtools.stack.local import LocalStack
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
+from tests.fixtures.temporal import binary
 from tests.signedfor.cli.support import CommandLine, LiveSystem, new_id, until
-from tests.workflows.fakes import binary
 
 Findings = dict[str, dict[str, str]]
 
