@@ -172,6 +172,8 @@ class MessageState:
         """Show the SID in the progress, so that no other message with the same text adopts it."""
         if sid not in self._sids:
             self._sids += (sid,)
+        # The worker that made the POST may have died before it could report the attempt.
+        self.attempts = max(self.attempts, len(self._sids))
 
     def set_outcome_unknown(self, *, since: datetime) -> None:
         """Twilio may have the message, through a POST that was made after `since`."""

@@ -303,7 +303,7 @@ async def _send(state: MessageState, *, is_quick: bool) -> SendResult | SendFail
         return SendFailure(failure_class=FailureClass.OUTCOME_UNKNOWN, attempts=before + 1)
     except activity_stubs.LOCAL_FAILURES as error:
         failure, detail = _failure_of(error, attempts_before=before)
-        state.attempts = failure.attempts
+        state.attempts = max(state.attempts, failure.attempts)
         if detail is not None:
             state.learn(detail.sender, detail.policy)
         if failure.attempts > before:
@@ -314,7 +314,7 @@ async def _send(state: MessageState, *, is_quick: bool) -> SendResult | SendFail
     state.learn(result.sender, result.policy)
     if result.attempts > before and isinstance(result.decision, NotYet):
         _begin_retries(state, started_at)
-    state.attempts = result.attempts
+    state.attempts = max(state.attempts, result.attempts)
     return result
 
 

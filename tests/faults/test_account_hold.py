@@ -64,4 +64,3 @@ async def test_messages_wait_until_twilio_takes_the_accounts_requests_again(
     assert {Outcome.DELIVERED} == {each.outcome for each in reports}
     assert {None} == {each.dead_letter_id for each in reports}
     assert {1} == {each.attempts for each in reports[1:]}
-    assert 1 == stack.worker.output().count("Twilio refuses this account's requests") or True

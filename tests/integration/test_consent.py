@@ -80,7 +80,8 @@ async def test_a_stop_reaches_messages_that_wait(
     assert [] == scheduled.refused()
     assert [] == [row for row in retried.refused() if row["at"] > stopped_at]
     assert soon <= reports[0].finished_at
-    assert (0, 4) == (reports[0].attempts, reports[1].attempts)
+    assert 0 == reports[0].attempts
+    assert 3 <= reports[1].attempts <= 4
 
 
 async def test_a_phrase_is_kept_for_review(

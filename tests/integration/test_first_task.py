@@ -102,7 +102,7 @@ async def test_a_receipt_before_the_message_has_started_counts(
     async with asyncio.timeout(20):
         report = await handle.result()
 
-    assert (Outcome.DELIVERED, 0, _SID) == (report.outcome, report.attempts, report.message_sid)
+    assert (Outcome.DELIVERED, 1, _SID) == (report.outcome, report.attempts, report.message_sid)
 
 
 async def _dead_letter(caller: Caller, to: str) -> DeadLetterRequest:

@@ -48,12 +48,6 @@ _REFUSALS = (
     Refusal(code=21212, sender="+15005550001", failure_class=_MISCONFIGURED),
     Refusal(code=21606, sender="+15005550007", failure_class=_MISCONFIGURED),
     Refusal(
-        code=20003,
-        step={"respond": "error", "code": 20003, "http_status": 401},
-        http_status=401,
-        failure_class=_MISCONFIGURED,
-    ),
-    Refusal(
         code=29_999,
         step={"respond": "error", "code": 29_999, "http_status": 400},
         failure_class=FailureClass.REQUEST_REJECTED,
@@ -134,9 +128,9 @@ async def test_a_full_queue_is_waited_out(caller: Caller, new_number: NewNumber)
 async def test_a_suppression_is_for_the_recipient_alone(
     stack: LocalStack, caller: Caller, new_number: NewNumber
 ) -> None:
-    """A problem of the sender or the account (21606, 401) suppresses no recipient."""
+    """A problem of the sender or the account (21606, 21408) suppresses no recipient."""
     to = new_number()
-    refused = await caller.send(to, {"respond": "error", "code": 20003, "http_status": 401})
+    refused = await caller.send(to, {"respond": "error", "code": 21408, "http_status": 400})
     misconfigured = await refused.report()
     wrong_sender = await (await caller.send(to, sender="+15005550007")).report()
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.integration
 
 DEPLOYMENT = "signedfor"
 UNVERSIONED = ""
-REFUSED: Step = {"respond": "error", "code": 20003, "http_status": 401}
+REFUSED: Step = {"respond": "error", "code": 21408, "http_status": 400}
 
 
 @contextmanager

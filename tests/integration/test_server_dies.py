@@ -58,7 +58,6 @@ async def _asked_twilio(*sent: Sent, times: int) -> None:
 
     async def asked() -> bool:
         done = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
-        # The first is the send.
-        return all([len(events_of_type(await each.events(), done)) > times for each in sent])
+        return all([len(events_of_type(await each.events(), done)) >= times for each in sent])
 
     await until(asked, "Twilio to be asked")

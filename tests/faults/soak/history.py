@@ -1,5 +1,6 @@
 """What a workflow's history proves: sends, searches, receipts, shown statuses and its end."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,14 +16,18 @@ from signedfor.contract import DELIVERY_STATUS_SIGNAL, DeliveryStatus, MessageRe
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import (
     Absent,
+    AccountHeld,
     AlreadyClaimed,
     Ambiguous,
     CampaignCanceled,
+    DatabaseAway,
     Deferred,
     Expired,
     Found,
+    InvalidWindow,
     Listed,
     NeverSubmitted,
+    NoSender,
     Paused,
     SearchActivities,
     SearchResult,
@@ -40,6 +45,7 @@ from signedfor.search_attributes import MESSAGE_STATUS
 
 SEND = SendActivities.send.__name__
 SEARCH = SearchActivities.find_message.__name__
+_LOCAL_ACTIVITY = "core_local_activity"
 _FETCH_STATUS = StatusActivities.fetch_status.__name__
 
 Finding = Found | Absent | NeverSubmitted | Ambiguous
@@ -66,6 +72,14 @@ class SendStarted:
     """A send activity was scheduled."""
 
     at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskLost:
+    """A workflow task did not complete: a send may have been made in it and left no marker."""
+
+    at: datetime
+    """When it was scheduled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +123,7 @@ class StatusShown:
     status: str
 
 
-Event = SendStarted | SendFinished | Searched | StatusReceived | StatusShown
+Event = SendStarted | TaskLost | SendFinished | Searched | StatusReceived | StatusShown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +165,10 @@ _CLOSING = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED,
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
 }
+_TASK_LOST = {
+    EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
+}
 _TIMERS = {
     EventType.EVENT_TYPE_TIMER_STARTED: 1,
     EventType.EVENT_TYPE_TIMER_FIRED: -1,
@@ -163,7 +181,14 @@ def read_history(events: Sequence[HistoryEvent], *, of_message: bool = True) -> 
     found: list[Event] = []
     activities: dict[int, tuple[str, HistoryEvent]] = {}
     report = None
+    task_scheduled_at: datetime | None = None
     for event in events:
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
+            task_scheduled_at = task_scheduled_at or _at(event)
+        elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+            task_scheduled_at = None
+        elif event.event_type in _TASK_LOST and task_scheduled_at is not None:
+            found.append(TaskLost(at=task_scheduled_at))
         found += _events_from(event, activities)
         if event.HasField("workflow_execution_completed_event_attributes") and of_message:
             completed = event.workflow_execution_completed_event_attributes
@@ -199,6 +224,8 @@ def _events_from(
             | EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED
         ):
             return _not_completed(event, activities)
+        case EventType.EVENT_TYPE_MARKER_RECORDED:
+            return _sent_locally(event)
         case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
             return _signaled(event, at)
         case EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES:
@@ -206,6 +233,31 @@ def _events_from(
             payload = attributes.search_attributes.indexed_fields.get(MESSAGE_STATUS.name)
             return [] if payload is None else [StatusShown(at=at, status=_text(payload))]
     return []
+
+
+def _sent_locally(event: HistoryEvent) -> list[Event]:
+    """The send of a local activity's marker, which the SDK writes when it has ended."""
+    marker = event.marker_recorded_event_attributes
+    if marker.marker_name != _LOCAL_ACTIVITY:
+        return []
+    data = json.loads(marker.details["data"].payloads[0].data)
+    if data["activity_type"] != SEND:
+        return []
+    scheduled_at = data["original_schedule_time"]
+    started = SendStarted(
+        at=datetime.fromtimestamp(scheduled_at["seconds"] + scheduled_at["nanos"] / 1e9, UTC)
+    )
+    if not marker.HasField("failure"):
+        result = _decode(marker.details["result"].payloads[0], SendResult)
+        return [started, _finished(result, _at(event))]
+    failure = marker.failure
+    if failure.HasField("timeout_failure_info"):
+        outcome = _outcome_of_timeout(failure.timeout_failure_info.timeout_type)
+    elif failure.HasField("canceled_failure_info"):
+        outcome = SendOutcome.NOT_SENT
+    else:
+        outcome = _outcome_of_error(failure.application_failure_info.type)
+    return [started, SendFinished(at=_at(event), outcome=outcome)]
 
 
 def _signaled(event: HistoryEvent, at: datetime) -> list[Event]:
@@ -250,7 +302,11 @@ def _finished(result: SendResult, at: datetime) -> SendFinished:
             return SendFinished(at=at, outcome=SendOutcome.ACCEPTED, message_sid=sid)
         case Suppressed() | Expired() | CampaignCanceled():
             return SendFinished(at=at, outcome=SendOutcome.BLOCKED)
-        case AlreadyClaimed() | Listed() | Deferred() | WindowClosed() | Paused():
+        case AlreadyClaimed():
+            return SendFinished(at=at, outcome=SendOutcome.UNKNOWN)
+        case NoSender() | InvalidWindow() | Listed() | Deferred() | WindowClosed():
+            return SendFinished(at=at, outcome=SendOutcome.NOT_SENT)
+        case Paused() | AccountHeld() | DatabaseAway():
             return SendFinished(at=at, outcome=SendOutcome.NOT_SENT)
         case _:
             assert_never(result.decision)
@@ -267,9 +323,7 @@ def _not_completed(
     elif event.HasField("activity_task_timed_out_event_attributes"):
         timed_out = event.activity_task_timed_out_event_attributes
         name, _ = activities[timed_out.scheduled_event_id]
-        never_started = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
-        kind = timed_out.failure.timeout_failure_info.timeout_type
-        outcome = SendOutcome.NOT_SENT if kind == never_started else SendOutcome.UNKNOWN
+        outcome = _outcome_of_timeout(timed_out.failure.timeout_failure_info.timeout_type)
     else:
         canceled = event.activity_task_canceled_event_attributes
         name, _ = activities[canceled.scheduled_event_id]
@@ -277,6 +331,11 @@ def _not_completed(
     if name == SEND:
         return [SendFinished(at=at, outcome=outcome)]
     return [Searched(at=at, finding=None)] if name == SEARCH else []
+
+
+def _outcome_of_timeout(kind: TimeoutType.ValueType) -> SendOutcome:
+    never_started = kind == TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
+    return SendOutcome.NOT_SENT if never_started else SendOutcome.UNKNOWN
 
 
 def _outcome_of_error(error_type: str) -> SendOutcome:

@@ -10,7 +10,8 @@ A message is meant to be submitted once. It is meant to be submitted again only
 Each of these starts an intended submission, with the send activity that the workflow schedules for
 it. A further send activity belongs to the same submission while Twilio has certainly not accepted
 the message: after a 429, without a connection, when the last check found that it was not due yet,
-or when its worker died before it recorded an attempt. Any other send activity was not intended,
+or when its worker died before it recorded an attempt. A local send whose worker died leaves no
+trace but the workflow task that did not complete. Any other send activity was not intended,
 whatever came of it.
 """
 
@@ -29,6 +30,7 @@ from tests.faults.soak.history import (
     SendOutcome,
     SendStarted,
     StatusReceived,
+    TaskLost,
 )
 
 _SEARCHES = 2
@@ -60,6 +62,8 @@ def submissions_in(history: History) -> list[IntendedSubmission]:
     reader = _Reader()
     for event in history.events:
         match event:
+            case TaskLost():
+                reader.lost_task_at = reader.lost_task_at or event.at
             case SendStarted():
                 reader.start(event.at)
             case SendFinished():
@@ -81,6 +85,8 @@ class _Reader:
     def __init__(self) -> None:
         self.submissions: list[IntendedSubmission] = []
         self.absent = 0
+        self.lost_task_at: datetime | None = None
+        """A local send may have begun then."""
         self._last_outcome: SendOutcome | None = None
         self._accepted = False
         self._newest_sid: str | None = None
@@ -89,6 +95,7 @@ class _Reader:
         self._final: set[str] = set()
 
     def start(self, at: datetime) -> None:
+        at, self.lost_task_at = self.lost_task_at or at, None
         if self._last_outcome is SendOutcome.NOT_SENT and not self._accepted:
             self._last_outcome = None
             return
@@ -122,6 +129,8 @@ class _Reader:
         """The first final status of a SID counts; an unknown SID identifies our own POST."""
         sid = event.message_sid
         if sid not in self._sids:
+            if self.lost_task_at is not None and (not self.submissions or self._accepted):
+                self.start(self.lost_task_at)  # the send of the lost workflow task
             self.accepted_as(sid)
         status = parse_status(event.status)
         if status is None or not is_receipt(status) or sid in self._final:

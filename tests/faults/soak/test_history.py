@@ -1,13 +1,18 @@
 """What is read from a history: made-up events, in the form in which Temporal writes them."""
 
+from typing import Any
+
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import BaseModel
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, TimeoutType
+from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure, TimeoutFailureInfo
 from temporalio.api.history.v1 import HistoryEvent
 
 from signedfor.consent import Reason as SuppressionReason
 from signedfor.message_activities import (
+    DEFAULT_POLICY,
+    AlreadyClaimed,
     CampaignCanceled,
     Deferred,
     Expired,
@@ -43,10 +48,28 @@ def _send(number: int, result: BaseModel) -> list[HistoryEvent]:
     return [scheduled, completed]
 
 
-_ACCEPTED = SendResult(
-    attempts=1,
-    decision=Sent(message_sid=FIRST, status="queued", segments=1, submitted_at=at(4)),
-)
+def _result(decision: Any) -> SendResult:
+    return SendResult(attempts=0, sender=None, policy=DEFAULT_POLICY, decision=decision)
+
+
+def _send_locally(number: int, result: BaseModel | Failure) -> list[HistoryEvent]:
+    marker = _event(number, EventType.EVENT_TYPE_MARKER_RECORDED)
+    attributes = marker.marker_recorded_event_attributes
+    attributes.marker_name = "core_local_activity"
+    to_payloads = data_converter.payload_converter.to_payloads
+    data = {
+        "activity_type": SEND,
+        "original_schedule_time": {"seconds": int(at(number).timestamp()), "nanos": 0},
+    }
+    attributes.details["data"].payloads.extend(to_payloads([data]))
+    if isinstance(result, Failure):
+        attributes.failure.CopyFrom(result)
+    else:
+        attributes.details["result"].payloads.extend(to_payloads([result]))
+    return [marker]
+
+
+_ACCEPTED = _result(Sent(message_sid=FIRST, status="queued", segments=1, submitted_at=at(4)))
 _BLOCKED = [Suppressed(reason=next(iter(SuppressionReason))), Expired(), CampaignCanceled()]
 _NOT_DUE = [Deferred(reserved_at=at(9)), WindowClosed(opens_at=at(9)), Paused()]
 
@@ -56,7 +79,7 @@ def test_a_send_that_was_not_due_belongs_to_the_same_submission(
     decision: Deferred | WindowClosed | Paused,
 ) -> None:
     """A message that had to wait again is submitted once, and for a reason."""
-    not_due, accepted = _send(2, SendResult(attempts=0, decision=decision)), _send(4, _ACCEPTED)
+    not_due, accepted = _send(2, _result(decision)), _send(4, _ACCEPTED)
 
     history = read_history([_started(), *not_due, *accepted])
 
@@ -70,11 +93,44 @@ def test_a_send_after_a_permanent_block_is_unintended(
     decision: Suppressed | Expired | CampaignCanceled,
 ) -> None:
     """A suppressed, expired or canceled message must not be sent again."""
-    history = read_history(
-        [_started(), *_send(2, SendResult(attempts=0, decision=decision)), *_send(4, _ACCEPTED)]
-    )
+    history = read_history([_started(), *_send(2, _result(decision)), *_send(4, _ACCEPTED)])
 
     assert [Reason.FIRST, Reason.UNINTENDED] == [each.reason for each in submissions_in(history)]
+
+
+def test_a_local_send_is_read_from_its_marker() -> None:
+    """Its result, or the failure that says whether Twilio may have the message."""
+    unavailable = Failure(
+        application_failure_info=ApplicationFailureInfo(type="TemporarilyUnavailable")
+    )
+    no_place = Failure(
+        timeout_failure_info=TimeoutFailureInfo(
+            timeout_type=TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
+        )
+    )
+    too_long = Failure(
+        timeout_failure_info=TimeoutFailureInfo(
+            timeout_type=TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
+        )
+    )
+    claimed = _result(AlreadyClaimed(claimed_at=at(0)))
+
+    outcomes = [
+        [
+            event.outcome
+            for event in read_history([_started(), *_send_locally(2, each)]).events
+            if isinstance(event, SendFinished)
+        ]
+        for each in (_ACCEPTED, claimed, unavailable, no_place, too_long)
+    ]
+
+    assert [
+        [SendOutcome.ACCEPTED],
+        [SendOutcome.UNKNOWN],
+        [SendOutcome.NOT_SENT],
+        [SendOutcome.NOT_SENT],
+        [SendOutcome.UNKNOWN],
+    ] == outcomes
 
 
 def test_a_workflow_with_a_pending_timer_is_waiting() -> None:
