@@ -40,7 +40,7 @@ async def invalid_id(env: Environment) -> Handle:
 
 
 async def window_that_never_opens(env: TimeSkippingEnvironment) -> Handle:
-    """The problem is found at admission."""
+    """The problem is found before the first POST."""
     env.fakes.window_problem = "is never open in all time zones of the recipient"
     return await env.start({**REQUEST, "send_window": {"from": "09:00", "until": "10:00"}})
 

@@ -74,15 +74,16 @@ async def canceled_in_the_first_workflow_task(env: Environment) -> Handle:
 
 async def canceled_while_the_database_is_unavailable(env: Environment) -> Handle:
     """Canceled before opt-outs could be read."""
-    env.fakes.admit_fails = 1000
+    env.fakes.database_away = 1
+    env.fakes.resumes = [None] * 1000
     handle = await env.start()
-    await env.until(lambda: env.fakes.admit_fails < 998)
+    await env.until(lambda: len(env.fakes.resume_checks) > 0)
     await _cancel(handle)
     return handle
 
 
 async def canceled_while_waiting_for_its_reserved_time(env: Environment) -> Handle:
-    """Admission reserved a later time."""
+    """Its sender is busy."""
     env.fakes.reserved_at = datetime.now(UTC) + timedelta(hours=1)
     handle = await env.start()
     await reaches(handle, "waiting")

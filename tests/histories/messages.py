@@ -19,7 +19,7 @@ from signedfor.message_activities import (
     Suppressed,
 )
 from signedfor.retry import QUICK_ATTEMPTS
-from tests.histories.recording import Handle, reaches
+from tests.histories.recording import Handle
 from tests.workflows.fakes import (
     REQUEST,
     SENDER,
@@ -144,7 +144,7 @@ async def paused_and_expired(env: TimeSkippingEnvironment) -> Handle:
     return await env.start({**REQUEST, "expires_at": expires_at.isoformat()})
 
 
-async def window_closed_at_admission(env: TimeSkippingEnvironment) -> Handle:
+async def window_closed_at_the_first_check(env: TimeSkippingEnvironment) -> Handle:
     """It waited for its send window and was then admitted again."""
     env.fakes.closed_until = [await env.now() + timedelta(hours=9)]
     env.fakes.statuses = [StatusResult(status="delivered")]
@@ -165,58 +165,51 @@ async def campaign_canceled_at_the_last_check(env: TimeSkippingEnvironment) -> H
 
 
 async def suppressed_by_an_opt_out(env: TimeSkippingEnvironment) -> Handle:
-    """The suppression was found at admission."""
+    """The suppression was found before the first POST."""
     env.fakes.suppressed_by = Reason.OPTED_OUT
     return await env.start()
 
 
 async def suppressed_as_undeliverable(env: TimeSkippingEnvironment) -> Handle:
-    """The suppression was found at admission."""
+    """The suppression was found before the first POST."""
     env.fakes.suppressed_by = Reason.UNDELIVERABLE
     return await env.start()
 
 
 async def suppressed_by_hand(env: TimeSkippingEnvironment) -> Handle:
-    """The suppression was found at admission."""
+    """The suppression was found before the first POST."""
     env.fakes.suppressed_by = Reason.MANUAL
     return await env.start()
 
 
 async def suppressed_at_the_last_check(env: TimeSkippingEnvironment) -> Handle:
-    """A STOP came between admission and POST."""
-    env.fakes.sends = [refuse(Suppressed(reason=Reason.OPTED_OUT))]
+    """A STOP came while it waited for its reserved time."""
+    env.fakes.sends = [
+        refuse(deferred(timedelta(seconds=1))),
+        refuse(Suppressed(reason=Reason.OPTED_OUT)),
+    ]
     return await env.start()
 
 
-async def expired_at_admission(env: TimeSkippingEnvironment) -> Handle:
-    """It had expired by admission."""
+async def expired_at_the_first_check(env: TimeSkippingEnvironment) -> Handle:
+    """It had expired before its first check."""
     soon = await env.now() + timedelta(minutes=1)
     env.fakes.now = lambda: soon
     return await env.start({**REQUEST, "expires_at": soon.isoformat()})
 
 
 async def expired_at_the_last_check(env: TimeSkippingEnvironment) -> Handle:
-    """It expired between admission and POST."""
-    env.fakes.sends = [refuse(Expired())]
+    """It has expired after a wait for its reserved time."""
+    env.fakes.sends = [refuse(deferred(timedelta(seconds=1))), refuse(Expired())]
     return await env.start()
 
 
 async def database_unavailable(env: TimeSkippingEnvironment) -> Handle:
-    """The inline admission fails; the regular one is retried until the database is available."""
-    env.fakes.admit_fails = 10
+    """It waits with a regular activity until the database answers, and is sent."""
+    env.fakes.database_away = 1
+    env.fakes.resumes = [None] * 10
     handle = await env.start()
     await env.sleep(timedelta(hours=1))
-    await _until_posted(env)
-    await callback(handle, "delivered")
-    return handle
-
-
-async def database_slow(env: TimeSkippingEnvironment) -> Handle:
-    """The inline admission times out twice; the regular one succeeds."""
-    answers = env.fakes.hold_admissions = threading.Event()
-    handle = await env.start()
-    await reaches(handle, "waiting")
-    answers.set()
     await _until_posted(env)
     await callback(handle, "delivered")
     return handle

@@ -13,13 +13,11 @@ with workflow.unsafe.imports_passed_through():
         MessageReport,
         MessageRequest,
     )
-    from signedfor.message_activities import PolicySnapshot
     from workflows import outcomes
-    from workflows.admission import check_opt_outs
     from workflows.dead_letter import DeadLetter
     from workflows.outcomes import Ended
     from workflows.send_message import SendMessage
-    from workflows.submission import send
+    from workflows.submission import _send, check_opt_outs_and_send
 
 
 @workflow.defn(name=SEND_MESSAGE)
@@ -33,8 +31,8 @@ class Unchanged(SendMessage):
 
 
 @workflow.defn(name=SEND_MESSAGE)
-class SendsFirst(Unchanged):
-    """Two steps in reverse order: it sends before it checks opt-outs."""
+class SendsOnTheQueue(Unchanged):
+    """A regular activity in place of a local one."""
 
     @workflow.run
     async def run(self, request: MessageRequest) -> MessageReport:
@@ -42,24 +40,13 @@ class SendsFirst(Unchanged):
         return await super().run(request)
 
     async def _carry(self) -> Ended:
-        state, nothing = self._state, timedelta(0)
-        state.sender = state.request.sender
-        state.policy = PolicySnapshot(
-            receipt_checks=(),
-            retry_budget=timedelta(hours=4),
-            unknown_wait=nothing,
-            dead_letter_hold=nothing,
-        )
-        sent = await send(state)
-        if isinstance(sent, Ended):
-            return sent
-        checked = await check_opt_outs(state)
-        return checked if isinstance(checked, Ended) else outcomes.unknown()
+        await _send(self._state, is_quick=False)
+        return outcomes.unknown()
 
 
 @workflow.defn(name=SEND_MESSAGE)
-class ChecksTwice(Unchanged):
-    """An additional activity: opt-outs are checked twice."""
+class SendsTwice(Unchanged):
+    """An additional activity."""
 
     @workflow.run
     async def run(self, request: MessageRequest) -> MessageReport:
@@ -67,7 +54,7 @@ class ChecksTwice(Unchanged):
         return await super().run(request)
 
     async def _carry(self) -> Ended:
-        await check_opt_outs(self._state)
+        await check_opt_outs_and_send(self._state)
         return await super()._carry()
 
 
@@ -95,10 +82,7 @@ class DoesNotWait(Unchanged):
         return await super().run(request)
 
     async def _carry(self) -> Ended:
-        checked = await check_opt_outs(self._state)
-        if isinstance(checked, Ended):
-            return checked
-        sent = await send(self._state)
+        sent = await check_opt_outs_and_send(self._state)
         return sent if isinstance(sent, Ended) else outcomes.no_receipt(sent.message_sid)
 
 

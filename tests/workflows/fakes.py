@@ -2,15 +2,12 @@
 
 import asyncio
 import contextlib
-import shutil
-import sysconfig
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from temporalio import activity
@@ -34,13 +31,11 @@ from signedfor.contract.failures import FailureClass
 from signedfor.interceptors import OneArgument
 from signedfor.message_activities import (
     Absent,
-    AdmissionActivities,
-    AdmissionRequest,
-    AdmissionResult,
-    Admitted,
+    AccountHeld,
     AlreadyClaimed,
     Ambiguous,
     CampaignCanceled,
+    DatabaseAway,
     Deferred,
     Expired,
     Found,
@@ -67,11 +62,12 @@ from signedfor.message_activities import (
     Suppressed,
     SuppressionActivities,
     SuppressionRecord,
+    WaitActivities,
     WindowCheck,
     WindowClosed,
 )
 from signedfor.payloads import data_converter
-from tests.fixtures.temporal import register_search_attributes
+from tests.fixtures.temporal import binary, register_search_attributes
 from workflows.dead_letter import DeadLetter
 from workflows.send_message import SendMessage
 
@@ -92,6 +88,11 @@ def sid(number: int = 1) -> str:
     return f"SM{number:032x}"
 
 
+def send_result(request: SendRequest, decision: Any, *, attempts: int) -> SendResult:
+    """The result of a send, from the request's own sender."""
+    return SendResult(attempts=attempts, sender=request.sender, policy=POLICY, decision=decision)
+
+
 def failure(
     failure_class: FailureClass,
     *,
@@ -108,6 +109,8 @@ def failure(
                 error_code=code,
                 attempts=request.earlier_attempts + activity.info().attempt,
                 retry_after=retry_after,
+                sender=request.sender,
+                policy=POLICY,
             ),
             type=failure_class.value,
             next_retry_delay=retry_after,
@@ -117,12 +120,24 @@ def failure(
     return fail
 
 
-NotSent = Suppressed | Expired | CampaignCanceled | Deferred | WindowClosed | Paused
+NotSent = (
+    AlreadyClaimed
+    | Suppressed
+    | Expired
+    | NoSender
+    | InvalidWindow
+    | CampaignCanceled
+    | Deferred
+    | WindowClosed
+    | Paused
+    | DatabaseAway
+    | AccountHeld
+)
 
 
 def from_start(request: SendRequest, after: timedelta) -> datetime:
-    """The time `after` the send started, computed from the request's deadline."""
-    return request.deadline - POLICY.retry_budget + after
+    """The time `after` the workflow asked for the send, by the server's clock."""
+    return request.requested_at + after
 
 
 def deferred(after: timedelta) -> Callable[[SendRequest], Deferred]:
@@ -141,9 +156,10 @@ def refuse(
     """A last check that decides not to send."""
 
     def check(request: SendRequest) -> SendResult:
-        return SendResult(
+        return send_result(
+            request,
+            decision(request) if callable(decision) else decision,
             attempts=request.earlier_attempts + after_attempts,
-            decision=decision(request) if callable(decision) else decision,
         )
 
     return check
@@ -153,12 +169,11 @@ def accept(number: int = 1) -> Callable[[SendRequest], SendResult]:
     """A send that Twilio accepts."""
 
     def send(request: SendRequest) -> SendResult:
-        return SendResult(
-            attempts=request.earlier_attempts + activity.info().attempt,
-            decision=Sent(
-                message_sid=sid(number), status="queued", segments=1, submitted_at=datetime.now(UTC)
-            ),
+        sent = Sent(
+            message_sid=sid(number), status="queued", segments=1, submitted_at=datetime.now(UTC)
         )
+        attempts = request.earlier_attempts + activity.info().attempt
+        return send_result(request, sent, attempts=attempts)
 
     return send
 
@@ -168,47 +183,45 @@ def accept_after(answered: threading.Event) -> Callable[[SendRequest], SendResul
 
     def send(request: SendRequest) -> SendResult:
         assert answered.wait(15)
-        return SendResult(
-            attempts=request.earlier_attempts + 1,
-            decision=Sent(
-                message_sid=sid(), status="queued", segments=None, submitted_at=datetime.now(UTC)
-            ),
+        sent = Sent(
+            message_sid=sid(), status="queued", segments=None, submitted_at=datetime.now(UTC)
         )
+        return send_result(request, sent, attempts=request.earlier_attempts + 1)
 
     return send
 
 
 @dataclass
 class FakeActivities(
-    AdmissionActivities, SendActivities, StatusActivities, SearchActivities, SuppressionActivities
+    WaitActivities, SendActivities, StatusActivities, SearchActivities, SuppressionActivities
 ):
     """What Twilio and the database will answer, and the requests that reached them."""
 
     sends: list[Callable[[SendRequest], SendResult]] = field(default_factory=lambda: [accept()])
     """One per POST; the last is repeated."""
     claimed_at: datetime | None = None
-    """When an earlier run claimed the first submission, as admission finds it."""
+    """When an earlier run claimed the first submission."""
     suppressed_by: Reason | None = None
     statuses: list[StatusResult] = field(default_factory=list)
     default_sender: str | None = None
     reserved_at: datetime | None = None
-    """The time that admission reserves; None: it is due now."""
+    """The time that the sender's rate limiter reserves; None: it is idle."""
     closed_until: list[datetime] = field(default_factory=list)
-    """When the send window opens, one entry per admission; after the last it is open."""
+    """When the send window opens, one entry per check; after the last it is open."""
     resumes: list[Resumed | CampaignCanceled | None] = field(default_factory=list)
     """What each check of a paused message finds (None: still paused); after the last, resumed."""
     window_problem: str | None = None
-    """What admission finds wrong with the send window."""
-    hold_admissions: threading.Event | None = None
-    """Admissions are not answered until this is set."""
-    admit_fails: int = 0
+    """What is wrong with the send window."""
+    database_away: int = 0
+    """So many checks find that the database does not answer."""
     status_fails: int = 0
     search_fails: int = 0
     hold_searches: threading.Event | None = None
     """Searches are not answered until this is set."""
     policy: PolicySnapshot = POLICY
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    admissions: int = 0
+    checks: int = 0
+    """How many sends passed all checks, or were stopped by one."""
     resume_checks: list[ResumeRequest] = field(default_factory=list)
     posts: list[SendRequest] = field(default_factory=list)
     searches: list[Found | Absent | NeverSubmitted | Ambiguous] = field(default_factory=list)
@@ -216,39 +229,6 @@ class FakeActivities(
     status_checks: list[str] = field(default_factory=list)
     suppressions: list[SuppressionRecord] = field(default_factory=list)
     released_reservations: list[Reservation] = field(default_factory=list)
-
-    @activity.defn
-    def admit(self, request: AdmissionRequest) -> AdmissionResult:
-        """Admission as scripted."""
-        if self.hold_admissions is not None:
-            self.hold_admissions.wait(30)
-        if self.admit_fails:
-            self.admit_fails -= 1
-            raise ApplicationError("The database cannot be read.", type="DatabaseUnavailable")
-        self.admissions += 1
-        sender = request.sender or self.default_sender
-        return AdmissionResult(
-            policy=self.policy, sender=sender, decision=self._decide(request, sender)
-        )
-
-    def _decide(
-        self, request: AdmissionRequest, sender: str | None
-    ) -> Admitted | AlreadyClaimed | Suppressed | Expired | NoSender | InvalidWindow | WindowClosed:
-        if self.claimed_at is not None and request.submission == 1:
-            return AlreadyClaimed(claimed_at=self.claimed_at)
-        if self.closed_until:
-            return WindowClosed(opens_at=self.closed_until.pop(0))
-        if self.window_problem is not None:
-            return InvalidWindow(problem=self.window_problem)
-        if request.expires_at is not None and request.expires_at <= self.now():
-            return Expired()
-        if sender is None:
-            return NoSender()
-        if self.suppressed_by is not None:
-            return Suppressed(reason=self.suppressed_by)
-        return Admitted(
-            reserved_at=self.reserved_at or datetime.now(UTC), is_due=self.reserved_at is None
-        )
 
     @activity.defn
     def check_window(self, request: WindowCheck) -> str:  # noqa: ARG002 - the interface
@@ -271,10 +251,55 @@ class FakeActivities(
 
     @activity.defn
     def send(self, request: SendRequest) -> SendResult:
-        """A POST, answered as scripted."""
+        """The checks as scripted, then a POST, answered as scripted."""
+        if self.database_away:
+            self.database_away -= 1
+            return send_result(request, DatabaseAway(), attempts=request.earlier_attempts)
+        self.checks += 1
+        if not request.sender:
+            request = request.model_copy(update={"sender": self.default_sender})
+        obstacle = self._obstacle(request)
+        if obstacle is not None:
+            return send_result(request, obstacle, attempts=request.earlier_attempts)
         self.posts.append(request)
         answer = self.sends[min(len(self.posts), len(self.sends)) - 1]
-        return answer(request)
+        try:
+            return answer(request).model_copy(update={"policy": self.policy})
+        except ApplicationError as error:
+            raise self._with_policy(error) from None
+
+    def _with_policy(self, error: ApplicationError) -> ApplicationError:
+        details = [
+            each.model_copy(update={"policy": self.policy})
+            if isinstance(each, SendFailureDetail)
+            else each
+            for each in error.details
+        ]
+        return ApplicationError(
+            error.message,
+            *details,
+            type=error.type,
+            non_retryable=error.non_retryable,
+            next_retry_delay=error.next_retry_delay,
+        )
+
+    def _obstacle(self, request: SendRequest) -> NotSent | None:
+        expires_at = request.message.expires_at
+        if self.claimed_at is not None and request.submission == 1:
+            return AlreadyClaimed(claimed_at=self.claimed_at)
+        if self.window_problem is not None:
+            return InvalidWindow(problem=self.window_problem)
+        if self.closed_until:
+            return WindowClosed(opens_at=self.closed_until.pop(0))
+        if expires_at is not None and expires_at <= self.now():
+            return Expired()
+        if request.sender is None:
+            return NoSender()
+        if self.suppressed_by is not None:
+            return Suppressed(reason=self.suppressed_by)
+        if self.reserved_at is not None and not request.is_reserved:
+            return Deferred(reserved_at=self.reserved_at)
+        return None
 
     @activity.defn
     def fetch_status(self, request: StatusRequest) -> StatusResult:
@@ -365,14 +390,6 @@ async def callback(
     )
 
 
-def binary(name: str) -> str:
-    """The path of a Temporal binary that its Python package has installed."""
-    found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
-    assert found is not None, f"{name} is not installed; its package is in requirements-dev.lock"
-    assert Path(found).is_file()
-    return found
-
-
 @contextlib.asynccontextmanager
 async def skipping_time(identity: str | None = None) -> AsyncIterator[WorkflowEnvironment]:
     """Temporal's test server, which skips time, with our search attributes."""
@@ -398,7 +415,7 @@ async def serving(
                 task_queue=MESSAGES_QUEUE,
                 workflows=[SendMessage, DeadLetter],
                 activities=[
-                    fakes.admit,
+                    fakes.send,
                     fakes.await_resume,
                     fakes.release_reservation,
                     fakes.check_window,

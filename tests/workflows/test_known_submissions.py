@@ -1,6 +1,5 @@
 """A callback shows that Twilio has, or delivered, a message that was about to be sent again."""
 
-import threading
 from datetime import timedelta
 from typing import Any
 
@@ -84,26 +83,25 @@ async def test_a_late_callback_stops_a_resend(
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
     assert 1 + len(waits) == len(env.fakes.posts)
-    assert 1 == env.fakes.admissions
 
 
 async def test_a_late_callback_ends_the_wait_for_a_closed_window(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """Once the receipt is there, the message does not ask for admission again."""
+    """Once the receipt is there, the message is not checked again."""
     opens = await env.now() + timedelta(hours=10)
     env.fakes.sends = [UNKNOWN, refuse(window_closed(MINUTE)), accept(SECOND)]
     handle = await env.start()
     await env.until(lambda: len(env.fakes.posts) == 1)
     env.fakes.closed_until = [opens] * 100
     await env.sleep(3 * MINUTE)
-    await env.until(lambda: env.fakes.admissions == 2)
+    await env.until(lambda: env.fakes.checks == 2)
     await callback(handle, "delivered", number=FIRST)
 
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
-    assert 2 == env.fakes.admissions
+    assert 2 == env.fakes.checks
 
 
 async def _start_with_a_callback(
@@ -137,12 +135,9 @@ async def test_a_callback_before_the_post_prevents_it(
 async def test_a_cancel_does_not_hide_a_submission_that_callbacks_show(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """Canceled while admission waits for the database, the report says what Twilio has."""
-    env.fakes.hold_admissions = threading.Event()
-    env.fakes.admit_fails = 4
+    """Canceled after a reset, the report says what Twilio has."""
     handle = await _start_with_a_callback(env)
     await handle.cancel()
-    env.fakes.hold_admissions.set()
     env.fakes.statuses = [StatusResult(status="delivered")]
 
     report = await handle.result()

@@ -65,8 +65,8 @@ def test_scenarios_and_recorded_histories_match() -> None:
 @pytest.mark.parametrize(
     ("workflow", "name"),
     [
-        (nondeterministic.SendsFirst, "delivered"),
-        (nondeterministic.ChecksTwice, "delivered"),
+        (nondeterministic.SendsOnTheQueue, "delivered"),
+        (nondeterministic.SendsTwice, "delivered"),
         (nondeterministic.WaitsFirst, "delivered"),
         (nondeterministic.DoesNotWait, "delivered"),
         (nondeterministic.DoesNotWait, "receipt_timeout"),

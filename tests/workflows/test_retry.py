@@ -169,7 +169,8 @@ async def test_the_budget_ends_while_no_worker_is_running(temporal: Client) -> N
         handle = await env.start()
         await env.until(lambda: len(fakes.posts) == 1)
         await reaches(handle, "retrying")
-    await env.until(lambda: datetime.now(UTC) > fakes.posts[0].deadline)
+    ends_at = fakes.posts[0].requested_at + fakes.policy.retry_budget
+    await env.until(lambda: datetime.now(UTC) > ends_at)
     async with serving(temporal, fakes):
         report = await handle.result()
 

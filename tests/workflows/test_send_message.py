@@ -121,7 +121,7 @@ async def test_a_malformed_signal_is_dropped(env: TimeSkippingEnvironment) -> No
 async def test_nothing_is_sent_to_a_suppressed_recipient(
     env: TimeSkippingEnvironment, reason: Reason, failure_class: FailureClass | None
 ) -> None:
-    """A recipient who is suppressed at admission gets no message; no dead letter is opened."""
+    """A recipient who is suppressed gets no message; no dead letter is opened."""
     env.fakes.suppressed_by = reason
 
     report = await env.report()
@@ -138,7 +138,7 @@ async def test_nothing_is_sent_to_a_suppressed_recipient(
 async def test_a_stop_found_at_the_last_check_suppresses_the_message(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """A STOP between admission and the POST ends the message as suppressed."""
+    """A STOP while it waits ends the message as suppressed."""
     env.fakes.sends = [refuse(Suppressed(reason=Reason.OPTED_OUT))]
 
     report = await env.report()
@@ -191,15 +191,15 @@ async def test_a_message_that_expired_at_the_last_check_is_not_sent(
     )
 
 
-async def test_admission_waits_for_an_unavailable_database(
+async def test_a_message_waits_for_an_unavailable_database(
     env: TimeSkippingEnvironment,
 ) -> None:
     """While opt-outs cannot be read, the message waits, says so, and is sent afterwards."""
-    env.fakes.admit_fails = 40
+    env.fakes.database_away = 1
+    env.fakes.resumes = [None] * 40
     handle = await env.start()
-    await env.until(lambda: env.fakes.admit_fails < 38)
-    waiting_for = "the database, or a worker with a correct clock"
-    assert waiting_for == (await handle.query("progress"))["waiting_for"]
+    await env.until(lambda: len(env.fakes.resume_checks) > 0)
+    assert "the database" == (await handle.query("progress"))["waiting_for"]
     await env.sleep(timedelta(hours=1))
     await callback(handle, "delivered")
 

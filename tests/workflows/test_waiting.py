@@ -1,5 +1,6 @@
 """A message that waits: for its reserved time, its send window, or a paused sender."""
 
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,9 @@ import pytest
 from signedfor.contract import Outcome
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import (
+    AccountHeld,
     CampaignCanceled,
+    DatabaseAway,
     Paused,
     Resumed,
     SendRequest,
@@ -47,15 +50,16 @@ async def test_a_deferred_message_waits_for_its_new_reservation(
 
     first, second = env.fakes.posts
     assert 0 == second.earlier_attempts
-    assert second.deadline - first.deadline >= timedelta(hours=1.9)
+    assert second.deadline is not None
+    assert second.deadline - first.requested_at >= POLICY.retry_budget + 1.9 * HOUR
+    assert (False, True) == (first.is_reserved, second.is_reserved)
     assert not second.is_retry
-    assert 1 == env.fakes.admissions
 
 
 async def test_a_failed_attempt_keeps_its_place_and_its_budget(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """A retry needs no new admission, and its deadline only moves by the wait to be sent."""
+    """A retry does not queue again, and its deadline only moves by the wait to be sent."""
     env.fakes.sends = [
         failure(FailureClass.TEMPORARILY_UNAVAILABLE),
         refuse(deferred(timedelta(seconds=1)), after_attempts=1),
@@ -66,7 +70,8 @@ async def test_a_failed_attempt_keeps_its_place_and_its_budget(
 
     last = env.fakes.posts[-1]
     assert last.is_retry
-    waited = last.deadline - env.fakes.posts[0].deadline
+    assert last.deadline is not None
+    waited = last.deadline - env.fakes.posts[0].requested_at - POLICY.retry_budget
     assert timedelta(0) <= waited < timedelta(minutes=1)
 
 
@@ -75,7 +80,7 @@ async def test_a_canceled_message_releases_its_reservation(env: TimeSkippingEnvi
     reserved_at = await env.now() + HOUR
     env.fakes.reserved_at = reserved_at
     handle = await env.start()
-    await env.until(lambda: env.fakes.admissions == 1)
+    await env.until(lambda: env.fakes.checks == 1)
 
     await handle.execute_update("cancel")
     await handle.result()
@@ -96,24 +101,25 @@ async def test_a_send_request_has_the_number_of_segments(env: TimeSkippingEnviro
 
 
 async def test_a_message_waits_until_its_window_opens(env: TimeSkippingEnvironment) -> None:
-    """It waits without a reservation and then asks for admission again."""
+    """It waits without a reservation and is then checked again."""
     opens = await env.now() + 10 * HOUR
     env.fakes.closed_until = [opens]
     window = {"from": "09:00", "until": "20:00", "time_zone": "Europe/Berlin"}
 
     await _delivered(env, {**REQUEST, "send_window": window}, posts=1)
 
-    assert 2 == env.fakes.admissions
+    assert 2 == env.fakes.checks
     assert await env.now() >= opens
 
 
 async def test_a_window_that_closed_before_the_last_check(env: TimeSkippingEnvironment) -> None:
-    """The message waits until it opens, and opt-outs are checked again."""
-    env.fakes.sends = [refuse(window_closed(10 * HOUR)), accept()]
+    """The message waits until it opens, and its reservation is gone."""
+    soon = timedelta(seconds=1)
+    env.fakes.sends = [refuse(deferred(soon)), refuse(window_closed(10 * HOUR)), accept()]
 
-    await _delivered(env, REQUEST, posts=2)
+    await _delivered(env, REQUEST, posts=3)
 
-    assert 2 == env.fakes.admissions
+    assert [False, True, False] == [each.is_reserved for each in env.fakes.posts]
 
 
 @pytest.mark.parametrize("not_yet", [deferred, window_closed])
@@ -132,14 +138,14 @@ async def test_a_message_that_would_expire_while_it_waits_expires_at_once(
 
 
 async def test_a_message_waits_while_its_sender_is_paused(env: TimeSkippingEnvironment) -> None:
-    """It checks until the sender is resumed, and is then sent without a new admission."""
+    """It checks until the sender is resumed, and then does not queue again."""
     env.fakes.sends = [refuse(Paused()), accept()]
     env.fakes.resumes = [None, None, Resumed()]
 
     await _delivered(env, REQUEST, posts=2)
 
     assert 3 == len(env.fakes.resume_checks)
-    assert 1 == env.fakes.admissions
+    assert env.fakes.posts[-1].is_reserved
 
 
 async def test_messages_of_a_canceled_campaign_are_canceled(env: TimeSkippingEnvironment) -> None:
@@ -175,4 +181,37 @@ async def test_a_paused_message_can_be_canceled(env: TimeSkippingEnvironment) ->
     canceled = await handle.execute_update("cancel")
 
     assert canceled["canceled"]
+    assert Outcome.CANCELED is (await handle.result()).outcome
+
+
+@pytest.mark.parametrize("decision", [AccountHeld(error_code=20003), DatabaseAway()])
+async def test_a_message_waits_for_longer_than_its_retry_budget(
+    env: TimeSkippingEnvironment, decision: AccountHeld | DatabaseAway
+) -> None:
+    """Neither the account's hold nor an absent database uses up the budget."""
+    temporary = failure(FailureClass.TEMPORARILY_UNAVAILABLE)
+    env.fakes.sends = [temporary, refuse(decision, after_attempts=1), accept()]
+    checks = math.ceil(POLICY.retry_budget / timedelta(minutes=1)) + 10
+    env.fakes.resumes = [*[None] * checks, Resumed()]
+
+    await _delivered(env, REQUEST, posts=3)
+
+    first, last = env.fakes.posts[0], env.fakes.posts[-1]
+    assert last.requested_at > first.requested_at + POLICY.retry_budget
+    assert last.deadline is not None
+    assert last.deadline > last.requested_at
+
+
+async def test_a_message_says_what_the_account_waits_for(env: TimeSkippingEnvironment) -> None:
+    """While it waits its progress has Twilio's code; canceled, nothing was sent."""
+    env.fakes.sends = [refuse(AccountHeld(error_code=20003))]
+    env.fakes.resumes = [None] * 1000
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.resume_checks) > 0)
+
+    progress = await handle.query("progress")
+    await handle.execute_update("cancel")
+
+    assert ("waiting", 20003) == (progress["status"], progress["error_code"])
+    assert "Twilio to take the account's requests again" == progress["waiting_for"]
     assert Outcome.CANCELED is (await handle.result()).outcome
