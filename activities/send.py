@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -12,6 +13,7 @@ from urllib.parse import quote
 
 import requests
 from temporalio import activity
+from temporalio.common import MetricHistogramFloat
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from twilio.base.exceptions import TwilioException
 from twilio.rest.api.v2010.account.message import MessageInstance
@@ -42,12 +44,13 @@ from signedfor.message_activities import (
     Suppressed,
     WindowClosed,
 )
-from signedfor.retry import LATEST_POST_START, SEND_BACKOFF
-from signedfor.send_windows import opening, window_problem
+from signedfor.retry import LATEST_POST_START, MAX_QUICK_TIME, SEND_BACKOFF
+from signedfor.send_windows import NeverOpens, opening, window_problem
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.send_attempts import Blocked, Claimed, ClaimHeld, NotBefore, SendAttempts
 from signedfor.store.suppressions import Suppressions
+from signedfor.temporal import CHECK_TO_POST
 from signedfor.twilio import codes
 from signedfor.twilio.client import Instant, TwilioClient, never_connected
 from signedfor.twilio.phone import is_messaging_service
@@ -103,6 +106,7 @@ class TwilioSends(SendActivities):
         self._default_sender = default_sender
         self._policy = policy
         self._report = report
+        self._window: MetricHistogramFloat | None = None
 
     @in_thread
     def send(self, request: SendRequest) -> SendResult:
@@ -129,6 +133,7 @@ class TwilioSends(SendActivities):
             # Connecting may take seconds, in which a STOP can come: so it is done before the check.
             with self._client.connected() as is_connected:
                 decision = self._decide(request, attempt)
+                attempt.checked_at = time.perf_counter()
                 if not isinstance(decision, Claimed):
                     return attempt.result(decision)
                 return self._post(request, attempt, decision, is_connected=is_connected)
@@ -276,6 +281,17 @@ class TwilioSends(SendActivities):
                 FailureClass.OUTCOME_UNKNOWN,
                 f"Twilio's answer could not be understood ({type(error).__name__}).",
             ) from None
+        finally:
+            self._record_window(self._client.first_byte_at() - attempt.checked_at)
+
+    def _record_window(self, seconds: float) -> None:
+        """Record the time in which a STOP comes too late: from the check to the first byte."""
+        if seconds > 0:  # otherwise nothing was written
+            if self._window is None:
+                self._window = activity.metric_meter().create_histogram_float(
+                    CHECK_TO_POST, "From the commit of the check to the POST's first byte", "s"
+                )
+            self._window.record(seconds)
 
     def _refused(self, error: TwilioException, attempt: "_Attempt") -> ApplicationError:
         """Twilio answered with an error status."""
@@ -314,6 +330,8 @@ class _Attempt:
         self._before = request.earlier_attempts + self._info.attempt - 1
         self.number = self._before + 1
         self.is_repeated = self._info.attempt > 1
+        self.checked_at = 0.0
+        """When consent was checked, by `time.perf_counter`."""
 
     def check_clock(self) -> None:
         """Fail if this worker's clock differs from Temporal's; its sender's time is not used."""
@@ -392,6 +410,14 @@ class _Attempt:
             "Twilio could not be reached in time; nothing was sent.",
         )
 
+    def _is_last_quick_one(self, wait: timedelta) -> bool:
+        """Whether the next attempt is for the workflow to begin, after this wait."""
+        max_wait = self._request.max_retry_wait
+        if max_wait is None:
+            return False
+        next_after = datetime.now(UTC) + wait - self._request.requested_at
+        return wait > max_wait or next_after > MAX_QUICK_TIME
+
     def failure(
         self,
         failure_class: FailureClass,
@@ -408,7 +434,7 @@ class _Attempt:
         if failure_class in RETRYABLE:
             least = max(timedelta(seconds=codes.delay_for(code)), retry_after or timedelta(0))
             wait = SEND_BACKOFF.wait(self.number, at_least=least)
-        max_wait = self._request.max_retry_wait
+            final = final or self._is_last_quick_one(wait)
         return ApplicationError(
             text,
             SendFailureDetail(
@@ -420,7 +446,7 @@ class _Attempt:
                 policy=self._policy,
             ),
             type=failure_class.value,
-            non_retryable=final or (wait is not None and max_wait is not None and wait > max_wait),
+            non_retryable=final,
             next_retry_delay=wait,
             # Throttling and outages are expected: the retry policy handles them, and they are no
             # errors of the worker.
@@ -444,7 +470,10 @@ def _out_of_time(
         return InvalidWindow(problem=problem)
     if message.expires_at is not None and now >= message.expires_at:
         return Expired()
-    opens_at = now if window is None else opening(window, message.to, now)
+    try:
+        opens_at = now if window is None else opening(window, message.to, now)
+    except NeverOpens as error:
+        return InvalidWindow(problem=str(error))
     if opens_at <= now:
         return None
     if message.expires_at is not None and opens_at >= message.expires_at:

@@ -63,8 +63,9 @@ QUICK_ATTEMPTS: Final = 3
 MAX_QUICK_WAIT: Final = timedelta(seconds=2)
 """A longer wait is shown as `retrying` from its start. A workflow task that waits keeps its slot.
 """
-QUICK_START_TIMEOUT: Final = timedelta(seconds=3)
-"""When all of a worker's places for sends are taken for longer, the task queue takes over."""
+MAX_QUICK_TIME: Final = timedelta(seconds=4)
+"""No quick attempt begins later than this after the first: one without a connection takes seconds.
+"""
 
 _DECLARED: Final = RetryPolicy(
     # The activity sets each wait (`next_retry_delay`), with jitter and the minimum of the code;

@@ -14,7 +14,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
-from devtools.sandbox.client import SandboxControl
+from devtools.sandbox.client import SandboxControl, Step
 from signedfor.contract import (
     MESSAGES_QUEUE,
     SEND_MESSAGE,
@@ -24,6 +24,7 @@ from signedfor.contract import (
 )
 from signedfor.inbound import CATCH_UP_ID
 from signedfor.payloads import data_converter
+from signedfor.retry import QUICK_ATTEMPTS
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.suppressions import Suppressions
@@ -181,14 +182,31 @@ async def _events(handle: WorkflowHandle[Any, Any]) -> list[str]:
     return [EventType.Name(each.event_type) async for each in handle.fetch_history_events()]
 
 
-async def test_a_stopping_worker_drains(
-    variables: dict[str, str], temporal: Client, sandbox: SandboxControl, tmp_path: Path
+_BUSY: Step = {"respond": "error", "code": 20429, "http_status": 429}
+
+
+@pytest.mark.parametrize(
+    ("refusals", "event"),
+    [
+        # A local activity's result is a marker of the workflow task that ran it.
+        (0, "EVENT_TYPE_MARKER_RECORDED"),
+        (QUICK_ATTEMPTS, "EVENT_TYPE_ACTIVITY_TASK_COMPLETED"),
+    ],
+    ids=["first attempts", "later attempts"],
+)
+async def test_a_stopping_worker_drains(  # noqa: PLR0917 - pytest passes them by name
+    variables: dict[str, str],
+    temporal: Client,
+    sandbox: SandboxControl,
+    tmp_path: Path,
+    refusals: int,
+    event: str,
 ) -> None:
     """It starts no new send, and finishes the running ones and the workflow tasks after them."""
     recipients = [f"+1555867000{n}" for n in range(3)]
     late = "+15558670009"
     for to in recipients:
-        sandbox.script(to, [{"delay": 6}])
+        sandbox.script(to, [*[_BUSY] * refusals, {"delay": 6}])
     with Worker(variables, tmp_path / "first") as worker:
         worker.ready()
         handles = [await _start(temporal, to) for to in recipients]
@@ -202,15 +220,15 @@ async def test_a_stopping_worker_drains(
         assert [] == sandbox.ledger(to=late)["accepted"]
     for handle in handles:
         events = await _events(handle)
-        assert "EVENT_TYPE_ACTIVITY_TASK_COMPLETED" in events
-        assert "EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT" not in events
+        assert event in events
+        assert [] == [each for each in events if each.endswith(("TASK_TIMED_OUT", "TASK_FAILED"))]
 
     with Worker(variables, tmp_path / "second") as worker:
         worker.ready()
         reports = [await handle.result() for handle in [*handles, last]]
 
     assert [Outcome.DELIVERED] * 4 == [each.outcome for each in reports]
-    assert [1] * 4 == [each.attempts for each in reports]
+    assert [*[refusals + 1] * 3, 1] == [each.attempts for each in reports]
     posted = sorted(each["to"] for each in sandbox.ledger()["accepted"])
     assert [*recipients, late] == posted
 

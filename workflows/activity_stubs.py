@@ -39,7 +39,6 @@ from signedfor.retry import (
     MAX_QUICK_WAIT,
     PATIENT_SEND,
     QUICK_SEND,
-    QUICK_START_TIMEOUT,
     SEARCH_TIMEOUT,
     SEND_TIMEOUT,
     UNLIMITED_RETRY,
@@ -92,7 +91,6 @@ def start_sending_now(request: SendRequest) -> ActivityHandle[SendResult]:
     return workflow.start_local_activity_method(
         SendActivities.send,
         request,
-        schedule_to_start_timeout=QUICK_START_TIMEOUT,
         start_to_close_timeout=SEND_TIMEOUT,
         retry_policy=QUICK_SEND,
         local_retry_threshold=MAX_QUICK_WAIT,

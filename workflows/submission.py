@@ -200,10 +200,10 @@ def _not_sent(
             return outcomes.suppressed(reason)
         case Expired():
             return state.expired()
+        case NoSender() | InvalidWindow() if state.submitted_sids or state.is_outcome_unknown:
+            return state.expired()  # settings or time zones have changed since it was submitted
         case NoSender():
             raise invalid_input([("from", "is needed, because no DEFAULT_SENDER is set")])
-        case InvalidWindow() if state.submitted_sids:
-            return state.expired()  # time zones have changed since it was first submitted
         case InvalidWindow(problem=problem):
             raise invalid_input([("send_window", problem)])
         case CampaignCanceled():
@@ -341,7 +341,7 @@ def _failure_of(
         failure = SendFailure(failure_class=unavailable, attempts=attempts_before, is_canceled=True)
         return failure, None
     if isinstance(cause, TimeoutError):
-        if cause.type is TimeoutType.SCHEDULE_TO_START:  # no worker had a place for it
+        if cause.type is TimeoutType.SCHEDULE_TO_START:  # no worker picked it up
             failure = SendFailure(
                 failure_class=unavailable, attempts=attempts_before, retry_after=timedelta(0)
             )

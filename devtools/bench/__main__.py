@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from devtools.bench import campaigns, cost, latency, memory, pacing, throughput, webhook
+from devtools.bench import campaigns, consent, cost, latency, memory, pacing, throughput, webhook
 from devtools.bench.report import Report, machine, missed, tables
 from devtools.bench.sizes import FULL, QUICK, Sizes
 from devtools.stack.processes import interrupt_on_signals
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[Report]]] = {
     "throughput": throughput.run,
     "latency": latency.run,
     "webhook": webhook.run,
+    "consent": consent.run,
     "cost": cost.run,
     "workers": throughput.run_workers,
     "memory": memory.run,

@@ -7,7 +7,7 @@ that only the features differ: the activity has its own task queue and is not st
 receipt is one signal, and a timer runs meanwhile. The worker has the same Temporal SDK, cache,
 threads and slots, the same kind of HTTP client (one pooled `requests` session), and no workflow
 sandbox. The webhook is a plain route on the same uvicorn with the same options, and signals final
-statuses only. What is missing: admission, the last check and its record, failure classes, search
+statuses only. What is missing: the checks and the claim before the POST, failure classes, search
 attributes, details for the UI, query, update, Pydantic, signatures, metrics, logs, the inbox.
 """
 

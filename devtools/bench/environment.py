@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,11 +115,13 @@ class Environment:
 
 
 @contextmanager
-def fresh_stack(*, workers: int = 1) -> Iterator[tuple[LocalStack, ProcessGroup]]:
+def fresh_stack(
+    *, workers: int = 1, settings: Mapping[str, str] = SETTINGS
+) -> Iterator[tuple[LocalStack, ProcessGroup]]:
     """A fresh stack with neither worker nor webhook running, and a group for the baseline's."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalStack(Path(folder), settings=SETTINGS, workers=workers, only_servers=True) as stack,
+        LocalStack(Path(folder), settings=settings, workers=workers, only_servers=True) as stack,
         ProcessGroup() as group,
     ):
         yield stack, group

@@ -208,28 +208,19 @@ class SendAttempts:
         }
         try:
             with transaction(self._engine) as connection:
-                is_urgent = message.priority is Priority.URGENT
-                reserved_at = self._rate_limiter.acquire_account(
-                    is_urgent=is_urgent,
-                    is_reserved=is_reserved_by_account,
-                    is_retry=is_retry,
-                    fits=fits,
-                    joining=connection,
-                )
-                if reserved_at is not None:
-                    return NotBefore(reserved_at, by_account=True)
-                reserved_at = self._rate_limiter.acquire(
+                not_before = self._acquire(
+                    connection,
                     sender,
                     segments,
-                    is_urgent=is_urgent,
+                    is_urgent=message.priority is Priority.URGENT,
                     is_reserved=is_reserved,
+                    is_reserved_by_account=is_reserved_by_account,
                     is_retry=is_retry,
                     fits=fits,
-                    joining=connection,
                 )
-                if reserved_at is not None:
-                    self._rate_limiter.return_to_account(joining=connection)
-                    return NotBefore(reserved_at)
+                if not_before is not None:
+                    _require_free(connection, record)
+                    return not_before
                 claimed = connection.execute(_claim(connection.dialect.name), record).first()
                 if claimed is None:
                     _deny(connection, record)
@@ -238,6 +229,47 @@ class SendAttempts:
         except _DeniedError as error:
             return error.reason
         return Claimed(claimed.attempt, is_account_try=bool(claimed.is_held))
+
+    def _acquire(
+        self,
+        connection: Connection,
+        sender: str,
+        segments: int,
+        *,
+        is_urgent: bool,
+        is_reserved: bool,
+        is_reserved_by_account: bool,
+        is_retry: bool,
+        fits: Fits,
+    ) -> NotBefore | None:
+        """Pass the account's rate limiter and the sender's, or neither."""
+        reserved_at = self._rate_limiter.acquire_account(
+            is_urgent=is_urgent,
+            is_reserved=is_reserved_by_account,
+            is_retry=is_retry,
+            fits=fits,
+            joining=connection,
+        )
+        if reserved_at is not None:
+            return NotBefore(reserved_at, by_account=True)
+        reserved_at = self._rate_limiter.acquire(
+            sender,
+            segments,
+            is_urgent=is_urgent,
+            is_reserved=is_reserved,
+            is_retry=is_retry,
+            fits=fits,
+            joining=connection,
+        )
+        if reserved_at is None:
+            return None
+        self._rate_limiter.return_to_account(
+            is_urgent=is_urgent,
+            is_reserved=is_reserved_by_account,
+            is_retry=is_retry,
+            joining=connection,
+        )
+        return NotBefore(reserved_at)
 
     def holder(self, message_id: str, submission: int) -> ClaimHeld | None:
         """The attempt that has claimed the submission; None if Twilio certainly does not have it.
@@ -320,14 +352,21 @@ def _key(message_id: str, submission: int) -> dict[str, Any]:
 
 def _deny(connection: Connection, record: Mapping[str, Any]) -> NoReturn:
     """Raise why the record was not written; suppressed, if the reason is gone by now."""
-    # First, because the outcome of a message that Twilio may have must be resolved.
-    held = _holder(connection, record)
-    if held is not None:
-        raise _DeniedError(held)
+    _require_free(connection, record)
     for reason, condition in _BLOCKED_BY.items():
         if connection.execute(select(condition), record).scalar_one():
             raise _DeniedError(reason)
     raise _DeniedError(Blocked.SUPPRESSED)
+
+
+def _require_free(connection: Connection, record: Mapping[str, Any]) -> None:
+    """Raise if the submission is claimed: the outcome of what Twilio may have must be resolved.
+
+    Before everything else, also before a wait in which the message may expire or be canceled.
+    """
+    held = _holder(connection, record)
+    if held is not None:
+        raise _DeniedError(held)
 
 
 def _take_account_try(connection: Connection, now: datetime) -> None:

@@ -93,6 +93,8 @@ class _Deadline(threading.local):
     at: Instant | None = None
     may_connect: bool = True
     """Whether it may open a connection for its next request."""
+    first_byte_at: float = 0.0
+    """When it began to write its newest request, by `time.perf_counter`."""
 
     def has_passed(self) -> bool:
         return self.at is not None and self.at.has_passed()
@@ -198,6 +200,10 @@ class TwilioClient(Client):
         """The response to this thread's last request, if there was one."""
         return self.http_client.last_response()
 
+    def first_byte_at(self) -> float:
+        """When this thread began to write its newest request, by `time.perf_counter`."""
+        return self.http_client.deadline.first_byte_at
+
     @contextmanager
     def connected(self) -> Iterator[bool]:
         """Inside the block, a connection is ready for this thread's next request.
@@ -254,9 +260,11 @@ class _TimeoutAdapter(HTTPAdapter):
 
         class Http(_ConnectionPool):
             ConnectionCls = _limited(HTTPConnection, *limits)
+            connect_seconds = self._timeouts[0]
 
         class Https(_ConnectionPool, HTTPSConnectionPool):
             ConnectionCls = _limited(HTTPSConnection, *limits)
+            connect_seconds = self._timeouts[0]
 
         return {"http": Http, "https": Https}
 
@@ -272,6 +280,8 @@ class _TimeoutAdapter(HTTPAdapter):
 
 class _ConnectionPool(HTTPConnectionPool):
     """Lets a thread connect before its request, and keeps that connection for it."""
+
+    connect_seconds: float
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -296,6 +306,7 @@ class _ConnectionPool(HTTPConnectionPool):
     def _connect(self, connection: Any) -> None:
         if not connection.is_closed:
             return
+        connection.timeout = self.connect_seconds  # otherwise a request sets it
         if self.proxy is not None and self.scheme == "https":
             self._prepare_proxy(connection)
         else:
@@ -386,6 +397,7 @@ def _limited(
             if deadline.has_passed():
                 self.close()
                 raise ConnectTimeoutError(self, "the deadline for starting this request has passed")
+            deadline.first_byte_at = time.perf_counter()
             super().endheaders(*args, **options)
 
         def connect(self) -> None:

@@ -5,6 +5,8 @@ import pytest
 from sqlalchemy import Engine
 
 from activities.send import TwilioSends
+from signedfor.message_activities import AttemptFailed
+from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import open_engine
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
@@ -12,6 +14,7 @@ from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.client import TwilioClient
 from signedfor.twilio.rates import SenderKind
 from tests.activities.fake_twilio import ACCOUNT, TOKEN, FakeTwilio, running_fake_twilio
+from tests.activities.sending import POLICY
 
 Connect = Callable[..., TwilioClient]
 MakeSends = Callable[..., TwilioSends]
@@ -74,15 +77,32 @@ def suppressions(sqlite_engine: Engine) -> Suppressions:
 
 
 @pytest.fixture
-def make_sends(connect: Connect, sqlite_engine: Engine) -> MakeSends:
-    """Make send activities for a URL, by default with an empty suppression list."""
+def reports() -> list[AttemptFailed]:
+    """What the activities of `make_sends` have reported of their failed attempts."""
+    return []
 
-    def make(url: str, *, engine: Engine = sqlite_engine, **options: timedelta) -> TwilioSends:
+
+@pytest.fixture
+def make_sends(connect: Connect, sqlite_engine: Engine, reports: list[AttemptFailed]) -> MakeSends:
+    """Make send activities for a URL, by default without a limit to the rate."""
+
+    def make(
+        url: str,
+        *,
+        engine: Engine = sqlite_engine,
+        limiter: RateLimiter | None = None,
+        default_sender: str | None = None,
+        **options: timedelta,
+    ) -> TwilioSends:
         return TwilioSends(
             connect(url, **options),
             Suppressions(engine),
-            SendAttempts(engine, unlimited_rates(engine)),
+            SendAttempts(engine, limiter or unlimited_rates(engine)),
+            AccountHold(engine),
             public_base_url="https://hooks.example",
+            default_sender=default_sender,
+            policy=POLICY,
+            report=reports.append,
         )
 
     return make

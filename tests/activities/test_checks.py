@@ -1,39 +1,114 @@
-"""The send activity's last check, immediately before its POST."""
+"""The send activity's checks, immediately before its POST."""
 
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
+from activities.clock import MAX_SKEW
 from activities.send import TwilioSends
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.contract import Day, SendWindow
 from signedfor.contract.failures import FailureClass
-from signedfor.message_activities import Expired, SendResult, Sent, Suppressed, WindowClosed
+from signedfor.message_activities import (
+    DatabaseAway,
+    Expired,
+    InvalidWindow,
+    NoSender,
+    SendRequest,
+    SendResult,
+    Sent,
+    Suppressed,
+    WindowClosed,
+)
 from signedfor.retry import LATEST_POST_START
+from signedfor.send_windows import window_problem
 from signedfor.store.database import open_engine
+from signedfor.store.rate_limiter import RateLimiter
+from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
 from tests.activities.conftest import MakeSends
 from tests.activities.fake_twilio import RECIPIENT, SENDER, FakeTwilio
-from tests.activities.sending import attempt, failed_attempt, message, send_request
+from tests.activities.sending import POLICY, attempt, failed_attempt, message, send_request, unsent
 
 SERVICE = "MG" + "0" * 32
+DEFAULT_SENDER = "12345"
 HOUR = timedelta(hours=1)
+SECOND = timedelta(seconds=1)
+
+
+def _suppress(suppressions: Suppressions, **fields: Any) -> None:
+    suppressions.record(
+        Suppression(
+            **{
+                "recipient": RECIPIENT,
+                "reason": Reason.OPTED_OUT,
+                "source": Source.INBOUND,
+                **fields,
+            }
+        ),
+        by="test",
+    )
+
+
+def _without_sender(**fields: Any) -> SendRequest:
+    return send_request(message=message(sender=None), sender=None, **fields)
+
+
+def test_a_message_without_a_sender_gets_the_default_sender(
+    make_sends: MakeSends, fake_twilio: FakeTwilio
+) -> None:
+    """It is in the POST and in the result."""
+    sends = make_sends(fake_twilio.url, default_sender=DEFAULT_SENDER)
+
+    result = attempt(sends, _without_sender())
+
+    assert isinstance(result.decision, Sent)
+    assert DEFAULT_SENDER == result.sender
+    assert DEFAULT_SENDER == dict(fake_twilio.requests[0].form)["From"]
+
+
+def test_a_messages_own_sender_comes_first(make_sends: MakeSends, fake_twilio: FakeTwilio) -> None:
+    """The default is only for messages that have none."""
+    result = attempt(make_sends(fake_twilio.url, default_sender=DEFAULT_SENDER))
+
+    assert SENDER == result.sender
+    assert SENDER == dict(fake_twilio.requests[0].form)["From"]
+
+
+def test_a_message_without_any_sender_is_not_sent(
+    sends: TwilioSends, fake_twilio: FakeTwilio
+) -> None:
+    """It names none, and no default sender is configured."""
+    expected = SendResult(attempts=0, sender=None, policy=POLICY, decision=NoSender())
+
+    assert expected == attempt(sends, _without_sender())
+    assert [] == fake_twilio.requests
+
+
+def test_a_failed_attempt_reports_sender_and_policy(make_sends: MakeSends) -> None:
+    """The workflow then knows them although nothing was sent."""
+    sends = make_sends("http://127.0.0.1:9", default_sender=DEFAULT_SENDER)
+
+    _, detail = failed_attempt(sends, _without_sender())
+
+    assert (DEFAULT_SENDER, POLICY) == (detail.sender, detail.policy)
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_nothing_is_sent_to_a_suppressed_recipient(
     sends: TwilioSends, fake_twilio: FakeTwilio, suppressions: Suppressions, reason: Reason
 ) -> None:
-    """A recipient who was suppressed since admission gets no message; the result has the reason."""
-    suppressions.record(
-        Suppression(recipient=RECIPIENT, reason=reason, source=Source.OPERATOR), by="test"
-    )
+    """Nor is a recipient who was suppressed after an attempt; the result has the reason."""
+    _suppress(suppressions, reason=reason, source=Source.OPERATOR)
 
-    result = attempt(sends, number=2)
+    results = [attempt(sends), attempt(sends, number=2)]
 
-    assert SendResult(attempts=1, decision=Suppressed(reason=reason)) == result
+    suppressed = Suppressed(reason=reason)
+    assert [unsent(suppressed), unsent(suppressed, attempts=1)] == results
     assert [] == fake_twilio.requests
 
 
@@ -46,7 +121,7 @@ def test_nothing_is_sent_to_a_suppressed_recipient(
         (Scope.CATEGORY, "alerts", False),
     ],
 )
-def test_the_last_check_uses_sender_and_category(  # noqa: PLR0917 - pytest passes them by name
+def test_opt_outs_from_a_sender_or_a_category(  # noqa: PLR0917 - pytest passes them by name
     sends: TwilioSends,
     fake_twilio: FakeTwilio,
     suppressions: Suppressions,
@@ -55,35 +130,46 @@ def test_the_last_check_uses_sender_and_category(  # noqa: PLR0917 - pytest pass
     suppressed: bool,
 ) -> None:
     """Only an opt-out from this sender or this category prevents the POST."""
-    suppressions.record(
-        Suppression(
-            recipient=RECIPIENT,
-            reason=Reason.OPTED_OUT,
-            source=Source.INBOUND,
-            scope=scope,
-            scope_value=value,
-        ),
-        by="test",
-    )
+    _suppress(suppressions, scope=scope, scope_value=value)
 
     result = attempt(sends, send_request(message=message(category="marketing")))
 
     assert suppressed == isinstance(result.decision, Suppressed)
-    assert [] == fake_twilio.requests if suppressed else len(fake_twilio.requests) == 1
+    assert int(not suppressed) == len(fake_twilio.requests)
 
 
-def test_nothing_is_sent_if_opt_outs_cannot_be_read(
-    make_sends: MakeSends, fake_twilio: FakeTwilio, tmp_path: Path
+def test_an_opt_out_from_a_category_does_not_cover_messages_without_one(
+    sends: TwilioSends, suppressions: Suppressions
 ) -> None:
-    """The activity is retried."""
-    engine = open_engine(f"sqlite:///{tmp_path / 'missing' / 'x.db'}")
+    """They belong to no category."""
+    _suppress(suppressions, scope=Scope.CATEGORY, scope_value="marketing")
 
-    error, detail = failed_attempt(make_sends(fake_twilio.url, engine=engine))
+    assert isinstance(attempt(sends).decision, Sent)
+
+
+def test_an_opt_out_from_the_default_sender(
+    make_sends: MakeSends, fake_twilio: FakeTwilio, suppressions: Suppressions
+) -> None:
+    """It covers messages without a sender of their own, and only those."""
+    _suppress(suppressions, scope=Scope.SENDER, scope_value=DEFAULT_SENDER)
+    sends = make_sends(fake_twilio.url, default_sender=DEFAULT_SENDER)
+
+    assert isinstance(attempt(sends, _without_sender()).decision, Suppressed)
+    assert isinstance(attempt(sends).decision, Sent)
+
+
+@pytest.mark.parametrize("expires_in", [HOUR, -HOUR], ids=["in time", "expired"])
+def test_nothing_is_sent_or_decided_while_the_database_is_away(
+    make_sends: MakeSends, fake_twilio: FakeTwilio, tmp_path: Path, expires_in: timedelta
+) -> None:
+    """The workflow waits for it; that is no attempt."""
+    engine = open_engine(f"sqlite:///{tmp_path / 'missing' / 'x.db'}")
+    request = send_request(message=message(expires_at=datetime.now(UTC) + expires_in))
+
+    result = attempt(make_sends(fake_twilio.url, engine=engine), request)
 
     engine.dispose()
-    assert FailureClass.TEMPORARILY_UNAVAILABLE == error.type
-    assert not error.non_retryable
-    assert detail.retry_after is not None
+    assert unsent(DatabaseAway()) == result
     assert [] == fake_twilio.requests
 
 
@@ -93,14 +179,14 @@ def test_an_expired_message_is_not_sent(sends: TwilioSends, fake_twilio: FakeTwi
 
     result = attempt(sends, send_request(message=late))
 
-    assert SendResult(attempts=0, decision=Expired()) == result
+    assert unsent(Expired()) == result
     assert [] == fake_twilio.requests
 
 
 def test_a_message_outside_its_window_is_not_sent(
-    sends: TwilioSends, fake_twilio: FakeTwilio
+    sends: TwilioSends, fake_twilio: FakeTwilio, sqlite_engine: Engine
 ) -> None:
-    """The result says when the window opens."""
+    """The result says when the window opens, or that this is too late; no time is reserved."""
     now = datetime.now(UTC)
     tomorrow = Day(f"{now + timedelta(days=1):%a}".lower())
     window = SendWindow(opens="00:00", closes="24:00", days=(tomorrow,), time_zone="UTC")
@@ -108,25 +194,100 @@ def test_a_message_outside_its_window_is_not_sent(
     result = attempt(sends, send_request(message=message(send_window=window)))
 
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    assert SendResult(attempts=0, decision=WindowClosed(opens_at=midnight)) == result
+    assert unsent(WindowClosed(opens_at=midnight)) == result
+    late = message(send_window=window, expires_at=midnight)
+    assert unsent(Expired()) == attempt(sends, send_request(message=late))
+    assert [] == RateLimiter(sqlite_engine).states()
     assert [] == fake_twilio.requests
 
 
 @pytest.mark.parametrize(
-    ("to", "time_zone"), [("+18005550100", None), (RECIPIENT, "Europe/Secret")]
+    ("to", "time_zone", "problem"),
+    [
+        ("+18005550100", None, "several time zones"),
+        ("messenger:1234567", None, "needs a time_zone"),
+        (RECIPIENT, "Europe/Secret", "time_zone is not an IANA time zone"),
+    ],
 )
-def test_a_window_that_never_opens(
-    sends: TwilioSends, fake_twilio: FakeTwilio, to: str, time_zone: str | None
+def test_an_invalid_window(  # noqa: PLR0917 - pytest passes them by name
+    sends: TwilioSends,
+    fake_twilio: FakeTwilio,
+    suppressions: Suppressions,
+    to: str,
+    time_zone: str | None,
+    problem: str,
 ) -> None:
-    """If new time zone data closed the window, the message soon goes back to admission."""
+    """It is reported, even for a suppressed recipient, and without any value."""
+    _suppress(suppressions, recipient=to)
     window = SendWindow(opens="09:00", closes="10:00", time_zone=time_zone)
 
-    decision = attempt(sends, send_request(message=message(to=to, send_window=window))).decision
+    request = send_request(message=message(to=to, sender=SERVICE, send_window=window))
+    result = attempt(sends, request)
 
-    assert isinstance(decision, WindowClosed)
-    wait = decision.opens_at - datetime.now(UTC)
-    assert timedelta(seconds=30) < wait <= timedelta(minutes=1)
+    reported = window_problem(window, to) or ""
+    assert unsent(InvalidWindow(problem=reported)) == result
+    assert problem in reported
+    for value in (to, "Secret", "09:00"):
+        assert value not in reported
     assert [] == fake_twilio.requests
+
+
+def test_a_window_that_does_not_open_any_more(
+    sends: TwilioSends, fake_twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message does not wait if time zone changes keep the window closed."""
+    monkeypatch.setattr("activities.send.window_problem", lambda _window, _to: None)
+    window = SendWindow(opens="09:00", closes="10:00")
+
+    to_several_zones = message(to="+18005550100", send_window=window)
+    decision = attempt(sends, send_request(message=to_several_zones)).decision
+
+    assert isinstance(decision, InvalidWindow)
+    assert decision.problem.startswith("does not open")
+    assert [] == fake_twilio.requests
+
+
+@pytest.mark.parametrize("skew", [MAX_SKEW + SECOND, -MAX_SKEW - SECOND])
+def test_a_local_attempt_of_a_worker_with_a_wrong_clock(
+    make_sends: MakeSends, fake_twilio: FakeTwilio, sqlite_engine: Engine, skew: timedelta
+) -> None:
+    """It is no attempt, uses nothing of the sender's time, and is left to the task queue."""
+    limiter = RateLimiter(sqlite_engine)
+    request = send_request(requested_at=datetime.now(UTC) - skew, earlier_attempts=2)
+
+    error, detail = failed_attempt(
+        make_sends(fake_twilio.url, limiter=limiter), request, is_local=True
+    )
+
+    assert (FailureClass.TEMPORARILY_UNAVAILABLE, True) == (error.type, error.non_retryable)
+    assert 2 == detail.attempts
+    assert [] == limiter.states()
+    assert SendAttempts(sqlite_engine, limiter).holder(request.message_id, 1) is None
+    assert [] == fake_twilio.requests
+
+
+@pytest.mark.parametrize("skew", [MAX_SKEW - SECOND, SECOND - MAX_SKEW])
+def test_a_local_attempt_of_a_worker_whose_clock_is_a_little_off(
+    sends: TwilioSends, fake_twilio: FakeTwilio, skew: timedelta
+) -> None:
+    """It is sent: the clocks need not agree exactly."""
+    request = send_request(requested_at=datetime.now(UTC) - skew)
+
+    assert isinstance(attempt(sends, request, is_local=True).decision, Sent)
+    assert 1 == len(fake_twilio.requests)
+
+
+@pytest.mark.parametrize(
+    "options", [{"number": 2, "is_local": True}, {}], ids=["repeated", "from the task queue"]
+)
+def test_an_attempt_that_was_requested_long_ago(
+    sends: TwilioSends, fake_twilio: FakeTwilio, options: dict[str, Any]
+) -> None:
+    """Only the first of the local attempts begins when it is requested."""
+    request = send_request(requested_at=datetime.now(UTC) - 2 * MAX_SKEW)
+
+    assert isinstance(attempt(sends, request, **options).decision, Sent)
+    assert 1 == len(fake_twilio.requests)
 
 
 def test_an_attempt_that_is_too_old_sends_nothing(
@@ -159,6 +320,22 @@ def test_nothing_is_sent_after_the_retry_budget(
 
     assert (FailureClass.TEMPORARILY_UNAVAILABLE, True) == (error.type, error.non_retryable)
     assert [] == fake_twilio.requests
+
+
+@pytest.mark.parametrize(("left", "posts"), [(SECOND, 1), (-SECOND, 0)])
+def test_without_a_deadline_the_retry_budget_begins_when_the_send_is_requested(
+    sends: TwilioSends, fake_twilio: FakeTwilio, left: timedelta, posts: int
+) -> None:
+    """The worker's settings say how long it is."""
+    requested_at = datetime.now(UTC) + left - POLICY.retry_budget
+    request = send_request(deadline=None, requested_at=requested_at)
+
+    if posts:
+        attempt(sends, request)
+    else:
+        assert failed_attempt(sends, request)[0].non_retryable
+
+    assert posts == len(fake_twilio.requests)
 
 
 def _freeze(monkeypatch: pytest.MonkeyPatch, *, after_readings: int, seconds: float) -> None:

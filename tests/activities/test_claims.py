@@ -1,21 +1,21 @@
 """A submission is claimed before its POST, so that Twilio gets it at most once."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from activities.admission import Admission
 from activities.send import TwilioSends
 from signedfor.consent import Reason, Source, Suppression
-from signedfor.contract import Priority
+from signedfor.contract import Day, SendWindow
 from signedfor.contract.failures import FailureClass
-from signedfor.message_activities import AdmissionRequest, AlreadyClaimed, PolicySnapshot, Sent
-from signedfor.store.campaigns import Campaigns
+from signedfor.message_activities import AlreadyClaimed, Sent
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
+from signedfor.twilio.rates import SenderKind
 from tests.activities.conftest import MakeSends, unlimited_rates
 from tests.activities.fake_twilio import (
     RECIPIENT,
@@ -119,48 +119,78 @@ def test_a_worker_with_a_wrong_clock_claims_nothing(
     failed_attempt(sends, age=skew)
 
     records = SendAttempts(sqlite_engine, unlimited_rates(sqlite_engine))
-    assert records.claimed_at("parcel-7", 1) is None
+    assert records.holder("parcel-7", 1) is None
     assert [] == RateLimiter(sqlite_engine).states()
 
 
-@pytest.mark.parametrize("expires_in", [timedelta(hours=-1), None])
-def test_admission_knows_a_claimed_submission(
-    sends: TwilioSends, sqlite_engine: Engine, expires_in: timedelta | None
+_DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"expires_at": datetime.now(UTC) - _DAY},
+        {"send_window": SendWindow(opens="09:00", closes="10:00", time_zone="Europe/Secret")},
+        {
+            "send_window": SendWindow(
+                opens="00:00",
+                closes="24:00",
+                days=(Day(f"{datetime.now(UTC) + 3 * _DAY:%a}".lower()),),
+                time_zone="UTC",
+            )
+        },
+        {},
+    ],
+    ids=["expired", "invalid window", "window closed", "opted out"],
+)
+def test_what_an_earlier_run_has_claimed_is_resolved(
+    sends: TwilioSends, fake_twilio: FakeTwilio, sqlite_engine: Engine, fields: dict[str, Any]
 ) -> None:
-    """A message that was reset is not reported as expired or suppressed: Twilio may have it."""
+    """A message whose workflow was reset is not reported as unsent: Twilio may have it."""
+    before = datetime.now(UTC)
     sent(sends)
-    suppressions = Suppressions(sqlite_engine)
-    suppressions.record(
+    Suppressions(sqlite_engine).record(
         Suppression(recipient=RECIPIENT, reason=Reason.OPTED_OUT, source=Source.INBOUND),
         by="test",
     )
-    limiter = RateLimiter(sqlite_engine)
-    admission = Admission(
-        suppressions,
-        limiter,
-        Campaigns(sqlite_engine),
-        SendAttempts(sqlite_engine, limiter),
-        default_sender=None,
-        policy=PolicySnapshot(
-            receipt_checks=(),
-            retry_budget=timedelta(hours=1),
-            unknown_wait=timedelta(seconds=3),
-            dead_letter_hold=timedelta(days=2),
-        ),
-    )
 
-    decision = admission.admit(
-        AdmissionRequest(
-            message_id="parcel-7",
-            submission=1,
-            requested_at=datetime.now(UTC),
-            to=message().to,
-            sender=SENDER,
-            category=None,
-            priority=Priority.NORMAL,
-            segments=1,
-            expires_at=None if expires_in is None else datetime.now(UTC) + expires_in,
-        )
-    ).decision
+    result = attempt(sends, send_request(message=message(**fields)))
+
+    assert isinstance(result.decision, AlreadyClaimed)
+    assert before <= result.decision.claimed_at <= datetime.now(UTC)
+    assert 1 == result.attempts
+    assert 1 == len(fake_twilio.requests)
+
+
+@pytest.mark.parametrize("expires_in", [timedelta(minutes=1), None])
+def test_what_an_earlier_run_has_claimed_does_not_queue(
+    make_sends: MakeSends,
+    fake_twilio: FakeTwilio,
+    sqlite_engine: Engine,
+    expires_in: timedelta | None,
+) -> None:
+    """At a busy sender it is resolved at once, and reserves no time: it might expire meanwhile."""
+    limiter = RateLimiter(sqlite_engine, rates=dict.fromkeys(SenderKind, 1.0))
+    sends = make_sends(fake_twilio.url, limiter=limiter)
+    sent(sends, send_request(segments=3600))
+    backlog = limiter.backlog(SENDER)
+    expiring = message(expires_at=expires_in and datetime.now(UTC) + expires_in)
+
+    decision = attempt(sends, send_request(message=expiring)).decision
 
     assert isinstance(decision, AlreadyClaimed)
+    assert limiter.backlog(SENDER) <= backlog
+    assert 1 == len(fake_twilio.requests)
+
+
+def test_the_attempts_of_an_earlier_run_count(sends: TwilioSends, fake_twilio: FakeTwilio) -> None:
+    """They are in the attempt records, of all submissions of the message."""
+    fake_twilio.responses = [BUSY, created()]
+    failed_attempt(sends)
+    sent(sends, number=2)
+    sent(sends, send_request(submission=2, earlier_attempts=2))
+
+    result = attempt(sends, send_request())
+
+    assert isinstance(result.decision, AlreadyClaimed)
+    assert 3 == result.attempts

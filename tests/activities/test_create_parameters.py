@@ -59,7 +59,7 @@ def test_a_messaging_service_is_not_sent_as_from(
     assert "From" not in form
 
 
-def test_the_sender_is_the_one_that_admission_chose(
+def test_the_sender_is_the_one_of_earlier_attempts(
     sends: TwilioSends, fake_twilio: FakeTwilio
 ) -> None:
     """It may differ from the request's `from`."""
@@ -127,7 +127,9 @@ def test_the_validity_period_is_the_time_until_expiry(
 def test_the_callback_url_contains_the_message_id(message_id: str) -> None:
     """Any message id can be parsed from the URL and does not run into the connection overrides."""
     url = create_parameters(
-        send_request(message_id=message_id), status_url="https://hooks.example/webhook/status"
+        send_request(message_id=message_id),
+        sender=SENDER,
+        status_url="https://hooks.example/webhook/status",
     )["status_callback"]
 
     parts = urlsplit(url)

@@ -9,11 +9,11 @@ from temporalio.client import Client
 from signedfor.campaign_activities import CampaignActivities
 from signedfor.inbound import InboundActivities
 from signedfor.message_activities import (
-    AdmissionActivities,
     SearchActivities,
     SendActivities,
     StatusActivities,
     SuppressionActivities,
+    WaitActivities,
 )
 from signedfor.settings import Settings
 from signedfor.store.database import open_engine
@@ -21,7 +21,8 @@ from tests.activities.fake_twilio import ACCOUNT, TOKEN
 from worker import Activities, activities
 
 _MESSAGES_INTERFACES: tuple[type, ...] = (
-    AdmissionActivities,
+    WaitActivities,
+    SendActivities,  # the quick attempts, as a local activity
     StatusActivities,
     SearchActivities,
     SuppressionActivities,

@@ -74,8 +74,7 @@ async def canceled_in_the_first_workflow_task(env: Environment) -> Handle:
 
 async def canceled_while_the_database_is_unavailable(env: Environment) -> Handle:
     """Canceled before opt-outs could be read."""
-    env.fakes.database_away = 1
-    env.fakes.resumes = [None] * 1000
+    env.fakes.database_away = 1000
     handle = await env.start()
     await env.until(lambda: len(env.fakes.resume_checks) > 0)
     await _cancel(handle)
@@ -91,13 +90,15 @@ async def canceled_while_waiting_for_its_reserved_time(env: Environment) -> Hand
     return handle
 
 
-async def canceled_between_quick_attempts(env: Environment) -> Handle:
+async def canceled_between_patient_attempts(env: Environment) -> Handle:
     """While the send activity waits for its next attempt."""
+    temporary = FailureClass.TEMPORARILY_UNAVAILABLE
     env.fakes.sends = [
-        failure(FailureClass.TEMPORARILY_UNAVAILABLE, retry_after=timedelta(minutes=1))
+        failure(temporary, final=True),
+        failure(temporary, retry_after=timedelta(minutes=1)),
     ]
     handle = await env.start()
-    await env.until(lambda: len(env.fakes.posts) == 1)
+    await env.until(lambda: len(env.fakes.posts) == 2)
     await _cancel(handle)
     return handle
 
@@ -119,8 +120,13 @@ async def canceled_before_a_later_attempt(env: Environment) -> Handle:
 
 
 async def canceled_during_a_post(env: Environment) -> Handle:
-    """Too late: Twilio accepts it."""
+    """Too late: Twilio accepts it. The attempt is quick, but longer than a workflow task."""
     return await _canceled_during(env, accept())
+
+
+async def canceled_during_a_patient_post(env: Environment) -> Handle:
+    """Too late: Twilio accepts it. The attempt is one of the task queue's."""
+    return await _canceled_during(env, accept(), is_quick=False)
 
 
 async def canceled_during_a_post_that_fails(env: Environment) -> Handle:
@@ -129,7 +135,9 @@ async def canceled_during_a_post_that_fails(env: Environment) -> Handle:
     return await _canceled_during(env, unavailable)
 
 
-async def _canceled_during(env: Environment, answer: Callable[[SendRequest], SendResult]) -> Handle:
+async def _canceled_during(
+    env: Environment, answer: Callable[[SendRequest], SendResult], *, is_quick: bool = True
+) -> Handle:
     started, may_finish = threading.Event(), threading.Event()
 
     def slow(request: SendRequest) -> SendResult:
@@ -137,7 +145,8 @@ async def _canceled_during(env: Environment, answer: Callable[[SendRequest], Sen
         may_finish.wait(15)
         return answer(request)
 
-    env.fakes.sends = [slow]
+    before = [] if is_quick else [failure(FailureClass.TEMPORARILY_UNAVAILABLE, final=True)]
+    env.fakes.sends = [*before, slow]
     handle = await env.start()
     await env.until(started.is_set)
     update = await handle.start_update(CANCEL_UPDATE, wait_for_stage=WorkflowUpdateStage.ACCEPTED)

@@ -9,6 +9,7 @@ from signedfor.consent import Reason
 from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import (
+    AccountHeld,
     CampaignCanceled,
     Expired,
     Paused,
@@ -112,7 +113,7 @@ async def send_at(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def waited_for_its_reserved_time(env: TimeSkippingEnvironment) -> Handle:
-    """Admission reserved a later time."""
+    """Its sender was busy."""
     env.fakes.reserved_at = await env.now() + timedelta(minutes=5)
     handle = await env.start()
     await env.sleep(timedelta(minutes=6))
@@ -122,8 +123,8 @@ async def waited_for_its_reserved_time(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def requeued(env: TimeSkippingEnvironment) -> Handle:
-    """The last check deferred it: more urgent messages had used its reservation."""
-    env.fakes.sends = [refuse(deferred(timedelta(minutes=5))), accept()]
+    """At its reserved time it was deferred again: more urgent messages had used its turn."""
+    env.fakes.sends = [refuse(deferred(timedelta(minutes=5)))] * 2 + [accept()]
     env.fakes.statuses = [StatusResult(status="delivered")]
     return await env.start()
 
@@ -145,15 +146,19 @@ async def paused_and_expired(env: TimeSkippingEnvironment) -> Handle:
 
 
 async def window_closed_at_the_first_check(env: TimeSkippingEnvironment) -> Handle:
-    """It waited for its send window and was then admitted again."""
+    """It waited for its send window and was then checked again."""
     env.fakes.closed_until = [await env.now() + timedelta(hours=9)]
     env.fakes.statuses = [StatusResult(status="delivered")]
     return await env.start()
 
 
 async def window_closed_at_the_last_check(env: TimeSkippingEnvironment) -> Handle:
-    """Its window closed while it waited."""
-    env.fakes.sends = [refuse(window_closed(timedelta(hours=9))), accept()]
+    """Its window closed while it waited for its reserved time."""
+    env.fakes.sends = [
+        refuse(deferred(timedelta(minutes=5))),
+        refuse(window_closed(timedelta(hours=9))),
+        accept(),
+    ]
     env.fakes.statuses = [StatusResult(status="delivered")]
     return await env.start()
 
@@ -206,13 +211,20 @@ async def expired_at_the_last_check(env: TimeSkippingEnvironment) -> Handle:
 
 async def database_unavailable(env: TimeSkippingEnvironment) -> Handle:
     """It waits with a regular activity until the database answers, and is sent."""
-    env.fakes.database_away = 1
-    env.fakes.resumes = [None] * 10
+    env.fakes.database_away = 10
     handle = await env.start()
     await env.sleep(timedelta(hours=1))
     await _until_posted(env)
     await callback(handle, "delivered")
     return handle
+
+
+async def account_held(env: TimeSkippingEnvironment) -> Handle:
+    """Twilio refused the account's requests, also this one's, and takes them again later."""
+    env.fakes.sends = [refuse(AccountHeld(error_code=20003), after_attempts=1), accept()]
+    env.fakes.resumes = [None] * 10
+    env.fakes.statuses = [StatusResult(status="delivered")]
+    return await env.start()
 
 
 async def retried_within_quick_attempts(env: TimeSkippingEnvironment) -> Handle:

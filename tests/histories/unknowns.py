@@ -5,11 +5,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeAlias
 
+from temporalio.exceptions import ApplicationError
+
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import (
     Absent,
     Ambiguous,
     Found,
+    Listed,
     NeverSubmitted,
     Paused,
     SendRequest,
@@ -20,6 +23,7 @@ from signedfor.retry import MAX_SEARCHES, SEND_TIMEOUT
 from tests.histories.recording import Handle
 from tests.workflows.fakes import (
     REQUEST,
+    SENDER,
     Environment,
     TimeSkippingEnvironment,
     accept,
@@ -186,15 +190,60 @@ async def unknown_and_expired(env: TimeSkippingEnvironment) -> Handle:
     return await env.start({**REQUEST, "expires_at": soon.isoformat()})
 
 
+async def claimed_by_an_earlier_run(env: TimeSkippingEnvironment) -> Handle:
+    """After a reset it finds its own claim: it is searched and not sent."""
+    env.fakes.claimed_at = await env.now()
+    env.fakes.searches = [_found(9, "delivered")]
+    return await env.start()
+
+
+async def claimed_by_an_earlier_run_and_expired(env: TimeSkippingEnvironment) -> Handle:
+    """The same after its time: it may have been sent before."""
+    env.fakes.claimed_at = await env.now()
+    env.fakes.searches = [_found(9, "delivered")]
+    expired = await env.now() - timedelta(hours=1)
+    return await env.start({**REQUEST, "expires_at": expired.isoformat()})
+
+
+async def listed_before_its_resend(env: TimeSkippingEnvironment) -> Handle:
+    """Absent twice; before the resend Twilio lists what is then found to be this message."""
+    env.fakes.sends = [UNKNOWN, refuse(Listed())]
+    env.fakes.searches = [ABSENT, ABSENT, _found(9, "delivered")]
+    return await env.start()
+
+
+async def unknown_without_a_sender(env: TimeSkippingEnvironment) -> Handle:
+    """The first attempt never reported which sender it used: the next one finds its claim."""
+
+    def lost(request: SendRequest) -> SendResult:
+        env.fakes.claimed_at = request.requested_at
+        raise ApplicationError("without details", type=FailureClass.OUTCOME_UNKNOWN)
+
+    env.fakes.default_sender = SENDER
+    env.fakes.sends = [lost]
+    env.fakes.searches = [_found(9, "delivered")]
+    return await env.start({"to": REQUEST["to"], "body": "x"})
+
+
+async def worker_lost_in_a_patient_send(env: Environment) -> Handle:
+    """An attempt of the task queue never reports back: Temporal times it out."""
+    return await _lost(env, failure(FailureClass.TEMPORARILY_UNAVAILABLE, final=True))
+
+
 async def worker_lost_in_a_send(env: Environment) -> Handle:
-    """The attempt never reports back: Temporal times it out."""
+    """A quick attempt never reports back; the next one finds its claim."""
+    return await _lost(env)
+
+
+async def _lost(env: Environment, *before: Send) -> Handle:
     may_finish = threading.Event()
 
     def hang(request: SendRequest) -> SendResult:
+        env.fakes.claimed_at = request.requested_at
         may_finish.wait(SEND_TIMEOUT.total_seconds() + 10)
         return accept()(request)
 
-    env.fakes.sends = [hang]
+    env.fakes.sends = [*before, hang]
     env.fakes.searches = [_found(9, "delivered")]
     env.fakes.policy = env.fakes.policy.model_copy(update={"unknown_wait": timedelta(seconds=1)})
     handle = await env.start()

@@ -52,11 +52,12 @@ async def test_a_status_from_the_start_costs_one_more(
     assert (_EVENTS + 1, _ACTIONS + 1) == await _cost(sent)
 
 
-def test_a_wait_for_its_reserved_time_costs_8_events_and_3_actions() -> None:
-    """Most messages of a campaign wait: a timer with its workflow task, and two upserts."""
+def test_a_wait_for_its_reserved_time_costs_8_events_and_4_actions() -> None:
+    """Most messages of a campaign wait: a timer with its workflow task, a second check, and two
+    upserts."""
     events = read(history_files()["waited_for_its_reserved_time"]).events
 
-    assert (_EVENTS + 8, _ACTIONS + 3) == (len(events), billable_actions(events)), _summary(events)
+    assert (_EVENTS + 8, _ACTIONS + 4) == (len(events), billable_actions(events)), _summary(events)
 
 
 async def test_what_failures_cost(caller: Caller, new_number: NewNumber) -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from signedfor import settings
 from signedfor.consent import Scope
+from signedfor.message_activities import DEFAULT_POLICY
 from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.temporal import TemporalUnavailable, connect_temporal
+from worker import policy
 
 CANARY = "value-canary"
 ACCOUNT = "AC" + "5" * 32
@@ -77,6 +79,13 @@ def test_settings_have_the_documented_defaults(monkeypatch: pytest.MonkeyPatch) 
         "log_level": "INFO",
     }
     assert expected == {name: getattr(loaded, name) for name in expected}
+
+
+def test_a_messages_default_policy_is_that_of_the_default_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A workflow uses it for a message that Twilio has before an attempt could report."""
+    assert DEFAULT_POLICY == policy(_load(monkeypatch))
 
 
 @pytest.mark.parametrize(

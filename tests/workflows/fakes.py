@@ -16,6 +16,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Interceptor, Worker
 
+from activities.threads import in_thread
 from devtools.workflow_sandbox import sandboxed_runner
 from signedfor.consent import Reason
 from signedfor.contract import (
@@ -40,6 +41,7 @@ from signedfor.message_activities import (
     Expired,
     Found,
     InvalidWindow,
+    Listed,
     NeverSubmitted,
     NoSender,
     Paused,
@@ -114,7 +116,8 @@ def failure(
             ),
             type=failure_class.value,
             next_retry_delay=retry_after,
-            non_retryable=final,
+            non_retryable=final
+            or (request.max_retry_wait is not None and retry_after > request.max_retry_wait),
         )
 
     return fail
@@ -122,6 +125,7 @@ def failure(
 
 NotSent = (
     AlreadyClaimed
+    | Listed
     | Suppressed
     | Expired
     | NoSender
@@ -153,14 +157,14 @@ def window_closed(after: timedelta) -> Callable[[SendRequest], WindowClosed]:
 def refuse(
     decision: NotSent | Callable[[SendRequest], NotSent], *, after_attempts: int = 0
 ) -> Callable[[SendRequest], SendResult]:
-    """A last check that decides not to send."""
+    """A check that decides not to send; `after_attempts` of the same activity had failed."""
 
     def check(request: SendRequest) -> SendResult:
-        return send_result(
-            request,
-            decision(request) if callable(decision) else decision,
-            attempts=request.earlier_attempts + after_attempts,
-        )
+        decided = decision(request) if callable(decision) else decision
+        attempts = request.earlier_attempts + after_attempts
+        if isinstance(decided, AlreadyClaimed):
+            attempts = max(attempts, decided.attempts)
+        return send_result(request, decided, attempts=attempts)
 
     return check
 
@@ -207,23 +211,24 @@ class FakeActivities(
     reserved_at: datetime | None = None
     """The time that the sender's rate limiter reserves; None: it is idle."""
     closed_until: list[datetime] = field(default_factory=list)
-    """When the send window opens, one entry per check; after the last it is open."""
+    """When the send window opens, one entry per send; after the last it is open."""
     resumes: list[Resumed | CampaignCanceled | None] = field(default_factory=list)
     """What each check of a paused message finds (None: still paused); after the last, resumed."""
     window_problem: str | None = None
     """What is wrong with the send window."""
     database_away: int = 0
-    """So many checks find that the database does not answer."""
+    """The database does not answer so many sends and checks for its return."""
     status_fails: int = 0
     search_fails: int = 0
     hold_searches: threading.Event | None = None
     """Searches are not answered until this is set."""
     policy: PolicySnapshot = POLICY
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    checks: int = 0
-    """How many sends passed all checks, or were stopped by one."""
+    requests: list[SendRequest] = field(default_factory=list)
+    """Every attempt to send, as the workflow asked for it."""
     resume_checks: list[ResumeRequest] = field(default_factory=list)
     posts: list[SendRequest] = field(default_factory=list)
+    """Those that `sends` answered, with the sender in use."""
     searches: list[Found | Absent | NeverSubmitted | Ambiguous] = field(default_factory=list)
     search_requests: list[SearchRequest] = field(default_factory=list)
     status_checks: list[str] = field(default_factory=list)
@@ -239,6 +244,9 @@ class FakeActivities(
     def await_resume(self, request: ResumeRequest) -> ResumeResult:
         """What a paused message's check finds, as scripted."""
         self.resume_checks.append(request)
+        if self.database_away:
+            self.database_away -= 1
+            raise ApplicationError("The database cannot be read.", type="DatabaseUnavailable")
         found = self.resumes.pop(0) if self.resumes else Resumed()
         if found is None:
             raise ApplicationError("Paused.", type="Paused", next_retry_delay=timedelta(minutes=1))
@@ -249,57 +257,59 @@ class FakeActivities(
         """Remember the released reservation."""
         self.released_reservations.append(reservation)
 
-    @activity.defn
+    @in_thread
     def send(self, request: SendRequest) -> SendResult:
         """The checks as scripted, then a POST, answered as scripted."""
-        if self.database_away:
-            self.database_away -= 1
-            return send_result(request, DatabaseAway(), attempts=request.earlier_attempts)
-        self.checks += 1
-        if not request.sender:
-            request = request.model_copy(update={"sender": self.default_sender})
+        self.requests.append(request)
+        request = request.model_copy(update={"sender": request.sender or self.default_sender})
         obstacle = self._obstacle(request)
         if obstacle is not None:
-            return send_result(request, obstacle, attempts=request.earlier_attempts)
+            return self._with_policy(refuse(obstacle)(request))
         self.posts.append(request)
         answer = self.sends[min(len(self.posts), len(self.sends)) - 1]
         try:
-            return answer(request).model_copy(update={"policy": self.policy})
+            return self._with_policy(answer(request))
         except ApplicationError as error:
-            raise self._with_policy(error) from None
-
-    def _with_policy(self, error: ApplicationError) -> ApplicationError:
-        details = [
-            each.model_copy(update={"policy": self.policy})
-            if isinstance(each, SendFailureDetail)
-            else each
-            for each in error.details
-        ]
-        return ApplicationError(
-            error.message,
-            *details,
-            type=error.type,
-            non_retryable=error.non_retryable,
-            next_retry_delay=error.next_retry_delay,
-        )
+            raise self._failure_with_policy(error) from None
 
     def _obstacle(self, request: SendRequest) -> NotSent | None:
+        """What the checks find, in the order of the real ones."""
         expires_at = request.message.expires_at
+        if self.database_away:
+            self.database_away -= 1
+            return DatabaseAway()
+        if request.sender is None:
+            return NoSender()
         if self.claimed_at is not None and request.submission == 1:
             return AlreadyClaimed(claimed_at=self.claimed_at)
         if self.window_problem is not None:
             return InvalidWindow(problem=self.window_problem)
-        if self.closed_until:
-            return WindowClosed(opens_at=self.closed_until.pop(0))
         if expires_at is not None and expires_at <= self.now():
             return Expired()
-        if request.sender is None:
-            return NoSender()
+        if self.closed_until:
+            return WindowClosed(opens_at=self.closed_until.pop(0))
         if self.suppressed_by is not None:
             return Suppressed(reason=self.suppressed_by)
         if self.reserved_at is not None and not request.is_reserved:
             return Deferred(reserved_at=self.reserved_at)
         return None
+
+    def _with_policy(self, result: SendResult) -> SendResult:
+        return result.model_copy(update={"policy": self.policy})
+
+    def _failure_with_policy(self, error: ApplicationError) -> ApplicationError:
+        return ApplicationError(
+            error.message,
+            *(
+                each.model_copy(update={"policy": self.policy})
+                if isinstance(each, SendFailureDetail)
+                else each
+                for each in error.details
+            ),
+            type=error.type,
+            non_retryable=error.non_retryable,
+            next_retry_delay=error.next_retry_delay,
+        )
 
     @activity.defn
     def fetch_status(self, request: StatusRequest) -> StatusResult:
@@ -403,30 +413,43 @@ async def skipping_time(identity: str | None = None) -> AsyncIterator[WorkflowEn
         yield env
 
 
+def messages_worker(
+    client: Client,
+    fakes: FakeActivities,
+    threads: ThreadPoolExecutor,
+    *interceptors: Interceptor,
+    task_queue: str = MESSAGES_QUEUE,
+    quick_sends: int = 100,
+) -> Worker:
+    """A worker for our workflows, which runs `quick_sends` local activities at a time."""
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=[SendMessage, DeadLetter],
+        activities=[
+            fakes.send,
+            fakes.await_resume,
+            fakes.release_reservation,
+            fakes.check_window,
+            fakes.fetch_status,
+            fakes.find_message,
+            fakes.record_suppression,
+        ],
+        activity_executor=threads,
+        max_concurrent_local_activities=quick_sends,
+        interceptors=[OneArgument(), *interceptors],
+        workflow_runner=sandboxed_runner(),
+    )
+
+
 @contextlib.asynccontextmanager
 async def serving(
-    client: Client, fakes: FakeActivities, *interceptors: Interceptor
+    client: Client, fakes: FakeActivities, *interceptors: Interceptor, quick_sends: int = 100
 ) -> AsyncIterator[None]:
     """Workers for both task queues, with the fake activities."""
     with ThreadPoolExecutor(20) as threads:
         async with (
-            Worker(
-                client,
-                task_queue=MESSAGES_QUEUE,
-                workflows=[SendMessage, DeadLetter],
-                activities=[
-                    fakes.send,
-                    fakes.await_resume,
-                    fakes.release_reservation,
-                    fakes.check_window,
-                    fakes.fetch_status,
-                    fakes.find_message,
-                    fakes.record_suppression,
-                ],
-                activity_executor=threads,
-                interceptors=[OneArgument(), *interceptors],
-                workflow_runner=sandboxed_runner(),
-            ),
+            messages_worker(client, fakes, threads, *interceptors, quick_sends=quick_sends),
             Worker(
                 client,
                 task_queue=TWILIO_SENDS_QUEUE,

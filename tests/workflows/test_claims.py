@@ -2,7 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
-from signedfor.contract import Outcome
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from signedfor.contract import PROGRESS_QUERY, Outcome, Progress, Stage
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import (
     Absent,
@@ -15,34 +18,31 @@ from signedfor.message_activities import (
     StatusResult,
 )
 from signedfor.retry import SEND_TIMEOUT
+from tests.histories.recording import reaches
 from tests.workflows.fakes import (
-    POLICY,
+    RECIPIENT,
     REQUEST,
+    SENDER,
     TimeSkippingEnvironment,
     accept,
     callback,
     failure,
-    send_result,
+    refuse,
     sid,
 )
+
+SECOND = timedelta(seconds=1)
 
 CLAIMED_AT = datetime(2026, 11, 1, 12, tzinfo=UTC)
 FOUND = Found(message_sid=sid(7), status="sent", error_code=None, created_at=CLAIMED_AT)
 
 
-def _already_claimed(request: SendRequest) -> SendResult:
-    return send_result(
-        request, AlreadyClaimed(claimed_at=CLAIMED_AT), attempts=request.earlier_attempts
-    )
-
-
-def _listed(request: SendRequest) -> SendResult:
-    return send_result(request, Listed(), attempts=request.earlier_attempts)
-
-
-async def test_a_claimed_submission_is_searched_and_not_sent(env: TimeSkippingEnvironment) -> None:
+@pytest.mark.parametrize("attempts", [1, 4])
+async def test_a_claimed_submission_is_searched_and_not_sent(
+    env: TimeSkippingEnvironment, attempts: int
+) -> None:
     """The search goes back to the claim, and its result is the message's submission."""
-    env.fakes.sends = [_already_claimed]
+    env.fakes.sends = [refuse(AlreadyClaimed(claimed_at=CLAIMED_AT, attempts=attempts))]
     env.fakes.searches = [FOUND]
     env.fakes.statuses = [StatusResult(status="delivered")]
 
@@ -50,28 +50,36 @@ async def test_a_claimed_submission_is_searched_and_not_sent(env: TimeSkippingEn
 
     assert (Outcome.DELIVERED, sid(7)) == (report.outcome, report.message_sid)
     assert CLAIMED_AT == env.fakes.search_requests[0].since
-    assert 1 == len(env.fakes.posts)
-    assert 1 == report.attempts
+    assert 1 == len(env.fakes.requests)
+    assert attempts == report.attempts, "those of the earlier run"
 
 
-async def test_what_may_still_be_posted_is_searched_after_it_has_ended(
-    env: TimeSkippingEnvironment,
+@pytest.mark.parametrize(
+    ("unknown_wait", "waits"), [(1 * SECOND, SEND_TIMEOUT), (60 * SECOND, 60 * SECOND)]
+)
+async def test_the_first_search_follows_the_end_of_the_claims_post(
+    env: TimeSkippingEnvironment, unknown_wait: timedelta, waits: timedelta
 ) -> None:
-    """The worker that claimed it a moment ago may be slow: a search must not miss its POST."""
-    env.fakes.policy = POLICY.model_copy(update={"unknown_wait": timedelta(0)})
-    started = env.fakes.claimed_at = await env.now()
-
+    """The worker that claimed it may be about to make its POST: until then none is listed."""
+    env.fakes.policy = env.fakes.policy.model_copy(update={"unknown_wait": unknown_wait})
+    env.fakes.sends = [refuse(lambda request: AlreadyClaimed(claimed_at=request.requested_at))]
     env.fakes.searches = [FOUND]
-    env.fakes.statuses = [StatusResult(status="delivered")]
     handle = await env.start()
-    await handle.result()
+    await reaches(handle, Stage.RESOLVING)
+    progress = await handle.query(PROGRESS_QUERY, result_type=Progress)
+    await env.until(lambda: bool(env.fakes.requests))
 
-    [search] = [
-        event.event_time.ToDatetime(tzinfo=UTC)
-        for event in (await handle.fetch_history()).events
-        if event.activity_task_scheduled_event_attributes.activity_type.name == "find_message"
-    ]
-    assert search - started >= SEND_TIMEOUT
+    claimed_at = env.fakes.requests[0].requested_at
+    assert progress.until is not None
+    assert progress.until - claimed_at - waits < SECOND
+    assert [] == env.fakes.search_requests
+    await env.sleep(progress.until - await env.now() + SECOND)
+    await env.until(lambda: len(env.fakes.search_requests) == 1)
+    await callback(handle, "delivered", number=7)
+    report = await handle.result()
+
+    assert sid(7) == report.message_sid
+    assert progress.until >= claimed_at + waits
 
 
 async def test_an_expired_message_that_was_claimed_is_resolved_first(
@@ -81,11 +89,39 @@ async def test_an_expired_message_that_was_claimed_is_resolved_first(
     env.fakes.claimed_at = CLAIMED_AT
     env.fakes.searches = [FOUND]
     env.fakes.statuses = [StatusResult(status="delivered")]
-    now = await env.now()
+    expired = (await env.now() - timedelta(hours=1)).isoformat()
 
-    report = await env.report({**REQUEST, "expires_at": (now + timedelta(seconds=1)).isoformat()})
+    report = await env.report({**REQUEST, "expires_at": expired})
 
-    assert Outcome.DELIVERED is report.outcome
+    assert (Outcome.DELIVERED, sid(7)) == (report.outcome, report.message_sid)
+    assert [] == env.fakes.posts
+
+
+async def test_an_unknown_outcome_without_a_sender_is_found_by_its_claim(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """The first attempt never reported which sender it used: the next one finds its claim."""
+
+    def lost(request: SendRequest) -> SendResult:
+        env.fakes.claimed_at = request.requested_at
+        raise ApplicationError("without details", type=FailureClass.OUTCOME_UNKNOWN)
+
+    env.fakes.default_sender = SENDER
+    env.fakes.sends = [lost]
+    env.fakes.searches = [FOUND]
+    env.fakes.statuses = [StatusResult(status="delivered")]
+
+    report = await env.report({"to": RECIPIENT, "body": "x"})
+
+    assert (Outcome.DELIVERED, sid(7), 1) == (
+        report.outcome,
+        report.message_sid,
+        report.attempts,
+    )
+    assert (1, 2) == (len(env.fakes.posts), len(env.fakes.requests))
+    assert [(SENDER, env.fakes.claimed_at)] == [
+        (each.sender, each.since) for each in env.fakes.search_requests
+    ]
 
 
 async def test_each_intended_submission_has_its_own_number(env: TimeSkippingEnvironment) -> None:
@@ -128,7 +164,7 @@ async def test_a_resend_is_resolved_if_twilio_lists_an_earlier_post(
     """It was not listed at the searches and is listed now: it is found and not sent again."""
     env.fakes.sends = [
         failure(FailureClass.OUTCOME_UNKNOWN),
-        _listed,
+        refuse(Listed()),
     ]
     env.fakes.searches = [Absent(), Absent(listed_sids=(sid(3),)), FOUND]
     env.fakes.statuses = [StatusResult(status="delivered")]
@@ -151,7 +187,7 @@ async def test_a_listed_message_of_another_does_not_count_as_a_resend(
     """No POST was made, so the next attempt is for the same submission."""
     env.fakes.sends = [
         failure(FailureClass.OUTCOME_UNKNOWN),
-        _listed,
+        refuse(Listed()),
         accept(),
     ]
     env.fakes.statuses = [StatusResult(status="delivered")]

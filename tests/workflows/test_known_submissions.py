@@ -1,5 +1,6 @@
 """A callback shows that Twilio has, or delivered, a message that was about to be sent again."""
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -24,13 +25,22 @@ from signedfor.contract import (
     MessageReport,
     Outcome,
     Progress,
+    Stage,
     dead_letter_workflow_id,
     message_workflow_id,
 )
 from signedfor.contract.failures import FailureClass
-from signedfor.message_activities import Paused, StatusResult
+from signedfor.message_activities import (
+    DatabaseAway,
+    Paused,
+    SendRequest,
+    SendResult,
+    StatusResult,
+)
+from tests.histories.recording import reaches
 from tests.workflows.fakes import (
     REQUEST,
+    Environment,
     FakeActivities,
     TimeSkippingEnvironment,
     accept,
@@ -64,7 +74,7 @@ FIRST, SECOND = 7, 8
             failure(TEMPORARY, retry_after=10 * MINUTE),
         ],
     ],
-    ids=["reservation", "window", "pause", "long-retry", "quick-retry"],
+    ids=["reservation", "window", "pause", "first-retry", "patient-retry"],
 )
 async def test_a_late_callback_stops_a_resend(
     env: TimeSkippingEnvironment, waits: list[Any], status: str
@@ -88,20 +98,22 @@ async def test_a_late_callback_stops_a_resend(
 async def test_a_late_callback_ends_the_wait_for_a_closed_window(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """Once the receipt is there, the message is not checked again."""
+    """Once the receipt is there, the message does not ask again whether it may be sent."""
     opens = await env.now() + timedelta(hours=10)
     env.fakes.sends = [UNKNOWN, refuse(window_closed(MINUTE)), accept(SECOND)]
     handle = await env.start()
     await env.until(lambda: len(env.fakes.posts) == 1)
+    await env.sleep(MINUTE)
+    await env.until(lambda: len(env.fakes.posts) == 2)
     env.fakes.closed_until = [opens] * 100
-    await env.sleep(3 * MINUTE)
-    await env.until(lambda: env.fakes.checks == 2)
+    await env.sleep(2 * MINUTE)
+    await env.until(lambda: len(env.fakes.requests) == 3)
     await callback(handle, "delivered", number=FIRST)
 
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
-    assert 2 == env.fakes.checks
+    assert 3 == len(env.fakes.requests)
 
 
 async def _start_with_a_callback(
@@ -129,21 +141,33 @@ async def test_a_callback_before_the_post_prevents_it(
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
-    assert [] == env.fakes.posts
+    assert [] == env.fakes.requests
 
 
 async def test_a_cancel_does_not_hide_a_submission_that_callbacks_show(
-    env: TimeSkippingEnvironment,
+    real_env: Environment,
 ) -> None:
-    """Canceled after a reset, the report says what Twilio has."""
-    handle = await _start_with_a_callback(env)
+    """Both arrive while the database does not answer; the report says what Twilio has."""
+    asked, may_finish = threading.Event(), threading.Event()
+
+    def slow(request: SendRequest) -> SendResult:
+        asked.set()
+        assert may_finish.wait(15)
+        return refuse(DatabaseAway())(request)
+
+    real_env.fakes.sends = [slow]
+    handle = await real_env.start()
+    await real_env.until(asked.is_set)
+    await callback(handle, "sent", number=FIRST)
     await handle.cancel()
-    env.fakes.statuses = [StatusResult(status="delivered")]
+    may_finish.set()
+    await reaches(handle, Stage.AWAITING_RECEIPT)
+    await callback(handle, "delivered", number=FIRST)
 
     report = await handle.result()
 
     assert (Outcome.DELIVERED, sid(FIRST)) == (report.outcome, report.message_sid)
-    assert [] == env.fakes.posts
+    assert 1 == len(real_env.fakes.requests)
 
 
 async def test_a_callback_for_a_refused_create_is_no_submission(

@@ -1,13 +1,18 @@
 """The retry policy in the workflow, and the outcome of each failure class."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
-from signedfor.contract import DeadLetterOutcome, Outcome, dead_letter_workflow_id
+from signedfor.contract import (
+    DeadLetterOutcome,
+    Outcome,
+    dead_letter_workflow_id,
+)
 from signedfor.contract.failures import RETRYABLE, FailureClass
-from signedfor.message_activities import StatusResult
+from signedfor.message_activities import SendRequest, SendResult, StatusResult
 from signedfor.retry import QUICK_ATTEMPTS
 from tests.histories.recording import reaches
 from tests.workflows.fakes import (
@@ -169,8 +174,8 @@ async def test_the_budget_ends_while_no_worker_is_running(temporal: Client) -> N
         handle = await env.start()
         await env.until(lambda: len(fakes.posts) == 1)
         await reaches(handle, "retrying")
-    ends_at = fakes.posts[0].requested_at + fakes.policy.retry_budget
-    await env.until(lambda: datetime.now(UTC) > ends_at)
+    deadline = fakes.posts[0].requested_at + fakes.policy.retry_budget
+    await env.until(lambda: datetime.now(UTC) > deadline)
     async with serving(temporal, fakes):
         report = await handle.result()
 
@@ -200,3 +205,22 @@ async def test_a_message_expires_while_no_worker_is_running(
 
     assert (Outcome.EXPIRED, 0, None) == (report.outcome, report.attempts, report.dead_letter_id)
     assert [] == fakes.posts
+
+
+async def test_a_slow_failed_attempt_counts(temporal: Client) -> None:
+    """Twilio could not be reached for seconds: that was an attempt, and the next one is a retry."""
+    failed = failure(TEMPORARY, code=20429)
+
+    def slow(request: SendRequest) -> SendResult:
+        threading.Event().wait(4)
+        return failed(request)
+
+    fakes = FakeActivities(sends=[slow, accept()])
+    env = Environment(temporal, fakes)
+    async with serving(temporal, fakes):
+        handle = await env.start()
+        await env.until(lambda: len(fakes.posts) == 2)
+        await callback(handle, "delivered")
+        report = await handle.result()
+
+    assert (Outcome.DELIVERED, 2) == (report.outcome, report.attempts)

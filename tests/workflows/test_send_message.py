@@ -8,9 +8,10 @@ import pytest
 from temporalio.service import RPCError
 
 from signedfor.consent import Reason
-from signedfor.contract import Outcome
+from signedfor.contract import PROGRESS_QUERY, Outcome, Progress
 from signedfor.contract.failures import FailureClass
-from signedfor.message_activities import Expired, Suppressed
+from signedfor.masks import masked_sender
+from signedfor.message_activities import Paused, Suppressed
 from tests.workflows.fakes import (
     REQUEST,
     SENDER,
@@ -18,6 +19,8 @@ from tests.workflows.fakes import (
     accept,
     accept_after,
     callback,
+    deferred,
+    failure,
     refuse,
     sid,
 )
@@ -135,11 +138,14 @@ async def test_nothing_is_sent_to_a_suppressed_recipient(
     assert [] == env.fakes.posts
 
 
-async def test_a_stop_found_at_the_last_check_suppresses_the_message(
+async def test_a_stop_during_a_wait_suppresses_the_message(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """A STOP while it waits ends the message as suppressed."""
-    env.fakes.sends = [refuse(Suppressed(reason=Reason.OPTED_OUT))]
+    """A STOP that comes before the message's reserved time ends it as suppressed."""
+    env.fakes.sends = [
+        refuse(deferred(timedelta(hours=1))),
+        refuse(Suppressed(reason=Reason.OPTED_OUT)),
+    ]
 
     report = await env.report()
 
@@ -149,13 +155,18 @@ async def test_a_stop_found_at_the_last_check_suppresses_the_message(
 async def test_the_default_sender_is_used_when_none_is_given(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """A message without `from` is sent from the configured sender."""
+    """The first attempt reports the configured sender; later ones keep to it."""
     env.fakes.default_sender = SENDER
-    handle = await env.submitted({"to": REQUEST["to"], "body": "x"})
+    env.fakes.sends = [failure(FailureClass.TEMPORARILY_UNAVAILABLE, final=True), accept()]
+    handle = await env.start({"to": REQUEST["to"], "body": "x"})
+    await env.until(lambda: len(env.fakes.posts) == 2)
+    env.fakes.default_sender = "+15005550009"
     await callback(handle, "delivered")
     await handle.result()
 
-    assert [SENDER] == [post.sender for post in env.fakes.posts]
+    assert [None, SENDER] == [each.sender for each in env.fakes.requests]
+    progress = await handle.query(PROGRESS_QUERY, result_type=Progress)
+    assert masked_sender(SENDER) == progress.sender
 
 
 async def test_a_message_waits_for_its_send_at(env: TimeSkippingEnvironment) -> None:
@@ -176,14 +187,13 @@ async def test_a_message_waits_for_its_send_at(env: TimeSkippingEnvironment) -> 
     assert Outcome.DELIVERED is (await handle.result()).outcome
 
 
-async def test_a_message_that_expired_at_the_last_check_is_not_sent(
-    env: TimeSkippingEnvironment,
-) -> None:
-    """The send activity's decision `Expired` ends the message without a dead letter."""
-    env.fakes.sends = [refuse(Expired())]
+async def test_an_expired_message_is_not_sent(env: TimeSkippingEnvironment) -> None:
+    """It ends without a dead letter."""
+    expired = (await env.now() - timedelta(minutes=1)).isoformat()
 
-    report = await env.report()
+    report = await env.report({**REQUEST, "expires_at": expired})
 
+    assert [] == env.fakes.posts
     assert (Outcome.EXPIRED, None, None) == (
         report.outcome,
         report.dead_letter_id,
@@ -191,17 +201,27 @@ async def test_a_message_that_expired_at_the_last_check_is_not_sent(
     )
 
 
-async def test_a_message_waits_for_an_unavailable_database(
+async def test_a_message_that_expires_before_it_is_due_is_not_tried_again(
     env: TimeSkippingEnvironment,
 ) -> None:
-    """While opt-outs cannot be read, the message waits, says so, and is sent afterwards."""
-    env.fakes.database_away = 1
-    env.fakes.resumes = [None] * 40
-    handle = await env.start()
-    await env.until(lambda: len(env.fakes.resume_checks) > 0)
-    assert "the database" == (await handle.query("progress"))["waiting_for"]
-    await env.sleep(timedelta(hours=1))
-    await callback(handle, "delivered")
+    """At the end of its pause it has expired: there is no second check."""
+    env.fakes.sends = [refuse(Paused())]
+    env.fakes.resumes = [None] * 1000
+    expires_at = (await env.now() + timedelta(minutes=30)).isoformat()
 
-    assert Outcome.DELIVERED is (await handle.result()).outcome
-    assert 1 == len(env.fakes.posts)
+    report = await env.report({**REQUEST, "expires_at": expires_at})
+
+    assert (Outcome.EXPIRED, 1) == (report.outcome, len(env.fakes.requests))
+
+
+async def test_a_delivered_message_has_few_events(env: TimeSkippingEnvironment) -> None:
+    """The checks and the POST are a local activity: nothing is scheduled on a task queue."""
+    handle = await env.submitted()
+    await callback(handle, "delivered")
+    await handle.result()
+
+    assert [] == [
+        event
+        for event in (await handle.fetch_history()).events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]

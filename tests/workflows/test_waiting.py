@@ -1,13 +1,12 @@
-"""A message that waits: for its reserved time, its send window, or a paused sender."""
+"""A message that waits: for its time, its window, a paused sender, the account or the database."""
 
-import math
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from signedfor.contract import Outcome
+from signedfor.contract import PROGRESS_QUERY, Outcome, Progress, Stage
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import (
     AccountHeld,
@@ -18,12 +17,14 @@ from signedfor.message_activities import (
     SendRequest,
     StatusResult,
 )
+from tests.histories.recording import reaches
 from tests.workflows.fakes import (
     POLICY,
     REQUEST,
     NotSent,
     TimeSkippingEnvironment,
     accept,
+    callback,
     deferred,
     failure,
     refuse,
@@ -49,9 +50,9 @@ async def test_a_deferred_message_waits_for_its_new_reservation(
     await _delivered(env, REQUEST, posts=2)
 
     first, second = env.fakes.posts
-    assert 0 == second.earlier_attempts
-    assert second.deadline is not None
-    assert second.deadline - first.requested_at >= POLICY.retry_budget + 1.9 * HOUR
+    assert (0, None) == (second.earlier_attempts, first.deadline)
+    assert second.requested_at - first.requested_at >= timedelta(hours=1.9)
+    assert second.requested_at + POLICY.retry_budget == second.deadline
     assert (False, True) == (first.is_reserved, second.is_reserved)
     assert not second.is_retry
 
@@ -68,10 +69,10 @@ async def test_a_failed_attempt_keeps_its_place_and_its_budget(
 
     await _delivered(env, REQUEST, posts=3)
 
-    last = env.fakes.posts[-1]
-    assert last.is_retry
+    first, last = env.fakes.posts[0], env.fakes.posts[-1]
+    assert (True, 1) == (last.is_retry, last.earlier_attempts)
     assert last.deadline is not None
-    waited = last.deadline - env.fakes.posts[0].requested_at - POLICY.retry_budget
+    waited = last.deadline - (first.requested_at + POLICY.retry_budget)
     assert timedelta(0) <= waited < timedelta(minutes=1)
 
 
@@ -80,7 +81,7 @@ async def test_a_canceled_message_releases_its_reservation(env: TimeSkippingEnvi
     reserved_at = await env.now() + HOUR
     env.fakes.reserved_at = reserved_at
     handle = await env.start()
-    await env.until(lambda: env.fakes.checks == 1)
+    await reaches(handle, Stage.WAITING)
 
     await handle.execute_update("cancel")
     await handle.result()
@@ -101,21 +102,20 @@ async def test_a_send_request_has_the_number_of_segments(env: TimeSkippingEnviro
 
 
 async def test_a_message_waits_until_its_window_opens(env: TimeSkippingEnvironment) -> None:
-    """It waits without a reservation and is then checked again."""
+    """It waits without a reservation, and is then checked again."""
     opens = await env.now() + 10 * HOUR
     env.fakes.closed_until = [opens]
     window = {"from": "09:00", "until": "20:00", "time_zone": "Europe/Berlin"}
 
     await _delivered(env, {**REQUEST, "send_window": window}, posts=1)
 
-    assert 2 == env.fakes.checks
+    assert [False, False] == [each.is_reserved for each in env.fakes.requests]
     assert await env.now() >= opens
 
 
-async def test_a_window_that_closed_before_the_last_check(env: TimeSkippingEnvironment) -> None:
-    """The message waits until it opens, and its reservation is gone."""
-    soon = timedelta(seconds=1)
-    env.fakes.sends = [refuse(deferred(soon)), refuse(window_closed(10 * HOUR)), accept()]
+async def test_a_window_that_closed_while_it_waited(env: TimeSkippingEnvironment) -> None:
+    """At its reserved time the window is closed: it waits, and queues again when it opens."""
+    env.fakes.sends = [refuse(deferred(HOUR)), refuse(window_closed(10 * HOUR)), accept()]
 
     await _delivered(env, REQUEST, posts=3)
 
@@ -138,14 +138,14 @@ async def test_a_message_that_would_expire_while_it_waits_expires_at_once(
 
 
 async def test_a_message_waits_while_its_sender_is_paused(env: TimeSkippingEnvironment) -> None:
-    """It checks until the sender is resumed, and then does not queue again."""
+    """It checks until the sender is resumed, and is then sent without queueing again."""
     env.fakes.sends = [refuse(Paused()), accept()]
     env.fakes.resumes = [None, None, Resumed()]
 
     await _delivered(env, REQUEST, posts=2)
 
     assert 3 == len(env.fakes.resume_checks)
-    assert env.fakes.posts[-1].is_reserved
+    assert [False, True] == [each.is_reserved for each in env.fakes.posts]
 
 
 async def test_messages_of_a_canceled_campaign_are_canceled(env: TimeSkippingEnvironment) -> None:
@@ -184,34 +184,58 @@ async def test_a_paused_message_can_be_canceled(env: TimeSkippingEnvironment) ->
     assert Outcome.CANCELED is (await handle.result()).outcome
 
 
-@pytest.mark.parametrize("decision", [AccountHeld(error_code=20003), DatabaseAway()])
-async def test_a_message_waits_for_longer_than_its_retry_budget(
-    env: TimeSkippingEnvironment, decision: AccountHeld | DatabaseAway
+async def test_a_message_waits_for_an_unavailable_database(env: TimeSkippingEnvironment) -> None:
+    """While opt-outs cannot be read, it waits, says so, and is sent afterwards."""
+    env.fakes.database_away = 40
+    handle = await env.start()
+    await env.until(lambda: len(env.fakes.resume_checks) > 1)
+    progress = await handle.query(PROGRESS_QUERY, result_type=Progress)
+    assert (Stage.WAITING, "the database") == (progress.status, progress.waiting_for)
+    assert [] == env.fakes.posts
+    await env.sleep(HOUR)
+    await callback(handle, "delivered")
+
+    report = await handle.result()
+
+    assert (Outcome.DELIVERED, 1) == (report.outcome, report.attempts)
+    assert 1 == len(env.fakes.posts)
+
+
+@pytest.mark.parametrize(
+    "not_yet", [Paused(), AccountHeld(error_code=20003), DatabaseAway()], ids=lambda each: each.kind
+)
+async def test_such_a_wait_may_be_longer_than_the_retry_budget(
+    env: TimeSkippingEnvironment, not_yet: NotSent
 ) -> None:
-    """Neither the account's hold nor an absent database uses up the budget."""
-    temporary = failure(FailureClass.TEMPORARILY_UNAVAILABLE)
-    env.fakes.sends = [temporary, refuse(decision, after_attempts=1), accept()]
-    checks = math.ceil(POLICY.retry_budget / timedelta(minutes=1)) + 10
-    env.fakes.resumes = [*[None] * checks, Resumed()]
+    """A failed attempt and the waits around it: the budget is the same, and it is sent."""
+    env.fakes.sends = [
+        refuse(not_yet),
+        failure(FailureClass.TEMPORARILY_UNAVAILABLE, final=True),
+        refuse(not_yet),
+        accept(),
+    ]
+    minutes = 1 + POLICY.retry_budget // timedelta(minutes=1)
+    env.fakes.resumes = [*[None] * minutes, Resumed()] * 2
 
-    await _delivered(env, REQUEST, posts=3)
+    await _delivered(env, REQUEST, posts=4)
 
-    first, last = env.fakes.posts[0], env.fakes.posts[-1]
-    assert last.requested_at > first.requested_at + POLICY.retry_budget
+    last = env.fakes.posts[-1]
     assert last.deadline is not None
-    assert last.deadline > last.requested_at
+    # A pause begins a new budget; the other waits move its end.
+    left = last.deadline - last.requested_at
+    assert POLICY.retry_budget - timedelta(minutes=1) <= left <= POLICY.retry_budget
+    assert last.is_retry
 
 
-async def test_a_message_says_what_the_account_waits_for(env: TimeSkippingEnvironment) -> None:
-    """While it waits its progress has Twilio's code; canceled, nothing was sent."""
-    env.fakes.sends = [refuse(AccountHeld(error_code=20003))]
+async def test_a_message_that_waits_for_the_account_says_so(env: TimeSkippingEnvironment) -> None:
+    """Its progress has Twilio's code."""
+    env.fakes.sends = [refuse(AccountHeld(error_code=20003)), accept()]
     env.fakes.resumes = [None] * 1000
     handle = await env.start()
-    await env.until(lambda: len(env.fakes.resume_checks) > 0)
+    await env.until(lambda: bool(env.fakes.resume_checks))
 
-    progress = await handle.query("progress")
+    progress = await handle.query(PROGRESS_QUERY, result_type=Progress)
+
+    assert (Stage.WAITING, 20003) == (progress.status, progress.error_code)
+    assert "Twilio to take the account's requests again" == progress.waiting_for
     await handle.execute_update("cancel")
-
-    assert ("waiting", 20003) == (progress["status"], progress["error_code"])
-    assert "Twilio to take the account's requests again" == progress["waiting_for"]
-    assert Outcome.CANCELED is (await handle.result()).outcome

@@ -8,12 +8,13 @@ from sqlalchemy import Engine
 from activities.send import TwilioSends
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import Listed, SendRequest, Sent
+from signedfor.store.account_hold import AccountHold
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.client import TwilioClient
 from tests.activities.conftest import unlimited_rates
 from tests.activities.search.conftest import TEXT, message
-from tests.activities.sending import attempt, failed_attempt, send_request
+from tests.activities.sending import POLICY, attempt, failed_attempt, send_request
 from tests.devtools.sandbox.support import SENDER
 
 
@@ -24,7 +25,11 @@ def sends(twilio: TwilioClient, sqlite_engine: Engine) -> TwilioSends:
         twilio,
         Suppressions(sqlite_engine),
         SendAttempts(sqlite_engine, unlimited_rates(sqlite_engine)),
+        AccountHold(sqlite_engine),
         public_base_url="https://hooks.example",
+        default_sender=None,
+        policy=POLICY,
+        report=lambda _: None,
     )
 
 

@@ -37,7 +37,8 @@ class Message:
     """A message to be sent once; the results of its POSTs do not matter to the rate limiter."""
 
     number: int
-    admitted_at: float
+    first_at: float
+    """When its first attempt is made."""
     segments: int = 1
     is_urgent: bool = False
     is_retry: bool = False
@@ -53,27 +54,27 @@ class Post:
 
     @property
     def waited(self) -> float:
-        """Seconds since its admission."""
-        return self.at - self.message.admitted_at
+        """Seconds since its first attempt."""
+        return self.at - self.message.first_at
 
 
 @dataclass
 class Simulation:
-    """Runs the events between admission and POST in the order of their times."""
+    """Runs the attempts of messages, up to their POSTs, in the order of their times."""
 
     engine: Engine
     rate: float
     delay: Callable[[], float] = lambda: 0.07
-    """How much later than its reserved time a message reaches the last check."""
+    """How much later than its reserved time a message tries again."""
     skew: Callable[[], float] = lambda: 0.0
     """How far the clock of the worker that handles an event is ahead of Temporal's."""
     stall: tuple[float, float] = (0.0, 0.0)
-    """Start and end of a time in which no message reaches the last check."""
+    """Start and end of a time in which no message tries again."""
     posts: list[Post] = field(default_factory=list)
     expired: list[Message] = field(default_factory=list)
     """The messages whose next reserved time would have been too late."""
     checks: int = 0
-    """The number of last checks."""
+    """The number of attempts of messages that had a reservation."""
 
     def __post_init__(self) -> None:
         self.clock = Clock()
@@ -83,7 +84,7 @@ class Simulation:
         self._numbers = itertools.count()
         self._events: list[tuple[float, int, Message, bool]] = []
 
-    def admit(
+    def add(
         self,
         at: float,
         segments: int = 1,
@@ -91,13 +92,13 @@ class Simulation:
         is_urgent: bool = False,
         fits: Fits = always,
     ) -> None:
-        """Schedule the admission of a message."""
+        """Schedule the first attempt of a message, which has no reservation."""
         self._schedule(
             at, self._message(at, segments, is_urgent=is_urgent, fits=fits), reserved=False
         )
 
     def retry(self, at: float, segments: int = 1) -> None:
-        """Schedule the last check of a message that is retried."""
+        """Schedule the attempt of a message that is retried."""
         self._schedule(at, self._message(at, segments, is_retry=True), reserved=True)
 
     def run(self, *, until: float = float("inf")) -> None:
@@ -105,15 +106,7 @@ class Simulation:
         while self._events and self._events[0][0] < until:
             self.clock.seconds, _, message, reserved = heappop(self._events)
             self.clock.skew = self.skew()
-            if reserved:
-                self._check(message)
-            else:
-                self._wait(
-                    message,
-                    self.limiter.reserve(
-                        SENDER, message.segments, is_urgent=message.is_urgent, fits=message.fits
-                    ),
-                )
+            self._check(message, is_reserved=reserved)
 
     def waits(self, *, urgent: bool) -> list[float]:
         """The sorted waits of the urgent messages, or of the others."""
@@ -139,7 +132,7 @@ class Simulation:
 
     def _message(
         self,
-        admitted_at: float,
+        first_at: float,
         segments: int,
         *,
         is_urgent: bool = False,
@@ -148,19 +141,20 @@ class Simulation:
     ) -> Message:
         return Message(
             number=next(self._numbers),
-            admitted_at=admitted_at,
+            first_at=first_at,
             segments=segments,
             is_urgent=is_urgent,
             is_retry=is_retry,
             fits=fits,
         )
 
-    def _check(self, message: Message) -> None:
-        self.checks += 1
+    def _check(self, message: Message, *, is_reserved: bool) -> None:
+        self.checks += is_reserved
         deferred_until = self.limiter.acquire(
             SENDER,
             message.segments,
             is_urgent=message.is_urgent,
+            is_reserved=is_reserved,
             is_retry=message.is_retry,
             fits=message.fits,
         )

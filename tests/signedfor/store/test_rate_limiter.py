@@ -4,11 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, select
 
 from signedfor.store.rate_limiter import RateLimiter, SenderState
 from signedfor.store.rate_limiter_statements import BURST_TOLERANCE
+from signedfor.store.tables import senders
 from signedfor.twilio.rates import SenderKind
+from tests.signedfor.store.observation import observed
 from tests.signedfor.store.rate_limiter_simulation import SENDER, START, Clock
 
 
@@ -127,7 +129,7 @@ def test_a_message_that_is_slightly_early_keeps_its_place(
 def test_a_time_that_does_not_fit_is_not_reserved(
     limiter: RateLimiter, clock: Clock, is_urgent: bool
 ) -> None:
-    """It is returned, but left for the next message, at admission and at the last check."""
+    """It is returned, but left for the next message."""
     _reserve(limiter, 4)
     for _ in range(2):
         limiter.acquire(SENDER, 1)
@@ -312,6 +314,141 @@ def test_concurrent_last_checks_do_not_exceed_the_rate(engine: Engine, clock: Cl
         deferred = list(threads.map(lambda _: limiter.acquire(SENDER, 1), range(80)))
 
     assert int(BURST_TOLERANCE * 20) + 1 == deferred.count(None)
+
+
+# Messages without a reservation.
+
+
+_USED_BEFORE = {
+    "never": [],
+    "just now": [(0.0, 3, False)],
+    "long ago": [(-100.0, 3, False)],
+    "by a retry, within the burst tolerance": [(1.3, 1, True)],
+}
+"""When a sender has sent how many segments, and whether as a retry."""
+
+
+@pytest.mark.parametrize("is_urgent", [False, True])
+@pytest.mark.parametrize("used", _USED_BEFORE.values(), ids=_USED_BEFORE.keys())
+def test_at_an_idle_sender_a_message_passes_without_a_reservation(
+    engine: Engine,
+    limiter: RateLimiter,
+    clock: Clock,
+    is_urgent: bool,
+    used: list[tuple[float, int, bool]],
+) -> None:
+    """The state is the same as after reserving and acquiring, which takes one statement more."""
+    other = "+15005550007"
+    for clock.seconds, segments, is_retry in used:
+        for sender in (SENDER, other):
+            if not is_retry:
+                limiter.reserve(sender, segments, is_urgent=is_urgent)
+            assert limiter.acquire(sender, segments, is_urgent=is_urgent, is_retry=is_retry) is None
+    clock.seconds = 1.5
+    work = observed(engine)
+
+    passed = limiter.acquire(SENDER, 2, is_urgent=is_urgent, is_reserved=False)
+
+    assert passed is None
+    assert (1, 1) == (len(work.statements), work.begins)
+    assert 1.5 == clock.at(limiter.reserve(other, 2, is_urgent=is_urgent))
+    assert limiter.acquire(other, 2, is_urgent=is_urgent) is None
+    assert _row(engine, SENDER) == pytest.approx(_row(engine, other))
+
+
+def test_at_a_busy_sender_a_message_gets_the_next_free_time(
+    limiter: RateLimiter, clock: Clock
+) -> None:
+    """They follow one another; when its time comes, each passes."""
+    times = [clock.at(limiter.acquire(SENDER, n, is_reserved=False)) for n in (1, 3, 1)]
+
+    assert [None, 0.5, 2] == times
+    for clock.seconds, segments in ((0.5, 3), (2.0, 1)):
+        assert limiter.acquire(SENDER, segments) is None
+    assert 2.5 == clock.at(limiter.acquire(SENDER, 1, is_reserved=False))
+
+
+def test_a_message_does_not_pass_before_those_that_have_reserved(
+    limiter: RateLimiter, clock: Clock
+) -> None:
+    """The sender has sent nothing for a while, but others wait: it goes behind them."""
+    _reserve(limiter, 4)
+    clock.seconds = 1
+
+    assert 2 == clock.at(limiter.acquire(SENDER, 1, is_reserved=False))
+    assert 2.5 == clock.at(limiter.reserve(SENDER, 1, is_urgent=False))
+
+
+def test_an_urgent_message_ignores_the_reservations_of_others(
+    limiter: RateLimiter, clock: Clock
+) -> None:
+    """It waits for urgent reservations and the rate only."""
+    _reserve(limiter, 20)
+
+    urgent = [limiter.acquire(SENDER, 1, is_urgent=True, is_reserved=False) for _ in range(3)]
+
+    assert [None, 0.5, 1] == [clock.at(each) for each in urgent]
+    assert 10 == clock.at(limiter.reserve(SENDER, 1, is_urgent=False)), "the others keep theirs"
+
+
+def test_other_messages_wait_for_urgent_reservations(limiter: RateLimiter, clock: Clock) -> None:
+    """A message without a reservation goes behind them."""
+    limiter.reserve(SENDER, 4, is_urgent=True)
+
+    assert 2 == clock.at(limiter.acquire(SENDER, 1, is_reserved=False))
+
+
+def test_a_retry_without_a_reservation_does_not_queue(limiter: RateLimiter, clock: Clock) -> None:
+    """Its earlier attempt had permission: the rate alone decides."""
+    _reserve(limiter, 20)
+
+    retries = [limiter.acquire(SENDER, 1, is_reserved=False, is_retry=True) for _ in range(3)]
+
+    assert [None, None, 0.4] == [clock.at(each) for each in retries]
+
+
+@pytest.mark.parametrize("is_urgent", [False, True])
+def test_a_message_without_a_reservation_reserves_no_time_that_does_not_fit(
+    engine: Engine, limiter: RateLimiter, is_urgent: bool
+) -> None:
+    """The time is returned, and left for the next message."""
+    limiter.acquire(SENDER, 4, is_urgent=is_urgent, is_reserved=False)
+    before = _row(engine, SENDER)
+
+    refused = limiter.acquire(SENDER, 5, is_urgent=is_urgent, is_reserved=False, fits=_never)
+
+    assert before == _row(engine, SENDER)
+    assert refused is not None
+    assert refused == limiter.acquire(SENDER, 1, is_urgent=is_urgent, is_reserved=False)
+
+
+def test_a_message_whose_time_is_now_passes_whatever_fits(limiter: RateLimiter) -> None:
+    """Only a time to wait for is asked about: the caller has checked this moment."""
+    assert limiter.acquire(SENDER, 1, is_reserved=False, fits=_never) is None
+
+
+def test_of_many_messages_at_once_one_passes(engine: Engine, clock: Clock) -> None:
+    """The others reserve times that follow one another: none twice, none left out."""
+    limiter = RateLimiter(engine, rates={SenderKind.LONG_CODE: 2}, now=clock)
+    with ThreadPoolExecutor(8) as threads:
+        times = list(
+            threads.map(lambda _: limiter.acquire(SENDER, 1, is_reserved=False), range(40))
+        )
+
+    assert 1 == times.count(None)
+    waits = sorted((clock.at(each) or 0.0) for each in times)
+    assert [each / 2 for each in range(40)] == waits
+
+
+def _row(engine: Engine, sender: str) -> tuple[float, ...]:
+    times = (
+        senders.c.busy_until,
+        senders.c.urgent_reserved_until,
+        senders.c.expedited_reserved_until,
+        senders.c.normal_reserved_until,
+    )
+    with engine.connect() as connection:
+        return tuple(connection.execute(select(*times).where(senders.c.sender == sender)).one())
 
 
 def _reserve(limiter: RateLimiter, messages: int) -> None:

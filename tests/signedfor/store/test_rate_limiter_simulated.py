@@ -23,15 +23,16 @@ def test_a_backlog_with_urgent_messages(
     simulation = Simulation(engine, rate, delay=random_delay(7))
     segments = [rng.choice(lengths) for _ in range(messages)]
     for each in segments:
-        simulation.admit(0, each)
+        simulation.add(0, each)
     at = 2.0
     while at < 0.9 * sum(segments) / rate:
-        simulation.admit(at, is_urgent=True)
+        simulation.add(at, is_urgent=True)
         at += urgent_every
 
     simulation.run()
 
-    assert simulation.used() >= 0.98
+    # From the second message on: the first is sent at once, the others when their timers fire.
+    assert simulation.used(since=0.001) >= 0.98
     longest = max(lengths)
     assert simulation.worst_second() <= max(2 * rate, rate + longest)
     waits = simulation.waits(urgent=True)
@@ -39,14 +40,37 @@ def test_a_backlog_with_urgent_messages(
     assert waits[int(0.99 * len(waits))] < max(2, longest / rate)
 
 
+@pytest.mark.parametrize(("rate", "lengths"), [(10, (1, 2, 3)), (50, (1,)), (1, (1,))])
+def test_messages_that_arrive_one_by_one(
+    engine: Engine, rate: int, lengths: tuple[int, ...]
+) -> None:
+    """At most of the rate most are sent at once, none waits long, and the rate is kept."""
+    rng = random.Random(11)  # noqa: S311 - a simulation
+    simulation = Simulation(engine, rate, delay=random_delay(11))
+    at = 0.0
+    for _ in range(300):
+        segments = rng.choice(lengths)
+        simulation.add(at, segments, is_urgent=rng.random() < 0.1)
+        at += rng.expovariate(0.5 * rate / (sum(lengths) / len(lengths)))
+
+    simulation.run()
+
+    assert 300 == len(simulation.posts)
+    at_once = [post for post in simulation.posts if not post.waited]
+    assert len(at_once) > 150 - 300 * 0.1
+    assert simulation.worst_second() <= max(2 * rate, rate + max(lengths))
+    longest = max(*simulation.waits(urgent=False), *simulation.waits(urgent=True))
+    assert longest < 10 * max(lengths) / rate + 2
+
+
 @pytest.mark.parametrize("others", [0, 60])
 def test_urgent_messages_that_always_come_late(engine: Engine, others: int) -> None:
     """They miss their reserved time by seconds every time, but are sent and block no others."""
     simulation = Simulation(engine, 1, delay=lambda: 2.5)
     for _ in range(5):
-        simulation.admit(0, is_urgent=True)
+        simulation.add(0, is_urgent=True)
     for _ in range(others):
-        simulation.admit(0)
+        simulation.add(0)
 
     simulation.run(until=90)
 
@@ -59,9 +83,9 @@ def test_workers_whose_clocks_are_off(engine: Engine, skew: float) -> None:
     """With clocks half a second off Temporal's, the rate is not exceeded and little of it lost."""
     simulation = Simulation(engine, 10, delay=random_delay(3, 0.1), skew=lambda: skew)
     for _ in range(300):
-        simulation.admit(0)
+        simulation.add(0)
     for number in range(40):
-        simulation.admit(1 + number / 2, is_urgent=True)
+        simulation.add(1 + number / 2, is_urgent=True)
 
     simulation.run()
 
@@ -80,7 +104,7 @@ def test_workers_whose_clocks_differ(engine: Engine) -> None:
         engine, 10, delay=random_delay(3, 0.1), skew=lambda: rng.uniform(-0.15, 0.15)
     )
     for _ in range(300):
-        simulation.admit(0)
+        simulation.add(0)
 
     simulation.run()
 
@@ -93,9 +117,9 @@ def test_a_stall_among_urgent_messages(engine: Engine, others: int) -> None:
     """The messages that became due during the stall are not sent all at once."""
     simulation = Simulation(engine, 10, stall=(3.0, 4.9))
     for _ in range(100):
-        simulation.admit(0, is_urgent=True)
+        simulation.add(0, is_urgent=True)
     for _ in range(others):
-        simulation.admit(0)
+        simulation.add(0)
 
     simulation.run()
 
@@ -112,9 +136,9 @@ def test_many_retries_after_a_database_outage(engine: Engine, segments: int) -> 
     for _ in range(150):
         simulation.retry(120 * rng.random(), segments)
     for _ in range(50):
-        simulation.admit(0)
+        simulation.add(0)
     for number in range(30):
-        simulation.admit(1 + 10 * number, is_urgent=True)
+        simulation.add(1 + 10 * number, is_urgent=True)
 
     simulation.run()
 
@@ -133,11 +157,11 @@ def test_a_backlog_that_expires(engine: Engine) -> None:
 
     simulation = Simulation(engine, 1)
     for _ in range(200):
-        simulation.admit(0, fits=in_time)
+        simulation.add(0, fits=in_time)
     for _ in range(200):
-        simulation.admit(0)
+        simulation.add(0)
     for number in range(10):
-        simulation.admit(5 + 10 * number, is_urgent=True)
+        simulation.add(5 + 10 * number, is_urgent=True)
 
     simulation.run()
 
@@ -150,11 +174,11 @@ def test_a_message_that_would_expire_at_the_end_of_the_queue(engine: Engine) -> 
     """It is deferred in the middle of a long backlog, and still sent in time."""
     simulation = Simulation(engine, 1)
     for number in range(200):
-        simulation.admit(
+        simulation.add(
             0, fits=(lambda at: at < START + timedelta(seconds=60)) if number == 50 else always
         )
     for _ in range(5):
-        simulation.admit(49, is_urgent=True)
+        simulation.add(49, is_urgent=True)
 
     simulation.run()
 
@@ -167,7 +191,7 @@ class _Change:
     before: float
     after: float
     new: int
-    """How many messages are admitted after the change, when 100 are waiting already."""
+    """How many messages are added after the change, when 100 are waiting already."""
     max_seconds: float
     """The maximum time until all are sent; reservations are kept."""
 
@@ -179,13 +203,13 @@ def test_a_changed_rate_applies_to_the_backlog(engine: Engine, change: _Change) 
     """The rate is lowered or raised after five seconds; it is used but not exceeded."""
     simulation = Simulation(engine, change.before)
     for _ in range(100):
-        simulation.admit(0)
+        simulation.add(0)
     simulation.run(until=5)
     sent = len(simulation.posts)
     simulation.clock.seconds = 5
     simulation.limiter.set_rate(SENDER, change.after)
     for _ in range(change.new):
-        simulation.admit(5)
+        simulation.add(5)
 
     simulation.run()
 
@@ -193,5 +217,5 @@ def test_a_changed_rate_applies_to_the_backlog(engine: Engine, change: _Change) 
     simulation.posts = simulation.posts[sent:]
     assert simulation.worst_second() <= 2 * change.after
     assert simulation.posts[-1].at - 5 < change.max_seconds
-    newest = [post.at for post in simulation.posts if post.message.admitted_at == 5]
+    newest = [post.at for post in simulation.posts if post.message.first_at == 5]
     assert not newest or newest[-1] - 5 <= 1.1 * len(simulation.posts) / change.after

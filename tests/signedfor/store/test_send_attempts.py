@@ -5,12 +5,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, Table, func, select
 
 from signedfor.consent import Reason, Scope, Source, Suppression
-from signedfor.contract import CampaignMessage, CampaignState, MessageRequest
+from signedfor.contract import CampaignMessage, CampaignState, MessageRequest, Priority
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import (
@@ -25,8 +26,10 @@ from signedfor.store.send_attempts import (
     text_fingerprint,
 )
 from signedfor.store.suppressions import Suppressions
-from signedfor.store.tables import send_attempts, utc_now
+from signedfor.store.tables import send_attempts, senders, utc_now
 from signedfor.twilio.rates import SenderKind
+from tests.signedfor.store.observation import observed
+from tests.signedfor.store.rate_limiter_simulation import Clock
 
 SENDER = "+15005550006"
 MESSAGE = MessageRequest(to="+15558675309", body="Your parcel is at the door.")
@@ -43,6 +46,13 @@ def _attempts(engine: Engine, *, now: Callable[[], datetime] = utc_now) -> SendA
 def _count(engine: Engine) -> int:
     with engine.connect() as connection:
         return connection.execute(select(func.count()).select_from(send_attempts)).scalar_one()
+
+
+def _rows(engine: Engine, table: Table) -> list[tuple[Any, ...]]:
+    with engine.connect() as connection:
+        return [
+            tuple(row) for row in connection.execute(select(table).order_by(*table.primary_key))
+        ]
 
 
 def test_a_claim_writes_the_attempt_record(engine: Engine) -> None:
@@ -64,7 +74,7 @@ def test_a_submission_is_claimed_once(engine: Engine) -> None:
     ]
 
     assert [Claimed(), ClaimHeld(NOW), Claimed(), Claimed()] == claims
-    assert [NOW, None] == [attempts.claimed_at("m1", 1), attempts.claimed_at("m1", 3)]
+    assert [ClaimHeld(NOW, 2), None] == [attempts.holder("m1", 1), attempts.holder("m1", 3)]
 
 
 def test_a_refused_submission_can_be_claimed_again(engine: Engine) -> None:
@@ -74,11 +84,11 @@ def test_a_refused_submission_can_be_claimed_again(engine: Engine) -> None:
     attempts.claim("m1", MESSAGE, sender=SENDER)
     attempts.refuse("m1", 1, 1)
 
-    claimed_at = attempts.claimed_at("m1", 1)
+    holder = attempts.holder("m1", 1)
 
-    assert claimed_at is None
+    assert holder is None
     assert Claimed(2) == attempts.claim("m1", MESSAGE, sender=SENDER)
-    assert NOW + timedelta(minutes=1) == attempts.claimed_at("m1", 1)
+    assert ClaimHeld(NOW + timedelta(minutes=1), 2) == attempts.holder("m1", 1)
     assert 1 == _count(engine)
 
 
@@ -202,6 +212,43 @@ def test_a_blocked_message_does_not_use_up_the_rate(engine: Engine) -> None:
     limiter.resume(SENDER)
     assert Claimed() == attempts.claim("m6", MESSAGE, sender=SENDER)
     assert isinstance(attempts.claim("m7", MESSAGE, sender=SENDER), NotBefore)
+
+
+@pytest.mark.parametrize("is_reserved", [False, True])
+def test_a_claimed_submission_of_a_busy_sender(engine: Engine, is_reserved: bool) -> None:
+    """It is not told to wait, and no time is reserved for it: Twilio may have it."""
+    clock = Clock()
+    limiter = RateLimiter(engine, rates={SenderKind.LONG_CODE: 1}, account_rate=1, now=clock)
+    attempts = SendAttempts(engine, limiter, now=lambda: NOW)
+    attempts.claim("m1", MESSAGE, sender=SENDER)
+    limiter.reserve(SENDER, 10, is_urgent=False)
+    before = _rows(engine, senders)
+
+    claim = attempts.claim("m1", MESSAGE, sender=SENDER, is_reserved=is_reserved)
+
+    assert ClaimHeld(NOW) == claim
+    assert before == _rows(engine, senders)
+
+
+@pytest.mark.parametrize("account_rate", [None, 1.0])
+@pytest.mark.parametrize("is_reserved", [False, True])
+@pytest.mark.parametrize("priority", [Priority.NORMAL, Priority.URGENT])
+def test_a_claim_is_one_transaction_of_few_statements(
+    engine: Engine, is_reserved: bool, account_rate: float | None, priority: Priority
+) -> None:
+    """One for the rate limiter and one for the record, and one if the account has a limit."""
+    clock = Clock()
+    attempts = SendAttempts(engine, RateLimiter(engine, account_rate=account_rate, now=clock))
+    message = MESSAGE.model_copy(update={"priority": priority})
+    for message_id in ("first", "later"):
+        work = observed(engine)
+
+        claim = attempts.claim(message_id, message, sender=SENDER, is_reserved=is_reserved)
+
+        assert Claimed() == claim
+        assert ["commit"] == work.ends
+        assert 2 + int(account_rate is not None) == len(work.statements)
+        clock.seconds += 10
 
 
 def test_candidates_are_other_messages_to_the_recipient_at_the_time(engine: Engine) -> None:

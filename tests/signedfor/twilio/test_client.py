@@ -1,4 +1,5 @@
 import gzip
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -103,13 +104,66 @@ def test_a_deadline_applies_to_its_block_and_thread(
     """Before the deadline, after the block and in other threads requests are sent."""
     client = connect(fake_twilio.url)
 
-    with client.no_request_after(Instant.now().after(10)):
+    with client.connected(), client.no_request_after(Instant.now().after(10)):
         _create(client)
     with client.no_request_after(Instant.now().after(-1)), ThreadPoolExecutor(1) as other_thread:
         other_thread.submit(_create, client).result()
     _create(client)
 
     assert 3 == len(fake_twilio.requests)
+
+
+def test_a_request_uses_the_connection_that_is_ready(
+    connect: Connect, fake_twilio: FakeTwilio
+) -> None:
+    """Connecting is done before; a connection that was not used is left for another request."""
+    client = connect(fake_twilio.url)
+
+    with client.connected() as is_connected:
+        assert is_connected
+    with client.connected(), client.no_request_after(Instant.now().after(10)):
+        _create(client)
+
+    assert 1 == len(fake_twilio.requests)
+    assert 1 == fake_twilio.connections
+
+
+def test_a_request_with_a_deadline_does_not_connect(
+    connect: Connect, fake_twilio: FakeTwilio
+) -> None:
+    """Connecting could take until after the deadline; the error proves that nothing was sent."""
+    client = connect(fake_twilio.url)
+
+    with (
+        client.no_request_after(Instant.now().after(10)),
+        pytest.raises(requests.ConnectTimeout) as not_ready,
+    ):
+        _create(client)
+
+    assert never_connected(not_ready.value)
+    assert [] == fake_twilio.requests
+
+
+def test_connecting_in_advance_has_the_connect_timeout(connect: Connect) -> None:
+    """A server that does not answer makes the block yield False, not wait."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:  # with a full backlog the kernel does not answer further connects
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        client = connect(
+            f"http://127.0.0.1:{full.getsockname()[1]}", connect_timeout=timedelta(seconds=0.3)
+        )
+        started = time.monotonic()
+
+        with client.connected() as is_connected:
+            assert not is_connected
+
+        for each in waiting:
+            each.close()
+    assert time.monotonic() - started < 3
 
 
 @pytest.mark.parametrize("stopped", ["elapsed", "wall"])
