@@ -44,13 +44,13 @@ from signedfor.message_activities import (
     Suppressed,
     WindowClosed,
 )
+from signedfor.metrics import CHECK_TO_POST
 from signedfor.retry import LATEST_POST_START, MAX_QUICK_TIME, SEND_BACKOFF
 from signedfor.send_windows import NeverOpens, opening, window_problem
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.send_attempts import Blocked, Claimed, ClaimHeld, NotBefore, SendAttempts
 from signedfor.store.suppressions import Suppressions
-from signedfor.temporal import CHECK_TO_POST
 from signedfor.twilio import codes
 from signedfor.twilio.client import Instant, TwilioClient, never_connected
 from signedfor.twilio.phone import is_messaging_service

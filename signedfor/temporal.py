@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from datetime import timedelta
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
@@ -17,6 +17,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 
+from signedfor.metrics import CHECK_TO_POST, CHECK_TO_POST_BUCKETS
 from signedfor.payloads import data_converter
 from signedfor.settings import InvalidSettings
 
@@ -27,14 +28,6 @@ class TemporalUnavailable(Exception):
 
 class NamespaceNotFound(TemporalUnavailable):
     """Temporal answers, but the client's namespace does not exist."""
-
-
-CHECK_TO_POST: Final = "signedfor_check_to_post_seconds"
-"""The worker's own metric: a STOP that is committed within this time comes too late."""
-_WINDOW_BUCKETS: Final = (
-    *(0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05),
-    *(0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0),
-)
 
 
 async def connect_temporal(
@@ -82,7 +75,7 @@ def _innermost_message(error: Exception) -> str:
 def _runtime_with_metrics(address: str) -> Runtime:
     try:
         metrics = PrometheusConfig(
-            bind_address=address, histogram_bucket_overrides={CHECK_TO_POST: _WINDOW_BUCKETS}
+            bind_address=address, histogram_bucket_overrides={CHECK_TO_POST: CHECK_TO_POST_BUCKETS}
         )
         return Runtime(telemetry=TelemetryConfig(metrics=metrics))
     except (RuntimeError, ValueError) as error:

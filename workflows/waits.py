@@ -66,10 +66,8 @@ async def wait_for_turn(state: MessageState, not_yet: NotYet) -> Proceed | Ended
 
 async def _wait_for_reservation(state: MessageState, deferred: Deferred) -> Proceed | Ended:
     reserved_at = deferred.reserved_at
-    if deferred.by_account:
-        state.is_reserved_by_account = True
-    else:
-        state.reserved_at = reserved_at
+    state.reserved_at = reserved_at
+    state.is_reserved_by_account |= deferred.by_account
     if reserved_at <= workflow.now():
         return Proceed()
     if state.expires_by(reserved_at):

@@ -25,7 +25,7 @@ from devtools.bench.figures import Bound, Rounds, Sample
 from devtools.bench.report import Report
 from devtools.bench.sizes import Sizes
 from devtools.stack.ports import HOST, free_ports
-from signedfor.temporal import CHECK_TO_POST
+from signedfor.metrics import CHECK_TO_POST
 
 _HALF, _FULL = "half load", "full load"
 _BUCKET = re.compile(rf'^{CHECK_TO_POST}_bucket{{.*le="([^"]+)".*}} (\S+)$', re.MULTILINE)

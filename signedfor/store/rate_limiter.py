@@ -164,16 +164,9 @@ class RateLimiter:
             joining=joining,
         )
 
-    def return_to_account(
-        self, *, is_urgent: bool, is_reserved: bool, is_retry: bool, joining: Connection
-    ) -> None:
-        """Return what `acquire_account` has taken in this transaction: nothing will be sent."""
-        if self._account_rate is not None:
-            statement = statements.give_back(
-                _priority(is_urgent=is_urgent, is_retry=is_retry),
-                was_idle=not is_reserved and not is_retry,
-            )
-            joining.execute(statement, self._parameters(_ACCOUNT, 1))
+    def give_back(self, sender: str, segments: int, *, joining: Connection) -> None:
+        """Return what `acquire` has just taken in this transaction: nothing is sent now."""
+        joining.execute(statements.give_back(), self._parameters(sender, segments))
 
     def backlog(self, sender: str) -> timedelta:
         """How far ahead the sender is reserved; zero when it is idle."""

@@ -135,13 +135,12 @@ def acquire(dialect: str, priority: PriorityClass) -> Any:
 
 
 @functools.cache
-def give_back(priority: PriorityClass, *, was_idle: bool) -> Update:
-    """Undoes the newest `acquire`, or `acquire_if_idle`, in its own transaction."""
-    extended = [_column.busy_until, *([_RESERVED_UNTIL[priority]] if was_idle else [])]
+def give_back() -> Update:
+    """Undoes the newest `acquire`, in its own transaction; the reservation stays."""
     return (
         update(senders)
         .where(_column.sender == _for_sender)
-        .values({each.name: each - _DURATION for each in extended})
+        .values(busy_until=_column.busy_until - _DURATION)
     )
 
 

@@ -81,6 +81,7 @@ class NotBefore:
 
     moment: datetime
     by_account: bool = False
+    """The account is; the message has had its turn at its sender."""
 
 
 class Blocked(Enum):
@@ -220,6 +221,8 @@ class SendAttempts:
                 )
                 if not_before is not None:
                     _require_free(connection, record)
+                    if not fits(not_before.moment):
+                        _roll_back(not_before)
                     return not_before
                 claimed = connection.execute(_claim(connection.dialect.name), record).first()
                 if claimed is None:
@@ -242,34 +245,28 @@ class SendAttempts:
         is_retry: bool,
         fits: Fits,
     ) -> NotBefore | None:
-        """Pass the account's rate limiter and the sender's, or neither."""
-        reserved_at = self._rate_limiter.acquire_account(
-            is_urgent=is_urgent,
-            is_reserved=is_reserved_by_account,
-            is_retry=is_retry,
+        """Pass the sender's rate limiter and the account's, or neither.
+
+        The sender is asked first: what waits for a slow sender takes no time of the account.
+        """
+        priority = {"is_urgent": is_urgent, "is_retry": is_retry}
+        reserved_at = self._rate_limiter.acquire(
+            sender,
+            segments,
+            **priority,
+            is_reserved=is_reserved,
             fits=fits,
             joining=connection,
         )
         if reserved_at is not None:
-            return NotBefore(reserved_at, by_account=True)
-        reserved_at = self._rate_limiter.acquire(
-            sender,
-            segments,
-            is_urgent=is_urgent,
-            is_reserved=is_reserved,
-            is_retry=is_retry,
-            fits=fits,
-            joining=connection,
+            return NotBefore(reserved_at)
+        reserved_at = self._rate_limiter.acquire_account(
+            **priority, is_reserved=is_reserved_by_account, fits=fits, joining=connection
         )
         if reserved_at is None:
             return None
-        self._rate_limiter.return_to_account(
-            is_urgent=is_urgent,
-            is_reserved=is_reserved_by_account,
-            is_retry=is_retry,
-            joining=connection,
-        )
-        return NotBefore(reserved_at)
+        self._rate_limiter.give_back(sender, segments, joining=connection)
+        return NotBefore(reserved_at, by_account=True)
 
     def holder(self, message_id: str, submission: int) -> ClaimHeld | None:
         """The attempt that has claimed the submission; None if Twilio certainly does not have it.
@@ -374,10 +371,15 @@ def _take_account_try(connection: Connection, now: datetime) -> None:
         raise _DeniedError(Blocked.ACCOUNT_HELD)
 
 
+def _roll_back(not_before: NotBefore) -> NoReturn:
+    """Leave no reservation: the message cannot be sent at its time."""
+    raise _DeniedError(not_before)
+
+
 class _DeniedError(Exception):
     """Rolls the rate limiter back: the message does not use its sender's time."""
 
-    def __init__(self, reason: ClaimHeld | Blocked) -> None:
+    def __init__(self, reason: ClaimHeld | NotBefore | Blocked) -> None:
         super().__init__(reason)
         self.reason = reason
 

@@ -9,7 +9,7 @@ from temporalio.exceptions import ApplicationErrorCategory
 from activities.send import TwilioSends
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import SendResult, Sent
-from signedfor.retry import TERMINAL_ERROR_TYPES
+from signedfor.retry import MAX_QUICK_TIME, MAX_QUICK_WAIT, TERMINAL_ERROR_TYPES
 from signedfor.twilio import codes
 from signedfor.twilio.codes import delay_for
 from tests.activities.conftest import MakeSends
@@ -326,3 +326,32 @@ def test_a_wait_longer_than_allowed_is_left_to_the_workflow(
         error.non_retryable,
     )
     assert detail.retry_after == error.next_retry_delay
+
+
+@pytest.mark.parametrize(
+    ("requested_ago", "left_to_workflow"),
+    [(timedelta(0), False), (MAX_QUICK_TIME, True)],
+)
+def test_quick_attempts_end_in_time(
+    make_sends: MakeSends, requested_ago: timedelta, left_to_workflow: bool
+) -> None:
+    """Connecting may take seconds; the workflow task that the attempts are made in has ten."""
+    request = send_request(
+        requested_at=datetime.now(UTC) - requested_ago, max_retry_wait=MAX_QUICK_WAIT
+    )
+    sends = make_sends(f"http://127.0.0.1:{_closed_port()}")
+
+    error, detail = failed_attempt(sends, request, is_local=True)
+
+    assert FailureClass.TEMPORARILY_UNAVAILABLE == error.type
+    assert left_to_workflow == error.non_retryable
+    assert detail.retry_after is not None
+
+
+def test_a_patient_attempt_may_follow_long_after_the_first(make_sends: MakeSends) -> None:
+    """Only the retry budget ends them."""
+    request = send_request(requested_at=datetime.now(UTC) - timedelta(minutes=50))
+
+    error, _ = failed_attempt(make_sends(f"http://127.0.0.1:{_closed_port()}"), request)
+
+    assert not error.non_retryable

@@ -10,8 +10,8 @@ import pytest
 from devtools import reference_pages
 from devtools.reference_pages import COMMAND_TREE
 from signedfor.contract import names
+from signedfor.metrics import CHECK_TO_POST
 from signedfor.settings import CampaignSettings, Settings
-from signedfor.temporal import CHECK_TO_POST
 from signedfor.twilio.rates import DEFAULT_RATES
 from tests.docs.pages import HISTORY, PAGES, ROOT, name
 

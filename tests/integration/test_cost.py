@@ -53,8 +53,7 @@ async def test_a_status_from_the_start_costs_one_more(
 
 
 def test_a_wait_for_its_reserved_time_costs_8_events_and_4_actions() -> None:
-    """Most messages of a campaign wait: a timer with its workflow task, a second check, and two
-    upserts."""
+    """Most messages of a campaign wait: a timer, a workflow task, a second check, two upserts."""
     events = read(history_files()["waited_for_its_reserved_time"]).events
 
     assert (_EVENTS + 8, _ACTIONS + 4) == (len(events), billable_actions(events)), _summary(events)

@@ -110,7 +110,7 @@ def test_urgent_messages_do_not_queue_at_the_account(engine: Engine, clock: Cloc
         claims.claim()
 
     assert Claimed() == claims.claim(OTHER, URGENT)
-    assert (0.5, True) == _at(clock, claims.claim(OTHER, URGENT))
+    assert (0.5, True) == _at(clock, claims.claim("+15005550008", URGENT))
 
 
 @pytest.mark.parametrize("message", [MESSAGE, URGENT])
@@ -130,6 +130,31 @@ def test_a_message_whose_sender_is_busy_gives_the_accounts_share_back(
             assert not busy.by_account
 
         assert Claimed() == claims.claim(sender, message, is_reserved_by_account=is_reserved)
+
+
+def test_a_slow_sender_does_not_delay_the_others(engine: Engine, clock: Clock) -> None:
+    """What waits for its sender has taken no time of the account."""
+    claims = Claims(engine, clock, account_rate=10, rate=1)
+    waiting = [claims.claim() for _ in range(100)]
+
+    assert [False] * 99 == [_at(clock, each)[1] for each in waiting[1:]]
+    clock.seconds = 0.2
+    assert Claimed() == claims.claim(OTHER)
+
+
+def test_a_message_that_the_account_defers_keeps_its_turn_at_its_sender(
+    engine: Engine, clock: Clock
+) -> None:
+    """It passes both at the time that the account has reserved, before others of its sender."""
+    claims = Claims(engine, clock, account_rate=0.5, rate=1)
+    assert Claimed() == claims.claim(OTHER)
+    deferred = claims.claim()
+    assert (2, True) == _at(clock, deferred)
+    assert isinstance(claims.claim(), NotBefore)
+
+    clock.seconds = 2
+
+    assert Claimed() == claims.claim(is_reserved=True, is_reserved_by_account=True)
 
 
 def test_a_message_that_may_not_be_sent_uses_nothing_of_the_accounts_rate(
