@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import threading
+import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 from temporalio import workflow
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
@@ -32,6 +33,7 @@ from signedfor.contract import (
     DeadLetterReport,
     DeadLetterRequest,
 )
+from signedfor.inbound import CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp
 from signedfor.interceptors import OneArgument
 from signedfor.logging import configure_logging
 from signedfor.message_activities import PolicySnapshot
@@ -61,6 +63,8 @@ WORKFLOW_TASKS = 80
 STICKY_TIMEOUT = timedelta(seconds=3)
 MAX_TIME_OPEN = timedelta(days=14)
 """From a message's first POST to its end: two receipt timeouts of the maximum length."""
+_MAX_GAP = timedelta(minutes=15)
+_LOOK_AGAIN = timedelta(seconds=10)
 _PURGE_INTERVAL = timedelta(hours=1)
 
 
@@ -236,6 +240,52 @@ async def running_workers(
                 await asyncio.gather(messages_worker.shutdown(), sends_worker.shutdown())
 
 
+async def look_back(client: Client, engine: Engine, settings: Settings) -> None:
+    """Record the inbound messages since the last look before anything is sent, if that is long ago.
+
+    A database that was restored from an older copy lacks the opt-outs since then, and so does one
+    whose workers were all down while the webhook was too. Twilio's list has them.
+    """
+    every = timedelta(minutes=settings.inbound_catch_up_minutes)
+    watermarks = Watermarks(engine)
+    last = await asyncio.to_thread(watermarks.read, CATCH_UP_ID)
+    if not every or last is None or datetime.now(UTC) - last < max(3 * every, _MAX_GAP):
+        return
+    _logger.warning(
+        "The last search for inbound messages was at %s: those since then are recorded first",
+        f"{last:%Y-%m-%d %H:%M} UTC",
+    )
+    recorder = InboundRecorder(
+        InboundMessages(engine, scope=settings.opt_out_scope),
+        watermarks=watermarks,
+        twilio=twilio_client(settings),
+    )
+    name = f"{CATCH_UP_ID}-{uuid.uuid4()}"
+    with ThreadPoolExecutor(1, "look-back") as thread:
+        async with Worker(
+            client,
+            task_queue=name,
+            workflows=[CatchUpInbound],
+            activities=[recorder.catch_up_inbound],
+            activity_executor=thread,
+            max_concurrent_activities=1,
+            workflow_runner=UnsandboxedWorkflowRunner(),
+        ):
+            while True:
+                try:
+                    await client.execute_workflow(
+                        CATCH_UP_WORKFLOW, CatchUp(), id=name, task_queue=name
+                    )
+                except WorkflowFailureError:
+                    _logger.exception(
+                        "Inbound messages could not be searched for, so nothing is sent; trying "
+                        "again. INBOUND_CATCH_UP_MINUTES=0 would send without them."
+                    )
+                    await asyncio.sleep(_LOOK_AGAIN.total_seconds())
+                else:
+                    return
+
+
 @contextlib.asynccontextmanager
 async def purging_attempts(attempts: SendAttempts, *, keep: timedelta) -> AsyncIterator[None]:
     """Delete attempt records that are older than `keep` regularly while the context is open."""
@@ -262,6 +312,27 @@ async def purging_attempts(attempts: SendAttempts, *, keep: timedelta) -> AsyncI
         task.cancel()
 
 
+@contextlib.asynccontextmanager
+async def _canceled_by(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Leave the block when `stop` is set."""
+    block = asyncio.current_task()
+    assert block is not None  # noqa: S101 - this is a coroutine
+
+    async def cancel() -> None:
+        await stop.wait()
+        block.cancel()
+
+    watching = asyncio.create_task(cancel())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+        block.uncancel()
+    finally:
+        watching.cancel()
+
+
 async def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT, then finish the sends in flight."""
     stop = asyncio.Event()
@@ -274,6 +345,8 @@ async def serve(settings: Settings) -> None:
     await asyncio.to_thread(require_current, engine)
     client = await connect_temporal(metrics_address=settings.worker_metrics_address)
     await schedule_catch_up(client, every=timedelta(minutes=settings.inbound_catch_up_minutes))
+    async with _canceled_by(stop):
+        await look_back(client, engine, settings)
     async with (
         running_workers(client, engine, settings),
         purging_attempts(
