@@ -130,6 +130,17 @@ class _HttpClient(TwilioHttpClient):
         )
         return response
 
+    def read_environment(self, url: str) -> None:
+        """Take proxies and certificates for `url` from the environment, once.
+
+        The library would do so for each request, which costs a tenth of a send's CPU time.
+        """
+        assert self.session is not None  # noqa: S101 - pooling is the base class's default
+        options = self.session.merge_environment_settings(url, {}, None, None, None)
+        self.session.proxies = dict(options["proxies"])
+        self.session.verify = options["verify"]
+        self.session.trust_env = False
+
     @contextmanager
     def connected(self, url: str) -> Iterator[bool]:
         """Inside the block, a connection to `url` is ready for this thread's next request."""
@@ -195,6 +206,7 @@ class TwilioClient(Client):
         )
         if base_url is not None:
             self.api.base_url = base_url
+        self.http_client.read_environment(self.get_hostname(self.api.base_url))
 
     def last_response(self) -> ResponseHead | None:
         """The response to this thread's last request, if there was one."""
