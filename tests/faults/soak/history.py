@@ -197,7 +197,8 @@ def read_history(events: Sequence[HistoryEvent], *, of_message: bool = True) -> 
     closed = last.event_type in _CLOSING
     return History(
         run_id=events[0].workflow_execution_started_event_attributes.original_execution_run_id,
-        events=tuple(found),
+        # A local send's marker comes when it has ended, perhaps after its callback.
+        events=tuple(sorted(found, key=lambda each: each.at)),
         closed_at=_at(last) if closed else None,
         completed=last.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
         report=report,
