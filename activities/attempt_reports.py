@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from temporalio import activity
@@ -33,6 +34,6 @@ class AttemptReports:
         )
         try:
             signaling.result(_SECONDS)
-        except (RPCError, FutureTimeoutError) as error:
+        except (RPCError, FutureTimeoutError, CancelledError) as error:
             signaling.cancel()
             _logger.info("A failed attempt could not be shown: %s", type(error).__name__)

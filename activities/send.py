@@ -34,6 +34,7 @@ from signedfor.message_activities import (
     InvalidWindow,
     Listed,
     NoSender,
+    NotSent,
     Paused,
     PolicySnapshot,
     SendActivities,
@@ -64,22 +65,6 @@ _REFUSALS = range(300, 600)
 _HIGHEST_CODE = 999_999
 _CALLBACK_RETRIES = "#rc=5&rp=all"
 """Asks Twilio to repeat a callback up to 5 times on any failure (connection overrides)."""
-
-
-_NotSent = (
-    AlreadyClaimed
-    | Listed
-    | Expired
-    | NoSender
-    | InvalidWindow
-    | WindowClosed
-    | Suppressed
-    | CampaignCanceled
-    | Paused
-    | Deferred
-    | DatabaseAway
-    | AccountHeld
-)
 
 
 class TwilioSends(SendActivities):
@@ -140,7 +125,7 @@ class TwilioSends(SendActivities):
         except DatabaseUnavailable:
             return attempt.result(DatabaseAway())
 
-    def _decide(self, request: SendRequest, attempt: "_Attempt") -> Claimed | _NotSent:
+    def _decide(self, request: SendRequest, attempt: "_Attempt") -> Claimed | NotSent:
         """Whether the POST may be made, and if so, claim its submission for this attempt."""
         if attempt.sender is None:
             return NoSender()
@@ -181,7 +166,7 @@ class TwilioSends(SendActivities):
         with contextlib.suppress(DatabaseUnavailable):
             self._attempts.refuse(request.message_id, request.submission, claim.attempt)
 
-    def _claim(self, request: SendRequest, sender: str, attempt: "_Attempt") -> Claimed | _NotSent:
+    def _claim(self, request: SendRequest, sender: str, attempt: "_Attempt") -> Claimed | NotSent:
         message = request.message
         claim = self._attempts.claim(
             request.message_id,
@@ -237,7 +222,9 @@ class TwilioSends(SendActivities):
             if detail.http_status is not None:
                 if codes.concerns_account(detail.http_status, detail.error_code):
                     return attempt.result(self._hold_account(detail.error_code), is_made=True)
-                self._end_hold(claim)
+                # A 429 or a 5xx does not show that Twilio takes the account's requests.
+                if error.type not in {*RETRYABLE, FailureClass.OUTCOME_UNKNOWN}:
+                    self._end_hold(claim)
             raise
         self._end_hold(claim)
         return attempt.result(sent, is_made=True)
@@ -377,7 +364,7 @@ class _Attempt:
         left = min(LATEST_POST_START - age, *(end - now for end in ends if end is not None))
         return instant.after(left.total_seconds())
 
-    def result(self, decision: Sent | _NotSent, *, is_made: bool = False) -> SendResult:
+    def result(self, decision: Sent | NotSent, *, is_made: bool = False) -> SendResult:
         """The activity's result; only a POST counts as an attempt, also one of an earlier run."""
         attempts = self.number if is_made else self._before
         if isinstance(decision, AlreadyClaimed):

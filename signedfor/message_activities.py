@@ -148,6 +148,19 @@ NotYet = Deferred | WindowClosed | Paused | DatabaseAway | AccountHeld
 """Reasons for a message to wait before it is sent."""
 
 
+NotSent = (
+    AlreadyClaimed
+    | Listed
+    | Suppressed
+    | Expired
+    | NoSender
+    | InvalidWindow
+    | CampaignCanceled
+    | NotYet
+)
+"""What a send may decide instead of making a POST."""
+
+
 class WindowCheck(ActivityModel):
     """A send window to validate while the message waits for its `send_at`."""
 
@@ -217,19 +230,7 @@ class SendResult(ActivityModel):
     sender: str | None
     policy: PolicySnapshot
     decision: Annotated[
-        Sent
-        | AlreadyClaimed
-        | Listed
-        | Suppressed
-        | Expired
-        | NoSender
-        | InvalidWindow
-        | CampaignCanceled
-        | Deferred
-        | WindowClosed
-        | Paused
-        | DatabaseAway
-        | AccountHeld,
+        Sent | NotSent,
         Field(discriminator="kind"),
     ]
 

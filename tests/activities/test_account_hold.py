@@ -122,7 +122,7 @@ def test_a_try_that_is_refused_holds_the_account_for_longer(
     assert 2 == len(fake_twilio.requests)
 
 
-@pytest.mark.parametrize("response", [refused(400, 21610), refused(429, 20429)])
+@pytest.mark.parametrize("response", [refused(400, 21610), refused(403, 21408)])
 def test_a_try_that_fails_for_another_reason_ends_the_hold(
     sends: TwilioSends,
     fake_twilio: FakeTwilio,
@@ -140,13 +140,16 @@ def test_a_try_that_fails_for_another_reason_ends_the_hold(
     assert hold.find() is None
 
 
-@pytest.mark.parametrize("response", [ConnectionFault.CLOSE, ConnectionFault.HANG])
-def test_a_try_without_an_answer_proves_nothing(
+@pytest.mark.parametrize(
+    "response",
+    [ConnectionFault.CLOSE, ConnectionFault.HANG, refused(429, 20429), refused(503, 20503)],
+)
+def test_a_try_that_is_not_decided_proves_nothing(
     sends: TwilioSends,
     fake_twilio: FakeTwilio,
     hold: AccountHold,
     sqlite_engine: Engine,
-    response: str,
+    response: bytes | str,
 ) -> None:
     """The account stays held until the next try."""
     fake_twilio.responses = [UNAUTHORIZED, response]

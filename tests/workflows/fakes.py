@@ -32,7 +32,6 @@ from signedfor.contract.failures import FailureClass
 from signedfor.interceptors import OneArgument
 from signedfor.message_activities import (
     Absent,
-    AccountHeld,
     AlreadyClaimed,
     Ambiguous,
     CampaignCanceled,
@@ -41,10 +40,9 @@ from signedfor.message_activities import (
     Expired,
     Found,
     InvalidWindow,
-    Listed,
     NeverSubmitted,
     NoSender,
-    Paused,
+    NotSent,
     PolicySnapshot,
     Reservation,
     Resumed,
@@ -121,22 +119,6 @@ def failure(
         )
 
     return fail
-
-
-NotSent = (
-    AlreadyClaimed
-    | Listed
-    | Suppressed
-    | Expired
-    | NoSender
-    | InvalidWindow
-    | CampaignCanceled
-    | Deferred
-    | WindowClosed
-    | Paused
-    | DatabaseAway
-    | AccountHeld
-)
 
 
 def from_start(request: SendRequest, after: timedelta) -> datetime:

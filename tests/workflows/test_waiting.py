@@ -12,6 +12,7 @@ from signedfor.message_activities import (
     AccountHeld,
     CampaignCanceled,
     DatabaseAway,
+    NotSent,
     Paused,
     Resumed,
     SendRequest,
@@ -21,7 +22,6 @@ from tests.histories.recording import reaches
 from tests.workflows.fakes import (
     POLICY,
     REQUEST,
-    NotSent,
     TimeSkippingEnvironment,
     accept,
     callback,
