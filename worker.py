@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import uvloop
 from sqlalchemy import Engine
 from temporalio import workflow
 from temporalio.client import Client, WorkflowFailureError
@@ -366,7 +367,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings.log_level)
-        asyncio.run(serve(settings))
+        uvloop.run(serve(settings))
     except (
         InvalidSettings,
         InvalidDatabaseUrl,

@@ -5,6 +5,7 @@ import signal
 import sys
 
 import uvicorn
+import uvloop
 
 from signedfor.logging import configure_logging
 from signedfor.settings import InvalidSettings, Settings, load_settings
@@ -27,7 +28,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings.log_level)
-        return asyncio.run(_serve(settings))
+        return uvloop.run(_serve(settings))
     except (InvalidSettings, InvalidDatabaseUrl, TemporalUnavailable) as error:
         sys.stderr.write(f"signedfor webhook: {error}\n")
         return 1
