@@ -18,9 +18,9 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from twilio.base.exceptions import TwilioException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
-from activities.clock import MAX_SKEW
 from activities.listing import accepted_rows
 from activities.threads import in_thread
+from signedfor.clock import MAX_SKEW
 from signedfor.contract import STATUS_PATH, MessageRequest
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import (
