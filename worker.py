@@ -97,7 +97,11 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
         twilio=twilio,
     )
     dispatcher = CampaignDispatcher(campaigns, rate_limiter, client)
-    recorder = SuppressionRecorder(suppressions, opt_out_scope=settings.opt_out_scope)
+    recorder = SuppressionRecorder(
+        suppressions,
+        opt_out_scope=settings.opt_out_scope,
+        undeliverable_for=timedelta(days=settings.undeliverable_days),
+    )
     sends = TwilioSends(
         twilio,
         suppressions,

@@ -5,6 +5,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 _CHANNEL_NUMBER = re.compile(r"[a-z]+:(\+[0-9]+)", re.ASCII)
 
@@ -28,7 +29,7 @@ class Reason(StrEnum):
     """Why nothing may be sent."""
 
     OPTED_OUT = "opted_out"
-    """The person sent STOP, to us or to Twilio; a START lifts it."""
+    """The person does not want it. A START lifts what they said themselves."""
     UNDELIVERABLE = "undeliverable"
     """The address cannot receive messages; says nothing about the person's other channels."""
     MANUAL = "manual"
@@ -36,7 +37,11 @@ class Reason(StrEnum):
 
 
 class Source(StrEnum):
-    """Where a suppression, or its lifting, came from."""
+    """Where a suppression, or its lifting, came from.
+
+    Suppressions of different sources stand side by side: a START lifts what the person said, not
+    what an operator or a file added.
+    """
 
     INBOUND = "inbound"
     """A message from the person."""
@@ -48,14 +53,20 @@ class Source(StrEnum):
     """A CSV file."""
 
 
+OWN_SOURCES: Final = frozenset({Source.INBOUND, Source.TWILIO_CODE})
+"""The sources of opt-outs that the person made, to us or to Twilio."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Suppression:
     """A reason not to send to a recipient.
 
     `recipient` is a normalized address. `scope_value` names the sender or the category and is
     empty for `Scope.EVERYTHING`. `evidence` is a MessageSid, a Twilio code, a keyword or an
-    operator's note, never a message's text. The store sets `created_at` and `id`: None means
-    "now" and "not recorded yet".
+    operator's note, never a message's text. `to_sender` is the sender of ours to which the person
+    opted out; what it covers is the scope's business. `created_at` is the time of the newest
+    evidence. The store sets it and `id`: None means "now" and "not recorded yet". After
+    `expires_at` it no longer applies.
 
     Raises:
         ValueError: a field is empty, too long or contradicts another; names it, not its value.
@@ -67,7 +78,9 @@ class Suppression:
     scope: Scope = Scope.EVERYTHING
     scope_value: str = field(default="", repr=False)
     evidence: str = field(default="", repr=False)
+    to_sender: str = field(default="", repr=False)
     created_at: datetime | None = None
+    expires_at: datetime | None = None
     id: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -75,13 +88,15 @@ class Suppression:
         check_text("recipient", self.recipient, max_length=MAX_ADDRESS, required=True)
         check_text("scope_value", self.scope_value, max_length=MAX_ADDRESS)
         check_text("evidence", self.evidence, max_length=MAX_EVIDENCE)
+        check_text("to_sender", self.to_sender, max_length=MAX_ADDRESS)
         if (self.scope is Scope.EVERYTHING) != (self.scope_value == ""):
             raise ValueError(
                 "scope_value: name the sender or the category for the scopes sender and category, "
                 "and leave it empty for everything"
             )
-        if self.created_at is not None and self.created_at.utcoffset() is None:
-            raise ValueError("created_at: give the time with a time zone, such as +00:00")
+        for name, moment in (("created_at", self.created_at), ("expires_at", self.expires_at)):
+            if moment is not None and moment.utcoffset() is None:
+                raise ValueError(f"{name}: give the time with a time zone, such as +00:00")
 
 
 def person(address: str) -> str:

@@ -74,7 +74,9 @@ class InboundRecord(ActivityModel):
     messaging_service_sid: str | None = None
     body: Annotated[str, Field(repr=False)] = ""
     """Only for `InboundKind.REVIEW`, which an operator must read."""
-    received_at: datetime
+    received_at: datetime | None = None
+    """By Twilio's clock or Temporal's; None: now, by the database's. Never by the webhook's host's,
+    which may be wrong: the order of a STOP and a START decides."""
 
 
 class CatchUp(ActivityModel):

@@ -31,6 +31,16 @@ class DatabaseSettings(BaseSettings):
     """Segments per second by kind of sender, if the account was granted other rates than Twilio's
     usual ones: `long_code=3.75,short_code=200`. For a single sender: `signedfor senders rate`."""
 
+    opt_out_scope: Scope = Scope.EVERYTHING
+    """What a STOP covers: `everything`, or only the `sender` it was sent to."""
+
+    @field_validator("opt_out_scope")
+    @classmethod
+    def _not_a_category(cls, value: Scope) -> Scope:
+        if value is Scope.CATEGORY:
+            raise problem("must be everything or sender")
+        return value
+
     @field_validator("default_segments_per_second", mode="before")
     @classmethod
     def _pairs(cls, value: Any) -> Any:
@@ -82,8 +92,8 @@ class Settings(DatabaseSettings):
     forward_all_statuses: bool = False
     """Signal every status to the message, not only those that can change its outcome."""
 
-    opt_out_scope: Scope = Scope.EVERYTHING
-    """What a STOP covers: `everything`, or only the `sender` it was sent to."""
+    undeliverable_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """How long a number is not sent to that Twilio calls unreachable. Its own message ends that."""
     inbound_catch_up_minutes: Annotated[int, Field(ge=0, le=1440)] = 5
     """How often to search for inbound messages that did not reach the webhook; 0: never."""
 
@@ -123,13 +133,6 @@ class Settings(DatabaseSettings):
     worker_metrics_address: str | None = None
     """`host:port` for the Temporal SDK's worker metrics in Prometheus format. Default: none."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-
-    @field_validator("opt_out_scope")
-    @classmethod
-    def _not_a_category(cls, value: Scope) -> Scope:
-        if value is Scope.CATEGORY:
-            raise problem("must be everything or sender")
-        return value
 
     @field_validator("log_level", mode="before")
     @classmethod

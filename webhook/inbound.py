@@ -1,7 +1,6 @@
 """`POST /webhook/inbound`: messages from people. A STOP takes effect before the answer."""
 
 import logging
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Self, assert_never
 
@@ -58,7 +57,6 @@ class InboundMessage(BaseModel):
             kind=kind,
             messaging_service_sid=self.messaging_service_sid,
             body=self.body if kind is InboundKind.REVIEW else "",
-            received_at=datetime.now(UTC),
         )
 
 

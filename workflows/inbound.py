@@ -28,6 +28,8 @@ class RecordInbound:
     @workflow.run
     async def run(self, record: InboundRecord) -> bool:
         """Whether it was new: the database may have had it already."""
+        if record.received_at is None:
+            record = record.model_copy(update={"received_at": workflow.info().start_time})
         return await workflow.execute_activity_method(
             InboundActivities.record_inbound,
             record,

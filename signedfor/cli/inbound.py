@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from temporalio.client import WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
-from signedfor.cli.environment import database, field_and_problem
+from signedfor.cli.environment import database, database_settings, field_and_problem
 from signedfor.cli.message_status import masked_recipient
 from signedfor.cli.options import ByOption, JsonOption, LimitOption, RevealOption, operator
 from signedfor.cli.output import (
@@ -24,7 +24,6 @@ from signedfor.cli.output import (
     facts,
 )
 from signedfor.cli.temporal import answer, connect, run
-from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import MESSAGES_QUEUE
 from signedfor.inbound import (
     CATCH_UP_ID,
@@ -36,7 +35,6 @@ from signedfor.inbound import (
 from signedfor.masks import masked_sender
 from signedfor.store.database import transaction
 from signedfor.store.inbound import InboundMessages, Review
-from signedfor.store.suppressions import Suppressions
 
 _PAGE = 500
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -75,13 +73,17 @@ def review(
             raise BadInput([("MESSAGE_SID", "give one, and either --done or --opt-out")])
         with database() as engine:
             try:
-                _decide(engine, message_sid, opts_out=opt_out, by=operator(by))
+                is_done = _decide(engine, message_sid, opts_out=opt_out, by=operator(by))
             except ValueError as error:
                 field, what = field_and_problem(error)
                 raise BadInput([("--by" if field == "by" else field, what)]) from None
         out.result(
-            {"message_sid": message_sid, "opt_out": opt_out},
-            "Opt-out recorded." if opt_out else "Recorded as read.",
+            {"message_sid": message_sid, "opt_out": opt_out and is_done},
+            "Recorded as read: the person has opted in again since."
+            if not is_done
+            else "Opt-out recorded."
+            if opt_out
+            else "Recorded as read.",
         )
 
 
@@ -120,29 +122,21 @@ def _listed(each: Review, *, reveal: bool) -> tuple[dict[str, Any], Sequence[obj
     return document, row
 
 
-def _decide(engine: Engine, message_sid: str, *, opts_out: bool, by: str) -> None:
+def _decide(engine: Engine, message_sid: str, *, opts_out: bool, by: str) -> bool:
     """Record the decision and the opt-out, if it is one, in one transaction.
+
+    False if it is an opt-out and the person has opted in since.
 
     Raises:
         NotFound: there is no such message to review, or it has been.
     """
-    inbound = InboundMessages(engine)
+    inbound = InboundMessages(engine, scope=database_settings().opt_out_scope)
     found = _find(inbound, message_sid)
     with transaction(engine) as connection:
         is_first = inbound.mark_reviewed(message_sid, by=by, connection=connection)
         if found is None or not is_first:
             raise NotFound("There is no such message to review, or it has been reviewed.")
-        if opts_out:
-            Suppressions(engine).record(
-                Suppression(
-                    recipient=found.from_,
-                    reason=Reason.OPTED_OUT,
-                    source=Source.OPERATOR,
-                    evidence=message_sid,
-                ),
-                by=by,
-                connection=connection,
-            )
+        return not opts_out or inbound.opt_out_by_review(found, by=by, connection=connection)
 
 
 def _find(inbound: InboundMessages, message_sid: str) -> Review | None:

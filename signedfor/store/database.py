@@ -7,11 +7,13 @@ error message contains a value: parameters are hidden, and so are the lines in w
 quotes rows.
 """
 
+import hashlib
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -24,6 +26,7 @@ from sqlalchemy import (
     delete,
     event,
     exc,
+    func,
     make_url,
     select,
 )
@@ -171,6 +174,25 @@ class _WriterQueue:
 def _turn(engine: Engine, *, read_only: bool) -> AbstractContextManager[None]:
     queue = engine.get_execution_options().get(_QUEUE)
     return nullcontext() if read_only or queue is None else queue.turn()
+
+
+def current_time(connection: Connection) -> datetime:
+    """The database's time; that of this machine with SQLite, whose file is on it."""
+    if connection.dialect.name == "sqlite":
+        return datetime.now(UTC)
+    found: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return found.astimezone(UTC)
+
+
+def lock_person(connection: Connection, key: str) -> None:
+    """Let one transaction at a time change what concerns this person; others wait for its end.
+
+    SQLite has one writer at a time anyway.
+    """
+    if connection.dialect.name != "sqlite":
+        digest = hashlib.sha256(key.encode()).digest()
+        number = int.from_bytes(digest[:8], signed=True)
+        connection.execute(select(func.pg_advisory_xact_lock(number)))
 
 
 def insert_for(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, or_, select, tuple_, update
 
@@ -17,13 +18,16 @@ from signedfor.consent import (
     person,
 )
 from signedfor.inbound import InboundRecord
-from signedfor.store.database import insert_if_new, transaction
+from signedfor.store.database import current_time, insert_if_new, lock_person, transaction
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages, utc_now, watermarks
 from signedfor.twilio.keywords import InboundKind
 
 _CHANGED_BY = "inbound message"
-_CONSENT_KEYWORDS = (InboundKind.STOP, InboundKind.START)
+_OPT_INS = (InboundKind.START, InboundKind.YES)
+CLOCK_MARGIN: Final = timedelta(seconds=5)
+"""A START counts over a STOP if it is newer by at least this much: the times may be by the clocks
+of the database, Temporal and Twilio, whose lists have whole seconds."""
 _column = inbound_messages.c
 
 
@@ -42,13 +46,20 @@ class Review:
 
 
 class InboundMessages:
-    """The inbound messages in the database of `engine`, and the effect of STOP and START.
+    """The inbound messages in the database of `engine`, and the effect of STOP, START and YES.
 
-    With `scope=Scope.EVERYTHING`, a STOP opts out of everything, and a START lifts the opt-outs
-    from everything and from the sender it was sent to. With `scope=Scope.SENDER`, both concern that
-    sender only: the Messaging Service if there is one, otherwise the number. A START never lifts an
-    opt-out from a category, or a suppression for another reason. The keyword that was sent last
-    counts: an older one that arrives later is stored and changes nothing.
+    A STOP is recorded with the sender that it was sent to: the Messaging Service if there is one,
+    otherwise the number. With `scope=Scope.EVERYTHING` it covers everything, with
+    `scope=Scope.SENDER` that sender only.
+
+    A START lifts the person's own opt-outs: all of them, or with `scope=Scope.SENDER` those to the
+    sender that it was sent to. A YES, which may as well answer a question, always lifts only
+    those. Neither lifts what an operator or a file added, or an opt-out from a category.
+
+    Of a STOP and a START, the later one counts, in whatever order they arrive; in doubt the STOP
+    (`CLOCK_MARGIN`). Messages of one person are processed one after the other.
+
+    Any message from an address shows that it can be reached after all.
 
     Raises `signedfor.store.database.DatabaseUnavailable` when the database cannot answer.
     """
@@ -77,6 +88,8 @@ class InboundMessages:
         check_text("to", record.to, max_length=MAX_ADDRESS, required=True)
         check_text("messaging_service_sid", record.messaging_service_sid or "", max_length=64)
         with transaction(self._engine, joining=connection) as open_connection:
+            lock_person(open_connection, person(record.from_))
+            received_at = record.received_at or current_time(open_connection)
             inserted = open_connection.execute(
                 insert_if_new(open_connection, inbound_messages)
                 .values(
@@ -86,20 +99,36 @@ class InboundMessages:
                     messaging_service_sid=record.messaging_service_sid or None,
                     kind=record.kind.value,
                     body=_storable(record.body) if record.kind is InboundKind.REVIEW else None,
-                    received_at=record.received_at,
+                    received_at=received_at,
                 )
                 .returning(_column.message_sid)
             ).first()
             if inserted is None:
                 return False
-            if record.kind in _CONSENT_KEYWORDS and not self._is_superseded(
-                record, open_connection
-            ):
-                if record.kind is InboundKind.STOP:
-                    self._opt_out(record, open_connection)
-                else:
-                    self._opt_in(record, open_connection)
+            said = _Said(
+                record.from_, _sender(record), received_at, record.message_sid, by=_CHANGED_BY
+            )
+            if record.kind is InboundKind.STOP:
+                self._opt_out(said, open_connection)
+            elif record.kind in _OPT_INS:
+                self._opt_in(said, open_connection, is_narrow=record.kind is InboundKind.YES)
+            self._suppressions.lift_undeliverable(
+                record.from_,
+                evidence=record.message_sid,
+                by=_CHANGED_BY,
+                connection=open_connection,
+            )
         return True
+
+    def opt_out_by_review(
+        self, review: Review, *, by: str, connection: Connection | None = None
+    ) -> bool:
+        """Record that the message was an opt-out; False if the person has opted in since."""
+        sender = review.messaging_service_sid or review.to
+        said = _Said(review.from_, sender, review.received_at, review.message_sid, by=by)
+        with transaction(self._engine, joining=connection) as open_connection:
+            lock_person(open_connection, person(review.from_))
+            return self._opt_out(said, open_connection)
 
     def reviews(
         self,
@@ -159,49 +188,60 @@ class InboundMessages:
         with transaction(self._engine, joining=connection) as open_connection:
             return open_connection.execute(statement).first() is not None
 
-    def _is_superseded(self, record: InboundRecord, connection: Connection) -> bool:
-        """Whether the person sent a later STOP or START that concerns the same senders."""
-        number = person(record.from_)
+    def _opt_out(self, said: "_Said", connection: Connection) -> bool:
+        """Record it unless the person has opted in since."""
+        if self._has_opted_in_since(said, connection):
+            return False
+        suppression = Suppression(
+            recipient=said.from_,
+            reason=Reason.OPTED_OUT,
+            source=Source.INBOUND,
+            scope=self._scope,
+            scope_value=said.to_sender if self._scope is Scope.SENDER else "",
+            evidence=said.message_sid,
+            to_sender=said.to_sender,
+            created_at=said.at,
+        )
+        self._suppressions.renew(suppression, by=said.by, connection=connection)
+        return True
+
+    def _has_opted_in_since(self, said: "_Said", connection: Connection) -> bool:
+        number = person(said.from_)
+        to_sender = func.coalesce(_column.messaging_service_sid, _column.to_address)
+        concerns = to_sender == said.to_sender
+        if self._scope is Scope.EVERYTHING:
+            concerns |= _column.kind == InboundKind.START.value
         later = select(_column.message_sid).where(
-            _column.kind.in_([keyword.value for keyword in _CONSENT_KEYWORDS]),
-            _column.received_at > record.received_at,
+            _column.kind.in_([kind.value for kind in _OPT_INS]),
+            _column.received_at >= said.at + CLOCK_MARGIN,
             or_(
                 _column.from_address == number,
                 _column.from_address.endswith(f":{number}", autoescape=True),
             ),
+            concerns,
         )
-        if self._scope is Scope.SENDER:
-            later = later.where(
-                func.coalesce(_column.messaging_service_sid, _column.to_address) == _sender(record)
-            )
         return connection.execute(later.limit(1)).first() is not None
 
-    def _opt_out(self, record: InboundRecord, connection: Connection) -> None:
-        suppression = Suppression(
-            recipient=record.from_,
-            reason=Reason.OPTED_OUT,
-            source=Source.INBOUND,
-            scope=self._scope,
-            scope_value=_sender(record) if self._scope is Scope.SENDER else "",
-            evidence=record.message_sid,
+    def _opt_in(self, said: "_Said", connection: Connection, *, is_narrow: bool) -> None:
+        self._suppressions.lift_own_opt_outs(
+            said.from_,
+            to_sender=said.to_sender if is_narrow or self._scope is Scope.SENDER else None,
+            until=said.at - CLOCK_MARGIN,
+            evidence=said.message_sid,
+            by=said.by,
+            connection=connection,
         )
-        self._suppressions.record(suppression, by=_CHANGED_BY, connection=connection)
 
-    def _opt_in(self, record: InboundRecord, connection: Connection) -> None:
-        lifted = {Scope.SENDER: _sender(record)}
-        if self._scope is Scope.EVERYTHING:
-            lifted[Scope.EVERYTHING] = ""
-        for scope, scope_value in lifted.items():
-            self._suppressions.lift(
-                record.from_,
-                reason=Reason.OPTED_OUT,
-                scope=scope,
-                scope_value=scope_value,
-                source=Source.INBOUND,
-                evidence=record.message_sid,
-                by=_CHANGED_BY,
-                connection=connection,
-            )
+
+@dataclass(frozen=True)
+class _Said:
+    """What a person said to one of our senders, and when."""
+
+    from_: str = field(repr=False)
+    to_sender: str = field(repr=False)
+    at: datetime
+    message_sid: str
+    by: str
 
 
 class OlderDatabase(Exception):

@@ -197,7 +197,7 @@ class SendAttempts:
         record = {
             **account_hold.parameters(now),
             **_key(message_id, submission),
-            **applying_to(message.to, sender=sender, category=message.category),
+            **applying_to(message.to, sender=sender, category=message.category, now=now),
             "campaign_id": message.campaign_id,
             "message_id": message_id,
             "submission": submission,

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Row,
+    RowMapping,
     String,
     and_,
     bindparam,
@@ -24,6 +25,7 @@ from sqlalchemy import (
 from signedfor.consent import (
     MAX_CHANGED_BY,
     MAX_EVIDENCE,
+    OWN_SOURCES,
     Reason,
     Scope,
     Source,
@@ -32,10 +34,16 @@ from signedfor.consent import (
     person,
     suppression_key,
 )
-from signedfor.store.database import insert_if_new, transaction
+from signedfor.store.database import insert_for, insert_if_new, transaction
 from signedfor.store.tables import suppression_history, suppressions, utc_now
 
 _table = suppressions.c
+_KEY = (
+    *(_table.recipient, _table.scope, _table.scope_value, _table.reason),
+    *(_table.source, _table.to_sender),
+)
+_CHANGED = (*_KEY, _table.evidence)
+"""What the history keeps of a change."""
 _Text = str | BindParameter[str]
 
 # If several apply, the report names the one whose reason comes first in `Reason`.
@@ -51,9 +59,14 @@ def _scopes(*, sender: _Text | None, category: _Text | None) -> list[ColumnEleme
     return scopes
 
 
+_STANDS = or_(
+    _table.expires_at.is_(None),
+    _table.expires_at > bindparam("suppressed_at", type_=_table.expires_at.type),
+)
 # Built once, because it is used for each message and building it takes four times the CPU of
 # running it. A sender or category of None equals nothing, so it adds no scope.
 APPLIES: Final = and_(
+    _STANDS,
     _table.recipient.in_([bindparam("recipient", type_=String), bindparam("person", type_=String)]),
     or_(
         _table.recipient == bindparam("recipient", type_=String),
@@ -75,10 +88,11 @@ _FIRST_APPLICABLE = select(suppressions).where(APPLIES).order_by(_BY_REASON, _ta
 
 
 def applying_to(
-    recipient: str, *, sender: str | None, category: str | None
-) -> dict[str, str | None]:
+    recipient: str, *, sender: str | None, category: str | None, now: datetime
+) -> dict[str, Any]:
     """The parameters of `APPLIES` for a message."""
     return {
+        "suppressed_at": now,
         "recipient": recipient,
         "person": person(recipient),
         "sender": sender,
@@ -106,6 +120,7 @@ class HistoryEntry:
     reason: Reason
     source: Source
     evidence: str = field(repr=False)
+    to_sender: str = field(repr=False)
     changed_by: str
 
 
@@ -131,7 +146,7 @@ class Suppressions:
         connection: Connection | None = None,
     ) -> Suppression | None:
         """Return the suppression that blocks this message, or None if it may be sent."""
-        parameters = applying_to(recipient, sender=sender, category=category)
+        parameters = applying_to(recipient, sender=sender, category=category, now=self._now())
         with transaction(self._engine, joining=connection, read_only=True) as open_connection:
             row = open_connection.execute(_FIRST_APPLICABLE, parameters).first()
         return None if row is None else _suppression(row)
@@ -148,10 +163,11 @@ class Suppressions:
         scopes = _scopes(sender=sender, category=category)
         addresses = {*recipients, *map(person, recipients)}
         query = select(_table.recipient, _table.reason).where(
-            _table.recipient.in_(addresses), or_(*scopes)
+            _STANDS, _table.recipient.in_(addresses), or_(*scopes)
         )
+        parameters = {"suppressed_at": self._now()}
         with transaction(self._engine, joining=connection, read_only=True) as open_connection:
-            rows = open_connection.execute(query).all()
+            rows = open_connection.execute(query, parameters).all()
         suppressed = {row.recipient for row in rows}
         people = {row.recipient for row in rows if row.reason != Reason.UNDELIVERABLE}
         return frozenset(
@@ -176,33 +192,36 @@ class Suppressions:
         if not batch:
             return 0
         now = self._now()
-        rows = [
-            {
-                "recipient": suppression_key(each.recipient, each.reason),
-                "scope": each.scope.value,
-                "scope_value": each.scope_value,
-                "reason": each.reason.value,
-                "source": each.source.value,
-                "evidence": each.evidence,
-                "created_at": each.created_at or now,
-            }
-            for each in batch
-        ]
         with transaction(self._engine, joining=connection) as open_connection:
             new = open_connection.execute(
-                insert_if_new(open_connection, suppressions).returning(
-                    _table.recipient,
-                    _table.scope,
-                    _table.scope_value,
-                    _table.reason,
-                    _table.source,
-                    _table.evidence,
-                ),
-                rows,
-            ).mappings()
-            entries = [dict(row) for row in new]
-            _append(open_connection, entries, action=Action.RECORDED, at=now, by=by)
-        return len(entries)
+                insert_if_new(open_connection, suppressions).returning(*_CHANGED),
+                [_row(each, now=now) for each in batch],
+            )
+            return _append(open_connection, new.mappings(), action=Action.RECORDED, at=now, by=by)
+
+    def renew(
+        self, suppression: Suppression, *, by: str, connection: Connection | None = None
+    ) -> bool:
+        """Record `suppression`, or newer evidence for it; False, and no change, if it is older."""
+        _check_by(by)
+        now = self._now()
+        with transaction(self._engine, joining=connection) as open_connection:
+            statement = insert_for(open_connection.dialect.name, suppressions)
+            renewed = {
+                name: statement.excluded[name] for name in ("evidence", "created_at", "expires_at")
+            }
+            changed = open_connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=_KEY,
+                    set_=renewed,
+                    where=_table.created_at < statement.excluded.created_at,
+                ).returning(*_CHANGED),
+                _row(suppression, now=now),
+            )
+            return (
+                _append(open_connection, changed.mappings(), action=Action.RECORDED, at=now, by=by)
+                > 0
+            )
 
     def lift(
         self,
@@ -220,32 +239,70 @@ class Suppressions:
 
         None matches any. `source`, `evidence` and `by` go into the history.
         """
-        _check_by(by)
-        check_text("evidence", evidence, max_length=MAX_EVIDENCE)
-        reasons = list(Reason) if reason is None else [reason]
-        conditions = [
-            or_(
-                *(
-                    and_(
-                        _table.reason == each, _table.recipient == suppression_key(recipient, each)
-                    )
-                    for each in reasons
-                )
-            )
-        ]
+        conditions = [_concern(recipient, list(Reason) if reason is None else [reason])]
         if scope is not None:
             conditions.append(_table.scope == scope)
         if scope_value is not None:
             conditions.append(_table.scope_value == scope_value)
+        return self._lift(
+            conditions, source=source, evidence=evidence, by=by, connection=connection
+        )
+
+    def lift_own_opt_outs(
+        self,
+        recipient: str,
+        *,
+        to_sender: str | None,
+        until: datetime,
+        evidence: str,
+        by: str,
+        connection: Connection | None = None,
+    ) -> int:
+        """Lift the opt-outs that the person made to the sender, or to any, until that time."""
+        conditions = [
+            _concern(recipient, [Reason.OPTED_OUT]),
+            _table.source.in_([source.value for source in OWN_SOURCES]),
+            _table.created_at <= until,
+        ]
+        if to_sender is not None:
+            conditions.append(_table.to_sender == to_sender)
+        return self._lift(
+            conditions, source=Source.INBOUND, evidence=evidence, by=by, connection=connection
+        )
+
+    def lift_undeliverable(
+        self, address: str, *, evidence: str, by: str, connection: Connection | None = None
+    ) -> int:
+        """Lift what Twilio's codes said of the address, because it can be reached after all.
+
+        What has no end was not about the address's reach.
+        """
+        conditions = [
+            _concern(address, [Reason.UNDELIVERABLE]),
+            _table.source == Source.TWILIO_CODE,
+            _table.expires_at.is_not(None),
+        ]
+        return self._lift(
+            conditions, source=Source.INBOUND, evidence=evidence, by=by, connection=connection
+        )
+
+    def _lift(
+        self,
+        conditions: Sequence[ColumnElement[bool]],
+        *,
+        source: Source,
+        evidence: str,
+        by: str,
+        connection: Connection | None,
+    ) -> int:
+        _check_by(by)
+        check_text("evidence", evidence, max_length=MAX_EVIDENCE)
         with transaction(self._engine, joining=connection) as open_connection:
             lifted = open_connection.execute(
-                delete(suppressions)
-                .where(*conditions)
-                .returning(_table.recipient, _table.scope, _table.scope_value, _table.reason)
+                delete(suppressions).where(*conditions).returning(*_CHANGED)
             ).mappings()
             entries = [{**row, "source": source.value, "evidence": evidence} for row in lifted]
-            _append(open_connection, entries, action=Action.LIFTED, at=self._now(), by=by)
-        return len(entries)
+            return _append(open_connection, entries, action=Action.LIFTED, at=self._now(), by=by)
 
     def list_(
         self,
@@ -286,17 +343,43 @@ class Suppressions:
             return [_entry(row) for row in open_connection.execute(query)]
 
 
+def _concern(recipient: str, reasons: Sequence[Reason]) -> ColumnElement[bool]:
+    """The suppressions of the recipient for these reasons."""
+    return or_(
+        *(
+            and_(_table.reason == each, _table.recipient == suppression_key(recipient, each))
+            for each in reasons
+        )
+    )
+
+
+def _row(suppression: Suppression, *, now: datetime) -> dict[str, Any]:
+    return {
+        "recipient": suppression_key(suppression.recipient, suppression.reason),
+        "scope": suppression.scope.value,
+        "scope_value": suppression.scope_value,
+        "reason": suppression.reason.value,
+        "source": suppression.source.value,
+        "evidence": suppression.evidence,
+        "to_sender": suppression.to_sender,
+        "created_at": suppression.created_at or now,
+        "expires_at": suppression.expires_at,
+    }
+
+
 def _append(
     connection: Connection,
-    entries: Iterable[dict[str, Any]],
+    entries: Iterable[RowMapping | dict[str, Any]],
     *,
     action: Action,
     at: datetime,
     by: str,
-) -> None:
+) -> int:
+    """Add the changes to the history; return how many there are."""
     rows = [{**entry, "action": action.value, "at": at, "changed_by": by} for entry in entries]
     if rows:
         connection.execute(suppression_history.insert(), rows)
+    return len(rows)
 
 
 def _check_by(by: str) -> None:
@@ -312,7 +395,9 @@ def _suppression(row: Row[Any]) -> Suppression:
         reason=Reason(row.reason),
         source=Source(row.source),
         evidence=row.evidence,
+        to_sender=row.to_sender,
         created_at=row.created_at,
+        expires_at=row.expires_at,
     )
 
 
@@ -327,5 +412,6 @@ def _entry(row: Row[Any]) -> HistoryEntry:
         reason=Reason(row.reason),
         source=Source(row.source),
         evidence=row.evidence,
+        to_sender=row.to_sender,
         changed_by=row.changed_by,
     )

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 from signedfor.consent import MAX_ADDRESS, MAX_CHANGED_BY, MAX_EVIDENCE, Reason, Scope, Source
@@ -83,8 +84,15 @@ suppressions = Table(
     Column("source", String(16), nullable=False),
     Column("evidence", String(MAX_EVIDENCE), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    # The recipient comes first: `Suppressions.find` uses this index too.
-    UniqueConstraint("recipient", "scope", "scope_value", "reason"),
+    # Of ours, to which the person opted out; empty for everything but their own opt-outs.
+    Column("to_sender", String(MAX_ADDRESS), nullable=False, server_default=text("''")),
+    Column("expires_at", UtcDateTime),
+    # The recipient comes first: `Suppressions.find` uses this index too. Named, because the
+    # convention's name would be too long for PostgreSQL.
+    UniqueConstraint(
+        *("recipient", "scope", "scope_value", "reason", "source", "to_sender"),
+        name="uq_suppressions_key",
+    ),
     _one_of("scope", Scope),
     _one_of("reason", Reason),
     _one_of("source", Source),
@@ -105,6 +113,7 @@ suppression_history = Table(
     Column("source", String(16), nullable=False),
     Column("evidence", String(MAX_EVIDENCE), nullable=False),
     Column("changed_by", String(MAX_CHANGED_BY), nullable=False),
+    Column("to_sender", String(MAX_ADDRESS), nullable=False, server_default=text("''")),
     CheckConstraint("action IN ('recorded', 'lifted')", name="action"),
     Index(None, "recipient", "id"),
     sqlite_autoincrement=True,

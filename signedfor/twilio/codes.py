@@ -8,6 +8,7 @@ an error here; its class depends on where it came from.
 import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path  # noqa: TID251 - the table is read once, at import
 from types import MappingProxyType
@@ -19,6 +20,17 @@ REFUSED_CREATES: Final = range(10_000, 30_000)
 """Codes of rejected create calls; for most of them Twilio stores a failed message."""
 _ACCOUNT_CODES = frozenset({10001, 20003, 20005, 20006, 20008, 20403})
 _RESUBMISSIONS_AFTER_REJECTION = 2
+
+
+class Undeliverable(StrEnum):
+    """For whom a recipient is unreachable, after a code that says so."""
+
+    SENDER = "sender"
+    """For this sender: one of another kind may reach it."""
+    ADDRESS = "address"
+    """For every sender."""
+    FOREVER = "forever"
+    """For every sender, with no end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,8 @@ class TwilioCode:
     advice: str
     resubmissions: int
     delay_seconds: int
+    undeliverable: Undeliverable | None = None
+    """For whom; None unless the class is RecipientUnreachable. The table says why."""
 
 
 def _read_table() -> Iterator[TwilioCode]:
@@ -49,6 +63,9 @@ def _read_table() -> Iterator[TwilioCode]:
                     advice=row["advice"],
                     resubmissions=int(row["resubmissions"]),
                     delay_seconds=int(row["delay_seconds"]),
+                    undeliverable=Undeliverable(row["undeliverable"])
+                    if row["undeliverable"]
+                    else None,
                 )
 
 

@@ -17,6 +17,8 @@ class InboundKind(StrEnum):
     """Opt out."""
     START = "start"
     """Opt in again."""
+    YES = "yes"
+    """Opt in again to this sender; it may as well answer a question."""
     HELP = "help"
     """Asks for help; Twilio answers it."""
     REVIEW = "review"
@@ -29,7 +31,8 @@ _STOP_WORDS = frozenset(
     {"STOP", "STOPALL", "UNSUBSCRIBE", "END", "QUIT", "CANCEL", "REVOKE", "OPTOUT"}
 )
 _KIND_OF_OTHER_WORD = {
-    **dict.fromkeys(("START", "YES", "UNSTOP"), InboundKind.START),
+    **dict.fromkeys(("START", "UNSTOP"), InboundKind.START),
+    "YES": InboundKind.YES,
     **dict.fromkeys(("HELP", "INFO"), InboundKind.HELP),
 }
 

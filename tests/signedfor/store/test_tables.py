@@ -59,7 +59,7 @@ def test_the_history_cannot_be_replaced_or_truncated(engine: Engine) -> None:
     """Statements that only one kind of database has are refused too."""
     statements = {
         "sqlite": "INSERT OR REPLACE INTO suppression_history SELECT id, at, recipient, action, "
-        "scope, scope_value, reason, source, evidence, 'other' FROM suppression_history",
+        "scope, scope_value, reason, source, evidence, 'other', '' FROM suppression_history",
         "postgresql": "TRUNCATE suppression_history",
     }
     _refuses(engine, statements[engine.dialect.name])
