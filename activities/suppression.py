@@ -39,7 +39,7 @@ class SuppressionRecorder(SuppressionActivities):
 
     @in_thread
     def record_suppression(self, record: SuppressionRecord) -> bool:
-        """Record the suppression, or newer evidence for it; True unless it is older.
+        """Record the suppression, or newer evidence for it. Doing it twice changes nothing.
 
         Raises:
             DatabaseUnavailable: the database cannot be written; to be retried until it can.

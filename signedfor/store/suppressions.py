@@ -214,7 +214,14 @@ class Suppressions:
                 statement.on_conflict_do_update(
                     index_elements=_KEY,
                     set_=renewed,
-                    where=_table.created_at < statement.excluded.created_at,
+                    where=and_(
+                        _table.created_at < statement.excluded.created_at,
+                        # A retried activity has the same evidence.
+                        or_(
+                            _table.evidence != statement.excluded.evidence,
+                            _table.expires_at <= statement.excluded.created_at,
+                        ),
+                    ),
                 ).returning(*_CHANGED),
                 _row(suppression, now=now),
             )
@@ -258,10 +265,14 @@ class Suppressions:
         by: str,
         connection: Connection | None = None,
     ) -> int:
-        """Lift the opt-outs that the person made to the sender, or to any, until that time."""
+        """Lift the opt-outs that the person made to the sender, or to any, until that time.
+
+        An opt-out from a category stays: the person did not name it.
+        """
         conditions = [
             _concern(recipient, [Reason.OPTED_OUT]),
             _table.source.in_([source.value for source in OWN_SOURCES]),
+            _table.scope != Scope.CATEGORY,
             _table.created_at <= until,
         ]
         if to_sender is not None:

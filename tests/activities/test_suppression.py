@@ -1,6 +1,9 @@
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from activities.suppression import SuppressionRecorder
 from signedfor.consent import Reason, Scope, Source
@@ -27,8 +30,18 @@ def _record(**fields: Any) -> SuppressionRecord:
     )
 
 
-def _recorder(suppressions: Suppressions, scope: Scope = Scope.EVERYTHING) -> SuppressionRecorder:
-    return SuppressionRecorder(suppressions, opt_out_scope=scope)
+def _recorder(
+    suppressions: Suppressions,
+    scope: Scope = Scope.EVERYTHING,
+    *,
+    now: Callable[[], datetime] | None = None,
+) -> SuppressionRecorder:
+    return SuppressionRecorder(
+        suppressions,
+        opt_out_scope=scope,
+        undeliverable_for=timedelta(days=90),
+        now=now or (lambda: datetime.now(UTC)),
+    )
 
 
 def test_an_opt_out_code_suppresses_the_recipient_for_every_sender(
@@ -50,18 +63,58 @@ def test_recording_a_suppression_again_changes_nothing(suppressions: Suppression
     assert [True, False] == [recorder.record_suppression(_record()) for _ in range(2)]
 
 
-def test_an_unreachable_number_is_suppressed_for_every_sender(suppressions: Suppressions) -> None:
-    """The configured scope of opt-outs does not apply to it."""
-    _recorder(suppressions, Scope.SENDER).record_suppression(
-        _record(
-            failure_class=FailureClass.RECIPIENT_UNREACHABLE, error_code=30005, message_sid=None
-        )
+def _unreachable(code: int) -> SuppressionRecord:
+    return _record(
+        failure_class=FailureClass.RECIPIENT_UNREACHABLE, error_code=code, message_sid=None
     )
+
+
+def test_a_number_that_does_not_exist_is_suppressed_for_every_sender(
+    suppressions: Suppressions,
+) -> None:
+    """The configured scope of opt-outs does not apply to it, nor does it concern other channels."""
+    _recorder(suppressions, Scope.SENDER).record_suppression(_unreachable(30005))
 
     found = suppressions.find(RECIPIENT, sender="12345", category=None)
     assert found is not None
     assert (Reason.UNDELIVERABLE, "code 30005") == (found.reason, found.evidence)
     assert suppressions.find(WHATSAPP, sender="12345", category=None) is None
+
+
+def test_a_number_without_a_route_is_suppressed_for_that_sender_only(
+    suppressions: Suppressions,
+) -> None:
+    """A short code may not reach a carrier that a long code does."""
+    _recorder(suppressions).record_suppression(_unreachable(30006))
+
+    assert suppressions.find(RECIPIENT, sender=SENDER, category=None) is not None
+    assert suppressions.find(RECIPIENT, sender="12345", category=None) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "days", "is_suppressed"),
+    [(30005, 89, True), (30005, 91, False), (30006, 91, False), (30640, 9999, True)],
+)
+def test_an_unreachable_number_is_suppressed_for_a_time(
+    sqlite_engine: Engine, code: int, days: int, is_suppressed: bool
+) -> None:
+    """Numbers are assigned again; but who sues over messages stays on the list."""
+    ago = datetime.now(UTC) - timedelta(days=days)
+    _recorder(Suppressions(sqlite_engine), now=lambda: ago).record_suppression(_unreachable(code))
+
+    found = Suppressions(sqlite_engine).find(RECIPIENT, sender=SENDER, category=None)
+    assert is_suppressed == (found is not None)
+
+
+def test_a_code_that_comes_again_renews_an_expired_suppression(sqlite_engine: Engine) -> None:
+    """The number was tried again and is still unreachable."""
+    suppressions = Suppressions(sqlite_engine)
+    for days in (180, 0):
+        at = datetime.now(UTC) - timedelta(days=days)
+        recorder = _recorder(suppressions, now=lambda at=at: at)
+        assert recorder.record_suppression(_unreachable(21614))
+
+    assert suppressions.find(RECIPIENT, sender=SENDER, category=None) is not None
 
 
 def test_an_opt_out_code_has_the_configured_scope(suppressions: Suppressions) -> None:

@@ -3,6 +3,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -10,10 +11,12 @@ from sqlalchemy import Engine, event, func, select
 from temporalio.client import Client
 
 from signedfor.consent import Reason, Scope, Source
+from signedfor.inbound import InboundRecord
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages
+from signedfor.twilio.keywords import InboundKind
 from tests.webhook.support import (
     PERSON,
     SENDER,
@@ -72,9 +75,21 @@ async def test_a_stop_suppresses_before_the_response(twilio: Twilio, engine: Eng
     assert 1 == await _counted(twilio, kind="stop", result="recorded")
 
 
+def _stop_a_minute_ago(engine: Engine, message_sid: str) -> None:
+    InboundMessages(engine).receive(
+        InboundRecord(
+            message_sid=message_sid,
+            from_=PERSON,
+            to=SENDER,
+            kind=InboundKind.STOP,
+            received_at=datetime.now(UTC) - timedelta(minutes=1),
+        )
+    )
+
+
 async def test_a_start_lifts_the_opt_out(twilio: Twilio, engine: Engine) -> None:
     """After STOP and START there is no suppression."""
-    await twilio.inbound("STOP", MessageSid="SM" + "1" * 32)
+    _stop_a_minute_ago(engine, "SM" + "1" * 32)
     await twilio.inbound("start", MessageSid="SM" + "2" * 32)
 
     assert [] == Suppressions(engine).list_()
@@ -83,7 +98,7 @@ async def test_a_start_lifts_the_opt_out(twilio: Twilio, engine: Engine) -> None
 async def test_a_repeated_callback_changes_nothing(twilio: Twilio, engine: Engine) -> None:
     """A STOP that Twilio delivers again after a START does not opt the person out again."""
     stop = {"body": "STOP", "MessageSid": "SM" + "1" * 32}
-    await twilio.inbound(**stop)
+    _stop_a_minute_ago(engine, stop["MessageSid"])
     await twilio.inbound("START", MessageSid="SM" + "2" * 32)
 
     response = await twilio.inbound(**stop)

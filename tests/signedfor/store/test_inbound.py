@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, select
@@ -18,6 +19,7 @@ PERSON = "+15558675309"
 SENDER = "+15005550006"
 SERVICE = "MG0123456789abcdef0123456789abcdef"
 BEGIN = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
+MINUTES = {"early": BEGIN, "late": BEGIN + timedelta(minutes=5)}
 
 
 def _receive(
@@ -97,11 +99,10 @@ def test_other_messages_change_no_suppression(engine: Engine, kind: InboundKind)
 def test_a_repeated_callback_changes_nothing(engine: Engine) -> None:
     """A STOP that Twilio delivers again after a START does not opt the person out again."""
     inbound = InboundMessages(engine)
+    stop, start = (InboundKind.STOP, "SM1", BEGIN), (InboundKind.START, "SM2", MINUTES["late"])
     results = [
-        _receive(inbound, InboundKind.STOP, message_sid="SM1"),
-        _receive(inbound, InboundKind.START, message_sid="SM2"),
-        _receive(inbound, InboundKind.STOP, message_sid="SM1"),
-        _receive(inbound, InboundKind.START, message_sid="SM2"),
+        _receive(inbound, kind, message_sid=sid, received_at=at)
+        for kind, sid, at in (stop, start, stop, start)
     ]
 
     assert results == [True, True, False, False]
@@ -132,39 +133,139 @@ def test_concurrent_deliveries_of_a_message_count_once(database_url: str) -> Non
         engine.dispose()
 
 
-SUPPRESSIONS = {
-    "all": (Reason.OPTED_OUT, Scope.EVERYTHING, ""),
-    "sender": (Reason.OPTED_OUT, Scope.SENDER, SENDER),
-    "other sender": (Reason.OPTED_OUT, Scope.SENDER, "+15005550001"),
-    "category": (Reason.OPTED_OUT, Scope.CATEGORY, "marketing"),
-    "undeliverable": (Reason.UNDELIVERABLE, Scope.EVERYTHING, ""),
-    "manual": (Reason.MANUAL, Scope.SENDER, SENDER),
+OTHER_SENDER = "+15005550001"
+
+
+def _opted_out(
+    source: Source, to_sender: str = "", scope: Scope = Scope.EVERYTHING, value: str = ""
+) -> Suppression:
+    return Suppression(
+        recipient=PERSON,
+        reason=Reason.OPTED_OUT,
+        source=source,
+        scope=scope,
+        scope_value=value,
+        to_sender=to_sender,
+        created_at=BEGIN,
+    )
+
+
+OPT_OUTS = {
+    "own": _opted_out(Source.INBOUND, SENDER),
+    "own elsewhere": _opted_out(Source.INBOUND, OTHER_SENDER),
+    "own of one sender": _opted_out(Source.INBOUND, SENDER, Scope.SENDER, SENDER),
+    "at Twilio": _opted_out(Source.TWILIO_CODE, SENDER),
+    "of a category": _opted_out(Source.TWILIO_CODE, SENDER, Scope.CATEGORY, "marketing"),
+    "by an operator": _opted_out(Source.OPERATOR),
+    "of a file": _opted_out(Source.IMPORT, "", Scope.SENDER, SENDER),
 }
+TO_THIS_SENDER = {"own", "own of one sender", "at Twilio"}
 
 
 @pytest.mark.parametrize(
-    ("scope", "lifted"),
-    [(Scope.EVERYTHING, {"all", "sender"}), (Scope.SENDER, {"sender"})],
+    ("kind", "scope", "lifted"),
+    [
+        (InboundKind.START, Scope.EVERYTHING, TO_THIS_SENDER | {"own elsewhere"}),
+        (InboundKind.START, Scope.SENDER, TO_THIS_SENDER),
+        (InboundKind.YES, Scope.EVERYTHING, TO_THIS_SENDER),
+        (InboundKind.YES, Scope.SENDER, TO_THIS_SENDER),
+    ],
 )
-def test_a_start_lifts_opt_outs_of_its_scope(
-    engine: Engine, scope: Scope, lifted: set[str]
+def test_an_opt_in_lifts_the_persons_own_opt_outs(
+    engine: Engine, kind: InboundKind, scope: Scope, lifted: set[str]
 ) -> None:
-    """It lifts what a STOP to the same sender would record, but no other suppressions."""
+    """A YES only those to the same sender; nobody lifts an operator's, a file's or a category's."""
     suppressions = Suppressions(engine)
-    for reason, each_scope, scope_value in SUPPRESSIONS.values():
-        suppression = Suppression(
-            recipient=PERSON,
-            reason=reason,
-            source=Source.OPERATOR,
-            scope=each_scope,
-            scope_value=scope_value,
-        )
-        suppressions.record(suppression, by="test")
-    _receive(InboundMessages(engine, scope=scope), InboundKind.START)
+    for each in OPT_OUTS.values():
+        assert suppressions.record(each, by="test")
 
-    assert _suppressions(engine) == [
-        (PERSON, *row) for name, row in SUPPRESSIONS.items() if name not in lifted
-    ]
+    _receive(InboundMessages(engine, scope=scope), kind)
+
+    left = [each for name, each in OPT_OUTS.items() if name not in lifted]
+    assert left == suppressions.list_()
+
+
+def test_an_operators_opt_out_stands_beside_the_persons(engine: Engine) -> None:
+    """It is not lost because the person had said STOP before, and a START leaves it."""
+    inbound = InboundMessages(engine)
+    _receive(inbound, InboundKind.STOP, received_at=BEGIN)
+    assert Suppressions(engine).record(OPT_OUTS["by an operator"], by="ops")
+
+    _receive(inbound, InboundKind.START, message_sid="SM2", received_at=MINUTES["late"])
+
+    assert [Source.OPERATOR] == [row.source for row in Suppressions(engine).list_()]
+
+
+@pytest.mark.parametrize("kind", InboundKind)
+def test_a_message_from_an_address_shows_that_it_can_be_reached(
+    engine: Engine, kind: InboundKind
+) -> None:
+    """For every sender; what an operator wrote, or has no end, stays."""
+    suppressions = Suppressions(engine)
+
+    def unreachable(source: Source, recipient: str = PERSON, **fields: Any) -> Suppression:
+        return Suppression(
+            recipient=recipient,
+            reason=Reason.UNDELIVERABLE,
+            source=source,
+            **{"expires_at": datetime.now(UTC) + timedelta(days=9), **fields},
+        )
+
+    for each in (
+        unreachable(Source.TWILIO_CODE, scope=Scope.SENDER, scope_value=OTHER_SENDER),
+        unreachable(Source.TWILIO_CODE),
+        unreachable(Source.TWILIO_CODE, scope=Scope.SENDER, scope_value=SENDER, expires_at=None),
+        unreachable(Source.OPERATOR),
+        unreachable(Source.TWILIO_CODE, "+15558675310"),
+    ):
+        suppressions.record(each, by="test")
+
+    _receive(InboundMessages(engine), kind)
+
+    left = [row.id for row in suppressions.list_() if row.reason is Reason.UNDELIVERABLE]
+    assert [3, 4, 5] == left
+
+
+def test_a_message_without_a_time_has_the_databases(engine: Engine) -> None:
+    """The webhook's host may have a wrong clock."""
+    inbound = InboundMessages(engine)
+    before = datetime.now(UTC)
+    inbound.receive(
+        InboundRecord(message_sid="SM1", from_=PERSON, to=SENDER, kind=InboundKind.REVIEW)
+    )
+
+    [review] = inbound.reviews()
+    assert (
+        before - timedelta(seconds=1)
+        <= review.received_at
+        <= datetime.now(UTC) + timedelta(seconds=1)
+    )
+
+
+def test_a_reviewed_message_is_an_opt_out_that_a_start_lifts(engine: Engine) -> None:
+    """The person said it, in their own words."""
+    inbound = InboundMessages(engine)
+    _receive(inbound, InboundKind.REVIEW, received_at=BEGIN)
+    [review] = inbound.reviews()
+
+    assert inbound.opt_out_by_review(review, by="ops")
+    assert [(PERSON, Reason.OPTED_OUT, Scope.EVERYTHING, "")] == _suppressions(engine)
+    _receive(inbound, InboundKind.START, message_sid="SM2", received_at=MINUTES["late"])
+
+    assert not _suppressions(engine)
+
+
+def test_a_reviewed_message_that_is_older_than_a_start_opts_out_of_nothing(
+    engine: Engine,
+) -> None:
+    """The operator reads it after the person has opted in again."""
+    inbound = InboundMessages(engine)
+    _receive(inbound, InboundKind.REVIEW, received_at=BEGIN)
+    _receive(inbound, InboundKind.START, message_sid="SM2", received_at=MINUTES["late"])
+    [review] = inbound.reviews()
+
+    assert not inbound.opt_out_by_review(review, by="ops")
+    assert not _suppressions(engine)
 
 
 def test_only_messages_for_review_keep_their_body(engine: Engine) -> None:
@@ -281,9 +382,6 @@ def test_an_unreachable_database_raises_an_error() -> None:
         _receive(inbound, InboundKind.STOP)
 
 
-MINUTES = {"early": BEGIN, "late": BEGIN + timedelta(minutes=5)}
-
-
 @pytest.mark.parametrize(
     ("keywords", "suppressed"),
     [
@@ -291,14 +389,14 @@ MINUTES = {"early": BEGIN, "late": BEGIN + timedelta(minutes=5)}
         ([("STOP", "late"), ("START", "early")], True),
         ([("STOP", "early"), ("START", "late")], False),
         ([("START", "early"), ("STOP", "late")], True),
-        ([("STOP", "early"), ("START", "early")], False),
+        ([("STOP", "early"), ("START", "early")], True),
         ([("START", "early"), ("STOP", "early")], True),
     ],
 )
 def test_the_last_keyword_decides(
     engine: Engine, keywords: list[tuple[str, str]], suppressed: bool
 ) -> None:
-    """The order in which they are recorded does not matter."""
+    """The order in which they are recorded does not matter; in doubt the STOP counts."""
     inbound = InboundMessages(engine)
     for number, (keyword, when) in enumerate(keywords):
         assert _receive(
