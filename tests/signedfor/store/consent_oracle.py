@@ -59,22 +59,11 @@ class Model:
 
     def do(self, action: Action) -> None:
         """Take it in."""
-        what, sender, at = action.what, action.to_sender, action.at
-        match what:
-            case InboundKind.STOP:
-                if not any(
-                    since >= at + CLOCK_MARGIN and self._concerns(kind, its_sender, sender)
-                    for kind, its_sender, since in self.opted_in
-                ):
-                    self._set(Source.INBOUND, sender, at)
-            case InboundKind.START | InboundKind.YES:
-                self.opted_in.append((what, sender, at))
-                for source, its_sender in list(self.own):
-                    is_older = self.own[source, its_sender] <= at - CLOCK_MARGIN
-                    if is_older and self._concerns(what, sender, its_sender):
-                        del self.own[source, its_sender]
+        match action.what:
+            case InboundKind() as kind:
+                self._receive(kind, action.to_sender, action.at)
             case Deed.TWILIO_CODE:
-                self._set(Source.TWILIO_CODE, sender, at)
+                self._set(Source.TWILIO_CODE, action.to_sender, action.at)
             case Deed.ADD:
                 self.others.add((Source.OPERATOR, ""))
             case Deed.IMPORT:
@@ -82,6 +71,20 @@ class Model:
             case Deed.REMOVE_ALL | Deed.REMOVE_OPT_OUTS:
                 self.own.clear()
                 self.others.clear()
+
+    def _receive(self, kind: InboundKind, sender: str, at: datetime) -> None:
+        if kind is InboundKind.STOP:
+            if not any(
+                since >= at + CLOCK_MARGIN and self._concerns(opt_in, its_sender, sender)
+                for opt_in, its_sender, since in self.opted_in
+            ):
+                self._set(Source.INBOUND, sender, at)
+            return
+        self.opted_in.append((kind, sender, at))
+        for source, its_sender in list(self.own):
+            is_older = self.own[source, its_sender] <= at - CLOCK_MARGIN
+            if is_older and self._concerns(kind, sender, its_sender):
+                del self.own[source, its_sender]
 
     def _set(self, source: Source, sender: str, at: datetime) -> None:
         self.own[source, sender] = max(at, self.own.get((source, sender), at))
