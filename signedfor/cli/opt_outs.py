@@ -20,6 +20,7 @@ from signedfor.cli.options import (
     JsonOption,
     LimitOption,
     RevealOption,
+    YesOption,
     checked_value,
     operator,
 )
@@ -56,6 +57,9 @@ _NoteOption = Annotated[
 ]
 
 _OPTIONS = {"evidence": "--note", "by": "--by", "recipient": "RECIPIENT"}
+_HEADERS = ("No.", "Recipient", "Scope", "Reason", "Source", "Evidence", "Since")
+_ALL = 1000
+"""More than there are for one recipient."""
 _label = TypeAdapter(Label)
 
 
@@ -65,7 +69,7 @@ def add(
     *,
     reason: Annotated[
         Reason,
-        typer.Option("--reason", help="An opted_out covers all channels; START lifts it."),
+        typer.Option("--reason", help="An opted_out covers all channels."),
     ] = Reason.OPTED_OUT,
     sender: _SenderOption = None,
     category: _CategoryOption = None,
@@ -75,7 +79,8 @@ def add(
 ) -> None:
     """Record that a recipient must not be sent to.
 
-    By default no message is sent; with --sender or --category, none of those.
+    By default no message is sent; with --sender or --category, none of those. Only `opt-outs
+    remove` lifts it: a START lifts what the person said, not this.
     """
     with command_output(as_json=as_json) as out:
         address, scope, scope_value = _scoped(recipient, sender, category)
@@ -97,18 +102,17 @@ def add(
 def remove(
     recipient: _RecipientArgument,
     *,
-    reason: Annotated[
-        Reason | None, typer.Option("--reason", help="Only this one. Default: any.")
-    ] = None,
+    reason: Annotated[Reason, typer.Option("--reason", help="What to lift.")],
     sender: _SenderOption = None,
     category: _CategoryOption = None,
     note: _NoteOption = "",
     by: ByOption = None,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Lift what is recorded for a recipient.
+    """Lift what is recorded for a recipient, for one reason.
 
-    By default everything; with --sender or --category, only what is recorded for that.
+    Shows it first, and asks. With --sender or --category, only what is recorded for that.
 
     Twilio has a list of its own: a person who texted STOP must text START before Twilio sends
     again.
@@ -116,17 +120,29 @@ def remove(
     with command_output(as_json=as_json) as out:
         address, scope, scope_value = _scoped(recipient, sender, category)
         with _store_errors(), database() as engine:
-            lifted = Suppressions(engine).lift(
+            suppressions = Suppressions(engine)
+            found = [
+                row
+                for row in suppressions.list_(
+                    recipient=address, reason=reason, scope=scope, limit=_ALL
+                )
+                if scope_value in {None, row.scope_value}
+            ]
+            if found and not yes:
+                for row in found:
+                    out.note(f"{row.reason} since {clock(row.created_at)}, {_origin(row)}.")
+                out.confirm(f"This will lift {len(found)}.", what="lift them")
+            # What is confirmed is what is done, even if more is recorded by then.
+            lifted = suppressions.lift(
                 address,
                 reason=reason,
-                scope=scope,
-                scope_value=scope_value,
+                ids=[row.id for row in found if row.id is not None],
                 source=Source.OPERATOR,
                 evidence=note,
                 by=operator(by),
             )
         out.result({"lifted": lifted}, f"Lifted: {lifted}.")
-        if lifted:
+        if lifted and reason is Reason.OPTED_OUT:
             out.note("Twilio's own list is unchanged: after a STOP to Twilio, only START helps.")
 
 
@@ -159,7 +175,7 @@ def list_(
         last = rows[:limit][-1].id if rows else after
         out.listed(
             "suppressions",
-            ("No.", "Recipient", "Scope", "Reason", "Source", "Evidence", "Since"),
+            _HEADERS,
             [_listed(row, reveal=reveal) for row in rows],
             limit=limit,
             empty="No opt-outs.",
@@ -259,6 +275,12 @@ def _to_standard_output(engine: Engine) -> None:
         text.detach()
 
 
+def _origin(row: Suppression) -> str:
+    """What it covers, where it came from and on what evidence."""
+    covers = " ".join(filter(None, (row.scope, masked_sender(row.scope_value))))
+    return f"for {covers}, from {row.source}: {row.evidence or 'no note'}"
+
+
 def _listed(row: Suppression, *, reveal: bool) -> tuple[dict[str, Any], Sequence[object]]:
     """An opt-out in the list, for programs and for people."""
     document = _document(row, reveal=reveal)
@@ -284,6 +306,7 @@ def _document(row: Suppression | HistoryEntry, *, reveal: bool) -> dict[str, Any
         "reason": row.reason,
         "source": row.source,
         "evidence": row.evidence,
+        "to_sender": row.to_sender if reveal else masked_sender(row.to_sender),
     }
     if isinstance(row, HistoryEntry):
         return document | {
@@ -291,7 +314,10 @@ def _document(row: Suppression | HistoryEntry, *, reveal: bool) -> dict[str, Any
             "action": row.action,
             "changed_by": row.changed_by,
         }
-    return document | {"created_at": row.created_at.isoformat() if row.created_at else None}
+    return document | {
+        "created_at": row.created_at.isoformat() if row.created_at else None,
+        "expires_at": row.expires_at.isoformat() if row.expires_at else None,
+    }
 
 
 def _scoped(

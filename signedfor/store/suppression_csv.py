@@ -1,6 +1,7 @@
 """Suppressions as a CSV file: import from another system, export for audits and backups.
 
-The columns are `COLUMNS`, in this order, in UTF-8. A cell that a spreadsheet would read as a
+The columns are `COLUMNS`, in this order, in UTF-8; a file to import may lack `OPTIONAL`.
+A cell that a spreadsheet would read as a
 formula (every phone number begins with +) is exported with a leading apostrophe, which the import
 removes; both forms can be imported.
 """
@@ -19,7 +20,9 @@ from signedfor.store.database import transaction
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient
 
-COLUMNS = ("recipient", "scope", "scope_value", "reason", "source", "evidence", "created_at")
+REQUIRED = ("recipient", "scope", "scope_value", "reason", "source", "evidence", "created_at")
+OPTIONAL = ("to_sender", "expires_at")
+COLUMNS = REQUIRED + OPTIONAL
 
 _BATCH = 500
 _MAX_PROBLEMS_SHOWN = 20
@@ -72,8 +75,8 @@ def import_csv(engine: Engine, file: TextIO, *, by: str) -> int:
     new = 0
     with transaction(engine) as connection:
         batch: list[Suppression] = []
-        for line, row in _rows(file):
-            parsed = _parse(line, row)
+        for line, row, width in _rows(file):
+            parsed = _parse(line, row, width)
             if not isinstance(parsed, Suppression):  # the file changed after it was validated
                 raise InvalidCsv(parsed, total=len(parsed))
             batch.append(parsed)
@@ -87,8 +90,8 @@ def import_csv(engine: Engine, file: TextIO, *, by: str) -> int:
 def _validate(file: TextIO) -> None:
     shown: list[str] = []
     total = 0
-    for line, row in _rows(file):
-        parsed = _parse(line, row)
+    for line, row, width in _rows(file):
+        parsed = _parse(line, row, width)
         if not isinstance(parsed, Suppression):
             total += len(parsed)
             shown += parsed[: _MAX_PROBLEMS_SHOWN - len(shown)]
@@ -96,18 +99,18 @@ def _validate(file: TextIO) -> None:
         raise InvalidCsv(shown, total=total)
 
 
-def _rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
-    """Yield each data row with the number of its last line; check the header first."""
+def _rows(file: TextIO) -> Iterator[tuple[int, list[str], int]]:
+    """Yield the last line, cells and expected width of each row; check the header first."""
     reader = csv.reader(file, strict=True)
     problem = ""
     try:
         header = next(reader, [])
-        if tuple(cell.strip().lower() for cell in header) != COLUMNS:
-            problem = f"line 1: the header must be {','.join(COLUMNS)}"
+        if tuple(cell.strip().lower() for cell in header) not in {REQUIRED, COLUMNS}:
+            problem = f"line 1: the header must be {','.join(REQUIRED)}[,{','.join(OPTIONAL)}]"
         else:
             for row in reader:
                 if row:
-                    yield reader.line_num, row
+                    yield reader.line_num, row, len(header)
     except csv.Error:
         problem = f"line {reader.line_num}: not valid CSV, check quotes and separators"
     except UnicodeDecodeError:
@@ -117,11 +120,13 @@ def _rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
         raise InvalidCsv([problem], total=1)
 
 
-def _parse(line: int, row: Sequence[str]) -> Suppression | list[str]:
+def _parse(line: int, row: Sequence[str], width: int) -> Suppression | list[str]:
     """Return the row's suppression, or its problems."""
-    if len(row) != len(COLUMNS):
-        return [f"line {line}: {len(COLUMNS)} cells expected, {len(row)} found"]
-    cells = dict(zip(COLUMNS, (unmasked(cell) for cell in row), strict=True))
+    if len(row) != width:
+        return [f"line {line}: {width} cells expected, {len(row)} found"]
+    cells = dict.fromkeys(COLUMNS, "") | dict(
+        zip(COLUMNS, (unmasked(cell) for cell in row), strict=False)
+    )
     problems: list[str] = []
 
     def choice(column: str, kind: type[_Choice], default: _Choice | None = None) -> _Choice | None:
@@ -141,12 +146,16 @@ def _parse(line: int, row: Sequence[str]) -> Suppression | list[str]:
     scope = choice("scope", Scope, Scope.EVERYTHING)
     reason = choice("reason", Reason)
     source = choice("source", Source, Source.IMPORT)
-    created_at = None
-    try:
-        if cells["created_at"].strip():
-            created_at = datetime.fromisoformat(cells["created_at"].strip())
-    except ValueError:
-        problems.append(f"line {line}: created_at: must be like 2026-11-21T20:15:00+00:00")
+
+    def moment(column: str) -> datetime | None:
+        try:
+            cell = cells[column].strip()
+            return datetime.fromisoformat(cell) if cell else None
+        except ValueError:
+            problems.append(f"line {line}: {column}: must be like 2026-11-21T20:15:00+00:00")
+            return None
+
+    created_at, expires_at = moment("created_at"), moment("expires_at")
     if problems or scope is None or reason is None or source is None:
         return problems
     try:
@@ -157,7 +166,9 @@ def _parse(line: int, row: Sequence[str]) -> Suppression | list[str]:
             reason=reason,
             source=source,
             evidence=cells["evidence"],
+            to_sender=cells["to_sender"],
             created_at=created_at,
+            expires_at=expires_at,
         )
     except ValueError as error:
         return [f"line {line}: {error}"]
@@ -172,4 +183,6 @@ def _cells(suppression: Suppression) -> list[str]:
         suppression.source,
         suppression.evidence,
         suppression.created_at.isoformat() if suppression.created_at else "",
+        suppression.to_sender,
+        suppression.expires_at.isoformat() if suppression.expires_at else "",
     ]

@@ -237,6 +237,7 @@ class Suppressions:
         reason: Reason | None = None,
         scope: Scope | None = None,
         scope_value: str | None = None,
+        ids: Collection[int] | None = None,
         source: Source,
         evidence: str,
         by: str,
@@ -251,6 +252,8 @@ class Suppressions:
             conditions.append(_table.scope == scope)
         if scope_value is not None:
             conditions.append(_table.scope_value == scope_value)
+        if ids is not None:
+            conditions.append(_table.id.in_(ids))
         return self._lift(
             conditions, source=source, evidence=evidence, by=by, connection=connection
         )

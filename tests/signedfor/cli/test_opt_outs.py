@@ -84,13 +84,32 @@ def test_lifting_says_how_many_and_that_twilio_has_its_own(cli: CommandLine) -> 
     cli("opt-outs", "add", RECIPIENT)
     cli("opt-outs", "add", RECIPIENT, "--category", "marketing")
 
-    only_one = document(cli, "opt-outs", "remove", RECIPIENT, "--category", "marketing")
-    rest = cli("opt-outs", "remove", RECIPIENT)
-    none = document(cli, "opt-outs", "remove", RECIPIENT)
+    remove = ("opt-outs", "remove", RECIPIENT, "--reason", "opted_out", "--yes")
+    only_one = document(cli, *remove, "--category", "marketing")
+    rest = cli(*remove)
+    none = document(cli, *remove)
 
     assert ({"lifted": 1}, {"lifted": 0}) == (only_one, none)
     assert "Lifted: 1." in rest.stdout
     assert "Twilio's own list" in rest.stderr
+
+
+def test_lifting_names_the_reason_shows_what_stands_and_asks(cli: CommandLine) -> None:
+    """Without a terminal to ask at, it needs --yes; other reasons stay."""
+    cli("opt-outs", "add", RECIPIENT, "--note", "by telephone")
+    cli("opt-outs", "add", RECIPIENT, "--reason", "manual")
+
+    unnamed = cli("opt-outs", "remove", RECIPIENT)
+    asked = cli("opt-outs", "remove", RECIPIENT, "--reason", "opted_out")
+    done = document(cli, "opt-outs", "remove", RECIPIENT, "--reason", "opted_out", "--yes")
+
+    assert "--reason" in unnamed.stderr
+    assert "telephone" in asked.stderr
+    assert "--yes" in asked.stderr
+    assert {"lifted": 1} == done
+    assert ["manual"] == [
+        row["reason"] for row in document(cli, "opt-outs", "list")["suppressions"]
+    ]
 
 
 def test_the_list_masks_numbers_without_reveal(cli: CommandLine) -> None:
@@ -144,7 +163,8 @@ def test_the_list_is_paged_and_filtered(cli: CommandLine) -> None:
 def test_the_history_says_who_and_why(cli: CommandLine) -> None:
     """Each change has a time, a name and evidence, and stays after the opt-out was lifted."""
     cli("opt-outs", "add", RECIPIENT, "--by", "Ada", "--note", "by telephone")
-    cli("opt-outs", "remove", RECIPIENT, "--by", "Grace", "--note", "signed form 12")
+    remove = ("opt-outs", "remove", RECIPIENT, "--reason", "opted_out", "--yes")
+    cli(*remove, "--by", "Grace", "--note", "signed form 12")
 
     entries = document(cli, "opt-outs", "history", RECIPIENT)["history"]
     shown = cli("opt-outs", "history", RECIPIENT)
@@ -166,8 +186,8 @@ def test_the_history_says_who_and_why(cli: CommandLine) -> None:
         (("add", RECIPIENT, "--category", "a", "--sender", SENDER), {"--category"}),
         (("add", RECIPIENT, "--note", "x" * 501), {"--note"}),
         (("add", RECIPIENT, "--by", ""), {"--by"}),
-        (("remove", RECIPIENT, "--note", "two\nlines"), {"--note"}),
-        (("remove", "5558675309"), {"RECIPIENT"}),
+        (("remove", RECIPIENT, "--reason", "manual", "--note", "two\nlines"), {"--note"}),
+        (("remove", "5558675309", "--reason", "manual"), {"RECIPIENT"}),
         (("list", "--recipient", "5558675309"), {"--recipient"}),
         (("history", "5558675309"), {"RECIPIENT"}),
     ],

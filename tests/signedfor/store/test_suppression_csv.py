@@ -12,10 +12,10 @@ from sqlalchemy import Engine
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.store.database import open_engine
 from signedfor.store.migrate import upgrade
-from signedfor.store.suppression_csv import COLUMNS, InvalidCsv, export_csv, import_csv
+from signedfor.store.suppression_csv import COLUMNS, REQUIRED, InvalidCsv, export_csv, import_csv
 from signedfor.store.suppressions import Suppressions
 
-HEADER = ",".join(COLUMNS)
+HEADER = ",".join(REQUIRED)
 NUMBER = "+15558675309"
 AT = datetime(2026, 11, 21, 20, 0, 0, 123456, tzinfo=UTC)
 
