@@ -119,6 +119,7 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
             waits.release_reservation,
             waits.check_window,
             recorder.record_suppression,
+            recorder.lift_undeliverable,
             TwilioStatuses(twilio).fetch_status,
             TwilioSearch(twilio, attempts, client).find_message,
             inbound.record_inbound,

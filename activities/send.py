@@ -227,6 +227,8 @@ class TwilioSends(SendActivities):
                     self._end_hold(claim)
             raise
         self._end_hold(claim)
+        if claim.was_unreachable:
+            sent = sent.model_copy(update={"was_unreachable": True})
         return attempt.result(sent, is_made=True)
 
     def _hold_account(self, error_code: int | None) -> AccountHeld:

@@ -6,7 +6,11 @@ from datetime import datetime, timedelta
 from activities.threads import in_thread
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.contract.failures import FailureClass
-from signedfor.message_activities import SuppressionActivities, SuppressionRecord
+from signedfor.message_activities import (
+    DeliveryConfirmed,
+    SuppressionActivities,
+    SuppressionRecord,
+)
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import utc_now
 from signedfor.twilio import codes
@@ -68,6 +72,21 @@ class SuppressionRecorder(SuppressionActivities):
                 expires_at=expires_at,
             ),
             by=by,
+        )
+
+    @in_thread
+    def lift_undeliverable(self, delivery: DeliveryConfirmed) -> int:
+        """Lift what the delivery disproves; how many suppressions there were.
+
+        Raises:
+            DatabaseUnavailable: the database cannot be written.
+        """
+        return self._suppressions.lift_undeliverable(
+            delivery.to,
+            by_sender=delivery.sender,
+            source=Source.TWILIO_CODE,
+            evidence=f"delivered {delivery.message_sid}",
+            by=f"message {delivery.message_id}"[:100],
         )
 
     def _opt_out_covers(self, record: SuppressionRecord) -> tuple[Scope, str]:

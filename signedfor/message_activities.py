@@ -103,6 +103,8 @@ class Sent(ActivityModel):
     status: str | None
     segments: int | None
     submitted_at: datetime
+    was_unreachable: bool = False
+    """Twilio called the recipient unreachable before; a delivery shows that it is not."""
 
 
 class Deferred(ActivityModel):
@@ -334,6 +336,15 @@ class SuppressionRecord(ActivityModel):
     message_sid: str | None
 
 
+class DeliveryConfirmed(ActivityModel):
+    """A message was delivered to a recipient whom Twilio had called unreachable."""
+
+    message_id: str
+    to: str
+    sender: str
+    message_sid: str
+
+
 class WaitActivities(ABC):
     """What a message needs while it waits to be sent."""
 
@@ -387,3 +398,8 @@ class SuppressionActivities(ABC):
     @abstractmethod
     def record_suppression(self, record: SuppressionRecord) -> bool:
         """Record the suppression; whether it is new."""
+
+    @activity.defn
+    @abstractmethod
+    def lift_undeliverable(self, delivery: DeliveryConfirmed) -> int:
+        """Lift what the delivery disproves; how many suppressions there were."""

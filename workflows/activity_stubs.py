@@ -14,6 +14,7 @@ from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 from signedfor.contract import TWILIO_SENDS_QUEUE
 from signedfor.message_activities import (
+    DeliveryConfirmed,
     Reservation,
     ResumeRequest,
     ResumeResult,
@@ -154,3 +155,15 @@ async def record_suppression(record: SuppressionRecord) -> None:
         retry_policy=UNLIMITED_RETRY,
         summary="record the suppression",
     )
+
+
+async def lift_undeliverable(delivery: DeliveryConfirmed) -> None:
+    """Lift what the delivery disproves; given up on if that fails, as the next delivery does it."""
+    with contextlib.suppress(ActivityError):
+        await workflow.execute_activity_method(
+            SuppressionActivities.lift_undeliverable,
+            delivery,
+            start_to_close_timeout=DATABASE_TIMEOUT,
+            retry_policy=BOUNDED_RETRY,
+            summary="the number can be reached after all",
+        )

@@ -48,6 +48,8 @@ class MessageState:
         """Of all its submissions."""
         self.submitted_at: datetime | None = None
         self.receipts = Receipts()
+        self.was_unreachable = False
+        """Twilio called the recipient unreachable before."""
 
         self.reserved_at: datetime | None = None
         """The time that its sender's rate limiter has reserved for it."""

@@ -26,7 +26,11 @@ with workflow.unsafe.imports_passed_through():
         message_id_of,
     )
     from signedfor.contract.failures import FailureClass
-    from signedfor.message_activities import ATTEMPT_FAILED_SIGNAL, AttemptFailed
+    from signedfor.message_activities import (
+        ATTEMPT_FAILED_SIGNAL,
+        AttemptFailed,
+        DeliveryConfirmed,
+    )
     from signedfor.payloads import id_problems, invalid_input
     from signedfor.twilio import codes
     from workflows import activity_stubs, outcomes
@@ -220,6 +224,15 @@ async def _finish(state: MessageState, ended: Ended) -> MessageReport:
         late = state.receipts.delivered()
         if late is not None:  # it arrived after the outcome was decided
             await signal_late_delivery(state.message_id, late)
+    if ended.outcome is Outcome.DELIVERED and state.was_unreachable:
+        await activity_stubs.lift_undeliverable(
+            DeliveryConfirmed(
+                message_id=state.message_id,
+                to=state.request.to,
+                sender=state.sender or "",
+                message_sid=report.message_sid or "",
+            )
+        )
     state.end(ended, report.message_sid)
     await workflow.wait_condition(workflow.all_handlers_finished)
     return report

@@ -114,6 +114,7 @@ class InboundMessages:
                 self._opt_in(said, open_connection, is_narrow=record.kind is InboundKind.YES)
             self._suppressions.lift_undeliverable(
                 record.from_,
+                source=Source.INBOUND,
                 evidence=record.message_sid,
                 by=_CHANGED_BY,
                 connection=open_connection,

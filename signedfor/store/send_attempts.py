@@ -35,7 +35,7 @@ from signedfor.store.campaigns import campaign_is
 from signedfor.store.database import delete_in_batches, insert_for, transaction
 from signedfor.store.rate_limiter import Fits, RateLimiter, always
 from signedfor.store.rate_limiter_statements import paused
-from signedfor.store.suppressions import APPLIES, applying_to
+from signedfor.store.suppressions import APPLIES, UNREACHABLE, applying_to
 from signedfor.store.tables import send_attempts, suppressions, utc_now
 
 
@@ -64,6 +64,8 @@ class Claimed:
     """How often the submission has been claimed."""
     is_account_try: bool = False
     """The account is held; this POST shows whether Twilio takes its requests again."""
+    was_unreachable: bool = False
+    """Twilio called the recipient unreachable, for another sender or a time that is over."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,11 @@ def _claim(dialect: str) -> Any:
             "started_at": new.started_at,
         },
         where=_column.is_refused,
-    ).returning(_column.attempt, select(account_hold.EXISTS).scalar_subquery().label("is_held"))
+    ).returning(
+        _column.attempt,
+        select(account_hold.EXISTS).scalar_subquery().label("is_held"),
+        select(UNREACHABLE).scalar_subquery().label("was_unreachable"),
+    )
 
 
 class SendAttempts:
@@ -231,7 +237,11 @@ class SendAttempts:
                     _take_account_try(connection, now)
         except _DeniedError as error:
             return error.reason
-        return Claimed(claimed.attempt, is_account_try=bool(claimed.is_held))
+        return Claimed(
+            claimed.attempt,
+            is_account_try=bool(claimed.is_held),
+            was_unreachable=bool(claimed.was_unreachable),
+        )
 
     def _acquire(
         self,

@@ -18,6 +18,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    exists,
     or_,
     select,
 )
@@ -36,6 +37,7 @@ from signedfor.consent import (
 )
 from signedfor.store.database import insert_for, insert_if_new, transaction
 from signedfor.store.tables import suppression_history, suppressions, utc_now
+from signedfor.twilio.rates import kind_of
 
 _table = suppressions.c
 _KEY = (
@@ -83,6 +85,17 @@ APPLIES: Final = and_(
 A suppression of the bare number covers its channel addresses too, except that an undeliverable
 number says nothing about other channels (a landline can have WhatsApp).
 """
+
+_LIFTED_BY_REACH = and_(
+    _table.reason == Reason.UNDELIVERABLE,
+    _table.source == Source.TWILIO_CODE,
+    # What has no end is not about the address's reach.
+    _table.expires_at.is_not(None),
+)
+UNREACHABLE: Final = exists(_table.id).where(
+    _LIFTED_BY_REACH, _table.recipient == bindparam("recipient", type_=String)
+)
+"""Whether a delivery would show that Twilio's codes are wrong about the recipient by now."""
 
 _FIRST_APPLICABLE = select(suppressions).where(APPLIES).order_by(_BY_REASON, _table.id).limit(1)
 
@@ -285,20 +298,33 @@ class Suppressions:
         )
 
     def lift_undeliverable(
-        self, address: str, *, evidence: str, by: str, connection: Connection | None = None
+        self,
+        address: str,
+        *,
+        by_sender: str | None = None,
+        source: Source,
+        evidence: str,
+        by: str,
+        connection: Connection | None = None,
     ) -> int:
         """Lift what Twilio's codes said of the address, because it can be reached after all.
 
-        What has no end was not about the address's reach.
+        A delivery `by_sender` shows it for senders of its kind. A message from the address shows it
+        for all.
         """
-        conditions = [
-            _concern(address, [Reason.UNDELIVERABLE]),
-            _table.source == Source.TWILIO_CODE,
-            _table.expires_at.is_not(None),
-        ]
-        return self._lift(
-            conditions, source=Source.INBOUND, evidence=evidence, by=by, connection=connection
-        )
+        with transaction(self._engine, joining=connection) as open_connection:
+            conditions = [_table.recipient == address, _LIFTED_BY_REACH]
+            if by_sender is not None:
+                senders = open_connection.scalars(
+                    select(_table.scope_value).where(*conditions, _table.scope == Scope.SENDER)
+                )
+                alike = [each for each in senders if kind_of(each) is kind_of(by_sender)]
+                conditions.append(
+                    or_(_table.scope == Scope.EVERYTHING, _table.scope_value.in_(alike))
+                )
+            return self._lift(
+                conditions, source=source, evidence=evidence, by=by, connection=open_connection
+            )
 
     def _lift(
         self,

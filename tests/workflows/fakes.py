@@ -37,6 +37,7 @@ from signedfor.message_activities import (
     CampaignCanceled,
     DatabaseAway,
     Deferred,
+    DeliveryConfirmed,
     Expired,
     Found,
     InvalidWindow,
@@ -151,12 +152,18 @@ def refuse(
     return check
 
 
-def accept(number: int = 1) -> Callable[[SendRequest], SendResult]:
+def accept(
+    number: int = 1, *, was_unreachable: bool = False
+) -> Callable[[SendRequest], SendResult]:
     """A send that Twilio accepts."""
 
     def send(request: SendRequest) -> SendResult:
         sent = Sent(
-            message_sid=sid(number), status="queued", segments=1, submitted_at=datetime.now(UTC)
+            message_sid=sid(number),
+            status="queued",
+            segments=1,
+            submitted_at=datetime.now(UTC),
+            was_unreachable=was_unreachable,
         )
         attempts = request.earlier_attempts + activity.info().attempt
         return send_result(request, sent, attempts=attempts)
@@ -215,6 +222,7 @@ class FakeActivities(
     search_requests: list[SearchRequest] = field(default_factory=list)
     status_checks: list[str] = field(default_factory=list)
     suppressions: list[SuppressionRecord] = field(default_factory=list)
+    reached: list[DeliveryConfirmed] = field(default_factory=list)
     released_reservations: list[Reservation] = field(default_factory=list)
 
     @activity.defn
@@ -319,6 +327,12 @@ class FakeActivities(
         self.suppressions.append(record)
         return True
 
+    @activity.defn
+    def lift_undeliverable(self, delivery: DeliveryConfirmed) -> int:
+        """Remember the delivery."""
+        self.reached.append(delivery)
+        return 1
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -416,6 +430,7 @@ def messages_worker(
             fakes.fetch_status,
             fakes.find_message,
             fakes.record_suppression,
+            fakes.lift_undeliverable,
         ],
         activity_executor=threads,
         max_concurrent_local_activities=quick_sends,

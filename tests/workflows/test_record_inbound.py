@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 from temporalio import activity
-from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.client import (
+    WorkflowExecutionDescription,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
 
@@ -29,6 +33,8 @@ AT = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 STOP = InboundRecord(
     message_sid=sid(), from_=RECIPIENT, to=SENDER, kind=InboundKind.STOP, received_at=AT
 )
+# As the webhook defers it: it does not know when, by a clock that can be trusted.
+WITHOUT_TIME = STOP.model_copy(update={"received_at": None})
 CAUGHT_UP = CatchUpResult(since=AT, until=AT + timedelta(hours=1), listed=3, inbound=2, new=1)
 
 
@@ -60,7 +66,7 @@ class _Database:
 
 async def _run(
     database: _Database, workflow: str, *args: Any
-) -> tuple[WorkflowHandle[Any, Any], Any]:
+) -> tuple[WorkflowExecutionDescription, Any]:
     queue = uuid.uuid4().hex
     async with (
         skipping_time() as server,
@@ -81,9 +87,10 @@ async def _run(
             id_reuse_policy=REUSE_POLICY,
         )
         try:
-            return handle, await handle.result()
+            result = await handle.result()
         except WorkflowFailureError as error:
-            return handle, error.cause
+            result = error.cause
+        return await handle.describe(), result
 
 
 async def test_recording_is_retried_until_the_database_is_available() -> None:
@@ -93,6 +100,15 @@ async def test_recording_is_retried_until_the_database_is_available() -> None:
     _, new = await _run(database, RECORD_INBOUND_WORKFLOW, STOP)
 
     assert (True, [STOP]) == (new, database.recorded)
+
+
+async def test_a_deferred_message_has_the_time_at_which_temporal_got_it() -> None:
+    """Not that of its recording, which may be long after, nor that of the webhook's host."""
+    database = _Database(fails=50)
+
+    description, _ = await _run(database, RECORD_INBOUND_WORKFLOW, WITHOUT_TIME)
+
+    assert [description.start_time] == [each.received_at for each in database.recorded]
 
 
 async def test_the_catch_up_returns_its_result() -> None:

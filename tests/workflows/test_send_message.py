@@ -45,6 +45,21 @@ async def test_a_delivered_receipt_ends_the_message(env: TimeSkippingEnvironment
     assert report.submitted_at is not None
 
 
+@pytest.mark.parametrize("was_unreachable", [True, False])
+@pytest.mark.parametrize("status", ["delivered", "undelivered"])
+async def test_a_delivery_shows_that_an_unreachable_number_can_be_reached(
+    env: TimeSkippingEnvironment, status: str, *, was_unreachable: bool
+) -> None:
+    """Nothing is asked of the database for any other message."""
+    env.fakes.sends = [accept(was_unreachable=was_unreachable)]
+    handle = await env.submitted()
+    await callback(handle, status)
+    await handle.result()
+
+    expected = [(REQUEST["to"], SENDER, sid())] if was_unreachable and status == "delivered" else []
+    assert expected == [(each.to, each.sender, each.message_sid) for each in env.fakes.reached]
+
+
 async def test_tags_are_returned_unchanged(env: TimeSkippingEnvironment) -> None:
     """The caller's tags are in the report."""
     handle = await env.submitted({**REQUEST, "tags": {"order": "17"}})

@@ -61,6 +61,34 @@ def test_a_claim_writes_the_attempt_record(engine: Engine) -> None:
     assert _count(engine) == 1
 
 
+@pytest.mark.parametrize(
+    ("reason", "source", "expires", "expected"),
+    [
+        (Reason.UNDELIVERABLE, Source.TWILIO_CODE, True, True),
+        (Reason.UNDELIVERABLE, Source.TWILIO_CODE, False, False),
+        (Reason.UNDELIVERABLE, Source.OPERATOR, True, False),
+        (Reason.OPTED_OUT, Source.TWILIO_CODE, True, False),
+    ],
+)
+def test_a_claim_says_that_the_recipient_was_unreachable(
+    engine: Engine, reason: Reason, source: Source, *, expires: bool, expected: bool
+) -> None:
+    """For another sender, by one of Twilio's codes: a delivery would disprove it."""
+    suppression = Suppression(
+        recipient=MESSAGE.to,
+        reason=reason,
+        source=source,
+        scope=Scope.SENDER,
+        scope_value="72345",
+        expires_at=datetime.now(UTC) + timedelta(days=9) if expires else None,
+    )
+    Suppressions(engine).record(suppression, by="test")
+
+    claim = _attempts(engine).claim("m1", MESSAGE, sender=SENDER)
+
+    assert Claimed(was_unreachable=expected) == claim
+
+
 def test_a_submission_is_claimed_once(engine: Engine) -> None:
     """A second attempt learns when the submission was claimed; another submission is free."""
     minutes = count()

@@ -387,3 +387,33 @@ def test_an_unreachable_database_raises_an_error() -> None:
 
     with pytest.raises(DatabaseUnavailable):
         store.find(PERSON, sender=SENDER, category=None)
+
+
+SHORT_CODE, LONG_CODE, OTHER_LONG_CODE = "72345", "+15005550006", "+15005550001"
+
+
+@pytest.mark.parametrize(
+    ("by_sender", "left"),
+    [(LONG_CODE, {SHORT_CODE}), (SHORT_CODE, {LONG_CODE, OTHER_LONG_CODE}), (None, set())],
+)
+def test_a_delivery_lifts_what_it_disproves(
+    store: Suppressions, by_sender: str | None, left: set[str]
+) -> None:
+    """For senders of its kind, and for all: another kind has other routes."""
+    for sender in (None, SHORT_CODE, LONG_CODE, OTHER_LONG_CODE):
+        unreachable = Suppression(
+            recipient=PERSON,
+            reason=Reason.UNDELIVERABLE,
+            source=Source.TWILIO_CODE,
+            scope=Scope.EVERYTHING if sender is None else Scope.SENDER,
+            scope_value=sender or "",
+            expires_at=datetime.now(UTC) + timedelta(days=90),
+        )
+        store.record(unreachable, by="a message")
+
+    lifted = store.lift_undeliverable(
+        PERSON, by_sender=by_sender, source=Source.TWILIO_CODE, evidence="delivered", by="a message"
+    )
+
+    assert 4 - len(left) == lifted
+    assert left == {row.scope_value for row in store.list_()}
