@@ -37,7 +37,7 @@ from signedfor.contract.failures import FailureClass
 from signedfor.retry import LATEST_POST_START
 from signedfor.twilio.statuses import is_receipt, parse_status
 from tests.faults.soak.history import History, StatusReceived, StatusShown
-from tests.faults.soak.submissions import Reason, submissions_in, submissions_of
+from tests.faults.soak.submissions import IntendedSubmission, Reason, submissions_in, submissions_of
 
 _DELIVERED = frozenset({"delivered", "read"})
 _NOT_DELIVERED = frozenset({"failed", "undelivered"})
@@ -183,7 +183,8 @@ def arrivals_after_stop(observed: Observations) -> Iterator[tuple[AcceptedRow | 
 
     What arrived while Twilio was frozen is recorded afterwards: that time is subtracted.
     """
-    for row in (*observed.ledger["accepted"], *observed.ledger["refused"]):
+    rows: list[AcceptedRow | RefusedRow] = [*observed.ledger["accepted"]]
+    for row in [*rows, *observed.ledger["refused"]]:
         stopped_at, arrived = observed.stopped_at.get(row["to"]), _time(row["arrived"])
         if stopped_at is not None and arrived > stopped_at:
             frozen = overlap((stopped_at, arrived), observed.sandbox_frozen)
@@ -230,7 +231,13 @@ def _sent_twice(
         each.reason is Reason.UNINTENDED for run in message.runs for each in submissions_in(run)
     ):
         yield "sent again without a reason in its history"
-    submissions = submissions_of(message.runs)
+    yield from _not_one_for_each(submissions_of(message.runs), rows)
+
+
+def _not_one_for_each(
+    submissions: Sequence[IntendedSubmission], rows: Sequence[AcceptedRow]
+) -> Iterator[str]:
+    """Where the accepted rows do not belong to one submission each."""
     started = [each.started_at for each in submissions]
     # A row belongs to the newest submission that had started when Twilio accepted it.
     numbers = [sum(at <= _time(row["created"]) for at in started) - 1 for row in rows]
