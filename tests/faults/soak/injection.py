@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -38,7 +38,11 @@ class FaultKind(StrEnum):
     LOCK = "lock"
     """No other connection can write to the database."""
     RESTORE = "restore"
-    """Its database is copied, and some seconds later replaced by the copy, after a kill -9."""
+    """Its database is copied, and some seconds later replaced by the copy, after a kill -9.
+
+    The workers are killed with it: they must not continue workflows that they have in memory and
+    that it has forgotten.
+    """
 
 
 _TO_A_PROCESS = {FaultKind.KILL: 5, FaultKind.FREEZE: 3, FaultKind.RESTART: 2}
@@ -137,6 +141,8 @@ class FaultInjector:
         self._on_restore = on_restore
         self._freezing_a_worker = asyncio.Lock()
         """One worker at a time: another must be able to take over."""
+        self._in_use = {process.name: asyncio.Lock() for process in stack.processes}
+        """Held during each fault of a part."""
         self.injected: Counter[str] = Counter()
         """How often each fault was injected into each part."""
         self.sandbox_frozen: list[Period] = []
@@ -163,10 +169,12 @@ class FaultInjector:
     ) -> None:
         for fault in faults:
             await asyncio.sleep(max(0.0, started + fault.at - time.monotonic()))
+            async with self._in_use[process.name]:
+                await self._restart_if_exited(process)
+                self._count(fault)
+                await self._inject(process, fault)
+        async with self._in_use[process.name]:
             await self._restart_if_exited(process)
-            self._count(fault)
-            await self._inject(process, fault)
-        await self._restart_if_exited(process)
 
     async def _run_locks(self, faults: Sequence[Fault], started: float) -> None:
         url = self._stack.settings["DATABASE_URL"]
@@ -208,14 +216,20 @@ class FaultInjector:
 
     async def _restore(self, temporal: TemporalServer, age: float) -> None:
         backup = self._stack.folder / "temporal-backup.db"
-        since = datetime.now(UTC)
-        await asyncio.to_thread(copy_database, temporal.database, backup)
-        await asyncio.sleep(age)
-        await asyncio.to_thread(temporal.kill)
-        await asyncio.to_thread(restore_database, backup, temporal.database)
-        period = (since, datetime.now(UTC))
-        self.forgotten.append(period)
-        await self._start(temporal)
+        async with AsyncExitStack() as workers_in_use:
+            for worker in self._stack.workers:
+                await workers_in_use.enter_async_context(self._in_use[worker.name])
+            since = datetime.now(UTC)
+            await asyncio.to_thread(copy_database, temporal.database, backup)
+            await asyncio.sleep(age)
+            running = [each for each in self._stack.workers if each.is_running]
+            for process in (*running, temporal):
+                await asyncio.to_thread(process.kill)
+            await asyncio.to_thread(restore_database, backup, temporal.database)
+            period = (since, datetime.now(UTC))
+            self.forgotten.append(period)
+            for process in (temporal, *running):
+                await self._start(process)
         self._on_restore(period)
 
     async def _restart_if_exited(self, process: Process) -> None:

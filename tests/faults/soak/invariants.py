@@ -465,10 +465,13 @@ def _not_stored(observed: Observations) -> Iterator[Violation]:
 def _is_forgotten(
     callback: CallbackRow, message: MessageRecord, forgotten: Sequence[Period]
 ) -> bool:
-    """Whether it was answered in a time that Temporal has forgotten, workflow or signal."""
+    """Whether Temporal may have forgotten it, or had forgotten its workflow when it came.
+
+    Until when, not since when: it may have waited in our inbox before Temporal got it.
+    """
     at = _time(callback["at"])
     return any(
-        start <= at and (at <= end or (message.started_again_at or end) >= at)
+        at <= max(end, message.started_again_at or end)
         for start, end in forgotten
         if forgotten_in_part(message, [(start, end)])
     )
