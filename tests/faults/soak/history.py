@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import TypeVar, assert_never
@@ -212,8 +212,8 @@ def read_history(events: Sequence[HistoryEvent], *, of_message: bool = True) -> 
     closed = last.event_type in _CLOSING
     return History(
         run_id=events[0].workflow_execution_started_event_attributes.original_execution_run_id,
-        # A local send's marker comes when it has ended, perhaps after its callback.
-        events=tuple(sorted(found, key=lambda each: each.at)),
+        # A local send's marker comes when its task has ended, perhaps after its callback.
+        events=tuple(sorted(_one_after_another(found), key=lambda each: each.at)),
         closed_at=_at(last) if closed else None,
         completed=last.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
         report=report,
@@ -224,6 +224,22 @@ def read_history(events: Sequence[HistoryEvent], *, of_message: bool = True) -> 
         ),
         is_waiting=not closed and sum(_TIMERS.get(event.event_type, 0) for event in events) > 0,
     )
+
+
+def _one_after_another(events: Sequence[Event]) -> list[Event]:
+    """The same, where a send has ended before the next one starts.
+
+    Local sends of one workflow task have the times of their starts, and end with the task.
+    """
+    ordered: list[Event] = []
+    next_start: datetime | None = None
+    for event in reversed(events):
+        if isinstance(event, SendStarted):
+            next_start = event.at
+        elif isinstance(event, SendFinished) and next_start is not None:
+            event = replace(event, at=min(event.at, next_start))  # noqa: PLW2901 - the same event
+        ordered.append(event)
+    return ordered[::-1]
 
 
 def _is_reset(event: HistoryEvent) -> bool:
