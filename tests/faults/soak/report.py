@@ -41,6 +41,9 @@ class SoakReport:
     unresolved: int
     """Messages whose outcome stayed unknown although Twilio would have accepted them."""
     max_unresolved: int
+    indistinguishable: int
+    """Unresolved duplicates that Temporal had forgotten: Twilio's list does not say which is which.
+    They are not counted among the unresolved."""
     forgotten_in_part: int
     """Messages of which a restored Temporal server had forgotten something."""
     claims_held: int
@@ -81,7 +84,10 @@ class SoakReport:
                 f"{self.max_unresolved}, violations {len(self.violations)}"
             ),
             f"sends without a POST because the submission was claimed: {self.claims_held}",
-            f"messages that Temporal had forgotten in part: {self.forgotten_in_part}",
+            (
+                f"messages that Temporal had forgotten in part: {self.forgotten_in_part}, "
+                f"indistinguishable among them: {self.indistinguishable}"
+            ),
             f"POSTs that arrived after a committed STOP: {_times(self.after_stop)}",
             f"the same while a worker was frozen: {_times(self.after_stop_frozen)}",
             f"slowest healthy message: {self.slowest_healthy:.1f} s",
@@ -116,7 +122,7 @@ def report_on(
     """The report on observations whose invariants were checked."""
     outcomes: Counter[str] = Counter()
     submissions: Counter[str] = Counter()
-    sendable, unresolved, slowest = 0, 0, 0.0
+    sendable, unresolved, indistinguishable, slowest = 0, 0, 0, 0.0
     claims_held = 0
     for message in observed.messages:
         kind = results[message.message_id].job.kind
@@ -125,9 +131,12 @@ def report_on(
         if kind not in UNSENDABLE:
             sendable += 1
             # A cancel during an unknown outcome ends its resolution: the caller asked for that.
-            unresolved += (
-                kind is not Kind.CANCELED and history is not None and is_unresolved(history.report)
-            )
+            if kind is not Kind.CANCELED and history is not None and is_unresolved(history.report):
+                is_forgotten = forgotten_in_part(message, observed.forgotten)
+                if kind is Kind.DUPLICATE and is_forgotten:
+                    indistinguishable += 1
+                else:
+                    unresolved += 1
         if history is not None:
             submissions.update(each.reason.name.lower() for each in submissions_of(message.runs))
             claims_held += _claims_held(message)
@@ -150,6 +159,7 @@ def report_on(
         lost=len({v.message_id for v in violations if v.invariant == _LOST}),
         unresolved=unresolved,
         max_unresolved=max(1, sendable // _UNRESOLVED_OF),
+        indistinguishable=indistinguishable,
         forgotten_in_part=sum(
             forgotten_in_part(message, observed.forgotten) for message in observed.messages
         ),
