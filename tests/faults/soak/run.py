@@ -139,7 +139,7 @@ async def soak(stack: LocalStack, options: SoakOptions) -> SoakReport:
         injector = FaultInjector(
             stack,
             on_sandbox_start=configure_new_sandbox,
-            on_restore=lambda period: group.create_task(workload.repeat_since(period[0])),
+            on_restore=lambda period: group.create_task(workload.repeat(*period)),
         )
         group.create_task(injector.run(faults))
         scheduled_resets = schedule_resets(options.seed, seconds=options.fault_seconds)

@@ -235,17 +235,17 @@ class Workload:
         run_id = await self._start(result.job, {**_request(result), "body": "Another text."})
         result.run_ids.add(run_id)
 
-    async def repeat_since(self, backup_at: datetime) -> None:
-        """Repeat what Temporal has confirmed since then: a restored server has forgotten it.
+    async def repeat(self, since: datetime, until: datetime) -> None:
+        """Repeat what Temporal confirmed in that period, which a restored server has forgotten.
 
         So do callers after such a restore. The ids are the same.
         """
         self._restores += 1
         async with asyncio.TaskGroup() as group:
             for result in list(self.results.values()):
-                if result.acknowledged_at is not None and result.acknowledged_at >= backup_at:
+                if result.acknowledged_at is not None and since <= result.acknowledged_at <= until:
                     group.create_task(self._repeat_start(result))
-                if result.canceled_at is not None and result.canceled_at >= backup_at:
+                if result.canceled_at is not None and since <= result.canceled_at <= until:
                     group.create_task(self._cancel_and_note(result))
 
     async def _repeat_start(self, result: JobResult) -> None:
