@@ -1,8 +1,6 @@
 """A database that was restored from an older copy."""
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from signedfor.contract import Outcome
 from signedfor.inbound import CATCH_UP_ID
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import Watermarks
+from tests.faults.soak.injection import copy_database
 from tests.fixtures.stack import NewNumber, silent_stack
 from tests.integration.support import Caller
 
@@ -20,11 +19,6 @@ pytestmark = pytest.mark.integration
 
 _DAILY = "1440"
 """Minutes: the schedule does not search while the test runs."""
-
-
-def _copy(source: Path, target: Path) -> None:
-    with closing(sqlite3.connect(source)) as from_, closing(sqlite3.connect(target)) as to:
-        from_.backup(to)
 
 
 @pytest.mark.timeout(120)
@@ -40,13 +34,13 @@ async def test_an_opt_out_that_the_database_has_forgotten_comes_back_first(
         engine = open_engine(stack.settings["DATABASE_URL"])
         Watermarks(engine).advance(CATCH_UP_ID, datetime.now(UTC) - timedelta(days=4))
         engine.dispose()
-        _copy(database, tmp_path / "older-copy.db")
+        copy_database(database, tmp_path / "older-copy.db")
         stack.sandbox.inbound(person, GOOD_SENDER, "STOP")
         stopped = await (await caller.send(person)).report()
 
         for process in (stack.worker, stack.webhook):
             await asyncio.to_thread(process.stop)
-        _copy(tmp_path / "older-copy.db", database)
+        copy_database(tmp_path / "older-copy.db", database)
         for process in (stack.webhook, stack.worker):
             await asyncio.to_thread(process.start)
         restored = await caller.send(person)
