@@ -97,6 +97,7 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
     )
     dispatcher = CampaignDispatcher(campaigns, rate_limiter, client)
     recorder = SuppressionRecorder(suppressions, opt_out_scope=settings.opt_out_scope)
+    search = TwilioSearch(twilio, attempts, client)
     sends = TwilioSends(
         twilio,
         suppressions,
@@ -115,7 +116,8 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
             waits.check_window,
             recorder.record_suppression,
             TwilioStatuses(twilio).fetch_status,
-            TwilioSearch(twilio, attempts, client).find_message,
+            search.find_message,
+            search.find_claim,
             inbound.record_inbound,
             inbound.catch_up_inbound,
             dispatcher.open_campaign,

@@ -371,6 +371,13 @@ class StatusActivities(ABC):
         """What Twilio says of the message now."""
 
 
+class Submission(ActivityModel):
+    """One intended Twilio message."""
+
+    message_id: str
+    submission: int
+
+
 class SearchActivities(ABC):
     """What Twilio knows of a message without a SID."""
 
@@ -378,6 +385,11 @@ class SearchActivities(ABC):
     @abstractmethod
     async def find_message(self, request: SearchRequest) -> SearchResult:
         """Say whether Twilio has the message."""
+
+    @activity.defn
+    @abstractmethod
+    def find_claim(self, submission: Submission) -> AlreadyClaimed | None:
+        """The attempt after which Twilio may have the submission, if there is one."""
 
 
 class SuppressionActivities(ABC):
