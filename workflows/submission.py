@@ -44,6 +44,7 @@ from signedfor.message_activities import (
     Sent,
     Suppressed,
     WindowClosed,
+    WrongClock,
 )
 from signedfor.payloads import invalid_input
 from signedfor.retry import (
@@ -184,7 +185,7 @@ async def _settle(
             return Unresolved(posted_by=decision.claimed_at + SEND_TIMEOUT)
         case Listed():
             return Unresolved(is_posted=False)
-        case Deferred() | WindowClosed() | Paused() | DatabaseAway() | AccountHeld():
+        case Deferred() | WindowClosed() | Paused() | DatabaseAway() | AccountHeld() | WrongClock():
             return await _wait(state, decision)
         case _:
             return _not_sent(state, decision)
