@@ -220,7 +220,8 @@ async def _workers(client: Client) -> Finding:
         return fail(
             _WORKERS,
             f"No worker has polled task queue {' and '.join(idle)} for two minutes.",
-            "Start a worker with the same TEMPORAL_* variables: python -m worker",
+            "Start a worker with the same TEMPORAL_* variables: python -m worker. One that runs "
+            "may have a wrong clock: its log says so.",
         )
     return ok(_WORKERS, f"{len(workers)} on queues {MESSAGES_QUEUE} and {TWILIO_SENDS_QUEUE}.")
 
