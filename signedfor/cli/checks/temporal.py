@@ -134,7 +134,7 @@ async def _clock(client: Client) -> Finding:
         offset = await clock_offset(client)
     except TemporalUnavailable as error:
         return warn(_CLOCK, f"Not compared: {error}", "Try again when Temporal answers.")
-    found = f"This machine's is {offset}, to within {offset.uncertainty:.1f} s"
+    found = f"Here {offset}, ± {offset.uncertainty:.1f} s"
     if offset.is_tolerable:
         return ok(_CLOCK, f"{found}.")
     return fail(

@@ -223,7 +223,7 @@ class TestWholeSystem:
         wrong = findings(cli, exit_code=1)["clock"]
 
         assert ("ok", "fail") == (right["level"], wrong["level"])
-        assert re.match(r"This machine's is (3600|3599)\.\d s ahead of Temporal's, ", wrong["what"])
+        assert re.match(r"Here (3600|3599)\.\d s ahead of Temporal's, ", wrong["what"])
         assert wrong["what"].endswith("A worker here sends nothing.")
 
     def test_a_token_that_is_not_the_webhooks(self, cli: CommandLine) -> None:
