@@ -50,6 +50,7 @@ from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
 from signedfor.twilio.client import TwilioClient
+from signedfor.worker_checks import Obstacle, WorkerChecks
 from workflows.campaign import Campaign
 from workflows.dead_letter import DeadLetter
 from workflows.inbound import CatchUpInbound, RecordInbound
@@ -243,20 +244,31 @@ async def running_workers(
                 await asyncio.gather(messages_worker.shutdown(), sends_worker.shutdown())
 
 
-async def look_back(client: Client, engine: Engine, settings: Settings) -> None:
-    """Record the inbound messages since the last look before anything is sent, if that is long ago.
+async def look_back(
+    client: Client, engine: Engine, settings: Settings, *, is_restored: bool = False
+) -> None:
+    """Record the inbound messages since the last look before anything is sent.
 
-    A database that was restored from an older copy lacks the opt-outs since then, and so does one
-    whose workers were all down while the webhook was too. Twilio's list has them.
+    Only if that is long ago, or the database is known to be restored. One that was restored from an
+    older copy lacks the opt-outs since then, and so does one whose workers were all down while the
+    webhook was too. Twilio's list has them.
     """
     every = timedelta(minutes=settings.inbound_catch_up_minutes)
     watermarks = Watermarks(engine)
     last = await asyncio.to_thread(watermarks.read, CATCH_UP_ID)
-    if not every or last is None or datetime.now(UTC) - last < max(3 * every, _MAX_GAP):
+    is_recent = last is None or datetime.now(UTC) - last < max(3 * every, _MAX_GAP)
+    if not every:
+        if is_restored:
+            _logger.warning(
+                "Inbound messages are not searched for, because INBOUND_CATCH_UP_MINUTES is 0: the "
+                "opt-outs that the database has forgotten are not recorded."
+            )
+        return
+    if is_recent and not is_restored:
         return
     _logger.warning(
         "The last search for inbound messages was at %s: those since then are recorded first",
-        f"{last:%Y-%m-%d %H:%M} UTC",
+        "an unknown time" if last is None else f"{last:%Y-%m-%d %H:%M} UTC",
     )
     recorder = InboundRecorder(
         InboundMessages(engine, scope=settings.opt_out_scope),
@@ -336,6 +348,31 @@ async def _canceled_by(stop: asyncio.Event) -> AsyncIterator[None]:
         watching.cancel()
 
 
+async def _serve_until(
+    stop: asyncio.Event, checks: WorkerChecks, client: Client, engine: Engine, settings: Settings
+) -> Obstacle | None:
+    """Serve until `stop` is set or the worker may not go on, then finish the sends in flight.
+
+    A worker that may not send does not poll: other workers take the messages, or they wait.
+    """
+    attempts = SendAttempts(engine, RateLimiter(engine))
+    keep = timedelta(days=settings.attempt_record_days) + MAX_TIME_OPEN
+    async with (
+        running_workers(client, engine, settings),
+        purging_attempts(attempts, keep=keep),
+    ):
+        _logger.info("worker ready on queues %s and %s", MESSAGES_QUEUE, TWILIO_SENDS_QUEUE)
+        stopped = asyncio.create_task(stop.wait())
+        obstacle = asyncio.create_task(checks.until_obstacle())
+        try:
+            await asyncio.wait({stopped, obstacle}, return_when=asyncio.FIRST_COMPLETED)
+            _logger.info("worker stopping; finishing the sends in flight")
+            return await obstacle if obstacle.done() else None
+        finally:
+            stopped.cancel()
+            obstacle.cancel()
+
+
 async def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT, then finish the sends in flight."""
     stop = asyncio.Event()
@@ -348,18 +385,16 @@ async def serve(settings: Settings) -> None:
     await asyncio.to_thread(require_current, engine)
     client = await connect_temporal(metrics_address=settings.worker_metrics_address)
     await schedule_catch_up(client, every=timedelta(minutes=settings.inbound_catch_up_minutes))
-    async with _canceled_by(stop):
-        await look_back(client, engine, settings)
-    async with (
-        running_workers(client, engine, settings),
-        purging_attempts(
-            SendAttempts(engine, RateLimiter(engine)),
-            keep=timedelta(days=settings.attempt_record_days) + MAX_TIME_OPEN,
-        ),
-    ):
-        _logger.info("worker ready on queues %s and %s", MESSAGES_QUEUE, TWILIO_SENDS_QUEUE)
-        await stop.wait()
-        _logger.info("worker stopping; finishing the sends in flight")
+    checks = WorkerChecks(client, engine)
+    is_restored = False
+    while not stop.is_set():
+        async with _canceled_by(stop):
+            await checks.until_clock_is_right()
+            await look_back(client, engine, settings, is_restored=is_restored)
+            is_restored = False
+        if not stop.is_set():
+            obstacle = await _serve_until(stop, checks, client, engine, settings)
+            is_restored = obstacle is Obstacle.OLDER_DATABASE
     engine.dispose()
     _logger.info("worker stopped")
 

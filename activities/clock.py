@@ -1,12 +1,10 @@
 """Whether this worker's clock agrees with Temporal's."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-MAX_SKEW: Final = timedelta(seconds=5)
-"""Rates, send windows and expiry times go by the worker's clock, so it must be about right."""
+from signedfor.clock import MAX_SKEW
 
 
 def check_clock(server_time: datetime) -> None:

@@ -70,7 +70,7 @@ class Waits(WaitActivities):
         if campaign is CampaignState.PAUSED:
             raise _paused("campaign", "campaign", check_again_in=wait)
         hold = self._account_hold.find()
-        if hold is not None and hold.next_try_at > datetime.now(UTC):
+        if hold is not None and not hold.is_due(datetime.now(UTC)):
             raise ApplicationError(
                 f"Twilio refuses the account's requests (code {hold.error_code}); "
                 "`signedfor doctor` says what to do.",

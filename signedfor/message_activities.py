@@ -144,7 +144,13 @@ class AccountHeld(ActivityModel):
     error_code: int | None = None
 
 
-NotYet = Deferred | WindowClosed | Paused | DatabaseAway | AccountHeld
+class WrongClock(ActivityModel):
+    """The clock of the worker that was to send it differs from Temporal's."""
+
+    kind: Literal["wrong_clock"] = "wrong_clock"
+
+
+NotYet = Deferred | WindowClosed | Paused | DatabaseAway | AccountHeld | WrongClock
 """Reasons for a message to wait before it is sent."""
 
 

@@ -1,4 +1,4 @@
-"""The worker's own metric, besides those of the Temporal SDK."""
+"""The worker's own metrics, besides those of the Temporal SDK."""
 
 from typing import Final
 
@@ -9,3 +9,6 @@ CHECK_TO_POST_BUCKETS: Final = (
     *(0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05),
     *(0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0),
 )
+
+CLOCK_OFFSET: Final = "signedfor_clock_offset_seconds"
+"""How far the worker's clock is ahead of Temporal's; negative: behind."""

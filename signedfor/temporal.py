@@ -5,21 +5,35 @@ import contextlib
 import os
 import re
 import sys
-from datetime import timedelta
-from typing import NoReturn
+import time
+import uuid
+from datetime import UTC, timedelta
+from typing import Final, NoReturn
 
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
     DescribeNamespaceResponse,
+    DescribeTaskQueueRequest,
+    PollActivityTaskQueueRequest,
 )
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 
+from signedfor.clock import ClockOffset
 from signedfor.metrics import CHECK_TO_POST, CHECK_TO_POST_BUCKETS
 from signedfor.payloads import data_converter
 from signedfor.settings import InvalidSettings
+
+_CLOCK_QUEUE: Final = "signedfor-clock"
+"""Nothing is ever put on this task queue."""
+_POLL_TIMEOUT: Final = timedelta(seconds=25)
+"""A server logs a warning at each poll of less than 20 seconds; ours is canceled long before."""
+_CLOCK_TIMEOUT: Final = timedelta(seconds=5)
+_ASK_AGAIN_SECONDS: Final = 0.02
 
 
 class TemporalUnavailable(Exception):
@@ -82,6 +96,51 @@ def _runtime_with_metrics(address: str) -> Runtime:
         raise InvalidSettings(
             f"WORKER_METRICS_ADDRESS: cannot be served there ({error}); is the port taken?"
         ) from None
+
+
+async def clock_offset(client: Client) -> ClockOffset:
+    """Compare our clock with Temporal's, to within half the time that asking it takes.
+
+    No request returns the server's time, but the server remembers when it was last polled, and by
+    whom. So we poll, under a new name, a task queue that has no tasks, and ask for that time. This
+    is no billable action.
+
+    Raises:
+        TemporalUnavailable: it does not say, or not in time.
+    """
+    name = uuid.uuid4().hex
+    queue = TaskQueue(name=_CLOCK_QUEUE)
+    began_at, began = time.time(), time.monotonic()
+    polling = asyncio.create_task(
+        client.workflow_service.poll_activity_task_queue(
+            PollActivityTaskQueueRequest(
+                namespace=client.namespace, task_queue=queue, identity=name
+            ),
+            timeout=_POLL_TIMEOUT,
+        )
+    )
+    try:
+        async with asyncio.timeout(_CLOCK_TIMEOUT.total_seconds()):
+            while True:
+                described = await client.workflow_service.describe_task_queue(
+                    DescribeTaskQueueRequest(
+                        namespace=client.namespace,
+                        task_queue=queue,
+                        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+                    ),
+                    timeout=_CLOCK_TIMEOUT,
+                )
+                uncertainty = (time.monotonic() - began) / 2
+                for poller in described.pollers:
+                    if poller.identity == name:
+                        theirs = poller.last_access_time.ToDatetime(UTC).timestamp()
+                        return ClockOffset(began_at + uncertainty - theirs, uncertainty)
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+    except (TimeoutError, RPCError, RuntimeError):
+        raise TemporalUnavailable("Temporal did not say what time it has.") from None
+    finally:
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
 
 
 async def describe_namespace(

@@ -45,6 +45,7 @@ from signedfor.message_activities import (
     Submission,
     Suppressed,
     WindowClosed,
+    WrongClock,
 )
 from signedfor.payloads import invalid_input
 from signedfor.retry import (
@@ -208,7 +209,7 @@ async def _settle(
             return _already_claimed(state, decision)
         case Listed():
             return Unresolved(is_posted=False)
-        case Deferred() | WindowClosed() | Paused() | DatabaseAway() | AccountHeld():
+        case Deferred() | WindowClosed() | Paused() | DatabaseAway() | AccountHeld() | WrongClock():
             return await _wait(state, decision)
         case _:
             return _not_sent(state, decision)

@@ -9,24 +9,29 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, bindparam, delete, exists, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, exists, or_, select, update
 
+from signedfor.clock import MAX_SKEW
 from signedfor.store.database import insert_for, transaction
 from signedfor.store.tables import account_hold, utc_now
 
 TRY_INTERVAL: Final = timedelta(seconds=30)
 """While the account is held, one message is tried this often."""
 
+_MAX_WAIT: Final = TRY_INTERVAL + 2 * MAX_SKEW
+"""A try that is further ahead was set by a wrong clock, and holds nothing."""
+
 _column = account_hold.c
 _ROW: Final = 1
 _now = bindparam("hold_now", type_=_column.next_try_at.type)
-HELD = exists().where(_column.next_try_at > _now)
+_latest = bindparam("hold_latest", type_=_column.next_try_at.type)
+HELD = exists().where(_column.next_try_at > _now, _column.next_try_at <= _latest)
 """Whether no message may be tried at `hold_now`."""
 EXISTS = exists().where(_column.id == _ROW)
 """Whether the account is held at all."""
 _TAKE_TRY = (
     update(account_hold)
-    .where(_column.next_try_at <= _now)
+    .where(or_(_column.next_try_at <= _now, _column.next_try_at > _latest))
     .values(next_try_at=bindparam("hold_until", type_=_column.next_try_at.type))
 )
 
@@ -38,6 +43,10 @@ class Hold:
     error_code: int | None
     since: datetime
     next_try_at: datetime
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether a message may be tried."""
+        return not now < self.next_try_at <= now + _MAX_WAIT
 
 
 class AccountHold:
@@ -76,7 +85,11 @@ class AccountHold:
 
 def parameters(now: datetime) -> dict[str, Any]:
     """What the statements of this module need."""
-    return {"hold_now": now, "hold_until": now + TRY_INTERVAL}
+    return {
+        "hold_now": now,
+        "hold_until": now + TRY_INTERVAL,
+        "hold_latest": now + _MAX_WAIT,
+    }
 
 
 def take_try(connection: Connection, now: datetime) -> bool:

@@ -204,6 +204,14 @@ class InboundMessages:
             )
 
 
+class OlderDatabase(Exception):
+    """The database was restored from an older copy; `at` is the copy's watermark."""
+
+    def __init__(self, at: datetime | None) -> None:
+        super().__init__(at)
+        self.at = at
+
+
 class Watermarks:
     """The time up to which something has been processed, by name; a watermark never moves back.
 
@@ -221,12 +229,28 @@ class Watermarks:
     def advance(self, name: str, to: datetime) -> None:
         """Set the watermark; a later one stays."""
         with transaction(self._engine) as connection:
-            connection.execute(insert_if_new(connection, watermarks).values(name=name, at=to))
-            connection.execute(
-                update(watermarks)
-                .where(watermarks.c.name == name, watermarks.c.at < to)
-                .values(at=to)
-            )
+            _advance(connection, name, to)
+
+    def advance_from(self, last: datetime | None, name: str, to: datetime) -> datetime:
+        """Set the watermark, which was `last` or later; return what it is now.
+
+        Raises:
+            OlderDatabase: it is earlier, so this is an older copy of the database. It stays.
+        """
+        query = select(watermarks.c.at).where(watermarks.c.name == name).with_for_update()
+        with transaction(self._engine) as connection:
+            at = connection.scalar(query)
+            if last is not None and (at is None or at < last):
+                raise OlderDatabase(at)
+            _advance(connection, name, to)
+            return to if at is None else max(at, to)
+
+
+def _advance(connection: Connection, name: str, to: datetime) -> None:
+    connection.execute(insert_if_new(connection, watermarks).values(name=name, at=to))
+    connection.execute(
+        update(watermarks).where(watermarks.c.name == name, watermarks.c.at < to).values(at=to)
+    )
 
 
 def _sender(record: InboundRecord) -> str:

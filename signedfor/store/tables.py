@@ -185,10 +185,15 @@ senders = Table(
     Column("expedited_reserved_until", Double, nullable=False),
     Column("urgent_reserved_until", Double, nullable=False),
     Column("busy_until", Double, nullable=False),
+    # A worker of an older version writes none of these.
+    Column("normal_reserved_since", Double, nullable=False, server_default="0"),
+    Column("expedited_reserved_since", Double, nullable=False, server_default="0"),
+    Column("urgent_reserved_since", Double, nullable=False, server_default="0"),
     CheckConstraint("rate > 0", name="rate"),
 )
 """Each sender's rate limiter: the end of each priority class's reservations, and the time until
-which the segments sent so far keep the sender busy.
+which the segments sent so far keep the sender busy. `since` is when a writer, by its clock, last
+found no reservation of the class ahead: what is reserved for longer than from there is no backlog.
 """
 
 account_hold = Table(

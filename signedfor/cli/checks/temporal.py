@@ -23,7 +23,12 @@ from signedfor.cli.output import CommandError
 from signedfor.cli.temporal import RPC_TIMEOUT, command_error, connect
 from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
-from signedfor.temporal import NamespaceNotFound, TemporalUnavailable, describe_namespace
+from signedfor.temporal import (
+    NamespaceNotFound,
+    TemporalUnavailable,
+    clock_offset,
+    describe_namespace,
+)
 
 MIN_RETENTION: Final = timedelta(days=30)
 """How long a message id prevents sending twice, and a closed message can be shown."""
@@ -31,6 +36,7 @@ _MAX_POLL_AGE = timedelta(minutes=2)
 """A worker polls about once a minute; one that has not polled for longer is gone."""
 
 _SERVER, _NAMESPACE = "Temporal server", "Temporal namespace"
+_CLOCK = "clock"
 _ATTRIBUTES, _WORKERS = "search attributes", "workers"
 
 _TYPE_NAMES = {
@@ -70,7 +76,13 @@ async def check_temporal(*, fix: bool, attempt_record_days: int | None) -> list[
     if namespace.level == "fail":
         unchecked = [skipped(name, "there is no namespace") for name in _AFTER_SERVER[1:]]
         return [server, namespace, *unchecked]
-    return [server, namespace, await _search_attributes(client, fix=fix), await _workers(client)]
+    return [
+        server,
+        namespace,
+        await _clock(client),
+        await _search_attributes(client, fix=fix),
+        await _workers(client),
+    ]
 
 
 async def _connected() -> Client:
@@ -84,7 +96,7 @@ async def _connected() -> Client:
     return lazy
 
 
-_AFTER_SERVER = (_NAMESPACE, _ATTRIBUTES, _WORKERS)
+_AFTER_SERVER = (_NAMESPACE, _CLOCK, _ATTRIBUTES, _WORKERS)
 
 
 async def _namespace(client: Client, attempt_record_days: int | None) -> Finding:
@@ -113,6 +125,22 @@ async def _namespace(client: Client, attempt_record_days: int | None) -> Finding
         _NAMESPACE,
         f"{kept}; after that the same message id would be sent again.",
         f"Keep them longer: {update}",
+    )
+
+
+async def _clock(client: Client) -> Finding:
+    """Compare the clock of the machine that this runs on, which may be a worker's."""
+    try:
+        offset = await clock_offset(client)
+    except TemporalUnavailable as error:
+        return warn(_CLOCK, f"Not compared: {error}", "Try again when Temporal answers.")
+    found = f"Here {offset}, ± {offset.uncertainty:.1f} s"
+    if offset.is_tolerable:
+        return ok(_CLOCK, f"{found}.")
+    return fail(
+        _CLOCK,
+        f"{found}. A worker here sends nothing.",
+        "Synchronize the clock (NTP), here or where Temporal runs.",
     )
 
 
@@ -192,7 +220,8 @@ async def _workers(client: Client) -> Finding:
         return fail(
             _WORKERS,
             f"No worker has polled task queue {' and '.join(idle)} for two minutes.",
-            "Start a worker with the same TEMPORAL_* variables: python -m worker",
+            "Start a worker with the same TEMPORAL_* variables: python -m worker. One that runs "
+            "may have a wrong clock: its log says so.",
         )
     return ok(_WORKERS, f"{len(workers)} on queues {MESSAGES_QUEUE} and {TWILIO_SENDS_QUEUE}.")
 

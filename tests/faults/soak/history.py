@@ -39,6 +39,7 @@ from signedfor.message_activities import (
     StatusResult,
     Suppressed,
     WindowClosed,
+    WrongClock,
 )
 from signedfor.payloads import data_converter
 from signedfor.search_attributes import MESSAGE_STATUS
@@ -349,7 +350,7 @@ def _finished(result: SendResult, at: datetime) -> SendFinished:
             return SendFinished(at=at, outcome=SendOutcome.UNKNOWN, is_claim_held=True)
         case NoSender() | InvalidWindow() | Listed() | Deferred() | WindowClosed():
             return SendFinished(at=at, outcome=SendOutcome.NOT_SENT)
-        case Paused() | AccountHeld() | DatabaseAway():
+        case Paused() | AccountHeld() | DatabaseAway() | WrongClock():
             return SendFinished(at=at, outcome=SendOutcome.NOT_SENT)
         case _:
             assert_never(result.decision)
