@@ -102,6 +102,7 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
         opt_out_scope=settings.opt_out_scope,
         undeliverable_for=timedelta(days=settings.undeliverable_days),
     )
+    search = TwilioSearch(twilio, attempts, client)
     sends = TwilioSends(
         twilio,
         suppressions,
@@ -121,7 +122,8 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
             recorder.record_suppression,
             recorder.lift_undeliverable,
             TwilioStatuses(twilio).fetch_status,
-            TwilioSearch(twilio, attempts, client).find_message,
+            search.find_message,
+            search.find_claim,
             inbound.record_inbound,
             inbound.catch_up_inbound,
             dispatcher.open_campaign,

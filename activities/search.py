@@ -28,6 +28,7 @@ from signedfor.contract import (
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import (
     Absent,
+    AlreadyClaimed,
     Ambiguous,
     Found,
     NeverSubmitted,
@@ -37,6 +38,7 @@ from signedfor.message_activities import (
     StatusActivities,
     StatusRequest,
     StatusResult,
+    Submission,
 )
 from signedfor.store.send_attempts import (
     CandidateDuplicate,
@@ -136,6 +138,18 @@ class TwilioSearch(SearchActivities):
             since=request.since - 2 * CLOCK_SKEW - _MAX_POST,
         )
         return _match(request, rows, await self._claims(records.candidates), records.own_since)
+
+    @in_thread
+    def find_claim(self, submission: Submission) -> AlreadyClaimed | None:
+        """The attempt after which Twilio may have the submission, by the attempt records.
+
+        Raises:
+            DatabaseUnavailable: they cannot be read.
+        """
+        held = self._attempts.holder(submission.message_id, submission.submission)
+        if held is None:
+            return None
+        return AlreadyClaimed(claimed_at=held.started_at, attempts=held.attempts)
 
     def _was_never_submitted(self, request: SearchRequest) -> bool:
         """Whether Twilio certainly does not have it.

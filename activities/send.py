@@ -44,6 +44,7 @@ from signedfor.message_activities import (
     Sent,
     Suppressed,
     WindowClosed,
+    WrongClock,
 )
 from signedfor.metrics import CHECK_TO_POST
 from signedfor.retry import LATEST_POST_START, MAX_QUICK_TIME, SEND_BACKOFF
@@ -111,6 +112,8 @@ class TwilioSends(SendActivities):
 
     def _send(self, request: SendRequest, attempt: "_Attempt") -> SendResult:
         attempt.check_clock()
+        if attempt.is_clock_wrong():
+            return attempt.result(WrongClock())
         attempt.latest_start()
         try:
             if self._is_listed(request, attempt):
@@ -324,7 +327,7 @@ class _Attempt:
 
     def check_clock(self) -> None:
         """Fail if this worker's clock differs from Temporal's; its sender's time is not used."""
-        # A regular activity's age is checked with `latest_start`, by the server's own time.
+        # A regular activity has the server's own time: see `is_clock_wrong`.
         if not self._info.is_local or self.is_repeated:
             return
         if abs(datetime.now(UTC) - self._request.requested_at) > MAX_SKEW:
@@ -335,6 +338,17 @@ class _Attempt:
                 final=True,  # the task queue may find another worker
                 is_made=False,
             )
+
+    def is_clock_wrong(self) -> bool:
+        """Whether Temporal started this attempt at a time that cannot be right by our clock.
+
+        Then it is no attempt, and a worker whose clock is right makes it.
+        """
+        if self._info.is_local:
+            return False
+        took = timedelta(seconds=Instant.now().seconds_since(self._started))
+        skew = datetime.now(UTC) - self._info.started_time - took
+        return not -MAX_SKEW <= skew <= LATEST_POST_START
 
     def latest_start(self) -> Instant:
         """Return until when the POST may begin; fail if that has passed.

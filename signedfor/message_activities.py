@@ -146,7 +146,13 @@ class AccountHeld(ActivityModel):
     error_code: int | None = None
 
 
-NotYet = Deferred | WindowClosed | Paused | DatabaseAway | AccountHeld
+class WrongClock(ActivityModel):
+    """The clock of the worker that was to send it differs from Temporal's."""
+
+    kind: Literal["wrong_clock"] = "wrong_clock"
+
+
+NotYet = Deferred | WindowClosed | Paused | DatabaseAway | AccountHeld | WrongClock
 """Reasons for a message to wait before it is sent."""
 
 
@@ -382,6 +388,13 @@ class StatusActivities(ABC):
         """What Twilio says of the message now."""
 
 
+class Submission(ActivityModel):
+    """One intended Twilio message."""
+
+    message_id: str
+    submission: int
+
+
 class SearchActivities(ABC):
     """What Twilio knows of a message without a SID."""
 
@@ -389,6 +402,11 @@ class SearchActivities(ABC):
     @abstractmethod
     async def find_message(self, request: SearchRequest) -> SearchResult:
         """Say whether Twilio has the message."""
+
+    @activity.defn
+    @abstractmethod
+    def find_claim(self, submission: Submission) -> AlreadyClaimed | None:
+        """The attempt after which Twilio may have the submission, if there is one."""
 
 
 class SuppressionActivities(ABC):

@@ -1,10 +1,9 @@
 """Whether a worker may serve: its clock is right, and its database is no older copy."""
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import Any, Final
@@ -52,6 +51,10 @@ class WorkerChecks:
         self._is_clock_known = True
         self._in_use_at: datetime | None = None
         """The newest watermark that this worker has seen."""
+        self._connected = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # Here, before any thread connects: SQLAlchemy's list of listeners is not thread-safe.
+        event.listen(engine, "connect", self._on_connect)
         runtime = client.service_client.config.runtime or Runtime.default()
         self._offset = runtime.metric_meter.create_gauge_float(
             CLOCK_OFFSET, "How far this worker's clock is ahead of Temporal's", "s"
@@ -66,22 +69,26 @@ class WorkerChecks:
 
     async def until_obstacle(self) -> Obstacle:
         """Check regularly, and the database at each new connection too; return at an obstacle."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            return await self._until_obstacle()
+        finally:
+            self._loop = None
+
+    async def _until_obstacle(self) -> Obstacle:
         check_clock_at = time.monotonic() + self._interval
-        with self._waking_at_new_connections() as woken:
-            while True:
-                if await asyncio.to_thread(self._is_database_older):
-                    self._in_use_at = None
-                    return Obstacle.OLDER_DATABASE
-                if time.monotonic() >= check_clock_at:
-                    if not await self._check_clock():
-                        return Obstacle.CLOCK
-                    check_clock_at = time.monotonic() + self._interval
-                try:
-                    async with asyncio.timeout(max(0.0, check_clock_at - time.monotonic())):
-                        await woken.wait()
-                except TimeoutError:
-                    pass
-                woken.clear()
+        while True:
+            self._connected.clear()
+            if await asyncio.to_thread(self._is_database_older):
+                self._in_use_at = None
+                return Obstacle.OLDER_DATABASE
+            if time.monotonic() >= check_clock_at:
+                if not await self._check_clock():
+                    return Obstacle.CLOCK
+                check_clock_at = time.monotonic() + self._interval
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, check_clock_at - time.monotonic())):
+                    await self._connected.wait()
 
     async def _check_clock(self) -> bool:
         """Compare the clock; if that is impossible, what was known of it still holds."""
@@ -122,19 +129,11 @@ class WorkerChecks:
             pass  # nothing is sent without it
         return False
 
-    @contextmanager
-    def _waking_at_new_connections(self) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the pool connects: perhaps to a database just restored."""
-        loop, woken = asyncio.get_running_loop(), asyncio.Event()
-
-        def wake(*_: Any) -> None:
-            loop.call_soon_threadsafe(woken.set)
-
-        event.listen(self._engine, "connect", wake)
-        try:
-            yield woken
-        finally:
-            event.remove(self._engine, "connect", wake)
+    def _on_connect(self, *_: Any) -> None:
+        """Wake the check, in whatever thread the pool connects: perhaps to a restored database."""
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self._connected.set)
 
 
 def _clock(at: datetime | None) -> str:

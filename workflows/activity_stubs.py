@@ -14,6 +14,7 @@ from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 from signedfor.contract import TWILIO_SENDS_QUEUE
 from signedfor.message_activities import (
+    AlreadyClaimed,
     DeliveryConfirmed,
     Reservation,
     ResumeRequest,
@@ -27,6 +28,7 @@ from signedfor.message_activities import (
     StatusActivities,
     StatusRequest,
     StatusResult,
+    Submission,
     SuppressionActivities,
     SuppressionRecord,
     WaitActivities,
@@ -142,6 +144,21 @@ async def find_message(request: SearchRequest) -> SearchResult | None:
             start_to_close_timeout=SEARCH_TIMEOUT,
             retry_policy=BOUNDED_RETRY,
             summary="search Twilio's list",
+        )
+    return None
+
+
+async def find_claim(submission: Submission) -> AlreadyClaimed | None:
+    """The attempt after which Twilio may have it; within this workflow task.
+
+    None also if the database cannot be asked: then what this run knows must do.
+    """
+    with contextlib.suppress(*LOCAL_FAILURES):
+        return await workflow.execute_local_activity_method(
+            SearchActivities.find_claim,
+            submission,
+            start_to_close_timeout=LOCAL_TIMEOUT,
+            retry_policy=LOCAL_RETRY,
         )
     return None
 

@@ -75,15 +75,14 @@ class SendMessage:
         """Check opt-outs, send, await the receipt; again if delivery failed temporarily."""
         state = self._state
         due = await wait_for_send_at(state)
-        while isinstance(due, Proceed):
-            sent = await check_opt_outs_and_send(state)
+        while True:
+            sent = await check_opt_outs_and_send(state, due)
             if isinstance(sent, Ended):
                 return sent
             received = await _await_receipt(state, sent)
             if isinstance(received, Ended):
                 return received
             due = await _wait_to_send_again(state, received)
-        return due
 
     @workflow.signal(name=DELIVERY_STATUS_SIGNAL)
     def delivery_status(self, callback: DeliveryStatus) -> None:

@@ -19,7 +19,7 @@ from temporalio.exceptions import (
     TimeoutType,
 )
 
-from signedfor.contract import OnUnknownOutcome, Stage
+from signedfor.contract import OnUnknownOutcome, Outcome, Stage
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import (
     Absent,
@@ -42,8 +42,10 @@ from signedfor.message_activities import (
     SendRequest,
     SendResult,
     Sent,
+    Submission,
     Suppressed,
     WindowClosed,
+    WrongClock,
 )
 from signedfor.payloads import invalid_input
 from signedfor.retry import (
@@ -100,19 +102,21 @@ class Resolution(Enum):
     """It could not be found out."""
 
 
-async def check_opt_outs_and_send(state: MessageState) -> Submitted | Ended:
+async def check_opt_outs_and_send(state: MessageState, due: Proceed | Ended) -> Submitted | Ended:
     """Submit the message to Twilio under the retry policy, unless the recipient has opted out.
 
-    It is sent again only if nothing says that Twilio accepted it: never blindly.
+    It is sent again only if nothing says that Twilio accepted it: never blindly. Nor does it end as
+    not sent, now or while it was waiting to be `due`, if an earlier run may have sent it.
     """
     segments = count_segments(state.request.body or "").count
     state.segments = rate_limited_segments(state.request.to, segments)
     state.sender = state.sender or state.request.sender
     state.queue_again()
     while True:
-        result = await _send_in_turn(state)
-        if isinstance(result, SendFailure):
-            return _failed(state, result)
+        result = await _send_in_turn(state) if isinstance(due, Proceed) else due
+        due = Proceed()
+        if isinstance(result, Ended):
+            result = await _claimed_by_earlier_run(state, result) or result
         if not isinstance(result, Unresolved):
             return result
         resolution = await _resolve(state, result)
@@ -144,7 +148,29 @@ def _decide_on_resend(
     return Proceed()
 
 
-async def _send_in_turn(state: MessageState) -> Submitted | Unresolved | SendFailure | Ended:
+async def _claimed_by_earlier_run(state: MessageState, ended: Ended) -> Unresolved | None:
+    """The claim of an earlier run of this workflow, which a reset or a restore has cut off.
+
+    Each attempt finds it. But a message that expires, is canceled or uses up its retry budget ends
+    without one.
+    """
+    if ended.failure_class not in RETRYABLE and ended.outcome not in _WITHOUT_ATTEMPT:
+        return None
+    submission = Submission(message_id=state.message_id, submission=state.submission)
+    claim = await activity_stubs.find_claim(submission)
+    return None if claim is None else _already_claimed(state, claim)
+
+
+_WITHOUT_ATTEMPT = frozenset({Outcome.EXPIRED, Outcome.CANCELED})
+
+
+def _already_claimed(state: MessageState, claim: AlreadyClaimed) -> Unresolved:
+    state.attempts = max(state.attempts, claim.attempts)
+    state.set_outcome_unknown(since=claim.claimed_at)
+    return Unresolved(posted_by=claim.claimed_at + SEND_TIMEOUT)
+
+
+async def _send_in_turn(state: MessageState) -> Submitted | Unresolved | Ended:
     """Send it; if the last check says to wait, wait and try again."""
     while True:
         known = state.known_submission()
@@ -166,7 +192,7 @@ async def _send_in_turn(state: MessageState) -> Submitted | Unresolved | SendFai
                 return Unresolved()
             # The next attempt finds the claim, and reports the sender.
         elif not state.is_with_twilio:
-            return result
+            return _failed(state, result)
 
 
 async def _settle(
@@ -180,11 +206,10 @@ async def _settle(
         return Proceed()
     match decision:
         case AlreadyClaimed():
-            state.set_outcome_unknown(since=decision.claimed_at)
-            return Unresolved(posted_by=decision.claimed_at + SEND_TIMEOUT)
+            return _already_claimed(state, decision)
         case Listed():
             return Unresolved(is_posted=False)
-        case Deferred() | WindowClosed() | Paused() | DatabaseAway() | AccountHeld():
+        case Deferred() | WindowClosed() | Paused() | DatabaseAway() | AccountHeld() | WrongClock():
             return await _wait(state, decision)
         case _:
             return _not_sent(state, decision)

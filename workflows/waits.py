@@ -19,6 +19,7 @@ from signedfor.message_activities import (
     ResumeRequest,
     WindowCheck,
     WindowClosed,
+    WrongClock,
 )
 from signedfor.payloads import invalid_input
 from workflows import activity_stubs
@@ -60,6 +61,8 @@ async def wait_for_turn(state: MessageState, not_yet: NotYet) -> Proceed | Ended
             return await _wait_for_resume(state, "Twilio to take the account's requests again")
         case DatabaseAway():
             return await _wait_for_resume(state, "the database")
+        case WrongClock():
+            return await _wait_for_resume(state, "a worker whose clock is right")
         case _:
             assert_never(not_yet)
 

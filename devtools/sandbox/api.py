@@ -184,7 +184,10 @@ class MessagesApi:
         ]
 
     async def _create(self, request: Request) -> Response:
-        return await self._creation.create(self._account(request), await _form(request))
+        # Before the body is read: it may come later, from a client that was frozen in between.
+        arrived = time.time()
+        account = self._account(request)
+        return await self._creation.create(account, await _form(request), arrived=arrived)
 
     async def _list(self, request: Request) -> Response:
         account = self._account(request)

@@ -10,7 +10,10 @@ _From = TypedDict("_From", {"from": str | None})  # no name for a field of a cla
 
 
 class AcceptedRow(_From):
-    """One create that was accepted, as its message stands now; times in epoch seconds."""
+    """One create that was accepted, as its message stands now; times in epoch seconds.
+
+    `arrived` is when its head had arrived, before its body was read.
+    """
 
     n: int
     sid: str
@@ -22,6 +25,7 @@ class AcceptedRow(_From):
     status: str
     error_code: int | None
     status_callback: str | None
+    arrived: float
     created: float
     sent: float | None
     finished: bool
@@ -37,6 +41,7 @@ class RefusedRow(_From):
     code: int | None
     http_status: int | None
     sid: str | None
+    arrived: float
     at: float
 
 

@@ -49,23 +49,23 @@ class Creation:
         self._callbacks = callbacks
         self._stopping = stopping
 
-    async def create(self, account: Account, form: Form) -> Response:
-        """Answer the create in `form`."""
+    async def create(self, account: Account, form: Form, *, arrived: float) -> Response:
+        """Answer the create in `form`, whose head arrived at that epoch time."""
         try:
             draft = check(form, strict=account.test_credentials, now=time.time())
             self._check_sender_now(draft)
         except TwilioError as error:
-            self._record_invalid(account, form, error)
+            self._record_invalid(account, form, error, arrived=arrived)
             return refusal(error)
         if account.test_credentials:
-            message = _message(account, draft, NORMAL)
+            message = _message(account, draft, NORMAL, arrived=arrived)
             message.finished = True  # no status follows
             self._state.keep(message)
             return json_answer(message.resource(), 201)
         step = self._faults.next(draft.to)
         if step.accepts:
-            return await self._accept(account, draft, step)
-        return await self._refuse(account, draft, step)
+            return await self._accept(account, draft, step, arrived=arrived)
+        return await self._refuse(account, draft, step, arrived=arrived)
 
     def _check_sender_now(self, draft: Draft) -> None:
         """Raise what Twilio refuses at once; with a Messaging Service, the message fails later."""
@@ -76,8 +76,10 @@ class Creation:
         if self._lifecycle.queue_is_full(draft.sender):
             raise TwilioError(21611)
 
-    async def _accept(self, account: Account, draft: Draft, step: Step) -> Response:
-        message = _message(account, draft, step)
+    async def _accept(
+        self, account: Account, draft: Draft, step: Step, *, arrived: float
+    ) -> Response:
+        message = _message(account, draft, step, arrived=arrived)
         created = message.resource()
         self._state.accept(message)
         self._lifecycle.start(message)
@@ -108,10 +110,14 @@ class Creation:
         except TimeoutError:
             pass
 
-    async def _refuse(self, account: Account, draft: Draft, step: Step) -> Response:
+    async def _refuse(
+        self, account: Account, draft: Draft, step: Step, *, arrived: float
+    ) -> Response:
         if step.delay:
             await asyncio.sleep(step.delay)
-        refused = _refused(account, to=draft.to, sender=draft.sender, body=draft.body)
+        refused = _refused(
+            account, to=draft.to, sender=draft.sender, body=draft.body, arrived=arrived
+        )
         if step.respond == "error":
             code, status = code_and_status(step)
             stored = status == HTTPStatus.BAD_REQUEST if step.stored is None else step.stored
@@ -125,13 +131,15 @@ class Creation:
         self._record_refusal(refused, reason="dropped")
         return DroppedConnection()
 
-    def _record_invalid(self, account: Account, form: Form, error: TwilioError) -> None:
+    def _record_invalid(
+        self, account: Account, form: Form, error: TwilioError, *, arrived: float
+    ) -> None:
         if account.test_credentials:
             return
         to = value_of(form, "To")
         sender = value_of(form, "From") or None
         self._record_refusal(
-            _refused(account, to=to, sender=sender, body=value_of(form, "Body")),
+            _refused(account, to=to, sender=sender, body=value_of(form, "Body"), arrived=arrived),
             reason="invalid",
             code=error.code,
             status=error.status,
@@ -160,12 +168,13 @@ class Creation:
                 code=code,
                 http_status=status,
                 sid=message.sid if stored else None,
+                arrived=message.arrived,
                 at=message.created,
             )
         )
 
 
-def _message(account: Account, draft: Draft, step: Step) -> Message:
+def _message(account: Account, draft: Draft, step: Step, *, arrived: float) -> Message:
     segments = max(count_segments(draft.body).count, 1)
     if draft.send_at is not None:
         status = "scheduled"
@@ -180,6 +189,7 @@ def _message(account: Account, draft: Draft, step: Step) -> Message:
         body=draft.body,
         status=status,
         created=time.time(),
+        arrived=arrived,
         num_media=len(draft.media_urls),
         segments=segments,
         num_segments=segments if status == "queued" else 0,  # a service counts when it sends
@@ -191,7 +201,9 @@ def _message(account: Account, draft: Draft, step: Step) -> Message:
     )
 
 
-def _refused(account: Account, *, to: str, sender: str | None, body: str) -> Message:
+def _refused(
+    account: Account, *, to: str, sender: str | None, body: str, arrived: float
+) -> Message:
     return Message(
         account_sid=account.sid,
         to=to,
@@ -199,5 +211,6 @@ def _refused(account: Account, *, to: str, sender: str | None, body: str) -> Mes
         body=body,
         status="failed",
         created=time.time(),
+        arrived=arrived,
         finished=True,
     )

@@ -31,6 +31,7 @@ class Accepted:
             "status": message.status,
             "error_code": message.error_code,
             "status_callback": message.status_callback,
+            "arrived": message.arrived,
             "created": message.created,
             "sent": message.sent,
             "finished": message.finished,
@@ -39,7 +40,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """One create that was not accepted. `at` is an epoch time.
+    """One create that was not accepted. `arrived` and `at` are epoch times.
 
     `reason`: `invalid` (Twilio's checks), `scripted` (an error on request), `dropped` or `hung`.
     `sid` is set when it is listed as a failed message.
@@ -52,6 +53,7 @@ class Refused:
     code: int | None
     http_status: int | None
     sid: str | None
+    arrived: float
     at: float
 
     def row(self) -> dict[str, Any]:

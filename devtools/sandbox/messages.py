@@ -32,7 +32,8 @@ class Message:
 
     `segments` is the true count; `num_segments` is what the API shows so far. `finished` means
     that no status will follow. `step` is the script it follows; `late_error` the code that a
-    Messaging Service fails it with.
+    Messaging Service fails it with. `arrived` is when the head of its create had arrived, before
+    its body was read.
     """
 
     account_sid: str
@@ -41,6 +42,7 @@ class Message:
     body: str
     status: str
     created: float
+    arrived: float = 0.0
     direction: str = "outbound-api"
     sid: str = field(default_factory=lambda: new_sid("SM"))
     messaging_service_sid: str | None = None

@@ -23,6 +23,7 @@ class TemporalServer(Process):
 
     def __init__(self, *, folder: Path, port: int, ui_port: int, group: ProcessGroup) -> None:
         self.address = f"{HOST}:{port}"
+        self.database = folder / "temporal.db"
         self.ui_url = f"http://{HOST}:{ui_port}"
         self._binary = _find_binary()
         # Given, because a free port that the server chooses may be taken before it is used.
@@ -33,7 +34,7 @@ class TemporalServer(Process):
                 *(self._binary, "server", "start-dev", "--log-level", "warn"),
                 *("--ip", HOST, "--port", str(port), "--ui-port", str(ui_port)),
                 *("--http-port", str(http_port), "--metrics-port", str(metrics_port)),
-                *("--db-filename", str(folder / "temporal.db"), "--namespace", NAMESPACE),
+                *("--db-filename", str(self.database), "--namespace", NAMESPACE),
                 # Measured: three times the workflows a second. In WAL mode NORMAL loses nothing
                 # when a process is killed; only a power cut can lose the last commits, which is
                 # acceptable for a local stack.

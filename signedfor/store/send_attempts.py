@@ -2,8 +2,8 @@
 
 A submission is one intended Twilio message. Its attempts share one record, and only the attempt
 that has claimed it may make the POST. The record can be claimed again only after it was marked as
-refused: when Twilio certainly does not have the message. So a submission is accepted at most once,
-whatever happens to workers and to Temporal's history.
+refused: when Twilio certainly does not have the message, and no later submission of it either. So a
+submission is accepted at most once, whatever happens to workers and to Temporal's history.
 """
 
 import functools
@@ -122,13 +122,30 @@ _IS_SUBMISSION = (
     _column.message_id == bindparam("of_message", type_=String),
     _column.submission == bindparam("of_submission", type_=Integer),
 )
+# A worker that was frozen may mark its submission as refused after the message was sent again, as
+# the next one. A workflow that is reset must then not submit the earlier one.
+_IS_SUBMISSION_OR_LATER = (
+    _column.message_id == bindparam("of_message", type_=String),
+    _column.submission >= bindparam("of_submission", type_=Integer),
+)
 _ALL = send_attempts.alias()
-_CLAIM_HELD = select(
-    _column.started_at,
-    select(func.sum(_ALL.c.attempt))
-    .where(_ALL.c.message_id == _column.message_id)
-    .label("attempts"),
-).where(*_IS_SUBMISSION, ~_column.is_refused)
+_LATER = send_attempts.alias()
+_LATER_IS_HELD = exists(_LATER.c.id).where(
+    _LATER.c.message_id == bindparam("of_message", type_=String),
+    _LATER.c.submission > bindparam("of_submission", type_=Integer),
+    ~_LATER.c.is_refused,
+)
+_CLAIM_HELD = (
+    select(
+        _column.started_at,
+        select(func.sum(_ALL.c.attempt))
+        .where(_ALL.c.message_id == _column.message_id)
+        .label("attempts"),
+    )
+    .where(*_IS_SUBMISSION_OR_LATER, ~_column.is_refused)
+    .order_by(_column.submission)
+    .limit(1)
+)
 _REFUSE = (
     update(send_attempts)
     .where(*_IS_SUBMISSION, _column.attempt == bindparam("claimed_attempt", type_=Integer))
@@ -142,7 +159,7 @@ def _claim(dialect: str) -> Any:
     statement = insert_for(dialect, send_attempts).from_select(
         [each.name for each in _COLUMNS],
         select(*(bindparam(each.name, type_=each.type) for each in _COLUMNS)).where(
-            *(~each for each in _BLOCKED_BY.values())
+            *(~each for each in _BLOCKED_BY.values()), ~_LATER_IS_HELD
         ),
     )
     new = statement.excluded
@@ -349,7 +366,7 @@ class SendAttempts:
 
 
 def _holder(connection: Connection, key: Mapping[str, Any]) -> ClaimHeld | None:
-    row = connection.execute(_CLAIM_HELD, key).one_or_none()
+    row = connection.execute(_CLAIM_HELD, key).first()
     return None if row is None else ClaimHeld(row.started_at, int(row.attempts))
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from activities.clock import MAX_SKEW
 from activities.send import TwilioSends
+from signedfor.clock import MAX_SKEW
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.contract import Day, SendWindow
 from signedfor.contract.failures import FailureClass
@@ -23,6 +23,7 @@ from signedfor.message_activities import (
     Sent,
     Suppressed,
     WindowClosed,
+    WrongClock,
 )
 from signedfor.retry import LATEST_POST_START
 from signedfor.send_windows import window_problem
@@ -290,14 +291,21 @@ def test_an_attempt_that_was_requested_long_ago(
     assert 1 == len(fake_twilio.requests)
 
 
-def test_an_attempt_that_is_too_old_sends_nothing(
-    sends: TwilioSends, fake_twilio: FakeTwilio
+@pytest.mark.parametrize("age", [LATEST_POST_START + SECOND / 10, -MAX_SKEW - SECOND, HOUR])
+def test_an_attempt_at_a_time_that_cannot_be_right(
+    make_sends: MakeSends, fake_twilio: FakeTwilio, sqlite_engine: Engine, age: timedelta
 ) -> None:
-    """A worker that was frozen must not start its POST after the latest allowed time."""
-    error, _ = failed_attempt(sends, age=LATEST_POST_START + timedelta(seconds=0.1))
+    """It is no attempt, also after failed ones, and is left to another worker.
 
-    assert FailureClass.TEMPORARILY_UNAVAILABLE == error.type
-    assert not error.non_retryable
+    Either the clock is wrong or the worker was frozen before it began.
+    """
+    limiter = RateLimiter(sqlite_engine)
+    request = send_request(earlier_attempts=2, deadline=datetime.now(UTC) + SECOND)
+
+    result = attempt(make_sends(fake_twilio.url, limiter=limiter), request, age=age, number=4)
+
+    assert unsent(WrongClock(), attempts=5) == result
+    assert [] == limiter.states()
     assert [] == fake_twilio.requests
 
 

@@ -10,7 +10,7 @@ from activities.send import TwilioSends
 from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import Day, SendWindow
 from signedfor.contract.failures import FailureClass
-from signedfor.message_activities import AlreadyClaimed, Sent
+from signedfor.message_activities import AlreadyClaimed, Sent, WrongClock
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
@@ -25,7 +25,14 @@ from tests.activities.fake_twilio import (
     created,
     refused,
 )
-from tests.activities.sending import attempt, failed_attempt, message, send_request, sent
+from tests.activities.sending import (
+    attempt,
+    failed_attempt,
+    message,
+    send_request,
+    sent,
+    unsent,
+)
 
 BUSY = refused(429, 20429)
 
@@ -116,7 +123,7 @@ def test_a_worker_with_a_wrong_clock_claims_nothing(
     """Its sender's rate limiter and the submission stay free for other workers."""
     sends = make_sends(fake_twilio.url)
 
-    failed_attempt(sends, age=skew)
+    assert unsent(WrongClock()) == attempt(sends, age=skew)
 
     records = SendAttempts(sqlite_engine, unlimited_rates(sqlite_engine))
     assert records.holder("parcel-7", 1) is None

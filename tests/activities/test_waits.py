@@ -9,8 +9,8 @@ from sqlalchemy import Engine, update
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
-from activities.clock import MAX_SKEW
 from activities.waits import Waits
+from signedfor.clock import MAX_SKEW
 from signedfor.contract import CampaignMessage, CampaignState, SendWindow
 from signedfor.message_activities import (
     CampaignCanceled,

@@ -1,12 +1,17 @@
 """What the fault tests share: a send that is held just before its POST, and callbacks."""
 
 import sqlite3
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from temporalio.api.enums.v1 import PendingWorkflowTaskState
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType, PendingWorkflowTaskState
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import Client
 from twilio.request_validator import RequestValidator
 
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
@@ -66,6 +71,34 @@ async def send_started(sent: Sent) -> None:
         return task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
 
     await until(started, "the send to start")
+
+
+def completed_tasks(events: Iterable[HistoryEvent]) -> list[int]:
+    """The ids of the events to which a workflow with these events can be reset."""
+    return [
+        event.event_id
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    ]
+
+
+async def reset_workflow(
+    client: Client, workflow_id: str, event_id: int, *, run_id: str = ""
+) -> str:
+    """Reset it to this workflow task of a run, as `temporal workflow reset` does.
+
+    Returns the id of the new run.
+    """
+    answer = await client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+            reason="test",
+            workflow_task_finish_event_id=event_id,
+            request_id=str(uuid.uuid4()),
+        )
+    )
+    return answer.run_id
 
 
 async def post_callback(http: httpx.AsyncClient, row: AcceptedRow, *, status: str) -> int:

@@ -1,14 +1,10 @@
 """`temporal workflow reset` repeats a message's workflow, and never its POST."""
 
-import uuid
-
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
 from devtools.sandbox.client import Step
 from signedfor.contract import Outcome, Stage
+from tests.faults.support import completed_tasks, reset_workflow
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import Caller, Sent
 
@@ -75,22 +71,8 @@ async def test_a_refused_message_is_sent_after_a_reset(
 
 
 async def _completed_tasks(sent: Sent) -> list[int]:
-    """The ids of the events to which the message can be reset."""
-    return [
-        event.event_id
-        for event in await sent.events()
-        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
-    ]
+    return completed_tasks(await sent.events())
 
 
 async def _reset(sent: Sent, event_id: int, *, run_id: str = "") -> None:
-    """Reset the message to this workflow task of a run, as `temporal workflow reset` does."""
-    await sent.client.workflow_service.reset_workflow_execution(
-        ResetWorkflowExecutionRequest(
-            namespace=sent.client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=sent.handle.id, run_id=run_id),
-            reason="test",
-            workflow_task_finish_event_id=event_id,
-            request_id=str(uuid.uuid4()),
-        )
-    )
+    await reset_workflow(sent.client, sent.handle.id, event_id, run_id=run_id)

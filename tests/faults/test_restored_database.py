@@ -1,8 +1,6 @@
 """A database that was restored from an older copy."""
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,18 +11,16 @@ from signedfor.contract import Outcome
 from signedfor.inbound import CATCH_UP_ID
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import Watermarks
+from signedfor.store.suppressions import Suppressions
+from tests.faults.soak.injection import copy_database
+from tests.fixtures.databases import PostgresServer, restore
 from tests.fixtures.stack import NewNumber, silent_stack
-from tests.integration.support import Caller
+from tests.integration.support import Caller, until_true
 
 pytestmark = pytest.mark.integration
 
 _DAILY = "1440"
 """Minutes: the schedule does not search while the test runs."""
-
-
-def _copy(source: Path, target: Path) -> None:
-    with closing(sqlite3.connect(source)) as from_, closing(sqlite3.connect(target)) as to:
-        from_.backup(to)
 
 
 @pytest.mark.timeout(120)
@@ -40,17 +36,55 @@ async def test_an_opt_out_that_the_database_has_forgotten_comes_back_first(
         engine = open_engine(stack.settings["DATABASE_URL"])
         Watermarks(engine).advance(CATCH_UP_ID, datetime.now(UTC) - timedelta(days=4))
         engine.dispose()
-        _copy(database, tmp_path / "older-copy.db")
+        copy_database(database, tmp_path / "older-copy.db")
         stack.sandbox.inbound(person, GOOD_SENDER, "STOP")
         stopped = await (await caller.send(person)).report()
 
         for process in (stack.worker, stack.webhook):
             await asyncio.to_thread(process.stop)
-        _copy(tmp_path / "older-copy.db", database)
+        copy_database(tmp_path / "older-copy.db", database)
         for process in (stack.webhook, stack.worker):
             await asyncio.to_thread(process.start)
         restored = await caller.send(person)
         after = await restored.report()
+
+    outcomes = [each.outcome for each in (before, stopped, after)]
+    assert [Outcome.DELIVERED, Outcome.SUPPRESSED, Outcome.SUPPRESSED] == outcomes
+    assert 0 == after.attempts
+
+
+@pytest.mark.timeout(180)
+async def test_a_restore_under_a_running_worker(
+    tmp_path: Path, new_number: NewNumber, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    """It notices at its next check, and records the opt-out from Twilio's list before it sends.
+
+    PostgreSQL: nobody replaces SQLite's file under open connections.
+    """
+    name = postgres_url.rpartition("/")[2]
+    settings = {"DATABASE_URL": postgres_url, "INBOUND_CATCH_UP_MINUTES": _DAILY}
+    with silent_stack(tmp_path, **settings) as stack:
+        caller = Caller(stack=stack, client=await stack.client())
+        person = new_number()
+        before = await (await caller.send(person)).report()
+        for process in (stack.worker, stack.webhook):
+            await asyncio.to_thread(process.stop)
+        copy = await asyncio.to_thread(postgres_server.create, template=name)
+        for process in (stack.webhook, stack.worker):
+            await asyncio.to_thread(process.start)
+        engine = open_engine(postgres_url)
+        stack.sandbox.inbound(person, GOOD_SENDER, "STOP")
+        stopped = await (await caller.send(person)).report()
+
+        await asyncio.to_thread(restore, postgres_server, name, copy=copy)
+        assert [] == Suppressions(engine).list_()
+        output = stack.worker.output
+        await until_true(lambda: "is an older copy" in output(), "the restore to be noticed")
+        await until_true(lambda: output().count("worker ready") == 2, "the worker to go on")
+        assert 1 == len(Suppressions(engine).list_())
+        after = await (await caller.send(person)).report()
+        engine.dispose()
+    postgres_server.drop(copy)
 
     outcomes = [each.outcome for each in (before, stopped, after)]
     assert [Outcome.DELIVERED, Outcome.SUPPRESSED, Outcome.SUPPRESSED] == outcomes

@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from workflows import outcomes
     from workflows.dead_letter import DeadLetter
-    from workflows.outcomes import Ended
+    from workflows.outcomes import Ended, Proceed
     from workflows.send_message import SendMessage
     from workflows.submission import _send, check_opt_outs_and_send
 
@@ -54,7 +54,7 @@ class SendsTwice(Unchanged):
         return await super().run(request)
 
     async def _carry(self) -> Ended:
-        await check_opt_outs_and_send(self._state)
+        await check_opt_outs_and_send(self._state, Proceed())
         return await super()._carry()
 
 
@@ -82,7 +82,7 @@ class DoesNotWait(Unchanged):
         return await super().run(request)
 
     async def _carry(self) -> Ended:
-        sent = await check_opt_outs_and_send(self._state)
+        sent = await check_opt_outs_and_send(self._state, Proceed())
         return sent if isinstance(sent, Ended) else outcomes.no_receipt(sent.message_sid)
 
 

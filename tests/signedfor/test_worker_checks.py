@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import psycopg
 import pytest
 import sqlalchemy
 from sqlalchemy import Engine
@@ -19,7 +18,7 @@ from signedfor.store.inbound import Watermarks
 from signedfor.store.tables import watermarks
 from signedfor.temporal import TemporalUnavailable, clock_offset
 from signedfor.worker_checks import IN_USE, Obstacle, WorkerChecks
-from tests.fixtures.databases import PostgresServer
+from tests.fixtures.databases import PostgresServer, restore
 from tests.integration.support import until_true
 
 _OFTEN = timedelta(seconds=0.05)
@@ -186,28 +185,11 @@ async def test_a_restored_database_is_noticed_at_the_first_new_connection(
     running = asyncio.create_task(checks.until_obstacle())
     await _seen(checks)
 
-    swap(postgres_server, postgres_url.rpartition("/")[2], postgres_copy)
+    restore(postgres_server, postgres_url.rpartition("/")[2], copy=postgres_copy)
     assert await asyncio.to_thread(Watermarks(engine).read, "anything") is None
 
     assert Obstacle.OLDER_DATABASE is await asyncio.wait_for(running, 10)
     engine.dispose()
-
-
-def swap(server: PostgresServer, name: str, copy: str) -> None:
-    """Restore the copy in place of the database; the database is then the copy."""
-    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-        connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
-        )
-        while connection.execute(
-            "SELECT 1 FROM pg_stat_activity WHERE datname = %s", [name]
-        ).fetchone():
-            time.sleep(0.02)
-        connection.execute(f'ALTER DATABASE "{name}" RENAME TO "{name}_old"')
-        connection.execute(f'ALTER DATABASE "{copy}" RENAME TO "{name}"')
-        connection.execute(f'ALTER DATABASE "{name}_old" RENAME TO "{copy}"')
-        connection.execute(f'ALTER DATABASE "{copy}" ALLOW_CONNECTIONS true')
 
 
 async def test_the_database_is_away(

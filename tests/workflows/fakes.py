@@ -60,6 +60,7 @@ from signedfor.message_activities import (
     StatusActivities,
     StatusRequest,
     StatusResult,
+    Submission,
     Suppressed,
     SuppressionActivities,
     SuppressionRecord,
@@ -223,6 +224,7 @@ class FakeActivities(
     status_checks: list[str] = field(default_factory=list)
     suppressions: list[SuppressionRecord] = field(default_factory=list)
     reached: list[DeliveryConfirmed] = field(default_factory=list)
+    claim_queries: list[Submission] = field(default_factory=list)
     released_reservations: list[Reservation] = field(default_factory=list)
 
     @activity.defn
@@ -320,6 +322,12 @@ class FakeActivities(
         if self.hold_searches is not None:
             await asyncio.to_thread(self.hold_searches.wait, 15)
         return SearchResult(finding=self.searches.pop(0) if self.searches else Absent())
+
+    @activity.defn
+    def find_claim(self, submission: Submission) -> AlreadyClaimed | None:
+        """The claim of an earlier run."""
+        self.claim_queries.append(submission)
+        return None if self.claimed_at is None else AlreadyClaimed(claimed_at=self.claimed_at)
 
     @activity.defn
     def record_suppression(self, record: SuppressionRecord) -> bool:
@@ -429,6 +437,7 @@ def messages_worker(
             fakes.check_window,
             fakes.fetch_status,
             fakes.find_message,
+            fakes.find_claim,
             fakes.record_suppression,
             fakes.lift_undeliverable,
         ],

@@ -5,11 +5,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from signedfor.contract import PROGRESS_QUERY, Outcome, Progress, Stage
+from signedfor.contract import (
+    CANCEL_UPDATE,
+    PROGRESS_QUERY,
+    CancelResult,
+    Outcome,
+    Progress,
+    Stage,
+)
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import (
     Absent,
     AlreadyClaimed,
+    Deferred,
     Found,
     Listed,
     NeverSubmitted,
@@ -28,6 +36,7 @@ from tests.workflows.fakes import (
     callback,
     failure,
     refuse,
+    send_result,
     sid,
 )
 
@@ -95,6 +104,70 @@ async def test_an_expired_message_that_was_claimed_is_resolved_first(
 
     assert (Outcome.DELIVERED, sid(7)) == (report.outcome, report.message_sid)
     assert [] == env.fakes.posts
+
+
+@pytest.mark.parametrize("is_claimed", [True, False])
+async def test_a_message_that_is_canceled_before_an_attempt_may_have_been_sent_before(
+    env: TimeSkippingEnvironment, *, is_claimed: bool
+) -> None:
+    """A reset repeats a cancel that came after the POST, and begins with it."""
+    env.fakes.claimed_at = CLAIMED_AT if is_claimed else None
+    env.fakes.searches = [FOUND]
+    env.fakes.statuses = [StatusResult(status="delivered")]
+    send_at = (await env.now() + timedelta(hours=1)).isoformat()
+    handle = await env.start({**REQUEST, "send_at": send_at})
+    await reaches(handle, Stage.SCHEDULED)
+
+    result = await handle.execute_update(CANCEL_UPDATE, result_type=CancelResult)
+    report = await handle.result()
+
+    assert is_claimed != result.canceled
+    assert (Outcome.DELIVERED if is_claimed else Outcome.CANCELED) is report.outcome
+    assert [] == env.fakes.posts
+    assert [1] == [each.submission for each in env.fakes.claim_queries]
+
+
+@pytest.mark.parametrize("is_claimed", [True, False])
+async def test_a_message_that_expires_while_it_waits_may_have_been_sent_before(
+    env: TimeSkippingEnvironment, *, is_claimed: bool
+) -> None:
+    """A reset during the wait, after the earlier run had sent it, ends with the wait."""
+    expires_at = await env.now() + timedelta(minutes=30)
+
+    def defer_and_claim(request: SendRequest) -> SendResult:
+        env.fakes.claimed_at = CLAIMED_AT if is_claimed else None
+        return send_result(
+            request, Deferred(reserved_at=expires_at + timedelta(minutes=1)), attempts=0
+        )
+
+    env.fakes.sends = [defer_and_claim]
+    env.fakes.searches = [FOUND]
+    env.fakes.statuses = [StatusResult(status="delivered")]
+
+    report = await env.report({**REQUEST, "expires_at": expires_at.isoformat()})
+
+    assert (Outcome.DELIVERED if is_claimed else Outcome.EXPIRED) is report.outcome
+
+
+@pytest.mark.parametrize("is_claimed", [True, False])
+async def test_a_message_whose_retry_budget_is_over_may_have_been_sent_before(
+    env: TimeSkippingEnvironment, *, is_claimed: bool
+) -> None:
+    """It was reset after a failed attempt, and the new run begins when no time is left."""
+
+    def fail_and_claim(request: SendRequest) -> SendResult:
+        env.fakes.claimed_at = CLAIMED_AT if is_claimed else None
+        return failure(
+            FailureClass.TEMPORARILY_UNAVAILABLE, retry_after=timedelta(hours=9), final=True
+        )(request)
+
+    env.fakes.sends = [fail_and_claim]
+    env.fakes.searches = [FOUND]
+    env.fakes.statuses = [StatusResult(status="delivered")]
+
+    report = await env.report()
+
+    assert (Outcome.DELIVERED if is_claimed else Outcome.FAILED) is report.outcome
 
 
 async def test_an_unknown_outcome_without_a_sender_is_found_by_its_claim(

@@ -17,6 +17,7 @@ from signedfor.message_activities import (
     Resumed,
     SendRequest,
     StatusResult,
+    WrongClock,
 )
 from tests.histories.recording import reaches
 from tests.workflows.fakes import (
@@ -202,7 +203,9 @@ async def test_a_message_waits_for_an_unavailable_database(env: TimeSkippingEnvi
 
 
 @pytest.mark.parametrize(
-    "not_yet", [Paused(), AccountHeld(error_code=20003), DatabaseAway()], ids=lambda each: each.kind
+    "not_yet",
+    [Paused(), AccountHeld(error_code=20003), DatabaseAway(), WrongClock()],
+    ids=lambda each: each.kind,
 )
 async def test_such_a_wait_may_be_longer_than_the_retry_budget(
     env: TimeSkippingEnvironment, not_yet: NotSent

@@ -134,7 +134,7 @@ async def _clock(client: Client) -> Finding:
         offset = await clock_offset(client)
     except TemporalUnavailable as error:
         return warn(_CLOCK, f"Not compared: {error}", "Try again when Temporal answers.")
-    found = f"This machine's is {offset}, to within {offset.uncertainty:.1f} s"
+    found = f"Here {offset}, ± {offset.uncertainty:.1f} s"
     if offset.is_tolerable:
         return ok(_CLOCK, f"{found}.")
     return fail(
@@ -220,7 +220,8 @@ async def _workers(client: Client) -> Finding:
         return fail(
             _WORKERS,
             f"No worker has polled task queue {' and '.join(idle)} for two minutes.",
-            "Start a worker with the same TEMPORAL_* variables: python -m worker",
+            "Start a worker with the same TEMPORAL_* variables: python -m worker. One that runs "
+            "may have a wrong clock: its log says so.",
         )
     return ok(_WORKERS, f"{len(workers)} on queues {MESSAGES_QUEUE} and {TWILIO_SENDS_QUEUE}.")
 

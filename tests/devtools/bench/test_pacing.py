@@ -58,6 +58,7 @@ def _row(message_id: str, *, sender: str = "+1") -> AcceptedRow:
         "status": "delivered",
         "error_code": None,
         "status_callback": f"http://localhost/webhook/status?message_id={message_id}",
+        "arrived": 0.0,
         "created": 0.0,
         "sent": None,
         "finished": True,

@@ -1,7 +1,11 @@
 """The Messages resource, seen through the official SDK."""
 
 import re
+import socket
+import time
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import pytest
@@ -42,6 +46,34 @@ def test_create_returns_twilios_resource(sandbox_url: str, recipient: str) -> No
         "uri": f"/2010-04-01/Accounts/{DEFAULT_ACCOUNT_SID}/Messages/{body['sid']}.json",
     }.items() <= body.items()
     assert {"media", "feedback"} == set(body["subresource_uris"])
+
+
+def test_a_create_arrives_with_its_head(
+    sandbox_url: str, control: SandboxControl, recipient: str
+) -> None:
+    """The ledger has the time before the body came: its client may be frozen in between."""
+    body = urlencode({"To": recipient, "From": SENDER, "Body": "hello"}).encode()
+    credentials = b64encode(f"{DEFAULT_ACCOUNT_SID}:{DEFAULT_AUTH_TOKEN}".encode()).decode()
+    head = (
+        f"POST /2010-04-01/Accounts/{DEFAULT_ACCOUNT_SID}/Messages.json HTTP/1.1",
+        "Host: localhost",
+        f"Authorization: Basic {credentials}",
+        "Content-Type: application/x-www-form-urlencoded",
+        f"Content-Length: {len(body)}",
+        "Expect: 100-continue",  # answered when the body is read
+        "Connection: close",
+    )
+    url = urlsplit(sandbox_url)
+
+    with socket.create_connection((url.hostname or "", url.port or 0), timeout=10) as connection:
+        connection.sendall("\r\n".join((*head, "\r\n")).encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100")
+        between = time.time()
+        connection.sendall(body)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 201")
+
+    [row] = control.ledger(to=recipient)["accepted"]
+    assert row["arrived"] <= between <= row["created"]
 
 
 def test_message_is_sent_and_delivered(twilio: Client, recipient: str) -> None:

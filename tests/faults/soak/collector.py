@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 from temporalio.client import Client, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
@@ -15,15 +15,24 @@ from temporalio.worker import Replayer
 from devtools.sandbox.client import SandboxControl
 from devtools.sandbox.state import Journal
 from devtools.workflow_sandbox import sandboxed_runner
+from signedfor.consent import Reason, Source
 from signedfor.contract import MessageReport, dead_letter_workflow_id, message_workflow_id
 from signedfor.interceptors import OneArgument
 from signedfor.payloads import data_converter
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.inbox import Inbox
-from signedfor.store.tables import inbound_messages, send_attempts, suppressions
+from signedfor.store.suppressions import Action
+from signedfor.store.tables import (
+    inbound_messages,
+    send_attempts,
+    suppression_history,
+    suppressions,
+)
 from signedfor.twilio.keywords import InboundKind
 from tests.faults.soak.history import History, read_history
+from tests.faults.soak.injection import FaultInjector
 from tests.faults.soak.invariants import MessageRecord, Observations, Violation
+from tests.faults.soak.resets import MessageResets
 from tests.faults.soak.workload import JobResult, Kind
 from workflows.dead_letter import DeadLetter
 from workflows.send_message import SendMessage
@@ -91,15 +100,23 @@ class Collector:
         *,
         reports_before: Mapping[str, MessageReport],
         healthy_within: timedelta,
-        sandbox_frozen: Sequence[tuple[datetime, datetime]],
+        injector: FaultInjector,
+        resets: MessageResets,
     ) -> Observations:
         """Everything known; `reports_before` are from before requests were repeated."""
         limit = asyncio.Semaphore(_CONCURRENCY)
+        runs = await self._runs()
 
         async def record(result: JobResult) -> MessageRecord:
             async with limit:
-                found = await self._record(result, healthy_within)
-                return replace(found, report_before=reports_before.get(found.message_id))
+                message_id = result.job.message_id
+                run_ids = runs.get(message_workflow_id(message_id), [])
+                return replace(
+                    await self._record(result, run_ids, healthy_within),
+                    report_before=reports_before.get(message_id),
+                    reset_run_ids=frozenset(resets.run_ids.get(message_id, ())),
+                    reset_at=tuple(resets.times.get(message_id, ())),
+                )
 
         messages = await asyncio.gather(*(record(result) for result in results))
         ledger = await asyncio.to_thread(self._sandbox.ledger)
@@ -112,15 +129,31 @@ class Collector:
                 opted_out=_opted_out(engine),
                 inbox_backlog=Inbox(engine).backlog().count,
                 final_status_at=await asyncio.to_thread(_final_status_at, self._journal),
-                sandbox_frozen=sandbox_frozen,
+                sandbox_frozen=injector.sandbox_frozen,
+                worker_frozen=injector.worker_frozen,
+                forgotten=injector.forgotten,
+                stopped_at=_stopped_at(engine),
             )
         finally:
             engine.dispose()
 
-    async def history(self, workflow_id: str, *, of_message: bool = True) -> History | None:
-        """The history of a workflow; None if there is none."""
+    async def _runs(self) -> dict[str, list[str]]:
+        """The run ids of every message by its workflow id, the newest last."""
+        found: dict[str, list[tuple[datetime, str]]] = {}
+        async for each in self._client.list_workflows("WorkflowType = 'SendMessage'"):
+            found.setdefault(each.id, []).append((each.start_time, each.run_id))
+        return {
+            workflow_id: [run_id for _, run_id in sorted(runs)]
+            for workflow_id, runs in found.items()
+        }
+
+    async def history(
+        self, workflow_id: str, *, run_id: str | None = None, of_message: bool = True
+    ) -> History | None:
+        """The history of a workflow's run, or else the newest; None if there is none."""
         try:
-            history = await self._client.get_workflow_handle(workflow_id).fetch_history()
+            handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
+            history = await handle.fetch_history()
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return None
@@ -147,9 +180,13 @@ class Collector:
             for run_id, error in result.replay_failures.items()
         ]
 
-    async def _record(self, result: JobResult, healthy_within: timedelta) -> MessageRecord:
+    async def _record(
+        self, result: JobResult, run_ids: Sequence[str], healthy_within: timedelta
+    ) -> MessageRecord:
         job = result.job
-        history = await self.history(message_workflow_id(job.message_id))
+        workflow_id = message_workflow_id(job.message_id)
+        history = await self.history(workflow_id)
+        earlier = [await self.history(workflow_id, run_id=each) for each in run_ids[:-1]]
         dead_letter = None
         if history is not None and history.report is not None and history.report.dead_letter_id:
             dead_letter_id = dead_letter_workflow_id(job.message_id)
@@ -166,6 +203,8 @@ class Collector:
             is_callback_only=job.kind is Kind.CALLBACK_ONLY,
             run_ids=frozenset(result.run_ids),
             history=history,
+            earlier_runs=tuple(each for each in earlier if each is not None),
+            started_again_at=result.started_again_at,
             dead_letter=dead_letter,
         )
 
@@ -187,6 +226,26 @@ def _attempts(engine: Engine) -> dict[str, list[datetime]]:
         for message_id, started_at, count in connection.execute(query):
             attempts.setdefault(message_id, []).extend([started_at] * count)
     return attempts
+
+
+def _stopped_at(engine: Engine) -> dict[str, datetime]:
+    """By recipient: when the first STOP by text was committed.
+
+    Its time is taken inside the transaction, while SQLite lets no other connection write: what is
+    claimed after it sees it.
+    """
+    column = suppression_history.c
+    query = (
+        select(column.recipient, func.min(column.at, type_=column.at.type).label("at"))
+        .where(
+            column.action == Action.RECORDED,
+            column.reason == Reason.OPTED_OUT,
+            column.source == Source.INBOUND,
+        )
+        .group_by(column.recipient)
+    )
+    with transaction(engine, read_only=True) as connection:
+        return {row.recipient: row.at for row in connection.execute(query)}
 
 
 def _opted_out(engine: Engine) -> frozenset[str]:

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import TypeVar, assert_never
 
 from pydantic import BaseModel
 from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import EventType, TimeoutType
+from temporalio.api.enums.v1 import EventType, TimeoutType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 
 from signedfor.contract import DELIVERY_STATUS_SIGNAL, DeliveryStatus, MessageReport
@@ -39,6 +39,7 @@ from signedfor.message_activities import (
     StatusResult,
     Suppressed,
     WindowClosed,
+    WrongClock,
 )
 from signedfor.payloads import data_converter
 from signedfor.search_attributes import MESSAGE_STATUS
@@ -80,6 +81,8 @@ class TaskLost:
 
     at: datetime
     """When it was scheduled."""
+    by_reset: bool = False
+    """The run was reset to it: what the earlier run did in it, that run's history has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +92,8 @@ class SendFinished:
     at: datetime
     outcome: SendOutcome
     message_sid: str | None = None
+    is_claim_held: bool = False
+    """Another attempt had claimed the submission, so this one made no POST."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +136,23 @@ class History:
     """One workflow run. `closed_at` is None while it runs; `report` is a message's result."""
 
     run_id: str = ""
+    """Of the run that a caller has started: a reset run has that of the first one."""
     events: tuple[Event, ...] = ()
     closed_at: datetime | None = None
     completed: bool = False
     report: MessageReport | None = None
     is_waiting: bool = False
     """It has set a timer: it was not merely started, a worker has executed it."""
+    unfinished_task_at: datetime | None = None
+    """It was terminated, as by a reset, during a workflow task that was scheduled then.
+
+    A send may have been made in it, and go on after it.
+    """
+
+    @property
+    def is_reset(self) -> bool:
+        """Whether it begins with the history of an earlier run."""
+        return any(isinstance(event, TaskLost) and event.by_reset for event in self.events)
 
     @property
     def sids(self) -> frozenset[str]:
@@ -188,7 +204,7 @@ def read_history(events: Sequence[HistoryEvent], *, of_message: bool = True) -> 
         elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
             task_scheduled_at = None
         elif event.event_type in _TASK_LOST and task_scheduled_at is not None:
-            found.append(TaskLost(at=task_scheduled_at))
+            found.append(TaskLost(at=task_scheduled_at, by_reset=_is_reset(event)))
         found += _events_from(event, activities)
         if event.HasField("workflow_execution_completed_event_attributes") and of_message:
             completed = event.workflow_execution_completed_event_attributes
@@ -197,13 +213,40 @@ def read_history(events: Sequence[HistoryEvent], *, of_message: bool = True) -> 
     closed = last.event_type in _CLOSING
     return History(
         run_id=events[0].workflow_execution_started_event_attributes.original_execution_run_id,
-        # A local send's marker comes when it has ended, perhaps after its callback.
-        events=tuple(sorted(found, key=lambda each: each.at)),
+        # A local send's marker comes when its task has ended, perhaps after its callback.
+        events=tuple(sorted(_one_after_another(found), key=lambda each: each.at)),
         closed_at=_at(last) if closed else None,
         completed=last.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
         report=report,
+        unfinished_task_at=(
+            task_scheduled_at
+            if last.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED
+            else None
+        ),
         is_waiting=not closed and sum(_TIMERS.get(event.event_type, 0) for event in events) > 0,
     )
+
+
+def _one_after_another(events: Sequence[Event]) -> list[Event]:
+    """The same, where a send has ended before the next one starts.
+
+    Local sends of one workflow task have the times of their starts, and end with the task.
+    """
+    ordered: list[Event] = []
+    next_start: datetime | None = None
+    for event in reversed(events):
+        if isinstance(event, SendStarted):
+            next_start = event.at
+        elif isinstance(event, SendFinished) and next_start is not None:
+            event = replace(event, at=min(event.at, next_start))  # noqa: PLW2901 - the same event
+        ordered.append(event)
+    return ordered[::-1]
+
+
+def _is_reset(event: HistoryEvent) -> bool:
+    """Whether this is where a reset has ended the copied part of a history."""
+    cause = event.workflow_task_failed_event_attributes.cause
+    return cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
 
 
 def _events_from(
@@ -304,10 +347,10 @@ def _finished(result: SendResult, at: datetime) -> SendFinished:
         case Suppressed() | Expired() | CampaignCanceled():
             return SendFinished(at=at, outcome=SendOutcome.BLOCKED)
         case AlreadyClaimed():
-            return SendFinished(at=at, outcome=SendOutcome.UNKNOWN)
+            return SendFinished(at=at, outcome=SendOutcome.UNKNOWN, is_claim_held=True)
         case NoSender() | InvalidWindow() | Listed() | Deferred() | WindowClosed():
             return SendFinished(at=at, outcome=SendOutcome.NOT_SENT)
-        case Paused() | AccountHeld() | DatabaseAway():
+        case Paused() | AccountHeld() | DatabaseAway() | WrongClock():
             return SendFinished(at=at, outcome=SendOutcome.NOT_SENT)
         case _:
             assert_never(result.decision)

@@ -2,21 +2,26 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from random import Random
 from typing import assert_never
 
 from devtools.stack.local import LocalStack
 from devtools.stack.processes import Process, ProcessDied, StackError
+from devtools.stack.temporal_server import TemporalServer
+from signedfor.retry import SEND_TIMEOUT
 from signedfor.store.database import parse_url
+from tests.faults.soak.invariants import Period
 
 _DATABASE = "database"
 _LOCK_TIMEOUT = 60
@@ -32,6 +37,12 @@ class FaultKind(StrEnum):
     RESTART = "SIGTERM"
     LOCK = "lock"
     """No other connection can write to the database."""
+    RESTORE = "restore"
+    """Its database is copied, and some seconds later replaced by the copy, after a kill -9.
+
+    The workers are killed with it: they must not continue workflows that they have in memory and
+    that it has forgotten.
+    """
 
 
 _TO_A_PROCESS = {FaultKind.KILL: 5, FaultKind.FREEZE: 3, FaultKind.RESTART: 2}
@@ -39,7 +50,10 @@ _TO_A_PROCESS = {FaultKind.KILL: 5, FaultKind.FREEZE: 3, FaultKind.RESTART: 2}
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One fault of one part, which is then down, frozen or locked for `seconds`."""
+    """One fault of one part, which is then down, frozen or locked for `seconds`.
+
+    Or, if it is restored, its backup is that old.
+    """
 
     at: float
     part: str
@@ -57,14 +71,23 @@ class FaultProfile:
     freeze: float = 0
     long_freeze: tuple[float, float] | None = None
     """About every fourth freeze lasts this long instead."""
+    backup_age: tuple[float, float] = (0, 0)
+    """If it is restored: how long before that the backup was taken."""
     kinds: Mapping[FaultKind, int] = field(default_factory=lambda: _TO_A_PROCESS)
     """The faults of this part, with their weights."""
 
 
 WORKER = FaultProfile(gap=14, down=3, freeze=4, long_freeze=(21, 28))
-"""Some freezes outlast the deadline of a send, which the other worker then retries."""
+"""Some freezes outlast every timeout of a send and of a workflow task: another worker takes over
+before this one continues."""
 WEBHOOK = FaultProfile(gap=12, down=4, freeze=6)
-TEMPORAL = FaultProfile(gap=20, down=3, freeze=4)
+TEMPORAL = FaultProfile(
+    gap=20,
+    down=3,
+    freeze=4,
+    backup_age=(3, 12),
+    kinds={**_TO_A_PROCESS, FaultKind.RESTORE: 2},
+)
 SANDBOX = FaultProfile(gap=18, down=3, freeze=6)
 """Shorter than a read timeout: the client still waits for what a frozen Twilio then accepts."""
 DATABASE = FaultProfile(gap=16, down=12, kinds={FaultKind.LOCK: 1})
@@ -72,11 +95,8 @@ DATABASE = FaultProfile(gap=16, down=12, kinds={FaultKind.LOCK: 1})
 
 
 def profiles_of(stack: LocalStack) -> dict[str, FaultProfile]:
-    """The profiles for every part of a stack; only the first worker has long freezes."""
-    profiles = {
-        process.name: WORKER if number == 0 else FaultProfile(gap=14, down=3, freeze=4)
-        for number, process in enumerate(stack.workers)
-    }
+    """The profiles for every part of a stack."""
+    profiles = {process.name: WORKER for process in stack.workers}
     if stack.twilio is not None:
         profiles[stack.twilio.name] = SANDBOX
     others = {stack.webhook.name: WEBHOOK, stack.temporal.name: TEMPORAL, _DATABASE: DATABASE}
@@ -95,6 +115,8 @@ def schedule(seed: int, *, seconds: float, profiles: Mapping[str, FaultProfile])
             lasts = chance.uniform(0.2, max_seconds)
             if kind is FaultKind.FREEZE and profile.long_freeze and chance.random() < 1 / 4:
                 lasts = chance.uniform(*profile.long_freeze)
+            if kind is FaultKind.RESTORE:
+                lasts = chance.uniform(*profile.backup_age)
             faults.append(Fault(at=at, part=part, kind=kind, seconds=lasts))
             at += lasts + chance.uniform(2, 2 * profile.gap - 2)
     return sorted(faults, key=lambda fault: fault.at)
@@ -103,14 +125,32 @@ def schedule(seed: int, *, seconds: float, profiles: Mapping[str, FaultProfile])
 class FaultInjector:
     """Injects a schedule of faults into a stack, and restarts every part."""
 
-    def __init__(self, stack: LocalStack, *, on_sandbox_start: Callable[[], None]) -> None:
-        """`on_sandbox_start` gives a new sandbox what it lost, such as its plan of faults."""
+    def __init__(
+        self,
+        stack: LocalStack,
+        *,
+        on_sandbox_start: Callable[[], None],
+        on_restore: Callable[[Period], object],
+    ) -> None:
+        """`on_sandbox_start` gives a new sandbox what it lost, such as its plan of faults.
+
+        `on_restore` is called with the period that a restored Temporal server has forgotten.
+        """
         self._stack = stack
         self._on_sandbox_start = on_sandbox_start
+        self._on_restore = on_restore
+        self._freezing_a_worker = asyncio.Lock()
+        """One worker at a time: another must be able to take over."""
+        self._in_use = {process.name: asyncio.Lock() for process in stack.processes}
+        """Held during each fault of a part."""
         self.injected: Counter[str] = Counter()
         """How often each fault was injected into each part."""
-        self.sandbox_frozen: list[tuple[datetime, datetime]] = []
+        self.sandbox_frozen: list[Period] = []
         """The periods in which the sandbox was frozen."""
+        self.worker_frozen: list[Period] = []
+        """The periods in which a worker was frozen."""
+        self.forgotten: list[Period] = []
+        """The periods of which a restored Temporal server knows nothing."""
         self.unexpected_exits: list[str] = []
         """Parts that ended without a fault."""
 
@@ -129,10 +169,12 @@ class FaultInjector:
     ) -> None:
         for fault in faults:
             await asyncio.sleep(max(0.0, started + fault.at - time.monotonic()))
+            async with self._in_use[process.name]:
+                await self._restart_if_exited(process)
+                self._count(fault)
+                await self._inject(process, fault)
+        async with self._in_use[process.name]:
             await self._restart_if_exited(process)
-            self._count(fault)
-            await self._inject(process, fault)
-        await self._restart_if_exited(process)
 
     async def _run_locks(self, faults: Sequence[Fault], started: float) -> None:
         url = self._stack.settings["DATABASE_URL"]
@@ -142,16 +184,22 @@ class FaultInjector:
             await asyncio.to_thread(lock, url, seconds=fault.seconds)
 
     def _count(self, fault: Fault) -> None:
-        self.injected[f"{fault.part}: {fault.kind}"] += 1
+        is_past_takeover = (
+            fault.kind is FaultKind.FREEZE and fault.seconds > SEND_TIMEOUT.total_seconds()
+        )
+        suffix = " past takeover" if is_past_takeover else ""
+        self.injected[f"{fault.part}: {fault.kind}{suffix}"] += 1
 
     async def _inject(self, process: Process, fault: Fault) -> None:
         match fault.kind:
             case FaultKind.FREEZE:
-                since = datetime.now(UTC)
-                with frozen(process):
-                    await asyncio.sleep(fault.seconds)
-                if process is self._stack.twilio:
-                    self.sandbox_frozen.append((since, datetime.now(UTC)))
+                if process in self._stack.workers:
+                    async with self._freezing_a_worker:
+                        self.worker_frozen.append(await _freeze(process, fault.seconds))
+                else:
+                    period = await _freeze(process, fault.seconds)
+                    if process is self._stack.twilio:
+                        self.sandbox_frozen.append(period)
             case FaultKind.KILL:
                 await asyncio.to_thread(process.kill)
                 await asyncio.sleep(fault.seconds)
@@ -159,10 +207,30 @@ class FaultInjector:
             case FaultKind.RESTART:
                 await asyncio.to_thread(process.stop)
                 await self._start(process)
+            case FaultKind.RESTORE:
+                await self._restore(self._stack.temporal, fault.seconds)
             case FaultKind.LOCK:
                 raise ValueError(f"The {process.name} is not a database.")
             case _:
                 assert_never(fault.kind)
+
+    async def _restore(self, temporal: TemporalServer, age: float) -> None:
+        backup = self._stack.folder / "temporal-backup.db"
+        async with AsyncExitStack() as workers_in_use:
+            for worker in self._stack.workers:
+                await workers_in_use.enter_async_context(self._in_use[worker.name])
+            since = datetime.now(UTC)
+            await asyncio.to_thread(copy_database, temporal.database, backup)
+            await asyncio.sleep(age)
+            running = [each for each in self._stack.workers if each.is_running]
+            for process in (*running, temporal):
+                await asyncio.to_thread(process.kill)
+            await asyncio.to_thread(restore_database, backup, temporal.database)
+            period = (since, datetime.now(UTC))
+            self.forgotten.append(period)
+            for process in (temporal, *running):
+                await self._start(process)
+        self._on_restore(period)
 
     async def _restart_if_exited(self, process: Process) -> None:
         try:
@@ -194,6 +262,26 @@ def frozen(process: Process) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+async def _freeze(process: Process, seconds: float) -> Period:
+    since = datetime.now(UTC)
+    with frozen(process):
+        await asyncio.sleep(seconds)
+    return since, datetime.now(UTC)
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Take a consistent copy of a SQLite database that is in use, as a backup does."""
+    with closing(sqlite3.connect(source)) as from_, closing(sqlite3.connect(target)) as to:
+        from_.backup(to)
+
+
+def restore_database(backup: Path, database: Path) -> None:
+    """Replace a SQLite database that no process uses by a copy of it."""
+    for suffix in ("-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+    shutil.copyfile(backup, database)
 
 
 def lock(database_url: str, *, seconds: float) -> None:

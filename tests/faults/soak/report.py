@@ -4,12 +4,22 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from devtools.sandbox.faults import NORMAL, Step
 from devtools.sandbox.state import Journal
-from tests.faults.soak.invariants import MessageRecord, Observations, Violation, is_unresolved
-from tests.faults.soak.submissions import Reason, submissions_in
+from tests.faults.soak.history import SendFinished
+from tests.faults.soak.invariants import (
+    MessageRecord,
+    Observations,
+    Violation,
+    arrivals_after_stop,
+    forgotten_in_part,
+    is_unresolved,
+    overlap,
+)
+from tests.faults.soak.submissions import Reason, submissions_of
 from tests.faults.soak.workload import UNSENDABLE, JobResult, Kind
 
 _DUPLICATE, _LOST = 1, 2
@@ -31,6 +41,17 @@ class SoakReport:
     unresolved: int
     """Messages whose outcome stayed unknown although Twilio would have accepted them."""
     max_unresolved: int
+    indistinguishable: int
+    """Unresolved duplicates that Temporal had forgotten: Twilio's list does not say which is which.
+    They are not counted among the unresolved."""
+    forgotten_in_part: int
+    """Messages of which a restored Temporal server had forgotten something."""
+    claims_held: int
+    """Sends that made no POST, because another attempt had claimed the submission."""
+    after_stop: Sequence[float]
+    """When POSTs arrived that came after a committed STOP, in order; no worker was frozen then."""
+    after_stop_frozen: Sequence[float]
+    """The same, of POSTs while a worker was frozen."""
     faults: Mapping[str, int]
     twilio_faults: Mapping[str, int]
     outcomes: Mapping[str, int]
@@ -58,9 +79,17 @@ class SoakReport:
                 f"{self.fault_seconds:.0f} s, idle {self.seconds_to_idle:.0f} s later"
             ),
             (
-                f"duplicates {self.duplicates}, lost {self.lost}, unresolved {self.unresolved} of "
-                f"at most {self.max_unresolved}, violations {len(self.violations)}"
+                f"duplicates {self.duplicates}, lost {self.lost}, unresolved {self.unresolved} "
+                f"({self.unresolved / max(self.messages, 1):.2%}) of at most "
+                f"{self.max_unresolved}, violations {len(self.violations)}"
             ),
+            f"sends without a POST because the submission was claimed: {self.claims_held}",
+            (
+                f"messages that Temporal had forgotten in part: {self.forgotten_in_part}, "
+                f"indistinguishable among them: {self.indistinguishable}"
+            ),
+            f"POSTs that arrived after a committed STOP: {_times(self.after_stop)}",
+            f"the same while a worker was frozen: {_times(self.after_stop_frozen)}",
             f"slowest healthy message: {self.slowest_healthy:.1f} s",
         ]
         for title, counts in (
@@ -93,7 +122,8 @@ def report_on(
     """The report on observations whose invariants were checked."""
     outcomes: Counter[str] = Counter()
     submissions: Counter[str] = Counter()
-    sendable, unresolved, slowest = 0, 0, 0.0
+    sendable, unresolved, indistinguishable, slowest = 0, 0, 0, 0.0
+    claims_held = 0
     for message in observed.messages:
         kind = results[message.message_id].job.kind
         outcomes[_outcome_of(message)] += 1
@@ -101,14 +131,24 @@ def report_on(
         if kind not in UNSENDABLE:
             sendable += 1
             # A cancel during an unknown outcome ends its resolution: the caller asked for that.
-            unresolved += (
-                kind is not Kind.CANCELED and history is not None and is_unresolved(history.report)
-            )
+            if kind is not Kind.CANCELED and history is not None and is_unresolved(history.report):
+                is_forgotten = forgotten_in_part(message, observed.forgotten)
+                if kind is Kind.DUPLICATE and is_forgotten:
+                    indistinguishable += 1
+                else:
+                    unresolved += 1
         if history is not None:
-            submissions.update(each.reason.name.lower() for each in submissions_in(history))
+            submissions.update(each.reason.name.lower() for each in submissions_of(message.runs))
+            claims_held += _claims_held(message)
             if kind is Kind.HEALTHY and history.closed_at is not None:
                 took = history.closed_at - message.requested_at
                 slowest = max(slowest, took.total_seconds())
+    after_stop: dict[bool, list[float]] = {True: [], False: []}
+    for row, seconds in arrivals_after_stop(observed):
+        arrived = datetime.fromtimestamp(row["arrived"], UTC)
+        period = (arrived - timedelta(seconds=seconds), arrived)
+        frozen = overlap(period, (*observed.worker_frozen, *observed.sandbox_frozen))
+        after_stop[frozen > timedelta(0)].append(seconds)
     return SoakReport(
         seed=seed,
         messages=len(observed.messages),
@@ -119,6 +159,13 @@ def report_on(
         lost=len({v.message_id for v in violations if v.invariant == _LOST}),
         unresolved=unresolved,
         max_unresolved=max(1, sendable // _UNRESOLVED_OF),
+        indistinguishable=indistinguishable,
+        forgotten_in_part=sum(
+            forgotten_in_part(message, observed.forgotten) for message in observed.messages
+        ),
+        claims_held=claims_held,
+        after_stop=sorted(after_stop[False]),
+        after_stop_frozen=sorted(after_stop[True]),
         faults=dict(faults),
         twilio_faults=dict(twilio_faults),
         outcomes=dict(outcomes),
@@ -130,6 +177,25 @@ def report_on(
         unexpected_exits=unexpected_exits,
         violations=violations,
     )
+
+
+def _claims_held(message: MessageRecord) -> int:
+    """Without those that a reset has copied into a later run."""
+    held = {
+        event
+        for run in message.runs
+        for event in run.events
+        if isinstance(event, SendFinished) and event.is_claim_held
+    }
+    return len(held)
+
+
+def _times(seconds: Sequence[float]) -> str:
+    if not seconds:
+        return "none"
+    p50, p99 = (seconds[min(int(len(seconds) * part), len(seconds) - 1)] for part in (0.5, 0.99))
+    milliseconds = (f"{1000 * each:.0f}" for each in (p50, p99, seconds[-1]))
+    return f"{len(seconds)}, p50 / p99 / max {' / '.join(milliseconds)} ms"
 
 
 def _outcome_of(message: MessageRecord) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import random
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,13 +20,18 @@ import httpx
 
 from devtools.stack.local import LocalStack, row_message_id
 from signedfor.contract import MessageReport, message_workflow_id
+from signedfor.store.database import open_engine
 from tests.faults.soak.collector import Collector, wait_until_idle
 from tests.faults.soak.injection import FaultInjector, profiles_of, schedule
 from tests.faults.soak.invariants import violations_in
 from tests.faults.soak.report import SoakReport, report_on, twilio_faults_in
+from tests.faults.soak.resets import MessageResets, schedule_resets
 from tests.faults.soak.workload import (
     SCRIPTS,
+    UNSENDABLE,
     Job,
+    JobResult,
+    Kind,
     Workload,
     healthy_jobs,
     mixed_jobs,
@@ -81,6 +87,7 @@ _RECOVERY_SECONDS = 4
 _REPEATED = 40
 _REPLAYED = 100
 _THREADS = 24
+_DATABASE_CONNECTIONS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +105,8 @@ async def soak(stack: LocalStack, options: SoakOptions) -> SoakReport:
     """Run one soak on a running stack with `SETTINGS`."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     client, database_url = await stack.client(), stack.settings["DATABASE_URL"]
-    workload = Workload(client, stack.sandbox)
+    engine = open_engine(database_url, pool_size=_DATABASE_CONNECTIONS)
+    workload = Workload(client, stack.sandbox, engine=engine)
     mixed = mixed_jobs(
         options.seed,
         messages=options.messages,
@@ -124,11 +132,18 @@ async def soak(stack: LocalStack, options: SoakOptions) -> SoakReport:
             configure_sandbox()
 
     await asyncio.to_thread(configure_sandbox)
-    injector = FaultInjector(stack, on_sandbox_start=configure_new_sandbox)
     faults = schedule(options.seed, seconds=options.fault_seconds, profiles=profiles_of(stack))
+    resets = MessageResets(client, message_ids=lambda: _resettable(workload.results))
     started = time.monotonic()
     async with asyncio.TaskGroup() as group:
+        injector = FaultInjector(
+            stack,
+            on_sandbox_start=configure_new_sandbox,
+            on_restore=lambda period: group.create_task(workload.repeat(*period)),
+        )
         group.create_task(injector.run(faults))
+        scheduled_resets = schedule_resets(options.seed, seconds=options.fault_seconds)
+        group.create_task(resets.run(scheduled_resets, options.seed))
         group.create_task(workload.run(mixed))
         await asyncio.sleep(max(0.0, options.fault_seconds - _UNSENDABLE_SECONDS))
         await workload.run(unsendable)
@@ -150,8 +165,10 @@ async def soak(stack: LocalStack, options: SoakOptions) -> SoakReport:
         workload.results.values(),
         reports_before=reports_before,
         healthy_within=_HEALTHY_WITHIN,
-        sandbox_frozen=injector.sandbox_frozen,
+        injector=injector,
+        resets=resets,
     )
+    engine.dispose()
     replayed = [job.message_id for job in mixed[:_REPLAYED]]
     violations = [*violations_in(observed), *await collector.replay_violations(replayed)]
     return report_on(
@@ -163,8 +180,16 @@ async def soak(stack: LocalStack, options: SoakOptions) -> SoakReport:
         fault_seconds=fault_seconds,
         seconds_to_idle=seconds_to_idle,
         is_idle=after_faults.is_idle and after_repeats.is_idle,
-        faults=injector.injected,
+        faults=injector.injected + resets.counts(),
         unexpected_exits=injector.unexpected_exits,
+    )
+
+
+def _resettable(results: Mapping[str, JobResult]) -> frozenset[str]:
+    """Those that take faults: the others show that nothing else is delayed."""
+    spared = {*UNSENDABLE, Kind.HEALTHY}
+    return frozenset(
+        message_id for message_id, each in results.items() if each.job.kind not in spared
     )
 
 

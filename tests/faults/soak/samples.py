@@ -46,6 +46,7 @@ def a_row(
         "status": status,
         "error_code": None,
         "status_callback": f"http://127.0.0.1/webhook/status?message_id={message_id}#rc=5&rp=all",
+        "arrived": at(seconds).timestamp(),
         "created": at(seconds).timestamp(),
         "sent": None,
         "finished": True,
@@ -62,6 +63,7 @@ def a_refusal(seconds: float) -> RefusedRow:
         "code": 20429,
         "http_status": 429,
         "sid": None,
+        "arrived": at(seconds).timestamp(),
         "at": at(seconds).timestamp(),
         "from": None,
     }

@@ -13,8 +13,13 @@ the message: after a 429, without a connection, when the last check found that i
 or when its worker died before it recorded an attempt. A local send whose worker died leaves no
 trace but the workflow task that did not complete. Any other send activity was not intended,
 whatever came of it.
+
+A message that was reset has several runs. The product numbers the submissions of each run, and the
+database knows them by that number: so submission 2 of one run is submission 2 of another, and may
+be accepted once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -57,13 +62,25 @@ class IntendedSubmission:
     reason: Reason
 
 
+def submissions_of(runs: Sequence[History]) -> list[IntendedSubmission]:
+    """The submissions of a message, by number: each from where it was first started."""
+    by_run = [submissions_in(run) for run in runs]
+    return [
+        min(
+            (submissions[number] for submissions in by_run if number < len(submissions)),
+            key=lambda each: each.started_at,
+        )
+        for number in range(max(map(len, by_run), default=0))
+    ]
+
+
 def submissions_in(history: History) -> list[IntendedSubmission]:
-    """The submissions in a message's history, in order; unintended ones included."""
-    reader = _Reader()
+    """The submissions in one run of a message, in order; unintended ones included."""
+    reader = _Reader(is_reset=history.is_reset)
     for event in history.events:
         match event:
             case TaskLost():
-                reader.lost_task_at = reader.lost_task_at or event.at
+                reader.lose_task(event)
             case SendStarted():
                 reader.start(event.at)
             case SendFinished():
@@ -78,15 +95,20 @@ def submissions_in(history: History) -> list[IntendedSubmission]:
                 reader.receive(event)
             case _:
                 pass
+    if history.unfinished_task_at is not None:
+        reader.may_start(history.unfinished_task_at)
     return reader.submissions
 
 
 class _Reader:
-    def __init__(self) -> None:
+    def __init__(self, *, is_reset: bool) -> None:
         self.submissions: list[IntendedSubmission] = []
         self.absent = 0
-        self.lost_task_at: datetime | None = None
+        self._is_reset = is_reset
+        self._lost_task_at: datetime | None = None
         """A local send may have begun then."""
+        self._sent_locally_at: datetime | None = None
+        """The same, but only in a task of this run, and not of the one before a reset."""
         self._last_outcome: SendOutcome | None = None
         self._accepted = False
         self._newest_sid: str | None = None
@@ -94,8 +116,20 @@ class _Reader:
         self._temporary_failures: set[str] = set()
         self._final: set[str] = set()
 
+    def lose_task(self, event: TaskLost) -> None:
+        self._lost_task_at = self._lost_task_at or event.at
+        if not event.by_reset:
+            self._sent_locally_at = self._sent_locally_at or event.at
+
+    def may_start(self, at: datetime) -> None:
+        """A send without a trace: counted if there was a reason for it."""
+        is_retry = self._last_outcome is SendOutcome.NOT_SENT and not self._accepted
+        if is_retry or self._reason() is not Reason.UNINTENDED:
+            self.start(at)
+
     def start(self, at: datetime) -> None:
-        at, self.lost_task_at = self.lost_task_at or at, None
+        at = self._lost_task_at or at
+        self._lost_task_at = self._sent_locally_at = None
         if self._last_outcome is SendOutcome.NOT_SENT and not self._accepted:
             self._last_outcome = None
             return
@@ -113,8 +147,15 @@ class _Reader:
 
     def finish(self, event: SendFinished) -> None:
         self._last_outcome = event.outcome
+        if self._is_reset and event.is_claim_held:
+            self._take_back()
         if event.message_sid is not None:
             self.accepted_as(event.message_sid)
+
+    def _take_back(self) -> None:
+        """An earlier run has submitted it, with a reason that this run's history may lack."""
+        if len(self.submissions) > 1 and self.submissions[-1].reason is Reason.UNINTENDED:
+            self.submissions.pop()
 
     def was_not_sent(self) -> None:
         """Its worker died before the POST: the next send continues the same submission."""
@@ -129,8 +170,8 @@ class _Reader:
         """The first final status of a SID counts; an unknown SID identifies our own POST."""
         sid = event.message_sid
         if sid not in self._sids:
-            if self.lost_task_at is not None and (not self.submissions or self._accepted):
-                self.start(self.lost_task_at)  # the send of the lost workflow task
+            if self._sent_locally_at is not None and (not self.submissions or self._accepted):
+                self.start(self._sent_locally_at)  # the send of the lost workflow task
             self.accepted_as(sid)
         status = parse_status(event.status)
         if status is None or not is_receipt(status) or sid in self._final:

@@ -133,6 +133,21 @@ def test_a_local_send_is_read_from_its_marker() -> None:
     ] == outcomes
 
 
+def test_local_sends_of_one_task_follow_each_other() -> None:
+    """Their markers are written together, when the workflow task has ended."""
+    first, second = (
+        _send_locally(2, _result(Deferred(reserved_at=at(3)))),
+        _send_locally(3, _ACCEPTED),
+    )
+    for event in (*first, *second):
+        event.event_time.FromDatetime(at(5))
+
+    history = read_history([_started(), *first, *second])
+
+    assert [at(2), at(3), at(3), at(5)] == [event.at for event in history.events]
+    assert [Reason.FIRST] == [each.reason for each in submissions_in(history)]
+
+
 def test_a_workflow_with_a_pending_timer_is_waiting() -> None:
     """Until the timer fires or is canceled, or the workflow closes."""
     started, timer = _started(), _event(2, EventType.EVENT_TYPE_TIMER_STARTED)

@@ -28,4 +28,6 @@ async def test_every_invariant_holds_while_every_part_fails(tmp_path: Path) -> N
     assert report.messages >= 200
     assert sum(report.faults.values()) >= 5
     assert report.faults["database: lock"] > 0
+    assert any(name.startswith("reset: ") for name in report.faults)
+    assert report.claims_held > 0
     assert report.submissions["resent"] > 0

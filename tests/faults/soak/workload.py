@@ -11,9 +11,9 @@ from random import Random
 from typing import Any
 
 import httpx
+from sqlalchemy import Engine, select
 from temporalio.client import (
     Client,
-    WorkflowFailureError,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
@@ -30,7 +30,8 @@ from signedfor.contract import (
     CancelResult,
     message_workflow_id,
 )
-from signedfor.inbound import inbound_workflow_id
+from signedfor.store.database import DatabaseUnavailable, transaction
+from signedfor.store.tables import inbound_messages
 
 RECEIPT_TIMEOUT_SECONDS = 30
 _RPC_TIMEOUT = timedelta(seconds=5)
@@ -63,6 +64,8 @@ class Kind(StrEnum):
     CANCELED = "canceled"
     STOPPED = "stopped"
     """The recipient texts STOP at about the time it is sent."""
+    RACING_STOP = "racing stop"
+    """The recipient texts STOP in the very moment in which it is sent."""
     AFTER_STOP = "after stop"
     """Requested after that recipient's STOP was committed."""
     DUPLICATE = "duplicate"
@@ -127,17 +130,27 @@ class JobResult:
     """Its STOP was committed by then."""
     canceled_at: datetime | None = None
     run_ids: set[str] = field(default_factory=set)
+    acknowledged_at: datetime | None = None
+    """Temporal confirmed its newest start."""
+    started_again_at: datetime | None = None
+    """The newest start after a restored Temporal server had forgotten the first one."""
 
 
 _SHARES = {
-    Kind.PLAIN: 64,
+    Kind.PLAIN: 62,
     Kind.CALLBACK_ONLY: 12,
     Kind.EXPIRING: 6,
     Kind.CANCELED: 6,
-    Kind.STOPPED: 5,
+    Kind.STOPPED: 4,
+    Kind.RACING_STOP: 3,
     Kind.DUPLICATE: 5,
     Kind.DELAYED: 2,
 }
+
+
+_SCHEDULED = frozenset({Kind.CANCELED, Kind.STOPPED, Kind.RACING_STOP})
+_RACE = (-0.05, 0.1)
+"""Seconds from `send_at` to the STOP: about as long as it takes to send, and to store the STOP."""
 
 
 def mixed_jobs(seed: int, *, messages: int, seconds: float, late_retries: bool) -> list[Job]:
@@ -154,15 +167,19 @@ def mixed_jobs(seed: int, *, messages: int, seconds: float, late_retries: bool) 
         kind = chance.choices(list(shares), weights=list(shares.values()))[0]
         to, at = _number(len(jobs)), chance.uniform(0, seconds)
         send_after = chance.uniform(0.5, 6) if chance.random() < 1 / 2 else None
+        stop_after = chance.uniform(0, 8) if kind is Kind.STOPPED else None
+        if kind is Kind.RACING_STOP:
+            send_after = chance.uniform(1, 6)
+            stop_after = send_after + chance.uniform(*_RACE)
         job = Job(
             message_id=f"soak-{len(jobs)}",
             to=to,
             kind=kind,
             at=at,
-            send_after=send_after if kind in {Kind.CANCELED, Kind.STOPPED} else None,
+            send_after=send_after if kind in _SCHEDULED else None,
             expires_after=chance.uniform(0.5, 20) if kind is Kind.EXPIRING else None,
             cancel_after=chance.uniform(0, 8) if kind is Kind.CANCELED else None,
-            stop_after=chance.uniform(0, 8) if kind is Kind.STOPPED else None,
+            stop_after=stop_after,
             starts=50 if chance.random() < 1 / 500 else chance.choice((1, 1, 1, 1, 2)),
         )
         jobs.append(job)
@@ -196,9 +213,12 @@ def _number(index: int) -> str:
 class Workload:
     """Runs jobs as a caller that retries each request until it is answered."""
 
-    def __init__(self, client: Client, sandbox: SandboxControl) -> None:
+    def __init__(self, client: Client, sandbox: SandboxControl, *, engine: Engine) -> None:
+        """`engine` is that of our database: it says whether a STOP is stored."""
         self._client = client
         self._sandbox = sandbox
+        self._engine = engine
+        self._restores = 0
         self.results: dict[str, JobResult] = {}
 
     async def run(self, jobs: Sequence[Job]) -> None:
@@ -215,6 +235,29 @@ class Workload:
         run_id = await self._start(result.job, {**_request(result), "body": "Another text."})
         result.run_ids.add(run_id)
 
+    async def repeat(self, since: datetime, until: datetime) -> None:
+        """Repeat what Temporal confirmed in that period, which a restored server has forgotten.
+
+        So do callers after such a restore. The ids are the same.
+        """
+        self._restores += 1
+        async with asyncio.TaskGroup() as group:
+            for result in list(self.results.values()):
+                if result.acknowledged_at is not None and since <= result.acknowledged_at <= until:
+                    group.create_task(self._repeat_start(result))
+                if result.canceled_at is not None and since <= result.canceled_at <= until:
+                    group.create_task(self._cancel_and_note(result))
+
+    async def _repeat_start(self, result: JobResult) -> None:
+        result.run_ids.add(await self._start(result.job, _request(result)))
+        result.acknowledged_at = result.started_again_at = datetime.now(UTC)
+
+    async def _cancel_and_note(self, result: JobResult) -> None:
+        restores, result.canceled_at = self._restores, None
+        is_canceled = await self._cancel(result.job)
+        if is_canceled and restores == self._restores:
+            result.canceled_at = datetime.now(UTC)
+
     async def _run(self, job: Job) -> None:
         now = datetime.now(UTC)
         result = self.results[job.message_id] = JobResult(
@@ -223,10 +266,10 @@ class Workload:
         request = _request(result)
         starts = [self._start(job, request) for _ in range(job.starts)]
         result.run_ids.update(await asyncio.gather(*starts))
+        result.acknowledged_at = datetime.now(UTC)
         if job.cancel_after is not None:
             await asyncio.sleep(job.cancel_after)
-            if await self._cancel(job):
-                result.canceled_at = datetime.now(UTC)
+            await self._cancel_and_note(result)
         if job.stop_after is not None:
             await asyncio.sleep(job.stop_after)
             await self._stop(result)
@@ -281,8 +324,8 @@ class Workload:
             except httpx.HTTPError:
                 answer = None
             if answer is not None and (answer["http_status"] or 0) // 100 == 2:
-                await self._committed(answer["sid"])
-                result.opted_out_at = datetime.now(UTC)
+                if await self._committed(answer["sid"]):
+                    result.opted_out_at = datetime.now(UTC)
             else:
                 await asyncio.sleep(_RETRY_SECONDS)
         after_id = f"{result.job.message_id}-after"
@@ -290,26 +333,27 @@ class Workload:
         await self._run(after)
         self.results[after.message_id].opted_out_at = result.opted_out_at
 
-    async def _committed(self, inbound_sid: str) -> None:
-        """Wait until our database has the inbound message.
+    async def _committed(self, inbound_sid: str) -> bool:
+        """Wait until our database has the inbound message; False if it must be texted again.
 
-        While the database cannot be written to, the webhook answers as soon as Temporal has it. The
-        wait is limited: if the STOP was not stored at all, the invariants must show that.
+        While the database cannot be written to, the webhook answers as soon as Temporal has it: a
+        Temporal server that is restored then has forgotten it. The wait is limited: if the STOP was
+        not stored at all, the invariants must show that.
         """
-        handle = self._client.get_workflow_handle(inbound_workflow_id(inbound_sid))
-        with suppress(TimeoutError, WorkflowFailureError):
-            async with asyncio.timeout(_COMMITTED_WITHIN):
-                while True:
-                    try:
-                        await handle.result(rpc_timeout=_RPC_TIMEOUT)
-                    except RPCError as error:
-                        if error.status is RPCStatusCode.NOT_FOUND and not _is_unavailable(error):
-                            return  # no workflow was needed: the database has it
-                        if not _is_unavailable(error):
-                            raise
-                        await asyncio.sleep(_RETRY_SECONDS)
-                    else:
-                        return
+        restores, give_up_at = self._restores, time.monotonic() + _COMMITTED_WITHIN
+        while time.monotonic() < give_up_at:
+            if await asyncio.to_thread(self._has_stored, inbound_sid):
+                return True
+            if restores != self._restores:
+                return False
+            await asyncio.sleep(_RETRY_SECONDS)
+        return True
+
+    def _has_stored(self, inbound_sid: str) -> bool:
+        query = select(inbound_messages.c.kind).where(inbound_messages.c.message_sid == inbound_sid)
+        with suppress(DatabaseUnavailable), transaction(self._engine, read_only=True) as connection:
+            return connection.execute(query).first() is not None
+        return False
 
 
 def _request(result: JobResult) -> dict[str, Any]:

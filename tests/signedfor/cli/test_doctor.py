@@ -1,8 +1,10 @@
 """`signedfor doctor`: each common problem is found, with what to do about it."""
 
 import json
+import re
 import shlex
 import subprocess
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -42,6 +44,7 @@ def test_without_any_dependency_every_check_fails(cli: CommandLine) -> None:
         "settings": "fail",
         "Temporal server": "fail",
         "Temporal namespace": "skipped",
+        "clock": "skipped",
         "search attributes": "skipped",
         "workers": "skipped",
         "database": "fail",
@@ -208,6 +211,20 @@ class TestWholeSystem:
         }
         assert "TWILIO_API_BASE_URL" in found["Twilio credentials"]["what"]
         assert stack.settings["TWILIO_AUTH_TOKEN"] not in json.dumps(found)
+
+    def test_a_clock_that_is_an_hour_ahead(
+        self, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The finding says how far, in which direction, and what follows."""
+        right = findings(cli, exit_code=0)["clock"]
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() + 3600)
+
+        wrong = findings(cli, exit_code=1)["clock"]
+
+        assert ("ok", "fail") == (right["level"], wrong["level"])
+        assert re.match(r"Here (3600|3599)\.\d s ahead of Temporal's, ", wrong["what"])
+        assert wrong["what"].endswith("A worker here sends nothing.")
 
     def test_a_token_that_is_not_the_webhooks(self, cli: CommandLine) -> None:
         """A webhook that would refuse Twilio's callbacks is found before Twilio calls."""

@@ -144,6 +144,23 @@ def test_a_late_refusal_does_not_release_a_newer_claim(engine: Engine) -> None:
     assert isinstance(attempts.claim("m1", MESSAGE, sender=SENDER), ClaimHeld)
 
 
+def test_a_claimed_submission_excludes_an_earlier_one(engine: Engine) -> None:
+    """A frozen worker marks its submission as refused when another has sent the message again.
+
+    A workflow that is reset to before that then starts with the earlier submission.
+    """
+    attempts = _attempts(engine)
+    assert Claimed(1) == attempts.claim("m1", MESSAGE, sender=SENDER)
+    assert Claimed(1) == attempts.claim("m1", MESSAGE, sender=SENDER, submission=2)
+    attempts.refuse("m1", 1, 1)
+
+    assert isinstance(attempts.claim("m1", MESSAGE, sender=SENDER), ClaimHeld)
+    assert attempts.holder("m1", 1) is not None
+    attempts.refuse("m1", 2, 1)
+    assert attempts.holder("m1", 1) is None
+    assert Claimed(2) == attempts.claim("m1", MESSAGE, sender=SENDER)
+
+
 def test_a_held_claim_comes_before_everything_that_blocks(engine: Engine) -> None:
     """Twilio may have the message: its outcome is resolved even if the recipient has opted out."""
     limiter = RateLimiter(engine, rates=dict.fromkeys(SenderKind, 100_000.0))
