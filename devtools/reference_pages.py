@@ -150,6 +150,14 @@ def twilio_codes() -> str:
         ]
         if rows:
             parts += [f"## {each.value}", _table(("Code", "Meaning", "Advice"), rows)]
+        holds = [
+            (_code_range(row), f"`{row['undeliverable']}`", _text(row["undeliverable_because"]))
+            for row in listed
+            if row["failure_class"] == each.value and row["undeliverable"]
+        ]
+        if holds:
+            parts += ["For whom the recipient is then unreachable:"]
+            parts += [_table(("Code", "Holds for", "Because"), holds)]
     return "\n\n".join(parts)
 
 
