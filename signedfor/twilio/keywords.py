@@ -1,13 +1,25 @@
 """Classifies inbound messages: opt-out, opt-in, help, or a text that a person should review.
 
 Twilio acts on a keyword only when it is the whole message. People also write "please stop texting
-me", and US law lets them revoke consent by any reasonable means, so a message with a stop word in
-a phrase needs review. START and HELP in a phrase change nothing and need no review.
+me", and US law lets them revoke consent by any reasonable means, so a message that reads like an
+opt-out needs review. START, YES and HELP in a phrase change nothing and need no review.
+
+The words are in `words.csv`, the phrases in `phrases.toml`. An opt-out must never be missed, and a
+review costs an operator's time, so a doubt about a single word or a short message is a review, and
+a long message needs a phrase.
 """
 
-import unicodedata
+import csv
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from itertools import pairwise
+from pathlib import Path  # noqa: TID251 - the table is read once, at import
+from typing import Final
+
+from signedfor.twilio import phrases
+from signedfor.twilio.letters import plain, words
 
 
 class InboundKind(StrEnum):
@@ -17,6 +29,8 @@ class InboundKind(StrEnum):
     """Opt out."""
     START = "start"
     """Opt in again."""
+    YES = "yes"
+    """Opt in again, or the answer to a question: it concerns the sender it was sent to only."""
     HELP = "help"
     """Asks for help; Twilio answers it."""
     REVIEW = "review"
@@ -25,52 +39,173 @@ class InboundKind(StrEnum):
     """Anything else."""
 
 
-_STOP_WORDS = frozenset(
-    {"STOP", "STOPALL", "UNSUBSCRIBE", "END", "QUIT", "CANCEL", "REVOKE", "OPTOUT"}
-)
-_KIND_OF_OTHER_WORD = {
-    **dict.fromkeys(("START", "YES", "UNSTOP"), InboundKind.START),
-    **dict.fromkeys(("HELP", "INFO"), InboundKind.HELP),
-}
-
 _KIND_OF_OPT_OUT_TYPE = {
     "STOP": InboundKind.STOP,
     "START": InboundKind.START,
     "HELP": InboundKind.HELP,
 }
 
+_ENGLISH = "English"
+_MISSPELLED_LETTERS = range(4, 21)
+"""How long a misspelled word is: shorter ones are other words, longer ones no words at all."""
+_LONG = 6
+"""From how many letters on any slip makes no other word."""
+_SHORT_MESSAGE = 3
+
+
+def _read_table() -> dict[str, tuple[InboundKind, str]]:
+    with Path(__file__).with_name("words.csv").open(encoding="utf-8", newline="") as table:
+        rows = [(_joined(plain(row["word"])), row) for row in csv.DictReader(table)]
+    found: dict[str, tuple[InboundKind, str]] = {}
+    for word, row in rows:  # A word may be listed for several languages, always as the same.
+        found.setdefault(word, (InboundKind(row["meaning"]), row["language"]))
+    return found
+
+
+def _joined(text: str) -> str:
+    return "".join(words(text))
+
+
+_WORDS: Final = _read_table()
+_STOP_WORDS: Final = frozenset(w for w, (kind, _) in _WORDS.items() if kind is InboundKind.STOP)
+
+
+class _Misspelled:
+    """Finds the word of a list from which another one differs by one slip of a finger.
+
+    A slip is a letter too few, too many or wrong, or two letters in the wrong order. Two words that
+    differ by a slip are the same with at most one letter deleted from each.
+    """
+
+    def __init__(self, correct: Iterable[str]) -> None:
+        self._by_deletion: Mapping[str, list[str]] = defaultdict(list)
+        self._correct = frozenset(correct)
+        for word in sorted(self._correct, key=len):
+            for shorter in self._deletions(word):
+                self._by_deletion[shorter].append(word)
+
+    def correct(self, word: str) -> Iterator[str]:
+        """Words of the list one slip away."""
+        if word in self._correct or len(word) not in _MISSPELLED_LETTERS:
+            return
+        found = itertools.chain.from_iterable(
+            self._by_deletion.get(each, ()) for each in self._deletions(word)
+        )
+        yield from (each for each in dict.fromkeys(found) if _one_slip(word, each))
+
+    @staticmethod
+    def _deletions(word: str) -> set[str]:
+        return {word, *(word[:at] + word[at + 1 :] for at in range(len(word)))}
+
+
+def _one_slip(one: str, other: str) -> bool:
+    start = len(_common_start(one, other))
+    end = len(_common_start(one[start:][::-1], other[start:][::-1]))
+    one, other = one[start : len(one) - end], other[start : len(other) - end]
+    return max(len(one), len(other)) <= 1 or one == other[::-1]
+
+
+def _common_start(one: str, other: str) -> str:
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return "".join(letter for letter, _ in pairs)
+
+
+def _swapped(one: str, other: str) -> bool:
+    return sorted(one) == sorted(other)
+
+
+def _once(word: str) -> str:
+    """The word with each repeated letter written once: `STOOOPP` is `STOP`."""
+    return "".join(letter for letter, _ in itertools.groupby(word))
+
+
+_BY_ONCE: Final = {
+    _once(word): kind
+    for word, (kind, _) in _WORDS.items()
+    if kind in {InboundKind.STOP, InboundKind.HELP} and len(word) in _MISSPELLED_LETTERS
+}
+_KEYWORDS: Final = _Misspelled(
+    word
+    for word, (kind, _) in _WORDS.items()
+    if kind in {InboundKind.STOP, InboundKind.HELP} and word.isascii() and len(word) >= 4  # noqa: PLR2004
+)
+_OF_PHRASES: Final = _Misspelled(
+    word for word in {*phrases.vocabulary(), *_STOP_WORDS} if word.isascii() and len(word) >= _LONG
+)
+_LEET: Final = str.maketrans("01345", "OIEAS")
+
 
 def classify_inbound(body: str, opt_out_type: str | None) -> InboundKind:
     """Return what the message asks for.
 
     `opt_out_type` is Twilio's OptOutType and takes precedence over the body, because Advanced
-    Opt-Out may know keywords in other languages; values other than Twilio's three are ignored.
-    Case, width, accents, punctuation, emoji and invisible characters do not matter, and a stop
-    word may be split or repeated: `opt-out`, `stop all`, `S.T.O.P`, `Stop! Stop!`.
+    Opt-Out may know more keywords; values other than Twilio's three are ignored. Case, width,
+    accents, punctuation, emoji, invisible characters and letters that look alike do not matter.
     """
     kind = _KIND_OF_OPT_OUT_TYPE.get((opt_out_type or "").strip().upper())
     if kind is not None:
         return kind
-    words = _words(body)
-    if "".join(words) in _STOP_WORDS or (words and _STOP_WORDS.issuperset(words)):
+    if phrases.is_reaction(body):
+        return InboundKind.OTHER
+    text = phrases.clauses(plain(body))
+    return _as_keyword(text, body) or _as_phrase(text)
+
+
+def _as_keyword(text: str, body: str) -> InboundKind | None:
+    """The kind of a message that is one keyword, split or repeated, with or without a please."""
+    written = words(text) or words(body.translate(_REGIONAL_INDICATORS))
+    polite = words(phrases.without_courtesy(text))
+    for candidate in (written, polite):
+        word = "".join(candidate)
+        known = _WORDS.get(word)
+        if known is not None and (known[0] is not InboundKind.YES or candidate is written):
+            return known[0]
+        if candidate and _STOP_WORDS.issuperset(candidate):
+            return InboundKind.STOP
+    if polite and (len(polite) == 1 or max(map(len, polite)) == 1):
+        return _misspelled_keyword("".join(polite))
+    return None
+
+
+_REGIONAL_INDICATORS: Final = {0x1F1E6 + at: chr(ord("A") + at) for at in range(26)}
+"""Letters as phones without the flag show them. Two of them are a flag, so they come last."""
+
+
+def _misspelled_keyword(word: str) -> InboundKind | None:
+    """The kind of a single word that is not listed."""
+    if word.translate(_LEET) in _STOP_WORDS:
         return InboundKind.STOP
-    if not _STOP_WORDS.isdisjoint(words) or ("OPT", "OUT") in pairwise(words):
+    if word.rstrip("0123456789") in _STOP_WORDS:
         return InboundKind.REVIEW
-    # Unlike an opt-out, an opt-in must be unambiguous: "un stop" needs review, by the line above.
-    return _KIND_OF_OTHER_WORD.get(" ".join(words), InboundKind.OTHER)
+    if len(word) in _MISSPELLED_LETTERS and (kind := _BY_ONCE.get(_once(word))):
+        return kind
+    doubtful = False
+    for correct in _KEYWORDS.correct(word):
+        kind, language = _WORDS[correct]
+        if _swapped(word, correct):
+            return kind
+        if kind is InboundKind.STOP and (correct == "STOP" or len(correct) >= _LONG):
+            if language == _ENGLISH:
+                return InboundKind.STOP
+            doubtful = True  # An inflected form, perhaps: "canceled" is no request.
+    return InboundKind.REVIEW if doubtful else None
 
 
-def _words(body: str) -> list[str]:
-    """Return the words in plain upper case: runs of letters and digits, as a reader sees them.
+def _as_phrase(text: str) -> InboundKind:
+    """REVIEW if a part of the message reads like an opt-out, else OTHER."""
+    text = phrases.without_ordinary(text)
+    corrected = " ".join(_corrected(word) for word in text.split(" "))
+    if phrases.ask_to_opt_out(text) or (
+        corrected != text and phrases.ask_to_opt_out(corrected)
+    ):
+        return InboundKind.REVIEW
+    if len(words(text)) <= _SHORT_MESSAGE and " STOP " in text:
+        return InboundKind.REVIEW
+    for clause in phrases.without_filler(corrected).split(phrases.CLAUSE_END):
+        if (rest := clause.split()) and _STOP_WORDS.issuperset(rest):
+            return InboundKind.REVIEW
+    return InboundKind.OTHER
 
-    NFKD splits full-width, styled and accented letters into plain letters and marks. Marks and
-    invisible characters (zero width, soft hyphen, bidi) are removed, even inside a word; all other
-    characters separate words. `str.upper` ignores the locale, so a Turkish i becomes an I.
-    """
-    plain = unicodedata.normalize("NFKD", body).upper()
-    visible = (c for c in plain if unicodedata.category(c) not in _INVISIBLE)
-    return "".join(c if c.isalnum() else " " for c in visible).split()
 
-
-_INVISIBLE = {"Cf", "Mn", "Me"}
-"""Unicode categories of format characters and marks."""
+def _corrected(word: str) -> str:
+    return word if word in _WORDS else next(_OF_PHRASES.correct(word), word)
