@@ -48,18 +48,23 @@ def look_alikes(confusables: Iterable[str]) -> Mapping[str, str]:
     found = dict(_SYMBOLS)
     for character in map(chr, range(0x80, sys.maxunicode + 1)):
         plain = _plain(character)
-        if plain.isascii() or not _is_letter(character):
-            continue  # Normalization reads it already, or it is a sign that separates words.
+        if plain.upper().isascii() or not _is_letter(character):
+            continue  # It is read so without the table, or it is a sign that separates words.
         if named := _NAMED.fullmatch(unicodedata.name(character, "")):
             found[character] = named[1]
             continue
-        # Each list has the form of either case only: a Cyrillic small te looks like a T, not a t.
-        letters = listed.get(character) or listed.get(character.upper(), "")
-        if letters == "l" and "i" in {listed.get(character.lower()), character.lower()}:
-            letters = "I"  # Unicode's list makes no difference between I and l.
-        if letters:
-            found[character] = letters.upper()
+        if letters := _letters(character, listed):
+            found[character] = letters
     return found
+
+
+def _letters(character: str, listed: Mapping[str, str]) -> str:
+    """What Unicode's list says, the same for both cases, because texts are compared in capitals."""
+    capital = character.upper() if len(character.upper()) == 1 else character
+    small = capital.lower() if len(capital.lower()) == 1 else character
+    letters = listed.get(capital) or listed.get(small) or listed.get(character, "")
+    # Unicode's list makes no difference between I and l.
+    return "I" if letters == "l" and listed.get(small) == "i" else letters.upper()
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Inbound messages: each is stored once, and its STOP or START applied once."""
+"""Inbound messages: each is stored once, and its STOP, START or YES applied once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from signedfor.store.tables import inbound_messages, utc_now, watermarks
 from signedfor.twilio.keywords import InboundKind
 
 _CHANGED_BY = "inbound message"
-_CONSENT_KEYWORDS = (InboundKind.STOP, InboundKind.START)
+_CONSENT_KEYWORDS = (InboundKind.STOP, InboundKind.START, InboundKind.YES)
 _column = inbound_messages.c
 
 
@@ -160,7 +160,7 @@ class InboundMessages:
             return open_connection.execute(statement).first() is not None
 
     def _is_superseded(self, record: InboundRecord, connection: Connection) -> bool:
-        """Whether the person sent a later STOP or START that concerns the same senders."""
+        """Whether the person sent a later STOP, START or YES that concerns the same senders."""
         number = person(record.from_)
         later = select(_column.message_sid).where(
             _column.kind.in_([keyword.value for keyword in _CONSENT_KEYWORDS]),

@@ -45,6 +45,7 @@ _KIND_OF_OPT_OUT_TYPE = {
     "HELP": InboundKind.HELP,
 }
 
+_OPT_INS = {InboundKind.START, InboundKind.YES}
 _ENGLISH = "English"
 _MISSPELLED_LETTERS = range(4, 21)
 """How long a misspelled word is: shorter ones are other words, longer ones no words at all."""
@@ -79,8 +80,9 @@ class _Misspelled:
 
     def __init__(self, correct: Iterable[str]) -> None:
         self._by_deletion: Mapping[str, list[str]] = defaultdict(list)
+        correct = list(correct)
         self._correct = frozenset(correct)
-        for word in sorted(self._correct, key=len):
+        for word in dict.fromkeys(correct):
             for shorter in self._deletions(word):
                 self._by_deletion[shorter].append(word)
 
@@ -130,9 +132,12 @@ _KEYWORDS: Final = _Misspelled(
     if kind in {InboundKind.STOP, InboundKind.HELP} and word.isascii() and len(word) >= 4  # noqa: PLR2004
 )
 _OF_PHRASES: Final = _Misspelled(
-    word for word in {*phrases.vocabulary(), *_STOP_WORDS} if word.isascii() and len(word) >= _LONG
+    word
+    for word in (*phrases.vocabulary(), *sorted(_STOP_WORDS))
+    if word.isascii() and len(word) >= 5  # noqa: PLR2004
 )
 _LEET: Final = str.maketrans("01345", "OIEAS")
+"""Digits in place of letters."""
 
 
 def classify_inbound(body: str, opt_out_type: str | None) -> InboundKind:
@@ -156,12 +161,17 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
     written = words(text) or words(body.translate(_REGIONAL_INDICATORS))
     polite = words(phrases.without_courtesy(text))
     for candidate in (written, polite):
-        word = "".join(candidate)
-        known = _WORDS.get(word)
-        if known is not None and (known[0] is not InboundKind.YES or candidate is written):
-            return known[0]
         if candidate and _STOP_WORDS.issuperset(candidate):
             return InboundKind.STOP
+        word = "".join(candidate)
+        if word.translate(_LEET) in _STOP_WORDS:
+            return InboundKind.STOP
+        known, _ = _WORDS.get(word, (None, ""))
+        if known not in _OPT_INS and known is not None:
+            return known
+    # An opt-in must be unambiguous: "un stop" is none, and "yes please" answers a question.
+    if len(set(polite)) == 1 and (known := _WORDS.get(polite[0], (None, ""))[0]) in _OPT_INS:
+        return known if known is not InboundKind.YES or len(written) == 1 else InboundKind.OTHER
     if polite and (len(polite) == 1 or max(map(len, polite)) == 1):
         return _misspelled_keyword("".join(polite))
     return None
@@ -173,8 +183,6 @@ _REGIONAL_INDICATORS: Final = {0x1F1E6 + at: chr(ord("A") + at) for at in range(
 
 def _misspelled_keyword(word: str) -> InboundKind | None:
     """The kind of a single word that is not listed."""
-    if word.translate(_LEET) in _STOP_WORDS:
-        return InboundKind.STOP
     if word.rstrip("0123456789") in _STOP_WORDS:
         return InboundKind.REVIEW
     if len(word) in _MISSPELLED_LETTERS and (kind := _BY_ONCE.get(_once(word))):
@@ -208,4 +216,10 @@ def _as_phrase(text: str) -> InboundKind:
 
 
 def _corrected(word: str) -> str:
-    return word if word in _WORDS else next(_OF_PHRASES.correct(word), word)
+    """The word of a phrase that was meant: `STPO`, `ST0P`, `TEXTNG`."""
+    if word in _WORDS:
+        return word
+    if (read := word.translate(_LEET)) in _STOP_WORDS:
+        return read
+    swapped = (each for each in _KEYWORDS.correct(word) if _swapped(word, each))
+    return next(swapped, "") or next(_OF_PHRASES.correct(word), word)

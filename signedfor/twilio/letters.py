@@ -13,6 +13,8 @@ def _read_table() -> dict[int, str]:
 _LOOK_ALIKES = _read_table()
 _INVISIBLE = {"Cf", "Mn", "Me"}
 """Unicode categories of format characters and marks."""
+_MAX_READ = 2**16
+"""Some ligatures become 18 letters; no message is as long as this."""
 
 
 def plain(text: str) -> str:
@@ -23,7 +25,7 @@ def plain(text: str) -> str:
     `str.upper` ignores the locale, so a Turkish i becomes an I. Words in other scripts come out
     partly in Latin letters, so they can only be compared with words that went the same way.
     """
-    split = unicodedata.normalize("NFKD", text)
+    split = unicodedata.normalize("NFKD", text)[:_MAX_READ]
     visible = "".join(c for c in split if unicodedata.category(c) not in _INVISIBLE)
     return visible.translate(_LOOK_ALIKES).upper()
 

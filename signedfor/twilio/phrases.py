@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from itertools import chain
 from pathlib import Path  # noqa: TID251 - the table is read once, at import
@@ -54,17 +55,19 @@ def _expression(token: str) -> str:
     """The regular expression of a token; it begins with the space before the word."""
     if token == "...":  # noqa: S105 - not a password
         return r"(?: [^ |]+){0,4}"
-    found = []
-    for choice in _choices(token):
-        if choice == "^":
-            found.append(r" \|")
-        elif choice == "$":
-            found.append(r"(?= \|)")
-        else:
-            inner = re.escape(choice.strip("*"))
-            start = " [^ |]*" if choice.startswith("*") else " "
-            found.append(f"{start}{inner}{'[^ |]*' if choice.endswith('*') else '(?= )'}")
+    choices = list(_choices(token))
+    found = [f" (?:{'|'.join(_word(each) for each in choices if each != '$')})"] if set(choices) - {"$"} else []
+    if "$" in choices:
+        found.append(r"(?= \|)")
     return f"(?:{'|'.join(found)}){'?' if token.endswith('?') else ''}"
+
+
+def _word(choice: str) -> str:
+    if choice == "^":
+        return r"\|"
+    start = "[^ |]*" if choice.startswith("*") else ""
+    end = "[^ |]*" if choice.endswith("*") else "(?= )"
+    return f"{start}{re.escape(choice.strip('*'))}{end}"
 
 
 class _Phrase:
@@ -74,6 +77,21 @@ class _Phrase:
         self.tokens = phrase.split()
         if self.tokens[0].endswith("?") or self.tokens[0] == "...":
             raise ValueError(f"phrases.toml: a phrase begins with a word: {phrase}")
+
+    def can_be_in(self, present: AbstractSet[str]) -> bool:
+        """Whether each of its words, or one of the choices, is among these."""
+        return all(
+            any("*" in each or each in {"^", "$"} or present >= set(each.split()) for each in of)
+            for of in self._required
+        )
+
+    @cached_property
+    def _required(self) -> list[list[str]]:
+        return [
+            list(_choices(token))
+            for token in self.tokens
+            if token != "..." and not token.endswith("?")  # noqa: S105 - not a password
+        ]
 
     @cached_property
     def match(self) -> re.Pattern[str]:
@@ -101,10 +119,16 @@ class _Phrases:
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Where phrases are in the clauses, from left to right."""
         end = 0
+        present = frozenset(text.split())
+        possible: dict[_Phrase, bool] = {}
         for word in re.finditer(" ([^ ]+)", text):
             if word.start() < end:
                 continue
             for phrase in self._beginning(word[1]):
+                if phrase not in possible:
+                    possible[phrase] = phrase.can_be_in(present)
+                if not possible[phrase]:
+                    continue
                 if found := phrase.match.match(text, word.start()):
                     yield found.span()
                     end = max(found.end(), word.start() + 1)
@@ -142,11 +166,11 @@ _REACTIONS: Final = frozenset(
 )
 
 
-def vocabulary() -> frozenset[str]:
+def vocabulary() -> list[str]:
     """Every word of the phrases that ask for an opt-out, except parts of words."""
     tokens: Iterable[str] = chain.from_iterable(phrase.tokens for phrase in _OPT_OUT.phrases)
-    found = chain.from_iterable(_choices(token) for token in set(tokens) if token != "...")  # noqa: S105 - not a password
-    return frozenset(word for each in found for word in each.split() if word.isalnum())
+    found = chain.from_iterable(_choices(token) for token in tokens if token != "...")  # noqa: S105 - not a password
+    return list(dict.fromkeys(word for each in found for word in each.split() if word.isalnum()))
 
 
 def without_courtesy(text: str) -> str:
