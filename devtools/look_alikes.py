@@ -42,7 +42,9 @@ def look_alikes(confusables: Iterable[str]) -> Mapping[str, str]:
         fields = [field.strip() for field in line.partition("#")[0].split(";")]
         if len(fields) < 2:  # noqa: PLR2004 - a comment or an empty line
             continue
-        source, target = ("".join(chr(int(code, 16)) for code in each.split()) for each in fields[:2])
+        source, target = (
+            "".join(chr(int(code, 16)) for code in each.split()) for each in fields[:2]
+        )
         if len(source) == 1 and _plain(target).isalnum() and _plain(target).isascii():
             listed[source] = _plain(target)
     found = dict(_SYMBOLS)

@@ -94,21 +94,23 @@ def false_alarms(texts: Sequence[Text]) -> Figure:
 def report() -> str:
     """The figures and misses of each set, as Markdown."""
     sets = {path.stem: read(path) for path in files()}
-    rows = ["| Set | Of | Texts | Wrong | Share |", "|---|---|---|---|---|"]
-    for name, texts in sets.items():
-        for figure in _figures(texts):
-            rows.append(
-                f"| `{name}` | {figure.what} | {len(figure.texts)} | {len(figure.counted)} "
-                f"| {figure.share:.1%} |"
-            )
-    missed = ["| Set | Text | Language | Expected | Kind |", "|---|---|---|---|---|"]
-    for name, texts in sets.items():
-        for each in _misses(texts):
-            expected = " or ".join(sorted(each.expected))
-            missed.append(
-                f"| `{name}` | {_cell(each.text)} | {each.language} | {expected} | {each.kind} |"
-            )
-    return "\n".join([*rows, "", *missed])
+    figures = [
+        f"| `{name}` | {each.what} | {len(each.texts)} | {len(each.counted)} | {each.share:.1%} |"
+        for name, texts in sets.items()
+        for each in _figures(texts)
+    ]
+    misses = [
+        f"| `{name}` | {_cell(each.text)} | {each.language} "
+        f"| {' or '.join(sorted(each.expected))} | {each.kind} |"
+        for name, texts in sets.items()
+        for each in _misses(texts)
+    ]
+    return "\n".join(
+        [
+            *("| Set | Wrong | Texts | Number | Share |", "|---|---|---|---|---|", *figures, ""),
+            *("| Set | Text | Language | Expected | Kind |", "|---|---|---|---|---|", *misses),
+        ]
+    )
 
 
 def _figures(texts: Sequence[Text]) -> Iterator[Figure]:

@@ -11,7 +11,6 @@ a long message needs a phrase.
 
 import csv
 import itertools
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
@@ -121,7 +120,7 @@ def _once(word: str) -> str:
     return "".join(letter for letter, _ in itertools.groupby(word))
 
 
-_BY_ONCE: Final = {
+_BY_ONCE: Final[Mapping[str, InboundKind]] = {
     _once(word): kind
     for word, (kind, _) in _WORDS.items()
     if kind in {InboundKind.STOP, InboundKind.HELP} and len(word) in _MISSPELLED_LETTERS
@@ -203,9 +202,7 @@ def _as_phrase(text: str) -> InboundKind:
     """REVIEW if a part of the message reads like an opt-out, else OTHER."""
     text = phrases.without_ordinary(text)
     corrected = " ".join(_corrected(word) for word in text.split(" "))
-    if phrases.ask_to_opt_out(text) or (
-        corrected != text and phrases.ask_to_opt_out(corrected)
-    ):
+    if phrases.ask_to_opt_out(text) or (corrected != text and phrases.ask_to_opt_out(corrected)):
         return InboundKind.REVIEW
     if len(words(text)) <= _SHORT_MESSAGE and " STOP " in text:
         return InboundKind.REVIEW

@@ -56,7 +56,11 @@ def _expression(token: str) -> str:
     if token == "...":  # noqa: S105 - not a password
         return r"(?: [^ |]+){0,4}"
     choices = list(_choices(token))
-    found = [f" (?:{'|'.join(_word(each) for each in choices if each != '$')})"] if set(choices) - {"$"} else []
+    found = (
+        [f" (?:{'|'.join(_word(each) for each in choices if each != '$')})"]
+        if set(choices) - {"$"}
+        else []
+    )
     if "$" in choices:
         found.append(r"(?= \|)")
     return f"(?:{'|'.join(found)}){'?' if token.endswith('?') else ''}"
@@ -112,9 +116,7 @@ class _Phrases:
                 else:
                     first = CLAUSE_END if choice == "^" else choice.split()[0]
                     self._starting[first].append(phrase)
-        self._prefixes = frozenset(
-            len(each) - 1 for each in self._starting if each.endswith("*")
-        )
+        self._prefixes = frozenset(len(each) - 1 for each in self._starting if each.endswith("*"))
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Where phrases are in the clauses, from left to right."""

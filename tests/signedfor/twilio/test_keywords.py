@@ -71,7 +71,7 @@ SPELLINGS = {
 
 LOOK_ALIKES = {
     "ЅТОР": "Cyrillic",  # noqa: RUF001 - on purpose, as below
-    "ѕтор": "small Cyrillic",  # noqa: RUF001
+    "ѕтор": "small Cyrillic",
     "SΤΟΡ": "Greek",  # noqa: RUF001
     "ꜱᴛᴏᴘ": "small capitals",
     "ŞŦØƤ": "crossed and hooked",
@@ -84,7 +84,7 @@ LOOK_ALIKES = {
     "ST0P": "a digit",
     "$TOP": "a dollar sign",
     "UNSUВSCRІBE": "two Cyrillic letters in a long word",  # noqa: RUF001
-    "СТОП": "the Russian word itself",  # noqa: RUF001
+    "СТОП": "the Russian word itself",
 }
 
 MISSPELLED = {
@@ -95,7 +95,9 @@ MISSPELLED = {
     **dict.fromkeys(["stops", "stopped", "beendet", "STP"], REVIEW),
     # Words of their own.
     **dict.fromkeys(["step", "shop", "spot", "atop", "stow", "stomp", "quite", "quiet"], OTHER),
-    **dict.fromkeys(["cancer", "cancelled", "remote", "quits", "star", "send", "and", "sto"], OTHER),
+    **dict.fromkeys(
+        ["cancer", "cancelled", "remote", "quits", "star", "send", "and", "sto"], OTHER
+    ),
     **dict.fromkeys(["alot", "salto", "caja", "bajo", "alta", "auto", "cárcel", "stor"], OTHER),
 }
 
@@ -133,7 +135,7 @@ PHRASES = {
         "pare de me mandar mensagem",
         "non scrivetemi più",
         "geen berichten meer aub",
-        "не пишите мне больше",  # noqa: RUF001
+        "не пишите мне больше",
         "请不要再发了",
     ],
     OTHER: [
@@ -197,9 +199,7 @@ def test_twilios_stop_words_are_listed(word: str) -> None:
 @pytest.mark.parametrize("kind", [START, YES])
 def test_only_twilio_says_what_opts_in(kind: InboundKind) -> None:
     """A word that Twilio does not know as an opt-in lifts no opt-out."""
-    assert {"Twilio, default keywords"} == {
-        row["source"] for row in ROWS if row["meaning"] == kind
-    }
+    assert {"Twilio, default keywords"} == {row["source"] for row in ROWS if row["meaning"] == kind}
 
 
 def test_a_word_has_one_meaning() -> None:
@@ -320,7 +320,20 @@ def test_any_body_can_be_classified(body: str, opt_out_type: str | None) -> None
 
 @pytest.mark.parametrize(
     "part",
-    ["stop ", "no ", "x", "x ", "dont ", "\ufdfa", "no me ", "“", ". ", "a\u0301", "take my no ", "停"],
+    [
+        "stop ",
+        "no ",
+        "x",
+        "x ",
+        "dont ",
+        "\ufdfa",
+        "no me ",
+        "“",
+        ". ",
+        "a\u0301",
+        "take my no ",
+        "停",
+    ],
     ids=ascii,
 )
 def test_the_work_grows_with_the_size_of_the_body(part: str) -> None:
