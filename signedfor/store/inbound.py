@@ -42,13 +42,13 @@ class Review:
 
 
 class InboundMessages:
-    """The inbound messages in the database of `engine`, and the effect of STOP and START.
+    """The inbound messages in the database of `engine`, and the effect of STOP, START and YES.
 
     With `scope=Scope.EVERYTHING`, a STOP opts out of everything, and a START lifts the opt-outs
     from everything and from the sender it was sent to. With `scope=Scope.SENDER`, both concern that
     sender only: the Messaging Service if there is one, otherwise the number. A START never lifts an
     opt-out from a category, or a suppression for another reason. The keyword that was sent last
-    counts: an older one that arrives later is stored and changes nothing.
+    counts: an older one that arrives later is stored and changes nothing. A YES does as a START.
 
     Raises `signedfor.store.database.DatabaseUnavailable` when the database cannot answer.
     """

@@ -142,12 +142,13 @@ SUPPRESSIONS = {
 }
 
 
+@pytest.mark.parametrize("kind", [InboundKind.START, InboundKind.YES])
 @pytest.mark.parametrize(
     ("scope", "lifted"),
     [(Scope.EVERYTHING, {"all", "sender"}), (Scope.SENDER, {"sender"})],
 )
 def test_a_start_lifts_opt_outs_of_its_scope(
-    engine: Engine, scope: Scope, lifted: set[str]
+    engine: Engine, scope: Scope, lifted: set[str], kind: InboundKind
 ) -> None:
     """It lifts what a STOP to the same sender would record, but no other suppressions."""
     suppressions = Suppressions(engine)
@@ -160,7 +161,7 @@ def test_a_start_lifts_opt_outs_of_its_scope(
             scope_value=scope_value,
         )
         suppressions.record(suppression, by="test")
-    _receive(InboundMessages(engine, scope=scope), InboundKind.START)
+    _receive(InboundMessages(engine, scope=scope), kind)
 
     assert _suppressions(engine) == [
         (PERSON, *row) for name, row in SUPPRESSIONS.items() if name not in lifted
@@ -293,6 +294,8 @@ MINUTES = {"early": BEGIN, "late": BEGIN + timedelta(minutes=5)}
         ([("START", "early"), ("STOP", "late")], True),
         ([("STOP", "early"), ("START", "early")], False),
         ([("START", "early"), ("STOP", "early")], True),
+        ([("YES", "late"), ("STOP", "early")], False),
+        ([("STOP", "late"), ("YES", "early")], True),
     ],
 )
 def test_the_last_keyword_decides(
