@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path  # noqa: TID251 - the table is read once, at import
-from typing import Final
+from typing import Final, NamedTuple
 
 from signedfor.twilio import phrases
 from signedfor.twilio.letters import plain, words
@@ -45,20 +45,33 @@ _KIND_OF_OPT_OUT_TYPE = {
 }
 
 _OPT_INS = {InboundKind.START, InboundKind.YES}
-_ENGLISH = "English"
 _MISSPELLED_LETTERS = range(4, 21)
 """How long a misspelled word is: shorter ones are other words, longer ones no words at all."""
 _LONG = 6
-"""From how many letters on any slip makes no other word."""
+"""From how many letters on any slip makes no other word of English."""
+_LONG_ANYWHERE = 8
+"""From how many letters on this is so for a word of any language, or nearly."""
 _SHORT_MESSAGE = 3
 
 
-def _read_table() -> dict[str, tuple[InboundKind, str]]:
+class _Word(NamedTuple):
+    kind: InboundKind
+    is_english: bool
+    is_on_a_list: bool
+    """Some provider or regulator lists it; it is not just in common use."""
+
+
+def _read_table() -> dict[str, _Word]:
+    found: dict[str, _Word] = {}
     with Path(__file__).with_name("words.csv").open(encoding="utf-8", newline="") as table:
-        rows = [(_joined(plain(row["word"])), row) for row in csv.DictReader(table)]
-    found: dict[str, tuple[InboundKind, str]] = {}
-    for word, row in rows:  # A word may be listed for several languages, always as the same.
-        found.setdefault(word, (InboundKind(row["meaning"]), row["language"]))
+        for row in csv.DictReader(table):
+            word = _Word(
+                kind=InboundKind(row["meaning"]),
+                is_english=row["language"] == "English",
+                is_on_a_list=row["source"] != "common use",
+            )
+            # It may be there for several languages, always with one meaning.
+            found.setdefault(_joined(plain(row["word"])), word)
     return found
 
 
@@ -67,7 +80,7 @@ def _joined(text: str) -> str:
 
 
 _WORDS: Final = _read_table()
-_STOP_WORDS: Final = frozenset(w for w, (kind, _) in _WORDS.items() if kind is InboundKind.STOP)
+_STOP_WORDS: Final = frozenset(word for word, row in _WORDS.items() if row.kind is InboundKind.STOP)
 
 
 class _Misspelled:
@@ -120,19 +133,21 @@ def _once(word: str) -> str:
     return "".join(letter for letter, _ in itertools.groupby(word))
 
 
-_BY_ONCE: Final[Mapping[str, InboundKind]] = {
-    _once(word): kind
-    for word, (kind, _) in _WORDS.items()
-    if kind in {InboundKind.STOP, InboundKind.HELP} and len(word) in _MISSPELLED_LETTERS
+_CERTAIN: Final = {
+    word: row.kind
+    for word, row in _WORDS.items()
+    if row.kind in {InboundKind.STOP, InboundKind.HELP}
+    and (row.is_english or row.is_on_a_list)
+    and len(word) in _MISSPELLED_LETTERS
 }
-_KEYWORDS: Final = _Misspelled(
-    word
-    for word, (kind, _) in _WORDS.items()
-    if kind in {InboundKind.STOP, InboundKind.HELP} and word.isascii() and len(word) >= 4  # noqa: PLR2004
+_CERTAIN_BY_ONCE: Final = {_once(word): word for word in _CERTAIN}
+_OF_CERTAIN: Final = _Misspelled(_CERTAIN)
+_OF_DOUBTFUL: Final = _Misspelled(
+    word for word in _STOP_WORDS if word not in _CERTAIN and len(word) >= _LONG_ANYWHERE
 )
 _OF_PHRASES: Final = _Misspelled(
     word
-    for word in (*phrases.vocabulary(), *sorted(_STOP_WORDS))
+    for word in phrases.vocabulary()
     if word.isascii() and len(word) >= 5  # noqa: PLR2004
 )
 _LEET: Final = str.maketrans("01345", "OIEAS")
@@ -165,12 +180,12 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
         word = "".join(candidate)
         if word.translate(_LEET) in _STOP_WORDS:
             return InboundKind.STOP
-        known, _ = _WORDS.get(word, (None, ""))
-        if known not in _OPT_INS and known is not None:
-            return known
+        if (known := _WORDS.get(word)) and known.kind not in _OPT_INS:
+            return known.kind
     # An opt-in must be unambiguous: "un stop" is none, and "yes please" answers a question.
-    if len(set(polite)) == 1 and (known := _WORDS.get(polite[0], (None, ""))[0]) in _OPT_INS:
-        return known if known is not InboundKind.YES or len(written) == 1 else InboundKind.OTHER
+    if len(set(polite)) == 1 and (known := _WORDS.get(polite[0])) and known.kind in _OPT_INS:
+        is_answer = known.kind is InboundKind.YES and len(written) > 1
+        return InboundKind.OTHER if is_answer else known.kind
     if polite and (len(polite) == 1 or max(map(len, polite)) == 1):
         return _misspelled_keyword("".join(polite))
     return None
@@ -182,41 +197,47 @@ _REGIONAL_INDICATORS: Final = {0x1F1E6 + at: chr(ord("A") + at) for at in range(
 
 def _misspelled_keyword(word: str) -> InboundKind | None:
     """The kind of a single word that is not listed."""
-    if word.rstrip("0123456789") in _STOP_WORDS:
-        return InboundKind.REVIEW
-    if len(word) in _MISSPELLED_LETTERS and (kind := _BY_ONCE.get(_once(word))):
-        return kind
-    doubtful = False
-    for correct in _KEYWORDS.correct(word):
-        kind, language = _WORDS[correct]
-        if _swapped(word, correct):
-            return kind
-        if kind is InboundKind.STOP and (correct == "STOP" or len(correct) >= _LONG):
-            if language == _ENGLISH:
-                return InboundKind.STOP
-            doubtful = True  # An inflected form, perhaps: "canceled" is no request.
-    return InboundKind.REVIEW if doubtful else None
+    if (meant := _meant(word)) in _CERTAIN:
+        return _CERTAIN[meant]
+    if word.rstrip("0123456789") in _STOP_WORDS or any(_OF_DOUBTFUL.correct(word)):
+        return InboundKind.REVIEW  # Another list's keyword, perhaps, or an inflected form.
+    return None
+
+
+def _meant(word: str) -> str:
+    """The keyword that is surely meant, or the word itself."""
+    if word in _WORDS or len(word) not in _MISSPELLED_LETTERS:
+        return word
+    if (read := word.translate(_LEET)) in _STOP_WORDS:
+        return read
+    if not word.isalpha():
+        return word
+    if meant := _CERTAIN_BY_ONCE.get(_once(word)):
+        return meant
+    for each in _OF_CERTAIN.correct(word):
+        is_long = _WORDS[each].is_english and len(each) >= _LONG
+        if _swapped(word, each) or is_long or each == "STOP":
+            return each
+    return word
 
 
 def _as_phrase(text: str) -> InboundKind:
     """REVIEW if a part of the message reads like an opt-out, else OTHER."""
     text = phrases.without_ordinary(text)
-    corrected = " ".join(_corrected(word) for word in text.split(" "))
-    if phrases.ask_to_opt_out(text) or (corrected != text and phrases.ask_to_opt_out(corrected)):
-        return InboundKind.REVIEW
+    text = " ".join(map(_meant, text.split(" ")))
     if len(words(text)) <= _SHORT_MESSAGE and " STOP " in text:
         return InboundKind.REVIEW
-    for clause in phrases.without_filler(corrected).split(phrases.CLAUSE_END):
+    for clause in phrases.without_filler(text).split(phrases.CLAUSE_END):
         if (rest := clause.split()) and _STOP_WORDS.issuperset(rest):
             return InboundKind.REVIEW
+    if phrases.ask_to_opt_out(text):
+        return InboundKind.REVIEW
+    guessed = " ".join(map(_guessed, text.split(" ")))
+    if guessed != text and phrases.ask_to_opt_out_if_guessed(guessed):
+        return InboundKind.REVIEW
     return InboundKind.OTHER
 
 
-def _corrected(word: str) -> str:
-    """The word of a phrase that was meant: `STPO`, `ST0P`, `TEXTNG`."""
-    if word in _WORDS:
-        return word
-    if (read := word.translate(_LEET)) in _STOP_WORDS:
-        return read
-    swapped = (each for each in _KEYWORDS.correct(word) if _swapped(word, each))
-    return next(swapped, "") or next(_OF_PHRASES.correct(word), word)
+def _guessed(word: str) -> str:
+    """The word of a phrase that is perhaps meant: `TEXTNG`."""
+    return word if word in _WORDS else next(_OF_PHRASES.correct(word), word)

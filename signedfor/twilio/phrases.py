@@ -199,6 +199,11 @@ def ask_to_opt_out(text: str) -> bool:
     return _OPT_OUT.contains(text) or any(True for _ in _OPT_OUT.find(text))
 
 
+def ask_to_opt_out_if_guessed(text: str) -> bool:
+    """The same where words were guessed: one guessed word alone says nothing."""
+    return any(len(words(text[begin:end])) > 1 for begin, end in _OPT_OUT.find(text))
+
+
 def is_reaction(body: str) -> bool:
     """Whether the message is a reaction to one of ours, which it quotes: `Liked “Reply STOP”`."""
     marked, quotations = _QUOTATION.subn(" … ", body, count=1)

@@ -41,6 +41,6 @@ def test_the_report_lists_the_misses() -> None:
     _, _, misses = opt_out_texts.report().partition("\n\n")
 
     assert [
-        "| `some` | STOP that \\| is not one word | en | stop | other |",
+        "| `some` | STOP that \\| is not one word | en | stop | review |",
         "| `some` | please stop texting them | en | other | review |",
     ] == misses.splitlines()[2:]

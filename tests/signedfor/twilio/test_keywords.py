@@ -90,15 +90,16 @@ LOOK_ALIKES = {
 MISSPELLED = {
     **dict.fromkeys(["SOTP", "stpo", "STOOP", "stoppppp", "sstop", "stoip", "STOPO", "dtop"], STOP),
     **dict.fromkeys(["unsubscirbe", "Unsubscibe", "cancle", "STOPALLL", "UNSUBSCRIBEE"], STOP),
-    **dict.fromkeys(["qiut", "arert", "ABMLEDEN", "sluttt"], STOP),
+    **dict.fromkeys(["qiut", "arert", "detenre", "UNSUBB"], STOP),
     # An inflected form, perhaps.
-    **dict.fromkeys(["stops", "stopped", "beendet", "STP"], REVIEW),
+    **dict.fromkeys(["stops", "stopped", "ABMLEDEN", "STP"], REVIEW),
     # Words of their own.
     **dict.fromkeys(["step", "shop", "spot", "atop", "stow", "stomp", "quite", "quiet"], OTHER),
     **dict.fromkeys(
         ["cancer", "cancelled", "remote", "quits", "star", "send", "and", "sto"], OTHER
     ),
     **dict.fromkeys(["alot", "salto", "caja", "bajo", "alta", "auto", "cárcel", "stor"], OTHER),
+    **dict.fromkeys(["asia", "evoke", "hasta", "pasta", "anmelden", "beendet", "talking"], OTHER),
 }
 
 PHRASES = {
