@@ -19,12 +19,14 @@ import typer.main
 from prometheus_client.metrics import MetricWrapperBase
 from sphinx.application import Sphinx
 
+from devtools import opt_out_texts
 from signedfor import search_attributes
 from signedfor.cli.app import COMMANDS, app, imported
 from signedfor.contract import base, campaign, failures, send_window
 from signedfor.contract.schema import contract_schema
 from signedfor.settings import CampaignSettings, Settings
 from signedfor.twilio import codes, rates
+from signedfor.twilio.keywords import InboundKind
 from webhook.metrics import Metrics
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -158,6 +160,21 @@ def twilio_codes() -> str:
         if holds:
             parts += ["For whom the recipient is then unreachable:"]
             parts += [_table(("Code", "Holds for", "Because"), holds)]
+    return "\n\n".join(parts)
+
+
+def inbound_words() -> str:
+    """The words of inbound messages, by kind and language."""
+    with (ROOT / "signedfor/twilio/words.csv").open(encoding="utf-8", newline="") as table:
+        listed = list(csv.DictReader(table))
+    parts: list[str] = []
+    for kind in InboundKind:
+        words: dict[tuple[str, str], list[str]] = {}
+        for row in listed:
+            if row["meaning"] == kind:
+                words.setdefault((row["language"], row["source"]), []).append(row["word"])
+        rows = [(language, ", ".join(each), source) for (language, source), each in words.items()]
+        parts += [f"## {kind}", _table(("Language", "Words", "Source"), sorted(rows))]
     return "\n\n".join(parts)
 
 
@@ -327,6 +344,8 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
     "command-line": command_line,
     "metrics": metrics,
     "twilio-codes": twilio_codes,
+    "inbound-words": inbound_words,
+    "inbound-texts": opt_out_texts.report,
     "failure-classes": failure_classes,
     "search-attributes": search_attribute_table,
     "sender-rates": sender_rates,

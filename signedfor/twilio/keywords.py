@@ -1,13 +1,24 @@
 """Classifies inbound messages: opt-out, opt-in, help, or a text that a person should review.
 
 Twilio acts on a keyword only when it is the whole message. People also write "please stop texting
-me", and US law lets them revoke consent by any reasonable means, so a message with a stop word in
-a phrase needs review. START and HELP in a phrase change nothing and need no review.
+me", and US law lets them revoke consent by any reasonable means, so a message that reads like an
+opt-out needs review. START, YES and HELP in a phrase change nothing and need no review.
+
+The words are in `words.csv`, the phrases in `phrases.toml`. An opt-out must never be missed, and a
+review costs an operator's time, so a doubt about a single word or a short message is a review, and
+a long message needs a phrase.
 """
 
-import unicodedata
+import csv
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from itertools import pairwise
+from pathlib import Path  # noqa: TID251 - the table is read once, at import
+from typing import Final, NamedTuple
+
+from signedfor.twilio import phrases
+from signedfor.twilio.letters import plain, words
 
 
 class InboundKind(StrEnum):
@@ -18,7 +29,7 @@ class InboundKind(StrEnum):
     START = "start"
     """Opt in again."""
     YES = "yes"
-    """Opt in again to this sender; it may as well answer a question."""
+    """Opt in again, or the answer to a question: it concerns the sender it was sent to only."""
     HELP = "help"
     """Asks for help; Twilio answers it."""
     REVIEW = "review"
@@ -27,53 +38,212 @@ class InboundKind(StrEnum):
     """Anything else."""
 
 
-_STOP_WORDS = frozenset(
-    {"STOP", "STOPALL", "UNSUBSCRIBE", "END", "QUIT", "CANCEL", "REVOKE", "OPTOUT"}
-)
-_KIND_OF_OTHER_WORD = {
-    **dict.fromkeys(("START", "UNSTOP"), InboundKind.START),
-    "YES": InboundKind.YES,
-    **dict.fromkeys(("HELP", "INFO"), InboundKind.HELP),
-}
-
 _KIND_OF_OPT_OUT_TYPE = {
     "STOP": InboundKind.STOP,
     "START": InboundKind.START,
     "HELP": InboundKind.HELP,
 }
 
+_OPT_INS = {InboundKind.START, InboundKind.YES}
+_MISSPELLED_LETTERS = range(4, 21)
+"""How long a misspelled word is: shorter ones are other words, longer ones no words at all."""
+_LONG = 6
+"""From how many letters on any slip makes no other word of English."""
+_LONG_ANYWHERE = 8
+"""From how many letters on this is so for a word of any language, or nearly."""
+_SHORT_MESSAGE = 3
+
+
+class _Word(NamedTuple):
+    kind: InboundKind
+    is_english: bool
+    is_on_a_list: bool
+    """Some provider or regulator lists it; it is not just in common use."""
+
+
+def _read_table() -> dict[str, _Word]:
+    found: dict[str, _Word] = {}
+    with Path(__file__).with_name("words.csv").open(encoding="utf-8", newline="") as table:
+        for row in csv.DictReader(table):
+            word = _Word(
+                kind=InboundKind(row["meaning"]),
+                is_english=row["language"] == "English",
+                is_on_a_list=row["source"] != "common use",
+            )
+            # It may be there for several languages, always with one meaning.
+            found.setdefault(_joined(plain(row["word"])), word)
+    return found
+
+
+def _joined(text: str) -> str:
+    return "".join(words(text))
+
+
+_WORDS: Final = _read_table()
+_STOP_WORDS: Final = frozenset(word for word, row in _WORDS.items() if row.kind is InboundKind.STOP)
+
+
+class _Misspelled:
+    """Finds the word of a list from which another one differs by one slip of a finger.
+
+    A slip is a letter too few, too many or wrong, or two letters in the wrong order. Two words that
+    differ by a slip are the same with at most one letter deleted from each.
+    """
+
+    def __init__(self, correct: Iterable[str]) -> None:
+        self._by_deletion: Mapping[str, list[str]] = defaultdict(list)
+        correct = list(correct)
+        self._correct = frozenset(correct)
+        for word in dict.fromkeys(correct):
+            for shorter in self._deletions(word):
+                self._by_deletion[shorter].append(word)
+
+    def correct(self, word: str) -> Iterator[str]:
+        """Words of the list one slip away."""
+        if word in self._correct or len(word) not in _MISSPELLED_LETTERS:
+            return
+        found = itertools.chain.from_iterable(
+            self._by_deletion.get(each, ()) for each in self._deletions(word)
+        )
+        yield from (each for each in dict.fromkeys(found) if _one_slip(word, each))
+
+    @staticmethod
+    def _deletions(word: str) -> set[str]:
+        return {word, *(word[:at] + word[at + 1 :] for at in range(len(word)))}
+
+
+def _one_slip(one: str, other: str) -> bool:
+    start = len(_common_start(one, other))
+    end = len(_common_start(one[start:][::-1], other[start:][::-1]))
+    one, other = one[start : len(one) - end], other[start : len(other) - end]
+    return max(len(one), len(other)) <= 1 or one == other[::-1]
+
+
+def _common_start(one: str, other: str) -> str:
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return "".join(letter for letter, _ in pairs)
+
+
+def _swapped(one: str, other: str) -> bool:
+    return sorted(one) == sorted(other)
+
+
+def _once(word: str) -> str:
+    """The word with each repeated letter written once: `STOOOPP` is `STOP`."""
+    return "".join(letter for letter, _ in itertools.groupby(word))
+
+
+_CERTAIN: Final = {
+    word: row.kind
+    for word, row in _WORDS.items()
+    if row.kind in {InboundKind.STOP, InboundKind.HELP}
+    and (row.is_english or row.is_on_a_list)
+    and len(word) in _MISSPELLED_LETTERS
+}
+_CERTAIN_BY_ONCE: Final = {_once(word): word for word in _CERTAIN}
+_OF_CERTAIN: Final = _Misspelled(_CERTAIN)
+_OF_DOUBTFUL: Final = _Misspelled(
+    word for word in _STOP_WORDS if word not in _CERTAIN and len(word) >= _LONG_ANYWHERE
+)
+_OF_PHRASES: Final = _Misspelled(
+    word
+    for word in phrases.vocabulary()
+    if word.isascii() and len(word) >= 5  # noqa: PLR2004
+)
+_LEET: Final = str.maketrans("01345", "OIEAS")
+"""Digits in place of letters."""
+
 
 def classify_inbound(body: str, opt_out_type: str | None) -> InboundKind:
     """Return what the message asks for.
 
     `opt_out_type` is Twilio's OptOutType and takes precedence over the body, because Advanced
-    Opt-Out may know keywords in other languages; values other than Twilio's three are ignored.
-    Case, width, accents, punctuation, emoji and invisible characters do not matter, and a stop
-    word may be split or repeated: `opt-out`, `stop all`, `S.T.O.P`, `Stop! Stop!`.
+    Opt-Out may know more keywords; values other than Twilio's three are ignored. Case, width,
+    accents, punctuation, emoji, invisible characters and letters that look alike do not matter.
     """
     kind = _KIND_OF_OPT_OUT_TYPE.get((opt_out_type or "").strip().upper())
-    if kind is not None:
-        return kind
-    words = _words(body)
-    if "".join(words) in _STOP_WORDS or (words and _STOP_WORDS.issuperset(words)):
-        return InboundKind.STOP
-    if not _STOP_WORDS.isdisjoint(words) or ("OPT", "OUT") in pairwise(words):
+    if kind is None:
+        return _read(body)
+    # To Twilio a YES is a START like any other.
+    is_yes = kind is InboundKind.START and _read(body) is InboundKind.YES
+    return InboundKind.YES if is_yes else kind
+
+
+def _read(body: str) -> InboundKind:
+    if phrases.is_reaction(body):
+        return InboundKind.OTHER
+    text = phrases.clauses(plain(body))
+    return _as_keyword(text, body) or _as_phrase(text)
+
+
+def _as_keyword(text: str, body: str) -> InboundKind | None:
+    """The kind of a message that is one keyword, split or repeated, with or without a please."""
+    written = words(text) or words(body.translate(_REGIONAL_INDICATORS))
+    polite = words(phrases.without_courtesy(text))
+    for candidate in (written, polite):
+        if candidate and _STOP_WORDS.issuperset(candidate):
+            return InboundKind.STOP
+        word = "".join(candidate)
+        if word.translate(_LEET) in _STOP_WORDS:
+            return InboundKind.STOP
+        if (known := _WORDS.get(word)) and known.kind not in _OPT_INS:
+            return known.kind
+    # An opt-in must be unambiguous: "un stop" is none, and "yes please" answers a question.
+    if len(set(polite)) == 1 and (known := _WORDS.get(polite[0])) and known.kind in _OPT_INS:
+        is_answer = known.kind is InboundKind.YES and len(written) > 1
+        return InboundKind.OTHER if is_answer else known.kind
+    if polite and (len(polite) == 1 or max(map(len, polite)) == 1):
+        return _misspelled_keyword("".join(polite))
+    return None
+
+
+_REGIONAL_INDICATORS: Final = {0x1F1E6 + at: chr(ord("A") + at) for at in range(26)}
+"""Letters as phones without the flag show them. Two of them are a flag, so they come last."""
+
+
+def _misspelled_keyword(word: str) -> InboundKind | None:
+    """The kind of a single word that is not listed."""
+    if (meant := _meant(word)) in _CERTAIN:
+        return _CERTAIN[meant]
+    if word.rstrip("0123456789") in _STOP_WORDS or any(_OF_DOUBTFUL.correct(word)):
+        return InboundKind.REVIEW  # Another list's keyword, perhaps, or an inflected form.
+    return None
+
+
+def _meant(word: str) -> str:
+    """The keyword that is surely meant, or the word itself."""
+    if word in _WORDS or len(word) not in _MISSPELLED_LETTERS:
+        return word
+    if (read := word.translate(_LEET)) in _STOP_WORDS:
+        return read
+    if not word.isalpha():
+        return word
+    if meant := _CERTAIN_BY_ONCE.get(_once(word)):
+        return meant
+    for each in _OF_CERTAIN.correct(word):
+        is_long = _WORDS[each].is_english and len(each) >= _LONG
+        if _swapped(word, each) or is_long or each == "STOP":
+            return each
+    return word
+
+
+def _as_phrase(text: str) -> InboundKind:
+    """REVIEW if a part of the message reads like an opt-out, else OTHER."""
+    text = phrases.without_ordinary(text)
+    text = " ".join(map(_meant, text.split(" ")))
+    if len(words(text)) <= _SHORT_MESSAGE and " STOP " in text:
         return InboundKind.REVIEW
-    # Unlike an opt-out, an opt-in must be unambiguous: "un stop" needs review, by the line above.
-    return _KIND_OF_OTHER_WORD.get(" ".join(words), InboundKind.OTHER)
+    for clause in phrases.without_filler(text).split(phrases.CLAUSE_END):
+        if (rest := clause.split()) and _STOP_WORDS.issuperset(rest):
+            return InboundKind.REVIEW
+    if phrases.ask_to_opt_out(text):
+        return InboundKind.REVIEW
+    guessed = " ".join(map(_guessed, text.split(" ")))
+    if guessed != text and phrases.ask_to_opt_out_if_guessed(guessed):
+        return InboundKind.REVIEW
+    return InboundKind.OTHER
 
 
-def _words(body: str) -> list[str]:
-    """Return the words in plain upper case: runs of letters and digits, as a reader sees them.
-
-    NFKD splits full-width, styled and accented letters into plain letters and marks. Marks and
-    invisible characters (zero width, soft hyphen, bidi) are removed, even inside a word; all other
-    characters separate words. `str.upper` ignores the locale, so a Turkish i becomes an I.
-    """
-    plain = unicodedata.normalize("NFKD", body).upper()
-    visible = (c for c in plain if unicodedata.category(c) not in _INVISIBLE)
-    return "".join(c if c.isalnum() else " " for c in visible).split()
-
-
-_INVISIBLE = {"Cf", "Mn", "Me"}
-"""Unicode categories of format characters and marks."""
+def _guessed(word: str) -> str:
+    """The word of a phrase that is perhaps meant: `TEXTNG`."""
+    return word if word in _WORDS else next(_OF_PHRASES.correct(word), word)

@@ -1,5 +1,6 @@
 """The documentation names only things that exist, and the generated reference is complete."""
 
+import csv
 import re
 import subprocess
 import sys
@@ -212,6 +213,16 @@ def test_the_reference_of_codes_is_complete() -> None:
     lines = len((ROOT / "signedfor/twilio/codes.csv").read_text().strip().splitlines()) - 1
 
     assert lines == len(re.findall(r"^\| \d", reference_pages.twilio_codes(), re.MULTILINE))
+
+
+def test_the_reference_of_inbound_words_is_complete() -> None:
+    """It has each word of the table."""
+    page = reference_pages.inbound_words()
+    with (ROOT / "signedfor/twilio/words.csv").open(encoding="utf-8", newline="") as table:
+        listed = [row["word"] for row in csv.DictReader(table)]
+
+    assert listed
+    assert [] == [word for word in listed if not re.search(rf"[ ,]{word}[ ,]", page)]
 
 
 def test_the_values_of_the_contract_have_their_meanings() -> None:

@@ -1,0 +1,210 @@
+"""The phrases in which people opt out, as patterns. The table is `phrases.toml`."""
+
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from functools import cached_property
+from itertools import chain
+from pathlib import Path  # noqa: TID251 - the table is read once, at import
+from typing import Final
+
+from signedfor.twilio.letters import plain, words
+
+CLAUSE_END: Final = "|"
+_BETWEEN_CLAUSES = re.compile(r"[.!?,;:…\r\n()\"“”„«»|]+| [-–—]+(?= )")  # noqa: RUF001 - dashes
+_APOSTROPHE = re.compile(r"(?<=\w)['’‘`´](?=\w)")  # noqa: RUF001 - apostrophes
+_NUMBER_SIGN = re.compile(r"#(?!\d)")
+_QUOTATION = re.compile(r"[“”„«»\"].*[“”„«»\"]|[“„«\"].*", re.DOTALL)
+_QUOTED = "QUOTE"
+
+
+def clauses(text: str) -> str:
+    """Return plain text as phrases see it: ` | HELLO | PLEASE STOP | `.
+
+    Single spaces separate words, `|` separates clauses. An apostrophe is no separator: `DONT`.
+    """
+    text = _NUMBER_SIGN.sub(" NUMBER ", _APOSTROPHE.sub("", text))
+    parts = (" ".join(words(each)) for each in _BETWEEN_CLAUSES.split(text))
+    return f" | {' | '.join(part for part in parts if part)} | "
+
+
+def _read_table() -> dict[str, dict[str, str | list[str]]]:
+    with Path(__file__).with_name("phrases.toml").open("rb") as table:
+        return tomllib.load(table)
+
+
+_TABLE: Final = _read_table()
+_GROUPS: Final = {name: str(members).split() for name, members in _TABLE["groups"].items()}
+
+
+def _choices(token: str) -> Iterator[str]:
+    """The words that a token stands for: plain, `_` a space, `*` at either end, or ^ or $."""
+    for choice in token.removesuffix("?").split("/"):
+        if choice.startswith("<"):
+            yield from chain.from_iterable(_choices(each) for each in _GROUPS[choice[1:-1]])
+        elif choice in {"^", "$"}:
+            yield choice
+        else:
+            middle = " ".join(words(plain(choice.replace("_", " "))))
+            yield f"{'*' * choice.startswith('*')}{middle}{'*' * choice.endswith('*')}"
+
+
+def _expression(token: str) -> str:
+    """The regular expression of a token; it begins with the space before the word."""
+    if token == "...":  # noqa: S105 - not a password
+        return r"(?: [^ |]+){0,4}"
+    choices = list(_choices(token))
+    found = (
+        [f" (?:{'|'.join(_word(each) for each in choices if each != '$')})"]
+        if set(choices) - {"$"}
+        else []
+    )
+    if "$" in choices:
+        found.append(r"(?= \|)")
+    return f"(?:{'|'.join(found)}){'?' if token.endswith('?') else ''}"
+
+
+def _word(choice: str) -> str:
+    if choice == "^":
+        return r"\|"
+    start = "[^ |]*" if choice.startswith("*") else ""
+    end = "[^ |]*" if choice.endswith("*") else "(?= )"
+    return f"{start}{re.escape(choice.strip('*'))}{end}"
+
+
+class _Phrase:
+    """One phrase of the table. Only a few are ever compiled: those whose first word was seen."""
+
+    def __init__(self, phrase: str) -> None:
+        self.tokens = phrase.split()
+        if self.tokens[0].endswith("?") or self.tokens[0] == "...":
+            raise ValueError(f"phrases.toml: a phrase begins with a word: {phrase}")
+
+    def can_be_in(self, present: AbstractSet[str]) -> bool:
+        """Whether each of its words, or one of the choices, is among these."""
+        return all(
+            any("*" in each or each in {"^", "$"} or present >= set(each.split()) for each in of)
+            for of in self._required
+        )
+
+    @cached_property
+    def _required(self) -> list[list[str]]:
+        return [
+            list(_choices(token))
+            for token in self.tokens
+            if token != "..." and not token.endswith("?")  # noqa: S105 - not a password
+        ]
+
+    @cached_property
+    def match(self) -> re.Pattern[str]:
+        return re.compile("".join(map(_expression, self.tokens)))
+
+
+class _Phrases:
+    """A list of phrases, found by their first words."""
+
+    def __init__(self, by_language: Mapping[str, str | list[str]]) -> None:
+        self._starting: dict[str, list[_Phrase]] = defaultdict(list)
+        self._containing: list[str] = []
+        self.phrases = [_Phrase(each) for each in chain.from_iterable(by_language.values())]
+        for phrase in self.phrases:
+            for choice in _choices(phrase.tokens[0]):
+                if choice.startswith("*"):
+                    self._containing.append(choice.strip("*"))
+                else:
+                    first = CLAUSE_END if choice == "^" else choice.split()[0]
+                    self._starting[first].append(phrase)
+        self._prefixes = frozenset(len(each) - 1 for each in self._starting if each.endswith("*"))
+
+    def find(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where phrases are in the clauses, from left to right."""
+        end = 0
+        present = frozenset(text.split())
+        possible: dict[_Phrase, bool] = {}
+        for word in re.finditer(" ([^ ]+)", text):
+            if word.start() < end:
+                continue
+            for phrase in self._beginning(word[1]):
+                if phrase not in possible:
+                    possible[phrase] = phrase.can_be_in(present)
+                if not possible[phrase]:
+                    continue
+                if found := phrase.match.match(text, word.start()):
+                    yield found.span()
+                    end = max(found.end(), word.start() + 1)
+                    break
+
+    def _beginning(self, word: str) -> Iterator[_Phrase]:
+        yield from self._starting.get(word, ())
+        for length in self._prefixes:
+            if length <= len(word):
+                yield from self._starting.get(f"{word[:length]}*", ())
+
+    def contains(self, text: str) -> bool:
+        """Whether a word of the clauses contains a `*word*`, as in scripts without spaces."""
+        return any(each in text for each in self._containing)
+
+
+_OPT_OUT: Final = _Phrases(_TABLE["review"])
+_ORDINARY: Final = _Phrases(_TABLE["other"])
+
+
+def _group(*names: str) -> str:
+    return _expression("/".join(f"<{name}>" for name in names))
+
+
+_COURTESY: Final = re.compile(_group("courtesy"))
+_FILLER: Final = re.compile(_group("courtesy", "filler") + "| [0-9]+(?= )")
+
+
+def _form(reaction: str) -> str:
+    return " ".join(words(plain(reaction.replace("…", f" {_QUOTED} "))))
+
+
+_REACTIONS: Final = frozenset(
+    _form(each) for each in re.split(r"[|\n]", str(_TABLE["reactions"]["forms"])) if each
+)
+
+
+def vocabulary() -> list[str]:
+    """Every word of the phrases that ask for an opt-out, except parts of words."""
+    tokens: Iterable[str] = chain.from_iterable(phrase.tokens for phrase in _OPT_OUT.phrases)
+    found = chain.from_iterable(_choices(token) for token in tokens if token != "...")  # noqa: S105 - not a password
+    return list(dict.fromkeys(word for each in found for word in each.split() if word.isalnum()))
+
+
+def without_courtesy(text: str) -> str:
+    """Return the clauses without please, thanks, hello and the like."""
+    return _COURTESY.sub("", text)
+
+
+def without_filler(text: str) -> str:
+    """Return the clauses without words that make no sentence of a stop word."""
+    return _FILLER.sub("", text)
+
+
+def without_ordinary(text: str) -> str:
+    """Return the clauses without phrases such as `bus stop` and `end of`."""
+    kept, start = [], 0
+    for begin, end in _ORDINARY.find(text):
+        kept.append(text[start:begin])
+        start = end
+    return " ~".join([*kept, text[start:]])
+
+
+def ask_to_opt_out(text: str) -> bool:
+    """Whether a phrase of the clauses reads like an opt-out."""
+    return _OPT_OUT.contains(text) or any(True for _ in _OPT_OUT.find(text))
+
+
+def ask_to_opt_out_if_guessed(text: str) -> bool:
+    """The same where words were guessed: one guessed word alone says nothing."""
+    return any(len(words(text[begin:end])) > 1 for begin, end in _OPT_OUT.find(text))
+
+
+def is_reaction(body: str) -> bool:
+    """Whether the message is a reaction to one of ours, which it quotes: `Liked “Reply STOP”`."""
+    marked, quotations = _QUOTATION.subn(" … ", body, count=1)
+    return quotations > 0 and _form(marked) in _REACTIONS
