@@ -146,20 +146,13 @@ def twilio_codes() -> str:
     parts: list[str] = []
     for each in failures.FailureClass:
         rows = [
-            (_code_range(row), _text(row["meaning"]), _text(row["advice"]))
+            (_code_range(row), _text(row["meaning"]), _text(row["advice"]), *_undeliverable(row))
             for row in listed
             if row["failure_class"] == each.value
         ]
         if rows:
-            parts += [f"## {each.value}", _table(("Code", "Meaning", "Advice"), rows)]
-        holds = [
-            (_code_range(row), f"`{row['undeliverable']}`", _text(row["undeliverable_because"]))
-            for row in listed
-            if row["failure_class"] == each.value and row["undeliverable"]
-        ]
-        if holds:
-            parts += ["For whom the recipient is then unreachable:"]
-            parts += [_table(("Code", "Holds for", "Because"), holds)]
+            head = ("Code", "Meaning", "Advice", "Unreachable for")[: len(rows[0])]
+            parts += [f"## {each.value}", _table(head, rows)]
     return "\n\n".join(parts)
 
 
@@ -176,6 +169,12 @@ def inbound_words() -> str:
         rows = [(language, ", ".join(each), source) for (language, source), each in words.items()]
         parts += [f"## {kind}", _table(("Language", "Words", "Source"), sorted(rows))]
     return "\n\n".join(parts)
+
+
+def _undeliverable(row: dict[str, str]) -> tuple[str, ...]:
+    """For whom the recipient is unreachable, and why; nothing for other classes."""
+    whom, why = row["undeliverable"], row["undeliverable_because"]
+    return (f"`{whom}`: {_text(why)}",) if whom else ()
 
 
 def _code_range(row: dict[str, str]) -> str:

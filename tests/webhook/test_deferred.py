@@ -170,11 +170,17 @@ async def test_a_deferred_stop_does_not_undo_a_later_start(
 ) -> None:
     """The START was recorded in the database while the STOP was still in Temporal."""
     without = Twilio.calling(create_app(SETTINGS, client=client, engine=unreachable))
-    with_database = Twilio.calling(create_app(SETTINGS, client=client, engine=sqlite_engine))
-    stop, start = _sid(1), _sid(2)
+    stop = _sid(1)
+    start = InboundRecord(
+        message_sid=_sid(2),
+        from_=PERSON,
+        to=SENDER,
+        kind=InboundKind.START,
+        received_at=datetime.now(UTC) + timedelta(minutes=1),
+    )
 
     await without.inbound("STOP", MessageSid=stop)
-    await with_database.inbound("START", MessageSid=start)
+    InboundMessages(sqlite_engine).receive(start)
     async with _worker(client, sqlite_engine):
         await client.get_workflow_handle(inbound_workflow_id(stop)).result()
 

@@ -264,10 +264,16 @@ def test_a_persons_own_quotation_is_read() -> None:
 @pytest.mark.parametrize(
     ("opt_out_type", "kind"), [("STOP", STOP), ("START", START), ("HELP", HELP), ("stop", STOP)]
 )
-@pytest.mark.parametrize("body", ["ARRÊT", "STOP", "START", "YES", "HELP", "anything at all", ""])
+@pytest.mark.parametrize("body", ["ARRÊT", "STOP", "START", "HELP", "anything at all", ""])
 def test_twilios_opt_out_type_decides(opt_out_type: str, kind: InboundKind, body: str) -> None:
     """If Twilio has classified the message, its body does not matter."""
     assert kind is classify_inbound(body, opt_out_type)
+
+
+@pytest.mark.parametrize(("body", "kind"), [("Yes!", YES), ("yes please", START), ("Sí", START)])
+def test_a_yes_is_a_yes_whatever_twilio_calls_it(body: str, kind: InboundKind) -> None:
+    """To Twilio it is a START; it may as well answer a question of this sender's."""
+    assert kind is classify_inbound(body, "START")
 
 
 @pytest.mark.parametrize("opt_out_type", [None, "", " ", "SOMETHING NEW"])
