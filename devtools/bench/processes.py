@@ -50,9 +50,13 @@ def resident_megabytes(pid: int) -> float:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """The CPU time of the process so far."""
+    """The CPU time of the process and its children so far."""
     times = process.cpu_times()
-    return float(times.user + times.system)
+    total = float(times.user + times.system + times.children_user + times.children_system)
+    for child in process.children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended, and counts above
+            total += cpu_seconds(child)
+    return total
 
 
 _POLL_SECONDS = 0.02

@@ -59,6 +59,8 @@ class Sizes:
     pauses: int = 5
     pause_every_seconds: float = 6
     pause_seconds: float = 3
+    on_cluster: bool = False
+    """On the compose file's Temporal server and PostgreSQL instead of the embedded ones."""
 
 
 FULL = Sizes()

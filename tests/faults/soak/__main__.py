@@ -11,6 +11,7 @@ from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, Telemetr
 
 from devtools.stack.local import LocalStack
 from devtools.stack.processes import interrupt_on_signals
+from devtools.stack.temporal_cluster import build
 from tests.faults.soak.run import SETTINGS, SoakOptions, soak
 
 
@@ -29,6 +30,11 @@ def main() -> int:
     parser.add_argument(
         "--late-retries", action="store_true", help="include messages that take over five minutes"
     )
+    parser.add_argument(
+        "--cluster",
+        action="store_true",
+        help="on the compose file's Temporal and PostgreSQL",
+    )
     parser.add_argument("--report", type=Path, help="write the report here, as JSON")
     parser.add_argument("--folder", type=Path, help="keep logs and databases here")
     arguments = parser.parse_args()
@@ -37,6 +43,8 @@ def main() -> int:
     # Temporal is expected to be unavailable at times.
     only_errors = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=only_errors)))
+    if arguments.cluster:
+        build()
     options = SoakOptions(
         seed=seed,
         messages=arguments.messages,
@@ -47,7 +55,10 @@ def main() -> int:
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalStack(
-            arguments.folder or Path(folder), settings=SETTINGS, workers=arguments.workers
+            arguments.folder or Path(folder),
+            settings=SETTINGS,
+            workers=arguments.workers,
+            on_cluster=arguments.cluster,
         ) as stack,
     ):
         report = asyncio.run(soak(stack, options))

@@ -7,16 +7,20 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from random import Random
 from typing import assert_never
 
+import psycopg
+from psycopg import sql
+
 from devtools.stack.local import LocalStack
 from devtools.stack.processes import Process, ProcessDied, StackError
 from signedfor.store.database import parse_url
+from signedfor.store.tables import metadata
 
 _DATABASE = "database"
 _LOCK_TIMEOUT = 60
@@ -67,6 +71,8 @@ WEBHOOK = FaultProfile(gap=12, down=4, freeze=6)
 TEMPORAL = FaultProfile(gap=20, down=3, freeze=4)
 SANDBOX = FaultProfile(gap=18, down=3, freeze=6)
 """Shorter than a read timeout: the client still waits for what a frozen Twilio then accepts."""
+POSTGRES = FaultProfile(gap=45, down=3, kinds={FaultKind.KILL: 2, FaultKind.RESTART: 1})
+"""Temporal's databases and ours at once."""
 DATABASE = FaultProfile(gap=16, down=12, kinds={FaultKind.LOCK: 1})
 """Some locks outlast the five seconds that our processes wait for one."""
 
@@ -79,6 +85,8 @@ def profiles_of(stack: LocalStack) -> dict[str, FaultProfile]:
     }
     if stack.twilio is not None:
         profiles[stack.twilio.name] = SANDBOX
+    if stack.postgres is not None:
+        profiles[stack.postgres.name] = POSTGRES
     others = {stack.webhook.name: WEBHOOK, stack.temporal.name: TEMPORAL, _DATABASE: DATABASE}
     return profiles | others
 
@@ -197,8 +205,19 @@ def frozen(process: Process) -> Iterator[None]:
 
 
 def lock(database_url: str, *, seconds: float) -> None:
-    """Keep every other connection from writing to this SQLite database for so long; blocks."""
+    """Keep every other connection from writing to this database for so long; blocks."""
+    if parse_url(database_url).get_backend_name() == "postgresql":
+        _lock_postgresql(database_url, seconds=seconds)
+        return
     path = parse_url(database_url).database or ""
     with closing(sqlite3.connect(path, timeout=_LOCK_TIMEOUT, isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
+        time.sleep(seconds)
+
+
+def _lock_postgresql(url: str, *, seconds: float) -> None:
+    tables = sql.SQL(", ").join(sql.Identifier(name) for name in metadata.tables)
+    # Without a database there is nothing to lock: it may be down, or be killed meanwhile.
+    with suppress(psycopg.OperationalError), psycopg.connect(url) as connection:
+        connection.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(tables))
         time.sleep(seconds)
