@@ -13,7 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from devtools.bench import campaigns, consent, cost, latency, memory, pacing, throughput, webhook
+from devtools.bench import (
+    campaigns,
+    consent,
+    cost,
+    growth,
+    latency,
+    memory,
+    pacing,
+    throughput,
+    webhook,
+)
 from devtools.bench.report import Report, machine, missed, tables
 from devtools.bench.sizes import FULL, QUICK, Sizes
 from devtools.stack.processes import interrupt_on_signals
@@ -29,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[Report]]] = {
     "memory": memory.run,
     "pacing": pacing.run,
     "campaigns": campaigns.run,
+    "growth": growth.run,
 }
 """A new benchmark is a function and a line here."""
 ON_CLUSTER = frozenset({"throughput", "latency", "workers"})

@@ -42,10 +42,11 @@ SUPERUSER = "signedfor"
 
 @dataclass(frozen=True, kw_only=True)
 class ComposeService:
-    """A service of docker-compose.yml: its image's version and its environment."""
+    """A service of docker-compose.yml: its image's version, its environment and its command."""
 
     version: str
     environment: dict[str, str]
+    command: list[str]
 
     @classmethod
     def read(cls, name: str) -> "ComposeService":
@@ -56,7 +57,11 @@ class ComposeService:
             variable: re.sub(r"\$\{POSTGRES_PASSWORD[^}]*\}", _PASSWORD, value)
             for variable, value in service["environment"].items()
         }
-        return cls(version=service["image"].partition(":")[2], environment=environment)
+        return cls(
+            version=service["image"].partition(":")[2],
+            environment=environment,
+            command=service.get("command", []),
+        )
 
 
 class ClusterServer(Process):
@@ -165,6 +170,11 @@ class Cluster:
             log=folder / "logs" / "postgres.log",
             user=SUPERUSER,
             password=_PASSWORD,
+            settings=dict(
+                each.split("=", 1)
+                for each in ComposeService.read("postgres").command
+                if "=" in each
+            ),
         )
         self.temporal = ClusterServer(
             folder=folder,
