@@ -100,10 +100,10 @@ def _insert(engine: Engine, table: str, columns: str, rows: Iterator[Row]) -> No
         return
     marks = ", ".join("?" for _ in names)
     insert = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 - our own names
-    with closing(sqlite3.connect(str(engine.url.database))) as connection:
+    with closing(sqlite3.connect(str(engine.url.database))) as file:
         while chunk := [_as_sqlite(row) for row in itertools.islice(rows, _CHUNK)]:
-            connection.executemany(insert, chunk)
-        connection.commit()
+            file.executemany(insert, chunk)
+        file.commit()
 
 
 def _as_sqlite(row: Sequence[Any]) -> Row:

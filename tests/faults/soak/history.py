@@ -1,7 +1,7 @@
 """What a workflow's history proves: sends, searches, receipts, shown statuses and its end."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -244,13 +244,12 @@ def _sent_locally(event: HistoryEvent) -> list[Event]:
     data = json.loads(marker.details["data"].payloads[0].data)
     if data["activity_type"] != SEND:
         return []
-    scheduled_at = data["original_schedule_time"]
-    started = SendStarted(
-        at=datetime.fromtimestamp(scheduled_at["seconds"] + scheduled_at["nanos"] / 1e9, UTC)
-    )
+    started = SendStarted(at=_moment(data["original_schedule_time"]))
+    # Not the marker's own time: a second send in the same task would seem to start before it.
+    ended_at = _moment(data["complete_time"]) if data.get("complete_time") else _at(event)
     if not marker.HasField("failure"):
         result = _decode(marker.details["result"].payloads[0], SendResult)
-        return [started, _finished(result, _at(event))]
+        return [started, _finished(result, ended_at)]
     failure = marker.failure
     if failure.HasField("timeout_failure_info"):
         outcome = _outcome_of_timeout(failure.timeout_failure_info.timeout_type)
@@ -258,7 +257,11 @@ def _sent_locally(event: HistoryEvent) -> list[Event]:
         outcome = SendOutcome.NOT_SENT
     else:
         outcome = _outcome_of_error(failure.application_failure_info.type)
-    return [started, SendFinished(at=_at(event), outcome=outcome)]
+    return [started, SendFinished(at=ended_at, outcome=outcome)]
+
+
+def _moment(timestamp: Mapping[str, int]) -> datetime:
+    return datetime.fromtimestamp(timestamp["seconds"] + timestamp["nanos"] / 1e9, UTC)
 
 
 def _signaled(event: HistoryEvent, at: datetime) -> list[Event]:

@@ -52,14 +52,18 @@ def _result(decision: Any) -> SendResult:
     return SendResult(attempts=0, sender=None, policy=DEFAULT_POLICY, decision=decision)
 
 
-def _send_locally(number: int, result: BaseModel | Failure) -> list[HistoryEvent]:
-    marker = _event(number, EventType.EVENT_TYPE_MARKER_RECORDED)
+def _send_locally(
+    number: int, result: BaseModel | Failure, *, marker_at: int | None = None
+) -> list[HistoryEvent]:
+    """A local send that ends within a second; its marker is written when its task ends."""
+    marker = _event(marker_at or number, EventType.EVENT_TYPE_MARKER_RECORDED)
     attributes = marker.marker_recorded_event_attributes
     attributes.marker_name = "core_local_activity"
     to_payloads = data_converter.payload_converter.to_payloads
     data = {
         "activity_type": SEND,
         "original_schedule_time": {"seconds": int(at(number).timestamp()), "nanos": 0},
+        "complete_time": {"seconds": int(at(number).timestamp()), "nanos": 900_000_000},
     }
     attributes.details["data"].payloads.extend(to_payloads([data]))
     if isinstance(result, Failure):
@@ -131,6 +135,16 @@ def test_a_local_send_is_read_from_its_marker() -> None:
         [SendOutcome.NOT_SENT],
         [SendOutcome.UNKNOWN],
     ] == outcomes
+
+
+def test_two_local_sends_in_one_task_belong_to_the_same_submission() -> None:
+    """Both markers are written when the task ends, but the second send began after the first."""
+    deferred = _send_locally(2, _result(Deferred(reserved_at=at(4))), marker_at=6)
+    accepted = _send_locally(4, _ACCEPTED, marker_at=6)
+
+    history = read_history([_started(), *deferred, *accepted])
+
+    assert [Reason.FIRST] == [each.reason for each in submissions_in(history)]
 
 
 def test_a_workflow_with_a_pending_timer_is_waiting() -> None:
