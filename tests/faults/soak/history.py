@@ -1,8 +1,8 @@
 """What a workflow's history proves: sends, searches, receipts, shown statuses and its end."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import TypeVar, assert_never
@@ -189,7 +189,10 @@ def read_history(events: Sequence[HistoryEvent], *, of_message: bool = True) -> 
             task_scheduled_at = None
         elif event.event_type in _TASK_LOST and task_scheduled_at is not None:
             found.append(TaskLost(at=task_scheduled_at))
-        found += _events_from(event, activities)
+        for each in _events_from(event, activities):
+            if isinstance(each, SendStarted):
+                found = _ended_before(found, each)
+            found.append(each)
         if event.HasField("workflow_execution_completed_event_attributes") and of_message:
             completed = event.workflow_execution_completed_event_attributes
             report = _decode(completed.result.payloads[0], MessageReport)
@@ -204,6 +207,17 @@ def read_history(events: Sequence[HistoryEvent], *, of_message: bool = True) -> 
         report=report,
         is_waiting=not closed and sum(_TIMERS.get(event.event_type, 0) for event in events) > 0,
     )
+
+
+def _ended_before(found: list[Event], send: SendStarted) -> list[Event]:
+    """The sends before this one ended before it began, also if their markers are of the same task.
+
+    The SDK writes them when the task ends.
+    """
+    return [
+        replace(each, at=min(each.at, send.at)) if isinstance(each, SendFinished) else each
+        for each in found
+    ]
 
 
 def _events_from(
@@ -244,12 +258,13 @@ def _sent_locally(event: HistoryEvent) -> list[Event]:
     data = json.loads(marker.details["data"].payloads[0].data)
     if data["activity_type"] != SEND:
         return []
-    started = SendStarted(at=_moment(data["original_schedule_time"]))
-    # Not the marker's own time: a second send in the same task would seem to start before it.
-    ended_at = _moment(data["complete_time"]) if data.get("complete_time") else _at(event)
+    scheduled_at = data["original_schedule_time"]
+    started = SendStarted(
+        at=datetime.fromtimestamp(scheduled_at["seconds"] + scheduled_at["nanos"] / 1e9, UTC)
+    )
     if not marker.HasField("failure"):
         result = _decode(marker.details["result"].payloads[0], SendResult)
-        return [started, _finished(result, ended_at)]
+        return [started, _finished(result, _at(event))]
     failure = marker.failure
     if failure.HasField("timeout_failure_info"):
         outcome = _outcome_of_timeout(failure.timeout_failure_info.timeout_type)
@@ -257,11 +272,7 @@ def _sent_locally(event: HistoryEvent) -> list[Event]:
         outcome = SendOutcome.NOT_SENT
     else:
         outcome = _outcome_of_error(failure.application_failure_info.type)
-    return [started, SendFinished(at=ended_at, outcome=outcome)]
-
-
-def _moment(timestamp: Mapping[str, int]) -> datetime:
-    return datetime.fromtimestamp(timestamp["seconds"] + timestamp["nanos"] / 1e9, UTC)
+    return [started, SendFinished(at=_at(event), outcome=outcome)]
 
 
 def _signaled(event: HistoryEvent, at: datetime) -> list[Event]:

@@ -55,7 +55,7 @@ def _result(decision: Any) -> SendResult:
 def _send_locally(
     number: int, result: BaseModel | Failure, *, marker_at: int | None = None
 ) -> list[HistoryEvent]:
-    """A local send that ends within a second; its marker is written when its task ends."""
+    """A local send; its marker is written when its task ends."""
     marker = _event(marker_at or number, EventType.EVENT_TYPE_MARKER_RECORDED)
     attributes = marker.marker_recorded_event_attributes
     attributes.marker_name = "core_local_activity"
@@ -63,7 +63,6 @@ def _send_locally(
     data = {
         "activity_type": SEND,
         "original_schedule_time": {"seconds": int(at(number).timestamp()), "nanos": 0},
-        "complete_time": {"seconds": int(at(number).timestamp()), "nanos": 900_000_000},
     }
     attributes.details["data"].payloads.extend(to_payloads([data]))
     if isinstance(result, Failure):
