@@ -18,6 +18,7 @@ from devtools.bench import (
     consent,
     cost,
     growth,
+    growth_list,
     latency,
     memory,
     pacing,
@@ -40,9 +41,10 @@ BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[Report]]] = {
     "pacing": pacing.run,
     "campaigns": campaigns.run,
     "growth": growth.run,
+    "growth-list": growth_list.run,
 }
 """A new benchmark is a function and a line here."""
-ON_CLUSTER = frozenset({"throughput", "latency", "workers"})
+ON_CLUSTER = frozenset({"throughput", "latency", "workers", "growth-list"})
 
 
 def main() -> int:
