@@ -71,7 +71,7 @@ WEBHOOK = FaultProfile(gap=12, down=4, freeze=6)
 TEMPORAL = FaultProfile(gap=20, down=3, freeze=4)
 SANDBOX = FaultProfile(gap=18, down=3, freeze=6)
 """Shorter than a read timeout: the client still waits for what a frozen Twilio then accepts."""
-POSTGRES = FaultProfile(gap=45, down=3, kinds={FaultKind.KILL: 2, FaultKind.RESTART: 1})
+POSTGRES = FaultProfile(gap=120, down=3, kinds={FaultKind.KILL: 2, FaultKind.RESTART: 1})
 """Temporal's databases and ours at once."""
 DATABASE = FaultProfile(gap=16, down=12, kinds={FaultKind.LOCK: 1})
 """Some locks outlast the five seconds that our processes wait for one."""
