@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+_CHANNELS = ("whatsapp", "rcs", "messenger")
 _CHANNEL_NUMBER = re.compile(r"[a-z]+:(\+[0-9]+)", re.ASCII)
 
 MAX_ADDRESS = 128
@@ -92,6 +93,13 @@ def person(address: str) -> str:
     """
     match = _CHANNEL_NUMBER.fullmatch(address)
     return match[1] if match else address
+
+
+def addresses_of(someone: str) -> tuple[str, ...]:
+    """Return every normalized address for which `person` returns `someone`."""
+    if not someone.startswith("+"):
+        return (someone,)
+    return (someone, *(f"{channel}:{someone}" for channel in _CHANNELS))
 
 
 def suppression_key(address: str, reason: Reason) -> str:

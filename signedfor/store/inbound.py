@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Engine, func, select, tuple_, update
 
 from signedfor.consent import (
     MAX_ADDRESS,
@@ -13,6 +13,7 @@ from signedfor.consent import (
     Scope,
     Source,
     Suppression,
+    addresses_of,
     check_text,
     person,
 )
@@ -161,14 +162,10 @@ class InboundMessages:
 
     def _is_superseded(self, record: InboundRecord, connection: Connection) -> bool:
         """Whether the person sent a later STOP or START that concerns the same senders."""
-        number = person(record.from_)
         later = select(_column.message_sid).where(
             _column.kind.in_([keyword.value for keyword in _CONSENT_KEYWORDS]),
             _column.received_at > record.received_at,
-            or_(
-                _column.from_address == number,
-                _column.from_address.endswith(f":{number}", autoescape=True),
-            ),
+            _column.from_address.in_(addresses_of(person(record.from_))),
         )
         if self._scope is Scope.SENDER:
             later = later.where(

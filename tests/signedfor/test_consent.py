@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from signedfor.consent import Reason, Scope, Source, Suppression, person, suppression_key
+from signedfor.consent import (
+    Reason,
+    Scope,
+    Source,
+    Suppression,
+    addresses_of,
+    person,
+    suppression_key,
+)
 
 NUMBER = "+15558675309"
 VALID: dict[str, Any] = {
@@ -32,6 +40,15 @@ VALID: dict[str, Any] = {
 def test_a_person_is_identified_by_their_number(address: str, expected: str) -> None:
     """Channel prefixes are removed from a number; an address without a number stays as it is."""
     assert person(address) == expected
+
+
+def test_every_address_of_a_person_is_known() -> None:
+    """The number itself, and the number on every channel."""
+    channels = ("whatsapp", "rcs", "messenger")
+
+    assert {NUMBER, *(f"{channel}:{NUMBER}" for channel in channels)} == set(addresses_of(NUMBER))
+    assert {NUMBER} == {person(each) for each in addresses_of(NUMBER)}
+    assert ("messenger:123",) == addresses_of("messenger:123")
 
 
 @pytest.mark.parametrize(
