@@ -18,7 +18,7 @@ UV_PIP := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip
 OTHER_LOCKS := requirements.lock devtools/sandbox/requirements.lock .ci/requirements.lock
 SOURCES := $(wildcard *.py .ci/*.py docs/*.py activities devtools examples signedfor tests webhook workflows)
 
-.PHONY: help demo test test-unit coverage histories soak bench check up docs lock format clean
+.PHONY: help demo test test-unit coverage histories soak bench check up cluster docs lock format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ demo: $(READY) ## Send six messages and a campaign on this machine (KEEP_RUNNING
 
 up: $(READY) ## Run the whole system on this machine until Ctrl-C, with a local Twilio
 	@$(BIN)/python -m devtools.stack.up
+
+cluster: $(READY) ## Run it with the Temporal server and PostgreSQL of the compose file (needs Go)
+	@$(BIN)/python -m devtools.stack.cluster $(ARGS)
 
 test: $(READY) ## Run every test (ARGS="tests/webhook -k stop" for some)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)

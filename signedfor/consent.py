@@ -7,7 +7,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+_CHANNELS = ("whatsapp", "rcs", "messenger")
 _CHANNEL_NUMBER = re.compile(r"[a-z]+:(\+[0-9]+)", re.ASCII)
+_MEXICAN_MOBILE = re.compile(r"\+521([0-9]{10})", re.ASCII)
+_BRAZILIAN_MOBILE = re.compile(r"\+55([0-9]{2})([6-9][0-9]{7})", re.ASCII)
+"""As it was before the ninth digit; landlines begin with 2 to 5."""
 
 MAX_ADDRESS = 128
 MAX_EVIDENCE = 500
@@ -103,10 +107,33 @@ def person(address: str) -> str:
     """Return the person that `address` reaches: the bare number of a channel address.
 
     `whatsapp:+15558675309` and `rcs:+15558675309` both reach `+15558675309`. An address without a
-    number, such as `messenger:123`, is its own person.
+    number, such as `messenger:123`, is its own person. WhatsApp's ids of Mexico and Brazil differ
+    from the numbers that are dialed, which are the person's here: they keep Mexico's old mobile
+    prefix 1, and lack the ninth digit of many Brazilian mobile numbers.
     """
     match = _CHANNEL_NUMBER.fullmatch(address)
-    return match[1] if match else address
+    number = match[1] if match else address
+    if old := _MEXICAN_MOBILE.fullmatch(number):
+        return f"+52{old[1]}"
+    if old := _BRAZILIAN_MOBILE.fullmatch(number):
+        return f"+55{old[1]}9{old[2]}"
+    return number
+
+
+def addresses_of(someone: str) -> tuple[str, ...]:
+    """Return every normalized address for which `person` returns `someone`."""
+    if not someone.startswith("+"):
+        return (someone,)
+    numbers = [someone]
+    if new := re.fullmatch(r"\+52([0-9]{10})", someone):
+        numbers.append(f"+521{new[1]}")
+    if new := re.fullmatch(r"\+55([0-9]{2})9([6-9][0-9]{7})", someone):
+        numbers.append(f"+55{new[1]}{new[2]}")
+    return tuple(
+        address
+        for number in numbers
+        for address in (number, *(f"{channel}:{number}" for channel in _CHANNELS))
+    )
 
 
 def suppression_key(address: str, reason: Reason) -> str:

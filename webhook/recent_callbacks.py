@@ -32,7 +32,7 @@ MAX_CALLBACKS: Final = 100_000
 """About a kilobyte each."""
 _CONCURRENCY = 20
 _PAGE_SIZE = 1000
-_UNKNOWN_OUTCOME = (
+UNKNOWN_OUTCOME = (
     f"WorkflowType = '{SEND_MESSAGE}' AND ExecutionStatus = 'Running' "
     f"AND {MESSAGE_STATUS.name} = '{Stage.RESOLVING}'"
 )
@@ -127,7 +127,7 @@ class CallbackReplayer:
     async def _unknown_outcomes(self) -> set[str]:
         """The ids of the workflows that wait for a callback with their SID."""
         pages = self._client.list_workflows(
-            _UNKNOWN_OUTCOME, page_size=_PAGE_SIZE, rpc_timeout=self._timeout
+            UNKNOWN_OUTCOME, page_size=_PAGE_SIZE, rpc_timeout=self._timeout
         )
         ids: set[str] = set()
         while True:

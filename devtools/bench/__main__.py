@@ -13,10 +13,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from devtools.bench import campaigns, consent, cost, latency, memory, pacing, throughput, webhook
+from devtools.bench import (
+    campaigns,
+    consent,
+    cost,
+    growth,
+    growth_list,
+    latency,
+    memory,
+    pacing,
+    throughput,
+    webhook,
+)
 from devtools.bench.report import Report, machine, missed, tables
 from devtools.bench.sizes import FULL, QUICK, Sizes
 from devtools.stack.processes import interrupt_on_signals
+from devtools.stack.temporal_cluster import build
 
 BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[Report]]] = {
     "throughput": throughput.run,
@@ -28,8 +40,11 @@ BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[Report]]] = {
     "memory": memory.run,
     "pacing": pacing.run,
     "campaigns": campaigns.run,
+    "growth": growth.run,
+    "growth-list": growth_list.run,
 }
 """A new benchmark is a function and a line here."""
+ON_CLUSTER = frozenset({"throughput", "latency", "workers", "growth-list"})
 
 
 def main() -> int:
@@ -44,6 +59,11 @@ def main() -> int:
         document = json.loads(arguments.tables.read_text())
     else:
         sizes = QUICK if arguments.quick else FULL
+        if arguments.cluster:
+            if not arguments.names or set(arguments.names) - ON_CLUSTER:
+                parser.error(f"--cluster is for {', '.join(sorted(ON_CLUSTER))}")
+            build()
+            sizes = replace(sizes, on_cluster=True)
         if arguments.rounds:
             sizes = replace(sizes, rounds=arguments.rounds)
         document = measure(arguments.names or list(BENCHMARKS), sizes, report=arguments.report)
@@ -79,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
     parser.add_argument("--rounds", type=int, help=f"of each side (default {FULL.rounds})")
+    parser.add_argument(
+        "--cluster", action="store_true", help="on the compose file's Temporal and PostgreSQL"
+    )
     parser.add_argument("--quick", action="store_true", help="only to see that it runs")
     parser.add_argument("--strict", action="store_true", help="exit code 1 when a bound is missed")
     parser.add_argument("--report", type=Path, help="write the report here, as JSON")

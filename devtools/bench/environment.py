@@ -21,6 +21,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from devtools.bench.baseline import BASELINE_MESSAGE, BASELINE_PREFIX, BASELINE_QUEUE, READY
 from devtools.bench.figures import Rounds, Sample, mean
+from devtools.bench.sizes import Sizes
 from devtools.sandbox.magic import GOOD_SENDER
 from devtools.stack.local import ROOT, LocalStack
 from devtools.stack.ports import HOST, answers, free_ports
@@ -38,6 +39,13 @@ SETTINGS = {
 }
 UNPACED = {"senders' rates": "too high to wait for a reservation"}
 """The condition of a benchmark whose messages do not wait for their sender's rate."""
+
+
+def servers(sizes: Sizes) -> dict[str, str]:
+    """The condition that says which servers were measured."""
+    return {"servers": "embedded" if not sizes.on_cluster else "Temporal cluster on PostgreSQL"}
+
+
 _NUMBERS = 10_000_000
 _TIMEOUT_SECONDS = 300
 
@@ -91,6 +99,7 @@ class Environment:
         return {
             "worker": [process.pid for process in side.workers if process.is_running],
             "server": [self.stack.temporal.pid],
+            "PostgreSQL": [self.stack.postgres.pid] if self.stack.postgres else [],
             "webhook": [side.webhook.pid],
             "sandbox": [process.pid for process in twilio],
             "driver": [os.getpid()],
@@ -116,12 +125,18 @@ class Environment:
 
 @contextmanager
 def fresh_stack(
-    *, workers: int = 1, settings: Mapping[str, str] = SETTINGS
+    *, workers: int = 1, settings: Mapping[str, str] = SETTINGS, on_cluster: bool = False
 ) -> Iterator[tuple[LocalStack, ProcessGroup]]:
     """A fresh stack with neither worker nor webhook running, and a group for the baseline's."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalStack(Path(folder), settings=settings, workers=workers, only_servers=True) as stack,
+        LocalStack(
+            Path(folder),
+            settings=settings,
+            workers=workers,
+            only_servers=True,
+            on_cluster=on_cluster,
+        ) as stack,
         ProcessGroup() as group,
     ):
         yield stack, group
@@ -225,7 +240,13 @@ Measure = Callable[[Environment, str], Awaitable[Sample]]
 
 
 async def alternate(
-    sides: Sequence[str], measure: Measure, *, rounds: int, legs: int = 2, workers: int = 1
+    sides: Sequence[str],
+    measure: Measure,
+    *,
+    rounds: int,
+    legs: int = 2,
+    workers: int = 1,
+    on_cluster: bool = False,
 ) -> Rounds:
     """Measure the sides in each of `rounds` fresh environments, in the order A, B, B, A.
 
@@ -237,7 +258,7 @@ async def alternate(
     for number in range(rounds):
         order = orders[number % len(orders)]
         found: dict[str, list[Sample]] = {side: [] for side in sides}
-        with fresh_stack(workers=workers) as (stack, group):
+        with fresh_stack(workers=workers, on_cluster=on_cluster) as (stack, group):
             environment = await set_up(stack, group)
             for side in (*order, *reversed(order))[: legs * len(order)]:
                 found[side].append(await measure(environment, side))

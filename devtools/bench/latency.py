@@ -17,6 +17,7 @@ from devtools.bench.environment import (
     at_rate,
     delivered,
     in_flight,
+    servers,
 )
 from devtools.bench.figures import Bound, Sample, percentiles
 from devtools.bench.report import Report
@@ -45,7 +46,13 @@ async def run(sizes: Sizes) -> Report:
             )
         return {**percentiles(idle, "idle "), **percentiles(busy, "half load ")}
 
-    rounds = await alternate([PRODUCT, BASELINE], measure, rounds=sizes.rounds, legs=sizes.legs)
+    rounds = await alternate(
+        [PRODUCT, BASELINE],
+        measure,
+        rounds=sizes.rounds,
+        legs=sizes.legs,
+        on_cluster=sizes.on_cluster,
+    )
     return Report(
         benchmark="latency",
         question="from the start of a message to its POST",
@@ -59,6 +66,7 @@ async def run(sizes: Sizes) -> Report:
             "messages one by one": sizes.idle_messages,
             "half load (messages/s)": round(rate or 0, 1),
             "seconds of it": sizes.seconds,
+            **servers(sizes),
             **UNPACED,
         },
     )

@@ -16,7 +16,10 @@ from devtools.stack.local import ROOT
 
 
 class CpuMeter:
-    """CPU seconds of each part since the meter was created; a part may be several processes."""
+    """CPU seconds of each part since the meter was created; a part may be several processes.
+
+    Children of these processes count, but not those of this process, which are the parts.
+    """
 
     def __init__(self, parts: Mapping[str, Sequence[int]]) -> None:
         self._parts = {
@@ -38,9 +41,13 @@ class CpuMeter:
 
     def _now(self) -> dict[str, float]:
         return {
-            name: sum(cpu_seconds(process) for process in processes)
+            name: sum(self._seconds(process) for process in processes)
             for name, processes in self._parts.items()
         }
+
+    @staticmethod
+    def _seconds(process: psutil.Process) -> float:
+        return cpu_seconds(process) if process.pid == os.getpid() else tree_cpu_seconds(process)
 
 
 def resident_megabytes(pid: int) -> float:
@@ -53,6 +60,16 @@ def cpu_seconds(process: psutil.Process) -> float:
     """The CPU time of the process so far."""
     times = process.cpu_times()
     return float(times.user + times.system)
+
+
+def tree_cpu_seconds(process: psutil.Process) -> float:
+    """The CPU time of the process and its children so far, of those that have ended too."""
+    ended = process.cpu_times()
+    total = cpu_seconds(process) + float(ended.children_user + ended.children_system)
+    for child in process.children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            total += cpu_seconds(child)
+    return total
 
 
 _POLL_SECONDS = 0.02

@@ -59,6 +59,15 @@ class Sizes:
     pauses: int = 5
     pause_every_seconds: float = 6
     pause_seconds: float = 3
+    opt_outs: int = 1_000_000
+    """In the full database; each came from an inbound message."""
+    attempt_records: int = 2_000_000
+    transactions: int = 1000
+    """Measured of each kind."""
+    closed_messages: int = 500_000
+    """In Temporal's list."""
+    on_cluster: bool = False
+    """On the compose file's Temporal server and PostgreSQL instead of the embedded ones."""
 
 
 FULL = Sizes()
@@ -90,5 +99,9 @@ QUICK = Sizes(
     pauses=1,
     pause_every_seconds=1.5,
     pause_seconds=1,
+    opt_outs=300,
+    attempt_records=5000,
+    transactions=20,
+    closed_messages=500,
 )
 """For the smoke test: everything runs, and no figure is meaningful."""

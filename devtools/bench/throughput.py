@@ -5,7 +5,15 @@ webhook, and reported; a fixed number is in flight. The baseline (`baseline.py`)
 the same hops with none of the features. A second benchmark compares one, two and four workers.
 """
 
-from devtools.bench.environment import BASELINE, PRODUCT, UNPACED, Environment, alternate, in_flight
+from devtools.bench.environment import (
+    BASELINE,
+    PRODUCT,
+    UNPACED,
+    Environment,
+    alternate,
+    in_flight,
+    servers,
+)
 from devtools.bench.figures import Bound, Sample
 from devtools.bench.processes import CpuMeter
 from devtools.bench.report import Report
@@ -23,12 +31,19 @@ async def run(sizes: Sizes) -> Report:
     return Report(
         benchmark="throughput",
         question="messages a second and CPU a message, until delivered",
-        rounds=await alternate([PRODUCT, BASELINE], measure, rounds=sizes.rounds, legs=sizes.legs),
+        rounds=await alternate(
+            [PRODUCT, BASELINE],
+            measure,
+            rounds=sizes.rounds,
+            legs=sizes.legs,
+            on_cluster=sizes.on_cluster,
+        ),
         baseline=BASELINE,
         bounds=[Bound(side=PRODUCT, figure=RATE, at_least=1.1, against=BASELINE)],
         conditions={
             "messages": sizes.messages,
             "in flight": sizes.concurrency,
+            **servers(sizes),
             **UNPACED,
         },
     )
@@ -63,6 +78,7 @@ async def run_workers(sizes: Sizes) -> Report:
         rounds=sizes.rounds,
         legs=sizes.legs,
         workers=max(sizes.worker_processes),
+        on_cluster=sizes.on_cluster,
     )
     return Report(
         benchmark="workers",
@@ -72,6 +88,7 @@ async def run_workers(sizes: Sizes) -> Report:
         conditions={
             "messages": sizes.messages,
             "in flight": sizes.concurrency,
+            **servers(sizes),
             **UNPACED,
         },
     )

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from devtools.stack.local import LocalStack
+from devtools.stack.ports import HOST
 
 _FILE_WIDTH = 200
 """Without a terminal nothing is wrapped, so that addresses can be copied."""
@@ -27,7 +28,10 @@ def addresses(stack: LocalStack) -> Table:
         table.add_column(heading, no_wrap=True, overflow="ignore")
     log = {process.name: shown_path(process.log) for process in stack.processes}
     table.add_row("Temporal", stack.temporal.address, log[stack.temporal.name])
-    table.add_row("Temporal UI", stack.temporal.ui_url, "")
+    if stack.temporal.ui_url is not None:
+        table.add_row("Temporal UI", stack.temporal.ui_url, "")
+    if stack.postgres is not None:
+        table.add_row("PostgreSQL", f"{HOST}:{stack.postgres.port}", log[stack.postgres.name])
     table.add_row("webhook", stack.webhook_url, log[stack.webhook.name])
     if stack.twilio is not None:
         table.add_row("sandbox", str(stack.sandbox_url), log[stack.twilio.name])

@@ -33,7 +33,7 @@ from devtools.stack.demo_campaign import (
     run_campaign,
     texts,
 )
-from devtools.stack.demo_messages import SCENARIOS, ScenarioResult, run_scenario
+from devtools.stack.demo_messages import SCENARIOS, ScenarioResult, run_scenarios
 from devtools.stack.local import LocalStack
 from devtools.stack.log_scan import basic_auth, scan_logs
 from devtools.stack.processes import StackError, interrupt_on_signals
@@ -89,18 +89,11 @@ def _folder() -> tuple[Path, bool]:
 def _show_messages(stack: LocalStack, out: Console) -> bool:
     out.print("Temporal, the Twilio sandbox, a worker and the webhook are running. Six messages:\n")
     started = time.monotonic()
-    results = asyncio.run(_run_all(stack))
+    results = asyncio.run(run_scenarios(stack))
     for number, each in enumerate(results, start=1):
         _print_message(number, each, stack, out)
     out.print(f"All six messages were finished after {time.monotonic() - started:.1f} s.")
     return not any(each.problems for each in results)
-
-
-async def _run_all(stack: LocalStack) -> Sequence[ScenarioResult]:
-    client = Client(await stack.client())
-    return await asyncio.gather(
-        *(run_scenario(scenario, stack=stack, client=client) for scenario in SCENARIOS)
-    )
 
 
 def _print_message(number: int, result: ScenarioResult, stack: LocalStack, out: Console) -> None:

@@ -1,6 +1,7 @@
 """The demo's messages: what each is sent to, what must come of it, and what did."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -128,6 +129,14 @@ class ScenarioResult:
     retried_as: str | None = None
     problems: tuple[str, ...]
     """The differences from what was expected."""
+
+
+async def run_scenarios(stack: LocalStack) -> Sequence[ScenarioResult]:
+    """Run all of them side by side."""
+    client = Client(await stack.client())
+    return await asyncio.gather(
+        *(run_scenario(scenario, stack=stack, client=client) for scenario in SCENARIOS)
+    )
 
 
 async def run_scenario(scenario: Scenario, *, stack: LocalStack, client: Client) -> ScenarioResult:

@@ -17,7 +17,9 @@ from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from devtools.sandbox.client import AcceptedRow, SandboxControl
 from devtools.sandbox.magic import GOOD_SENDER
 from devtools.stack.ports import HOST, answers, free_ports
+from devtools.stack.postgres import Postgres
 from devtools.stack.processes import Process, ProcessGroup, StackError, basic_environment, says
+from devtools.stack.temporal_cluster import Cluster, ClusterServer
 from devtools.stack.temporal_server import NAMESPACE, TemporalServer
 from signedfor.contract import INBOUND_PATH
 from signedfor.payloads import data_converter
@@ -68,25 +70,37 @@ class LocalStack:
         workers: int = 1,
         with_sandbox: bool = True,
         only_servers: bool = False,
+        on_cluster: bool = False,
     ) -> None:
         """`settings` are variables of worker and webhook, and override the stack's own.
 
         Without a sandbox they must include what Twilio needs. With `only_servers` the workers and
         the webhook are not started with the rest, but one by one when they are needed.
+        `on_cluster`: with the compose file's Temporal server and PostgreSQL, whose state does not
+        outlive the stack; see `temporal_cluster.py`.
         """
         self.folder = folder.resolve()
         self.ports = ports or Ports.free()
         self.webhook_url = f"http://{HOST}:{self.ports.webhook}"
         self.sandbox_url = f"http://{HOST}:{self.ports.sandbox}" if with_sandbox else None
-        self.settings = {**self._default_settings(), **(settings or {})}
         self._group = ProcessGroup()
+        self._cluster = (
+            Cluster(folder=self.folder, port=self.ports.temporal, group=self._group)
+            if on_cluster
+            else None
+        )
+        self.settings = {**self._default_settings(), **(settings or {})}
         self._open = ExitStack()
         self._control: SandboxControl | None = None
-        self.temporal = TemporalServer(
-            folder=self.folder,
-            port=self.ports.temporal,
-            ui_port=self.ports.temporal_ui,
-            group=self._group,
+        self.temporal: TemporalServer | ClusterServer = (
+            self._cluster.temporal
+            if self._cluster
+            else TemporalServer(
+                folder=self.folder,
+                port=self.ports.temporal,
+                ui_port=self.ports.temporal_ui,
+                group=self._group,
+            )
         )
         parts = _Parts(folder=self.folder, settings=self.settings, group=self._group)
         self.twilio = (
@@ -114,7 +128,18 @@ class LocalStack:
     @property
     def processes(self) -> list[Process]:
         """Every part, in the order they are started."""
-        return [self.temporal, *([self.twilio] if self.twilio else []), *self.workers, self.webhook]
+        return [
+            *([self.postgres] if self.postgres else []),
+            self.temporal,
+            *([self.twilio] if self.twilio else []),
+            *self.workers,
+            self.webhook,
+        ]
+
+    @property
+    def postgres(self) -> Postgres | None:
+        """The PostgreSQL server of a stack on a cluster."""
+        return self._cluster.postgres if self._cluster else None
 
     async def client(self) -> Client:
         """A Temporal client with our data converter."""
@@ -135,8 +160,12 @@ class LocalStack:
         """Start the parts and return when all are ready; if one fails, stop those started."""
         with ExitStack() as opened:
             self._lock_folder(opened)
+            if self._cluster is not None:
+                opened.callback(self._cluster.remove)
             opened.enter_context(self._group)
             opened.callback(self._stop_parts)
+            if self._cluster is not None:
+                self._cluster.start_database()
             self.temporal.start(wait=False)
             if self.twilio is not None:
                 self.twilio.start(wait=False)
@@ -151,7 +180,7 @@ class LocalStack:
             self._open = opened.pop_all()
 
     def stop(self) -> None:
-        """Stop every part: workers and webhook, then the sandbox, then Temporal."""
+        """Stop every part: workers and webhook, then the sandbox, then Temporal and PostgreSQL."""
         self._open.close()
         self._control = None
 
@@ -168,7 +197,12 @@ class LocalStack:
         self.stop()
 
     def _stop_parts(self) -> None:
-        for wave in ([*self.workers, self.webhook], [self.twilio], [self.temporal]):
+        for wave in (
+            [*self.workers, self.webhook],
+            [self.twilio],
+            [self.temporal],
+            [self.postgres],
+        ):
             running = [process for process in wave if process is not None]
             for process in running:
                 process.ask_to_stop()
@@ -192,7 +226,11 @@ class LocalStack:
         settings = {
             "TEMPORAL_ADDRESS": f"{HOST}:{self.ports.temporal}",
             "TEMPORAL_NAMESPACE": NAMESPACE,
-            "DATABASE_URL": f"sqlite:///{self.folder / 'signedfor.db'}",
+            "DATABASE_URL": (
+                self._cluster.database_url
+                if self._cluster
+                else f"sqlite:///{self.folder / 'signedfor.db'}"
+            ),
             "WEBHOOK_HOST": HOST,
             "WEBHOOK_PORT": str(self.ports.webhook),
         }

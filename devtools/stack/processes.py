@@ -11,9 +11,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Self, TypedDict
 
 _POLL_SECONDS = 0.02
 _LAST_LINES = 15
@@ -26,6 +27,29 @@ class StackError(Exception):
 
 class ProcessDied(StackError):
     """A part exited unexpectedly; the text names it and has the last lines of its log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """Another account of this machine, to run a process as; only root can do that."""
+
+    user: int
+    group: int
+
+
+class RunAs(TypedDict):
+    """What `subprocess` calls it."""
+
+    user: int | None
+    group: int | None
+    extra_groups: list[int] | None
+
+
+def as_account(account: Account | None) -> RunAs:
+    """The arguments of `subprocess` for running as this account, or as ourselves."""
+    if account is None:
+        return {"user": None, "group": None, "extra_groups": None}
+    return {"user": account.user, "group": account.group, "extra_groups": []}
 
 
 class ProcessGroup:
@@ -42,6 +66,7 @@ class ProcessGroup:
         environment: Mapping[str, str],
         folder: Path,
         log: IO[bytes],
+        account: Account | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start a process in the group, its output in `log`."""
         if self._guard is None:
@@ -54,6 +79,7 @@ class ProcessGroup:
             stdout=log,
             stderr=subprocess.STDOUT,
             process_group=self._guard.pid,
+            **as_account(account),
         )
         self._children = [each for each in self._children if each.poll() is None]
         self._children.append(child)
@@ -101,6 +127,8 @@ class Process:
         is_ready: Callable[["Process"], bool],
         start_seconds: float = 60,
         stop_seconds: float = 40,
+        account: Account | None = None,
+        stop_with: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.name = name
         self.log = log
@@ -111,6 +139,8 @@ class Process:
         self._is_ready = is_ready
         self._start_seconds = start_seconds
         self._stop_seconds = stop_seconds
+        self._account = account
+        self._stop_with = stop_with
         self._child: subprocess.Popen[bytes] | None = None
         self._asked_to_stop = False
         self._log_begins = 0
@@ -147,7 +177,11 @@ class Process:
         with self.log.open("ab") as log:
             self._log_begins = log.tell()
             self._child = self._group.spawn(
-                self._command, environment=self._environment, folder=self._folder, log=log
+                self._command,
+                environment=self._environment,
+                folder=self._folder,
+                log=log,
+                account=self._account,
             )
         if wait:
             self.wait_until_ready()
@@ -174,10 +208,10 @@ class Process:
         )
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM and return at once; `stop` then waits for the end."""
+        """Send SIGTERM, or what ends this one, and return at once; `stop` waits for the end."""
         if self._child is not None and not self._asked_to_stop:
             self._asked_to_stop = True
-            self._child.send_signal(signal.SIGTERM)
+            self._child.send_signal(self._stop_with)
 
     def stop(self) -> int | None:
         """End the process with SIGTERM, or SIGKILL if that takes too long; its return code.

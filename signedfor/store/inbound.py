@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Engine, func, select, tuple_, update
 
 from signedfor.consent import (
     MAX_ADDRESS,
@@ -14,6 +14,7 @@ from signedfor.consent import (
     Scope,
     Source,
     Suppression,
+    addresses_of,
     check_text,
     person,
 )
@@ -207,7 +208,6 @@ class InboundMessages:
         return True
 
     def _has_opted_in_since(self, said: "_Said", connection: Connection) -> bool:
-        number = person(said.from_)
         to_sender = func.coalesce(_column.messaging_service_sid, _column.to_address)
         concerns = to_sender == said.to_sender
         if self._scope is Scope.EVERYTHING:
@@ -215,10 +215,7 @@ class InboundMessages:
         later = select(_column.message_sid).where(
             _column.kind.in_([kind.value for kind in _OPT_INS]),
             _column.received_at >= said.at + CLOCK_MARGIN,
-            or_(
-                _column.from_address == number,
-                _column.from_address.endswith(f":{number}", autoescape=True),
-            ),
+            _column.from_address.in_(addresses_of(person(said.from_))),
             concerns,
         )
         return connection.execute(later.limit(1)).first() is not None

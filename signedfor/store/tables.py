@@ -133,7 +133,9 @@ inbound_messages = Table(
     Column("reviewed_at", UtcDateTime),
     Column("reviewed_by", String(MAX_CHANGED_BY)),
     CheckConstraint("body IS NULL OR kind = 'review'", name="body"),
+    # The first is for the reviews, the second for a person's later keywords.
     Index(None, "kind", "received_at", "message_sid"),
+    Index(None, "from_address", "kind", "received_at"),
 )
 
 send_attempts = Table(

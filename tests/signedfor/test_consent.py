@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from signedfor.consent import Reason, Scope, Source, Suppression, person, suppression_key
+from signedfor.consent import (
+    Reason,
+    Scope,
+    Source,
+    Suppression,
+    addresses_of,
+    person,
+    suppression_key,
+)
 
 NUMBER = "+15558675309"
 VALID: dict[str, Any] = {
@@ -27,11 +35,41 @@ VALID: dict[str, Any] = {
         ("rcs:brand_agent", "rcs:brand_agent"),
         ("12345", "12345"),
         ("", ""),
+        ("whatsapp:+5215512345678", "+525512345678"),
+        ("+525512345678", "+525512345678"),
+        ("whatsapp:+551187654321", "+5511987654321"),
+        ("whatsapp:+5511987654321", "+5511987654321"),
+        ("+551132345678", "+551132345678"),
+        ("+15217654321", "+15217654321"),
     ],
 )
 def test_a_person_is_identified_by_their_number(address: str, expected: str) -> None:
-    """Channel prefixes are removed from a number; an address without a number stays as it is."""
+    """Channel prefixes are removed from a number; an address without a number stays as it is.
+
+    WhatsApp's ids of Mexico and Brazil differ from the dialed numbers of the same people.
+    """
     assert person(address) == expected
+
+
+def test_every_address_of_a_person_is_known() -> None:
+    """The number itself, and the number on every channel."""
+    channels = ("whatsapp", "rcs", "messenger")
+
+    assert {NUMBER, *(f"{channel}:{NUMBER}" for channel in channels)} == set(addresses_of(NUMBER))
+    assert {NUMBER} == {person(each) for each in addresses_of(NUMBER)}
+    assert ("messenger:123",) == addresses_of("messenger:123")
+
+
+@pytest.mark.parametrize(
+    ("dialed", "whatsapp_id"),
+    [("+525512345678", "+5215512345678"), ("+5511987654321", "+551187654321")],
+)
+def test_the_addresses_of_a_person_include_their_whatsapp_id(dialed: str, whatsapp_id: str) -> None:
+    """In both spellings, on every channel."""
+    addresses = addresses_of(dialed)
+
+    assert {dialed, whatsapp_id, f"whatsapp:{whatsapp_id}"} < set(addresses)
+    assert {dialed} == {person(each) for each in addresses}
 
 
 @pytest.mark.parametrize(

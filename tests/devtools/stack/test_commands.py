@@ -15,6 +15,7 @@ _TARGETS = [
     "help",
     "demo",
     "up",
+    "cluster",
     "test",
     "test-unit",
     "coverage",

@@ -14,6 +14,8 @@ from signedfor.contract import INBOUND_PATH, MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.settings import CampaignSettings, Settings
 from tests.devtools.stack.support import ROOT
+from webhook.resilience import MAX_TRANSACTIONS
+from worker import ACTIVITY_THREADS
 
 _COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 _SERVICES: dict[str, dict[str, Any]] = _COMPOSE["services"]
@@ -150,6 +152,20 @@ def test_the_sends_have_one_partition() -> None:
         (rule,) = config[f"matching.numTaskqueue{kind}Partitions"]
         assert {"value": 1, "constraints": {"taskQueueName": TWILIO_SENDS_QUEUE}} == rule
     assert MESSAGES_QUEUE not in str(config)
+
+
+def test_postgresql_takes_every_connection() -> None:
+    """Temporal's four services, each with two pools, three workers and the webhook fit."""
+    (setting,) = (each for each in _SERVICES["postgres"]["command"] if "max_connections" in each)
+    environment = _SERVICES["temporal"]["environment"]
+    temporal = 4 * (
+        int(environment.get("SQL_MAX_CONNS", 20)) + int(environment.get("SQL_VIS_MAX_CONNS", 10))
+    )
+    worker = ACTIVITY_THREADS + 2 * Settings.model_fields["max_concurrent_sends"].default
+
+    reserved_for_superusers = 3
+    needed = temporal + 3 * worker + MAX_TRANSACTIONS + 1 + reserved_for_superusers
+    assert needed <= int(setting.partition("=")[2])
 
 
 def test_the_scripts_of_services_exist() -> None:

@@ -31,7 +31,14 @@ def group() -> Iterator[ProcessGroup]:
         yield opened
 
 
-def _process(group: ProcessGroup, folder: Path, code: str, **options: float) -> Process:
+def _process(
+    group: ProcessGroup,
+    folder: Path,
+    code: str,
+    *,
+    start_seconds: float = 60,
+    stop_seconds: float = 40,
+) -> Process:
     return Process(
         "sleeper",
         [sys.executable, "-c", code],
@@ -40,7 +47,8 @@ def _process(group: ProcessGroup, folder: Path, code: str, **options: float) -> 
         folder=folder,
         log=folder / "sleeper.log",
         is_ready=says("awake"),
-        **options,
+        start_seconds=start_seconds,
+        stop_seconds=stop_seconds,
     )
 
 

@@ -5,12 +5,17 @@ import asyncio
 import random
 import sys
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.service import RPCError
 
 from devtools.stack.local import LocalStack
 from devtools.stack.processes import interrupt_on_signals
+from devtools.stack.temporal_cluster import build
+from signedfor.contract import dead_letter_workflow_id, message_workflow_id
 from tests.faults.soak.run import SETTINGS, SoakOptions, soak
 
 
@@ -29,6 +34,11 @@ def main() -> int:
     parser.add_argument(
         "--late-retries", action="store_true", help="include messages that take over five minutes"
     )
+    parser.add_argument(
+        "--cluster",
+        action="store_true",
+        help="on the compose file's Temporal and PostgreSQL",
+    )
     parser.add_argument("--report", type=Path, help="write the report here, as JSON")
     parser.add_argument("--folder", type=Path, help="keep logs and databases here")
     arguments = parser.parse_args()
@@ -37,6 +47,8 @@ def main() -> int:
     # Temporal is expected to be unavailable at times.
     only_errors = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=only_errors)))
+    if arguments.cluster:
+        build()
     options = SoakOptions(
         seed=seed,
         messages=arguments.messages,
@@ -47,14 +59,32 @@ def main() -> int:
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalStack(
-            arguments.folder or Path(folder), settings=SETTINGS, workers=arguments.workers
+            arguments.folder or Path(folder),
+            settings=SETTINGS,
+            workers=arguments.workers,
+            on_cluster=arguments.cluster,
         ) as stack,
     ):
         report = asyncio.run(soak(stack, options))
+        if arguments.folder is not None:
+            asyncio.run(_save_histories(stack, {each.message_id for each in report.violations}))
     print(report.text())  # noqa: T201 - the result
     if arguments.report is not None:
         report.write(arguments.report)
     return 0 if report.is_clean else 1
+
+
+async def _save_histories(stack: LocalStack, message_ids: Iterable[str]) -> None:
+    """The histories of these messages and their dead letters, which may not outlive the stack."""
+    client = await stack.client()
+    folder = stack.folder / "histories"
+    folder.mkdir(exist_ok=True)
+    for message_id in message_ids:
+        for workflow_id in (message_workflow_id(message_id), dead_letter_workflow_id(message_id)):
+            with suppress(RPCError):  # it has none
+                history = await client.get_workflow_handle(workflow_id).fetch_history()
+                name = workflow_id.replace(":", "-")
+                (folder / f"{name}.json").write_text(history.to_json())
 
 
 if __name__ == "__main__":

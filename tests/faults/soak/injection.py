@@ -8,19 +8,23 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from random import Random
 from typing import assert_never
 
+import psycopg
+from psycopg import sql
+
 from devtools.stack.local import LocalStack
 from devtools.stack.processes import Process, ProcessDied, StackError
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.retry import SEND_TIMEOUT
 from signedfor.store.database import parse_url
+from signedfor.store.tables import metadata
 from tests.faults.soak.invariants import Period
 
 _DATABASE = "database"
@@ -90,6 +94,8 @@ TEMPORAL = FaultProfile(
 )
 SANDBOX = FaultProfile(gap=18, down=3, freeze=6)
 """Shorter than a read timeout: the client still waits for what a frozen Twilio then accepts."""
+POSTGRES = FaultProfile(gap=120, down=3, kinds={FaultKind.KILL: 2, FaultKind.RESTART: 1})
+"""Temporal's databases and ours at once."""
 DATABASE = FaultProfile(gap=16, down=12, kinds={FaultKind.LOCK: 1})
 """Some locks outlast the five seconds that our processes wait for one."""
 
@@ -99,7 +105,12 @@ def profiles_of(stack: LocalStack) -> dict[str, FaultProfile]:
     profiles = {process.name: WORKER for process in stack.workers}
     if stack.twilio is not None:
         profiles[stack.twilio.name] = SANDBOX
-    others = {stack.webhook.name: WEBHOOK, stack.temporal.name: TEMPORAL, _DATABASE: DATABASE}
+    temporal = TEMPORAL
+    if stack.postgres is not None:
+        profiles[stack.postgres.name] = POSTGRES
+        # The backup that is restored is a copy of the embedded server's file.
+        temporal = replace(TEMPORAL, kinds=_TO_A_PROCESS)
+    others = {stack.webhook.name: WEBHOOK, stack.temporal.name: temporal, _DATABASE: DATABASE}
     return profiles | others
 
 
@@ -208,6 +219,8 @@ class FaultInjector:
                 await asyncio.to_thread(process.stop)
                 await self._start(process)
             case FaultKind.RESTORE:
+                if not isinstance(self._stack.temporal, TemporalServer):
+                    raise TypeError("Only the embedded Temporal server can be restored.")
                 await self._restore(self._stack.temporal, fault.seconds)
             case FaultKind.LOCK:
                 raise ValueError(f"The {process.name} is not a database.")
@@ -285,8 +298,19 @@ def restore_database(backup: Path, database: Path) -> None:
 
 
 def lock(database_url: str, *, seconds: float) -> None:
-    """Keep every other connection from writing to this SQLite database for so long; blocks."""
+    """Keep every other connection from writing to this database for so long; blocks."""
+    if parse_url(database_url).get_backend_name() == "postgresql":
+        _lock_postgresql(database_url, seconds=seconds)
+        return
     path = parse_url(database_url).database or ""
     with closing(sqlite3.connect(path, timeout=_LOCK_TIMEOUT, isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
+        time.sleep(seconds)
+
+
+def _lock_postgresql(url: str, *, seconds: float) -> None:
+    tables = sql.SQL(", ").join(sql.Identifier(name) for name in metadata.tables)
+    # Without a database there is nothing to lock: it may be down, or be killed meanwhile.
+    with suppress(psycopg.OperationalError), psycopg.connect(url) as connection:
+        connection.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(tables))
         time.sleep(seconds)

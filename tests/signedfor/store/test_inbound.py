@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, event, select, text
 
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.inbound import InboundRecord
@@ -451,3 +451,36 @@ def test_a_watermark_only_advances(engine: Engine) -> None:
         watermarks.advance(name, to)
 
     assert [later, BEGIN] == [watermarks.read(name) for name in ("a", "b")]
+
+
+def test_a_persons_later_keyword_is_found_by_an_index(engine: Engine) -> None:
+    """A late STOP takes no longer, however many messages of others came after it."""
+    others = [
+        {
+            "message_sid": f"SM2{number}",
+            "from_address": f"+1555{number:07d}",
+            "to_address": SENDER,
+            "kind": InboundKind.STOP.value,
+            "received_at": BEGIN + timedelta(seconds=number),
+        }
+        for number in range(1, 2000)
+    ]
+    with transaction(engine) as connection:
+        connection.execute(inbound_messages.insert(), others)
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("ANALYZE inbound_messages"))
+    queries: list[tuple[str, Any]] = []
+
+    def collect(_c: object, _cursor: object, statement: str, values: Any, *_rest: object) -> None:
+        if statement.lstrip().startswith("SELECT inbound_messages"):
+            queries.append((statement, values))
+
+    event.listen(engine, "before_cursor_execute", collect)
+    _receive(InboundMessages(engine), InboundKind.STOP, received_at=BEGIN)
+    event.remove(engine, "before_cursor_execute", collect)
+    [(statement, values)] = queries
+    explain = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN"}[engine.dialect.name]
+    with transaction(engine) as connection:
+        plan = "\n".join(map(str, connection.exec_driver_sql(f"{explain} {statement}", values)))
+
+    assert "ix_inbound_messages_from_address_kind_received_at" in plan
