@@ -12,7 +12,7 @@ a long message needs a phrase.
 import csv
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path  # noqa: TID251 - the table is read once, at import
 from typing import Final, NamedTuple
@@ -148,8 +148,14 @@ _OF_DOUBTFUL: Final = _Misspelled(
 _OF_PHRASES: Final = _Misspelled(
     word
     for word in phrases.vocabulary()
-    if word.isascii() and len(word) >= 5  # noqa: PLR2004
+    if word.isascii() and len(word) in _MISSPELLED_LETTERS
 )
+_SPELLED: Final = frozenset(phrases.vocabulary()) | _WORDS.keys()
+"""All words that no other word is read as, and that a run-on word is made of."""
+_RUN_ON_LETTERS: Final = range(6, 41)
+_RUN_ON_MESSAGE: Final = 8
+"""Up to how many words a message is searched for run-on words."""
+_STOP_SIGN: Final = "\N{OCTAGONAL SIGN}"
 _LEET: Final = str.maketrans("01345", "OIEAS")
 """Digits in place of letters."""
 
@@ -179,22 +185,51 @@ def _read(body: str) -> InboundKind:
 def _as_keyword(text: str, body: str) -> InboundKind | None:
     """The kind of a message that is one keyword, split or repeated, with or without a please."""
     written = words(text) or words(body.translate(_REGIONAL_INDICATORS))
+    if not written:
+        return InboundKind.STOP if {*body} - {*phrases.VARIANTS} == {_STOP_SIGN} else None
     polite = words(phrases.without_courtesy(text))
-    for candidate in (written, polite):
-        if candidate and _STOP_WORDS.issuperset(candidate):
+    for candidate in (written, polite, _run_on(polite)):
+        if _is_stop(candidate):
             return InboundKind.STOP
         word = "".join(candidate)
         if word.translate(_LEET) in _STOP_WORDS:
             return InboundKind.STOP
+        word = candidate[0] if len(set(candidate)) == 1 else word
         if (known := _WORDS.get(word)) and known.kind not in _OPT_INS:
             return known.kind
     # An opt-in must be unambiguous: "un stop" is none, and "yes please" answers a question.
     if len(set(polite)) == 1 and (known := _WORDS.get(polite[0])) and known.kind in _OPT_INS:
         is_answer = known.kind is InboundKind.YES and len(written) > 1
         return InboundKind.OTHER if is_answer else known.kind
-    if polite and (len(polite) == 1 or max(map(len, polite)) == 1):
+    is_split = polite and (max(map(len, polite)) == 1 or polite[0] == "OPT")
+    if len(polite) == 1 or is_split:
         return _misspelled_keyword("".join(polite))
     return None
+
+
+def _is_stop(message: Sequence[str]) -> bool:
+    """Whether it is stop words with or without an emphasis or object: `STOP ALL TEXTS NOW`."""
+    said = list(itertools.dropwhile(phrases.EMPHASIS.__contains__, reversed(message)))
+    return bool(said) and all(_meant(each) in _STOP_WORDS for each in said)
+
+
+def _run_on(message: Sequence[str]) -> list[str]:
+    return [part for word in message for part in _parts(word)]
+
+
+def _parts(word: str) -> list[str]:
+    """The words that a run-on word is made of: `NO MORE TEXTS`. As few as possible."""
+    if word in _SPELLED or len(word) not in _RUN_ON_LETTERS:
+        return [word]
+    best: list[list[str] | None] = [[]]
+    for end in range(1, len(word) + 1):
+        found = [
+            [*before, word[start:end]]
+            for start in range(end - 1)
+            if (before := best[start]) is not None and word[start:end] in _SPELLED
+        ]
+        best.append(min(found, key=len, default=None))
+    return best[-1] or [word]
 
 
 _REGIONAL_INDICATORS: Final = {0x1F1E6 + at: chr(ord("A") + at) for at in range(26)}
@@ -238,12 +273,20 @@ def _as_phrase(text: str) -> InboundKind:
             return InboundKind.REVIEW
     if phrases.ask_to_opt_out(text):
         return InboundKind.REVIEW
-    guessed = " ".join(map(_guessed, text.split(" ")))
-    if guessed != text and phrases.ask_to_opt_out_if_guessed(guessed):
-        return InboundKind.REVIEW
+    read = text.split(" ")
+    parts = _run_on(read) if len(words(text)) <= _RUN_ON_MESSAGE else read
+    for guessed in (" ".join(map(_guessed, read)), " ".join(parts)):
+        if guessed != text and phrases.ask_to_opt_out_if_guessed(guessed):
+            return InboundKind.REVIEW
     return InboundKind.OTHER
 
 
 def _guessed(word: str) -> str:
-    """The word of a phrase that is perhaps meant: `TEXTNG`."""
-    return word if word in _WORDS else next(_OF_PHRASES.correct(word), word)
+    """The word of a phrase that is perhaps meant: `TEXTNG`. `TIME` is no slip for `TIMES`."""
+    if word in _SPELLED:
+        return word
+    for each in _OF_PHRASES.correct(word):
+        is_likely = len(each) > 4 or _swapped(word, each)  # noqa: PLR2004
+        if is_likely and not each.startswith(word) and not word.startswith(each):
+            return each
+    return word

@@ -155,6 +155,8 @@ def _group(*names: str) -> str:
     return _expression("/".join(f"<{name}>" for name in names))
 
 
+EMPHASIS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["emphasis"])))
+VARIANTS: Final = " \t\r\n.!\N{VARIATION SELECTOR-15}\N{VARIATION SELECTOR-16}"
 _COURTESY: Final = re.compile(_group("courtesy"))
 _FILLER: Final = re.compile(_group("courtesy", "filler") + "| [0-9]+(?= )")
 
