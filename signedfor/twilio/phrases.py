@@ -17,6 +17,7 @@ _BETWEEN_CLAUSES = re.compile(r"[.!?,;:…\r\n()\"“”„«»|]+| [-–—]+(?
 _APOSTROPHE = re.compile(r"(?<=\w)['’‘`´](?=\w)")  # noqa: RUF001 - apostrophes
 _NUMBER_SIGN = re.compile(r"#(?!\d)")
 _QUOTATION = re.compile(r"[“”„«»\"].*[“”„«»\"]|[“„«\"].*", re.DOTALL)
+_GROUP = re.compile("<([^>]+)>")
 _QUOTED = "QUOTE"
 
 
@@ -42,8 +43,9 @@ _GROUPS: Final = {name: str(members).split() for name, members in _TABLE["groups
 def _choices(token: str) -> Iterator[str]:
     """The words that a token stands for: plain, `_` a space, `*` at either end, or ^ or $."""
     for choice in token.removesuffix("?").split("/"):
-        if choice.startswith("<"):
-            yield from chain.from_iterable(_choices(each) for each in _GROUPS[choice[1:-1]])
+        if group := _GROUP.search(choice):
+            for member in _GROUPS[group[1]]:
+                yield from _choices(choice.replace(group[0], member, 1))
         elif choice in {"^", "$"}:
             yield choice
         else:
