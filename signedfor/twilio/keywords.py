@@ -147,15 +147,19 @@ _OF_DOUBTFUL: Final = _Misspelled(
 )
 _OF_PHRASES: Final = _Misspelled(
     word
-    for word in phrases.vocabulary()
+    for word in sorted(phrases.vocabulary())
     if word.isascii() and len(word) in _MISSPELLED_LETTERS
 )
-_SPELLED: Final = frozenset(phrases.vocabulary()) | _WORDS.keys()
+_SPELLED: Final = phrases.vocabulary() | phrases.ordinary_vocabulary() | _WORDS.keys()
 """All words that no other word is read as, and that a run-on word is made of."""
 _RUN_ON_LETTERS: Final = range(6, 41)
 _RUN_ON_MESSAGE: Final = 8
 """Up to how many words a message is searched for run-on words."""
 _STOP_SIGN: Final = "\N{OCTAGONAL SIGN}"
+_VOWELS: Final = frozenset("AEIOUY")
+_BESIDE: Final = [
+    row[at : at + 2] for row in ("QWERTYUIOP", "ASDFGHJKL", "ZXCVBNM") for at in range(len(row) - 1)
+]
 _LEET: Final = str.maketrans("01345", "OIEAS")
 """Digits in place of letters."""
 
@@ -209,7 +213,8 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
 
 def _is_stop(message: Sequence[str]) -> bool:
     """Whether it is stop words with or without an emphasis or object: `STOP ALL TEXTS NOW`."""
-    said = list(itertools.dropwhile(phrases.EMPHASIS.__contains__, reversed(message)))
+    said = list(itertools.dropwhile(phrases.LEAD.__contains__, message))
+    said = list(itertools.dropwhile(phrases.EMPHASIS.__contains__, reversed(said)))
     return bool(said) and all(_meant(each) in _STOP_WORDS for each in said)
 
 
@@ -286,7 +291,15 @@ def _guessed(word: str) -> str:
     if word in _SPELLED:
         return word
     for each in _OF_PHRASES.correct(word):
-        is_likely = len(each) > 4 or _swapped(word, each)  # noqa: PLR2004
+        is_likely = _swapped(word, each) or (len(each) > 4 and _is_near(word, each))  # noqa: PLR2004
         if is_likely and not each.startswith(word) and not word.startswith(each):
             return each
     return word
+
+
+def _is_near(word: str, other: str) -> bool:
+    """Whether a wrong letter is beside the right one on the keyboard, or sounds like it."""
+    wrong = {frozenset(pair) for pair in zip(word, other, strict=False) if len(set(pair)) > 1}
+    return len(word) != len(other) or all(
+        pair <= _VOWELS or any(pair <= {*row} for row in _BESIDE) for pair in wrong
+    )

@@ -158,6 +158,7 @@ def _group(*names: str) -> str:
 
 
 EMPHASIS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["emphasis"])))
+LEAD: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["lead"])))
 VARIANTS: Final = " \t\r\n.!\N{VARIATION SELECTOR-15}\N{VARIATION SELECTOR-16}"
 _COURTESY: Final = re.compile(_group("courtesy"))
 _FILLER: Final = re.compile(_group("courtesy", "filler") + "| [0-9]+(?= )")
@@ -172,11 +173,20 @@ _REACTIONS: Final = frozenset(
 )
 
 
-def vocabulary() -> list[str]:
+def vocabulary() -> frozenset[str]:
     """Every word of the phrases that ask for an opt-out, except parts of words."""
-    tokens: Iterable[str] = chain.from_iterable(phrase.tokens for phrase in _OPT_OUT.phrases)
+    return _vocabulary(_OPT_OUT)
+
+
+def ordinary_vocabulary() -> frozenset[str]:
+    """The same of ordinary phrases."""
+    return _vocabulary(_ORDINARY)
+
+
+def _vocabulary(of: _Phrases) -> frozenset[str]:
+    tokens: Iterable[str] = chain.from_iterable(phrase.tokens for phrase in of.phrases)
     found = chain.from_iterable(_choices(token) for token in tokens if token != "...")  # noqa: S105 - not a password
-    return list(dict.fromkeys(word for each in found for word in each.split() if word.isalnum()))
+    return frozenset(word for each in found for word in each.split() if word.isalnum())
 
 
 def without_courtesy(text: str) -> str:
