@@ -215,7 +215,8 @@ def _is_stop(message: Sequence[str]) -> bool:
     """Whether it is stop words with or without an emphasis or object: `STOP ALL TEXTS NOW`."""
     said = list(itertools.dropwhile(phrases.LEAD.__contains__, message))
     said = list(itertools.dropwhile(phrases.EMPHASIS.__contains__, reversed(said)))
-    return bool(said) and all(_meant(each) in _STOP_WORDS for each in said)
+    is_spelled_apart = "".join(reversed(said)) in _STOP_WORDS
+    return is_spelled_apart or (bool(said) and all(_meant(each) in _STOP_WORDS for each in said))
 
 
 def _run_on(message: Sequence[str]) -> list[str]:
@@ -280,7 +281,8 @@ def _as_phrase(text: str) -> InboundKind:
         return InboundKind.REVIEW
     read = text.split(" ")
     parts = _run_on(read) if len(words(text)) <= _RUN_ON_MESSAGE else read
-    for guessed in (" ".join(map(_guessed, read)), " ".join(parts)):
+    at_once = phrases.without_full_stops(text)
+    for guessed in (" ".join(map(_guessed, read)), " ".join(parts), at_once):
         if guessed != text and phrases.ask_to_opt_out_if_guessed(guessed):
             return InboundKind.REVIEW
     return InboundKind.OTHER

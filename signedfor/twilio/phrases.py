@@ -208,6 +208,12 @@ def without_ordinary(text: str) -> str:
     return " ~".join([*kept, text[start:]])
 
 
+def without_full_stops(text: str) -> str:
+    """Return the clauses as one if each is a single word: `LEAVE. ME. ALONE.`"""
+    parts = [each.strip() for each in text.strip(f" {CLAUSE_END}").split(CLAUSE_END)]
+    return text if any(" " in each for each in parts) else f" | {' '.join(parts)} | "
+
+
 def ask_to_opt_out(text: str) -> bool:
     """Whether a phrase of the clauses reads like an opt-out."""
     return _OPT_OUT.contains(text) or any(True for _ in _OPT_OUT.find(text))
