@@ -81,7 +81,7 @@ class _Phrase:
 
     def __init__(self, phrase: str) -> None:
         self.tokens = phrase.split()
-        if self.tokens[0].endswith("?") or self.tokens[0] == "...":
+        if self.tokens[0].endswith("?") or self.tokens[0] in {"...", "*"}:
             raise ValueError(f"phrases.toml: a phrase begins with a word: {phrase}")
 
     def can_be_in(self, present: AbstractSet[str]) -> bool:
