@@ -11,6 +11,7 @@ a long message needs a phrase.
 
 import csv
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -156,6 +157,7 @@ _RUN_ON_LETTERS: Final = range(6, 41)
 _RUN_ON_MESSAGE: Final = 8
 """Up to how many words a message is searched for run-on words."""
 _STOP_SIGN: Final = "\N{OCTAGONAL SIGN}"
+_DRAWL: Final = re.compile(r"(.)\1{2,}")
 _VOWELS: Final = frozenset("AEIOUY")
 _BESIDE: Final = [
     row[at : at + 2] for row in ("QWERTYUIOP", "ASDFGHJKL", "ZXCVBNM") for at in range(len(row) - 1)
@@ -292,6 +294,8 @@ def _guessed(word: str) -> str:
     """The word of a phrase that is perhaps meant: `TEXTNG`. `TIME` is no slip for `TIMES`."""
     if word in _SPELLED:
         return word
+    if (drawled := _DRAWL.sub(r"\1", word)) in _SPELLED:
+        return drawled
     for each in _OF_PHRASES.correct(word):
         is_likely = _swapped(word, each) or (len(each) > 4 and _is_near(word, each))  # noqa: PLR2004
         if is_likely and not each.startswith(word) and not word.startswith(each):
