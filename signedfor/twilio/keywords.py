@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path  # noqa: TID251 - the table is read once, at import
 from typing import Final, NamedTuple
+from unicodedata import category
 
 from signedfor.twilio import phrases
 from signedfor.twilio.letters import plain, words
@@ -156,6 +157,8 @@ _SPELLED: Final = phrases.vocabulary() | phrases.ordinary_vocabulary() | _WORDS.
 _RUN_ON_LETTERS: Final = range(6, 41)
 _RUN_ON_MESSAGE: Final = 8
 """Up to how many words a message is searched for run-on words."""
+_LONGEST_MESSAGE: Final = 2000
+"""Twilio's have up to 1600 characters."""
 _STOP_SIGN: Final = "\N{OCTAGONAL SIGN}"
 _DRAWL: Final = re.compile(r"(.)\1{2,}")
 _VOWELS: Final = frozenset("AEIOUY")
@@ -192,7 +195,8 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
     """The kind of a message that is one keyword, split or repeated, with or without a please."""
     written = words(text) or words(body.translate(_REGIONAL_INDICATORS))
     if not written:
-        return InboundKind.STOP if {*body} - {*phrases.VARIANTS} == {_STOP_SIGN} else None
+        symbols = {symbol for symbol in plain(body) if category(symbol) == "So"}
+        return InboundKind.STOP if symbols == {_STOP_SIGN} else None
     polite = words(phrases.without_courtesy(text))
     for candidate in (written, polite, _run_on(polite)):
         if _is_stop(candidate):
@@ -281,6 +285,8 @@ def _as_phrase(text: str) -> InboundKind:
             return InboundKind.REVIEW
     if phrases.ask_to_opt_out(text):
         return InboundKind.REVIEW
+    if len(text) > _LONGEST_MESSAGE:
+        return InboundKind.OTHER  # No slip is looked for, so that no body takes long.
     read = text.split(" ")
     parts = _run_on(read) if len(words(text)) <= _RUN_ON_MESSAGE else read
     at_once = phrases.without_full_stops(text)

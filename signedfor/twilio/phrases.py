@@ -157,9 +157,10 @@ def _group(*names: str) -> str:
     return _expression("/".join(f"<{name}>" for name in names))
 
 
-EMPHASIS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["emphasis"])))
 LEAD: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["lead"])))
-VARIANTS: Final = " \t\r\n.!\N{VARIATION SELECTOR-15}\N{VARIATION SELECTOR-16}"
+"""Words before a keyword that change nothing."""
+EMPHASIS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["emphasis"])))
+"""Words after a keyword that change nothing."""
 _COURTESY: Final = re.compile(_group("courtesy"))
 _FILLER: Final = re.compile(_group("courtesy", "filler") + "| [0-9]+(?= )")
 
@@ -209,7 +210,7 @@ def without_ordinary(text: str) -> str:
 
 
 def without_full_stops(text: str) -> str:
-    """Return the clauses as one if each is a single word: `LEAVE. ME. ALONE.`"""
+    """Return the clauses as one if each is one word: `LEAVE. ME.` is `LEAVE ME`."""
     parts = [each.strip() for each in text.strip(f" {CLAUSE_END}").split(CLAUSE_END)]
     return text if any(" " in each for each in parts) else f" | {' '.join(parts)} | "
 
