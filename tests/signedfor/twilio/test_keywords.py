@@ -303,10 +303,15 @@ def test_a_persons_own_quotation_is_read() -> None:
 @pytest.mark.parametrize(
     ("opt_out_type", "kind"), [("STOP", STOP), ("START", START), ("HELP", HELP), ("stop", STOP)]
 )
-@pytest.mark.parametrize("body", ["ARRÊT", "STOP", "START", "YES", "HELP", "anything at all", ""])
+@pytest.mark.parametrize("body", ["ARRÊT", "STOP", "START", "HELP", "anything at all", ""])
 def test_twilios_opt_out_type_decides(opt_out_type: str, kind: InboundKind, body: str) -> None:
     """If Twilio has classified the message, its body does not matter."""
     assert kind is classify_inbound(body, opt_out_type)
+
+
+def test_a_yes_that_twilio_takes_for_an_opt_in_is_still_a_yes() -> None:
+    """To Twilio it is a START, but it may be the answer to a question."""
+    assert YES is classify_inbound("Yes!", "START")
 
 
 @pytest.mark.parametrize("opt_out_type", [None, "", " ", "SOMETHING NEW"])
