@@ -102,16 +102,16 @@ LOOK_ALIKES = {
 }
 
 MISSPELLED = {
-    **dict.fromkeys(["SOTP", "stpo", "STOOP", "stoppppp", "sstop", "stoip", "STOPO", "dtop", "stp"], STOP),
+    **dict.fromkeys(
+        ["SOTP", "stpo", "STOOP", "stoppppp", "sstop", "stoip", "STOPO", "dtop", "stp"], STOP
+    ),
     **dict.fromkeys(["unsubscirbe", "Unsubscibe", "cancle", "STOPALLL", "UNSUBSCRIBEE"], STOP),
     **dict.fromkeys(["qiut", "arert", "detenre", "UNSUBB"], STOP),
     # An inflected form, perhaps.
     **dict.fromkeys(["stops", "stopped", "ABMLEDEN", "sto"], REVIEW),
     # Words of their own.
     **dict.fromkeys(["step", "shop", "spot", "atop", "stow", "stomp", "quite", "quiet"], OTHER),
-    **dict.fromkeys(
-        ["cancer", "cancelled", "remote", "quits", "star", "send", "and"], OTHER
-    ),
+    **dict.fromkeys(["cancer", "cancelled", "remote", "quits", "star", "send", "and"], OTHER),
     **dict.fromkeys(["alot", "salto", "caja", "bajo", "alta", "auto", "cárcel", "stor"], OTHER),
     **dict.fromkeys(["asia", "evoke", "hasta", "pasta", "anmelden", "beendet", "talking"], OTHER),
 }
