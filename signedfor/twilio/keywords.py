@@ -11,11 +11,13 @@ a long message needs a phrase.
 
 import csv
 import itertools
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path  # noqa: TID251 - the table is read once, at import
 from typing import Final, NamedTuple
+from unicodedata import category
 
 from signedfor.twilio import phrases
 from signedfor.twilio.letters import plain, words
@@ -147,9 +149,22 @@ _OF_DOUBTFUL: Final = _Misspelled(
 )
 _OF_PHRASES: Final = _Misspelled(
     word
-    for word in phrases.vocabulary()
-    if word.isascii() and len(word) >= 5  # noqa: PLR2004
+    for word in sorted(phrases.vocabulary())
+    if word.isascii() and len(word) in _MISSPELLED_LETTERS
 )
+_SPELLED: Final = phrases.vocabulary() | phrases.ordinary_vocabulary() | _WORDS.keys()
+"""All words that no other word is read as, and that a run-on word is made of."""
+_RUN_ON_LETTERS: Final = range(6, 41)
+_RUN_ON_MESSAGE: Final = 8
+"""Up to how many words a message is searched for run-on words."""
+_LONGEST_MESSAGE: Final = 2000
+"""Twilio's have up to 1600 characters."""
+_STOP_SIGN: Final = "\N{OCTAGONAL SIGN}"
+_DRAWL: Final = re.compile(r"(.)\1{2,}")
+_VOWELS: Final = frozenset("AEIOUY")
+_BESIDE: Final = [
+    row[at : at + 2] for row in ("QWERTYUIOP", "ASDFGHJKL", "ZXCVBNM") for at in range(len(row) - 1)
+]
 _LEET: Final = str.maketrans("01345", "OIEAS")
 """Digits in place of letters."""
 
@@ -179,22 +194,54 @@ def _read(body: str) -> InboundKind:
 def _as_keyword(text: str, body: str) -> InboundKind | None:
     """The kind of a message that is one keyword, split or repeated, with or without a please."""
     written = words(text) or words(body.translate(_REGIONAL_INDICATORS))
+    if not written:
+        symbols = {symbol for symbol in plain(body) if category(symbol) == "So"}
+        return InboundKind.STOP if symbols == {_STOP_SIGN} else None
     polite = words(phrases.without_courtesy(text))
-    for candidate in (written, polite):
-        if candidate and _STOP_WORDS.issuperset(candidate):
+    for candidate in (written, polite, _run_on(polite)):
+        if _is_stop(candidate):
             return InboundKind.STOP
         word = "".join(candidate)
         if word.translate(_LEET) in _STOP_WORDS:
             return InboundKind.STOP
+        word = candidate[0] if len(set(candidate)) == 1 else word
         if (known := _WORDS.get(word)) and known.kind not in _OPT_INS:
             return known.kind
     # An opt-in must be unambiguous: "un stop" is none, and "yes please" answers a question.
     if len(set(polite)) == 1 and (known := _WORDS.get(polite[0])) and known.kind in _OPT_INS:
         is_answer = known.kind is InboundKind.YES and len(written) > 1
         return InboundKind.OTHER if is_answer else known.kind
-    if polite and (len(polite) == 1 or max(map(len, polite)) == 1):
+    is_split = polite and (max(map(len, polite)) == 1 or polite[0] == "OPT")
+    if len(polite) == 1 or is_split:
         return _misspelled_keyword("".join(polite))
     return None
+
+
+def _is_stop(message: Sequence[str]) -> bool:
+    """Whether it is stop words with or without an emphasis or object: `STOP ALL TEXTS NOW`."""
+    said = list(itertools.dropwhile(phrases.LEAD.__contains__, message))
+    said = list(itertools.dropwhile(phrases.EMPHASIS.__contains__, reversed(said)))
+    is_spelled_apart = "".join(reversed(said)) in _STOP_WORDS
+    return is_spelled_apart or (bool(said) and all(_meant(each) in _STOP_WORDS for each in said))
+
+
+def _run_on(message: Sequence[str]) -> list[str]:
+    return [part for word in message for part in _parts(word)]
+
+
+def _parts(word: str) -> list[str]:
+    """The words that a run-on word is made of: `NO MORE TEXTS`. As few as possible."""
+    if word in _SPELLED or len(word) not in _RUN_ON_LETTERS:
+        return [word]
+    best: list[list[str] | None] = [[]]
+    for end in range(1, len(word) + 1):
+        found = [
+            [*before, word[start:end]]
+            for start in range(end - 1)
+            if (before := best[start]) is not None and word[start:end] in _SPELLED
+        ]
+        best.append(min(found, key=len, default=None))
+    return best[-1] or [word]
 
 
 _REGIONAL_INDICATORS: Final = {0x1F1E6 + at: chr(ord("A") + at) for at in range(26)}
@@ -238,12 +285,33 @@ def _as_phrase(text: str) -> InboundKind:
             return InboundKind.REVIEW
     if phrases.ask_to_opt_out(text):
         return InboundKind.REVIEW
-    guessed = " ".join(map(_guessed, text.split(" ")))
-    if guessed != text and phrases.ask_to_opt_out_if_guessed(guessed):
-        return InboundKind.REVIEW
+    if len(text) > _LONGEST_MESSAGE:
+        return InboundKind.OTHER  # No slip is looked for, so that no body takes long.
+    read = text.split(" ")
+    parts = _run_on(read) if len(words(text)) <= _RUN_ON_MESSAGE else read
+    at_once = phrases.without_full_stops(text)
+    for guessed in (" ".join(map(_guessed, read)), " ".join(parts), at_once):
+        if guessed != text and phrases.ask_to_opt_out_if_guessed(guessed):
+            return InboundKind.REVIEW
     return InboundKind.OTHER
 
 
 def _guessed(word: str) -> str:
-    """The word of a phrase that is perhaps meant: `TEXTNG`."""
-    return word if word in _WORDS else next(_OF_PHRASES.correct(word), word)
+    """The word of a phrase that is perhaps meant: `TEXTNG`. `TIME` is no slip for `TIMES`."""
+    if word in _SPELLED:
+        return word
+    if (drawled := _DRAWL.sub(r"\1", word)) in _SPELLED:
+        return drawled
+    for each in _OF_PHRASES.correct(word):
+        is_likely = _swapped(word, each) or (len(each) > 4 and _is_near(word, each))  # noqa: PLR2004
+        if is_likely and not each.startswith(word) and not word.startswith(each):
+            return each
+    return word
+
+
+def _is_near(word: str, other: str) -> bool:
+    """Whether a wrong letter is beside the right one on the keyboard, or sounds like it."""
+    wrong = {frozenset(pair) for pair in zip(word, other, strict=False) if len(set(pair)) > 1}
+    return len(word) != len(other) or all(
+        pair <= _VOWELS or any(pair <= {*row} for row in _BESIDE) for pair in wrong
+    )

@@ -17,6 +17,7 @@ _BETWEEN_CLAUSES = re.compile(r"[.!?,;:…\r\n()\"“”„«»|]+| [-–—]+(?
 _APOSTROPHE = re.compile(r"(?<=\w)['’‘`´](?=\w)")  # noqa: RUF001 - apostrophes
 _NUMBER_SIGN = re.compile(r"#(?!\d)")
 _QUOTATION = re.compile(r"[“”„«»\"].*[“”„«»\"]|[“„«\"].*", re.DOTALL)
+_GROUP = re.compile("<([^>]+)>")
 _QUOTED = "QUOTE"
 
 
@@ -42,8 +43,9 @@ _GROUPS: Final = {name: str(members).split() for name, members in _TABLE["groups
 def _choices(token: str) -> Iterator[str]:
     """The words that a token stands for: plain, `_` a space, `*` at either end, or ^ or $."""
     for choice in token.removesuffix("?").split("/"):
-        if choice.startswith("<"):
-            yield from chain.from_iterable(_choices(each) for each in _GROUPS[choice[1:-1]])
+        if group := _GROUP.search(choice):
+            for member in _GROUPS[group[1]]:
+                yield from _choices(choice.replace(group[0], member, 1))
         elif choice in {"^", "$"}:
             yield choice
         else:
@@ -79,7 +81,7 @@ class _Phrase:
 
     def __init__(self, phrase: str) -> None:
         self.tokens = phrase.split()
-        if self.tokens[0].endswith("?") or self.tokens[0] == "...":
+        if self.tokens[0].endswith("?") or self.tokens[0] in {"...", "*"}:
             raise ValueError(f"phrases.toml: a phrase begins with a word: {phrase}")
 
     def can_be_in(self, present: AbstractSet[str]) -> bool:
@@ -155,6 +157,10 @@ def _group(*names: str) -> str:
     return _expression("/".join(f"<{name}>" for name in names))
 
 
+LEAD: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["lead"])))
+"""Words before a keyword that change nothing."""
+EMPHASIS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["emphasis"])))
+"""Words after a keyword that change nothing."""
 _COURTESY: Final = re.compile(_group("courtesy"))
 _FILLER: Final = re.compile(_group("courtesy", "filler") + "| [0-9]+(?= )")
 
@@ -168,11 +174,20 @@ _REACTIONS: Final = frozenset(
 )
 
 
-def vocabulary() -> list[str]:
+def vocabulary() -> frozenset[str]:
     """Every word of the phrases that ask for an opt-out, except parts of words."""
-    tokens: Iterable[str] = chain.from_iterable(phrase.tokens for phrase in _OPT_OUT.phrases)
+    return _vocabulary(_OPT_OUT)
+
+
+def ordinary_vocabulary() -> frozenset[str]:
+    """The same of ordinary phrases."""
+    return _vocabulary(_ORDINARY)
+
+
+def _vocabulary(of: _Phrases) -> frozenset[str]:
+    tokens: Iterable[str] = chain.from_iterable(phrase.tokens for phrase in of.phrases)
     found = chain.from_iterable(_choices(token) for token in tokens if token != "...")  # noqa: S105 - not a password
-    return list(dict.fromkeys(word for each in found for word in each.split() if word.isalnum()))
+    return frozenset(word for each in found for word in each.split() if word.isalnum())
 
 
 def without_courtesy(text: str) -> str:
@@ -192,6 +207,12 @@ def without_ordinary(text: str) -> str:
         kept.append(text[start:begin])
         start = end
     return " ~".join([*kept, text[start:]])
+
+
+def without_full_stops(text: str) -> str:
+    """Return the clauses as one if each is one word: `LEAVE. ME.` is `LEAVE ME`."""
+    parts = [each.strip() for each in text.strip(f" {CLAUSE_END}").split(CLAUSE_END)]
+    return text if any(" " in each for each in parts) else f" | {' '.join(parts)} | "
 
 
 def ask_to_opt_out(text: str) -> bool:

@@ -34,6 +34,7 @@ SPELLINGS = {
     "𝐒𝐓𝐎𝐏": STOP,  # noqa: RUF001 - styled letters on purpose
     "ﬆop": STOP,
     "S.T.O.P": STOP,
+    "help help help": HELP,
     "s t o p please": STOP,
     "S̶T̶O̶P̶": STOP,
     "Stóp": STOP,
@@ -43,6 +44,19 @@ SPELLINGS = {
     "unsubscrıbe": STOP,  # noqa: RUF001 - the Turkish dotless i on purpose
     "UNSUBSCRİBE": STOP,
     "quİt": STOP,
+    "END ALL": STOP,
+    "Stop all texts now, please": STOP,
+    "Unsubscribe please and thank you": STOP,
+    "ok stop": STOP,
+    "alto ya": STOP,
+    "STOPSTOPSTOP": STOP,
+    "stoptextsnow": STOP,
+    "opt ot": STOP,
+    "🛑": STOP,
+    "🛑 🛑": STOP,
+    "🛑👍": OTHER,
+    "all texts": OTHER,
+    "ok start": OTHER,
     "yes!": YES,
     "ＳＴＡＲＴ": START,  # noqa: RUF001 - full-width on purpose
     "Start, please": START,
@@ -88,16 +102,16 @@ LOOK_ALIKES = {
 }
 
 MISSPELLED = {
-    **dict.fromkeys(["SOTP", "stpo", "STOOP", "stoppppp", "sstop", "stoip", "STOPO", "dtop"], STOP),
+    **dict.fromkeys(
+        ["SOTP", "stpo", "STOOP", "stoppppp", "sstop", "stoip", "STOPO", "dtop", "stp"], STOP
+    ),
     **dict.fromkeys(["unsubscirbe", "Unsubscibe", "cancle", "STOPALLL", "UNSUBSCRIBEE"], STOP),
     **dict.fromkeys(["qiut", "arert", "detenre", "UNSUBB"], STOP),
     # An inflected form, perhaps.
-    **dict.fromkeys(["stops", "stopped", "ABMLEDEN", "STP"], REVIEW),
+    **dict.fromkeys(["stops", "stopped", "ABMLEDEN", "sto"], REVIEW),
     # Words of their own.
     **dict.fromkeys(["step", "shop", "spot", "atop", "stow", "stomp", "quite", "quiet"], OTHER),
-    **dict.fromkeys(
-        ["cancer", "cancelled", "remote", "quits", "star", "send", "and", "sto"], OTHER
-    ),
+    **dict.fromkeys(["cancer", "cancelled", "remote", "quits", "star", "send", "and"], OTHER),
     **dict.fromkeys(["alot", "salto", "caja", "bajo", "alta", "auto", "cárcel", "stor"], OTHER),
     **dict.fromkeys(["asia", "evoke", "hasta", "pasta", "anmelden", "beendet", "talking"], OTHER),
 }
@@ -138,9 +152,34 @@ PHRASES = {
         "geen berichten meer aub",
         "не пишите мне больше",
         "请不要再发了",
+        "these texts need to stop",
+        "where can I turn these texts off",
+        "nomoretexts",
+        "nooo more texts",
+        "Leave. Me. Alone.",
+        "consent revoked",
+        "u text me too much",
+        "numero ekivocado",
+        "ya no kiero k me manden msjs",
+        "there's nobody named Marcus here",
+        "I got this number last month",
+        "please shop texting me",
+        "dont sned me these",
+        "get me off this lost",
     ],
     OTHER: [
         "cancel my order",
+        "why did my messages stop?",
+        "did you lose my number?",
+        "do not contact my employer",
+        "I can't leave him alone",
+        "no texts came through",
+        "nobody called me back",
+        "they never sent me the link",
+        "im tired of waiting",
+        "you have the wrong address on file",
+        "this isn't working",
+        "please keep texting me deals",
         "please cancel my appointment on Friday",
         "end of story",
         "the meeting will end at 5",
