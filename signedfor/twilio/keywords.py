@@ -310,7 +310,7 @@ def _guessed(word: str) -> str:
 
 
 def _is_form(word: str, other: str) -> bool:
-    return word[:-1] == other and word[-1] in "SNDRY"
+    return word[:-1] == other and word[-1] in "ASNDRY"
 
 
 def _is_near(word: str, other: str) -> bool:
