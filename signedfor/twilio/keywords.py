@@ -304,9 +304,13 @@ def _guessed(word: str) -> str:
         return drawled
     for each in _OF_PHRASES.correct(word):
         is_likely = _swapped(word, each) or (len(each) > 4 and _is_near(word, each))  # noqa: PLR2004
-        if is_likely and not each.startswith(word) and not word.startswith(each):
+        if is_likely and not _is_form(word, each) and not _is_form(each, word):
             return each
     return word
+
+
+def _is_form(word: str, other: str) -> bool:
+    return word[:-1] == other and word[-1] in "ASNDRY"
 
 
 def _is_near(word: str, other: str) -> bool:
