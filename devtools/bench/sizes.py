@@ -59,6 +59,20 @@ class Sizes:
     pauses: int = 5
     pause_every_seconds: float = 6
     pause_seconds: float = 3
+    rival_messages: int = 600
+    """Of each contender, sent until delivered, a round."""
+    rival_concurrency: int = 200
+    rival_idle_messages: int = 50
+    fault_messages: int = 240
+    """Sent by each contender while faults are injected."""
+    fault_rate: float = 4
+    """Messages a second of each."""
+    fault_batch: int = 20
+    """Whose worker is killed, and as many whose worker is frozen."""
+    freeze_seconds: float = 25
+    """Longer than a POST may take, so that another worker takes over."""
+    settle_seconds: float = 90
+    """After the last fault; what has no outcome then has none."""
 
 
 FULL = Sizes()
@@ -90,5 +104,13 @@ QUICK = Sizes(
     pauses=1,
     pause_every_seconds=1.5,
     pause_seconds=1,
+    rival_messages=8,
+    rival_concurrency=4,
+    rival_idle_messages=3,
+    fault_messages=24,
+    fault_rate=8,
+    fault_batch=3,
+    freeze_seconds=2,
+    settle_seconds=25,
 )
 """For the smoke test: everything runs, and no figure is meaningful."""
