@@ -44,6 +44,7 @@ class Sending(Task):  # type: ignore[misc]
 
 
 @app.task(
+    name="send_message",
     base=Sending,
     autoretry_for=(twilio_api.TemporarilyUnavailable,),
     retry_backoff=True,

@@ -116,11 +116,18 @@ class Running:
     workers: Sequence[Process]
     servers: Sequence[Process]
     webhook: Process
+    twilio: Process
+    """The sandbox's own process, whose time counts for nobody."""
     caller: Callable[[], Caller]
 
     def cpu_seconds(self) -> dict[str, float]:
-        """CPU time so far by part: all that is the contender's, not the sandbox or the caller."""
-        parts = {"worker": self.workers, "server": self.servers, "webhook": [self.webhook]}
+        """CPU time so far by part; the caller's is not measured."""
+        parts = {
+            "worker": self.workers,
+            "server": self.servers,
+            "webhook": [self.webhook],
+            "sandbox": [self.twilio],
+        }
         return {
             part: sum(tree_cpu_seconds(process.pid) for process in processes)
             for part, processes in parts.items()
@@ -199,6 +206,7 @@ class _Parts:
     python: Path
     group: ProcessGroup
     opened: ExitStack
+    twilio: Process
     variables: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -249,6 +257,7 @@ class _Parts:
             workers=workers,
             servers=servers,
             webhook=webhook,
+            twilio=self.twilio,
             caller=lambda: Caller(command, self.environment, self.folder / "logs" / "caller.log"),
         )
 
@@ -259,22 +268,23 @@ def _rival(folder: Path, name: str) -> Iterator[_Parts]:
     (folder / "logs").mkdir(parents=True)
     sandbox_port, webhook_port = free_ports(2)
     with ProcessGroup() as group, ExitStack() as opened:
-        parts = _Parts(folder=folder, python=python_of(name), group=group, opened=opened)
         sandbox_url = f"http://{HOST}:{sandbox_port}"
-        parts.start(
-            Process(
-                "sandbox",
-                [
-                    *(sys.executable, "-m", "devtools.sandbox", "--port", str(sandbox_port)),
-                    *("--journal", str(folder / "sandbox.jsonl")),
-                ],
-                group=group,
-                environment=basic_environment(folder),
-                folder=ROOT,
-                log=folder / "logs" / "sandbox.log",
-                is_ready=answers(f"{sandbox_url}/_sandbox/health"),
-            )
+        sandbox = Process(
+            "sandbox",
+            [
+                *(sys.executable, "-m", "devtools.sandbox", "--port", str(sandbox_port)),
+                *("--journal", str(folder / "sandbox.jsonl")),
+            ],
+            group=group,
+            environment=basic_environment(folder),
+            folder=ROOT,
+            log=folder / "logs" / "sandbox.log",
+            is_ready=answers(f"{sandbox_url}/_sandbox/health"),
         )
+        parts = _Parts(
+            folder=folder, python=python_of(name), group=group, opened=opened, twilio=sandbox
+        )
+        parts.start(sandbox)
         parts.variables = {
             "TWILIO_API_BASE_URL": sandbox_url,
             "TWILIO_ACCOUNT_SID": DEFAULT_ACCOUNT_SID,
@@ -344,7 +354,8 @@ def _dbos_postgres_version() -> str:
 
 @contextmanager
 def _dbos_postgres(folder: Path, workers: int) -> Iterator[Running]:
-    with _rival(folder, "dbos") as parts, _postgres(parts) as (server, url):
+    with _rival(folder, "dbos") as parts:
+        server, url = _postgres(parts)
         with _dbos(parts, url, workers=workers, servers=[server]) as running:
             yield running
 
@@ -370,39 +381,34 @@ def _dbos(
     yield parts.running(workers=started, servers=servers, webhook=webhook, app="dbos_app")
 
 
-@contextmanager
-def _postgres(parts: _Parts) -> Iterator[tuple[Process, str]]:
+def _postgres(parts: _Parts) -> tuple[Process, str]:
     """A PostgreSQL server with its default settings, and the URL of its database."""
     (port,) = free_ports(1)
     binaries, account = installed.postgres_binaries(), installed.postgres_account()
-    become: list[str] = []
     # Not inside our folder, which only we can read.
-    with tempfile.TemporaryDirectory(prefix="rivals-postgres-") as data:
-        if account is not None:
-            os.chown(data, account.pw_uid, account.pw_gid)
-            become = [
-                *(installed.binary("setpriv", "util-linux"), "--clear-groups"),
-                *("--reuid", str(account.pw_uid), "--regid", str(account.pw_gid)),
-            ]
-        database = f"{data}/data"
-        installed.output_of(
-            *(*become, str(binaries / "initdb"), "--pgdata", database, "--username=postgres"),
-            *("--auth=trust", "--encoding=UTF8", "--locale=C"),
-        )
-        server = parts.process(
-            "postgres",
-            [
-                *(*become, str(binaries / "postgres"), "-D", database, "-p", str(port)),
-                *("-c", f"listen_addresses={HOST}", "-c", "unix_socket_directories="),
-            ],
-            is_ready=says("database system is ready to accept connections"),
-        )
-        try:
-            parts.start(server)
-            yield server, f"postgresql://postgres@{HOST}:{port}/postgres"
-        finally:
-            # Before its folder is removed.
-            server.stop()
+    data = parts.opened.enter_context(tempfile.TemporaryDirectory(prefix="rivals-postgres-"))
+    become: list[str] = []
+    if account is not None:
+        os.chown(data, account.pw_uid, account.pw_gid)
+        become = [
+            *(installed.binary("setpriv", "util-linux"), "--clear-groups"),
+            *("--reuid", str(account.pw_uid), "--regid", str(account.pw_gid)),
+        ]
+    database = f"{data}/data"
+    installed.output_of(
+        *(*become, str(binaries / "initdb"), "--pgdata", database, "--username=postgres"),
+        *("--auth=trust", "--encoding=UTF8", "--locale=C"),
+    )
+    server = parts.process(
+        "postgres",
+        [
+            *(*become, str(binaries / "postgres"), "-D", database, "-p", str(port)),
+            *("-c", f"listen_addresses={HOST}", "-c", "unix_socket_directories="),
+        ],
+        is_ready=says("database system is ready to accept connections"),
+    )
+    parts.start(server)
+    return server, f"postgresql://postgres@{HOST}:{port}/postgres"
 
 
 def _restate_version() -> str:
@@ -433,7 +439,8 @@ def _restate(folder: Path, workers: int) -> Iterator[Running]:
                 f"worker-{number}",
                 [
                     *(str(parts.python), "-m", "hypercorn", "--bind", f"{HOST}:{port}"),
-                    "devtools.bench.rivals.restate_app:app",
+                    # In the process itself, which then is the one that is killed and frozen.
+                    *("--workers", "0", "devtools.bench.rivals.restate_app:app"),
                 ],
                 is_ready=says("Running on"),
             )
@@ -525,8 +532,10 @@ def _temporal(
         *("--prefix", prefix, "--fields", json.dumps(fields)),
     ]
     log = stack.folder / "logs" / "caller.log"
+    assert stack.twilio is not None  # noqa: S101 - both stacks have a sandbox
     return Running(
         sandbox=stack.sandbox,
+        twilio=stack.twilio,
         workers=workers,
         servers=[stack.temporal],
         webhook=webhook,
