@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from devtools.bench import campaigns, consent, cost, latency, memory, pacing, throughput, webhook
-from devtools.bench.rivals import run as rivals
 from devtools.bench.report import Report, machine, missed, tables
+from devtools.bench.rivals import run as rivals
 from devtools.bench.sizes import FULL, QUICK, Sizes
 from devtools.stack.processes import interrupt_on_signals
 
@@ -95,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m devtools.bench", description=__doc__.splitlines()[0] if __doc__ else None
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join([*BENCHMARKS, RIVALS])}")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join([*BENCHMARKS, RIVALS])}"
+    )
     parser.add_argument("--rounds", type=int, help=f"of each side (default {FULL.rounds})")
     parser.add_argument("--seed", type=int, default=1, help="of the faults of `rivals` (default 1)")
     parser.add_argument("--only", nargs="+", default=[], metavar="CONTENDER", help="of `rivals`")

@@ -69,8 +69,8 @@ class Sizes:
     """Messages a second of each."""
     fault_batch: int = 20
     """Whose worker is killed, and as many whose worker is frozen."""
-    freeze_seconds: float = 25
-    """Longer than a POST may take, so that another worker takes over."""
+    freeze_seconds: float = 40
+    """Twice as long as a POST may take: where a timeout decides, another worker takes over."""
     settle_seconds: float = 90
     """After the last fault; what has no outcome then has none."""
 

@@ -35,10 +35,10 @@ app.conf.update(
 outcomes = Redis.from_url(URL, decode_responses=True)
 
 
-class Sending(Task):  # type: ignore[misc]
+class Sending(Task):
     """A task whose final failure is written down."""
 
-    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+    def on_failure(self, _error: Any, task_id: str, *_: Any) -> None:
         """Settle the message as failed."""
         outcomes.hsetnx("outcomes", task_id, caller.FAILED)
 

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -45,10 +46,11 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the caller learned of a message: when it started it, and the outcome."""
+    """What the caller learned of a message: when it started it, the outcome, and when."""
 
     at: float
     outcome: str
+    known_at: float
 
 
 class Caller:
@@ -92,7 +94,8 @@ class Caller:
     async def send(self, message: Message) -> Answer:
         """Send the message, and wait for its outcome."""
         assert self._child.stdin is not None  # noqa: S101 - a pipe
-        answer = self._waiting[message.id] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[message.id] = answer
         line = {"id": message.id, "to": message.to, "body": message.body}
         self._child.stdin.write(json.dumps(line).encode() + b"\n")
         await self._child.stdin.drain()
@@ -102,7 +105,7 @@ class Caller:
         while line := await output.readline():
             fields = json.loads(line)
             self._waiting.pop(fields["id"]).set_result(
-                Answer(at=fields["at"], outcome=fields["outcome"])
+                Answer(at=fields["at"], outcome=fields["outcome"], known_at=time.time())
             )
         for waiting in self._waiting.values():
             waiting.set_exception(StackError(f"A caller ended; see {self._log}"))
@@ -175,9 +178,7 @@ def contenders() -> list[Contender]:
             run=_restate,
             max_workers=1,
         ),
-        Contender(
-            name=FLOOR, version=_temporal_version, prepare=lambda: None, run=_textbook
-        ),
+        Contender(name=FLOOR, version=_temporal_version, prepare=lambda: None, run=_textbook),
         Contender(name=PRODUCT, version=_temporal_version, prepare=lambda: None, run=_ours),
     ]
 

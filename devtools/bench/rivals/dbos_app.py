@@ -46,7 +46,7 @@ async def send_message(message: dict[str, Any]) -> dict[str, str | None]:
     """Send the message and wait for its receipt."""
     try:
         sid = await post(message)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it was, it was the last attempt
         DBOS.logger.warning("The step failed: %s", type(error).__name__)
         return {"outcome": caller.FAILED, "sid": None}
     status = await DBOS.recv_async(RECEIPT, timeout_seconds=float(os.environ["RECEIPT_TIMEOUT"]))

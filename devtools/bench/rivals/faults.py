@@ -8,6 +8,7 @@ the middle of its POSTs, one whose worker is frozen for longer than a POST may t
 import asyncio
 import os
 import signal
+import statistics
 import tempfile
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ from devtools.stack.processes import Process
 TWICE = "accepted by Twilio more than once"
 NEVER = "never accepted by Twilio"
 UNKNOWN = "outcome unknown to the caller"
+UNTIL_KNOWN = "seconds until the outcome, median"
 
 
 class Fault(StrEnum):
@@ -149,16 +151,20 @@ async def _inject(running: Running, every: Sequence[Job], sizes: Sizes) -> Sampl
             if job.fault not in {Fault.KILLED, Fault.FROZEN}:
                 sending.start(job)
                 await asyncio.sleep(1 / sizes.fault_rate)
+        # So that the kill is the fault of its own batch only.
+        await sending.all_settled(within=sizes.settle_seconds / 3, but=Fault.CALLBACKS_LOST)
         worker = running.workers[0]
         await _in_their_posts(running, sending, [job for job in every if job.fault is Fault.KILLED])
         await asyncio.to_thread(worker.kill)
         await asyncio.to_thread(worker.start)
-        await sending.all_settled(within=sizes.settle_seconds / 2, of=Fault.KILLED)
+        await sending.all_settled(within=sizes.settle_seconds / 2, but=Fault.CALLBACKS_LOST)
         await _in_their_posts(running, sending, [job for job in every if job.fault is Fault.FROZEN])
         await _freeze(worker, sizes.freeze_seconds)
         await sending.all_settled(within=sizes.settle_seconds)
         ledger = await asyncio.to_thread(running.sandbox.ledger)
-        return count(every, ledger, sending.outcomes())
+        answers = sending.answers()
+        outcomes = {message_id: answer.outcome for message_id, answer in answers.items()}
+        return {**count(every, ledger, outcomes), **_seconds(every, answers)}
 
 
 class _Sending:
@@ -166,26 +172,24 @@ class _Sending:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
-        self._tasks: dict[str, asyncio.Task[Answer]] = {}
-        self._of: dict[Fault, list[str]] = {}
+        self._running: dict[str, tuple[Fault, asyncio.Task[Answer]]] = {}
 
     def start(self, job: Job) -> None:
         """Send one; does not wait."""
         message = job.message
-        self._tasks[message.id] = asyncio.create_task(self._caller.send(message))
-        self._of.setdefault(job.fault, []).append(message.id)
+        task = asyncio.create_task(self._caller.send(message))
+        self._running[message.id] = job.fault, task
 
-    async def all_settled(self, *, within: float, of: Fault | None = None) -> None:
-        """Wait until each has an outcome, or for so many seconds."""
-        ids = self._tasks if of is None else self._of.get(of, [])
-        if tasks := [self._tasks[message_id] for message_id in ids]:
+    async def all_settled(self, *, within: float, but: Fault | None = None) -> None:
+        """Wait until each, but those with this fault, has an outcome, or for so many seconds."""
+        if tasks := [task for fault, task in self._running.values() if fault is not but]:
             await asyncio.wait(tasks, timeout=within)
 
-    def outcomes(self) -> dict[str, str]:
+    def answers(self) -> dict[str, Answer]:
         """What the caller knows by now, by message id."""
         return {
-            message_id: task.result().outcome
-            for message_id, task in self._tasks.items()
+            message_id: task.result()
+            for message_id, (_, task) in self._running.items()
             if task.done()
         }
 
@@ -232,6 +236,17 @@ def count(every: Sequence[Job], ledger: LedgerView, outcomes: Mapping[str, str])
         for fault in Fault:
             sample[f"{what}: {fault}"] = found[what, fault]
     return sample
+
+
+def _seconds(every: Sequence[Job], answers: Mapping[str, Answer]) -> Sample:
+    """The median time to an outcome after some faults, of the messages that have one."""
+    figures: dict[str, float] = {}
+    for fault in (Fault.NONE, Fault.ANSWER_LOST, Fault.ERROR_BEFORE, Fault.KILLED):
+        ids = [job.message.id for job in every if job.fault is fault]
+        times = [answers[each].known_at - answers[each].at for each in ids if each in answers]
+        if times:
+            figures[f"{UNTIL_KNOWN}: {fault}"] = statistics.median(times)
+    return figures
 
 
 def _is_known(outcome: str | None, rows: Sequence[AcceptedRow]) -> bool:

@@ -45,9 +45,7 @@ async def _measure_one(running: Running, sizes: Sizes) -> Sample:
         idle = await _idle_latencies(running, caller, sizes.rival_idle_messages)
         before = running.cpu_seconds()
         started = time.perf_counter()
-        await _in_flight(
-            caller, "load", sizes.rival_messages, concurrency=sizes.rival_concurrency
-        )
+        await _in_flight(caller, "load", sizes.rival_messages, concurrency=sizes.rival_concurrency)
         seconds = time.perf_counter() - started
         used = {part: now - before[part] for part, now in running.cpu_seconds().items()}
         sandbox = used.pop("sandbox")

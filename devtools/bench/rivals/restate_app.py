@@ -97,7 +97,10 @@ async def healthz() -> Response:
 async def _call() -> None:
     limits = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
     async with httpx.AsyncClient(
-        base_url=INGRESS, timeout=None, limits=limits, trust_env=False
+        base_url=INGRESS,
+        timeout=None,  # noqa: S113 - it waits for outcomes
+        limits=limits,
+        trust_env=False,
     ) as client:
 
         async def send(request: dict[str, Any]) -> str:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from devtools.bench.environment import PRODUCT
 from devtools.bench.figures import Bound, Rounds
-from devtools.bench.rivals import faults, performance
-from devtools.bench.rivals.contenders import PRODUCT, RECEIPT_TIMEOUT_SECONDS, available
 from devtools.bench.report import Report
+from devtools.bench.rivals import faults, performance
+from devtools.bench.rivals.contenders import RECEIPT_TIMEOUT_SECONDS, available
 from devtools.bench.sizes import Sizes
 
 

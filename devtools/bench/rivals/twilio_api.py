@@ -8,6 +8,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
+from twilio.http.response import Response
 from twilio.rest import Client
 
 THREADS = 20
@@ -25,15 +26,18 @@ class _SandboxHttpClient(TwilioHttpClient):
 
     def __init__(self) -> None:
         super().__init__(timeout=15)
+        assert self.session is not None  # noqa: S101 - pooling is the base class's default
         self.session.mount("http://", HTTPAdapter(pool_maxsize=THREADS))
         self.session.trust_env = False
 
-    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+    def request(self, *args: Any, **kwargs: Any) -> Response:
+        """See base class."""
+        method, url, *others = args
         local = url.replace("https://api.twilio.com", os.environ["TWILIO_API_BASE_URL"], 1)
-        return super().request(method, local, *args, **kwargs)
+        return super().request(method, local, *others, **kwargs)
 
 
-_client = Client(
+_client = Client(  # type: ignore[no-untyped-call]  # the SDK's constructor has no types
     os.environ.get("TWILIO_ACCOUNT_SID"),
     os.environ.get("TWILIO_AUTH_TOKEN"),
     http_client=_SandboxHttpClient(),
@@ -49,9 +53,7 @@ def send(message_id: str, to: str, body: str) -> str:
     """
     callback = f"{os.environ['WEBHOOK_URL']}/status?message_id={message_id}"
     try:
-        created = _client.messages.create(
-            to=to, from_=_SENDER, body=body, status_callback=callback
-        )
+        created = _client.messages.create(to=to, from_=_SENDER, body=body, status_callback=callback)
     except requests.RequestException as error:
         raise TemporarilyUnavailable(type(error).__name__) from None
     except TwilioRestException as error:
