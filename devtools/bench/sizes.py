@@ -59,7 +59,7 @@ class Sizes:
     pauses: int = 5
     pause_every_seconds: float = 6
     pause_seconds: float = 3
-    rival_messages: int = 600
+    rival_messages: int = 500
     """Of each contender, sent until delivered, a round."""
     rival_concurrency: int = 200
     rival_idle_messages: int = 50

@@ -6,8 +6,8 @@ import pytest
 from devtools.bench.environment import PRODUCT
 from devtools.bench.rivals import contenders as catalog
 from devtools.bench.rivals import installed
-from devtools.bench.rivals.contenders import CELERY, FLOOR, available
-from devtools.bench.rivals.faults import NEVER, TWICE, UNKNOWN, Fault, Job, Message, count, jobs
+from devtools.bench.rivals.contenders import CELERY, FLOOR, Message, available
+from devtools.bench.rivals.faults import NEVER, TWICE, UNKNOWN, Fault, Job, count, jobs
 from devtools.bench.rivals.installed import Unavailable
 from devtools.bench.rivals.performance import CPU, RATE
 from devtools.bench.rivals.run import NoContender, run
