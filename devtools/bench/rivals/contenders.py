@@ -91,6 +91,10 @@ class Caller:
         self._child.kill()
         await self._child.wait()
 
+    def cpu_seconds(self) -> float:
+        """Its own CPU time so far."""
+        return tree_cpu_seconds(self._child.pid)
+
     async def send(self, message: Message) -> Answer:
         """Send the message, and wait for its outcome."""
         assert self._child.stdin is not None  # noqa: S101 - a pipe
