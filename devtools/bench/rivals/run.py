@@ -23,6 +23,11 @@ async def run(sizes: Sizes, *, seed: int = 1, only: Sequence[str] = ()) -> list[
     versions = {f"{each.name}:": each.version() for each in contenders}
     left_out = {f"{name} is left out:": reason for name, reason in missing.items()}
     speed = await performance.measure(contenders, sizes)
+    stalled = {
+        f"rounds of {name} that did not end:": sum(not sample for sample in samples)
+        for name, samples in speed.by_side.items()
+        if not all(samples)
+    }
     counts = await faults.measure(contenders, sizes, seed=seed)
     return [
         Report(
@@ -35,6 +40,7 @@ async def run(sizes: Sizes, *, seed: int = 1, only: Sequence[str] = ()) -> list[
                 "worker processes": 1,
                 "idle messages": sizes.rival_idle_messages,
                 **versions,
+                **stalled,
                 **left_out,
             },
         ),
