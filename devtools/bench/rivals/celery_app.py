@@ -16,6 +16,7 @@ from celery import Celery, Task
 from celery.signals import worker_ready
 from fastapi import FastAPI, Request, Response
 from redis import Redis
+from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as AsyncRedis
 
 from devtools.bench.rivals import caller, twilio_api
@@ -61,7 +62,8 @@ def _say_ready(**_: Any) -> None:
 
 
 webhook = FastAPI()
-settled = AsyncRedis.from_url(URL)
+# Its default pool refuses the 101st callback at a time; this one lets it wait.
+settled = AsyncRedis(connection_pool=BlockingConnectionPool.from_url(URL, max_connections=50))
 
 
 @webhook.post("/status")
