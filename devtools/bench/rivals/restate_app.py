@@ -72,7 +72,8 @@ app = restate.app([message])
 
 @asynccontextmanager
 async def _connected(app: FastAPI) -> AsyncIterator[None]:
-    async with httpx.AsyncClient(base_url=INGRESS, trust_env=False) as client:
+    # Its default of five seconds includes the wait for a connection.
+    async with httpx.AsyncClient(base_url=INGRESS, timeout=30, trust_env=False) as client:
         app.state.restate = client
         yield
 
