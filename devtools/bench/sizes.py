@@ -65,7 +65,7 @@ class Sizes:
     rival_idle_messages: int = 50
     fault_messages: int = 240
     """Sent by each contender while faults are injected."""
-    fault_rate: float = 4
+    fault_rate: float = 3
     """Messages a second of each."""
     fault_batch: int = 20
     """Whose worker is killed, and as many whose worker is frozen."""

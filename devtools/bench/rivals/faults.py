@@ -2,7 +2,9 @@
 
 Each message has a fate that the seed decides: what the sandbox does with its first POST, with its
 callbacks, and whether it is delivered. After these come two batches: one whose worker is killed in
-the middle of its POSTs, one whose worker is frozen for longer than a POST may take.
+the middle of its POSTs, one whose worker is frozen for longer than a POST may take. A batch is
+started while the other worker is down, so that it is in the first one's hands; then that other one
+starts and may take over.
 """
 
 import asyncio
@@ -12,8 +14,8 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -77,8 +79,7 @@ _CALLBACKS: dict[Fault, Step] = {
 _UNDELIVERED = 0.15
 """The share of messages that Twilio accepts and the carrier filters."""
 _CARRIER_FILTERED = 30007
-_ACCEPTED_WITHIN = 15.0
-_SETTLED_POLL = 0.5
+_ACCEPTED_WITHIN = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,15 +152,18 @@ async def _inject(running: Running, every: Sequence[Job], sizes: Sizes) -> Sampl
             if job.fault not in {Fault.KILLED, Fault.FROZEN}:
                 sending.start(job)
                 await asyncio.sleep(1 / sizes.fault_rate)
-        # So that the kill is the fault of its own batch only.
-        await sending.all_settled(within=sizes.settle_seconds / 3, but=Fault.CALLBACKS_LOST)
-        worker = running.workers[0]
+        # So that a kill is the fault of its own batch only.
+        await sending.all_settled(within=sizes.settle_seconds, but=Fault.CALLBACKS_LOST)
+        first, *others = running.workers
         await _in_their_posts(running, sending, [job for job in every if job.fault is Fault.KILLED])
-        await asyncio.to_thread(worker.kill)
-        await asyncio.to_thread(worker.start)
-        await sending.all_settled(within=sizes.settle_seconds / 2, but=Fault.CALLBACKS_LOST)
+        await asyncio.to_thread(first.kill)
+        await _start([*others, first])
+        await sending.all_settled(within=sizes.settle_seconds, but=Fault.CALLBACKS_LOST)
         await _in_their_posts(running, sending, [job for job in every if job.fault is Fault.FROZEN])
-        await _freeze(worker, sizes.freeze_seconds)
+        with _frozen(first):
+            since = time.monotonic()
+            await _start(others)
+            await asyncio.sleep(sizes.freeze_seconds - (time.monotonic() - since))
         await sending.all_settled(within=sizes.settle_seconds)
         ledger = await asyncio.to_thread(running.sandbox.ledger)
         answers = sending.answers()
@@ -195,13 +199,15 @@ class _Sending:
 
 
 async def _in_their_posts(running: Running, sending: _Sending, batch: Sequence[Job]) -> None:
-    """Start the batch; return when Twilio has accepted it, before it answers."""
+    """Start the batch on the first worker alone; return when Twilio has accepted it, unanswered."""
+    for worker in running.workers[1:]:
+        await asyncio.to_thread(worker.stop)
     since = time.time()
     for job in batch:
         sending.start(job)
+    ids = {job.message.id for job in batch}
     while time.time() < since + _ACCEPTED_WITHIN:
         ledger = await asyncio.to_thread(running.sandbox.ledger, since=since)
-        ids = {job.message.id for job in batch}
         rows = [row for row in ledger["accepted"] if row_message_id(row) in ids]
         # The first ones are answered soon; a contender may not have started the rest yet.
         if len(rows) == len(batch) or (
@@ -211,12 +217,21 @@ async def _in_their_posts(running: Running, sending: _Sending, batch: Sequence[J
         await asyncio.sleep(0.05)
 
 
-async def _freeze(worker: Process, seconds: float) -> None:
-    os.kill(worker.pid, signal.SIGSTOP)
+@contextmanager
+def _frozen(worker: Process) -> Iterator[None]:
+    """Freeze the worker, and continue it after the block."""
+    pid = worker.pid
+    os.kill(pid, signal.SIGSTOP)
     try:
-        await asyncio.sleep(seconds)
+        yield
     finally:
-        os.kill(worker.pid, signal.SIGCONT)
+        os.kill(pid, signal.SIGCONT)
+
+
+async def _start(workers: Sequence[Process]) -> None:
+    """Start them, as an init system does after a crash."""
+    for worker in workers:
+        await asyncio.to_thread(worker.start)
 
 
 def count(every: Sequence[Job], ledger: LedgerView, outcomes: Mapping[str, str]) -> Sample:
