@@ -2,7 +2,8 @@
 
 By Celery's documentation: "Tasks" (acks_late for idempotent tasks, autoretry_for with
 retry_backoff, the on_failure handler), "Optimizing" (prefetch multiplier 1 with late
-acknowledgment), "Using Redis" (visibility_timeout) and "Concurrency" (threads for I/O).
+acknowledgment), "Using Redis" (visibility_timeout) and "Concurrency" (threads for I/O), all at
+https://docs.celeryq.dev/en/stable/.
 
 `python -m devtools.bench.rivals.celery_app caller` is the caller; the worker is `celery -A
 devtools.bench.rivals.celery_app worker`, and uvicorn serves `webhook`.

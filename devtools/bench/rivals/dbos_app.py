@@ -2,7 +2,8 @@
 
 By DBOS's documentation: "Workflows", "Steps" (retries_allowed, should_retry), "Communicating with
 Workflows" (recv with a timeout; send from a webhook), "Queues" and "DBOS Client" (enqueue and send
-from other processes). Its executor id is stable, so that a restarted worker recovers its workflows.
+from other processes), at https://docs.dbos.dev/python/. Its executor id is stable, so that a
+restarted worker recovers its workflows: https://docs.dbos.dev/production/workflow-recovery.
 
 `python -m devtools.bench.rivals.dbos_app worker|caller`; uvicorn serves `webhook`.
 """

@@ -2,7 +2,7 @@
 
 By Restate's documentation: "Services" (Workflow), "Durable steps" (ctx.run with a retry policy),
 "External events" (a durable promise that another handler of the workflow resolves; a race with a
-timer) and "Serving" (hypercorn). The webhook calls that handler through the server's ingress.
+timer) and "Serving" (hypercorn), at https://docs.restate.dev/develop/python/. The webhook calls that handler through the server's ingress.
 
 `python -m devtools.bench.rivals.restate_app` is the caller; hypercorn serves `app`, uvicorn
 `webhook`.
