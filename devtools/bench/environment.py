@@ -153,19 +153,23 @@ async def set_up(stack: LocalStack, group: ProcessGroup) -> Environment:
         webhook=stack.webhook,
         webhook_url=stack.webhook_url,
     )
-    return Environment(stack, await stack.client(), [ours, _baseline(stack, group)])
+    return Environment(stack, await stack.client(), [ours, baseline_side(stack, group)])
 
 
-def _baseline(stack: LocalStack, group: ProcessGroup) -> Side:
+def baseline_side(stack: LocalStack, group: ProcessGroup, *, workers: int = 1) -> Side:
+    """The baseline's processes on this stack."""
     (port,) = free_ports(1)
     webhook_url = f"http://{HOST}:{port}"
     temporal = ("--temporal", stack.temporal.address)
     addresses = ("--sandbox-url", str(stack.sandbox_url), "--webhook-url", webhook_url)
 
-    def process(name: str, *arguments: str, ready_at: str | None = None) -> Process:
+    def process(
+        part: str, *arguments: str, name: str | None = None, ready_at: str | None = None
+    ) -> Process:
+        name = name or part
         return Process(
             f"baseline {name}",
-            [sys.executable, "-m", "devtools.bench.baseline", name, *temporal, *arguments],
+            [sys.executable, "-m", "devtools.bench.baseline", part, *temporal, *arguments],
             group=group,
             environment=basic_environment(stack.folder),
             folder=ROOT,
@@ -178,7 +182,10 @@ def _baseline(stack: LocalStack, group: ProcessGroup) -> Side:
         workflow=BASELINE_MESSAGE,
         queue=BASELINE_QUEUE,
         prefix=BASELINE_PREFIX,
-        workers=[process("worker", *addresses)],
+        workers=[
+            process("worker", *addresses, name="worker" if number == 1 else f"worker-{number}")
+            for number in range(1, workers + 1)
+        ],
         webhook=process("webhook", "--port", str(port), ready_at=f"{webhook_url}/healthz"),
         webhook_url=webhook_url,
     )

@@ -47,7 +47,7 @@ class CpuMeter:
 
     @staticmethod
     def _seconds(process: psutil.Process) -> float:
-        return cpu_seconds(process) if process.pid == os.getpid() else tree_cpu_seconds(process)
+        return cpu_seconds(process) if process.pid == os.getpid() else tree_cpu_seconds(process.pid)
 
 
 def resident_megabytes(pid: int) -> float:
@@ -60,16 +60,6 @@ def cpu_seconds(process: psutil.Process) -> float:
     """The CPU time of the process so far."""
     times = process.cpu_times()
     return float(times.user + times.system)
-
-
-def tree_cpu_seconds(process: psutil.Process) -> float:
-    """The CPU time of the process and its children so far, of those that have ended too."""
-    ended = process.cpu_times()
-    total = cpu_seconds(process) + float(ended.children_user + ended.children_system)
-    for child in process.children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
-            total += cpu_seconds(child)
-    return total
 
 
 _POLL_SECONDS = 0.02
@@ -127,3 +117,16 @@ def run_command(*arguments: str, environment: Mapping[str, str], log: Path, with
         said = log.read_text(errors="replace")[-_LAST_CHARACTERS:]
         raise CommandFailed(f"It ended with {running.returncode}: {arguments[:2]}. It said: {said}")
     return Ran(seconds=seconds, cpu_seconds=cpu, max_megabytes=max_memory)
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """The CPU time so far of the process and its descendants, those that have ended included."""
+    total = 0.0
+    root = psutil.Process(pid)
+    for process in (root, *root.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            times = process.cpu_times()
+            total += times.user + times.system
+            # Linux adds a child's time to these when its parent has waited for it.
+            total += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+    return total

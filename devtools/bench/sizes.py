@@ -68,6 +68,20 @@ class Sizes:
     """In Temporal's list."""
     on_cluster: bool = False
     """On the compose file's Temporal server and PostgreSQL instead of the embedded ones."""
+    rival_messages: int = 500
+    """Of each contender, sent until delivered, a round."""
+    rival_concurrency: int = 200
+    rival_idle_messages: int = 50
+    fault_messages: int = 240
+    """Sent by each contender while faults are injected."""
+    fault_rate: float = 3
+    """Messages a second of each."""
+    fault_batch: int = 20
+    """Whose worker is killed, and as many whose worker is frozen."""
+    freeze_seconds: float = 40
+    """Twice as long as a POST may take: where a timeout decides, another worker takes over."""
+    settle_seconds: float = 90
+    """After the last fault; what has no outcome then has none."""
 
 
 FULL = Sizes()
@@ -103,5 +117,13 @@ QUICK = Sizes(
     attempt_records=5000,
     transactions=20,
     closed_messages=500,
+    rival_messages=8,
+    rival_concurrency=4,
+    rival_idle_messages=3,
+    fault_messages=24,
+    fault_rate=8,
+    fault_batch=3,
+    freeze_seconds=2,
+    settle_seconds=25,
 )
 """For the smoke test: everything runs, and no figure is meaningful."""
