@@ -11,4 +11,4 @@ CHECK_TO_POST_BUCKETS: Final = (
 )
 
 CLOCK_OFFSET: Final = "signedfor_clock_offset_seconds"
-"""How far the worker's clock is ahead of Temporal's; negative: behind."""
+"""How far the worker's clock is ahead of Temporal's or behind it."""

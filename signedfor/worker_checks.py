@@ -57,7 +57,7 @@ class WorkerChecks:
         event.listen(engine, "connect", self._on_connect)
         runtime = client.service_client.config.runtime or Runtime.default()
         self._offset = runtime.metric_meter.create_gauge_float(
-            CLOCK_OFFSET, "How far this worker's clock is ahead of Temporal's", "s"
+            CLOCK_OFFSET, "How far this worker's clock differs from Temporal's", "s"
         )
 
     async def until_clock_is_right(self) -> None:
@@ -100,7 +100,7 @@ class WorkerChecks:
             self._is_clock_known = False
             return self._is_clock_right
         self._is_clock_known = True
-        self._offset.set(offset.seconds)
+        self._offset.set(abs(offset.seconds))  # the SDK's metrics cannot be negative
         if offset.is_tolerable is not self._is_clock_right:
             self._is_clock_right = offset.is_tolerable
             if self._is_clock_right:

@@ -8,8 +8,10 @@ from devtools import opt_out_texts
 @pytest.fixture
 def labeled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A set of six texts, two of which are misread."""
-    (tmp_path / "some.csv").write_text(
-        "text,language,expected,group\n"
+    header = "text,language,expected,group\n"
+    (tmp_path / "held_out.csv").write_text(header, encoding="utf-8")
+    (tmp_path / "development.csv").write_text(
+        f"{header}"
         "STOP,en,stop,a\n"
         "STOP that | is not one word,en,stop,a\n"
         "please stop texting me,en,review,a\n"
@@ -19,7 +21,7 @@ def labeled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         encoding="utf-8",
     )
     monkeypatch.setattr(opt_out_texts, "TEXTS", tmp_path)
-    return tmp_path / "some.csv"
+    return tmp_path / "development.csv"
 
 
 def test_the_figures_count_what_is_misread(labeled: Path) -> None:
@@ -41,6 +43,6 @@ def test_the_report_lists_the_misses() -> None:
     _, _, misses = opt_out_texts.report().partition("\n\n")
 
     assert [
-        "| `some` | STOP that \\| is not one word | en | stop | review |",
-        "| `some` | please stop texting them | en | other | review |",
+        "| `development` | STOP that \\| is not one word | en | stop | review |",
+        "| `development` | please stop texting them | en | other | review |",
     ] == misses.splitlines()[2:]

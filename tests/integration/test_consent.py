@@ -11,7 +11,7 @@ from devtools.stack.local import LocalStack
 from signedfor.contract import MessageReport, Outcome, Stage
 from signedfor.contract.failures import FailureClass
 from signedfor.store.database import open_engine
-from signedfor.store.inbound import InboundMessages
+from signedfor.store.inbound import CLOCK_MARGIN, InboundMessages
 from signedfor.store.suppressions import Suppressions
 from tests.fixtures.stack import NewNumber
 from tests.integration.support import SERVICE, Caller
@@ -46,6 +46,7 @@ async def test_a_stop_holds_until_start(
         len(stack.sandbox.ledger(to=to)["accepted"]),
         len(stack.sandbox.ledger(to=to)["refused"]),
     )
+    await asyncio.sleep(CLOCK_MARGIN.total_seconds())  # sooner, and the STOP would count
     start = stack.sandbox.inbound(to, GOOD_SENDER, "START")
     after = await (await caller.send(to)).report()
 

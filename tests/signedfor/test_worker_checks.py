@@ -2,17 +2,22 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 import sqlalchemy
 from sqlalchemy import Engine
 from temporalio.client import Client
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 
+from devtools.stack.ports import HOST, free_ports
 from signedfor import worker_checks
 from signedfor.clock import MAX_SKEW, ClockOffset
+from signedfor.metrics import CLOCK_OFFSET
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.inbound import Watermarks
 from signedfor.store.tables import watermarks
@@ -122,6 +127,25 @@ async def test_a_worker_starts_while_its_clock_cannot_be_compared(
     offsets.append(None)
 
     await WorkerChecks(temporal, engine, interval=_NEVER).until_clock_is_right()
+
+
+async def test_a_clock_that_is_behind_is_measured_too(
+    temporal: Client, engine: Engine, offsets: list[ClockOffset | None]
+) -> None:
+    """The SDK refuses a metric's negative value, which would end the worker."""
+    (port,) = free_ports(1)
+    metrics = PrometheusConfig(bind_address=f"{HOST}:{port}")
+    client = await Client.connect(
+        temporal.service_client.config.target_host,
+        runtime=Runtime(telemetry=TelemetryConfig(metrics=metrics)),
+    )
+    offsets.append(ClockOffset(-0.25, 0.01))
+
+    await WorkerChecks(client, engine, interval=_NEVER).until_clock_is_right()
+
+    async with httpx.AsyncClient() as http:
+        served = (await http.get(f"http://{HOST}:{port}/metrics")).text
+    assert re.search(rf"^{CLOCK_OFFSET}(\{{.*\}})? 0\.25$", served, re.MULTILINE)
 
 
 def _set(engine: Engine, at: datetime | None) -> None:

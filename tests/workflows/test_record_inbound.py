@@ -108,7 +108,10 @@ async def test_a_deferred_message_has_the_time_at_which_temporal_got_it() -> Non
 
     description, _ = await _run(database, RECORD_INBOUND_WORKFLOW, WITHOUT_TIME)
 
-    assert [description.start_time] == [each.received_at for each in database.recorded]
+    [record] = database.recorded
+    assert record.received_at is not None
+    # Temporal's own two records of it differ by their rounding.
+    assert abs(record.received_at - description.start_time) < timedelta(milliseconds=10)
 
 
 async def test_the_catch_up_returns_its_result() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -45,7 +46,7 @@ class Claims:
             engine, rates=dict.fromkeys(SenderKind, rate), account_rate=account_rate, now=clock
         )
         self._attempts = SendAttempts(engine, self.limiter, now=clock)
-        self._ids = itertools.count()
+        self._ids = (uuid.uuid4().hex for _ in itertools.count())
 
     def claim(
         self,
@@ -58,7 +59,7 @@ class Claims:
     ) -> Claimed | ClaimHeld | NotBefore | Blocked:
         """Claim a new message."""
         return self._attempts.claim(
-            f"{id(self)}-{next(self._ids)}",
+            next(self._ids),
             message,
             sender=sender,
             is_reserved=is_reserved,

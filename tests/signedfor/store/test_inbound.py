@@ -460,7 +460,7 @@ def test_a_persons_later_keyword_is_found_by_an_index(engine: Engine) -> None:
             "message_sid": f"SM2{number}",
             "from_address": f"+1555{number:07d}",
             "to_address": SENDER,
-            "kind": InboundKind.STOP.value,
+            "kind": InboundKind.START.value,
             "received_at": BEGIN + timedelta(seconds=number),
         }
         for number in range(1, 2000)
