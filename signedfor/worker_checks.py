@@ -79,7 +79,7 @@ class WorkerChecks:
         check_clock_at = time.monotonic() + self._interval
         while True:
             self._connected.clear()
-            if await asyncio.to_thread(self._is_database_older):
+            if await self._compare_database():
                 self._in_use_at = None
                 return Obstacle.OLDER_DATABASE
             if time.monotonic() >= check_clock_at:
@@ -89,6 +89,15 @@ class WorkerChecks:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, check_clock_at - time.monotonic())):
                     await self._connected.wait()
+
+    async def _compare_database(self) -> bool:
+        """Whether it is an older copy; the thread, which has a connection, ends before this does."""
+        comparing = asyncio.ensure_future(asyncio.to_thread(self._is_database_older))
+        try:
+            return await asyncio.shield(comparing)
+        except asyncio.CancelledError:
+            await asyncio.wait([comparing])
+            raise
 
     async def _check_clock(self) -> bool:
         """Compare the clock; if that is impossible, what was known of it still holds."""
