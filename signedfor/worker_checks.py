@@ -91,7 +91,7 @@ class WorkerChecks:
                     await self._connected.wait()
 
     async def _compare_database(self) -> bool:
-        """Whether it is an older copy; the thread, which has a connection, ends before this does."""
+        """Whether it is an older copy; the thread with its connection ends before this does."""
         comparing = asyncio.ensure_future(asyncio.to_thread(self._is_database_older))
         try:
             return await asyncio.shield(comparing)
