@@ -185,6 +185,7 @@ async def test_an_older_copy_of_the_database_is_noticed(
     await asyncio.wait([again], timeout=0.3)
     assert not again.done(), "it is the worker's database from now on"
     again.cancel()
+    await asyncio.wait([again])  # with its thread, which may have a connection
 
 
 @pytest.fixture

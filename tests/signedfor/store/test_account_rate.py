@@ -46,7 +46,6 @@ class Claims:
             engine, rates=dict.fromkeys(SenderKind, rate), account_rate=account_rate, now=clock
         )
         self._attempts = SendAttempts(engine, self.limiter, now=clock)
-        self._ids = (uuid.uuid4().hex for _ in itertools.count())
 
     def claim(
         self,
@@ -59,7 +58,7 @@ class Claims:
     ) -> Claimed | ClaimHeld | NotBefore | Blocked:
         """Claim a new message."""
         return self._attempts.claim(
-            next(self._ids),
+            uuid.uuid4().hex,
             message,
             sender=sender,
             is_reserved=is_reserved,
