@@ -115,6 +115,7 @@ class InboundMessages:
                 self._opt_in(said, open_connection, is_narrow=record.kind is InboundKind.YES)
             self._suppressions.lift_undeliverable(
                 record.from_,
+                until=received_at,
                 source=Source.INBOUND,
                 evidence=record.message_sid,
                 by=_CHANGED_BY,

@@ -302,6 +302,7 @@ class Suppressions:
         address: str,
         *,
         by_sender: str | None = None,
+        until: datetime | None = None,
         source: Source,
         evidence: str,
         by: str,
@@ -310,10 +311,12 @@ class Suppressions:
         """Lift what Twilio's codes said of the address, because it can be reached after all.
 
         A delivery `by_sender` shows it for senders of its kind. A message from the address shows it
-        for all.
+        for all, but not for what was recorded after its time, `until`.
         """
         with transaction(self._engine, joining=connection) as open_connection:
             conditions = [_table.recipient == address, _LIFTED_BY_REACH]
+            if until is not None:
+                conditions.append(_table.created_at <= until)
             if by_sender is not None:
                 senders = open_connection.scalars(
                     select(_table.scope_value).where(*conditions, _table.scope == Scope.SENDER)

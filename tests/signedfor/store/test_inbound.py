@@ -226,6 +226,23 @@ def test_a_message_from_an_address_shows_that_it_can_be_reached(
     assert [3, 4, 5] == left
 
 
+def test_an_older_message_does_not_show_that_an_address_can_be_reached_now(engine: Engine) -> None:
+    """A search of Twilio's list finds it days later; the code came in between."""
+    suppressions = Suppressions(engine)
+    unreachable = Suppression(
+        recipient=PERSON,
+        reason=Reason.UNDELIVERABLE,
+        source=Source.TWILIO_CODE,
+        created_at=MINUTES["late"],
+        expires_at=datetime.now(UTC) + timedelta(days=9),
+    )
+    suppressions.record(unreachable, by="test")
+
+    _receive(InboundMessages(engine), InboundKind.OTHER, received_at=MINUTES["early"])
+
+    assert [Reason.UNDELIVERABLE] == [row.reason for row in suppressions.list_()]
+
+
 def test_a_message_without_a_time_has_the_databases(engine: Engine) -> None:
     """The webhook's host may have a wrong clock."""
     inbound = InboundMessages(engine)
