@@ -38,6 +38,7 @@ from signedfor.inbound import CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp
 from signedfor.interceptors import OneArgument
 from signedfor.logging import configure_logging
 from signedfor.message_activities import PolicySnapshot
+from signedfor.outage_hold import InboundBacklog, OutageHold
 from signedfor.schedules import schedule_catch_up
 from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.store.account_hold import AccountHold
@@ -78,7 +79,9 @@ class Activities:
     twilio_sends: Sequence[Callable[..., Any]]
 
 
-def activities(settings: Settings, *, engine: Engine, client: Client) -> Activities:
+def activities(
+    settings: Settings, *, engine: Engine, client: Client, outage_hold: OutageHold
+) -> Activities:
     """Every activity, with its database and clients."""
     suppressions = Suppressions(engine)
     rate_limiter = RateLimiter(
@@ -90,7 +93,7 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
     campaigns = Campaigns(engine)
     twilio = twilio_client(settings)
     account_hold = AccountHold(engine)
-    waits = Waits(rate_limiter, campaigns, account_hold)
+    waits = Waits(rate_limiter, campaigns, account_hold, outage_hold)
     inbound = InboundRecorder(
         InboundMessages(engine, scope=settings.opt_out_scope),
         watermarks=Watermarks(engine),
@@ -108,6 +111,7 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
         suppressions,
         attempts,
         account_hold,
+        outage_hold,
         public_base_url=settings.public_base_url,
         default_sender=settings.default_sender,
         policy=policy(settings),
@@ -194,10 +198,10 @@ class UpgradingDeadLetter(DeadLetter):
 
 @contextlib.asynccontextmanager
 async def running_workers(
-    client: Client, engine: Engine, settings: Settings
+    client: Client, engine: Engine, settings: Settings, outage_hold: OutageHold
 ) -> AsyncIterator[None]:
     """Serve both queues while the context is open, then drain them."""
-    parts = activities(settings, engine=engine, client=client)
+    parts = activities(settings, engine=engine, client=client, outage_hold=outage_hold)
     drain = timedelta(seconds=settings.worker_shutdown_seconds)
     version = deployment(settings)
     sends = settings.max_concurrent_sends
@@ -241,10 +245,12 @@ async def running_workers(
             # With a version of its own: an activity goes to the version of its workflow.
             deployment_config=version,
         )
+        watching = asyncio.create_task(InboundBacklog(client, engine, outage_hold).watch())
         async with messages_worker, sends_worker:
             try:
                 yield
             finally:
+                watching.cancel()
                 # Both at once: each stops polling now and then waits for what is in flight.
                 await asyncio.gather(messages_worker.shutdown(), sends_worker.shutdown())
 
@@ -354,7 +360,13 @@ async def _canceled_by(stop: asyncio.Event) -> AsyncIterator[None]:
 
 
 async def _serve_until(
-    stop: asyncio.Event, checks: WorkerChecks, client: Client, engine: Engine, settings: Settings
+    stop: asyncio.Event,
+    *,
+    checks: WorkerChecks,
+    outage_hold: OutageHold,
+    client: Client,
+    engine: Engine,
+    settings: Settings,
 ) -> Obstacle | None:
     """Serve until `stop` is set or the worker may not go on, then finish the sends in flight.
 
@@ -363,7 +375,7 @@ async def _serve_until(
     attempts = SendAttempts(engine, RateLimiter(engine))
     keep = timedelta(days=settings.attempt_record_days) + MAX_TIME_OPEN
     async with (
-        running_workers(client, engine, settings),
+        running_workers(client, engine, settings, outage_hold),
         purging_attempts(attempts, keep=keep),
     ):
         _logger.info("worker ready on queues %s and %s", MESSAGES_QUEUE, TWILIO_SENDS_QUEUE)
@@ -391,6 +403,7 @@ async def serve(settings: Settings) -> None:
     client = await connect_temporal(metrics_address=settings.worker_metrics_address)
     await schedule_catch_up(client, every=timedelta(minutes=settings.inbound_catch_up_minutes))
     checks = WorkerChecks(client, engine)
+    outage_hold = OutageHold(engine)
     is_restored = False
     while not stop.is_set():
         async with _canceled_by(stop):
@@ -398,7 +411,14 @@ async def serve(settings: Settings) -> None:
             await look_back(client, engine, settings, is_restored=is_restored)
             is_restored = False
         if not stop.is_set():
-            obstacle = await _serve_until(stop, checks, client, engine, settings)
+            obstacle = await _serve_until(
+                stop,
+                checks=checks,
+                outage_hold=outage_hold,
+                client=client,
+                engine=engine,
+                settings=settings,
+            )
             is_restored = obstacle is Obstacle.OLDER_DATABASE
     engine.dispose()
     _logger.info("worker stopped")

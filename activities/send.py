@@ -47,6 +47,7 @@ from signedfor.message_activities import (
     WrongClock,
 )
 from signedfor.metrics import CHECK_TO_POST
+from signedfor.outage_hold import OutageHold
 from signedfor.retry import LATEST_POST_START, MAX_QUICK_TIME, SEND_BACKOFF
 from signedfor.send_windows import NeverOpens, opening, window_problem
 from signedfor.store.account_hold import AccountHold
@@ -77,6 +78,7 @@ class TwilioSends(SendActivities):
         suppressions: Suppressions,
         attempts: SendAttempts,
         account_hold: AccountHold,
+        outage_hold: OutageHold,
         *,
         public_base_url: str,
         default_sender: str | None,
@@ -88,6 +90,7 @@ class TwilioSends(SendActivities):
         self._suppressions = suppressions
         self._attempts = attempts
         self._account_hold = account_hold
+        self._outage_hold = outage_hold
         self._status_url = public_base_url + STATUS_PATH
         self._default_sender = default_sender
         self._policy = policy
@@ -115,6 +118,8 @@ class TwilioSends(SendActivities):
         if attempt.is_clock_wrong():
             return attempt.result(WrongClock())
         attempt.latest_start()
+        if not self._outage_hold.wait_until_over():
+            return attempt.result(DatabaseAway())
         try:
             if self._is_listed(request, attempt):
                 return attempt.result(Listed())
@@ -124,6 +129,10 @@ class TwilioSends(SendActivities):
                 attempt.checked_at = time.perf_counter()
                 if not isinstance(decision, Claimed):
                     return attempt.result(decision)
+                # The claim itself may have found that the database had been away.
+                if not self._outage_hold.is_over:
+                    self._record_refusal(request, decision)
+                    return attempt.result(DatabaseAway())
                 return self._post(request, attempt, decision, is_connected=is_connected)
         except DatabaseUnavailable:
             return attempt.result(DatabaseAway())

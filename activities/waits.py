@@ -17,6 +17,7 @@ from signedfor.message_activities import (
     WaitActivities,
     WindowCheck,
 )
+from signedfor.outage_hold import OutageHold
 from signedfor.send_windows import window_problem
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.campaigns import Campaigns
@@ -24,6 +25,7 @@ from signedfor.store.rate_limiter import RateLimiter
 
 _CHECK_AGAIN = timedelta(seconds=5)
 """How soon a paused message checks again, at the earliest."""
+_RECORDED_SOON = timedelta(seconds=2)
 _MAX_STEPS = 12
 """At most a minute between two checks."""
 
@@ -32,11 +34,16 @@ class Waits(WaitActivities):
     """Reads the state of senders and campaigns for messages that wait."""
 
     def __init__(
-        self, rate_limiter: RateLimiter, campaigns: Campaigns, account_hold: AccountHold
+        self,
+        rate_limiter: RateLimiter,
+        campaigns: Campaigns,
+        account_hold: AccountHold,
+        outage_hold: OutageHold,
     ) -> None:
         self._rate_limiter = rate_limiter
         self._campaigns = campaigns
         self._account_hold = account_hold
+        self._outage_hold = outage_hold
 
     @in_thread
     def check_window(self, request: WindowCheck) -> str:
@@ -52,7 +59,7 @@ class Waits(WaitActivities):
         next free time, one after the other, and when it is resumed they go at its pace.
 
         Raises:
-            ApplicationError: `Paused` or `AccountHeld`; check again.
+            ApplicationError: `Paused`, `AccountHeld` or `InboundWaiting`; check again.
             DatabaseUnavailable: the same.
         """
         check_clock(activity.info().started_time)
@@ -76,6 +83,13 @@ class Waits(WaitActivities):
                 "`signedfor doctor` says what to do.",
                 type="AccountHeld",
                 next_retry_delay=wait,
+                category=ApplicationErrorCategory.BENIGN,
+            )
+        if not self._outage_hold.is_over:
+            raise ApplicationError(
+                "Inbound messages that came while the database was away are recorded first.",
+                type="InboundWaiting",
+                next_retry_delay=_RECORDED_SOON,
                 category=ApplicationErrorCategory.BENIGN,
             )
         return ResumeResult(decision=Resumed())

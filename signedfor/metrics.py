@@ -12,3 +12,6 @@ CHECK_TO_POST_BUCKETS: Final = (
 
 CLOCK_OFFSET: Final = "signedfor_clock_offset_seconds"
 """How far the worker's clock is ahead of Temporal's or behind it."""
+
+INBOUND_WAITING: Final = "signedfor_inbound_waiting"
+"""Inbound messages that Temporal holds since the database was away; sends wait for them."""

@@ -33,6 +33,7 @@ from devtools.bench.figures import Rounds, Sample
 from devtools.bench.report import Report
 from devtools.bench.sizes import Sizes
 from signedfor.contract import campaign_message_id, message_workflow_id
+from signedfor.outage_hold import OutageHold
 from signedfor.settings import Settings
 from signedfor.store.database import open_engine
 from worker import running_workers
@@ -162,7 +163,7 @@ async def _counted(environment: Environment) -> AsyncIterator[Counter[str]]:
     event.listen(engine, "connect", lambda driver, _: driver.set_trace_callback(note))
     try:
         with environment.running(environment.side(PRODUCT), workers=0):
-            async with running_workers(environment.client, engine, settings):
+            async with running_workers(environment.client, engine, settings, OutageHold(engine)):
                 yield counts
     finally:
         engine.dispose()

@@ -11,7 +11,7 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +36,7 @@ from sqlalchemy.engine import URL
 _POSTGRESQL_DRIVERS = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _CONNECT_TIMEOUT_SECONDS = 3
 _QUEUE = "signedfor_writer_queue"
+_LISTENERS = "signedfor_outage_listeners"
 _NOT_MIGRATED = frozenset({"42P01", "42703"})
 """PostgreSQL's undefined_table and undefined_column; SQLite reports an operational error."""
 _MIN_PAUSE_SECONDS = 0.05
@@ -104,13 +105,24 @@ def open_engine(url: str, *, pool_size: int = 10, lock_wait_seconds: float = 5) 
             if is_sqlite
             else _postgresql_settings(parsed, lock_wait_seconds)
         ),
-        execution_options={_QUEUE: _WriterQueue(lock_wait_seconds)} if is_sqlite else {},
+        execution_options={
+            _LISTENERS: [],
+            **({_QUEUE: _WriterQueue(lock_wait_seconds)} if is_sqlite else {}),
+        },
     )
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
     else:
         event.listen(engine, "handle_error", _drop_quoted_rows)
     return engine
+
+
+def on_unavailable(engine: Engine, notify: Callable[[], None]) -> None:
+    """Have `notify` called whenever a transaction of `engine` finds the database unavailable.
+
+    It is called in the transaction's thread.
+    """
+    engine.get_execution_options()[_LISTENERS].append(notify)
 
 
 @contextmanager
@@ -141,6 +153,7 @@ def transaction(
     except (exc.DBAPIError, exc.TimeoutError, sqlite3.DatabaseError) as error:
         if not _means_unavailable(error):
             raise
+        _notify(engine)
         raise DatabaseUnavailable(
             f"The database could not be used: {_cause(error)}. "
             f"Check that the {_name(engine.url)} is up, writable and migrated."
@@ -159,8 +172,9 @@ class _WriterQueue:
         self._timeout = timeout
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, engine: Engine) -> Iterator[None]:
         if not self._lock.acquire(timeout=self._timeout):
+            _notify(engine)
             raise DatabaseUnavailable(
                 "The database could not be used: another writer has it locked. "
                 "Check that no other program keeps the file locked."
@@ -173,7 +187,12 @@ class _WriterQueue:
 
 def _turn(engine: Engine, *, read_only: bool) -> AbstractContextManager[None]:
     queue = engine.get_execution_options().get(_QUEUE)
-    return nullcontext() if read_only or queue is None else queue.turn()
+    return nullcontext() if read_only or queue is None else queue.turn(engine)
+
+
+def _notify(engine: Engine) -> None:
+    for notify in engine.get_execution_options().get(_LISTENERS, ()):
+        notify()
 
 
 def current_time(connection: Connection) -> datetime:

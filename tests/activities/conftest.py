@@ -14,7 +14,7 @@ from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.client import TwilioClient
 from signedfor.twilio.rates import SenderKind
 from tests.activities.fake_twilio import ACCOUNT, TOKEN, FakeTwilio, running_fake_twilio
-from tests.activities.sending import POLICY
+from tests.activities.sending import POLICY, no_hold
 
 Connect = Callable[..., TwilioClient]
 MakeSends = Callable[..., TwilioSends]
@@ -99,6 +99,7 @@ def make_sends(connect: Connect, sqlite_engine: Engine, reports: list[AttemptFai
             Suppressions(engine),
             SendAttempts(engine, limiter or unlimited_rates(engine)),
             AccountHold(engine),
+            no_hold(engine),
             public_base_url="https://hooks.example",
             default_sender=default_sender,
             policy=POLICY,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
@@ -20,6 +21,7 @@ from signedfor.message_activities import (
     SendResult,
     Sent,
 )
+from signedfor.outage_hold import OutageHold
 from signedfor.payloads import data_converter
 from tests.activities.fake_twilio import BODY, CANARIES, RECIPIENT, SENDER
 
@@ -29,6 +31,13 @@ POLICY = PolicySnapshot(
     unknown_wait=timedelta(seconds=3),
     dead_letter_hold=timedelta(days=2),
 )
+
+
+def no_hold(engine: Engine) -> OutageHold:
+    """The hold of a worker whose database has not been away."""
+    hold = OutageHold(engine)
+    hold.end(outages=0)
+    return hold
 
 
 def message(**fields: Any) -> MessageRequest:

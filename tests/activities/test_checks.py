@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from activities.send import TwilioSends
+from signedfor import outage_hold
 from signedfor.clock import MAX_SKEW
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.contract import Day, SendWindow
@@ -172,6 +173,34 @@ def test_nothing_is_sent_or_decided_while_the_database_is_away(
     engine.dispose()
     assert unsent(DatabaseAway()) == result
     assert [] == fake_twilio.requests
+
+
+@pytest.mark.parametrize("noticed", ["before the check", "by the claim"])
+def test_nothing_is_sent_until_the_messages_of_an_outage_are_recorded(
+    make_sends: MakeSends,
+    fake_twilio: FakeTwilio,
+    sqlite_engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    noticed: str,
+) -> None:
+    """A STOP may be among them. The claim is released: the message is sent later."""
+    monkeypatch.setattr(outage_hold, "MAX_WAIT_IN_ATTEMPT", timedelta(0))
+    sends = make_sends(fake_twilio.url)
+    hold = sends._outage_hold
+    if noticed == "by the claim":
+        listener = lambda *_: hold.begin()  # noqa: E731 - SQLAlchemy removes it by identity
+        event.listen(sqlite_engine, "begin", listener)
+    else:
+        hold.begin()
+
+    held = attempt(sends)
+
+    if noticed == "by the claim":
+        event.remove(sqlite_engine, "begin", listener)
+    assert unsent(DatabaseAway()) == held
+    assert [] == fake_twilio.requests
+    hold.end(outages=hold.outages)
+    assert isinstance(attempt(sends).decision, Sent)
 
 
 def test_an_expired_message_is_not_sent(sends: TwilioSends, fake_twilio: FakeTwilio) -> None:

@@ -15,6 +15,7 @@ from signedfor.message_activities import (
     SuppressionActivities,
     WaitActivities,
 )
+from signedfor.outage_hold import OutageHold
 from signedfor.settings import Settings
 from signedfor.store.database import open_engine
 from tests.activities.fake_twilio import ACCOUNT, TOKEN
@@ -39,7 +40,12 @@ async def registered(tmp_path: Path) -> AsyncIterator[Activities]:
     )
     client = await Client.connect("127.0.0.1:1", lazy=True)
     engine = open_engine(f"sqlite:///{tmp_path}/a.db")
-    yield activities(settings, engine=engine, client=client)
+    yield activities(
+        settings,
+        engine=engine,
+        client=client,
+        outage_hold=OutageHold(engine),
+    )
     engine.dispose()
 
 

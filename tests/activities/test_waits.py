@@ -27,13 +27,13 @@ from signedfor.store.database import DatabaseUnavailable, open_engine, transacti
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.tables import account_hold
 from tests.activities.fake_twilio import RECIPIENT, SENDER
-from tests.activities.sending import assert_no_personal_data
+from tests.activities.sending import assert_no_personal_data, no_hold
 
 REQUEST = ResumeRequest(sender=SENDER, segments=10, campaign_id=None)
 
 
 def _waits(engine: Engine) -> Waits:
-    return Waits(RateLimiter(engine), Campaigns(engine), AccountHold(engine))
+    return Waits(RateLimiter(engine), Campaigns(engine), AccountHold(engine), no_hold(engine))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.client import TwilioClient
 from tests.activities.conftest import unlimited_rates
 from tests.activities.search.conftest import TEXT, message
-from tests.activities.sending import POLICY, attempt, failed_attempt, send_request
+from tests.activities.sending import POLICY, attempt, failed_attempt, no_hold, send_request
 from tests.devtools.sandbox.support import SENDER
 
 
@@ -26,6 +26,7 @@ def sends(twilio: TwilioClient, sqlite_engine: Engine) -> TwilioSends:
         Suppressions(sqlite_engine),
         SendAttempts(sqlite_engine, unlimited_rates(sqlite_engine)),
         AccountHold(sqlite_engine),
+        no_hold(sqlite_engine),
         public_base_url="https://hooks.example",
         default_sender=None,
         policy=POLICY,
