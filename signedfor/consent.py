@@ -107,9 +107,9 @@ def person(address: str) -> str:
     """Return the person that `address` reaches: the bare number of a channel address.
 
     `whatsapp:+15558675309` and `rcs:+15558675309` both reach `+15558675309`. An address without a
-    number, such as `messenger:123`, is its own person. WhatsApp's ids of Mexico and Brazil differ
-    from the numbers that are dialed, which are the person's here: they keep Mexico's old mobile
-    prefix 1, and lack the ninth digit of many Brazilian mobile numbers.
+    number, such as `messenger:123` or `whatsapp:US.123`, is its own person. WhatsApp's ids of
+    Mexico and Brazil differ from the numbers that are dialed, which are the person's here: they
+    keep Mexico's old mobile prefix 1, and lack the ninth digit of many Brazilian mobile numbers.
     """
     match = _CHANNEL_NUMBER.fullmatch(address)
     number = match[1] if match else address

@@ -62,6 +62,8 @@ class InboundMessages:
 
     Any message from an address shows that it can be reached after all.
 
+    If a message names several addresses of its person (`also_from`), all this holds for each.
+
     Raises `signedfor.store.database.DatabaseUnavailable` when the database cannot answer.
     """
 
@@ -79,17 +81,25 @@ class InboundMessages:
         self._now = now
         self._suppressions = Suppressions(engine, now=now)
 
+    @property
+    def scope(self) -> Scope:
+        """What a STOP covers."""
+        return self._scope
+
     def receive(self, record: InboundRecord, *, connection: Connection | None = None) -> bool:
         """Store the message and apply its keyword in one transaction; False if it is a duplicate.
 
         The body is stored only for `InboundKind.REVIEW`.
         """
         check_text("message_sid", record.message_sid, max_length=64, required=True)
-        check_text("from", record.from_, max_length=MAX_ADDRESS, required=True)
+        for each in (record.from_, *record.also_from):
+            check_text("from", each, max_length=MAX_ADDRESS, required=True)
         check_text("to", record.to, max_length=MAX_ADDRESS, required=True)
         check_text("messaging_service_sid", record.messaging_service_sid or "", max_length=64)
         with transaction(self._engine, joining=connection) as open_connection:
-            lock_person(open_connection, person(record.from_))
+            # In the same order in every transaction, so that none waits for another in a circle.
+            for each in sorted({person(each) for each in (record.from_, *record.also_from)}):
+                lock_person(open_connection, each)
             received_at = record.received_at or current_time(open_connection)
             inserted = open_connection.execute(
                 insert_if_new(open_connection, inbound_messages)
@@ -107,28 +117,39 @@ class InboundMessages:
             if inserted is None:
                 return False
             said = _Said(
-                record.from_, _sender(record), received_at, record.message_sid, by=_CHANGED_BY
+                (record.from_, *record.also_from),
+                _sender(record),
+                received_at,
+                record.message_sid,
+                by=_CHANGED_BY,
             )
             if record.kind is InboundKind.STOP:
                 self._opt_out(said, open_connection)
             elif record.kind in _OPT_INS:
                 self._opt_in(said, open_connection, is_narrow=record.kind is InboundKind.YES)
-            self._suppressions.lift_undeliverable(
-                record.from_,
-                until=received_at,
-                source=Source.INBOUND,
-                evidence=record.message_sid,
-                by=_CHANGED_BY,
-                connection=open_connection,
-            )
+            for address in said.addresses:
+                self._suppressions.lift_undeliverable(
+                    address,
+                    until=received_at,
+                    source=Source.INBOUND,
+                    evidence=record.message_sid,
+                    by=_CHANGED_BY,
+                    connection=open_connection,
+                )
         return True
+
+    def is_recorded(self, message_sid: str) -> bool:
+        """Whether this message is stored."""
+        query = select(_column.message_sid).where(_column.message_sid == message_sid)
+        with transaction(self._engine, read_only=True) as connection:
+            return connection.execute(query).first() is not None
 
     def opt_out_by_review(
         self, review: Review, *, by: str, connection: Connection | None = None
     ) -> bool:
         """Record that the message was an opt-out; False if the person has opted in since."""
         sender = review.messaging_service_sid or review.to
-        said = _Said(review.from_, sender, review.received_at, review.message_sid, by=by)
+        said = _Said((review.from_,), sender, review.received_at, review.message_sid, by=by)
         with transaction(self._engine, joining=connection) as open_connection:
             lock_person(open_connection, person(review.from_))
             return self._opt_out(said, open_connection)
@@ -195,17 +216,18 @@ class InboundMessages:
         """Record it unless the person has opted in since."""
         if self._has_opted_in_since(said, connection):
             return False
-        suppression = Suppression(
-            recipient=said.from_,
-            reason=Reason.OPTED_OUT,
-            source=Source.INBOUND,
-            scope=self._scope,
-            scope_value=said.to_sender if self._scope is Scope.SENDER else "",
-            evidence=said.message_sid,
-            to_sender=said.to_sender,
-            created_at=said.at,
-        )
-        self._suppressions.renew(suppression, by=said.by, connection=connection)
+        for address in said.addresses:
+            suppression = Suppression(
+                recipient=address,
+                reason=Reason.OPTED_OUT,
+                source=Source.INBOUND,
+                scope=self._scope,
+                scope_value=said.to_sender if self._scope is Scope.SENDER else "",
+                evidence=said.message_sid,
+                to_sender=said.to_sender,
+                created_at=said.at,
+            )
+            self._suppressions.renew(suppression, by=said.by, connection=connection)
         return True
 
     def _has_opted_in_since(self, said: "_Said", connection: Connection) -> bool:
@@ -216,27 +238,30 @@ class InboundMessages:
         later = select(_column.message_sid).where(
             _column.kind.in_([kind.value for kind in _OPT_INS]),
             _column.received_at >= said.at + CLOCK_MARGIN,
-            _column.from_address.in_(addresses_of(person(said.from_))),
+            _column.from_address.in_(
+                [one for each in said.addresses for one in addresses_of(person(each))]
+            ),
             concerns,
         )
         return connection.execute(later.limit(1)).first() is not None
 
     def _opt_in(self, said: "_Said", connection: Connection, *, is_narrow: bool) -> None:
-        self._suppressions.lift_own_opt_outs(
-            said.from_,
-            to_sender=said.to_sender if is_narrow or self._scope is Scope.SENDER else None,
-            until=said.at - CLOCK_MARGIN,
-            evidence=said.message_sid,
-            by=said.by,
-            connection=connection,
-        )
+        for address in said.addresses:
+            self._suppressions.lift_own_opt_outs(
+                address,
+                to_sender=said.to_sender if is_narrow or self._scope is Scope.SENDER else None,
+                until=said.at - CLOCK_MARGIN,
+                evidence=said.message_sid,
+                by=said.by,
+                connection=connection,
+            )
 
 
 @dataclass(frozen=True)
 class _Said:
     """What a person said to one of our senders, and when."""
 
-    from_: str = field(repr=False)
+    addresses: tuple[str, ...] = field(repr=False)
     to_sender: str = field(repr=False)
     at: datetime
     message_sid: str

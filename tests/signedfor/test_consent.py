@@ -33,6 +33,7 @@ VALID: dict[str, Any] = {
         (f"messenger:{NUMBER}", NUMBER),
         ("messenger:1234567890", "messenger:1234567890"),
         ("rcs:brand_agent", "rcs:brand_agent"),
+        ("whatsapp:US.13491208655302741918", "whatsapp:US.13491208655302741918"),
         ("12345", "12345"),
         ("", ""),
         ("whatsapp:+5215512345678", "+525512345678"),

@@ -18,6 +18,7 @@ from signedfor.twilio.keywords import InboundKind
 PERSON = "+15558675309"
 SENDER = "+15005550006"
 SERVICE = "MG0123456789abcdef0123456789abcdef"
+USER = "whatsapp:US.13491208655302741918"
 BEGIN = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 MINUTES = {"early": BEGIN, "late": BEGIN + timedelta(minutes=5)}
 
@@ -30,6 +31,7 @@ def _receive(
     from_: str = PERSON,
     to: str = SENDER,
     messaging_service_sid: str | None = None,
+    also_from: tuple[str, ...] = (),
     body: str = "a text",
     received_at: datetime | None = None,
     connection: Connection | None = None,
@@ -38,6 +40,7 @@ def _receive(
         InboundRecord(
             message_sid=message_sid,
             from_=from_,
+            also_from=also_from,
             to=to,
             kind=kind,
             body=body,
@@ -79,6 +82,105 @@ def test_a_stop_can_be_limited_to_its_sender(
     _receive(inbound, InboundKind.STOP, messaging_service_sid=service)
 
     assert _suppressions(engine) == [(PERSON, Reason.OPTED_OUT, Scope.SENDER, expected)]
+
+
+def test_all_addresses_of_a_message_are_one_person(engine: Engine) -> None:
+    """A STOP from a number with a user id is lifted by a START from the user id with the number."""
+    inbound = InboundMessages(engine)
+    number = f"whatsapp:{PERSON}"
+
+    _receive(
+        inbound, InboundKind.STOP, from_=number, also_from=(USER,), received_at=MINUTES["early"]
+    )
+    assert {PERSON, USER} == {recipient for recipient, *_ in _suppressions(engine)}
+
+    _receive(
+        inbound,
+        InboundKind.START,
+        message_sid="SM2",
+        from_=USER,
+        also_from=(number,),
+        received_at=MINUTES["late"],
+    )
+    assert [] == _suppressions(engine)
+
+
+@pytest.mark.parametrize("also_from", [(f"whatsapp:{PERSON}",), ()])
+def test_a_start_from_one_address_counts_over_an_older_stop_from_another(
+    engine: Engine, also_from: tuple[str, ...]
+) -> None:
+    """If the STOP that comes late names that address too; in doubt the STOP counts."""
+    inbound = InboundMessages(engine)
+    _receive(inbound, InboundKind.START, from_=f"whatsapp:{PERSON}", received_at=MINUTES["late"])
+
+    _receive(
+        inbound,
+        InboundKind.STOP,
+        message_sid="SM2",
+        from_=USER,
+        also_from=also_from,
+        received_at=MINUTES["early"],
+    )
+
+    assert bool(also_from) == (not _suppressions(engine))
+
+
+def test_a_message_shows_that_each_of_its_addresses_can_be_reached(engine: Engine) -> None:
+    """What Twilio's codes said of the user id is lifted by a message that names it."""
+    Suppressions(engine).record(
+        Suppression(
+            recipient=USER,
+            reason=Reason.UNDELIVERABLE,
+            source=Source.TWILIO_CODE,
+            created_at=MINUTES["early"],
+            expires_at=BEGIN + timedelta(days=90),
+        ),
+        by="test",
+    )
+
+    _receive(
+        InboundMessages(engine),
+        InboundKind.OTHER,
+        from_=f"whatsapp:{PERSON}",
+        also_from=(USER,),
+        received_at=MINUTES["late"],
+    )
+
+    assert [] == _suppressions(engine)
+
+
+def test_messages_that_name_the_same_addresses_do_not_wait_for_each_other_in_a_circle(
+    engine: Engine,
+) -> None:
+    """Whichever address comes first: a database would end one of them after a while."""
+    inbound = InboundMessages(engine)
+    number = f"whatsapp:{PERSON}"
+    start = threading.Barrier(4)
+    errors: list[Exception] = []
+
+    def receive(thread: int) -> None:
+        addresses = (number, USER) if thread % 2 else (USER, number)
+        start.wait()
+        for index in range(15):
+            try:
+                _receive(
+                    inbound,
+                    InboundKind.STOP,
+                    message_sid=f"SM{thread}-{index}",
+                    from_=addresses[0],
+                    also_from=addresses[1:],
+                )
+            except DatabaseUnavailable as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=receive, args=(index,)) for index in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+
+    assert [] == errors
+    assert {PERSON, USER} == {recipient for recipient, *_ in _suppressions(engine)}
 
 
 def test_a_stop_cannot_be_limited_to_a_category(engine: Engine) -> None:
