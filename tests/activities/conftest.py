@@ -40,14 +40,16 @@ def connect() -> Iterator[Connect]:
     def client(
         base_url: str,
         *,
+        account_sid: str = ACCOUNT,
+        token: str = TOKEN,
         connect_timeout: timedelta = timedelta(seconds=3),
         read_timeout: timedelta = timedelta(seconds=0.3),
     ) -> TwilioClient:
         clients.append(
             TwilioClient(
-                account_sid=ACCOUNT,
-                username=ACCOUNT,
-                password=TOKEN,
+                account_sid=account_sid,
+                username=account_sid,
+                password=token,
                 connections=2,
                 base_url=base_url,
                 connect_timeout=connect_timeout,
