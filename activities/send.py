@@ -56,6 +56,7 @@ from signedfor.store.send_attempts import Blocked, Claimed, ClaimHeld, NotBefore
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio import codes
 from signedfor.twilio.client import Instant, TwilioClient, never_connected
+from signedfor.twilio.overrides import OVERRIDES
 from signedfor.twilio.phone import is_messaging_service
 
 _logger = logging.getLogger("signedfor.send")
@@ -65,8 +66,6 @@ _MAX_VALIDITY = 36_000
 _REFUSALS = range(300, 600)
 """The HTTP statuses of a refusal; any other status proves nothing."""
 _HIGHEST_CODE = 999_999
-_CALLBACK_RETRIES = "#rc=5&rp=all"
-"""Asks Twilio to repeat a callback up to 5 times on any failure (connection overrides)."""
 
 
 class TwilioSends(SendActivities):
@@ -503,7 +502,7 @@ def create_parameters(request: SendRequest, *, sender: str, status_url: str) -> 
     parameters: dict[str, Any] = {
         "to": message.to,
         "status_callback": (
-            f"{status_url}?message_id={quote(request.message_id, safe='')}{_CALLBACK_RETRIES}"
+            f"{status_url}?message_id={quote(request.message_id, safe='')}#{OVERRIDES}"
         ),
     }
     if is_messaging_service(sender):
