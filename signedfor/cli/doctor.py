@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from signedfor.cli.checks import Finding, Level, fail, ok, skipped
+from signedfor.cli.checks.inbound_url import INBOUND_URL, WEBHOOK_RULES, check_inbound_urls
 from signedfor.cli.checks.temporal import check_temporal
 from signedfor.cli.checks.twilio import ACCOUNT, CREDENTIALS, SENDER, check_sender, check_twilio
 from signedfor.cli.checks.webhook import FORGED, PUBLIC_URL, REACHED, SIGNED, check_webhook
-from signedfor.cli.environment import database_errors, database_settings
+from signedfor.cli.environment import database, database_errors, database_settings
 from signedfor.cli.options import JsonOption
 from signedfor.cli.output import CommandError, ExitCode, command_output, printable
 from signedfor.contract.failures import FailureClass
@@ -22,6 +23,7 @@ from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import open_engine
 from signedfor.store.migrate import pending
+from signedfor.store.rate_limiter import RateLimiter
 from signedfor.twilio import codes
 
 _DATABASE = "database"
@@ -111,9 +113,36 @@ def _check_account_hold() -> list[Finding]:
 
 def _check_with_settings(settings: Settings | Finding) -> list[Finding]:
     if isinstance(settings, Finding):
-        names = (SENDER, CREDENTIALS, ACCOUNT, PUBLIC_URL, REACHED, FORGED, SIGNED)
+        names = (
+            *(SENDER, CREDENTIALS, ACCOUNT, INBOUND_URL, WEBHOOK_RULES),
+            *(PUBLIC_URL, REACHED, FORGED, SIGNED),
+        )
         return [skipped(name, "the settings above are incomplete") for name in names]
-    return [check_sender(settings), *check_twilio(settings), *check_webhook(settings)]
+    return [
+        check_sender(settings),
+        *_check_twilio(settings),
+        *check_webhook(settings),
+    ]
+
+
+def _check_twilio(settings: Settings) -> list[Finding]:
+    """Check the credentials and, with them, what is configured in Twilio."""
+    findings = check_twilio(settings)
+    if any(each.level is Level.FAIL for each in findings if each.name == CREDENTIALS):
+        because = "Twilio does not accept the credentials"
+        return [*findings, skipped(INBOUND_URL, because), skipped(WEBHOOK_RULES, because)]
+    return [*findings, *check_inbound_urls(settings, _senders(settings))]
+
+
+def _senders(settings: Settings) -> list[str]:
+    """The default sender and all that were used or configured; those of the database if it can."""
+    known = [] if settings.default_sender is None else [settings.default_sender]
+    try:
+        with database() as engine:
+            known += [each.sender for each in RateLimiter(engine).states()]
+    except CommandError:
+        pass  # the check of the database says why
+    return known
 
 
 def _table(findings: Iterable[Finding]) -> Table:

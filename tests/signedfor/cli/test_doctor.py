@@ -15,7 +15,9 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 
 from devtools.stack.local import LocalStack
+from signedfor.contract import INBOUND_PATH
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
+from signedfor.twilio.overrides import OVERRIDES
 from tests.fixtures.temporal import binary
 from tests.signedfor.cli.support import CommandLine, LiveSystem, new_id, until
 
@@ -51,6 +53,8 @@ def test_without_any_dependency_every_check_fails(cli: CommandLine) -> None:
         "default sender": "skipped",
         "Twilio credentials": "skipped",
         "Twilio account": "skipped",
+        "inbound URL": "skipped",
+        "webhook rules": "skipped",
         "public URL": "skipped",
         "webhook reached": "skipped",
         "signed callback": "skipped",
@@ -210,6 +214,7 @@ class TestWholeSystem:
             name: level for name, level in levels(found).items() if level != "ok"
         }
         assert "TWILIO_API_BASE_URL" in found["Twilio credentials"]["what"]
+        assert found["inbound URL"]["what"].startswith("Right for +1500***0006")
         assert stack.settings["TWILIO_AUTH_TOKEN"] not in json.dumps(found)
 
     def test_a_clock_that_is_an_hour_ahead(
@@ -238,6 +243,20 @@ class TestWholeSystem:
         assert "fail" == found["Twilio credentials"]["level"]
         assert "HTTP 401, 20003" in found["Twilio credentials"]["what"]
         assert "another-token" not in json.dumps(found)
+
+    def test_senders_that_were_used_are_checked(self, cli: CommandLine, stack: LocalStack) -> None:
+        """Those of the database, besides the default sender."""
+        cli("senders", "rate", "+15005550321", "5")
+        stack.sandbox.settings(inbound_url="https://x.example/in")
+        try:
+            found = findings(cli, exit_code=0)["inbound URL"]
+        finally:
+            stack.sandbox.settings(inbound_url=f"{stack.webhook_url}{INBOUND_PATH}#{OVERRIDES}")
+
+        assert "warn" == found["level"]
+        assert "+1500***0006" in found["what"]
+        assert "+1500***0321" in found["what"]
+        assert "leads elsewhere (https://x.example)" in found["what"]
 
     def test_attempt_records_that_are_deleted_too_early(self, cli: CommandLine) -> None:
         """They must be kept as long as a closed message can be reset; the remedy says how long."""
