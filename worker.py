@@ -92,7 +92,7 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
     account_hold = AccountHold(engine)
     waits = Waits(rate_limiter, campaigns, account_hold)
     inbound = InboundRecorder(
-        InboundMessages(engine, scope=settings.opt_out_scope),
+        _inbound_messages(settings, engine),
         watermarks=Watermarks(engine),
         twilio=twilio,
     )
@@ -133,6 +133,12 @@ def activities(settings: Settings, *, engine: Engine, client: Client) -> Activit
             dispatcher.count_outcomes,
         ],
         twilio_sends=[sends.send],
+    )
+
+
+def _inbound_messages(settings: Settings, engine: Engine) -> InboundMessages:
+    return InboundMessages(
+        engine, scope=settings.opt_out_scope, review_suppresses=settings.review_suppresses
     )
 
 
@@ -276,7 +282,7 @@ async def look_back(
         "an unknown time" if last is None else f"{last:%Y-%m-%d %H:%M} UTC",
     )
     recorder = InboundRecorder(
-        InboundMessages(engine, scope=settings.opt_out_scope),
+        _inbound_messages(settings, engine),
         watermarks=watermarks,
         twilio=twilio_client(settings),
     )
