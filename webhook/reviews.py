@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
+from typing import Final
 
 from signedfor.logging import log_unexpected
 from signedfor.store.database import DatabaseUnavailable
@@ -15,7 +16,7 @@ from webhook.resilience import DatabaseThreads, RateLimitedLogger
 
 _log = logging.getLogger(__name__)
 
-POLL_SECONDS = 15.0
+POLL_SECONDS: Final = 15.0
 """As often as Prometheus usually collects; an index holds the pending ones only."""
 
 
@@ -28,12 +29,10 @@ class PendingReviews:
         *,
         threads: DatabaseThreads,
         metrics: Metrics,
-        poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._inbound_messages = inbound_messages
         self._threads = threads
         self._metrics = metrics
-        self._poll_seconds = poll_seconds
         self._oldest: datetime | None = None
         self._warnings = RateLimitedLogger(_log)
         metrics.reviews_oldest_seconds.set_function(self._oldest_age)
@@ -58,7 +57,7 @@ class PendingReviews:
                 self._warnings.warning("The pending reviews cannot be counted: %s", error)
             except Exception as error:  # noqa: BLE001 - a defect must not end the polling
                 log_unexpected(_log, error)
-            await asyncio.sleep(self._poll_seconds)
+            await asyncio.sleep(POLL_SECONDS)
 
     def _oldest_age(self) -> float:
         return max(0.0, time.time() - self._oldest.timestamp()) if self._oldest else 0.0

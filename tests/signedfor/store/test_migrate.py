@@ -4,15 +4,18 @@ import os
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, MetaData, inspect, text
+from sqlalchemy import Engine, MetaData, insert, inspect, text
 
+from signedfor.consent import Reason, Scope
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
+from signedfor.store.inbound import Decision, InboundMessages
 from signedfor.store.migrate import (
     NEWEST,
     DatabaseNewer,
@@ -23,10 +26,13 @@ from signedfor.store.migrate import (
     require_current,
     upgrade,
 )
-from signedfor.store.tables import metadata
+from signedfor.store.suppressions import Suppressions
+from signedfor.store.tables import inbound_messages, metadata
 
 FIRST = "0001 (All tables of the first release)"
 ROOT = Path(__file__).parents[3]
+SENDER = "+15005550006"
+BEGIN = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 
 
 def _checks(engine: Engine) -> dict[str, list[tuple[str | None, str]]]:
@@ -191,6 +197,54 @@ def test_a_downgrade_removes_everything(engine: Engine, database_url: str) -> No
 
     assert inspect(engine).get_table_names() == ["alembic_version"]
     assert upgrade(database_url)[0] == FIRST
+
+
+def test_reviews_that_were_pending_suppress_after_the_upgrade(empty_database_url: str) -> None:
+    """Marketing messages, until they are decided, unless the person has opted in since."""
+    config, revision = _config(), _scripts().get_revision("0008")
+    engine = open_engine(empty_database_url)
+    message = {"to_address": SENDER, "kind": "review", "received_at": BEGIN}
+    messages = [
+        {"message_sid": "SM1", "from_address": "+15558675301"},
+        {"message_sid": "SM2", "from_address": "whatsapp:+15558675301"},
+        {"message_sid": "SM3", "from_address": "+15558675302", "reviewed_at": BEGIN},
+        {"message_sid": "SM4", "from_address": "+15558675303"},
+        {"message_sid": "SM5", "from_address": "whatsapp:+15558675303", "kind": "start"},
+        {"message_sid": "SM6", "from_address": "+15558675304"},
+        {
+            "message_sid": "SM7",
+            "from_address": "+15558675304",
+            "kind": "yes",
+            "to_address": "12345",
+        },
+        {"message_sid": "SM8", "from_address": "+15558675305", "kind": "other"},
+    ]
+    late = {"SM2", "SM5", "SM7"}
+    try:
+        with transaction(engine) as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, str(revision.down_revision))
+            for each in messages:
+                at = BEGIN + timedelta(seconds=5 if each["message_sid"] in late else 0)
+                connection.execute(insert(inbound_messages), message | {"received_at": at} | each)
+        upgrade(empty_database_url)
+
+        rows = Suppressions(engine).list_()
+        assert {("+15558675301", "SM2"), ("+15558675304", "SM6")} == {
+            (row.recipient, row.evidence) for row in rows
+        }
+        assert {(Reason.REVIEW, Scope.CATEGORY, "marketing", SENDER)} == {
+            (row.reason, row.scope, row.scope_value, row.to_sender) for row in rows
+        }
+        inbound = InboundMessages(engine)
+        for sid in ("SM2", "SM1", "SM6"):
+            assert Decision.NO_OPT_OUT is inbound.decide(sid, is_opt_out=False, by="ops")
+        assert [] == Suppressions(engine).list_()
+        assert ["recorded", "lifted"] == [
+            each.action for each in Suppressions(engine).history("+15558675304")
+        ]
+    finally:
+        engine.dispose()
 
 
 @pytest.mark.integration
