@@ -150,7 +150,8 @@ class _InteractiveReview:
             return
         if not reveal:
             self._out.confirm(
-                f"This shows {pending.count} messages with numbers and texts.",
+                f"This shows {pending.count} message{'s' if pending.count > 1 else ''} with numbers "
+                "and texts.",
                 what="show numbers and texts",
             )
         shown: Review | None = None
@@ -176,7 +177,7 @@ class _InteractiveReview:
                 ]
             ),
         )
-        match self._out.choose(_QUESTION, "odsq"):
+        match self._out.choose(_QUESTION, {*"odsq"}):
             case "q" | None:
                 return False
             case "s":

@@ -3,7 +3,7 @@
 import json
 import select
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -204,7 +204,7 @@ class Output:
         if _typed_line().strip().lower() not in {"y", "yes"}:
             raise Refused("Nothing was done.")
 
-    def choose(self, question: str, choices: Collection[str]) -> str | None:
+    def choose(self, question: str, choices: set[str]) -> str | None:
         """Return the typed one of `choices`, each a letter; None at the end of the input.
 
         Asks again until it is one. The caller makes sure that there is a terminal.
