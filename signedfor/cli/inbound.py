@@ -150,8 +150,7 @@ class _InteractiveReview:
             return
         if not reveal:
             self._out.confirm(
-                f"This shows {pending.count} message{'s' if pending.count > 1 else ''} with numbers "
-                "and texts.",
+                f"This shows each with number and text; there are {pending.count}.",
                 what="show numbers and texts",
             )
         shown: Review | None = None

@@ -263,7 +263,7 @@ class TestTerminal:
     ) -> None:
         """Each message is shown, and what is typed decides it; a skipped one stays."""
         with Terminal(*REVIEW, env=reviewing) as terminal:
-            await terminal.shows("This shows 3 messages with numbers and texts. Continue? [y/N]")
+            await terminal.shows("number and text; there are 3. Continue? [y/N]")
             terminal.type("y")
             for number, typed in enumerate(("o", "s", "d")):
                 await terminal.shows(f"please end this, number {number}")

@@ -45,7 +45,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_inbound_messages_pending",
         "inbound_messages",
-        ["received_at", "message_sid"],
+        ["kind", "reviewed_at", "received_at", "message_sid"],
         sqlite_where=_PENDING,
         postgresql_where=_PENDING,
     )
