@@ -34,7 +34,7 @@ CLOCK_MARGIN: Final = timedelta(seconds=5)
 """A START counts over a STOP if it is newer by at least this much: the times may be by the clocks
 of the database, Temporal and Twilio, whose lists have whole seconds."""
 _column = inbound_messages.c
-_TO_SENDER = func.coalesce(_column.messaging_service_sid, _column.to_address)
+_to_sender = func.coalesce(_column.messaging_service_sid, _column.to_address)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +246,7 @@ class InboundMessages:
             .where(
                 IS_PENDING,
                 _column.from_address.in_(addresses_of(person(message.from_))),
-                message.to_sender == _TO_SENDER,
+                _to_sender == message.to_sender,
             )
             .order_by(_column.received_at.desc(), _column.message_sid)
             .limit(1)
@@ -303,7 +303,7 @@ class InboundMessages:
         return True
 
     def _has_opted_in_since(self, message: "_ConsentMessage", connection: Connection) -> bool:
-        concerns = message.to_sender == _TO_SENDER
+        concerns = _to_sender == message.to_sender
         if self._scope is Scope.EVERYTHING:
             concerns |= _column.kind == InboundKind.START.value
         later = select(_column.message_sid).where(

@@ -33,6 +33,7 @@ FIRST = "0001 (All tables of the first release)"
 ROOT = Path(__file__).parents[3]
 SENDER = "+15005550006"
 BEGIN = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
+LATER = BEGIN + timedelta(seconds=5)
 
 
 def _checks(engine: Engine) -> dict[str, list[tuple[str | None, str]]]:
@@ -203,30 +204,31 @@ def test_reviews_that_were_pending_suppress_after_the_upgrade(empty_database_url
     """Marketing messages, until they are decided, unless the person has opted in since."""
     config, revision = _config(), _scripts().get_revision("0008")
     engine = open_engine(empty_database_url)
-    message = {"to_address": SENDER, "kind": "review", "received_at": BEGIN}
     messages = [
-        {"message_sid": "SM1", "from_address": "+15558675301"},
-        {"message_sid": "SM2", "from_address": "whatsapp:+15558675301"},
-        {"message_sid": "SM3", "from_address": "+15558675302", "reviewed_at": BEGIN},
-        {"message_sid": "SM4", "from_address": "+15558675303"},
-        {"message_sid": "SM5", "from_address": "whatsapp:+15558675303", "kind": "start"},
-        {"message_sid": "SM6", "from_address": "+15558675304"},
-        {
-            "message_sid": "SM7",
-            "from_address": "+15558675304",
-            "kind": "yes",
-            "to_address": "12345",
-        },
-        {"message_sid": "SM8", "from_address": "+15558675305", "kind": "other"},
+        ("SM1", "review", "+15558675301", SENDER, BEGIN, None),
+        ("SM2", "review", "whatsapp:+15558675301", SENDER, LATER, None),
+        ("SM3", "review", "+15558675302", SENDER, BEGIN, LATER),
+        ("SM4", "review", "+15558675303", SENDER, BEGIN, None),
+        ("SM5", "start", "whatsapp:+15558675303", SENDER, LATER, None),
+        ("SM6", "review", "+15558675304", SENDER, BEGIN, None),
+        ("SM7", "yes", "+15558675304", "12345", LATER, None),
+        ("SM8", "other", "+15558675305", SENDER, BEGIN, None),
     ]
-    late = {"SM2", "SM5", "SM7"}
     try:
         with transaction(engine) as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, str(revision.down_revision))
-            for each in messages:
-                at = BEGIN + timedelta(seconds=5 if each["message_sid"] in late else 0)
-                connection.execute(insert(inbound_messages), message | {"received_at": at} | each)
+            for sid, kind, from_address, to_address, received_at, reviewed_at in messages:
+                connection.execute(
+                    insert(inbound_messages).values(
+                        message_sid=sid,
+                        kind=kind,
+                        from_address=from_address,
+                        to_address=to_address,
+                        received_at=received_at,
+                        reviewed_at=reviewed_at,
+                    )
+                )
         upgrade(empty_database_url)
 
         rows = Suppressions(engine).list_()
