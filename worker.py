@@ -95,7 +95,7 @@ def activities(
     account_hold = AccountHold(engine)
     waits = Waits(rate_limiter, campaigns, account_hold, outage_hold)
     inbound = InboundRecorder(
-        InboundMessages(engine, scope=settings.opt_out_scope),
+        _inbound_messages(settings, engine),
         watermarks=Watermarks(engine),
         twilio=twilio,
     )
@@ -137,6 +137,12 @@ def activities(
             dispatcher.count_outcomes,
         ],
         twilio_sends=[sends.send],
+    )
+
+
+def _inbound_messages(settings: Settings, engine: Engine) -> InboundMessages:
+    return InboundMessages(
+        engine, scope=settings.opt_out_scope, review_suppresses=settings.review_suppresses
     )
 
 
@@ -282,7 +288,7 @@ async def look_back(
         "an unknown time" if last is None else f"{last:%Y-%m-%d %H:%M} UTC",
     )
     recorder = InboundRecorder(
-        InboundMessages(engine, scope=settings.opt_out_scope),
+        _inbound_messages(settings, engine),
         watermarks=watermarks,
         twilio=twilio_client(settings),
     )

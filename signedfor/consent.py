@@ -27,6 +27,12 @@ class Scope(StrEnum):
     """Messages from one sender, named in `scope_value`."""
     CATEGORY = "category"
     """Messages of one category, such as marketing, named in `scope_value`."""
+    SENDER_CATEGORY = "sender_category"
+    """Messages of the category in `scope_value` from the sender in `to_sender`."""
+
+
+CATEGORY_SCOPES: Final = frozenset({Scope.CATEGORY, Scope.SENDER_CATEGORY})
+"""The scopes that name a category."""
 
 
 class Reason(StrEnum):
@@ -38,6 +44,8 @@ class Reason(StrEnum):
     """The address cannot receive messages; says nothing about the person's other channels."""
     MANUAL = "manual"
     """Set by hand; only lifted by hand."""
+    REVIEW = "review"
+    """The person wrote what may be an opt-out, and no operator has read it yet."""
 
 
 class Source(StrEnum):
@@ -60,6 +68,11 @@ class Source(StrEnum):
 OWN_SOURCES: Final = frozenset({Source.INBOUND, Source.TWILIO_CODE})
 """The sources of opt-outs that the person made, to us or to Twilio."""
 
+ALL_CATEGORIES: Final = "all"
+"""In the place of a category: all messages, also those without one."""
+DEFAULT_REVIEW_SUPPRESSES: Final = ("marketing",)
+"""The categories of messages that a pending review suppresses."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Suppression:
@@ -68,7 +81,7 @@ class Suppression:
     `recipient` is a normalized address. `scope_value` names the sender or the category and is
     empty for `Scope.EVERYTHING`. `evidence` is a MessageSid, a Twilio code, a keyword or an
     operator's note, never a message's text. `to_sender` is the sender of ours to which the person
-    opted out; what it covers is the scope's business. `created_at` is the time of the newest
+    wrote; what it covers is the scope's business. `created_at` is the time of the newest
     evidence. The store sets it and `id`: None means "now" and "not recorded yet". After
     `expires_at` it no longer applies.
 
@@ -98,6 +111,8 @@ class Suppression:
                 "scope_value: name the sender or the category for the scopes sender and category, "
                 "and leave it empty for everything"
             )
+        if self.scope is Scope.SENDER_CATEGORY and not self.to_sender:
+            raise ValueError("to_sender: name the sender for the scope sender_category")
         for name, moment in (("created_at", self.created_at), ("expires_at", self.expires_at)):
             if moment is not None and moment.utcoffset() is None:
                 raise ValueError(f"{name}: give the time with a time zone, such as +00:00")
@@ -139,10 +154,10 @@ def addresses_of(someone: str) -> tuple[str, ...]:
 def suppression_key(address: str, reason: Reason) -> str:
     """Return the address under which a suppression of `address` for `reason` is stored.
 
-    An opt-out covers every channel of the person's number; any other reason covers the exact
+    What the person said covers every channel of their number; any other reason covers the exact
     address only.
     """
-    return person(address) if reason is Reason.OPTED_OUT else address
+    return person(address) if reason in {Reason.OPTED_OUT, Reason.REVIEW} else address
 
 
 def check_text(name: str, value: str, *, max_length: int, required: bool = False) -> None:

@@ -49,6 +49,7 @@ _SUPPRESSED_BECAUSE: dict[Reason, tuple[FailureClass | None, str]] = {
         "The recipient is known to be undeliverable.",
     ),
     Reason.MANUAL: (None, "The recipient was suppressed by hand."),
+    Reason.REVIEW: (None, "A message from the recipient that may be an opt-out awaits review."),
 }
 
 

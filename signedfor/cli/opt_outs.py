@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,6 +83,8 @@ def add(
     remove` lifts it: a START lifts what the person said, not this.
     """
     with command_output(as_json=as_json) as out:
+        if reason is Reason.REVIEW:
+            raise BadInput([("--reason", "review is recorded when a message awaits review")])
         address, scope, scope_value = _scoped(recipient, sender, category)
         with _store_errors():
             suppression = Suppression(
@@ -202,7 +204,7 @@ def history(
                 (
                     clock(entry.at),
                     entry.action,
-                    " ".join(filter(None, (entry.scope, document["scope_value"]))),
+                    _covers(document),
                     entry.reason,
                     entry.source,
                     entry.evidence,
@@ -277,24 +279,29 @@ def _to_standard_output(engine: Engine) -> None:
 
 def _origin(row: Suppression) -> str:
     """What it covers, where it came from and on what evidence."""
-    covers = " ".join(filter(None, (row.scope, masked_sender(row.scope_value))))
+    covers = _covers(_document(row, reveal=False))
     return f"for {covers}, from {row.source}: {row.evidence or 'no note'}"
 
 
 def _listed(row: Suppression, *, reveal: bool) -> tuple[dict[str, Any], Sequence[object]]:
     """An opt-out in the list, for programs and for people."""
     document = _document(row, reveal=reveal)
-    scope = " ".join(filter(None, (row.scope, document["scope_value"])))
     cells = (
         row.id,
         document["recipient"],
-        scope,
+        _covers(document),
         row.reason,
         row.source,
         row.evidence,
         clock(row.created_at),
     )
     return document, cells
+
+
+def _covers(document: Mapping[str, Any]) -> str:
+    """The scope and what it names."""
+    sender = document["to_sender"] if document["scope"] == Scope.SENDER_CATEGORY else ""
+    return " ".join(filter(None, (document["scope"], document["scope_value"], sender)))
 
 
 def _document(row: Suppression | HistoryEntry, *, reveal: bool) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The tables. A change here needs a migration; a test compares both."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
@@ -20,6 +21,8 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    and_,
+    literal_column,
     text,
 )
 
@@ -84,7 +87,7 @@ suppressions = Table(
     Column("source", String(16), nullable=False),
     Column("evidence", String(MAX_EVIDENCE), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    # Of ours, to which the person opted out; empty for everything but their own opt-outs.
+    # Of ours, to which the person wrote; empty for everything but what they said themselves.
     Column("to_sender", String(MAX_ADDRESS), nullable=False, server_default=text("''")),
     Column("expires_at", UtcDateTime),
     # The recipient comes first: `Suppressions.find` uses this index too. Named, because the
@@ -136,6 +139,17 @@ inbound_messages = Table(
     # The first is for the reviews, the second for a person's later keywords.
     Index(None, "kind", "received_at", "message_sid"),
     Index(None, "from_address", "kind", "received_at"),
+)
+# Literals: with a parameter, PostgreSQL does not use the index below.
+IS_REVIEW: Final = inbound_messages.c.kind == literal_column("'review'")
+IS_PENDING: Final = and_(IS_REVIEW, inbound_messages.c.reviewed_at.is_(None))
+"""The messages that an operator must read, and those among them that none has."""
+# With the columns of the condition, or SQLite prefers the first index.
+Index(
+    "ix_inbound_messages_pending",
+    *(inbound_messages.c[name] for name in ("kind", "reviewed_at", "received_at", "message_sid")),
+    sqlite_where=IS_PENDING,
+    postgresql_where=IS_PENDING,
 )
 
 send_attempts = Table(

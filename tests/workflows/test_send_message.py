@@ -134,6 +134,7 @@ async def test_a_malformed_signal_is_dropped(env: TimeSkippingEnvironment) -> No
         (Reason.OPTED_OUT, FailureClass.RECIPIENT_OPTED_OUT),
         (Reason.UNDELIVERABLE, FailureClass.RECIPIENT_UNREACHABLE),
         (Reason.MANUAL, None),
+        (Reason.REVIEW, None),
     ],
 )
 async def test_nothing_is_sent_to_a_suppressed_recipient(
