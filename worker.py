@@ -44,6 +44,7 @@ from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
+from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.migrate import SchemaMismatch, require_current
 from signedfor.store.rate_limiter import RateLimiter
@@ -111,7 +112,9 @@ def activities(
         suppressions,
         attempts,
         account_hold,
-        outage_hold,
+        outage_hold=outage_hold,
+        held_back=HeldBackMessages(engine),
+        require_opt_in=settings.require_opt_in,
         public_base_url=settings.public_base_url,
         default_sender=settings.default_sender,
         policy=policy(settings),

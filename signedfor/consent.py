@@ -16,6 +16,7 @@ _BRAZILIAN_MOBILE = re.compile(r"\+55([0-9]{2})([6-9][0-9]{7})", re.ASCII)
 MAX_ADDRESS = 128
 MAX_EVIDENCE = 500
 MAX_CHANGED_BY = 100
+MAX_LABEL = 64
 
 
 class Scope(StrEnum):
@@ -116,6 +117,43 @@ class Suppression:
         for name, moment in (("created_at", self.created_at), ("expires_at", self.expires_at)):
             if moment is not None and moment.utcoffset() is None:
                 raise ValueError(f"{name}: give the time with a time zone, such as +00:00")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptIn:
+    """A person's agreement to messages of one category, on all channels of their number.
+
+    `source` says where it was given, such as `web-form`; `evidence` where the proof is, such as a
+    form's id; `wording` which version of the text the person agreed to. The store sets
+    `recorded_at`, `recorded_by`, the three of the withdrawal, and `id`.
+
+    Raises:
+        ValueError: a field is empty, too long, or a time without a zone; names it, not its value.
+    """
+
+    recipient: str = field(repr=False)
+    category: str
+    source: str
+    evidence: str = field(default="", repr=False)
+    wording: str = ""
+    opted_in_at: datetime | None = None
+    """None: when it is recorded."""
+    recorded_at: datetime | None = None
+    recorded_by: str = ""
+    withdrawn_at: datetime | None = None
+    withdrawn_by: str | None = None
+    withdrawn_because: str | None = None
+    id: int | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        """Reject what could not be stored unchanged."""
+        check_text("recipient", self.recipient, max_length=MAX_ADDRESS, required=True)
+        check_text("category", self.category, max_length=MAX_LABEL, required=True)
+        check_text("source", self.source, max_length=MAX_LABEL, required=True)
+        check_text("evidence", self.evidence, max_length=MAX_EVIDENCE)
+        check_text("wording", self.wording, max_length=MAX_LABEL)
+        if self.opted_in_at is not None and self.opted_in_at.utcoffset() is None:
+            raise ValueError("opted_in_at: give the time with a time zone, such as +00:00")
 
 
 def person(address: str) -> str:

@@ -37,6 +37,10 @@ class DatabaseSettings(BaseSettings):
     """Categories of messages that are not sent to a person while a message of theirs awaits review:
     `marketing,news`, `all` or `none`."""
 
+    require_opt_in: Annotated[tuple[Label, ...], NoDecode] = ()
+    """Categories that are sent only to people with a recorded opt-in: `marketing,news`. Default:
+    none."""
+
     @field_validator("opt_out_scope")
     @classmethod
     def _not_a_category(cls, value: Scope) -> Scope:
@@ -44,7 +48,7 @@ class DatabaseSettings(BaseSettings):
             raise problem("must be everything or sender")
         return value
 
-    @field_validator("review_suppresses", mode="before")
+    @field_validator("review_suppresses", "require_opt_in", mode="before")
     @classmethod
     def _categories(cls, value: Any) -> Any:
         if not isinstance(value, str):

@@ -59,6 +59,14 @@ def suppressed(reason: Reason) -> Ended:
     return Ended(outcome=Outcome.SUPPRESSED, failure_class=failure_class, reason=text)
 
 
+def no_opt_in() -> Ended:
+    """The category demands an opt-in, and there is none."""
+    return Ended(
+        outcome=Outcome.SUPPRESSED,
+        reason="The recipient has not opted in to messages of this category.",
+    )
+
+
 def expired(*, after: FailureClass | None = None, error_code: int | None = None) -> Ended:
     """Its time passed; escalated if attempts had failed before."""
     reason = "It expired before it could be submitted."

@@ -26,7 +26,15 @@ from sqlalchemy import (
     text,
 )
 
-from signedfor.consent import MAX_ADDRESS, MAX_CHANGED_BY, MAX_EVIDENCE, Reason, Scope, Source
+from signedfor.consent import (
+    MAX_ADDRESS,
+    MAX_CHANGED_BY,
+    MAX_EVIDENCE,
+    MAX_LABEL,
+    Reason,
+    Scope,
+    Source,
+)
 from signedfor.contract import CampaignState
 
 
@@ -122,6 +130,52 @@ suppression_history = Table(
     sqlite_autoincrement=True,
 )
 """Append-only: triggers, which only the migration creates, refuse UPDATE, DELETE and TRUNCATE."""
+
+opt_ins = Table(
+    "opt_ins",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("recipient", String(MAX_ADDRESS), nullable=False),
+    Column("category", String(MAX_LABEL), nullable=False),
+    Column("source", String(MAX_LABEL), nullable=False),
+    Column("evidence", String(MAX_EVIDENCE), nullable=False),
+    Column("wording", String(MAX_LABEL), nullable=False),
+    Column("opted_in_at", UtcDateTime, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Column("recorded_by", String(MAX_CHANGED_BY), nullable=False),
+    Column("withdrawn_at", UtcDateTime),
+    Column("withdrawn_by", String(MAX_CHANGED_BY)),
+    Column("withdrawn_because", String(MAX_EVIDENCE)),
+    CheckConstraint("(withdrawn_at IS NULL) = (withdrawn_by IS NULL)", name="withdrawn_by"),
+    Index(None, "recipient", "id"),
+    sqlite_autoincrement=True,
+)
+"""A row is never deleted, so that it remains evidence; it is changed once, when it is withdrawn."""
+STANDS: Final = opt_ins.c.withdrawn_at.is_(None)
+"""The opt-ins that were not withdrawn."""
+# An import that is repeated adds none; and the check before each message of a category that
+# demands one.
+Index(
+    "uq_opt_ins_standing",
+    *(opt_ins.c[name] for name in ("recipient", "category", "opted_in_at", "evidence")),
+    unique=True,
+    sqlite_where=STANDS,
+    postgresql_where=STANDS,
+)
+
+held_back_messages = Table(
+    "held_back_messages",
+    metadata,
+    Column("message_id", String(255), primary_key=True),
+    Column("recipient", String(MAX_ADDRESS), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("sender", String(MAX_ADDRESS), nullable=False),
+    Column("category", String(MAX_LABEL)),
+    Column("reason", String(16), nullable=False),  # of the suppression, or `no_opt_in`
+    Column("evidence", String(MAX_EVIDENCE), nullable=False),  # the suppression's
+    Index(None, "recipient", "at"),
+)
+"""Messages that ended as suppressed: evidence that what a person said was kept."""
 
 inbound_messages = Table(
     "inbound_messages",

@@ -202,7 +202,7 @@ def test_a_downgrade_removes_everything(engine: Engine, database_url: str) -> No
 
 def test_reviews_that_were_pending_suppress_after_the_upgrade(empty_database_url: str) -> None:
     """Marketing messages, until they are decided, unless the person has opted in since."""
-    config, revision = _config(), _scripts().get_revision("0008")
+    config, revision = _config(), _scripts().get_revision("0006")
     engine = open_engine(empty_database_url)
     messages = [
         ("SM1", "review", "+15558675301", SENDER, BEGIN, None),

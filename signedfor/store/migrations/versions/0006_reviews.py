@@ -8,7 +8,7 @@ from alembic import op
 
 from signedfor.consent import addresses_of, person
 
-revision = "0008"
+revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
@@ -96,7 +96,7 @@ def _suppress_until_reviewed() -> None:
     if not newest:
         return
     connection.execute(_suppressions.insert(), list(newest.values()))
-    changes = {"action": "recorded", "changed_by": "migration 0008", "at": datetime.now(UTC)}
+    changes = {"action": "recorded", "changed_by": "migration 0006", "at": datetime.now(UTC)}
     connection.execute(
         _history.insert(),
         [{name: row[name] for name in _SUPPRESSION} | changes for row in newest.values()],
