@@ -149,7 +149,7 @@ def test_the_history_has_everything_in_sentences(cli: CommandLine, engine: Engin
         (
             "suppression",
             "inbound message",
-            f"Opted out, for all messages: their message {SID} to +*******0006.",
+            f"Opted out, for all messages: their message {SID} to +1500***0006.",
         ),
         ("held_back", "", f"Message spring-7 was not sent, because they had opted out ({SID})."),
         ("opt_in", "Grace", "The opt-in to news messages was withdrawn, without a note."),

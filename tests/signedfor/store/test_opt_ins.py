@@ -19,7 +19,7 @@ from signedfor.twilio.rates import SenderKind
 
 PERSON = "+15558675309"
 OTHER = "+15558675310"
-SENDER = "+15005550006"
+SERVICE = "MG" + "5a" * 16
 AT = datetime(2026, 11, 21, 20, 15, tzinfo=UTC)
 HEADER = ",".join(REQUIRED + OPTIONAL)
 
@@ -35,8 +35,8 @@ def _claim(
     engine: Engine, to: str = PERSON, category: str | None = "news", **options: Any
 ) -> object:
     limiter = RateLimiter(engine, rates=dict.fromkeys(SenderKind, 1000.0))
-    message = MessageRequest(to=to, sender=SENDER, body="Hello", category=category)
-    return SendAttempts(engine, limiter).claim("m-1", message, sender=SENDER, **options)
+    message = MessageRequest(to=to, sender=SERVICE, body="Hello", category=category)
+    return SendAttempts(engine, limiter).claim("m-1", message, sender=SERVICE, **options)
 
 
 def test_a_category_that_demands_it_needs_an_opt_in(engine: Engine) -> None:
@@ -181,13 +181,13 @@ def test_a_message_is_held_back_once(engine: Engine) -> None:
     """A repeated attempt does not change what was recorded first."""
     times = iter([AT, AT + timedelta(hours=1)])
     store = HeldBackMessages(engine, now=lambda: next(times))
-    message = MessageRequest(to=f"whatsapp:{PERSON}", sender=SENDER, body="Hello", category="news")
+    message = MessageRequest(to=f"whatsapp:{PERSON}", sender=SERVICE, body="Hello", category="news")
 
     for _ in range(2):
-        store.record("m-1", message, sender=SENDER, because=None)
+        store.record("m-1", message, sender=SERVICE, because=None)
 
     (held,) = store.of(PERSON)
-    assert ("m-1", AT, SENDER, "news", "no_opt_in", "") == (
+    assert ("m-1", AT, SERVICE, "news", "no_opt_in", "") == (
         held.message_id,
         held.at,
         held.sender,
