@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
+from sqlalchemy import Engine
 
-from signedfor.cli.checks import Finding, Level, fail, ok, skipped
+from signedfor.cli.checks import Finding, Level, fail, ok, skipped, warn
 from signedfor.cli.checks.inbound_url import INBOUND_URL, WEBHOOK_RULES, check_inbound_urls
 from signedfor.cli.checks.temporal import check_temporal
 from signedfor.cli.checks.twilio import ACCOUNT, CREDENTIALS, SENDER, check_sender, check_twilio
@@ -22,12 +24,15 @@ from signedfor.contract.failures import FailureClass
 from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import open_engine
+from signedfor.store.inbound import InboundMessages
 from signedfor.store.migrate import pending
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.twilio import codes
 
 _DATABASE = "database"
 _HOLD = "account hold"
+_REVIEWS = "reviews"
+_REVIEW_WITHIN = timedelta(days=1)
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red", Level.SKIPPED: "dim"}
 
 
@@ -85,19 +90,20 @@ def _check_database() -> list[Finding]:
         return [
             fail(_DATABASE, f"Lacks migrations: {', '.join(missing)}.", "Run `signedfor migrate`.")
         ]
-    return [ok(_DATABASE, "Reached, and all migrations are applied."), *_check_account_hold()]
-
-
-def _check_account_hold() -> list[Finding]:
-    """Whether messages wait because Twilio refuses the account's requests."""
     engine = open_engine(database_settings().database_url)
+    reached = ok(_DATABASE, "Reached, and all migrations are applied.")
     try:
         with database_errors():
-            hold = AccountHold(engine).find()
+            return [reached, *_check_account_hold(engine), _check_reviews(engine)]
     except CommandError as error:
-        return [fail(_HOLD, str(error), "See DATABASE_URL.")]
+        return [fail(_DATABASE, str(error), "See DATABASE_URL.")]
     finally:
         engine.dispose()
+
+
+def _check_account_hold(engine: Engine) -> list[Finding]:
+    """Whether messages wait because Twilio refuses the account's requests."""
+    hold = AccountHold(engine).find()
     if hold is None:
         return []
     code = "no code" if hold.error_code is None else f"code {hold.error_code}"
@@ -109,6 +115,18 @@ def _check_account_hold() -> list[Finding]:
             codes.advice_for(FailureClass.SENDER_MISCONFIGURED, hold.error_code),
         )
     ]
+
+
+def _check_reviews(engine: Engine) -> Finding:
+    """Whether messages that may be opt-outs have waited too long for an operator."""
+    pending = InboundMessages(engine).pending_reviews()
+    if pending.oldest is None:
+        return ok(_REVIEWS, "No message awaits review.")
+    age = datetime.now(UTC) - pending.oldest
+    what = f"{pending.count} pending, the oldest since {pending.oldest:%Y-%m-%d %H:%M} UTC."
+    if age < _REVIEW_WITHIN:
+        return ok(_REVIEWS, what)
+    return warn(_REVIEWS, what, "Decide with `signedfor opt-outs review --interactive`.")
 
 
 def _check_with_settings(settings: Settings | Finding) -> list[Finding]:

@@ -11,7 +11,7 @@ import pytest
 from devtools import reference_pages
 from devtools.reference_pages import COMMAND_TREE
 from signedfor.contract import names
-from signedfor.metrics import CHECK_TO_POST, CLOCK_OFFSET
+from signedfor.metrics import CHECK_TO_POST, CLOCK_OFFSET, INBOUND_WAITING
 from signedfor.settings import CampaignSettings, Settings
 from signedfor.twilio.overrides import OVERRIDES
 from signedfor.twilio.rates import DEFAULT_RATES
@@ -203,6 +203,7 @@ def test_metrics_that_are_named_exist(page: Path) -> None:
     published = {
         CHECK_TO_POST,
         CLOCK_OFFSET,
+        INBOUND_WAITING,
         *re.findall(r"signedfor_\w+", reference_pages.metrics()),
     }
 

@@ -52,6 +52,20 @@ def test_a_person_is_identified_by_their_number(address: str, expected: str) -> 
     assert person(address) == expected
 
 
+@pytest.mark.parametrize("reason", Reason)
+def test_what_a_person_said_covers_all_their_channels(reason: Reason) -> None:
+    """Also what may be an opt-out; other reasons are about the exact address."""
+    said = {Reason.OPTED_OUT, Reason.REVIEW}
+
+    assert (suppression_key(f"whatsapp:{NUMBER}", reason) == NUMBER) == (reason in said)
+
+
+def test_a_category_of_a_sender_needs_the_sender() -> None:
+    """It would cover nothing."""
+    with pytest.raises(ValueError, match="to_sender: "):
+        Suppression(**VALID, scope=Scope.SENDER_CATEGORY, scope_value="marketing")
+
+
 def test_every_address_of_a_person_is_known() -> None:
     """The number itself, and the number on every channel."""
     channels = ("whatsapp", "rcs", "messenger")

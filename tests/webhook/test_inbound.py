@@ -206,7 +206,24 @@ async def test_a_phrase_with_a_stop_word_is_stored_for_review(
 
     (review,) = InboundMessages(engine).reviews()
     assert ("please stop texting me \ufffd 👍", PERSON) == (review.body, review.from_)
-    assert [] == Suppressions(engine).list_()
+    [found] = Suppressions(engine).list_()
+    assert (Reason.REVIEW, Scope.CATEGORY, "marketing") == (
+        *(found.reason, found.scope, found.scope_value),
+    )
+
+
+async def test_what_a_review_suppresses_can_be_configured(
+    client_without_server: Client, engine: Engine
+) -> None:
+    """It is in force before the webhook answers."""
+    settings = SETTINGS.model_copy(update={"review_suppresses": ("all",)})
+    twilio = Twilio.calling(create_app(settings, client=client_without_server, engine=engine))
+
+    await twilio.inbound("please stop texting me")
+
+    found = Suppressions(engine).find(PERSON, sender=SENDER, category=None)
+    assert found is not None
+    assert Reason.REVIEW is found.reason
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import re
 import shlex
 import subprocess
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,10 +16,15 @@ from temporalio.client import Client
 
 from devtools.stack.local import LocalStack
 from signedfor.contract import INBOUND_PATH
+from signedfor.inbound import InboundRecord
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
+from signedfor.store.database import open_engine
+from signedfor.store.inbound import InboundMessages
+from signedfor.twilio.keywords import InboundKind
 from signedfor.twilio.overrides import OVERRIDES
 from tests.fixtures.temporal import binary
 from tests.signedfor.cli.support import CommandLine, LiveSystem, new_id, until
+from tests.workflows.fakes import RECIPIENT, SENDER
 
 Findings = dict[str, dict[str, str]]
 
@@ -82,6 +87,39 @@ def test_a_database_that_cannot_be_used(cli: CommandLine, url: str) -> None:
 
     assert "fail" == found["database"]["level"]
     assert "secret" not in json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("hours", "level", "what"),
+    [
+        (None, "ok", "No message awaits review."),
+        (23, "ok", "1 pending, the oldest since "),
+        (25, "warn", "1 pending, the oldest since "),
+    ],
+)
+def test_reviews_that_wait_too_long(
+    cli: CommandLine, sqlite_url: str, hours: int | None, level: str, what: str
+) -> None:
+    """After a day it is a warning, which names the command to decide them."""
+    engine = open_engine(sqlite_url)
+    if hours is not None:
+        InboundMessages(engine).receive(
+            InboundRecord(
+                message_sid="SM1",
+                from_=RECIPIENT,
+                to=SENDER,
+                kind=InboundKind.REVIEW,
+                received_at=datetime.now(UTC) - timedelta(hours=hours),
+            )
+        )
+    engine.dispose()
+
+    found = findings(cli, exit_code=1, DATABASE_URL=sqlite_url)
+
+    assert "ok" == found["database"]["level"]
+    assert level == found["reviews"]["level"]
+    assert what in found["reviews"]["what"]
+    assert (level == "warn") == ("--interactive" in (found["reviews"]["remedy"] or ""))
 
 
 @pytest.fixture
