@@ -111,6 +111,8 @@ class _Reader:
         """The same, but only in a task of this run, and not of the one before a reset."""
         self._last_outcome: SendOutcome | None = None
         self._accepted = False
+        self._is_named_by_callback = False
+        """Accepted, as a callback says; the send itself has not ended in this history."""
         self._newest_sid: str | None = None
         self._sids: set[str] = set()
         self._temporary_failures: set[str] = set()
@@ -128,8 +130,13 @@ class _Reader:
             self.start(at)
 
     def start(self, at: datetime) -> None:
+        # A callback named the local send before its workflow task was lost: this repeats it. If it
+        # posts again, two rows of the ledger belong to one submission.
+        is_repeated = self._sent_locally_at is not None and self._is_named_by_callback
         at = self._lost_task_at or at
         self._lost_task_at = self._sent_locally_at = None
+        if is_repeated:
+            return
         if self._last_outcome is SendOutcome.NOT_SENT and not self._accepted:
             self._last_outcome = None
             return
@@ -147,6 +154,7 @@ class _Reader:
 
     def finish(self, event: SendFinished) -> None:
         self._last_outcome = event.outcome
+        self._is_named_by_callback = False
         if self._is_reset and event.is_claim_held:
             self._take_back()
         if event.message_sid is not None:
@@ -173,6 +181,7 @@ class _Reader:
             if self._sent_locally_at is not None and (not self.submissions or self._accepted):
                 self.start(self._sent_locally_at)  # the send of the lost workflow task
             self.accepted_as(sid)
+            self._is_named_by_callback = True
         status = parse_status(event.status)
         if status is None or not is_receipt(status) or sid in self._final:
             return

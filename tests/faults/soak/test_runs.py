@@ -30,6 +30,7 @@ from tests.faults.soak.samples import (
     at,
     finished,
     found_in,
+    message_with,
     observations_of,
     received,
     shown,
@@ -323,3 +324,24 @@ def test_the_times_of_a_run_are_its_own() -> None:
     assert [at(0)] == [each.started_at for each in submissions_of(runs)]
     empty: list[datetime] = [each.started_at for each in submissions_of([])]
     assert [] == empty
+
+
+def test_a_local_send_that_is_repeated_after_its_callback_is_one_submission() -> None:
+    """Its workflow task was lost after a heartbeat; another worker runs it again, and posts nothing.
+
+    If that worker did post, one submission would have two rows.
+    """
+    events = (
+        started(0),
+        finished(0.1, SendOutcome.NOT_SENT),  # deferred
+        received(2),
+        TaskLost(at=at(8), by_reset=False),
+        started(28),
+        finished(28.1, SendOutcome.NOT_SENT),
+    )
+
+    assert [Reason.FIRST] == [each.reason for each in submissions_in(a_history(*events))]
+    message = message_with(*events, report=a_report(sid=FIRST))
+    assert [] == found_in(observations_of(message, rows=[a_row(1.5)]))
+    twice = observations_of(message, rows=[a_row(1.5), a_row(28.05, SECOND)])
+    assert (1, "accepted twice for one submission") in found_in(twice)
