@@ -492,6 +492,24 @@ def test_an_opt_in_ends_what_an_older_review_suppresses(  # noqa: PLR0917 - as a
     assert lifts == (Suppressions(engine).list_() == [])
 
 
+def test_a_pending_review_before_an_opt_in_does_not_suppress_again(engine: Engine) -> None:
+    """Not when a later review, which did, has been decided."""
+    inbound = InboundMessages(engine)
+    for kind, sid, seconds in (
+        (InboundKind.REVIEW, "SM1", 0),
+        (InboundKind.START, "SM2", 5),
+        (InboundKind.REVIEW, "SM3", 6),
+    ):
+        at = BEGIN + timedelta(seconds=seconds)
+        _receive(inbound, kind, message_sid=sid, received_at=at)
+    assert [(SENDER, "SM3")] == _review_rows(engine)
+
+    inbound.decide("SM3", is_opt_out=False, by="ops")
+
+    assert [] == _review_rows(engine)
+    assert 1 == inbound.pending_reviews().count
+
+
 def test_what_an_operator_lifted_is_not_suppressed_by_the_same_review(engine: Engine) -> None:
     """Deciding it later finds nothing to lift."""
     inbound = InboundMessages(engine)
