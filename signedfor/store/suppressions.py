@@ -292,8 +292,8 @@ class Suppressions:
     ) -> int:
         """Lift the opt-outs that the person made to the sender, or to any, until that time.
 
-        It also lifts what a message suppresses that awaits review. An opt-out from a category stays:
-        the person did not name it.
+        It also lifts what a message suppresses that awaits review. An opt-out from a category
+        stays: the person did not name it.
         """
         conditions = [
             _concern(recipient, [Reason.OPTED_OUT, Reason.REVIEW]),

@@ -558,6 +558,44 @@ def test_decisions_at_the_same_time_count_once(database_url: str) -> None:
         engine.dispose()
 
 
+def test_a_decision_waits_for_the_persons_opt_in_in_progress(database_url: str) -> None:
+    """Otherwise neither would know of the other, and the opt-out would outlive a newer START."""
+    engine = open_engine(database_url)
+    inbound = InboundMessages(engine)
+    _receive(inbound, InboundKind.REVIEW, received_at=BEGIN)
+    decisions: list[Decision | None] = []
+    deciding = threading.Thread(
+        target=lambda: decisions.append(inbound.decide("SM1", is_opt_out=True, by="ops"))
+    )
+    try:
+        with transaction(engine) as connection:
+            start = {"message_sid": "SM2", "received_at": MINUTES["late"]}
+            _receive(inbound, InboundKind.START, **start, connection=connection)
+            deciding.start()
+            while deciding.is_alive() and not _is_anyone_waiting(engine):
+                deciding.join(0.02)
+        deciding.join()
+
+        assert [Decision.OPTED_IN_SINCE] == decisions
+        assert not _suppressions(engine)
+    finally:
+        engine.dispose()
+
+
+def _is_anyone_waiting(engine: Engine) -> bool:
+    """For a lock; SQLite's writers wait without a trace."""
+    if engine.dialect.name == "sqlite":
+        return True
+    with transaction(engine, read_only=True) as connection:
+        waiting = connection.scalar(
+            text(
+                "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+                "WHERE NOT granted AND datname = current_database()"
+            )
+        )
+    return bool(waiting)
+
+
 def test_a_decision_and_its_effect_are_one_transaction(engine: Engine) -> None:
     """If it fails, the message awaits review and suppresses as before."""
     inbound = InboundMessages(engine)
