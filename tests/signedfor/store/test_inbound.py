@@ -569,7 +569,7 @@ def test_a_decision_waits_for_the_persons_opt_in_in_progress(database_url: str) 
     )
     try:
         with transaction(engine) as connection:
-            start = {"message_sid": "SM2", "received_at": MINUTES["late"]}
+            start: dict[str, Any] = {"message_sid": "SM2", "received_at": MINUTES["late"]}
             _receive(inbound, InboundKind.START, **start, connection=connection)
             deciding.start()
             while deciding.is_alive() and not _is_anyone_waiting(engine):
