@@ -292,7 +292,7 @@ class Suppressions:
     ) -> int:
         """Lift the opt-outs that the person made to the sender, or to any, until that time.
 
-        So it does what stands because of a message that may be one. An opt-out from a category
+        It also lifts what a message suppresses that awaits review. An opt-out from a category
         stays: the person did not name it.
         """
         conditions = [

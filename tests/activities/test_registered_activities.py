@@ -3,11 +3,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 from temporalio import activity
 from temporalio.client import Client
+from temporalio.testing import ActivityEnvironment
 
 from signedfor.campaign_activities import CampaignActivities
-from signedfor.inbound import InboundActivities
+from signedfor.consent import Reason, Scope
+from signedfor.inbound import InboundActivities, InboundRecord
 from signedfor.message_activities import (
     SearchActivities,
     SendActivities,
@@ -18,6 +21,8 @@ from signedfor.message_activities import (
 from signedfor.outage_hold import OutageHold
 from signedfor.settings import Settings
 from signedfor.store.database import open_engine
+from signedfor.store.suppressions import Suppressions
+from signedfor.twilio.keywords import InboundKind
 from tests.activities.fake_twilio import ACCOUNT, TOKEN
 from worker import Activities, activities
 
@@ -31,17 +36,18 @@ _MESSAGES_INTERFACES: tuple[type, ...] = (
     InboundActivities,
 )
 
+SETTINGS = Settings(
+    twilio_account_sid=ACCOUNT, twilio_auth_token=TOKEN, public_base_url="https://hooks.example"
+)
+
 
 @pytest.fixture
 async def registered(tmp_path: Path) -> AsyncIterator[Activities]:
     """The activities that a worker registers."""
-    settings = Settings(
-        twilio_account_sid=ACCOUNT, twilio_auth_token=TOKEN, public_base_url="https://hooks.example"
-    )
     client = await Client.connect("127.0.0.1:1", lazy=True)
     engine = open_engine(f"sqlite:///{tmp_path}/a.db")
     yield activities(
-        settings,
+        SETTINGS,
         engine=engine,
         client=client,
         outage_hold=OutageHold(engine),
@@ -84,3 +90,27 @@ async def test_each_queue_serves_the_activities_that_workflows_call(
     """The names are those of the interfaces; none is missing or served on the wrong queue."""
     assert _names(*_MESSAGES_INTERFACES) == sorted(map(_name, registered.messages))
     assert _names(SendActivities) == sorted(map(_name, registered.twilio_sends))
+
+
+async def test_the_settings_say_what_a_deferred_message_suppresses(sqlite_engine: Engine) -> None:
+    """As if the webhook had recorded it itself."""
+    registered = activities(
+        SETTINGS.model_copy(update={"opt_out_scope": Scope.SENDER, "review_suppresses": ("all",)}),
+        engine=sqlite_engine,
+        client=await Client.connect("127.0.0.1:1", lazy=True),
+        outage_hold=OutageHold(sqlite_engine),
+    )
+    [record] = [each for each in registered.messages if _name(each) == "record_inbound"]
+
+    ActivityEnvironment().run(
+        record,
+        InboundRecord(
+            message_sid="SM1",
+            from_="+15558675309",
+            to="+15005550006",
+            kind=InboundKind.REVIEW,
+        ),
+    )
+
+    [found] = Suppressions(sqlite_engine).list_()
+    assert (Reason.REVIEW, Scope.SENDER) == (found.reason, found.scope)

@@ -492,6 +492,24 @@ def test_an_opt_in_ends_what_an_older_review_suppresses(  # noqa: PLR0917 - as a
     assert lifts == (Suppressions(engine).list_() == [])
 
 
+def test_a_pending_review_before_an_opt_in_does_not_suppress_again(engine: Engine) -> None:
+    """Not when a later review, which did, has been decided."""
+    inbound = InboundMessages(engine)
+    for kind, sid, seconds in (
+        (InboundKind.REVIEW, "SM1", 0),
+        (InboundKind.START, "SM2", 5),
+        (InboundKind.REVIEW, "SM3", 6),
+    ):
+        at = BEGIN + timedelta(seconds=seconds)
+        _receive(inbound, kind, message_sid=sid, received_at=at)
+    assert [(SENDER, "SM3")] == _review_rows(engine)
+
+    inbound.decide("SM3", is_opt_out=False, by="ops")
+
+    assert [] == _review_rows(engine)
+    assert 1 == inbound.pending_reviews().count
+
+
 def test_what_an_operator_lifted_is_not_suppressed_by_the_same_review(engine: Engine) -> None:
     """Deciding it later finds nothing to lift."""
     inbound = InboundMessages(engine)
@@ -538,6 +556,44 @@ def test_decisions_at_the_same_time_count_once(database_url: str) -> None:
         assert (decision is Decision.OPT_OUT) == bool(_suppressions(engine))
     finally:
         engine.dispose()
+
+
+def test_a_decision_waits_for_the_persons_opt_in_in_progress(database_url: str) -> None:
+    """Otherwise neither would know of the other, and the opt-out would outlive a newer START."""
+    engine = open_engine(database_url)
+    inbound = InboundMessages(engine)
+    _receive(inbound, InboundKind.REVIEW, received_at=BEGIN)
+    decisions: list[Decision | None] = []
+    deciding = threading.Thread(
+        target=lambda: decisions.append(inbound.decide("SM1", is_opt_out=True, by="ops"))
+    )
+    try:
+        with transaction(engine) as connection:
+            start: dict[str, Any] = {"message_sid": "SM2", "received_at": MINUTES["late"]}
+            _receive(inbound, InboundKind.START, **start, connection=connection)
+            deciding.start()
+            while deciding.is_alive() and not _is_anyone_waiting(engine):
+                deciding.join(0.02)
+        deciding.join()
+
+        assert [Decision.OPTED_IN_SINCE] == decisions
+        assert not _suppressions(engine)
+    finally:
+        engine.dispose()
+
+
+def _is_anyone_waiting(engine: Engine) -> bool:
+    """For a lock; SQLite's writers wait without a trace."""
+    if engine.dialect.name == "sqlite":
+        return True
+    with transaction(engine, read_only=True) as connection:
+        waiting = connection.scalar(
+            text(
+                "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+                "WHERE NOT granted AND datname = current_database()"
+            )
+        )
+    return bool(waiting)
 
 
 def test_a_decision_and_its_effect_are_one_transaction(engine: Engine) -> None:
