@@ -327,7 +327,7 @@ def test_the_times_of_a_run_are_its_own() -> None:
 
 
 def test_a_local_send_that_is_repeated_after_its_callback_is_one_submission() -> None:
-    """Its workflow task was lost after a heartbeat; another worker runs it again, and posts nothing.
+    """Its workflow task was lost after a heartbeat; another worker repeats it, and posts nothing.
 
     If that worker did post, one submission would have two rows.
     """
