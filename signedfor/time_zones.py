@@ -12,27 +12,19 @@ from collections.abc import Iterator
 from importlib import resources
 from zoneinfo import ZoneInfo
 
-from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
+from phonenumbers import PhoneMetadata
 from phonenumbers.tzdata import TIMEZONE_DATA, TIMEZONE_LONGEST_PREFIX
+
+from signedfor.places import KAZAKHSTAN, NORTH_AMERICA, REGIONS, country_code, number_of
 
 _TZDATA = resources.files("tzdata")
 
 TIME_ZONES = frozenset(_TZDATA.joinpath("zones").read_text().split())
 """Every IANA name; the same on all machines, unlike the system's own zone data."""
 
-# In North America every number has an area code, mobile numbers included, and the table has all
-# that are assigned.
-_NORTH_AMERICA = "1"
-# So have mobile numbers in Mexico and Brazil. According to the library also in Indonesia, but there
-# only a few fixed wireless numbers have one.
+# Mobile numbers in Mexico and Brazil have an area code. According to the library also in Indonesia,
+# but there only a few fixed wireless numbers have one.
 _WITH_LOCAL_MOBILES = {"52", "55"}
-# Country code 7 is shared. Kazakhstan's numbers are separate, so that its mobile numbers do not get
-# Russia's zones.
-_KAZAKHSTAN = "77"
-_REGIONS = {str(code): regions for code, regions in COUNTRY_CODE_TO_REGION_CODE.items()} | {
-    "7": ("RU",),
-    _KAZAKHSTAN: ("KZ",),
-}
 
 # In `zone.tab`, but not in use on phones: China has Beijing's time by law, Ukraine's operators do
 # not serve the Crimea, and Danmarkshavn is a weather station.
@@ -41,6 +33,19 @@ _IGNORED_ZONES = {"Asia/Urumqi", "Europe/Simferopol", "America/Danmarkshavn"}
 # The table has Bucharest for both Kaliningrad, which has no daylight saving time, and Abkhazia,
 # which has Moscow's time.
 _AREAS = TIMEZONE_DATA | {"740": ("Europe/Kaliningrad",), "7840": ("Europe/Moscow",)}
+
+# Area codes that lie over an older one, for which the table has fewer zones or the wrong one.
+_OVERLAYS = {
+    "236": "250", "257": "250", "672": "250", "778": "250",  # British Columbia
+    "364": "270",  # Kentucky
+    "367": "418", "581": "418",  # Quebec
+    "448": "850",  # Florida
+    "458": "541",  # Oregon
+    "474": "306",  # Saskatchewan
+    "689": "407",  # Florida: not Chicago's, which the table has
+    "879": "709",  # Newfoundland
+    "930": "812",  # Indiana
+}  # fmt: skip
 
 
 @functools.cache
@@ -60,11 +65,10 @@ def recipient_zones(recipient: str) -> tuple[str, ...]:
     A number without a known area code (most countries' mobile numbers, toll-free numbers, new
     ranges) has all zones of its country.
     """
-    number = recipient.rpartition(":")[2]
-    if not number.startswith("+"):
-        return ()
-    digits = number[1:]
-    country = next((digits[:n] for n in (3, 2, 1) if digits[:n] in _REGIONS), "")
+    digits = number_of(recipient)
+    country = country_code(digits)
+    if country == NORTH_AMERICA:
+        return _area_zones(digits[1:4]) or _ZONES[country]
     if country in _WITH_AREAS and _has_area_code(country, digits):
         for length in range(TIMEZONE_LONGEST_PREFIX, len(country), -1):
             if zones := _AREAS.get(digits[:length]):
@@ -72,10 +76,25 @@ def recipient_zones(recipient: str) -> tuple[str, ...]:
     return _ZONES.get(country, ())
 
 
+@functools.cache
+def _area_zones(area_code: str) -> tuple[str, ...]:
+    """All zones of an area code of North America; empty if it is not in the table.
+
+    Every number there has one, mobile numbers included. The table has single exchanges as well, but
+    not all of them, and people take a number along to another exchange: they do not count.
+    """
+    areas = {area_code, _OVERLAYS.get(area_code, area_code)}
+    zones = {
+        name
+        for prefix, names in _AREAS.items()
+        if len(prefix) > len(area_code) and prefix[0] == NORTH_AMERICA and prefix[1:4] in areas
+        for name in names
+    }
+    return tuple(sorted(zones))
+
+
 def _has_area_code(country: str, digits: str) -> bool:
-    if country == _NORTH_AMERICA:
-        return True
-    national = digits[1:] if country == _KAZAKHSTAN else digits[len(country) :]
+    national = digits[1:] if country == KAZAKHSTAN else digits[len(country) :]
     landline, mobile = _kinds(country)
     if country in _WITH_LOCAL_MOBILES:
         return bool(landline.fullmatch(national) or mobile.fullmatch(national))
@@ -88,7 +107,7 @@ def _kinds(country: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
 
     The library's own classification, which checks every kind of number, takes ten times as long.
     """
-    known = [PhoneMetadata.metadata_for_region(region) for region in _REGIONS[country]]
+    known = [PhoneMetadata.metadata_for_region(region) for region in REGIONS[country]]
     kinds = [[each.fixed_line, each.mobile] for each in known if each is not None]
     landline, mobile = (
         "|".join(kind.national_number_pattern for kind in of_regions if kind is not None)
@@ -105,7 +124,7 @@ def _countries() -> Iterator[tuple[str, tuple[str, ...]]]:
             region, _, name, *_ = line.split("\t")
             if name not in _IGNORED_ZONES:
                 of_region[region].append(name)
-    for code, regions in _REGIONS.items():
+    for code, regions in REGIONS.items():
         zones = tuple(name for region in regions for name in of_region[region])
         # `zone.tab` lacks Kosovo and Ascension; satellite codes belong to no country.
         yield code, zones or TIMEZONE_DATA.get(code, ())

@@ -27,7 +27,11 @@ from signedfor.time_zones import _AREAS, _IGNORED_ZONES, TIME_ZONES, recipient_z
     [
         ("+4915112345678", {"Europe/Berlin", "Europe/Busingen"}),
         ("+12125550100", {"America/New_York"}),
-        ("+12085550100", {"America/Boise", "America/Los_Angeles"}),  # an area code with two
+        # An area code has the zones of all its exchanges, and of the one that it lies over.
+        ("+12085550100", {"America/Boise", "America/Denver", "America/Los_Angeles"}),
+        ("+18505550100", {"America/Chicago", "America/New_York"}),
+        ("+14485550100", {"America/Chicago", "America/New_York"}),
+        ("+16895550100", {"America/Chicago", "America/New_York"}),
         ("+18765551234", {"America/Jamaica"}),
         ("+16715551234", {"Pacific/Guam"}),
         ("+34612345678", {"Atlantic/Canary", "Europe/Madrid", "Africa/Ceuta"}),  # a mobile
@@ -182,12 +186,13 @@ def test_the_systems_time_zone_data_is_not_used(
 
 @pytest.mark.integration
 def test_workflows_do_not_import_time_zones() -> None:
-    """A new release of the time zone data must not break a replay."""
+    """A new release of the time zone data or the quiet hours must not break a replay."""
     script = (
         "import sys, pkgutil, importlib, workflows\n"
         "for each in pkgutil.iter_modules(workflows.__path__):\n"
         "    importlib.import_module(f'workflows.{each.name}')\n"
-        "print({'signedfor.time_zones', 'signedfor.send_windows'} & {*sys.modules})"
+        "print({'signedfor.time_zones', 'signedfor.send_windows', 'signedfor.quiet_hours'}"
+        " & {*sys.modules})"
     )
     root = Path(__file__).parents[2]
 
