@@ -115,6 +115,7 @@ def activities(
         outage_hold=outage_hold,
         held_back=HeldBackMessages(engine),
         require_opt_in=settings.require_opt_in,
+        quiet_hours=settings.quiet_hours,
         public_base_url=settings.public_base_url,
         default_sender=settings.default_sender,
         policy=policy(settings),

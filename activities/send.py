@@ -5,9 +5,10 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, assert_never
 from urllib.parse import quote
 
@@ -22,7 +23,7 @@ from activities.listing import accepted_rows
 from activities.threads import in_thread
 from signedfor.clock import MAX_SKEW
 from signedfor.consent import Suppression
-from signedfor.contract import STATUS_PATH, MessageRequest
+from signedfor.contract import STATUS_PATH, MessageRequest, SendWindow
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import (
     AccountHeld,
@@ -50,6 +51,7 @@ from signedfor.message_activities import (
 )
 from signedfor.metrics import CHECK_TO_POST
 from signedfor.outage_hold import OutageHold
+from signedfor.quiet_hours import with_quiet_hours
 from signedfor.retry import LATEST_POST_START, MAX_QUICK_TIME, SEND_BACKOFF
 from signedfor.send_windows import NeverOpens, opening, window_problem
 from signedfor.store.account_hold import AccountHold
@@ -84,6 +86,7 @@ class TwilioSends(SendActivities):
         outage_hold: OutageHold,
         held_back: HeldBackMessages,
         require_opt_in: Collection[str] = (),
+        quiet_hours: Mapping[str, Collection[str]] = MappingProxyType({}),
         public_base_url: str,
         default_sender: str | None,
         policy: PolicySnapshot,
@@ -91,7 +94,8 @@ class TwilioSends(SendActivities):
     ) -> None:
         """`report` signals the workflow of the activity that calls it.
 
-        `require_opt_in` are the categories that are sent only to people who agreed to them.
+        `require_opt_in` are the categories that are sent only to people who agreed to them, and
+        `quiet_hours` names the quiet hours of categories.
         """
         self._client = client
         self._suppressions = suppressions
@@ -100,6 +104,7 @@ class TwilioSends(SendActivities):
         self._outage_hold = outage_hold
         self._held_back = held_back
         self._require_opt_in = frozenset(require_opt_in)
+        self._quiet_hours = quiet_hours
         self._status_url = public_base_url + STATUS_PATH
         self._default_sender = default_sender
         self._policy = policy
@@ -150,12 +155,19 @@ class TwilioSends(SendActivities):
         """Whether the POST may be made, and if so, claim its submission for this attempt."""
         if attempt.sender is None:
             return NoSender()
-        obstacle = _out_of_time(request.message, datetime.now(UTC))
+        window = self._window_of(request.message)
+        obstacle = _out_of_time(request.message, window, datetime.now(UTC))
         if obstacle is not None:
             # An earlier run may have sent it in time.
             held = self._attempts.holder(request.message_id, request.submission)
             return obstacle if held is None else _already_claimed(held)
-        return self._claim(request, attempt.sender, attempt)
+        return self._claim(request, attempt.sender, window, attempt)
+
+    def _window_of(self, message: MessageRequest) -> SendWindow | None:
+        """Its send window, with the quiet hours of its category."""
+        return with_quiet_hours(
+            message.send_window, self._quiet_hours.get(message.category or "", ())
+        )
 
     def _is_listed(self, request: SendRequest, attempt: "_Attempt") -> bool:
         """Whether Twilio lists, by now, what may be an earlier POST of unknown outcome.
@@ -187,7 +199,9 @@ class TwilioSends(SendActivities):
         with contextlib.suppress(DatabaseUnavailable):
             self._attempts.refuse(request.message_id, request.submission, claim.attempt)
 
-    def _claim(self, request: SendRequest, sender: str, attempt: "_Attempt") -> Claimed | NotSent:
+    def _claim(
+        self, request: SendRequest, sender: str, window: SendWindow | None, attempt: "_Attempt"
+    ) -> Claimed | NotSent:
         message = request.message
         claim = self._attempts.claim(
             request.message_id,
@@ -199,7 +213,7 @@ class TwilioSends(SendActivities):
             is_reserved_by_account=request.is_reserved_by_account,
             is_retry=request.is_retry or attempt.is_repeated,
             needs_opt_in=message.category in self._require_opt_in,
-            fits=lambda moment: _out_of_time(message, moment) is None,
+            fits=lambda moment: _out_of_time(message, window, moment) is None,
         )
         match claim:
             case Claimed():
@@ -207,7 +221,7 @@ class TwilioSends(SendActivities):
             case ClaimHeld():
                 return _already_claimed(claim)
             case NotBefore(moment, by_account=by_account):
-                return _out_of_time(message, moment) or Deferred(
+                return _out_of_time(message, window, moment) or Deferred(
                     reserved_at=moment, by_account=by_account
                 )
             case Blocked.PAUSED:
@@ -497,24 +511,29 @@ def _already_claimed(held: ClaimHeld) -> AlreadyClaimed:
 
 
 def _out_of_time(
-    message: MessageRequest, now: datetime
+    message: MessageRequest, window: SendWindow | None, now: datetime
 ) -> Expired | InvalidWindow | WindowClosed | None:
     """Its time may have passed, or its window be closed."""
-    window = message.send_window
     problem = None if window is None else window_problem(window, message.to)
     if problem is not None:
-        return InvalidWindow(problem=problem)
+        return _invalid(message, window, problem)
     if message.expires_at is not None and now >= message.expires_at:
         return Expired()
     try:
         opens_at = now if window is None else opening(window, message.to, now)
     except NeverOpens as error:
-        return InvalidWindow(problem=str(error))
+        return _invalid(message, window, str(error))
     if opens_at <= now:
         return None
     if message.expires_at is not None and opens_at >= message.expires_at:
         return Expired()
     return WindowClosed(opens_at=opens_at)
+
+
+def _invalid(message: MessageRequest, window: SendWindow | None, problem: str) -> InvalidWindow:
+    if window != message.send_window:  # the caller may know nothing of the setting
+        problem = f"with the quiet hours of its category: {problem}"
+    return InvalidWindow(problem=problem)
 
 
 def create_parameters(request: SendRequest, *, sender: str, status_url: str) -> dict[str, Any]:

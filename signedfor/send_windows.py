@@ -1,14 +1,16 @@
 """When a send window opens for a recipient, and whether it opens at all.
 
 Only for activities and the command line, not for workflows: the results change with each release of
-the time zone data, and a replay must not.
+the time zone data and of the quiet hours, and a replay must not.
 """
 
 import bisect
 import functools
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from signedfor.contract.send_window import SendWindow
+from signedfor.quiet_hours import Rule, rules_for, unknown_names_problem
 from signedfor.time_zones import TIME_ZONES, recipient_zones, zone
 
 _DAY = timedelta(days=1)
@@ -34,17 +36,48 @@ class NeverOpens(ValueError):
     """
 
 
+@dataclass(frozen=True)
+class LocalHours:
+    """The hours that hold for a recipient, on each clock that may be theirs."""
+
+    hours: tuple[SendWindow | Rule, ...]
+    """It is open while all of these are."""
+    zones: tuple[str, ...]
+    """Time zones; it is open while it is open in each."""
+
+    def opening(self, now: datetime) -> datetime:
+        """`now` if it is open, otherwise the next time at which it opens; in UTC.
+
+        Raises:
+            NeverOpens: not within a year. `window_problem` reports this in advance.
+        """
+        moment = _common_opening(self, now.astimezone(UTC), within=_YEAR)
+        if moment is None:
+            raise NeverOpens(_NOT_OPEN)
+        return moment
+
+
+def local_hours(window: SendWindow, recipient: str) -> LocalHours:
+    """The hours of a window for a normalized recipient, its quiet hours included.
+
+    Raises:
+        NeverOpens: a name in the window is not known, or the recipient has no time zone.
+    """
+    unknown = unknown_names_problem(window.quiet_hours)
+    if unknown is not None:
+        raise NeverOpens(f"quiet_hours {unknown}")
+    return LocalHours(
+        hours=(window, *rules_for(window.quiet_hours, recipient)), zones=_zones(window, recipient)
+    )
+
+
 def opening(window: SendWindow, recipient: str, now: datetime) -> datetime:
     """`now` if the window is open, otherwise the next time at which it opens; in UTC.
 
     Raises:
         NeverOpens: not within a year. `window_problem` reports this in advance.
     """
-    zones = _zones(window, recipient)
-    moment = _common_opening(window, zones, now.astimezone(UTC), within=_YEAR)
-    if moment is None:
-        raise NeverOpens(_NOT_OPEN)
-    return moment
+    return local_hours(window, recipient).opening(now)
 
 
 def window_problem(window: SendWindow, recipient: str) -> str | None:
@@ -54,10 +87,10 @@ def window_problem(window: SendWindow, recipient: str) -> str | None:
     refused as well: a caller who gives hours of the day does not want to wait until winter.
     """
     try:
-        zones = _zones(window, recipient)
+        hours = local_hours(window, recipient)
     except NeverOpens as error:
         return str(error)
-    return None if _opens_all_year(window, zones) else _NOT_OPEN
+    return None if _opens_all_year(hours) else _NOT_OPEN
 
 
 def time_zone_problem(name: str) -> str | None:
@@ -78,35 +111,33 @@ def _zones(window: SendWindow, recipient: str) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _opens_all_year(window: SendWindow, zones: tuple[str, ...]) -> bool:
+def _opens_all_year(hours: LocalHours) -> bool:
     moment = _REFERENCE_YEAR
     while moment < _REFERENCE_YEAR + _YEAR:
-        found = _common_opening(window, zones, moment, within=_MAX_CLOSED)
+        found = _common_opening(hours, moment, within=_MAX_CLOSED)
         if found is None:
             return False
         moment = found + 4 * _WEEK
     return True
 
 
-def _common_opening(
-    window: SendWindow, zones: tuple[str, ...], start: datetime, *, within: timedelta
-) -> datetime | None:
-    """The first moment at or after `start` at which it is open in all zones."""
-    clocks = [zone(name) for name in zones]
+def _common_opening(hours: LocalHours, start: datetime, *, within: timedelta) -> datetime | None:
+    """The first moment at or after `start` at which all are open in all zones."""
+    clocks = [zone(name) for name in hours.zones]
     moment = start
     while moment - start <= within:
-        latest = max(_opening_by(window, clock, moment) for clock in clocks)
+        latest = max(_opening_by(each, clock, moment) for each in hours.hours for clock in clocks)
         if latest == moment:
             return moment
         moment = latest
     return None
 
 
-def _opening_by(window: SendWindow, clock: tzinfo, moment: datetime) -> datetime:
-    """The first moment at or after `moment` at which it is open in one zone."""
+def _opening_by(hours: SendWindow | Rule, clock: tzinfo, moment: datetime) -> datetime:
+    """The first moment at or after `moment` at which these are open in one zone."""
     while True:
         local = moment.astimezone(clock)
-        wait = window.wait(local.replace(tzinfo=None))
+        wait = hours.wait(local.replace(tzinfo=None))
         if not wait:
             return moment
         # Correct unless the clock changes in between. If it does, compute again from the change on:

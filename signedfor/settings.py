@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from signedfor.consent import CATEGORY_SCOPES, DEFAULT_REVIEW_SUPPRESSES, Scope
 from signedfor.contract.fields import Label, Sender, problem, problems_in
+from signedfor.quiet_hours import unknown_names_problem
 from signedfor.twilio.rates import Rate, SenderKind
 
 
@@ -40,6 +41,9 @@ class DatabaseSettings(BaseSettings):
     require_opt_in: Annotated[tuple[Label, ...], NoDecode] = ()
     """Categories that are sent only to people with a recorded opt-in: `marketing,news`. Default:
     none."""
+    quiet_hours: Annotated[dict[Label, tuple[str, ...]], NoDecode] = {}
+    """Quiet hours by category: `marketing:us,marketing:france-marketing`. They are kept besides a
+    message's own send window. Default: none."""
 
     @field_validator("opt_out_scope")
     @classmethod
@@ -54,6 +58,22 @@ class DatabaseSettings(BaseSettings):
         if not isinstance(value, str):
             return value
         return () if value.strip() == "none" else [each.strip() for each in value.split(",")]
+
+    @field_validator("quiet_hours", mode="before")
+    @classmethod
+    def _by_category(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        found: dict[str, tuple[str, ...]] = {}
+        for pair in value.split(","):
+            # From the right: a category may contain colons, the name of quiet hours does not.
+            category, colon, name = (part.strip() for part in pair.rpartition(":"))
+            if not colon:
+                raise problem("must be pairs such as marketing:us")
+            if (unknown := unknown_names_problem([name])) is not None:
+                raise problem(unknown)
+            found[category] = (*found.get(category, ()), name)
+        return found
 
     @field_validator("default_segments_per_second", mode="before")
     @classmethod

@@ -16,7 +16,6 @@ from signedfor.cli.message_status import (
     fetch_status,
 )
 from signedfor.cli.options import (
-    OPTIONS,
     TIMEOUT,
     BetweenOption,
     ByOption,
@@ -28,6 +27,7 @@ from signedfor.cli.options import (
     MessageIdArgument,
     OnUnknownOutcomeOption,
     Problems,
+    QuietHoursOption,
     ReceiptTimeoutOption,
     RevealOption,
     TagOption,
@@ -43,6 +43,7 @@ from signedfor.cli.options import (
     send_window,
     tags,
     text_or_standard_input,
+    window_option,
 )
 from signedfor.cli.output import (
     BadInput,
@@ -112,6 +113,7 @@ def send(
     between: BetweenOption = None,
     days: DaysOption = None,
     time_zone: TimeZoneOption = None,
+    quiet_hours: QuietHoursOption = None,
     receipt_timeout: ReceiptTimeoutOption = None,
     on_unknown_outcome: OnUnknownOutcomeOption = None,
     tag: TagOption = None,
@@ -161,7 +163,7 @@ def send(
             "tenant": tenant,
             "send_at": send_at,
             "expires_at": expires_at,
-            "send_window": send_window(between, days, time_zone, problems),
+            "send_window": send_window(between, days, time_zone, quiet_hours, problems),
             "receipt_timeout_seconds": receipt_timeout,
             "on_unknown_outcome": on_unknown_outcome,
             "tags": tags(tag or (), problems),
@@ -180,7 +182,7 @@ def _checked(fields: dict[str, Any], message_id: str, problems: Problems) -> Mes
         found = [(each.field, each.problem) for each in error.problems]
         raise BadInput(option_problems(found) + problems) from None
     if request.send_window and (unusable := window_problem(request.send_window, request.to)):
-        problems.append((OPTIONS["send_window"], unusable))
+        problems.append((window_option(request.send_window), unusable))
     if problems:
         raise BadInput(problems)
     return request

@@ -11,8 +11,9 @@ import typer
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from signedfor.cli.output import BadInput, Output
-from signedfor.contract import Day, OnUnknownOutcome
+from signedfor.contract import Day, OnUnknownOutcome, SendWindow
 from signedfor.contract.fields import MAX_TEMPLATE_CHARACTERS, MessageId, problems_in
+from signedfor.quiet_hours import unknown_names_problem
 from signedfor.time_zones import TIME_ZONES
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -87,7 +88,9 @@ BetweenOption = Annotated[
 DaysOption = Annotated[
     str | None,
     typer.Option(
-        "--days", metavar="DAYS", help="With --between: days, such as mon-fri or sat,sun."
+        "--days",
+        metavar="DAYS",
+        help="With --between or --quiet-hours: days, such as mon-fri or sat,sun.",
     ),
 ]
 TimeZoneOption = Annotated[
@@ -95,7 +98,17 @@ TimeZoneOption = Annotated[
     typer.Option(
         "--time-zone",
         metavar="ZONE",
-        help="With --between: IANA name, such as Europe/Berlin. Default: from the phone number.",
+        help="With --between or --quiet-hours: IANA name, such as Europe/Berlin. Default: from the "
+        "phone number.",
+    ),
+]
+QuietHoursOption = Annotated[
+    str | None,
+    typer.Option(
+        "--quiet-hours",
+        metavar="NAMES",
+        help="Keep the quiet hours of the recipient's country, by name, such as "
+        "us,france-marketing. Also with --between: then both are kept.",
     ),
 ]
 ReceiptTimeoutOption = Annotated[
@@ -138,6 +151,7 @@ OPTIONS: Final[Mapping[str, str]] = {
     "send_at": "--send-at",
     "expires_at": "--expires-at",
     "send_window": "--between",
+    "send_window.quiet_hours": "--quiet-hours",
     "send_window.time_zone": "--time-zone",
     "receipt_timeout_seconds": "--receipt-timeout",
     "on_unknown_outcome": "--on-unknown-outcome",
@@ -253,18 +267,29 @@ def option_problems(
 
 
 def send_window(
-    between: str | None, days: str | None, time_zone: str | None, problems: Problems
+    between: str | None,
+    days: str | None,
+    time_zone: str | None,
+    quiet_hours: str | None,
+    problems: Problems,
 ) -> dict[str, Any] | None:
     """The contract's `send_window`, if any of the options is given; adds to `problems`."""
-    if between is None:
+    if between is None and quiet_hours is None:
         named = (("--days", days), ("--time-zone", time_zone))
-        problems += [(name, "needs --between") for name, value in named if value]
+        problems += [(name, "needs --between or --quiet-hours") for name, value in named if value]
         return None
     before = len(problems)
-    opens, hyphen, closes = between.partition("-")
-    if not hyphen:
-        problems.append(("--between", "must be two local times, such as 09:00-20:00"))
-    window: dict[str, Any] = {"from": opens.strip(), "until": closes.strip()}
+    window: dict[str, Any] = {}
+    if between is not None:
+        opens, hyphen, closes = between.partition("-")
+        if not hyphen:
+            problems.append(("--between", "must be two local times, such as 09:00-20:00"))
+        window |= {"from": opens.strip(), "until": closes.strip()}
+    if quiet_hours is not None:
+        names = [name.strip() for name in quiet_hours.split(",")]
+        window["quiet_hours"] = names
+        if (unknown := unknown_names_problem(names)) is not None:
+            problems.append(("--quiet-hours", unknown))
     if days is not None:
         window["days"] = _days(days, problems)
     if time_zone is not None:
@@ -273,6 +298,11 @@ def send_window(
             what = "is not an IANA time zone; give a name such as Europe/Berlin"
             problems.append(("--time-zone", what))
     return window if len(problems) == before else None
+
+
+def window_option(window: SendWindow) -> str:
+    """The option that a problem with this window is about."""
+    return OPTIONS["send_window"] if window.opens else OPTIONS["send_window.quiet_hours"]
 
 
 def tags(pairs: Sequence[str], problems: Problems) -> dict[str, str]:

@@ -13,11 +13,19 @@ from signedfor.contract.fields import problem
 _CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]|24:00"
 _NAME = "[A-Z][A-Za-z0-9_+-]*"
 _TIME_ZONE = f"{_NAME}(/{_NAME}){{0,2}}"
+_QUIET_HOURS = "[a-z][a-z0-9-]{0,31}"
 
 
 def _clock(value: str) -> str:
     if not re.fullmatch(_CLOCK, value):
         raise problem("must be HH:MM, such as 09:00; the end of the day is 24:00")
+    return value
+
+
+def _name(value: str) -> str:
+    # Only its syntax, as with the time zone: a release may add or remove a name.
+    if not re.fullmatch(_QUIET_HOURS, value):
+        raise problem("does not look like the name of quiet hours; give a name such as us")
     return value
 
 
@@ -67,17 +75,33 @@ _TimeZone = Annotated[
 ]
 
 
-class SendWindow(ContractModel):
-    """The local hours and days in which a message may be submitted; outside them it waits."""
+_QuietHours = Annotated[
+    str, AfterValidator(_name), Field(json_schema_extra={"pattern": f"^{_QUIET_HOURS}$"})
+]
 
-    opens: Annotated[_Clock, Field(alias="from")]
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(names)))
+
+
+class SendWindow(ContractModel):
+    """The local hours and days in which a message may be submitted; outside them it waits.
+
+    It has `from` and `until`, or `quiet_hours`, or all of them: then each must be open.
+    """
+
+    opens: Annotated[_Clock | None, Field(alias="from")] = None
     """Start, `HH:MM`, in the recipient's local time."""
-    closes: Annotated[_Clock, Field(alias="until")]
+    closes: Annotated[_Clock | None, Field(alias="until")] = None
     """End, `HH:MM`, exclusive and later than `from`; `24:00` is midnight."""
     days: Annotated[
         tuple[Day, ...], AfterValidator(_in_order), Field(json_schema_extra={"minItems": 1})
     ] = _WEEK
     """Days of the week. Default: all."""
+    quiet_hours: Annotated[
+        tuple[_QuietHours, ...], Field(max_length=16), AfterValidator(_once)
+    ] = ()
+    """Names of quiet hours to keep, such as `us`: those of the recipient's country hold."""
     time_zone: _TimeZone | None = None
     """IANA name, such as `Europe/Berlin`. Default: derived from the recipient's number; if the
     number may be in several zones, the window is open only while it is open in all of them."""
@@ -88,24 +112,28 @@ class SendWindow(ContractModel):
         if isinstance(data, SendWindow):
             return data
         if not isinstance(data, dict):
-            raise problem("must be an object with from and until")
+            raise problem("must be an object with from and until, or quiet_hours")
         # Some clients send null for the fields that they leave out.
         return {name: value for name, value in data.items() if value is not None}
 
     @model_validator(mode="after")
-    def _opens_before_it_closes(self) -> Self:
-        if self.opens >= self.closes:
+    def _has_hours(self) -> Self:
+        if self.opens is None and self.closes is None and not self.quiet_hours:
+            raise problem("must have from and until, or quiet_hours")
+        if (self.opens is None) != (self.closes is None):
+            raise problem("must have both from and until, or neither")
+        if self.opens is not None and self.closes is not None and self.opens >= self.closes:
             raise problem("from must be earlier than until; a window does not span midnight")
         return self
 
     def wait(self, local: datetime) -> timedelta:
-        """Time until the window opens, in local wall-clock time; zero if it is open."""
+        """Time until its own hours, in local wall-clock time; zero within them."""
+        opens, closes = self.opens or "00:00", self.closes or "24:00"
         today, at = local.date(), f"{local:%H:%M}"
-        if at < self.closes and _WEEK[today.weekday()] in self.days:
-            if self.opens <= at:
+        if at < closes and _WEEK[today.weekday()] in self.days:
+            if opens <= at:
                 return timedelta(0)
             ahead = 0
         else:
             ahead = next(n for n in range(1, 8) if _WEEK[(today.weekday() + n) % 7] in self.days)
-        opens = datetime.combine(today + timedelta(days=ahead), time.fromisoformat(self.opens))
-        return opens - local
+        return datetime.combine(today + timedelta(days=ahead), time.fromisoformat(opens)) - local

@@ -1,5 +1,6 @@
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import timedelta
+from types import MappingProxyType
 
 import pytest
 from sqlalchemy import Engine
@@ -96,6 +97,7 @@ def make_sends(connect: Connect, sqlite_engine: Engine, reports: list[AttemptFai
         limiter: RateLimiter | None = None,
         default_sender: str | None = None,
         require_opt_in: Collection[str] = (),
+        quiet_hours: Mapping[str, Collection[str]] = MappingProxyType({}),
         **options: timedelta,
     ) -> TwilioSends:
         return TwilioSends(
@@ -108,6 +110,7 @@ def make_sends(connect: Connect, sqlite_engine: Engine, reports: list[AttemptFai
             public_base_url="https://hooks.example",
             default_sender=default_sender,
             require_opt_in=require_opt_in,
+            quiet_hours=quiet_hours,
             policy=POLICY,
             report=reports.append,
         )

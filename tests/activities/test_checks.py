@@ -28,7 +28,7 @@ from signedfor.message_activities import (
     WrongClock,
 )
 from signedfor.retry import LATEST_POST_START
-from signedfor.send_windows import window_problem
+from signedfor.send_windows import opening, window_problem
 from signedfor.store.database import open_engine
 from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.opt_ins import OptIns
@@ -304,6 +304,61 @@ def test_an_invalid_window(  # noqa: PLR0917 - pytest passes them by name
     assert problem in reported
     for value in (to, "Secret", "09:00"):
         assert value not in reported
+    assert [] == fake_twilio.requests
+
+
+def _asleep_and_awake(name: str) -> tuple[str, str]:
+    """A recipient for whom these quiet hours are closed for the next minute, and one for whom not.
+
+    The numbers are of countries all around the world, with one time zone each.
+    """
+    window, soon = SendWindow(quiet_hours=(name,)), datetime.now(UTC) + timedelta(minutes=1)
+    asleep, awake = "", ""
+    for number in ("+81312345678", "+919812345678", "+971501234567", "+4915112345678",
+                   "+233201234567", "+18095550123", "+12135550123", "+18085550123"):  # fmt: skip
+        if opening(window, number, datetime.now(UTC)) > soon:
+            asleep = number
+        elif opening(window, number, soon) == soon:
+            awake = number
+    return asleep, awake
+
+
+def test_the_quiet_hours_of_a_category_are_kept(
+    make_sends: MakeSends, fake_twilio: FakeTwilio
+) -> None:
+    """Also by a message that has no window, and besides its own; other categories are sent."""
+    sends = make_sends(fake_twilio.url, quiet_hours={"marketing": ("uae",)})
+    asleep, awake = _asleep_and_awake("uae")
+    any_time = SendWindow(opens="00:00", closes="24:00")
+    opens_at = opening(SendWindow(quiet_hours=("uae",)), asleep, datetime.now(UTC))
+    fields: list[dict[str, Any]] = [
+        {"to": asleep, "category": "marketing"},
+        {"to": asleep, "category": "marketing", "send_window": any_time},
+        {"to": asleep, "category": "alerts"},
+        {"to": asleep},
+        {"to": awake, "category": "marketing"},
+    ]
+
+    decisions = [
+        attempt(sends, send_request(message_id=f"m{n}", message=message(**each))).decision
+        for n, each in enumerate(fields)
+    ]
+
+    assert [WindowClosed(opens_at=opens_at)] * 2 == decisions[:2]
+    assert [Sent] * 3 == [type(each) for each in decisions[2:]]
+
+
+def test_quiet_hours_of_a_category_that_never_open(
+    make_sends: MakeSends, fake_twilio: FakeTwilio
+) -> None:
+    """The problem says that they are the category's: the caller may have given no window."""
+    sends = make_sends(fake_twilio.url, quiet_hours={"marketing": ("us",)})
+
+    toll_free = message(to="+18005550100", category="marketing")
+    decision = attempt(sends, send_request(message=toll_free)).decision
+
+    assert isinstance(decision, InvalidWindow)
+    assert decision.problem.startswith("with the quiet hours of its category: does not open")
     assert [] == fake_twilio.requests
 
 

@@ -63,7 +63,11 @@ FULL = MessageRequest(
     send_at=datetime(2027, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC),
     expires_at=datetime(2027, 1, 2, tzinfo=UTC),
     send_window=SendWindow(
-        opens="09:00", closes="20:30", days=("mon", "fri"), time_zone="Europe/Berlin"
+        opens="09:00",
+        closes="20:30",
+        days=("mon", "fri"),
+        quiet_hours=("us", "france-marketing"),
+        time_zone="Europe/Berlin",
     ),
     receipt_timeout_seconds=60,
     on_unknown_outcome="dead_letter",

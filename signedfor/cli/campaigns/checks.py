@@ -12,16 +12,16 @@ from typing import Any, Final, Protocol
 
 from signedfor.cli.campaigns.recipients import Line, RecipientsFile, UnreadableFile
 from signedfor.cli.campaigns.staging import BATCH, StagedRows
+from signedfor.cli.options import window_option
 from signedfor.cli.output import BadInput
 from signedfor.consent import person
 from signedfor.contract import CampaignMessage, campaign_message_id
 from signedfor.contract.fields import MAX_BODY_CHARACTERS
 from signedfor.masks import contains_number_of
-from signedfor.send_windows import opening, window_problem
+from signedfor.send_windows import LocalHours, local_hours, window_problem
 from signedfor.spreadsheets import is_blank, number_damage, text_damage, unmasked
 from signedfor.store.campaigns import CampaignRow
 from signedfor.template import InvalidTemplate, placeholders, render
-from signedfor.time_zones import recipient_zones
 from signedfor.twilio.number_ranges import range_problem
 from signedfor.twilio.phone import (
     InvalidAddress,
@@ -185,17 +185,17 @@ class LateWindows:
         self._window = message.send_window
         self._expires_at = message.expires_at
         self._now = now or datetime.now(UTC)
-        self._cache: dict[tuple[str, ...], bool] = {}
+        self._cache: dict[LocalHours, bool] = {}
 
     def includes(self, recipient: str) -> bool:
         """Whether this recipient is one; the window must open for them at some time."""
         if self._window is None or self._expires_at is None:
             return False
-        zones = () if self._window.time_zone else recipient_zones(recipient)
-        is_late = self._cache.get(zones)
+        hours = local_hours(self._window, recipient)
+        is_late = self._cache.get(hours)
         if is_late is None:
-            is_late = opening(self._window, recipient, self._now) >= self._expires_at
-            self._cache[zones] = is_late
+            is_late = hours.opening(self._now) >= self._expires_at
+            self._cache[hours] = is_late
         return is_late
 
 
@@ -284,7 +284,7 @@ class RowChecks:
         elif owner.startswith("+") and (unsuitable := range_problem(owner)):
             problems.append(f"{self._to_column}: {unsuitable}")
         if self._window and (unusable := window_problem(self._window, to)):
-            problems.append(f"--between: {unusable}")
+            problems.append(f"{window_option(self._window)}: {unusable}")
         first_line = self._first_lines.setdefault(_key(owner), line.number)
         if first_line != line.number:
             problems.append(f"{self._to_column}: is already in line {first_line}")

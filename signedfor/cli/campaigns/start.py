@@ -34,6 +34,7 @@ from signedfor.cli.options import (
     MediaOption,
     OnUnknownOutcomeOption,
     Problems,
+    QuietHoursOption,
     ReceiptTimeoutOption,
     TagOption,
     TenantOption,
@@ -63,6 +64,7 @@ from signedfor.contract import (
     Priority,
     campaign_workflow_id,
 )
+from signedfor.quiet_hours import with_quiet_hours
 from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.settings import CampaignSettings
 from signedfor.store.campaigns import CampaignRecord, Campaigns
@@ -135,6 +137,7 @@ def start(
     between: BetweenOption = None,
     days: DaysOption = None,
     time_zone: TimeZoneOption = None,
+    quiet_hours: QuietHoursOption = None,
     receipt_timeout: ReceiptTimeoutOption = None,
     on_unknown_outcome: OnUnknownOutcomeOption = None,
     tag: TagOption = None,
@@ -174,10 +177,14 @@ def start(
             "expires_at": expires_at,
             "receipt_timeout_seconds": receipt_timeout,
             "on_unknown_outcome": on_unknown_outcome,
-            "send_window": send_window(between, days, time_zone, problems),
+            "send_window": send_window(between, days, time_zone, quiet_hours, problems),
             "tags": tags(tag or (), problems),
         }
         message = _message(fields, problems)
+        # What the workers will keep; the campaign itself does not have the setting.
+        window = with_quiet_hours(
+            message.send_window, settings.quiet_hours.get(message.category or "", ())
+        )
         settings, column = _priced(settings, price), to_column.strip().lower()
         with database() as engine, StagedRows() as staged:
             limiter = RateLimiter(engine, rates=settings.default_segments_per_second)
@@ -189,7 +196,7 @@ def start(
             ):
                 tally = check_file(
                     source,
-                    message,
+                    message.model_copy(update={"send_window": window}),
                     to_column=column,
                     suppressions=Suppressions(engine),
                     staged=staged,
@@ -210,7 +217,7 @@ def start(
                     backlog=limiter.backlog(message.sender),
                     price=settings.price_per_segment,
                     currency=settings.price_currency,
-                    has_window=message.send_window is not None,
+                    has_window=window is not None,
                     is_sender_paused=limiter.is_paused(message.sender),
                 ),
             )

@@ -49,7 +49,7 @@ async def test_every_option_reaches_the_message(system: LiveSystem) -> None:
         *("--on-unknown-outcome", "dead_letter", "--tag", "order=17", "--tag", "run=a=b"),
         *("--content-sid", "HX" + "1" * 32, "--content-variables", '{"1": "Ann"}'),
         *("--between", "00:00-24:00", "--days", "sat-mon,wed,thu,fri,tue"),
-        *("--time-zone", "Europe/Berlin"),
+        *("--time-zone", "Europe/Berlin", "--quiet-hours", "us"),
     )
 
     message = (await system.posted(message_id)).message.model_dump(mode="json")
@@ -70,6 +70,7 @@ async def test_every_option_reaches_the_message(system: LiveSystem) -> None:
             "from": "00:00",
             "until": "24:00",
             "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"],
+            "quiet_hours": ["us"],
             "time_zone": "Europe/Berlin",
         },
         "receipt_timeout_seconds": 77,

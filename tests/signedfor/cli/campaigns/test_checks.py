@@ -249,6 +249,16 @@ def test_a_window_must_open_for_the_recipient() -> None:
     assert [] == _problems(_checks(send_window=hours, **sender), *cells)
 
 
+def test_quiet_hours_must_open_for_the_recipient() -> None:
+    """A toll-free number may be anywhere from Guam to Newfoundland; the option is named."""
+    cells = ["+18005550100", "Ann", ""]
+    quiet_hours = {"quiet_hours": ["us"]}
+
+    (problem,) = _problems(_checks(send_window=quiet_hours), *cells)
+    assert problem.startswith("--quiet-hours: does not open")
+    assert [] == _problems(_checks(send_window=quiet_hours | {"time_zone": "UTC"}), *cells)
+
+
 def test_other_senders_are_own_numbers_too() -> None:
     """Other senders of the account are refused as recipients."""
     checks = RowChecks(message("Hi"), COLUMNS, to_column="to", own=[RECIPIENT])
@@ -378,6 +388,16 @@ def test_windows_are_in_each_recipients_local_time(
 
     assert late == [late_windows.includes(each) for each in (BERLIN, NEW_YORK)]
     assert late == [late_windows.includes(each) for each in (BERLIN, NEW_YORK)]
+
+
+def test_quiet_hours_differ_within_a_time_zone() -> None:
+    """At 20:30 in New York it is too late for Miami."""
+    late_windows = LateWindows(
+        message(send_window={"quiet_hours": ["us"]}, expires_at="2026-11-24T02:00:00Z"),
+        now=datetime(2026, 11, 24, 1, 30, tzinfo=UTC),
+    )
+
+    assert [False, True] == [late_windows.includes(each) for each in (NEW_YORK, "+13055550123")]
 
 
 def test_without_window_and_expiry_none_is_late() -> None:
