@@ -141,8 +141,7 @@ def metrics() -> str:
 
 def twilio_codes() -> str:
     """Twilio's codes by failure class."""
-    with (ROOT / "signedfor/twilio/codes.csv").open(encoding="utf-8", newline="") as table:
-        listed = list(csv.DictReader(table))
+    listed = _rows("signedfor/twilio/codes.csv")
     parts: list[str] = []
     for each in failures.FailureClass:
         rows = [
@@ -158,8 +157,7 @@ def twilio_codes() -> str:
 
 def inbound_words() -> str:
     """The words of inbound messages, by kind and language."""
-    with (ROOT / "signedfor/twilio/words.csv").open(encoding="utf-8", newline="") as table:
-        listed = list(csv.DictReader(table))
+    listed = _rows("signedfor/twilio/words.csv")
     parts: list[str] = []
     for kind in InboundKind:
         words: dict[tuple[str, str], list[str]] = {}
@@ -169,6 +167,33 @@ def inbound_words() -> str:
         rows = [(language, ", ".join(each), source) for (language, source), each in words.items()]
         parts += [f"## {kind}", _table(("Language", "Words", "Source"), sorted(rows))]
     return "\n\n".join(parts)
+
+
+_SOURCE_HAS: Final = {"text": "its text", "quotation": "a quotation", "report": "a report"}
+
+
+def quiet_hours() -> str:
+    """The rules of each name, as they are in the table."""
+    listed = _rows("signedfor/quiet_hours.csv")
+    places = {row["place"]: row["name"] for row in _rows("signedfor/area_codes.csv")}
+    names: dict[str, list[Sequence[str]]] = {}
+    for row in listed:
+        place = f"`{row['place']}` {places.get(row['place'], '')}".strip()
+        hours = f"{row['days']} {row['from']} to {row['until']}".replace("mon-sun", "every day")
+        source = f"[{_SOURCE_HAS[row['source_has']]}]({row['source']})"
+        closed = f"public holidays of {row['closed_on']}" if row["closed_on"] else ""
+        statute = _text(row["statute"])
+        for name in row["names"].split():
+            cells = (place, hours, closed, statute, row["in_force"], source, row["as_of"])
+            names.setdefault(name, []).append((*cells, _text(row["note"])))
+    head = ("Where", "Open", "Closed on", "Rule", "In force", "Read in", "As of", "Note")
+    parts = (f"## {name}\n\n{_table(head, rows)}" for name, rows in sorted(names.items()))
+    return "\n\n".join(parts)
+
+
+def _rows(path: str) -> list[dict[str, str]]:
+    with (ROOT / path).open(encoding="utf-8", newline="") as table:
+        return list(csv.DictReader(table))
 
 
 def _undeliverable(row: dict[str, str]) -> tuple[str, ...]:
@@ -345,6 +370,7 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
     "twilio-codes": twilio_codes,
     "inbound-words": inbound_words,
     "inbound-texts": opt_out_texts.report,
+    "quiet-hours": quiet_hours,
     "failure-classes": failure_classes,
     "search-attributes": search_attribute_table,
     "sender-rates": sender_rates,

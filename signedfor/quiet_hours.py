@@ -98,7 +98,7 @@ def _read_table() -> Mapping[str, tuple[Rule, ...]]:
     text = resources.files("signedfor").joinpath("quiet_hours.csv").read_text(encoding="utf-8")
     found = defaultdict(list)
     for (names, place), rows in groupby(
-        csv.DictReader(text.splitlines()), key=itemgetter("presets", "place")
+        csv.DictReader(text.splitlines()), key=itemgetter("names", "place")
     ):
         rule = _rule(place, list(rows))
         for name in names.split():

@@ -12,10 +12,12 @@ from devtools import reference_pages
 from devtools.reference_pages import COMMAND_TREE
 from signedfor.contract import names
 from signedfor.metrics import CHECK_TO_POST, CLOCK_OFFSET, INBOUND_WAITING
+from signedfor.quiet_hours import QUIET_HOURS
 from signedfor.settings import CampaignSettings, Settings
 from signedfor.twilio.overrides import OVERRIDES
 from signedfor.twilio.rates import DEFAULT_RATES
 from tests.docs.pages import HISTORY, PAGES, ROOT, name
+from tests.signedfor.quiet_hours_table import ROWS
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
@@ -225,6 +227,23 @@ def test_the_reference_of_inbound_words_is_complete() -> None:
 
     assert listed
     assert [] == [word for word in listed if not re.search(rf"[ ,]{word}[ ,]", page)]
+
+
+def test_the_reference_of_quiet_hours_is_complete() -> None:
+    """It has each name, and each line of the table under it with its statute, source and date."""
+    page = reference_pages.quiet_hours()
+
+    assert sorted(QUIET_HOURS) == re.findall(r"^## (\S+)$", page, re.MULTILINE)
+    for row in ROWS:
+        section = page.partition(f"## {row['name']}\n")[2].partition("\n## ")[0]
+        (line,) = (
+            line
+            for line in section.splitlines()
+            if line.startswith(f"| `{row['place']}`") and f" {row['from']} to " in line
+        )
+        for part in (row["statute"], f"({row['source']})", row["as_of"], row["until"]):
+            assert part in line.replace("\\", "")
+    assert "no legal advice" in (ROOT / "docs/reference/quiet-hours.md").read_text()
 
 
 def test_the_values_of_the_contract_have_their_meanings() -> None:

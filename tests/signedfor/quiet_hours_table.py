@@ -23,7 +23,7 @@ def _days(text: str) -> list[str]:
 ROWS = [
     row | {"name": name, "days": _days(row["days"])}
     for row in _table("quiet_hours.csv")
-    for name in row["presets"].split()
+    for name in row["names"].split()
 ]
 """Each line once for each of its names."""
 PLACES_OF_AREA_CODES: dict[str, set[str]] = defaultdict(set)
