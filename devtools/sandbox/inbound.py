@@ -9,6 +9,7 @@ import httpx
 
 from devtools.sandbox.accounts import Account
 from devtools.sandbox.addresses import channel_of, is_short_code, is_toll_free
+from devtools.sandbox.events import EventSink
 from devtools.sandbox.messages import API_VERSION, Message
 from devtools.sandbox.settings import LiveSettings
 from devtools.sandbox.state import State
@@ -61,10 +62,17 @@ class Inbound:
     """Simulates a person who writes to one of the account's senders."""
 
     def __init__(
-        self, *, account: Account, state: State, webhooks: Webhooks, settings: LiveSettings
+        self,
+        *,
+        account: Account,
+        state: State,
+        webhooks: Webhooks,
+        events: EventSink,
+        settings: LiveSettings,
     ) -> None:
         self._account = account
         self._state = state
+        self._events = events
         self._webhooks = webhooks
         self._settings = settings
 
@@ -81,6 +89,7 @@ class Inbound:
         message = self._message(sender=sender, to=to, body=body, direction="inbound")
         message.messaging_service_sid = service
         self._state.keep(message)
+        self._events.received(message, opt_out_type=opt_out_type)
         keyword = keyword_in(body, sender=to, service=service)
         if keyword is not None:
             self._handle(keyword, scope=service or to, person=sender)
