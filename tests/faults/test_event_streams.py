@@ -92,7 +92,7 @@ async def test_callbacks_and_events_of_a_message_do_not_disturb_each_other(
 
 async def test_a_late_event_closes_the_dead_letter(caller: Caller, new_number: NewNumber) -> None:
     """A message without a receipt in time is resolved by the event."""
-    caller.stack.sandbox.settings(events_collected_for=5)
+    caller.stack.sandbox.settings(delivered_after=5)
     sent = await caller.send(new_number(), _LOST, receipt_timeout_seconds=1)
     await sent.report()
     assert OPEN == (await sent.dead_letter()).status
