@@ -17,6 +17,7 @@ from signedfor.logging import log_unexpected
 from signedfor.settings import Settings
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.inbox import Inbox
+from signedfor.store.reassignments import Reassignments
 from webhook.events import EventsEndpoint
 from webhook.health import Readiness, healthz
 from webhook.inbound import InboundEndpoint
@@ -98,10 +99,9 @@ def create_app(
         metrics=metrics,
         forward_all=settings.forward_all_statuses,
     )
-    inbound_messages = InboundMessages(engine, scope=settings.opt_out_scope)
     inbound = InboundEndpoint(
         verify=verify,
-        inbound_messages=inbound_messages,
+        inbound_messages=InboundMessages(engine, scope=settings.opt_out_scope),
         threads=threads,
         database=CircuitBreaker(seconds=DATABASE_RETRY_SECONDS),
         recorder=InboundRecorder(client, timeout=patient_timeout),
@@ -127,7 +127,7 @@ def create_app(
             verify=verify,
             status=status,
             inbound=inbound,
-            inbound_messages=inbound_messages,
+            reassignments=Reassignments(engine, scope=settings.opt_out_scope),
             threads=threads,
             metrics=metrics,
             account_sid=settings.twilio_account_sid,

@@ -30,7 +30,7 @@ from signedfor.contract.fields import (
 )
 from signedfor.logging import log_unexpected
 from signedfor.store.database import DatabaseUnavailable
-from signedfor.store.inbound import InboundMessages, Reassignment
+from signedfor.store.reassignments import Reassignment, Reassignments
 from signedfor.twilio.keywords import classify_inbound
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
 from webhook import inbound, status
@@ -201,7 +201,7 @@ class EventsEndpoint:
         verify: Verifier,
         status: StatusEndpoint,
         inbound: InboundEndpoint,
-        inbound_messages: InboundMessages,
+        reassignments: Reassignments,
         threads: DatabaseThreads,
         metrics: Metrics,
         account_sid: str,
@@ -210,7 +210,7 @@ class EventsEndpoint:
         self._verify = verify
         self._status = status
         self._inbound = inbound
-        self._inbound_messages = inbound_messages
+        self._reassignments = reassignments
         self._threads = threads
         self._metrics = metrics
         self._account_sid = account_sid
@@ -296,9 +296,7 @@ class EventsEndpoint:
             return Result.IGNORED
         reassignment = number.reassignment(event.at("consent_updated_at", "timestamp"))
         try:
-            is_new = await self._threads.run(
-                self._inbound_messages.receive_reassignment, reassignment
-            )
+            is_new = await self._threads.run(self._reassignments.receive, reassignment)
         except DatabaseUnavailable as error:
             self._warnings[Result.UNAVAILABLE].warning(
                 "A reassigned number is not recorded: %s Twilio is asked to try again.", error

@@ -25,7 +25,6 @@ from signedfor.store.tables import inbound_messages, utc_now, watermarks
 from signedfor.twilio.keywords import InboundKind
 
 _CHANGED_BY = "inbound message"
-_REASSIGNED_BY = "reassigned number"
 _OPT_INS = (InboundKind.START, InboundKind.YES)
 CLOCK_MARGIN: Final = timedelta(seconds=5)
 """A START counts over a STOP if it is newer by at least this much: the times may be by the clocks
@@ -45,18 +44,6 @@ class Review:
     received_at: datetime
     reviewed_at: datetime | None
     reviewed_by: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reassignment:
-    """A number that, as Twilio has detected, belongs to somebody else than the one who opted in."""
-
-    recipient: str = field(repr=False)
-    sender: str = field(repr=False)
-    """Of ours, whose message to the number Twilio checked; empty if unknown."""
-    at: datetime | None
-    """By Twilio's clock; None: now, by the database's."""
-    evidence: str
 
 
 class InboundMessages:
@@ -136,33 +123,6 @@ class InboundMessages:
             )
         return True
 
-    def receive_reassignment(
-        self, reassignment: Reassignment, *, connection: Connection | None = None
-    ) -> bool:
-        """Record that the number belongs to somebody else now; False if that changes nothing.
-
-        Its new holder has agreed to nothing, so the suppression covers everything, whatever a STOP
-        covers. A START from the number lifts it as it lifts a STOP.
-        """
-        with transaction(self._engine, joining=connection) as open_connection:
-            lock_person(open_connection, person(reassignment.recipient))
-            said = _Said(
-                reassignment.recipient,
-                reassignment.sender,
-                reassignment.at or current_time(open_connection),
-                reassignment.evidence,
-                by=_REASSIGNED_BY,
-            )
-            suppression = self._suppression(said, Source.TWILIO_CODE, Scope.EVERYTHING)
-            # Twilio sends events again, also after a START or an operator lifted it.
-            if self._suppressions.was_recorded(
-                suppression, connection=open_connection
-            ) or self._has_opted_in_since(said, open_connection):
-                return False
-            return self._suppressions.renew(
-                suppression, by=_REASSIGNED_BY, connection=open_connection
-            )
-
     def opt_out_by_review(
         self, review: Review, *, by: str, connection: Connection | None = None
     ) -> bool:
@@ -235,21 +195,18 @@ class InboundMessages:
         """Record it unless the person has opted in since."""
         if self._has_opted_in_since(said, connection):
             return False
-        suppression = self._suppression(said, Source.INBOUND, self._scope)
-        self._suppressions.renew(suppression, by=said.by, connection=connection)
-        return True
-
-    def _suppression(self, said: "_Said", source: Source, scope: Scope) -> Suppression:
-        return Suppression(
+        suppression = Suppression(
             recipient=said.from_,
             reason=Reason.OPTED_OUT,
-            source=source,
-            scope=scope,
-            scope_value=said.to_sender if scope is Scope.SENDER else "",
-            evidence=said.evidence,
+            source=Source.INBOUND,
+            scope=self._scope,
+            scope_value=said.to_sender if self._scope is Scope.SENDER else "",
+            evidence=said.message_sid,
             to_sender=said.to_sender,
             created_at=said.at,
         )
+        self._suppressions.renew(suppression, by=said.by, connection=connection)
+        return True
 
     def _has_opted_in_since(self, said: "_Said", connection: Connection) -> bool:
         to_sender = func.coalesce(_column.messaging_service_sid, _column.to_address)
@@ -269,7 +226,7 @@ class InboundMessages:
             said.from_,
             to_sender=said.to_sender if is_narrow or self._scope is Scope.SENDER else None,
             until=said.at - CLOCK_MARGIN,
-            evidence=said.evidence,
+            evidence=said.message_sid,
             by=said.by,
             connection=connection,
         )
@@ -282,7 +239,7 @@ class _Said:
     from_: str = field(repr=False)
     to_sender: str = field(repr=False)
     at: datetime
-    evidence: str
+    message_sid: str
     by: str
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -21,6 +21,14 @@ from tests.integration.support import until, until_true
 
 _OFTEN = timedelta(seconds=0.05)
 _NEVER = timedelta(days=1)
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
+    """A migrated SQLite database."""
+    engine = open_engine(sqlite_url)
+    yield engine
+    engine.dispose()
 
 
 @asynccontextmanager
