@@ -43,7 +43,7 @@ class EventSink:
         """Report the status that an outbound message has reached."""
         if message.status not in _STATUSES:
             return
-        data = {
+        data: _Event = {
             "apiVersion": API_VERSION,
             "from": message.sender,
             "to": message.to,
@@ -59,7 +59,7 @@ class EventSink:
 
     def received(self, message: Message, *, opt_out_type: str | None) -> None:
         """Report an inbound message."""
-        data = {
+        data: _Event = {
             "from": message.sender,
             "to": message.to,
             "body": message.body,

@@ -47,26 +47,29 @@ class Reassignments:
         """Suppress the number; False if that was done before, or a START has come since."""
         with transaction(self._engine) as connection:
             lock_person(connection, person(reassignment.recipient))
+            at = reassignment.at or current_time(connection)
             suppression = Suppression(
                 recipient=reassignment.recipient,
                 reason=Reason.OPTED_OUT,
                 source=Source.TWILIO_CODE,
                 evidence=reassignment.evidence,
                 to_sender=reassignment.sender,
-                created_at=reassignment.at or current_time(connection),
+                created_at=at,
             )
             # Twilio sends events again, also after a START or an operator lifted it.
             if self._suppressions.was_recorded(suppression, connection=connection):
                 return False
-            if self._has_opted_in_since(suppression, connection):
+            if self._has_opted_in_since(at, suppression, connection):
                 return False
             return self._suppressions.renew(suppression, by=_CHANGED_BY, connection=connection)
 
-    def _has_opted_in_since(self, suppression: Suppression, connection: Connection) -> bool:
+    def _has_opted_in_since(
+        self, at: datetime, suppression: Suppression, connection: Connection
+    ) -> bool:
         """Whether a START that would lift it was recorded already."""
         later = select(_column.message_sid).where(
             _column.kind == InboundKind.START.value,
-            _column.received_at >= suppression.created_at + CLOCK_MARGIN,
+            _column.received_at >= at + CLOCK_MARGIN,
             _column.from_address.in_(addresses_of(person(suppression.recipient))),
         )
         if self._scope is Scope.SENDER:

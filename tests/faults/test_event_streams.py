@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -53,7 +54,7 @@ async def test_receipts_arrive_although_every_callback_is_lost(
     caller: Caller, new_number: NewNumber
 ) -> None:
     """Each of 60 messages ends once, as Twilio says, and no event was refused."""
-    steps = [
+    steps: list[tuple[dict[str, Any], Outcome]] = [
         ({"final": "delivered"}, Outcome.DELIVERED),
         ({"final": "undelivered", "error_code": 30005}, Outcome.UNDELIVERED),
         ({"final": "failed", "error_code": 30007}, Outcome.UNDELIVERED),

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import Engine
+from starlette.exceptions import HTTPException
 from temporalio.client import Client
 
 from signedfor.consent import Reason, Scope, Source
@@ -31,10 +32,11 @@ from tests.webhook.support import (
     sign,
 )
 from tests.webhook.workflows import new_message_id, open_dead_letter, open_message, received
-from webhook import events
 from webhook.app import create_app
 from webhook.body import MAX_BODY_BYTES
 from webhook.events import MAX_BATCH_BYTES, MAX_BATCHES
+from webhook.signature import Verifier
+from webhook.status import StatusEndpoint
 
 PATH = "/webhook/events"
 SERVICE = "MG" + "d" * 32
@@ -230,7 +232,7 @@ async def test_the_batches_at_a_time_are_limited(
         await may_go.wait()
         return b"[]"
 
-    monkeypatch.setattr(events.Verifier, "json_body", read_slowly)
+    monkeypatch.setattr(Verifier, "json_body", read_slowly)
     first = [asyncio.create_task(_post(twilio)) for _ in range(MAX_BATCHES)]
     await all_wait.wait()
     further = await _post(twilio)
@@ -247,7 +249,7 @@ async def test_a_body_that_is_too_slow_is_answered_503(
     """Twilio would drop the batch after a 408."""
 
     async def too_slow(*_: object, **__: object) -> bytes:
-        raise events.HTTPException(408, "The body took too long to arrive.")
+        raise HTTPException(408, "The body took too long to arrive.")
 
     monkeypatch.setattr("webhook.signature.read_body", too_slow)
 
@@ -304,7 +306,7 @@ async def test_an_event_that_fails_unexpectedly_is_sent_again(
     async def fail(*_: object) -> None:
         raise RuntimeError(PERSON)
 
-    monkeypatch.setattr(events.StatusEndpoint, "accept", fail)
+    monkeypatch.setattr(StatusEndpoint, "accept", fail)
 
     assert 503 == await _post(twilio, status_event(), inbound_event())
     assert 1 == len(Suppressions(engine).list_())
