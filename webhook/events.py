@@ -43,8 +43,8 @@ from webhook.status import StatusEndpoint
 
 _log = logging.getLogger(__name__)
 
-MAX_BATCH_BYTES: Final = 2_097_152
-"""Twilio does not publish the size of its batches. An event has about a kilobyte."""
+MAX_BATCH_BYTES: Final = 1_048_576
+"""An event has about a kilobyte. Twilio once documented batches of up to 64 kB, and now no limit."""
 MAX_BATCHES: Final = 8
 """At a time; further ones are answered 503 unread, which bounds the memory for their bodies."""
 _CONCURRENCY = 20
@@ -84,7 +84,9 @@ class Result(StrEnum):
     DUPLICATE = "duplicate"
     """It was recorded before, or the number has opted in since."""
     NOT_OURS = "not_ours"
-    """A status of a message with another callback URL than ours, or without one."""
+    """A status of a message with another callback URL than ours."""
+    NO_CALLBACK_URL = "no_callback_url"
+    """A status that does not tell its message's callback URL, which ours all have."""
     OTHER_ACCOUNT = "other_account"
     IGNORED = "ignored"
     """Its type means nothing here."""
@@ -277,8 +279,10 @@ class EventsEndpoint:
 
     async def _process_status(self, event: Event) -> status.Result | Result:
         received = event.read(StatusEvent)
-        # Each message of ours has such a URL. The account may have others.
-        url, _, query = (received.callback_url or "").partition("?")
+        if received.callback_url is None:
+            return Result.NO_CALLBACK_URL
+        # Each message of ours has such a URL, with its id. The account may have other messages.
+        url, _, query = received.callback_url.partition("?")
         if url != self._status_url:
             return Result.NOT_OURS
         return await self._status.accept(_message_id_in(query), received.delivery_status())
