@@ -44,7 +44,7 @@ from webhook.status import StatusEndpoint
 _log = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES: Final = 1_048_576
-"""An event has about a kilobyte. Twilio once documented batches of up to 64 kB, and now no limit."""
+"""An event has about a kilobyte. Twilio's documentation once named 64 kB, now it has no limit."""
 MAX_BATCHES: Final = 8
 """At a time; further ones are answered 503 unread, which bounds the memory for their bodies."""
 _CONCURRENCY = 20
