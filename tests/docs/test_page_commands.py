@@ -222,7 +222,7 @@ def _first_option(words: list[str]) -> int:
 
 
 def _twilio(words: list[str]) -> str | None:
-    """What is wrong with a command of Twilio's CLI, which is made from the same files as its SDK."""
+    """What is wrong with a command of Twilio's CLI, which is made from its SDK's files."""
     resource, _, method = words[0].removeprefix("api:").rpartition(":")
     sdk: Any = Client("AC" + "0" * 32, "no token")  # type: ignore[no-untyped-call] # the SDK's own
     try:
