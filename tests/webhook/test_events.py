@@ -6,15 +6,16 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from signedfor.consent import Reason, Scope, Source
-from signedfor.inbound import InboundRecord
+from signedfor.inbound import InboundRecord, inbound_workflow_id
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.inbox import Inbox
@@ -32,9 +33,11 @@ from tests.webhook.support import (
     sign,
 )
 from tests.webhook.workflows import new_message_id, open_dead_letter, open_message, received
+from webhook import inbound, status
 from webhook.app import create_app
 from webhook.body import MAX_BODY_BYTES
 from webhook.events import MAX_BATCH_BYTES, MAX_BATCHES
+from webhook.inbound import InboundEndpoint
 from webhook.signature import Verifier
 from webhook.status import StatusEndpoint
 
@@ -350,7 +353,7 @@ async def test_events_of_another_account_change_nothing(
 
 async def test_an_event_need_not_name_its_account(twilio: Twilio, engine: Engine) -> None:
     """Twilio does not always send it with an inbound message, and has signed the batch."""
-    assert 204 == await _post(twilio, inbound_event(accountSid="-"))
+    assert 204 == await _post(twilio, {**inbound_event(accountSid="-"), "source": "AB123"})
     assert 1 == len(Suppressions(engine).list_())
 
 
@@ -419,6 +422,30 @@ async def test_a_stop_is_not_lost_because_of_its_time(
     (suppression,) = Suppressions(engine).list_()
     assert suppression.created_at is not None
     assert suppression.created_at > NOW - timedelta(minutes=1)
+
+
+async def test_a_stop_does_not_wait_behind_the_statuses_of_its_batch(
+    twilio: Twilio, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inbound messages come first, wherever they are in it."""
+    stored = asyncio.Event()
+    store = InboundEndpoint.store
+
+    async def notify(self: InboundEndpoint, record: InboundRecord) -> inbound.Result:
+        result = await store(self, record)
+        stored.set()
+        return result
+
+    async def wait_for_it(*_: object) -> status.Result:
+        await stored.wait()
+        return status.Result.NONE
+
+    monkeypatch.setattr(InboundEndpoint, "store", notify)
+    monkeypatch.setattr(StatusEndpoint, "accept", wait_for_it)
+
+    async with asyncio.timeout(10):
+        assert 204 == await _post(twilio, *[status_event()] * 50, inbound_event())
+    assert 1 == len(Suppressions(engine).list_())
 
 
 async def test_twilios_opt_out_type_and_service_count(twilio: Twilio, engine: Engine) -> None:
@@ -522,19 +549,38 @@ async def test_what_an_operator_lifted_stays_lifted(twilio: Twilio, engine: Engi
     assert 1 == len(Suppressions(engine).list_())
 
 
+@pytest.mark.parametrize(("days", "suppressed"), [(1, 1), (3, 0)])
 async def test_a_start_before_the_reassignment_was_the_former_holders(
-    twilio: Twilio, engine: Engine
+    twilio: Twilio, engine: Engine, days: int, suppressed: int
 ) -> None:
     """It does not count; one that was sent since then, and came before the event, does."""
     _receive(engine, InboundKind.START, "SM" + "2" * 32, NOW - timedelta(days=2))
-    await _post(twilio, reassigned_event(consent_updated_at=_iso(NOW - timedelta(days=1))))
-    assert 1 == len(Suppressions(engine).list_())
 
-    await _post(
-        twilio,
-        reassigned_event(event_id="earlier", consent_updated_at=_iso(NOW - timedelta(days=3))),
-    )
-    assert 1 == len(Suppressions(engine).history(PERSON))
+    await _post(twilio, reassigned_event(consent_updated_at=_iso(NOW - timedelta(days=days))))
+
+    assert suppressed == len(Suppressions(engine).list_())
+
+
+@pytest.mark.parametrize("is_event_first", [True, False])
+@pytest.mark.parametrize(("sender", "suppressed"), [(SENDER, 0), ("+15005550010", 1)])
+async def test_with_opt_outs_by_sender_a_start_counts_for_its_sender(
+    client_without_server: Client,
+    engine: Engine,
+    is_event_first: bool,
+    sender: str,
+    suppressed: int,
+) -> None:
+    """Whether the START or the event comes first makes no difference."""
+    settings = WITH_EVENTS.model_copy(update={"opt_out_scope": Scope.SENDER})
+    twilio = Twilio.calling(create_app(settings, client=client_without_server, engine=engine))
+    event = reassigned_event(consent_updated_at=_iso(NOW - timedelta(hours=1)))
+
+    if is_event_first:
+        await _post(twilio, event)
+    await twilio.inbound("START", To=sender)
+    await _post(twilio, event)
+
+    assert suppressed == len(Suppressions(engine).list_())
 
 
 async def test_a_number_that_is_not_reassigned_stays_as_it_is(
@@ -641,6 +687,19 @@ class TestWithTemporal:
         assert [] == await received(client, message)
         assert 1 == await metric(twilio.http, "signedfor_webhook_recent_callbacks")
         assert 1 == await _counted(twilio, "status", "acknowledged")
+
+    async def test_a_text_that_cannot_be_stored_waits_in_temporal_nevertheless(
+        self, client: Client, no_database: Engine
+    ) -> None:
+        """Half a surrogate pair, while the database is away."""
+        twilio = Twilio.calling(create_app(WITH_EVENTS, client=client, engine=no_database))
+        event = inbound_event("please stop texting me \ud83d", messageSid=f"SM{uuid4().hex}")
+
+        assert 204 == await _post(twilio, event)
+
+        workflow = client.get_workflow_handle(inbound_workflow_id(event["data"]["messageSid"]))
+        assert WorkflowExecutionStatus.RUNNING is (await workflow.describe()).status
+        assert 1 == await _counted(twilio, "inbound", "deferred")
 
     async def test_a_late_receipt_reaches_the_dead_letter(
         self, client: Client, twilio: Twilio
