@@ -106,7 +106,7 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     type_: Annotated[str, Field(alias="type")]
-    source: str = ""
+    source: Any = None
     time: Any = None
     data: dict[str, Any] = Field(repr=False)
 
@@ -116,7 +116,7 @@ class Event(BaseModel):
         for name in ("accountSid", "account_sid"):
             if self.data.get(name):
                 return str(self.data[name])
-        found = _ACCOUNT_IN_SOURCE.search(self.source)
+        found = _ACCOUNT_IN_SOURCE.search(str(self.source))
         return found[1] if found else None
 
     def at(self, *names: str) -> datetime | None:

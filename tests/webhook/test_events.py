@@ -416,7 +416,7 @@ async def test_a_stop_is_not_lost_because_of_its_time(
     twilio: Twilio, engine: Engine, time: Any
 ) -> None:
     """Without a valid time it counts from now."""
-    event = {**inbound_event(timestamp=time), "time": time}
+    event = {**inbound_event(timestamp=time), "time": time, "source": time}
 
     assert 204 == await _post(twilio, event)
     (suppression,) = Suppressions(engine).list_()
