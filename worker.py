@@ -44,6 +44,7 @@ from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
+from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.migrate import SchemaMismatch, require_current
 from signedfor.store.rate_limiter import RateLimiter
@@ -95,7 +96,7 @@ def activities(
     account_hold = AccountHold(engine)
     waits = Waits(rate_limiter, campaigns, account_hold, outage_hold)
     inbound = InboundRecorder(
-        InboundMessages(engine, scope=settings.opt_out_scope),
+        _inbound_messages(settings, engine),
         watermarks=Watermarks(engine),
         twilio=twilio,
     )
@@ -111,7 +112,9 @@ def activities(
         suppressions,
         attempts,
         account_hold,
-        outage_hold,
+        outage_hold=outage_hold,
+        held_back=HeldBackMessages(engine),
+        require_opt_in=settings.require_opt_in,
         public_base_url=settings.public_base_url,
         default_sender=settings.default_sender,
         policy=policy(settings),
@@ -137,6 +140,12 @@ def activities(
             dispatcher.count_outcomes,
         ],
         twilio_sends=[sends.send],
+    )
+
+
+def _inbound_messages(settings: Settings, engine: Engine) -> InboundMessages:
+    return InboundMessages(
+        engine, scope=settings.opt_out_scope, review_suppresses=settings.review_suppresses
     )
 
 
@@ -282,7 +291,7 @@ async def look_back(
         "an unknown time" if last is None else f"{last:%Y-%m-%d %H:%M} UTC",
     )
     recorder = InboundRecorder(
-        InboundMessages(engine, scope=settings.opt_out_scope),
+        _inbound_messages(settings, engine),
         watermarks=watermarks,
         twilio=twilio_client(settings),
     )

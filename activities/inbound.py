@@ -1,7 +1,9 @@
 """Recording inbound messages that the webhook did not record itself."""
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Final
 
 from temporalio.exceptions import ApplicationError
@@ -9,6 +11,7 @@ from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
 from activities.threads import heartbeat, in_thread
+from signedfor.consent import Scope
 from signedfor.inbound import (
     CATCH_UP_ID,
     CatchUp,
@@ -19,9 +22,12 @@ from signedfor.inbound import (
     normalize_from_address,
 )
 from signedfor.store.inbound import InboundMessages, Watermarks
-from signedfor.twilio.client import TwilioClient
+from signedfor.twilio.client import TwilioClient, http_status_of
 from signedfor.twilio.keywords import InboundKind, classify_inbound
+from signedfor.twilio.messaging_services import MessagingServices, TooManyServices
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
+
+_logger = logging.getLogger("signedfor.inbound")
 
 OVERLAP: Final = timedelta(hours=1)
 """How much each look repeats of the last one, because Twilio may list late and clocks differ."""
@@ -33,6 +39,7 @@ _WINDOW = timedelta(hours=1)
 _PAGE_SIZE = 500
 MAX_LISTED: Final = 200_000
 """The maximum number of messages in one run; the next run continues."""
+_NO_ACCESS = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
 _LAST_MICROSECOND = timedelta(microseconds=999_999)
 
 
@@ -78,10 +85,11 @@ class InboundRecorder(InboundActivities):
         since = max(request.since or self._last_look(until), until - MAX_LOOK_BACK)
         known_until = seen_until = self._watermarks.read(CATCH_UP_ID) or until - FIRST_LOOK
         done = CatchUpResult(since=since, until=since)
+        services = _Services(self._twilio, is_needed=self._inbound_messages.scope is Scope.SENDER)
         # Each run gets further than the last, however many messages the overlap contains.
         while done.until < until and (done.listed < self._max_listed or done.until <= known_until):
             begin, end = done.until, min(done.until + _WINDOW, until)
-            done = self._catch_up_window(done, begin, end)
+            done = self._catch_up_window(done, begin, end, services)
             # A look at a later span must not move the watermark past what was not looked at.
             if begin <= seen_until:
                 self._watermarks.advance(CATCH_UP_ID, end)
@@ -93,7 +101,7 @@ class InboundRecorder(InboundActivities):
         return now - FIRST_LOOK if last is None else min(last, now) - OVERLAP
 
     def _catch_up_window(
-        self, before: CatchUpResult, begin: datetime, end: datetime
+        self, before: CatchUpResult, begin: datetime, end: datetime, services: "_Services"
     ) -> CatchUpResult:
         listed, inbound, new, unusable = 0, [], 0, 0
         for message in self._listed(begin, end):
@@ -106,8 +114,9 @@ class InboundRecorder(InboundActivities):
             except InvalidAddress:
                 unusable += 1
                 continue
-            if record is not None:
-                new += self._inbound_messages.receive(record)
+            # Most are known, as looks overlap; a service is searched for the others only.
+            if record is not None and not self._inbound_messages.is_recorded(record.message_sid):
+                new += self._inbound_messages.receive(services.completed(record))
             heartbeat()
         return CatchUpResult(
             since=before.since,
@@ -142,6 +151,56 @@ class InboundRecorder(InboundActivities):
                 f"Twilio could not be asked for its messages ({type(error).__name__}).",
                 type="ListFailed",
             ) from None
+
+
+class _Services:
+    """Adds the Messaging Service, which Twilio's list often omits, to records of one look.
+
+    The webhook is told the service, and a STOP is one to all of its senders. If the service cannot
+    be found, a STOP still has to be recorded, and covers everything anyway unless `is_needed`.
+    """
+
+    def __init__(self, twilio: TwilioClient, *, is_needed: bool) -> None:
+        self._services = MessagingServices(twilio, progress=heartbeat)
+        self._is_needed = is_needed
+        self._is_available = True
+        self._has_warned = False
+
+    def completed(self, record: InboundRecord) -> InboundRecord:
+        """The record with its sender's service, if there is one.
+
+        Raises:
+            ApplicationError: `ListFailed`, retryable. Or see `heartbeat`.
+        """
+        if record.messaging_service_sid is not None or not self._is_available:
+            return record
+        try:
+            service = self._services.service_of(record.to)
+        except TooManyServices:
+            self._warn("there are too many")  # another number may be in one that was read
+            return record
+        except (OSError, ValueError, TwilioException) as error:
+            status = http_status_of(error)
+            why = type(error).__name__ if status is None else f"HTTP {status}"
+            if self._is_needed and status not in _NO_ACCESS:
+                raise ApplicationError(
+                    f"Twilio's Messaging Services could not be read ({why}).", type="ListFailed"
+                ) from None
+            self._is_available = False  # this look does not ask again
+            self._warn(why)
+            return record
+        sid = None if service is None else service.sid
+        return record.model_copy(update={"messaging_service_sid": sid})
+
+    def _warn(self, why: str) -> None:
+        """Say it once in each look."""
+        if not self._has_warned:
+            self._has_warned = True
+            _logger.warning(
+                "Not all Messaging Services can be searched (%s). Where none is found, missed "
+                "inbound messages are recorded for the number only that they were sent to.",
+                why,
+            )
 
 
 def _record(message: MessageInstance, *, sent_by: datetime) -> InboundRecord | None:

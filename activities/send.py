@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, assert_never
@@ -21,6 +21,7 @@ from twilio.rest.api.v2010.account.message import MessageInstance
 from activities.listing import accepted_rows
 from activities.threads import in_thread
 from signedfor.clock import MAX_SKEW
+from signedfor.consent import Suppression
 from signedfor.contract import STATUS_PATH, MessageRequest
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import (
@@ -33,6 +34,7 @@ from signedfor.message_activities import (
     Expired,
     InvalidWindow,
     Listed,
+    NoOptIn,
     NoSender,
     NotSent,
     Paused,
@@ -52,10 +54,12 @@ from signedfor.retry import LATEST_POST_START, MAX_QUICK_TIME, SEND_BACKOFF
 from signedfor.send_windows import NeverOpens, opening, window_problem
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import DatabaseUnavailable
+from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.send_attempts import Blocked, Claimed, ClaimHeld, NotBefore, SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio import codes
 from signedfor.twilio.client import Instant, TwilioClient, never_connected
+from signedfor.twilio.overrides import OVERRIDES
 from signedfor.twilio.phone import is_messaging_service
 
 _logger = logging.getLogger("signedfor.send")
@@ -65,8 +69,6 @@ _MAX_VALIDITY = 36_000
 _REFUSALS = range(300, 600)
 """The HTTP statuses of a refusal; any other status proves nothing."""
 _HIGHEST_CODE = 999_999
-_CALLBACK_RETRIES = "#rc=5&rp=all"
-"""Asks Twilio to repeat a callback up to 5 times on any failure (connection overrides)."""
 
 
 class TwilioSends(SendActivities):
@@ -78,19 +80,26 @@ class TwilioSends(SendActivities):
         suppressions: Suppressions,
         attempts: SendAttempts,
         account_hold: AccountHold,
-        outage_hold: OutageHold,
         *,
+        outage_hold: OutageHold,
+        held_back: HeldBackMessages,
+        require_opt_in: Collection[str] = (),
         public_base_url: str,
         default_sender: str | None,
         policy: PolicySnapshot,
         report: Callable[[AttemptFailed], None],
     ) -> None:
-        """`report` signals the workflow of the activity that calls it."""
+        """`report` signals the workflow of the activity that calls it.
+
+        `require_opt_in` are the categories that are sent only to people who agreed to them.
+        """
         self._client = client
         self._suppressions = suppressions
         self._attempts = attempts
         self._account_hold = account_hold
         self._outage_hold = outage_hold
+        self._held_back = held_back
+        self._require_opt_in = frozenset(require_opt_in)
         self._status_url = public_base_url + STATUS_PATH
         self._default_sender = default_sender
         self._policy = policy
@@ -189,6 +198,7 @@ class TwilioSends(SendActivities):
             is_reserved=request.is_reserved,
             is_reserved_by_account=request.is_reserved_by_account,
             is_retry=request.is_retry or attempt.is_repeated,
+            needs_opt_in=message.category in self._require_opt_in,
             fits=lambda moment: _out_of_time(message, moment) is None,
         )
         match claim:
@@ -207,17 +217,31 @@ class TwilioSends(SendActivities):
             case Blocked.ACCOUNT_HELD:
                 hold = self._account_hold.find()
                 return AccountHeld(error_code=None if hold is None else hold.error_code)
+            case Blocked.NO_OPT_IN:
+                self._hold_back(request, sender, None)
+                return NoOptIn()
             case Blocked.SUPPRESSED:
-                pass
+                return self._suppressed(request, sender, attempt)
             case _:
                 assert_never(claim)
+
+    def _suppressed(self, request: SendRequest, sender: str, attempt: "_Attempt") -> Suppressed:
+        message = request.message
         found = self._suppressions.find(message.to, sender=sender, category=message.category)
         if found is None:
             raise attempt.failure(
                 FailureClass.TEMPORARILY_UNAVAILABLE,
                 "Consent changed while it was being read; nothing was sent.",
             )
+        self._hold_back(request, sender, found)
         return Suppressed(reason=found.reason)
+
+    def _hold_back(self, request: SendRequest, sender: str, because: Suppression | None) -> None:
+        """Keep as evidence that it was not sent, unless a submission of it may have been."""
+        if request.submission == 1:
+            self._held_back.record(
+                request.message_id, request.message, sender=sender, because=because
+            )
 
     def _post(
         self, request: SendRequest, attempt: "_Attempt", claim: Claimed, *, is_connected: bool
@@ -503,7 +527,7 @@ def create_parameters(request: SendRequest, *, sender: str, status_url: str) -> 
     parameters: dict[str, Any] = {
         "to": message.to,
         "status_callback": (
-            f"{status_url}?message_id={quote(request.message_id, safe='')}{_CALLBACK_RETRIES}"
+            f"{status_url}?message_id={quote(request.message_id, safe='')}#{OVERRIDES}"
         ),
     }
     if is_messaging_service(sender):

@@ -16,6 +16,7 @@ _BRAZILIAN_MOBILE = re.compile(r"\+55([0-9]{2})([6-9][0-9]{7})", re.ASCII)
 MAX_ADDRESS = 128
 MAX_EVIDENCE = 500
 MAX_CHANGED_BY = 100
+MAX_LABEL = 64
 
 
 class Scope(StrEnum):
@@ -27,6 +28,12 @@ class Scope(StrEnum):
     """Messages from one sender, named in `scope_value`."""
     CATEGORY = "category"
     """Messages of one category, such as marketing, named in `scope_value`."""
+    SENDER_CATEGORY = "sender_category"
+    """Messages of the category in `scope_value` from the sender in `to_sender`."""
+
+
+CATEGORY_SCOPES: Final = frozenset({Scope.CATEGORY, Scope.SENDER_CATEGORY})
+"""The scopes that name a category."""
 
 
 class Reason(StrEnum):
@@ -38,6 +45,8 @@ class Reason(StrEnum):
     """The address cannot receive messages; says nothing about the person's other channels."""
     MANUAL = "manual"
     """Set by hand; only lifted by hand."""
+    REVIEW = "review"
+    """The person wrote what may be an opt-out, and no operator has read it yet."""
 
 
 class Source(StrEnum):
@@ -60,6 +69,11 @@ class Source(StrEnum):
 OWN_SOURCES: Final = frozenset({Source.INBOUND, Source.TWILIO_CODE})
 """The sources of opt-outs that the person made, to us or to Twilio."""
 
+ALL_CATEGORIES: Final = "all"
+"""In the place of a category: all messages, also those without one."""
+DEFAULT_REVIEW_SUPPRESSES: Final = ("marketing",)
+"""The categories of messages that a pending review suppresses."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Suppression:
@@ -68,7 +82,7 @@ class Suppression:
     `recipient` is a normalized address. `scope_value` names the sender or the category and is
     empty for `Scope.EVERYTHING`. `evidence` is a MessageSid, a Twilio code, a keyword or an
     operator's note, never a message's text. `to_sender` is the sender of ours to which the person
-    opted out; what it covers is the scope's business. `created_at` is the time of the newest
+    wrote; what it covers is the scope's business. `created_at` is the time of the newest
     evidence. The store sets it and `id`: None means "now" and "not recorded yet". After
     `expires_at` it no longer applies.
 
@@ -98,18 +112,57 @@ class Suppression:
                 "scope_value: name the sender or the category for the scopes sender and category, "
                 "and leave it empty for everything"
             )
+        if self.scope is Scope.SENDER_CATEGORY and not self.to_sender:
+            raise ValueError("to_sender: name the sender for the scope sender_category")
         for name, moment in (("created_at", self.created_at), ("expires_at", self.expires_at)):
             if moment is not None and moment.utcoffset() is None:
                 raise ValueError(f"{name}: give the time with a time zone, such as +00:00")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptIn:
+    """A person's agreement to messages of one category, on all channels of their number.
+
+    `source` says where it was given, such as `web-form`; `evidence` where the proof is, such as a
+    form's id; `wording` which version of the text the person agreed to. The store sets
+    `recorded_at`, `recorded_by`, the three of the withdrawal, and `id`.
+
+    Raises:
+        ValueError: a field is empty, too long, or a time without a zone; names it, not its value.
+    """
+
+    recipient: str = field(repr=False)
+    category: str
+    source: str
+    evidence: str = field(default="", repr=False)
+    wording: str = ""
+    opted_in_at: datetime | None = None
+    """None: when it is recorded."""
+    recorded_at: datetime | None = None
+    recorded_by: str = ""
+    withdrawn_at: datetime | None = None
+    withdrawn_by: str | None = None
+    withdrawn_because: str | None = None
+    id: int | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        """Reject what could not be stored unchanged."""
+        check_text("recipient", self.recipient, max_length=MAX_ADDRESS, required=True)
+        check_text("category", self.category, max_length=MAX_LABEL, required=True)
+        check_text("source", self.source, max_length=MAX_LABEL, required=True)
+        check_text("evidence", self.evidence, max_length=MAX_EVIDENCE)
+        check_text("wording", self.wording, max_length=MAX_LABEL)
+        if self.opted_in_at is not None and self.opted_in_at.utcoffset() is None:
+            raise ValueError("opted_in_at: give the time with a time zone, such as +00:00")
 
 
 def person(address: str) -> str:
     """Return the person that `address` reaches: the bare number of a channel address.
 
     `whatsapp:+15558675309` and `rcs:+15558675309` both reach `+15558675309`. An address without a
-    number, such as `messenger:123`, is its own person. WhatsApp's ids of Mexico and Brazil differ
-    from the numbers that are dialed, which are the person's here: they keep Mexico's old mobile
-    prefix 1, and lack the ninth digit of many Brazilian mobile numbers.
+    number, such as `messenger:123` or `whatsapp:US.123`, is its own person. WhatsApp's ids of
+    Mexico and Brazil differ from the numbers that are dialed, which are the person's here: they
+    keep Mexico's old mobile prefix 1, and lack the ninth digit of many Brazilian mobile numbers.
     """
     match = _CHANNEL_NUMBER.fullmatch(address)
     number = match[1] if match else address
@@ -139,10 +192,10 @@ def addresses_of(someone: str) -> tuple[str, ...]:
 def suppression_key(address: str, reason: Reason) -> str:
     """Return the address under which a suppression of `address` for `reason` is stored.
 
-    An opt-out covers every channel of the person's number; any other reason covers the exact
+    What the person said covers every channel of their number; any other reason covers the exact
     address only.
     """
-    return person(address) if reason is Reason.OPTED_OUT else address
+    return person(address) if reason in {Reason.OPTED_OUT, Reason.REVIEW} else address
 
 
 def check_text(name: str, value: str, *, max_length: int, required: bool = False) -> None:

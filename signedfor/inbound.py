@@ -1,6 +1,7 @@
 """Inbound messages in Temporal: names, ids, activity inputs and results. Internal."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -11,7 +12,12 @@ from temporalio.common import Priority
 from signedfor.contract.fields import problem
 from signedfor.message_activities import ActivityModel
 from signedfor.twilio.keywords import InboundKind
-from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
+from signedfor.twilio.phone import (
+    InvalidAddress,
+    channel_of,
+    normalize_recipient,
+    normalize_sender,
+)
 
 RECORD_INBOUND_WORKFLOW: Final = "RecordInbound"
 CATCH_UP_WORKFLOW: Final = "CatchUpInbound"
@@ -53,6 +59,28 @@ def is_recipient(address: str) -> bool:
     return True
 
 
+def also_from(from_: str, *, user_ids: Iterable[str | None], wa_id: str | None) -> tuple[str, ...]:
+    """The other addresses of a person who wrote by WhatsApp, normalized.
+
+    `user_ids` are Twilio's ExternalUserId and ParentExternalUserId, with or without `whatsapp:`.
+    `wa_id` has the digits of the number, if the person shows it. What cannot be read is left out:
+    a message counts without them too.
+    """
+    if channel_of(from_) != "whatsapp":
+        return ()
+    candidates = [each.removeprefix("whatsapp:") for each in user_ids if each]
+    # With a number in `from_`, `wa_id` is only another spelling of it.
+    if wa_id and not from_.startswith("whatsapp:+"):
+        candidates.append(f"+{wa_id}")
+    found = []
+    for each in candidates:
+        try:
+            found.append(normalize_recipient(f"whatsapp:{each}"))
+        except InvalidAddress:
+            continue
+    return tuple(dict.fromkeys(each for each in found if each != from_))
+
+
 def _from_address(raw: str) -> str:
     try:
         return normalize_from_address(raw)
@@ -71,6 +99,8 @@ class InboundRecord(ActivityModel):
     from_: Annotated[str, Field(repr=False)]
     to: Annotated[str, Field(repr=False)]
     kind: InboundKind
+    also_from: Annotated[tuple[str, ...], Field(repr=False)] = ()
+    """Other addresses of the same person: WhatsApp may give the number and a user id."""
     messaging_service_sid: str | None = None
     body: Annotated[str, Field(repr=False)] = ""
     """Only for `InboundKind.REVIEW`, which an operator must read."""

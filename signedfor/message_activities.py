@@ -51,6 +51,12 @@ class Suppressed(ActivityModel):
     reason: Reason
 
 
+class NoOptIn(ActivityModel):
+    """The recipient has not agreed to its category, which demands that."""
+
+    kind: Literal["no_opt_in"] = "no_opt_in"
+
+
 class Expired(ActivityModel):
     """It would be sent after its `expires_at`."""
 
@@ -160,6 +166,7 @@ NotSent = (
     AlreadyClaimed
     | Listed
     | Suppressed
+    | NoOptIn
     | Expired
     | NoSender
     | InvalidWindow

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from signedfor.consent import Scope
-from signedfor.contract.fields import Sender, problem, problems_in
+from signedfor.consent import CATEGORY_SCOPES, DEFAULT_REVIEW_SUPPRESSES, Scope
+from signedfor.contract.fields import Label, Sender, problem, problems_in
 from signedfor.twilio.rates import Rate, SenderKind
 
 
@@ -33,13 +33,27 @@ class DatabaseSettings(BaseSettings):
 
     opt_out_scope: Scope = Scope.EVERYTHING
     """What a STOP covers: `everything`, or only the `sender` it was sent to."""
+    review_suppresses: Annotated[tuple[Label, ...], NoDecode] = DEFAULT_REVIEW_SUPPRESSES
+    """Categories of messages that are not sent to a person while a message of theirs awaits review:
+    `marketing,news`, `all` or `none`."""
+
+    require_opt_in: Annotated[tuple[Label, ...], NoDecode] = ()
+    """Categories that are sent only to people with a recorded opt-in: `marketing,news`. Default:
+    none."""
 
     @field_validator("opt_out_scope")
     @classmethod
     def _not_a_category(cls, value: Scope) -> Scope:
-        if value is Scope.CATEGORY:
+        if value in CATEGORY_SCOPES:
             raise problem("must be everything or sender")
         return value
+
+    @field_validator("review_suppresses", "require_opt_in", mode="before")
+    @classmethod
+    def _categories(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return () if value.strip() == "none" else [each.strip() for each in value.split(",")]
 
     @field_validator("default_segments_per_second", mode="before")
     @classmethod

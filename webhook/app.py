@@ -25,6 +25,7 @@ from webhook.inbox import CallbackInbox, InboxDrainer
 from webhook.metrics import Metrics, MetricsMiddleware
 from webhook.recent_callbacks import CallbackReplayer, RecentCallbacks
 from webhook.resilience import CircuitBreaker, DatabaseThreads
+from webhook.reviews import PendingReviews
 from webhook.signature import Signatures, Verifier
 from webhook.status import StatusEndpoint
 from webhook.temporal import InboundRecorder, StatusSignals
@@ -57,7 +58,8 @@ def create_app(
 
     `client` must use `signedfor.payloads.data_converter` and may be lazy: the app starts, and
     answers `/healthz`, without Temporal. The caller closes client and engine. During its lifespan
-    the app drains the callback inbox and replays recent callbacks in the background.
+    the app drains the callback inbox, replays recent callbacks and counts pending reviews in the
+    background.
     """
     metrics = Metrics()
     verify = Verifier(
@@ -71,6 +73,9 @@ def create_app(
     )
     threads = DatabaseThreads(engine)
     inbox = Inbox(engine)
+    inbound_messages = InboundMessages(
+        engine, scope=settings.opt_out_scope, review_suppresses=settings.review_suppresses
+    )
     callback_inbox = CallbackInbox(inbox, threads=threads, metrics=metrics)
     temporal = CircuitBreaker(seconds=TEMPORAL_RETRY_SECONDS)
     patient_signals = StatusSignals(client, timeout=patient_timeout)
@@ -101,17 +106,18 @@ def create_app(
     )
     inbound = InboundEndpoint(
         verify=verify,
-        inbound_messages=InboundMessages(engine, scope=settings.opt_out_scope),
+        inbound_messages=inbound_messages,
         threads=threads,
         database=CircuitBreaker(seconds=DATABASE_RETRY_SECONDS),
         recorder=InboundRecorder(client, timeout=patient_timeout),
         metrics=metrics,
     )
+    pending_reviews = PendingReviews(inbound_messages, threads=threads, metrics=metrics)
     readiness = Readiness(client=client, engine=engine)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with drainer.running(), replayer.running():
+        async with drainer.running(), replayer.running(), pending_reviews.running():
             yield
 
     # A redirect for a trailing slash would be built from the Host header.

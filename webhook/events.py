@@ -180,7 +180,7 @@ class ReassignedNumber(BaseModel):
 
     def reassignment(self, at: datetime | None) -> Reassignment:
         """What to record."""
-        evidence = f"reassigned number, event {self.event_id}"
+        evidence = f"a reassigned number, event {self.event_id}"
         with contextlib.suppress(ValueError):
             evidence += f", last verified {date.fromisoformat(self.last_verified_date)}"
         try:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from signedfor.contract.fields import Sender, problem
-from signedfor.inbound import FromAddress, InboundRecord, is_recipient
+from signedfor.inbound import FromAddress, InboundRecord, also_from, is_recipient
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.inbound import InboundMessages
 from signedfor.twilio.keywords import InboundKind, classify_inbound
@@ -41,6 +41,9 @@ class InboundMessage(BaseModel):
     messaging_service_sid: Annotated[
         str | None, Field(alias="MessagingServiceSid", pattern=r"^MG[0-9a-fA-F]{32}$")
     ] = None
+    user_id: Annotated[str | None, Field(alias="ExternalUserId", repr=False)] = None
+    parent_user_id: Annotated[str | None, Field(alias="ParentExternalUserId", repr=False)] = None
+    wa_id: Annotated[str | None, Field(alias="WaId", repr=False)] = None
 
     @model_validator(mode="after")
     def _names_one_message(self) -> Self:
@@ -55,6 +58,9 @@ class InboundMessage(BaseModel):
             from_=self.from_,
             to=self.to,
             kind=kind,
+            also_from=also_from(
+                self.from_, user_ids=(self.user_id, self.parent_user_id), wa_id=self.wa_id
+            ),
             messaging_service_sid=self.messaging_service_sid,
             body=self.body if kind is InboundKind.REVIEW else "",
         )

@@ -79,6 +79,16 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.reviews_pending = Gauge(
+            "signedfor_webhook_reviews_pending",
+            "Inbound messages that await an operator's review, at this process's last poll.",
+            registry=self.registry,
+        )
+        self.reviews_oldest_seconds = Gauge(
+            "signedfor_webhook_reviews_oldest_seconds",
+            "Age of the oldest inbound message that awaits review; 0 if there is none.",
+            registry=self.registry,
+        )
         self.recent_callbacks = Gauge(
             "signedfor_webhook_recent_callbacks",
             "Callbacks that change no outcome, kept in case a message's outcome is unknown.",

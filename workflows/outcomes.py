@@ -49,6 +49,7 @@ _SUPPRESSED_BECAUSE: dict[Reason, tuple[FailureClass | None, str]] = {
         "The recipient is known to be undeliverable.",
     ),
     Reason.MANUAL: (None, "The recipient was suppressed by hand."),
+    Reason.REVIEW: (None, "A message from the recipient that may be an opt-out awaits review."),
 }
 
 
@@ -56,6 +57,14 @@ def suppressed(reason: Reason) -> Ended:
     """The recipient must not be sent to."""
     failure_class, text = _SUPPRESSED_BECAUSE[reason]
     return Ended(outcome=Outcome.SUPPRESSED, failure_class=failure_class, reason=text)
+
+
+def no_opt_in() -> Ended:
+    """The category demands an opt-in, and there is none."""
+    return Ended(
+        outcome=Outcome.SUPPRESSED,
+        reason="The recipient has not opted in to messages of this category.",
+    )
 
 
 def expired(*, after: FailureClass | None = None, error_code: int | None = None) -> Ended:

@@ -34,6 +34,7 @@ from signedfor.message_activities import (
     InvalidWindow,
     Listed,
     NeverSubmitted,
+    NoOptIn,
     NoSender,
     NotYet,
     Paused,
@@ -217,12 +218,14 @@ async def _settle(
 
 def _not_sent(
     state: MessageState,
-    decision: Suppressed | Expired | NoSender | InvalidWindow | CampaignCanceled,
+    decision: Suppressed | NoOptIn | Expired | NoSender | InvalidWindow | CampaignCanceled,
 ) -> Ended:
     """The outcome of a message that may not be sent."""
     match decision:
         case Suppressed(reason=reason):
             return outcomes.suppressed(reason)
+        case NoOptIn():
+            return outcomes.no_opt_in()
         case Expired():
             return state.expired()
         case NoSender() | InvalidWindow() if state.submitted_sids or state.is_outcome_unknown:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlencode
+from urllib.parse import unquote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +21,7 @@ from devtools.sandbox.lifecycle import Lifecycle
 from devtools.sandbox.messages import API_VERSION, Message, MessageList
 from devtools.sandbox.responses import TwilioResponse, json_answer
 from devtools.sandbox.state import State
-from devtools.sandbox.validation import Form, value_of
+from devtools.sandbox.validation import read_form, value_of
 
 _DEFAULT_PAGE_SIZE = 50
 _MAX_PAGE_SIZE = 1000
@@ -187,7 +187,7 @@ class MessagesApi:
         # Before the body is read: it may come later, from a client that was frozen in between.
         arrived = time.time()
         account = self._account(request)
-        return await self._creation.create(account, await _form(request), arrived=arrived)
+        return await self._creation.create(account, await read_form(request), arrived=arrived)
 
     async def _list(self, request: Request) -> Response:
         account = self._account(request)
@@ -199,7 +199,7 @@ class MessagesApi:
 
     async def _update(self, request: Request) -> Response:
         message = self._message(request)
-        form = await _form(request)
+        form = await read_form(request)
         if value_of(form, "Status"):
             self._cancel(message, value_of(form, "Status"))
         if "Body" in form:
@@ -242,11 +242,3 @@ class MessagesApi:
         if message is None:
             raise TwilioError(20404, path=unquote(request.url.path))
         return message
-
-
-async def _form(request: Request) -> Form:
-    body = await request.body()
-    try:
-        return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=1000)
-    except ValueError:
-        raise TwilioError(20001) from None

@@ -163,8 +163,12 @@ class SandboxControl:
         *,
         messaging_service_sid: str | None = None,
         opt_out_type: str | None = None,
+        user_id: str | None = None,
     ) -> InboundResult:
-        """Have the person `from_` write `body` to our sender `to`."""
+        """Have the person `from_` write `body` to our sender `to`.
+
+        `user_id` is the WhatsApp user id of a person who writes from a number.
+        """
         answer = self._send(
             "POST",
             "/inbound",
@@ -174,6 +178,7 @@ class SandboxControl:
                 "body": body,
                 "messaging_service_sid": messaging_service_sid,
                 "opt_out_type": opt_out_type,
+                "user_id": user_id,
             },
         )
         return cast("InboundResult", answer.json())

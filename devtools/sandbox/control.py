@@ -33,6 +33,7 @@ class InboundRequest(BaseModel):
     body: str
     messaging_service_sid: str | None = None
     opt_out_type: Literal["STOP", "START", "HELP"] | None = None
+    user_id: str | None = None
 
 
 class ReassignedRequest(BaseModel):
@@ -117,6 +118,7 @@ class Control:
             body=wanted.body,
             service=wanted.messaging_service_sid,
             opt_out_type=wanted.opt_out_type,
+            user_id=wanted.user_id,
         )
 
     async def _reassigned(self, wanted: ReassignedRequest) -> None:

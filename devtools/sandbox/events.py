@@ -57,13 +57,13 @@ class EventSink:
         name = f"com.twilio.messaging.message.{message.status}"
         self._emit(name, "Messaging.MessageStatus/8", _of_message(message, name) | data)
 
-    def received(self, message: Message, *, opt_out_type: str | None) -> None:
-        """Report an inbound message."""
+    def received(self, message: Message, *, service: str | None, opt_out_type: str | None) -> None:
+        """Report an inbound message, with the Messaging Service that its webhook is told too."""
         data: _Event = {
             "from": message.sender,
             "to": message.to,
             "body": message.body,
-            "messagingServiceSid": message.messaging_service_sid,
+            "messagingServiceSid": service,
             "numMedia": message.num_media,
             "numSegments": message.num_segments,
             "recipients": [],

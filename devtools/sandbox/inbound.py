@@ -77,19 +77,30 @@ class Inbound:
         self._settings = settings
 
     async def receive(
-        self, *, sender: str, to: str, body: str, service: str | None, opt_out_type: str | None
+        self,
+        *,
+        sender: str,
+        to: str,
+        body: str,
+        service: str | None,
+        opt_out_type: str | None,
+        user_id: str | None,
     ) -> dict[str, Any]:
         """Receive a message from the person `sender` to our `to`; return what happened.
 
-        Keywords are handled and answered first, as Twilio does, then the webhook is called.
-        Returned: the message's sid, the keyword if any, what the person is texted back
-        (`auto_reply` by Twilio, `replies` by the webhook), and the webhook's answer, whose fields
-        are null without an inbound URL or an answer (`error` says why).
+        The webhook is the one configured for `to`, or else the `inbound_url` of the settings. If
+        `to` is in a Messaging Service, the webhook is told the service, and the list omits it, as
+        Twilio's does. With `service` both have it. Keywords are handled and answered first, as
+        Twilio does, then the webhook is called. Returned: the message's sid, the keyword if any,
+        what the person is texted back (`auto_reply` by Twilio, `replies` by the webhook), and the
+        webhook's answer, whose fields are null without a URL or an answer (`error` says why).
         """
         message = self._message(sender=sender, to=to, body=body, direction="inbound")
         message.messaging_service_sid = service
         self._state.keep(message)
-        self._events.received(message, opt_out_type=opt_out_type)
+        webhook = self._state.configuration.webhook_for(to, default=self._settings.now.inbound_url)
+        service = service or webhook.service_sid
+        self._events.received(message, service=service, opt_out_type=opt_out_type)
         keyword = keyword_in(body, sender=to, service=service)
         if keyword is not None:
             self._handle(keyword, scope=service or to, person=sender)
@@ -104,10 +115,13 @@ class Inbound:
             "body": None,
             "error": None,
         }
-        url = self._settings.now.inbound_url
-        if url is not None:
-            parameters = _parameters(message, opt_out_type=opt_out_type)
-            last = await self._webhooks.post(url, parameters, on_attempt=lambda _: None)
+        if webhook.url:
+            parameters = _parameters(
+                message, service=service, opt_out_type=opt_out_type, user_id=user_id
+            )
+            last = await self._webhooks.request(
+                webhook.method, webhook.url, parameters, on_attempt=lambda _: None
+            )
             result["error"] = last.failure
             if last.response is not None:
                 result |= _answer_of(last.response)
@@ -146,7 +160,9 @@ class Inbound:
         )
 
 
-def _parameters(message: Message, *, opt_out_type: str | None) -> dict[str, str]:
+def _parameters(
+    message: Message, *, service: str | None, opt_out_type: str | None, user_id: str | None
+) -> dict[str, str]:
     parameters = {
         "AccountSid": message.account_sid,
         "ApiVersion": API_VERSION,
@@ -160,13 +176,20 @@ def _parameters(message: Message, *, opt_out_type: str | None) -> dict[str, str]
         "SmsStatus": "received",
         "To": message.to,
     }
-    if message.messaging_service_sid is not None:
-        parameters["MessagingServiceSid"] = message.messaging_service_sid
+    if service is not None:
+        parameters["MessagingServiceSid"] = service
     if opt_out_type is not None:
         parameters["OptOutType"] = opt_out_type
     if channel_of(message.sender or "") == "whatsapp":
-        number = (message.sender or "").removeprefix("whatsapp:+")
-        parameters |= {"MessageType": "text", "ProfileName": "Sandbox", "WaId": number}
+        parameters |= {"MessageType": "text", "ProfileName": "Sandbox"}
+        # A person who hides the number has no WaId: the user id is the sender.
+        sender = message.sender or ""
+        if sender.startswith("whatsapp:+"):
+            parameters["WaId"] = sender.removeprefix("whatsapp:+")
+        else:
+            user_id = sender
+        if user_id is not None:
+            parameters["ExternalUserId"] = user_id
     else:
         # Twilio sends unknown values as blanks, and signs them.
         parameters |= {end + place: "" for end in ("From", "To") for place in _PLACES}

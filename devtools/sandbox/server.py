@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse, Response
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN, Account, Accounts
 from devtools.sandbox.api import MessagesApi
 from devtools.sandbox.callbacks import CallbackSender
+from devtools.sandbox.configuration_api import ConfigurationApi
 from devtools.sandbox.control import Control
 from devtools.sandbox.creation import Creation
 from devtools.sandbox.errors import TwilioError
@@ -82,6 +83,8 @@ def create_app(config: SandboxConfig, *, stopping: asyncio.Event) -> FastAPI:
     app = FastAPI(title="Twilio sandbox", lifespan=lifespan, openapi_url=None)
     api = MessagesApi(accounts=accounts, state=state, creation=creation, lifecycle=lifecycle)
     app.router.routes.extend(api.routes())
+    configuration = ConfigurationApi(accounts=accounts, state=state, settings=settings)
+    app.router.routes.extend(configuration.routes())
     control = Control(
         state=state,
         callbacks=callbacks,

@@ -1,4 +1,4 @@
-"""The state of the sandbox: messages, ledger and opt-outs. A journal records every change."""
+"""The state of the sandbox: messages, ledger, opt-outs, configuration. A journal records it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -6,6 +6,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TextIO
 
+from devtools.sandbox.configuration import Configuration, Kind, Resource
 from devtools.sandbox.faults import Step
 from devtools.sandbox.ledger import Callback, Ledger, Refused
 from devtools.sandbox.messages import Message, MessageList
@@ -91,13 +92,14 @@ _CHANGING = ("status", "error_code", "sender", "body", "num_segments", "sent", "
 
 
 class State:
-    """Messages, ledger and opt-outs, changed only by these methods."""
+    """Messages, ledger, opt-outs and configuration, changed only by these methods."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._lists: dict[str, MessageList] = {}
         self.ledger = Ledger()
         self.opt_outs = OptOuts()
+        self.configuration = Configuration()
 
     def messages(self, account_sid: str) -> MessageList:
         """Return the messages of an account."""
@@ -145,6 +147,11 @@ class State:
         self.opt_outs.unblock(scope, recipient)
         self._journal.append("unblocked", scope=scope, recipient=recipient)
 
+    def configure(self, kind: Kind, sid: str, resource: Resource | None) -> None:
+        """Store a resource of the configuration, or delete it."""
+        self.configuration.put(kind, sid, resource)
+        self._journal.append("configured", kind=kind, sid=sid, resource=resource)
+
     def clear_ledger(self) -> None:
         """Empty the ledger; messages stay."""
         self.ledger.clear()
@@ -189,6 +196,9 @@ class State:
             "blocked": lambda data: self.opt_outs.block(**data),
             "unblocked": lambda data: self.opt_outs.unblock(**data),
             "opt_outs_cleared": lambda _: self.opt_outs.clear(),
+            "configured": lambda data: self.configuration.put(
+                Kind(data["kind"]), data["sid"], data["resource"]
+            ),
         }
         replays[event](data)
 

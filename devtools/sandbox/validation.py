@@ -5,7 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.requests import Request
 
 from devtools.sandbox import addresses, magic
 from devtools.sandbox.errors import TwilioError
@@ -70,6 +72,15 @@ def check(form: Form, *, strict: bool, now: float) -> Draft:
         send_at=_send_at(form, service=service, now=now),
         late_error=late_error,
     )
+
+
+async def read_form(request: Request) -> Form:
+    """Return the form in the request's body; raises 20001 if it is none."""
+    body = await request.body()
+    try:
+        return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=1000)
+    except ValueError:
+        raise TwilioError(20001) from None
 
 
 def value_of(form: Form, name: str) -> str:

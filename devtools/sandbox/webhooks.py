@@ -166,14 +166,29 @@ class Webhooks:
     async def post(
         self, url: str, parameters: Mapping[str, str], *, on_attempt: Callable[[Attempt], None]
     ) -> Attempt:
-        """Post `parameters` as a form to `url` until its retry rules end; return the last attempt.
+        """Post `parameters` to `url`; see `request`."""
+        return await self.request("POST", url, parameters, on_attempt=on_attempt)
 
-        The fragment of `url` is neither sent nor signed. `on_attempt` gets each attempt. All of
-        them have the same I-Twilio-Idempotency-Token.
+    async def request(
+        self,
+        method: str,
+        url: str,
+        parameters: Mapping[str, str],
+        *,
+        on_attempt: Callable[[Attempt], None],
+    ) -> Attempt:
+        """Call `url` until its retry rules end; return the last attempt.
+
+        `parameters` are sent as a form, or with GET in the query. The fragment of `url` is neither
+        sent nor signed. `on_attempt` gets each attempt. All of them have the same
+        I-Twilio-Idempotency-Token.
         """
         target, _, fragment = url.partition("#")
         rules = ConnectionOverrides.parse(fragment)
-        request = self._request(target, parameters, rules)
+        if method == "GET":
+            target = f"{target}{'&' if '?' in target else '?'}{urlencode(parameters)}"
+            parameters = {}
+        request = self._request(method, target, parameters, rules)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + rules.tt / 1000
         pause = _RETRY_SECONDS
@@ -209,10 +224,10 @@ class Webhooks:
         await self._client.aclose()
 
     def _request(
-        self, target: str, parameters: Mapping[str, str], rules: ConnectionOverrides
+        self, method: str, target: str, parameters: Mapping[str, str], rules: ConnectionOverrides
     ) -> httpx.Request:
         return self._client.build_request(
-            "POST",
+            method,
             target,
             content=urlencode(parameters).encode(),
             headers={

@@ -25,6 +25,7 @@ from signedfor.contract import INBOUND_PATH
 from signedfor.payloads import data_converter
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl
 from signedfor.store.migrate import SchemaMismatch, upgrade
+from signedfor.twilio.overrides import OVERRIDES
 
 ROOT = Path(__file__).resolve().parents[2]
 _COMMAND_SECONDS = 120
@@ -104,7 +105,10 @@ class LocalStack:
         )
         parts = _Parts(folder=self.folder, settings=self.settings, group=self._group)
         self.twilio = (
-            parts.sandbox(port=self.ports.sandbox, inbound_url=self.webhook_url + INBOUND_PATH)
+            parts.sandbox(
+                port=self.ports.sandbox,
+                inbound_url=f"{self.webhook_url}{INBOUND_PATH}#{OVERRIDES}",
+            )
             if with_sandbox
             else None
         )

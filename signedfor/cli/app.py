@@ -60,6 +60,7 @@ COMMANDS: Final = {
         "signedfor.cli.opt_outs:app",
         "Recipients that must not be sent to.",
     ),
+    "opt-ins": LazyCommand("signedfor.cli.opt_ins:app", "Who has agreed to which messages."),
     "senders": LazyCommand(
         "signedfor.cli.senders:app",
         "Rate, backlog and pause of each sender.",

@@ -4,28 +4,35 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
+from sqlalchemy import Engine
 
-from signedfor.cli.checks import Finding, Level, fail, ok, skipped
+from signedfor.cli.checks import Finding, Level, fail, ok, skipped, warn
+from signedfor.cli.checks.inbound_url import INBOUND_URL, WEBHOOK_RULES, check_inbound_urls
 from signedfor.cli.checks.temporal import check_temporal
 from signedfor.cli.checks.twilio import ACCOUNT, CREDENTIALS, SENDER, check_sender, check_twilio
 from signedfor.cli.checks.webhook import FORGED, PUBLIC_URL, REACHED, SIGNED, check_webhook
-from signedfor.cli.environment import database_errors, database_settings
+from signedfor.cli.environment import database, database_errors, database_settings
 from signedfor.cli.options import JsonOption
 from signedfor.cli.output import CommandError, ExitCode, command_output, printable
 from signedfor.contract.failures import FailureClass
 from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import open_engine
+from signedfor.store.inbound import InboundMessages
 from signedfor.store.migrate import pending
+from signedfor.store.rate_limiter import RateLimiter
 from signedfor.twilio import codes
 
 _DATABASE = "database"
 _HOLD = "account hold"
+_REVIEWS = "reviews"
+_REVIEW_WITHIN = timedelta(days=1)
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red", Level.SKIPPED: "dim"}
 
 
@@ -83,19 +90,20 @@ def _check_database() -> list[Finding]:
         return [
             fail(_DATABASE, f"Lacks migrations: {', '.join(missing)}.", "Run `signedfor migrate`.")
         ]
-    return [ok(_DATABASE, "Reached, and all migrations are applied."), *_check_account_hold()]
-
-
-def _check_account_hold() -> list[Finding]:
-    """Whether messages wait because Twilio refuses the account's requests."""
     engine = open_engine(database_settings().database_url)
+    reached = ok(_DATABASE, "Reached, and all migrations are applied.")
     try:
         with database_errors():
-            hold = AccountHold(engine).find()
+            return [reached, *_check_account_hold(engine), _check_reviews(engine)]
     except CommandError as error:
-        return [fail(_HOLD, str(error), "See DATABASE_URL.")]
+        return [fail(_DATABASE, str(error), "See DATABASE_URL.")]
     finally:
         engine.dispose()
+
+
+def _check_account_hold(engine: Engine) -> list[Finding]:
+    """Whether messages wait because Twilio refuses the account's requests."""
+    hold = AccountHold(engine).find()
     if hold is None:
         return []
     code = "no code" if hold.error_code is None else f"code {hold.error_code}"
@@ -109,11 +117,50 @@ def _check_account_hold() -> list[Finding]:
     ]
 
 
+def _check_reviews(engine: Engine) -> Finding:
+    """Whether messages that may be opt-outs have waited too long for an operator."""
+    pending = InboundMessages(engine).pending_reviews()
+    if pending.oldest is None:
+        return ok(_REVIEWS, "No message awaits review.")
+    age = datetime.now(UTC) - pending.oldest
+    what = f"{pending.count} pending, the oldest since {pending.oldest:%Y-%m-%d %H:%M} UTC."
+    if age < _REVIEW_WITHIN:
+        return ok(_REVIEWS, what)
+    return warn(_REVIEWS, what, "Decide with `signedfor opt-outs review --interactive`.")
+
+
 def _check_with_settings(settings: Settings | Finding) -> list[Finding]:
     if isinstance(settings, Finding):
-        names = (SENDER, CREDENTIALS, ACCOUNT, PUBLIC_URL, REACHED, FORGED, SIGNED)
+        names = (
+            *(SENDER, CREDENTIALS, ACCOUNT, INBOUND_URL, WEBHOOK_RULES),
+            *(PUBLIC_URL, REACHED, FORGED, SIGNED),
+        )
         return [skipped(name, "the settings above are incomplete") for name in names]
-    return [check_sender(settings), *check_twilio(settings), *check_webhook(settings)]
+    return [
+        check_sender(settings),
+        *_check_twilio(settings),
+        *check_webhook(settings),
+    ]
+
+
+def _check_twilio(settings: Settings) -> list[Finding]:
+    """Check the credentials and, with them, what is configured in Twilio."""
+    findings = check_twilio(settings)
+    if any(each.level is Level.FAIL for each in findings if each.name == CREDENTIALS):
+        because = "Twilio does not accept the credentials"
+        return [*findings, skipped(INBOUND_URL, because), skipped(WEBHOOK_RULES, because)]
+    return [*findings, *check_inbound_urls(settings, _senders(settings))]
+
+
+def _senders(settings: Settings) -> list[str]:
+    """The default sender and all that were used or configured; those of the database if it can."""
+    known = [] if settings.default_sender is None else [settings.default_sender]
+    try:
+        with database() as engine:
+            known += [each.sender for each in RateLimiter(engine).states()]
+    except CommandError:
+        pass  # the check of the database says why
+    return known
 
 
 def _table(findings: Iterable[Finding]) -> Table:

@@ -22,6 +22,7 @@ from signedfor.cli.output import (
     clock,
     command_output,
     facts,
+    has_terminal,
 )
 from signedfor.cli.temporal import answer, connect, run
 from signedfor.contract import MESSAGES_QUEUE
@@ -33,10 +34,14 @@ from signedfor.inbound import (
     CatchUpResult,
 )
 from signedfor.masks import masked_sender
-from signedfor.store.database import transaction
-from signedfor.store.inbound import InboundMessages, Review
+from signedfor.store.inbound import Decision, InboundMessages, Review
 
-_PAGE = 500
+_RESULTS = {
+    Decision.OPT_OUT: "Opt-out recorded.",
+    Decision.NO_OPT_OUT: "Recorded as read.",
+    Decision.OPTED_IN_SINCE: "Recorded as read: the person has opted in again since.",
+}
+_QUESTION = "[o] opt-out  [d] done, not an opt-out  [s] skip  [q] quit"
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _MAX_SINCE = timedelta(days=30)
 _CATCH_UP_TIMEOUT = 300.0
@@ -51,6 +56,10 @@ def review(
     opt_out: Annotated[
         bool, typer.Option("--opt-out", help="The message is an opt-out: record it.")
     ] = False,
+    interactive: Annotated[
+        bool,
+        typer.Option("--interactive", help="Show one after the other, and ask what each is."),
+    ] = False,
     include_read: Annotated[
         bool, typer.Option("--all", help="Also list those already reviewed.")
     ] = False,
@@ -59,12 +68,21 @@ def review(
     by: ByOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List inbound messages that may be opt-outs, or decide about one.
+    """List inbound messages that may be opt-outs, or decide about them.
 
     Only a person can judge a message such as "please stop texting me". Give a MESSAGE_SID with
-    --opt-out or --done to record the decision.
+    --opt-out or --done to record the decision, or --interactive to decide one after the other.
+    Until then messages of the categories in REVIEW_SUPPRESSES are not sent to that person.
     """
     with command_output(as_json=as_json) as out:
+        if interactive:
+            if message_sid is not None or done or opt_out or include_read or as_json:
+                raise BadInput([("--interactive", "goes only with --reveal and --by")])
+            if not has_terminal():
+                raise BadInput([("--interactive", "needs a terminal; give a MESSAGE_SID instead")])
+            with database() as engine:
+                _InteractiveReview(out, _inbound(engine), by=operator(by)).run(reveal=reveal)
+            return
         if message_sid is None and not done and not opt_out:
             with database() as engine:
                 _list(out, engine, pending_only=not include_read, limit=limit, reveal=reveal)
@@ -72,18 +90,12 @@ def review(
         if message_sid is None or done == opt_out:
             raise BadInput([("MESSAGE_SID", "give one, and either --done or --opt-out")])
         with database() as engine:
-            try:
-                is_done = _decide(engine, message_sid, opts_out=opt_out, by=operator(by))
-            except ValueError as error:
-                field, what = field_and_problem(error)
-                raise BadInput([("--by" if field == "by" else field, what)]) from None
+            decision = _decide(_inbound(engine), message_sid, is_opt_out=opt_out, by=operator(by))
+        if decision is None:
+            raise NotFound("There is no such message to review, or it has been reviewed.")
         out.result(
-            {"message_sid": message_sid, "opt_out": opt_out and is_done},
-            "Recorded as read: the person has opted in again since."
-            if not is_done
-            else "Opt-out recorded."
-            if opt_out
-            else "Recorded as read.",
+            {"message_sid": message_sid, "opt_out": decision is Decision.OPT_OUT},
+            _RESULTS[decision],
         )
 
 
@@ -122,31 +134,79 @@ def _listed(each: Review, *, reveal: bool) -> tuple[dict[str, Any], Sequence[obj
     return document, row
 
 
-def _decide(engine: Engine, message_sid: str, *, opts_out: bool, by: str) -> bool:
-    """Record the decision and the opt-out, if it is one, in one transaction.
+class _InteractiveReview:
+    """Shows the pending messages one after the other and asks what each is."""
 
-    False if it is an opt-out and the person has opted in since.
+    def __init__(self, out: Output, inbound: InboundMessages, *, by: str) -> None:
+        self._out = out
+        self._inbound = inbound
+        self._by = by
 
-    Raises:
-        NotFound: there is no such message to review, or it has been.
-    """
-    inbound = InboundMessages(engine, scope=database_settings().opt_out_scope)
-    found = _find(inbound, message_sid)
-    with transaction(engine) as connection:
-        is_first = inbound.mark_reviewed(message_sid, by=by, connection=connection)
-        if found is None or not is_first:
-            raise NotFound("There is no such message to review, or it has been reviewed.")
-        return not opts_out or inbound.opt_out_by_review(found, by=by, connection=connection)
+    def run(self, *, reveal: bool) -> None:
+        """Ask until all are decided or skipped, or the operator quits."""
+        pending = self._inbound.pending_reviews()
+        if not pending.count:
+            self._out.result({}, "Nothing to review.")
+            return
+        if not reveal:
+            self._out.confirm(
+                f"This shows each with number and text; there are {pending.count}.",
+                what="show numbers and texts",
+            )
+        shown: Review | None = None
+        # One at a time, so that what someone else has decided meanwhile is not shown.
+        while page := self._inbound.reviews(after=shown, limit=1):
+            shown = page[0]
+            if not self._ask(shown):
+                break
+        left = self._inbound.pending_reviews().count
+        self._out.result({}, f"{left} left to review." if left else "Nothing is left to review.")
+
+    def _ask(self, review: Review) -> bool:
+        """Ask about one, and record the answer; False to quit."""
+        self._out.result(
+            {},
+            facts(
+                [
+                    ("Message", review.message_sid),
+                    ("Received", clock(review.received_at)),
+                    ("From", review.from_),
+                    ("To", review.to),
+                    ("Text", review.body),
+                ]
+            ),
+        )
+        match self._out.choose(_QUESTION, {*"odsq"}):
+            case "q" | None:
+                return False
+            case "s":
+                return True
+            case answer:
+                decision = _decide(
+                    self._inbound, review.message_sid, is_opt_out=answer == "o", by=self._by
+                )
+        if decision is None:
+            found = self._inbound.review(review.message_sid)
+            who = (found and found.reviewed_by) or "someone else"
+            self._out.note(f"Nothing was recorded: {who} has decided it meanwhile.")
+        else:
+            self._out.note(_RESULTS[decision])
+        return True
 
 
-def _find(inbound: InboundMessages, message_sid: str) -> Review | None:
-    after: Review | None = None
-    while page := inbound.reviews(after=after, limit=_PAGE):
-        for each in page:
-            if each.message_sid == message_sid:
-                return each
-        after = page[-1]
-    return None
+def _inbound(engine: Engine) -> InboundMessages:
+    return InboundMessages(engine, scope=database_settings().opt_out_scope)
+
+
+def _decide(
+    inbound: InboundMessages, message_sid: str, *, is_opt_out: bool, by: str
+) -> Decision | None:
+    """Record the decision; None if there is no such message, or it has been reviewed."""
+    try:
+        return inbound.decide(message_sid, is_opt_out=is_opt_out, by=by)
+    except ValueError as error:
+        field, what = field_and_problem(error)
+        raise BadInput([("--by" if field == "by" else field, what)]) from None
 
 
 def catch_up(

@@ -2,16 +2,17 @@
 
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from pydantic import TypeAdapter
 from sqlalchemy import Engine
 
 from signedfor.cli import inbound
+from signedfor.cli.consent_history import consent_history
 from signedfor.cli.environment import database, field_and_problem
 from signedfor.cli.files import atomic_write
 from signedfor.cli.message_status import masked_recipient
@@ -28,8 +29,9 @@ from signedfor.cli.output import BadInput, clock, command_output
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.contract.fields import Label
 from signedfor.masks import masked_sender
-from signedfor.store.suppression_csv import COLUMNS, InvalidCsv, export_csv, import_csv
-from signedfor.store.suppressions import HistoryEntry, Suppressions
+from signedfor.store.csv_files import InvalidCsv
+from signedfor.store.suppression_csv import COLUMNS, export_csv, import_csv
+from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
 
 app = typer.Typer(
@@ -60,7 +62,8 @@ _OPTIONS = {"evidence": "--note", "by": "--by", "recipient": "RECIPIENT"}
 _HEADERS = ("No.", "Recipient", "Scope", "Reason", "Source", "Evidence", "Since")
 _ALL = 1000
 """More than there are for one recipient."""
-_label = TypeAdapter(Label)
+LABEL: Final[TypeAdapter[str]] = TypeAdapter(Label)
+"""The name of a category."""
 
 
 @app.command()
@@ -83,8 +86,10 @@ def add(
     remove` lifts it: a START lifts what the person said, not this.
     """
     with command_output(as_json=as_json) as out:
+        if reason is Reason.REVIEW:
+            raise BadInput([("--reason", "review is recorded when a message awaits review")])
         address, scope, scope_value = _scoped(recipient, sender, category)
-        with _store_errors():
+        with store_errors():
             suppression = Suppression(
                 recipient=address,
                 reason=reason,
@@ -119,7 +124,7 @@ def remove(
     """
     with command_output(as_json=as_json) as out:
         address, scope, scope_value = _scoped(recipient, sender, category)
-        with _store_errors(), database() as engine:
+        with store_errors(), database() as engine:
             suppressions = Suppressions(engine)
             found = [
                 row
@@ -167,7 +172,7 @@ def list_(
 ) -> None:
     """List the recipients that must not be sent to."""
     with command_output(as_json=as_json) as out:
-        address = None if recipient is None else _recipient(recipient, field="--recipient")
+        address = None if recipient is None else address_of(recipient, field="--recipient")
         with database() as engine:
             rows = Suppressions(engine).list_(
                 recipient=address, reason=reason, scope=scope, after_id=after, limit=limit + 1
@@ -187,31 +192,32 @@ def list_(
 def history(
     recipient: _RecipientArgument, *, reveal: RevealOption = False, as_json: JsonOption = False
 ) -> None:
-    """Show every change for a recipient.
+    """Show a person's consent over time.
 
-    Shows what was recorded or lifted, when, by whom and why.
+    Opt-outs, opt-ins, and the messages that were not sent because of them: what, when, by whom, and
+    on what evidence.
     """
     with command_output(as_json=as_json) as out:
-        address = _recipient(recipient, field="RECIPIENT")
+        address = address_of(recipient, field="RECIPIENT")
         with database() as engine:
-            entries = Suppressions(engine).history(address)
-        documents = [_document(entry, reveal=reveal) for entry in entries]
-        table = out.table(
-            ("At", "Action", "Scope", "Reason", "Source", "Evidence", "By"),
-            [
-                (
-                    clock(entry.at),
-                    entry.action,
-                    " ".join(filter(None, (entry.scope, document["scope_value"]))),
-                    entry.reason,
-                    entry.source,
-                    entry.evidence,
-                    entry.changed_by,
-                )
-                for entry, document in zip(entries, documents, strict=True)
-            ],
+            lines = consent_history(engine, address, reveal=reveal)
+            stands = [
+                _document(each, reveal=reveal)
+                for each in Suppressions(engine).list_(recipient=address, limit=_ALL)
+            ]
+        documents = [
+            {"at": each.at.isoformat(), **each.document, "changed_by": each.by, "text": each.text}
+            for each in lines
+        ]
+        out.result(
+            {"stands": stands, "history": documents},
+            out.table(
+                ("At", "What happened", "By"),
+                [(clock(each.at), each.text, each.by) for each in lines],
+            )
+            if lines
+            else "Nothing was ever recorded.",
         )
-        out.result({"history": documents}, table if entries else "Nothing was ever recorded.")
 
 
 @app.command("import")
@@ -233,7 +239,7 @@ def import_(
     """Record every row of a CSV file, or none if any is wrong."""
     with command_output(as_json=as_json) as out:
         with (
-            _store_errors(),
+            store_errors(),
             database() as engine,
             file.open(encoding="utf-8-sig", newline="") as opened,
         ):
@@ -277,18 +283,17 @@ def _to_standard_output(engine: Engine) -> None:
 
 def _origin(row: Suppression) -> str:
     """What it covers, where it came from and on what evidence."""
-    covers = " ".join(filter(None, (row.scope, masked_sender(row.scope_value))))
+    covers = _covers(_document(row, reveal=False))
     return f"for {covers}, from {row.source}: {row.evidence or 'no note'}"
 
 
 def _listed(row: Suppression, *, reveal: bool) -> tuple[dict[str, Any], Sequence[object]]:
     """An opt-out in the list, for programs and for people."""
     document = _document(row, reveal=reveal)
-    scope = " ".join(filter(None, (row.scope, document["scope_value"])))
     cells = (
         row.id,
         document["recipient"],
-        scope,
+        _covers(document),
         row.reason,
         row.source,
         row.evidence,
@@ -297,8 +302,14 @@ def _listed(row: Suppression, *, reveal: bool) -> tuple[dict[str, Any], Sequence
     return document, cells
 
 
-def _document(row: Suppression | HistoryEntry, *, reveal: bool) -> dict[str, Any]:
-    document: dict[str, Any] = {
+def _covers(document: Mapping[str, Any]) -> str:
+    """The scope and what it names."""
+    sender = document["to_sender"] if document["scope"] == Scope.SENDER_CATEGORY else ""
+    return " ".join(filter(None, (document["scope"], document["scope_value"], sender)))
+
+
+def _document(row: Suppression, *, reveal: bool) -> dict[str, Any]:
+    return {
         "id": row.id,
         "recipient": row.recipient if reveal else masked_recipient(row.recipient),
         "scope": row.scope,
@@ -307,14 +318,6 @@ def _document(row: Suppression | HistoryEntry, *, reveal: bool) -> dict[str, Any
         "source": row.source,
         "evidence": row.evidence,
         "to_sender": row.to_sender if reveal else masked_sender(row.to_sender),
-    }
-    if isinstance(row, HistoryEntry):
-        return document | {
-            "at": row.at.isoformat(),
-            "action": row.action,
-            "changed_by": row.changed_by,
-        }
-    return document | {
         "created_at": row.created_at.isoformat() if row.created_at else None,
         "expires_at": row.expires_at.isoformat() if row.expires_at else None,
     }
@@ -341,7 +344,7 @@ def _scoped(
     elif category is not None:
         scope = Scope.CATEGORY
         try:
-            value = checked_value(_label, category, field="--category")
+            value = checked_value(LABEL, category, field="--category")
         except BadInput as error:
             problems += error.problems
     if problems:
@@ -349,7 +352,12 @@ def _scoped(
     return address, scope, value
 
 
-def _recipient(value: str, *, field: str) -> str:
+def address_of(value: str, *, field: str) -> str:
+    """The normalized address.
+
+    Raises:
+        BadInput: it is none; names the field.
+    """
     try:
         return normalize_recipient(value)
     except InvalidAddress as error:
@@ -357,8 +365,11 @@ def _recipient(value: str, *, field: str) -> str:
 
 
 @contextmanager
-def _store_errors() -> Iterator[None]:
-    """Turn what the store rejects into bad input; its text names the field, or the file's line."""
+def store_errors(options: Mapping[str, str] = _OPTIONS) -> Iterator[None]:
+    """Turn what the store rejects into bad input; its text names the field, or the file's line.
+
+    `options` has the command's names of fields.
+    """
     try:
         yield
     except InvalidCsv as error:
@@ -366,4 +377,4 @@ def _store_errors() -> Iterator[None]:
         raise BadInput(problems) from None
     except ValueError as error:
         field, what = field_and_problem(error)
-        raise BadInput([(_OPTIONS.get(field, field), what)]) from None
+        raise BadInput([(options.get(field, field), what)]) from None

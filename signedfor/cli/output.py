@@ -198,11 +198,25 @@ class Output:
             BadInput: there is no terminal.
             Refused: the answer was no.
         """
-        if sys.stdin is None or not sys.stdin.isatty():  # None: started with `<&-`
+        if not has_terminal():
             raise BadInput([("--yes", f"is needed to {what} without a terminal")])
         self.note(f"{will} Continue? [y/N]")
         if _typed_line().strip().lower() not in {"y", "yes"}:
             raise Refused("Nothing was done.")
+
+    def choose(self, question: str, choices: set[str]) -> str | None:
+        """Return the typed one of `choices`, each a letter; None at the end of the input.
+
+        Asks again until it is one. The caller makes sure that there is a terminal.
+        """
+        while True:
+            self.note(question)
+            line = _typed_line()
+            if not line:
+                return None
+            typed = line.strip().lower()
+            if typed in choices:
+                return typed
 
 
 @contextmanager
@@ -214,6 +228,11 @@ def command_output(*, as_json: bool) -> Iterator[Output]:
     except CommandError as error:
         out.failure(error)
         raise typer.Exit(error.exit_code) from None
+
+
+def has_terminal() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty()  # None: started with `<&-`
 
 
 def facts(rows: Iterable[tuple[str, object]]) -> Table:

@@ -1,13 +1,17 @@
 """Inbound messages: each is stored once, and its STOP or START applied once."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from enum import Enum, auto
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, select, tuple_, update
+from sqlalchemy import Connection, Engine, Row, func, select, tuple_, update
 
 from signedfor.consent import (
+    ALL_CATEGORIES,
+    CATEGORY_SCOPES,
+    DEFAULT_REVIEW_SUPPRESSES,
     MAX_ADDRESS,
     MAX_CHANGED_BY,
     Reason,
@@ -21,7 +25,7 @@ from signedfor.consent import (
 from signedfor.inbound import InboundRecord
 from signedfor.store.database import current_time, insert_if_new, lock_person, transaction
 from signedfor.store.suppressions import Suppressions
-from signedfor.store.tables import inbound_messages, utc_now, watermarks
+from signedfor.store.tables import IS_PENDING, IS_REVIEW, inbound_messages, utc_now, watermarks
 from signedfor.twilio.keywords import InboundKind
 
 _CHANGED_BY = "inbound message"
@@ -30,6 +34,7 @@ CLOCK_MARGIN: Final = timedelta(seconds=5)
 """A START counts over a STOP if it is newer by at least this much: the times may be by the clocks
 of the database, Temporal and Twilio, whose lists have whole seconds."""
 _column = inbound_messages.c
+_to_sender = func.coalesce(_column.messaging_service_sid, _column.to_address)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,29 @@ class Review:
     received_at: datetime
     reviewed_at: datetime | None
     reviewed_by: str | None
+
+    @property
+    def to_sender(self) -> str:
+        """The Messaging Service that it was sent to if there is one, otherwise the number."""
+        return self.messaging_service_sid or self.to
+
+
+@dataclass(frozen=True, kw_only=True)
+class PendingReviews:
+    """How many inbound messages await review, and when the oldest was received."""
+
+    count: int
+    oldest: datetime | None
+
+
+class Decision(Enum):
+    """What came of an operator's decision about an inbound message."""
+
+    OPT_OUT = auto()
+    """It is an opt-out, which was recorded."""
+    OPTED_IN_SINCE = auto()
+    """It was an opt-out, but the person has opted in since; none was recorded."""
+    NO_OPT_OUT = auto()
 
 
 class InboundMessages:
@@ -60,7 +88,12 @@ class InboundMessages:
     Of a STOP and a START, the later one counts, in whatever order they arrive; in doubt the STOP
     (`CLOCK_MARGIN`). Messages of one person are processed one after the other.
 
+    A message that an operator must read suppresses `review_suppresses` until they have, as far as
+    a STOP would; an opt-in ends that too.
+
     Any message from an address shows that it can be reached after all.
+
+    If a message names several addresses of its person (`also_from`), all this holds for each.
 
     Raises `signedfor.store.database.DatabaseUnavailable` when the database cannot answer.
     """
@@ -70,14 +103,21 @@ class InboundMessages:
         engine: Engine,
         *,
         scope: Scope = Scope.EVERYTHING,
+        review_suppresses: Collection[str] = DEFAULT_REVIEW_SUPPRESSES,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        if scope is Scope.CATEGORY:
+        if scope in CATEGORY_SCOPES:
             raise ValueError("scope: a STOP can cover everything or one sender, not a category")
         self._engine = engine
         self._scope = scope
+        self._review_suppresses = review_suppresses
         self._now = now
         self._suppressions = Suppressions(engine, now=now)
+
+    @property
+    def scope(self) -> Scope:
+        """What a STOP covers."""
+        return self._scope
 
     def receive(self, record: InboundRecord, *, connection: Connection | None = None) -> bool:
         """Store the message and apply its keyword in one transaction; False if it is a duplicate.
@@ -85,11 +125,14 @@ class InboundMessages:
         The body is stored only for `InboundKind.REVIEW`.
         """
         check_text("message_sid", record.message_sid, max_length=64, required=True)
-        check_text("from", record.from_, max_length=MAX_ADDRESS, required=True)
+        for each in (record.from_, *record.also_from):
+            check_text("from", each, max_length=MAX_ADDRESS, required=True)
         check_text("to", record.to, max_length=MAX_ADDRESS, required=True)
         check_text("messaging_service_sid", record.messaging_service_sid or "", max_length=64)
         with transaction(self._engine, joining=connection) as open_connection:
-            lock_person(open_connection, person(record.from_))
+            # In the same order in every transaction, so that none waits for another in a circle.
+            for each in sorted({person(each) for each in (record.from_, *record.also_from)}):
+                lock_person(open_connection, each)
             received_at = record.received_at or current_time(open_connection)
             inserted = open_connection.execute(
                 insert_if_new(open_connection, inbound_messages)
@@ -106,32 +149,79 @@ class InboundMessages:
             ).first()
             if inserted is None:
                 return False
-            said = _Said(
-                record.from_, _sender(record), received_at, record.message_sid, by=_CHANGED_BY
+            message = _ConsentMessage(
+                (record.from_, *record.also_from),
+                _sender(record),
+                received_at,
+                record.message_sid,
+                by=_CHANGED_BY,
             )
             if record.kind is InboundKind.STOP:
-                self._opt_out(said, open_connection)
+                self._opt_out(message, open_connection)
             elif record.kind in _OPT_INS:
-                self._opt_in(said, open_connection, is_narrow=record.kind is InboundKind.YES)
-            self._suppressions.lift_undeliverable(
-                record.from_,
-                until=received_at,
-                source=Source.INBOUND,
-                evidence=record.message_sid,
-                by=_CHANGED_BY,
-                connection=open_connection,
-            )
+                self._opt_in(message, open_connection, is_narrow=record.kind is InboundKind.YES)
+            elif record.kind is InboundKind.REVIEW:
+                self._suppress_until_reviewed(message, open_connection)
+            for address in message.addresses:
+                self._suppressions.lift_undeliverable(
+                    address,
+                    until=received_at,
+                    source=Source.INBOUND,
+                    evidence=record.message_sid,
+                    by=_CHANGED_BY,
+                    connection=open_connection,
+                )
         return True
 
-    def opt_out_by_review(
-        self, review: Review, *, by: str, connection: Connection | None = None
-    ) -> bool:
-        """Record that the message was an opt-out; False if the person has opted in since."""
-        sender = review.messaging_service_sid or review.to
-        said = _Said(review.from_, sender, review.received_at, review.message_sid, by=by)
+    def is_recorded(self, message_sid: str) -> bool:
+        """Whether this message is stored."""
+        query = select(_column.message_sid).where(_column.message_sid == message_sid)
+        with transaction(self._engine, read_only=True) as connection:
+            return connection.execute(query).first() is not None
+
+    def decide(
+        self, message_sid: str, *, is_opt_out: bool, by: str, connection: Connection | None = None
+    ) -> Decision | None:
+        """Record the decision of `by` about a message; None if it does not await review.
+
+        In one transaction it ends what the review suppresses and records the opt-out, if it is one.
+        """
+        check_text("by", by, max_length=MAX_CHANGED_BY, required=True)
         with transaction(self._engine, joining=connection) as open_connection:
+            review = self.review(message_sid, connection=open_connection)
+            if review is None:
+                return None
             lock_person(open_connection, person(review.from_))
-            return self._opt_out(said, open_connection)
+            if not self._mark_reviewed(message_sid, by=by, connection=open_connection):
+                return None
+            message = _ConsentMessage(
+                (review.from_,), review.to_sender, review.received_at, message_sid, by=by
+            )
+            self._suppressions.end_review(
+                review.from_,
+                message_sid=message_sid,
+                next_pending=self._next_pending(message, open_connection),
+                by=by,
+                connection=open_connection,
+            )
+            if not is_opt_out:
+                return Decision.NO_OPT_OUT
+            is_recorded = self._opt_out(message, open_connection)
+            return Decision.OPT_OUT if is_recorded else Decision.OPTED_IN_SINCE
+
+    def review(self, message_sid: str, *, connection: Connection | None = None) -> Review | None:
+        """Return the message to review, or reviewed by now, with this SID; None: there is none."""
+        query = select(inbound_messages).where(_column.message_sid == message_sid, IS_REVIEW)
+        with transaction(self._engine, joining=connection, read_only=True) as open_connection:
+            row = open_connection.execute(query).first()
+        return None if row is None else _review(row)
+
+    def pending_reviews(self, *, connection: Connection | None = None) -> PendingReviews:
+        """Return how many messages await review, and since when the oldest does."""
+        query = select(func.count(), func.min(_column.received_at)).where(IS_PENDING)
+        with transaction(self._engine, joining=connection, read_only=True) as open_connection:
+            count, oldest = open_connection.execute(query).one()
+        return PendingReviews(count=count, oldest=oldest)
 
     def reviews(
         self,
@@ -142,9 +232,7 @@ class InboundMessages:
         connection: Connection | None = None,
     ) -> list[Review]:
         """Return one page of messages to review, oldest first; `after` is the last one shown."""
-        conditions: list[ColumnElement[bool]] = [_column.kind == InboundKind.REVIEW.value]
-        if pending_only:
-            conditions.append(_column.reviewed_at.is_(None))
+        conditions = [IS_PENDING if pending_only else IS_REVIEW]
         if after is not None:
             position = tuple_(
                 after.received_at,
@@ -159,88 +247,136 @@ class InboundMessages:
             .limit(limit)
         )
         with transaction(self._engine, joining=connection, read_only=True) as open_connection:
-            return [
-                Review(
-                    message_sid=row.message_sid,
-                    from_=row.from_address,
-                    to=row.to_address,
-                    messaging_service_sid=row.messaging_service_sid,
-                    body=row.body,
-                    received_at=row.received_at,
-                    reviewed_at=row.reviewed_at,
-                    reviewed_by=row.reviewed_by,
-                )
-                for row in open_connection.execute(query)
-            ]
+            return [_review(row) for row in open_connection.execute(query)]
 
-    def mark_reviewed(
-        self, message_sid: str, *, by: str, connection: Connection | None = None
-    ) -> bool:
-        """Record that `by` has reviewed it; False if it does not await review."""
-        check_text("by", by, max_length=MAX_CHANGED_BY, required=True)
+    def _mark_reviewed(self, message_sid: str, *, by: str, connection: Connection) -> bool:
         statement = (
             update(inbound_messages)
-            .where(
-                _column.message_sid == message_sid,
-                _column.kind == InboundKind.REVIEW.value,
-                _column.reviewed_at.is_(None),
-            )
+            .where(_column.message_sid == message_sid, IS_PENDING)
             .values(reviewed_at=self._now(), reviewed_by=by)
             .returning(_column.message_sid)
         )
-        with transaction(self._engine, joining=connection) as open_connection:
-            return open_connection.execute(statement).first() is not None
+        return connection.execute(statement).first() is not None
 
-    def _opt_out(self, said: "_Said", connection: Connection) -> bool:
-        """Record it unless the person has opted in since."""
-        if self._has_opted_in_since(said, connection):
-            return False
-        suppression = Suppression(
-            recipient=said.from_,
-            reason=Reason.OPTED_OUT,
-            source=Source.INBOUND,
-            scope=self._scope,
-            scope_value=said.to_sender if self._scope is Scope.SENDER else "",
-            evidence=said.message_sid,
-            to_sender=said.to_sender,
-            created_at=said.at,
+    def _next_pending(
+        self, message: "_ConsentMessage", connection: Connection
+    ) -> tuple[str, datetime] | None:
+        """SID and time of the newest other message to the sender that still suppresses."""
+        query = (
+            select(_column.message_sid, _column.received_at)
+            .where(
+                IS_PENDING,
+                _column.from_address.in_(message.all_addresses),
+                _to_sender == message.to_sender,
+            )
+            .order_by(_column.received_at.desc(), _column.message_sid)
+            .limit(1)
         )
-        self._suppressions.renew(suppression, by=said.by, connection=connection)
+        row = connection.execute(query).first()
+        if row is None:
+            return None
+        newest = replace(message, at=row.received_at, message_sid=row.message_sid)
+        # What is older than an opt-in suppresses nothing; the others are older still.
+        if self._has_opted_in_since(newest, connection):
+            return None
+        return row.message_sid, row.received_at
+
+    def _suppress_until_reviewed(self, message: "_ConsentMessage", connection: Connection) -> None:
+        """Record what the review suppresses unless the person has opted in since."""
+        coverage = self._review_coverage(message.to_sender)
+        if not coverage or self._has_opted_in_since(message, connection):
+            return
+        for scope, scope_value in coverage:
+            suppression = Suppression(
+                recipient=message.addresses[0],  # the one that is stored with the review
+                reason=Reason.REVIEW,
+                source=Source.INBOUND,
+                scope=scope,
+                scope_value=scope_value,
+                evidence=message.message_sid,
+                to_sender=message.to_sender,
+                created_at=message.at,
+            )
+            self._suppressions.renew(suppression, by=message.by, connection=connection)
+
+    def _review_coverage(self, to_sender: str) -> list[tuple[Scope, str]]:
+        is_wide = self._scope is Scope.EVERYTHING
+        if ALL_CATEGORIES in self._review_suppresses:
+            return [(self._scope, "" if is_wide else to_sender)]
+        scope = Scope.CATEGORY if is_wide else Scope.SENDER_CATEGORY
+        return [(scope, category) for category in self._review_suppresses]
+
+    def _opt_out(self, message: "_ConsentMessage", connection: Connection) -> bool:
+        """Record it unless the person has opted in since."""
+        if self._has_opted_in_since(message, connection):
+            return False
+        for address in message.addresses:
+            suppression = Suppression(
+                recipient=address,
+                reason=Reason.OPTED_OUT,
+                source=Source.INBOUND,
+                scope=self._scope,
+                scope_value=message.to_sender if self._scope is Scope.SENDER else "",
+                evidence=message.message_sid,
+                to_sender=message.to_sender,
+                created_at=message.at,
+            )
+            self._suppressions.renew(suppression, by=message.by, connection=connection)
         return True
 
-    def _has_opted_in_since(self, said: "_Said", connection: Connection) -> bool:
-        to_sender = func.coalesce(_column.messaging_service_sid, _column.to_address)
-        concerns = to_sender == said.to_sender
+    def _has_opted_in_since(self, message: "_ConsentMessage", connection: Connection) -> bool:
+        concerns = _to_sender == message.to_sender
         if self._scope is Scope.EVERYTHING:
             concerns |= _column.kind == InboundKind.START.value
         later = select(_column.message_sid).where(
             _column.kind.in_([kind.value for kind in _OPT_INS]),
-            _column.received_at >= said.at + CLOCK_MARGIN,
-            _column.from_address.in_(addresses_of(person(said.from_))),
+            _column.received_at >= message.at + CLOCK_MARGIN,
+            _column.from_address.in_(message.all_addresses),
             concerns,
         )
         return connection.execute(later.limit(1)).first() is not None
 
-    def _opt_in(self, said: "_Said", connection: Connection, *, is_narrow: bool) -> None:
-        self._suppressions.lift_own_opt_outs(
-            said.from_,
-            to_sender=said.to_sender if is_narrow or self._scope is Scope.SENDER else None,
-            until=said.at - CLOCK_MARGIN,
-            evidence=said.message_sid,
-            by=said.by,
-            connection=connection,
-        )
+    def _opt_in(
+        self, message: "_ConsentMessage", connection: Connection, *, is_narrow: bool
+    ) -> None:
+        for address in message.addresses:
+            self._suppressions.lift_own_opt_outs(
+                address,
+                to_sender=message.to_sender if is_narrow or self._scope is Scope.SENDER else None,
+                until=message.at - CLOCK_MARGIN,
+                evidence=message.message_sid,
+                by=message.by,
+                connection=connection,
+            )
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What a person said to one of our senders, and when."""
+class _ConsentMessage:
+    """An inbound message as far as it concerns consent; `by` is who says what it means."""
 
-    from_: str = field(repr=False)
+    addresses: tuple[str, ...] = field(repr=False)
     to_sender: str = field(repr=False)
     at: datetime
     message_sid: str
     by: str
+
+    @property
+    def all_addresses(self) -> list[str]:
+        """Every address of the person, or the people, of `addresses`."""
+        return [one for each in self.addresses for one in addresses_of(person(each))]
+
+
+def _review(row: Row[Any]) -> Review:
+    return Review(
+        message_sid=row.message_sid,
+        from_=row.from_address,
+        to=row.to_address,
+        messaging_service_sid=row.messaging_service_sid,
+        body=row.body,
+        received_at=row.received_at,
+        reviewed_at=row.reviewed_at,
+        reviewed_by=row.reviewed_by,
+    )
 
 
 class OlderDatabase(Exception):

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, func, select
 from signedfor.consent import Reason, Scope, Source, Suppression, addresses_of, person
 from signedfor.store.database import current_time, lock_person, transaction
 from signedfor.store.inbound import CLOCK_MARGIN
+from signedfor.store.opt_ins import OptIns
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages
 from signedfor.twilio.keywords import InboundKind
@@ -33,7 +34,8 @@ class Reassignments:
     """Records in the database of `engine` that numbers were reassigned.
 
     The new holder has agreed to nothing, so the suppression covers everything, whatever a STOP
-    covers (`scope`). A START of theirs lifts it as it lifts a STOP to the same sender.
+    covers (`scope`). A START of theirs lifts it as it lifts a STOP to the same sender. The opt-ins
+    of the former holder are withdrawn: a START does not bring them back.
 
     Raises `signedfor.store.database.DatabaseUnavailable` when the database cannot answer.
     """
@@ -42,9 +44,13 @@ class Reassignments:
         self._engine = engine
         self._scope = scope
         self._suppressions = Suppressions(engine)
+        self._opt_ins = OptIns(engine)
 
     def receive(self, reassignment: Reassignment) -> bool:
-        """Suppress the number; False if that was done before, or a START has come since."""
+        """Suppress the number and withdraw its opt-ins; False if that changes nothing.
+
+        It is not suppressed if a START has come since.
+        """
         with transaction(self._engine) as connection:
             lock_person(connection, person(reassignment.recipient))
             at = reassignment.at or current_time(connection)
@@ -59,8 +65,16 @@ class Reassignments:
             # Twilio sends events again, also after a START or an operator lifted it.
             if self._suppressions.was_recorded(suppression, connection=connection):
                 return False
+            withdrawn = self._opt_ins.withdraw(
+                reassignment.recipient,
+                category=None,
+                until=at,
+                because=reassignment.evidence,
+                by=_CHANGED_BY,
+                connection=connection,
+            )
             if self._has_opted_in_since(at, suppression, connection):
-                return False
+                return withdrawn > 0
             return self._suppressions.renew(suppression, by=_CHANGED_BY, connection=connection)
 
     def _has_opted_in_since(

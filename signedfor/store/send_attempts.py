@@ -33,6 +33,7 @@ from signedfor.contract import CampaignState, MessageRequest, Priority
 from signedfor.store import account_hold
 from signedfor.store.campaigns import campaign_is
 from signedfor.store.database import delete_in_batches, insert_for, transaction
+from signedfor.store.opt_ins import HAS_OPTED_IN
 from signedfor.store.rate_limiter import Fits, RateLimiter, always
 from signedfor.store.rate_limiter_statements import paused
 from signedfor.store.suppressions import APPLIES, UNREACHABLE, applying_to
@@ -92,6 +93,8 @@ class Blocked(Enum):
     SUPPRESSED = auto()
     PAUSED = auto()
     """Its sender or its campaign is paused."""
+    NO_OPT_IN = auto()
+    """Its category demands an opt-in."""
     CAMPAIGN_CANCELED = auto()
     ACCOUNT_HELD = auto()
     """Twilio refuses the account's requests."""
@@ -101,6 +104,7 @@ class Blocked(Enum):
 # query. A message without a campaign has None for one, which equals nothing.
 _BLOCKED_BY: dict[Blocked, ColumnElement[bool]] = {
     Blocked.SUPPRESSED: exists(suppressions.c.id).where(APPLIES),
+    Blocked.NO_OPT_IN: ~HAS_OPTED_IN,
     Blocked.PAUSED: paused(bindparam("sender", type_=String))
     | campaign_is(CampaignState.PAUSED, bindparam("campaign_id", type_=String)),
     Blocked.CAMPAIGN_CANCELED: campaign_is(
@@ -153,13 +157,22 @@ _REFUSE = (
 )
 
 
+def _blocked_by(*, needs_opt_in: bool) -> dict[Blocked, ColumnElement[bool]]:
+    return {
+        reason: condition
+        for reason, condition in _BLOCKED_BY.items()
+        if needs_opt_in or reason is not Blocked.NO_OPT_IN
+    }
+
+
 @functools.cache
-def _claim(dialect: str) -> Any:
+def _claim(dialect: str, *, needs_opt_in: bool) -> Any:
     """Writes the record unless the message is blocked or the submission is claimed already."""
+    blocked_by = _blocked_by(needs_opt_in=needs_opt_in).values()
     statement = insert_for(dialect, send_attempts).from_select(
         [each.name for each in _COLUMNS],
         select(*(bindparam(each.name, type_=each.type) for each in _COLUMNS)).where(
-            *(~each for each in _BLOCKED_BY.values()), ~_LATER_IS_HELD
+            *(~each for each in blocked_by), ~_LATER_IS_HELD
         ),
     )
     new = statement.excluded
@@ -204,11 +217,13 @@ class SendAttempts:
         is_reserved: bool = False,
         is_reserved_by_account: bool = False,
         is_retry: bool = False,
+        needs_opt_in: bool = False,
         fits: Fits = always,
     ) -> Claimed | ClaimHeld | NotBefore | Blocked:
         """Pass the rate limiter and claim the submission for one POST; or do neither.
 
-        A message without a reservation passes if its sender is idle; otherwise it gets one.
+        A message without a reservation passes if its sender is idle; otherwise it gets one. With
+        `needs_opt_in` the recipient must have agreed to the message's category.
 
         One statement checks consent, pause and campaign and writes the record: after a STOP, a
         pause or a cancel is committed, no POST starts.
@@ -247,9 +262,11 @@ class SendAttempts:
                     if not fits(not_before.moment):
                         _roll_back(not_before)
                     return not_before
-                claimed = connection.execute(_claim(connection.dialect.name), record).first()
+                claimed = connection.execute(
+                    _claim(connection.dialect.name, needs_opt_in=needs_opt_in), record
+                ).first()
                 if claimed is None:
-                    _deny(connection, record)
+                    _deny(connection, record, needs_opt_in=needs_opt_in)
                 if claimed.is_held:
                     _take_account_try(connection, now)
         except _DeniedError as error:
@@ -374,10 +391,10 @@ def _key(message_id: str, submission: int) -> dict[str, Any]:
     return {"of_message": message_id, "of_submission": submission}
 
 
-def _deny(connection: Connection, record: Mapping[str, Any]) -> NoReturn:
+def _deny(connection: Connection, record: Mapping[str, Any], *, needs_opt_in: bool) -> NoReturn:
     """Raise why the record was not written; suppressed, if the reason is gone by now."""
     _require_free(connection, record)
-    for reason, condition in _BLOCKED_BY.items():
+    for reason, condition in _blocked_by(needs_opt_in=needs_opt_in).items():
         if connection.execute(select(condition), record).scalar_one():
             raise _DeniedError(reason)
     raise _DeniedError(Blocked.SUPPRESSED)

@@ -1,7 +1,7 @@
 """Suppressions; every change adds a row to the history."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from signedfor.consent import (
+    CATEGORY_SCOPES,
     MAX_CHANGED_BY,
     MAX_EVIDENCE,
     OWN_SOURCES,
@@ -58,6 +59,14 @@ def _scopes(*, sender: _Text | None, category: _Text | None) -> list[ColumnEleme
         scopes.append(and_(_table.scope == Scope.SENDER, _table.scope_value == sender))
     if category is not None:
         scopes.append(and_(_table.scope == Scope.CATEGORY, _table.scope_value == category))
+    if sender is not None and category is not None:
+        scopes.append(
+            and_(
+                _table.scope == Scope.SENDER_CATEGORY,
+                _table.scope_value == category,
+                _table.to_sender == sender,
+            )
+        )
     return scopes
 
 
@@ -293,12 +302,16 @@ class Suppressions:
     ) -> int:
         """Lift the opt-outs that the person made to the sender, or to any, until that time.
 
-        An opt-out from a category stays: the person did not name it.
+        So it does what stands because of a message that may be one. An opt-out from a category
+        stays: the person did not name it.
         """
         conditions = [
-            _concern(recipient, [Reason.OPTED_OUT]),
+            _concern(recipient, [Reason.OPTED_OUT, Reason.REVIEW]),
             _table.source.in_([source.value for source in OWN_SOURCES]),
-            _table.scope != Scope.CATEGORY,
+            or_(
+                _table.reason == Reason.REVIEW,
+                _table.scope.not_in([scope.value for scope in CATEGORY_SCOPES]),
+            ),
             _table.created_at <= until,
         ]
         if to_sender is not None:
@@ -306,6 +319,40 @@ class Suppressions:
         return self._lift(
             conditions, source=Source.INBOUND, evidence=evidence, by=by, connection=connection
         )
+
+    def end_review(
+        self,
+        recipient: str,
+        *,
+        message_sid: str,
+        next_pending: tuple[str, datetime] | None,
+        by: str,
+        connection: Connection | None = None,
+    ) -> None:
+        """Lift what stands because the message awaited review.
+
+        It stands on if another message of the person does, `next_pending`: its SID and time.
+        """
+        conditions = [
+            _concern(recipient, [Reason.REVIEW]),
+            _table.source == Source.INBOUND,
+            _table.evidence == message_sid,
+        ]
+        with transaction(self._engine, joining=connection) as open_connection:
+            ended = open_connection.execute(select(suppressions).where(*conditions)).all()
+            self._lift(
+                conditions,
+                source=Source.OPERATOR,
+                evidence=message_sid,
+                by=by,
+                connection=open_connection,
+            )
+            if next_pending is not None:
+                sid, at = next_pending
+                standing = [
+                    replace(_suppression(row), evidence=sid, created_at=at) for row in ended
+                ]
+                self.record_all(standing, by=by, connection=open_connection)
 
     def lift_undeliverable(
         self,

@@ -1,6 +1,7 @@
 """The tables. A change here needs a migration; a test compares both."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
@@ -20,10 +21,20 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    and_,
+    literal_column,
     text,
 )
 
-from signedfor.consent import MAX_ADDRESS, MAX_CHANGED_BY, MAX_EVIDENCE, Reason, Scope, Source
+from signedfor.consent import (
+    MAX_ADDRESS,
+    MAX_CHANGED_BY,
+    MAX_EVIDENCE,
+    MAX_LABEL,
+    Reason,
+    Scope,
+    Source,
+)
 from signedfor.contract import CampaignState
 
 
@@ -84,7 +95,7 @@ suppressions = Table(
     Column("source", String(16), nullable=False),
     Column("evidence", String(MAX_EVIDENCE), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    # Of ours, to which the person opted out; empty for everything but their own opt-outs.
+    # Of ours, to which the person wrote; empty for everything but what they said themselves.
     Column("to_sender", String(MAX_ADDRESS), nullable=False, server_default=text("''")),
     Column("expires_at", UtcDateTime),
     # The recipient comes first: `Suppressions.find` uses this index too. Named, because the
@@ -120,6 +131,52 @@ suppression_history = Table(
 )
 """Append-only: triggers, which only the migration creates, refuse UPDATE, DELETE and TRUNCATE."""
 
+opt_ins = Table(
+    "opt_ins",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("recipient", String(MAX_ADDRESS), nullable=False),
+    Column("category", String(MAX_LABEL), nullable=False),
+    Column("source", String(MAX_LABEL), nullable=False),
+    Column("evidence", String(MAX_EVIDENCE), nullable=False),
+    Column("wording", String(MAX_LABEL), nullable=False),
+    Column("opted_in_at", UtcDateTime, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Column("recorded_by", String(MAX_CHANGED_BY), nullable=False),
+    Column("withdrawn_at", UtcDateTime),
+    Column("withdrawn_by", String(MAX_CHANGED_BY)),
+    Column("withdrawn_because", String(MAX_EVIDENCE)),
+    CheckConstraint("(withdrawn_at IS NULL) = (withdrawn_by IS NULL)", name="withdrawn_by"),
+    Index(None, "recipient", "id"),
+    sqlite_autoincrement=True,
+)
+"""A row is never deleted, so that it remains evidence; it is changed once, when it is withdrawn."""
+STANDS: Final = opt_ins.c.withdrawn_at.is_(None)
+"""The opt-ins that were not withdrawn."""
+# An import that is repeated adds none; and the check before each message of a category that
+# demands one.
+Index(
+    "uq_opt_ins_standing",
+    *(opt_ins.c[name] for name in ("recipient", "category", "opted_in_at", "evidence")),
+    unique=True,
+    sqlite_where=STANDS,
+    postgresql_where=STANDS,
+)
+
+held_back_messages = Table(
+    "held_back_messages",
+    metadata,
+    Column("message_id", String(255), primary_key=True),
+    Column("recipient", String(MAX_ADDRESS), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("sender", String(MAX_ADDRESS), nullable=False),
+    Column("category", String(MAX_LABEL)),
+    Column("reason", String(16), nullable=False),  # of the suppression, or `no_opt_in`
+    Column("evidence", String(MAX_EVIDENCE), nullable=False),  # the suppression's
+    Index(None, "recipient", "at"),
+)
+"""Messages that ended as suppressed: evidence that what a person said was kept."""
+
 inbound_messages = Table(
     "inbound_messages",
     metadata,
@@ -136,6 +193,17 @@ inbound_messages = Table(
     # The first is for the reviews, the second for a person's later keywords.
     Index(None, "kind", "received_at", "message_sid"),
     Index(None, "from_address", "kind", "received_at"),
+)
+# Literals: with a parameter, PostgreSQL does not use the index below.
+IS_REVIEW: Final = inbound_messages.c.kind == literal_column("'review'")
+IS_PENDING: Final = and_(IS_REVIEW, inbound_messages.c.reviewed_at.is_(None))
+"""The messages that an operator must read, and those among them that none has."""
+# With the columns of the condition, or SQLite prefers the first index.
+Index(
+    "ix_inbound_messages_pending",
+    *(inbound_messages.c[name] for name in ("kind", "reviewed_at", "received_at", "message_sid")),
+    sqlite_where=IS_PENDING,
+    postgresql_where=IS_PENDING,
 )
 
 send_attempts = Table(

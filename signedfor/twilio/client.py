@@ -22,6 +22,7 @@ from typing import Any
 import requests
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
+from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.http.response import Response as TwilioResponse
 from twilio.rest import Client
@@ -205,7 +206,8 @@ class TwilioClient(Client):
             ),
         )
         if base_url is not None:
-            self.api.base_url = base_url
+            for domain in (self.api, self.messaging, self.webhooks):
+                domain.base_url = base_url
         self.http_client.read_environment(self.get_hostname(self.api.base_url))
 
     def last_response(self) -> ResponseHead | None:
@@ -422,6 +424,20 @@ def _limited(
                 raise ConnectTimeoutError(self, "connecting took too long in total")
 
     return Connection
+
+
+def http_status_of(error: Exception) -> int | None:
+    """The HTTP status of the answer that the SDK made this error of; None if there was none.
+
+    Of a list, the SDK raises another error than of a single resource. Neither's text may be shown:
+    it repeats Twilio's.
+    """
+    if isinstance(error, TwilioRestException):
+        return int(error.status)
+    if isinstance(error, TwilioException) and len(error.args) > 1:
+        status: int | None = getattr(error.args[1], "status_code", None)
+        return status
+    return None
 
 
 def never_connected(error: requests.RequestException) -> bool:

@@ -9,8 +9,8 @@ import re
 import unicodedata
 from enum import Enum
 
-_MAX_LENGTH = 64
-"""Checked first, so that a very long text costs nothing."""
+_MAX_LENGTH = 128
+"""Checked first, so that a very long text costs nothing. The database stores as much."""
 
 _WHITE_SPACE = " \t\r\n\u00a0"
 _SPACES = " \u00a0\u2007\u2009\u202f\u3000"
@@ -62,6 +62,9 @@ _OTHER_PREFIXES = re.compile(
 
 _CHANNEL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 _CHANNEL_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
+# Meta's business-scoped user id (BSUID): a country and an opaque id, for one business or, with ENT,
+# for a group of them. It is the only address of a person who hides the number.
+_WHATSAPP_USER = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]+")
 
 _SHORT_CODE = re.compile(r"[0-9]{3,8}")
 _MESSAGING_SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
@@ -127,9 +130,10 @@ class InvalidAddress(ValueError):
 def normalize_recipient(raw: str) -> str:
     """Return the normalized recipient, or raise `InvalidAddress`.
 
-    A recipient is E.164 (`+15558675309`), `whatsapp:` or `rcs:` and E.164, or `messenger:` and a
-    user id. Surrounding white space and separators between digits are removed, and full-width and
-    other decimal digits become ASCII.
+    A recipient is E.164 (`+15558675309`), `whatsapp:` or `rcs:` and E.164, `whatsapp:` and a
+    business-scoped user id (`US.13491208655302741918`), or `messenger:` and a user id. Surrounding
+    white space and separators between digits are removed, and full-width and other decimal digits
+    become ASCII.
     """
     if _is_plain(raw):
         return raw
@@ -139,6 +143,8 @@ def normalize_recipient(raw: str) -> str:
         return _normalize_number(rest)
     if channel == "messenger":
         return _normalize_channel_user(channel, rest)
+    if channel == "whatsapp" and _WHATSAPP_USER.fullmatch(rest):
+        return f"{channel}:{rest}"
     return f"{channel}:{_normalize_number(rest)}"
 
 

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
 
 import pytest
@@ -8,6 +8,7 @@ from activities.send import TwilioSends
 from signedfor.message_activities import AttemptFailed
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import open_engine
+from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
@@ -40,14 +41,16 @@ def connect() -> Iterator[Connect]:
     def client(
         base_url: str,
         *,
+        account_sid: str = ACCOUNT,
+        token: str = TOKEN,
         connect_timeout: timedelta = timedelta(seconds=3),
         read_timeout: timedelta = timedelta(seconds=0.3),
     ) -> TwilioClient:
         clients.append(
             TwilioClient(
-                account_sid=ACCOUNT,
-                username=ACCOUNT,
-                password=TOKEN,
+                account_sid=account_sid,
+                username=account_sid,
+                password=token,
                 connections=2,
                 base_url=base_url,
                 connect_timeout=connect_timeout,
@@ -92,6 +95,7 @@ def make_sends(connect: Connect, sqlite_engine: Engine, reports: list[AttemptFai
         engine: Engine = sqlite_engine,
         limiter: RateLimiter | None = None,
         default_sender: str | None = None,
+        require_opt_in: Collection[str] = (),
         **options: timedelta,
     ) -> TwilioSends:
         return TwilioSends(
@@ -99,9 +103,11 @@ def make_sends(connect: Connect, sqlite_engine: Engine, reports: list[AttemptFai
             Suppressions(engine),
             SendAttempts(engine, limiter or unlimited_rates(engine)),
             AccountHold(engine),
-            no_hold(engine),
+            outage_hold=no_hold(engine),
+            held_back=HeldBackMessages(engine),
             public_base_url="https://hooks.example",
             default_sender=default_sender,
+            require_opt_in=require_opt_in,
             policy=POLICY,
             report=reports.append,
         )

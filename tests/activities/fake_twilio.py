@@ -90,12 +90,23 @@ class FakeTwilio:
     responses: list[bytes | str] = field(default_factory=lambda: [created()])
     requests: list[ReceivedRequest] = field(default_factory=list)
     connections: int = 0
+    services: bytes = field(
+        default_factory=lambda: http(200, {"services": [], "meta": {"key": "services"}})
+    )
+    """The response to each request for Messaging Services, which is not among `requests`."""
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
         """The base URL."""
         return f"http://127.0.0.1:{self.port}"
+
+    def response_to(self, request: ReceivedRequest) -> bytes | str:
+        """The response that is due."""
+        if request.line.startswith("GET /v1/Services"):
+            return self.services
+        self.requests.append(request)
+        return self.responses[min(len(self.requests), len(self.responses)) - 1]
 
 
 def _read(stream: BufferedIOBase) -> ReceivedRequest | None:
@@ -128,12 +139,8 @@ def running_fake_twilio() -> Iterator[FakeTwilio]:
             request = _read(self.rfile)
             if request is None:
                 return
-            fake_twilio.requests.append(request)
-            response = fake_twilio.responses[
-                min(len(fake_twilio.requests), len(fake_twilio.responses)) - 1
-            ]
-            match response:
-                case bytes():
+            match fake_twilio.response_to(request):
+                case bytes() as response:
                     self.wfile.write(response)
                 case ConnectionFault.HANG:
                     fake_twilio.stopping.wait(30)

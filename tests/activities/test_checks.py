@@ -11,13 +11,14 @@ from sqlalchemy import Engine, event
 from activities.send import TwilioSends
 from signedfor import outage_hold
 from signedfor.clock import MAX_SKEW
-from signedfor.consent import Reason, Scope, Source, Suppression
+from signedfor.consent import OptIn, Reason, Scope, Source, Suppression
 from signedfor.contract import Day, SendWindow
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import (
     DatabaseAway,
     Expired,
     InvalidWindow,
+    NoOptIn,
     NoSender,
     SendRequest,
     SendResult,
@@ -29,6 +30,8 @@ from signedfor.message_activities import (
 from signedfor.retry import LATEST_POST_START
 from signedfor.send_windows import window_problem
 from signedfor.store.database import open_engine
+from signedfor.store.held_back_messages import HeldBackMessages
+from signedfor.store.opt_ins import OptIns
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
@@ -147,6 +150,48 @@ def test_an_opt_out_from_a_category_does_not_cover_messages_without_one(
     _suppress(suppressions, scope=Scope.CATEGORY, scope_value="marketing")
 
     assert isinstance(attempt(sends).decision, Sent)
+
+
+@pytest.mark.parametrize(
+    ("category", "is_sent"), [("marketing", False), ("codes", True), (None, True)]
+)
+def test_a_category_that_demands_an_opt_in(
+    make_sends: MakeSends,
+    fake_twilio: FakeTwilio,
+    sqlite_engine: Engine,
+    category: str | None,
+    is_sent: bool,
+) -> None:
+    """Without one the message is not sent, and that is kept as evidence; with one it is."""
+    sends = make_sends(fake_twilio.url, require_opt_in=["marketing"])
+    request = send_request(message=message(category=category))
+
+    first = attempt(sends, request).decision
+
+    assert isinstance(first, Sent if is_sent else NoOptIn)
+    held_back = HeldBackMessages(sqlite_engine).of(RECIPIENT)
+    assert ([] if is_sent else ["no_opt_in"]) == [each.reason for each in held_back]
+    OptIns(sqlite_engine).record_all(
+        [OptIn(recipient=RECIPIENT, category="marketing", source="test")], by="test"
+    )
+    again = attempt(sends, request.model_copy(update={"message_id": "again"}))
+    assert isinstance(again.decision, Sent)
+
+
+def test_what_was_held_back_is_kept_as_evidence(
+    sends: TwilioSends, suppressions: Suppressions, sqlite_engine: Engine
+) -> None:
+    """With the evidence for what stopped it."""
+    _suppress(suppressions, evidence="SM1")
+
+    assert isinstance(attempt(sends).decision, Suppressed)
+
+    (held_back,) = HeldBackMessages(sqlite_engine).of(RECIPIENT)
+    assert ("parcel-7", "opted_out", "SM1") == (
+        held_back.message_id,
+        held_back.reason,
+        held_back.evidence,
+    )
 
 
 def test_an_opt_out_from_the_default_sender(

@@ -18,7 +18,7 @@ from tests.activities.fake_twilio import (
 from tests.activities.sending import attempt, message, send_request
 
 SERVICE = "MG" + "0" * 32
-CALLBACK = "https://hooks.example/webhook/status?message_id=parcel-7#rc=5&rp=all"
+CALLBACK = "https://hooks.example/webhook/status?message_id=parcel-7#rc=5&rp=all&rt=5000"
 
 
 def _post(sends: TwilioSends, fake_twilio: FakeTwilio, **fields: object) -> ReceivedRequest:
@@ -45,7 +45,7 @@ def test_the_fields_of_a_text_message(sends: TwilioSends, fake_twilio: FakeTwili
     assert expected == dict(request.form)
     assert len(expected) == len(request.form)
     callback = "https%3A%2F%2Fhooks.example%2Fwebhook%2Fstatus%3Fmessage_id%3Dparcel-7%23rc%3D5"
-    assert f"StatusCallback={callback}%26rp%3Dall" in request.body.split("&")
+    assert f"StatusCallback={callback}%26rp%3Dall%26rt%3D5000" in request.body.split("&")
     assert f"To={quote(RECIPIENT)}" in request.body.split("&")
 
 
@@ -134,5 +134,5 @@ def test_the_callback_url_contains_the_message_id(message_id: str) -> None:
 
     parts = urlsplit(url)
     assert {"message_id": [message_id]} == parse_qs(parts.query, strict_parsing=True)
-    assert "rc=5&rp=all" == parts.fragment
+    assert "rc=5&rp=all&rt=5000" == parts.fragment
     assert url.isascii()

@@ -1,6 +1,7 @@
 """Recording inbound messages from the webhook and from Twilio's list."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -9,13 +10,19 @@ import pytest
 from sqlalchemy import Engine, func, select
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import ActivityEnvironment
+from twilio.rest import Client
 
 from activities.inbound import InboundRecorder
+from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
+from devtools.sandbox.client import SandboxControl
+from signedfor.consent import Scope
 from signedfor.inbound import CATCH_UP_ID, CatchUp, CatchUpResult, InboundRecord
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages
+from signedfor.twilio import messaging_services
+from signedfor.twilio.client import TwilioClient
 from signedfor.twilio.keywords import InboundKind
 from tests.activities.conftest import Connect
 from tests.activities.fake_twilio import (
@@ -30,6 +37,9 @@ from tests.activities.fake_twilio import (
     refused,
 )
 from tests.activities.sending import assert_no_personal_data
+from tests.devtools.sandbox.support import Receiver, running_receiver, running_sandbox
+from tests.devtools.sandbox.test_configuration import everywhere, pool
+from webhook.inbound import InboundMessage
 
 NOW = datetime(2026, 11, 21, 20, 0, 30, 500_000, tzinfo=UTC)
 SERVICE = "MG" + "d" * 32
@@ -42,10 +52,13 @@ def make(connect: Connect, fake_twilio: FakeTwilio, sqlite_engine: Engine) -> Ma
     """Make inbound activities with the fake Twilio, a database and the time NOW."""
 
     def inbound(
-        engine: Engine = sqlite_engine, now: datetime = NOW, **options: Any
+        engine: Engine = sqlite_engine,
+        now: datetime = NOW,
+        scope: Scope = Scope.EVERYTHING,
+        **options: Any,
     ) -> InboundRecorder:
         return InboundRecorder(
-            InboundMessages(engine, now=lambda: now),
+            InboundMessages(engine, scope=scope, now=lambda: now),
             watermarks=Watermarks(engine),
             twilio=connect(fake_twilio.url),
             now=lambda: now,
@@ -421,3 +434,161 @@ def test_a_catch_up_stops_on_shutdown_or_cancellation(
 
     assert [] == Suppressions(sqlite_engine).list_()
     assert 1 == ActivityEnvironment().run(make().catch_up_inbound, request).new
+
+
+NUMBER = "+15005550123"
+PERSON = "+15558675320"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missed:
+    """Twilio, with a number in a Messaging Service, and messages that it could not deliver."""
+
+    control: SandboxControl
+    account: Client
+    service_sid: str
+    receiver: Receiver
+
+    def look(self, engine: Engine, connect: Connect, url: str, *, scope: Scope) -> CatchUpResult:
+        """Record what was missed, with the workers' client."""
+        recorder = InboundRecorder(
+            InboundMessages(engine, scope=scope),
+            watermarks=Watermarks(engine),
+            twilio=connect(url, account_sid=DEFAULT_ACCOUNT_SID, token=DEFAULT_AUTH_TOKEN),
+        )
+        return _catch_up(recorder, datetime.now(UTC) - timedelta(minutes=5))
+
+
+@pytest.fixture
+def sandbox() -> Iterator[str]:
+    """A sandbox: its base URL."""
+    with running_sandbox() as (url, _):
+        yield url
+
+
+@pytest.fixture
+def missed(sandbox: str) -> Iterator[Missed]:
+    """A STOP to the number, that the webhook answered with an error."""
+    account = everywhere(sandbox)
+    pool(account)  # one that does not have it
+    with SandboxControl(sandbox) as control, running_receiver() as receiver:
+        receiver.answers = [500]
+        sid = pool(account, NUMBER, inbound_request_url=receiver.url)
+        control.inbound(PERSON, NUMBER, "STOP")
+        yield Missed(control=control, account=account, service_sid=sid, receiver=receiver)
+
+
+def test_the_service_is_found_where_the_list_omits_it(
+    missed: Missed, sandbox: str, connect: Connect, sqlite_engine: Engine
+) -> None:
+    """So what is recorded equals what the webhook would have recorded, and covers the service."""
+    result = missed.look(sqlite_engine, connect, sandbox, scope=Scope.SENDER)
+
+    [request] = missed.receiver.requests
+    would_be = InboundMessage.model_validate(request.form).record(InboundKind.STOP)
+    with transaction(sqlite_engine, read_only=True) as connection:
+        row = connection.execute(select(inbound_messages)).one()
+    assert 1 == result.new
+    assert missed.service_sid == would_be.messaging_service_sid
+    assert (would_be.from_, would_be.to, would_be.messaging_service_sid, "stop") == (
+        row.from_address,
+        row.to_address,
+        row.messaging_service_sid,
+        row.kind,
+    )
+    (suppression,) = Suppressions(sqlite_engine).list_()
+    assert (Scope.SENDER, missed.service_sid) == (suppression.scope, suppression.scope_value)
+
+
+def test_services_are_read_once_and_only_for_missed_messages(
+    missed: Missed,
+    sandbox: str,
+    connect: Connect,
+    sqlite_engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next look, which lists the same messages again, does not ask for services."""
+    for word in ("hello", "START"):
+        missed.control.inbound(PERSON, NUMBER, word)
+    paths: list[str] = []
+    request = TwilioClient.request
+
+    def recorded(client: TwilioClient, method: str, uri: str, *args: Any, **options: Any) -> Any:
+        paths.append(urlsplit(uri).path)
+        return request(client, method, uri, *args, **options)
+
+    monkeypatch.setattr(TwilioClient, "request", recorded)
+    looks = [missed.look(sqlite_engine, connect, sandbox, scope=Scope.SENDER) for _ in range(2)]
+
+    assert [3, 0] == [each.new for each in looks]
+    assert 1 == paths.count("/v1/Services")
+    assert 2 == sum(path.endswith("/PhoneNumbers") for path in paths)
+
+
+def test_a_number_without_a_service_is_recorded_as_itself(
+    missed: Missed, sandbox: str, connect: Connect, sqlite_engine: Engine
+) -> None:
+    """As the webhook does."""
+    missed.account.messaging.v1.services(missed.service_sid).delete()
+
+    missed.look(sqlite_engine, connect, sandbox, scope=Scope.SENDER)
+
+    (suppression,) = Suppressions(sqlite_engine).list_()
+    assert NUMBER == suppression.scope_value
+
+
+@pytest.mark.parametrize("answer", [http(500, {"code": 20500}), http(429, {"code": 20429}), b""])
+def test_services_that_cannot_be_read_now(
+    make: Make,
+    fake_twilio: FakeTwilio,
+    sqlite_engine: Engine,
+    answer: bytes,
+) -> None:
+    """An opt-out that covers everything is recorded anyway; one for a sender needs the service."""
+    fake_twilio.responses = [_page(_row(1, "STOP", ago=timedelta(minutes=1)))]
+    fake_twilio.services = answer
+    since = NOW - timedelta(minutes=5)
+
+    with pytest.raises(ApplicationError) as caught:
+        _catch_up(make(scope=Scope.SENDER), since)
+    assert ("ListFailed", False) == (caught.value.type, caught.value.non_retryable)
+    assert_no_personal_data(caught.value)
+    assert 0 == _stored(sqlite_engine)
+
+    assert 1 == _catch_up(make(), since).new
+    assert 1 == len(Suppressions(sqlite_engine).list_())
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_credentials_that_may_not_read_services(
+    make: Make,
+    fake_twilio: FakeTwilio,
+    sqlite_engine: Engine,
+    status: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A STOP is recorded for the number, with one warning: waiting would not help."""
+    minute = timedelta(minutes=1)
+    fake_twilio.responses = [_page(_row(2, "hi", ago=minute), _row(1, "STOP", ago=2 * minute))]
+    fake_twilio.services = http(status, {"code": 20003, "message": f"no {SENDER}"})
+
+    assert 2 == _catch_up(make(scope=Scope.SENDER), NOW - timedelta(minutes=5)).new
+
+    (suppression,) = Suppressions(sqlite_engine).list_()
+    (warning,) = caplog.messages
+    assert SENDER == suppression.scope_value
+    assert f"HTTP {status}" in warning
+    assert SENDER not in warning
+
+
+def test_too_many_services(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search is limited; a STOP is then recorded for the number."""
+    monkeypatch.setattr(messaging_services, "MAX_SERVICES", 1)
+    fake_twilio.responses = [_page(_row(1, "STOP", ago=timedelta(minutes=1)))]
+    fake_twilio.services = http(200, {"services": [{"sid": SERVICE}], "meta": {"key": "services"}})
+
+    assert 1 == _catch_up(make(scope=Scope.SENDER), NOW - timedelta(minutes=5)).new
+    (suppression,) = Suppressions(sqlite_engine).list_()
+    assert SENDER == suppression.scope_value

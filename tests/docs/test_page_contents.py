@@ -11,8 +11,9 @@ import pytest
 from devtools import reference_pages
 from devtools.reference_pages import COMMAND_TREE
 from signedfor.contract import names
-from signedfor.metrics import CHECK_TO_POST, CLOCK_OFFSET
+from signedfor.metrics import CHECK_TO_POST, CLOCK_OFFSET, INBOUND_WAITING
 from signedfor.settings import CampaignSettings, Settings
+from signedfor.twilio.overrides import OVERRIDES
 from signedfor.twilio.rates import DEFAULT_RATES
 from tests.docs.pages import HISTORY, PAGES, ROOT, name
 
@@ -202,6 +203,7 @@ def test_metrics_that_are_named_exist(page: Path) -> None:
     published = {
         CHECK_TO_POST,
         CLOCK_OFFSET,
+        INBOUND_WAITING,
         *re.findall(r"signedfor_\w+", reference_pages.metrics()),
     }
 
@@ -269,3 +271,18 @@ def test_tables_can_be_scanned() -> None:
     ]
 
     assert [] == long
+
+
+@pytest.mark.parametrize("page", _CURRENT, ids=name)
+def test_urls_for_twilio_have_our_connection_overrides(page: Path) -> None:
+    """People copy them into Twilio."""
+    found = set(re.findall(r"#(rc=[^\s`]+)", page.read_text()))
+
+    assert found <= {OVERRIDES}
+
+
+def test_the_page_on_twilio_shows_the_inbound_url() -> None:
+    """With the path and the overrides."""
+    page = ROOT / "docs/how-to/real-twilio.md"
+
+    assert f"{names.INBOUND_PATH}#{OVERRIDES}" in page.read_text()

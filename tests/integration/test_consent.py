@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from devtools.sandbox.magic import GOOD_SENDER
 from devtools.stack.local import LocalStack
+from signedfor.consent import Reason
 from signedfor.contract import MessageReport, Outcome, Stage
 from signedfor.contract.failures import FailureClass
 from signedfor.store.database import open_engine
@@ -88,17 +89,20 @@ async def test_a_stop_reaches_messages_that_wait(
 async def test_a_phrase_is_kept_for_review(
     stack: LocalStack, caller: Caller, engine: Engine, new_number: NewNumber
 ) -> None:
-    """A STOP inside a phrase suppresses nothing by itself and is stored for review."""
+    """A STOP inside a phrase is stored for review, and suppresses marketing until then."""
     to, phrase = new_number(), "Please stop texting me, this is not my parcel"
 
     answer = stack.sandbox.inbound(to, GOOD_SENDER, phrase)
     report = await (await caller.send(to)).report()
+    marketing = await (await caller.send(to, category="marketing")).report()
     [review] = [each for each in InboundMessages(engine).reviews() if each.from_ == to]
 
     assert (200, []) == (answer["http_status"], answer["replies"])
     assert (phrase, None) == (review.body, review.reviewed_at)
-    assert [] == Suppressions(engine).list_(recipient=to)
+    assert [Reason.REVIEW] == [row.reason for row in Suppressions(engine).list_(recipient=to)]
     assert Outcome.DELIVERED is report.outcome
+    assert (Outcome.SUPPRESSED, 0) == (marketing.outcome, marketing.attempts)
+    assert "awaits review" in marketing.reason
 
 
 async def test_a_stop_on_one_channel_holds_on_the_others(

@@ -33,6 +33,7 @@ VALID: dict[str, Any] = {
         (f"messenger:{NUMBER}", NUMBER),
         ("messenger:1234567890", "messenger:1234567890"),
         ("rcs:brand_agent", "rcs:brand_agent"),
+        ("whatsapp:US.13491208655302741918", "whatsapp:US.13491208655302741918"),
         ("12345", "12345"),
         ("", ""),
         ("whatsapp:+5215512345678", "+525512345678"),
@@ -49,6 +50,20 @@ def test_a_person_is_identified_by_their_number(address: str, expected: str) -> 
     WhatsApp's ids of Mexico and Brazil differ from the dialed numbers of the same people.
     """
     assert person(address) == expected
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_what_a_person_said_covers_all_their_channels(reason: Reason) -> None:
+    """Also what may be an opt-out; other reasons are about the exact address."""
+    said = {Reason.OPTED_OUT, Reason.REVIEW}
+
+    assert (suppression_key(f"whatsapp:{NUMBER}", reason) == NUMBER) == (reason in said)
+
+
+def test_a_category_of_a_sender_needs_the_sender() -> None:
+    """It would cover nothing."""
+    with pytest.raises(ValueError, match="to_sender: "):
+        Suppression(**VALID, scope=Scope.SENDER_CATEGORY, scope_value="marketing")
 
 
 def test_every_address_of_a_person_is_known() -> None:

@@ -14,11 +14,12 @@ from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from signedfor.consent import Reason, Scope, Source
+from signedfor.consent import OptIn, Reason, Scope, Source
 from signedfor.inbound import InboundRecord, inbound_workflow_id
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.inbox import Inbox
+from signedfor.store.opt_ins import OptIns
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.keywords import InboundKind
 from tests.webhook.support import (
@@ -516,7 +517,7 @@ async def test_a_reassigned_number_is_not_sent_to(
         suppression.to_sender,
     )
     assert (
-        "reassigned number, event "
+        "a reassigned number, event "
         "1c70ebe141c2f1062d226c9f80912ab67b778394592219510bc6751c017ab05f, "
         "last verified 2026-08-01"
     ) == suppression.evidence
@@ -536,6 +537,29 @@ async def test_the_new_holder_can_opt_in(twilio: Twilio, engine: Engine) -> None
 
     assert [] == Suppressions(engine).list_()
     assert 1 == await _counted(twilio, "reassigned_number", "duplicate")
+
+
+async def test_opt_ins_end_with_the_reassignment(twilio: Twilio, engine: Engine) -> None:
+    """Those of the former holder, in every category; a START does not bring them back."""
+    at = NOW - timedelta(hours=2)
+    opt_ins = OptIns(engine)
+    former, latest = at - timedelta(days=90), at + timedelta(hours=1)
+    opt_ins.record_all(
+        [
+            OptIn(recipient=PERSON, category=category, source="web", opted_in_at=moment)
+            for category, moment in (("marketing", former), ("news", former), ("sport", latest))
+        ],
+        by="test",
+    )
+
+    await twilio.inbound("START")
+    await _post(twilio, reassigned_event(consent_updated_at=_iso(at)))
+
+    assert [] == Suppressions(engine).list_()
+    assert ["sport"] == [each.category for each in opt_ins.list_()]
+    withdrawn = opt_ins.list_(include_withdrawn=True)[0]
+    assert "reassigned number" == withdrawn.withdrawn_by
+    assert "a reassigned number, event" in (withdrawn.withdrawn_because or "")
 
 
 async def test_what_an_operator_lifted_stays_lifted(twilio: Twilio, engine: Engine) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree as ET
 
 import pytest
-from sqlalchemy import Engine, event, func, select
+from sqlalchemy import Engine, event, func, select, update
 from temporalio.client import Client
 
 from signedfor.consent import Reason, Scope, Source
@@ -15,7 +15,7 @@ from signedfor.inbound import InboundRecord
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.suppressions import Suppressions
-from signedfor.store.tables import inbound_messages
+from signedfor.store.tables import inbound_messages, suppressions
 from signedfor.twilio.keywords import InboundKind
 from tests.webhook.support import (
     PERSON,
@@ -145,6 +145,59 @@ async def test_channel_addresses_are_the_same_person(twilio: Twilio, engine: Eng
     assert [PERSON] == [each.recipient for each in Suppressions(engine).list_()]
 
 
+USER = "whatsapp:US.13491208655302741918"
+PARENT = "whatsapp:US.ENT.11815799212886844830"
+
+
+async def test_a_whatsapp_user_id_is_a_person(twilio: Twilio, engine: Engine) -> None:
+    """Of a person who hides the number, Twilio gives the user id; a STOP of theirs counts."""
+    response = await twilio.inbound(
+        "STOP", From=USER, To=f"whatsapp:{SENDER}", ExternalUserId=USER, WaId=""
+    )
+
+    assert 200 == response.status_code
+    assert [USER] == [each.recipient for each in Suppressions(engine).list_()]
+    assert 1 == await _counted(twilio, kind="stop", result="recorded")
+
+
+@pytest.mark.parametrize(
+    ("fields", "people"),
+    [
+        ({"From": f"whatsapp:{PERSON}", "ExternalUserId": USER}, {PERSON, USER}),
+        ({"From": f"whatsapp:{PERSON}", "ExternalUserId": USER[9:]}, {PERSON, USER}),
+        (
+            {
+                "From": f"whatsapp:{PERSON}",
+                "WaId": PERSON[1:],
+                "ExternalUserId": USER,
+                "ParentExternalUserId": PARENT,
+            },
+            {PERSON, USER, PARENT},
+        ),
+        ({"From": USER, "ExternalUserId": USER, "WaId": PERSON[1:]}, {PERSON, USER}),
+        ({"From": USER, "ExternalUserId": USER, "WaId": USER[9:]}, {USER}),
+        ({"From": f"whatsapp:{PERSON}", "ExternalUserId": "?"}, {PERSON}),
+        ({"From": PERSON, "ExternalUserId": USER}, {PERSON}),
+    ],
+)
+async def test_a_number_and_its_whatsapp_user_id_are_one_person(
+    twilio: Twilio, engine: Engine, fields: dict[str, str], people: set[str]
+) -> None:
+    """A STOP covers both, a START lifts both; an id that cannot be read changes nothing else."""
+    fields = {"To": f"whatsapp:{SENDER}", **fields}
+    stopped = await twilio.inbound("STOP", MessageSid="SM" + "1" * 32, **fields)
+    suppressed = {each.recipient for each in Suppressions(engine).list_()}
+    with transaction(engine) as connection:
+        connection.execute(
+            update(suppressions).values(created_at=datetime.now(UTC) - timedelta(minutes=1))
+        )
+    started = await twilio.inbound("START", MessageSid="SM" + "2" * 32, **fields)
+
+    assert {200} == {stopped.status_code, started.status_code}
+    assert people == suppressed
+    assert [] == Suppressions(engine).list_()
+
+
 async def test_a_phrase_with_a_stop_word_is_stored_for_review(
     twilio: Twilio, engine: Engine
 ) -> None:
@@ -153,7 +206,24 @@ async def test_a_phrase_with_a_stop_word_is_stored_for_review(
 
     (review,) = InboundMessages(engine).reviews()
     assert ("please stop texting me \ufffd 👍", PERSON) == (review.body, review.from_)
-    assert [] == Suppressions(engine).list_()
+    [found] = Suppressions(engine).list_()
+    assert (Reason.REVIEW, Scope.CATEGORY, "marketing") == (
+        *(found.reason, found.scope, found.scope_value),
+    )
+
+
+async def test_what_a_review_suppresses_can_be_configured(
+    client_without_server: Client, engine: Engine
+) -> None:
+    """It is in force before the webhook answers."""
+    settings = SETTINGS.model_copy(update={"review_suppresses": ("all",)})
+    twilio = Twilio.calling(create_app(settings, client=client_without_server, engine=engine))
+
+    await twilio.inbound("please stop texting me")
+
+    found = Suppressions(engine).find(PERSON, sender=SENDER, category=None)
+    assert found is not None
+    assert Reason.REVIEW is found.reason
 
 
 @pytest.mark.parametrize(

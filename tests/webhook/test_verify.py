@@ -4,6 +4,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
+from signedfor.twilio.overrides import OVERRIDES
 from tests.webhook.support import (
     ACCOUNT,
     FORM,
@@ -98,6 +99,22 @@ async def test_the_signature_covers_the_whole_request(
     response = await _post(twilio, **request, X_Twilio_Signature=sign(PUBLIC + INBOUND, fields))
 
     assert response.status_code == 403
+
+
+async def test_connection_overrides_are_not_signed(twilio: Twilio) -> None:
+    """Twilio takes the fragment off the URL, and signs what is left."""
+    fields = inbound_fields()
+    responses = [
+        await _post(
+            twilio,
+            INBOUND,
+            urlencode(fields),
+            X_Twilio_Signature=sign(PUBLIC + INBOUND + fragment, fields),
+        )
+        for fragment in ("", f"#{OVERRIDES}")
+    ]
+
+    assert [200, 403] == [each.status_code for each in responses]
 
 
 async def test_headers_do_not_change_the_signed_url(twilio: Twilio) -> None:

@@ -11,7 +11,7 @@ from signedfor.consent import Reason
 from signedfor.contract import PROGRESS_QUERY, Outcome, Progress
 from signedfor.contract.failures import FailureClass
 from signedfor.masks import masked_sender
-from signedfor.message_activities import Paused, Suppressed
+from signedfor.message_activities import NoOptIn, Paused, Suppressed
 from tests.workflows.fakes import (
     REQUEST,
     SENDER,
@@ -134,6 +134,7 @@ async def test_a_malformed_signal_is_dropped(env: TimeSkippingEnvironment) -> No
         (Reason.OPTED_OUT, FailureClass.RECIPIENT_OPTED_OUT),
         (Reason.UNDELIVERABLE, FailureClass.RECIPIENT_UNREACHABLE),
         (Reason.MANUAL, None),
+        (Reason.REVIEW, None),
     ],
 )
 async def test_nothing_is_sent_to_a_suppressed_recipient(
@@ -151,6 +152,16 @@ async def test_nothing_is_sent_to_a_suppressed_recipient(
         report.dead_letter_id,
     )
     assert [] == env.fakes.posts
+
+
+async def test_a_message_whose_category_demands_an_opt_in(env: TimeSkippingEnvironment) -> None:
+    """Without one it is suppressed; the report says why, and no dead letter is opened."""
+    env.fakes.sends = [refuse(NoOptIn())]
+
+    report = await env.report()
+
+    assert (Outcome.SUPPRESSED, 0, None) == (report.outcome, report.attempts, report.dead_letter_id)
+    assert "has not opted in" in report.reason
 
 
 async def test_a_stop_during_a_wait_suppresses_the_message(

@@ -16,7 +16,8 @@ CREDENTIALS: Final = "Twilio credentials"
 ACCOUNT: Final = "Twilio account"
 SENDER: Final = "default sender"
 
-_NO_ACCESS = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
+NO_ACCESS: Final = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
+"""The answers to credentials that may not read something, such as those of a restricted API key."""
 
 
 def check_sender(settings: Settings) -> Finding:
@@ -32,7 +33,7 @@ def check_sender(settings: Settings) -> Finding:
 
 def check_twilio(settings: Settings) -> list[Finding]:
     """Ask Twilio for one message and for the account. Its answers are not shown."""
-    client = _client(settings)
+    client = twilio_client(settings)
     account_path = f"/2010-04-01/Accounts/{settings.twilio_account_sid}"
     try:
         # Reading messages needs just the credentials and permissions that sending needs.
@@ -93,7 +94,7 @@ def _refused(answer: _Answer) -> Finding:
 
 
 def _account(answer: _Answer) -> Finding:
-    if answer.status in _NO_ACCESS:
+    if answer.status in NO_ACCESS:
         return ok(ACCOUNT, "These credentials may not read its details.")
     if answer.status != HTTPStatus.OK:
         return warn(ACCOUNT, f"Twilio answers HTTP {answer.status}.", "Try again later.")
@@ -112,7 +113,7 @@ def _account(answer: _Answer) -> Finding:
     return ok(ACCOUNT, "Active.")
 
 
-def _client(settings: Settings) -> TwilioClient:
+def twilio_client(settings: Settings) -> TwilioClient:
     """The same client as the workers', for one call at a time."""
     key, secret = settings.twilio_api_key_sid, settings.twilio_api_key_secret
     return TwilioClient(

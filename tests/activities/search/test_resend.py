@@ -9,6 +9,7 @@ from activities.send import TwilioSends
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import Listed, SendRequest, Sent
 from signedfor.store.account_hold import AccountHold
+from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.client import TwilioClient
@@ -26,7 +27,8 @@ def sends(twilio: TwilioClient, sqlite_engine: Engine) -> TwilioSends:
         Suppressions(sqlite_engine),
         SendAttempts(sqlite_engine, unlimited_rates(sqlite_engine)),
         AccountHold(sqlite_engine),
-        no_hold(sqlite_engine),
+        outage_hold=no_hold(sqlite_engine),
+        held_back=HeldBackMessages(sqlite_engine),
         public_base_url="https://hooks.example",
         default_sender=None,
         policy=POLICY,

@@ -188,6 +188,15 @@ def test_refused_create_is_listed_as_failed(
     ]
 
 
+def test_a_whatsapp_user_id_is_a_recipient(twilio: Client) -> None:
+    """It is all that there is of a person who hides the number."""
+    message = twilio.messages.create(
+        to="whatsapp:US.13491208655302741918", from_=f"whatsapp:{SENDER}", body="hello"
+    )
+
+    assert until(message, "delivered").to == "whatsapp:US.13491208655302741918"
+
+
 def test_a_scheduled_message_is_sent_at_its_time(
     twilio: Client, control: SandboxControl, recipient: str
 ) -> None:

@@ -13,6 +13,7 @@ from devtools.stack.temporal_server import NAMESPACE
 from signedfor.contract import INBOUND_PATH, MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.settings import CampaignSettings, Settings
+from signedfor.twilio.overrides import OVERRIDES
 from tests.devtools.stack.support import ROOT
 from webhook.resilience import MAX_TRANSACTIONS
 from worker import ACTIVITY_THREADS
@@ -190,7 +191,8 @@ def test_the_sandbox_shares_the_network_of_the_worker() -> None:
     assert f"http://127.0.0.1:{port}" == environment["TWILIO_API_BASE_URL"]
     webhook = _SERVICES["webhook"]["environment"]["WEBHOOK_PORT"]
     assert f"http://webhook:{webhook}" == environment["PUBLIC_BASE_URL"]
-    assert environment["PUBLIC_BASE_URL"] + INBOUND_PATH == sandbox["command"][-1]
+    inbound_url = f"{environment['PUBLIC_BASE_URL']}{INBOUND_PATH}#{OVERRIDES}"
+    assert inbound_url == sandbox["command"][-1]
     assert (DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN, "127.0.0.1") == (
         environment["TWILIO_ACCOUNT_SID"],
         environment["TWILIO_AUTH_TOKEN"],

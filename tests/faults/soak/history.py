@@ -27,6 +27,7 @@ from signedfor.message_activities import (
     InvalidWindow,
     Listed,
     NeverSubmitted,
+    NoOptIn,
     NoSender,
     Paused,
     SearchActivities,
@@ -344,7 +345,7 @@ def _finished(result: SendResult, at: datetime) -> SendFinished:
     match result.decision:
         case Sent(message_sid=sid):
             return SendFinished(at=at, outcome=SendOutcome.ACCEPTED, message_sid=sid)
-        case Suppressed() | Expired() | CampaignCanceled():
+        case Suppressed() | NoOptIn() | Expired() | CampaignCanceled():
             return SendFinished(at=at, outcome=SendOutcome.BLOCKED)
         case AlreadyClaimed():
             return SendFinished(at=at, outcome=SendOutcome.UNKNOWN, is_claim_held=True)

@@ -45,7 +45,7 @@ def a_row(
         "segments": 1,
         "status": status,
         "error_code": None,
-        "status_callback": f"http://127.0.0.1/webhook/status?message_id={message_id}#rc=5&rp=all",
+        "status_callback": f"http://127.0.0.1/webhook/status?message_id={message_id}#rc=5&rp=all&rt=5000",
         "arrived": at(seconds).timestamp(),
         "created": at(seconds).timestamp(),
         "sent": None,

@@ -5,7 +5,7 @@ import re
 import shlex
 import subprocess
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,9 +15,16 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 
 from devtools.stack.local import LocalStack
+from signedfor.contract import INBOUND_PATH
+from signedfor.inbound import InboundRecord
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
+from signedfor.store.database import open_engine
+from signedfor.store.inbound import InboundMessages
+from signedfor.twilio.keywords import InboundKind
+from signedfor.twilio.overrides import OVERRIDES
 from tests.fixtures.temporal import binary
 from tests.signedfor.cli.support import CommandLine, LiveSystem, new_id, until
+from tests.workflows.fakes import RECIPIENT, SENDER
 
 Findings = dict[str, dict[str, str]]
 
@@ -51,6 +58,8 @@ def test_without_any_dependency_every_check_fails(cli: CommandLine) -> None:
         "default sender": "skipped",
         "Twilio credentials": "skipped",
         "Twilio account": "skipped",
+        "inbound URL": "skipped",
+        "webhook rules": "skipped",
         "public URL": "skipped",
         "webhook reached": "skipped",
         "signed callback": "skipped",
@@ -78,6 +87,39 @@ def test_a_database_that_cannot_be_used(cli: CommandLine, url: str) -> None:
 
     assert "fail" == found["database"]["level"]
     assert "secret" not in json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("hours", "level", "what"),
+    [
+        (None, "ok", "No message awaits review."),
+        (23, "ok", "1 pending, the oldest since "),
+        (25, "warn", "1 pending, the oldest since "),
+    ],
+)
+def test_reviews_that_wait_too_long(
+    cli: CommandLine, sqlite_url: str, hours: int | None, level: str, what: str
+) -> None:
+    """After a day it is a warning, which names the command to decide them."""
+    engine = open_engine(sqlite_url)
+    if hours is not None:
+        InboundMessages(engine).receive(
+            InboundRecord(
+                message_sid="SM1",
+                from_=RECIPIENT,
+                to=SENDER,
+                kind=InboundKind.REVIEW,
+                received_at=datetime.now(UTC) - timedelta(hours=hours),
+            )
+        )
+    engine.dispose()
+
+    found = findings(cli, exit_code=1, DATABASE_URL=sqlite_url)
+
+    assert "ok" == found["database"]["level"]
+    assert level == found["reviews"]["level"]
+    assert what in found["reviews"]["what"]
+    assert (level == "warn") == ("--interactive" in (found["reviews"]["remedy"] or ""))
 
 
 @pytest.fixture
@@ -210,6 +252,7 @@ class TestWholeSystem:
             name: level for name, level in levels(found).items() if level != "ok"
         }
         assert "TWILIO_API_BASE_URL" in found["Twilio credentials"]["what"]
+        assert found["inbound URL"]["what"].startswith("Right for +1500***0006")
         assert stack.settings["TWILIO_AUTH_TOKEN"] not in json.dumps(found)
 
     def test_a_clock_that_is_an_hour_ahead(
@@ -238,6 +281,20 @@ class TestWholeSystem:
         assert "fail" == found["Twilio credentials"]["level"]
         assert "HTTP 401, 20003" in found["Twilio credentials"]["what"]
         assert "another-token" not in json.dumps(found)
+
+    def test_senders_that_were_used_are_checked(self, cli: CommandLine, stack: LocalStack) -> None:
+        """Those of the database, besides the default sender."""
+        cli("senders", "rate", "+15005550321", "5")
+        stack.sandbox.settings(inbound_url="https://x.example/in")
+        try:
+            found = findings(cli, exit_code=0)["inbound URL"]
+        finally:
+            stack.sandbox.settings(inbound_url=f"{stack.webhook_url}{INBOUND_PATH}#{OVERRIDES}")
+
+        assert "warn" == found["level"]
+        assert "+1500***0006" in found["what"]
+        assert "+1500***0321" in found["what"]
+        assert "leads elsewhere (https://x.example)" in found["what"]
 
     def test_attempt_records_that_are_deleted_too_early(self, cli: CommandLine) -> None:
         """They must be kept as long as a closed message can be reset; the remedy says how long."""

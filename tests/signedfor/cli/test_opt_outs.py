@@ -3,7 +3,7 @@
 import json
 import stat
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -326,6 +326,7 @@ class TestReview:
         (read,) = document(cli, "opt-outs", "review", "--all")["reviews"]
         assert found is not None
         assert ("opted_out", "SM1") == (found.reason, found.evidence)
+        assert ["opted_out"] == [row.reason for row in Suppressions(engine).list_()]
         assert [] == document(cli, "opt-outs", "review")["reviews"]
         assert "Ada" == read["reviewed_by"]
 
@@ -338,6 +339,60 @@ class TestReview:
 
         assert 2 == again.exit_code
         assert [] == Suppressions(engine).list_()
+
+    def test_a_decision_after_an_opt_in_records_no_opt_out(
+        self, cli: CommandLine, engine: Engine
+    ) -> None:
+        """The person has said something newer."""
+        InboundMessages(engine).receive(
+            InboundRecord(
+                message_sid="SM2",
+                from_=RECIPIENT,
+                to=SENDER,
+                kind=InboundKind.START,
+                received_at=datetime.now(UTC) + timedelta(minutes=1),
+            )
+        )
+
+        decided = document(cli, "opt-outs", "review", "SM1", "--opt-out")
+
+        assert {"message_sid": "SM1", "opt_out": False} == decided
+        assert [] == Suppressions(engine).list_()
+
+    def test_what_it_suppresses_is_listed(self, cli: CommandLine) -> None:
+        """With its reason and the message's SID."""
+        shown = cli("opt-outs", "list", "--reason", "review")
+
+        assert ["category", "marketing", "review", "inbound", "SM1"] == shown.stdout.split()[9:14]
+
+    def test_it_cannot_be_recorded_by_hand(self, cli: CommandLine, engine: Engine) -> None:
+        """Only a message that awaits review does that."""
+        before = Suppressions(engine).list_()
+
+        result = cli("opt-outs", "add", "+15558675310", "--reason", "review")
+
+        assert 2 == result.exit_code
+        assert "--reason" in result.stderr
+        assert before == Suppressions(engine).list_()
+
+    def test_deciding_one_after_the_other_needs_a_terminal(
+        self, cli: CommandLine, engine: Engine
+    ) -> None:
+        """Without one nothing is shown, and no input is read as an answer."""
+        result = cli("opt-outs", "review", "--interactive", "--reveal", stdin="o\n")
+
+        assert 2 == result.exit_code
+        assert "needs a terminal" in result.stderr
+        assert "could you" not in result.output
+        assert 1 == InboundMessages(engine).pending_reviews().count
+
+    @pytest.mark.parametrize("option", ["--json", "--all", "--done", "--opt-out", "SM1"])
+    def test_deciding_one_after_the_other_stands_alone(
+        self, cli: CommandLine, engine: Engine, option: str
+    ) -> None:
+        """What would choose or format something else is bad input."""
+        assert 2 == cli("opt-outs", "review", "--interactive", option).exit_code
+        assert 1 == InboundMessages(engine).pending_reviews().count
 
     @pytest.mark.parametrize(
         "arguments", [("SM1",), ("SM1", "--done", "--opt-out"), ("--done",), ("SM2", "--done")]

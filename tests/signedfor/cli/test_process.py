@@ -17,6 +17,13 @@ from typing import Self
 import psutil
 import pytest
 
+from signedfor.consent import Reason, Suppression
+from signedfor.inbound import InboundRecord
+from signedfor.store.database import open_engine
+from signedfor.store.inbound import InboundMessages
+from signedfor.store.migrate import upgrade
+from signedfor.store.suppressions import Suppressions
+from signedfor.twilio.keywords import InboundKind
 from tests.signedfor.cli.support import TEXT, CommandLine, LiveSystem, new_id, until
 from tests.workflows.fakes import RECIPIENT, SENDER
 
@@ -183,6 +190,45 @@ class Terminal:
         return await asyncio.to_thread(self.process.wait, 30)
 
 
+REVIEW = ("opt-outs", "review", "--interactive")
+
+
+@pytest.fixture
+def reviewing(tmp_path: Path) -> Mapping[str, str]:
+    """The environment of commands with a new database."""
+    env = {"DATABASE_URL": f"sqlite:///{tmp_path}/signedfor.db"}
+    upgrade(env["DATABASE_URL"])
+    return env
+
+
+@pytest.fixture
+def reviews(reviewing: Mapping[str, str]) -> Iterator[InboundMessages]:
+    """Three messages that await review."""
+    engine = open_engine(reviewing["DATABASE_URL"])
+    inbound = InboundMessages(engine)
+    for number in range(3):
+        inbound.receive(
+            InboundRecord(
+                message_sid=f"SM{number}",
+                from_=f"+1555867530{number}",
+                to=SENDER,
+                kind=InboundKind.REVIEW,
+                body=f"please end this, number {number}",
+            )
+        )
+    yield inbound
+    engine.dispose()
+
+
+def opted_out(env: Mapping[str, str]) -> list[Suppression]:
+    """The opt-outs in the commands' database."""
+    engine = open_engine(env["DATABASE_URL"])
+    try:
+        return Suppressions(engine).list_(reason=Reason.OPTED_OUT)
+    finally:
+        engine.dispose()
+
+
 class TestTerminal:
     """Behavior on a terminal."""
 
@@ -211,6 +257,70 @@ class TestTerminal:
 
             assert exit_code == await terminal.exit_code()
         assert status == (await system.cli.document("dead-letters", "show", message_id))["status"]
+
+    async def test_reviews_are_decided_one_after_the_other(
+        self, reviews: InboundMessages, reviewing: Mapping[str, str]
+    ) -> None:
+        """Each message is shown, and what is typed decides it; a skipped one stays."""
+        with Terminal(*REVIEW, env=reviewing) as terminal:
+            await terminal.shows("number and text; there are 3. Continue? [y/N]")
+            terminal.type("y")
+            for number, typed in enumerate(("o", "s", "d")):
+                await terminal.shows(f"please end this, number {number}")
+                terminal.type(typed)
+            await terminal.shows("1 left to review.")
+
+            assert 0 == await terminal.exit_code()
+        assert ["SM1"] == [each.message_sid for each in reviews.reviews()]
+        assert 1 == len(opted_out(reviewing))
+
+    @pytest.mark.parametrize(("typed", "exit_code"), [("q", 0), ("\x04", 0), (None, 130)])
+    async def test_reviewing_can_be_ended(
+        self,
+        reviews: InboundMessages,
+        reviewing: Mapping[str, str],
+        typed: str | None,
+        exit_code: int,
+    ) -> None:
+        """With q, Ctrl-D or Ctrl-C; what was decided stays. Anything else asks again."""
+        with Terminal(*REVIEW, "--reveal", env=reviewing) as terminal:
+            await terminal.shows("number 0")
+            terminal.type("d")
+            await terminal.shows("number 1")
+            terminal.type("x")
+            terminal.type("")
+            if typed is None:
+                terminal.process.send_signal(signal.SIGINT)
+            else:
+                terminal.type(typed)
+
+            assert exit_code == await terminal.exit_code()
+        assert 2 == reviews.pending_reviews().count
+        assert [] == opted_out(reviewing)
+
+    async def test_two_operators_review_side_by_side(
+        self, reviews: InboundMessages, reviewing: Mapping[str, str]
+    ) -> None:
+        """The first decision counts; the other operator learns whose it was and goes on."""
+        with (
+            Terminal(*REVIEW, "--reveal", "--by", "Ada", env=reviewing) as ada,
+            Terminal(*REVIEW, "--reveal", "--by", "Ben", env=reviewing) as ben,
+        ):
+            await ada.shows("number 0")
+            await ben.shows("number 0")
+            ada.type("o")
+            await ada.shows("Opt-out recorded.")
+            ben.type("d")
+            await ben.shows("Nothing was recorded: Ada has decided it meanwhile.")
+            await ben.shows("number 1")
+            ben.type("q")
+            ada.type("q")
+
+            assert 0 == await ben.exit_code() == await ada.exit_code()
+        found = reviews.review("SM0")
+        assert found is not None
+        assert "Ada" == found.reviewed_by
+        assert 1 == len(opted_out(reviewing))
 
     async def test_progress_is_shown_in_place(self, system: LiveSystem) -> None:
         """While the command waits, the terminal shows what for, until the receipt arrives."""

@@ -168,6 +168,8 @@ def test_fields_that_contradict_each_other_are_refused(
         (f"WhatsApp:{TO}", "+15005550006", False),
         (f"whatsapp:{TO}", "rcs:agent", False),
         (f"whatsapp:{TO}", "whatsapp:+15005550006", True),
+        ("whatsapp:US.13491208655302741918", "whatsapp:+15005550006", True),
+        ("whatsapp:US.13491208655302741918", "+15005550006", False),
         (f"rcs:{TO}", "rcs:agent", True),
         (f"whatsapp:{TO}", "MG" + "0" * 32, True),
         (TO, "Parcels", True),

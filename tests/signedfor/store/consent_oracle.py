@@ -11,23 +11,32 @@ from signedfor.store.inbound import CLOCK_MARGIN
 from signedfor.twilio.keywords import InboundKind
 
 
-class Deed(StrEnum):
-    """What an operator, a file or Twilio does."""
+class Change(StrEnum):
+    """What an operator, a file or Twilio changes."""
 
     ADD = "add"
     REMOVE_ALL = "remove all"
     REMOVE_OPT_OUTS = "remove opt-outs"
     IMPORT = "import"
     TWILIO_CODE = "21610"
+    DECIDE_DONE = "no opt-out"
+    DECIDE_OPT_OUT = "opt-out"
+
+
+DECISIONS = frozenset({Change.DECIDE_DONE, Change.DECIDE_OPT_OUT})
 
 
 @dataclass(frozen=True)
 class Action:
-    """What happens for one person: a message or a deed, which concerns one of our senders."""
+    """What happens for one person: a message, or a change that concerns one of our senders.
 
-    what: InboundKind | Deed
+    A message has a SID; a decision has that of the message that it is about, if there is one.
+    """
+
+    what: InboundKind | Change
     to_sender: str
     at: datetime
+    sid: str
     channel: str = ""
 
 
@@ -39,8 +48,17 @@ class Span:
     ended: float
 
 
-Standing = frozenset[tuple[Source, str]]
-"""The opt-outs of a person: source, and the sender of an own one."""
+Standing = frozenset[tuple[Reason, Source, str, str]]
+"""What stands for a person: reason, source, the sender of what they said, the SID of a review."""
+
+
+@dataclass(frozen=True)
+class Review:
+    """A message that awaits review."""
+
+    sid: str
+    to_sender: str
+    at: datetime
 
 
 @dataclass
@@ -51,33 +69,72 @@ class Model:
     own: dict[tuple[Source, str], datetime] = field(default_factory=dict)
     others: set[tuple[Source, str]] = field(default_factory=set)
     opted_in: list[tuple[InboundKind, str, datetime]] = field(default_factory=list)
+    pending: dict[str, Review] = field(default_factory=dict)
+    suppressing: dict[str, Review] = field(default_factory=dict)
+    """By sender, the newest pending review that no opt-in follows."""
 
     @property
     def standing(self) -> Standing:
         """What stands now."""
-        return frozenset(self.own) | frozenset(self.others)
+        opt_outs = self.own.keys() | self.others
+        reviews = self.suppressing.values()
+        return frozenset(
+            [
+                *((REASON, *each, "") for each in opt_outs),
+                *((Reason.REVIEW, Source.INBOUND, each.to_sender, each.sid) for each in reviews),
+            ]
+        )
 
     def do(self, action: Action) -> None:
         """Take it in."""
         match action.what:
+            case InboundKind.REVIEW:
+                review = Review(action.sid, action.to_sender, action.at)
+                self.pending[review.sid] = review
+                self._suppress(review)
             case InboundKind() as kind:
                 self._receive(kind, action.to_sender, action.at)
-            case Deed.TWILIO_CODE:
+            case Change.DECIDE_DONE | Change.DECIDE_OPT_OUT as decision:
+                self._decide(action.sid, is_opt_out=decision is Change.DECIDE_OPT_OUT)
+            case Change.TWILIO_CODE:
                 self._set(Source.TWILIO_CODE, action.to_sender, action.at)
-            case Deed.ADD:
+            case Change.ADD:
                 self.others.add((Source.OPERATOR, ""))
-            case Deed.IMPORT:
+            case Change.IMPORT:
                 self.others.add((Source.IMPORT, ""))
-            case Deed.REMOVE_ALL | Deed.REMOVE_OPT_OUTS:
+            case Change.REMOVE_ALL | Change.REMOVE_OPT_OUTS as change:
                 self.own.clear()
                 self.others.clear()
+                if change is Change.REMOVE_ALL:
+                    self.suppressing.clear()
+
+    def _decide(self, sid: str, *, is_opt_out: bool) -> None:
+        review = self.pending.pop(sid, None)
+        if review is None:
+            return
+        if self.suppressing.get(review.to_sender) == review:
+            del self.suppressing[review.to_sender]
+            for other in sorted(self.pending.values(), key=lambda each: each.sid):
+                if other.to_sender == review.to_sender:
+                    self._suppress(other)
+        if is_opt_out:
+            self._receive(InboundKind.STOP, review.to_sender, review.at)
+
+    def _suppress(self, review: Review) -> None:
+        current = self.suppressing.get(review.to_sender)
+        is_newest = current is None or current.at < review.at
+        if is_newest and not self._has_opted_in_since(review.to_sender, review.at):
+            self.suppressing[review.to_sender] = review
+
+    def _has_opted_in_since(self, sender: str, at: datetime) -> bool:
+        return any(
+            since >= at + CLOCK_MARGIN and self._concerns(opt_in, its_sender, sender)
+            for opt_in, its_sender, since in self.opted_in
+        )
 
     def _receive(self, kind: InboundKind, sender: str, at: datetime) -> None:
         if kind is InboundKind.STOP:
-            if not any(
-                since >= at + CLOCK_MARGIN and self._concerns(opt_in, its_sender, sender)
-                for opt_in, its_sender, since in self.opted_in
-            ):
+            if not self._has_opted_in_since(sender, at):
                 self._set(Source.INBOUND, sender, at)
             return
         self.opted_in.append((kind, sender, at))
@@ -85,6 +142,10 @@ class Model:
             is_older = self.own[source, its_sender] <= at - CLOCK_MARGIN
             if is_older and self._concerns(kind, sender, its_sender):
                 del self.own[source, its_sender]
+        for review in list(self.suppressing.values()):
+            is_older = review.at <= at - CLOCK_MARGIN
+            if is_older and self._concerns(kind, sender, review.to_sender):
+                del self.suppressing[review.to_sender]
 
     def _set(self, source: Source, sender: str, at: datetime) -> None:
         self.own[source, sender] = max(at, self.own.get((source, sender), at))
@@ -95,7 +156,7 @@ class Model:
 
 
 REASON = Reason.OPTED_OUT
-"""Of everything in the model."""
+"""Of everything in the model but reviews."""
 
 
 def possible(scope: Scope, actions: Sequence[tuple[Action, Span]]) -> set[Standing]:

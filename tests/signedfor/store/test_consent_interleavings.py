@@ -15,21 +15,30 @@ from random import Random
 import pytest
 from sqlalchemy import Engine
 
-from signedfor.consent import Scope, Source, Suppression
+from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.inbound import InboundRecord
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.keywords import InboundKind
-from tests.signedfor.store.consent_oracle import REASON, Action, Deed, Span, Standing, possible
+from tests.signedfor.store.consent_oracle import (
+    DECISIONS,
+    REASON,
+    Action,
+    Change,
+    Span,
+    Standing,
+    possible,
+)
 
 INTERLEAVINGS = int(os.environ.get("INTERLEAVINGS", "60"))
 BEGIN = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 SENDERS = ("+15005550006", "+15005550001", "MG0123456789abcdef0123456789abcdef")
 MAX_ACTIONS = 5
-_WHAT: list[InboundKind | Deed] = [
+_WHAT: list[InboundKind | Change] = [
     *(InboundKind.STOP, InboundKind.START, InboundKind.YES) * 3,
-    *(Deed.ADD, Deed.IMPORT, Deed.REMOVE_ALL, Deed.REMOVE_OPT_OUTS, Deed.TWILIO_CODE),
+    *(InboundKind.REVIEW, Change.DECIDE_DONE, Change.DECIDE_OPT_OUT) * 4,
+    *(Change.ADD, Change.IMPORT, Change.REMOVE_ALL, Change.REMOVE_OPT_OUTS, Change.TWILIO_CODE),
 ]
 
 Timed = dict[tuple[int, int], Span]
@@ -40,16 +49,20 @@ def _person(number: int) -> str:
     return f"+1555{number:07}"
 
 
-def _actions(random: Random) -> list[Action]:
+def _actions(random: Random, person: int) -> list[Action]:
+    what = [random.choice(_WHAT) for _ in range(random.randint(2, MAX_ACTIONS))]
+    sids = [f"SM-{person}-{number}" for number in range(len(what))]
+    reviews = [sid for sid, each in zip(sids, what, strict=True) if each is InboundKind.REVIEW]
     return [
         Action(
-            random.choice(_WHAT),
+            each,
             random.choice(SENDERS),
             # Steps around the margin, within which clocks may explain an order.
             BEGIN + timedelta(seconds=3 * random.randrange(8)),
+            random.choice(reviews) if each in DECISIONS and reviews else sid,
             random.choice(["", "whatsapp:"]),
         )
-        for _ in range(random.randint(2, MAX_ACTIONS))
+        for sid, each in zip(sids, what, strict=True)
     ]
 
 
@@ -70,7 +83,7 @@ class _Actor:
                 is_service = action.to_sender.startswith("MG")
                 self._inbound.receive(
                     InboundRecord(
-                        message_sid=f"SM-{person}-{number}",
+                        message_sid=action.sid,
                         from_=address,
                         to=SENDERS[0] if is_service else action.to_sender,
                         messaging_service_sid=action.to_sender if is_service else None,
@@ -78,15 +91,19 @@ class _Actor:
                         received_at=action.at,
                     )
                 )
-            case Deed.ADD:
+            case Change.DECIDE_DONE | Change.DECIDE_OPT_OUT as decision:
+                self._inbound.decide(
+                    action.sid, is_opt_out=decision is Change.DECIDE_OPT_OUT, by="ops"
+                )
+            case Change.ADD:
                 self._suppressions.record(
                     Suppression(recipient=address, reason=REASON, source=Source.OPERATOR), by="ops"
                 )
-            case Deed.IMPORT:
+            case Change.IMPORT:
                 self._suppressions.record_all(
                     [Suppression(recipient=address, reason=REASON, source=Source.IMPORT)], by="ops"
                 )
-            case Deed.TWILIO_CODE:
+            case Change.TWILIO_CODE:
                 self._suppressions.renew(
                     Suppression(
                         recipient=address,
@@ -98,10 +115,10 @@ class _Actor:
                     ),
                     by="a message",
                 )
-            case Deed.REMOVE_ALL | Deed.REMOVE_OPT_OUTS as deed:
+            case Change.REMOVE_ALL | Change.REMOVE_OPT_OUTS as change:
                 self._suppressions.lift(
                     address,
-                    reason=None if deed is Deed.REMOVE_ALL else REASON,
+                    reason=None if change is Change.REMOVE_ALL else REASON,
                     source=Source.OPERATOR,
                     evidence="",
                     by="ops",
@@ -147,7 +164,15 @@ def _standing(engine: Engine, people: int) -> Iterator[Standing]:
     suppressions = Suppressions(engine)
     for person in range(people):
         rows = suppressions.list_(recipient=_person(person), limit=1000)
-        yield frozenset((row.source, row.to_sender) for row in rows)
+        yield frozenset(
+            (
+                row.reason,
+                row.source,
+                row.to_sender,
+                row.evidence if row.reason is Reason.REVIEW else "",
+            )
+            for row in rows
+        )
 
 
 @pytest.mark.parametrize("scope", [Scope.EVERYTHING, Scope.SENDER])
@@ -157,7 +182,7 @@ def test_what_stands_is_what_some_order_gives(
 ) -> None:
     """Whatever the processes do at the same time, on both databases."""
     random = Random(f"{scope} {processes} {INTERLEAVINGS}")  # noqa: S311 - a fixed seed
-    all_actions = [_actions(random) for _ in range(INTERLEAVINGS)]
+    all_actions = [_actions(random, person) for person in range(INTERLEAVINGS)]
 
     timed = _run(database_url, scope, all_actions, processes=processes)
 

@@ -1,6 +1,7 @@
 """Inbound messages: recorded once, with their effect on suppressions."""
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, Engine, event, select, text
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.inbound import InboundRecord
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
-from signedfor.store.inbound import InboundMessages, Watermarks
+from signedfor.store.inbound import Decision, InboundMessages, PendingReviews, Watermarks
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages
 from signedfor.twilio.keywords import InboundKind
@@ -18,6 +19,7 @@ from signedfor.twilio.keywords import InboundKind
 PERSON = "+15558675309"
 SENDER = "+15005550006"
 SERVICE = "MG0123456789abcdef0123456789abcdef"
+USER = "whatsapp:US.13491208655302741918"
 BEGIN = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 MINUTES = {"early": BEGIN, "late": BEGIN + timedelta(minutes=5)}
 
@@ -30,6 +32,7 @@ def _receive(
     from_: str = PERSON,
     to: str = SENDER,
     messaging_service_sid: str | None = None,
+    also_from: tuple[str, ...] = (),
     body: str = "a text",
     received_at: datetime | None = None,
     connection: Connection | None = None,
@@ -38,6 +41,7 @@ def _receive(
         InboundRecord(
             message_sid=message_sid,
             from_=from_,
+            also_from=also_from,
             to=to,
             kind=kind,
             body=body,
@@ -81,15 +85,115 @@ def test_a_stop_can_be_limited_to_its_sender(
     assert _suppressions(engine) == [(PERSON, Reason.OPTED_OUT, Scope.SENDER, expected)]
 
 
-def test_a_stop_cannot_be_limited_to_a_category(engine: Engine) -> None:
+def test_all_addresses_of_a_message_are_one_person(engine: Engine) -> None:
+    """A STOP from a number with a user id is lifted by a START from the user id with the number."""
+    inbound = InboundMessages(engine)
+    number = f"whatsapp:{PERSON}"
+
+    _receive(
+        inbound, InboundKind.STOP, from_=number, also_from=(USER,), received_at=MINUTES["early"]
+    )
+    assert {PERSON, USER} == {recipient for recipient, *_ in _suppressions(engine)}
+
+    _receive(
+        inbound,
+        InboundKind.START,
+        message_sid="SM2",
+        from_=USER,
+        also_from=(number,),
+        received_at=MINUTES["late"],
+    )
+    assert [] == _suppressions(engine)
+
+
+@pytest.mark.parametrize("also_from", [(f"whatsapp:{PERSON}",), ()])
+def test_a_start_from_one_address_counts_over_an_older_stop_from_another(
+    engine: Engine, also_from: tuple[str, ...]
+) -> None:
+    """If the STOP that comes late names that address too; in doubt the STOP counts."""
+    inbound = InboundMessages(engine)
+    _receive(inbound, InboundKind.START, from_=f"whatsapp:{PERSON}", received_at=MINUTES["late"])
+
+    _receive(
+        inbound,
+        InboundKind.STOP,
+        message_sid="SM2",
+        from_=USER,
+        also_from=also_from,
+        received_at=MINUTES["early"],
+    )
+
+    assert bool(also_from) == (not _suppressions(engine))
+
+
+def test_a_message_shows_that_each_of_its_addresses_can_be_reached(engine: Engine) -> None:
+    """What Twilio's codes said of the user id is lifted by a message that names it."""
+    Suppressions(engine).record(
+        Suppression(
+            recipient=USER,
+            reason=Reason.UNDELIVERABLE,
+            source=Source.TWILIO_CODE,
+            created_at=MINUTES["early"],
+            expires_at=BEGIN + timedelta(days=90),
+        ),
+        by="test",
+    )
+
+    _receive(
+        InboundMessages(engine),
+        InboundKind.OTHER,
+        from_=f"whatsapp:{PERSON}",
+        also_from=(USER,),
+        received_at=MINUTES["late"],
+    )
+
+    assert [] == _suppressions(engine)
+
+
+def test_messages_that_name_the_same_addresses_do_not_wait_for_each_other_in_a_circle(
+    engine: Engine,
+) -> None:
+    """Whichever address comes first: a database would end one of them after a while."""
+    inbound = InboundMessages(engine)
+    number = f"whatsapp:{PERSON}"
+    start = threading.Barrier(4)
+    errors: list[Exception] = []
+
+    def receive(thread: int) -> None:
+        addresses = (number, USER) if thread % 2 else (USER, number)
+        start.wait()
+        for index in range(15):
+            try:
+                _receive(
+                    inbound,
+                    InboundKind.STOP,
+                    message_sid=f"SM{thread}-{index}",
+                    from_=addresses[0],
+                    also_from=addresses[1:],
+                )
+            except DatabaseUnavailable as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=receive, args=(index,)) for index in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+
+    assert [] == errors
+    assert {PERSON, USER} == {recipient for recipient, *_ in _suppressions(engine)}
+
+
+@pytest.mark.parametrize("scope", [Scope.CATEGORY, Scope.SENDER_CATEGORY])
+def test_a_stop_cannot_be_limited_to_a_category(engine: Engine, scope: Scope) -> None:
     """No STOP names a category."""
     with pytest.raises(ValueError, match="scope: "):
-        InboundMessages(engine, scope=Scope.CATEGORY)
+        InboundMessages(engine, scope=scope)
 
 
-@pytest.mark.parametrize("kind", [InboundKind.HELP, InboundKind.OTHER, InboundKind.REVIEW])
+@pytest.mark.parametrize("kind", [InboundKind.HELP, InboundKind.OTHER])
 def test_other_messages_change_no_suppression(engine: Engine, kind: InboundKind) -> None:
-    """Only STOP and START do."""
+    """Only STOP and START do, and what awaits review."""
     inbound = InboundMessages(engine)
 
     assert _receive(inbound, kind)
@@ -259,30 +363,226 @@ def test_a_message_without_a_time_has_the_databases(engine: Engine) -> None:
     )
 
 
+def _review_rows(engine: Engine) -> list[tuple[str, str]]:
+    rows = Suppressions(engine).list_()
+    return [(row.to_sender, row.evidence) for row in rows if row.reason is Reason.REVIEW]
+
+
+ALL = ("all",)
+MARKETING = ("marketing",)
+
+
+@pytest.mark.parametrize(
+    ("scope", "suppresses", "sender", "category", "expected"),
+    [
+        (Scope.EVERYTHING, MARKETING, SENDER, "marketing", True),
+        (Scope.EVERYTHING, MARKETING, OTHER_SENDER, "marketing", True),
+        (Scope.EVERYTHING, MARKETING, SENDER, "receipts", False),
+        (Scope.EVERYTHING, MARKETING, SENDER, None, False),
+        (Scope.EVERYTHING, ("news", "marketing"), SENDER, "news", True),
+        (Scope.EVERYTHING, ("news", "marketing"), SENDER, "marketing", True),
+        (Scope.EVERYTHING, ALL, OTHER_SENDER, None, True),
+        (Scope.EVERYTHING, (), SENDER, "marketing", False),
+        (Scope.SENDER, MARKETING, SENDER, "marketing", True),
+        (Scope.SENDER, MARKETING, SENDER, "receipts", False),
+        (Scope.SENDER, MARKETING, OTHER_SENDER, "marketing", False),
+        (Scope.SENDER, ALL, SENDER, None, True),
+        (Scope.SENDER, ALL, OTHER_SENDER, None, False),
+    ],
+)
+def test_a_pending_review_suppresses_its_categories(  # noqa: PLR0917 - pytest passes them by name
+    engine: Engine,
+    scope: Scope,
+    suppresses: tuple[str, ...],
+    sender: str,
+    category: str | None,
+    expected: bool,
+) -> None:
+    """On every channel of the person, as far as a STOP would, until it is decided."""
+    inbound = InboundMessages(engine, scope=scope, review_suppresses=suppresses)
+
+    _receive(inbound, InboundKind.REVIEW, from_=f"whatsapp:{PERSON}")
+
+    found = Suppressions(engine).find(PERSON, sender=sender, category=category)
+    assert expected == (found is not None)
+    assert found is None or (Reason.REVIEW, "SM1") == (found.reason, found.evidence)
+    assert Decision.NO_OPT_OUT is inbound.decide("SM1", is_opt_out=False, by="ops")
+    assert [] == Suppressions(engine).list_()
+
+
+def test_a_decided_review_is_in_the_history(engine: Engine) -> None:
+    """Both ends of what it suppressed name the message; the opt-out has its time."""
+    inbound = InboundMessages(engine)
+    _receive(inbound, InboundKind.REVIEW, received_at=BEGIN)
+
+    assert Decision.OPT_OUT is inbound.decide("SM1", is_opt_out=True, by="Ada")
+
+    [found] = Suppressions(engine).list_()
+    assert (Reason.OPTED_OUT, "SM1", BEGIN) == (found.reason, found.evidence, found.created_at)
+    assert [
+        ("recorded", "review", "SM1", "inbound message"),
+        ("lifted", "review", "SM1", "Ada"),
+        ("recorded", "opted_out", "SM1", "Ada"),
+    ] == [
+        (each.action, each.reason, each.evidence, each.changed_by)
+        for each in Suppressions(engine).history(PERSON)
+    ]
+
+
+def test_of_several_pending_reviews_the_last_decision_ends_what_they_suppress(
+    engine: Engine,
+) -> None:
+    """In whatever order they are decided; other senders have reviews of their own."""
+    inbound = InboundMessages(engine)
+    for number, (to, minutes) in enumerate(
+        [(SENDER, 0), (SENDER, 2), (SENDER, 1), (OTHER_SENDER, 0)]
+    ):
+        at = BEGIN + timedelta(minutes=minutes)
+        _receive(inbound, InboundKind.REVIEW, message_sid=f"SM{number}", to=to, received_at=at)
+    standing = []
+    for sid in ("SM1", "SM0", "SM2", "SM3"):
+        standing.append(_review_rows(engine))
+        inbound.decide(sid, is_opt_out=False, by="ops")
+
+    other = (OTHER_SENDER, "SM3")
+    assert [
+        {(SENDER, "SM1"), other},
+        {(SENDER, "SM2"), other},
+        {(SENDER, "SM2"), other},
+        {other},
+    ] == [set(each) for each in standing]
+    assert [] == _review_rows(engine)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scope", "to", "seconds", "lifts"),
+    [
+        (InboundKind.START, Scope.EVERYTHING, OTHER_SENDER, 5, True),
+        (InboundKind.START, Scope.EVERYTHING, SENDER, 4, False),
+        (InboundKind.START, Scope.SENDER, OTHER_SENDER, 5, False),
+        (InboundKind.START, Scope.SENDER, SENDER, 5, True),
+        (InboundKind.YES, Scope.EVERYTHING, SENDER, 5, True),
+        (InboundKind.YES, Scope.EVERYTHING, OTHER_SENDER, 5, False),
+    ],
+)
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_an_opt_in_ends_what_an_older_review_suppresses(  # noqa: PLR0917 - as above
+    engine: Engine,
+    kind: InboundKind,
+    scope: Scope,
+    to: str,
+    seconds: int,
+    lifts: bool,
+    order: list[int],
+) -> None:
+    """In whatever order they arrive. The review stays in the list, and then opts out of nothing."""
+    inbound = InboundMessages(engine, scope=scope)
+    later = BEGIN + timedelta(seconds=seconds)
+    messages: list[dict[str, Any]] = [
+        {"kind": InboundKind.REVIEW, "message_sid": "SM1", "received_at": BEGIN},
+        {"kind": kind, "message_sid": "SM2", "to": to, "received_at": later},
+    ]
+    for number in order:
+        _receive(inbound, **messages[number])
+
+    assert lifts == (_review_rows(engine) == [])
+    assert ["SM1"] == [each.message_sid for each in inbound.reviews()]
+    expected = Decision.OPTED_IN_SINCE if lifts else Decision.OPT_OUT
+    assert expected is inbound.decide("SM1", is_opt_out=True, by="ops")
+    assert lifts == (Suppressions(engine).list_() == [])
+
+
+def test_what_an_operator_lifted_is_not_suppressed_by_the_same_review(engine: Engine) -> None:
+    """Deciding it later finds nothing to lift."""
+    inbound = InboundMessages(engine)
+    _receive(inbound, InboundKind.REVIEW)
+    Suppressions(engine).lift(
+        PERSON, reason=Reason.REVIEW, source=Source.OPERATOR, evidence="", by="ops"
+    )
+
+    assert Decision.NO_OPT_OUT is inbound.decide("SM1", is_opt_out=False, by="ops")
+    assert 2 == len(Suppressions(engine).history(PERSON))
+
+
 def test_a_reviewed_message_is_an_opt_out_that_a_start_lifts(engine: Engine) -> None:
     """The person said it, in their own words."""
     inbound = InboundMessages(engine)
     _receive(inbound, InboundKind.REVIEW, received_at=BEGIN)
-    [review] = inbound.reviews()
 
-    assert inbound.opt_out_by_review(review, by="ops")
+    assert Decision.OPT_OUT is inbound.decide("SM1", is_opt_out=True, by="ops")
     assert [(PERSON, Reason.OPTED_OUT, Scope.EVERYTHING, "")] == _suppressions(engine)
     _receive(inbound, InboundKind.START, message_sid="SM2", received_at=MINUTES["late"])
 
     assert not _suppressions(engine)
 
 
-def test_a_reviewed_message_that_is_older_than_a_start_opts_out_of_nothing(
-    engine: Engine,
-) -> None:
-    """The operator reads it after the person has opted in again."""
+def test_decisions_at_the_same_time_count_once(database_url: str) -> None:
+    """Of several operators one decides; the others learn that it has been."""
+    engine = open_engine(database_url)
     inbound = InboundMessages(engine)
-    _receive(inbound, InboundKind.REVIEW, received_at=BEGIN)
-    _receive(inbound, InboundKind.START, message_sid="SM2", received_at=MINUTES["late"])
-    [review] = inbound.reviews()
+    _receive(inbound, InboundKind.REVIEW)
+    barrier = threading.Barrier(8)
+    decisions: list[Decision | None] = []
 
-    assert not inbound.opt_out_by_review(review, by="ops")
-    assert not _suppressions(engine)
+    def decide(number: int) -> None:
+        barrier.wait()
+        decisions.append(inbound.decide("SM1", is_opt_out=number % 2 == 0, by=f"ops {number}"))
+
+    threads = [threading.Thread(target=decide, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    try:
+        [decision] = [each for each in decisions if each is not None]
+        assert (decision is Decision.OPT_OUT) == bool(_suppressions(engine))
+    finally:
+        engine.dispose()
+
+
+def test_a_decision_and_its_effect_are_one_transaction(engine: Engine) -> None:
+    """If it fails, the message awaits review and suppresses as before."""
+    inbound = InboundMessages(engine)
+    _receive(inbound, InboundKind.REVIEW)
+
+    def fail_after_deciding() -> None:
+        with transaction(engine) as connection:
+            inbound.decide("SM1", is_opt_out=True, by="ops", connection=connection)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail_after_deciding()
+
+    assert [(SENDER, "SM1")] == _review_rows(engine)
+    assert Decision.OPT_OUT is inbound.decide("SM1", is_opt_out=True, by="ops")
+
+
+def test_pending_reviews_are_counted_by_an_index(engine: Engine) -> None:
+    """It holds the pending ones only, however many have been decided."""
+    inbound = InboundMessages(engine)
+    assert PendingReviews(count=0, oldest=None) == inbound.pending_reviews()
+    decided = [
+        {
+            "message_sid": f"SM{number}",
+            "from_address": PERSON,
+            "to_address": SENDER,
+            "kind": InboundKind.REVIEW.value,
+            "received_at": BEGIN - timedelta(days=1),
+            "reviewed_at": BEGIN,
+        }
+        for number in range(2000)
+    ]
+    with transaction(engine) as connection:
+        connection.execute(inbound_messages.insert(), decided)
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("ANALYZE inbound_messages"))
+    for sid, at in (("SM-1", MINUTES["late"]), ("SM-2", MINUTES["early"])):
+        _receive(inbound, InboundKind.REVIEW, message_sid=sid, received_at=at)
+
+    plan = _plan(engine, inbound.pending_reviews)
+
+    assert PendingReviews(count=2, oldest=MINUTES["early"]) == inbound.pending_reviews()
+    assert "ix_inbound_messages_pending" in plan
 
 
 def test_only_messages_for_review_keep_their_body(engine: Engine) -> None:
@@ -333,17 +633,17 @@ def test_message_and_opt_out_are_one_transaction(engine: Engine) -> None:
 
 
 def test_a_message_is_pending_until_it_is_reviewed(engine: Engine) -> None:
-    """It can be marked as reviewed once; other messages cannot be marked."""
+    """It can be decided once; other messages cannot be."""
     inbound = InboundMessages(engine, now=lambda: BEGIN)
     _receive(inbound, InboundKind.REVIEW, body="please end this", received_at=BEGIN)
     _receive(inbound, InboundKind.STOP, message_sid="SM2")
-    marks = [
-        inbound.mark_reviewed(sid, by=by)
+    decisions = [
+        inbound.decide(sid, is_opt_out=False, by=by)
         for sid, by in (("SM1", "ops"), ("SM1", "support"), ("SM2", "ops"), ("SM3", "ops"))
     ]
     [review] = inbound.reviews(pending_only=False)
 
-    assert marks == [True, False, False, False]
+    assert [Decision.NO_OPT_OUT, None, None, None] == decisions
     assert not inbound.reviews()
     assert (review.body, review.received_at, review.reviewed_at, review.reviewed_by) == (
         "please end this",
@@ -351,6 +651,19 @@ def test_a_message_is_pending_until_it_is_reviewed(engine: Engine) -> None:
         BEGIN,
         "ops",
     )
+    assert review == inbound.review("SM1")
+    assert inbound.review("SM2") is None
+
+
+@pytest.mark.parametrize("by", ["", "x" * 101, "two\nlines"])
+def test_a_decision_names_who_made_it(engine: Engine, by: str) -> None:
+    """It must not be empty, too long or more than a line."""
+    inbound = InboundMessages(engine)
+    _receive(inbound, InboundKind.REVIEW)
+
+    with pytest.raises(ValueError, match="by: "):
+        inbound.decide("SM1", is_opt_out=False, by=by)
+    assert 1 == inbound.pending_reviews().count
 
 
 def test_reviews_are_listed_in_pages(engine: Engine) -> None:
@@ -486,18 +799,27 @@ def test_a_persons_later_keyword_is_found_by_an_index(engine: Engine) -> None:
         connection.execute(inbound_messages.insert(), others)
         if engine.dialect.name == "postgresql":
             connection.execute(text("ANALYZE inbound_messages"))
+
+    plan = _plan(
+        engine,
+        lambda: _receive(InboundMessages(engine), InboundKind.STOP, received_at=BEGIN),
+    )
+
+    assert "ix_inbound_messages_from_address_kind_received_at" in plan
+
+
+def _plan(engine: Engine, work: Callable[[], object]) -> str:
+    """How the database answers the query of inbound messages in `work`."""
     queries: list[tuple[str, Any]] = []
 
     def collect(_c: object, _cursor: object, statement: str, values: Any, *_rest: object) -> None:
-        if statement.lstrip().startswith("SELECT inbound_messages"):
+        if statement.lstrip().startswith("SELECT") and "FROM inbound_messages" in statement:
             queries.append((statement, values))
 
     event.listen(engine, "before_cursor_execute", collect)
-    _receive(InboundMessages(engine), InboundKind.STOP, received_at=BEGIN)
+    work()
     event.remove(engine, "before_cursor_execute", collect)
     [(statement, values)] = queries
     explain = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN"}[engine.dialect.name]
     with transaction(engine) as connection:
-        plan = "\n".join(map(str, connection.exec_driver_sql(f"{explain} {statement}", values)))
-
-    assert "ix_inbound_messages_from_address_kind_received_at" in plan
+        return "\n".join(map(str, connection.exec_driver_sql(f"{explain} {statement}", values)))

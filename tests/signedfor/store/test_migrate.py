@@ -4,15 +4,18 @@ import os
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, MetaData, inspect, text
+from sqlalchemy import Engine, MetaData, insert, inspect, text
 
+from signedfor.consent import Reason, Scope
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
+from signedfor.store.inbound import Decision, InboundMessages
 from signedfor.store.migrate import (
     NEWEST,
     DatabaseNewer,
@@ -23,10 +26,14 @@ from signedfor.store.migrate import (
     require_current,
     upgrade,
 )
-from signedfor.store.tables import metadata
+from signedfor.store.suppressions import Suppressions
+from signedfor.store.tables import inbound_messages, metadata
 
 FIRST = "0001 (All tables of the first release)"
 ROOT = Path(__file__).parents[3]
+SENDER = "+15005550006"
+BEGIN = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
+LATER = BEGIN + timedelta(seconds=5)
 
 
 def _checks(engine: Engine) -> dict[str, list[tuple[str | None, str]]]:
@@ -191,6 +198,55 @@ def test_a_downgrade_removes_everything(engine: Engine, database_url: str) -> No
 
     assert inspect(engine).get_table_names() == ["alembic_version"]
     assert upgrade(database_url)[0] == FIRST
+
+
+def test_reviews_that_were_pending_suppress_after_the_upgrade(empty_database_url: str) -> None:
+    """Marketing messages, until they are decided, unless the person has opted in since."""
+    config, revision = _config(), _scripts().get_revision("0006")
+    engine = open_engine(empty_database_url)
+    messages = [
+        ("SM1", "review", "+15558675301", SENDER, BEGIN, None),
+        ("SM2", "review", "whatsapp:+15558675301", SENDER, LATER, None),
+        ("SM3", "review", "+15558675302", SENDER, BEGIN, LATER),
+        ("SM4", "review", "+15558675303", SENDER, BEGIN, None),
+        ("SM5", "start", "whatsapp:+15558675303", SENDER, LATER, None),
+        ("SM6", "review", "+15558675304", SENDER, BEGIN, None),
+        ("SM7", "yes", "+15558675304", "12345", LATER, None),
+        ("SM8", "other", "+15558675305", SENDER, BEGIN, None),
+    ]
+    try:
+        with transaction(engine) as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, str(revision.down_revision))
+            for sid, kind, from_address, to_address, received_at, reviewed_at in messages:
+                connection.execute(
+                    insert(inbound_messages).values(
+                        message_sid=sid,
+                        kind=kind,
+                        from_address=from_address,
+                        to_address=to_address,
+                        received_at=received_at,
+                        reviewed_at=reviewed_at,
+                    )
+                )
+        upgrade(empty_database_url)
+
+        rows = Suppressions(engine).list_()
+        assert {("+15558675301", "SM2"), ("+15558675304", "SM6")} == {
+            (row.recipient, row.evidence) for row in rows
+        }
+        assert {(Reason.REVIEW, Scope.CATEGORY, "marketing", SENDER)} == {
+            (row.reason, row.scope, row.scope_value, row.to_sender) for row in rows
+        }
+        inbound = InboundMessages(engine)
+        for sid in ("SM2", "SM1", "SM6"):
+            assert Decision.NO_OPT_OUT is inbound.decide(sid, is_opt_out=False, by="ops")
+        assert [] == Suppressions(engine).list_()
+        assert ["recorded", "lifted"] == [
+            each.action for each in Suppressions(engine).history("+15558675304")
+        ]
+    finally:
+        engine.dispose()
 
 
 @pytest.mark.integration

@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import Engine
 
 from signedfor.consent import Reason, Scope, Source, Suppression
+from signedfor.store.csv_files import InvalidCsv
 from signedfor.store.database import open_engine
 from signedfor.store.migrate import upgrade
-from signedfor.store.suppression_csv import COLUMNS, REQUIRED, InvalidCsv, export_csv, import_csv
+from signedfor.store.suppression_csv import COLUMNS, REQUIRED, export_csv, import_csv
 from signedfor.store.suppressions import Suppressions
 
 HEADER = ",".join(REQUIRED)

@@ -31,6 +31,7 @@ def _suppression(
     reason: Reason = Reason.OPTED_OUT,
     scope: Scope = Scope.EVERYTHING,
     scope_value: str = "",
+    to_sender: str = "",
 ) -> Suppression:
     return Suppression(
         recipient=recipient,
@@ -39,6 +40,7 @@ def _suppression(
         scope=scope,
         scope_value=scope_value,
         evidence="SM1",
+        to_sender=to_sender,
     )
 
 
@@ -117,6 +119,11 @@ def test_opt_outs_cover_all_channels_of_a_person(
         (Scope.CATEGORY, "marketing", SENDER, "marketing", True),
         (Scope.CATEGORY, "marketing", SENDER, "receipts", False),
         (Scope.CATEGORY, "marketing", "marketing", None, False),
+        (Scope.SENDER_CATEGORY, "marketing", SENDER, "marketing", True),
+        (Scope.SENDER_CATEGORY, "marketing", SENDER, "receipts", False),
+        (Scope.SENDER_CATEGORY, "marketing", SENDER, None, False),
+        (Scope.SENDER_CATEGORY, "marketing", "+15005550001", "marketing", False),
+        (Scope.SENDER_CATEGORY, "marketing", None, "marketing", False),
     ],
 )
 def test_a_suppression_covers_its_scope(
@@ -128,8 +135,9 @@ def test_a_suppression_covers_its_scope(
     category: str | None,
     expected: bool,
 ) -> None:
-    """The scope is everything, one sender or one category."""
-    store.record(_suppression(scope=scope, scope_value=scope_value), by="test")
+    """The scope is everything, one sender, one category or one category of a sender."""
+    to_sender = SENDER if scope is Scope.SENDER_CATEGORY else ""
+    store.record(_suppression(scope=scope, scope_value=scope_value, to_sender=to_sender), by="test")
 
     assert _is_suppressed(store, PERSON, sender, category) == expected
 
@@ -218,10 +226,10 @@ def test_lifting_nothing_is_not_in_the_history(store: Suppressions) -> None:
 @pytest.mark.parametrize(
     ("chosen", "lifted"),
     [
-        ({}, {"opted_out", "undeliverable", "manual", "sender", "category"}),
+        ({}, {*Reason, "sender", "category"}),
         ({"reason": Reason.OPTED_OUT}, {"opted_out", "sender", "category"}),
         ({"reason": Reason.MANUAL}, {"manual"}),
-        ({"scope": Scope.EVERYTHING}, {"opted_out", "undeliverable", "manual"}),
+        ({"scope": Scope.EVERYTHING}, {*Reason}),
         ({"scope": Scope.SENDER, "scope_value": SENDER}, {"sender"}),
         ({"scope": Scope.SENDER, "scope_value": "+15005550001"}, set()),
         ({"scope": Scope.CATEGORY, "reason": Reason.MANUAL}, set()),
@@ -334,15 +342,22 @@ def test_changes_need_a_valid_author(store: Suppressions, by: str) -> None:
 @pytest.mark.parametrize("category", [None, "news"])
 def test_find_suppressed_agrees_with_find(store: Suppressions, category: str | None) -> None:
     """It returns the recipients for whom `find` finds a suppression."""
-    numbers = [f"+1555867{index:04d}" for index in range(40)]
+    numbers = [f"+1555867{index:04d}" for index in range(60)]
     recipients = [channel + each for each in numbers for channel in ("", "whatsapp:", "rcs:")]
-    scopes = [(Scope.EVERYTHING, ""), (Scope.SENDER, SENDER), (Scope.CATEGORY, "news")]
+    scopes = [
+        (Scope.EVERYTHING, "", ""),
+        (Scope.SENDER, SENDER, ""),
+        (Scope.CATEGORY, "news", ""),
+        (Scope.CATEGORY, "other", ""),
+        (Scope.SENDER_CATEGORY, "news", SENDER),
+        (Scope.SENDER_CATEGORY, "news", "+15005550001"),
+    ]
     unused = iter(numbers)
     store.record_all(
         [
-            _suppression(channel + next(unused), reason, scope, value)
+            _suppression(channel + next(unused), reason, scope, value, to_sender=to_sender)
             for reason in Reason
-            for scope, value in [*scopes, (Scope.CATEGORY, "other")]
+            for scope, value, to_sender in scopes
             for channel in ("", "whatsapp:")
         ],
         by="webhook",

@@ -21,6 +21,7 @@ SERVICE = "MG0123456789abcdefABCDEF0123456789"
 
 RECIPIENT = re.compile(
     r"(?:whatsapp:|rcs:)?\+[1-9][0-9]{6,14}|messenger:[A-Za-z0-9][A-Za-z0-9_.@-]*"
+    r"|whatsapp:[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]+"
 )
 SENDER = re.compile(
     r"(?:whatsapp:)?\+[1-9][0-9]{6,14}|(?:rcs|messenger):[A-Za-z0-9][A-Za-z0-9_.@-]*"
@@ -53,7 +54,7 @@ WRITTEN_NUMBERS = {
 FAULTY_NUMBERS = {
     "": AddressFault.EMPTY,
     " \t": AddressFault.EMPTY,
-    "+" + "1 " * 40: AddressFault.TOO_LONG,
+    "+" + "1 " * 64: AddressFault.TOO_LONG,
     "5558675309": AddressFault.NO_PLUS,
     "0015558675309": AddressFault.NO_PLUS,
     "(555) 867-5309": AddressFault.NO_PLUS,
@@ -144,10 +145,13 @@ def test_a_bad_recipient_is_refused(written: str, expected: AddressFault) -> Non
         ("rcs:+15558675309", "rcs:+15558675309"),
         ("messenger:1254459154682919", "messenger:1254459154682919"),
         ("Messenger:user.Name_1", "messenger:user.Name_1"),
+        ("WhatsApp:US.13491208655302741918", "whatsapp:US.13491208655302741918"),
+        ("whatsapp:US.ENT.11815799212886844830", "whatsapp:US.ENT.11815799212886844830"),
+        ("whatsapp:BR." + "aZ9" * 38, "whatsapp:BR." + "aZ9" * 38),
     ],
 )
 def test_a_channel_recipient_is_normalized(written: str, expected: str) -> None:
-    """The channel's name is in lower case and its number in E.164."""
+    """The channel's name is in lower case and its number in E.164; a user id stays as it is."""
     assert expected == normalize_recipient(written)
 
 
@@ -159,6 +163,11 @@ def test_a_channel_recipient_is_normalized(written: str, expected: str) -> None:
         ("whatsapp:+4407911123456", AddressFault.NATIONAL_PREFIX),
         ("whatsapp:", AddressFault.NO_PLUS),
         ("whatsapp:whatsapp:+15558675309", AddressFault.LETTER),
+        ("whatsapp:US.", AddressFault.LETTER),
+        ("whatsapp:us.13491208655302741918", AddressFault.LETTER),
+        ("whatsapp:US.1349_1208", AddressFault.LETTER),
+        ("rcs:US.13491208655302741918", AddressFault.LETTER),
+        ("US.13491208655302741918", AddressFault.LETTER),
         ("rcs:brand_agent", AddressFault.LETTER),
         ("messenger:", AddressFault.CHANNEL_USER),
         ("messenger:two words", AddressFault.CHANNEL_USER),
@@ -213,6 +222,7 @@ def test_a_sender_is_normalized(written: str, expected: str) -> None:
         (SERVICE[:-1] + "g", AddressFault.MESSAGING_SERVICE),
         (SERVICE + "0", AddressFault.MESSAGING_SERVICE),
         ("whatsapp:Acme", AddressFault.LETTER),
+        ("whatsapp:US.13491208655302741918", AddressFault.LETTER),
         ("rcs:", AddressFault.CHANNEL_USER),
         ("tel:+15558675309", AddressFault.TEL_URI),
     ],

@@ -1,0 +1,43 @@
+"""Opt-ins as a CSV file to import: the columns `REQUIRED` and, if you like, `OPTIONAL`."""
+
+from typing import TextIO
+
+from sqlalchemy import Engine
+
+from signedfor.consent import OptIn
+from signedfor.store.csv_files import Cells, CsvRows
+from signedfor.store.database import transaction
+from signedfor.store.opt_ins import OptIns
+
+REQUIRED = ("recipient", "category", "source", "opted_in_at")
+OPTIONAL = ("evidence", "wording")
+
+
+def import_opt_ins(engine: Engine, file: TextIO, *, by: str) -> int:
+    """Record every opt-in in the file (see `CsvRows`) in one transaction; return how many are new.
+
+    Raises:
+        InvalidCsv: a row or the header is wrong; nothing was recorded.
+    """
+    rows = CsvRows(file, required=REQUIRED, optional=OPTIONAL, parse=_parse)
+    rows.validate()
+    opt_ins = OptIns(engine)
+    with transaction(engine) as connection:
+        return sum(
+            opt_ins.record_all(batch, by=by, connection=connection) for batch in rows.batches()
+        )
+
+
+def _parse(cells: Cells) -> OptIn:
+    recipient = cells.recipient()
+    opted_in_at = cells.moment("opted_in_at")
+    if opted_in_at is None and not cells.problems:
+        cells.problem("opted_in_at", "must not be empty: it is the evidence's date")
+    return OptIn(
+        recipient=recipient,
+        category=cells.text("category").strip(),
+        source=cells.text("source").strip(),
+        evidence=cells.text("evidence"),
+        wording=cells.text("wording"),
+        opted_in_at=opted_in_at,
+    )
