@@ -105,6 +105,8 @@ class Settings(DatabaseSettings):
     webhook_port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     forward_all_statuses: bool = False
     """Signal every status to the message, not only those that can change its outcome."""
+    event_streams: bool = False
+    """Accept Twilio Event Streams, as a second channel for statuses and inbound messages."""
 
     undeliverable_days: Annotated[int, Field(ge=1, le=3650)] = 90
     """How long a number is not sent to that Twilio calls unreachable. Its own message ends that."""

@@ -12,11 +12,13 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.client import Client
 
-from signedfor.contract import INBOUND_PATH, STATUS_PATH
+from signedfor.contract import EVENTS_PATH, INBOUND_PATH, STATUS_PATH
 from signedfor.logging import log_unexpected
 from signedfor.settings import Settings
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.inbox import Inbox
+from signedfor.store.reassignments import Reassignments
+from webhook.events import EventsEndpoint
 from webhook.health import Readiness, healthz
 from webhook.inbound import InboundEndpoint
 from webhook.inbox import CallbackInbox, InboxDrainer
@@ -33,7 +35,7 @@ _log = logging.getLogger(__name__)
 HEALTH_PATH: Final = "/healthz"
 READY_PATH: Final = "/readyz"
 METRICS_PATH: Final = "/metrics"
-_PATHS = frozenset({STATUS_PATH, INBOUND_PATH, HEALTH_PATH, READY_PATH, METRICS_PATH})
+_PATHS = frozenset({STATUS_PATH, INBOUND_PATH, EVENTS_PATH, HEALTH_PATH, READY_PATH, METRICS_PATH})
 
 SIGNAL_TIMEOUT: Final = timedelta(seconds=1)
 """For message and dead letter together. Short, because the inbox stores what Temporal does not."""
@@ -126,6 +128,18 @@ def create_app(
     # A webhook configured as GET in Twilio is answered 405: its fields belong in a body.
     app.add_route(STATUS_PATH, status.receive, methods=["POST"])
     app.add_route(INBOUND_PATH, inbound.receive, methods=["POST"])
+    if settings.event_streams:
+        events = EventsEndpoint(
+            verify=verify,
+            status=status,
+            inbound=inbound,
+            reassignments=Reassignments(engine, scope=settings.opt_out_scope),
+            threads=threads,
+            metrics=metrics,
+            account_sid=settings.twilio_account_sid,
+            status_url=settings.public_base_url + STATUS_PATH,
+        )
+        app.add_route(EVENTS_PATH, events.receive, methods=["POST"])
     app.add_route(HEALTH_PATH, healthz, methods=["GET"])
     app.add_route(READY_PATH, readiness.readyz, methods=["GET"])
     app.add_route(METRICS_PATH, metrics.exposition, methods=["GET"])

@@ -105,16 +105,16 @@ class InboundEndpoint:
         """Verify and classify it, and store it with what it asks for in one transaction."""
         message = (await self._verify(request)).read(InboundMessage)
         kind = classify_inbound(message.body, message.opt_out_type)
-        result = Result.NO_RECIPIENT
-        if is_recipient(message.from_):
-            result = await self._store(message.record(kind))
+        result = await self.store(message.record(kind))
         self._metrics.inbound_messages.labels(kind, result).inc()
         if result is Result.UNAVAILABLE:
             raise HTTPException(503, "Not stored yet, please try again.")
         return Response(_NO_REPLY, media_type="text/xml")
 
-    async def _store(self, record: InboundRecord) -> Result:
+    async def store(self, record: InboundRecord) -> Result:
         """Store it in the database or in Temporal; in Temporal first if the database has failed."""
+        if not is_recipient(record.from_):
+            return Result.NO_RECIPIENT
         attempts = [self._record, self._defer]
         if not self._database.allows():
             attempts.reverse()

@@ -57,6 +57,12 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.events = Counter(
+            "signedfor_webhook_events",
+            "Events of Twilio Event Streams in verified batches, by type and result.",
+            ["type", "result"],
+            registry=self.registry,
+        )
         self.inbox_receipts = Gauge(
             "signedfor_webhook_inbox_receipts",
             "Receipts in the inbox at this process's last poll; all processes share one inbox.",

@@ -9,6 +9,7 @@ import httpx
 
 from devtools.sandbox.accounts import Account
 from devtools.sandbox.addresses import channel_of, is_short_code, is_toll_free
+from devtools.sandbox.events import EventSink
 from devtools.sandbox.messages import API_VERSION, Message
 from devtools.sandbox.settings import LiveSettings
 from devtools.sandbox.state import State
@@ -61,10 +62,17 @@ class Inbound:
     """Simulates a person who writes to one of the account's senders."""
 
     def __init__(
-        self, *, account: Account, state: State, webhooks: Webhooks, settings: LiveSettings
+        self,
+        *,
+        account: Account,
+        state: State,
+        webhooks: Webhooks,
+        events: EventSink,
+        settings: LiveSettings,
     ) -> None:
         self._account = account
         self._state = state
+        self._events = events
         self._webhooks = webhooks
         self._settings = settings
 
@@ -92,6 +100,7 @@ class Inbound:
         self._state.keep(message)
         webhook = self._state.configuration.webhook_for(to, default=self._settings.now.inbound_url)
         service = service or webhook.service_sid
+        self._events.received(message, service=service, opt_out_type=opt_out_type)
         keyword = keyword_in(body, sender=to, service=service)
         if keyword is not None:
             self._handle(keyword, scope=service or to, person=sender)

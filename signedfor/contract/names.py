@@ -21,6 +21,7 @@ RESUME_UPDATE: Final = "resume"
 
 STATUS_PATH: Final = "/webhook/status"
 INBOUND_PATH: Final = "/webhook/inbound"
+EVENTS_PATH: Final = "/webhook/events"
 
 OPEN: Final = "open"
 """`MessageStatus` of a dead letter until it is resolved; then it is the `DeadLetterOutcome`."""
