@@ -1,7 +1,9 @@
 """Recording inbound messages that the webhook did not record itself."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Final
 
 from temporalio.exceptions import ApplicationError
@@ -9,6 +11,7 @@ from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
 from activities.threads import heartbeat, in_thread
+from signedfor.contract import InboundMedia
 from signedfor.inbound import (
     CATCH_UP_ID,
     CatchUp,
@@ -20,7 +23,7 @@ from signedfor.inbound import (
 )
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.twilio.client import TwilioClient
-from signedfor.twilio.keywords import InboundKind, classify_inbound
+from signedfor.twilio.keywords import classify_inbound
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
 
 OVERLAP: Final = timedelta(hours=1)
@@ -100,14 +103,17 @@ class InboundRecorder(InboundActivities):
             listed += 1
             if str(message.direction) == MessageInstance.Direction.INBOUND:
                 inbound.append(message)
-        for message in reversed(inbound):
+        inbound.reverse()
+        # Those with media last: asking for it may fail, and the others may have a STOP.
+        inbound.sort(key=_has_media)
+        for message in inbound:
             try:
                 record = _record(message, sent_by=end)
             except InvalidAddress:
                 unusable += 1
                 continue
             if record is not None:
-                new += self._inbound_messages.receive(record)
+                new += self._inbound_messages.receive(self._with_media(record, message))
             heartbeat()
         return CatchUpResult(
             since=before.since,
@@ -118,9 +124,34 @@ class InboundRecorder(InboundActivities):
             unusable=before.unusable + unusable,
         )
 
+    def _with_media(self, record: InboundRecord, message: MessageInstance) -> InboundRecord:
+        """The record with its media, which Twilio lists for each message on its own."""
+        if (
+            not _has_media(message)
+            or not self._inbound_messages.texts.stores(record.kind)
+            or self._inbound_messages.has(record.message_sid)
+        ):
+            return record
+        with _list_errors():
+            try:
+                listed = self._twilio.messages(record.message_sid).media.list()
+            except TwilioRestException as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+                listed = []  # deleted since
+        base_url = self._twilio.api.base_url
+        media = tuple(
+            InboundMedia(
+                url=f"{base_url}{(each.uri or '').removesuffix('.json')}",
+                content_type=each.content_type or "",
+            )
+            for each in listed
+        )
+        return record.model_copy(update={"media": media})
+
     def _listed(self, begin: datetime, end: datetime) -> Iterator[MessageInstance]:
         """Twilio's messages of that time, newest first."""
-        try:
+        with _list_errors():
             messages = self._twilio.messages.stream(
                 # The SDK writes "Z" whatever the zone, and drops what is below a second.
                 date_sent_after=begin.astimezone(UTC),
@@ -131,17 +162,28 @@ class InboundRecorder(InboundActivities):
                 if number % _PAGE_SIZE == 0:
                     heartbeat()
                 yield message
-        except TwilioRestException as error:
-            raise ApplicationError(
-                f"Twilio answered HTTP {error.status} when asked for its list of messages.",
-                type="ListFailed",
-            ) from None
-        # As in `fetch_status`.
-        except (OSError, ValueError, TwilioException) as error:
-            raise ApplicationError(
-                f"Twilio could not be asked for its messages ({type(error).__name__}).",
-                type="ListFailed",
-            ) from None
+
+
+@contextmanager
+def _list_errors() -> Iterator[None]:
+    """Turn the SDK's errors into `ListFailed`, without Twilio's text."""
+    try:
+        yield
+    except TwilioRestException as error:
+        raise ApplicationError(
+            f"Twilio answered HTTP {error.status} when asked for its list of messages.",
+            type="ListFailed",
+        ) from None
+    # As in `fetch_status`.
+    except (OSError, ValueError, TwilioException) as error:
+        raise ApplicationError(
+            f"Twilio could not be asked for its messages ({type(error).__name__}).",
+            type="ListFailed",
+        ) from None
+
+
+def _has_media(message: MessageInstance) -> bool:
+    return message.num_media not in {None, "", "0"}
 
 
 def _record(message: MessageInstance, *, sent_by: datetime) -> InboundRecord | None:
@@ -150,15 +192,14 @@ def _record(message: MessageInstance, *, sent_by: datetime) -> InboundRecord | N
     if not is_recipient(from_):
         return None
     body = message.body or ""
-    kind = classify_inbound(body, None)  # OptOutType is in the callback only
     sent_at = message.date_sent or message.date_created
     return InboundRecord(
         message_sid=message.sid or "",
         from_=from_,
         to=normalize_sender(message.to or ""),
-        kind=kind,
+        kind=classify_inbound(body, None),  # OptOutType is in the callback only
         messaging_service_sid=message.messaging_service_sid or None,
-        body=body if kind is InboundKind.REVIEW else "",
+        body=body,
         # Twilio's dates have whole seconds; this one may be the last message of its second.
         received_at=sent_by if sent_at is None else sent_at + _LAST_MICROSECOND,
     )

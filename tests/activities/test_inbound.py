@@ -11,12 +11,12 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import ActivityEnvironment
 
 from activities.inbound import InboundRecorder
+from signedfor.contract import InboundKind
 from signedfor.inbound import CATCH_UP_ID, CatchUp, CatchUpResult, InboundRecord
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages
-from signedfor.twilio.keywords import InboundKind
 from tests.activities.conftest import Connect
 from tests.activities.fake_twilio import (
     ACCOUNT,

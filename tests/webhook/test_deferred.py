@@ -18,14 +18,13 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
 from activities.inbound import InboundRecorder
-from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
-from signedfor.inbound import InboundRecord, inbound_workflow_id
+from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, InboundKind, message_workflow_id
+from signedfor.inbound import InboundRecord, record_inbound_workflow_id
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.inbox import Inbox
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.client import TwilioClient
-from signedfor.twilio.keywords import InboundKind
 from tests.webhook.support import ACCOUNT, PERSON, SENDER, SETTINGS, Twilio, metric
 from tests.webhook.workflows import new_message_id, open_message, received
 from webhook.app import create_app
@@ -99,7 +98,7 @@ async def test_a_stop_is_deferred_to_temporal(
     )
     assert [] == Suppressions(sqlite_engine).list_()
     async with _worker(client, sqlite_engine):
-        assert await client.get_workflow_handle(inbound_workflow_id(sid)).result()
+        assert await client.get_workflow_handle(record_inbound_workflow_id(sid)).result()
     (suppression,) = Suppressions(sqlite_engine).list_()
     assert (PERSON, sid) == (suppression.recipient, suppression.evidence)
     assert PERSON not in caplog.text
@@ -152,7 +151,7 @@ async def test_only_messages_for_review_have_their_body_in_temporal(
 
     records = []
     for sid in sids:
-        handle = client.get_workflow_handle(inbound_workflow_id(sid))
+        handle = client.get_workflow_handle(record_inbound_workflow_id(sid))
         first = await anext(handle.fetch_history_events())
         started = first.workflow_execution_started_event_attributes
         (record,) = await client.data_converter.decode(started.input.payloads, [InboundRecord])
@@ -182,7 +181,7 @@ async def test_a_deferred_stop_does_not_undo_a_later_start(
     await without.inbound("STOP", MessageSid=stop)
     InboundMessages(sqlite_engine).receive(start)
     async with _worker(client, sqlite_engine):
-        await client.get_workflow_handle(inbound_workflow_id(stop)).result()
+        await client.get_workflow_handle(record_inbound_workflow_id(stop)).result()
 
     assert [] == Suppressions(sqlite_engine).list_()
 
@@ -239,7 +238,7 @@ async def test_a_stop_is_deferred_while_the_database_is_read_only(
     assert 200 == response.status_code
     assert [] == Suppressions(engine).list_()
     async with _worker(client, engine):
-        await client.get_workflow_handle(inbound_workflow_id(sid)).result()
+        await client.get_workflow_handle(record_inbound_workflow_id(sid)).result()
     assert 1 == len(Suppressions(engine).list_())
 
 
