@@ -159,8 +159,9 @@ class SandboxControl:
         *,
         messaging_service_sid: str | None = None,
         opt_out_type: str | None = None,
+        media: Sequence[str] = (),
     ) -> InboundResult:
-        """Have the person `from_` write `body` to our sender `to`."""
+        """Have the person `from_` write `body` to our sender `to`; `media` are content types."""
         answer = self._send(
             "POST",
             "/inbound",
@@ -170,6 +171,7 @@ class SandboxControl:
                 "body": body,
                 "messaging_service_sid": messaging_service_sid,
                 "opt_out_type": opt_out_type,
+                "media": list(media),
             },
         )
         return cast("InboundResult", answer.json())

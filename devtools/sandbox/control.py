@@ -32,6 +32,8 @@ class InboundRequest(BaseModel):
     body: str
     messaging_service_sid: str | None = None
     opt_out_type: Literal["STOP", "START", "HELP"] | None = None
+    media: tuple[str, ...] = Field(default=(), max_length=10)
+    """The content types of its pictures and files."""
 
 
 def _require_loopback(request: Request) -> None:
@@ -95,13 +97,15 @@ class Control:
     async def _clear_plan(self) -> None:
         self._faults.clear_plan()
 
-    async def _receive(self, wanted: InboundRequest) -> dict[str, Any]:
+    async def _receive(self, wanted: InboundRequest, request: Request) -> dict[str, Any]:
         return await self._inbound.receive(
             sender=wanted.sender,
             to=wanted.to,
             body=wanted.body,
             service=wanted.messaging_service_sid,
             opt_out_type=wanted.opt_out_type,
+            media=wanted.media,
+            api_url=str(request.base_url).rstrip("/"),
         )
 
     async def _clear_opt_outs(self) -> None:

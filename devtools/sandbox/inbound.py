@@ -1,7 +1,7 @@
 """Inbound messages: what Twilio does by itself, and the signed call to the webhook."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
@@ -9,7 +9,7 @@ import httpx
 
 from devtools.sandbox.accounts import Account
 from devtools.sandbox.addresses import channel_of, is_short_code, is_toll_free
-from devtools.sandbox.messages import API_VERSION, Message
+from devtools.sandbox.messages import API_VERSION, Message, new_sid
 from devtools.sandbox.settings import LiveSettings
 from devtools.sandbox.state import State
 from devtools.sandbox.webhooks import Webhooks
@@ -69,9 +69,19 @@ class Inbound:
         self._settings = settings
 
     async def receive(
-        self, *, sender: str, to: str, body: str, service: str | None, opt_out_type: str | None
+        self,
+        *,
+        sender: str,
+        to: str,
+        body: str,
+        service: str | None,
+        opt_out_type: str | None,
+        media: Sequence[str] = (),
+        api_url: str = "",
     ) -> dict[str, Any]:
         """Receive a message from the person `sender` to our `to`; return what happened.
+
+        `media` are the content types of its pictures and files, and `api_url` is where they are.
 
         Keywords are handled and answered first, as Twilio does, then the webhook is called.
         Returned: the message's sid, the keyword if any, what the person is texted back
@@ -80,6 +90,10 @@ class Inbound:
         """
         message = self._message(sender=sender, to=to, body=body, direction="inbound")
         message.messaging_service_sid = service
+        if media:
+            message.sid = new_sid("MM")
+            message.media = {new_sid("ME"): content_type for content_type in media}
+            message.num_media = len(media)
         self._state.keep(message)
         keyword = keyword_in(body, sender=to, service=service)
         if keyword is not None:
@@ -97,7 +111,7 @@ class Inbound:
         }
         url = self._settings.now.inbound_url
         if url is not None:
-            parameters = _parameters(message, opt_out_type=opt_out_type)
+            parameters = _parameters(message, opt_out_type=opt_out_type, api_url=api_url)
             last = await self._webhooks.post(url, parameters, on_attempt=lambda _: None)
             result["error"] = last.failure
             if last.response is not None:
@@ -137,20 +151,23 @@ class Inbound:
         )
 
 
-def _parameters(message: Message, *, opt_out_type: str | None) -> dict[str, str]:
+def _parameters(message: Message, *, opt_out_type: str | None, api_url: str) -> dict[str, str]:
     parameters = {
         "AccountSid": message.account_sid,
         "ApiVersion": API_VERSION,
         "Body": message.body,
         "From": message.sender or "",
         "MessageSid": message.sid,
-        "NumMedia": "0",
+        "NumMedia": str(message.num_media),
         "NumSegments": str(message.num_segments),
         "SmsMessageSid": message.sid,
         "SmsSid": message.sid,
         "SmsStatus": "received",
         "To": message.to,
     }
+    for number, (media_sid, content_type) in enumerate(message.media.items()):
+        parameters[f"MediaUrl{number}"] = api_url + message.media_uri(media_sid)
+        parameters[f"MediaContentType{number}"] = content_type
     if message.messaging_service_sid is not None:
         parameters["MessagingServiceSid"] = message.messaging_service_sid
     if opt_out_type is not None:

@@ -60,6 +60,10 @@ COMMANDS: Final = {
         "signedfor.cli.opt_outs:app",
         "Recipients that must not be sent to.",
     ),
+    "inbound": LazyCommand(
+        "signedfor.cli.inbound_messages:app",
+        "Messages that people sent.",
+    ),
     "senders": LazyCommand(
         "signedfor.cli.senders:app",
         "Rate, backlog and pause of each sender.",

@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
+from sqlalchemy import Engine
 
-from signedfor.cli.checks import Finding, Level, fail, ok, skipped
+from signedfor.cli.checks import Finding, Level, fail, ok, skipped, warn
 from signedfor.cli.checks.temporal import check_temporal
 from signedfor.cli.checks.twilio import ACCOUNT, CREDENTIALS, SENDER, check_sender, check_twilio
 from signedfor.cli.checks.webhook import FORGED, PUBLIC_URL, REACHED, SIGNED, check_webhook
@@ -21,11 +23,14 @@ from signedfor.contract.failures import FailureClass
 from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import open_engine
+from signedfor.store.inbound_outbox import InboundOutbox
 from signedfor.store.migrate import pending
 from signedfor.twilio import codes
 
 _DATABASE = "database"
 _HOLD = "account hold"
+_INBOUND = "inbound messages"
+_MAX_UNDISPATCHED = timedelta(minutes=5)
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red", Level.SKIPPED: "dim"}
 
 
@@ -83,19 +88,36 @@ def _check_database() -> list[Finding]:
         return [
             fail(_DATABASE, f"Lacks migrations: {', '.join(missing)}.", "Run `signedfor migrate`.")
         ]
-    return [ok(_DATABASE, "Reached, and all migrations are applied."), *_check_account_hold()]
-
-
-def _check_account_hold() -> list[Finding]:
-    """Whether messages wait because Twilio refuses the account's requests."""
     engine = open_engine(database_settings().database_url)
     try:
         with database_errors():
-            hold = AccountHold(engine).find()
+            waiting = [*_check_account_hold(engine), *_check_inbound_outbox(engine)]
     except CommandError as error:
-        return [fail(_HOLD, str(error), "See DATABASE_URL.")]
+        return [fail(_DATABASE, str(error), "See DATABASE_URL.")]
     finally:
         engine.dispose()
+    return [ok(_DATABASE, "Reached, and all migrations are applied."), *waiting]
+
+
+def _check_inbound_outbox(engine: Engine) -> list[Finding]:
+    """Whether inbound messages await the start of their workflow for too long."""
+    backlog = InboundOutbox(engine, keeps_texts=True).backlog()
+    if backlog.oldest is None or datetime.now(UTC) - backlog.oldest < _MAX_UNDISPATCHED:
+        return []
+    return [
+        warn(
+            _INBOUND,
+            f"{backlog.count} await the start of your workflow, the oldest since "
+            f"{backlog.oldest:%Y-%m-%d %H:%M} UTC.",
+            "Start the webhook with INBOUND_WORKFLOW and INBOUND_TASK_QUEUE; its log says why "
+            "Temporal does not start them. `signedfor inbound list --pending` lists them.",
+        )
+    ]
+
+
+def _check_account_hold(engine: Engine) -> list[Finding]:
+    """Whether messages wait because Twilio refuses the account's requests."""
+    hold = AccountHold(engine).find()
     if hold is None:
         return []
     code = "no code" if hold.error_code is None else f"code {hold.error_code}"

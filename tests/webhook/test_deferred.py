@@ -139,29 +139,40 @@ async def _waiting(client: Client) -> WorkflowHandle[Any, None]:
     )
 
 
-async def test_only_messages_for_review_have_their_body_in_temporal(
-    client: Client, unreachable: Engine
+@pytest.mark.parametrize(
+    ("changes", "stored"),
+    [
+        ({"inbound_text_days": 0}, False),
+        ({"inbound_text_days": 1}, True),
+        ({"inbound_text_days": 0, "inbound_workflow": "W", "inbound_task_queue": "q"}, True),
+    ],
+)
+async def test_temporal_has_the_texts_that_the_database_would_have(
+    client: Client, unreachable: Engine, changes: dict[str, Any], *, stored: bool
 ) -> None:
-    """The body is stored only if a person has to read it."""
-    twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=unreachable))
-    sids = [_sid(n) for n in range(3)]
-    bodies = ["STOP", "please stop texting me", "see you then"]
-    for sid, body in zip(sids, bodies, strict=True):
-        await twilio.inbound(body, MessageSid=sid)
+    """That of a message for review always, because a person has to read it."""
+    settings = SETTINGS.model_copy(update=changes)
+    twilio = Twilio.calling(create_app(settings, client=client, engine=unreachable))
+    media = {"NumMedia": "1", "MediaUrl0": "https://api.example/ME1"}
+    sids = [_sid(n) for n in range(2)]
+    await twilio.inbound("please stop texting me", MessageSid=sids[0])
+    await twilio.inbound("see you then", MessageSid=sids[1], **media)
 
-    records = []
-    for sid in sids:
-        handle = client.get_workflow_handle(record_inbound_workflow_id(sid))
-        first = await anext(handle.fetch_history_events())
-        started = first.workflow_execution_started_event_attributes
-        (record,) = await client.data_converter.decode(started.input.payloads, [InboundRecord])
-        records.append((record.kind, record.body))
+    review, other = [await _deferred(client, sid) for sid in sids]
 
-    assert [
-        (InboundKind.STOP, ""),
-        (InboundKind.REVIEW, "please stop texting me"),
-        (InboundKind.OTHER, ""),
-    ] == records
+    assert (InboundKind.REVIEW, "please stop texting me") == (review.kind, review.body)
+    assert InboundKind.OTHER == other.kind
+    assert ("see you then" if stored else "") == other.body
+    assert ([media["MediaUrl0"]] if stored else []) == [each.url for each in other.media]
+
+
+async def _deferred(client: Client, sid: str) -> InboundRecord:
+    handle = client.get_workflow_handle(record_inbound_workflow_id(sid))
+    first = await anext(handle.fetch_history_events())
+    started = first.workflow_execution_started_event_attributes
+    (record,) = await client.data_converter.decode(started.input.payloads, [InboundRecord])
+    assert isinstance(record, InboundRecord)
+    return record
 
 
 async def test_a_deferred_stop_does_not_undo_a_later_start(
