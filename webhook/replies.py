@@ -79,6 +79,9 @@ def read_replies(path: Path | None) -> Replies:
     problems: list[str] = []
     for number, (name, table) in enumerate(_document(path).items(), 1):
         where = f"table {number}"
+        if not isinstance(table, dict):
+            problems.append(f"{where}: must be a table, such as [{DEFAULT}]")
+            continue
         try:
             sender = DEFAULT if name == DEFAULT else normalize_sender(name)
             where = f"{where} ({masked_sender(sender)})"

@@ -35,7 +35,7 @@ def list_(
     since: Annotated[
         str | None,
         typer.Option(
-            "--since", metavar="LENGTH", help="Only the last 90m, 24h, 7d, or so; at most 3650d."
+            "--since", metavar="LENGTH", help="How far back: 90m, 24h, 7d; at most 3650d."
         ),
     ] = None,
     pending: Annotated[

@@ -13,6 +13,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.inbound import InboundRecorder
 from signedfor.contract import InboundKind
 from signedfor.inbound import CATCH_UP_ID, CatchUp, CatchUpResult, InboundRecord
+from signedfor.inbound_texts import NO_TEXTS, TextPolicy
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.suppressions import Suppressions
@@ -42,10 +43,13 @@ def make(connect: Connect, fake_twilio: FakeTwilio, sqlite_engine: Engine) -> Ma
     """Make inbound activities with the fake Twilio, a database and the time NOW."""
 
     def inbound(
-        engine: Engine = sqlite_engine, now: datetime = NOW, **options: Any
+        engine: Engine = sqlite_engine,
+        now: datetime = NOW,
+        texts: TextPolicy = NO_TEXTS,
+        **options: Any,
     ) -> InboundRecorder:
         return InboundRecorder(
-            InboundMessages(engine, now=lambda: now),
+            InboundMessages(engine, texts=texts, now=lambda: now),
             watermarks=Watermarks(engine),
             twilio=connect(fake_twilio.url),
             now=lambda: now,
@@ -421,3 +425,82 @@ def test_a_catch_up_stops_on_shutdown_or_cancellation(
 
     assert [] == Suppressions(sqlite_engine).list_()
     assert 1 == ActivityEnvironment().run(make().catch_up_inbound, request).new
+
+
+DISPATCHES = TextPolicy(dispatches=True)
+PICTURE = timedelta(minutes=2)
+
+
+def _media(sid: str, *, content_type: str | None = "image/jpeg") -> bytes:
+    """The media of a message as Twilio lists them."""
+    path = f"/2010-04-01/Accounts/{ACCOUNT}/Messages/{sid}/Media"
+    row = {"sid": "ME1", "content_type": content_type, "uri": f"{path}/ME1.json"}
+    page = {"media_list": [row], "page": 0, "page_size": 50, "next_page_uri": None}
+    return http(200, {**page, "first_page_uri": path, "uri": path})
+
+
+def test_the_catch_up_asks_for_media_once(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine
+) -> None:
+    """The message awaits its workflow with the URL that the webhook would have had."""
+    sid = _sid(1)
+    listed = _page(_row(1, "look", ago=PICTURE, num_media="1"))
+    fake_twilio.responses = [listed, _media(sid)]
+    inbound = make(texts=DISPATCHES)
+    _catch_up(inbound, since=NOW - timedelta(minutes=30))
+    fake_twilio.responses = [listed]
+    _catch_up(inbound, since=NOW - timedelta(minutes=30))
+
+    [message] = InboundMessages(sqlite_engine).list_()
+    path = f"/2010-04-01/Accounts/{ACCOUNT}/Messages/{sid}/Media/ME1"
+    assert ("look", True) == (message.text, message.awaits_dispatch)
+    assert [(f"{fake_twilio.url}{path}", "image/jpeg")] == [
+        (each.url, each.content_type) for each in message.media
+    ]
+    assert 3 == len(fake_twilio.requests)
+
+
+def test_media_that_are_not_stored_are_not_asked_for(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine
+) -> None:
+    """Neither text nor media are, without a workflow or a time for which they are kept."""
+    fake_twilio.responses = [_page(_row(1, "look", ago=PICTURE, num_media="1"))]
+    _catch_up(make(), since=NOW - timedelta(minutes=30))
+
+    [message] = InboundMessages(sqlite_engine).list_()
+    assert (None, ()) == (message.text, message.media)
+    assert 1 == len(fake_twilio.requests)
+
+
+def test_media_that_are_gone_do_not_stop_the_message(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine
+) -> None:
+    """They were deleted at Twilio."""
+    fake_twilio.responses = [
+        _page(_row(1, "look", ago=PICTURE, num_media="1")),
+        refused(404, 20404),
+    ]
+    _catch_up(make(texts=DISPATCHES), since=NOW - timedelta(minutes=30))
+
+    [message] = InboundMessages(sqlite_engine).list_()
+    assert ("look", ()) == (message.text, message.media)
+
+
+def test_a_stop_does_not_wait_for_media(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine
+) -> None:
+    """Twilio does not list those of an earlier message: the catch-up fails after the STOP."""
+    fake_twilio.responses = [
+        _page(
+            _row(2, "STOP", ago=timedelta(minutes=1)),
+            _row(1, "look", ago=PICTURE, num_media="1"),
+        ),
+        *[refused(500, 20500)] * 3,
+    ]
+
+    with pytest.raises(ApplicationError) as caught:
+        _catch_up(make(texts=DISPATCHES), since=NOW - timedelta(minutes=30))
+
+    assert "ListFailed" == caught.value.type
+    assert_no_personal_data(caught.value)
+    assert [_sid(2)] == [each.evidence for each in Suppressions(sqlite_engine).list_()]
