@@ -1,5 +1,6 @@
 """Recording inbound messages that the webhook did not record itself."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -132,22 +133,26 @@ class InboundRecorder(InboundActivities):
             or self._inbound_messages.has(record.message_sid)
         ):
             return record
-        with _list_errors():
-            try:
-                listed = self._twilio.messages(record.message_sid).media.list()
-            except TwilioRestException as error:
-                if error.status != HTTPStatus.NOT_FOUND:
-                    raise
-                listed = []  # deleted since
+        return record.model_copy(update={"media": self._media(record.message_sid)})
+
+    def _media(self, message_sid: str) -> tuple[InboundMedia, ...]:
+        """The media of a message: at most ten, so there is one page. None if they are deleted."""
         base_url = self._twilio.api.base_url
-        media = tuple(
+        path = f"{base_url}/2010-04-01/Accounts/{self._twilio.account_sid}/Messages/{message_sid}"
+        with _list_errors():
+            # The SDK's lists do not say why they failed.
+            response = self._twilio.request("GET", f"{path}/Media.json")
+            if response.status_code == HTTPStatus.NOT_FOUND:
+                return ()
+            if response.status_code != HTTPStatus.OK:
+                raise TwilioRestException(response.status_code, path)
+            listed = json.loads(response.text)["media_list"]
+        return tuple(
             InboundMedia(
-                url=f"{base_url}{(each.uri or '').removesuffix('.json')}",
-                content_type=each.content_type or "",
+                url=f"{path}/Media/{each['sid']}", content_type=each.get("content_type") or ""
             )
             for each in listed
         )
-        return record.model_copy(update={"media": media})
 
     def _listed(self, begin: datetime, end: datetime) -> Iterator[MessageInstance]:
         """Twilio's messages of that time, newest first."""
