@@ -294,7 +294,7 @@ _CHECKS: dict[str, Callable[[list[str]], str | None]] = {
     "pip": _pip,
     "cp": _copy,
     # Programs of others, which we do not check.
-    **dict.fromkeys(("ngrok", "cloudflared", "uv", "npm", "npx", "node"), _anything),
+    **dict.fromkeys(("curl", "ngrok", "cloudflared", "uv", "npm", "npx", "node"), _anything),
 }
 
 

@@ -20,11 +20,10 @@ from devtools.sandbox.magic import GOOD_SENDER
 from devtools.stack.local import LocalStack
 from signedfor.contract import InboundMessage, inbound_workflow_id
 from signedfor.store.database import open_engine
-from signedfor.store.inbound import InboundMessages
 from signedfor.store.tables import inbound_messages
 from tests.faults.support import database_locked
 from tests.fixtures.stack import TEXT, NewNumber, silent_stack
-from tests.integration.support import until, until_true
+from tests.integration.support import undispatched, until, until_true
 
 pytestmark = pytest.mark.integration
 
@@ -70,21 +69,12 @@ class Service:
                     return False  # not started yet
 
             await until(ended, "the service's workflow to end")
-        await until_true(lambda: not self.undispatched(), "the outbox to be empty")
+        await until_true(lambda: not undispatched(self.stack), "the outbox to be empty")
 
         async def listed() -> bool:
             return await self.runs() == Counter(map(inbound_workflow_id, self.sids))
 
         await until(listed, "one run for each message")
-
-    def undispatched(self) -> list[str]:
-        """The messages that await their workflow."""
-        engine = open_engine(self.stack.settings["DATABASE_URL"])
-        try:
-            waiting = InboundMessages(engine).list_(undispatched_only=True)
-            return [each.message_sid for each in waiting]
-        finally:
-            engine.dispose()
 
 
 @pytest.fixture
@@ -115,11 +105,12 @@ async def test_everything_is_away_once(service: Service, new_number: NewNumber) 
     """Temporal, the database, and the webhook, one after the other; none of ten is lost."""
     stack = service.stack
     service.receive(new_number())
+    await service.answers_all_once()
 
     await asyncio.to_thread(stack.temporal.kill)
     for _ in range(3):
         await asyncio.to_thread(service.receive, new_number())
-    assert 3 == len(service.undispatched())
+    assert 3 == len(undispatched(stack))
     await asyncio.to_thread(stack.temporal.start)
 
     with database_locked(stack):
@@ -164,7 +155,7 @@ async def test_the_webhook_is_killed_between_the_start_and_its_record(
             stack.webhook.kill()
     finally:
         os.kill(stack.temporal.pid, signal.SIGCONT)
-    assert service.sids == service.undispatched()
+    assert service.sids == undispatched(stack)
     await asyncio.to_thread(stack.webhook.start)
 
     await service.answers_all_once()
