@@ -12,7 +12,7 @@ from signedfor.inbound_texts import TextPolicy
 from signedfor.store.database import transaction
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.rate_limiter import RateLimiter
-from signedfor.store.send_attempts import SendAttempts
+from signedfor.store.send_attempts import Claimed, SendAttempts
 from signedfor.store.tables import send_attempts
 from tests.webhook.support import PERSON, SENDER, SETTINGS
 from worker import MAX_TIME_OPEN, purging
@@ -27,6 +27,12 @@ def _texts(engine: Engine) -> list[str]:
 def _records(engine: Engine) -> int:
     with transaction(engine, read_only=True) as connection:
         return connection.execute(select(func.count()).select_from(send_attempts)).scalar_one()
+
+
+def _claim(engine: Engine, message_id: str, *, at: datetime) -> None:
+    attempts = SendAttempts(engine, RateLimiter(engine), now=lambda: at)
+    claimed = attempts.claim(message_id, MessageRequest(to=PERSON, body="x"), sender=SENDER)
+    assert isinstance(claimed, Claimed)
 
 
 @pytest.mark.parametrize(("days", "left"), [(1, ["new"]), (3, ["new", "old"]), (0, [])])
@@ -51,11 +57,8 @@ async def test_old_texts_and_attempt_records_are_deleted(
                 received_at=at,
             )
         )
-    for message_id, ago in (("m1", timedelta(0)), ("m2", TWO_DAYS + MAX_TIME_OPEN)):
-        attempts = SendAttempts(
-            sqlite_engine, RateLimiter(sqlite_engine), now=lambda ago=ago: now - ago
-        )
-        attempts.claim(message_id, MessageRequest(to=PERSON, body="x"), sender=SENDER)
+    _claim(sqlite_engine, "m1", at=now)
+    _claim(sqlite_engine, "m2", at=now - TWO_DAYS - MAX_TIME_OPEN)
     settings = SETTINGS.model_copy(update={"inbound_text_days": days, "attempt_record_days": 2})
 
     async with purging(sqlite_engine, settings), asyncio.timeout(30):

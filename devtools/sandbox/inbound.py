@@ -173,8 +173,8 @@ def _parameters(message: Message, *, opt_out_type: str | None, api_url: str) -> 
     if opt_out_type is not None:
         parameters["OptOutType"] = opt_out_type
     if channel_of(message.sender or "") == "whatsapp":
-        number = (message.sender or "").removeprefix("whatsapp:+")
-        parameters |= {"MessageType": "text", "ProfileName": "Sandbox", "WaId": number}
+        wa_id = (message.sender or "").removeprefix("whatsapp:+")
+        parameters |= {"MessageType": "text", "ProfileName": "Sandbox", "WaId": wa_id}
     else:
         # Twilio sends unknown values as blanks, and signs them.
         parameters |= {end + place: "" for end in ("From", "To") for place in _PLACES}

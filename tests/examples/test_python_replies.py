@@ -46,8 +46,8 @@ async def caller(tmp_path: Path) -> AsyncIterator[Caller]:
 
 
 async def _result(client: Client, sid: str) -> str:
-    handle = client.get_workflow_handle(inbound_workflow_id(sid), result_type=str)
-    return await handle.result()
+    handle = client.get_workflow_handle(inbound_workflow_id(sid))
+    return str(await handle.result())
 
 
 async def test_a_reply_is_answered(caller: Caller, new_number: NewNumber) -> None:

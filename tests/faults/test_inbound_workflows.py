@@ -64,7 +64,7 @@ class Service:
 
             async def ended() -> bool:
                 try:
-                    return await handle.result() == TEXT  # noqa: B023 - called in this turn only
+                    return bool(await handle.result() == TEXT)  # noqa: B023 - called in this turn only
                 except RPCError:
                     return False  # not started yet
 
