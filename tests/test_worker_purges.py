@@ -37,10 +37,10 @@ def _claim(engine: Engine, message_id: str, *, at: datetime) -> None:
 
 @pytest.mark.parametrize(("days", "left"), [(1, ["new"]), (3, ["new", "old"]), (0, [])])
 async def test_old_texts_and_attempt_records_are_deleted(
-    sqlite_engine: Engine, days: int, left: list[str]
+    engine: Engine, days: int, left: list[str]
 ) -> None:
     """Each by its own setting, and at once when the worker starts."""
-    inbound = InboundMessages(sqlite_engine, texts=TextPolicy(keeps=True))
+    inbound = InboundMessages(engine, texts=TextPolicy(keeps=True))
     now = datetime.now(UTC)
     for sid, at in (
         ("new", now - timedelta(minutes=1)),
@@ -57,13 +57,13 @@ async def test_old_texts_and_attempt_records_are_deleted(
                 received_at=at,
             )
         )
-    _claim(sqlite_engine, "m1", at=now)
-    _claim(sqlite_engine, "m2", at=now - TWO_DAYS - MAX_TIME_OPEN)
+    _claim(engine, "m1", at=now)
+    _claim(engine, "m2", at=now - TWO_DAYS - MAX_TIME_OPEN)
     settings = SETTINGS.model_copy(update={"inbound_text_days": days, "attempt_record_days": 2})
 
-    async with purging(sqlite_engine, settings), asyncio.timeout(30):
-        while _records(sqlite_engine) > 1 or "oldest" in _texts(sqlite_engine):  # noqa: ASYNC110 - a database
+    async with purging(engine, settings), asyncio.timeout(30):
+        while _records(engine) > 1 or "oldest" in _texts(engine):  # noqa: ASYNC110 - a database
             await asyncio.sleep(0.05)
 
-    assert left == _texts(sqlite_engine)
+    assert left == _texts(engine)
     assert ["new", "old", "oldest"] == [each.message_sid for each in inbound.list_()]
