@@ -57,8 +57,8 @@ async def test_old_texts_and_attempt_records_are_deleted(
                 received_at=at,
             )
         )
-    _claim(engine, "m1", at=now)
-    _claim(engine, "m2", at=now - TWO_DAYS - MAX_TIME_OPEN)
+    _claim(engine, "m1", at=now - TWO_DAYS - MAX_TIME_OPEN)
+    _claim(engine, "m2", at=now)
     settings = SETTINGS.model_copy(update={"inbound_text_days": days, "attempt_record_days": 2})
 
     async with purging(engine, settings), asyncio.timeout(30):
