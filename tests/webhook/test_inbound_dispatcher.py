@@ -157,6 +157,19 @@ async def test_without_the_setting_no_workflow_is_started(
     assert RPCStatusCode.NOT_FOUND is caught.value.status
 
 
+async def test_a_new_message_does_not_wait_for_the_next_poll(
+    client: Client, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wakes the dispatcher."""
+    monkeypatch.setattr("webhook.inbound_dispatcher.POLL_SECONDS", 3600)
+    async with _running(client, sqlite_engine) as twilio:
+        for _ in range(3):
+            await twilio.inbound("hello", MessageSid=_sid())
+            await _until(_is_empty(sqlite_engine))
+
+    assert 3 == len(InboundMessages(sqlite_engine).list_())
+
+
 async def test_what_a_worker_recorded_is_dispatched(client: Client, engine: Engine) -> None:
     """After an outage of the database or of the webhook."""
     sid = _sid()

@@ -240,6 +240,14 @@ def test_a_refused_message_is_not_the_last(engine: Engine) -> None:
     assert "m1" == _last_message_id(engine)
 
 
+def test_the_sender_of_the_last_attempt_counts(engine: Engine) -> None:
+    """A message whose first attempt was refused may be sent from another default sender."""
+    _claim(engine, "m1", before=2 * _MINUTE, sender=OTHER_SENDER).refuse("m1", 1, 1)
+    _claim(engine, "m1", before=_MINUTE)
+
+    assert "m1" == _last_message_id(engine)
+
+
 # --- What came, and how long its text is kept -----------------------------------------------
 
 
