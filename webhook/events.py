@@ -35,7 +35,7 @@ from signedfor.twilio.keywords import classify_inbound
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
 from webhook import inbound, status
 from webhook.body import CLOSE, DecodeError, decode_events, decode_form
-from webhook.inbound import InboundEndpoint, InboundMessage
+from webhook.inbound import InboundCallback, InboundEndpoint
 from webhook.metrics import Metrics
 from webhook.resilience import DatabaseThreads, RateLimitedLogger
 from webhook.signature import MESSAGE_ID, Verifier
@@ -288,8 +288,9 @@ class EventsEndpoint:
         return await self._status.accept(_message_id_in(query), received.delivery_status())
 
     async def _process_inbound(self, event: Event) -> inbound.Result:
-        message = event.read(InboundMessage)
-        record = message.record(classify_inbound(message.body, message.opt_out_type))
+        message = event.read(InboundCallback)
+        kind = classify_inbound(message.body, message.opt_out_type)
+        record = message.record(kind, ())  # events have no media URLs
         # The event may come hours after the message, and after later ones.
         at = event.at("timestamp")
         return await self._inbound.store(record.model_copy(update={"received_at": at}))

@@ -164,8 +164,9 @@ class SandboxControl:
         messaging_service_sid: str | None = None,
         opt_out_type: str | None = None,
         user_id: str | None = None,
+        media: Sequence[str] = (),
     ) -> InboundResult:
-        """Have the person `from_` write `body` to our sender `to`.
+        """Have the person `from_` write `body` to our sender `to`; `media` are content types.
 
         `user_id` is the WhatsApp user id of a person who writes from a number.
         """
@@ -179,6 +180,7 @@ class SandboxControl:
                 "messaging_service_sid": messaging_service_sid,
                 "opt_out_type": opt_out_type,
                 "user_id": user_id,
+                "media": list(media),
             },
         )
         return cast("InboundResult", answer.json())

@@ -34,6 +34,8 @@ class InboundRequest(BaseModel):
     messaging_service_sid: str | None = None
     opt_out_type: Literal["STOP", "START", "HELP"] | None = None
     user_id: str | None = None
+    media: tuple[str, ...] = Field(default=(), max_length=10)
+    """The content types of its pictures and files."""
 
 
 class ReassignedRequest(BaseModel):
@@ -111,7 +113,7 @@ class Control:
     async def _clear_plan(self) -> None:
         self._faults.clear_plan()
 
-    async def _receive(self, wanted: InboundRequest) -> dict[str, Any]:
+    async def _receive(self, wanted: InboundRequest, request: Request) -> dict[str, Any]:
         return await self._inbound.receive(
             sender=wanted.sender,
             to=wanted.to,
@@ -119,6 +121,8 @@ class Control:
             service=wanted.messaging_service_sid,
             opt_out_type=wanted.opt_out_type,
             user_id=wanted.user_id,
+            media=wanted.media,
+            api_url=str(request.base_url).rstrip("/"),
         )
 
     async def _reassigned(self, wanted: ReassignedRequest) -> None:

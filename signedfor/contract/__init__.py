@@ -27,6 +27,7 @@ from signedfor.contract.dead_letter import (
     MessageChanges,
     Resolution,
 )
+from signedfor.contract.inbound import InboundKind, InboundMedia, InboundMessage
 from signedfor.contract.message import (
     CancelRequest,
     CancelResult,
@@ -55,6 +56,7 @@ from signedfor.contract.names import (
     campaign_message_id,
     campaign_workflow_id,
     dead_letter_workflow_id,
+    inbound_workflow_id,
     message_id_of,
     message_workflow_id,
 )
@@ -82,6 +84,7 @@ __all__ = [
     "message_id_of",
     "campaign_workflow_id",
     "campaign_message_id",
+    "inbound_workflow_id",
     "ContractModel",
     "Priority",
     "OnUnknownOutcome",
@@ -107,4 +110,7 @@ __all__ = [
     "CampaignDecision",
     "CampaignProgress",
     "CampaignReport",
+    "InboundKind",
+    "InboundMedia",
+    "InboundMessage",
 ]

@@ -7,12 +7,12 @@ from typing import Final
 from sqlalchemy import Connection, Engine, func, select
 
 from signedfor.consent import Reason, Scope, Source, Suppression, addresses_of, person
+from signedfor.contract import InboundKind
 from signedfor.store.database import current_time, lock_person, transaction
 from signedfor.store.inbound import CLOCK_MARGIN
 from signedfor.store.opt_ins import OptIns
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages
-from signedfor.twilio.keywords import InboundKind
 
 _CHANGED_BY: Final = "reassigned number"
 _column = inbound_messages.c

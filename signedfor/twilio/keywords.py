@@ -14,31 +14,13 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path  # noqa: TID251 - the table is read once, at import
 from typing import Final, NamedTuple
 from unicodedata import category
 
+from signedfor.contract.inbound import InboundKind
 from signedfor.twilio import phrases
 from signedfor.twilio.letters import plain, words
-
-
-class InboundKind(StrEnum):
-    """What an inbound message asks for."""
-
-    STOP = "stop"
-    """Opt out."""
-    START = "start"
-    """Opt in again."""
-    YES = "yes"
-    """Opt in again, or the answer to a question: it concerns the sender it was sent to only."""
-    HELP = "help"
-    """Asks for help; Twilio answers it."""
-    REVIEW = "review"
-    """Perhaps an opt-out in the person's own words; an operator must read it."""
-    OTHER = "other"
-    """Anything else."""
-
 
 _KIND_OF_OPT_OUT_TYPE = {
     "STOP": InboundKind.STOP,

@@ -11,6 +11,7 @@ import pytest
 
 from signedfor import settings
 from signedfor.consent import Scope
+from signedfor.inbound_texts import TextPolicy
 from signedfor.message_activities import DEFAULT_POLICY
 from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.temporal import TemporalUnavailable, connect_temporal
@@ -66,6 +67,10 @@ def test_settings_have_the_documented_defaults(monkeypatch: pytest.MonkeyPatch) 
         "opt_out_scope": Scope.EVERYTHING,
         "review_suppresses": ("marketing",),
         "inbound_catch_up_minutes": 5,
+        "inbound_workflow": None,
+        "inbound_task_queue": None,
+        "inbound_text_days": 30,
+        "inbound_replies_file": None,
         "send_retry_budget": timedelta(hours=4),
         "receipt_checks_seconds": (600, 3600, 21_600),
         "unknown_outcome_wait_seconds": 30,
@@ -289,6 +294,40 @@ def test_a_deployment_name_needs_a_build_id(monkeypatch: pytest.MonkeyPatch) -> 
     assert "TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID go together" in _refused(
         monkeypatch, TEMPORAL_WORKER_BUILD_ID="7"
     )
+
+
+def test_a_workflow_for_inbound_messages_needs_its_task_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Either both are given or neither; our own queues have no worker for it."""
+    workflow = {"INBOUND_WORKFLOW": "AnswerReply"}
+    loaded = _load(monkeypatch, **workflow, INBOUND_TASK_QUEUE="replies")
+    assert ("AnswerReply", "replies") == (loaded.inbound_workflow, loaded.inbound_task_queue)
+    for queue in ("messages", "twilio-sends"):
+        refused = _refused(monkeypatch, **workflow, INBOUND_TASK_QUEUE=queue)
+        assert "INBOUND_TASK_QUEUE: must be your own" in refused
+
+    monkeypatch.delenv("INBOUND_TASK_QUEUE")
+    assert "INBOUND_WORKFLOW and INBOUND_TASK_QUEUE go together" in _refused(monkeypatch)
+    monkeypatch.delenv("INBOUND_WORKFLOW")
+    assert "go together" in _refused(monkeypatch, INBOUND_TASK_QUEUE=CANARY)
+
+
+@pytest.mark.parametrize(
+    ("variables", "dispatches", "keeps"),
+    [
+        ({}, False, True),
+        ({"INBOUND_TEXT_DAYS": "0"}, False, False),
+        ({"INBOUND_WORKFLOW": "AnswerReply", "INBOUND_TASK_QUEUE": "replies"}, True, True),
+    ],
+)
+def test_which_texts_are_stored(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], *, dispatches: bool, keeps: bool
+) -> None:
+    """Those that a workflow of the service receives, and those that are kept for some days."""
+    expected = TextPolicy(dispatches=dispatches, keeps=keeps)
+
+    assert expected == _load(monkeypatch, **variables).inbound_texts
 
 
 def test_the_deployment_name_of_the_worker_controller(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,13 @@ from starlette.exceptions import HTTPException
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from signedfor.consent import OptIn, Reason, Scope, Source
-from signedfor.inbound import InboundRecord, inbound_workflow_id
+from signedfor.contract import InboundKind
+from signedfor.inbound import InboundRecord, record_inbound_workflow_id
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.inbox import Inbox
 from signedfor.store.opt_ins import OptIns
 from signedfor.store.suppressions import Suppressions
-from signedfor.twilio.keywords import InboundKind
 from tests.webhook.support import (
     ACCOUNT,
     PERSON,
@@ -721,7 +721,9 @@ class TestWithTemporal:
 
         assert 204 == await _post(twilio, event)
 
-        workflow = client.get_workflow_handle(inbound_workflow_id(event["data"]["messageSid"]))
+        workflow = client.get_workflow_handle(
+            record_inbound_workflow_id(event["data"]["messageSid"])
+        )
         assert WorkflowExecutionStatus.RUNNING is (await workflow.describe()).status
         assert 1 == await _counted(twilio, "inbound", "deferred")
 

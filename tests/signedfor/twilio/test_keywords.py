@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from signedfor.contract import InboundKind
 from signedfor.twilio import keywords
-from signedfor.twilio.keywords import InboundKind, classify_inbound
+from signedfor.twilio.keywords import classify_inbound
 from signedfor.twilio.letters import plain, words
 
 STOP, START, YES, HELP = InboundKind.STOP, InboundKind.START, InboundKind.YES, InboundKind.HELP
