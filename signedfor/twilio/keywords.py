@@ -19,7 +19,7 @@ from pathlib import Path  # noqa: TID251 - the table is read once, at import
 from typing import Final, NamedTuple
 from unicodedata import category
 
-from signedfor.twilio import phrases
+from signedfor.twilio import ideas, phrases
 from signedfor.twilio.letters import plain, words
 
 
@@ -283,7 +283,8 @@ def _as_phrase(text: str) -> InboundKind:
     for clause in phrases.without_filler(text).split(phrases.CLAUSE_END):
         if (rest := clause.split()) and _STOP_WORDS.issuperset(rest):
             return InboundKind.REVIEW
-    if phrases.ask_to_opt_out(text):
+    clauses = [clause.split() for clause in text.split(phrases.CLAUSE_END)]
+    if phrases.ask_to_opt_out(text) or any(map(ideas.ask_to_opt_out, clauses)):
         return InboundKind.REVIEW
     if len(text) > _LONGEST_MESSAGE:
         return InboundKind.OTHER  # No slip is looked for, so that no body takes long.
