@@ -52,7 +52,11 @@ _MISSPELLED_LETTERS = range(4, 21)
 _LONG = 6
 """From how many letters on any slip makes no other word of English."""
 _LONG_ANYWHERE = 8
-"""From how many letters on this is so for a word of any language, or nearly."""
+"""From how many letters on two slips make no other word, or nearly."""
+_SHORT = 4
+"""Words of so few letters have many neighbors in other languages."""
+_STEM = 5
+"""How many letters at least the forms of a word share."""
 _SHORT_MESSAGE = 3
 
 
@@ -81,7 +85,15 @@ def _joined(text: str) -> str:
     return "".join(words(text))
 
 
+def _read_near_words() -> frozenset[str]:
+    path = Path(__file__).with_name("near_words.csv")
+    with path.open(encoding="utf-8", newline="") as table:
+        return frozenset(_joined(plain(row["word"])) for row in csv.DictReader(table))
+
+
 _WORDS: Final = _read_table()
+_NEAR_WORDS: Final = _read_near_words() - _WORDS.keys()
+"""Common words of many languages that a slip makes of a keyword: `TERMINAL`, `PASTA`."""
 _STOP_WORDS: Final = frozenset(word for word, row in _WORDS.items() if row.kind is InboundKind.STOP)
 
 
@@ -144,15 +156,23 @@ _CERTAIN: Final = {
 }
 _CERTAIN_BY_ONCE: Final = {_once(word): word for word in _CERTAIN}
 _OF_CERTAIN: Final = _Misspelled(_CERTAIN)
-_OF_DOUBTFUL: Final = _Misspelled(
-    word for word in _STOP_WORDS if word not in _CERTAIN and len(word) >= _LONG_ANYWHERE
+_OF_ANY: Final = _Misspelled(
+    word
+    for word, row in _WORDS.items()
+    if row.kind in {InboundKind.STOP, InboundKind.HELP} and len(word) in _MISSPELLED_LETTERS
+)
+_LONG_STOP_WORDS: Final = sorted(each for each in _STOP_WORDS if len(each) >= _LONG_ANYWHERE)
+_MASKED: Final = sorted(
+    word for word in _CERTAIN if _WORDS[word].is_english and word in _STOP_WORDS
 )
 _OF_PHRASES: Final = _Misspelled(
     word
     for word in sorted(phrases.vocabulary())
     if word.isascii() and len(word) in _MISSPELLED_LETTERS
 )
-_SPELLED: Final = phrases.vocabulary() | phrases.ordinary_vocabulary() | _WORDS.keys()
+_SPELLED: Final = (
+    phrases.vocabulary() | phrases.ordinary_vocabulary() | _WORDS.keys() | _NEAR_WORDS
+)
 """All words that no other word is read as, and that a run-on word is made of."""
 _RUN_ON_LETTERS: Final = range(6, 41)
 _RUN_ON_MESSAGE: Final = 8
@@ -198,7 +218,9 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
         symbols = {symbol for symbol in plain(body) if category(symbol) == "So"}
         return InboundKind.STOP if symbols == {_STOP_SIGN} else None
     polite = words(phrases.without_courtesy(text))
-    for candidate in (written, polite, _run_on(polite)):
+    abbreviated = words(phrases.without_courtesy(phrases.with_abbreviations(text)))
+    joined = [phrases.without_joined_courtesy("".join(written))]
+    for candidate in (written, polite, _run_on(polite), abbreviated, joined):
         if _is_stop(candidate):
             return InboundKind.STOP
         word = "".join(candidate)
@@ -211,10 +233,20 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
     if len(set(polite)) == 1 and (known := _WORDS.get(polite[0])) and known.kind in _OPT_INS:
         is_answer = known.kind is InboundKind.YES and len(written) > 1
         return InboundKind.OTHER if is_answer else known.kind
-    is_split = polite and (max(map(len, polite)) == 1 or polite[0] == "OPT")
+    if any(_masks(plain(body).strip(), each) for each in _MASKED):
+        return InboundKind.STOP
+    is_split = polite and (max(map(len, polite)) == 1 or "OUT" in polite[1:2])
     if len(polite) == 1 or is_split:
         return _misspelled_keyword("".join(polite))
     return None
+
+
+def _masks(text: str, word: str) -> bool:
+    """Whether it is the word with a sign in place of a letter: `S*OP`, `ST+P`."""
+    if len(text) != len(word) or text[0] != word[0] or " " in text:
+        return False
+    different = [c for c, letter in zip(text, word, strict=True) if c != letter]
+    return len(different) == 1 and not different[0].isalnum()
 
 
 def _is_stop(message: Sequence[str]) -> bool:
@@ -252,14 +284,36 @@ def _misspelled_keyword(word: str) -> InboundKind | None:
     """The kind of a single word that is not listed."""
     if (meant := _meant(word)) in _CERTAIN:
         return _CERTAIN[meant]
-    if word.rstrip("0123456789") in _STOP_WORDS or any(_OF_DOUBTFUL.correct(word)):
-        return InboundKind.REVIEW  # Another list's keyword, perhaps, or an inflected form.
-    return None
+    if word.rstrip("0123456789") in _STOP_WORDS:
+        return InboundKind.REVIEW  # Another list's keyword, perhaps.
+    if word in _WORDS or not word.isalpha():
+        return None
+    near = list(_OF_ANY.correct(word))
+    if word in _NEAR_WORDS:
+        is_form = any(len(_common_start(word, each)) >= max(_STEM, len(each) - 2) for each in near)
+        return InboundKind.REVIEW if is_form else None
+    for each in near:
+        if len(each) > _SHORT or _swapped(word, each) or _once(word) == _once(each):
+            return _WORDS[each].kind
+    if near:
+        return InboundKind.REVIEW
+    return InboundKind.STOP if any(_two_slips(word, each) for each in _LONG_STOP_WORDS) else None
+
+
+def _two_slips(one: str, other: str) -> bool:
+    """Whether a word differs from a long one by two slips at most, but not at its beginning."""
+    if one[:2] != other[:2] or abs(len(one) - len(other)) > 2:  # noqa: PLR2004
+        return False
+    shortened = {one[:at] + one[at + 1 :] for at in range(2, len(one))}
+    lengthened = {other[:at] + other[at + 1 :] for at in range(2, len(other))}
+    return any(_one_slip(each, other) for each in shortened) or any(
+        _one_slip(one, each) for each in lengthened
+    )
 
 
 def _meant(word: str) -> str:
     """The keyword that is surely meant, or the word itself."""
-    if word in _WORDS or len(word) not in _MISSPELLED_LETTERS:
+    if word in _WORDS or word in _NEAR_WORDS or len(word) not in _MISSPELLED_LETTERS:
         return word
     if (read := word.translate(_LEET)) in _STOP_WORDS:
         return read

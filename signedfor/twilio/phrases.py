@@ -162,6 +162,16 @@ LEAD: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["lead"])))
 EMPHASIS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["emphasis"])))
 """Words after a keyword that change nothing."""
 _COURTESY: Final = re.compile(_group("courtesy"))
+_JOINED_COURTESY: Final = re.compile(
+    "|".join(
+        sorted(
+            ("".join(words(plain(each))) for each in _GROUPS["joined_courtesy"]),
+            key=len,
+            reverse=True,
+        )
+    )
+)
+_SPELLED_OUT: Final = re.compile(r"(?: [^ |](?: \|)?(?= )){2,}")
 _FILLER: Final = re.compile(_group("courtesy", "filler") + "| [0-9]+(?= )")
 
 
@@ -193,6 +203,18 @@ def _vocabulary(of: _Phrases) -> frozenset[str]:
 def without_courtesy(text: str) -> str:
     """Return the clauses without please, thanks, hello and the like."""
     return _COURTESY.sub("", text)
+
+
+def with_abbreviations(text: str) -> str:
+    """Return the clauses with single letters in a row as one word: `A | U | B` is `AUB`."""
+    return _SPELLED_OUT.sub(lambda found: f" {''.join(words(found[0]))}", text)
+
+
+def without_joined_courtesy(word: str) -> str:
+    """Return a word of a script without spaces without its please and thank you."""
+    if word.isascii():
+        return word
+    return _JOINED_COURTESY.sub("", word)
 
 
 def without_filler(text: str) -> str:
