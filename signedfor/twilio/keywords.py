@@ -55,8 +55,6 @@ _LONG_ANYWHERE = 8
 """From how many letters on two slips make no other word, or nearly."""
 _SHORT = 4
 """Words of so few letters have many neighbors in other languages."""
-_STEM = 5
-"""How many letters at least the forms of a word share."""
 _SHORT_MESSAGE = 3
 
 
@@ -233,7 +231,7 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
     if len(set(polite)) == 1 and (known := _WORDS.get(polite[0])) and known.kind in _OPT_INS:
         is_answer = known.kind is InboundKind.YES and len(written) > 1
         return InboundKind.OTHER if is_answer else known.kind
-    if any(_masks(plain(body).strip(), each) for each in _MASKED):
+    if len(written) <= 2 and _is_masked_stop(plain(body).strip()):  # noqa: PLR2004 - around a sign
         return InboundKind.STOP
     is_split = polite and (max(map(len, polite)) == 1 or "OUT" in polite[1:2])
     if len(polite) == 1 or is_split:
@@ -241,12 +239,16 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
     return None
 
 
-def _masks(text: str, word: str) -> bool:
-    """Whether it is the word with a sign in place of a letter: `S*OP`, `ST+P`."""
-    if len(text) != len(word) or text[0] != word[0] or " " in text:
+def _is_masked_stop(text: str) -> bool:
+    """Whether it is a stop word with a sign in place of a letter: `S*OP`, `ST+P`."""
+    signs = [at for at, c in enumerate(text) if not c.isalnum()]
+    if len(signs) != 1 or text[signs[0]].isspace() or not 0 < signs[0] < len(text) - 1:
         return False
-    different = [c for c, letter in zip(text, word, strict=True) if c != letter]
-    return len(different) == 1 and not different[0].isalnum()
+    before, after = text[: signs[0]], text[signs[0] + 1 :]
+    return any(
+        len(word) == len(text) and word.startswith(before) and word.endswith(after)
+        for word in _MASKED
+    )
 
 
 def _is_stop(message: Sequence[str]) -> bool:
@@ -286,12 +288,9 @@ def _misspelled_keyword(word: str) -> InboundKind | None:
         return _CERTAIN[meant]
     if word.rstrip("0123456789") in _STOP_WORDS:
         return InboundKind.REVIEW  # Another list's keyword, perhaps.
-    if word in _WORDS or not word.isalpha():
+    if word in _WORDS or word in _NEAR_WORDS or not word.isalpha():
         return None
     near = list(_OF_ANY.correct(word))
-    if word in _NEAR_WORDS:
-        is_form = any(len(_common_start(word, each)) >= max(_STEM, len(each) - 2) for each in near)
-        return InboundKind.REVIEW if is_form else None
     for each in near:
         if len(each) > _SHORT or _swapped(word, each) or _once(word) == _once(each):
             return _WORDS[each].kind

@@ -86,17 +86,20 @@ class _Phrase:
 
     def can_be_in(self, present: AbstractSet[str]) -> bool:
         """Whether each of its words, or one of the choices, is among these."""
-        return all(
-            any("*" in each or each in {"^", "$"} or present >= set(each.split()) for each in of)
-            for of in self._required
-        )
+        return all(not present.isdisjoint(of) for of in self._required)
 
     @cached_property
-    def _required(self) -> list[list[str]]:
-        return [
+    def _required(self) -> list[frozenset[str]]:
+        """A word of each choice of each token, if all of them have a whole one."""
+        tokens = [
             list(_choices(token))
             for token in self.tokens
             if token != "..." and not token.endswith("?")  # noqa: S105 - not a password
+        ]
+        return [
+            frozenset(each.split()[0] for each in of if each)
+            for of in tokens
+            if not any("*" in each or each in {"^", "$"} for each in of)
         ]
 
     @cached_property

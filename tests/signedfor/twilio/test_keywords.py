@@ -105,10 +105,10 @@ MISSPELLED = {
     **dict.fromkeys(
         ["SOTP", "stpo", "STOOP", "stoppppp", "sstop", "stoip", "STOPO", "dtop", "stp"], STOP
     ),
-    **dict.fromkeys(["unsubscirbe", "Unsubscibe", "cancle", "STOPALLL", "UNSUBSCRIBEE"], STOP),
+    **dict.fromkeys(["unsubscirbe", "Unsubscibe", "cancle", "STOPALLL", "UNSUBSCRIBEE", "ABMLEDEN"], STOP),
     **dict.fromkeys(["qiut", "arert", "detenre", "UNSUBB"], STOP),
     # An inflected form, perhaps.
-    **dict.fromkeys(["stops", "stopped", "ABMLEDEN", "sto"], REVIEW),
+    **dict.fromkeys(["stops", "stopped", "sto"], REVIEW),
     # Words of their own.
     **dict.fromkeys(["step", "shop", "spot", "atop", "stow", "stomp", "quite", "quiet"], OTHER),
     **dict.fromkeys(["cancer", "cancelled", "remote", "quits", "star", "send", "and"], OTHER),
