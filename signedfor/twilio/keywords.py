@@ -222,7 +222,7 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
         if _is_stop(candidate):
             return InboundKind.STOP
         word = "".join(candidate)
-        if word.translate(_LEET) in _STOP_WORDS:
+        if word.translate(_LEET) in _STOP_WORDS or _STOP_WORDS.issuperset(word.split("2")):
             return InboundKind.STOP
         word = candidate[0] if len(set(candidate)) == 1 else word
         if (known := _WORDS.get(word)) and known.kind not in _OPT_INS:
@@ -296,7 +296,16 @@ def _misspelled_keyword(word: str) -> InboundKind | None:
             return _WORDS[each].kind
     if near:
         return InboundKind.REVIEW
+    if word not in _SPELLED and any(_is_beside(word, each) for each in _MASKED):
+        return InboundKind.STOP
     return InboundKind.STOP if any(_two_slips(word, each) for each in _LONG_STOP_WORDS) else None
+
+
+def _is_beside(one: str, other: str) -> bool:
+    """Whether the hand lay one key beside the right one for some letters: `STIO`."""
+    pairs = [{*pair} for pair in zip(one, other, strict=False)]
+    is_beside = all(len(pair) == 1 or any(pair <= {*row} for row in _BESIDE) for pair in pairs)
+    return len(one) == len(other) and is_beside and sum(len(pair) == 1 for pair in pairs) > 1
 
 
 def _two_slips(one: str, other: str) -> bool:

@@ -15,7 +15,7 @@ from signedfor.twilio.letters import plain, words
 CLAUSE_END: Final = "|"
 _BETWEEN_CLAUSES = re.compile(r"[.!?,;:…\r\n()\"“”„«»|]+| [-–—]+(?= )")  # noqa: RUF001 - dashes
 _APOSTROPHE = re.compile(r"(?<=\w)['’‘`´](?=\w)")  # noqa: RUF001 - apostrophes
-_NUMBER_SIGN = re.compile(r"#(?!\d)")
+_NUMBER_SIGN = re.compile(r"#(?!\w)")
 _QUOTATION = re.compile(r"[“”„«»\"].*[“”„«»\"]|[“„«\"].*", re.DOTALL)
 _GROUP = re.compile("<([^>]+)>")
 _QUOTED = "QUOTE"
