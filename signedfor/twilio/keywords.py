@@ -160,6 +160,11 @@ _OF_ANY: Final = _Misspelled(
     if row.kind in {InboundKind.STOP, InboundKind.HELP} and len(word) in _MISSPELLED_LETTERS
 )
 _LONG_STOP_WORDS: Final = sorted(each for each in _STOP_WORDS if len(each) >= _LONG_ANYWHERE)
+_UNAMBIGUOUS: Final = frozenset(
+    word
+    for word in _STOP_WORDS
+    if not _WORDS[word].is_english or word in {"UNSUBSCRIBE", "UNSUB", "OPTOUT"}
+)
 _MASKED: Final = sorted(
     word for word in _CERTAIN if _WORDS[word].is_english and word in _STOP_WORDS
 )
@@ -254,9 +259,16 @@ def _is_masked_stop(text: str) -> bool:
 def _is_stop(message: Sequence[str]) -> bool:
     """Whether it is stop words with or without an emphasis or object: `STOP ALL TEXTS NOW`."""
     said = list(itertools.dropwhile(phrases.LEAD.__contains__, message))
-    said = list(itertools.dropwhile(phrases.EMPHASIS.__contains__, reversed(said)))
-    is_spelled_apart = "".join(reversed(said)) in _STOP_WORDS
-    return is_spelled_apart or (bool(said) and all(_meant(each) in _STOP_WORDS for each in said))
+    said = list(itertools.dropwhile(phrases.EMPHASIS.__contains__, reversed(said)))[::-1]
+    if "".join(said) in _STOP_WORDS:
+        return True
+    unsubscribe = "".join(each for each in said if each not in phrases.PRONOUNS)
+    if unsubscribe in _UNAMBIGUOUS:
+        return True
+    is_first = bool(said) and _meant(said[0]) in _STOP_WORDS
+    return is_first and all(
+        each in phrases.EMPHASIS or _meant(each) in _STOP_WORDS for each in said
+    )
 
 
 def _run_on(message: Sequence[str]) -> list[str]:
@@ -290,9 +302,13 @@ def _misspelled_keyword(word: str) -> InboundKind | None:
         return InboundKind.REVIEW  # Another list's keyword, perhaps.
     if word in _WORDS or word in _NEAR_WORDS or not word.isalpha():
         return None
-    near = list(_OF_ANY.correct(word))
+    if (drawled := _DRAWL.sub(r"\1", word)) in _STOP_WORDS:
+        return InboundKind.STOP
+    near = list(_OF_ANY.correct(drawled))
     for each in near:
-        if len(each) > _SHORT or _swapped(word, each) or _once(word) == _once(each):
+        is_sure = _swapped(word, each) or _once(word) == _once(each)
+        is_beside = each in _MASKED and _is_beside(word, each)
+        if len(each) > _SHORT or is_sure or is_beside:
             return _WORDS[each].kind
     if near:
         return InboundKind.REVIEW

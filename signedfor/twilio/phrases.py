@@ -162,6 +162,8 @@ def _group(*names: str) -> str:
 
 LEAD: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["lead"])))
 """Words before a keyword that change nothing."""
+PRONOUNS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["pronouns"])))
+"""Words around a keyword that change nothing if it is no ordinary word."""
 EMPHASIS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["emphasis"])))
 """Words after a keyword that change nothing."""
 _COURTESY: Final = re.compile(_group("courtesy"))
