@@ -56,6 +56,10 @@ _LONG_ANYWHERE = 8
 _SHORT = 4
 """Words of so few letters have many neighbors in other languages."""
 _SHORT_MESSAGE = 3
+_SHORT_CLAUSE = 6
+_TELLING = frozenset({"STOP", "QUIT", "UNSUBSCRIBE", "TEXTING", "TXTING", "MESSAGING"})
+"""Words that are rarely about anything but our messages in a short clause, if ordinary phrases such
+as `bus stop` are taken out."""
 
 
 class _Word(NamedTuple):
@@ -277,7 +281,8 @@ def _run_on(message: Sequence[str]) -> list[str]:
 
 def _parts(word: str) -> list[str]:
     """The words that a run-on word is made of: `NO MORE TEXTS`. As few as possible."""
-    if word in _SPELLED or len(word) not in _RUN_ON_LETTERS:
+    is_long = len(word) in _RUN_ON_LETTERS or not word.isascii()
+    if word in _SPELLED or not is_long or len(word) > _RUN_ON_LETTERS[-1]:
         return [word]
     best: list[list[str] | None] = [[]]
     for end in range(1, len(word) + 1):
@@ -358,10 +363,12 @@ def _as_phrase(text: str) -> InboundKind:
     text = " ".join(map(_meant, text.split(" ")))
     if len(words(text)) <= _SHORT_MESSAGE and " STOP " in text:
         return InboundKind.REVIEW
+    clauses = [clause.split() for clause in text.split(phrases.CLAUSE_END)]
+    if any(map(_tells, clauses)):
+        return InboundKind.REVIEW
     for clause in phrases.without_filler(text).split(phrases.CLAUSE_END):
         if (rest := clause.split()) and _STOP_WORDS.issuperset(rest):
             return InboundKind.REVIEW
-    clauses = [clause.split() for clause in text.split(phrases.CLAUSE_END)]
     if phrases.ask_to_opt_out(text) or any(map(ideas.ask_to_opt_out, clauses)):
         return InboundKind.REVIEW
     if len(text) > _LONGEST_MESSAGE:
@@ -373,6 +380,12 @@ def _as_phrase(text: str) -> InboundKind:
         if guessed != text and phrases.ask_to_opt_out_if_guessed(guessed):
             return InboundKind.REVIEW
     return InboundKind.OTHER
+
+
+def _tells(clause: Sequence[str]) -> bool:
+    """Whether it is short, has a word that is rarely about anything else, and nothing ordinary."""
+    is_whole = len(clause) <= _SHORT_CLAUSE and not any(each.startswith("~") for each in clause)
+    return is_whole and not _TELLING.isdisjoint(clause)
 
 
 def _guessed(word: str) -> str:
