@@ -39,6 +39,8 @@ with Path(__file__).with_name("ideas.toml").open("rb") as _table:
     _TABLE: Final = tomllib.load(_table)
 _CLOSE: Final[int] = _TABLE["rules"]["close"]
 """How many words there may be from the first to the last one of a rule."""
+_LETTERS_OF_A_WORD: Final = 4
+"""In scripts without spaces, where Korean syllables count as their letters."""
 _RULES: Final = _rules(_TABLE["rules"]["any"])
 
 
@@ -85,19 +87,19 @@ class _Letters:
     """Finds ideas in clauses of scripts that write no spaces between words."""
 
     def __init__(self, languages: Mapping[str, Mapping[str, str]]) -> None:
-        self._entries = {
-            _written(entry): _Meaning(language, idea)
+        self._entries = [
+            (_written(entry), _Meaning(language, idea))
             for language, ideas in languages.items()
             for idea, entries in ideas.items()
             for entry in entries.split()
-        }
+        ]
 
     def find(self, clause: str) -> dict[str, list[_Found]]:
-        """The ideas of a clause by language, in no order; two letters count as a word."""
+        """The ideas of a clause by language, in no order; the places are those of letters."""
         found: dict[str, list[_Found]] = defaultdict(list)
-        for entry, (language, idea) in self._entries.items():
+        for entry, (language, idea) in self._entries:
             if (at := clause.find(entry)) >= 0:
-                found[language].append(_Found(at // 2, idea))
+                found[language].append(_Found(at, idea))
         return found
 
 
@@ -112,11 +114,15 @@ _LETTERS: Final = _Letters(_TABLE["joined"])
 def ask_to_opt_out(clause: Sequence[str]) -> bool:
     """Whether the words of a clause hold the ideas of an opt-out in some language."""
     joined = "".join(clause)
-    by_language = [_WORDS.find(clause), {} if joined.isascii() else _LETTERS.find(joined)]
-    return any(_holds(found) for each in by_language for found in each.values())
+    if any(_holds(found, _CLOSE) for found in _WORDS.find(clause).values()):
+        return True
+    if joined.isascii():
+        return False
+    close = _CLOSE * _LETTERS_OF_A_WORD
+    return any(_holds(found, close) for found in _LETTERS.find(joined).values())
 
 
-def _holds(found: Sequence[_Found]) -> bool:
+def _holds(found: Sequence[_Found], close: int) -> bool:
     """Whether the ideas of a rule are close together, with nothing ordinary among them."""
     ordinary = {place for place, idea in found if idea == _ORDINARY}
     latest: dict[str, int] = {}
@@ -128,7 +134,7 @@ def _holds(found: Sequence[_Found]) -> bool:
             places = {latest[each] for each in rule}
             first, last = min(places), max(places)
             is_apart = len(places) >= min(len(rule), 2)
-            if is_apart and last - first <= _CLOSE and ordinary.isdisjoint(_around(first, last)):
+            if is_apart and last - first <= close and ordinary.isdisjoint(_around(first, last)):
                 return True
     return False
 
