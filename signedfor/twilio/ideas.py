@@ -56,11 +56,11 @@ class _Words:
                     table = self._beginnings if entry.endswith("*") else self._entries
                     table[_written(entry)].append(_Meaning(language, idea))
         self._lengths = sorted({len(each) for each in self._beginnings})
-        entries = [each.split() for each in (*self._entries, *self._beginnings)]
-        self._longer = defaultdict(int, {each[0]: 0 for each in entries if len(each) > 1})
-        for first, *rest in entries:
-            if rest:
-                self._longer[first] = max(self._longer[first], len(rest))
+        self._longer: dict[str, int] = defaultdict(int)
+        """How many words may follow a word in an entry."""
+        for entry in (*self._entries, *self._beginnings):
+            first, *rest = entry.split()
+            self._longer[first] = max(self._longer[first], len(rest))
 
     def find(self, clause: Sequence[str]) -> dict[str, list[_Found]]:
         """The ideas of a clause by language, from left to right."""

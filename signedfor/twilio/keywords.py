@@ -4,9 +4,10 @@ Twilio acts on a keyword only when it is the whole message. People also write "p
 me", and US law lets them revoke consent by any reasonable means, so a message that reads like an
 opt-out needs review. START, YES and HELP in a phrase change nothing and need no review.
 
-The words are in `words.csv`, the phrases in `phrases.toml`. An opt-out must never be missed, and a
-review costs an operator's time, so a doubt about a single word or a short message is a review, and
-a long message needs a phrase.
+The words are in `words.csv`, common words near them in `near_words.csv`, and what people say in
+their own words in `ideas.toml` and `phrases.toml`. An opt-out must never be missed, and a review
+costs an operator's time, so a doubt about a single word or a short message is a review, and a long
+message needs the ideas of an opt-out close together.
 """
 
 import csv
@@ -177,9 +178,7 @@ _OF_PHRASES: Final = _Misspelled(
     for word in sorted(phrases.vocabulary())
     if word.isascii() and len(word) in _MISSPELLED_LETTERS
 )
-_SPELLED: Final = (
-    phrases.vocabulary() | phrases.ordinary_vocabulary() | _WORDS.keys() | _NEAR_WORDS
-)
+_SPELLED: Final = phrases.vocabulary() | phrases.ordinary_vocabulary() | _WORDS.keys() | _NEAR_WORDS
 """All words that no other word is read as, and that a run-on word is made of."""
 _RUN_ON_LETTERS: Final = range(6, 41)
 _RUN_ON_MESSAGE: Final = 8
@@ -320,6 +319,16 @@ def _misspelled_keyword(word: str) -> InboundKind | None:
     if word not in _SPELLED and any(_is_beside(word, each) for each in _MASKED):
         return InboundKind.STOP
     return InboundKind.STOP if any(_two_slips(word, each) for each in _LONG_STOP_WORDS) else None
+
+
+def near_keywords(word: str) -> set[str]:
+    """The keywords of which a word that is not listed may be a misspelling."""
+    if word in _WORDS:
+        return set()
+    return {
+        *_OF_ANY.correct(word),
+        *(each for each in _LONG_STOP_WORDS if _two_slips(word, each)),
+    }
 
 
 def _is_beside(one: str, other: str) -> bool:

@@ -105,7 +105,9 @@ MISSPELLED = {
     **dict.fromkeys(
         ["SOTP", "stpo", "STOOP", "stoppppp", "sstop", "stoip", "STOPO", "dtop", "stp"], STOP
     ),
-    **dict.fromkeys(["unsubscirbe", "Unsubscibe", "cancle", "STOPALLL", "UNSUBSCRIBEE", "ABMLEDEN"], STOP),
+    **dict.fromkeys(
+        ["unsubscirbe", "Unsubscibe", "cancle", "STOPALLL", "UNSUBSCRIBEE", "ABMLEDEN"], STOP
+    ),
     **dict.fromkeys(["qiut", "arert", "detenre", "UNSUBB"], STOP),
     # An inflected form, perhaps.
     **dict.fromkeys(["stops", "stopped", "sto"], REVIEW),
