@@ -311,12 +311,11 @@ def _misspelled_keyword(word: str) -> InboundKind | None:
     near = list(_OF_ANY.correct(drawled))
     for each in near:
         is_sure = _swapped(word, each) or _once(word) == _once(each)
-        is_beside = each in _MASKED and _is_beside(word, each)
-        if len(each) > _SHORT or is_sure or is_beside:
+        if len(each) > _SHORT or is_sure or each in _MASKED:
             return _WORDS[each].kind
     if near:
         return InboundKind.REVIEW
-    if word not in _SPELLED and any(_is_beside(word, each) for each in _MASKED):
+    if word not in _SPELLED and any(_is_jumbled(word, each) for each in _MASKED):
         return InboundKind.STOP
     return InboundKind.STOP if any(_two_slips(word, each) for each in _LONG_STOP_WORDS) else None
 
@@ -329,6 +328,11 @@ def near_keywords(word: str) -> set[str]:
         *_OF_ANY.correct(word),
         *(each for each in _LONG_STOP_WORDS if _two_slips(word, each)),
     }
+
+
+def _is_jumbled(one: str, other: str) -> bool:
+    """Whether it is the same letters in another order: `SOPT`. Or one key beside each: `STIO`."""
+    return (one[:1] == other[0] and _swapped(one, other)) or _is_beside(one, other)
 
 
 def _is_beside(one: str, other: str) -> bool:
