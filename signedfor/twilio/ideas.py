@@ -133,8 +133,7 @@ def _holds(found: Sequence[_Found], close: int) -> bool:
                 continue
             places = {latest[each] for each in rule}
             first, last = min(places), max(places)
-            is_apart = len(places) >= min(len(rule), 2)
-            if is_apart and last - first <= close and ordinary.isdisjoint(_around(first, last)):
+            if last - first <= close and ordinary.isdisjoint(_around(first, last)):
                 return True
     return False
 

@@ -37,6 +37,7 @@ def test_ideas_of_an_opt_out_in_one_clause_are_one(clause: str) -> None:
     "clause",
     [
         "quiero cancelar mi cita",
+        "no quiero más cebolla",
         "no me llegó el mensaje",
         "je voudrais annuler ma commande",
         "ich habe keine Nachricht bekommen",
