@@ -78,6 +78,13 @@ def missed_stops(texts: Sequence[Text]) -> Figure:
     return Figure("keywords that are no STOP", stops, missed)
 
 
+def lost_stops(texts: Sequence[Text]) -> Figure:
+    """Opt-outs by a keyword that nobody would even review."""
+    stops = [each for each in texts if each.expected == _STOP]
+    lost = [each for each in stops if each.kind not in _HEEDED]
+    return Figure("keywords that are neither STOP nor REVIEW", stops, lost)
+
+
 def missed_phrases(texts: Sequence[Text]) -> Figure:
     """Opt-outs in a person's own words that did not end as STOP or REVIEW."""
     phrases = [each for each in texts if each.expected == _REVIEW]
@@ -115,7 +122,9 @@ def report() -> str:
 
 
 def _figures(texts: Sequence[Text]) -> Iterator[Figure]:
-    yield from (measure(texts) for measure in (missed_stops, missed_phrases, false_alarms))
+    yield from (
+        measure(texts) for measure in (missed_stops, lost_stops, missed_phrases, false_alarms)
+    )
 
 
 def _misses(texts: Sequence[Text]) -> Iterator[Text]:
