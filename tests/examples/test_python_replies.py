@@ -64,15 +64,15 @@ async def test_a_reply_is_answered(caller: Caller, new_number: NewNumber) -> Non
     for sid in sids:
         await until_true(lambda: not undispatched(stack), "the workflows to start")
         results.append(await _result(caller.client, sid))
+    reports = [
+        await caller.client.get_workflow_handle(message_workflow_id(f"answer-{sid}")).result()
+        for sid in sids[:2]
+    ]
     stopped = says(customer, "STOP")
     await until_true(lambda: not undispatched(stack), "the workflow to start")
 
     assert ["answered about order 1041", "answered about order 77", "left to a person"] == results
     assert "nothing to do: stop" == await _result(caller.client, stopped)
-    reports = [
-        await caller.client.get_workflow_handle(message_workflow_id(f"answer-{sid}")).result()
-        for sid in sids[:2]
-    ]
     assert [Outcome.DELIVERED] * 2 == [report["outcome"] for report in reports]
     accepted = [row["body"] for row in stack.sandbox.ledger(to=customer)["accepted"]]
     assert ["Order 1041 is on its way.", "Order 77 is on its way."] == accepted[1:]
