@@ -146,7 +146,10 @@ def activities(
 
 def _inbound_messages(settings: Settings, engine: Engine) -> InboundMessages:
     return InboundMessages(
-        engine, scope=settings.opt_out_scope, review_suppresses=settings.review_suppresses
+        engine,
+        scope=settings.opt_out_scope,
+        review_suppresses=settings.review_suppresses,
+        texts=settings.inbound_texts,
     )
 
 
@@ -323,21 +326,32 @@ async def look_back(
 
 
 @contextlib.asynccontextmanager
-async def purging_attempts(attempts: SendAttempts, *, keep: timedelta) -> AsyncIterator[None]:
-    """Delete attempt records that are older than `keep` regularly while the context is open."""
+async def purging(engine: Engine, settings: Settings) -> AsyncIterator[None]:
+    """Delete attempt records and texts that are old enough regularly while the context is open."""
     stop = threading.Event()
+    purges = {
+        "attempt records": (
+            SendAttempts(engine, RateLimiter(engine)).purge,
+            timedelta(days=settings.attempt_record_days) + MAX_TIME_OPEN,
+        ),
+        "texts of inbound messages": (
+            InboundMessages(engine).purge_texts,
+            timedelta(days=settings.inbound_text_days),
+        ),
+    }
 
     async def purge() -> None:
         while True:
-            try:
-                count = await asyncio.to_thread(
-                    attempts.purge, before=datetime.now(UTC) - keep, stop=stop
-                )
-            except DatabaseUnavailable as error:
-                _logger.warning("Old attempt records could not be deleted: %s", error)
-            else:
-                if count:
-                    _logger.info("Deleted %d old attempt records", count)
+            for what, (delete_before, keep) in purges.items():
+                try:
+                    count = await asyncio.to_thread(
+                        delete_before, before=datetime.now(UTC) - keep, stop=stop
+                    )
+                except DatabaseUnavailable as error:
+                    _logger.warning("Old %s could not be deleted: %s", what, error)
+                else:
+                    if count:
+                        _logger.info("Deleted %d old %s", count, what)
             await asyncio.sleep(_PURGE_INTERVAL.total_seconds())
 
     task = asyncio.create_task(purge())
@@ -382,11 +396,9 @@ async def _serve_until(
 
     A worker that may not send does not poll: other workers take the messages, or they wait.
     """
-    attempts = SendAttempts(engine, RateLimiter(engine))
-    keep = timedelta(days=settings.attempt_record_days) + MAX_TIME_OPEN
     async with (
         running_workers(client, engine, settings, outage_hold),
-        purging_attempts(attempts, keep=keep),
+        purging(engine, settings),
     ):
         _logger.info("worker ready on queues %s and %s", MESSAGES_QUEUE, TWILIO_SENDS_QUEUE)
         stopped = asyncio.create_task(stop.wait())

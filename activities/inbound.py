@@ -1,7 +1,9 @@
 """Recording inbound messages that the webhook did not record itself."""
 
+import json
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Final
@@ -12,6 +14,7 @@ from twilio.rest.api.v2010.account.message import MessageInstance
 
 from activities.threads import heartbeat, in_thread
 from signedfor.consent import Scope
+from signedfor.contract import InboundMedia
 from signedfor.inbound import (
     CATCH_UP_ID,
     CatchUp,
@@ -23,7 +26,7 @@ from signedfor.inbound import (
 )
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.twilio.client import TwilioClient, http_status_of
-from signedfor.twilio.keywords import InboundKind, classify_inbound
+from signedfor.twilio.keywords import classify_inbound
 from signedfor.twilio.messaging_services import MessagingServices, TooManyServices
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
 
@@ -108,7 +111,10 @@ class InboundRecorder(InboundActivities):
             listed += 1
             if str(message.direction) == MessageInstance.Direction.INBOUND:
                 inbound.append(message)
-        for message in reversed(inbound):
+        inbound.reverse()
+        # Those with media last: asking for it may fail, and the others may have a STOP.
+        inbound.sort(key=_has_media)
+        for message in inbound:
             try:
                 record = _record(message, sent_by=end)
             except InvalidAddress:
@@ -116,7 +122,8 @@ class InboundRecorder(InboundActivities):
                 continue
             # Most are known, as looks overlap; a service is searched for the others only.
             if record is not None and not self._inbound_messages.is_recorded(record.message_sid):
-                new += self._inbound_messages.receive(services.completed(record))
+                completed = self._with_media(services.completed(record), message)
+                new += self._inbound_messages.receive(completed)
             heartbeat()
         return CatchUpResult(
             since=before.since,
@@ -127,9 +134,34 @@ class InboundRecorder(InboundActivities):
             unusable=before.unusable + unusable,
         )
 
+    def _with_media(self, record: InboundRecord, message: MessageInstance) -> InboundRecord:
+        """The record with its media, which Twilio lists for each message on its own."""
+        if not _has_media(message) or not self._inbound_messages.texts.stores(record.kind):
+            return record
+        return record.model_copy(update={"media": self._media(record.message_sid)})
+
+    def _media(self, message_sid: str) -> tuple[InboundMedia, ...]:
+        """The media of a message: at most ten, so there is one page. None if they are deleted."""
+        base_url = self._twilio.api.base_url
+        path = f"{base_url}/2010-04-01/Accounts/{self._twilio.account_sid}/Messages/{message_sid}"
+        with _list_errors():
+            # The SDK's lists do not say why they failed.
+            response = self._twilio.request("GET", f"{path}/Media.json")
+            if response.status_code == HTTPStatus.NOT_FOUND:
+                return ()
+            if response.status_code != HTTPStatus.OK:
+                raise TwilioRestException(response.status_code, path)
+            listed = json.loads(response.text)["media_list"]
+        return tuple(
+            InboundMedia(
+                url=f"{path}/Media/{each['sid']}", content_type=each.get("content_type") or ""
+            )
+            for each in listed
+        )
+
     def _listed(self, begin: datetime, end: datetime) -> Iterator[MessageInstance]:
         """Twilio's messages of that time, newest first."""
-        try:
+        with _list_errors():
             messages = self._twilio.messages.stream(
                 # The SDK writes "Z" whatever the zone, and drops what is below a second.
                 date_sent_after=begin.astimezone(UTC),
@@ -140,17 +172,28 @@ class InboundRecorder(InboundActivities):
                 if number % _PAGE_SIZE == 0:
                     heartbeat()
                 yield message
-        except TwilioRestException as error:
-            raise ApplicationError(
-                f"Twilio answered HTTP {error.status} when asked for its list of messages.",
-                type="ListFailed",
-            ) from None
-        # As in `fetch_status`.
-        except (OSError, ValueError, TwilioException) as error:
-            raise ApplicationError(
-                f"Twilio could not be asked for its messages ({type(error).__name__}).",
-                type="ListFailed",
-            ) from None
+
+
+@contextmanager
+def _list_errors() -> Iterator[None]:
+    """Turn the SDK's errors into `ListFailed`, without Twilio's text."""
+    try:
+        yield
+    except TwilioRestException as error:
+        raise ApplicationError(
+            f"Twilio answered HTTP {error.status} when asked for its list of messages.",
+            type="ListFailed",
+        ) from None
+    # As in `fetch_status`.
+    except (OSError, ValueError, TwilioException) as error:
+        raise ApplicationError(
+            f"Twilio could not be asked for its messages ({type(error).__name__}).",
+            type="ListFailed",
+        ) from None
+
+
+def _has_media(message: MessageInstance) -> bool:
+    return message.num_media not in {None, "", "0"}
 
 
 class _Services:
@@ -209,15 +252,14 @@ def _record(message: MessageInstance, *, sent_by: datetime) -> InboundRecord | N
     if not is_recipient(from_):
         return None
     body = message.body or ""
-    kind = classify_inbound(body, None)  # OptOutType is in the callback only
     sent_at = message.date_sent or message.date_created
     return InboundRecord(
         message_sid=message.sid or "",
         from_=from_,
         to=normalize_sender(message.to or ""),
-        kind=kind,
+        kind=classify_inbound(body, None),  # OptOutType is in the callback only
         messaging_service_sid=message.messaging_service_sid or None,
-        body=body if kind is InboundKind.REVIEW else "",
+        body=body,
         # Twilio's dates have whole seconds; this one may be the last message of its second.
         received_at=sent_by if sent_at is None else sent_at + _LAST_MICROSECOND,
     )

@@ -92,7 +92,8 @@ class SuppressionRecorder(SuppressionActivities):
     def _opt_out_covers(self, record: SuppressionRecord) -> tuple[Scope, str]:
         """As configured for a STOP, unless the code says less."""
         if record.error_code == _STOPPED_MARKETING and record.category:
-            return Scope.CATEGORY, record.category
+            scope = Scope.SENDER_CATEGORY if record.sender else Scope.CATEGORY
+            return scope, record.category
         # Blocking one WhatsApp sender, or its marketing, says nothing about texts from others.
         one_sender = {_BLOCKED_BY_USER, _STOPPED_MARKETING}
         if record.sender and (

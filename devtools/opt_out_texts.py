@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from signedfor.twilio.keywords import InboundKind, classify_inbound
+from signedfor.contract import InboundKind
+from signedfor.twilio.keywords import classify_inbound
 
 TEXTS: Final = Path(__file__).resolve().parents[1] / "tests/signedfor/twilio/inbound_texts"
 _HEEDED: Final = frozenset({InboundKind.STOP, InboundKind.REVIEW})
@@ -77,6 +78,13 @@ def missed_stops(texts: Sequence[Text]) -> Figure:
     return Figure("keywords that are no STOP", stops, missed)
 
 
+def lost_stops(texts: Sequence[Text]) -> Figure:
+    """Opt-outs by a keyword that nobody would even review."""
+    stops = [each for each in texts if each.expected == _STOP]
+    lost = [each for each in stops if each.kind not in _HEEDED]
+    return Figure("keywords that are neither STOP nor REVIEW", stops, lost)
+
+
 def missed_phrases(texts: Sequence[Text]) -> Figure:
     """Opt-outs in a person's own words that did not end as STOP or REVIEW."""
     phrases = [each for each in texts if each.expected == _REVIEW]
@@ -114,7 +122,9 @@ def report() -> str:
 
 
 def _figures(texts: Sequence[Text]) -> Iterator[Figure]:
-    yield from (measure(texts) for measure in (missed_stops, missed_phrases, false_alarms))
+    yield from (
+        measure(texts) for measure in (missed_stops, lost_stops, missed_phrases, false_alarms)
+    )
 
 
 def _misses(texts: Sequence[Text]) -> Iterator[Text]:

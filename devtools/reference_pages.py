@@ -22,11 +22,10 @@ from sphinx.application import Sphinx
 from devtools import opt_out_texts
 from signedfor import search_attributes
 from signedfor.cli.app import COMMANDS, app, imported
-from signedfor.contract import base, campaign, failures, send_window
+from signedfor.contract import InboundKind, base, campaign, failures, inbound, send_window
 from signedfor.contract.schema import contract_schema
 from signedfor.settings import CampaignSettings, Settings
 from signedfor.twilio import codes, rates
-from signedfor.twilio.keywords import InboundKind
 from webhook.metrics import Metrics
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -304,7 +303,7 @@ def _schema_default(schema: dict[str, Any]) -> str:
 def _enum_docs() -> dict[str, dict[str, str]]:
     """For each enumeration of the contract what its values mean."""
     found: dict[str, dict[str, str]] = {}
-    for module in (base, campaign, failures, send_window):
+    for module in (base, campaign, failures, inbound, send_window):
         docs = _attribute_docs(module)
         for name, value in vars(module).items():
             is_its_own = getattr(value, "__module__", None) == module.__name__

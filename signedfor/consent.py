@@ -59,7 +59,7 @@ class Source(StrEnum):
     INBOUND = "inbound"
     """A message from the person."""
     TWILIO_CODE = "twilio_code"
-    """An error code from Twilio, such as 21610."""
+    """An error code from Twilio, such as 21610, or its event about a reassigned number."""
     OPERATOR = "operator"
     """One of our own operators."""
     IMPORT = "import"

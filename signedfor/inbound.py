@@ -3,15 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field
 from temporalio import activity
 from temporalio.common import Priority
 
+from signedfor.contract import InboundKind, InboundMedia
 from signedfor.contract.fields import problem
 from signedfor.message_activities import ActivityModel
-from signedfor.twilio.keywords import InboundKind
 from signedfor.twilio.phone import (
     InvalidAddress,
     channel_of,
@@ -30,9 +30,9 @@ INBOUND_PRIORITY: Final = Priority(priority_key=1)
 """Workers process inbound messages before outbound ones: one may be a STOP."""
 
 
-def inbound_workflow_id(message_sid: str) -> str:
+def record_inbound_workflow_id(message_sid: str) -> str:
     """The id of the workflow that records this inbound message."""
-    return f"inbound:{message_sid}"
+    return f"record-inbound:{message_sid}"
 
 
 def normalize_from_address(raw: str) -> str:
@@ -103,10 +103,14 @@ class InboundRecord(ActivityModel):
     """Other addresses of the same person: WhatsApp may give the number and a user id."""
     messaging_service_sid: str | None = None
     body: Annotated[str, Field(repr=False)] = ""
-    """Only for `InboundKind.REVIEW`, which an operator must read."""
+    media: tuple[InboundMedia, ...] = ()
     received_at: datetime | None = None
     """By Twilio's clock or Temporal's; None: now, by the database's. Never by the webhook's host's,
     which may be wrong: the order of a STOP and a START decides."""
+
+    def without_text(self) -> Self:
+        """The same without text and media, to be stored where they are not needed."""
+        return self.model_copy(update={"body": "", "media": ()})
 
 
 class CatchUp(ActivityModel):

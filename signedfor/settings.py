@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -10,7 +11,9 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from signedfor.consent import CATEGORY_SCOPES, DEFAULT_REVIEW_SUPPRESSES, Scope
+from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.contract.fields import Label, Sender, problem, problems_in
+from signedfor.inbound_texts import TextPolicy
 from signedfor.quiet_hours import unknown_names_problem
 from signedfor.twilio.rates import Rate, SenderKind
 
@@ -125,11 +128,22 @@ class Settings(DatabaseSettings):
     webhook_port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     forward_all_statuses: bool = False
     """Signal every status to the message, not only those that can change its outcome."""
+    event_streams: bool = False
+    """Accept Twilio Event Streams, as a second channel for statuses and inbound messages."""
 
     undeliverable_days: Annotated[int, Field(ge=1, le=3650)] = 90
     """How long a number is not sent to that Twilio calls unreachable. Its own message ends that."""
     inbound_catch_up_minutes: Annotated[int, Field(ge=0, le=1440)] = 5
     """How often to search for inbound messages that did not reach the webhook; 0: never."""
+
+    inbound_workflow: Annotated[str | None, Field(max_length=255)] = None
+    """The workflow type of yours that is started for each inbound message. Default: none."""
+    inbound_task_queue: Annotated[str | None, Field(max_length=255)] = None
+    """The task queue of its workers."""
+    inbound_text_days: Annotated[int, Field(ge=0, le=3650)] = 30
+    """How long texts of inbound messages are kept; 0: only until they are dispatched and read."""
+    inbound_replies_file: Path | None = None
+    """A TOML file with the webhook's answers to keywords. Default: none."""
 
     send_retry_budget_seconds: Annotated[int, Field(ge=10, le=7 * 86_400)] = 4 * 3600
     """How long a message is retried while Twilio cannot accept it."""
@@ -215,11 +229,31 @@ class Settings(DatabaseSettings):
             raise problem("TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET go together")
         return self
 
+    @field_validator("inbound_task_queue")
+    @classmethod
+    def _not_ours(cls, value: str | None) -> str | None:
+        if value in {MESSAGES_QUEUE, TWILIO_SENDS_QUEUE}:
+            raise problem(f"must be your own, not {MESSAGES_QUEUE} or {TWILIO_SENDS_QUEUE}")
+        return value
+
+    @model_validator(mode="after")
+    def _workflow_and_queue_go_together(self) -> Self:
+        if (self.inbound_workflow is None) != (self.inbound_task_queue is None):
+            raise problem("INBOUND_WORKFLOW and INBOUND_TASK_QUEUE go together")
+        return self
+
     @model_validator(mode="after")
     def _deployment_and_build_go_together(self) -> Self:
         if (self.temporal_deployment_name is None) != (self.temporal_worker_build_id is None):
             raise problem("TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID go together")
         return self
+
+    @property
+    def inbound_texts(self) -> TextPolicy:
+        """Which inbound messages are stored with their text."""
+        return TextPolicy(
+            dispatches=self.inbound_workflow is not None, keeps=self.inbound_text_days > 0
+        )
 
     @property
     def send_retry_budget(self) -> timedelta:

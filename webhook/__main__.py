@@ -12,6 +12,7 @@ from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.store.database import InvalidDatabaseUrl, open_engine
 from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
 from webhook.app import create_app
+from webhook.replies import InvalidReplies
 from webhook.resilience import MAX_TRANSACTIONS
 
 _SHUTDOWN_SECONDS = 5
@@ -29,7 +30,7 @@ def main() -> int:
         settings = load_settings()
         configure_logging(settings.log_level)
         return uvloop.run(_serve(settings))
-    except (InvalidSettings, InvalidDatabaseUrl, TemporalUnavailable) as error:
+    except (InvalidSettings, InvalidReplies, InvalidDatabaseUrl, TemporalUnavailable) as error:
         sys.stderr.write(f"signedfor webhook: {error}\n")
         return 1
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import Final
 
@@ -12,28 +12,33 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.client import Client
 
-from signedfor.contract import INBOUND_PATH, STATUS_PATH
+from signedfor.contract import EVENTS_PATH, INBOUND_PATH, STATUS_PATH
 from signedfor.logging import log_unexpected
 from signedfor.settings import Settings
 from signedfor.store.inbound import InboundMessages
+from signedfor.store.inbound_outbox import InboundOutbox
 from signedfor.store.inbox import Inbox
+from signedfor.store.reassignments import Reassignments
+from webhook.events import EventsEndpoint
 from webhook.health import Readiness, healthz
 from webhook.inbound import InboundEndpoint
+from webhook.inbound_dispatcher import InboundDispatcher
 from webhook.inbox import CallbackInbox, InboxDrainer
 from webhook.metrics import Metrics, MetricsMiddleware
 from webhook.recent_callbacks import CallbackReplayer, RecentCallbacks
+from webhook.replies import read_replies
 from webhook.resilience import CircuitBreaker, DatabaseThreads
 from webhook.reviews import PendingReviews
 from webhook.signature import Signatures, Verifier
 from webhook.status import StatusEndpoint
-from webhook.temporal import InboundRecorder, StatusSignals
+from webhook.temporal import InboundRecorder, InboundWorkflows, StatusSignals
 
 _log = logging.getLogger(__name__)
 
 HEALTH_PATH: Final = "/healthz"
 READY_PATH: Final = "/readyz"
 METRICS_PATH: Final = "/metrics"
-_PATHS = frozenset({STATUS_PATH, INBOUND_PATH, HEALTH_PATH, READY_PATH, METRICS_PATH})
+_PATHS = frozenset({STATUS_PATH, INBOUND_PATH, EVENTS_PATH, HEALTH_PATH, READY_PATH, METRICS_PATH})
 
 SIGNAL_TIMEOUT: Final = timedelta(seconds=1)
 """For message and dead letter together. Short, because the inbox stores what Temporal does not."""
@@ -56,8 +61,11 @@ def create_app(
 
     `client` must use `signedfor.payloads.data_converter` and may be lazy: the app starts, and
     answers `/healthz`, without Temporal. The caller closes client and engine. During its lifespan
-    the app drains the callback inbox, replays recent callbacks and counts pending reviews in the
-    background.
+    the app drains the callback inbox, replays recent callbacks, counts pending reviews and starts
+    the service's workflows for inbound messages in the background.
+
+    Raises:
+        InvalidReplies: INBOUND_REPLIES_FILE cannot be used.
     """
     metrics = Metrics()
     verify = Verifier(
@@ -72,7 +80,10 @@ def create_app(
     threads = DatabaseThreads(engine)
     inbox = Inbox(engine)
     inbound_messages = InboundMessages(
-        engine, scope=settings.opt_out_scope, review_suppresses=settings.review_suppresses
+        engine,
+        scope=settings.opt_out_scope,
+        review_suppresses=settings.review_suppresses,
+        texts=settings.inbound_texts,
     )
     callback_inbox = CallbackInbox(inbox, threads=threads, metrics=metrics)
     temporal = CircuitBreaker(seconds=TEMPORAL_RETRY_SECONDS)
@@ -102,12 +113,22 @@ def create_app(
         metrics=metrics,
         forward_all=settings.forward_all_statuses,
     )
+    dispatcher = _dispatcher(
+        settings,
+        client=client,
+        timeout=patient_timeout,
+        engine=engine,
+        threads=threads,
+        metrics=metrics,
+    )
     inbound = InboundEndpoint(
         verify=verify,
         inbound_messages=inbound_messages,
+        replies=read_replies(settings.inbound_replies_file),
         threads=threads,
         database=CircuitBreaker(seconds=DATABASE_RETRY_SECONDS),
         recorder=InboundRecorder(client, timeout=patient_timeout),
+        recorded=dispatcher.wake if dispatcher else lambda: None,
         metrics=metrics,
     )
     pending_reviews = PendingReviews(inbound_messages, threads=threads, metrics=metrics)
@@ -115,7 +136,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with drainer.running(), replayer.running(), pending_reviews.running():
+        dispatching = dispatcher.running() if dispatcher else nullcontext()
+        async with drainer.running(), replayer.running(), pending_reviews.running(), dispatching:
             yield
 
     # A redirect for a trailing slash would be built from the Host header.
@@ -126,12 +148,49 @@ def create_app(
     # A webhook configured as GET in Twilio is answered 405: its fields belong in a body.
     app.add_route(STATUS_PATH, status.receive, methods=["POST"])
     app.add_route(INBOUND_PATH, inbound.receive, methods=["POST"])
+    if settings.event_streams:
+        events = EventsEndpoint(
+            verify=verify,
+            status=status,
+            inbound=inbound,
+            reassignments=Reassignments(engine, scope=settings.opt_out_scope),
+            threads=threads,
+            metrics=metrics,
+            account_sid=settings.twilio_account_sid,
+            status_url=settings.public_base_url + STATUS_PATH,
+        )
+        app.add_route(EVENTS_PATH, events.receive, methods=["POST"])
     app.add_route(HEALTH_PATH, healthz, methods=["GET"])
     app.add_route(READY_PATH, readiness.readyz, methods=["GET"])
     app.add_route(METRICS_PATH, metrics.exposition, methods=["GET"])
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=metrics, paths=_PATHS)
     return app
+
+
+def _dispatcher(
+    settings: Settings,
+    *,
+    client: Client,
+    timeout: timedelta,
+    engine: Engine,
+    threads: DatabaseThreads,
+    metrics: Metrics,
+) -> InboundDispatcher | None:
+    """What starts the service's workflow for each inbound message; None if it has none."""
+    if settings.inbound_workflow is None or settings.inbound_task_queue is None:
+        return None
+    return InboundDispatcher(
+        outbox=InboundOutbox(engine, keeps_texts=settings.inbound_texts.keeps),
+        workflows=InboundWorkflows(
+            client,
+            workflow_type=settings.inbound_workflow,
+            task_queue=settings.inbound_task_queue,
+            timeout=timeout,
+        ),
+        threads=threads,
+        metrics=metrics,
+    )
 
 
 class ErrorMiddleware:

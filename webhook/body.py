@@ -26,24 +26,26 @@ class DecodeError(ValueError):
     """The body cannot be decoded; the text says why and repeats nothing of it."""
 
 
-async def read_body(request: Request, *, seconds: float = READ_SECONDS) -> bytes:
+async def read_body(
+    request: Request, *, max_bytes: int = MAX_BODY_BYTES, seconds: float = READ_SECONDS
+) -> bytes:
     """The raw body.
 
     Raises:
-        HTTPException: 413 for more than `MAX_BODY_BYTES`, 408 after `seconds`, 400 if the client
+        HTTPException: 413 for more than `max_bytes`, 408 after `seconds`, 400 if the client
             disconnects.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared[:20]) > MAX_BODY_BYTES:
-        _refuse_size()
+    if declared.isascii() and declared.isdigit() and int(declared[:20]) > max_bytes:
+        _refuse_size(max_bytes)
     # The server reads no more than the declared length; a chunked body has none and is counted.
     body = bytearray()
     try:
         with anyio.fail_after(seconds):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    _refuse_size()
+                if len(body) > max_bytes:
+                    _refuse_size(max_bytes)
     except TimeoutError:
         raise HTTPException(408, "The body took too long to arrive.", CLOSE) from None
     except ClientDisconnect:
@@ -93,6 +95,19 @@ def decode_json(body: bytes) -> Fields:
     )
 
 
+def decode_events(body: bytes) -> list[Any]:
+    """The events of a batch, not checked yet; a sink that does not batch sends one without a list.
+
+    Raises:
+        DecodeError: it is not JSON in UTF-8.
+    """
+    try:
+        document = json.loads(body.decode())
+    except (ValueError, RecursionError):
+        raise DecodeError("is not JSON in UTF-8") from None
+    return document if isinstance(document, list) else [document]
+
+
 class _Pairs(list[tuple[str, Any]]):
     """A JSON object as pairs, which keep repeated names."""
 
@@ -117,5 +132,5 @@ def _encodable(text: str) -> str:
     return text
 
 
-def _refuse_size() -> NoReturn:
-    raise HTTPException(413, f"The body is larger than {MAX_BODY_BYTES} bytes.", CLOSE)
+def _refuse_size(max_bytes: int) -> NoReturn:
+    raise HTTPException(413, f"The body is larger than {max_bytes} bytes.", CLOSE)

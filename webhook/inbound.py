@@ -1,6 +1,7 @@
 """`POST /webhook/inbound`: messages from people. A STOP takes effect before the answer."""
 
 import logging
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Self, assert_never
 
@@ -9,25 +10,24 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from signedfor.contract import InboundKind, InboundMedia
 from signedfor.contract.fields import Sender, problem
 from signedfor.inbound import FromAddress, InboundRecord, also_from, is_recipient
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.inbound import InboundMessages
-from signedfor.twilio.keywords import InboundKind, classify_inbound
+from signedfor.twilio.keywords import classify_inbound
+from webhook.body import Fields
 from webhook.metrics import Metrics
+from webhook.replies import NO_REPLY, Replies
 from webhook.resilience import CircuitBreaker, DatabaseThreads, RateLimitedLogger
 from webhook.signature import Verifier
 from webhook.temporal import InboundRecorder, Rejected, Started, Unavailable
 
 _log = logging.getLogger(__name__)
 
-# Twilio answers STOP and HELP itself. Any other TwiML would be sent to the person as a message, or
-# logged as an error.
-_NO_REPLY = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
-
-class InboundMessage(BaseModel):
-    """The fields used of an inbound message, by Twilio's names."""
+class InboundCallback(BaseModel):
+    """The fields used of an inbound message, by Twilio's names; `media_in` has the others."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -51,8 +51,8 @@ class InboundMessage(BaseModel):
             raise problem("SmsSid and SmsMessageSid must be the same as MessageSid")
         return self
 
-    def record(self, kind: InboundKind) -> InboundRecord:
-        """What to record; includes the text only if an operator must read it."""
+    def record(self, kind: InboundKind, media: tuple[InboundMedia, ...]) -> InboundRecord:
+        """What to record."""
         return InboundRecord(
             message_sid=self.message_sid,
             from_=self.from_,
@@ -62,8 +62,21 @@ class InboundMessage(BaseModel):
                 self.from_, user_ids=(self.user_id, self.parent_user_id), wa_id=self.wa_id
             ),
             messaging_service_sid=self.messaging_service_sid,
-            body=self.body if kind is InboundKind.REVIEW else "",
+            body=self.body,
+            media=media,
         )
+
+
+def media_in(fields: Fields) -> tuple[InboundMedia, ...]:
+    """The pictures and files of an inbound message.
+
+    What is wrong with them is ignored: the message may be a STOP.
+    """
+    found: list[InboundMedia] = []
+    while url := fields.get(f"MediaUrl{len(found)}"):
+        content_type = fields.get(f"MediaContentType{len(found)}", "")
+        found.append(InboundMedia(url=url, content_type=content_type))
+    return tuple(found)
 
 
 class Result(StrEnum):
@@ -81,20 +94,28 @@ class Result(StrEnum):
 
 
 class InboundEndpoint:
-    """Answers with empty TwiML only if the message is in the database or in Temporal, else 503."""
+    """Answers with TwiML only if the message is in the database or in Temporal, else 503.
+
+    The TwiML is the reply to the keyword, if there is one, and otherwise empty. `recorded` is
+    called when a message was stored in the database.
+    """
 
     def __init__(
         self,
         *,
         verify: Verifier,
         inbound_messages: InboundMessages,
+        replies: Replies,
         threads: DatabaseThreads,
         database: CircuitBreaker,
         recorder: InboundRecorder,
+        recorded: Callable[[], None],
         metrics: Metrics,
     ) -> None:
         self._verify = verify
         self._inbound_messages = inbound_messages
+        self._replies = replies
+        self._recorded = recorded
         self._threads = threads
         self._database = database
         self._recorder = recorder
@@ -103,18 +124,22 @@ class InboundEndpoint:
 
     async def receive(self, request: Request) -> Response:
         """Verify and classify it, and store it with what it asks for in one transaction."""
-        message = (await self._verify(request)).read(InboundMessage)
+        callback = await self._verify(request)
+        message = callback.read(InboundCallback)
         kind = classify_inbound(message.body, message.opt_out_type)
-        result = Result.NO_RECIPIENT
-        if is_recipient(message.from_):
-            result = await self._store(message.record(kind))
+        result = await self.store(message.record(kind, media_in(callback.fields)))
         self._metrics.inbound_messages.labels(kind, result).inc()
         if result is Result.UNAVAILABLE:
             raise HTTPException(503, "Not stored yet, please try again.")
-        return Response(_NO_REPLY, media_type="text/xml")
+        twiml = NO_REPLY
+        if result is not Result.NO_RECIPIENT:
+            twiml = self._replies.to(kind, message.to, service=message.messaging_service_sid)
+        return Response(twiml, media_type="text/xml")
 
-    async def _store(self, record: InboundRecord) -> Result:
+    async def store(self, record: InboundRecord) -> Result:
         """Store it in the database or in Temporal; in Temporal first if the database has failed."""
+        if not is_recipient(record.from_):
+            return Result.NO_RECIPIENT
         attempts = [self._record, self._defer]
         if not self._database.allows():
             attempts.reverse()
@@ -132,10 +157,13 @@ class InboundEndpoint:
             self._warnings.warning("An inbound message could not be recorded: %s", error)
             return Result.UNAVAILABLE
         self._database.reset()
+        self._recorded()
         return Result.RECORDED if is_new else Result.DUPLICATE
 
     async def _defer(self, record: InboundRecord) -> Result:
-        match await self._recorder.start(record):
+        # Temporal holds no text that is not needed.
+        is_needed = self._inbound_messages.texts.stores(record.kind)
+        match await self._recorder.start(record if is_needed else record.without_text()):
             case Started():
                 return Result.DEFERRED
             case Rejected(reason) | Unavailable(reason):

@@ -57,6 +57,28 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.events = Counter(
+            "signedfor_webhook_events",
+            "Events of Twilio Event Streams in verified batches, by type and result.",
+            ["type", "result"],
+            registry=self.registry,
+        )
+        self.dispatched = Counter(
+            "signedfor_webhook_dispatched_messages",
+            "Inbound messages for which this process started your workflow, or was refused.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.undispatched = Gauge(
+            "signedfor_webhook_undispatched_messages",
+            "Inbound messages that await the start of your workflow, at this process's last poll.",
+            registry=self.registry,
+        )
+        self.undispatched_oldest_seconds = Gauge(
+            "signedfor_webhook_undispatched_oldest_seconds",
+            "Age of the oldest of them at this process's last poll; 0 if there is none.",
+            registry=self.registry,
+        )
         self.inbox_receipts = Gauge(
             "signedfor_webhook_inbox_receipts",
             "Receipts in the inbox at this process's last poll; all processes share one inbox.",

@@ -8,6 +8,7 @@ scheme, host, port and, behind a proxy that strips a path prefix, that prefix.
 
 import hmac
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -27,6 +28,7 @@ from twilio.request_validator import (
 from signedfor.contract.fields import MessageId, problems_in
 from webhook.body import (
     CLOSE,
+    MAX_BODY_BYTES,
     DecodeError,
     Fields,
     check_field_count,
@@ -115,6 +117,15 @@ class Callback:
         return values[0] if values else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Signed:
+    """What Twilio signed; without a form, the body is JSON."""
+
+    query: Fields
+    form: Fields | None
+    body: bytes
+
+
 class Verifier:
     """Verifies the signature first, then the account; everything else is checked afterwards."""
 
@@ -138,16 +149,38 @@ class Verifier:
             self._record(request, refusal.reason)
             raise
 
+    async def json_body(self, request: Request, *, max_bytes: int) -> bytes:
+        """The raw body of a verified JSON request; which account it names is not checked.
+
+        Raises:
+            Refusal: 403, counted and logged.
+            HTTPException: 413 or 408 before the signature is verified (see `webhook.body`).
+        """
+        try:
+            return (await self._signed(request, {_JSON}, max_bytes=max_bytes)).body
+        except Refusal as refusal:
+            self._record(request, refusal.reason)
+            raise
+
     async def _verified(self, request: Request) -> Callback:
+        signed = await self._signed(request, {_FORM, _JSON}, max_bytes=MAX_BODY_BYTES)
+        fields = _signed_json(signed.body) if signed.form is None else signed.form
+        if any(account != self._account_sid for account in fields.getlist("AccountSid")):
+            raise Refusal(Reason.WRONG_ACCOUNT)
+        return Callback(query=signed.query, fields=fields)
+
+    async def _signed(
+        self, request: Request, media_types: Collection[str], *, max_bytes: int
+    ) -> "_Signed":
         given = request.headers.getlist(SIGNATURE_HEADER)
         if len(given) != 1 or not given[0]:
             raise Refusal(Reason.UNSIGNED)
         if SIGNATURE_SETTINGS_HEADER in request.headers:
             raise Refusal(Reason.SHARED_KEY)
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type not in {_FORM, _JSON}:
+        if media_type not in media_types:
             raise Refusal(Reason.CONTENT_TYPE)
-        body = await read_body(request)
+        body = await read_body(request, max_bytes=max_bytes)
         if media_type == _FORM:
             check_field_count(body)
         try:
@@ -165,10 +198,7 @@ class Verifier:
             raise Refusal(Reason.WRONG_BODY_HASH)
         if not is_valid:
             raise Refusal(Reason.WRONG_SIGNATURE)
-        fields = _signed_json(body) if form is None else form
-        if any(account != self._account_sid for account in fields.getlist("AccountSid")):
-            raise Refusal(Reason.WRONG_ACCOUNT)
-        return Callback(query=query, fields=fields)
+        return _Signed(query=query, form=form, body=body)
 
     def _record(self, request: Request, reason: Reason) -> None:
         path = request.scope["path"]  # request.url would be built from the Host header

@@ -104,22 +104,26 @@ class StatusEndpoint:
     async def receive(self, request: Request) -> Response:
         """Verify it; if it can change the outcome, signal or store it."""
         callback = (await self._verify(request)).read(StatusCallback)
+        result = await self.accept(callback.message_id, callback.delivery_status())
         status = parse_status(callback.message_status)
-        message_id, signal = callback.message_id, callback.delivery_status()
-        # A status that changes no outcome would only lengthen the workflow's history. It is needed
-        # only if the outcome is unknown.
-        if status is not None and not is_receipt(status) and not self._forward_all:
-            self._recent.add(message_id, signal)
-            result = Result.ACKNOWLEDGED
-        else:
-            result = await self._deliver(message_id, signal)
-            # The workflow ignores an unknown status and does not learn its SID.
-            if result is not Result.UNAVAILABLE and status is not None:
-                self._recent.remove(message_id, signal)
         self._metrics.status_callbacks.labels(status.value if status else "unknown", result).inc()
         if result is Result.UNAVAILABLE:
             raise HTTPException(503, "Not stored yet, please try again.")
         return Response(status_code=204)
+
+    async def accept(self, message_id: str, signal: DeliveryStatus) -> Result:
+        """Signal or store a verified status if it can change the outcome of its message."""
+        status = parse_status(signal.message_status)
+        # A status that changes no outcome would only lengthen the workflow's history. It is needed
+        # only if the outcome is unknown.
+        if status is not None and not is_receipt(status) and not self._forward_all:
+            self._recent.add(message_id, signal)
+            return Result.ACKNOWLEDGED
+        result = await self._deliver(message_id, signal)
+        # The workflow ignores an unknown status and does not learn its SID.
+        if result is not Result.UNAVAILABLE and status is not None:
+            self._recent.remove(message_id, signal)
+        return result
 
     async def _deliver(self, message_id: str, signal: DeliveryStatus) -> Result:
         """Signal or store it.

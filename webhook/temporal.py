@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from temporalio.api.errordetails.v1 import NotFoundFailure
 from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -15,14 +16,16 @@ from signedfor.contract import (
     DELIVERY_STATUS_SIGNAL,
     MESSAGES_QUEUE,
     DeliveryStatus,
+    InboundMessage,
     dead_letter_workflow_id,
+    inbound_workflow_id,
     message_workflow_id,
 )
 from signedfor.inbound import (
     INBOUND_PRIORITY,
     RECORD_INBOUND_WORKFLOW,
     InboundRecord,
-    inbound_workflow_id,
+    record_inbound_workflow_id,
 )
 from signedfor.temporal import TemporalUnavailable, describe_namespace
 
@@ -131,11 +134,45 @@ class InboundRecorder:
                 await self._client.start_workflow(
                     RECORD_INBOUND_WORKFLOW,
                     record,
-                    id=inbound_workflow_id(record.message_sid),
+                    id=record_inbound_workflow_id(record.message_sid),
                     task_queue=MESSAGES_QUEUE,
                     id_conflict_policy=CONFLICT_POLICY,
                     id_reuse_policy=REUSE_POLICY,
                     priority=INBOUND_PRIORITY,
+                    rpc_timeout=self._timeout,
+                )
+        except WorkflowAlreadyStartedError:
+            pass
+        except (TimeoutError, RPCError, RuntimeError) as error:
+            return _failure(error)
+        return Started()
+
+
+class InboundWorkflows:
+    """Starts the service's own workflow for an inbound message, once for each."""
+
+    def __init__(
+        self, client: Client, *, workflow_type: str, task_queue: str, timeout: timedelta
+    ) -> None:
+        self._client = client
+        self._workflow_type = workflow_type
+        self._task_queue = task_queue
+        self._timeout = timeout
+
+    async def start(self, message: InboundMessage) -> Started | Rejected | Unavailable:
+        """Start it, whether or not a worker runs; a second start changes nothing.
+
+        That holds for as long as the namespace keeps closed workflows.
+        """
+        try:
+            async with asyncio.timeout(self._timeout.total_seconds()):
+                await self._client.start_workflow(
+                    self._workflow_type,
+                    message,
+                    id=inbound_workflow_id(message.message_sid),
+                    task_queue=self._task_queue,
+                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                     rpc_timeout=self._timeout,
                 )
         except WorkflowAlreadyStartedError:

@@ -27,7 +27,7 @@ from devtools.bench.sizes import Sizes
 from devtools.stack.ports import free_ports
 from devtools.stack.postgres import Postgres
 from devtools.stack.processes import ProcessGroup
-from signedfor.contract import MessageRequest
+from signedfor.contract import InboundKind, MessageRequest
 from signedfor.inbound import InboundRecord
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
@@ -35,7 +35,6 @@ from signedfor.store.migrate import upgrade
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import Blocked, Claimed, SendAttempts
 from signedfor.store.suppressions import Suppressions
-from signedfor.twilio.keywords import InboundKind
 from signedfor.twilio.rates import SenderKind
 
 EMPTY, FULL = "empty", "full"

@@ -16,9 +16,9 @@ import psycopg
 from sqlalchemy import Engine
 
 from signedfor.consent import Reason, Scope, Source
+from signedfor.contract import InboundKind
 from signedfor.settings import Settings
 from signedfor.store.suppressions import Action
-from signedfor.twilio.keywords import InboundKind
 
 SENDER = "+15005550006"
 KEPT: timedelta = timedelta(days=Settings.model_fields["attempt_record_days"].default)

@@ -1,4 +1,4 @@
-"""The Messages resource of Twilio's API: create, list, fetch, update and delete."""
+"""The Messages resource of Twilio's API: create, list, fetch, update, delete, list media."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -160,6 +160,7 @@ def _span(text: str) -> tuple[float, float]:
 
 _LIST = f"/{API_VERSION}/Accounts/{{account_sid}}/Messages.json"
 _INSTANCE = f"/{API_VERSION}/Accounts/{{account_sid}}/Messages/{{sid}}.json"
+_MEDIA = f"/{API_VERSION}/Accounts/{{account_sid}}/Messages/{{sid}}/Media.json"
 
 
 class MessagesApi:
@@ -181,6 +182,7 @@ class MessagesApi:
             Route(_INSTANCE, self._fetch, methods=["GET"]),
             Route(_INSTANCE, self._update, methods=["POST"]),
             Route(_INSTANCE, self._delete, methods=["DELETE"]),
+            Route(_MEDIA, self._list_media, methods=["GET"]),
         ]
 
     async def _create(self, request: Request) -> Response:
@@ -196,6 +198,24 @@ class MessagesApi:
 
     async def _fetch(self, request: Request) -> Response:
         return json_answer(self._message(request).resource(), 200)
+
+    async def _list_media(self, request: Request) -> Response:
+        listed = self._message(request).media_resources()
+        path = request.url.path
+        return json_answer(
+            {
+                "media_list": listed,  # never more than ten: one page
+                "page": 0,
+                "page_size": _DEFAULT_PAGE_SIZE,
+                "start": 0,
+                "end": max(len(listed) - 1, 0),
+                "uri": path,
+                "first_page_uri": path,
+                "next_page_uri": None,
+                "previous_page_uri": None,
+            },
+            200,
+        )
 
     async def _update(self, request: Request) -> Response:
         message = self._message(request)

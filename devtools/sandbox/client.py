@@ -106,6 +106,10 @@ class SettingsView(TypedDict):
     segments_per_second: float | None
     queue_segments: int
     service_sender: str
+    events_url: str | None
+    events_collected_for: float
+    events_copies: int
+    events_newest_first: bool
 
 
 Step = Mapping[str, Any]
@@ -160,8 +164,9 @@ class SandboxControl:
         messaging_service_sid: str | None = None,
         opt_out_type: str | None = None,
         user_id: str | None = None,
+        media: Sequence[str] = (),
     ) -> InboundResult:
-        """Have the person `from_` write `body` to our sender `to`.
+        """Have the person `from_` write `body` to our sender `to`; `media` are content types.
 
         `user_id` is the WhatsApp user id of a person who writes from a number.
         """
@@ -175,9 +180,18 @@ class SandboxControl:
                 "messaging_service_sid": messaging_service_sid,
                 "opt_out_type": opt_out_type,
                 "user_id": user_id,
+                "media": list(media),
             },
         )
         return cast("InboundResult", answer.json())
+
+    def reassigned(self, number: str, *, sender: str) -> None:
+        """Have Twilio find that `number`, to which our `sender` writes, is somebody else's now."""
+        self._send("POST", "/reassigned", json={"from": sender, "to": number})
+
+    def events(self) -> dict[str, int]:
+        """Return how many events are `pending`, `delivered` and `dropped`, and the answers."""
+        return cast("dict[str, int]", self._send("GET", "/events").json())
 
     def ledger(self, *, to: str | None = None, since: float = 0) -> LedgerView:
         """Return the ledger, limited to `to` and to what happened since (epoch seconds)."""
@@ -219,6 +233,7 @@ class SandboxControl:
         self.clear_opt_outs()
         self.clear_ledger()
         self._send("DELETE", "/settings")
+        self._send("DELETE", "/events")
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         answer = self._client.request(method, path, **options)

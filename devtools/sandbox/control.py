@@ -1,4 +1,4 @@
-"""The control interface: faults, settings, inbound messages and the ledger, as JSON."""
+"""The control interface: faults, settings, inbound messages, events and the ledger, as JSON."""
 
 from ipaddress import ip_address
 from typing import Any, Literal
@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from devtools.sandbox.callbacks import CallbackSender
+from devtools.sandbox.events import EventSink
 from devtools.sandbox.faults import Faults, Plan, Spec, Step
 from devtools.sandbox.inbound import Inbound
 from devtools.sandbox.lifecycle import Lifecycle
@@ -33,6 +34,17 @@ class InboundRequest(BaseModel):
     messaging_service_sid: str | None = None
     opt_out_type: Literal["STOP", "START", "HELP"] | None = None
     user_id: str | None = None
+    media: tuple[str, ...] = Field(default=(), max_length=10)
+    """The content types of its pictures and files."""
+
+
+class ReassignedRequest(BaseModel):
+    """A number (`to`) that was found to belong to somebody else, and our sender (`from`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    sender: str = Field(alias="from", min_length=1)
+    to: str = Field(min_length=1)
 
 
 def _require_loopback(request: Request) -> None:
@@ -52,6 +64,7 @@ class Control:
         faults: Faults,
         settings: LiveSettings,
         inbound: Inbound,
+        events: EventSink,
         lifecycle: Lifecycle,
     ) -> None:
         self._callbacks = callbacks
@@ -59,6 +72,7 @@ class Control:
         self._faults = faults
         self._settings = settings
         self._inbound = inbound
+        self._events = events
         self._lifecycle = lifecycle
 
     def router(self) -> APIRouter:
@@ -70,6 +84,9 @@ class Control:
         router.post("/plan", status_code=201)(self._plan)
         router.delete("/plan", status_code=204)(self._clear_plan)
         router.post("/inbound")(self._receive)
+        router.post("/reassigned", status_code=202)(self._reassigned)
+        router.get("/events")(self._view_events)
+        router.delete("/events", status_code=204)(self._clear_events)
         router.delete("/opt-outs", status_code=204)(self._clear_opt_outs)
         router.get("/settings")(self._read_settings)
         router.put("/settings")(self._change_settings)
@@ -96,7 +113,7 @@ class Control:
     async def _clear_plan(self) -> None:
         self._faults.clear_plan()
 
-    async def _receive(self, wanted: InboundRequest) -> dict[str, Any]:
+    async def _receive(self, wanted: InboundRequest, request: Request) -> dict[str, Any]:
         return await self._inbound.receive(
             sender=wanted.sender,
             to=wanted.to,
@@ -104,7 +121,19 @@ class Control:
             service=wanted.messaging_service_sid,
             opt_out_type=wanted.opt_out_type,
             user_id=wanted.user_id,
+            media=wanted.media,
+            api_url=str(request.base_url).rstrip("/"),
         )
+
+    async def _reassigned(self, wanted: ReassignedRequest) -> None:
+        self._state.block(wanted.sender, wanted.to)
+        self._events.number_reassigned(wanted.to, sender=wanted.sender)
+
+    async def _view_events(self) -> dict[str, int]:
+        return self._events.view()
+
+    async def _clear_events(self) -> None:
+        self._events.clear()
 
     async def _clear_opt_outs(self) -> None:
         self._state.clear_opt_outs()

@@ -1,7 +1,7 @@
 """Inbound messages: what Twilio does by itself, and the signed call to the webhook."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
@@ -9,7 +9,8 @@ import httpx
 
 from devtools.sandbox.accounts import Account
 from devtools.sandbox.addresses import channel_of, is_short_code, is_toll_free
-from devtools.sandbox.messages import API_VERSION, Message
+from devtools.sandbox.events import EventSink
+from devtools.sandbox.messages import API_VERSION, Message, new_sid
 from devtools.sandbox.settings import LiveSettings
 from devtools.sandbox.state import State
 from devtools.sandbox.webhooks import Webhooks
@@ -61,10 +62,17 @@ class Inbound:
     """Simulates a person who writes to one of the account's senders."""
 
     def __init__(
-        self, *, account: Account, state: State, webhooks: Webhooks, settings: LiveSettings
+        self,
+        *,
+        account: Account,
+        state: State,
+        webhooks: Webhooks,
+        events: EventSink,
+        settings: LiveSettings,
     ) -> None:
         self._account = account
         self._state = state
+        self._events = events
         self._webhooks = webhooks
         self._settings = settings
 
@@ -77,8 +85,12 @@ class Inbound:
         service: str | None,
         opt_out_type: str | None,
         user_id: str | None,
+        media: Sequence[str] = (),
+        api_url: str = "",
     ) -> dict[str, Any]:
         """Receive a message from the person `sender` to our `to`; return what happened.
+
+        `media` are the content types of its pictures and files, and `api_url` is where they are.
 
         The webhook is the one configured for `to`, or else the `inbound_url` of the settings. If
         `to` is in a Messaging Service, the webhook is told the service, and the list omits it, as
@@ -89,9 +101,14 @@ class Inbound:
         """
         message = self._message(sender=sender, to=to, body=body, direction="inbound")
         message.messaging_service_sid = service
+        if media:
+            message.sid = new_sid("MM")
+            message.media = {new_sid("ME"): content_type for content_type in media}
+            message.num_media = len(media)
         self._state.keep(message)
         webhook = self._state.configuration.webhook_for(to, default=self._settings.now.inbound_url)
         service = service or webhook.service_sid
+        self._events.received(message, service=service, opt_out_type=opt_out_type)
         keyword = keyword_in(body, sender=to, service=service)
         if keyword is not None:
             self._handle(keyword, scope=service or to, person=sender)
@@ -108,7 +125,11 @@ class Inbound:
         }
         if webhook.url:
             parameters = _parameters(
-                message, service=service, opt_out_type=opt_out_type, user_id=user_id
+                message,
+                service=service,
+                opt_out_type=opt_out_type,
+                user_id=user_id,
+                api_url=api_url,
             )
             last = await self._webhooks.request(
                 webhook.method, webhook.url, parameters, on_attempt=lambda _: None
@@ -152,7 +173,12 @@ class Inbound:
 
 
 def _parameters(
-    message: Message, *, service: str | None, opt_out_type: str | None, user_id: str | None
+    message: Message,
+    *,
+    service: str | None,
+    opt_out_type: str | None,
+    user_id: str | None,
+    api_url: str,
 ) -> dict[str, str]:
     parameters = {
         "AccountSid": message.account_sid,
@@ -160,13 +186,16 @@ def _parameters(
         "Body": message.body,
         "From": message.sender or "",
         "MessageSid": message.sid,
-        "NumMedia": "0",
+        "NumMedia": str(message.num_media),
         "NumSegments": str(message.num_segments),
         "SmsMessageSid": message.sid,
         "SmsSid": message.sid,
         "SmsStatus": "received",
         "To": message.to,
     }
+    for number, (media_sid, content_type) in enumerate(message.media.items()):
+        parameters[f"MediaUrl{number}"] = api_url + message.media_uri(media_sid)
+        parameters[f"MediaContentType{number}"] = content_type
     if service is not None:
         parameters["MessagingServiceSid"] = service
     if opt_out_type is not None:

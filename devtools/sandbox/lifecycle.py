@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from devtools.sandbox.callbacks import CallbackSender
+from devtools.sandbox.events import EventSink
 from devtools.sandbox.messages import Message
 from devtools.sandbox.settings import LiveSettings
 from devtools.sandbox.state import State
@@ -40,10 +41,13 @@ _UNREACHABLE = 30003
 class Lifecycle:
     """Advances messages: from accepted, scheduled or queued to their last status."""
 
-    def __init__(self, settings: LiveSettings, state: State, callbacks: CallbackSender) -> None:
+    def __init__(
+        self, settings: LiveSettings, state: State, callbacks: CallbackSender, events: EventSink
+    ) -> None:
         self._settings = settings
         self._state = state
         self._callbacks = callbacks
+        self._events = events
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.queues = SenderQueues()
 
@@ -166,3 +170,4 @@ class Lifecycle:
         message.finished = last
         self._state.changed(message)
         self._callbacks.reached(message, last=last)
+        self._events.status_reached(message)

@@ -33,7 +33,7 @@ class Message:
     `segments` is the true count; `num_segments` is what the API shows so far. `finished` means
     that no status will follow. `step` is the script it follows; `late_error` the code that a
     Messaging Service fails it with. `arrived` is when the head of its create had arrived, before
-    its body was read.
+    its body was read. `media` are the content types by media SID, of inbound messages only.
     """
 
     account_sid: str
@@ -47,6 +47,7 @@ class Message:
     sid: str = field(default_factory=lambda: new_sid("SM"))
     messaging_service_sid: str | None = None
     num_media: int = 0
+    media: dict[str, str] = field(default_factory=dict)
     segments: int = 1
     num_segments: int = 1
     updated: float = 0.0
@@ -73,6 +74,25 @@ class Message:
     def uri(self) -> str:
         """The path of the resource."""
         return f"/{API_VERSION}/Accounts/{self.account_sid}/Messages/{self.sid}.json"
+
+    def media_uri(self, media_sid: str) -> str:
+        """The path of one of its media, without an extension: the file itself."""
+        return f"{self.uri.removesuffix('.json')}/Media/{media_sid}"
+
+    def media_resources(self) -> list[dict[str, Any]]:
+        """Return its media as the API lists them."""
+        return [
+            {
+                "account_sid": self.account_sid,
+                "content_type": content_type,
+                "date_created": rfc2822(self.created),
+                "date_updated": rfc2822(self.created),
+                "parent_sid": self.sid,
+                "sid": media_sid,
+                "uri": f"{self.media_uri(media_sid)}.json",
+            }
+            for media_sid, content_type in self.media.items()
+        ]
 
     def resource(self) -> dict[str, Any]:
         """Return the resource as the API shows it: counts as text, dates in RFC 2822."""

@@ -27,6 +27,7 @@ from devtools.sandbox.configuration_api import ConfigurationApi
 from devtools.sandbox.control import Control
 from devtools.sandbox.creation import Creation
 from devtools.sandbox.errors import TwilioError
+from devtools.sandbox.events import EventSink
 from devtools.sandbox.faults import Faults
 from devtools.sandbox.inbound import Inbound
 from devtools.sandbox.lifecycle import Lifecycle
@@ -54,11 +55,18 @@ def create_app(config: SandboxConfig, *, stopping: asyncio.Event) -> FastAPI:
     faults = Faults()
     webhooks = Webhooks(config.auth_token)
     callbacks = CallbackSender(webhooks, state)
-    lifecycle = Lifecycle(settings, state, callbacks)
+    events = EventSink(account=accounts.ordinary, webhooks=webhooks, settings=settings)
+    lifecycle = Lifecycle(settings, state, callbacks, events)
     creation = Creation(
         state=state, faults=faults, lifecycle=lifecycle, callbacks=callbacks, stopping=stopping
     )
-    inbound = Inbound(account=accounts.ordinary, state=state, webhooks=webhooks, settings=settings)
+    inbound = Inbound(
+        account=accounts.ordinary,
+        state=state,
+        webhooks=webhooks,
+        events=events,
+        settings=settings,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -68,6 +76,7 @@ def create_app(config: SandboxConfig, *, stopping: asyncio.Event) -> FastAPI:
         yield
         await lifecycle.aclose()
         await callbacks.aclose()
+        await events.aclose()
         await webhooks.aclose()
         state.close()
 
@@ -82,6 +91,7 @@ def create_app(config: SandboxConfig, *, stopping: asyncio.Event) -> FastAPI:
         faults=faults,
         settings=settings,
         inbound=inbound,
+        events=events,
         lifecycle=lifecycle,
     )
     app.include_router(control.router())

@@ -1,4 +1,4 @@
-"""What can be changed while the sandbox runs: times, hold, rate and the inbound URL."""
+"""What can be changed while the sandbox runs: times, hold, rate and the URLs of webhooks."""
 
 import asyncio
 from typing import Any
@@ -18,6 +18,10 @@ class Settings(Spec):
     inbound messages. `segments_per_second`: the rate of each sender, unlimited if null;
     `queue_segments`: the size of a sender's queue. `service_sender`: the sender that Messaging
     Services choose.
+
+    `events_url`: the webhook sink of Event Streams. Events are collected for
+    `events_collected_for`, then posted as one batch, `events_copies` times one after the other, and
+    in reverse if `events_newest_first`.
     """
 
     sent_after: float = Field(default=0.05, ge=0)
@@ -28,6 +32,10 @@ class Settings(Spec):
     segments_per_second: float | None = Field(default=None, gt=0)
     queue_segments: int = Field(default=36_000, gt=0)
     service_sender: str = GOOD_SENDER
+    events_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+")
+    events_collected_for: float = Field(default=0.05, ge=0)
+    events_copies: int = Field(default=1, ge=1, le=10)
+    events_newest_first: bool = False
 
 
 class LiveSettings:

@@ -61,6 +61,10 @@ COMMANDS: Final = {
         "Recipients that must not be sent to.",
     ),
     "opt-ins": LazyCommand("signedfor.cli.opt_ins:app", "Who has agreed to which messages."),
+    "inbound": LazyCommand(
+        "signedfor.cli.inbound_messages:app",
+        "Messages that people sent.",
+    ),
     "senders": LazyCommand(
         "signedfor.cli.senders:app",
         "Rate, backlog and pause of each sender.",

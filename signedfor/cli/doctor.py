@@ -25,6 +25,7 @@ from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
+from signedfor.store.inbound_outbox import InboundOutbox
 from signedfor.store.migrate import pending
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.twilio import codes
@@ -33,6 +34,8 @@ _DATABASE = "database"
 _HOLD = "account hold"
 _REVIEWS = "reviews"
 _REVIEW_WITHIN = timedelta(days=1)
+_INBOUND = "inbound messages"
+_MAX_UNDISPATCHED = timedelta(minutes=5)
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red", Level.SKIPPED: "dim"}
 
 
@@ -94,11 +97,28 @@ def _check_database() -> list[Finding]:
     reached = ok(_DATABASE, "Reached, and all migrations are applied.")
     try:
         with database_errors():
-            return [reached, *_check_account_hold(engine), _check_reviews(engine)]
+            findings = [reached, *_check_account_hold(engine), _check_reviews(engine)]
+            return [*findings, *_check_inbound_outbox(engine)]
     except CommandError as error:
         return [fail(_DATABASE, str(error), "See DATABASE_URL.")]
     finally:
         engine.dispose()
+
+
+def _check_inbound_outbox(engine: Engine) -> list[Finding]:
+    """Whether inbound messages await the start of their workflow for too long."""
+    backlog = InboundOutbox(engine, keeps_texts=True).backlog()
+    if backlog.oldest is None or datetime.now(UTC) - backlog.oldest < _MAX_UNDISPATCHED:
+        return []
+    return [
+        warn(
+            _INBOUND,
+            f"{backlog.count} await the start of your workflow, the oldest since "
+            f"{backlog.oldest:%Y-%m-%d %H:%M} UTC.",
+            "Start the webhook with INBOUND_WORKFLOW and INBOUND_TASK_QUEUE; its log says why "
+            "Temporal does not start them. `signedfor inbound list --pending` lists them.",
+        )
+    ]
 
 
 def _check_account_hold(engine: Engine) -> list[Finding]:

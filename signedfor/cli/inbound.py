@@ -43,7 +43,7 @@ _RESULTS = {
 }
 _QUESTION = "[o] opt-out  [d] done, not an opt-out  [s] skip  [q] quit"
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-_MAX_SINCE = timedelta(days=30)
+_MAX_SINCE_DAYS = 30
 _CATCH_UP_TIMEOUT = 300.0
 
 
@@ -233,7 +233,11 @@ def catch_up(
     INBOUND_CATCH_UP_MINUTES anyway.
     """
     with command_output(as_json=as_json) as out:
-        request = CatchUp(since=None if since is None else datetime.now(UTC) - _length(since))
+        request = CatchUp(
+            since=None
+            if since is None
+            else datetime.now(UTC) - length_of_time(since, max_days=_MAX_SINCE_DAYS)
+        )
         result = run(_catch_up(request, within=timeout))
         out.result(
             result.model_dump(mode="json"),
@@ -250,11 +254,17 @@ def catch_up(
         )
 
 
-def _length(text: str) -> timedelta:
+def length_of_time(text: str, *, max_days: int) -> timedelta:
+    """The value of `--since`.
+
+    Raises:
+        BadInput: it is no length of time, or a longer one.
+    """
     match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text, re.ASCII)
     length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
-    if length is None or length > _MAX_SINCE:
-        raise BadInput([("--since", "must be a length such as 90m, 24h or 7d, at most 30d")])
+    if length is None or length > timedelta(days=max_days):
+        what = f"must be a length such as 90m, 24h or 7d, at most {max_days}d"
+        raise BadInput([("--since", what)])
     return length
 
 

@@ -27,6 +27,7 @@ from signedfor.contract.dead_letter import (
     MessageChanges,
     Resolution,
 )
+from signedfor.contract.inbound import InboundKind, InboundMedia, InboundMessage
 from signedfor.contract.message import (
     CancelRequest,
     CancelResult,
@@ -41,6 +42,7 @@ from signedfor.contract.names import (
     DEAD_LETTER,
     DELIVERY_STATUS_SIGNAL,
     DETAILS_QUERY,
+    EVENTS_PATH,
     INBOUND_PATH,
     MESSAGES_QUEUE,
     OPEN,
@@ -54,6 +56,7 @@ from signedfor.contract.names import (
     campaign_message_id,
     campaign_workflow_id,
     dead_letter_workflow_id,
+    inbound_workflow_id,
     message_id_of,
     message_workflow_id,
 )
@@ -74,12 +77,14 @@ __all__ = [
     "RESUME_UPDATE",
     "STATUS_PATH",
     "INBOUND_PATH",
+    "EVENTS_PATH",
     "OPEN",
     "message_workflow_id",
     "dead_letter_workflow_id",
     "message_id_of",
     "campaign_workflow_id",
     "campaign_message_id",
+    "inbound_workflow_id",
     "ContractModel",
     "Priority",
     "OnUnknownOutcome",
@@ -105,4 +110,7 @@ __all__ = [
     "CampaignDecision",
     "CampaignProgress",
     "CampaignReport",
+    "InboundKind",
+    "InboundMedia",
+    "InboundMessage",
 ]

@@ -21,6 +21,7 @@ RESUME_UPDATE: Final = "resume"
 
 STATUS_PATH: Final = "/webhook/status"
 INBOUND_PATH: Final = "/webhook/inbound"
+EVENTS_PATH: Final = "/webhook/events"
 
 OPEN: Final = "open"
 """`MessageStatus` of a dead letter until it is resolved; then it is the `DeadLetterOutcome`."""
@@ -28,6 +29,7 @@ OPEN: Final = "open"
 _MESSAGE_PREFIX = "message:"
 _DEAD_LETTER_PREFIX = "dead-letter:"
 _CAMPAIGN_PREFIX = "campaign:"
+_INBOUND_PREFIX = "inbound:"
 
 
 def message_workflow_id(message_id: str) -> str:
@@ -48,6 +50,11 @@ def campaign_workflow_id(campaign_id: str) -> str:
 def campaign_message_id(campaign_id: str, row: int) -> str:
     """The message id of a campaign's row; the same each time the row is dispatched."""
     return f"{campaign_id}:{row}"
+
+
+def inbound_workflow_id(message_sid: str) -> str:
+    """The workflow id of your own workflow for this inbound message."""
+    return _INBOUND_PREFIX + message_sid
 
 
 def message_id_of(workflow_id: str) -> str:

@@ -21,6 +21,7 @@ from signedfor.contract import (
     DeadLetterReport,
     DeadLetterRequest,
     DeliveryStatus,
+    InboundMessage,
     MessageReport,
     MessageRequest,
     Progress,
@@ -44,6 +45,7 @@ _OUTPUTS = (
     DeadLetterDetails,
     CampaignProgress,
     CampaignReport,
+    InboundMessage,
 )
 
 
@@ -68,7 +70,7 @@ def contract_schema() -> dict[str, Any]:
         schema_generator=_WithoutFieldTitles,
         title="SignedforContract",
         description="Inputs, results, signals, updates and queries of SendMessage, DeadLetter and "
-        "Campaign.",
+        "Campaign, and the input of your workflow for inbound messages.",
     )
     _wrap_references(schema)
     return {

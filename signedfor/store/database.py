@@ -11,17 +11,20 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
+    Delete,
     Engine,
     ExceptionContext,
     Table,
+    Update,
     create_engine,
     delete,
     event,
@@ -29,6 +32,7 @@ from sqlalchemy import (
     func,
     make_url,
     select,
+    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
@@ -245,20 +249,50 @@ def delete_in_batches(
     Raises:
         DatabaseUnavailable: earlier batches stay deleted.
     """
+    change = delete(table)
+    return _in_batches(engine, table.c.id, change, where, batch_size=batch_size, stop=stop)
+
+
+def update_in_batches(
+    engine: Engine,
+    key: Column[Any],
+    where: ColumnElement[bool],
+    values: Mapping[str, Any],
+    *,
+    batch_size: int = 2_000,
+    stop: threading.Event | None = None,
+) -> int:
+    """Update the matching rows of the table whose primary key is `key`; return how many.
+
+    The rows must not match any more then. Otherwise like `delete_in_batches`.
+    """
+    change = update(key.table).values(**values)
+    return _in_batches(engine, key, change, where, batch_size=batch_size, stop=stop)
+
+
+def _in_batches(
+    engine: Engine,
+    key: ColumnElement[Any],
+    change: Delete | Update,
+    where: ColumnElement[bool],
+    *,
+    batch_size: int,
+    stop: threading.Event | None,
+) -> int:
     stop = stop or threading.Event()
     # Skipping locked rows lets several processes work at once; SQLite has no such lock.
-    batch = select(table.c.id).where(where).limit(batch_size).with_for_update(skip_locked=True)
-    deleted = 0
+    batch = select(key).where(where).limit(batch_size).with_for_update(skip_locked=True)
+    changed = 0
     while not stop.is_set():
         started = time.monotonic()
         with transaction(engine) as connection:
-            ids = connection.scalars(batch).all()
-            connection.execute(delete(table).where(table.c.id.in_(ids)))
-        deleted += len(ids)
-        if len(ids) < batch_size:
+            keys = connection.scalars(batch).all()
+            connection.execute(change.where(key.in_(keys)))
+        changed += len(keys)
+        if len(keys) < batch_size:
             break
         stop.wait(max(_MIN_PAUSE_SECONDS, time.monotonic() - started))
-    return deleted
+    return changed
 
 
 def _postgresql_settings(url: URL, lock_wait_seconds: float) -> dict[str, Any]:

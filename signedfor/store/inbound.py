@@ -1,12 +1,14 @@
 """Inbound messages: each is stored once, and its STOP or START applied once."""
 
-from collections.abc import Callable, Collection
+import json
+import threading
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Row, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, func, select, tuple_, update
 
 from signedfor.consent import (
     ALL_CATEGORIES,
@@ -22,11 +24,18 @@ from signedfor.consent import (
     check_text,
     person,
 )
+from signedfor.contract import InboundKind, InboundMedia
 from signedfor.inbound import InboundRecord
-from signedfor.store.database import current_time, insert_if_new, lock_person, transaction
+from signedfor.inbound_texts import NO_TEXTS, TextPolicy
+from signedfor.store.database import (
+    current_time,
+    insert_if_new,
+    lock_person,
+    transaction,
+    update_in_batches,
+)
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import IS_PENDING, IS_REVIEW, inbound_messages, utc_now, watermarks
-from signedfor.twilio.keywords import InboundKind
 
 _CHANGED_BY = "inbound message"
 _OPT_INS = (InboundKind.START, InboundKind.YES)
@@ -35,6 +44,8 @@ CLOCK_MARGIN: Final = timedelta(seconds=5)
 of the database, Temporal and Twilio, whose lists have whole seconds."""
 _column = inbound_messages.c
 _to_sender = func.coalesce(_column.messaging_service_sid, _column.to_address)
+TEXT_IS_DONE_WITH: Final = _column.dispatch_at.is_(None) & ~IS_PENDING
+"""The service's workflow was started, if there is one, and nobody has to read it any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +85,23 @@ class Decision(Enum):
     NO_OPT_OUT = auto()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """An inbound message in the list of what came; `text` is None if it is not stored."""
+
+    message_sid: str
+    from_: str = field(repr=False)
+    to: str = field(repr=False)
+    messaging_service_sid: str | None
+    kind: InboundKind
+    text: str | None = field(repr=False)
+    media: tuple[InboundMedia, ...]
+    received_at: datetime
+    awaits_dispatch: bool
+    dispatched_at: datetime | None
+    """When the service's workflow was started; None: not yet, or there was none to start."""
+
+
 class InboundMessages:
     """The inbound messages in the database of `engine`, and the effect of STOP, START and YES.
 
@@ -95,6 +123,9 @@ class InboundMessages:
 
     If a message names several addresses of its person (`also_from`), all this holds for each.
 
+    `texts` says which messages are stored with their text and media, and whether they await the
+    start of the service's workflow (`signedfor.store.inbound_outbox`).
+
     Raises `signedfor.store.database.DatabaseUnavailable` when the database cannot answer.
     """
 
@@ -104,6 +135,7 @@ class InboundMessages:
         *,
         scope: Scope = Scope.EVERYTHING,
         review_suppresses: Collection[str] = DEFAULT_REVIEW_SUPPRESSES,
+        texts: TextPolicy = NO_TEXTS,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         if scope in CATEGORY_SCOPES:
@@ -111,6 +143,7 @@ class InboundMessages:
         self._engine = engine
         self._scope = scope
         self._review_suppresses = review_suppresses
+        self.texts = texts
         self._now = now
         self._suppressions = Suppressions(engine, now=now)
 
@@ -120,15 +153,13 @@ class InboundMessages:
         return self._scope
 
     def receive(self, record: InboundRecord, *, connection: Connection | None = None) -> bool:
-        """Store the message and apply its keyword in one transaction; False if it is a duplicate.
-
-        The body is stored only for `InboundKind.REVIEW`.
-        """
+        """Store it and apply its keyword in one transaction; False if it is a duplicate."""
         check_text("message_sid", record.message_sid, max_length=64, required=True)
         for each in (record.from_, *record.also_from):
             check_text("from", each, max_length=MAX_ADDRESS, required=True)
         check_text("to", record.to, max_length=MAX_ADDRESS, required=True)
         check_text("messaging_service_sid", record.messaging_service_sid or "", max_length=64)
+        stored = record if self.texts.stores(record.kind) else None
         with transaction(self._engine, joining=connection) as open_connection:
             # In the same order in every transaction, so that none waits for another in a circle.
             for each in sorted({person(each) for each in (record.from_, *record.also_from)}):
@@ -142,8 +173,10 @@ class InboundMessages:
                     to_address=record.to,
                     messaging_service_sid=record.messaging_service_sid or None,
                     kind=record.kind.value,
-                    body=_storable(record.body) if record.kind is InboundKind.REVIEW else None,
+                    body=None if stored is None else _storable(stored.body),
+                    media=None if stored is None else _media_document(stored.media),
                     received_at=received_at,
+                    dispatch_at=received_at if self.texts.dispatches else None,
                 )
                 .returning(_column.message_sid)
             ).first()
@@ -257,6 +290,59 @@ class InboundMessages:
             .returning(_column.message_sid)
         )
         return connection.execute(statement).first() is not None
+
+    def list_(
+        self,
+        *,
+        kind: InboundKind | None = None,
+        since: datetime | None = None,
+        undispatched_only: bool = False,
+        limit: int = 100,
+    ) -> list[Received]:
+        """What came, newest first."""
+        conditions: list[ColumnElement[bool]] = []
+        if kind is not None:
+            conditions.append(_column.kind == kind.value)
+        if since is not None:
+            conditions.append(_column.received_at >= since)
+        if undispatched_only:
+            conditions.append(_column.dispatch_at.is_not(None))
+        query = (
+            select(inbound_messages)
+            .where(*conditions)
+            .order_by(_column.received_at.desc(), _column.message_sid)
+            .limit(limit)
+        )
+        with transaction(self._engine, read_only=True) as connection:
+            return [
+                Received(
+                    message_sid=row.message_sid,
+                    from_=row.from_address,
+                    to=row.to_address,
+                    messaging_service_sid=row.messaging_service_sid,
+                    kind=InboundKind(row.kind),
+                    text=row.body,
+                    media=media_in(row.media),
+                    received_at=row.received_at,
+                    awaits_dispatch=row.dispatch_at is not None,
+                    dispatched_at=row.dispatched_at,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def purge_texts(self, *, before: datetime, stop: threading.Event | None = None) -> int:
+        """Delete the texts and media of older messages in batches; return of how many.
+
+        A message keeps them until the service's workflow is started, and until it was read if it
+        is for review. `stop` ends it early.
+        """
+        return update_in_batches(
+            self._engine,
+            _column.message_sid,
+            _column.body.is_not(None) & (_column.received_at < before) & TEXT_IS_DONE_WITH,
+            {"body": None, "media": None},
+            stop=stop,
+        )
 
     def _next_pending(
         self, message: "_ConsentMessage", connection: Connection
@@ -435,3 +521,12 @@ def _sender(record: InboundRecord) -> str:
 def _storable(body: str) -> str:
     """Replace what PostgreSQL or UTF-8 cannot store; the message must not be lost."""
     return body.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+def _media_document(media: Sequence[InboundMedia]) -> str | None:
+    return json.dumps([each.model_dump() for each in media]) if media else None
+
+
+def media_in(document: str | None) -> tuple[InboundMedia, ...]:
+    """The media in the column of that name."""
+    return tuple(InboundMedia.model_validate(each) for each in json.loads(document or "[]"))

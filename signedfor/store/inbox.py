@@ -40,7 +40,7 @@ class QueuedReceipt:
 
 @dataclass(frozen=True, kw_only=True)
 class Backlog:
-    """How many receipts are in the inbox, and when the oldest was received."""
+    """How many receipts or messages wait, and when the oldest was received."""
 
     count: int
     oldest: datetime | None

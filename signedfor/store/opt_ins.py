@@ -73,17 +73,26 @@ class OptIns:
         self,
         recipient: str,
         *,
-        category: str,
+        category: str | None,
+        until: datetime | None = None,
         because: str,
         by: str,
         connection: Connection | None = None,
     ) -> int:
-        """Withdraw the person's opt-ins to the category; return how many there were."""
+        """Withdraw the person's opt-ins to the category; return how many there were.
+
+        A category of None means any. With `until`, those that were given later stay.
+        """
         check_text("by", by, max_length=MAX_CHANGED_BY, required=True)
         check_text("because", because, max_length=MAX_EVIDENCE)
+        conditions = [STANDS, _table.recipient == person(recipient)]
+        if category is not None:
+            conditions.append(_table.category == category)
+        if until is not None:
+            conditions.append(_table.opted_in_at <= until)
         statement = (
             update(opt_ins)
-            .where(STANDS, _table.recipient == person(recipient), _table.category == category)
+            .where(*conditions)
             .values(withdrawn_at=self._now(), withdrawn_by=by, withdrawn_because=because)
             .returning(_table.id)
         )

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -121,6 +121,7 @@ _COLUMNS = (
     _column.fingerprint,
     _column.started_at,
     _column.recipient_hash,
+    _column.sender,
 )
 _IS_SUBMISSION = (
     _column.message_id == bindparam("of_message", type_=String),
@@ -156,6 +157,18 @@ _REFUSE = (
     .values(is_refused=True)
 )
 
+_LAST_MESSAGE = (
+    select(_column.message_id)
+    .where(
+        _column.recipient_hash.in_(bindparam("recipient_hashes", expanding=True)),
+        _column.sender.in_(bindparam("senders", expanding=True)),
+        _column.started_at <= bindparam("until", type_=_column.started_at.type),
+        ~_column.is_refused,
+    )
+    .order_by(_column.started_at.desc(), _column.id.desc())
+    .limit(1)
+)
+
 
 def _blocked_by(*, needs_opt_in: bool) -> dict[Blocked, ColumnElement[bool]]:
     return {
@@ -183,6 +196,7 @@ def _claim(dialect: str, *, needs_opt_in: bool) -> Any:
             "is_refused": False,
             "fingerprint": new.fingerprint,
             "started_at": new.started_at,
+            "sender": new.sender,
         },
         where=_column.is_refused,
     ).returning(
@@ -380,6 +394,24 @@ class SendAttempts:
         return delete_in_batches(
             self._engine, send_attempts, send_attempts.c.started_at < before, stop=stop
         )
+
+
+def last_message_id(
+    connection: Connection, recipients: Iterable[str], *, senders: Sequence[str], until: datetime
+) -> str | None:
+    """The last message to one of these addresses from one of these senders that Twilio may have.
+
+    None if no record is left of any.
+    """
+    found: str | None = connection.scalar(
+        _LAST_MESSAGE,
+        {
+            "recipient_hashes": [_hashed([each]) for each in recipients],
+            "senders": senders,
+            "until": until,
+        },
+    )
+    return found
 
 
 def _holder(connection: Connection, key: Mapping[str, Any]) -> ClaimHeld | None:

@@ -252,6 +252,16 @@ class Suppressions:
                 > 0
             )
 
+    def was_recorded(self, suppression: Suppression, *, connection: Connection) -> bool:
+        """Whether it was ever recorded on this evidence, lifted since or not."""
+        column = suppression_history.c
+        recorded = select(column.id).where(
+            column.recipient == suppression_key(suppression.recipient, suppression.reason),
+            column.action == Action.RECORDED,
+            column.evidence == suppression.evidence,
+        )
+        return connection.execute(recorded.limit(1)).first() is not None
+
     def lift(
         self,
         recipient: str,

@@ -185,14 +185,32 @@ inbound_messages = Table(
     Column("to_address", String(MAX_ADDRESS), nullable=False),
     Column("messaging_service_sid", String(64)),
     Column("kind", String(16), nullable=False),
-    Column("body", Text),  # only if it needs review
+    # Both NULL if they are not stored, or no longer.
+    Column("body", Text),
+    Column("media", Text),  # JSON
     Column("received_at", UtcDateTime, nullable=False),
     Column("reviewed_at", UtcDateTime),
     Column("reviewed_by", String(MAX_CHANGED_BY)),
-    CheckConstraint("body IS NULL OR kind = 'review'", name="body"),
+    # When to start the service's workflow for it; NULL: it is started, or there is none.
+    Column("dispatch_at", UtcDateTime),
+    Column("dispatched_at", UtcDateTime),
+    CheckConstraint("media IS NULL OR body IS NOT NULL", name="media"),
     # The first is for the reviews, the second for a person's later keywords.
     Index(None, "kind", "received_at", "message_sid"),
     Index(None, "from_address", "kind", "received_at"),
+    # Both are small, whatever the table's size: what awaits its dispatch, and what can be purged.
+    Index(
+        "ix_inbound_messages_dispatch_at",
+        "dispatch_at",
+        sqlite_where=text("dispatch_at IS NOT NULL"),
+        postgresql_where=text("dispatch_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_inbound_messages_with_body",
+        "received_at",
+        sqlite_where=text("body IS NOT NULL"),
+        postgresql_where=text("body IS NOT NULL"),
+    ),
 )
 # Literals: with a parameter, PostgreSQL does not use the index below.
 IS_REVIEW: Final = inbound_messages.c.kind == literal_column("'review'")
@@ -217,6 +235,8 @@ send_attempts = Table(
     Column("fingerprint", String(64), nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("recipient_hash", String(64), nullable=False),
+    # Of ours; NULL in the records of an older version.
+    Column("sender", String(MAX_ADDRESS)),
     # At most one POST of a submission can be in flight or accepted.
     UniqueConstraint("message_id", "submission"),
     # The first is for the search for candidate duplicates, the second for the purge.

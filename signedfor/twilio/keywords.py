@@ -4,9 +4,10 @@ Twilio acts on a keyword only when it is the whole message. People also write "p
 me", and US law lets them revoke consent by any reasonable means, so a message that reads like an
 opt-out needs review. START, YES and HELP in a phrase change nothing and need no review.
 
-The words are in `words.csv`, the phrases in `phrases.toml`. An opt-out must never be missed, and a
-review costs an operator's time, so a doubt about a single word or a short message is a review, and
-a long message needs a phrase.
+The words are in `words.csv`, common words near them in `near_words.csv`, and what people say in
+their own words in `ideas.toml` and `phrases.toml`. An opt-out must never be missed, and a review
+costs an operator's time, so a doubt about a single word or a short message is a review, and a long
+message needs the ideas of an opt-out close together.
 """
 
 import csv
@@ -14,31 +15,13 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path  # noqa: TID251 - the table is read once, at import
 from typing import Final, NamedTuple
 from unicodedata import category
 
-from signedfor.twilio import phrases
+from signedfor.contract.inbound import InboundKind
+from signedfor.twilio import ideas, phrases
 from signedfor.twilio.letters import plain, words
-
-
-class InboundKind(StrEnum):
-    """What an inbound message asks for."""
-
-    STOP = "stop"
-    """Opt out."""
-    START = "start"
-    """Opt in again."""
-    YES = "yes"
-    """Opt in again, or the answer to a question: it concerns the sender it was sent to only."""
-    HELP = "help"
-    """Asks for help; Twilio answers it."""
-    REVIEW = "review"
-    """Perhaps an opt-out in the person's own words; an operator must read it."""
-    OTHER = "other"
-    """Anything else."""
-
 
 _KIND_OF_OPT_OUT_TYPE = {
     "STOP": InboundKind.STOP,
@@ -52,8 +35,14 @@ _MISSPELLED_LETTERS = range(4, 21)
 _LONG = 6
 """From how many letters on any slip makes no other word of English."""
 _LONG_ANYWHERE = 8
-"""From how many letters on this is so for a word of any language, or nearly."""
+"""From how many letters on two slips make no other word, or nearly."""
+_SHORT = 4
+"""Words of so few letters have many neighbors in other languages."""
 _SHORT_MESSAGE = 3
+_SHORT_CLAUSE = 6
+_TELLING = frozenset({"STOP", "QUIT", "UNSUBSCRIBE", "TEXTING", "TXTING", "MESSAGING"})
+"""Words that are rarely about anything but our messages in a short clause, if ordinary phrases such
+as `bus stop` are taken out."""
 
 
 class _Word(NamedTuple):
@@ -81,7 +70,15 @@ def _joined(text: str) -> str:
     return "".join(words(text))
 
 
+def _read_near_words() -> frozenset[str]:
+    path = Path(__file__).with_name("near_words.csv")
+    with path.open(encoding="utf-8", newline="") as table:
+        return frozenset(_joined(plain(row["word"])) for row in csv.DictReader(table))
+
+
 _WORDS: Final = _read_table()
+_NEAR_WORDS: Final = _read_near_words() - _WORDS.keys()
+"""Common words of many languages that a slip makes of a keyword: `TERMINAL`, `PASTA`."""
 _STOP_WORDS: Final = frozenset(word for word, row in _WORDS.items() if row.kind is InboundKind.STOP)
 
 
@@ -144,15 +141,26 @@ _CERTAIN: Final = {
 }
 _CERTAIN_BY_ONCE: Final = {_once(word): word for word in _CERTAIN}
 _OF_CERTAIN: Final = _Misspelled(_CERTAIN)
-_OF_DOUBTFUL: Final = _Misspelled(
-    word for word in _STOP_WORDS if word not in _CERTAIN and len(word) >= _LONG_ANYWHERE
+_OF_ANY: Final = _Misspelled(
+    word
+    for word, row in _WORDS.items()
+    if row.kind in {InboundKind.STOP, InboundKind.HELP} and len(word) in _MISSPELLED_LETTERS
+)
+_LONG_STOP_WORDS: Final = sorted(each for each in _STOP_WORDS if len(each) >= _LONG_ANYWHERE)
+_UNAMBIGUOUS: Final = frozenset(
+    word
+    for word in _STOP_WORDS
+    if not _WORDS[word].is_english or word in {"UNSUBSCRIBE", "UNSUB", "OPTOUT"}
+)
+_MASKED: Final = sorted(
+    word for word in _CERTAIN if _WORDS[word].is_english and word in _STOP_WORDS
 )
 _OF_PHRASES: Final = _Misspelled(
     word
     for word in sorted(phrases.vocabulary())
     if word.isascii() and len(word) in _MISSPELLED_LETTERS
 )
-_SPELLED: Final = phrases.vocabulary() | phrases.ordinary_vocabulary() | _WORDS.keys()
+_SPELLED: Final = phrases.vocabulary() | phrases.ordinary_vocabulary() | _WORDS.keys() | _NEAR_WORDS
 """All words that no other word is read as, and that a run-on word is made of."""
 _RUN_ON_LETTERS: Final = range(6, 41)
 _RUN_ON_MESSAGE: Final = 8
@@ -198,11 +206,13 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
         symbols = {symbol for symbol in plain(body) if category(symbol) == "So"}
         return InboundKind.STOP if symbols == {_STOP_SIGN} else None
     polite = words(phrases.without_courtesy(text))
-    for candidate in (written, polite, _run_on(polite)):
+    abbreviated = words(phrases.without_courtesy(phrases.with_abbreviations(text)))
+    joined = [phrases.without_joined_courtesy("".join(written))]
+    for candidate in (written, polite, _run_on(polite), abbreviated, joined):
         if _is_stop(candidate):
             return InboundKind.STOP
         word = "".join(candidate)
-        if word.translate(_LEET) in _STOP_WORDS:
+        if word.translate(_LEET) in _STOP_WORDS or _STOP_WORDS.issuperset(word.split("2")):
             return InboundKind.STOP
         word = candidate[0] if len(set(candidate)) == 1 else word
         if (known := _WORDS.get(word)) and known.kind not in _OPT_INS:
@@ -211,18 +221,39 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
     if len(set(polite)) == 1 and (known := _WORDS.get(polite[0])) and known.kind in _OPT_INS:
         is_answer = known.kind is InboundKind.YES and len(written) > 1
         return InboundKind.OTHER if is_answer else known.kind
-    is_split = polite and (max(map(len, polite)) == 1 or polite[0] == "OPT")
+    if len(written) <= 2 and _is_masked_stop(plain(body).strip()):  # noqa: PLR2004 - around a sign
+        return InboundKind.STOP
+    is_split = polite and (max(map(len, polite)) == 1 or "OUT" in polite[1:2])
     if len(polite) == 1 or is_split:
         return _misspelled_keyword("".join(polite))
     return None
 
 
+def _is_masked_stop(text: str) -> bool:
+    """Whether it is a stop word with a sign in place of a letter: `S*OP`, `ST+P`."""
+    signs = [at for at, c in enumerate(text) if not c.isalnum()]
+    if len(signs) != 1 or text[signs[0]].isspace() or not 0 < signs[0] < len(text) - 1:
+        return False
+    before, after = text[: signs[0]], text[signs[0] + 1 :]
+    return any(
+        len(word) == len(text) and word.startswith(before) and word.endswith(after)
+        for word in _MASKED
+    )
+
+
 def _is_stop(message: Sequence[str]) -> bool:
     """Whether it is stop words with or without an emphasis or object: `STOP ALL TEXTS NOW`."""
     said = list(itertools.dropwhile(phrases.LEAD.__contains__, message))
-    said = list(itertools.dropwhile(phrases.EMPHASIS.__contains__, reversed(said)))
-    is_spelled_apart = "".join(reversed(said)) in _STOP_WORDS
-    return is_spelled_apart or (bool(said) and all(_meant(each) in _STOP_WORDS for each in said))
+    said = list(itertools.dropwhile(phrases.EMPHASIS.__contains__, reversed(said)))[::-1]
+    if "".join(said) in _STOP_WORDS:
+        return True
+    unsubscribe = "".join(each for each in said if each not in phrases.PRONOUNS)
+    if unsubscribe in _UNAMBIGUOUS:
+        return True
+    is_first = bool(said) and _meant(said[0]) in _STOP_WORDS
+    return is_first and all(
+        each in phrases.EMPHASIS or _meant(each) in _STOP_WORDS for each in said
+    )
 
 
 def _run_on(message: Sequence[str]) -> list[str]:
@@ -231,7 +262,8 @@ def _run_on(message: Sequence[str]) -> list[str]:
 
 def _parts(word: str) -> list[str]:
     """The words that a run-on word is made of: `NO MORE TEXTS`. As few as possible."""
-    if word in _SPELLED or len(word) not in _RUN_ON_LETTERS:
+    is_long = len(word) in _RUN_ON_LETTERS or not word.isascii()
+    if word in _SPELLED or not is_long or len(word) > _RUN_ON_LETTERS[-1]:
         return [word]
     best: list[list[str] | None] = [[]]
     for end in range(1, len(word) + 1):
@@ -252,14 +284,60 @@ def _misspelled_keyword(word: str) -> InboundKind | None:
     """The kind of a single word that is not listed."""
     if (meant := _meant(word)) in _CERTAIN:
         return _CERTAIN[meant]
-    if word.rstrip("0123456789") in _STOP_WORDS or any(_OF_DOUBTFUL.correct(word)):
-        return InboundKind.REVIEW  # Another list's keyword, perhaps, or an inflected form.
-    return None
+    if word.rstrip("0123456789") in _STOP_WORDS:
+        return InboundKind.REVIEW  # Another list's keyword, perhaps.
+    if word in _WORDS or word in _NEAR_WORDS or not word.isalpha():
+        return None
+    if (drawled := _DRAWL.sub(r"\1", word)) in _STOP_WORDS:
+        return InboundKind.STOP
+    near = list(_OF_ANY.correct(drawled))
+    for each in near:
+        is_sure = _swapped(word, each) or _once(word) == _once(each)
+        if len(each) > _SHORT or is_sure or each in _MASKED:
+            return _WORDS[each].kind
+    if near:
+        return InboundKind.REVIEW
+    if word not in _SPELLED and any(_is_jumbled(word, each) for each in _MASKED):
+        return InboundKind.STOP
+    return InboundKind.STOP if any(_two_slips(word, each) for each in _LONG_STOP_WORDS) else None
+
+
+def near_keywords(word: str) -> set[str]:
+    """The keywords of which a word that is not listed may be a misspelling."""
+    if word in _WORDS:
+        return set()
+    return {
+        *_OF_ANY.correct(word),
+        *(each for each in _LONG_STOP_WORDS if _two_slips(word, each)),
+    }
+
+
+def _is_jumbled(one: str, other: str) -> bool:
+    """Whether it is the same letters in another order: `SOPT`. Or one key beside each: `STIO`."""
+    return (one[:1] == other[0] and _swapped(one, other)) or _is_beside(one, other)
+
+
+def _is_beside(one: str, other: str) -> bool:
+    """Whether the hand lay one key beside the right one for some letters: `STIO`."""
+    pairs = [{*pair} for pair in zip(one, other, strict=False)]
+    is_beside = all(len(pair) == 1 or any(pair <= {*row} for row in _BESIDE) for pair in pairs)
+    return len(one) == len(other) and is_beside and sum(len(pair) == 1 for pair in pairs) > 1
+
+
+def _two_slips(one: str, other: str) -> bool:
+    """Whether a word differs from a long one by two slips at most, but not at its beginning."""
+    if one[:2] != other[:2] or abs(len(one) - len(other)) > 2:  # noqa: PLR2004
+        return False
+    shortened = {one[:at] + one[at + 1 :] for at in range(2, len(one))}
+    lengthened = {other[:at] + other[at + 1 :] for at in range(2, len(other))}
+    return any(_one_slip(each, other) for each in shortened) or any(
+        _one_slip(one, each) for each in lengthened
+    )
 
 
 def _meant(word: str) -> str:
     """The keyword that is surely meant, or the word itself."""
-    if word in _WORDS or len(word) not in _MISSPELLED_LETTERS:
+    if word in _WORDS or word in _NEAR_WORDS or len(word) not in _MISSPELLED_LETTERS:
         return word
     if (read := word.translate(_LEET)) in _STOP_WORDS:
         return read
@@ -280,10 +358,13 @@ def _as_phrase(text: str) -> InboundKind:
     text = " ".join(map(_meant, text.split(" ")))
     if len(words(text)) <= _SHORT_MESSAGE and " STOP " in text:
         return InboundKind.REVIEW
+    clauses = [clause.split() for clause in text.split(phrases.CLAUSE_END)]
+    if any(map(_tells, clauses)):
+        return InboundKind.REVIEW
     for clause in phrases.without_filler(text).split(phrases.CLAUSE_END):
         if (rest := clause.split()) and _STOP_WORDS.issuperset(rest):
             return InboundKind.REVIEW
-    if phrases.ask_to_opt_out(text):
+    if phrases.ask_to_opt_out(text) or any(map(ideas.ask_to_opt_out, clauses)):
         return InboundKind.REVIEW
     if len(text) > _LONGEST_MESSAGE:
         return InboundKind.OTHER  # No slip is looked for, so that no body takes long.
@@ -294,6 +375,12 @@ def _as_phrase(text: str) -> InboundKind:
         if guessed != text and phrases.ask_to_opt_out_if_guessed(guessed):
             return InboundKind.REVIEW
     return InboundKind.OTHER
+
+
+def _tells(clause: Sequence[str]) -> bool:
+    """Whether it is short, has a word that is rarely about anything else, and nothing ordinary."""
+    is_whole = len(clause) <= _SHORT_CLAUSE and not any(each.startswith("~") for each in clause)
+    return is_whole and not _TELLING.isdisjoint(clause)
 
 
 def _guessed(word: str) -> str:

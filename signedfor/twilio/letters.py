@@ -25,6 +25,8 @@ def plain(text: str) -> str:
     `str.upper` ignores the locale, so a Turkish i becomes an I. Words in other scripts come out
     partly in Latin letters, so they can only be compared with words that went the same way.
     """
+    if text.isascii():
+        return text[:_MAX_READ].translate(_LOOK_ALIKES).upper()
     split = unicodedata.normalize("NFKD", text)[:_MAX_READ]
     visible = "".join(c for c in split if unicodedata.category(c) not in _INVISIBLE)
     return visible.translate(_LOOK_ALIKES).upper()

@@ -15,7 +15,7 @@ from signedfor.twilio.letters import plain, words
 CLAUSE_END: Final = "|"
 _BETWEEN_CLAUSES = re.compile(r"[.!?,;:…\r\n()\"“”„«»|]+| [-–—]+(?= )")  # noqa: RUF001 - dashes
 _APOSTROPHE = re.compile(r"(?<=\w)['’‘`´](?=\w)")  # noqa: RUF001 - apostrophes
-_NUMBER_SIGN = re.compile(r"#(?!\d)")
+_NUMBER_SIGN = re.compile(r"#(?!\w)")
 _QUOTATION = re.compile(r"[“”„«»\"].*[“”„«»\"]|[“„«\"].*", re.DOTALL)
 _GROUP = re.compile("<([^>]+)>")
 _QUOTED = "QUOTE"
@@ -86,17 +86,20 @@ class _Phrase:
 
     def can_be_in(self, present: AbstractSet[str]) -> bool:
         """Whether each of its words, or one of the choices, is among these."""
-        return all(
-            any("*" in each or each in {"^", "$"} or present >= set(each.split()) for each in of)
-            for of in self._required
-        )
+        return all(not present.isdisjoint(of) for of in self._required)
 
     @cached_property
-    def _required(self) -> list[list[str]]:
-        return [
+    def _required(self) -> list[frozenset[str]]:
+        """A word of each choice of each token, if all of them have a whole one."""
+        tokens = [
             list(_choices(token))
             for token in self.tokens
             if token != "..." and not token.endswith("?")  # noqa: S105 - not a password
+        ]
+        return [
+            frozenset(each.split()[0] for each in of if each)
+            for of in tokens
+            if not any("*" in each or each in {"^", "$"} for each in of)
         ]
 
     @cached_property
@@ -159,9 +162,21 @@ def _group(*names: str) -> str:
 
 LEAD: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["lead"])))
 """Words before a keyword that change nothing."""
+PRONOUNS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["pronouns"])))
+"""Words around a keyword that change nothing if it is no ordinary word."""
 EMPHASIS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["emphasis"])))
 """Words after a keyword that change nothing."""
 _COURTESY: Final = re.compile(_group("courtesy"))
+_JOINED_COURTESY: Final = re.compile(
+    "|".join(
+        sorted(
+            ("".join(words(plain(each))) for each in _GROUPS["joined_courtesy"]),
+            key=len,
+            reverse=True,
+        )
+    )
+)
+_SPELLED_OUT: Final = re.compile(r"(?: [^ |](?: \|)?(?= )){2,}")
 _FILLER: Final = re.compile(_group("courtesy", "filler") + "| [0-9]+(?= )")
 
 
@@ -193,6 +208,18 @@ def _vocabulary(of: _Phrases) -> frozenset[str]:
 def without_courtesy(text: str) -> str:
     """Return the clauses without please, thanks, hello and the like."""
     return _COURTESY.sub("", text)
+
+
+def with_abbreviations(text: str) -> str:
+    """Return the clauses with single letters in a row as one word: `A | U | B` is `AUB`."""
+    return _SPELLED_OUT.sub(lambda found: f" {''.join(words(found[0]))}", text)
+
+
+def without_joined_courtesy(word: str) -> str:
+    """Return a word of a script without spaces without its please and thank you."""
+    if word.isascii():
+        return word
+    return _JOINED_COURTESY.sub("", word)
 
 
 def without_filler(text: str) -> str:

@@ -16,14 +16,15 @@ from activities.inbound import InboundRecorder
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from devtools.sandbox.client import SandboxControl
 from signedfor.consent import Scope
+from signedfor.contract import InboundKind
 from signedfor.inbound import CATCH_UP_ID, CatchUp, CatchUpResult, InboundRecord
+from signedfor.inbound_texts import NO_TEXTS, TextPolicy
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages
 from signedfor.twilio import messaging_services
 from signedfor.twilio.client import TwilioClient
-from signedfor.twilio.keywords import InboundKind
 from tests.activities.conftest import Connect
 from tests.activities.fake_twilio import (
     ACCOUNT,
@@ -39,7 +40,7 @@ from tests.activities.fake_twilio import (
 from tests.activities.sending import assert_no_personal_data
 from tests.devtools.sandbox.support import Receiver, running_receiver, running_sandbox
 from tests.devtools.sandbox.test_configuration import everywhere, pool
-from webhook.inbound import InboundMessage
+from webhook.inbound import InboundCallback
 
 NOW = datetime(2026, 11, 21, 20, 0, 30, 500_000, tzinfo=UTC)
 SERVICE = "MG" + "d" * 32
@@ -55,10 +56,11 @@ def make(connect: Connect, fake_twilio: FakeTwilio, sqlite_engine: Engine) -> Ma
         engine: Engine = sqlite_engine,
         now: datetime = NOW,
         scope: Scope = Scope.EVERYTHING,
+        texts: TextPolicy = NO_TEXTS,
         **options: Any,
     ) -> InboundRecorder:
         return InboundRecorder(
-            InboundMessages(engine, scope=scope, now=lambda: now),
+            InboundMessages(engine, scope=scope, texts=texts, now=lambda: now),
             watermarks=Watermarks(engine),
             twilio=connect(fake_twilio.url),
             now=lambda: now,
@@ -485,7 +487,7 @@ def test_the_service_is_found_where_the_list_omits_it(
     result = missed.look(sqlite_engine, connect, sandbox, scope=Scope.SENDER)
 
     [request] = missed.receiver.requests
-    would_be = InboundMessage.model_validate(request.form).record(InboundKind.STOP)
+    would_be = InboundCallback.model_validate(request.form).record(InboundKind.STOP, ())
     with transaction(sqlite_engine, read_only=True) as connection:
         row = connection.execute(select(inbound_messages)).one()
     assert 1 == result.new
@@ -592,3 +594,82 @@ def test_too_many_services(
     assert 1 == _catch_up(make(scope=Scope.SENDER), NOW - timedelta(minutes=5)).new
     (suppression,) = Suppressions(sqlite_engine).list_()
     assert SENDER == suppression.scope_value
+
+
+DISPATCHES = TextPolicy(dispatches=True)
+PICTURE = timedelta(minutes=2)
+
+
+def _media(sid: str, *, content_type: str | None = "image/jpeg") -> bytes:
+    """The media of a message as Twilio lists them."""
+    path = f"/2010-04-01/Accounts/{ACCOUNT}/Messages/{sid}/Media"
+    row = {"sid": "ME1", "content_type": content_type, "uri": f"{path}/ME1.json"}
+    page = {"media_list": [row], "page": 0, "page_size": 50, "next_page_uri": None}
+    return http(200, {**page, "first_page_uri": path, "uri": path})
+
+
+def test_the_catch_up_asks_for_media_once(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine
+) -> None:
+    """The message awaits its workflow with the URL that the webhook would have had."""
+    sid = _sid(1)
+    listed = _page(_row(1, "look", ago=PICTURE, num_media="1"))
+    fake_twilio.responses = [listed, _media(sid)]
+    inbound = make(texts=DISPATCHES)
+    _catch_up(inbound, since=NOW - timedelta(minutes=30))
+    fake_twilio.responses = [listed]
+    _catch_up(inbound, since=NOW - timedelta(minutes=30))
+
+    [message] = InboundMessages(sqlite_engine).list_()
+    path = f"/2010-04-01/Accounts/{ACCOUNT}/Messages/{sid}/Media/ME1"
+    assert ("look", True) == (message.text, message.awaits_dispatch)
+    assert [(f"{fake_twilio.url}{path}", "image/jpeg")] == [
+        (each.url, each.content_type) for each in message.media
+    ]
+    assert 3 == len(fake_twilio.requests)
+
+
+def test_media_that_are_not_stored_are_not_asked_for(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine
+) -> None:
+    """Neither text nor media are, without a workflow or a time for which they are kept."""
+    fake_twilio.responses = [_page(_row(1, "look", ago=PICTURE, num_media="1"))]
+    _catch_up(make(), since=NOW - timedelta(minutes=30))
+
+    [message] = InboundMessages(sqlite_engine).list_()
+    assert (None, ()) == (message.text, message.media)
+    assert 1 == len(fake_twilio.requests)
+
+
+def test_media_that_are_gone_do_not_stop_the_message(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine
+) -> None:
+    """They were deleted at Twilio."""
+    fake_twilio.responses = [
+        _page(_row(1, "look", ago=PICTURE, num_media="1")),
+        refused(404, 20404),
+    ]
+    _catch_up(make(texts=DISPATCHES), since=NOW - timedelta(minutes=30))
+
+    [message] = InboundMessages(sqlite_engine).list_()
+    assert ("look", ()) == (message.text, message.media)
+
+
+def test_a_stop_does_not_wait_for_media(
+    make: Make, fake_twilio: FakeTwilio, sqlite_engine: Engine
+) -> None:
+    """Twilio does not list those of an earlier message: the catch-up fails after the STOP."""
+    fake_twilio.responses = [
+        _page(
+            _row(2, "STOP", ago=timedelta(minutes=1)),
+            _row(1, "look", ago=PICTURE, num_media="1"),
+        ),
+        *[refused(500, 20500)] * 3,
+    ]
+
+    with pytest.raises(ApplicationError) as caught:
+        _catch_up(make(texts=DISPATCHES), since=NOW - timedelta(minutes=30))
+
+    assert "ListFailed" == caught.value.type
+    assert_no_personal_data(caught.value)
+    assert [_sid(2)] == [each.evidence for each in Suppressions(sqlite_engine).list_()]

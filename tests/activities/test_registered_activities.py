@@ -10,6 +10,7 @@ from temporalio.testing import ActivityEnvironment
 
 from signedfor.campaign_activities import CampaignActivities
 from signedfor.consent import Reason, Scope
+from signedfor.contract import InboundKind
 from signedfor.inbound import InboundActivities, InboundRecord
 from signedfor.message_activities import (
     SearchActivities,
@@ -22,7 +23,6 @@ from signedfor.outage_hold import OutageHold
 from signedfor.settings import Settings
 from signedfor.store.database import open_engine
 from signedfor.store.suppressions import Suppressions
-from signedfor.twilio.keywords import InboundKind
 from tests.activities.fake_twilio import ACCOUNT, TOKEN
 from worker import Activities, activities
 

@@ -147,11 +147,12 @@ def test_blocking_a_whatsapp_sender_covers_only_that_sender(
 
 
 def test_an_opt_out_from_marketing_covers_only_that_category(suppressions: Suppressions) -> None:
-    """Messages of other categories are still sent."""
+    """Messages of other categories are still sent, and the category by other senders."""
     _recorder(suppressions).record_suppression(_record(error_code=63050, category="marketing"))
 
     assert suppressions.find(RECIPIENT, sender=SENDER, category="marketing") is not None
     assert suppressions.find(RECIPIENT, sender=SENDER, category="alerts") is None
+    assert suppressions.find(RECIPIENT, sender="12345", category="marketing") is None
 
 
 def test_a_suppression_is_recorded_for_the_longest_message_id(suppressions: Suppressions) -> None:

@@ -1,6 +1,8 @@
 """The commands and programs in the documentation are run, or at least parsed."""
 
 import importlib.util
+import inspect
+import json
 import re
 import shlex
 import subprocess
@@ -8,18 +10,22 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 import yaml
+from twilio.rest import Client
 
 from devtools.reference_pages import COMMAND_TREE
 from devtools.stack.local import LocalStack
 from devtools.stack.up import write_environment
 from tests.docs.pages import PAGES, ROOT, Block, blocks, name, session
 from tests.fixtures.temporal import binary
+from webhook.events import EventType
 
 _SESSIONS = [page for page in PAGES if blocks(page, "console")]
 _WITH_COMMANDS = [page for page in PAGES if blocks(page, "sh")]
@@ -215,6 +221,22 @@ def _first_option(words: list[str]) -> int:
     return next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
 
 
+def _twilio(words: list[str]) -> str | None:
+    """What is wrong with a command of Twilio's CLI, which is made from its SDK's files."""
+    resource, _, method = words[0].removeprefix("api:").rpartition(":")
+    sdk: Any = Client("AC" + "0" * 32, "no token")  # type: ignore[no-untyped-call] # the SDK's own
+    try:
+        call = getattr(attrgetter(resource.replace(":", "."))(sdk), method)
+    except AttributeError:
+        return f"there is no {words[0]}"
+    known = {f"--{each.replace('_', '-')}" for each in inspect.signature(call).parameters}
+    options = dict.fromkeys(words[1::2])
+    unknown = set(options) - known
+    types = [json.loads(value) for name, value in pairwise(words) if name == "--types"]
+    ignored = [each["type"] for each in types if EventType.of(each["type"]) is EventType.OTHER]
+    return f"there is no {sorted(unknown)} {ignored}" if unknown or ignored else None
+
+
 def _docker(words: list[str]) -> str | None:
     """What is wrong with a `docker compose` command, according to our Compose file."""
     services: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -287,6 +309,7 @@ def _anything(_: list[str]) -> str | None:
 _CHECKS: dict[str, Callable[[list[str]], str | None]] = {
     "signedfor": _signedfor,
     "temporal": _temporal,
+    "twilio": _twilio,
     "docker": _docker,
     "make": _make,
     "export": _export,
@@ -294,7 +317,9 @@ _CHECKS: dict[str, Callable[[list[str]], str | None]] = {
     "pip": _pip,
     "cp": _copy,
     # Programs of others, which we do not check.
-    **dict.fromkeys(("ngrok", "cloudflared", "uv", "npm", "npx", "node"), _anything),
+    **dict.fromkeys(
+        ("ngrok", "cloudflared", "uv", "npm", "npx", "node", "curl", "grep"), _anything
+    ),
 }
 
 
@@ -308,6 +333,9 @@ def test_a_wrong_command_is_detected() -> None:
         "signedfor show",
         "signedfor show order-17 order-18",
         "temporal workflow start --kind SendMessage",
+        "twilio api:events:v1:sink:create --description x",
+        "twilio api:events:v1:sinks:create --name x",
+        """twilio api:events:v1:subscriptions:create --types '{"type": "x"}'""",
         "docker compose exec workers signedfor doctor",
         "docker compose --profile sand up",
         "docker compose run --rm worker signedfor doctors",

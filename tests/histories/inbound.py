@@ -8,6 +8,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
+from signedfor.contract import InboundKind
 from signedfor.inbound import (
     CATCH_UP_WORKFLOW,
     RECORD_INBOUND_WORKFLOW,
@@ -16,7 +17,6 @@ from signedfor.inbound import (
     InboundRecord,
 )
 from signedfor.interceptors import OneArgument
-from signedfor.twilio.keywords import InboundKind
 from tests.histories.recording import Handle
 from tests.workflows.fakes import RECIPIENT, SENDER, TimeSkippingEnvironment, sid
 from workflows.inbound import CatchUpInbound, RecordInbound

@@ -26,6 +26,8 @@ from signedfor.contract import (
     Progress,
     dead_letter_workflow_id,
 )
+from signedfor.store.database import open_engine
+from signedfor.store.inbound import InboundMessages
 from tests.fixtures.stack import TEXT
 from tests.fixtures.temporal import binary
 
@@ -175,6 +177,16 @@ async def until_true(condition: Callable[[], bool], what: str) -> None:
         return condition()
 
     await until(ask, what)
+
+
+def undispatched(stack: LocalStack) -> list[str]:
+    """The SIDs of the inbound messages for which the service's workflow is not started yet."""
+    engine = open_engine(stack.settings["DATABASE_URL"])
+    try:
+        waiting = InboundMessages(engine).list_(undispatched_only=True)
+        return [each.message_sid for each in waiting]
+    finally:
+        engine.dispose()
 
 
 async def temporal(stack: LocalStack, *arguments: str) -> Ended:

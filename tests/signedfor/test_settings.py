@@ -11,6 +11,7 @@ import pytest
 
 from signedfor import settings
 from signedfor.consent import Scope
+from signedfor.inbound_texts import TextPolicy
 from signedfor.message_activities import DEFAULT_POLICY
 from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.temporal import TemporalUnavailable, connect_temporal
@@ -67,6 +68,10 @@ def test_settings_have_the_documented_defaults(monkeypatch: pytest.MonkeyPatch) 
         "review_suppresses": ("marketing",),
         "quiet_hours": {},
         "inbound_catch_up_minutes": 5,
+        "inbound_workflow": None,
+        "inbound_task_queue": None,
+        "inbound_text_days": 30,
+        "inbound_replies_file": None,
         "send_retry_budget": timedelta(hours=4),
         "receipt_checks_seconds": (600, 3600, 21_600),
         "unknown_outcome_wait_seconds": 30,
@@ -101,6 +106,7 @@ def test_a_messages_default_policy_is_that_of_the_default_settings(
         ("WEBHOOK_HOST", "0.0.0.0", "0.0.0.0"),
         ("WEBHOOK_PORT", "0", 0),
         ("FORWARD_ALL_STATUSES", "true", True),
+        ("EVENT_STREAMS", "true", True),
         ("DATABASE_URL", "postgresql://u:p@h/n", "postgresql://u:p@h/n"),
         ("OPT_OUT_SCOPE", "sender", Scope.SENDER),
         ("REVIEW_SUPPRESSES", "marketing, news", ("marketing", "news")),
@@ -184,6 +190,7 @@ def test_all_problems_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         ("DEFAULT_SENDER", f"{CANARY}!"),
         ("WEBHOOK_PORT", "65536"),
         ("FORWARD_ALL_STATUSES", CANARY),
+        ("EVENT_STREAMS", CANARY),
         ("OPT_OUT_SCOPE", CANARY),
         ("OPT_OUT_SCOPE", "category"),
         ("REVIEW_SUPPRESSES", f"marketing,{CANARY}!"),
@@ -296,6 +303,40 @@ def test_a_deployment_name_needs_a_build_id(monkeypatch: pytest.MonkeyPatch) -> 
     assert "TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID go together" in _refused(
         monkeypatch, TEMPORAL_WORKER_BUILD_ID="7"
     )
+
+
+def test_a_workflow_for_inbound_messages_needs_its_task_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Either both are given or neither; our own queues have no worker for it."""
+    workflow = {"INBOUND_WORKFLOW": "AnswerReply"}
+    loaded = _load(monkeypatch, **workflow, INBOUND_TASK_QUEUE="replies")
+    assert ("AnswerReply", "replies") == (loaded.inbound_workflow, loaded.inbound_task_queue)
+    for queue in ("messages", "twilio-sends"):
+        refused = _refused(monkeypatch, **workflow, INBOUND_TASK_QUEUE=queue)
+        assert "INBOUND_TASK_QUEUE: must be your own" in refused
+
+    monkeypatch.delenv("INBOUND_TASK_QUEUE")
+    assert "INBOUND_WORKFLOW and INBOUND_TASK_QUEUE go together" in _refused(monkeypatch)
+    monkeypatch.delenv("INBOUND_WORKFLOW")
+    assert "go together" in _refused(monkeypatch, INBOUND_TASK_QUEUE=CANARY)
+
+
+@pytest.mark.parametrize(
+    ("variables", "dispatches", "keeps"),
+    [
+        ({}, False, True),
+        ({"INBOUND_TEXT_DAYS": "0"}, False, False),
+        ({"INBOUND_WORKFLOW": "AnswerReply", "INBOUND_TASK_QUEUE": "replies"}, True, True),
+    ],
+)
+def test_which_texts_are_stored(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], *, dispatches: bool, keeps: bool
+) -> None:
+    """Those that a workflow of the service receives, and those that are kept for some days."""
+    expected = TextPolicy(dispatches=dispatches, keeps=keeps)
+
+    assert expected == _load(monkeypatch, **variables).inbound_texts
 
 
 def test_the_deployment_name_of_the_worker_controller(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,14 +18,13 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
 from activities.inbound import InboundRecorder
-from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
-from signedfor.inbound import InboundRecord, inbound_workflow_id
+from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, InboundKind, message_workflow_id
+from signedfor.inbound import InboundRecord, record_inbound_workflow_id
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.inbox import Inbox
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.client import TwilioClient
-from signedfor.twilio.keywords import InboundKind
 from tests.webhook.support import ACCOUNT, PERSON, SENDER, SETTINGS, Twilio, metric
 from tests.webhook.workflows import new_message_id, open_message, received
 from webhook.app import create_app
@@ -99,7 +98,7 @@ async def test_a_stop_is_deferred_to_temporal(
     )
     assert [] == Suppressions(sqlite_engine).list_()
     async with _worker(client, sqlite_engine):
-        assert await client.get_workflow_handle(inbound_workflow_id(sid)).result()
+        assert await client.get_workflow_handle(record_inbound_workflow_id(sid)).result()
     (suppression,) = Suppressions(sqlite_engine).list_()
     assert (PERSON, sid) == (suppression.recipient, suppression.evidence)
     assert PERSON not in caplog.text
@@ -140,29 +139,40 @@ async def _waiting(client: Client) -> WorkflowHandle[Any, None]:
     )
 
 
-async def test_only_messages_for_review_have_their_body_in_temporal(
-    client: Client, unreachable: Engine
+@pytest.mark.parametrize(
+    ("changes", "stored"),
+    [
+        ({"inbound_text_days": 0}, False),
+        ({"inbound_text_days": 1}, True),
+        ({"inbound_text_days": 0, "inbound_workflow": "W", "inbound_task_queue": "q"}, True),
+    ],
+)
+async def test_temporal_has_the_texts_that_the_database_would_have(
+    client: Client, unreachable: Engine, changes: dict[str, Any], *, stored: bool
 ) -> None:
-    """The body is stored only if a person has to read it."""
-    twilio = Twilio.calling(create_app(SETTINGS, client=client, engine=unreachable))
-    sids = [_sid(n) for n in range(3)]
-    bodies = ["STOP", "please stop texting me", "see you then"]
-    for sid, body in zip(sids, bodies, strict=True):
-        await twilio.inbound(body, MessageSid=sid)
+    """That of a message for review always, because a person has to read it."""
+    settings = SETTINGS.model_copy(update=changes)
+    twilio = Twilio.calling(create_app(settings, client=client, engine=unreachable))
+    media = {"NumMedia": "1", "MediaUrl0": "https://api.example/ME1"}
+    sids = [_sid(n) for n in range(2)]
+    await twilio.inbound("please stop texting me", MessageSid=sids[0])
+    await twilio.inbound("see you then", MessageSid=sids[1], **media)
 
-    records = []
-    for sid in sids:
-        handle = client.get_workflow_handle(inbound_workflow_id(sid))
-        first = await anext(handle.fetch_history_events())
-        started = first.workflow_execution_started_event_attributes
-        (record,) = await client.data_converter.decode(started.input.payloads, [InboundRecord])
-        records.append((record.kind, record.body))
+    review, other = [await _deferred(client, sid) for sid in sids]
 
-    assert [
-        (InboundKind.STOP, ""),
-        (InboundKind.REVIEW, "please stop texting me"),
-        (InboundKind.OTHER, ""),
-    ] == records
+    assert (InboundKind.REVIEW, "please stop texting me") == (review.kind, review.body)
+    assert InboundKind.OTHER == other.kind
+    assert ("see you then" if stored else "") == other.body
+    assert ([media["MediaUrl0"]] if stored else []) == [each.url for each in other.media]
+
+
+async def _deferred(client: Client, sid: str) -> InboundRecord:
+    handle = client.get_workflow_handle(record_inbound_workflow_id(sid))
+    first = await anext(handle.fetch_history_events())
+    started = first.workflow_execution_started_event_attributes
+    (record,) = await client.data_converter.decode(started.input.payloads, [InboundRecord])
+    assert isinstance(record, InboundRecord)
+    return record
 
 
 async def test_a_deferred_stop_does_not_undo_a_later_start(
@@ -182,7 +192,7 @@ async def test_a_deferred_stop_does_not_undo_a_later_start(
     await without.inbound("STOP", MessageSid=stop)
     InboundMessages(sqlite_engine).receive(start)
     async with _worker(client, sqlite_engine):
-        await client.get_workflow_handle(inbound_workflow_id(stop)).result()
+        await client.get_workflow_handle(record_inbound_workflow_id(stop)).result()
 
     assert [] == Suppressions(sqlite_engine).list_()
 
@@ -239,7 +249,7 @@ async def test_a_stop_is_deferred_while_the_database_is_read_only(
     assert 200 == response.status_code
     assert [] == Suppressions(engine).list_()
     async with _worker(client, engine):
-        await client.get_workflow_handle(inbound_workflow_id(sid)).result()
+        await client.get_workflow_handle(record_inbound_workflow_id(sid)).result()
     assert 1 == len(Suppressions(engine).list_())
 
 

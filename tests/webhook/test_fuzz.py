@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import parse_qsl, quote, quote_from_bytes, urlencode
@@ -16,6 +17,12 @@ from tests.webhook.support import (
     inbound_fields,
     sign,
     status_fields,
+)
+from tests.webhook.test_events import (
+    WITH_EVENTS,
+    inbound_event,
+    reassigned_event,
+    status_event,
 )
 from webhook.app import create_app
 
@@ -48,6 +55,35 @@ _changes = st.dictionaries(
 _ids = st.sampled_from(["order-17", "", "a b", "\x00", "é"]) | _text
 
 
+_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | _odd_values
+    | st.text(st.characters(categories=["Cs"]), max_size=3)  # halves of surrogate pairs
+    | st.just("2026-11-29T10:00:00Z"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text, inner, max_size=3),
+    max_leaves=6,
+)
+_events = st.builds(
+    lambda event, envelope, data: {**event, "data": {**event["data"], **data}, **envelope},
+    st.sampled_from([inbound_event(), status_event(), reassigned_event()]),
+    st.dictionaries(st.sampled_from(["type", "source", "time", "data"]), _json, max_size=1),
+    st.dictionaries(
+        st.sampled_from(
+            [
+                key
+                for event in (inbound_event(), status_event(), reassigned_event())
+                for key in event["data"]
+            ]
+        ),
+        _json,
+        max_size=3,
+    ),
+)
+
+
 @pytest.fixture
 def twilio(client: Client, sqlite_engine: Engine) -> Twilio:
     """Twilio, calling a webhook that has Temporal and a database."""
@@ -65,6 +101,19 @@ async def test_signed_status_callbacks_cause_no_internal_error(
     response = await twilio.post(f"/webhook/status?message_id={quote(id, safe='')}", fields)
 
     assert response.status_code in {204, 400, 403}
+
+
+@_many
+@given(batch=st.lists(_events | _json, max_size=3))
+async def test_signed_events_are_never_asked_for_again(
+    client: Client, sqlite_engine: Engine, batch: list[object]
+) -> None:
+    """An event that can never be stored would keep its batch coming for four hours."""
+    twilio = Twilio.calling(create_app(WITH_EVENTS, client=client, engine=sqlite_engine))
+
+    assert (
+        204 == (await twilio.post_json("/webhook/events", json.dumps(batch).encode())).status_code
+    )
 
 
 @_many

@@ -11,12 +11,12 @@ from sqlalchemy import Engine, event, func, select, update
 from temporalio.client import Client
 
 from signedfor.consent import Reason, Scope, Source
+from signedfor.contract import InboundKind
 from signedfor.inbound import InboundRecord
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages, suppressions
-from signedfor.twilio.keywords import InboundKind
 from tests.webhook.support import (
     PERSON,
     SENDER,

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Engine, text
 from temporalio.client import Client
 
+from signedfor.contract import InboundKind
 from signedfor.inbound import InboundRecord
 from signedfor.store.database import transaction
 from signedfor.store.inbound import InboundMessages
-from signedfor.twilio.keywords import InboundKind
 from tests.webhook.support import PERSON, SENDER, SETTINGS, Twilio, metric
 from webhook.app import create_app
 

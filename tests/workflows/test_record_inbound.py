@@ -15,6 +15,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
 
 from signedfor.client import CONFLICT_POLICY, REUSE_POLICY
+from signedfor.contract import InboundKind
 from signedfor.inbound import (
     CATCH_UP_WORKFLOW,
     RECORD_INBOUND_WORKFLOW,
@@ -23,7 +24,6 @@ from signedfor.inbound import (
     InboundRecord,
 )
 from signedfor.interceptors import OneArgument
-from signedfor.twilio.keywords import InboundKind
 from tests.workflows.fakes import RECIPIENT, SENDER, sid, skipping_time
 from workflows.inbound import CatchUpInbound, RecordInbound
 

@@ -58,9 +58,13 @@ export type Outcome = "delivered" | "unconfirmed" | "undelivered" | "failed" | "
  * How a dead letter was closed.
  */
 export type DeadLetterOutcome = "recorded" | "retried" | "discarded" | "delivered_late" | "expired";
+/**
+ * What an inbound message asks for.
+ */
+export type InboundKind = "stop" | "start" | "yes" | "help" | "review" | "other";
 
 /**
- * Inputs, results, signals, updates and queries of SendMessage, DeadLetter and Campaign.
+ * Inputs, results, signals, updates and queries of SendMessage, DeadLetter and Campaign, and the input of your workflow for inbound messages.
  */
 export interface SignedforContract {
   CampaignDecision?: CampaignDecision;
@@ -73,6 +77,7 @@ export interface SignedforContract {
   DeadLetterReport?: DeadLetterReport;
   DeadLetterRequest?: DeadLetterRequest;
   DeliveryStatus?: DeliveryStatus;
+  InboundMessage?: InboundMessage;
   MessageReport?: MessageReport;
   MessageRequest?: MessageRequest;
   Progress?: Progress;
@@ -434,6 +439,61 @@ export interface DeliveryStatus {
    * When the webhook received it.
    */
   received_at?: string | null;
+}
+/**
+ * A message from a person: the one argument of the workflow `INBOUND_WORKFLOW`.
+ */
+export interface InboundMessage {
+  /**
+   * The person: E.164, or a channel address such as `whatsapp:+15558675309`.
+   */
+  from: string;
+  /**
+   * How the text was read. Its effect on opt-outs is recorded already.
+   */
+  kind: InboundKind;
+  /**
+   * The ID of the last message that was sent to this person from this number or its Messaging
+   * Service: perhaps what they answer. Null if none is on record.
+   */
+  last_message_id?: string | null;
+  /**
+   * Pictures and files.
+   */
+  media?: InboundMedia[];
+  /**
+   * Twilio's SID of it: `SM…` or `MM…`.
+   */
+  message_sid: string;
+  /**
+   * The Messaging Service that the number belongs to, if Twilio named one.
+   */
+  messaging_service_sid?: string | null;
+  /**
+   * When it arrived.
+   */
+  received_at: string;
+  /**
+   * What they wrote; empty if they sent media only.
+   */
+  text?: string;
+  /**
+   * Your number that they wrote to. Send your answer from it.
+   */
+  to: string;
+}
+/**
+ * A picture or file in an inbound message.
+ */
+export interface InboundMedia {
+  /**
+   * Its MIME type, such as `image/jpeg`; empty if Twilio did not say.
+   */
+  content_type?: string;
+  /**
+   * Where Twilio keeps it. Fetch it with the account's credentials.
+   */
+  url: string;
 }
 /**
  * Answer to query `progress`.

@@ -1,6 +1,7 @@
 """The webhook, called as Twilio calls it: by its public URL, with a wrong and a right signature."""
 
 import secrets
+from hashlib import sha256
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Final
@@ -10,13 +11,14 @@ import requests
 from twilio.request_validator import RequestValidator
 
 from signedfor.cli.checks import Finding, fail, ok, skipped, warn
-from signedfor.contract import STATUS_PATH
+from signedfor.contract import EVENTS_PATH, STATUS_PATH
 from signedfor.settings import Settings
 
 PUBLIC_URL: Final = "public URL"
 REACHED: Final = "webhook reached"
 FORGED: Final = "forged callback"
 SIGNED: Final = "signed callback"
+EVENTS: Final = "event batch"
 
 _TIMEOUT = (3.0, 10.0)
 """Seconds to connect and to read; Twilio itself gives up after 15."""
@@ -25,7 +27,8 @@ _TIMEOUT = (3.0, 10.0)
 def check_webhook(settings: Settings) -> list[Finding]:
     """Call the webhook through PUBLIC_BASE_URL. The test callbacks change nothing.
 
-    Only the path of status callbacks is called: a proxy need not pass any other to the webhook.
+    Only the path of status callbacks is called, and with EVENT_STREAMS that of events: a proxy need
+    not pass any other to the webhook.
     """
     base = settings.public_base_url
     with requests.Session() as session:
@@ -44,7 +47,8 @@ def check_webhook(settings: Settings) -> list[Finding]:
         if reached.level != "ok":
             because = "the webhook cannot be reached"
             return [_url(base), reached, skipped(FORGED, because), skipped(SIGNED, because)]
-        return [_url(base), reached, _forged(forged), _signed(session, settings)]
+        events = [_events(session, settings)] if settings.event_streams else []
+        return [_url(base), reached, _forged(forged), _signed(session, settings), *events]
 
 
 def _url(base: str) -> Finding:
@@ -105,6 +109,43 @@ def _signed(session: requests.Session, settings: Settings) -> Finding:
             "the request itself.",
         )
     return fail(SIGNED, f"The webhook answers a test callback with {status}.", "See its log.")
+
+
+def _events(session: requests.Session, settings: Settings) -> Finding:
+    try:
+        status: int | str = _post_batch(session, settings).status_code
+    except (requests.RequestException, OSError) as error:
+        status = f"no answer ({type(error).__name__})"
+    if status == HTTPStatus.NO_CONTENT:
+        return ok(EVENTS, f"A test batch at {EVENTS_PATH} is accepted.")
+    if status == HTTPStatus.NOT_FOUND:
+        return fail(
+            EVENTS,
+            f"There is nothing at {EVENTS_PATH}. Twilio drops what it sends there.",
+            "Set EVENT_STREAMS=true for the webhook too and restart it, and see that the proxy "
+            "before it passes /webhook/*.",
+        )
+    return fail(
+        EVENTS,
+        f"A correctly signed test batch at {EVENTS_PATH} gets {status} instead of 204.",
+        "Make sure that no proxy changes the query or the body. The webhook's log says more.",
+    )
+
+
+def _post_batch(session: requests.Session, settings: Settings) -> requests.Response:
+    """Post a batch without events, signed as Twilio does it."""
+    body = b"[]"
+    url = f"{settings.public_base_url}{EVENTS_PATH}?bodySHA256={sha256(body).hexdigest()}"
+    token = settings.twilio_auth_token.get_secret_value()
+    validator = RequestValidator(token)  # type: ignore[no-untyped-call] # the SDK is untyped here
+    signature = validator.compute_signature(url, {})  # type: ignore[no-untyped-call] # as above
+    return session.post(
+        url,
+        data=body,
+        headers={"Content-Type": "application/json", "X-Twilio-Signature": signature},
+        timeout=_TIMEOUT,
+        allow_redirects=False,
+    )
 
 
 def _post(session: requests.Session, settings: Settings, *, token: str) -> requests.Response:

@@ -96,11 +96,12 @@ def until(message: MessageInstance, status: str) -> MessageInstance:
 
 @dataclass(frozen=True)
 class Received:
-    """One request that reached the receiver: its target as sent, headers and form."""
+    """One request that reached the receiver: its target as sent, headers, form and raw body."""
 
     target: str
     headers: dict[str, str]
     form: dict[str, str]
+    body: bytes
 
 
 @dataclass
@@ -134,11 +135,12 @@ def running_receiver() -> Iterator[Receiver]:
 
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
-            form = dict(parse_qsl(self.rfile.read(length).decode(), keep_blank_values=True))
+            body = self.rfile.read(length)
+            form = dict(parse_qsl(body.decode(), keep_blank_values=True))
             time.sleep(recorded.delay)
             with recorded.lock:
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                recorded.requests.append(Received(self.path, headers, form))
+                recorded.requests.append(Received(self.path, headers, form, body))
                 status = recorded.answers.pop(0) if recorded.answers else 200
             self.send_response(status)
             self.send_header("Content-Type", recorded.content_type)

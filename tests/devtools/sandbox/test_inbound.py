@@ -29,6 +29,25 @@ def test_stop_blocks_the_pair_until_start(
     assert twilio.messages.create(to=recipient, from_=SENDER, body="hello").sid
 
 
+def test_media_reach_the_webhook_and_are_listed(
+    twilio: Client, control: SandboxControl, receiver: Receiver, recipient: str
+) -> None:
+    """Each has a URL and a type; the list has the same, by the message's SID."""
+    receiver.body = EMPTY_TWIML
+    control.settings(inbound_url=receiver.url)
+    sid = control.inbound(recipient, SENDER, "", media=["image/jpeg", "image/png"])["sid"]
+
+    [request] = receiver.requests
+    listed = twilio.messages(sid).media.list()
+    assert sid.startswith("MM")
+    assert ("2", "2") == (request.form["NumMedia"], twilio.messages(sid).fetch().num_media)
+    assert ["image/jpeg", "image/png"] == [each.content_type for each in listed]
+    for number, each in enumerate(listed):
+        assert each.content_type == request.form[f"MediaContentType{number}"]
+        path = (each.uri or "").removesuffix(".json")
+        assert f"{twilio.api.base_url}{path}" == request.form[f"MediaUrl{number}"]
+
+
 def test_stop_blocks_the_whole_service(
     twilio: Client, control: SandboxControl, recipient: str
 ) -> None:

@@ -16,7 +16,12 @@ from devtools.sandbox.client import SandboxControl
 from devtools.sandbox.state import Journal
 from devtools.workflow_sandbox import sandboxed_runner
 from signedfor.consent import Reason, Source
-from signedfor.contract import MessageReport, dead_letter_workflow_id, message_workflow_id
+from signedfor.contract import (
+    InboundKind,
+    MessageReport,
+    dead_letter_workflow_id,
+    message_workflow_id,
+)
 from signedfor.interceptors import OneArgument
 from signedfor.payloads import data_converter
 from signedfor.store.database import open_engine, transaction
@@ -28,7 +33,6 @@ from signedfor.store.tables import (
     suppression_history,
     suppressions,
 )
-from signedfor.twilio.keywords import InboundKind
 from tests.faults.soak.history import History, read_history
 from tests.faults.soak.injection import FaultInjector
 from tests.faults.soak.invariants import MessageRecord, Observations, Violation

@@ -16,7 +16,7 @@ from devtools.stack.processes import Process, ProcessGroup, basic_environment
 from signedfor.cli.checks import Finding
 from signedfor.cli.checks.twilio import check_twilio
 from signedfor.cli.checks.webhook import check_webhook
-from signedfor.contract import STATUS_PATH
+from signedfor.contract import EVENTS_PATH, STATUS_PATH
 from signedfor.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -171,6 +171,21 @@ def test_a_wrong_webhook(answers: Answers, levels: tuple[str, str, str]) -> None
     assert levels == tuple(found[name].level for name in WEBHOOK_CHECKS)
 
 
+@pytest.mark.parametrize(
+    ("events", "level", "words"),
+    [(204, "ok", "accepted"), (404, "fail", "EVENT_STREAMS=true"), (403, "fail", "403")],
+)
+def test_the_sink_for_events(events: int, level: str, words: str) -> None:
+    """It is checked only if it is switched on; a 4xx would drop Twilio's events."""
+    with answering({STATUS_PATH: (403, {}), EVENTS_PATH: (events, {})}) as url:
+        off = by_name(check_webhook(settings(public_base_url=url)))
+        on = by_name(check_webhook(settings(public_base_url=url, event_streams="true")))
+
+    assert "event batch" not in off
+    assert level == on["event batch"].level
+    assert words in f"{on['event batch'].what} {on['event batch'].remedy}"
+
+
 @contextmanager
 def webhook_behind_a_proxy(folder: Path, database_url: str) -> Iterator[str]:
     """A real webhook behind a proxy that passes only /webhook/*; the proxy's URL."""
@@ -203,6 +218,7 @@ def webhook_behind_a_proxy(folder: Path, database_url: str) -> Iterator[str]:
             "TWILIO_AUTH_TOKEN": "a-token",
             "PUBLIC_BASE_URL": url,
             "WEBHOOK_PORT": str(port),
+            "EVENT_STREAMS": "true",
         }
         webhook = Process(
             "webhook",
@@ -234,9 +250,11 @@ def test_a_proxy_need_not_pass_other_paths(
 ) -> None:
     """Behind a proxy that passes only /webhook/*, both signatures are still checked."""
     with webhook_behind_a_proxy(tmp_path, sqlite_url) as url:
-        found = by_name(check_webhook(settings(public_base_url=url, twilio_auth_token=token)))
+        changes = {"public_base_url": url, "twilio_auth_token": token, "event_streams": "true"}
+        found = by_name(check_webhook(settings(**changes)))
 
     assert levels == tuple(found[name].level for name in WEBHOOK_CHECKS)
+    assert levels[-1] == found["event batch"].level
 
 
 @pytest.mark.parametrize(

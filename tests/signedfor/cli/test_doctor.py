@@ -15,12 +15,11 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 
 from devtools.stack.local import LocalStack
-from signedfor.contract import INBOUND_PATH
+from signedfor.contract import INBOUND_PATH, InboundKind
 from signedfor.inbound import InboundRecord
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
-from signedfor.twilio.keywords import InboundKind
 from signedfor.twilio.overrides import OVERRIDES
 from tests.fixtures.temporal import binary
 from tests.signedfor.cli.support import CommandLine, LiveSystem, new_id, until

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from signedfor.contract import InboundKind
 from signedfor.inbound import InboundRecord
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.suppressions import Suppressions
-from signedfor.twilio.keywords import InboundKind
 from tests.signedfor.cli.support import CommandLine
 from tests.workflows.fakes import RECIPIENT, SENDER
 

@@ -18,12 +18,12 @@ import psutil
 import pytest
 
 from signedfor.consent import Reason, Suppression
+from signedfor.contract import InboundKind
 from signedfor.inbound import InboundRecord
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.migrate import upgrade
 from signedfor.store.suppressions import Suppressions
-from signedfor.twilio.keywords import InboundKind
 from tests.signedfor.cli.support import TEXT, CommandLine, LiveSystem, new_id, until
 from tests.workflows.fakes import RECIPIENT, SENDER
 

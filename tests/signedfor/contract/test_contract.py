@@ -52,6 +52,7 @@ def test_public_names_do_not_change() -> None:
         "DETAILS_QUERY": "details",
         "STATUS_PATH": "/webhook/status",
         "INBOUND_PATH": "/webhook/inbound",
+        "EVENTS_PATH": "/webhook/events",
     }
 
     assert expected == {name: getattr(contract, name) for name in expected}

@@ -23,7 +23,7 @@ def test_the_root_refers_to_every_definition() -> None:
 def test_inputs_and_outputs_are_properties_of_the_root() -> None:
     """Each model that is sent or received on its own is a property there."""
     base_classes = {"ContractModel"}
-    parts = {"CampaignMessage", "MessageChanges", "SendWindow"}
+    parts = {"CampaignMessage", "InboundMedia", "MessageChanges", "SendWindow"}
     models = {
         name
         for name, each in vars(contract).items()

@@ -7,8 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from signedfor.consent import Reason, Scope, Source
+from signedfor.contract import InboundKind
 from signedfor.store.inbound import CLOCK_MARGIN
-from signedfor.twilio.keywords import InboundKind
 
 
 class Change(StrEnum):

@@ -16,11 +16,11 @@ import pytest
 from sqlalchemy import Engine
 
 from signedfor.consent import Reason, Scope, Source, Suppression
+from signedfor.contract import InboundKind
 from signedfor.inbound import InboundRecord
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.suppressions import Suppressions
-from signedfor.twilio.keywords import InboundKind
 from tests.signedfor.store.consent_oracle import (
     DECISIONS,
     REASON,

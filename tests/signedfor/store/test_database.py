@@ -349,7 +349,7 @@ def test_a_lost_connection_is_replaced(postgres_server: PostgresServer, postgres
 
 def test_constraint_errors_contain_no_values(engine: Engine) -> None:
     """A violated constraint is a bug: the error is not converted, but its values are hidden."""
-    invalid = [MESSAGE, {**MESSAGE, "message_sid": "SM2", "body": f"call {NUMBER}"}]
+    invalid = [MESSAGE, {**MESSAGE, "message_sid": "SM2", "media": f"call {NUMBER}"}]
     with transaction(engine) as connection:
         connection.execute(inbound_messages.insert(), MESSAGE)
     for row in invalid:

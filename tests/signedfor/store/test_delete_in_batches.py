@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Connection, Engine, event, func, insert, select
 
-from signedfor.store.database import delete_in_batches, open_engine, transaction
+from signedfor.store.database import delete_in_batches, open_engine, transaction, update_in_batches
 from signedfor.store.tables import send_attempts
 
 NOW = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
@@ -98,6 +98,25 @@ def test_other_processes_write_between_the_batches(filled: Engine, another_proce
     assert OLD_ROWS == deleted
     assert any(0 < count < OLD_ROWS for count in seen)
     assert (0, 1 + len(seen)) == _remaining(filled)
+
+
+@pytest.mark.parametrize("batch_size", [1, BATCH_SIZE, OLD_ROWS, 2 * OLD_ROWS])
+def test_only_matching_rows_are_updated(filled: Engine, batch_size: int) -> None:
+    """All of them, in batches; another call finds none."""
+    column = send_attempts.c.fingerprint
+    where = _IS_OLD & (column == "f")
+    updated = [
+        update_in_batches(
+            filled, send_attempts.c.id, where, {column.name: "g"}, batch_size=batch_size
+        )
+        for _ in range(2)
+    ]
+
+    assert [OLD_ROWS, 0] == updated
+    query = select(column, func.count()).group_by(column)
+    with transaction(filled, read_only=True) as connection:
+        found = {text: count for text, count in connection.execute(query)}  # noqa: C416 - rows
+    assert {"g": OLD_ROWS, "f": 1} == found
 
 
 def test_deleting_can_be_stopped(filled: Engine) -> None:

@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import Connection, Engine, event, select, text
 
 from signedfor.consent import Reason, Scope, Source, Suppression
+from signedfor.contract import InboundKind
 from signedfor.inbound import InboundRecord
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
 from signedfor.store.inbound import Decision, InboundMessages, PendingReviews, Watermarks
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import inbound_messages
-from signedfor.twilio.keywords import InboundKind
 
 PERSON = "+15558675309"
 SENDER = "+15005550006"

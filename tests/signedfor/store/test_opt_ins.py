@@ -25,10 +25,8 @@ HEADER = ",".join(REQUIRED + OPTIONAL)
 
 
 def _opt_in(recipient: str = PERSON, **fields: Any) -> OptIn:
-    return OptIn(
-        **{"recipient": recipient, "category": "news", "source": "web-form", "opted_in_at": AT}
-        | fields
-    )
+    usual: dict[str, Any] = {"category": "news", "source": "web-form", "opted_in_at": AT}
+    return OptIn(recipient=recipient, **usual | fields)
 
 
 def _claim(

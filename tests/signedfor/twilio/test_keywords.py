@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from signedfor.contract import InboundKind
 from signedfor.twilio import keywords
-from signedfor.twilio.keywords import InboundKind, classify_inbound
+from signedfor.twilio.keywords import classify_inbound
 from signedfor.twilio.letters import plain, words
 
 STOP, START, YES, HELP = InboundKind.STOP, InboundKind.START, InboundKind.YES, InboundKind.HELP
@@ -52,6 +53,17 @@ SPELLINGS = {
     "STOPSTOPSTOP": STOP,
     "stoptextsnow": STOP,
     "opt ot": STOP,
+    "me désabonner": STOP,
+    "wypisz się": STOP,
+    "Stop a.u.b.": STOP,
+    "BAJAAA": STOP,
+    "stop now stop": STOP,
+    "STOP2QUIT": STOP,
+    "#stop": STOP,
+    "s*op": STOP,
+    "st+p": STOP,
+    "退订谢谢": STOP,
+    "수신거부 해주세요": STOP,
     "🛑": STOP,
     "🛑 🛑": STOP,
     "🛑👍": OTHER,
@@ -105,14 +117,20 @@ MISSPELLED = {
     **dict.fromkeys(
         ["SOTP", "stpo", "STOOP", "stoppppp", "sstop", "stoip", "STOPO", "dtop", "stp"], STOP
     ),
-    **dict.fromkeys(["unsubscirbe", "Unsubscibe", "cancle", "STOPALLL", "UNSUBSCRIBEE"], STOP),
+    **dict.fromkeys(
+        ["unsubscirbe", "Unsubscibe", "cancle", "STOPALLL", "UNSUBSCRIBEE", "ABMLEDEN"], STOP
+    ),
     **dict.fromkeys(["qiut", "arert", "detenre", "UNSUBB"], STOP),
+    **dict.fromkeys(["canselar", "desuscirbir", "abmelen", "stio", "sopt", "unsuscribbe"], STOP),
+    # A slip in a short word of another language.
+    **dict.fromkeys(["bajq", "altp"], REVIEW),
     # An inflected form, perhaps.
-    **dict.fromkeys(["stops", "stopped", "ABMLEDEN", "sto"], REVIEW),
+    **dict.fromkeys(["stops", "stopped", "sto"], REVIEW),
     # Words of their own.
     **dict.fromkeys(["step", "shop", "spot", "atop", "stow", "stomp", "quite", "quiet"], OTHER),
     **dict.fromkeys(["cancer", "cancelled", "remote", "quits", "star", "send", "and"], OTHER),
     **dict.fromkeys(["alot", "salto", "caja", "bajo", "alta", "auto", "cárcel", "stor"], OTHER),
+    **dict.fromkeys(["framed", "angular", "proud", "fremover", "hair", "parent"], OTHER),
     **dict.fromkeys(["asia", "evoke", "hasta", "pasta", "anmelden", "beendet", "talking"], OTHER),
 }
 
@@ -166,6 +184,9 @@ PHRASES = {
         "please shop texting me",
         "dont sned me these",
         "get me off this lost",
+        "any more texting and we sue",
+        "toglietemi subito dalla vostra lista",
+        "文字不要再发给我",
     ],
     OTHER: [
         "cancel my order",
