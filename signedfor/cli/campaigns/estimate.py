@@ -55,8 +55,8 @@ class Estimate:
             )
         if late := self.tally.too_late:
             found.append(
-                f"Warning: for {late:,} of {self.tally.rows:,} recipients --between does not open "
-                "before --expires-at: nothing is sent to them."
+                f"Warning: for {late:,} of {self.tally.rows:,} recipients the send window does not "
+                "open before --expires-at: nothing is sent to them."
             )
         return found
 

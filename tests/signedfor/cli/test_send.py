@@ -181,6 +181,13 @@ def test_every_bad_option_is_named_at_once_and_no_value_repeated(cli: CommandLin
             ("--days", "mon", "--time-zone", "Europe/Berlin"),
             ["--days: needs --between", "--time-zone: needs --between"],
         ),
+        (("--quiet-hours", "us"), ["--quiet-hours: does not open, or not all year round"]),
+        (("--quiet-hours", "us, secret"), ["--quiet-hours: has a name that is not known"]),
+        (("--quiet-hours", ""), ["--quiet-hours: has a name that is not known"]),
+        (
+            ("--quiet-hours", "us", "--between", "9", "--days", "secret"),
+            ["--between: must be two", "--days: must be days"],
+        ),
         (
             ("--between", "09:00-20:00", "--time-zone", "Europe/Secret"),
             ["--time-zone: is not an IANA time zone"],

@@ -129,7 +129,8 @@ def test_bad_rows_are_named_and_nothing_is_done(
         (("--price", "-1"), "--price: must be a number from 0 to 1000"),
         (("--priority", "urgent"), "--priority: must be normal or bulk"),
         (("--between", "9-20"), "--between (from): "),
-        (("--days", "mon"), "--days: needs --between"),
+        (("--days", "mon"), "--days: needs --between or --quiet-hours"),
+        (("--quiet-hours", "us,private"), "--quiet-hours: has a name that is not known"),
         (("--between", "09:00-20:00", "--time-zone", "private"), "--time-zone: is not an"),
         (("--tag", "private"), "--tag: must be name=value"),
     ],
@@ -147,7 +148,12 @@ def test_bad_options_are_named(
 
 
 @pytest.mark.parametrize(
-    "variables", [{"PRICE_PER_SEGMENT": "private"}, {"PRICE_CURRENCY": "private"}]
+    "variables",
+    [
+        {"PRICE_PER_SEGMENT": "private"},
+        {"PRICE_CURRENCY": "private"},
+        {"QUIET_HOURS": "marketing:private"},
+    ],
 )
 def test_bad_variables_are_named(
     cli: CommandLine, tmp_path: Path, variables: dict[str, str]
@@ -204,7 +210,24 @@ def test_a_window_that_opens_too_late_is_reported_first(cli: CommandLine, tmp_pa
     )
 
     assert 0 == result.exit_code, result.output
-    assert "for 3 of 3 recipients --between does not open before --expires-at" in result.stderr
+    assert (
+        "for 3 of 3 recipients the send window does not open before --expires-at" in result.stderr
+    )
+
+
+def test_rows_are_checked_with_the_quiet_hours_of_their_category(
+    cli: CommandLine, cli_engine: Engine, tmp_path: Path
+) -> None:
+    """They never open for a toll-free number; the campaign itself does not get the setting."""
+    path = written(tmp_path, "to,name,code", "+18005550100,Ann,C")
+
+    refused = start(cli, path, "--category", "marketing", QUIET_HOURS="marketing:us")
+    other = start(cli, path, "--category", "news", "--dry-run", QUIET_HOURS="marketing:us")
+
+    assert "line 2: --quiet-hours: does not open" in refused.stderr
+    assert 2 == refused.exit_code
+    assert no_campaign_exists(cli_engine)
+    assert 0 == other.exit_code, other.output
 
 
 def test_the_length_limit_applies_to_the_rendered_text(cli: CommandLine, tmp_path: Path) -> None:
