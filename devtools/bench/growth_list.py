@@ -221,7 +221,7 @@ def _fill_sqlite(file: sqlite3.Connection, closed: str, count: int) -> int:
     run_id = " || '-' || ".join(part.format(size) for size in (4, 2, 2, 2, 6))
     ago = f"abs(random() % {_DAYS * 86_400})"
     file.execute("BEGIN")
-    done = file.execute(
+    file.execute(
         f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < "  # noqa: S608 - our own words
         f"{-(-count // examples)}) INSERT INTO executions_visibility ({_COLUMNS}) "
         + _copies(
@@ -234,10 +234,12 @@ def _fill_sqlite(file: sqlite3.Connection, closed: str, count: int) -> int:
             count=count,
         )
     )
+    # The cursor does not count the rows of a statement that begins with WITH.
+    [(copied,)] = file.execute("SELECT changes()")
     file.execute("COMMIT")
     for _, definition in indexes:
         file.execute(definition)
-    return done.rowcount
+    return int(copied)
 
 
 def _copies(*, run_id: str, shifted: Callable[[str], str], rows: str, count: int) -> str:
