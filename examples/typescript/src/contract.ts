@@ -317,6 +317,8 @@ export interface MessageRequest {
 }
 /**
  * The local hours and days in which a message may be submitted; outside them it waits.
+ *
+ * It has `from` and `until`, or `quiet_hours`, or all of them: then each must be open.
  */
 export interface SendWindow {
   /**
@@ -328,7 +330,13 @@ export interface SendWindow {
   /**
    * Start, `HH:MM`, in the recipient's local time.
    */
-  from: string;
+  from?: string | null;
+  /**
+   * Names of quiet hours to keep, such as `us`: those of the recipient's country hold.
+   *
+   * @maxItems 16
+   */
+  quiet_hours?: string[];
   /**
    * IANA name, such as `Europe/Berlin`. Default: derived from the recipient's number; if the
    * number may be in several zones, the window is open only while it is open in all of them.
@@ -337,7 +345,7 @@ export interface SendWindow {
   /**
    * End, `HH:MM`, exclusive and later than `from`; `24:00` is midnight.
    */
-  until: string;
+  until?: string | null;
 }
 /**
  * The result of `SendMessage`.
