@@ -124,6 +124,11 @@ class TwilioSearch(SearchActivities):
             ApplicationError: `SearchFailed`, retryable, without Twilio's text.
             DatabaseUnavailable: the attempt records cannot be read.
         """
+        # The workflow knows of its own attempts only. After a reset, an earlier run may have made
+        # the POST, long before an attempt of this run that was lost before it found the claim.
+        claimed_since = await asyncio.to_thread(self._claimed_since, request)
+        if claimed_since is not None and claimed_since < request.since:
+            request = request.model_copy(update={"since": claimed_since})
         # The list first, then the candidates: what a candidate submits later is not in the list.
         rows = await asyncio.to_thread(self._rows, request)
         if await asyncio.to_thread(self._was_never_submitted, request):
@@ -157,7 +162,10 @@ class TwilioSearch(SearchActivities):
         Its worker died before it claimed the submission, or after it recorded that Twilio refused.
         """
         are_kept = datetime.now(UTC) - request.since < _MIN_RECORD_RETENTION
-        return are_kept and not self._attempts.is_claimed(
+        return are_kept and self._claimed_since(request) is None
+
+    def _claimed_since(self, request: SearchRequest) -> datetime | None:
+        return self._attempts.claimed_since(
             request.message_id, first_submission=request.unresolved_from
         )
 

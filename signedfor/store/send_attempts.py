@@ -334,14 +334,15 @@ class SendAttempts:
         with transaction(self._engine, read_only=True) as connection:
             return _holder(connection, _key(message_id, submission))
 
-    def is_claimed(self, message_id: str, *, first_submission: int) -> bool:
-        """Whether Twilio may have this submission of the message, or a later one."""
-        query = select(
-            exists().where(
-                _column.message_id == message_id,
-                _column.submission >= first_submission,
-                ~_column.is_refused,
-            )
+    def claimed_since(self, message_id: str, *, first_submission: int) -> datetime | None:
+        """Start of the first POST after which Twilio may have this submission, or a later one.
+
+        None: it certainly has none of them.
+        """
+        query = select(func.min(_column.started_at)).where(
+            _column.message_id == message_id,
+            _column.submission >= first_submission,
+            ~_column.is_refused,
         )
         with transaction(self._engine, read_only=True) as connection:
             return connection.execute(query).scalar_one()

@@ -117,15 +117,37 @@ async def test_a_failed_message_does_not_match_beside_another_match(
     assert created.sid == await found_sid(find(search, message(to)))
 
 
+def _claim(engine: Engine, to: str, *, at: datetime) -> None:
+    """Record a POST of the message at that time."""
+    attempts = SendAttempts(engine, unlimited_rates(engine), now=lambda: at)
+    attempts.claim("mine", message(to), sender=SENDER)
+
+
 async def test_older_and_own_messages_do_not_match(
-    search: TwilioSearch, twilio: TwilioClient, to: str
+    sqlite_engine: Engine, search: TwilioSearch, twilio: TwilioClient, to: str
 ) -> None:
     """These were created before the POST, or are earlier submissions of the same message."""
     created = twilio.messages.create(to=to, from_=SENDER, body=TEXT)
     later = datetime.now(UTC) + timedelta(minutes=5)
+    _claim(sqlite_engine, to, at=later)
 
-    assert isinstance(await find(search, message(to), since=later), Absent)
-    assert isinstance(await find(search, message(to), own_sids=(created.sid,)), Absent)
+    assert isinstance(await find(search, message(to), recorded=False, since=later), Absent)
+    assert isinstance(
+        await find(search, message(to), recorded=False, own_sids=(created.sid,)), Absent
+    )
+
+
+async def test_a_post_of_an_earlier_run_is_found(
+    sqlite_engine: Engine, search: TwilioSearch, twilio: TwilioClient, to: str
+) -> None:
+    """The workflow was reset, and its own attempt, minutes later, was lost before the claim."""
+    created = twilio.messages.create(to=to, from_=SENDER, body=TEXT)
+    _claim(sqlite_engine, to, at=datetime.now(UTC))
+    later = datetime.now(UTC) + timedelta(minutes=14)
+
+    found = find(search, message(to), recorded=False, since=later)
+
+    assert created.sid == await found_sid(found)
 
 
 async def test_a_message_without_an_attempt_record_was_never_submitted(
@@ -159,10 +181,7 @@ async def test_only_the_recorded_post_counts_if_older_records_are_deleted(
     """Messages that Twilio created before that POST do not match."""
     twilio.messages.create(to=to, from_=SENDER, body=TEXT)
     now = datetime.now(UTC)
-    attempts = SendAttempts(
-        sqlite_engine, unlimited_rates(sqlite_engine), now=lambda: now + timedelta(minutes=5)
-    )
-    attempts.claim("mine", message(to), sender=SENDER)
+    _claim(sqlite_engine, to, at=now + timedelta(minutes=5))
     days_ago = now - timedelta(days=3)
 
     result = await find(search, message(to), recorded=False, since=days_ago)

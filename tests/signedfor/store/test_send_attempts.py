@@ -121,15 +121,16 @@ def test_a_refused_submission_can_be_claimed_again(engine: Engine) -> None:
 
 
 def test_whether_twilio_may_have_a_submission_or_a_later_one(engine: Engine) -> None:
-    """An earlier submission, whose outcome is known, does not count; a refused one does not."""
-    attempts = _attempts(engine)
+    """And since when. An earlier submission, of known outcome, and a refused one do not count."""
+    minutes = count()
+    attempts = _attempts(engine, now=lambda: NOW + timedelta(minutes=next(minutes)))
     for submission in (1, 2):
         attempts.claim("m1", MESSAGE, sender=SENDER, submission=submission)
     attempts.refuse("m1", 2, 1)
 
-    assert attempts.is_claimed("m1", first_submission=1)
-    assert not attempts.is_claimed("m1", first_submission=2)
-    assert not attempts.is_claimed("m2", first_submission=1)
+    assert NOW == attempts.claimed_since("m1", first_submission=1)
+    assert attempts.claimed_since("m1", first_submission=2) is None
+    assert attempts.claimed_since("m2", first_submission=1) is None
 
 
 def test_a_late_refusal_does_not_release_a_newer_claim(engine: Engine) -> None:
