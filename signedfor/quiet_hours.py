@@ -87,7 +87,7 @@ def _rules(names: tuple[str, ...], places: frozenset[str]) -> tuple[Rule, ...]:
 
 @functools.cache
 def _holidays(place: str, year: int) -> frozenset[date]:
-    # It takes half a second and 25 MB, and most rules name no holidays.
+    # It takes half a second and 12 MB, and most rules name no holidays.
     from holidays import country_holidays  # noqa: PLC0415
 
     country, _, part = place.partition("-")

@@ -177,7 +177,7 @@ def test_new_years_day_is_closed_where_it_is_observed_the_year_before() -> None:
 
 @pytest.mark.integration
 def test_the_library_of_holidays_is_loaded_when_it_is_needed() -> None:
-    """It takes 25 MB, which a worker without such rules need not spend."""
+    """It takes 12 MB, which a worker without such rules need not spend."""
     script = (
         "import sys\n"
         "from datetime import UTC, datetime\n"
