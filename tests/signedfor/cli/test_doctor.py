@@ -239,9 +239,12 @@ class TestWholeSystem:
     """The doctor with everything running: server, worker, webhook, local Twilio."""
 
     @pytest.fixture
-    def cli(self, stack: LocalStack) -> CommandLine:
-        """The command line with the settings that worker and webhook have."""
-        return CommandLine(env={**stack.settings, "COLUMNS": "120"})
+    def cli(self, stack: LocalStack, sqlite_url: str) -> CommandLine:
+        """The command line with the settings that worker and webhook have.
+
+        Its database is another one: theirs has the senders of other tests.
+        """
+        return CommandLine(env={**stack.settings, "DATABASE_URL": sqlite_url, "COLUMNS": "120"})
 
     def test_nothing_fails(self, cli: CommandLine, stack: LocalStack) -> None:
         """Nothing fails; that Twilio is a sandbox is a warning; no secret is shown."""
