@@ -345,7 +345,8 @@ class SendAttempts:
             ~_column.is_refused,
         )
         with transaction(self._engine, read_only=True) as connection:
-            return connection.execute(query).scalar_one()
+            since: datetime | None = connection.execute(query).scalar_one()
+        return since
 
     def refuse(self, message_id: str, submission: int, attempt: int) -> None:
         """Record that Twilio does not have it, so that the submission can be claimed again.
