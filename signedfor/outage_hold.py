@@ -17,6 +17,7 @@ from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 
 from signedfor.inbound import RECORD_INBOUND_WORKFLOW
+from signedfor.logging import log_unexpected
 from signedfor.metrics import INBOUND_WAITING
 from signedfor.store.database import DatabaseUnavailable, on_unavailable, transaction
 from signedfor.store.tables import watermarks
@@ -120,9 +121,13 @@ class InboundBacklog:
     async def watch(self, *, probe_interval: timedelta = PROBE_INTERVAL) -> None:
         """Notice outages, and end the hold after each, until canceled."""
         while True:
-            await self._until_recorded()
-            await self._hold.wait_until_begun(probe_interval)
-            await self._is_database_back()
+            try:
+                await self._until_recorded()
+                await self._hold.wait_until_begun(probe_interval)
+                await self._is_database_back()
+            except Exception as error:  # noqa: BLE001 - nothing would be sent after the next outage
+                log_unexpected(_logger, error)
+                await asyncio.sleep(_CHECK_INTERVAL.total_seconds())
 
     async def _until_recorded(self) -> None:
         back_at: float | None = None

@@ -196,3 +196,22 @@ async def test_a_message_that_cannot_be_recorded_holds_for_a_time_only(
         await until_true(lambda: hold.is_over, "the end of the hold")
 
     assert [logging.WARNING, logging.ERROR] == [each.levelno for each in caplog.records]
+
+
+async def test_a_defect_does_not_end_the_watch(
+    temporal: Client, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise this worker would send nothing after the next outage."""
+    counts = iter([RuntimeError("a defect"), 0])
+
+    async def count(_: InboundBacklog) -> int:
+        found = next(counts)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(InboundBacklog, "_count", count)
+    hold = OutageHold(sqlite_engine)
+
+    async with _watching(temporal, sqlite_engine, hold):
+        await until_true(lambda: hold.is_over, "the end of the hold")
