@@ -202,7 +202,7 @@ async def test_a_defect_does_not_end_the_watch(
     temporal: Client, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise this worker would send nothing after the next outage."""
-    counts = iter([RuntimeError("a defect"), 0])
+    counts: Iterator[Exception | int] = iter([RuntimeError("a defect"), 0])
 
     async def count(_: InboundBacklog) -> int:
         found = next(counts)
