@@ -177,11 +177,15 @@ class TwilioSends(SendActivities):
         """
         if request.unresolved_since is None or attempt.sender is None:
             return False
+        # As the searches do, from the first POST that this or an earlier run of the workflow made.
+        claimed_since = self._attempts.claimed_since(
+            request.message_id, first_submission=request.unresolved_from
+        )
         rows = accepted_rows(
             self._client,
             to=request.message.to,
             sender=attempt.sender,
-            since=request.unresolved_since,
+            since=min(request.unresolved_since, claimed_since or request.unresolved_since),
             except_sids=request.listed_sids,
         )
         try:

@@ -233,6 +233,8 @@ class SendRequest(ActivityModel):
     """The workflow itself waits if a retry must wait longer than this."""
     unresolved_since: datetime | None = None
     """Before the first POST whose outcome is unknown, if this is sent after one."""
+    unresolved_from: int = 1
+    """The first submission of unknown outcome, if this is sent after one."""
     listed_sids: tuple[str, ...] = ()
     """What Twilio listed since then that is not this message."""
 

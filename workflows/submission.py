@@ -314,6 +314,7 @@ async def _send(state: MessageState, *, is_quick: bool) -> SendResult | SendFail
         max_retry_wait=MAX_QUICK_WAIT if is_quick else None,
         # Also after a later submission was accepted: Twilio may list an earlier one by now.
         unresolved_since=state.unknown_since if state.resends else None,
+        unresolved_from=state.unresolved_from,
         listed_sids=(*state.submitted_sids, *state.listed_sids),
     )
     scheduled_at = workflow.info().get_current_history_length()

@@ -60,6 +60,20 @@ def test_what_twilio_lists_by_now_is_not_sent_again(
     assert 1 == _count(twilio, to)
 
 
+def test_a_post_of_an_earlier_run_is_not_sent_again(
+    sqlite_engine: Engine, sends: TwilioSends, twilio: TwilioClient, to: str
+) -> None:
+    """After a reset the workflow knows of a later POST only; the claim knows when the first was."""
+    claims = SendAttempts(sqlite_engine, unlimited_rates(sqlite_engine))
+    claims.claim("parcel-7", message(to), sender=SENDER, submission=1)
+    twilio.messages.create(to=to, from_=SENDER, body=TEXT)
+    later = datetime.now(UTC) + timedelta(minutes=14)
+    resend = _resend(to).model_copy(update={"unresolved_since": later})
+
+    assert Listed() == attempt(sends, resend).decision
+    assert 1 == _count(twilio, to)
+
+
 def test_what_the_searches_have_seen_does_not_count(
     sends: TwilioSends, twilio: TwilioClient, to: str
 ) -> None:
