@@ -337,3 +337,31 @@ campaign_rows = Table(
     CheckConstraint("number >= 1", name="number"),
 )
 """The recipients in a campaign's file; Temporal has the outcome of each message."""
+
+ops_sessions = Table(
+    "ops_sessions",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("csrf_token", String(64), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+"""Who is signed in to the operations page."""
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("number", _Id, primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("who", String(100), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("why", String(500)),
+    Column("details", Text),
+    Index(None, "subject"),
+    Index(None, "who"),
+    Index(None, "action"),
+    sqlite_autoincrement=True,
+)
+"""What people did. A trigger refuses to change or delete a row."""
