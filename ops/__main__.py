@@ -19,7 +19,7 @@ from signedfor.store.database import InvalidDatabaseUrl, open_engine
 from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
 
 _SHUTDOWN_SECONDS = 5
-_POOL_SIZE = 8
+POOL_SIZE = 8
 _MAX_CONNECTIONS = 200
 
 
@@ -60,12 +60,12 @@ def _add_user(arguments: argparse.Namespace) -> int:
     else:
         password = sys.stdin.readline().rstrip("\n")
     write_user(Path(file), arguments.name, arguments.role, password)
-    sys.stdout.write(f"{arguments.name} has the role {arguments.role}. Restart the page.\n")
+    sys.stdout.write(f"{arguments.name} can sign in now, with the role {arguments.role}.\n")
     return 0
 
 
 async def _serve(settings: OpsSettings) -> int:
-    engine = open_engine(settings.database_url, pool_size=_POOL_SIZE)
+    engine = open_engine(settings.database_url, pool_size=POOL_SIZE)
     try:
         client = await connect_temporal(lazy=True)
         server = uvicorn.Server(

@@ -1,5 +1,6 @@
 """Who may do what: roles, the users file with its passwords, and people whom a proxy signed in."""
 
+import logging
 import os
 import re
 import tempfile
@@ -13,6 +14,8 @@ from typing import Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from starlette.requests import Request
+
+_log = logging.getLogger(__name__)
 
 _HASHER: Final = PasswordHasher()
 _NAME: Final = re.compile(r"[!-~]{1,100}", re.ASCII)
@@ -54,36 +57,21 @@ class _Account:
 
 
 class Users:
-    """The users file: a line each of name, role and an Argon2 hash of the password."""
+    """The users file: a line each of name, role and an Argon2 hash of the password.
 
-    def __init__(self, accounts: Mapping[str, _Account]) -> None:
-        self._accounts = dict(accounts)
+    It is read again when it has changed, so that a person who is removed is out at once. While it
+    does not exist, nobody can sign in with a password.
+    """
 
-    @classmethod
-    def read(cls, path: Path | None) -> "Users":
-        """The users of a file; nobody, without one.
-
-        Raises:
-            InvalidUsers: it cannot be read, or a line is wrong.
-        """
-        if path is None:
-            return cls({})
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidUsers(
-                f"OPS_USERS_FILE cannot be read ({type(error).__name__}). Make it with: "
-                "python -m ops add-user NAME --role administer"
-            ) from None
-        accounts: dict[str, _Account] = {}
-        for number, line in enumerate(lines, start=1):
-            if not line.strip() or line.startswith("#"):
-                continue
-            accounts |= [_account(line, number, accounts)]
-        return cls(accounts)
+    def __init__(self, path: Path | None) -> None:
+        """Raises InvalidUsers: the file cannot be read, or a line is wrong."""
+        self._path = path
+        self._version = self._newest_version()
+        self._accounts = read_accounts(path) if path is not None and path.exists() else {}
 
     def check(self, name: str, password: str) -> User | None:
         """The person, if the password is theirs. Takes some 50 ms of CPU time."""
+        self._refresh()
         account = self._accounts.get(name)
         if account is None:
             _HASHER.hash(password)  # takes as long, so that the time does not tell
@@ -96,8 +84,50 @@ class Users:
 
     def find(self, name: str) -> User | None:
         """The person by name, with their present role."""
+        self._refresh()
         account = self._accounts.get(name)
         return None if account is None else User(name, account.role)
+
+    @property
+    def are_none(self) -> bool:
+        """Whether nobody can sign in with a password."""
+        self._refresh()
+        return not self._accounts
+
+    def _refresh(self) -> None:
+        version = self._newest_version()
+        if version == self._version:
+            return
+        self._version = version
+        try:
+            self._accounts = read_accounts(self._path) if self._path and version else {}
+        except InvalidUsers as error:
+            _log.error("The users file has changed and is not used: %s", error)
+
+    def _newest_version(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat() if self._path else None
+        except OSError:
+            return None
+        return None if status is None else (status.st_mtime_ns, status.st_ino)
+
+
+def read_accounts(path: Path) -> dict[str, _Account]:
+    """The accounts of a users file.
+
+    Raises:
+        InvalidUsers: it cannot be read, or a line is wrong.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidUsers(f"OPS_USERS_FILE cannot be read ({type(error).__name__}).") from None
+    accounts: dict[str, _Account] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        accounts |= [_account(line, number, accounts)]
+    return accounts
 
 
 def _account(line: str, number: int, known: Mapping[str, _Account]) -> tuple[str, _Account]:
@@ -127,7 +157,7 @@ def write_user(path: Path, name: str, role: Role, password: str) -> None:
         raise InvalidUsers(f"The password must have at least {MIN_PASSWORD} characters.")
     kept: list[str] = []
     if path.exists():
-        Users.read(path)
+        read_accounts(path)
         kept = [
             line
             for line in path.read_text(encoding="utf-8").splitlines()

@@ -56,7 +56,7 @@ def create_app(settings: OpsSettings, *, client: Client, engine: Engine) -> Star
         settings=settings,
         engine=engine,
         client=client,
-        users=Users.read(settings.ops_users_file),
+        users=Users(settings.ops_users_file),
         proxy=ProxyUsers(
             settings.ops_trusted_proxies,
             settings.ops_user_header,

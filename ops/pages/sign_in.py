@@ -89,6 +89,7 @@ class SignIn:
             target=_local_path(target),
             problem=problem,
             has_passwords=self._services.settings.ops_users_file is not None,
+            has_no_users=self._services.users.are_none,
         )
         return HTMLResponse(text, status_code)
 

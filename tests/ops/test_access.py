@@ -25,7 +25,7 @@ def test_a_user_signs_in_with_the_password_only(tmp_path: Path) -> None:
     """Neither another password nor another name is enough; the file has only a hash."""
     path = tmp_path / "users"
     write_user(path, "kim", Role.ACT, PASSWORD)
-    users = Users.read(path)
+    users = Users(path)
 
     assert User("kim", Role.ACT) == users.check("kim", PASSWORD)
     assert users.check("kim", PASSWORD + "!") is None
@@ -40,7 +40,7 @@ def test_a_user_is_replaced(tmp_path: Path) -> None:
     path.write_text(f"# The team\nlee look {HASH}\n")
     write_user(path, "kim", Role.LOOK, PASSWORD)
     write_user(path, "kim", Role.ADMINISTER, PASSWORD + "2")
-    users = Users.read(path)
+    users = Users(path)
 
     assert users.check("kim", PASSWORD) is None
     assert User("kim", Role.ADMINISTER) == users.check("kim", PASSWORD + "2")
@@ -63,16 +63,36 @@ def test_a_wrong_line_is_named(lines: str, problem: str, tmp_path: Path) -> None
     path.write_text(lines)
 
     with pytest.raises(InvalidUsers) as caught:
-        Users.read(path)
+        Users(path)
 
     assert problem in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
-def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
-    """How to make it."""
-    with pytest.raises(InvalidUsers, match="add-user"):
-        Users.read(tmp_path / "users")
+def test_without_a_file_nobody_signs_in(tmp_path: Path) -> None:
+    """Until somebody is added; the process need not be restarted."""
+    users = Users(tmp_path / "users")
+    assert users.are_none
+    write_user(tmp_path / "users", "kim", Role.ACT, PASSWORD)
+
+    assert not users.are_none
+    assert User("kim", Role.ACT) == users.check("kim", PASSWORD)
+
+
+def test_who_is_removed_is_out_at_once(tmp_path: Path) -> None:
+    """The file is read again; a wrong one is not used, and the log says so without its content."""
+    path = tmp_path / "users"
+    write_user(path, "kim", Role.ACT, PASSWORD)
+    write_user(path, "lee", Role.ACT, PASSWORD)
+    users = Users(path)
+    assert users.find("kim") is not None
+    text = path.read_text()
+    path.write_text("kim is wrong here\n")
+    assert users.find("kim") is not None
+    path.write_text("".join(line for line in text.splitlines(True) if not line.startswith("kim")))
+
+    assert users.find("kim") is None
+    assert users.find("lee") is not None
 
 
 @pytest.mark.parametrize(
