@@ -17,7 +17,6 @@ from typing import Any, Final, Self
 
 import temporalio.client
 from pydantic import TypeAdapter, ValidationError
-from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import (
     WorkflowExecutionStatus,
@@ -52,6 +51,7 @@ from signedfor.contract import (
 from signedfor.contract.fields import MessageId, problems_in
 from signedfor.masks import masked_sender
 from signedfor.payloads import INVALID_INPUT, data_converter, id_problems
+from signedfor.rpc import is_namespace_missing
 from signedfor.search_attributes import CAMPAIGN_ID, MESSAGE_SENDER, MESSAGE_STATUS, TENANT
 
 __all__ = ["BadInput", "Client", "FieldProblem", "Message", "NotFound"]
@@ -257,7 +257,7 @@ class Message:
         return description.status is WorkflowExecutionStatus.RUNNING
 
     def _not_found(self, error: RPCError) -> Exception:
-        if error.status is not RPCStatusCode.NOT_FOUND or _is_namespace_missing(error):
+        if error.status is not RPCStatusCode.NOT_FOUND or is_namespace_missing(error):
             return error
         return NotFound(f"There is no message {self.message_id}, or its retention period is over.")
 
@@ -270,12 +270,6 @@ async def request_in(event: HistoryEvent) -> MessageRequest | None:
     except (ApplicationError, RuntimeError, ValueError):
         return None
     return request if isinstance(request, MessageRequest) else None
-
-
-def _is_namespace_missing(error: RPCError) -> bool:
-    return any(
-        detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details
-    )
 
 
 def checked_request(request: MessageRequest | Mapping[str, Any], message_id: str) -> MessageRequest:

@@ -1,11 +1,10 @@
 """The command line's connection to Temporal; each error becomes one sentence."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import (
     Client,
     RPCTimeoutOrCancelledError,
@@ -25,6 +24,7 @@ from signedfor.cli.options import OPTIONS, option_problems
 from signedfor.cli.output import BadInput, CommandError, NotFound, Refused, Unavailable
 from signedfor.contract import MESSAGES_QUEUE
 from signedfor.contract.base import ContractModel
+from signedfor.rpc import answer, is_namespace_missing, is_workflow_missing
 from signedfor.settings import InvalidSettings
 from signedfor.temporal import TemporalUnavailable, connect_temporal
 
@@ -170,31 +170,6 @@ async def describe(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionDescrip
         if not is_workflow_missing(error):
             raise
         return None
-
-
-async def answer(update: Awaitable[_Result], *, within: float) -> _Result:
-    """The answer to an update; TimeoutError when no worker gives it within that many seconds."""
-    try:
-        async with asyncio.timeout(within):
-            return await update
-    except RPCTimeoutOrCancelledError:
-        # The SDK raises this for every cancellation, Ctrl-C included.
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise asyncio.CancelledError from None
-        raise TimeoutError from None
-
-
-def is_workflow_missing(error: RPCError) -> bool:
-    """Whether the workflow was not found, rather than its namespace."""
-    return error.status is RPCStatusCode.NOT_FOUND and not is_namespace_missing(error)
-
-
-def is_namespace_missing(error: RPCError) -> bool:
-    """Whether the namespace was not found, rather than a workflow in it."""
-    return any(
-        detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details
-    )
 
 
 def is_no_worker(error: RPCError) -> bool:
