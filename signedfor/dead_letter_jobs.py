@@ -46,8 +46,8 @@ from signedfor.dead_letters import (
     find,
     handle_of,
 )
-from signedfor.rpc import is_workflow_missing
 from signedfor.store.suppressions import Suppressions
+from signedfor.workflow_calls import is_workflow_missing
 
 MAX_SELECTED: Final = 10_000
 """The most dead letters of one job: the newest that match."""

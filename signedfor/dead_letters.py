@@ -39,7 +39,6 @@ from signedfor.contract.failures import FailureClass
 from signedfor.contract.fields import Label, Sender, TwilioErrorCode
 from signedfor.dead_letter_activities import CLOSED_ERROR, MAY_HAVE_ARRIVED_ERROR
 from signedfor.masks import masked_sender
-from signedfor.rpc import answer, is_workflow_missing
 from signedfor.search_attributes import (
     CAMPAIGN_ID,
     FAILURE_CLASS,
@@ -52,6 +51,7 @@ from signedfor.search_attributes import (
     TWILIO_SID,
 )
 from signedfor.twilio import codes
+from signedfor.workflow_calls import answer, is_workflow_missing
 
 ANSWER_SECONDS: Final = 30.0
 """How long to wait for a worker's answer."""

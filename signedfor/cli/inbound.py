@@ -23,7 +23,7 @@ from signedfor.cli.output import (
     facts,
     has_terminal,
 )
-from signedfor.cli.temporal import connect, run
+from signedfor.cli.temporal import answer, connect, run
 from signedfor.contract import MESSAGES_QUEUE
 from signedfor.inbound import (
     CATCH_UP_ID,
@@ -33,7 +33,6 @@ from signedfor.inbound import (
     CatchUpResult,
 )
 from signedfor.masks import masked_recipient, masked_sender
-from signedfor.rpc import answer
 from signedfor.store.inbound import Decision, InboundMessages, Review
 
 _RESULTS = {
