@@ -22,6 +22,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymen
 
 from activities.attempt_reports import AttemptReports
 from activities.campaigns import CampaignDispatcher
+from activities.dead_letters import DeadLetterResolver
 from activities.inbound import InboundRecorder
 from activities.search import TwilioSearch, TwilioStatuses
 from activities.send import TwilioSends
@@ -56,6 +57,7 @@ from signedfor.twilio.client import TwilioClient
 from signedfor.worker_checks import Obstacle, WorkerChecks
 from workflows.campaign import Campaign
 from workflows.dead_letter import DeadLetter
+from workflows.dead_letter_job import DeadLetterJob
 from workflows.inbound import CatchUpInbound, RecordInbound
 from workflows.send_message import SendMessage
 
@@ -107,6 +109,7 @@ def activities(
         opt_out_scope=settings.opt_out_scope,
         undeliverable_for=timedelta(days=settings.undeliverable_days),
     )
+    letters = DeadLetterResolver(client, suppressions)
     search = TwilioSearch(twilio, attempts, client)
     sends = TwilioSends(
         twilio,
@@ -140,6 +143,8 @@ def activities(
             dispatcher.set_campaign_state,
             dispatcher.count_messages,
             dispatcher.count_outcomes,
+            letters.select_dead_letters,
+            letters.resolve_dead_letters,
         ],
         twilio_sends=[sends.send],
     )
@@ -232,6 +237,7 @@ async def running_workers(
                 RecordInbound,
                 CatchUpInbound,
                 Campaign,
+                DeadLetterJob,
             ],
             activities=parts.messages,
             activity_executor=activity_threads,

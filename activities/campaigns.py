@@ -1,10 +1,9 @@
 """Dispatching a campaign: as many rows as its sender can use, each started once."""
 
 import asyncio
-import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import timedelta
 from typing import Final, Protocol, TypeVar
 
@@ -14,6 +13,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.dispatch_budget import PAGE, DispatchBudget, dispatch_budget
+from activities.heartbeats import heartbeats
 from activities.threads import in_thread
 from signedfor.campaign_activities import (
     NO_SUCH_CAMPAIGN,
@@ -46,7 +46,6 @@ _logger = logging.getLogger("signedfor.campaigns")
 CONCURRENT_STARTS: Final = 20
 """Messages started at once."""
 _RPC_TIMEOUT = timedelta(seconds=10)
-_HEARTBEAT_SECONDS = 2
 _INTERRUPTED = timedelta(seconds=1)
 """The wait after a dispatch that was cut short: by a decision that the workflow is about to learn,
 or because another attempt, which had timed out, has progressed further."""
@@ -121,7 +120,7 @@ class CampaignDispatcher(CampaignActivities):
         record = await asyncio.to_thread(self._existing, key.campaign_id)
         next_in = _INTERRUPTED
         if record.state is CampaignState.RUNNING:
-            async with _heartbeats():
+            async with heartbeats():
                 record, next_in = await self._dispatch(record)
         return DispatchResult(status=_status(record), next_in=next_in)
 
@@ -292,22 +291,6 @@ def _is_at(*stages: Stage) -> str:
 
 def _no_such_campaign(text: object) -> ApplicationError:
     return ApplicationError(str(text), type=NO_SUCH_CAMPAIGN, non_retryable=True)
-
-
-@contextlib.asynccontextmanager
-async def _heartbeats() -> AsyncIterator[None]:
-    """Tell Temporal regularly that this worker is alive."""
-
-    async def beat() -> None:
-        while True:
-            activity.heartbeat()
-            await asyncio.sleep(_HEARTBEAT_SECONDS)
-
-    beating = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        beating.cancel()
 
 
 async def _all(calls: Iterable[Awaitable[_T]]) -> list[_T]:

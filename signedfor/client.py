@@ -18,7 +18,6 @@ from typing import Any, Final, Self
 import temporalio.client
 from pydantic import TypeAdapter, ValidationError
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
-from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowFailureError,
@@ -27,8 +26,6 @@ from temporalio.client import (
 )
 from temporalio.common import (
     Priority,
-    SearchAttributePair,
-    TypedSearchAttributes,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
@@ -46,13 +43,11 @@ from signedfor.contract import (
     MessageRequest,
     Outcome,
     Progress,
-    Stage,
     message_workflow_id,
 )
 from signedfor.contract.fields import MessageId, problems_in
-from signedfor.masks import masked_sender
 from signedfor.payloads import INVALID_INPUT, data_converter, id_problems
-from signedfor.search_attributes import CAMPAIGN_ID, MESSAGE_SENDER, MESSAGE_STATUS, TENANT
+from signedfor.search_attributes import message_attributes
 
 __all__ = ["BadInput", "Client", "FieldProblem", "Message", "NotFound"]
 
@@ -124,13 +119,6 @@ class Client:
         """
         message_id = str(uuid.uuid4()) if message_id is None else message_id
         checked = checked_request(request, message_id)
-        attributes = [SearchAttributePair(MESSAGE_STATUS, Stage.SENDING.value)]
-        if checked.sender is not None:
-            attributes.append(SearchAttributePair(MESSAGE_SENDER, masked_sender(checked.sender)))
-        if checked.tenant is not None:
-            attributes.append(SearchAttributePair(TENANT, checked.tenant))
-        if checked.campaign_id is not None:
-            attributes.append(SearchAttributePair(CAMPAIGN_ID, checked.campaign_id))
         try:
             await self._temporal.start_workflow(
                 SEND_MESSAGE,
@@ -140,7 +128,7 @@ class Client:
                 # Like USE_EXISTING it starts nothing twice, but it also reports a duplicate.
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 id_reuse_policy=REUSE_POLICY,
-                search_attributes=TypedSearchAttributes(attributes),
+                search_attributes=message_attributes(checked),
                 static_summary=" ".join(filter(None, (checked.priority.value, checked.category))),
                 # Urgent messages come first in the task queue as well.
                 priority=Priority(priority_key=checked.priority.temporal_key),
@@ -164,7 +152,12 @@ class Client:
         That is the case for bad input, and for payloads that are encrypted with another key.
         """
         async for event in message.handle.fetch_history_events(page_size=1):
-            return await request_in(event)
+            payloads = event.workflow_execution_started_event_attributes.input.payloads
+            try:
+                (request,) = await data_converter.decode(payloads, [MessageRequest])
+            except (ApplicationError, RuntimeError, ValueError):
+                return None
+            return request if isinstance(request, MessageRequest) else None
         return None
 
     async def _differences(self, message: "Message", request: MessageRequest) -> tuple[str, ...]:
@@ -260,16 +253,6 @@ class Message:
         if error.status is not RPCStatusCode.NOT_FOUND or _is_namespace_missing(error):
             return error
         return NotFound(f"There is no message {self.message_id}, or its retention period is over.")
-
-
-async def request_in(event: HistoryEvent) -> MessageRequest | None:
-    """What was to be sent, from the first event of a message's history; None if unreadable."""
-    payloads = event.workflow_execution_started_event_attributes.input.payloads
-    try:
-        (request,) = await data_converter.decode(payloads, [MessageRequest])
-    except (ApplicationError, RuntimeError, ValueError):
-        return None
-    return request if isinstance(request, MessageRequest) else None
 
 
 def _is_namespace_missing(error: RPCError) -> bool:
