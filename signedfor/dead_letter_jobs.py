@@ -102,6 +102,13 @@ class Preview:
     """How many a retry would leave as they are, each for the first reason that applies."""
 
     @property
+    def job(self) -> JobRequest:
+        """The job that does it."""
+        return JobRequest(
+            resolution=self.resolution, selection=self.selection, selected=self.selected
+        )
+
+    @property
     def to_resolve(self) -> int:
         """How many would be retried or discarded."""
         left = self.invalid + self.unreadable if self.resolution.action == "retry" else 0
@@ -271,21 +278,19 @@ def new_job_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-async def start(temporal: Client, what: Preview, *, job_id: str) -> bool:
-    """Start the job that does what was previewed. Once this returns, no crash loses it.
+async def start(temporal: Client, job: JobRequest, *, job_id: str) -> bool:
+    """Start the job of a preview. Once this returns, no crash loses it.
 
     False if a job with this id was started before: then nothing happens.
     """
     try:
         await temporal.start_workflow(
             DEAD_LETTER_JOB,
-            JobRequest(
-                resolution=what.resolution, selection=what.selection, selected=what.selected
-            ),
+            job,
             id=job_workflow_id(job_id),
             task_queue=MESSAGES_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-            static_summary=f"{what.resolution.action} {what.selected} dead letters",
+            static_summary=f"{job.resolution.action} {job.selected} dead letters",
             rpc_timeout=_RPC_TIMEOUT,
         )
     except WorkflowAlreadyStartedError:
