@@ -14,7 +14,6 @@ from sqlalchemy import Engine
 from signedfor.cli import inbound
 from signedfor.cli.consent_history import consent_history
 from signedfor.cli.environment import database, field_and_problem
-from signedfor.cli.files import atomic_write
 from signedfor.cli.options import (
     ByOption,
     JsonOption,
@@ -27,6 +26,7 @@ from signedfor.cli.options import (
 from signedfor.cli.output import BadInput, clock, command_output
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.contract.fields import Label
+from signedfor.files import atomic_write
 from signedfor.masks import masked_recipient, masked_sender
 from signedfor.store.csv_files import InvalidCsv
 from signedfor.store.suppression_csv import COLUMNS, export_csv, import_csv

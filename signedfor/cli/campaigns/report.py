@@ -18,11 +18,11 @@ from signedfor.cli.campaigns.status import (
     required_record,
 )
 from signedfor.cli.environment import database
-from signedfor.cli.files import atomic_write
 from signedfor.cli.options import JsonOption
 from signedfor.cli.output import BadInput, Output, command_output, facts
 from signedfor.cli.temporal import RPC_TIMEOUT, connect, run
 from signedfor.contract import campaign_message_id, message_workflow_id
+from signedfor.files import atomic_write
 from signedfor.search_attributes import MESSAGE_STATUS, TWILIO_ERROR_CODE, TWILIO_SID
 from signedfor.spreadsheets import masked
 from signedfor.store.campaigns import CampaignRow, Campaigns
