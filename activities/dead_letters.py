@@ -11,7 +11,6 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
 from activities.heartbeats import heartbeats
-from signedfor.client import BadInput, NotFound
 from signedfor.contract import (
     DEAD_LETTER,
     OPEN,
@@ -36,11 +35,11 @@ from signedfor.dead_letters import (
     AlreadyClosed,
     MayHaveArrived,
     NoAnswer,
-    Refused,
     listing,
     report_of,
     resolve,
 )
+from signedfor.errors import BadInput, NotFound, Refused
 from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.store.suppressions import Suppressions
 

@@ -17,7 +17,6 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from signedfor.client import NotFound
 from signedfor.contract import (
     MESSAGES_QUEUE,
     PROGRESS_QUERY,
@@ -46,14 +45,14 @@ from signedfor.dead_letters import (
     find,
     handle_of,
 )
+from signedfor.errors import NotFound, Unavailable
 from signedfor.store.suppressions import Suppressions
-from signedfor.workflow_calls import is_workflow_missing
+from signedfor.workflow_calls import NO_WORKER, RPC_TIMEOUT, is_no_worker, is_workflow_missing
 
 MAX_SELECTED: Final = 10_000
 """The most dead letters of one job: the newest that match."""
 MAX_READS: Final = 16
 """Dead letters read at a time."""
-_RPC_TIMEOUT: Final = timedelta(seconds=10)
 _SUPPRESSED_AT_ONCE: Final = 500
 _INSTANT: Final = timedelta(microseconds=1)
 """Temporal's times are more precise than ours."""
@@ -210,7 +209,7 @@ async def read(
 
 async def _input(temporal: Client, message_id: str) -> DeadLetterRequest | None:
     events = handle_of(temporal, message_id).fetch_history_events(
-        page_size=1, rpc_timeout=_RPC_TIMEOUT
+        page_size=1, rpc_timeout=RPC_TIMEOUT
     )
     async for event in events:
         payloads = event.workflow_execution_started_event_attributes.input.payloads
@@ -291,7 +290,7 @@ async def start(temporal: Client, job: JobRequest, *, job_id: str) -> bool:
             task_queue=MESSAGES_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             static_summary=f"{job.resolution.action} {job.selected} dead letters",
-            rpc_timeout=_RPC_TIMEOUT,
+            rpc_timeout=RPC_TIMEOUT,
         )
     except WorkflowAlreadyStartedError:
         return False
@@ -303,17 +302,20 @@ async def progress(temporal: Client, job_id: str, *, within: float = ANSWER_SECO
 
     Raises:
         NotFound: there is no such job, or Temporal has deleted it.
-        RPCError: Temporal or a worker did not answer.
+        Unavailable: no worker answered.
+        RPCError: Temporal did not answer.
     """
     handle = _handle(temporal, job_id)
     try:
-        description = await handle.describe(rpc_timeout=_RPC_TIMEOUT)
+        description = await handle.describe(rpc_timeout=RPC_TIMEOUT)
         if description.status is WorkflowExecutionStatus.COMPLETED:
-            return await handle.result(rpc_timeout=_RPC_TIMEOUT)
+            return await handle.result(rpc_timeout=RPC_TIMEOUT)
         known: JobProgress = await handle.query(
             PROGRESS_QUERY, result_type=JobProgress, rpc_timeout=timedelta(seconds=within)
         )
     except RPCError as error:
+        if is_no_worker(error):
+            raise Unavailable(NO_WORKER) from None
         if is_workflow_missing(error):
             raise _not_found(job_id) from None
         raise
@@ -332,9 +334,7 @@ async def stop(temporal: Client, job_id: str, *, by: str | None = None) -> None:
         RPCError: Temporal did not answer.
     """
     try:
-        await _handle(temporal, job_id).signal(
-            STOP_SIGNAL, JobStop(by=by), rpc_timeout=_RPC_TIMEOUT
-        )
+        await _handle(temporal, job_id).signal(STOP_SIGNAL, JobStop(by=by), rpc_timeout=RPC_TIMEOUT)
     except RPCError as error:
         if is_workflow_missing(error):
             raise NotFound(f"There is no job {job_id}, or it has ended.") from None
@@ -345,7 +345,8 @@ async def jobs(temporal: Client, *, limit: int | None = None) -> AsyncIterator[J
     """The jobs that Temporal still has, newest first.
 
     Raises:
-        RPCError: Temporal or a worker did not answer.
+        Unavailable: no worker answered.
+        RPCError: Temporal did not answer.
     """
     # A job of many dead letters has several runs; only its last one has not continued as new.
     query = f"WorkflowType='{DEAD_LETTER_JOB}' AND ExecutionStatus!='ContinuedAsNew'"

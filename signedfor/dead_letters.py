@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 from temporalio.client import (
     Client,
@@ -22,7 +22,7 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from signedfor.client import NotFound, bad_input_in
+from signedfor.client import bad_input_in
 from signedfor.contract import (
     DEAD_LETTER,
     DETAILS_QUERY,
@@ -38,6 +38,7 @@ from signedfor.contract import (
 from signedfor.contract.failures import FailureClass
 from signedfor.contract.fields import Label, Sender, TwilioErrorCode
 from signedfor.dead_letter_activities import CLOSED_ERROR, MAY_HAVE_ARRIVED_ERROR
+from signedfor.errors import BadInput, NotFound, Refused, Unavailable, Unconfirmed
 from signedfor.masks import masked_sender
 from signedfor.search_attributes import (
     CAMPAIGN_ID,
@@ -51,13 +52,18 @@ from signedfor.search_attributes import (
     TWILIO_SID,
 )
 from signedfor.twilio import codes
-from signedfor.workflow_calls import answer, is_workflow_missing
+from signedfor.workflow_calls import (
+    NO_WORKER,
+    RPC_TIMEOUT,
+    answer,
+    is_no_worker,
+    is_workflow_missing,
+)
 
 ANSWER_SECONDS: Final = 30.0
 """How long to wait for a worker's answer."""
 MAX_GROUPED: Final = 10_000
 """How many dead letters are read to group them."""
-_RPC_TIMEOUT: Final = timedelta(seconds=10)
 _ENDED_WITHOUT_REPORT: Final = {
     WorkflowExecutionStatus.TERMINATED: "terminated",
     WorkflowExecutionStatus.CANCELED: "canceled",
@@ -66,18 +72,19 @@ _ENDED_WITHOUT_REPORT: Final = {
 }
 
 
-class InvalidClause(ValueError):
-    """Temporal does not understand the clause."""
+class InvalidClause(BadInput):
+    """Temporal does not understand the filter's `query`."""
 
     def __init__(self) -> None:
         names = ", ".join(key.name for key in SEARCH_ATTRIBUTES)
-        super().__init__(
+        what = (
             "Temporal does not understand it; it must be like TwilioErrorCode = 21408; "
             f"names besides Temporal's own: {names}"
         )
+        super().__init__([("query", what)])
 
 
-class AlreadyClosed(Exception):
+class AlreadyClosed(Refused):
     """The dead letter is closed; `report` says how, unless its workflow was ended from outside."""
 
     def __init__(self, message_id: str, report: DeadLetterReport | None) -> None:
@@ -85,15 +92,11 @@ class AlreadyClosed(Exception):
         self.report = report
 
 
-class MayHaveArrived(Exception):
+class MayHaveArrived(Refused):
     """A retry may be a second message, and it was not asked for in spite of that."""
 
 
-class Refused(Exception):
-    """The dead letter refused the decision; the text is its own."""
-
-
-class NoAnswer(Exception):
+class NoAnswer(Unconfirmed):
     """No worker answered in time, so it is not known whether the dead letter is resolved."""
 
     def __init__(self, message_id: str, *, within: float) -> None:
@@ -107,8 +110,9 @@ class DeadLetterFilter(ContractModel):
     """Which dead letters: those that match every field that is given."""
 
     failure_class: FailureClass | None = None
-    error_code: TwilioErrorCode | Literal["none"] | None = None
-    """Twilio's code; `none` for those without one."""
+    error_code: TwilioErrorCode | None = None
+    has_no_code: bool = False
+    """Only those without a code of Twilio's."""
     sender: Sender | None = None
     tenant: Label | None = None
     campaign_id: Label | None = None
@@ -119,9 +123,9 @@ class DeadLetterFilter(ContractModel):
     def clause(self) -> str | None:
         """The filter as a clause; None if it matches all."""
         parts = []
-        if self.error_code == "none":
+        if self.has_no_code:
             parts.append(f"{TWILIO_ERROR_CODE.name} IS NULL")
-        elif self.error_code is not None:
+        if self.error_code is not None:
             parts.append(f"{TWILIO_ERROR_CODE.name} = {self.error_code}")
         if self.may_have_arrived is not None:
             parts.append(f"{MAY_HAVE_ARRIVED.name} = {str(self.may_have_arrived).lower()}")
@@ -193,6 +197,9 @@ class Cause:
 
     failure_class: FailureClass | None
     error_code: int | None
+
+    def __str__(self) -> str:
+        return " ".join(str(each) for each in (self.failure_class, self.error_code) if each)
 
     @property
     def meaning(self) -> str | None:
@@ -310,7 +317,8 @@ async def fetch(
 
     Raises:
         NotFound: there is none.
-        RPCError: Temporal or a worker did not answer.
+        Unavailable: no worker answered.
+        RPCError: Temporal did not answer.
     """
     handle = handle_of(temporal, message_id)
     try:
@@ -319,8 +327,10 @@ async def fetch(
         )
         if details.result is not None:
             return details
-        description = await handle.describe(rpc_timeout=_RPC_TIMEOUT)
+        description = await handle.describe(rpc_timeout=RPC_TIMEOUT)
     except RPCError as error:
+        if is_no_worker(error):
+            raise Unavailable(NO_WORKER) from None
         if is_workflow_missing(error):
             raise _not_found(message_id) from None
         raise
@@ -370,7 +380,7 @@ async def _refusal(
     handle: WorkflowHandle[Any, DeadLetterReport], message_id: str, cause: BaseException
 ) -> Exception:
     if (bad_input := bad_input_in(cause)) is not None:
-        return bad_input
+        return BadInput([(each.field, each.problem) for each in bad_input.problems])
     kind = cause.type if isinstance(cause, ApplicationError) else None
     if kind == MAY_HAVE_ARRIVED_ERROR:
         return MayHaveArrived(str(cause))
@@ -395,7 +405,7 @@ async def report_of(temporal: Client, message_id: str) -> DeadLetterReport | Non
 
 async def _is_running(handle: WorkflowHandle[Any, Any], message_id: str) -> bool:
     try:
-        description = await handle.describe(rpc_timeout=_RPC_TIMEOUT)
+        description = await handle.describe(rpc_timeout=RPC_TIMEOUT)
     except RPCError as error:
         if is_workflow_missing(error):
             raise _not_found(message_id) from None
@@ -406,7 +416,7 @@ async def _is_running(handle: WorkflowHandle[Any, Any], message_id: str) -> bool
 async def _report(handle: WorkflowHandle[Any, DeadLetterReport]) -> DeadLetterReport | None:
     """How it was closed, once it is: a retry that was decided upon is about to be made."""
     try:
-        async with asyncio.timeout(_RPC_TIMEOUT.total_seconds()):
+        async with asyncio.timeout(RPC_TIMEOUT.total_seconds()):
             return await handle.result()
     except (WorkflowFailureError, TimeoutError):
         return None
