@@ -163,7 +163,7 @@ async def _preview(
 
 
 async def _start(what: Preview, job_id: str) -> None:
-    await dead_letter_jobs.start(await connect(), what, job_id=job_id)
+    await dead_letter_jobs.start(await connect(), what.job, job_id=job_id)
 
 
 def _follow(out: Output, job_id: str, *, within: float) -> JobProgress:
