@@ -133,7 +133,7 @@ async def job(page: Page) -> Response:
 async def stop(page: Page) -> Response:
     """Stop a job; the dead letters that it has not come to stay open."""
     job_id = page.text("id")
-    await page.record("dead-letters.stop", job_id, why=page.text("why") or None)
+    await page.record("dead-letters.stop", job_id)
     await dead_letter_jobs.stop(page.services.client, job_id, by=page.user.name)
     return page.redirect(f"/dead-letters/job?{urlencode({'id': job_id})}", done="It is stopping.")
 
