@@ -51,6 +51,7 @@ from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
+from signedfor.trace_export import exporting_traces
 from signedfor.twilio.client import TwilioClient
 from signedfor.worker_checks import Obstacle, WorkerChecks
 from workflows.campaign import Campaign
@@ -422,7 +423,7 @@ async def serve(settings: Settings) -> None:
         settings.database_url, pool_size=ACTIVITY_THREADS + 2 * settings.max_concurrent_sends
     )
     await asyncio.to_thread(require_current, engine)
-    client = await connect_temporal(metrics_address=settings.worker_metrics_address)
+    client = await connect_temporal(metrics_address=settings.worker_metrics_address, logs_here=True)
     await schedule_catch_up(client, every=timedelta(minutes=settings.inbound_catch_up_minutes))
     checks = WorkerChecks(client, engine)
     outage_hold = OutageHold(engine)
@@ -450,8 +451,9 @@ def main() -> int:
     """The process: 0 after a clean stop, 1 with a plain sentence when it cannot start."""
     try:
         settings = load_settings()
-        configure_logging(settings.log_level)
-        uvloop.run(serve(settings))
+        configure_logging(settings.log_level, settings.log_format)
+        with exporting_traces("signedfor-worker"):
+            uvloop.run(serve(settings))
     except (
         InvalidSettings,
         InvalidDatabaseUrl,

@@ -52,6 +52,7 @@ from signedfor.contract.fields import MessageId, problems_in
 from signedfor.masks import masked_sender
 from signedfor.payloads import INVALID_INPUT, data_converter, id_problems
 from signedfor.search_attributes import CAMPAIGN_ID, MESSAGE_SENDER, MESSAGE_STATUS, TENANT
+from signedfor.tracing import with_tracing
 
 __all__ = ["BadInput", "Client", "FieldProblem", "Message", "NotFound"]
 
@@ -95,6 +96,7 @@ class Client:
         """Use this connection, with the data converter that the contract needs."""
         config = temporal.config()
         config["data_converter"] = data_converter
+        config["interceptors"] = with_tracing(config["interceptors"])
         self._temporal = temporalio.client.Client(**config)
 
     @classmethod
