@@ -274,6 +274,7 @@ class TwilioSends(SendActivities):
             latest = attempt.latest_start()
             with tracing.span("POST to Twilio", request.message_id, kind="client"):
                 sent = self._create(request, attempt, latest=latest)
+                tracing.annotate(twilio__message_sid=sent.message_sid)
         except ApplicationError as error:
             if error.type != FailureClass.OUTCOME_UNKNOWN:
                 self._record_refusal(request, claim)
@@ -326,9 +327,7 @@ class TwilioSends(SendActivities):
         try:
             with self._client.no_request_after(latest):
                 created = self._client.messages.create(**parameters)
-            sent = _sent(created, attempt)
-            tracing.annotate(twilio__message_sid=sent.message_sid)
-            return sent
+            return _sent(created, attempt)
         except TwilioException as error:
             raise self._refused(error, attempt) from None
         except ApplicationError:
