@@ -28,8 +28,8 @@ def exporting_traces(service: str) -> Iterator[None]:
     Raises:
         InvalidSettings: a package is not installed, or the variables cannot be used.
     """
-    names = tracing.exporters_in(os.environ)
-    if not names:
+    exporters = tracing.exporters_in(os.environ)
+    if not exporters:
         yield
         return
     try:
@@ -42,11 +42,15 @@ def exporting_traces(service: str) -> Iterator[None]:
             "OTEL_* variables ask for traces, but OpenTelemetry is not installed: "
             "install signedfor[tracing], or unset them."
         ) from None
+    for name in [each for each in os.environ if each.startswith("OTEL_")]:
+        if not os.environ[name]:
+            # Docker Compose sets them all. The SDK takes an empty one for a value.
+            del os.environ[name]
     resource = Resource.create()
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: service}))
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    for name in names:
+    for name in exporters:
         provider.add_span_processor(BatchSpanProcessor(_without_texts(_exporter(name))))
     trace.set_tracer_provider(provider)
     tracing.active.tracer = trace.get_tracer("signedfor")
