@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, TextIO
 
 from temporalio import activity, workflow
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import ApplicationError, FailureError
 
 from signedfor import tracing
 from signedfor.contract.names import message_id_of
@@ -136,8 +136,9 @@ class _ActivityFailures(logging.Filter):
         error = record.exc_info[1] if record.exc_info else None
         if error is None:
             return True
-        name = error.type if isinstance(error, FailureError) and hasattr(error, "type") else None
-        name = name or type(error).__name__
+        name, text = type(error).__name__, str(error) if _names_no_values(error) else ""
+        if isinstance(error, ApplicationError):
+            name, text = error.type or name, error.message
         failed = _of_activity(record).get("activity", "unknown")
         is_expected = _is_expected(error)
         suppressed = self._throttle.admit((failed, name, None if is_expected else _line_of(error)))
@@ -145,9 +146,8 @@ class _ActivityFailures(logging.Filter):
             return False
         if is_expected:
             record.exc_info = record.exc_text = None
-        text = f": {error}" if _names_no_values(error) else ""
-        record.msg = f"Activity %s failed: %s%s{_similar(suppressed)}"
-        record.args = (failed, name, text)
+        what = f"{name}: {text}" if text else name
+        record.msg, record.args = "Activity %s failed: %s%s", (failed, what, _similar(suppressed))
         return True
 
 

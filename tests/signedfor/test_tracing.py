@@ -243,4 +243,5 @@ def test_an_exporter_that_is_not_installed_is_named(
 
 def _trace_id(span: ReadableSpan) -> int:
     assert span.context is not None
-    return span.context.trace_id
+    trace_id: int = span.context.trace_id
+    return trace_id
