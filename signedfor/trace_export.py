@@ -33,8 +33,10 @@ def exporting_traces(service: str) -> Iterator[None]:
         yield
         return
     try:
-        from opentelemetry import trace  # noqa: PLC0415 - slow, and optional
-        from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
+        from opentelemetry.sdk.resources import (  # noqa: PLC0415 - slow, and optional
+            SERVICE_NAME,
+            Resource,
+        )
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError:
@@ -52,8 +54,9 @@ def exporting_traces(service: str) -> Iterator[None]:
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     for name in exporters:
         provider.add_span_processor(BatchSpanProcessor(_without_texts(_exporter(name))))
-    trace.set_tracer_provider(provider)
-    tracing.active.tracer = trace.get_tracer("signedfor")
+    # Not the global provider: FastAPI would export a span for every request, signed or not, with
+    # its query.
+    tracing.active.tracer = provider.get_tracer("signedfor")
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from temporalio.contrib.opentelemetry import TracingInterceptor, TracingWorkflow
 from temporalio.worker import WorkflowInboundInterceptor, WorkflowInterceptorClassInput
 
 from signedfor.contract import message_id_of
-from signedfor.tracing import MESSAGE_ID
+from signedfor.tracing import MESSAGE_ID, active
 
 __all__ = ["PROPAGATOR", "MessageTracing", "TracingInterceptor"]
 
@@ -37,7 +37,7 @@ class MessageTracing(TracingInterceptor):
     """
 
     def __init__(self) -> None:
-        super().__init__(_MessageTracer(trace.get_tracer("signedfor")))
+        super().__init__(_MessageTracer(active.tracer or trace.get_tracer("signedfor")))
         self.text_map_propagator = PROPAGATOR
 
     def workflow_interceptor_class(

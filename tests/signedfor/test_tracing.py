@@ -217,8 +217,8 @@ def _with_trace(history: WorkflowHistory) -> WorkflowHistory:
 
 
 async def _replay(history: WorkflowHistory, tracer: Tracer) -> None:
+    assert tracing.active.tracer is tracer
     interceptor = MessageTracing()
-    interceptor.tracer = tracer
     replayer = Replayer(
         workflows=[SendMessage, DeadLetter],
         data_converter=data_converter,
