@@ -7,6 +7,7 @@ message's id, the run's id, the trace's id, and what the event is about.
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -26,11 +27,16 @@ LogFormat = Literal["text", "json"]
 
 LOG_SECONDS: Final = 10.0
 
+CORE_LOGGER: Final = "temporalio.core"
+"""The logger of the Temporal SDK's core, which is not written in Python."""
+
 _FIELDS: Final = (
     *("message_id", "workflow_id", "run_id", "trace_id", "activity", "attempt"),
     *("twilio_sid", "sender", "outcome", "failure_class", "error_code"),
 )
 """What may follow a line's text: nothing else of a record is shown, whoever made it."""
+
+_IDS: Final = re.compile(r"[0-9a-f]{8}-[-0-9a-f]{27}|[0-9]+")
 
 _COLORS: Final = {
     logging.DEBUG: "\x1b[2m",
@@ -65,6 +71,7 @@ def configure_logging(level: str, form: LogFormat = "text") -> None:
     activity.logger.activity_info_on_message = False
     workflow.logger.workflow_info_on_message = False
     activity.logger.base_logger.filters[:] = [_ActivityFailures()]
+    logging.getLogger(CORE_LOGGER).filters[:] = [_CoreWarnings()]
 
 
 def log_unexpected(logger: logging.Logger, error: Exception) -> None:
@@ -149,6 +156,22 @@ class _ActivityFailures(logging.Filter):
         what = f"{name}: {text}" if text else name
         record.msg, record.args = "Activity %s failed: %s%s", (failed, what, _similar(suppressed))
         return True
+
+
+class _CoreWarnings(logging.Filter):
+    """Bounds the lines of the SDK's core: a worker that waits warns of each workflow task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._throttle = Throttle()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log the record."""
+        log = getattr(record, "temporal_log", None)
+        suppressed = self._throttle.admit(_IDS.sub("", log.message if log else str(record.msg)))
+        if suppressed:
+            record.msg = f"{record.msg}{_similar(suppressed)}"
+        return suppressed is not None
 
 
 def _is_expected(error: BaseException) -> bool:

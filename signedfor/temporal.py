@@ -32,13 +32,11 @@ from temporalio.runtime import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.clock import ClockOffset
+from signedfor.logging import CORE_LOGGER
 from signedfor.metrics import CHECK_TO_POST, CHECK_TO_POST_BUCKETS
 from signedfor.payloads import data_converter
 from signedfor.settings import InvalidSettings
 from signedfor.tracing import with_tracing
-
-CORE_LOGGER: Final = "temporalio.core"
-"""The logger of the SDK's core, which is not written in Python."""
 
 _CLOCK_QUEUE: Final = "signedfor-clock"
 """Nothing is ever put on this task queue."""
