@@ -161,6 +161,21 @@ async def test_log_lines_have_the_ids_of_message_run_and_trace(
         assert sent.accepted()[0]["sid"] == line["twilio_sid"]
 
 
+def test_every_line_is_a_json_object(traced_stack: LocalStack) -> None:
+    """Also what uvicorn, Temporal's SDK and its core log."""
+    lines = [
+        line
+        for process in (traced_stack.worker, traced_stack.webhook)
+        for line in process.log.read_text().splitlines()
+    ]
+    documents = [json.loads(line) for line in lines]
+
+    assert {"uvicorn.error", "signedfor.worker", "temporalio.activity"} <= {
+        each["logger"] for each in documents
+    }
+    assert [] == [each for each in documents if not each["time"].endswith("Z")]
+
+
 async def test_a_message_of_an_untraced_caller_has_a_trace_from_its_first_attempt(
     traced_stack: LocalStack, collector: Collector, new_number: NewNumber
 ) -> None:

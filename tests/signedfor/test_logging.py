@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,13 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import ActivityEnvironment
 
-from signedfor.logging import LOG_SECONDS, RateLimitedLogger, Throttle, configure_logging
+from signedfor.logging import (
+    CORE_LOGGER,
+    LOG_SECONDS,
+    RateLimitedLogger,
+    Throttle,
+    configure_logging,
+)
 from signedfor.settings import Settings
 from signedfor.store.database import DatabaseUnavailable
 from tests.activities.fake_twilio import (
@@ -143,6 +150,7 @@ def _restored_logging() -> Iterator[None]:
     logging.captureWarnings(capture=False)
     root.handlers[:], root.level = before[0], before[1]
     activity.logger.base_logger.filters.clear()
+    logging.getLogger(CORE_LOGGER).filters.clear()
 
 
 _NUMBER = "+15558675309"
@@ -284,6 +292,19 @@ def test_an_unexpected_failure_keeps_its_traceback(capsys: pytest.CaptureFixture
     assert re.search(r'File ".*test_logging\.py", line \d+, in _check', logged)
     assert _NUMBER not in logged
     assert 1 == logged.count("in _check")
+
+
+@pytest.mark.usefixtures("_restored_logging")
+def test_warnings_of_the_core_are_bounded(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that differ in ids and numbers only are of one kind."""
+    configure_logging("INFO")
+    for number in range(1000):
+        logging.getLogger(CORE_LOGGER).warning(
+            f"[T{number}] {uuid.uuid4()}: a task took {number} seconds"  # noqa: G004 - as the core does
+        )
+    logging.getLogger(CORE_LOGGER).warning("Something else")
+
+    assert 2 == len(capsys.readouterr().err.splitlines())
 
 
 def test_suppressed_events_are_counted_by_kind() -> None:
