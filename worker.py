@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from temporalio import workflow
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
 from activities.attempt_reports import AttemptReports
@@ -316,14 +317,22 @@ async def look_back(
                     await client.execute_workflow(
                         CATCH_UP_WORKFLOW, CatchUp(), id=name, task_queue=name
                     )
-                except WorkflowFailureError:
-                    _logger.exception(
-                        "Inbound messages could not be searched for, so nothing is sent; trying "
-                        "again. INBOUND_CATCH_UP_MINUTES=0 would send without them."
+                except WorkflowFailureError as error:
+                    _logger.error(  # noqa: TRY400 - expected, and tried again every ten seconds
+                        "Inbound messages could not be searched for (%s), so nothing is sent; "
+                        "trying again. INBOUND_CATCH_UP_MINUTES=0 would send without them.",
+                        _type_of_cause(error),
                     )
                     await asyncio.sleep(_LOOK_AGAIN.total_seconds())
                 else:
                     return
+
+
+def _type_of_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    kind = error.type if isinstance(error, ApplicationError) else None
+    return kind or type(error).__name__
 
 
 @contextlib.asynccontextmanager

@@ -36,6 +36,9 @@ _FIELDS: Final = (
 )
 """What may follow a line's text: nothing else of a record is shown, whoever made it."""
 
+_WORKFLOW_LOGGER: Final = "temporalio.worker._workflow_instance"
+_WORKFLOW_STEPS: Final = {"_process_signal_job": "Decoding a signal, which is dropped,"}
+
 _IDS: Final = re.compile(r"[0-9a-f]{8}-[-0-9a-f]{27}|[0-9]+")
 
 _COLORS: Final = {
@@ -71,6 +74,7 @@ def configure_logging(level: str, form: LogFormat = "text") -> None:
     activity.logger.activity_info_on_message = False
     workflow.logger.workflow_info_on_message = False
     activity.logger.base_logger.filters[:] = [_ActivityFailures()]
+    logging.getLogger(_WORKFLOW_LOGGER).filters[:] = [_WorkflowFailures()]
     logging.getLogger(CORE_LOGGER).filters[:] = [_CoreWarnings()]
 
 
@@ -146,16 +150,27 @@ class _ActivityFailures(logging.Filter):
         name, text = type(error).__name__, str(error) if _names_no_values(error) else ""
         if isinstance(error, ApplicationError):
             name, text = error.type or name, error.message
-        failed = _of_activity(record).get("activity", "unknown")
+        what = self._what_failed(record)
         is_expected = _is_expected(error)
-        suppressed = self._throttle.admit((failed, name, None if is_expected else _line_of(error)))
+        suppressed = self._throttle.admit((what, name, None if is_expected else _line_of(error)))
         if suppressed is None:
             return False
         if is_expected:
             record.exc_info = record.exc_text = None
-        what = f"{name}: {text}" if text else name
-        record.msg, record.args = "Activity %s failed: %s%s", (failed, what, _similar(suppressed))
+        why = f"{name}: {text}" if text else name
+        record.msg, record.args = "%s failed: %s%s", (what, why, _similar(suppressed))
         return True
+
+    def _what_failed(self, record: logging.LogRecord) -> str:
+        return f"Activity {_of_activity(record).get('activity', 'unknown')}"
+
+
+class _WorkflowFailures(_ActivityFailures):
+    """The same of what it logs of workflows, such as a signal that cannot be decoded."""
+
+    def _what_failed(self, record: logging.LogRecord) -> str:
+        function = record.funcName or ""
+        return _WORKFLOW_STEPS.get(function, f"A workflow task ({function})")
 
 
 class _CoreWarnings(logging.Filter):

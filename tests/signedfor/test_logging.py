@@ -23,6 +23,7 @@ from signedfor.logging import (
     Throttle,
     configure_logging,
 )
+from signedfor.payloads import invalid_input
 from signedfor.settings import Settings
 from signedfor.store.database import DatabaseUnavailable
 from tests.activities.fake_twilio import (
@@ -150,7 +151,8 @@ def _restored_logging() -> Iterator[None]:
     logging.captureWarnings(capture=False)
     root.handlers[:], root.level = before[0], before[1]
     activity.logger.base_logger.filters.clear()
-    logging.getLogger(CORE_LOGGER).filters.clear()
+    for name in (CORE_LOGGER, "temporalio.worker._workflow_instance"):
+        logging.getLogger(name).filters.clear()
 
 
 _NUMBER = "+15558675309"
@@ -292,6 +294,27 @@ def test_an_unexpected_failure_keeps_its_traceback(capsys: pytest.CaptureFixture
     assert re.search(r'File ".*test_logging\.py", line \d+, in _check', logged)
     assert _NUMBER not in logged
     assert 1 == logged.count("in _check")
+
+
+@pytest.mark.usefixtures("_restored_logging")
+def test_a_signal_that_cannot_be_decoded_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Anyone with access to Temporal can send any number of them."""
+    configure_logging("INFO")
+    for _ in range(1000):
+        _process_signal_job()
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(
+        "Decoding a signal, which is dropped, failed: InvalidInput: Bad input. a: b"
+    )
+
+
+def _process_signal_job() -> None:
+    # As the SDK's function of this name does.
+    try:
+        raise invalid_input([("a", "b")])
+    except ApplicationError:
+        logging.getLogger("temporalio.worker._workflow_instance").exception("Failed")
 
 
 @pytest.mark.usefixtures("_restored_logging")
