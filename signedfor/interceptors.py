@@ -12,8 +12,8 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-from signedfor.contract import CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE, SEND_MESSAGE
-from signedfor.payloads import invalid_input, log_refusal
+from signedfor.contract import CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE
+from signedfor.payloads import invalid_input
 
 _UPDATES_WITHOUT_INPUT = frozenset({CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE})
 
@@ -44,8 +44,6 @@ class OneArgument(Interceptor):
 class _OneArgument(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
         if len(input.args) != 1:
-            if workflow.info().workflow_type == SEND_MESSAGE:
-                log_refusal()
             raise invalid_input(
                 [("input", f"exactly one JSON object is needed, {len(input.args)} were given")]
             )

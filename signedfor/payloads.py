@@ -11,7 +11,6 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
-from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter
 from temporalio.converter import (
@@ -124,14 +123,6 @@ class _PayloadConverter(CompositePayloadConverter):
         if not any(_contract_in(hint) for hint in type_hints or ()):
             return super().from_payloads(payloads, type_hints)
         try:
-            return self._contracts(payloads, type_hints)
-        except ApplicationError:
-            if MessageRequest in (type_hints or ()) and workflow.in_workflow():
-                log_refusal()  # the workflow fails before its first line
-            raise
-
-    def _contracts(self, payloads: Sequence[Payload], type_hints: list[type] | None) -> list[Any]:
-        try:
             values = super().from_payloads(payloads, type_hints)
         except (KeyError, RuntimeError):
             raise invalid_input(
@@ -141,11 +132,6 @@ class _PayloadConverter(CompositePayloadConverter):
             if _contract_in(hint) and not isinstance(value, hint):
                 raise invalid_input([("input", "must be a JSON object")])
         return values
-
-
-def log_refusal(message_id: str | None = None) -> None:
-    """Log that this workflow's message is bad input. An id that is refused may contain a number."""
-    workflow.logger.warning("Refused as bad input", extra={"message_id": message_id or "(refused)"})
 
 
 data_converter = DataConverter(payload_converter_class=_PayloadConverter)

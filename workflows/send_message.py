@@ -32,7 +32,7 @@ with workflow.unsafe.imports_passed_through():
         AttemptFailed,
         DeliveryConfirmed,
     )
-    from signedfor.payloads import id_problems, invalid_input, log_refusal
+    from signedfor.payloads import id_problems, invalid_input
     from signedfor.twilio import codes
     from workflows import activity_stubs, outcomes
     from workflows.dead_letter import open_dead_letter, signal_late_delivery
@@ -72,8 +72,10 @@ class SendMessage:
             self._state.request = request
             self._ended = await self._carry()
         except ApplicationError:
-            # Only bad input is raised.
-            log_refusal(self._state.message_id)
+            # Only bad input is raised. An id that was refused may contain the recipient's number.
+            workflow.logger.warning(
+                "Refused as bad input", extra={"message_id": self._state.message_id or "(refused)"}
+            )
             raise
         return await _finish(self._state, self._ended)
 

@@ -108,10 +108,6 @@ async def test_bad_input_fails_at_once(stack: LocalStack, new_number: NewNumber,
         _assert_no_values(events, (to[1:], TEXT, *bad.canaries))
         _assert_failed_without_activities(events)
     assert _posts(stack, to) == 0
-    for workflow_id in ids:
-        run_id = (await client.get_workflow_handle(workflow_id).describe()).run_id
-        (line,) = [each for each in _refusals(stack) if f"run_id={run_id}" in each]
-        assert "message_id=(refused)" in line
 
 
 @pytest.mark.parametrize("prefix", ["", "note:", "dead-letter", "message:"])
@@ -130,7 +126,8 @@ async def test_an_id_without_our_prefix_fails_at_once(
     _assert_failed_without_activities(events)
     assert _posts(stack, to) == 0
     run_id = (await client.get_workflow_handle(workflow_id).describe()).run_id
-    assert 1 == len([each for each in _refusals(stack) if f"run_id={run_id}" in each])
+    (line,) = [each for each in _refusals(stack) if f"run_id={run_id}" in each]
+    assert "message_id=(refused)" in line
 
 
 @pytest.mark.parametrize("written", ["order-{}", "{}", "a.1-{}-2"])
