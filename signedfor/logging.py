@@ -36,6 +36,7 @@ _FIELDS: Final = (
 )
 """What may follow a line's text: nothing else of a record is shown, whoever made it."""
 
+_TRACE_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 _WORKFLOW_LOGGER: Final = "temporalio.worker._workflow_instance"
 _WORKFLOW_STEPS: Final = {"_process_signal_job": "Decoding a signal, which is dropped,"}
 
@@ -75,7 +76,8 @@ def configure_logging(level: str, form: LogFormat = "text") -> None:
     workflow.logger.workflow_info_on_message = False
     activity.logger.base_logger.filters[:] = [_ActivityFailures()]
     logging.getLogger(_WORKFLOW_LOGGER).filters[:] = [_WorkflowFailures()]
-    logging.getLogger(CORE_LOGGER).filters[:] = [_CoreWarnings()]
+    for name in (CORE_LOGGER, _TRACE_EXPORTER):
+        logging.getLogger(name).filters[:] = [_Repeats()]
 
 
 def log_unexpected(logger: logging.Logger, error: Exception) -> None:
@@ -173,8 +175,12 @@ class _WorkflowFailures(_ActivityFailures):
         return _WORKFLOW_STEPS.get(function, f"A workflow task ({function})")
 
 
-class _CoreWarnings(logging.Filter):
-    """Bounds the lines of the SDK's core: a worker that waits warns of each workflow task."""
+class _Repeats(logging.Filter):
+    """Bounds a library's lines that differ in ids and numbers only.
+
+    In an outage of the database, the SDK's core warns of each workflow task. While its collector
+    is away, OpenTelemetry's exporter writes a line every two seconds.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,9 +189,10 @@ class _CoreWarnings(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to log the record."""
         log = getattr(record, "temporal_log", None)
-        suppressed = self._throttle.admit(_IDS.sub("", log.message if log else str(record.msg)))
+        text = log.message if log else record.getMessage()
+        suppressed = self._throttle.admit(_IDS.sub("", text))
         if suppressed:
-            record.msg = f"{record.msg}{_similar(suppressed)}"
+            record.msg, record.args = f"{record.getMessage()}{_similar(suppressed)}", ()
         return suppressed is not None
 
 

@@ -151,7 +151,8 @@ def _restored_logging() -> Iterator[None]:
     logging.captureWarnings(capture=False)
     root.handlers[:], root.level = before[0], before[1]
     activity.logger.base_logger.filters.clear()
-    for name in (CORE_LOGGER, "temporalio.worker._workflow_instance"):
+    exporter = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+    for name in (CORE_LOGGER, exporter, "temporalio.worker._workflow_instance"):
         logging.getLogger(name).filters.clear()
 
 
@@ -318,14 +319,18 @@ def _process_signal_job() -> None:
 
 
 @pytest.mark.usefixtures("_restored_logging")
-def test_warnings_of_the_core_are_bounded(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "logger", [CORE_LOGGER, "opentelemetry.exporter.otlp.proto.http.trace_exporter"]
+)
+def test_repeated_warnings_of_libraries_are_bounded(
+    logger: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Those that differ in ids and numbers only are of one kind."""
     configure_logging("INFO")
+    log = logging.getLogger(logger)
     for number in range(1000):
-        logging.getLogger(CORE_LOGGER).warning(
-            f"[T{number}] {uuid.uuid4()}: a task took {number} seconds"  # noqa: G004 - as the core does
-        )
-    logging.getLogger(CORE_LOGGER).warning("Something else")
+        log.warning("%s: a task took %d seconds", uuid.uuid4(), number)
+    log.warning("Something else")
 
     assert 2 == len(capsys.readouterr().err.splitlines())
 
