@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import baggage, trace
+from opentelemetry.context import attach, detach
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -184,6 +185,19 @@ def test_temporals_spans_get_the_message_id(
 
     expected = {"temporalWorkflowID": workflow_id, **attributes}
     assert [expected] * 2 == [dict(each.attributes or {}) for each in exported.get_finished_spans()]
+
+
+def test_a_callers_baggage_stays_with_the_caller(exported: InMemorySpanExporter) -> None:
+    """Temporal would store it in clear."""
+    assert tracing.active.tracer is not None
+    token = attach(baggage.set_baggage("person", _NUMBER))
+    with tracing.active.tracer.start_as_current_span("order"):
+        (header,) = MessageTracing()._context_to_headers({}).values()
+    detach(token)
+
+    (span,) = exported.get_finished_spans()
+    assert trace.format_trace_id(_trace_id(span)).encode() in header.data
+    assert b"person" not in header.data
 
 
 def test_a_client_gets_the_interceptor_once(monkeypatch: pytest.MonkeyPatch) -> None:
