@@ -26,6 +26,8 @@ from signedfor.contract.names import message_id_of
 LogFormat = Literal["text", "json"]
 
 LOG_SECONDS: Final = 10.0
+_MAX_KINDS: Final = 1000
+"""Of what is counted at a time; a library may put anything into a line."""
 
 CORE_LOGGER: Final = "temporalio.core"
 """The logger of the Temporal SDK's core, which is not written in Python."""
@@ -105,6 +107,8 @@ class Throttle:
             if now < next_at:
                 self._kinds[kind] = next_at, suppressed + 1
                 return None
+            if len(self._kinds) > _MAX_KINDS:
+                self._kinds.clear()
             self._kinds[kind] = now + LOG_SECONDS, 0
             return suppressed
 
@@ -197,7 +201,12 @@ class _Repeats(logging.Filter):
 
 
 def _is_expected(error: BaseException) -> bool:
-    """Whether it says what is wrong outside of our code, or what an activity decided."""
+    """Whether it says what is wrong outside of our code, or what an activity decided.
+
+    Ours have a type. Those of the SDK without one hide a defect, such as a result of another form.
+    """
+    if isinstance(error, ApplicationError):
+        return error.type is not None
     return isinstance(error, FailureError | TaskCancelled) or (
         type(error).__module__.partition(".")[0] == "signedfor"
     )

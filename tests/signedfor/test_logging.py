@@ -335,6 +335,17 @@ def test_repeated_warnings_of_libraries_are_bounded(
     assert 2 == len(capsys.readouterr().err.splitlines())
 
 
+@pytest.mark.usefixtures("_restored_logging")
+def test_an_error_that_hides_a_defect_keeps_its_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The SDK raises its own type, without a type name, for arguments that cannot be decoded."""
+    configure_logging("INFO")
+    _fail(ApplicationError("Failed decoding arguments"))
+
+    assert "in _check" in capsys.readouterr().err
+
+
 def test_suppressed_events_are_counted_by_kind() -> None:
     """The first of a kind passes, and after some seconds one that says how many did not."""
     now = 100.0
