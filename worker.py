@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from temporalio import workflow
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
 from activities.attempt_reports import AttemptReports
@@ -53,6 +54,7 @@ from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
+from signedfor.trace_export import exporting_traces
 from signedfor.twilio.client import TwilioClient
 from signedfor.worker_checks import Obstacle, WorkerChecks
 from workflows.campaign import Campaign
@@ -322,14 +324,22 @@ async def look_back(
                     await client.execute_workflow(
                         CATCH_UP_WORKFLOW, CatchUp(), id=name, task_queue=name
                     )
-                except WorkflowFailureError:
-                    _logger.exception(
-                        "Inbound messages could not be searched for, so nothing is sent; trying "
-                        "again. INBOUND_CATCH_UP_MINUTES=0 would send without them."
+                except WorkflowFailureError as error:
+                    _logger.error(  # noqa: TRY400 - expected, and tried again every ten seconds
+                        "Inbound messages could not be searched for (%s), so nothing is sent; "
+                        "trying again. INBOUND_CATCH_UP_MINUTES=0 would send without them.",
+                        _type_of_cause(error),
                     )
                     await asyncio.sleep(_LOOK_AGAIN.total_seconds())
                 else:
                     return
+
+
+def _type_of_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    kind = error.type if isinstance(error, ApplicationError) else None
+    return kind or type(error).__name__
 
 
 @contextlib.asynccontextmanager
@@ -433,7 +443,7 @@ async def serve(settings: Settings) -> None:
         settings.database_url, pool_size=ACTIVITY_THREADS + 2 * settings.max_concurrent_sends
     )
     await asyncio.to_thread(require_current, engine)
-    client = await connect_temporal(metrics_address=settings.worker_metrics_address)
+    client = await connect_temporal(metrics_address=settings.worker_metrics_address, logs_here=True)
     await schedule_catch_up(client, every=timedelta(minutes=settings.inbound_catch_up_minutes))
     checks = WorkerChecks(client, engine)
     outage_hold = OutageHold(engine)
@@ -461,8 +471,9 @@ def main() -> int:
     """The process: 0 after a clean stop, 1 with a plain sentence when it cannot start."""
     try:
         settings = load_settings()
-        configure_logging(settings.log_level)
-        uvloop.run(serve(settings))
+        configure_logging(settings.log_level, settings.log_format)
+        with exporting_traces("signedfor-worker"):
+            uvloop.run(serve(settings))
     except (
         InvalidSettings,
         InvalidDatabaseUrl,

@@ -15,6 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.dispatch_budget import PAGE, DispatchBudget, dispatch_budget
 from activities.heartbeats import heartbeats
 from activities.threads import in_thread
+from signedfor import tracing
 from signedfor.campaign_activities import (
     NO_SUCH_CAMPAIGN,
     CampaignActivities,
@@ -226,11 +227,12 @@ class CampaignDispatcher(CampaignActivities):
             )
             return False
         try:
-            await self._client.send(
-                request,
-                message_id=campaign_message_id(record.campaign_id, row.number),
-                rpc_timeout=_RPC_TIMEOUT,
-            )
+            with tracing.new_trace():
+                await self._client.send(
+                    request,
+                    message_id=campaign_message_id(record.campaign_id, row.number),
+                    rpc_timeout=_RPC_TIMEOUT,
+                )
         except (RPCError, TimeoutError) as error:
             raise ApplicationError(
                 f"Row {row.number} could not be dispatched ({type(error).__name__}).",

@@ -21,10 +21,12 @@ from twilio.rest.api.v2010.account.message import MessageInstance
 
 from activities.listing import accepted_rows
 from activities.threads import in_thread
+from signedfor import tracing
 from signedfor.clock import MAX_SKEW
 from signedfor.consent import Suppression
 from signedfor.contract import STATUS_PATH, MessageRequest, SendWindow
 from signedfor.contract.failures import RETRYABLE, FailureClass
+from signedfor.masks import masked_sender
 from signedfor.message_activities import (
     AccountHeld,
     AlreadyClaimed,
@@ -139,7 +141,8 @@ class TwilioSends(SendActivities):
                 return attempt.result(Listed())
             # Connecting may take seconds, in which a STOP can come: so it is done before the check.
             with self._client.connected() as is_connected:
-                decision = self._decide(request, attempt)
+                with tracing.span("claim", request.message_id):
+                    decision = self._decide(request, attempt)
                 attempt.checked_at = time.perf_counter()
                 if not isinstance(decision, Claimed):
                     return attempt.result(decision)
@@ -268,7 +271,10 @@ class TwilioSends(SendActivities):
         try:
             if not is_connected:
                 raise attempt.not_reached()
-            sent = self._create(request, attempt, latest=attempt.latest_start())
+            latest = attempt.latest_start()
+            with tracing.span("POST to Twilio", request.message_id, kind="client"):
+                sent = self._create(request, attempt, latest=latest)
+                tracing.annotate(twilio__message_sid=sent.message_sid)
         except ApplicationError as error:
             if error.type != FailureClass.OUTCOME_UNKNOWN:
                 self._record_refusal(request, claim)
@@ -280,6 +286,15 @@ class TwilioSends(SendActivities):
                 if error.type not in {*RETRYABLE, FailureClass.OUTCOME_UNKNOWN}:
                     self._end_hold(claim)
             raise
+        _logger.info(
+            "Sent",
+            extra={
+                "message_id": request.message_id,
+                "twilio_sid": sent.message_sid,
+                "attempt": attempt.number,
+                "sender": masked_sender(attempt.sender or ""),
+            },
+        )
         self._end_hold(claim)
         if claim.was_unreachable:
             sent = sent.model_copy(update={"was_unreachable": True})
@@ -325,6 +340,12 @@ class TwilioSends(SendActivities):
                 f"Twilio's answer could not be understood ({type(error).__name__}).",
             ) from None
         finally:
+            answer = self._client.last_response()
+            tracing.annotate(
+                signedfor__attempt=attempt.number,
+                http__request__method="POST",
+                http__response__status_code=None if answer is None else answer.http_status,
+            )
             self._record_window(self._client.first_byte_at() - attempt.checked_at)
 
     def _record_window(self, seconds: float) -> None:
@@ -544,13 +565,15 @@ def create_parameters(request: SendRequest, *, sender: str, status_url: str) -> 
     """The arguments of the SDK's `messages.create` for a message.
 
     The callback URL carries our message id, signed by Twilio with the rest of the URL: even if the
-    create response is lost, a callback tells which message it belongs to.
+    create response is lost, a callback tells which message it belongs to. If traces are on, the
+    webhook continues this one.
     """
     message: MessageRequest = request.message
     parameters: dict[str, Any] = {
         "to": message.to,
         "status_callback": (
-            f"{status_url}?message_id={quote(request.message_id, safe='')}#{OVERRIDES}"
+            f"{status_url}?message_id={quote(request.message_id, safe='')}"
+            f"{_trace_parameter()}#{OVERRIDES}"
         ),
     }
     if is_messaging_service(sender):
@@ -569,6 +592,11 @@ def create_parameters(request: SendRequest, *, sender: str, status_url: str) -> 
         left = int((message.expires_at - datetime.now(UTC)).total_seconds())
         parameters["validity_period"] = min(max(left, 1), _MAX_VALIDITY)
     return parameters
+
+
+def _trace_parameter() -> str:
+    traceparent = tracing.current_traceparent()
+    return "" if traceparent is None else f"&{tracing.TRACEPARENT}={traceparent}"
 
 
 def _not_answered(error: requests.RequestException, attempt: _Attempt) -> ApplicationError:

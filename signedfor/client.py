@@ -49,6 +49,7 @@ from signedfor.contract import (
 from signedfor.contract.fields import MessageId, problems_in
 from signedfor.payloads import INVALID_INPUT, data_converter, id_problems
 from signedfor.search_attributes import message_attributes
+from signedfor.tracing import with_tracing
 
 __all__ = ["BadInput", "Client", "FieldProblem", "Message", "NotFound"]
 
@@ -92,6 +93,7 @@ class Client:
         """Use this connection, with the data converter that the contract needs."""
         config = temporal.config()
         config["data_converter"] = data_converter
+        config["interceptors"] = with_tracing(config["interceptors"])
         self._temporal = temporalio.client.Client(**config)
 
     @classmethod

@@ -181,6 +181,8 @@ class Settings(DatabaseSettings):
     worker_metrics_address: str | None = None
     """`host:port` for the Temporal SDK's worker metrics in Prometheus format. Default: none."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    """`text` to read, or a JSON object a line."""
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import sys
 import time
 import uuid
+from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Final, NoReturn
 
@@ -20,13 +22,21 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.clock import ClockOffset
+from signedfor.logging import CORE_LOGGER
 from signedfor.metrics import CHECK_TO_POST, CHECK_TO_POST_BUCKETS
 from signedfor.payloads import data_converter
 from signedfor.settings import InvalidSettings
+from signedfor.tracing import with_tracing
 
 _CLOCK_QUEUE: Final = "signedfor-clock"
 """Nothing is ever put on this task queue."""
@@ -45,11 +55,16 @@ class NamespaceNotFound(TemporalUnavailable):
 
 
 async def connect_temporal(
-    *, lazy: bool = False, identity: str | None = None, metrics_address: str | None = None
+    *,
+    lazy: bool = False,
+    identity: str | None = None,
+    metrics_address: str | None = None,
+    logs_here: bool = False,
 ) -> Client:
     """A client with the connection settings in `TEMPORAL_*`; by default localhost:7233.
 
-    With `lazy` it connects at its first call.
+    With `lazy` it connects at its first call. With `logs_here` the SDK's core writes no lines of
+    its own form: they go to Python's logging.
 
     Raises:
         InvalidSettings: `TEMPORAL_*`, its profile file or `metrics_address` cannot be used.
@@ -64,10 +79,15 @@ async def connect_temporal(
             f"({type(error).__name__}): check TEMPORAL_CONFIG_FILE and the paths in TEMPORAL_TLS_*."
         ) from None
     config.setdefault("target_host", "localhost:7233")
-    runtime = _runtime_with_metrics(metrics_address) if metrics_address else None
+    runtime = _runtime(metrics_address, logs_here=logs_here)
     try:
         client = await Client.connect(
-            **config, data_converter=data_converter, lazy=lazy, identity=identity, runtime=runtime
+            **config,
+            data_converter=data_converter,
+            interceptors=with_tracing(),
+            lazy=lazy,
+            identity=identity,
+            runtime=runtime,
         )
     except (RuntimeError, ValueError) as error:
         raise TemporalUnavailable(
@@ -86,12 +106,22 @@ def _innermost_message(error: Exception) -> str:
     return innermost[1] if innermost else str(error)
 
 
-def _runtime_with_metrics(address: str) -> Runtime:
+def _runtime(address: str | None, *, logs_here: bool) -> Runtime | None:
+    """The SDK's core, with metrics at `address`; None for the default one."""
+    if address is None and not logs_here:
+        return None
+    forwarding = LogForwardingConfig(
+        logging.getLogger(CORE_LOGGER), append_target_to_name=False, prepend_target_on_message=False
+    )
+    logs = replace(LoggingConfig.default, forwarding=forwarding if logs_here else None)
+    metrics = None
     try:
-        metrics = PrometheusConfig(
-            bind_address=address, histogram_bucket_overrides={CHECK_TO_POST: CHECK_TO_POST_BUCKETS}
-        )
-        return Runtime(telemetry=TelemetryConfig(metrics=metrics))
+        if address is not None:
+            metrics = PrometheusConfig(
+                bind_address=address,
+                histogram_bucket_overrides={CHECK_TO_POST: CHECK_TO_POST_BUCKETS},
+            )
+        return Runtime(telemetry=TelemetryConfig(logging=logs, metrics=metrics))
     except (RuntimeError, ValueError) as error:
         raise InvalidSettings(
             f"WORKER_METRICS_ADDRESS: cannot be served there ({error}); is the port taken?"

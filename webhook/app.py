@@ -140,9 +140,15 @@ def create_app(
         async with drainer.running(), replayer.running(), pending_reviews.running(), dispatching:
             yield
 
-    # A redirect for a trailing slash would be built from the Host header.
     app = FastAPI(
-        openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        # A redirect for a trailing slash would be built from the Host header.
+        redirect_slashes=False,
+        # It would export queries, of requests that nobody has signed too.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        lifespan=lifespan,
     )
     # Plain routes: the endpoints read the raw request, there is nothing for FastAPI to parse.
     # A webhook configured as GET in Twilio is answered 405: its fields belong in a body.

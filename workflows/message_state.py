@@ -1,6 +1,7 @@
 """The state of one message while it is under way, shared by its steps."""
 
 import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ from signedfor.contract.failures import FailureClass
 from signedfor.masks import masked_sender
 from signedfor.message_activities import DEFAULT_POLICY, PolicySnapshot, SendResult
 from workflows import outcomes
-from workflows.outcomes import Ended, Proceed
+from workflows.outcomes import Ended, Escalated, Proceed
 from workflows.receipts import Receipt, Receipts
 from workflows.status_view import StatusView
 
@@ -112,6 +113,17 @@ class MessageState:
         self.stage, self.error_code = ended.outcome, ended.error_code
         self._waiting_for, self._until = f"nothing: {ended.reason}", None
         self.message_sid = message_sid
+        workflow.logger.log(
+            logging.WARNING if isinstance(ended, Escalated) else logging.INFO,
+            "Ended: %s",
+            ended.outcome.value,
+            extra={
+                "outcome": ended.outcome.value,
+                "failure_class": ended.failure_class and ended.failure_class.value,
+                "error_code": ended.error_code,
+                "twilio_sid": message_sid,
+            },
+        )
         self.publish()
 
     def publish(self, *, is_overdue: bool = False) -> None:
@@ -160,8 +172,12 @@ class MessageState:
         if self.sending is not None and self.unknown_since is not None and self.is_with_twilio:
             self.sending.cancel()
 
-    def adopt(self, sid: str, submitted_at: datetime | None) -> Submitted:
-        """Take this SID as the message's newest submission."""
+    def adopt(
+        self, sid: str, submitted_at: datetime | None, *, is_answered: bool = False
+    ) -> Submitted:
+        """Take this SID as the message's newest submission; `is_answered` if its POST was."""
+        if not is_answered:  # otherwise the activity has logged it
+            workflow.logger.info("Found at Twilio", extra={"twilio_sid": sid})
         self.message_sid = sid
         self.submitted_sids += (sid,)
         self.is_outcome_unknown = False

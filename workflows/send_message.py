@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from signedfor.contract import (
@@ -66,9 +67,16 @@ class SendMessage:
                 self._state.request_cancel()
 
     async def _report(self, request: MessageRequest) -> MessageReport:
-        self._state.message_id = checked_message_id(request)
-        self._state.request = request
-        self._ended = await self._carry()
+        try:
+            self._state.message_id = checked_message_id(request)
+            self._state.request = request
+            self._ended = await self._carry()
+        except ApplicationError:
+            # Only bad input is raised. An id that was refused may contain the recipient's number.
+            workflow.logger.warning(
+                "Refused as bad input", extra={"message_id": self._state.message_id or "(refused)"}
+            )
+            raise
         return await _finish(self._state, self._ended)
 
     async def _carry(self) -> Ended:

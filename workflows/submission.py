@@ -243,7 +243,7 @@ def _not_sent(
 def _accepted(state: MessageState, sent: Sent) -> Submitted:
     state.segments = sent.segments or state.segments
     state.was_unreachable |= sent.was_unreachable
-    submitted = state.adopt(sent.message_sid, sent.submitted_at)
+    submitted = state.adopt(sent.message_sid, sent.submitted_at, is_answered=True)
     if sent.status:
         state.record_status(sent.message_sid, sent.status, None)
     return submitted
