@@ -151,6 +151,7 @@ TEMPLATES: Final = Environment(
 TEMPLATES.filters.update(FILTERS)
 TEMPLATES.globals["CSRF_FIELD"] = CSRF_FIELD
 NAVIGATION: Final = (
+    ("/", "Now"),
     ("/messages", "Messages"),
     ("/dead-letters", "Dead letters"),
     ("/senders", "Senders"),

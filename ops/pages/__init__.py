@@ -1,9 +1,10 @@
 """The pages, in the order of the navigation."""
 
-from ops.pages import audit_log, dead_letters, messages, senders, sign_in
+from ops.pages import audit_log, dead_letters, messages, now, senders, sign_in
 from ops.web import Pages
 
 PAGES: tuple[Pages, ...] = (
+    now.pages,
     messages.pages,
     dead_letters.pages,
     senders.pages,
