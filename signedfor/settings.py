@@ -48,6 +48,20 @@ class DatabaseSettings(BaseSettings):
     """Quiet hours by category: `marketing:us,marketing:france-marketing`. They are kept besides a
     message's own send window. Default: none."""
 
+    temporal_ui_url: str = "http://127.0.0.1:8233"
+    """Where operators open Temporal's UI: links lead there."""
+
+    @field_validator("temporal_ui_url")
+    @classmethod
+    def _a_web_address(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+        except ValueError:
+            raise problem("must be an absolute http or https URL") from None
+        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+            raise problem("must be an absolute http or https URL without credentials")
+        return value.rstrip("/")
+
     @field_validator("opt_out_scope")
     @classmethod
     def _not_a_category(cls, value: Scope) -> Scope:

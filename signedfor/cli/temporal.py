@@ -26,7 +26,7 @@ from signedfor.cli.output import BadInput, CommandError, NotFound, Refused, Unav
 from signedfor.contract import MESSAGES_QUEUE
 from signedfor.contract.base import ContractModel
 from signedfor.settings import InvalidSettings
-from signedfor.temporal import TemporalUnavailable, connect_temporal
+from signedfor.temporal import TemporalUnavailable, connect_config, connect_temporal
 
 RPC_TIMEOUT: Final = timedelta(seconds=10)
 _CONNECT_SECONDS = 10
@@ -124,6 +124,18 @@ async def connect(*, lazy: bool = False) -> Client:
             f"Temporal did not answer within {_CONNECT_SECONDS} seconds. "
             "Is TEMPORAL_ADDRESS right, and is it reachable from here?"
         ) from None
+
+
+def temporal_namespace() -> str:
+    """The namespace that `TEMPORAL_*` name, without connecting.
+
+    Raises:
+        BadInput: the variables, or the profile file they name, cannot be read.
+    """
+    try:
+        return connect_config().get("namespace") or "default"
+    except InvalidSettings as error:
+        raise BadInput([("TEMPORAL_*", str(error))]) from None
 
 
 async def update(

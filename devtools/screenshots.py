@@ -1,0 +1,283 @@
+"""`python -m devtools.screenshots`, the command of `make screenshots`: pictures for the docs.
+
+It runs the whole system with the sandbox, makes messages of each kind, and takes pictures of the
+Temporal UI in Chromium, in light and in dark.
+"""
+
+import asyncio
+import csv
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from playwright.async_api import Browser, ViewportSize
+from temporalio.client import Client as TemporalClient
+from temporalio.service import RPCError
+
+from devtools.chromium import NoChromium, running_chromium
+from devtools.sandbox.client import Step
+from devtools.sandbox.magic import GOOD_SENDER
+from devtools.stack.local import ROOT, LocalStack
+from devtools.stack.processes import StackError, interrupt_on_signals
+from devtools.stack.temporal_server import NAMESPACE
+from signedfor.client import Client
+from signedfor.contract import Outcome, Stage, message_workflow_id
+from signedfor.search_attributes import MESSAGE_STATUS
+from signedfor.temporal_ui import VIEWS, TemporalUI
+
+IMAGES: Final = ROOT / "docs/images"
+Scheme = Literal["light", "dark"]
+SCHEMES: Final[tuple[Scheme, ...]] = ("light", "dark")
+
+_SIZE: Final[ViewportSize] = {"width": 1120, "height": 720}
+_DETAILS: Final = "#user-metadata-current-details"
+_PAUSED_SENDER: Final = "+15558670198"
+_SLOW_SENDER: Final = "+15558670199"
+_CAMPAIGN: Final = "spring-sale"
+_TIMEOUT_SECONDS: Final = 90
+_SETTINGS: Final = {
+    # Long enough to be seen.
+    "UNKNOWN_OUTCOME_WAIT_SECONDS": "3600",
+    "DEFAULT_SEGMENTS_PER_SECOND": "long_code=20",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A message of one kind: what is sent, what Twilio answers, and the status it reaches."""
+
+    message_id: str
+    status: Stage | Outcome
+    steps: Sequence[Step] = ()
+    then: Step | None = None
+    """What Twilio answers after these steps."""
+    fields: dict[str, Any] = field(default_factory=dict)
+    to: str | None = None
+    has_stopped: bool = False
+    """Whether the recipient has texted STOP before."""
+    is_canceled: bool = False
+
+
+def _refusal(code: int, http_status: int = 400) -> Step:
+    return {"respond": "error", "code": code, "http_status": http_status}
+
+
+_NO_CALLBACK: Final[Step] = {"final": "sent", "callbacks": {"lost": True}}
+
+
+def kinds() -> tuple[Kind, ...]:
+    """A message of each kind, of which the clock decides some."""
+    now = datetime.now(UTC)
+    closed = {
+        "from": f"{now + timedelta(hours=3):%H:%M}",
+        "until": f"{now + timedelta(hours=4):%H:%M}",
+        "time_zone": "UTC",
+    }
+    return (
+        Kind(message_id="order-4711", status=Outcome.DELIVERED),
+        Kind(message_id="order-4712", status=Stage.RETRYING, then=_refusal(20429, 429)),
+        Kind(
+            message_id="order-4713",
+            status=Stage.RESOLVING,
+            steps=[{"respond": "drop_after_accept", "callbacks": {"lost": True}}],
+        ),
+        Kind(message_id="order-4714", status=Stage.AWAITING_RECEIPT, steps=[_NO_CALLBACK]),
+        Kind(
+            message_id="order-4715",
+            status=Outcome.UNCONFIRMED,
+            steps=[_NO_CALLBACK],
+            fields={"receipt_timeout_seconds": 1},
+        ),
+        Kind(message_id="order-4716", status=Stage.WAITING, fields={"from": _PAUSED_SENDER}),
+        Kind(
+            message_id="offer-201",
+            status=Stage.WAITING,
+            fields={"category": "marketing", "send_window": closed},
+        ),
+        Kind(message_id="offer-202", status=Outcome.SUPPRESSED, has_stopped=True),
+        Kind(message_id="order-4717", status=Outcome.FAILED, steps=[_refusal(21408)]),
+        Kind(message_id="offer-203", status=Outcome.FAILED, steps=[_refusal(21610)]),
+        Kind(message_id="order-4718", status=Outcome.FAILED, to="+15005550001"),
+        Kind(
+            message_id="offer-204",
+            status=Outcome.UNDELIVERED,
+            steps=[{"final": "undelivered", "error_code": 30007}],
+        ),
+        Kind(
+            message_id="order-4719",
+            status=Stage.DELAYED,
+            steps=[{"final": "undelivered", "error_code": 30003}],
+        ),
+        Kind(
+            message_id="reminder-31",
+            status=Stage.SCHEDULED,
+            fields={"send_at": (now + timedelta(days=1)).isoformat()},
+        ),
+        Kind(
+            message_id="reminder-32",
+            status=Outcome.CANCELED,
+            fields={"send_at": (now + timedelta(days=1)).isoformat()},
+            is_canceled=True,
+        ),
+        Kind(
+            message_id="code-9",
+            status=Outcome.EXPIRED,
+            fields={"expires_at": (now - timedelta(minutes=1)).isoformat()},
+        ),
+    )
+
+
+async def make_messages(stack: LocalStack, made: Sequence[Kind]) -> None:
+    """Send a message of each kind and start a campaign; return when all are as they should be."""
+    await asyncio.to_thread(stack.signedfor, "senders", "pause", _PAUSED_SENDER)
+    await asyncio.to_thread(stack.signedfor, "senders", "rate", _SLOW_SENDER, "0.05")
+    await asyncio.to_thread(_start_campaign, stack)
+    temporal = await stack.client()
+    client = Client(temporal)
+    async with asyncio.timeout(_TIMEOUT_SECONDS):
+        for number, kind in enumerate(made):
+            await _send(kind, f"+155586703{number:02}", stack, client)
+        for kind in made:
+            await _reaches(temporal, kind)
+
+
+async def _send(kind: Kind, free_number: str, stack: LocalStack, client: Client) -> None:
+    to = kind.to or free_number
+    if kind.steps or kind.then:
+        await asyncio.to_thread(stack.sandbox.script, to, kind.steps, then=kind.then)
+    if kind.has_stopped:
+        await asyncio.to_thread(stack.sandbox.inbound, to, GOOD_SENDER, "STOP")
+    message = await client.send(
+        {"to": to, "from": GOOD_SENDER, "body": "Your parcel is at the door.", **kind.fields},
+        message_id=kind.message_id,
+    )
+    if kind.is_canceled:
+        await message.cancel()
+
+
+async def _reaches(temporal: TemporalClient, kind: Kind) -> None:
+    workflow = temporal.get_workflow_handle(message_workflow_id(kind.message_id))
+    while True:
+        with suppress(RPCError):
+            described = await workflow.describe()
+            if described.typed_search_attributes.get(MESSAGE_STATUS) == kind.status:
+                return
+        await asyncio.sleep(0.2)
+
+
+def _start_campaign(stack: LocalStack) -> None:
+    path = stack.folder / "recipients.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["to", "name"])
+        rows.writerows([f"+1555867{number:04}", "Ada"] for number in range(5000, 5200))
+    stack.signedfor(
+        *("campaign", "start", str(path), "--id", _CAMPAIGN, "--from", _SLOW_SENDER),
+        *("--body", "Hello {name}, the spring sale is on.", "--yes"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """A picture of a page of the UI."""
+
+    name: str
+    url: str
+    ready: str
+    """A text of the page, without which it is not yet complete."""
+    frame: str | None = None
+    """The frame that has this text, if it is in one."""
+
+
+async def shots(ui: TemporalUI, temporal: TemporalClient) -> list[Shot]:
+    """The pictures of the docs."""
+    views = {view.name: view for view in VIEWS}
+
+    async def page_of(message_id: str, tab: str) -> str:
+        workflow_id = message_workflow_id(message_id)
+        described = await temporal.get_workflow_handle(workflow_id).describe()
+        return f"{ui.workflow_url(workflow_id)}/{described.run_id}/{tab}"
+
+    return [
+        Shot(
+            name="list",
+            url=f"{ui.url}/namespaces/{ui.namespace}/workflows",
+            ready="order-4718",
+        ),
+        Shot(name="not-delivered", url=ui.view_url(views["Not delivered"]), ready="offer-204"),
+        Shot(
+            name="timeline",
+            url=await page_of("order-4712", "timeline"),
+            ready="after Twilio's 20429",
+        ),
+        Shot(
+            name="retrying",
+            url=await page_of("order-4712", "user-metadata"),
+            ready="What to do",
+            frame=_DETAILS,
+        ),
+        Shot(
+            name="unknown-outcome",
+            url=await page_of("order-4713", "user-metadata"),
+            ready="What to do",
+            frame=_DETAILS,
+        ),
+        Shot(
+            name="failed",
+            url=await page_of("order-4717", "user-metadata"),
+            ready="What to do",
+            frame=_DETAILS,
+        ),
+    ]
+
+
+async def take(browser: Browser, ui: TemporalUI, wanted: Sequence[Shot], scheme: Scheme) -> None:
+    """Take these pictures in one color scheme."""
+    context = await browser.new_context(
+        color_scheme=scheme, viewport=_SIZE, timezone_id="UTC", locale="en-GB"
+    )
+    page = await context.new_page()
+    await page.goto(f"{ui.url}/namespaces/{ui.namespace}/workflows")
+    await page.evaluate("localStorage.setItem('navOpen', 'false')")  # more room for the rest
+    async with page.expect_navigation():
+        await page.evaluate(ui.setup_script())
+    for shot in wanted:
+        await page.goto(shot.url)
+        where = page if shot.frame is None else page.frame_locator(shot.frame)
+        await where.get_by_text(shot.ready).first.wait_for()
+        path = IMAGES / f"temporal-ui-{shot.name}-{scheme}.png"
+        await page.screenshot(path=path, animations="disabled")
+
+
+async def _take_all(stack: LocalStack) -> None:
+    await make_messages(stack, kinds())
+    ui = TemporalUI(url=str(stack.temporal.ui_url), namespace=NAMESPACE)
+    wanted = await shots(ui, await stack.client())
+    async with running_chromium() as browser:
+        for scheme in SCHEMES:
+            await take(browser, ui, wanted, scheme)
+
+
+def main() -> int:
+    """Take the pictures; 1 if something they need is missing or failed."""
+    interrupt_on_signals()
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="signedfor-screenshots-") as folder,
+            LocalStack(Path(folder), settings=_SETTINGS) as stack,
+        ):
+            IMAGES.mkdir(exist_ok=True)
+            asyncio.run(_take_all(stack))
+    except (StackError, NoChromium) as error:
+        sys.stderr.write(f"make screenshots: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
