@@ -8,14 +8,15 @@ import asyncio
 import csv
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from playwright.async_api import Browser, ViewportSize
+from playwright.async_api import Browser, Page, ViewportSize
 from temporalio.client import Client as TemporalClient
 from temporalio.service import RPCError
 
@@ -34,8 +35,7 @@ IMAGES: Final = ROOT / "docs/images"
 Scheme = Literal["light", "dark"]
 SCHEMES: Final[tuple[Scheme, ...]] = ("light", "dark")
 
-_SIZE: Final[ViewportSize] = {"width": 1120, "height": 720}
-_DETAILS: Final = "#user-metadata-current-details"
+_SIZE: Final[ViewportSize] = {"width": 1200, "height": 900}
 _PAUSED_SENDER: Final = "+15558670198"
 _SLOW_SENDER: Final = "+15558670199"
 _CAMPAIGN: Final = "spring-sale"
@@ -188,10 +188,8 @@ class Shot:
 
     name: str
     url: str
-    ready: str
-    """A text of the page, without which it is not yet complete."""
-    frame: str | None = None
-    """The frame that has this text, if it is in one."""
+    take: Callable[[Page], Awaitable[bytes]]
+    """Takes it, once the page is complete."""
 
 
 async def shots(ui: TemporalUI, temporal: TemporalClient) -> list[Shot]:
@@ -204,36 +202,48 @@ async def shots(ui: TemporalUI, temporal: TemporalClient) -> list[Shot]:
         return f"{ui.workflow_url(workflow_id)}/{described.run_id}/{tab}"
 
     return [
+        Shot(name="list", url=ui.workflows_url, take=partial(_take_list, row="order-4718")),
         Shot(
-            name="list",
-            url=f"{ui.url}/namespaces/{ui.namespace}/workflows",
-            ready="order-4718",
+            name="not-delivered",
+            url=ui.view_url(views["Not delivered"]),
+            take=partial(_take_list, row="offer-204", height=460),
         ),
-        Shot(name="not-delivered", url=ui.view_url(views["Not delivered"]), ready="offer-204"),
-        Shot(
-            name="timeline",
-            url=await page_of("order-4712", "timeline"),
-            ready="after Twilio's 20429",
-        ),
-        Shot(
-            name="retrying",
-            url=await page_of("order-4712", "user-metadata"),
-            ready="What to do",
-            frame=_DETAILS,
-        ),
-        Shot(
-            name="unknown-outcome",
-            url=await page_of("order-4713", "user-metadata"),
-            ready="What to do",
-            frame=_DETAILS,
-        ),
-        Shot(
-            name="failed",
-            url=await page_of("order-4717", "user-metadata"),
-            ready="What to do",
-            frame=_DETAILS,
-        ),
+        Shot(name="timeline", url=await page_of("order-4712", "timeline"), take=_take_timeline),
+        *[
+            Shot(name=name, url=await page_of(message_id, "user-metadata"), take=_take_details)
+            for name, message_id in {
+                "retrying": "order-4712",
+                "unknown-outcome": "order-4713",
+                "failed": "order-4717",
+            }.items()
+        ],
     ]
+
+
+async def _take_list(page: Page, row: str, height: int = 720) -> bytes:
+    await page.get_by_text(row).first.wait_for()
+    return await page.screenshot(
+        animations="disabled", clip={"x": 0, "y": 0, "width": _SIZE["width"], "height": height}
+    )
+
+
+async def _take_details(page: Page) -> bytes:
+    shown = page.frame_locator("#user-metadata-current-details").get_by_text("What to do")
+    await shown.wait_for()
+    both = page.get_by_test_id("user-metadata").locator("..")
+    return await both.screenshot(animations="disabled")
+
+
+async def _take_timeline(page: Page) -> bytes:
+    await page.get_by_text("after Twilio's 20429").last.wait_for(state="attached")
+    heading = page.get_by_role("heading", name="Timeline")
+    await heading.evaluate("(heading) => heading.scrollIntoView()")
+    box = await heading.bounding_box()
+    assert box is not None  # noqa: S101 - it is attached, and scrolled to
+    return await page.screenshot(
+        animations="disabled",
+        clip={"x": 0, "y": box["y"], "width": _SIZE["width"], "height": 380},
+    )
 
 
 async def take(browser: Browser, ui: TemporalUI, wanted: Sequence[Shot], scheme: Scheme) -> None:
@@ -242,16 +252,14 @@ async def take(browser: Browser, ui: TemporalUI, wanted: Sequence[Shot], scheme:
         color_scheme=scheme, viewport=_SIZE, timezone_id="UTC", locale="en-GB"
     )
     page = await context.new_page()
-    await page.goto(f"{ui.url}/namespaces/{ui.namespace}/workflows")
+    await page.goto(ui.workflows_url)
     await page.evaluate("localStorage.setItem('navOpen', 'false')")  # more room for the rest
     async with page.expect_navigation():
         await page.evaluate(ui.setup_script())
     for shot in wanted:
         await page.goto(shot.url)
-        where = page if shot.frame is None else page.frame_locator(shot.frame)
-        await where.get_by_text(shot.ready).first.wait_for()
         path = IMAGES / f"temporal-ui-{shot.name}-{scheme}.png"
-        await page.screenshot(path=path, animations="disabled")
+        path.write_bytes(await shot.take(page))
 
 
 async def _take_all(stack: LocalStack) -> None:

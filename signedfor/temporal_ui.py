@@ -71,16 +71,21 @@ class TemporalUI:
     """The UI of a Temporal namespace."""
 
     url: str
-    """As in TEMPORAL_UI_URL."""
+    """As in TEMPORAL_UI_URL, without a slash at its end."""
     namespace: str
+
+    @property
+    def workflows_url(self) -> str:
+        """The list of all workflows."""
+        return f"{self.url}/namespaces/{quote(self.namespace, safe='')}/workflows"
 
     def workflow_url(self, workflow_id: str) -> str:
         """The page of a workflow."""
-        return f"{self._workflows}/{quote(workflow_id, safe='')}"
+        return f"{self.workflows_url}/{quote(workflow_id, safe='')}"
 
     def view_url(self, view: View) -> str:
         """The list of these workflows."""
-        return f"{self._workflows}?{urlencode({'query': view.query})}"
+        return f"{self.workflows_url}?{urlencode({'query': view.query})}"
 
     def setup_script(self) -> str:
         """JavaScript for the browser's console, on any page of the UI: columns and saved views.
@@ -93,10 +98,6 @@ class TemporalUI:
         ]
         columns = [{"label": label} for label in COLUMNS]
         return _SCRIPT % (json.dumps(self.namespace), json.dumps(columns), json.dumps(views))
-
-    @property
-    def _workflows(self) -> str:
-        return f"{self.url.rstrip('/')}/namespaces/{quote(self.namespace, safe='')}/workflows"
 
 
 _SCRIPT = """\

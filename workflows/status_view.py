@@ -135,9 +135,10 @@ def _markdown(
     }
     listed = [f"- {name}: {value}" for name, value in all_facts.items() if value is not None]
     said = advice.twilio_said(error_code)
+    reason = [] if said is not None and said.endswith(why) else [why]  # else it is said twice
     paragraphs = [
         f"**{progress.status}** since {advice.moment(progress.since)}",
-        why,
+        *reason,
         *([f"**Twilio said:** {said}"] if said is not None else []),
         f"**What to do:** {what_to_do}",
         *(["\n".join(listed)] if listed else []),

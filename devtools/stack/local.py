@@ -230,6 +230,7 @@ class LocalStack:
         settings = {
             "TEMPORAL_ADDRESS": f"{HOST}:{self.ports.temporal}",
             "TEMPORAL_NAMESPACE": NAMESPACE,
+            "TEMPORAL_UI_URL": f"http://{HOST}:{self.ports.temporal_ui}",
             "DATABASE_URL": (
                 self._cluster.database_url
                 if self._cluster

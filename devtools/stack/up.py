@@ -20,7 +20,7 @@ from devtools.stack.processes import StackError, interrupt_on_signals
 from signedfor.settings import Settings
 
 _REAL_TWILIO = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "PUBLIC_BASE_URL")
-_OURS = {"WEBHOOK_HOST", "WEBHOOK_PORT"}
+_OURS = {"TEMPORAL_UI_URL", "WEBHOOK_HOST", "WEBHOOK_PORT"}
 """Settings that the stack sets itself, regardless of the environment."""
 _NOT_WITH_SANDBOX = {*_REAL_TWILIO, "DATABASE_URL"}
 """Settings that are ignored with the sandbox: its messages must not mix with real records."""
@@ -32,7 +32,7 @@ _NETWORK = {
 """Proxies and certificates, which the real Twilio needs."""
 _CHECK_SECONDS = 0.5
 _ENVIRONMENT_FILE = "up.env"
-_CLIENT_SETTINGS = ("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "DATABASE_URL")
+_CLIENT_SETTINGS = ("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_UI_URL", "DATABASE_URL")
 
 
 def main() -> int:
@@ -117,6 +117,7 @@ def announce(stack: LocalStack, out: Console) -> None:
     for arguments in (
         f'send {recipient} --body "Your parcel is at the door." --wait',
         "dead-letters list",
+        "temporal-ui",
         *(["doctor"] if stack.twilio is not None else []),
     ):
         out.print(f"  {signedfor} --env-file {shown} {arguments}", soft_wrap=True, markup=False)
