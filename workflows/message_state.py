@@ -16,7 +16,7 @@ from signedfor.message_activities import DEFAULT_POLICY, PolicySnapshot, SendRes
 from workflows import outcomes
 from workflows.outcomes import Ended, Proceed
 from workflows.receipts import Receipt, Receipts
-from workflows.status_view import StatusView, summary_of_attempt, summary_of_wait
+from workflows.status_view import StatusView, summary_of_wait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +124,6 @@ class MessageState:
             report=report,
             is_overdue=is_overdue,
         )
-
-    def next_attempt(self) -> str:
-        """The summary of its next attempt."""
-        return summary_of_attempt(self.attempts + 1, self.error_code)
 
     def progress(self) -> Progress:
         """The answer to the query, and what the status view is written from."""

@@ -38,7 +38,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.dead_letter import open_dead_letter, signal_late_delivery
     from workflows.message_state import MessageState, Submitted
     from workflows.outcomes import Ended, Escalated, Proceed
-    from workflows.status_view import summary_of_wait
+    from workflows.status_view import after_code, summary_of_wait
     from workflows.submission import check_opt_outs_and_send
     from workflows.waits import wait_for_send_at
 
@@ -201,7 +201,7 @@ async def _wait_to_send_again(state: MessageState, delayed: _DeliveryDelayed) ->
     return await state.pause(
         again_at,
         WaitsFor.RESUBMISSION,
-        then=f" after Twilio's {delayed.error_code}",
+        then=after_code(delayed.error_code),
         error_code=delayed.error_code,
     )
 

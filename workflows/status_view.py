@@ -84,10 +84,9 @@ def summary_of_wait(waiting_for: str, until: datetime, *, then: str = "") -> str
     return f"waits for {waiting_for} until {advice.moment(until)}{then}"
 
 
-def summary_of_attempt(number: int, error_code: int | None) -> str:
-    """What a submission is called in the UI."""
-    after = f" after Twilio's {error_code}" if error_code else ""
-    return f"attempt {number}{after}"
+def after_code(error_code: int | None) -> str:
+    """The reason for another attempt, if Twilio gave one."""
+    return f", after Twilio's {error_code}" if error_code else ""
 
 
 def _details_while_waiting(progress: Progress, retry_until: datetime | None) -> str:

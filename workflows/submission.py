@@ -63,7 +63,7 @@ from signedfor.twilio.segments import count_segments
 from workflows import activity_stubs, outcomes
 from workflows.message_state import MessageState, Submitted
 from workflows.outcomes import Ended, Proceed
-from workflows.status_view import summary_of_wait
+from workflows.status_view import after_code, summary_of_wait
 from workflows.waits import wait_for_turn
 
 
@@ -277,7 +277,7 @@ async def _send_under_policy(state: MessageState) -> SendResult | SendFailure:
         return result
     if next_attempt_at > workflow.now():
         state.enter(stage, WaitsFor.NEXT_ATTEMPT, until=next_attempt_at)
-        await state.pause(next_attempt_at, WaitsFor.NEXT_ATTEMPT, then=f": {state.next_attempt()}")
+        await state.pause(next_attempt_at, WaitsFor.NEXT_ATTEMPT, then=after_code(state.error_code))
     if state.is_interrupted:
         return result
     state.enter(stage, WaitsFor.ANSWER, until=deadline)
@@ -323,7 +323,9 @@ async def _send(state: MessageState, *, is_quick: bool) -> SendResult | SendFail
     state.sending = (
         activity_stubs.start_sending_now(request)
         if is_quick
-        else activity_stubs.start_sending(request, summary=state.next_attempt())
+        else activity_stubs.start_sending(
+            request, summary=f"attempts from number {before + 1} on{after_code(state.error_code)}"
+        )
     )
     try:
         result = await state.sending
