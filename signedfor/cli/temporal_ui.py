@@ -6,7 +6,7 @@ import typer
 
 from signedfor.cli.environment import database_settings
 from signedfor.cli.options import JsonOption
-from signedfor.cli.output import command_output, facts
+from signedfor.cli.output import command_output
 from signedfor.cli.temporal import temporal_namespace
 from signedfor.temporal_ui import VIEWS, TemporalUI
 
@@ -34,4 +34,7 @@ def temporal_ui(
             return
         links = {view.name: ui.view_url(view) for view in VIEWS}
         document = [{"name": name, "url": url} for name, url in links.items()]
-        out.result({"views": document}, facts(list(links.items())))
+        width = max(map(len, links))
+        # One line each, however long, so that they can be copied.
+        lines = [f"{name:{width}}  {url}" for name, url in links.items()]
+        out.result({"views": document}, "\n".join(lines))

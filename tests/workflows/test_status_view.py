@@ -36,7 +36,9 @@ _TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
 
 async def details(handle: WorkflowHandle[Any, Any]) -> str:
     """The current details, as the UI queries them."""
-    answer = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    answer: WorkflowMetadata = await handle.query(
+        "__temporal_workflow_metadata", result_type=WorkflowMetadata
+    )
     return answer.current_details
 
 
