@@ -246,16 +246,24 @@ async def _take_timeline(page: Page) -> bytes:
     )
 
 
+async def set_up(page: Page, ui: TemporalUI) -> None:
+    """Open the UI and run the set-up there, as a person does in the browser's console."""
+    await page.goto(ui.workflows_url)
+    await page.get_by_text("Workflow ID").first.wait_for()
+    # Not any navigation: the UI changes its address by itself.
+    async with page.expect_event("load"):
+        await page.evaluate(ui.setup_script())
+
+
 async def take(browser: Browser, ui: TemporalUI, wanted: Sequence[Shot], scheme: Scheme) -> None:
     """Take these pictures in one color scheme."""
     context = await browser.new_context(
         color_scheme=scheme, viewport=_SIZE, timezone_id="UTC", locale="en-GB"
     )
     page = await context.new_page()
-    await page.goto(ui.workflows_url)
-    await page.evaluate("localStorage.setItem('navOpen', 'false')")  # more room for the rest
-    async with page.expect_navigation():
-        await page.evaluate(ui.setup_script())
+    # More room for the rest.
+    await page.add_init_script("localStorage.setItem('navOpen', 'false')")
+    await set_up(page, ui)
     for shot in wanted:
         await page.goto(shot.url)
         path = IMAGES / f"temporal-ui-{shot.name}-{scheme}.png"

@@ -32,6 +32,19 @@ class WaitsFor(StrEnum):
     RESUBMISSION = "being sent again as a new Twilio message"
 
 
+AT_MOST: Final = frozenset(
+    {
+        WaitsFor.ANSWER,
+        WaitsFor.RESUME,
+        WaitsFor.ACCOUNT,
+        WaitsFor.DATABASE,
+        WaitsFor.CLOCK,
+        WaitsFor.SID,
+        WaitsFor.RECEIPT,
+    }
+)
+"""Waits that may end before their time; the others end at it."""
+
 _NOTHING: Final = "Nothing."
 _WORKERS: Final = (
     "Nothing, if it is a matter of seconds. Otherwise see whether workers run: `signedfor doctor`."
@@ -91,9 +104,25 @@ def what_to_do_after(report: MessageReport) -> str:
     return _OUTCOMES.get(report.outcome, _NOTHING)
 
 
-def commands(progress: Progress) -> list[str]:
-    """The commands that show and stop a message that is under way."""
+def why_waiting(progress: Progress) -> str:
+    """What it waits for, and until when."""
+    until = ""
+    if progress.until is not None:
+        at_most = " at most" if progress.waiting_for in AT_MOST else ""
+        until = f", until {moment(progress.until)}{at_most}"
+    # Otherwise Twilio's code says why.
+    no_answer = progress.status == Stage.RETRYING and progress.error_code is None
+    because = " Twilio could not be reached, or did not process it." if no_answer else ""
+    return f"Waits for {progress.waiting_for}{until}.{because}"
+
+
+def commands(progress: Progress, *, campaign_id: str | None = None) -> list[str]:
+    """The commands that show and stop a message that is under way, or end its wait."""
     shown = [f"signedfor show {progress.message_id}"]
+    if progress.waiting_for == WaitsFor.RESUME:
+        shown.append("signedfor senders list")
+        if campaign_id is not None:
+            shown.append(f"signedfor campaign status {campaign_id}")
     if progress.status != Stage.AWAITING_RECEIPT:  # Twilio has it: too late
         shown.append(f"signedfor cancel {progress.message_id}")
     return shown

@@ -112,6 +112,6 @@ _SCRIPT = """\
   change("saved-workflow-queries", (saved) =>
     [...saved.filter((each) => !ours.has(each.name)), ...views]);
   localStorage.setItem("savedQueryNavOpen", "true");
-  location.reload();
+  setTimeout(() => location.reload());
 })(%s, %s, %s);
 """

@@ -60,7 +60,9 @@ class StatusView:
                 (TWILIO_ERROR_CODE, progress.error_code),
             )
         workflow.set_current_details(
-            _details_while_waiting(progress, retry_until)
+            _details_while_waiting(
+                progress, campaign_id=request.campaign_id, retry_until=retry_until
+            )
             if report is None
             else _details(progress, report)
         )
@@ -89,17 +91,17 @@ def after_code(error_code: int | None) -> str:
     return f", after Twilio's {error_code}" if error_code else ""
 
 
-def _details_while_waiting(progress: Progress, retry_until: datetime | None) -> str:
+def _details_while_waiting(
+    progress: Progress, *, campaign_id: str | None, retry_until: datetime | None
+) -> str:
     """Why it waits, since when and until when, and what to do. No recipient and no text."""
-    until = f", until {advice.moment(progress.until)} at most" if progress.until else ""
-    tried = advice.moment(retry_until) if retry_until else None
     return _markdown(
         progress,
-        f"Waits for {progress.waiting_for}{until}.",
+        advice.why_waiting(progress),
         what_to_do=advice.what_to_do(progress),
         error_code=progress.error_code,
-        facts={"Tried until": tried},
-        commands=advice.commands(progress),
+        facts={"Tried until": advice.moment(retry_until) if retry_until else None},
+        commands=advice.commands(progress, campaign_id=campaign_id),
     )
 
 

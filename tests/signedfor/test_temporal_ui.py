@@ -1,11 +1,13 @@
 """Links to messages in the Temporal UI, and what the set-up shows in a real browser."""
 
+import asyncio
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.async_api import Page
 
 from devtools.sandbox.client import Step
+from devtools.screenshots import set_up
 from devtools.stack.local import LocalStack
 from devtools.stack.temporal_server import NAMESPACE
 from signedfor.client import Client
@@ -46,23 +48,20 @@ async def test_the_set_up_shows_outcomes_in_columns(
     stack: LocalStack, ui: TemporalUI, page: Page, new_number: NewNumber
 ) -> None:
     """In the list of what was not delivered, a refused message has its status and its code."""
-    to, client = new_number(), Client(await stack.client())
+    to, temporal = new_number(), await stack.client()
     stack.sandbox.script(to, [_NO_PERMISSION])
-    message = await client.send({"to": to, "body": TEXT}, message_id="shown-in-a-column")
+    message = await Client(temporal).send({"to": to, "body": TEXT}, message_id="refused-by-geo")
     await message.report()
-    await page.goto(ui.workflows_url)
+    query = f"{_VIEWS['Not delivered'].query} AND WorkflowId = '{message.handle.id}'"
+    async with asyncio.timeout(30):
+        while not (await temporal.count_workflows(query)).count:
+            await asyncio.sleep(0.1)  # visibility lags, and nothing tells when it is there
 
-    async with page.expect_navigation():
-        await page.evaluate(ui.setup_script())
-    # Visibility lags: the link is opened until it has the message.
-    row = page.get_by_role("row").filter(has_text="message:shown-in-a-column")
-    while True:
-        await page.goto(ui.view_url(_VIEWS["Not delivered"]))
-        await page.get_by_text("Workflow ID").first.wait_for()
-        await page.get_by_test_id("workflows-summary-configurable-table-row").first.wait_for()
-        if await row.count():
-            break
+    await set_up(page, ui)
+    await page.goto(ui.view_url(_VIEWS["Not delivered"]))
 
+    row = page.get_by_role("row").filter(has_text=message.handle.id)
+    await row.wait_for()
     headers = await page.get_by_role("columnheader").all_inner_texts()
     assert list(COLUMNS[:3]) == [each for each in headers if each in COLUMNS][:3]
     cells = [each.strip() for each in await row.get_by_role("cell").all_inner_texts()]
@@ -78,8 +77,7 @@ async def test_running_the_set_up_again_changes_nothing(ui: TemporalUI, page: Pa
     )
 
     for _ in range(2):
-        async with page.expect_navigation():
-            await page.evaluate(ui.setup_script())
+        await set_up(page, ui)
 
     names = await page.evaluate(
         """JSON.parse(localStorage.getItem("saved-workflow-queries")).default

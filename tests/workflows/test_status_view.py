@@ -90,7 +90,7 @@ async def test_a_timer_says_what_it_waits_for_and_until_when(
 
     text = await details(message)
 
-    assert re.search(rf"Waits for {expected}, until {_TIME} at most\.", text)
+    assert re.search(rf"Waits for {expected}, until {_TIME}\.\n", text)
     await message.result()
     assert re.fullmatch(rf"waits for {expected} until {_TIME}", (await summaries(message))[0])
 
@@ -115,6 +115,31 @@ async def test_a_retry_says_what_twilio_said_and_how_long_it_is_tried(
     after = "after Twilio's 20429"
     assert re.fullmatch(rf"waits for its next attempt until {_TIME}, {after}", wait)
     assert f"attempts from number 2 on, {after}" == attempt
+
+
+async def test_a_retry_without_an_answer_says_so(env: TimeSkippingEnvironment) -> None:
+    """There is no code that would say why."""
+    env.fakes.sends = [failure(FailureClass.TEMPORARILY_UNAVAILABLE, retry_after=HOUR)]
+    message = await env.start()
+    await reaches(message, Stage.RETRYING)
+
+    text = await details(message)
+
+    assert "Twilio could not be reached, or did not process it." in text
+    assert "Twilio said" not in text
+
+
+async def test_a_paused_message_of_a_campaign_names_both_that_may_be_paused(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """Its sender and its campaign."""
+    env.fakes.sends, env.fakes.resumes = [refuse(Paused()), accept()], [None]
+    message = await env.start({**REQUEST, "campaign_id": "spring"})
+    await reaches(message, Stage.WAITING)
+
+    text = await details(message)
+
+    assert "signedfor senders list\nsignedfor campaign status spring\n" in text
 
 
 async def test_an_unknown_outcome_warns_against_sending_again(
