@@ -54,8 +54,8 @@ async def test_the_set_up_shows_outcomes_in_columns(
     await message.report()
     query = f"{_VIEWS['Not delivered'].query} AND WorkflowId = '{message.handle.id}'"
     async with asyncio.timeout(30):
-        while not (await temporal.count_workflows(query)).count:
-            await asyncio.sleep(0.1)  # visibility lags, and nothing tells when it is there
+        while not (await temporal.count_workflows(query)).count:  # noqa: ASYNC110 - visibility lags
+            await asyncio.sleep(0.1)
 
     await set_up(page, ui)
     await page.goto(ui.view_url(_VIEWS["Not delivered"]))
