@@ -140,7 +140,7 @@ class Client:
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 id_reuse_policy=REUSE_POLICY,
                 search_attributes=TypedSearchAttributes(attributes),
-                static_summary=summary_of(checked),
+                static_summary=_summary(checked),
                 # Urgent messages come first in the task queue as well.
                 priority=Priority(priority_key=checked.priority.temporal_key),
                 rpc_timeout=rpc_timeout,
@@ -182,7 +182,7 @@ class Client:
         return tuple(name for name, value in fields[0].items() if value != fields[1][name])
 
 
-def summary_of(request: MessageRequest) -> str:
+def _summary(request: MessageRequest) -> str:
     """What a message is, for the Temporal UI: it cannot change while the message is under way."""
     what = f"{request.category or 'message'}, {request.priority} priority"
     sender = "" if request.sender is None else f", from {masked_sender(request.sender)}"

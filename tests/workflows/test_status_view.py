@@ -1,5 +1,6 @@
 """What operators see of a message in the Temporal UI: current details, and summaries of waits."""
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,11 +13,12 @@ from temporalio.client import WorkflowHandle
 from devtools.reference_pages import COMMAND_TREE
 from signedfor import advice
 from signedfor.advice import WaitsFor
-from signedfor.contract import CampaignState, Progress, Stage
+from signedfor.contract import PAUSE_UPDATE, RESUME_UPDATE, CampaignState, Progress, Stage
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import AccountHeld, DatabaseAway, Paused, StatusResult
 from signedfor.payloads import data_converter
 from tests.histories.recording import reaches
+from tests.workflows.campaigns import FakeCampaign, serving_campaign, start_campaign
 from tests.workflows.fakes import (
     RECIPIENT,
     REQUEST,
@@ -223,6 +225,38 @@ async def test_no_text_holds_a_number_or_a_body(env: TimeSkippingEnvironment) ->
     assert len(shown) > 5
     for canary in (RECIPIENT[1:], SENDER[1:], REQUEST["body"]):
         assert [] == [each for each in shown if canary in each]
+
+
+async def test_a_campaign_says_what_it_waits_for_and_how_to_decide(
+    env: TimeSkippingEnvironment,
+) -> None:
+    """Running, paused and finished; its timer says what it waited for."""
+    fake = FakeCampaign(rows=3, page=2, next_in=HOUR)
+    async with serving_campaign(env.client, fake) as queue:
+        campaign = await start_campaign(env.client, queue, workflow_id="campaign:spring")
+        await fake.until_dispatched(2)
+        running = await _details_with(campaign, "2 of 3 rows")
+        await campaign.execute_update(PAUSE_UPDATE)
+        paused = await details(campaign)
+        await campaign.execute_update(RESUME_UPDATE)
+        await campaign.result()
+        finished = await details(campaign)
+
+    waits_for = rf"its sender to have sent what it was given, until {_TIME}"
+    assert re.search(rf"\*\*running\*\* since {_TIME}\n(.|\n)*Waits for {waits_for}\.", running)
+    assert "signedfor campaign pause spring\nsignedfor campaign cancel spring" in running
+    assert "**paused**" in paused
+    assert "Waits for" not in paused
+    assert "signedfor campaign resume spring" in paused
+    assert "signedfor campaign report spring" in finished
+    assert any(re.fullmatch(f"waits for {waits_for}", each) for each in await summaries(campaign))
+
+
+async def _details_with(handle: WorkflowHandle[Any, Any], text: str) -> str:
+    async with asyncio.timeout(30):
+        while text not in (shown := await details(handle)):  # noqa: ASYNC110 - a query
+            await asyncio.sleep(0.05)
+    return shown
 
 
 def test_every_command_that_is_advised_exists() -> None:
