@@ -17,7 +17,9 @@ from devtools.stack.console import addresses, console, shown_path
 from devtools.stack.local import LocalStack, Ports
 from devtools.stack.ports import HOST, port_from
 from devtools.stack.processes import StackError, interrupt_on_signals
+from devtools.stack.temporal_server import NAMESPACE
 from signedfor.settings import Settings
+from signedfor.temporal_ui import VIEWS, TemporalUI
 
 _REAL_TWILIO = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "PUBLIC_BASE_URL")
 _OURS = {"TEMPORAL_UI_URL", "WEBHOOK_HOST", "WEBHOOK_PORT"}
@@ -95,6 +97,11 @@ def announce(stack: LocalStack, out: Console) -> None:
     out.print()
     out.print(addresses(stack))
     out.print()
+    if stack.temporal.ui_url is not None:
+        ui = TemporalUI(url=stack.temporal.ui_url, namespace=NAMESPACE)
+        for view in VIEWS[:2]:
+            out.print(f"{view.name}: {ui.view_url(view)}", soft_wrap=True, markup=False)
+        out.print()
     if stack.twilio is None:
         out.print("[bold]THIS IS THE REAL TWILIO: messages reach people and cost money.[/bold]")
         out.print(
