@@ -22,6 +22,17 @@ class InvalidSettings(Exception):
     """The environment is incomplete or wrong; the text names each bad variable, never its value."""
 
 
+def web_address(value: str) -> str:
+    """The URL without a slash at its end, if it is one that links may show."""
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        raise problem("must be an absolute http or https URL") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+        raise problem("must be an absolute http or https URL without credentials")
+    return value.rstrip("/")
+
+
 class DatabaseSettings(BaseSettings):
     """The settings of commands that need only the database, such as `signedfor opt-outs`."""
 
@@ -54,13 +65,7 @@ class DatabaseSettings(BaseSettings):
     @field_validator("temporal_ui_url")
     @classmethod
     def _a_web_address(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value)
-        except ValueError:
-            raise problem("must be an absolute http or https URL") from None
-        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
-            raise problem("must be an absolute http or https URL without credentials")
-        return value.rstrip("/")
+        return web_address(value)
 
     @field_validator("opt_out_scope")
     @classmethod
@@ -284,11 +289,15 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = "\n".join(
-            f"  {what}" if field == "input" else f"  {field.upper()}: {what}"
-            for field, what in problems_in(error)
-        )
-        raise InvalidSettings(
-            "The environment is incomplete or wrong; .env.example explains each variable.\n"
-            f"{problems}"
-        ) from None
+        raise invalid_settings(error) from None
+
+
+def invalid_settings(error: ValidationError) -> InvalidSettings:
+    """What to tell people of it."""
+    problems = "\n".join(
+        f"  {what}" if field == "input" else f"  {field.upper()}: {what}"
+        for field, what in problems_in(error)
+    )
+    return InvalidSettings(
+        f"The environment is incomplete or wrong; .env.example explains each variable.\n{problems}"
+    )
