@@ -47,6 +47,7 @@ from signedfor.contract import (
     message_workflow_id,
 )
 from signedfor.contract.fields import MessageId, problems_in
+from signedfor.masks import masked_sender
 from signedfor.payloads import INVALID_INPUT, data_converter, id_problems
 from signedfor.search_attributes import message_attributes
 from signedfor.tracing import with_tracing
@@ -132,7 +133,7 @@ class Client:
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 id_reuse_policy=REUSE_POLICY,
                 search_attributes=message_attributes(checked),
-                static_summary=" ".join(filter(None, (checked.priority.value, checked.category))),
+                static_summary=_summary(checked),
                 # Urgent messages come first in the task queue as well.
                 priority=Priority(priority_key=checked.priority.temporal_key),
                 rpc_timeout=rpc_timeout,
@@ -167,6 +168,14 @@ class Client:
             return ()
         fields = request.model_dump(by_alias=True), earlier.model_dump(by_alias=True)
         return tuple(name for name, value in fields[0].items() if value != fields[1][name])
+
+
+def _summary(request: MessageRequest) -> str:
+    """What a message is, for the Temporal UI: it cannot change while the message is under way."""
+    what = f"{request.category or 'message'}, {request.priority} priority"
+    sender = "" if request.sender is None else f", from {masked_sender(request.sender)}"
+    campaign = "" if request.campaign_id is None else f", of campaign {request.campaign_id}"
+    return what + sender + campaign
 
 
 @dataclass(frozen=True, kw_only=True)

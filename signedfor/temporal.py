@@ -21,7 +21,7 @@ from temporalio.api.workflowservice.v1 import (
     PollActivityTaskQueueRequest,
 )
 from temporalio.client import Client
-from temporalio.envconfig import ClientConfig
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import (
     LogForwardingConfig,
     LoggingConfig,
@@ -70,14 +70,7 @@ async def connect_temporal(
         InvalidSettings: `TEMPORAL_*`, its profile file or `metrics_address` cannot be used.
         TemporalUnavailable: it does not answer, denies access, or has no such namespace.
     """
-    try:
-        config = ClientConfig.load_client_connect_config()
-    except (OSError, RuntimeError, ValueError) as error:
-        # Without the text, which may quote a key.
-        raise InvalidSettings(
-            "The TEMPORAL_* variables or the profile file they name cannot be read "
-            f"({type(error).__name__}): check TEMPORAL_CONFIG_FILE and the paths in TEMPORAL_TLS_*."
-        ) from None
+    config = connect_config()
     config.setdefault("target_host", "localhost:7233")
     runtime = _runtime(metrics_address, logs_here=logs_here)
     try:
@@ -98,6 +91,18 @@ async def connect_temporal(
         # A worker would report a missing namespace too, but with a traceback.
         await describe_namespace(client, timeout=timedelta(seconds=10))
     return client
+
+
+def connect_config() -> ClientConnectConfig:
+    """The connection settings in `TEMPORAL_*`; InvalidSettings if they cannot be used."""
+    try:
+        return ClientConfig.load_client_connect_config()
+    except (OSError, RuntimeError, ValueError) as error:
+        # Without the text, which may quote a key.
+        raise InvalidSettings(
+            "The TEMPORAL_* variables or the profile file they name cannot be read "
+            f"({type(error).__name__}): check TEMPORAL_CONFIG_FILE and the paths in TEMPORAL_TLS_*."
+        ) from None
 
 
 def _innermost_message(error: Exception) -> str:

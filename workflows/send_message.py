@@ -9,6 +9,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from signedfor.advice import WaitsFor
     from signedfor.contract import (
         CANCEL_UPDATE,
         DELIVERY_STATUS_SIGNAL,
@@ -38,6 +39,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.dead_letter import open_dead_letter, signal_late_delivery
     from workflows.message_state import MessageState, Submitted
     from workflows.outcomes import Ended, Escalated, Proceed
+    from workflows.status_view import after_code, summary_of_wait
     from workflows.submission import check_opt_outs_and_send
     from workflows.waits import wait_for_send_at
 
@@ -158,9 +160,15 @@ async def _await_receipt(state: MessageState, submitted: Submitted) -> _Delivery
     sid = submitted.message_sid
     timeout_at = workflow.now() + state.request.receipt_timeout
     state.error_code = None
-    state.enter(Stage.AWAITING_RECEIPT, "a receipt from Twilio", until=timeout_at)
+    state.enter(Stage.AWAITING_RECEIPT, WaitsFor.RECEIPT, until=timeout_at)
     for check_at in _checks(state, timeout_at):
-        if await state.wait_until(check_at, lambda: state.final_receipt(sid) is not None):
+        if await state.wait_until(
+            check_at,
+            lambda: state.final_receipt(sid) is not None,
+            summary=summary_of_wait(
+                "Twilio's receipt", check_at, then=", then asks for the status"
+            ),
+        ):
             break
         answer = await activity_stubs.fetch_status(sid)
         if answer is not None and answer.status is not None:
@@ -197,8 +205,13 @@ async def _wait_to_send_again(state: MessageState, delayed: _DeliveryDelayed) ->
     """Wait until the message may be sent again, as a new Twilio message."""
     state.resubmissions += 1
     again_at = workflow.now() + delayed.delay
-    state.enter(Stage.DELAYED, "being sent again as a new Twilio message", until=again_at)
-    return await state.pause(again_at, error_code=delayed.error_code)
+    state.enter(Stage.DELAYED, WaitsFor.RESUBMISSION, until=again_at)
+    return await state.pause(
+        again_at,
+        WaitsFor.RESUBMISSION,
+        then=after_code(delayed.error_code),
+        error_code=delayed.error_code,
+    )
 
 
 async def _finish(state: MessageState, ended: Ended) -> MessageReport:
@@ -240,6 +253,6 @@ async def _finish(state: MessageState, ended: Ended) -> MessageReport:
                 message_sid=report.message_sid or "",
             )
         )
-    state.end(ended, report.message_sid)
+    state.end(report)
     await workflow.wait_condition(workflow.all_handlers_finished)
     return report

@@ -20,7 +20,7 @@ from signedfor.cli.options import OPTIONS, option_problems
 from signedfor.cli.output import BadInput, CommandError, NotFound, Unavailable
 from signedfor.contract.base import ContractModel
 from signedfor.settings import InvalidSettings
-from signedfor.temporal import TemporalUnavailable, connect_temporal
+from signedfor.temporal import TemporalUnavailable, connect_config, connect_temporal
 from signedfor.workflow_calls import (
     NO_WORKER,
     RPC_TIMEOUT,
@@ -134,6 +134,18 @@ async def connect(*, lazy: bool = False) -> Client:
             f"Temporal did not answer within {_CONNECT_SECONDS} seconds. "
             "Is TEMPORAL_ADDRESS right, and is it reachable from here?"
         ) from None
+
+
+def temporal_namespace() -> str:
+    """The namespace that `TEMPORAL_*` name, without connecting.
+
+    Raises:
+        BadInput: the variables, or the profile file they name, cannot be read.
+    """
+    try:
+        return connect_config().get("namespace") or "default"
+    except InvalidSettings as error:
+        raise BadInput([("TEMPORAL_*", str(error))]) from None
 
 
 async def update(

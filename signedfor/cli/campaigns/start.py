@@ -369,7 +369,8 @@ class _Launch:
     async def _start_workflow(self) -> None:
         client = await connect()
         message = self.message
-        summary = (message.priority.value, message.category, f"{self.estimate.tally.rows} rows")
+        what = f"{message.category or 'campaign'}, {message.priority} priority"
+        rows = self.estimate.tally.rows
         attributes = [common.SearchAttributePair(CAMPAIGN_ID, self.campaign_id)]
         try:
             await client.start_workflow(
@@ -381,7 +382,7 @@ class _Launch:
                 # One that failed or was terminated may continue: its messages have their own ids.
                 id_reuse_policy=common.WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
                 search_attributes=common.TypedSearchAttributes(attributes),
-                static_summary=" ".join(filter(None, summary)),
+                static_summary=f"{what}, {rows} rows",
                 # Decisions about it must not queue behind its messages.
                 priority=common.Priority(priority_key=1),
                 rpc_timeout=RPC_TIMEOUT,

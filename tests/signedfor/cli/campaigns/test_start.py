@@ -50,7 +50,7 @@ async def test_a_file_becomes_one_campaign(
     assert (CampaignState.RUNNING, 4, BODY) == (found.state, found.rows, found.message.body)
     assert CAMPAIGN == description.workflow_type
     assert campaign_id == description.typed_search_attributes[CAMPAIGN_ID]
-    assert "bulk 4 rows" == await description.static_summary()
+    assert "campaign, bulk priority, 4 rows" == await description.static_summary()
     document = json.loads(again.stdout)
     assert (campaign_id, "earlier", "running") == (
         document["campaign_id"],
