@@ -16,6 +16,8 @@ TWILIO_SID: Final = SearchAttributeKey.for_keyword("TwilioSid")
 """The SID of the latest submission."""
 TWILIO_ERROR_CODE: Final = SearchAttributeKey.for_int("TwilioErrorCode")
 """Twilio's latest error code."""
+FAILURE_CLASS: Final = SearchAttributeKey.for_keyword("FailureClass")
+"""A dead letter's failure class."""
 CAMPAIGN_ID: Final = SearchAttributeKey.for_keyword("CampaignId")
 """The campaign."""
 TENANT: Final = SearchAttributeKey.for_keyword("Tenant")
@@ -26,6 +28,7 @@ SEARCH_ATTRIBUTES: Final[tuple[SearchAttributeKey[Any], ...]] = (
     MESSAGE_SENDER,
     TWILIO_SID,
     TWILIO_ERROR_CODE,
+    FAILURE_CLASS,
     CAMPAIGN_ID,
     TENANT,
 )

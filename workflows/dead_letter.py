@@ -35,13 +35,14 @@ with workflow.unsafe.imports_passed_through():
     from signedfor.message_activities import SuppressionRecord
     from signedfor.payloads import id_problems, invalid_input
     from signedfor.search_attributes import (
+        FAILURE_CLASS,
         MESSAGE_SENDER,
         MESSAGE_STATUS,
         TENANT,
         TWILIO_ERROR_CODE,
         TWILIO_SID,
     )
-    from workflows import activity_stubs
+    from workflows import activity_stubs, metrics
     from workflows.receipts import Receipt, Receipts
 
 _RECORDED_AND_CLOSED = frozenset(
@@ -69,6 +70,7 @@ class DeadLetter:
         """Hold the dead letter until it is resolved, its message is delivered, or it expires."""
         self._dead_letter, self._has_started = dead_letter, True
         self._describe("open", dead_letter.advice)
+        metrics.count_opened(dead_letter.report.failure_class)
         if dead_letter.report.failure_class in _RECORDED_AND_CLOSED:
             await self._record_suppression(dead_letter.report.failure_class)
             return self._close(DeadLetterOutcome.RECORDED)
@@ -199,6 +201,7 @@ class DeadLetter:
             retried_as=retried_as,
         )
         workflow.upsert_search_attributes([MESSAGE_STATUS.value_set(outcome.value)])
+        metrics.count_closed(outcome, self._dead_letter.report.failure_class)
         self._describe(outcome.value, f"Retried as {retried_as}." if retried_as else "")
         return self._report
 
@@ -223,6 +226,8 @@ async def open_dead_letter(dead_letter: DeadLetterRequest) -> None:
     """Start the dead letter, which outlives the message; one that exists already is kept."""
     report = dead_letter.report
     attributes = [SearchAttributePair(MESSAGE_STATUS, OPEN)]
+    if report.failure_class is not None:
+        attributes.append(SearchAttributePair(FAILURE_CLASS, report.failure_class.value))
     if dead_letter.sender is not None:
         attributes.append(SearchAttributePair(MESSAGE_SENDER, masked_sender(dead_letter.sender)))
     if dead_letter.message.tenant is not None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import math
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType, WorkerStatus
 from temporalio.api.operatorservice.v1 import (
     AddSearchAttributesRequest,
     ListSearchAttributesRequest,
@@ -14,6 +15,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     GetSystemInfoRequest,
+    ListWorkersRequest,
 )
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -24,20 +26,30 @@ from signedfor.cli.temporal import RPC_TIMEOUT, command_error, connect
 from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.temporal import (
+    HEARTBEAT_INTERVAL,
     NamespaceNotFound,
     TemporalUnavailable,
     clock_offset,
     describe_namespace,
+    last_clock_checks,
 )
+from signedfor.worker_checks import CHECK_INTERVAL
 
 MIN_RETENTION: Final = timedelta(days=30)
 """How long a message id prevents sending twice, and a closed message can be shown."""
 _MAX_POLL_AGE = timedelta(minutes=2)
 """A worker polls about once a minute; one that has not polled for longer is gone."""
 
+MAX_SILENCE: Final = 3 * HEARTBEAT_INTERVAL
+"""A worker whose process has sent no heartbeat for so long was frozen or killed."""
+MAX_CHECK_AGE: Final = 3 * CHECK_INTERVAL
+"""One that heartbeats, but has not compared its clock for so long, has an event loop that hangs."""
+_FORGOTTEN: Final = timedelta(days=1)
+"""Temporal may list a worker that was killed for a long time."""
+
 _SERVER, _NAMESPACE = "Temporal server", "Temporal namespace"
 _CLOCK = "clock"
-_ATTRIBUTES, _WORKERS = "search attributes", "workers"
+_ATTRIBUTES, _WORKERS, _STUCK = "search attributes", "workers", "stuck workers"
 
 _TYPE_NAMES = {
     IndexedValueType.INDEXED_VALUE_TYPE_TEXT: "Text",
@@ -81,7 +93,7 @@ async def check_temporal(*, fix: bool, attempt_record_days: int | None) -> list[
         namespace,
         await _clock(client),
         await _search_attributes(client, fix=fix),
-        await _workers(client),
+        *await _workers(client),
     ]
 
 
@@ -192,11 +204,12 @@ async def _search_attributes(client: Client, *, fix: bool) -> Finding:
     return ok(_ATTRIBUTES, f"All {len(wanted)} are registered.")
 
 
-async def _workers(client: Client) -> Finding:
+async def _workers(client: Client) -> list[Finding]:
     idle: list[str] = []
     workers: set[str] = set()
-    for queue, kind in _POLLED:
-        try:
+    try:
+        stuck = await _stuck_workers(client)
+        for queue, kind in _POLLED:
             described = await client.workflow_service.describe_task_queue(
                 DescribeTaskQueueRequest(
                     namespace=client.namespace,
@@ -205,25 +218,85 @@ async def _workers(client: Client) -> Finding:
                 ),
                 timeout=RPC_TIMEOUT,
             )
-        except RPCError as error:
-            return fail(_WORKERS, str(command_error(error)), "Try again when Temporal answers.")
-        since = datetime.now(UTC) - _MAX_POLL_AGE
-        alive = {
-            poller.identity
-            for poller in described.pollers
-            if poller.last_access_time.ToDatetime(UTC) > since
-        }
-        workers |= alive
-        if not alive and queue not in idle:
-            idle.append(queue)
+            since = datetime.now(UTC) - _MAX_POLL_AGE
+            alive = {
+                poller.identity
+                for poller in described.pollers
+                if poller.last_access_time.ToDatetime(UTC) > since
+            } - stuck.keys()
+            workers |= alive
+            if not alive and queue not in idle:
+                idle.append(queue)
+    except RPCError as error:
+        return [fail(_WORKERS, str(command_error(error)), "Try again when Temporal answers.")]
+    findings = _stuck(stuck, level=warn if workers else fail)
     if idle:
-        return fail(
-            _WORKERS,
-            f"No worker has polled task queue {' and '.join(idle)} for two minutes.",
-            "Start a worker with the same TEMPORAL_* variables: python -m worker. One that runs "
-            "may have a wrong clock: its log says so.",
+        return [
+            *findings,
+            fail(
+                _WORKERS,
+                f"No worker has polled task queue {' and '.join(idle)} for two minutes.",
+                "Start a worker with the same TEMPORAL_* variables: python -m worker. One that "
+                "runs may have a wrong clock: its log says so.",
+            ),
+        ]
+    found = f"{len(workers)} on queues {MESSAGES_QUEUE} and {TWILIO_SENDS_QUEUE}."
+    return [ok(_WORKERS, found), *findings]
+
+
+def _stuck(stuck: Mapping[str, str], *, level: Callable[[str, str, str], Finding]) -> list[Finding]:
+    if not stuck:
+        return []
+    what = "; ".join(f"{identity} {each}" for identity, each in sorted(stuck.items()))
+    return [
+        level(
+            _STUCK,
+            f"By process@machine: {what}.",
+            "If that process is there, end it with SIGKILL and start it again: another worker takes "
+            "its messages. One that was killed is shown here for a while.",
         )
-    return ok(_WORKERS, f"{len(workers)} on queues {MESSAGES_QUEUE} and {TWILIO_SENDS_QUEUE}.")
+    ]
+
+
+async def _stuck_workers(client: Client) -> dict[str, str]:
+    """What is wrong with each worker that has not ended but does not run, by identity.
+
+    Temporal keeps the last heartbeat of every worker process, and says whether it has ended. The
+    heartbeat comes from the SDK's own threads, so an event loop that hangs shows in the clock
+    checks, which come from there.
+    """
+    now = datetime.now(UTC)
+    beats: dict[str, datetime] = {}
+    started: dict[str, datetime] = {}
+    try:
+        listed = await client.workflow_service.list_workers(
+            ListWorkersRequest(namespace=client.namespace), timeout=RPC_TIMEOUT
+        )
+        checks = await last_clock_checks(client, timeout=RPC_TIMEOUT)
+    except RPCError as error:
+        if error.status in {RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED}:
+            return {}  # an older server: only the pollers show then which workers there are
+        raise
+    for each in listed.workers_info:
+        worker = each.worker_heartbeat
+        is_ours = worker.task_queue in {MESSAGES_QUEUE, TWILIO_SENDS_QUEUE}
+        if is_ours and worker.status == WorkerStatus.WORKER_STATUS_RUNNING:
+            identity, at = worker.worker_identity, worker.heartbeat_time.ToDatetime(UTC)
+            beats[identity] = max(at, beats.get(identity, at))
+            started[identity] = worker.start_time.ToDatetime(UTC)
+    stuck: dict[str, str] = {}
+    for identity, beat in beats.items():
+        checked = checks.get(identity, started[identity])
+        if MAX_SILENCE < now - beat < _FORGOTTEN:
+            stuck[identity] = (
+                f"was frozen or killed: its last heartbeat was at {beat:%Y-%m-%d %H:%M:%S} UTC"
+            )
+        elif now - beat <= MAX_SILENCE and now - checked > MAX_CHECK_AGE:
+            stuck[identity] = (
+                "hangs: its process heartbeats, but its event loop has not compared its clock for "
+                f"{(now - checked).total_seconds():.0f} s or longer"
+            )
+    return stuck
 
 
 def _names(names: list[str]) -> str:
