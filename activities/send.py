@@ -222,9 +222,7 @@ class TwilioSends(SendActivities):
             needs_opt_in=message.category in self._require_opt_in,
             fits=lambda moment: _out_of_time(message, window, moment) is None,
         )
-        self._measure_claim(
-            claim, request, sender, is_retry=request.is_retry or attempt.is_repeated
-        )
+        self._measure_claim(claim, request, sender, attempt)
         match claim:
             case Claimed():
                 return claim

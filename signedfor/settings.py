@@ -179,7 +179,7 @@ class Settings(DatabaseSettings):
     ] = None
     """Temporal Worker Versioning: this version. Default: versioning is off."""
     worker_metrics_address: str | None = None
-    """`host:port` for the Temporal SDK's worker metrics in Prometheus format. Default: none."""
+    """`host:port` for the worker's metrics in Prometheus format and its health. Default: none."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("log_level", mode="before")

@@ -144,16 +144,18 @@ class _HttpClient(TwilioHttpClient):
         self._last = threading.local()
         self._pools: dict[str, _ConnectionPool] = {}
 
-    def request(self, method: str, uri: str, *args: Any, **kwargs: Any) -> TwilioResponse:
+    def request(  # type: ignore[override] # two of its base classes disagree on the names
+        self, method: str, url: str, *args: Any, **kwargs: Any
+    ) -> TwilioResponse:
         """See base class."""
         self._last.response = None
         status, started = None, time.perf_counter()
         try:
-            response = super().request(method, uri, *args, **kwargs)
+            response = super().request(method, url, *args, **kwargs)
             status = response.status_code
         finally:
             if self._observe is not None:
-                self._observe(_operation(method, uri), status, time.perf_counter() - started)
+                self._observe(_operation(method, url), status, time.perf_counter() - started)
         self._last.response = ResponseHead(
             http_status=response.status_code,
             retry_after=_seconds((response.headers or {}).get("Retry-After", "")),
@@ -196,8 +198,8 @@ class _HttpClient(TwilioHttpClient):
         return response
 
 
-def _operation(method: str, uri: str) -> Operation:
-    *_, folder, name = ("", "", *uri.partition("?")[0].split("/"))
+def _operation(method: str, url: str) -> Operation:
+    *_, folder, name = ("", "", *url.partition("?")[0].split("/"))
     if name == "Messages.json":
         return {"POST": Operation.CREATE, "GET": Operation.LIST}.get(method, Operation.OTHER)
     is_fetch = method == "GET" and folder == "Messages"

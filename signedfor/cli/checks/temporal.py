@@ -252,8 +252,8 @@ def _stuck(stuck: Mapping[str, str], *, level: Callable[[str, str, str], Finding
         level(
             _STUCK,
             f"By process@machine: {what}.",
-            "If that process is there, end it with SIGKILL and start it again: another worker takes "
-            "its messages. One that was killed is shown here for a while.",
+            "If that process is there, end it with SIGKILL and start it again: another worker "
+            "takes its messages. One that was killed is shown here for a while.",
         )
     ]
 
