@@ -37,7 +37,7 @@ pytestmark = [
 ]
 
 CANARY = "label-canary"
-_REFUSED = {"respond": "error", "code": 21211, "http_status": 400}
+_REFUSED = {"respond": "error", "code": 20422, "http_status": 400}
 _FILTERED = {"final": "undelivered", "error_code": 30007}
 _LATE = {"final": "sent", "callbacks": {"statuses": ["sent", "delivered"], "delay": 4}}
 _OTHER_UNITS = re.compile(r"_(ms|msec|milliseconds|s|minutes|hours|kb|kilobytes)(_total)?$")
@@ -192,7 +192,7 @@ async def test_what_happened_is_counted_once(scrape: str, stack: LocalStack) -> 
     assert _value(scrape, "signedfor_outcomes_total", outcome="failed", failure_class=failed) >= 1
     assert _value(scrape, "signedfor_submissions_total", result="accepted", **kind) >= 5
     assert _value(scrape, "signedfor_submissions_total", result=failed) >= 1
-    assert _value(scrape, "signedfor_twilio_errors_total", code="21211") >= 1
+    assert _value(scrape, "signedfor_twilio_errors_total", code="20422") >= 1
     assert _value(scrape, "signedfor_receipts_overdue_total", **kind) >= 1
     assert _value(scrape, "signedfor_receipt_delay_seconds_count", status="delivered") >= 4
     assert _value(scrape, "signedfor_claims_total", result="claimed") >= 6

@@ -245,9 +245,8 @@ def test_prometheus_collects_where_worker_and_webhook_publish() -> None:
 
 def test_grafana_finds_its_dashboard() -> None:
     """The mounted files exist; the dashboard asks the data source that is provided."""
-    mounted = dict(
-        (each.split(":")[1], ROOT / each.split(":")[0]) for each in _SERVICES["grafana"]["volumes"]
-    )
+    volumes = [each.split(":") for each in _SERVICES["grafana"]["volumes"]]
+    mounted = {there: ROOT / here for here, there, _ in volumes}
     [provider] = yaml.safe_load((ROOT / "compose/grafana/dashboards.yml").read_text())["providers"]
     [source] = yaml.safe_load((ROOT / "compose/grafana/datasource.yml").read_text())["datasources"]
     home = Path(_SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
