@@ -5,11 +5,12 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import Counter, Gauge, Histogram
 
 from signedfor import metric_labels
 from signedfor.contract.failures import FailureClass
 from signedfor.database_metrics import DatabaseMetrics
+from signedfor.metric_registry import new_registry
 from signedfor.metrics import LATENCY_BUCKETS
 from signedfor.twilio.client import Operation
 
@@ -42,8 +43,7 @@ class WorkerMetrics:
     """The counters of one worker, in a registry of their own; thread-safe."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        self.registry = new_registry()
         self.database = DatabaseMetrics(self.registry)
         self.claims = Counter(
             "signedfor_claims",
