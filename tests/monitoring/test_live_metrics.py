@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -99,7 +100,7 @@ async def _sdk_metrics_of_a_nondeterministic_workflow(stack: LocalStack) -> str:
 async def scrape(stack: LocalStack, new_number: NewNumber) -> AsyncIterator[str]:
     """What worker and webhook publish after messages of several kinds."""
     caller = Caller(stack=stack, client=await stack.client())
-    fields = {"tenant": CANARY, "category": CANARY, "tags": {CANARY: CANARY}}
+    fields: dict[str, Any] = {"tenant": CANARY, "category": CANARY, "tags": {CANARY: CANARY}}
     delivered = [await caller.send(new_number(), **fields) for _ in range(3)]
     refused = await caller.send(new_number(), _REFUSED, **fields)
     filtered = await caller.send(new_number(), _FILTERED, **fields)
