@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from temporalio.api.workflowservice.v1 import ListWorkersRequest
 
 from devtools.stack.local import LocalStack
 from devtools.stack.ports import HOST, free_ports
@@ -23,11 +24,13 @@ from tests.worker_process import ROOT
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 _HANGING = """
+import asyncio
 import time
 import worker
 from signedfor.worker_checks import WorkerChecks
 
 async def hang(self):
+    await asyncio.sleep(3)
     time.sleep(600)
 
 WorkerChecks.until_obstacle = hang
@@ -70,6 +73,16 @@ async def _find_stuck(pid: int) -> Finding | None:
     return next((each for each in found if f"{pid}@" in each.what), None)
 
 
+async def _is_heard_of(stack: LocalStack, pid: int) -> bool:
+    """Whether Temporal has received a heartbeat of this process, for both queues."""
+    client = await stack.client()
+    listed = await client.workflow_service.list_workers(
+        ListWorkersRequest(namespace=client.namespace)
+    )
+    found = [each.worker_heartbeat.worker_identity for each in listed.workers_info]
+    return sum(each.startswith(f"{pid}@") for each in found) == 2
+
+
 @pytest.fixture
 def doctor(brave_caller: Caller, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
     """The stack to which doctor connects, with less patience than usual."""
@@ -89,6 +102,7 @@ async def test_a_frozen_worker_is_found(doctor: LocalStack, tmp_path: Path) -> N
         await _says(tmp_path / "ended.log", "worker stopped")
     with _worker(doctor, tmp_path / "frozen.log", "-m", "worker") as frozen:
         await _says(tmp_path / "frozen.log", "worker ready")
+        await until(lambda: _is_heard_of(doctor, frozen), "a heartbeat")
         assert await _find_stuck(frozen) is None
 
         os.kill(frozen, signal.SIGSTOP)

@@ -235,7 +235,7 @@ async def _workers(client: Client) -> list[Finding]:
             *findings,
             fail(
                 _WORKERS,
-                f"No worker has polled task queue {' and '.join(idle)} for two minutes.",
+                f"No worker that runs has polled task queue {' and '.join(idle)} for two minutes.",
                 "Start a worker with the same TEMPORAL_* variables: python -m worker. One that "
                 "runs may have a wrong clock: its log says so.",
             ),
