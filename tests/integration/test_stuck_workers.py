@@ -15,8 +15,8 @@ from temporalio.api.workflowservice.v1 import ListWorkersRequest
 
 from devtools.stack.local import LocalStack
 from devtools.stack.ports import HOST, free_ports
+from signedfor import workers
 from signedfor.cli.checks import Finding, Level
-from signedfor.cli.checks import temporal as checks
 from signedfor.cli.checks.temporal import check_temporal
 from tests.integration.support import Caller, until, until_true
 from tests.worker_process import ROOT
@@ -90,7 +90,7 @@ def doctor(brave_caller: Caller, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
     for name, value in stack.settings.items():
         if name.startswith("TEMPORAL_"):
             monkeypatch.setenv(name, value)
-    monkeypatch.setattr(checks, "MAX_SILENCE", timedelta(seconds=20))
+    monkeypatch.setattr(workers, "MAX_SILENCE", timedelta(seconds=20))
     return stack
 
 
@@ -107,21 +107,21 @@ async def test_a_frozen_worker_is_found(doctor: LocalStack, tmp_path: Path) -> N
 
         os.kill(frozen, signal.SIGSTOP)
         finding = await until(lambda: _find_stuck(frozen), "doctor to find it")
-        [workers] = await _findings("workers")
+        [running] = await _findings("workers")
 
     assert Level.WARN is finding.level
     assert "frozen or killed" in finding.what
     assert f"{ended}@" not in finding.what
     assert f"{doctor.worker.pid}@" not in finding.what
-    assert workers.what.startswith("1 on queues ")
+    assert running.what.startswith("1 on queues ")
 
 
 async def test_a_worker_whose_event_loop_hangs_is_found(
     doctor: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its health says so, though its metrics answer; doctor sees that it compares no clock."""
-    monkeypatch.setattr(checks, "MAX_CHECK_AGE", timedelta(seconds=10))
-    monkeypatch.setattr(checks, "MAX_SILENCE", timedelta(minutes=5))
+    monkeypatch.setattr(workers, "MAX_CHECK_AGE", timedelta(seconds=10))
+    monkeypatch.setattr(workers, "MAX_SILENCE", timedelta(minutes=5))
     [port] = free_ports(1)
     url, log = f"http://{HOST}:{port}", tmp_path / "hanging.log"
     # The others compare their clocks every half minute only.
@@ -140,5 +140,5 @@ async def test_a_worker_whose_event_loop_hangs_is_found(
 
     assert "the event loop hangs" == answer.json()["status"]
     assert 200 == metrics.status_code
-    assert "hangs: its process heartbeats" in finding.what
+    assert "hangs: its event loop" in finding.what
     assert Level.FAIL is finding.level

@@ -2,11 +2,11 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType, WorkerStatus
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
 from temporalio.api.operatorservice.v1 import (
     AddSearchAttributesRequest,
     ListSearchAttributesRequest,
@@ -15,7 +15,6 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     GetSystemInfoRequest,
-    ListWorkersRequest,
 )
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -26,26 +25,17 @@ from signedfor.cli.temporal import RPC_TIMEOUT, command_error, connect
 from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.temporal import (
-    HEARTBEAT_INTERVAL,
     NamespaceNotFound,
     TemporalUnavailable,
     clock_offset,
     describe_namespace,
-    last_clock_checks,
 )
-from signedfor.worker_checks import CHECK_INTERVAL
+from signedfor.workers import Condition, WorkerState, list_workers
 
 MIN_RETENTION: Final = timedelta(days=30)
 """How long a message id prevents sending twice, and a closed message can be shown."""
 _MAX_POLL_AGE = timedelta(minutes=2)
 """A worker polls about once a minute; one that has not polled for longer is gone."""
-
-MAX_SILENCE: Final = 3 * HEARTBEAT_INTERVAL
-"""A worker whose process has sent no heartbeat for so long was frozen or killed."""
-MAX_CHECK_AGE: Final = 3 * CHECK_INTERVAL
-"""One that heartbeats, but has not compared its clock for so long, has an event loop that hangs."""
-_FORGOTTEN: Final = timedelta(days=1)
-"""Temporal may list a worker that was killed for a long time."""
 
 _SERVER, _NAMESPACE = "Temporal server", "Temporal namespace"
 _CLOCK = "clock"
@@ -208,7 +198,8 @@ async def _workers(client: Client) -> list[Finding]:
     idle: list[str] = []
     workers: set[str] = set()
     try:
-        stuck = await _stuck_workers(client)
+        known = await list_workers(client)
+        not_running = {each.identity for each in known if each.condition is not Condition.RUNNING}
         for queue, kind in _POLLED:
             described = await client.workflow_service.describe_task_queue(
                 DescribeTaskQueueRequest(
@@ -223,13 +214,13 @@ async def _workers(client: Client) -> list[Finding]:
                 poller.identity
                 for poller in described.pollers
                 if poller.last_access_time.ToDatetime(UTC) > since
-            } - stuck.keys()
+            } - not_running
             workers |= alive
             if not alive and queue not in idle:
                 idle.append(queue)
     except RPCError as error:
         return [fail(_WORKERS, str(command_error(error)), "Try again when Temporal answers.")]
-    findings = _stuck(stuck, level=warn if workers else fail)
+    findings = _stuck(known, level=warn if workers else fail)
     if idle:
         return [
             *findings,
@@ -244,59 +235,28 @@ async def _workers(client: Client) -> list[Finding]:
     return [ok(_WORKERS, found), *findings]
 
 
-def _stuck(stuck: Mapping[str, str], *, level: Callable[[str, str, str], Finding]) -> list[Finding]:
-    if not stuck:
+def _stuck(
+    workers: Iterable[WorkerState], *, level: Callable[[str, str, str], Finding]
+) -> list[Finding]:
+    """The workers that are there but do not run, in one finding."""
+    found: list[str] = []
+    for each in workers:
+        if each.condition is Condition.SILENT:
+            at = f"{each.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
+            found.append(f"{each.identity} was frozen or killed: its last heartbeat was at {at}")
+        elif each.condition is Condition.HANGING:
+            at = f"{each.checked_at:%Y-%m-%d %H:%M:%S} UTC"
+            found.append(f"{each.identity} hangs: its event loop has not run since about {at}")
+    if not found:
         return []
-    what = "; ".join(f"{identity} {each}" for identity, each in sorted(stuck.items()))
     return [
         level(
             _STUCK,
-            f"By process@machine: {what}.",
+            f"By process@machine: {'; '.join(found)}.",
             "If that process is there, end it with SIGKILL and start it again: another worker "
-            "takes its messages. One that was killed is shown here for a while.",
+            "takes its messages. One that was killed is shown here for up to a day.",
         )
     ]
-
-
-async def _stuck_workers(client: Client) -> dict[str, str]:
-    """What is wrong with each worker that has not ended but does not run, by identity.
-
-    Temporal keeps the last heartbeat of every worker process, and says whether it has ended. The
-    heartbeat comes from the SDK's own threads, so an event loop that hangs shows in the clock
-    checks, which come from there.
-    """
-    now = datetime.now(UTC)
-    beats: dict[str, datetime] = {}
-    started: dict[str, datetime] = {}
-    try:
-        listed = await client.workflow_service.list_workers(
-            ListWorkersRequest(namespace=client.namespace), timeout=RPC_TIMEOUT
-        )
-        checks = await last_clock_checks(client, timeout=RPC_TIMEOUT)
-    except RPCError as error:
-        if error.status in {RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED}:
-            return {}  # an older server: only the pollers show then which workers there are
-        raise
-    for each in listed.workers_info:
-        worker = each.worker_heartbeat
-        is_ours = worker.task_queue in {MESSAGES_QUEUE, TWILIO_SENDS_QUEUE}
-        if is_ours and worker.status == WorkerStatus.WORKER_STATUS_RUNNING:
-            identity, at = worker.worker_identity, worker.heartbeat_time.ToDatetime(UTC)
-            beats[identity] = max(at, beats.get(identity, at))
-            started[identity] = worker.start_time.ToDatetime(UTC)
-    stuck: dict[str, str] = {}
-    for identity, beat in beats.items():
-        checked = checks.get(identity, started[identity])
-        if MAX_SILENCE < now - beat < _FORGOTTEN:
-            stuck[identity] = (
-                f"was frozen or killed: its last heartbeat was at {beat:%Y-%m-%d %H:%M:%S} UTC"
-            )
-        elif now - beat <= MAX_SILENCE and now - checked > MAX_CHECK_AGE:
-            stuck[identity] = (
-                "hangs: its process heartbeats, but its event loop has not compared its clock for "
-                f"{(now - checked).total_seconds():.0f} s or longer"
-            )
-    return stuck
 
 
 def _names(names: list[str]) -> str:
