@@ -42,6 +42,7 @@ _REFUSED = {"respond": "error", "code": 20422, "http_status": 400}
 _FILTERED = {"final": "undelivered", "error_code": 30007}
 _LATE = {"final": "sent", "callbacks": {"statuses": ["sent", "delivered"], "delay": 4}}
 _OTHER_UNITS = re.compile(r"_(ms|msec|milliseconds|s|minutes|hours|kb|kilobytes)(_total)?$")
+_DURATION = re.compile(r"_(latency|age|delay|silence|oldest)(_|$)")
 _MAX_SERIES = 2_500
 """Of worker and webhook together, after messages of every kind; 500 fit in a small Prometheus."""
 
@@ -172,12 +173,10 @@ async def test_names_have_one_form(scrape: str) -> None:
             wrong.append(family.name)
         if family.type == "gauge" and family.name.endswith(("_total", "_created")):
             wrong.append(family.name)
-        is_duration = family.type == "histogram" or re.search("latency|age|delay", family.name)
+        is_duration = family.type == "histogram" or _DURATION.search(family.name)
         if is_duration and not family.name.endswith("_seconds"):
             wrong.append(family.name)
-        if re.search(
-            r"_(ms|msec|milliseconds|s|minutes|hours|kb|kilobytes)(_total)?$", family.name
-        ):
+        if _OTHER_UNITS.search(family.name):
             wrong.append(family.name)
     assert [] == wrong
 
