@@ -60,14 +60,14 @@ async def test_backlogs_are_shown_by_kind_of_sender(
     await _shows(without_temporal, 1, "signedfor_senders_paused", sender_kind="short_code")
 
     wait = await metric(without_temporal.http, BACKLOG, sender_kind="long_code")
-    segments = await metric(
+    waiting = await metric(
         without_temporal.http, "signedfor_sender_backlog_segments", sender_kind="long_code"
     )
     borrowed = await metric(
         without_temporal.http, "signedfor_sender_borrowed_segments", sender_kind="long_code"
     )
     assert 290 < wait <= 300
-    assert 390 < segments <= 400
+    assert 390 < waiting <= 400
     assert 40 < borrowed <= 50
     assert 0 == await metric(without_temporal.http, BACKLOG, sender_kind="short_code")
     shown = (await without_temporal.http.get("/metrics")).text
