@@ -38,6 +38,8 @@ pytestmark = [
 ]
 
 CANARY = "label-canary"
+_ABROAD = "+447700900123"
+"""A sender of a kind that no other test of the stack uses, so that counts are exact."""
 _REFUSED = {"respond": "error", "code": 20422, "http_status": 400}
 _FILTERED = {"final": "undelivered", "error_code": 30007}
 _LATE = {"final": "sent", "callbacks": {"statuses": ["sent", "delivered"], "delay": 4}}
@@ -102,7 +104,7 @@ async def scrape(stack: LocalStack, new_number: NewNumber) -> AsyncIterator[str]
     """What worker and webhook publish after messages of several kinds."""
     caller = Caller(stack=stack, client=await stack.client())
     fields: dict[str, Any] = {"tenant": CANARY, "category": CANARY, "tags": {CANARY: CANARY}}
-    delivered = [await caller.send(new_number(), **fields) for _ in range(3)]
+    delivered = [await caller.send(new_number(), sender=_ABROAD, **fields) for _ in range(3)]
     refused = await caller.send(new_number(), _REFUSED, **fields)
     filtered = await caller.send(new_number(), _FILTERED, **fields)
     late = await caller.send(new_number(), _LATE, **fields)
@@ -186,11 +188,19 @@ async def test_what_happened_is_counted_once(scrape: str, stack: LocalStack) -> 
     kind = {"sender_kind": SenderKind.LONG_CODE.value}
     failed = FailureClass.REQUEST_REJECTED.value
 
-    # Other tests share the stack, but none before this module's fixture uses this worker's counts
-    # downwards: what these messages did is there at least, and what only they did exactly.
-    assert _value(scrape, "signedfor_outcomes_total", outcome="delivered", **kind) >= 4
+    abroad = {"sender_kind": SenderKind.INTERNATIONAL.value}
+    for name, labels in (
+        ("signedfor_outcomes_total", {"outcome": "delivered", "failure_class": "none"}),
+        ("signedfor_submissions_total", {"result": "accepted"}),
+        ("signedfor_receipt_delay_seconds_count", {"status": "delivered"}),
+        ("signedfor_pacing_wait_seconds_count", {}),
+    ):
+        assert 3 == _value(scrape, name, **abroad, **labels), name
+        assert 3 == _value(scrape, name, **abroad), name
+    # Other tests of the stack do the following too.
+    assert _value(scrape, "signedfor_outcomes_total", outcome="delivered", **kind) >= 1
     assert _value(scrape, "signedfor_outcomes_total", outcome="failed", failure_class=failed) >= 1
-    assert _value(scrape, "signedfor_submissions_total", result="accepted", **kind) >= 5
+    assert _value(scrape, "signedfor_submissions_total", result="accepted", **kind) >= 2
     assert _value(scrape, "signedfor_submissions_total", result=failed) >= 1
     assert _value(scrape, "signedfor_twilio_errors_total", code="20422") >= 1
     assert _value(scrape, "signedfor_receipts_overdue_total", **kind) >= 1
