@@ -17,6 +17,19 @@ def masked_sender(sender: str) -> str:
     return _NUMBER.sub(r"\1***\2", sender)
 
 
+_HIDDEN = re.compile(r"\d(?=\d{4})", re.ASCII)
+
+
+def masked_recipient(address: str) -> str:
+    """`address` with all but the last four digits of its number hidden, or all of an ID.
+
+    A sender's number shows more digits (`masked_sender`), since it is yours.
+    """
+    channel, colon, rest = address.rpartition(":")
+    shown = _HIDDEN.sub("*", rest) if rest.startswith("+") else "***"
+    return channel + colon + shown
+
+
 _MIN_DIGITS = 7
 """Phone numbers have at least so many digits."""
 

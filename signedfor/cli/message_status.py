@@ -4,7 +4,6 @@ Nothing here shows a phone number, a text or the caller's tags, unless --reveal 
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -46,7 +45,6 @@ EXIT_CODES = {
 FAILED = "failed"
 """The status of a message whose workflow ended without a report."""
 
-_HIDDEN = re.compile(r"\d(?=\d{4})", re.ASCII)
 _FIRST_POLL = 0.3
 _POLL_FACTOR = 1.5
 _MAX_POLL_INTERVAL = 10.0
@@ -216,16 +214,6 @@ def advice_rows(
     named = " ".join(str(part) for part in (failure_class, code) if part is not None)
     meaning = advice["meaning"] if advice["meaning"] != reason else None
     return [("Failure", named), ("Meaning", meaning), ("What to do", advice["action"])]
-
-
-def masked_recipient(address: str) -> str:
-    """`address` with all but the last four digits of its number hidden, or all of an ID.
-
-    A sender's number shows more digits (`masked_sender`), since it is yours.
-    """
-    channel, colon, rest = address.rpartition(":")
-    shown = _HIDDEN.sub("*", rest) if rest.startswith("+") else "***"
-    return channel + colon + shown
 
 
 def _wait(progress: Progress) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import RenderableType
 
 from signedfor.cli.campaigns.checks import Tally
-from signedfor.cli.message_status import masked_recipient
 from signedfor.cli.output import facts
+from signedfor.masks import masked_recipient
 from signedfor.twilio.segments import Encoding
 
 _CENT = Decimal("0.01")
