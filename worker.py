@@ -53,10 +53,17 @@ from signedfor.store.migrate import SchemaMismatch, require_current
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
-from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
+from signedfor.temporal import (
+    TemporalUnavailable,
+    connect_temporal,
+    end_process,
+    worker_runtime,
+)
 from signedfor.trace_export import exporting_traces
 from signedfor.twilio.client import TwilioClient
 from signedfor.worker_checks import Obstacle, WorkerChecks
+from signedfor.worker_metrics import WorkerMetrics
+from signedfor.worker_server import Phase, WorkerHealth, serving
 from workflows.campaign import Campaign
 from workflows.dead_letter import DeadLetter
 from workflows.dead_letter_job import DeadLetterJob
@@ -86,7 +93,12 @@ class Activities:
 
 
 def activities(
-    settings: Settings, *, engine: Engine, client: Client, outage_hold: OutageHold
+    settings: Settings,
+    *,
+    engine: Engine,
+    client: Client,
+    outage_hold: OutageHold,
+    metrics: WorkerMetrics,
 ) -> Activities:
     """Every activity, with its database and clients."""
     suppressions = Suppressions(engine)
@@ -97,7 +109,7 @@ def activities(
     )
     attempts = SendAttempts(engine, rate_limiter)
     campaigns = Campaigns(engine)
-    twilio = twilio_client(settings)
+    twilio = twilio_client(settings, metrics)
     account_hold = AccountHold(engine)
     waits = Waits(rate_limiter, campaigns, account_hold, outage_hold)
     inbound = InboundRecorder(
@@ -126,6 +138,7 @@ def activities(
         default_sender=settings.default_sender,
         policy=policy(settings),
         report=AttemptReports(client, asyncio.get_running_loop()),
+        metrics=metrics,
     )
     return Activities(
         messages=[
@@ -171,7 +184,7 @@ def policy(settings: Settings) -> PolicySnapshot:
     )
 
 
-def twilio_client(settings: Settings) -> TwilioClient:
+def twilio_client(settings: Settings, metrics: WorkerMetrics) -> TwilioClient:
     """A Twilio client: with the API key if there is one, else with the auth token."""
     key, secret = settings.twilio_api_key_sid, settings.twilio_api_key_secret
     return TwilioClient(
@@ -182,6 +195,7 @@ def twilio_client(settings: Settings) -> TwilioClient:
         base_url=settings.twilio_api_base_url,
         edge=settings.twilio_edge,
         region=settings.twilio_region,
+        observe=metrics.observe_request,
     )
 
 
@@ -219,10 +233,16 @@ class UpgradingDeadLetter(DeadLetter):
 
 @contextlib.asynccontextmanager
 async def running_workers(
-    client: Client, engine: Engine, settings: Settings, outage_hold: OutageHold
+    client: Client,
+    engine: Engine,
+    settings: Settings,
+    outage_hold: OutageHold,
+    metrics: WorkerMetrics,
 ) -> AsyncIterator[None]:
     """Serve both queues while the context is open, then drain them."""
-    parts = activities(settings, engine=engine, client=client, outage_hold=outage_hold)
+    parts = activities(
+        settings, engine=engine, client=client, outage_hold=outage_hold, metrics=metrics
+    )
     drain = timedelta(seconds=settings.worker_shutdown_seconds)
     version = deployment(settings)
     sends = settings.max_concurrent_sends
@@ -278,7 +298,12 @@ async def running_workers(
 
 
 async def look_back(
-    client: Client, engine: Engine, settings: Settings, *, is_restored: bool = False
+    client: Client,
+    engine: Engine,
+    settings: Settings,
+    metrics: WorkerMetrics,
+    *,
+    is_restored: bool = False,
 ) -> None:
     """Record the inbound messages since the last look before anything is sent.
 
@@ -306,7 +331,7 @@ async def look_back(
     recorder = InboundRecorder(
         _inbound_messages(settings, engine),
         watermarks=watermarks,
-        twilio=twilio_client(settings),
+        twilio=twilio_client(settings, metrics),
     )
     name = f"{CATCH_UP_ID}-{uuid.uuid4()}"
     with ThreadPoolExecutor(1, "look-back") as thread:
@@ -412,20 +437,24 @@ async def _serve_until(
     client: Client,
     engine: Engine,
     settings: Settings,
+    metrics: WorkerMetrics,
+    health: WorkerHealth,
 ) -> Obstacle | None:
     """Serve until `stop` is set or the worker may not go on, then finish the sends in flight.
 
     A worker that may not send does not poll: other workers take the messages, or they wait.
     """
     async with (
-        running_workers(client, engine, settings, outage_hold),
+        running_workers(client, engine, settings, outage_hold, metrics),
         purging(engine, settings),
     ):
+        health.phase = Phase.SERVING
         _logger.info("worker ready on queues %s and %s", MESSAGES_QUEUE, TWILIO_SENDS_QUEUE)
         stopped = asyncio.create_task(stop.wait())
         obstacle = asyncio.create_task(checks.until_obstacle())
         try:
             await asyncio.wait({stopped, obstacle}, return_when=asyncio.FIRST_COMPLETED)
+            health.phase = Phase.STOPPING
             _logger.info("worker stopping; finishing the sends in flight")
             return await obstacle if obstacle.done() else None
         finally:
@@ -442,16 +471,53 @@ async def serve(settings: Settings) -> None:
     engine = open_engine(
         settings.database_url, pool_size=ACTIVITY_THREADS + 2 * settings.max_concurrent_sends
     )
+    metrics, health = WorkerMetrics(), WorkerHealth()
+    metrics.database.observe(engine)
+    metrics.show_health(
+        silence_seconds=lambda: health.silence_seconds, is_serving=lambda: health.is_serving
+    )
     await asyncio.to_thread(require_current, engine)
-    client = await connect_temporal(metrics_address=settings.worker_metrics_address, logs_here=True)
-    await schedule_catch_up(client, every=timedelta(minutes=settings.inbound_catch_up_minutes))
+    address = settings.worker_metrics_address
+    runtime = worker_runtime(with_metrics=address is not None)
+    async with contextlib.AsyncExitStack() as opened:
+        await opened.enter_async_context(health.beating())
+        if address is not None and runtime.metrics_url is not None:
+            opened.enter_context(
+                serving(
+                    address,
+                    health=health,
+                    registry=metrics.registry,
+                    sdk_metrics_url=runtime.metrics_url,
+                )
+            )
+        client = await connect_temporal(runtime=runtime.runtime)
+        await schedule_catch_up(client, every=timedelta(minutes=settings.inbound_catch_up_minutes))
+        await _run(
+            stop, client=client, engine=engine, settings=settings, metrics=metrics, health=health
+        )
+    engine.dispose()
+    _logger.info("worker stopped")
+
+
+async def _run(
+    stop: asyncio.Event,
+    *,
+    client: Client,
+    engine: Engine,
+    settings: Settings,
+    metrics: WorkerMetrics,
+    health: WorkerHealth,
+) -> None:
+    """Serve until `stop` is set, whenever nothing is in the way."""
     checks = WorkerChecks(client, engine)
     outage_hold = OutageHold(engine)
     is_restored = False
     while not stop.is_set():
         async with _canceled_by(stop):
+            health.phase = Phase.CHECKING_CLOCK
             await checks.until_clock_is_right()
-            await look_back(client, engine, settings, is_restored=is_restored)
+            health.phase = Phase.CATCHING_UP
+            await look_back(client, engine, settings, metrics, is_restored=is_restored)
             is_restored = False
         if not stop.is_set():
             obstacle = await _serve_until(
@@ -461,10 +527,10 @@ async def serve(settings: Settings) -> None:
                 client=client,
                 engine=engine,
                 settings=settings,
+                metrics=metrics,
+                health=health,
             )
             is_restored = obstacle is Obstacle.OLDER_DATABASE
-    engine.dispose()
-    _logger.info("worker stopped")
 
 
 def main() -> int:

@@ -65,6 +65,7 @@ from signedfor.twilio import codes
 from signedfor.twilio.client import Instant, TwilioClient, never_connected
 from signedfor.twilio.overrides import OVERRIDES
 from signedfor.twilio.phone import is_messaging_service
+from signedfor.worker_metrics import ACCEPTED, ClaimResult, WorkerMetrics
 
 _logger = logging.getLogger("signedfor.send")
 
@@ -93,6 +94,7 @@ class TwilioSends(SendActivities):
         default_sender: str | None,
         policy: PolicySnapshot,
         report: Callable[[AttemptFailed], None],
+        metrics: WorkerMetrics,
     ) -> None:
         """`report` signals the workflow of the activity that calls it.
 
@@ -111,6 +113,7 @@ class TwilioSends(SendActivities):
         self._default_sender = default_sender
         self._policy = policy
         self._report = report
+        self._metrics = metrics
         self._window: MetricHistogramFloat | None = None
 
     @in_thread
@@ -222,6 +225,7 @@ class TwilioSends(SendActivities):
             needs_opt_in=message.category in self._require_opt_in,
             fits=lambda moment: _out_of_time(message, window, moment) is None,
         )
+        self._measure_claim(claim, request, sender, attempt)
         match claim:
             case Claimed():
                 return claim
@@ -246,6 +250,33 @@ class TwilioSends(SendActivities):
             case _:
                 assert_never(claim)
 
+    def _measure_claim(
+        self,
+        claim: Claimed | ClaimHeld | NotBefore | Blocked,
+        request: SendRequest,
+        sender: str,
+        attempt: "_Attempt",
+    ) -> None:
+        """Count what became of the claim, and at a message's first one, how long it must wait."""
+        has_reservation = request.is_reserved or request.is_reserved_by_account
+        wait: timedelta | None = None
+        match claim:
+            case Claimed():
+                result, wait = ClaimResult.CLAIMED, timedelta(0)
+            case NotBefore(moment):
+                result = ClaimResult.REQUEUED if has_reservation else ClaimResult.DEFERRED
+                wait = max(moment - datetime.now(UTC), timedelta(0))
+            case ClaimHeld():
+                result = ClaimResult.ALREADY_CLAIMED
+            case Blocked():
+                result = ClaimResult[claim.name]
+            case _:
+                assert_never(claim)
+        self._metrics.count_claim(result)
+        is_first = not (has_reservation or request.is_retry or attempt.is_repeated)
+        if wait is not None and is_first:
+            self._metrics.record_pacing_wait(sender, wait)
+
     def _suppressed(self, request: SendRequest, sender: str, attempt: "_Attempt") -> Suppressed:
         message = request.message
         found = self._suppressions.find(message.to, sender=sender, category=message.category)
@@ -268,6 +299,7 @@ class TwilioSends(SendActivities):
         self, request: SendRequest, attempt: "_Attempt", claim: Claimed, *, is_connected: bool
     ) -> SendResult:
         """Make the POST; if Twilio does not have the message, return the claim."""
+        sender = attempt.sender or ""
         try:
             if not is_connected:
                 raise attempt.not_reached()
@@ -276,16 +308,19 @@ class TwilioSends(SendActivities):
                 sent = self._create(request, attempt, latest=latest)
                 tracing.annotate(twilio__message_sid=sent.message_sid)
         except ApplicationError as error:
+            self._metrics.count_submission(error.type, sender)
             if error.type != FailureClass.OUTCOME_UNKNOWN:
                 self._record_refusal(request, claim)
             detail: SendFailureDetail = error.details[0]
             if detail.http_status is not None:
+                self._metrics.count_error(detail.error_code)
                 if codes.concerns_account(detail.http_status, detail.error_code):
                     return attempt.result(self._hold_account(detail.error_code), is_made=True)
                 # A 429 or a 5xx does not show that Twilio takes the account's requests.
                 if error.type not in {*RETRYABLE, FailureClass.OUTCOME_UNKNOWN}:
                     self._end_hold(claim)
             raise
+        self._metrics.count_submission(ACCEPTED, sender)
         _logger.info(
             "Sent",
             extra={
@@ -353,7 +388,7 @@ class TwilioSends(SendActivities):
         if seconds > 0:  # otherwise nothing was written
             if self._window is None:
                 self._window = activity.metric_meter().create_histogram_float(
-                    CHECK_TO_POST, "From the commit of the check to the POST's first byte", "s"
+                    CHECK_TO_POST, "From the commit of the check to the POST's first byte"
                 )
             self._window.record(seconds)
 

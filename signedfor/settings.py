@@ -198,7 +198,7 @@ class Settings(DatabaseSettings):
     ] = None
     """Temporal Worker Versioning: this version. Default: versioning is off."""
     worker_metrics_address: str | None = None
-    """`host:port` for the Temporal SDK's worker metrics in Prometheus format. Default: none."""
+    """`host:port` for the worker's metrics in Prometheus format and its health. Default: none."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
     """`text` to read, or a JSON object a line."""

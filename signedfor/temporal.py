@@ -5,11 +5,12 @@ import contextlib
 import logging
 import os
 import re
+import socket
 import sys
 import time
 import uuid
-from dataclasses import replace
-from datetime import UTC, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final, NoReturn
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -33,7 +34,14 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.clock import ClockOffset
 from signedfor.logging import CORE_LOGGER
-from signedfor.metrics import CHECK_TO_POST, CHECK_TO_POST_BUCKETS
+from signedfor.metrics import (
+    CHECK_TO_POST,
+    CHECK_TO_POST_BUCKETS,
+    RECEIPT_DELAY,
+    RECEIPT_DELAY_BUCKETS,
+    SDK_LATENCIES,
+    SDK_LATENCY_BUCKETS,
+)
 from signedfor.payloads import data_converter
 from signedfor.settings import InvalidSettings
 from signedfor.tracing import with_tracing
@@ -44,6 +52,11 @@ _POLL_TIMEOUT: Final = timedelta(seconds=25)
 """A server logs a warning at each poll of less than 20 seconds; ours is canceled long before."""
 _CLOCK_TIMEOUT: Final = timedelta(seconds=5)
 _ASK_AGAIN_SECONDS: Final = 0.02
+_CHECK: Final = " clock check "
+_LOOPBACK: Final = "127.0.0.1"
+_PORT_ATTEMPTS: Final = 5
+HEARTBEAT_INTERVAL: Final = timedelta(seconds=15)
+"""How often the SDK tells Temporal that a worker's process runs."""
 
 
 class TemporalUnavailable(Exception):
@@ -58,7 +71,7 @@ async def connect_temporal(
     *,
     lazy: bool = False,
     identity: str | None = None,
-    metrics_address: str | None = None,
+    runtime: Runtime | None = None,
     logs_here: bool = False,
 ) -> Client:
     """A client with the connection settings in `TEMPORAL_*`; by default localhost:7233.
@@ -67,12 +80,13 @@ async def connect_temporal(
     its own form: they go to Python's logging.
 
     Raises:
-        InvalidSettings: `TEMPORAL_*`, its profile file or `metrics_address` cannot be used.
+        InvalidSettings: `TEMPORAL_*` or its profile file cannot be used.
         TemporalUnavailable: it does not answer, denies access, or has no such namespace.
     """
     config = connect_config()
     config.setdefault("target_host", "localhost:7233")
-    runtime = _runtime(metrics_address, logs_here=logs_here)
+    if runtime is None and logs_here:
+        runtime = Runtime(telemetry=TelemetryConfig(logging=_core_logs()))
     try:
         client = await Client.connect(
             **config,
@@ -111,26 +125,61 @@ def _innermost_message(error: Exception) -> str:
     return innermost[1] if innermost else str(error)
 
 
-def _runtime(address: str | None, *, logs_here: bool) -> Runtime | None:
-    """The SDK's core, with metrics at `address`; None for the default one."""
-    if address is None and not logs_here:
-        return None
+def _core_logs() -> LoggingConfig:
+    """The core's lines go to Python's logging."""
     forwarding = LogForwardingConfig(
         logging.getLogger(CORE_LOGGER), append_target_to_name=False, prepend_target_on_message=False
     )
-    logs = replace(LoggingConfig.default, forwarding=forwarding if logs_here else None)
-    metrics = None
-    try:
-        if address is not None:
-            metrics = PrometheusConfig(
-                bind_address=address,
-                histogram_bucket_overrides={CHECK_TO_POST: CHECK_TO_POST_BUCKETS},
+    return replace(LoggingConfig.default, forwarding=forwarding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRuntime:
+    """The SDK's runtime of a worker, and where it serves its metrics, on this machine only."""
+
+    runtime: Runtime
+    metrics_url: str | None
+
+
+def worker_runtime(*, with_metrics: bool) -> WorkerRuntime:
+    """A runtime whose workers heartbeat; its metrics are named as Prometheus wants it.
+
+    Raises:
+        TemporalUnavailable: no port of this machine is free for the metrics.
+    """
+    if not with_metrics:
+        telemetry = TelemetryConfig(logging=_core_logs())
+        return WorkerRuntime(
+            runtime=Runtime(telemetry=telemetry, worker_heartbeat_interval=HEARTBEAT_INTERVAL),
+            metrics_url=None,
+        )
+    for _ in range(_PORT_ATTEMPTS):
+        # The SDK does not say which port it was given, so it is told one that is free now.
+        with socket.socket() as probe:
+            probe.bind((_LOOPBACK, 0))
+            address = f"{_LOOPBACK}:{probe.getsockname()[1]}"
+        metrics = PrometheusConfig(
+            bind_address=address,
+            counters_total_suffix=True,
+            unit_suffix=True,
+            durations_as_seconds=True,
+            histogram_bucket_overrides={
+                CHECK_TO_POST: CHECK_TO_POST_BUCKETS,
+                RECEIPT_DELAY: RECEIPT_DELAY_BUCKETS,
+                **dict.fromkeys(SDK_LATENCIES, SDK_LATENCY_BUCKETS),
+            },
+        )
+        with contextlib.suppress(RuntimeError, ValueError):  # another process was quicker
+            return WorkerRuntime(
+                runtime=Runtime(
+                    telemetry=TelemetryConfig(
+                        logging=_core_logs(), metrics=metrics, attach_service_name=False
+                    ),
+                    worker_heartbeat_interval=HEARTBEAT_INTERVAL,
+                ),
+                metrics_url=f"http://{address}/metrics",
             )
-        return Runtime(telemetry=TelemetryConfig(logging=logs, metrics=metrics))
-    except (RuntimeError, ValueError) as error:
-        raise InvalidSettings(
-            f"WORKER_METRICS_ADDRESS: cannot be served there ({error}); is the port taken?"
-        ) from None
+    raise TemporalUnavailable("The Temporal SDK's metrics cannot be served: no port is free.")
 
 
 async def clock_offset(client: Client) -> ClockOffset:
@@ -138,12 +187,13 @@ async def clock_offset(client: Client) -> ClockOffset:
 
     No request returns the server's time, but the server remembers when it was last polled, and by
     whom. So we poll, under a new name, a task queue that has no tasks, and ask for that time. This
-    is no billable action.
+    is no billable action. The name begins with the client's identity, so that the last time of each
+    worker can be found: see `last_clock_checks`.
 
     Raises:
         TemporalUnavailable: it does not say, or not in time.
     """
-    name = uuid.uuid4().hex
+    name = f"{client.identity}{_CHECK}{uuid.uuid4().hex}"
     queue = TaskQueue(name=_CLOCK_QUEUE)
     began_at, began = time.time(), time.monotonic()
     polling = asyncio.create_task(
@@ -206,6 +256,31 @@ async def describe_namespace(
             f"{error.message.rstrip('.')}. "
             "Does it exist, and is TEMPORAL_NAMESPACE right?"
         ) from None
+
+
+async def last_clock_checks(client: Client, *, timeout: timedelta) -> dict[str, datetime]:  # noqa: ASYNC109 - the RPC's own
+    """When each client last compared its clock, by its identity; Temporal keeps five minutes.
+
+    Workers do so from their event loop, so this shows which of them runs.
+
+    Raises:
+        RPCError: Temporal does not say.
+    """
+    described = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=_CLOCK_QUEUE),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+        ),
+        timeout=timeout,
+    )
+    checks: dict[str, datetime] = {}
+    for poller in described.pollers:
+        identity, separator, _ = poller.identity.partition(_CHECK)
+        at = poller.last_access_time.ToDatetime(UTC)
+        if separator and at > checks.get(identity, at - timedelta.resolution):
+            checks[identity] = at
+    return checks
 
 
 def end_process(code: int) -> NoReturn:

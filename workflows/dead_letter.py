@@ -52,7 +52,7 @@ with workflow.unsafe.imports_passed_through():
         TWILIO_SID,
         message_attributes,
     )
-    from workflows import activity_stubs
+    from workflows import activity_stubs, metrics
     from workflows.receipts import Receipt, Receipts
 
 _RECORDED_AND_CLOSED = frozenset(
@@ -83,6 +83,7 @@ class DeadLetter:
         self._shown_as_arrived = _may_have_arrived(dead_letter.report)
         self._show_arrival()
         self._describe()
+        metrics.count_opened(dead_letter.report.failure_class)
         holding = asyncio.create_task(self._hold())
         while True:
             try:
@@ -238,6 +239,7 @@ class DeadLetter:
             job_id=by.job_id if by else None,
         )
         workflow.upsert_search_attributes([MESSAGE_STATUS.value_set(outcome.value)])
+        metrics.count_closed(outcome, self._dead_letter.report.failure_class)
         self._describe()
         return self._report
 

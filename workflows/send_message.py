@@ -35,7 +35,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from signedfor.payloads import id_problems, invalid_input
     from signedfor.twilio import codes
-    from workflows import activity_stubs, outcomes
+    from workflows import activity_stubs, metrics, outcomes
     from workflows.dead_letter import open_dead_letter, signal_late_delivery
     from workflows.message_state import MessageState, Submitted
     from workflows.outcomes import Ended, Escalated, Proceed
@@ -161,6 +161,7 @@ async def _await_receipt(state: MessageState, submitted: Submitted) -> _Delivery
     timeout_at = workflow.now() + state.request.receipt_timeout
     state.error_code = None
     state.enter(Stage.AWAITING_RECEIPT, WaitsFor.RECEIPT, until=timeout_at)
+    is_overdue = False
     for check_at in _checks(state, timeout_at):
         if await state.wait_until(
             check_at,
@@ -170,6 +171,9 @@ async def _await_receipt(state: MessageState, submitted: Submitted) -> _Delivery
             ),
         ):
             break
+        if not is_overdue:
+            is_overdue = True
+            metrics.count_overdue_receipt(state.sender)
         answer = await activity_stubs.fetch_status(sid)
         if answer is not None and answer.status is not None:
             state.record_status(sid, answer.status, answer.error_code)
@@ -179,6 +183,8 @@ async def _await_receipt(state: MessageState, submitted: Submitted) -> _Delivery
     receipt = state.final_receipt(sid)
     if receipt is None:
         return outcomes.no_receipt(sid)
+    if state.submitted_at is not None:
+        metrics.record_receipt(receipt, state.sender, submitted_at=state.submitted_at)
     if receipt.is_delivered:
         return outcomes.delivered(receipt)
     state.error_code = receipt.error_code
@@ -255,4 +261,5 @@ async def _finish(state: MessageState, ended: Ended) -> MessageReport:
         )
     state.end(report)
     await workflow.wait_condition(workflow.all_handlers_finished)
+    metrics.count_outcome(ended, state.sender)
     return report

@@ -65,6 +65,7 @@ def test_search_attribute_names_do_not_change() -> None:
         "MessageSender",
         "TwilioSid",
         "TwilioErrorCode",
+        "FailureClass",
         "CampaignId",
         "Tenant",
     }
