@@ -209,6 +209,8 @@ class FakeActivities(
     """What is wrong with the send window."""
     database_away: int = 0
     """The database does not answer so many sends and checks for its return."""
+    suppressions_fail: int = 0
+    """So many times the database cannot record a suppression."""
     status_fails: int = 0
     search_fails: int = 0
     hold_searches: threading.Event | None = None
@@ -333,6 +335,9 @@ class FakeActivities(
     @activity.defn
     def record_suppression(self, record: SuppressionRecord) -> bool:
         """Remember the suppression."""
+        if self.suppressions_fail:
+            self.suppressions_fail -= 1
+            raise ApplicationError("The database is unavailable.", type="DatabaseUnavailable")
         self.suppressions.append(record)
         return True
 
