@@ -12,6 +12,8 @@ from typing import Any, Final, TextIO
 from signedfor.errors import BadInput
 from signedfor.spreadsheets import masked
 
+SKIPPED_COLUMNS: Final = ("line", "problems")
+"""What a file of skipped rows has before the row's own columns."""
 MAX_SHOWN: Final = 20
 """How many problems are listed unless all are asked for."""
 
@@ -104,7 +106,7 @@ class SkippedRows:
     def header(self, columns: Sequence[str]) -> None:
         """Begin with these columns of the file."""
         taken = {name.lower() for name in columns}
-        own = [distinct(name, taken) for name in ("line", "problems")]
+        own = [distinct(name, taken) for name in SKIPPED_COLUMNS]
         self._write([*own, *columns])
 
     def add(self, line: int, cells: Sequence[str], problems: Sequence[CsvProblem]) -> None:

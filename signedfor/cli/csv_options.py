@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from signedfor.cli.output import Output
 from signedfor.csv_problems import MAX_SHOWN, CsvProblems, SkippedRows
 from signedfor.files import atomic_write
 
@@ -47,3 +48,9 @@ def skipped_rows(file: Path | None) -> Iterator[SkippedRows | None]:
         return
     with atomic_write(file) as temporary:
         yield SkippedRows(temporary)
+
+
+def note_skipped(out: Output, skipped: SkippedRows | None, file: Path | None) -> None:
+    """Say how many rows were left out, and where they are."""
+    if skipped is not None and skipped.count:
+        out.note(f"Skipped: {skipped.count:,} bad rows; they are in {file}, with reasons.")

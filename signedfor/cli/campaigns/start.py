@@ -16,7 +16,13 @@ from signedfor.campaigns.start import (
     checked_campaign,
     is_loaded,
 )
-from signedfor.cli.csv_options import AllProblemsOption, SkipBadOption, csv_problems, skipped_rows
+from signedfor.cli.csv_options import (
+    AllProblemsOption,
+    SkipBadOption,
+    csv_problems,
+    note_skipped,
+    skipped_rows,
+)
 from signedfor.cli.environment import campaign_settings, database
 from signedfor.cli.options import (
     BetweenOption,
@@ -185,8 +191,7 @@ def start(
                 )
             for warning in campaign.warnings:
                 out.note(warning)
-            if skip_bad is not None and (count := campaign.estimate.tally.skipped):
-                out.note(f"Skipped: {count:,} bad rows; they are in {skip_bad}, with reasons.")
+            note_skipped(out, skipped, skip_bad)
             launch = _Launch(out=out, campaign=campaign)
             if dry_run:
                 launch.show()
