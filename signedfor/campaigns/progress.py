@@ -243,20 +243,24 @@ async def fetch_workflow_state(client: Client, campaign_id: str) -> WorkflowStat
 def _read(
     engine: Engine, limiter: RateLimiter, campaign_id: str
 ) -> tuple[CampaignRecord, SenderTime]:
-    campaigns = Campaigns(engine)
-    record = required_record(campaigns, campaign_id)
+    record = required_record(Campaigns(engine), campaign_id)
+    return record, sender_time(engine, limiter, record)
+
+
+def sender_time(engine: Engine, limiter: RateLimiter, record: CampaignRecord) -> SenderTime:
+    """What the campaign's sender has to do, and what it did in the last minute."""
     sender = record.message.sender
     own = _undispatched_segments(record)
     # Campaigns of one sender share its time about equally, so each takes as much as this one, if it
     # has as much.
     shared = own + sum(
         min(own, _undispatched_segments(each))
-        for each in campaigns.running()
-        if each.message.sender == sender and each.campaign_id != campaign_id
+        for each in Campaigns(engine).running()
+        if each.message.sender == sender and each.campaign_id != record.campaign_id
     )
     span = min(RATE_WINDOW, datetime.now(UTC) - record.created_at)
-    attempts = count_recent_attempts(engine, f"{campaign_id}:", within=span)
-    return record, SenderTime(
+    attempts = count_recent_attempts(engine, f"{record.campaign_id}:", within=span)
+    return SenderTime(
         rate=limiter.rate(sender),
         backlog=limiter.backlog(sender),
         is_paused=limiter.is_paused(sender),
