@@ -17,11 +17,13 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
-RUN useradd --system --uid 10001 --user-group --no-create-home signedfor
+RUN useradd --system --uid 10001 --user-group --no-create-home signedfor \
+    && install -d -o signedfor -g signedfor -m 700 /var/lib/signedfor/ops
 WORKDIR /app
 COPY compose/signedfor compose/answers /usr/local/bin/
 COPY starter.py worker.py ./
 COPY activities activities
+COPY ops ops
 COPY signedfor signedfor
 COPY webhook webhook
 COPY workflows workflows

@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV_PIP := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip
 OTHER_LOCKS := requirements.lock devtools/sandbox/requirements.lock .ci/requirements.lock
-SOURCES := $(wildcard *.py .ci/*.py docs/*.py activities devtools examples signedfor tests webhook workflows)
+SOURCES := $(wildcard *.py .ci/*.py docs/*.py activities devtools examples ops signedfor tests webhook workflows)
 
 .PHONY: help demo test test-unit coverage histories soak bench check up cluster docs lock format clean
 

@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 import temporalio.client
 from pydantic import TypeAdapter, ValidationError
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowFailureError,
@@ -152,12 +153,7 @@ class Client:
         That is the case for bad input, and for payloads that are encrypted with another key.
         """
         async for event in message.handle.fetch_history_events(page_size=1):
-            payloads = event.workflow_execution_started_event_attributes.input.payloads
-            try:
-                (request,) = await data_converter.decode(payloads, [MessageRequest])
-            except (ApplicationError, RuntimeError, ValueError):
-                return None
-            return request if isinstance(request, MessageRequest) else None
+            return await request_in(event)
         return None
 
     async def _differences(self, message: "Message", request: MessageRequest) -> tuple[str, ...]:
@@ -253,6 +249,16 @@ class Message:
         if error.status is not RPCStatusCode.NOT_FOUND or _is_namespace_missing(error):
             return error
         return NotFound(f"There is no message {self.message_id}, or its retention period is over.")
+
+
+async def request_in(event: HistoryEvent) -> MessageRequest | None:
+    """What was to be sent, from the first event of a message's history; None if unreadable."""
+    payloads = event.workflow_execution_started_event_attributes.input.payloads
+    try:
+        (request,) = await data_converter.decode(payloads, [MessageRequest])
+    except (ApplicationError, RuntimeError, ValueError):
+        return None
+    return request if isinstance(request, MessageRequest) else None
 
 
 def _is_namespace_missing(error: RPCError) -> bool:

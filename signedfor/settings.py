@@ -270,11 +270,15 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = "\n".join(
-            f"  {what}" if field == "input" else f"  {field.upper()}: {what}"
-            for field, what in problems_in(error)
-        )
-        raise InvalidSettings(
-            "The environment is incomplete or wrong; .env.example explains each variable.\n"
-            f"{problems}"
-        ) from None
+        raise invalid_settings(error) from None
+
+
+def invalid_settings(error: ValidationError) -> InvalidSettings:
+    """What to tell people of it."""
+    problems = "\n".join(
+        f"  {what}" if field == "input" else f"  {field.upper()}: {what}"
+        for field, what in problems_in(error)
+    )
+    return InvalidSettings(
+        f"The environment is incomplete or wrong; .env.example explains each variable.\n{problems}"
+    )

@@ -32,6 +32,8 @@ def addresses(stack: LocalStack) -> Table:
         table.add_row("Temporal UI", stack.temporal.ui_url, "")
     if stack.postgres is not None:
         table.add_row("PostgreSQL", f"{HOST}:{stack.postgres.port}", log[stack.postgres.name])
+    if stack.ops is not None:
+        table.add_row("operations page", stack.ops_url, log[stack.ops.name])
     table.add_row("webhook", stack.webhook_url, log[stack.webhook.name])
     if stack.twilio is not None:
         table.add_row("sandbox", str(stack.sandbox_url), log[stack.twilio.name])

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import secrets
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ from devtools.stack.postgres import Postgres
 from devtools.stack.processes import Process, ProcessGroup, StackError, basic_environment, says
 from devtools.stack.temporal_cluster import Cluster, ClusterServer
 from devtools.stack.temporal_server import NAMESPACE, TemporalServer
+from ops.access import Role, write_user
 from signedfor.contract import INBOUND_PATH
 from signedfor.payloads import data_converter
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl
@@ -28,6 +30,8 @@ from signedfor.store.migrate import SchemaMismatch, upgrade
 from signedfor.twilio.overrides import OVERRIDES
 
 ROOT = Path(__file__).resolve().parents[2]
+OPS_USER = "admin"
+"""Who may do everything on the operations page of a local stack."""
 _COMMAND_SECONDS = 120
 _WORKER_STOP_SECONDS = 45
 """Above the default of WORKER_SHUTDOWN_SECONDS, so that a send in flight is not cut off."""
@@ -41,12 +45,15 @@ class Ports:
     temporal_ui: int
     webhook: int
     sandbox: int
+    ops: int
 
     @classmethod
     def free(cls) -> Self:
         """Ports that are not in use."""
-        temporal, temporal_ui, webhook, sandbox = free_ports(4)
-        return cls(temporal=temporal, temporal_ui=temporal_ui, webhook=webhook, sandbox=sandbox)
+        temporal, temporal_ui, webhook, sandbox, ops = free_ports(5)
+        return cls(
+            temporal=temporal, temporal_ui=temporal_ui, webhook=webhook, sandbox=sandbox, ops=ops
+        )
 
 
 class LocalStack:
@@ -70,19 +77,22 @@ class LocalStack:
         settings: Mapping[str, str] | None = None,
         workers: int = 1,
         with_sandbox: bool = True,
+        with_ops: bool = False,
         only_servers: bool = False,
         on_cluster: bool = False,
     ) -> None:
         """`settings` are variables of worker and webhook, and override the stack's own.
 
         Without a sandbox they must include what Twilio needs. With `only_servers` the workers and
-        the webhook are not started with the rest, but one by one when they are needed.
+        the webhook are not started with the rest, but one by one when they are needed. `with_ops`:
+        with the operations page, for the user `OPS_USER`.
         `on_cluster`: with the compose file's Temporal server and PostgreSQL, whose state does not
         outlive the stack; see `temporal_cluster.py`.
         """
         self.folder = folder.resolve()
         self.ports = ports or Ports.free()
         self.webhook_url = f"http://{HOST}:{self.ports.webhook}"
+        self.ops_url = f"http://{HOST}:{self.ports.ops}"
         self.sandbox_url = f"http://{HOST}:{self.ports.sandbox}" if with_sandbox else None
         self._group = ProcessGroup()
         self._cluster = (
@@ -114,8 +124,11 @@ class LocalStack:
         )
         self.workers = [parts.worker(number) for number in range(1, workers + 1)]
         self.webhook = parts.webhook(port=self.ports.webhook)
+        self.ops = parts.ops(self._ops_settings()) if with_ops else None
         self._parts = parts
-        self._started_last = [] if only_servers else [*self.workers, self.webhook]
+        self._started_last = (
+            [] if only_servers else [*self.workers, self.webhook, *([self.ops] if self.ops else [])]
+        )
 
     @property
     def worker(self) -> Process:
@@ -138,7 +151,13 @@ class LocalStack:
             *([self.twilio] if self.twilio else []),
             *self.workers,
             self.webhook,
+            *([self.ops] if self.ops else []),
         ]
+
+    @property
+    def ops_password(self) -> str:
+        """What `OPS_USER` signs in with; it stays the same in this folder."""
+        return self._ops_password_file.read_text().strip()
 
     @property
     def postgres(self) -> Postgres | None:
@@ -174,6 +193,8 @@ class LocalStack:
             if self.twilio is not None:
                 self.twilio.start(wait=False)
             self._parts.migrations()
+            if self.ops is not None:
+                self._add_ops_user()
             self.temporal.wait_until_ready()
             for process in self._started_last:
                 process.start(wait=False)
@@ -202,7 +223,7 @@ class LocalStack:
 
     def _stop_parts(self) -> None:
         for wave in (
-            [*self.workers, self.webhook],
+            [*self.workers, self.webhook, self.ops],
             [self.twilio],
             [self.temporal],
             [self.postgres],
@@ -225,6 +246,27 @@ class LocalStack:
                 f"Another stack is running in {self.folder}. "
                 "Stop it, or set DATA_DIR to another folder."
             ) from None
+
+    @property
+    def _ops_password_file(self) -> Path:
+        return self.folder / "ops-password"
+
+    def _ops_settings(self) -> dict[str, str]:
+        ui_url = f"http://{HOST}:{self.ports.temporal_ui}"
+        return {
+            "OPS_HOST": HOST,
+            "OPS_PORT": str(self.ports.ops),
+            "OPS_USERS_FILE": str(self.folder / "ops-users"),
+            "TEMPORAL_UI_URL": ui_url,
+        }
+
+    def _add_ops_user(self) -> None:
+        if self._ops_password_file.exists():
+            return
+        password = secrets.token_urlsafe(12)
+        write_user(self.folder / "ops-users", OPS_USER, Role.ADMINISTER, password)
+        self._ops_password_file.touch(mode=0o600)
+        self._ops_password_file.write_text(password + "\n")
 
     def _default_settings(self) -> dict[str, str]:
         settings = {
@@ -298,14 +340,26 @@ class _Parts:
         """The webhook; ready when it answers, which needs no Temporal."""
         return self._python("webhook", "webhook", ready_at=f"http://{HOST}:{port}/healthz")
 
+    def ops(self, settings: Mapping[str, str]) -> Process:
+        """The operations page."""
+        host, port = settings["OPS_HOST"], settings["OPS_PORT"]
+        return self._python(
+            "ops", "ops", ready_at=f"http://{host}:{port}/healthz", settings=settings
+        )
+
     def _python(
-        self, name: str, module: str, *arguments: str, ready_at: str | None = None
+        self,
+        name: str,
+        module: str,
+        *arguments: str,
+        ready_at: str | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> Process:
         return Process(
             name,
             [sys.executable, "-m", module, *arguments],
             group=self._group,
-            environment=self._environment(),
+            environment={**self._environment(), **(settings or {})},
             folder=ROOT,
             log=self._folder / "logs" / f"{name}.log",
             is_ready=answers(ready_at) if ready_at else says("worker ready on queues"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from devtools.stack.console import addresses, console, shown_path
-from devtools.stack.local import LocalStack, Ports
+from devtools.stack.local import OPS_USER, LocalStack, Ports
 from devtools.stack.ports import HOST, port_from
 from devtools.stack.processes import StackError, interrupt_on_signals
 from signedfor.settings import Settings
@@ -47,6 +47,7 @@ def main() -> int:
             ports=_ports(with_sandbox=not real),
             settings=forwarded_settings(os.environ, real=real),
             with_sandbox=not real,
+            with_ops=True,
         ) as stack:
             announce(stack, out)
             while True:
@@ -83,6 +84,7 @@ def _ports(*, with_sandbox: bool) -> Ports:
         temporal_ui=port_from("TEMPORAL_UI_PORT", 8233),
         webhook=port_from("WEBHOOK_PORT", 8080),
         sandbox=port_from("SANDBOX_PORT", 8089) if with_sandbox else 0,
+        ops=port_from("OPS_PORT", 8234),
     )
 
 
@@ -95,6 +97,8 @@ def announce(stack: LocalStack, out: Console) -> None:
     out.print()
     out.print(addresses(stack))
     out.print()
+    password_file = shown_path(stack.folder / "ops-password")
+    out.print(f"Sign in to the operations page as {OPS_USER}; {password_file} has the password.\n")
     if stack.twilio is None:
         out.print("[bold]THIS IS THE REAL TWILIO: messages reach people and cost money.[/bold]")
         out.print(

@@ -14,7 +14,7 @@ from signedfor.cli.output import BadInput, command_output
 from signedfor.masks import masked_sender
 from signedfor.store.rate_limiter import RateLimiter, SenderState
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
-from signedfor.twilio.rates import Rate, kind_of
+from signedfor.twilio.rates import Rate
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,7 +45,7 @@ def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
                 "senders": [
                     {
                         "sender": name,
-                        "kind": kind_of(state.sender),
+                        "kind": state.kind,
                         "rate": state.rate,
                         "is_configured": state.is_configured,
                         "is_paused": state.is_paused,
@@ -96,7 +96,7 @@ def pause(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
     """Send nothing more from a sender; its messages wait."""
     with command_output(as_json=as_json) as out:
         with _rate_limiter() as limiter:
-            limiter.pause(_sender(sender))
+            limiter.pause(_known(limiter, sender))
         out.result(
             {"is_paused": True},
             "Paused: no new POST begins. "
@@ -109,7 +109,7 @@ def resume(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
     """Continue sending from a paused sender, at its rate."""
     with command_output(as_json=as_json) as out:
         with _rate_limiter() as limiter:
-            limiter.resume(_sender(sender))
+            limiter.resume(_known(limiter, sender))
         out.result({"is_paused": False}, "Resumed: its messages are sent again, at its rate.")
 
 
@@ -127,6 +127,16 @@ def _sender(text: str) -> str:
         raise BadInput([("SENDER", str(error))]) from None
 
 
+def _known(limiter: RateLimiter, text: str) -> str:
+    """The sender; a slip must not look like a pause."""
+    sender = _sender(text)
+    if not limiter.is_known(sender):
+        raise BadInput(
+            [("SENDER", "has never been used or configured; check it, or set its rate first")]
+        )
+    return sender
+
+
 def _number(text: str) -> float:
     try:
         return _rate.validate_strings(text)
@@ -137,7 +147,7 @@ def _number(text: str) -> float:
 def _row(name: str, state: SenderState) -> tuple[object, ...]:
     return (
         name,
-        kind_of(state.sender).replace("_", " "),
+        state.kind.replace("_", " "),
         f"{state.rate:g}",
         "you" if state.is_configured else "default",
         f"{state.backlog_segments:.0f} segments" if state.backlog else "none",

@@ -27,7 +27,7 @@ from signedfor.store import rate_limiter_statements as statements
 from signedfor.store.database import transaction
 from signedfor.store.rate_limiter_statements import PriorityClass
 from signedfor.store.tables import senders, utc_now
-from signedfor.twilio.rates import DEFAULT_RATES, SenderKind, default_rate
+from signedfor.twilio.rates import DEFAULT_RATES, SenderKind, default_rate, kind_of
 
 _ACCOUNT: Final = "account"
 """Stands for the sender in the row that limits the account as a whole; it counts submissions."""
@@ -58,6 +58,11 @@ class SenderState:
     """How far ahead it is reserved; a new message waits this long."""
     urgent_segments: float
     """Segments that urgent messages have reserved ahead of now."""
+
+    @property
+    def kind(self) -> SenderKind:
+        """Its kind of sender."""
+        return kind_of(self.sender)
 
     @property
     def backlog_segments(self) -> float:
@@ -233,6 +238,12 @@ class RateLimiter:
             rates = {"rate": rate, "new_rate": default if rate is None else rate}
             parameters = self._parameters(sender, 0) | rates
             connection.execute(statements.set_rate(connection.dialect.name), parameters)
+
+    def is_known(self, sender: str) -> bool:
+        """Whether a message was sent from it, or its rate or pause was set."""
+        query = select(senders.c.sender).where(senders.c.sender == sender)
+        with transaction(self._engine, read_only=True) as connection:
+            return connection.execute(query).first() is not None
 
     def pause(self, sender: str) -> None:
         """Stop sending from it; its messages wait."""

@@ -237,6 +237,7 @@ send_attempts = Table(
     Column("recipient_hash", String(64), nullable=False),
     # Of ours; NULL in the records of an older version.
     Column("sender", String(MAX_ADDRESS)),
+    Column("person", String(32)),  # a reference; NULL in the records of an older version
     # At most one POST of a submission can be in flight or accepted.
     UniqueConstraint("message_id", "submission"),
     # The first is for the search for candidate duplicates, the second for the purge.
@@ -339,3 +340,66 @@ campaign_rows = Table(
     CheckConstraint("number >= 1", name="number"),
 )
 """The recipients in a campaign's file; Temporal has the outcome of each message."""
+
+ops_sessions = Table(
+    "ops_sessions",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("csrf_token", String(64), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+"""Who is signed in to the operations page."""
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("number", _Id, primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("who", String(100), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("why", String(500)),
+    Column("details", Text),
+    Index(None, "subject"),
+    Index(None, "who"),
+    Index(None, "action"),
+    sqlite_autoincrement=True,
+)
+"""What people did. A trigger refuses to change or delete a row."""
+
+hash_keys = Table(
+    "hash_keys",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("key", String(64), nullable=False),  # hexadecimal
+)
+"""Random keys, made at the first use; see `signedfor.store.people`."""
+
+message_index = Table(
+    "message_index",
+    metadata,
+    Column("message_id", String(255), primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+    Column("status", String(40), nullable=False),
+    Column("sender", String(MAX_ADDRESS)),  # masked, as in the search attribute
+    Column("tenant", String(MAX_LABEL)),
+    Column("campaign_id", String(64)),
+    Column("message_sid", String(64)),
+    Column("error_code", Integer),
+    Column("person", String(32)),  # a reference; NULL until it is known
+    Index(None, "started_at", "message_id"),
+    Index(None, "person", "started_at", "message_id"),
+    Index(None, "status", "started_at", "message_id"),
+    Index(None, "sender", "started_at", "message_id"),
+    Index(None, "tenant", "started_at", "message_id"),
+    Index(None, "campaign_id", "started_at", "message_id"),
+    Index(None, "error_code", "started_at", "message_id"),
+    Index(None, "message_sid"),
+    # All that the counts over time need.
+    Index(None, "closed_at", "status", "sender", "started_at"),
+)
+"""What Temporal shows of each message, for searching and counting; it can be made again."""

@@ -10,10 +10,11 @@ import pytest
 
 from devtools import reference_pages
 from devtools.reference_pages import COMMAND_TREE
+from ops.settings import OpsSettings
 from signedfor.contract import names
 from signedfor.metrics import CHECK_TO_POST, CLOCK_OFFSET, INBOUND_WAITING
 from signedfor.quiet_hours import QUIET_HOURS
-from signedfor.settings import CampaignSettings, Settings
+from signedfor.settings import CampaignSettings
 from signedfor.twilio.overrides import OVERRIDES
 from signedfor.twilio.rates import DEFAULT_RATES
 from tests.docs.pages import HISTORY, PAGES, ROOT, name
@@ -24,12 +25,13 @@ _CODE = re.compile(r"`([^`\n]+)`")
 _LEFT = r"(?<![\w./-])"
 _PATH = re.compile(
     _LEFT
-    + r"(?:signedfor|workflows|activities|webhook|devtools|tests|docs|compose|examples)/[\w./-]+"
+    + r"(?:signedfor|workflows|activities|webhook|ops|devtools|tests|docs|compose|examples)"
+    + r"/[\w./-]+"
 )
 _CURRENT = [page for page in PAGES if page not in HISTORY]
 _SOURCES = [
     path
-    for folder in ("signedfor", "workflows", "activities", "webhook", "devtools")
+    for folder in ("signedfor", "workflows", "activities", "webhook", "ops", "devtools")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ] + sorted(ROOT.glob("*.py"))
 
@@ -172,9 +174,9 @@ def test_the_reference_of_settings_is_complete() -> None:
     page = reference_pages.settings()
     rows = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| (.*) \|$", page, re.MULTILINE))
 
-    assert {each.upper() for each in Settings.model_fields | CampaignSettings.model_fields} <= set(
-        rows
-    )
+    assert {
+        each.upper() for each in OpsSettings.model_fields | CampaignSettings.model_fields
+    } <= set(rows)
     assert [] == [variable for variable, meaning in rows.items() if len(meaning) < 13]
     assert len(set(rows.values())) == len(rows)
 

@@ -10,6 +10,8 @@ import yaml
 
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from devtools.stack.temporal_server import NAMESPACE
+from ops.__main__ import POOL_SIZE
+from ops.settings import OpsSettings
 from signedfor.contract import INBOUND_PATH, MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.settings import CampaignSettings, Settings
@@ -20,7 +22,7 @@ from worker import ACTIVITY_THREADS
 
 _COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 _SERVICES: dict[str, dict[str, Any]] = _COMPOSE["services"]
-_OURS = {"migrate", "worker", "webhook", "sandbox"}
+_OURS = {"migrate", "worker", "webhook", "ops", "sandbox"}
 _ONCE = {"temporal-schema", "temporal-namespace", "migrate"}
 _NO_SETTING = {"PGPASSWORD", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "SANDBOX_PORT"}
 """Read by libpq, by Temporal's SDK and by the sandbox."""
@@ -85,6 +87,7 @@ def test_what_a_service_needs_starts_before_it() -> None:
         "migrate": {"postgres": healthy},
         "worker": {"migrate": done, "temporal-namespace": done},
         "webhook": {"migrate": done},
+        "ops": {"migrate": done},
         "sandbox": {"worker": "service_started"},
     } == needs
     for name, conditions in needs.items():
@@ -98,17 +101,22 @@ def test_what_a_service_needs_starts_before_it() -> None:
 @pytest.mark.parametrize("name", sorted(_OURS))
 def test_every_variable_is_a_setting(name: str) -> None:
     """Our services read every variable that compose sets for them."""
-    settings = {field.upper() for field in Settings.model_fields | CampaignSettings.model_fields}
+    settings = {field.upper() for field in OpsSettings.model_fields | CampaignSettings.model_fields}
 
     assert set() == _SERVICES[name]["environment"].keys() - settings - _NO_SETTING
 
 
-@pytest.mark.parametrize("name", ["worker", "webhook"])
+@pytest.mark.parametrize("name", ["worker", "webhook", "ops"])
 def test_every_setting_can_be_set(name: str) -> None:
-    """Every setting can be set for worker and webhook."""
+    """Every setting can be set for worker, webhook and operations page."""
     # The campaign's too: `docker compose run worker signedfor campaign start`.
-    known = {field.upper() for field in Settings.model_fields | CampaignSettings.model_fields}
-    elsewhere = {"worker": {"WEBHOOK_HOST", "WEBHOOK_PORT"}, "webhook": {"WORKER_METRICS_ADDRESS"}}
+    own = OpsSettings if name == "ops" else Settings
+    known = {field.upper() for field in own.model_fields | CampaignSettings.model_fields}
+    elsewhere = {
+        "worker": {"WEBHOOK_HOST", "WEBHOOK_PORT"},
+        "webhook": {"WORKER_METRICS_ADDRESS"},
+        "ops": {"WEBHOOK_HOST", "WEBHOOK_PORT", "WORKER_METRICS_ADDRESS"},
+    }
 
     assert set() == known - elsewhere[name] - _SERVICES[name]["environment"].keys()
 
@@ -156,7 +164,7 @@ def test_the_sends_have_one_partition() -> None:
 
 
 def test_postgresql_takes_every_connection() -> None:
-    """Temporal's four services, each with two pools, three workers and the webhook fit."""
+    """Temporal's four services, each with two pools, three workers, webhook and page fit."""
     (setting,) = (each for each in _SERVICES["postgres"]["command"] if "max_connections" in each)
     environment = _SERVICES["temporal"]["environment"]
     temporal = 4 * (
@@ -165,7 +173,7 @@ def test_postgresql_takes_every_connection() -> None:
     worker = ACTIVITY_THREADS + 2 * Settings.model_fields["max_concurrent_sends"].default
 
     reserved_for_superusers = 3
-    needed = temporal + 3 * worker + MAX_TRANSACTIONS + 1 + reserved_for_superusers
+    needed = temporal + 3 * worker + MAX_TRANSACTIONS + 1 + POOL_SIZE + reserved_for_superusers
     assert needed <= int(setting.partition("=")[2])
 
 

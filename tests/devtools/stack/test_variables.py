@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from ops.settings import OpsSettings
 from signedfor.settings import CampaignSettings, Settings
 from tests.devtools.stack.support import ROOT
 
@@ -35,7 +36,7 @@ def _example() -> dict[str, str]:
 
 def test_every_variable_is_explained_and_no_other() -> None:
     """The example names each variable of the settings, the stack and compose; and nothing else."""
-    settings = {name.upper() for name in (Settings.model_fields | CampaignSettings.model_fields)}
+    settings = {name.upper() for name in (OpsSettings.model_fields | CampaignSettings.model_fields)}
 
     assert settings | _TEMPORAL | _STACK | _COMPOSE == _example().keys()
 

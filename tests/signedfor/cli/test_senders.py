@@ -91,6 +91,7 @@ def test_default_rates(cli: CommandLine) -> None:
 
 def test_pause_and_resume(cli: CommandLine, engine: Engine) -> None:
     """A paused sender is shown as paused until it is resumed."""
+    RateLimiter(engine).acquire(SENDER, 1)
     assert 0 == cli("senders", "pause", SENDER).exit_code
     assert RateLimiter(engine).is_paused(SENDER)
     assert "paused" in cli("senders", "list").stdout
@@ -98,6 +99,16 @@ def test_pause_and_resume(cli: CommandLine, engine: Engine) -> None:
     assert 0 == cli("senders", "resume", SENDER).exit_code
     assert not RateLimiter(engine).is_paused(SENDER)
     assert timedelta(0) == RateLimiter(engine).backlog(SENDER)
+
+
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_an_unknown_sender_is_refused(cli: CommandLine, command: str) -> None:
+    """A slip must not look like a pause."""
+    result = cli("senders", command, SENDER)
+
+    assert 2 == result.exit_code
+    assert "has never been used" in result.stderr
+    assert [] == _senders(cli)
 
 
 @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "fast", "", "1e9"])

@@ -1,0 +1,101 @@
+"""`python -m ops`: the operations page as a process; `python -m ops add-user`: who may use it."""
+
+import argparse
+import asyncio
+import getpass
+import os
+import signal
+import sys
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from ops.access import InvalidUsers, Role, write_user
+from ops.app import create_app
+from ops.settings import InvalidSettings, OpsSettings, load_ops_settings
+from signedfor.logging import configure_logging
+from signedfor.store.database import InvalidDatabaseUrl, open_engine
+from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
+
+_SHUTDOWN_SECONDS = 5
+POOL_SIZE = 8
+_MAX_CONNECTIONS = 200
+
+
+def main() -> int:
+    """Run the page, or add a user: 0 after a clean end, 1 with a one-line error."""
+    arguments = _arguments()
+    try:
+        if arguments.command == "add-user":
+            return _add_user(arguments)
+        settings = load_ops_settings()
+        configure_logging(settings.log_level)
+        return uvloop.run(_serve(settings))
+    except (InvalidSettings, InvalidUsers, InvalidDatabaseUrl, TemporalUnavailable) as error:
+        sys.stderr.write(f"signedfor ops: {error}\n")
+        return 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m ops", description="The operations page.")
+    commands = parser.add_subparsers(dest="command")
+    add_user = commands.add_parser(
+        "add-user", help="add a person to OPS_USERS_FILE, or change role and password"
+    )
+    add_user.add_argument("name")
+    add_user.add_argument("--role", choices=list(Role), type=Role, default=Role.LOOK)
+    return parser.parse_args()
+
+
+def _add_user(arguments: argparse.Namespace) -> int:
+    """Ask for the password, or read it from standard input if that is no terminal."""
+    file = os.environ.get("OPS_USERS_FILE")
+    if not file:
+        raise InvalidUsers("OPS_USERS_FILE must be set to the path of the users file.")
+    if sys.stdin.isatty():
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("Again: ") != password:
+            raise InvalidUsers("The two passwords differ; nothing was written.")
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    write_user(Path(file), arguments.name, arguments.role, password)
+    sys.stdout.write(f"{arguments.name} can sign in now, with the role {arguments.role}.\n")
+    return 0
+
+
+async def _serve(settings: OpsSettings) -> int:
+    engine = open_engine(settings.database_url, pool_size=POOL_SIZE)
+    try:
+        client = await connect_temporal(lazy=True)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(settings, client=client, engine=engine),
+                host=settings.ops_host,
+                port=settings.ops_port,
+                log_config=None,
+                access_log=False,  # it would log what people search for
+                server_header=False,
+                proxy_headers=False,  # the peer's address decides who may set headers
+                ws="none",
+                lifespan="on",
+                limit_concurrency=_MAX_CONNECTIONS,
+                timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            )
+        )
+        _survive_the_signal_that_stops_uvicorn()
+        await server.serve()
+    finally:
+        engine.dispose()
+    return 0 if server.started else 1
+
+
+def _survive_the_signal_that_stops_uvicorn() -> None:
+    """Let the process end normally: after its shutdown uvicorn raises the signal again."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: None)
+
+
+if __name__ == "__main__":
+    end_process(main())

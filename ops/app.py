@@ -1,0 +1,159 @@
+"""The operations page as an application: its routes, security headers and error pages."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from sqlalchemy import Engine
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from ops.access import ProxyUsers, Users
+from ops.pages import PAGES
+from ops.pages.sign_in import SignIn
+from ops.settings import OpsSettings
+from ops.web import SIGN_IN_PATH, TEMPLATES, Services
+from signedfor.logging import log_unexpected
+from signedfor.message_indexer import MessageIndexer
+from signedfor.store.audit_log import AuditLog
+from signedfor.store.database import DatabaseUnavailable
+from signedfor.store.ops_sessions import OpsSessions
+
+_log = logging.getLogger(__name__)
+
+HEALTH_PATH: Final = "/healthz"
+_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def create_app(settings: OpsSettings, *, client: Client, engine: Engine) -> Starlette:
+    """The application. `client` may be lazy; the caller closes client and engine.
+
+    Raises:
+        InvalidUsers: OPS_USERS_FILE cannot be used.
+    """
+    services = Services(
+        settings=settings,
+        engine=engine,
+        client=client,
+        users=Users(settings.ops_users_file),
+        proxy=ProxyUsers(
+            settings.ops_trusted_proxies,
+            settings.ops_user_header,
+            settings.ops_groups_header,
+            settings.ops_group_roles,
+        ),
+        sessions=OpsSessions(engine, lifetime=timedelta(hours=settings.ops_session_hours)),
+        audit_log=AuditLog(engine),
+    )
+    sign_in = SignIn(services)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with MessageIndexer(client, engine).running():
+            yield
+
+    return Starlette(
+        routes=[
+            *(route for pages in PAGES for route in pages.routes(services)),
+            Route(SIGN_IN_PATH, sign_in.form, methods=["GET"]),
+            Route(SIGN_IN_PATH, sign_in.submit, methods=["POST"]),
+            Route(HEALTH_PATH, _healthz, methods=["GET"]),
+            Mount("/static", StaticFiles(directory=Path(__file__).with_name("static"))),
+        ],
+        middleware=[
+            Middleware(SecurityMiddleware),
+            Middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False),
+        ],
+        exception_handlers={
+            HTTPException: _refused,
+            DatabaseUnavailable: _database_away,
+            RPCError: _temporal_away,
+        },
+        lifespan=lifespan,
+    )
+
+
+def _hosts(settings: OpsSettings) -> list[str]:
+    """The names under which the page answers, so that no other site's name can lead to it."""
+    named = urlsplit(settings.base_url).hostname
+    return ["localhost", "127.0.0.1", "[::1]", *([named] if named else [])]
+
+
+async def _healthz(_request: Request) -> Response:
+    return JSONResponse({"status": "alive"})
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    return _error_page(error.status_code, error.detail)
+
+
+async def _database_away(_request: Request, _error: Exception) -> Response:
+    return _error_page(503, "The database cannot be reached. Try again in a moment.")
+
+
+async def _temporal_away(_request: Request, _error: Exception) -> Response:
+    return _error_page(503, "Temporal does not answer. Try again in a moment.")
+
+
+def _error_page(status_code: int, sentence: str) -> HTMLResponse:
+    text = TEMPLATES.get_template("error.html").render(status_code=status_code, sentence=sentence)
+    return HTMLResponse(text, status_code)
+
+
+class SecurityMiddleware:
+    """Adds the security headers, and answers any unexpected exception without its text."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        has_started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal has_started
+            if message["type"] == "http.response.start":
+                has_started = True
+                is_static = scope["path"].startswith("/static/")
+                added = [
+                    (name.lower().encode(), value.encode())
+                    for name, value in _HEADERS.items()
+                    if not (is_static and name == "Cache-Control")
+                ]
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its text must not be logged
+            log_unexpected(_log, error)
+            if not has_started:
+                page = _error_page(500, "Something unexpected happened; the log says where.")
+                await page(scope, receive, sending)

@@ -1,0 +1,74 @@
+"""The senders: their rates and backlogs; setting a rate, pausing and resuming."""
+
+from collections.abc import Callable
+
+from anyio import to_thread
+from pydantic import TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ops.access import Role
+from ops.web import Page, Pages
+from signedfor.masks import masked_sender
+from signedfor.store.rate_limiter import RateLimiter
+from signedfor.twilio.rates import Rate
+
+pages = Pages()
+PATH = "/senders"
+_rate = TypeAdapter(Rate)
+
+
+def _rate_limiter(page: Page) -> RateLimiter:
+    return RateLimiter(
+        page.services.engine, rates=page.services.settings.default_segments_per_second
+    )
+
+
+@pages.get(PATH)
+async def senders(page: Page) -> Response:
+    """Show each sender."""
+    states = await to_thread.run_sync(_rate_limiter(page).states)
+    return page.render("senders.html", senders=states, masked=masked_sender)
+
+
+@pages.post("/senders/pause", role=Role.ACT)
+async def pause(page: Page) -> Response:
+    """Send nothing more from it."""
+    await _change(page, "sender.pause", _rate_limiter(page).pause)
+    return page.redirect(PATH, done="Paused: no new POST begins.")
+
+
+@pages.post("/senders/resume", role=Role.ACT)
+async def resume(page: Page) -> Response:
+    """Send from it again."""
+    await _change(page, "sender.resume", _rate_limiter(page).resume)
+    return page.redirect(PATH, done="Resumed: its messages are sent again, at its rate.")
+
+
+@pages.post("/senders/rate", role=Role.ADMINISTER)
+async def set_rate(page: Page) -> Response:
+    """Set how many segments per second it sends; an empty field is the default of its kind."""
+    text = page.text("rate")
+    try:
+        rate = _rate.validate_strings(text) if text else None
+    except ValidationError:
+        raise HTTPException(400, "The rate must be a number from 0.001 to 1000000.") from None
+    limiter = _rate_limiter(page)
+    await _change(
+        page,
+        "sender.rate",
+        lambda sender: limiter.set_rate(sender, rate),
+        details=f"{rate or 'default'} segments per second",
+    )
+    return page.redirect(PATH, done="The rate is set, for all workers.")
+
+
+async def _change(
+    page: Page, action: str, change: Callable[[str], None], *, details: str | None = None
+) -> None:
+    """Change the sender of the form, and record that; one that was never used is refused."""
+    sender = page.text("sender")
+    if not await to_thread.run_sync(_rate_limiter(page).is_known, sender):
+        raise HTTPException(404, "The sender has never been used or configured.")
+    await page.record(action, masked_sender(sender), why=page.text("why"), details=details)
+    await to_thread.run_sync(change, sender)

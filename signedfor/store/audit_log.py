@@ -1,0 +1,80 @@
+"""The audit log: who did what, when and why. Rows are added, and never changed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Engine, insert, select
+
+from signedfor.store.database import transaction
+from signedfor.store.tables import audit_log, utc_now
+
+MAX_WHY: Final = 500
+MAX_SUBJECT: Final = 255
+_column = audit_log.c
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """Something that a person did."""
+
+    at: datetime
+    number: int
+    """Its place in the log, ascending."""
+    who: str
+    role: str
+    action: str
+    """Such as `sender.pause`."""
+    subject: str
+    """What it concerns, without a phone number: a message id, a masked number, a campaign."""
+    why: str | None
+    details: str | None
+
+
+class AuditLog:
+    """The audit log in the database of `engine`."""
+
+    def __init__(self, engine: Engine, *, now: Callable[[], datetime] = utc_now) -> None:
+        self._engine = engine
+        self._now = now
+
+    def add(
+        self,
+        *,
+        who: str,
+        role: str,
+        action: str,
+        subject: str = "",
+        why: str | None = None,
+        details: str | None = None,
+    ) -> None:
+        """Record an action. Called before it is done: what cannot be recorded is not done."""
+        with transaction(self._engine) as connection:
+            connection.execute(
+                insert(audit_log).values(
+                    at=self._now(),
+                    who=who,
+                    role=role,
+                    action=action,
+                    subject=subject[:MAX_SUBJECT],
+                    why=why[:MAX_WHY] if why else None,
+                    details=details,
+                )
+            )
+
+    def entries(
+        self,
+        *,
+        filters: Mapping[str, str] | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> Sequence[Action]:
+        """The newest first. `filters` compares `who`, `action` and `subject`."""
+        query = select(audit_log).order_by(_column.number.desc()).limit(limit)
+        for name, value in (filters or {}).items():
+            query = query.where(audit_log.c[name] == value)
+        if before is not None:
+            query = query.where(_column.number < before)
+        with transaction(self._engine, read_only=True) as connection:
+            return [Action(**row) for row in connection.execute(query).mappings()]

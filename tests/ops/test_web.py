@@ -1,0 +1,123 @@
+"""No page without a session, no action without a role and a token."""
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from ops.access import Role
+from ops.pages import PAGES
+from tests.ops.conftest import Browser
+
+ROUTES = [(method, path, role) for pages in PAGES for method, path, role, _ in pages.registered]
+ACTIONS = [(path, role) for method, path, role in ROUTES if method == "POST"]
+PATHS = [path for path, _ in ACTIONS]
+
+
+def _filled(path: str) -> str:
+    return path.replace("{message_id}", "m1")
+
+
+def test_every_route_is_tried_here(app: Starlette) -> None:
+    """Besides the sign-in, the health check and static files there are only registered routes."""
+    routes = {
+        (method, route.path)
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    assert routes - {(method, path) for method, path, _ in ROUTES} == {
+        ("GET", "/sign-in"),
+        ("POST", "/sign-in"),
+        ("GET", "/healthz"),
+    }
+
+
+@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in ROUTES])
+async def test_a_stranger_reaches_nothing(method: str, path: str, stranger: Browser) -> None:
+    """A page leads to the sign-in, an action is refused."""
+    answer = await stranger.http.request(method, _filled(path))
+
+    if method == "GET":
+        assert 303 == answer.status_code
+        assert answer.headers["location"].startswith("/sign-in?next=")
+    else:
+        assert 401 == answer.status_code
+
+
+@pytest.mark.parametrize(("path", "role"), ACTIONS)
+async def test_an_action_needs_its_role(path: str, role: Role, person: Browser) -> None:
+    """Without the role it is refused, whatever the form says."""
+    shown = (await person.get("/audit-log")).text
+    me = next(each for each in Role if f"({each})" in shown)
+
+    answer = await person.post(_filled(path))
+
+    assert (403 == answer.status_code) == (not me.includes(role))
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("token", [None, "", "wrong", "ö"])
+async def test_an_action_needs_the_token(
+    path: str, token: str | None, administrator: Browser
+) -> None:
+    """Another site can make a browser send a form, but does not know the token."""
+    fields = {} if token is None else {"csrf_token": token}
+
+    answer = await administrator.http.post(_filled(path), data=fields)
+
+    assert 403 == answer.status_code
+    assert "not from your session" in answer.text
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_an_action_from_another_site_is_refused(path: str, administrator: Browser) -> None:
+    """The browser says so, even if the other site knew the token."""
+    answer = await administrator.post(_filled(path), headers={"Sec-Fetch-Site": "cross-site"})
+
+    assert 403 == answer.status_code
+    assert "Another site" in answer.text
+
+
+async def test_the_token_of_another_session_is_refused(administrator: Browser) -> None:
+    """Each session has its own."""
+    earlier = await administrator.token()
+    await administrator.post("/sign-out")
+    await administrator.sign_in(Role.ADMINISTER)
+
+    assert earlier != await administrator.token()
+    answer = await administrator.http.post("/sign-out", data={"csrf_token": earlier})
+    assert 403 == answer.status_code
+
+
+async def test_every_answer_has_the_security_headers(person: Browser) -> None:
+    """Nothing is loaded from elsewhere, nothing inline is run, no other site frames it."""
+    for path in ("/senders", "/sign-in", "/nowhere", "/static/ops.css", "/healthz"):
+        headers = (await person.get(path)).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self';" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "nosniff" == headers["x-content-type-options"]
+
+
+async def test_pages_are_not_stored(person: Browser) -> None:
+    """Neither by the browser nor by a proxy; static files may be."""
+    assert "no-store" == (await person.get("/senders")).headers["cache-control"]
+    assert "no-store" not in (await person.get("/static/ops.css")).headers.get("cache-control", "")
+
+
+async def test_another_name_is_refused(stranger: Browser) -> None:
+    """A name that leads to this address is not enough to read the page through it."""
+    answer = await stranger.get("/sign-in", headers={"Host": "attacker.example"})
+
+    assert 400 == answer.status_code
+
+
+async def test_a_page_that_does_not_exist(person: Browser) -> None:
+    """It is 404, with a way back."""
+    answer = await person.get("/nowhere")
+
+    assert 404 == answer.status_code
+    assert 'href="/"' in answer.text
