@@ -8,7 +8,7 @@ import typer
 
 from signedfor import dead_letters
 from signedfor.cli import dead_letter_jobs
-from signedfor.cli.message_status import advice_rows, request_rows
+from signedfor.cli.message_status import advice_rows, request_rows, retry_documents, retry_rows
 from signedfor.cli.options import (
     OPTIONS,
     TIMEOUT,
@@ -30,7 +30,7 @@ from signedfor.cli.options import (
 )
 from signedfor.cli.output import BadInput, ExitCode, Output, Refused, clock, command_output, facts
 from signedfor.cli.temporal import connect, run
-from signedfor.contract import DeadLetterDetails, MessageChanges, Resolution
+from signedfor.contract import DeadLetterDetails, DeadLetterReport, MessageChanges, Resolution
 from signedfor.contract.failures import FailureClass
 from signedfor.dead_letters import (
     DeadLetterFilter,
@@ -40,6 +40,7 @@ from signedfor.dead_letters import (
     InvalidClause,
     MayHaveArrived,
 )
+from signedfor.retries import Continuation, continuation
 
 _RETRY_OPTIONS: Final = {**OPTIONS, "message_id": "MESSAGE_ID", "to": "--to"}
 _FILTER_OPTIONS: Final = {
@@ -246,13 +247,20 @@ def show(
 
 
 async def _show(out: Output, message_id: str, *, reveal: bool, within: float) -> None:
-    details = await dead_letters.fetch(await connect(), message_id, within=within)
+    client = await connect()
+    details = await dead_letters.fetch(client, message_id, within=within)
+    went_on = None
+    if details.result is not None and details.result.retried_as is not None:
+        went_on = await continuation(client, message_id)
     hidden: Any = {"request": {"message": True, "report": {"tags"}, "sender": True}}
     document = details.model_dump(mode="json", exclude=None if reveal else hidden)
-    out.result(document, facts(_rows(details, reveal=reveal)))
+    document["retries"] = retry_documents(went_on)
+    out.result(document, facts(_rows(details, went_on, reveal=reveal)))
 
 
-def _rows(details: DeadLetterDetails, *, reveal: bool) -> list[tuple[str, object]]:
+def _rows(
+    details: DeadLetterDetails, went_on: Continuation | None, *, reveal: bool
+) -> list[tuple[str, object]]:
     report, result = details.request.report, details.result
     rows: list[tuple[str, object]] = [
         ("Message", report.message_id),
@@ -270,7 +278,7 @@ def _rows(details: DeadLetterDetails, *, reveal: bool) -> list[tuple[str, object
     if result is None:
         rows.append(("Held until", clock(details.held_until)))
     else:
-        rows += [("Closed by", result.by), ("Note", result.note), ("Retried as", result.retried_as)]
+        rows += [("Closed by", result.by), ("Note", result.note), *_retries(result, went_on)]
         rows.append(("Job", result.job_id))
     return rows + (request_rows(details.request.message) if reveal else [])
 
@@ -286,6 +294,11 @@ def _cancel_request(details: DeadLetterDetails) -> str | None:
         return None
     at = clock(details.cancel_requested_at)
     return f"{at}, which does not close it; discard it to close it"
+
+
+def _retries(result: DeadLetterReport, went_on: Continuation | None) -> list[tuple[str, object]]:
+    """The retries and how they stand; only the first one's id if Temporal has deleted it."""
+    return retry_rows(went_on) or [("Retried as", result.retried_as)]
 
 
 @app.command()

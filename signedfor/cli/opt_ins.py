@@ -7,6 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from signedfor.cli.csv_options import (
+    AllProblemsOption,
+    SkipBadOption,
+    csv_problems,
+    note_skipped,
+    skipped_rows,
+)
 from signedfor.cli.environment import database
 from signedfor.cli.opt_outs import LABEL, address_of, store_errors
 from signedfor.cli.options import (
@@ -167,17 +174,33 @@ def import_(
     ],
     *,
     by: ByOption = None,
+    skip_bad: SkipBadOption = None,
+    all_problems: AllProblemsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Record every row of a CSV file, or none if any is wrong."""
+    """Record every row of a CSV file, or none if any is wrong.
+
+    With --skip-bad, every row that is right.
+    """
     with command_output(as_json=as_json) as out:
         with (
             store_errors(),
             database() as engine,
             file.open(encoding="utf-8-sig", newline="") as opened,
+            skipped_rows(skip_bad) as skipped,
         ):
-            new = import_opt_ins(engine, opened, by=operator(by))
-        out.result({"new": new}, f"Recorded: {new}. Rows already recorded changed nothing.")
+            new = import_opt_ins(
+                engine,
+                opened,
+                by=operator(by),
+                problems=csv_problems(all_problems=all_problems, as_json=as_json),
+                skipped=skipped,
+            )
+        note_skipped(out, skipped, skip_bad)
+        out.result(
+            {"new": new, "skipped": skipped.count if skipped else 0},
+            f"Recorded: {new}. Rows already recorded changed nothing.",
+        )
 
 
 def _moment(text: str) -> datetime:

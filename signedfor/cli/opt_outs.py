@@ -13,6 +13,13 @@ from sqlalchemy import Engine
 
 from signedfor.cli import inbound
 from signedfor.cli.consent_history import consent_history
+from signedfor.cli.csv_options import (
+    AllProblemsOption,
+    SkipBadOption,
+    csv_problems,
+    note_skipped,
+    skipped_rows,
+)
 from signedfor.cli.environment import database, field_and_problem
 from signedfor.cli.options import (
     ByOption,
@@ -26,6 +33,7 @@ from signedfor.cli.options import (
 from signedfor.cli.output import BadInput, clock, command_output
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.contract.fields import Label
+from signedfor.csv_problems import BadRows
 from signedfor.files import atomic_write
 from signedfor.masks import masked_recipient, masked_sender
 from signedfor.store.csv_files import InvalidCsv
@@ -233,17 +241,33 @@ def import_(
     ],
     *,
     by: ByOption = None,
+    skip_bad: SkipBadOption = None,
+    all_problems: AllProblemsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Record every row of a CSV file, or none if any is wrong."""
+    """Record every row of a CSV file, or none if any is wrong.
+
+    With --skip-bad, every row that is right.
+    """
     with command_output(as_json=as_json) as out:
         with (
             store_errors(),
             database() as engine,
             file.open(encoding="utf-8-sig", newline="") as opened,
+            skipped_rows(skip_bad) as skipped,
         ):
-            new = import_csv(engine, opened, by=operator(by))
-        out.result({"new": new}, f"Recorded: {new}. Rows already recorded changed nothing.")
+            new = import_csv(
+                engine,
+                opened,
+                by=operator(by),
+                problems=csv_problems(all_problems=all_problems, as_json=as_json),
+                skipped=skipped,
+            )
+        note_skipped(out, skipped, skip_bad)
+        out.result(
+            {"new": new, "skipped": skipped.count if skipped else 0},
+            f"Recorded: {new}. Rows already recorded changed nothing.",
+        )
 
 
 @app.command()
@@ -372,8 +396,7 @@ def store_errors(options: Mapping[str, str] = _OPTIONS) -> Iterator[None]:
     try:
         yield
     except InvalidCsv as error:
-        problems = [field_and_problem(ValueError(each)) for each in error.problems]
-        raise BadInput(problems) from None
+        raise BadRows(error.problems) from None
     except ValueError as error:
         field, what = field_and_problem(error)
         raise BadInput([(options.get(field, field), what)]) from None

@@ -5,6 +5,7 @@ from typing import TextIO
 from sqlalchemy import Engine
 
 from signedfor.consent import OptIn
+from signedfor.csv_problems import CsvProblems, SkippedRows
 from signedfor.store.csv_files import Cells, CsvRows
 from signedfor.store.database import transaction
 from signedfor.store.opt_ins import OptIns
@@ -13,13 +14,24 @@ REQUIRED = ("recipient", "category", "source", "opted_in_at")
 OPTIONAL = ("evidence", "wording")
 
 
-def import_opt_ins(engine: Engine, file: TextIO, *, by: str) -> int:
+def import_opt_ins(
+    engine: Engine,
+    file: TextIO,
+    *,
+    by: str,
+    problems: CsvProblems | None = None,
+    skipped: SkippedRows | None = None,
+) -> int:
     """Record every opt-in in the file (see `CsvRows`) in one transaction; return how many are new.
+
+    With `skipped`, bad rows are written there and left out.
 
     Raises:
         InvalidCsv: a row or the header is wrong; nothing was recorded.
     """
-    rows = CsvRows(file, required=REQUIRED, optional=OPTIONAL, parse=_parse)
+    rows = CsvRows(
+        file, required=REQUIRED, optional=OPTIONAL, parse=_parse, problems=problems, skipped=skipped
+    )
     rows.validate()
     opt_ins = OptIns(engine)
     with transaction(engine) as connection:

@@ -12,6 +12,7 @@ from typing import TextIO, TypeVar
 from sqlalchemy import Engine
 
 from signedfor.consent import Reason, Scope, Source, Suppression
+from signedfor.csv_problems import CsvProblems, SkippedRows
 from signedfor.spreadsheets import masked
 from signedfor.store.csv_files import Cells, CsvRows
 from signedfor.store.database import transaction
@@ -40,17 +41,28 @@ def export_csv(engine: Engine, file: TextIO) -> int:
     return count
 
 
-def import_csv(engine: Engine, file: TextIO, *, by: str) -> int:
+def import_csv(
+    engine: Engine,
+    file: TextIO,
+    *,
+    by: str,
+    problems: CsvProblems | None = None,
+    skipped: SkippedRows | None = None,
+) -> int:
     """Record every suppression in `file`; return how many were new.
 
     `file` must be opened with `newline=""` and `encoding="utf-8-sig"`, and seekable: it is read
     once to validate every row, and again to record them in one transaction. Empty cells default to
     scope everything, source import and created now. Recipients are normalized.
 
+    With `skipped`, bad rows are written there and left out.
+
     Raises:
         InvalidCsv: a row or the header is wrong; nothing was recorded.
     """
-    rows = CsvRows(file, required=REQUIRED, optional=OPTIONAL, parse=_parse)
+    rows = CsvRows(
+        file, required=REQUIRED, optional=OPTIONAL, parse=_parse, problems=problems, skipped=skipped
+    )
     rows.validate()
     suppressions = Suppressions(engine)
     with transaction(engine) as connection:

@@ -67,6 +67,7 @@ def test_search_attribute_names_do_not_change() -> None:
         "TwilioErrorCode",
         "FailureClass",
         "CampaignId",
+        "PriorOutcome",
         "Tenant",
     }
 

@@ -1,5 +1,6 @@
 """The whole file is checked; each problem is found, named by line and column, and never shown."""
 
+import csv
 import io
 import time
 import tracemalloc
@@ -8,21 +9,21 @@ from datetime import UTC, datetime
 
 import pytest
 
-from signedfor.cli.campaigns.checks import (
-    BadRows,
+from signedfor.campaigns.checks import (
     CheckedRow,
     LateWindows,
     RowChecks,
     Tally,
     check_file,
 )
-from signedfor.cli.campaigns.recipients import Line, RecipientsFile
-from signedfor.cli.campaigns.staging import StagedRows
-from signedfor.cli.output import BadInput
+from signedfor.campaigns.recipients import Line, RecipientsFile
+from signedfor.campaigns.staging import StagedRows
 from signedfor.contract import CampaignMessage
+from signedfor.csv_problems import BadRows, CsvProblems, SkippedRows
+from signedfor.errors import BadInput
 from signedfor.store.campaigns import CampaignRow
 from signedfor.twilio.segments import Encoding
-from tests.signedfor.cli.campaigns.support import good_rows, message, number
+from tests.signedfor.campaigns.support import good_rows, message, number
 from tests.workflows.fakes import RECIPIENT, SENDER
 
 
@@ -56,6 +57,8 @@ def _check(
     *,
     opted_out: OptedOut | None = None,
     text: CampaignMessage | None = None,
+    problems: CsvProblems | None = None,
+    skipped: SkippedRows | None = None,
 ) -> Tally:
     raw = "".join(f"{line}\n" for line in lines).encode()
     return check_file(
@@ -64,6 +67,8 @@ def _check(
         to_column="to",
         suppressions=opted_out or OptedOut(),
         staged=staged,
+        problems=problems,
+        skipped=skipped,
     )
 
 
@@ -96,6 +101,74 @@ def test_the_first_twenty_problems_are_shown_and_all_counted(staged: StagedRows)
     assert "private" not in str(error)
     assert ("line 2", "code: is empty, and the text needs it") == error.problems[1]
     assert 31 == error.document()["error"]["total"]
+
+
+def test_every_problem_can_be_listed(staged: StagedRows) -> None:
+    """For people or for programs, each with line, column and a sentence, and no cell."""
+    lines = ["to,name,code", *(f"{index},private," for index in range(15))]
+    problems = CsvProblems(in_text=None, in_document=None)
+
+    with pytest.raises(BadRows) as caught:
+        _check(lines, staged, problems=problems)
+
+    error = caught.value.document()["error"]
+    assert (30, 30) == (len(caught.value.problems), len(error["fields"]))
+    assert {
+        "field": "line 2",
+        "line": 2,
+        "column": "code",
+        "problem": "is empty, and the text needs it",
+    } == error["fields"][1]
+    assert "more problems" not in str(caught.value)
+    assert "private" not in str(error)
+
+
+def test_bad_rows_are_skipped_and_none_is_lost(staged: StagedRows) -> None:
+    """What is not sent is in the other file, complete; corrected, it is a file to start."""
+    first, second, third = (number(index) for index in range(3))
+    lines = [
+        "Line,to,name,code,note",
+        f"L1,{first},Ann,C1,=1+1",
+        f"L2,{second},Ben,,x",
+        "L3,5558675309,Cleo,C3,y",
+        f"L4,{third},Dan",
+        f"L5,{first},Eve,C5,z",
+        f"L6,{third},Fay,C6,w",
+    ]
+    file = io.StringIO(newline="")
+    skipped = SkippedRows(file)
+
+    tally = _check(lines, staged, skipped=skipped)
+
+    rows = [row for batch in staged.batches() for row in batch]
+    assert [(1, first), (2, third)] == [(row.number, row.to) for row in rows]
+    assert (2, 4, 4) == (tally.rows, tally.skipped, skipped.count)
+    assert ("L1", first, "Ann", "C1", "=1+1") == rows[0].cells
+    found = list(csv.reader(io.StringIO(file.getvalue(), newline="")))
+    assert ["line_2", "problems", "Line", "to", "name", "code", "note"] == found[0]
+    assert ["3", "code: is empty, and the text needs it", "L2", f"'{second}"] == found[1][:4]
+    assert ["4", "5", "6"] == [each[0] for each in found[2:]]
+    assert ["L4", f"'{third}", "Dan"] == found[3][2:]
+    assert "to: is already in line 2" == found[4][1]
+
+    again = io.StringIO(newline="")
+    csv.writer(again).writerows([found[0], [*found[1][:5], "C2", "x"]])
+    with StagedRows() as corrected:
+        assert 1 == _check(again.getvalue().splitlines(), corrected).rows
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["to,name,code", f"{number(1)},Ann,C1", '"x" broken'],
+        ["to,name,code", "bad,Ann,C1"],
+        ["name,code", "Ann,C1"],
+    ],
+)
+def test_what_cannot_be_skipped_is_refused(lines: list[str], staged: StagedRows) -> None:
+    """What cannot be read on, and a file with no row that can be sent."""
+    with pytest.raises(BadRows):
+        _check(lines, staged, skipped=SkippedRows(io.StringIO()))
 
 
 def test_a_file_without_rows_is_refused(staged: StagedRows) -> None:
@@ -159,7 +232,7 @@ def _checks(body: str = "Hi {Name}", **fields: object) -> RowChecks:
 
 def _problems(checks: RowChecks, *cells: str, line: int = 2) -> list[str]:
     found = checks.check(Line(number=line, cells=cells))
-    return [] if isinstance(found, CheckedRow) else found
+    return [] if isinstance(found, CheckedRow) else [each.sentence for each in found]
 
 
 def test_a_row_becomes_its_message() -> None:
