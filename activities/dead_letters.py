@@ -8,12 +8,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from temporalio import activity
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.client import Client
 
 from activities.heartbeats import heartbeats
 from signedfor.contract import (
-    DEAD_LETTER,
-    OPEN,
     DeadLetterReport,
     DeadLetterRequest,
     Resolution,
@@ -40,14 +38,13 @@ from signedfor.dead_letters import (
     resolve,
 )
 from signedfor.errors import BadInput, NotFound, Refused
-from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.store.suppressions import Suppressions
 
 PAGE: Final = 200
 """Dead letters found at a time."""
 MAX_CONCURRENT: Final = 8
 """Dead letters resolved at a time: few, since the workers have messages to send as well."""
-_ANSWER_SECONDS: Final = 20.0
+ANSWER_SECONDS: Final = 20.0
 
 _Result = DeadLetterReport | Skipped | Failed
 
@@ -66,20 +63,15 @@ class DeadLetterResolver(DeadLetterActivities):
 
         What is resolved in the meantime does not move the pages: each begins after a time.
         """
-        selection = request.selection
         pages = listing(
             self._temporal,
-            _clause(selection),
+            _clause(request.selection),
             page_size=self._page,
             next_page_token=request.page_token or None,
         )
         await pages.fetch_next_page()
         return Page(
-            message_ids=tuple(
-                message_id_of(each.id)
-                for each in pages.current_page or ()
-                if _is_selected(each, selection)
-            ),
+            message_ids=tuple(message_id_of(each.id) for each in pages.current_page or ()),
             next_page_token=pages.next_page_token or b"",
         )
 
@@ -148,7 +140,7 @@ class DeadLetterResolver(DeadLetterActivities):
                 return result if closed is None else _by_this_job(closed, resolution)
             return Skipped.CLOSED
         try:
-            return await resolve(self._temporal, message_id, resolution, within=_ANSWER_SECONDS)
+            return await resolve(self._temporal, message_id, resolution, within=ANSWER_SECONDS)
         except AlreadyClosed as error:
             return _by_this_job(error.report, resolution)
         except NotFound:
@@ -169,16 +161,6 @@ def _clause(selection: Selection) -> str:
         f"AND StartTime <= '{selection.opened_until.isoformat()}'"
     )
     return times if selection.clause is None else f"{times} AND ({selection.clause})"
-
-
-def _is_selected(execution: WorkflowExecution, selection: Selection) -> bool:
-    """Check again: a clause with parentheses of its own can match anything."""
-    return (
-        execution.workflow_type == DEAD_LETTER
-        and execution.status is WorkflowExecutionStatus.RUNNING
-        and execution.typed_search_attributes.get(MESSAGE_STATUS) == OPEN
-        and selection.opened_from <= execution.start_time <= selection.opened_until
-    )
 
 
 def _obstacle(

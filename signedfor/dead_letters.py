@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
+from pydantic import AfterValidator
 from temporalio.client import (
     Client,
     WorkflowExecution,
@@ -36,7 +37,7 @@ from signedfor.contract import (
     message_id_of,
 )
 from signedfor.contract.failures import FailureClass
-from signedfor.contract.fields import Label, Sender, TwilioErrorCode
+from signedfor.contract.fields import Label, Sender, TwilioErrorCode, problem
 from signedfor.dead_letter_activities import CLOSED_ERROR, MAY_HAVE_ARRIVED_ERROR
 from signedfor.errors import BadInput, NotFound, Refused, Unavailable, Unconfirmed
 from signedfor.masks import masked_sender
@@ -106,6 +107,26 @@ class NoAnswer(Unconfirmed):
         )
 
 
+def _closed(clause: str) -> str:
+    """The clause, if it cannot end the parentheses that it is put into."""
+    depth, quote, is_escaped = 0, "", False
+    for character in clause:
+        if is_escaped:
+            is_escaped = False
+        elif quote:
+            is_escaped = character == "\\"
+            quote = "" if character == quote else quote
+        elif character in "'\"`":
+            quote = character
+        else:
+            depth += {"(": 1, ")": -1}.get(character, 0)
+        if depth < 0:
+            break
+    if depth or quote:
+        raise problem("has a quote or parenthesis without its counterpart")
+    return clause
+
+
 class DeadLetterFilter(ContractModel):
     """Which dead letters: those that match every field that is given."""
 
@@ -117,7 +138,7 @@ class DeadLetterFilter(ContractModel):
     tenant: Label | None = None
     campaign_id: Label | None = None
     may_have_arrived: bool | None = None
-    query: str | None = None
+    query: Annotated[str, AfterValidator(_closed)] | None = None
     """A clause for Temporal's visibility store."""
 
     def clause(self) -> str | None:
@@ -251,9 +272,7 @@ async def find(
     pages = listing(temporal, which.clause(), open_only=open_only, limit=limit)
     try:
         async for execution in pages:
-            # A clause may contain an OR and parentheses: the results are checked again.
-            if execution.workflow_type == DEAD_LETTER:
-                yield DeadLetterSummary.of(execution)
+            yield DeadLetterSummary.of(execution)
     except RPCError as error:
         if error.status is not RPCStatusCode.INVALID_ARGUMENT or which.query is None:
             raise
@@ -263,10 +282,7 @@ async def find(
 def listing(
     temporal: Client, clause: str | None, *, open_only: bool = True, **options: Any
 ) -> WorkflowExecutionAsyncIterator:
-    """What Temporal's visibility store has for a clause; `options` are those of `list_workflows`.
-
-    A clause with parentheses of its own can match what it should not: check the results.
-    """
+    """What Temporal's search has for a clause; `options` are those of `list_workflows`."""
     parts = [f"WorkflowType='{DEAD_LETTER}'"]
     if open_only:
         parts.append(f"{MESSAGE_STATUS.name}='{OPEN}' AND ExecutionStatus='Running'")
