@@ -69,14 +69,15 @@ class Desk:
     async def start(self, what: Preview) -> str:
         """Start the job; its id."""
         job_id = dead_letter_jobs.new_job_id()
-        assert await dead_letter_jobs.start(self.client, what, job_id=job_id)
+        assert await dead_letter_jobs.start(self.client, what.job, job_id=job_id)
         return job_id
 
     async def done(self, job_id: str) -> JobProgress:
         """How it ended."""
         handle = self.client.get_workflow_handle(job_workflow_id(job_id), result_type=JobProgress)
         async with asyncio.timeout(120):
-            return await handle.result()
+            progress: JobProgress = await handle.result()
+        return progress
 
     async def run(self, what: Preview) -> JobProgress:
         """Start it and wait for its end."""
@@ -189,7 +190,7 @@ async def test_all_that_match_are_retried_once(desk: Desk) -> None:
     done = await desk.done(job_id)
     again = await desk.run(what)
 
-    assert not await dead_letter_jobs.start(desk.client, what, job_id=job_id)
+    assert not await dead_letter_jobs.start(desk.client, what.job, job_id=job_id)
     assert (JobState.FINISHED, 25, {}, {}) == (
         done.state,
         done.tally.resolved,

@@ -422,7 +422,7 @@ async def test_a_job_can_be_stopped_and_followed(
         Resolution(action="discard"),
     )
     engine.dispose()
-    await start(system.client, what, job_id=job_id)
+    await start(system.client, what.job, job_id=job_id)
 
     stopped = await system.cli.document("dead-letters", "stop", job_id, "--by", "Ada")
     ended = await system.cli.document("dead-letters", "job", job_id, "--follow")
