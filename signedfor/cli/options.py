@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
@@ -13,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from signedfor.cli.output import BadInput, Output
 from signedfor.contract import Day, OnUnknownOutcome, SendWindow
 from signedfor.contract.fields import MAX_TEMPLATE_CHARACTERS, MessageId, problems_in
+from signedfor.lengths_of_time import length_of_time
 from signedfor.quiet_hours import unknown_names_problem
 from signedfor.time_zones import TIME_ZONES
 
@@ -176,6 +178,18 @@ def operator(by: str | None) -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user need not have a name
         return "unknown user"
+
+
+def begin(since: str, *, max_days: int) -> datetime:
+    """The time that is as long ago as the value of `--since` says.
+
+    Raises:
+        BadInput: it is no length of time, or a longer one.
+    """
+    try:
+        return datetime.now(UTC) - length_of_time(since, max_days=max_days)
+    except BadInput as error:
+        raise BadInput([("--since", what) for _, what in error.problems]) from None
 
 
 def checked_message_id(value: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Connection, Engine, insert, select
 
 from signedfor.store.database import transaction
 from signedfor.store.tables import audit_log, utc_now
@@ -30,6 +30,7 @@ class Action:
     """What it concerns, without a phone number: a message id, a masked number, a campaign."""
     why: str | None
     details: str | None
+    """If it concerns a person, it begins with `person` and their reference."""
 
 
 class AuditLog:
@@ -48,10 +49,16 @@ class AuditLog:
         subject: str = "",
         why: str | None = None,
         details: str | None = None,
+        person: str | None = None,
+        connection: Connection | None = None,
     ) -> None:
-        """Record an action. Called before it is done: what cannot be recorded is not done."""
-        with transaction(self._engine) as connection:
-            connection.execute(
+        """Record an action. Called before it is done: what cannot be recorded is not done.
+
+        `person` is the reference of whom it concerns (`signedfor.store.people`).
+        """
+        about = None if person is None else _about(person)
+        with transaction(self._engine, joining=connection) as open_connection:
+            open_connection.execute(
                 insert(audit_log).values(
                     at=self._now(),
                     who=who,
@@ -59,7 +66,7 @@ class AuditLog:
                     action=action,
                     subject=subject[:MAX_SUBJECT],
                     why=why[:MAX_WHY] if why else None,
-                    details=details,
+                    details="; ".join(filter(None, (about, details))) or None,
                 )
             )
 
@@ -67,14 +74,24 @@ class AuditLog:
         self,
         *,
         filters: Mapping[str, str] | None = None,
+        person: str | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> Sequence[Action]:
-        """The newest first. `filters` compares `who`, `action` and `subject`."""
+        """The newest first. `filters` compares `who`, `action` and `subject`.
+
+        `person` is a reference; give the subject too, or the whole log is read.
+        """
         query = select(audit_log).order_by(_column.number.desc()).limit(limit)
         for name, value in (filters or {}).items():
             query = query.where(audit_log.c[name] == value)
+        if person is not None:
+            query = query.where(_column.details.startswith(_about(person), autoescape=True))
         if before is not None:
             query = query.where(_column.number < before)
         with transaction(self._engine, read_only=True) as connection:
             return [Action(**row) for row in connection.execute(query).mappings()]
+
+
+def _about(person: str) -> str:
+    return f"person {person}"

@@ -1,8 +1,9 @@
 """Opt-ins as a CSV file to import: the columns `REQUIRED` and, if you like, `OPTIONAL`."""
 
+from collections.abc import Callable
 from typing import TextIO
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from signedfor.consent import OptIn
 from signedfor.store.csv_files import Cells, CsvRows
@@ -13,8 +14,16 @@ REQUIRED = ("recipient", "category", "source", "opted_in_at")
 OPTIONAL = ("evidence", "wording")
 
 
-def import_opt_ins(engine: Engine, file: TextIO, *, by: str) -> int:
+def import_opt_ins(
+    engine: Engine,
+    file: TextIO,
+    *,
+    by: str,
+    in_transaction: Callable[[Connection], None] = lambda _: None,
+) -> int:
     """Record every opt-in in the file (see `CsvRows`) in one transaction; return how many are new.
+
+    `in_transaction` is called first in the transaction.
 
     Raises:
         InvalidCsv: a row or the header is wrong; nothing was recorded.
@@ -23,6 +32,7 @@ def import_opt_ins(engine: Engine, file: TextIO, *, by: str) -> int:
     rows.validate()
     opt_ins = OptIns(engine)
     with transaction(engine) as connection:
+        in_transaction(connection)
         return sum(
             opt_ins.record_all(batch, by=by, connection=connection) for batch in rows.batches()
         )

@@ -6,10 +6,11 @@ leading apostrophe, which the import removes; both forms can be imported.
 """
 
 import csv
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TextIO, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.spreadsheets import masked
@@ -40,12 +41,19 @@ def export_csv(engine: Engine, file: TextIO) -> int:
     return count
 
 
-def import_csv(engine: Engine, file: TextIO, *, by: str) -> int:
+def import_csv(
+    engine: Engine,
+    file: TextIO,
+    *,
+    by: str,
+    in_transaction: Callable[[Connection], None] = lambda _: None,
+) -> int:
     """Record every suppression in `file`; return how many were new.
 
     `file` must be opened with `newline=""` and `encoding="utf-8-sig"`, and seekable: it is read
     once to validate every row, and again to record them in one transaction. Empty cells default to
-    scope everything, source import and created now. Recipients are normalized.
+    scope everything, source import and created now. Recipients are normalized. `in_transaction` is
+    called first in the transaction.
 
     Raises:
         InvalidCsv: a row or the header is wrong; nothing was recorded.
@@ -54,6 +62,7 @@ def import_csv(engine: Engine, file: TextIO, *, by: str) -> int:
     rows.validate()
     suppressions = Suppressions(engine)
     with transaction(engine) as connection:
+        in_transaction(connection)
         return sum(
             suppressions.record_all(batch, by=by, connection=connection) for batch in rows.batches()
         )

@@ -365,3 +365,11 @@ audit_log = Table(
     sqlite_autoincrement=True,
 )
 """What people did. A trigger refuses to change or delete a row."""
+
+hash_keys = Table(
+    "hash_keys",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("key", String(64), nullable=False),  # hexadecimal
+)
+"""Random keys that were made with the database; see `signedfor.store.people`."""
