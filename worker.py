@@ -46,6 +46,7 @@ from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
 from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.inbound import InboundMessages, Watermarks
+from signedfor.store.message_index import MessageIndex
 from signedfor.store.migrate import SchemaMismatch, require_current
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
@@ -332,6 +333,10 @@ async def purging(engine: Engine, settings: Settings) -> AsyncIterator[None]:
     purges = {
         "attempt records": (
             SendAttempts(engine, RateLimiter(engine)).purge,
+            timedelta(days=settings.attempt_record_days) + MAX_TIME_OPEN,
+        ),
+        "rows of the message index": (
+            MessageIndex(engine).purge,
             timedelta(days=settings.attempt_record_days) + MAX_TIME_OPEN,
         ),
         "texts of inbound messages": (

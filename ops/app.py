@@ -19,6 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from ops.access import ProxyUsers, Users
 from ops.pages import PAGES
@@ -26,6 +27,7 @@ from ops.pages.sign_in import SignIn
 from ops.settings import OpsSettings
 from ops.web import SIGN_IN_PATH, TEMPLATES, Services
 from signedfor.logging import log_unexpected
+from signedfor.message_indexer import MessageIndexer
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.ops_sessions import OpsSessions
@@ -70,7 +72,8 @@ def create_app(settings: OpsSettings, *, client: Client, engine: Engine) -> Star
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        yield
+        async with MessageIndexer(client, engine).running():
+            yield
 
     return Starlette(
         routes=[
@@ -87,6 +90,7 @@ def create_app(settings: OpsSettings, *, client: Client, engine: Engine) -> Star
         exception_handlers={
             HTTPException: _refused,
             DatabaseUnavailable: _database_away,
+            RPCError: _temporal_away,
         },
         lifespan=lifespan,
     )
@@ -109,6 +113,10 @@ async def _refused(_request: Request, error: Exception) -> Response:
 
 async def _database_away(_request: Request, _error: Exception) -> Response:
     return _error_page(503, "The database cannot be reached. Try again in a moment.")
+
+
+async def _temporal_away(_request: Request, _error: Exception) -> Response:
+    return _error_page(503, "Temporal does not answer. Try again in a moment.")
 
 
 def _error_page(status_code: int, sentence: str) -> HTMLResponse:

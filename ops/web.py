@@ -3,6 +3,7 @@
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -88,6 +89,8 @@ class Page:
     def is_at(self, path: str) -> bool:
         """Whether this is the page at `path`, or one below it."""
         here = self.request.url.path
+        if path == "/messages" and here.startswith("/message"):
+            return True
         return here == path or (path != "/" and here.startswith(path + "/"))
 
     def can(self, role: str) -> bool:
@@ -105,6 +108,21 @@ class Page:
             f"{path}{'&' if '?' in path else '?'}{urlencode({'done': done})}" if done else path
         )
         return RedirectResponse(location, 303)
+
+    def moment(self, name: str) -> datetime | None:
+        """A time in UTC of a field such as a browser's `datetime-local`; None if it is empty.
+
+        Raises:
+            HTTPException: 400 if it is no time.
+        """
+        text = self.text(name)
+        if not text:
+            return None
+        try:
+            found = datetime.fromisoformat(text)
+        except ValueError:
+            raise HTTPException(400, f"{name} must be a time such as 2026-11-29T12:00.") from None
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     async def record(
         self, action: str, subject: str = "", *, why: str | None = None, details: str | None = None
@@ -132,7 +150,11 @@ TEMPLATES: Final = Environment(
 )
 TEMPLATES.filters.update(FILTERS)
 TEMPLATES.globals["CSRF_FIELD"] = CSRF_FIELD
-NAVIGATION: Final = (("/senders", "Senders"), ("/audit-log", "Audit log"))
+NAVIGATION: Final = (
+    ("/messages", "Messages"),
+    ("/senders", "Senders"),
+    ("/audit-log", "Audit log"),
+)
 TEMPLATES.globals["NAVIGATION"] = NAVIGATION
 
 

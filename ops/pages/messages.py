@@ -1,8 +1,9 @@
-"""One message: where it is, what happened to it, and what can be done."""
+"""The messages: found by what is known of them; where each is, and what can be done."""
 
 from typing import Final
 from urllib.parse import quote, urlencode
 
+from anyio import to_thread
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -10,14 +11,80 @@ from ops.access import Role
 from ops.web import Page, Pages
 from signedfor.arrival import sending_again
 from signedfor.client import BadInput, Client, NotFound
-from signedfor.contract import dead_letter_workflow_id, message_workflow_id
+from signedfor.contract import Outcome, Stage, dead_letter_workflow_id, message_workflow_id
 from signedfor.masks import masked_recipient
 from signedfor.message_details import MessageDetails, fetch_details
+from signedfor.store.message_index import MessageFilter, MessageIndex
+from signedfor.store.people import People
 from signedfor.twilio import codes
+from signedfor.twilio.phone import InvalidAddress, normalize_recipient
 
 pages = Pages()
+_ROWS: Final = 50
+_FIELDS: Final = {
+    "id": "message_id",
+    "sid": "message_sid",
+    "sender": "sender",
+    "tenant": "tenant",
+    "campaign": "campaign_id",
+    "person": "person",
+}
+"""The text fields of the filter's form, and what they are in the index."""
 PATH: Final = "/message"
+_MAX_DIGITS: Final = 7
 _CONSOLE: Final = "https://console.twilio.com/us1/monitor/logs/sms"
+
+
+@pages.get("/messages")
+async def messages(page: Page) -> Response:
+    """List messages, newest first; the address has the filter, and can be kept."""
+    index = MessageIndex(page.services.engine)
+    wanted = MessageFilter(
+        **{field: page.text(name) or None for name, field in _FIELDS.items()},
+        statuses=(page.text("status"),) if page.text("status") else (),
+        error_code=_code(page.text("code")),
+        since=page.moment("since"),
+        until=page.moment("until"),
+    )
+    before = page.moment("before")
+    found = await to_thread.run_sync(
+        lambda: index.find(
+            wanted,
+            before=(before, page.text("before_id")) if before else None,
+            limit=_ROWS + 1,
+        )
+    )
+    return page.render(
+        "messages.html",
+        messages=found[:_ROWS],
+        last=found[_ROWS - 1] if len(found) > _ROWS else None,
+        is_filtered=wanted != MessageFilter(),
+        statuses=tuple(dict.fromkeys([*Stage, *Outcome])),
+        meaning_of=_meaning_of,
+    )
+
+
+@pages.post("/messages/search", role=Role.LOOK)
+async def search(page: Page) -> Response:
+    """Find the messages to a number, which goes into no address, log or database."""
+    try:
+        recipient = normalize_recipient(page.text("to"))
+    except InvalidAddress as error:
+        raise HTTPException(400, f"The number {error}.") from None
+    people = People(page.services.engine)
+    reference = await to_thread.run_sync(people.reference, recipient)
+    return page.redirect(f"/messages?{urlencode({'person': reference})}")
+
+
+def _code(text: str) -> int | None:
+    if text and not (text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS):
+        raise HTTPException(400, "The code must be a number such as 30003.")
+    return int(text) if text else None
+
+
+def _meaning_of(code: int | None) -> str | None:
+    row = codes.find(code)
+    return row.meaning if row else None
 
 
 @pages.get(PATH)

@@ -49,6 +49,10 @@ COMMANDS: Final = {
     "cancel": LazyCommand(
         "signedfor.cli.messages:cancel", "Cancel a message that Twilio does not have yet."
     ),
+    "messages": LazyCommand(
+        "signedfor.cli.message_list:app",
+        "Find messages.",
+    ),
     "campaign": LazyCommand(
         "signedfor.cli.campaigns:app", "Send one text to many recipients, from a CSV file."
     ),

@@ -1,5 +1,6 @@
 """`signedfor send`, `show` and `cancel`: one message."""
 
+import re
 import uuid
 from datetime import timedelta
 from typing import Annotated, Any
@@ -56,9 +57,19 @@ from signedfor.cli.output import (
 )
 from signedfor.cli.temporal import RPC_TIMEOUT, answer, connect, run
 from signedfor.client import Client, Message, checked_request
-from signedfor.contract import CancelRequest, CancelResult, MessageRequest, Priority, Stage
+from signedfor.contract import (
+    SEND_MESSAGE,
+    CancelRequest,
+    CancelResult,
+    MessageRequest,
+    Priority,
+    Stage,
+    message_id_of,
+)
+from signedfor.search_attributes import TWILIO_SID
 from signedfor.send_windows import window_problem
 
+_SID = re.compile(r"(SM|MM)[0-9a-fA-F]{32}")
 _CONTENT = frozenset({"to", "from", "body", "media_urls", "content_sid", "content_variables"})
 """The fields that make it another message, and not only another handling of the same one."""
 
@@ -243,10 +254,24 @@ def show(
     timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a message's status or, when it has ended, its report."""
+    """Show a message's status or, when it has ended, its report.
+
+    Instead of its id you can give its newest SID at Twilio (SM… or MM…).
+    """
     with command_output(as_json=as_json) as out:
         bare_id = checked_message_id(message_id)
+        if _SID.fullmatch(bare_id):
+            bare_id = run(_message_of(bare_id)) or bare_id
         raise typer.Exit(run(_show(out, bare_id, reveal=reveal, within=timeout)))
+
+
+async def _message_of(message_sid: str) -> str | None:
+    """The id of the message that has this SID, if Temporal lists one."""
+    temporal = await connect()
+    query = f"WorkflowType = '{SEND_MESSAGE}' AND {TWILIO_SID.name} = '{message_sid}'"
+    async for execution in temporal.list_workflows(query, limit=1):
+        return message_id_of(execution.id)
+    return None
 
 
 async def _show(out: Output, message_id: str, *, reveal: bool, within: float) -> ExitCode:

@@ -34,6 +34,7 @@ from signedfor.store import account_hold
 from signedfor.store.campaigns import campaign_is
 from signedfor.store.database import delete_in_batches, insert_for, transaction
 from signedfor.store.opt_ins import HAS_OPTED_IN
+from signedfor.store.people import People
 from signedfor.store.rate_limiter import Fits, RateLimiter, always
 from signedfor.store.rate_limiter_statements import paused
 from signedfor.store.suppressions import APPLIES, UNREACHABLE, applying_to
@@ -122,6 +123,7 @@ _COLUMNS = (
     _column.started_at,
     _column.recipient_hash,
     _column.sender,
+    _column.person,
 )
 _IS_SUBMISSION = (
     _column.message_id == bindparam("of_message", type_=String),
@@ -197,6 +199,7 @@ def _claim(dialect: str, *, needs_opt_in: bool) -> Any:
             "fingerprint": new.fingerprint,
             "started_at": new.started_at,
             "sender": new.sender,
+            "person": new.person,
         },
         where=_column.is_refused,
     ).returning(
@@ -218,6 +221,7 @@ class SendAttempts:
     ) -> None:
         self._engine = engine
         self._rate_limiter = rate_limiter
+        self._people = People(engine)
         self._now = now
 
     def claim(
@@ -258,6 +262,7 @@ class SendAttempts:
             "fingerprint": fingerprint(message, sender=sender),
             "started_at": now,
             "recipient_hash": _hashed([message.to]),
+            "person": self._people.reference(message.to),
         }
         try:
             with transaction(self._engine) as connection:

@@ -237,6 +237,7 @@ send_attempts = Table(
     Column("recipient_hash", String(64), nullable=False),
     # Of ours; NULL in the records of an older version.
     Column("sender", String(MAX_ADDRESS)),
+    Column("person", String(32)),  # a reference; NULL in the records of an older version
     # At most one POST of a submission can be in flight or accepted.
     UniqueConstraint("message_id", "submission"),
     # The first is for the search for candidate duplicates, the second for the purge.
@@ -372,4 +373,31 @@ hash_keys = Table(
     Column("name", String(32), primary_key=True),
     Column("key", String(64), nullable=False),  # hexadecimal
 )
-"""Random keys that were made with the database; see `signedfor.store.people`."""
+"""Random keys, made at the first use; see `signedfor.store.people`."""
+
+message_index = Table(
+    "message_index",
+    metadata,
+    Column("message_id", String(255), primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+    Column("status", String(40), nullable=False),
+    Column("sender", String(MAX_ADDRESS)),  # masked, as in the search attribute
+    Column("tenant", String(MAX_LABEL)),
+    Column("campaign_id", String(64)),
+    Column("message_sid", String(64)),
+    Column("error_code", Integer),
+    Column("person", String(32)),  # a reference; NULL until it is known
+    Index(None, "started_at", "message_id"),
+    Index(None, "person", "started_at", "message_id"),
+    Index(None, "status", "started_at", "message_id"),
+    Index(None, "sender", "started_at", "message_id"),
+    Index(None, "tenant", "started_at", "message_id"),
+    Index(None, "campaign_id", "started_at", "message_id"),
+    Index(None, "error_code", "started_at", "message_id"),
+    Index(None, "message_sid"),
+    # All that the counts over time need.
+    Index(None, "closed_at", "status", "sender", "started_at"),
+)
+"""What Temporal shows of each message, for searching and counting; it can be made again."""

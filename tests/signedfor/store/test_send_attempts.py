@@ -286,6 +286,8 @@ def test_a_claim_is_one_transaction_of_few_statements(
     clock = Clock()
     attempts = SendAttempts(engine, RateLimiter(engine, account_rate=account_rate, now=clock))
     message = MESSAGE.model_copy(update={"priority": priority})
+    attempts.claim("before", MESSAGE, sender="+15005550007")  # reads the key of references
+    clock.seconds += 10
     for message_id in ("first", "later"):
         work = observed(engine)
 
