@@ -1,6 +1,14 @@
 """The pages, in the order of the navigation."""
 
-from ops.pages import audit_log, messages, senders, sign_in
+from ops.pages import audit_log, inbound, messages, opt_outs, people, senders, sign_in
 from ops.web import Pages
 
-PAGES: tuple[Pages, ...] = (messages.pages, senders.pages, audit_log.pages, sign_in.pages)
+PAGES: tuple[Pages, ...] = (
+    messages.pages,
+    senders.pages,
+    opt_outs.pages,
+    people.pages,
+    inbound.pages,
+    audit_log.pages,
+    sign_in.pages,
+)

@@ -8,10 +8,8 @@ from sqlalchemy import Connection, Engine
 from signedfor.cli.environment import field_and_problem
 from signedfor.cli.options import operator
 from signedfor.cli.output import BadInput
-from signedfor.consent import MAX_CHANGED_BY, check_text, person
-from signedfor.masks import masked_recipient
+from signedfor.consent import MAX_CHANGED_BY, check_text
 from signedfor.store.audit_log import AuditLog
-from signedfor.store.people import People
 
 _ROLE = "command line"
 _MAX_USER = 80
@@ -30,18 +28,17 @@ def record(
 ) -> None:
     """Write in the audit log what the command is about to do.
 
-    The person is the operating system's user, whatever `--by` says, which is in the details. With
-    `recipient` the subject is their masked number.
+    Who it was is the operating system's user, whatever `--by` says, which is in the details.
     """
     named = None if by is None else f"--by {by}"
     AuditLog(engine).add(
         who=f"{os_user()[:_MAX_USER]} ({_ROLE})",
         role=_ROLE,
         action=action,
-        subject=subject if recipient is None else masked_recipient(person(recipient)),
+        subject=subject,
         why=why,
         details="; ".join(filter(None, (details, named))) or None,
-        person=None if recipient is None else People(engine).reference(recipient),
+        recipient=recipient,
         connection=connection,
     )
 

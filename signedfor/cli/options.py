@@ -5,7 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
@@ -14,7 +14,6 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from signedfor.cli.output import BadInput, Output
 from signedfor.contract import Day, OnUnknownOutcome, SendWindow
 from signedfor.contract.fields import MAX_TEMPLATE_CHARACTERS, MessageId, problems_in
-from signedfor.lengths_of_time import length_of_time
 from signedfor.quiet_hours import unknown_names_problem
 from signedfor.time_zones import TIME_ZONES
 
@@ -168,6 +167,7 @@ _message_id = TypeAdapter(MessageId)
 # Bytes: UTF-8 takes at most four for a character, and a line break may follow.
 _MAX_TEXT_BYTES = 4 * (MAX_TEMPLATE_CHARACTERS + 4)
 _WEEK = tuple(Day)
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def operator(by: str | None) -> str:
@@ -186,10 +186,12 @@ def begin(since: str, *, max_days: int) -> datetime:
     Raises:
         BadInput: it is no length of time, or a longer one.
     """
-    try:
-        return datetime.now(UTC) - length_of_time(since, max_days=max_days)
-    except BadInput as error:
-        raise BadInput([("--since", what) for _, what in error.problems]) from None
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", since, re.ASCII)
+    length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
+    if length is None or length > timedelta(days=max_days):
+        what = f"must be a length such as 90m, 24h or 7d, at most {max_days}d"
+        raise BadInput([("--since", what)])
+    return datetime.now(UTC) - length
 
 
 def checked_message_id(value: str) -> str:

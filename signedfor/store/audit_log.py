@@ -7,7 +7,10 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine, insert, select
 
+from signedfor.consent import person
+from signedfor.masks import masked_recipient
 from signedfor.store.database import transaction
+from signedfor.store.people import People
 from signedfor.store.tables import audit_log, utc_now
 
 MAX_WHY: Final = 500
@@ -38,6 +41,7 @@ class AuditLog:
 
     def __init__(self, engine: Engine, *, now: Callable[[], datetime] = utc_now) -> None:
         self._engine = engine
+        self._people = People(engine)
         self._now = now
 
     def add(
@@ -49,14 +53,18 @@ class AuditLog:
         subject: str = "",
         why: str | None = None,
         details: str | None = None,
-        person: str | None = None,
+        recipient: str | None = None,
         connection: Connection | None = None,
     ) -> None:
         """Record an action. Called before it is done: what cannot be recorded is not done.
 
-        `person` is the reference of whom it concerns (`signedfor.store.people`).
+        If it concerns a person, `recipient` is their address: the subject is their masked number
+        then, and the details begin with their reference (`signedfor.store.people`).
         """
-        about = None if person is None else _about(person)
+        if recipient is not None:
+            subject = person_subject(recipient)
+            about = _about(self._people.reference(recipient))
+            details = f"{about}; {details}" if details else about
         with transaction(self._engine, joining=connection) as open_connection:
             open_connection.execute(
                 insert(audit_log).values(
@@ -66,7 +74,7 @@ class AuditLog:
                     action=action,
                     subject=subject[:MAX_SUBJECT],
                     why=why[:MAX_WHY] if why else None,
-                    details="; ".join(filter(None, (about, details))) or None,
+                    details=details,
                 )
             )
 
@@ -74,24 +82,29 @@ class AuditLog:
         self,
         *,
         filters: Mapping[str, str] | None = None,
-        person: str | None = None,
+        reference: str | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> Sequence[Action]:
         """The newest first. `filters` compares `who`, `action` and `subject`.
 
-        `person` is a reference; give the subject too, or the whole log is read.
+        `reference` is a person's; give the subject too, or the whole log is read.
         """
         query = select(audit_log).order_by(_column.number.desc()).limit(limit)
         for name, value in (filters or {}).items():
             query = query.where(audit_log.c[name] == value)
-        if person is not None:
-            query = query.where(_column.details.startswith(_about(person), autoescape=True))
+        if reference is not None:
+            query = query.where(_column.details.startswith(_about(reference), autoescape=True))
         if before is not None:
             query = query.where(_column.number < before)
         with transaction(self._engine, read_only=True) as connection:
             return [Action(**row) for row in connection.execute(query).mappings()]
 
 
-def _about(person: str) -> str:
-    return f"person {person}"
+def person_subject(recipient: str) -> str:
+    """The subject of actions that concern the person whom the address reaches."""
+    return masked_recipient(person(recipient))
+
+
+def _about(reference: str) -> str:
+    return f"person {reference}"
