@@ -52,10 +52,10 @@ async def reviews(page: Page) -> Response:
 
 @pages.post("/opt-outs/reviews/read", role=Role.LOOK)
 async def read(page: Page) -> Response:
-    """Show a message's text: the named one's, or that of the next one after `after`."""
+    """Show a message's text: the named one's, or to `skip` it that of the next; else the first."""
     message_sid = page.text("message_sid")
-    if not message_sid:
-        return await _next(page, page.text("after"))
+    if not message_sid or page.text("skip"):
+        return await _next(page, message_sid)
     review = await _review(page, message_sid)
     return await _text_of(page, review)
 

@@ -48,7 +48,7 @@ async def opt_outs(page: Page) -> Response:
 
 @pages.post("/opt-outs/search", role=Role.LOOK)
 async def search(page: Page) -> Response:
-    """Lead to the page of a person whose number was typed; it goes into no address, log or table."""
+    """Lead to the page of a person; the number goes into no address, log or database."""
     try:
         recipient = address_of(page.text("recipient"))
     except BadInput as error:

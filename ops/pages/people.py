@@ -1,5 +1,6 @@
 """A person: what stands, on what evidence, what was held back, and lifting it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from anyio import to_thread
@@ -10,6 +11,7 @@ from ops.access import Role
 from ops.pages.opt_outs import REASONS, choice, person_of, problems_of
 from ops.web import Page, Pages
 from signedfor.consent import Reason, Suppression
+from signedfor.consent_history import Line
 from signedfor.consent_records import (
     TWILIO_KEEPS_ITS_LIST,
     check_note,
@@ -20,7 +22,7 @@ from signedfor.consent_records import (
 from signedfor.errors import BadInput
 from signedfor.masks import masked_recipient, masked_sender
 from signedfor.store.audit_log import person_subject
-from signedfor.store.suppressions import Suppressions
+from signedfor.store.suppressions import Action, Suppressions
 
 pages = Pages()
 
@@ -56,11 +58,7 @@ async def remove(page: Page) -> Response:
     chosen = set(page.form.getlist("id"))
     rows = [row for row in await _standing(page, address, reason) if str(row.id) in chosen]
     try:
-        if not why:
-            raise BadInput([("why", "must not be empty: it is kept in the history")])
-        check_note(address, why, field="why")
-        if not rows:
-            raise BadInput([("Choice", "choose what to lift")])
+        _check_removal(address, rows, why)
     except BadInput as error:
         return await _remove_form(page, address, reason, error)
     await page.record(
@@ -74,6 +72,14 @@ async def remove(page: Page) -> Response:
     )
     note = f" {TWILIO_KEEPS_ITS_LIST}" if lifted and reason is Reason.OPTED_OUT else ""
     return page.redirect(page.services.person_links.url(address), done=f"Lifted: {lifted}.{note}")
+
+
+def _check_removal(address: str, rows: Sequence[Suppression], why: str) -> None:
+    if not why:
+        raise BadInput([("why", "must not be empty: it is kept in the history")])
+    if not rows:
+        raise BadInput([("Choice", "choose what to lift")])
+    check_note(address, why, field="why")
 
 
 async def _shown(page: Page, address: str, *, reveals: bool) -> Response:
@@ -97,6 +103,7 @@ async def _shown(page: Page, address: str, *, reveals: bool) -> Response:
         missing=record.missing_opt_ins(required),
         reveals=reveals,
         reasons=REASONS,
+        tone=_tone,
         covers=lambda row: covers(row, reveal=reveals),
         recipient=(lambda text: text) if reveals else masked_recipient,
         sender=(lambda text: text) if reveals else masked_sender,
@@ -137,6 +144,17 @@ def _reason(page: Page) -> Reason:
     if reason is None:
         raise HTTPException(400, "The reason must be named.")
     return reason
+
+
+def _tone(line: Line) -> str:
+    """Whether it lets messages through or stops them."""
+    match line.document["kind"], line.document.get("action"):
+        case ("opt_in", Action.RECORDED) | ("suppression", Action.LIFTED):
+            return "good"
+        case ("held_back", _):
+            return "none"
+        case _:
+            return "warning"
 
 
 def _has_ended(row: Suppression, now: datetime) -> bool:
