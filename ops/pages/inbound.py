@@ -166,7 +166,7 @@ async def _text_of(page: Page, review: Review, *, done: str | None = None) -> Re
         review=review,
         done=done,
         pending=pending.count,
-        url=page.services.person_links.url(review.from_),
+        url=await to_thread.run_sync(page.services.person_links.url, review.from_),
         masked=masked_recipient,
         masked_sender=masked_sender,
     )

@@ -90,7 +90,7 @@ def _meaning_of(code: int | None) -> str | None:
 @pages.get(PATH)
 async def message(page: Page) -> Response:
     """Show a message; its number and text are shown on request only."""
-    return _shown(page, await _details(page), reveals=False)
+    return await _shown(page, await _details(page), reveals=False)
 
 
 @pages.post("/message/reveal", role=Role.LOOK)
@@ -98,7 +98,7 @@ async def reveal(page: Page) -> Response:
     """Show the recipient's number and the text too."""
     details = await _details(page)
     await page.record("message.reveal", details.message_id, why=page.text("why"))
-    return _shown(page, details, reveals=True)
+    return await _shown(page, details, reveals=True)
 
 
 @pages.post("/message/cancel", role=Role.ACT)
@@ -131,7 +131,7 @@ async def _details(page: Page) -> MessageDetails:
         raise HTTPException(404, str(error)) from None
 
 
-def _shown(page: Page, details: MessageDetails, *, reveals: bool) -> Response:
+async def _shown(page: Page, details: MessageDetails, *, reveals: bool) -> Response:
     report, code = details.report, details.error_code
     row = codes.find(code)
     failure_class = report.failure_class if report else row.failure_class if row else None
@@ -140,6 +140,9 @@ def _shown(page: Page, details: MessageDetails, *, reveals: bool) -> Response:
         message=details,
         reveals=reveals,
         recipient=masked_recipient(details.request.to) if details.request else None,
+        person_url=await to_thread.run_sync(page.services.person_links.url, details.request.to)
+        if details.request
+        else None,
         meaning=codes.meaning_for(failure_class, code) if failure_class else None,
         advice=codes.advice_for(failure_class, code) if failure_class else None,
         sending_again=_sending_again(details),

@@ -65,7 +65,7 @@ async def add_form(page: Page) -> Response:
 @pages.post("/opt-outs/add", role=Role.ACT)
 async def add(page: Page) -> Response:
     """Record that somebody must not be sent to."""
-    linked = person_of(page) if page.text("person") else None
+    linked = await person_of(page) if page.text("person") else None
     try:
         target = Target.of(
             linked or page.text("recipient"),
@@ -89,7 +89,7 @@ async def add(page: Page) -> Response:
         lambda: Suppressions(page.services.engine).record(wanted, by=page.user.name)
     )
     return page.redirect(
-        page.services.person_links.url(wanted.recipient),
+        await to_thread.run_sync(page.services.person_links.url, wanted.recipient),
         done="Recorded." if new else "Already recorded; nothing changed.",
     )
 
@@ -139,7 +139,7 @@ async def _list(page: Page, *, problems: Sequence[str] = (), status_code: int = 
 async def _add_form(
     page: Page, *, problems: Sequence[str] = (), status_code: int = 200
 ) -> Response:
-    linked = person_of(page) if page.text("person") else None
+    linked = await person_of(page) if page.text("person") else None
     return page.render(
         "opt_out_add.html",
         status_code=status_code,
@@ -150,13 +150,13 @@ async def _add_form(
     )
 
 
-def person_of(page: Page) -> str:
+async def person_of(page: Page) -> str:
     """The address of the person in the link.
 
     Raises:
         HTTPException: 404 if it is no such link.
     """
-    found = page.services.person_links.person(page.text("person"))
+    found = await to_thread.run_sync(page.services.person_links.person, page.text("person"))
     if found is None:
         raise HTTPException(404, "There is no such person. Search by the number.")
     return found

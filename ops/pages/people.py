@@ -30,13 +30,13 @@ pages = Pages()
 @pages.get("/opt-outs/person")
 async def person(page: Page) -> Response:
     """Show what is on record; number and texts are shown on request only."""
-    return await _shown(page, person_of(page), reveals=False)
+    return await _shown(page, await person_of(page), reveals=False)
 
 
 @pages.post("/opt-outs/person/reveal", role=Role.LOOK)
 async def reveal(page: Page) -> Response:
     """Show number and texts too."""
-    address, why = person_of(page), page.text("why")
+    address, why = await person_of(page), page.text("why")
     try:
         check_note(address, why, field="why")
     except BadInput as error:
@@ -48,13 +48,13 @@ async def reveal(page: Page) -> Response:
 @pages.get("/opt-outs/remove", role=Role.ADMINISTER)
 async def remove_form(page: Page) -> Response:
     """Show what would be lifted, and ask why."""
-    return await _remove_form(page, person_of(page), _reason(page))
+    return await _remove_form(page, await person_of(page), _reason(page))
 
 
 @pages.post("/opt-outs/remove", role=Role.ADMINISTER)
 async def remove(page: Page) -> Response:
     """Lift what was shown and chosen; what was recorded since then stays."""
-    address, reason, why = person_of(page), _reason(page), page.text("why")
+    address, reason, why = await person_of(page), _reason(page), page.text("why")
     chosen = set(page.form.getlist("id"))
     rows = [row for row in await _standing(page, address, reason) if str(row.id) in chosen]
     try:
