@@ -34,10 +34,7 @@ async def test_numbers_are_masked(looker: Browser, sqlite_engine: Engine) -> Non
 
     html = (await looker.get("/opt-outs")).text.replace(EXAMPLE, "")
 
-    assert [">+*******5310<", f">{MASKED}<"] == [
-        re.search(r">\+\*+\d+<", row)[0]
-        for row in _rows(html)  # type: ignore[index]
-    ]
+    assert ["+*******5310", MASKED] == re.findall(r">(\+\*+\d+)</a>", "".join(_rows(html)))
     assert "sender +1500***0006" in html
     assert "ticket 4711" in html
     assert DIGITS not in html

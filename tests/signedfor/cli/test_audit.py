@@ -86,6 +86,7 @@ def _actions(engine: Engine) -> list[Action]:
     ],
 )
 def test_an_action_is_recorded(
+    *,
     command: str,
     action: str,
     subject: str,
