@@ -18,10 +18,10 @@ UV_PIP := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip
 OTHER_LOCKS := requirements.lock devtools/sandbox/requirements.lock .ci/requirements.lock
 SOURCES := $(wildcard *.py .ci/*.py docs/*.py activities devtools examples ops signedfor tests webhook workflows)
 
-.PHONY: help demo test test-unit coverage histories soak bench check up cluster docs lock format clean
+.PHONY: help demo test test-unit coverage histories soak bench screenshots check up cluster docs lock format clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Send six messages and a campaign on this machine (KEEP_RUNNING=1 keeps it running)
 	@$(BIN)/python -m devtools.stack.demo
@@ -53,6 +53,9 @@ soak: $(READY) ## Send MESSAGES=10000 messages while every part fails; check the
 
 bench: $(READY) ## Run the benchmarks (ARGS="throughput --rounds 6" for some, or more rounds)
 	$(BIN)/python -m devtools.bench --report bench-report.json $(ARGS)
+
+screenshots: $(READY) ## Take the pictures in docs/images again (needs Chromium)
+	$(BIN)/python -m devtools.screenshots
 
 docs: $(READY) ## Build the documentation into build/docs; a dead link or an orphan page is an error
 	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs build/docs

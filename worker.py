@@ -18,10 +18,12 @@ from sqlalchemy import Engine
 from temporalio import workflow
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
 from activities.attempt_reports import AttemptReports
 from activities.campaigns import CampaignDispatcher
+from activities.dead_letters import DeadLetterResolver
 from activities.inbound import InboundRecorder
 from activities.search import TwilioSearch, TwilioStatuses
 from activities.send import TwilioSends
@@ -51,11 +53,20 @@ from signedfor.store.migrate import SchemaMismatch, require_current
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
-from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
+from signedfor.temporal import (
+    TemporalUnavailable,
+    connect_temporal,
+    end_process,
+    worker_runtime,
+)
+from signedfor.trace_export import exporting_traces
 from signedfor.twilio.client import TwilioClient
 from signedfor.worker_checks import Obstacle, WorkerChecks
+from signedfor.worker_metrics import WorkerMetrics
+from signedfor.worker_server import Phase, WorkerHealth, serving
 from workflows.campaign import Campaign
 from workflows.dead_letter import DeadLetter
+from workflows.dead_letter_job import DeadLetterJob
 from workflows.inbound import CatchUpInbound, RecordInbound
 from workflows.send_message import SendMessage
 
@@ -82,7 +93,12 @@ class Activities:
 
 
 def activities(
-    settings: Settings, *, engine: Engine, client: Client, outage_hold: OutageHold
+    settings: Settings,
+    *,
+    engine: Engine,
+    client: Client,
+    outage_hold: OutageHold,
+    metrics: WorkerMetrics,
 ) -> Activities:
     """Every activity, with its database and clients."""
     suppressions = Suppressions(engine)
@@ -93,7 +109,7 @@ def activities(
     )
     attempts = SendAttempts(engine, rate_limiter)
     campaigns = Campaigns(engine)
-    twilio = twilio_client(settings)
+    twilio = twilio_client(settings, metrics)
     account_hold = AccountHold(engine)
     waits = Waits(rate_limiter, campaigns, account_hold, outage_hold)
     inbound = InboundRecorder(
@@ -107,6 +123,7 @@ def activities(
         opt_out_scope=settings.opt_out_scope,
         undeliverable_for=timedelta(days=settings.undeliverable_days),
     )
+    letters = DeadLetterResolver(client, suppressions)
     search = TwilioSearch(twilio, attempts, client)
     sends = TwilioSends(
         twilio,
@@ -121,6 +138,7 @@ def activities(
         default_sender=settings.default_sender,
         policy=policy(settings),
         report=AttemptReports(client, asyncio.get_running_loop()),
+        metrics=metrics,
     )
     return Activities(
         messages=[
@@ -140,6 +158,8 @@ def activities(
             dispatcher.set_campaign_state,
             dispatcher.count_messages,
             dispatcher.count_outcomes,
+            letters.select_dead_letters,
+            letters.resolve_dead_letters,
         ],
         twilio_sends=[sends.send],
     )
@@ -164,7 +184,7 @@ def policy(settings: Settings) -> PolicySnapshot:
     )
 
 
-def twilio_client(settings: Settings) -> TwilioClient:
+def twilio_client(settings: Settings, metrics: WorkerMetrics) -> TwilioClient:
     """A Twilio client: with the API key if there is one, else with the auth token."""
     key, secret = settings.twilio_api_key_sid, settings.twilio_api_key_secret
     return TwilioClient(
@@ -175,6 +195,7 @@ def twilio_client(settings: Settings) -> TwilioClient:
         base_url=settings.twilio_api_base_url,
         edge=settings.twilio_edge,
         region=settings.twilio_region,
+        observe=metrics.observe_request,
     )
 
 
@@ -212,10 +233,16 @@ class UpgradingDeadLetter(DeadLetter):
 
 @contextlib.asynccontextmanager
 async def running_workers(
-    client: Client, engine: Engine, settings: Settings, outage_hold: OutageHold
+    client: Client,
+    engine: Engine,
+    settings: Settings,
+    outage_hold: OutageHold,
+    metrics: WorkerMetrics,
 ) -> AsyncIterator[None]:
     """Serve both queues while the context is open, then drain them."""
-    parts = activities(settings, engine=engine, client=client, outage_hold=outage_hold)
+    parts = activities(
+        settings, engine=engine, client=client, outage_hold=outage_hold, metrics=metrics
+    )
     drain = timedelta(seconds=settings.worker_shutdown_seconds)
     version = deployment(settings)
     sends = settings.max_concurrent_sends
@@ -232,6 +259,7 @@ async def running_workers(
                 RecordInbound,
                 CatchUpInbound,
                 Campaign,
+                DeadLetterJob,
             ],
             activities=parts.messages,
             activity_executor=activity_threads,
@@ -270,7 +298,12 @@ async def running_workers(
 
 
 async def look_back(
-    client: Client, engine: Engine, settings: Settings, *, is_restored: bool = False
+    client: Client,
+    engine: Engine,
+    settings: Settings,
+    metrics: WorkerMetrics,
+    *,
+    is_restored: bool = False,
 ) -> None:
     """Record the inbound messages since the last look before anything is sent.
 
@@ -298,7 +331,7 @@ async def look_back(
     recorder = InboundRecorder(
         _inbound_messages(settings, engine),
         watermarks=watermarks,
-        twilio=twilio_client(settings),
+        twilio=twilio_client(settings, metrics),
     )
     name = f"{CATCH_UP_ID}-{uuid.uuid4()}"
     with ThreadPoolExecutor(1, "look-back") as thread:
@@ -316,14 +349,22 @@ async def look_back(
                     await client.execute_workflow(
                         CATCH_UP_WORKFLOW, CatchUp(), id=name, task_queue=name
                     )
-                except WorkflowFailureError:
-                    _logger.exception(
-                        "Inbound messages could not be searched for, so nothing is sent; trying "
-                        "again. INBOUND_CATCH_UP_MINUTES=0 would send without them."
+                except WorkflowFailureError as error:
+                    _logger.error(  # noqa: TRY400 - expected, and tried again every ten seconds
+                        "Inbound messages could not be searched for (%s), so nothing is sent; "
+                        "trying again. INBOUND_CATCH_UP_MINUTES=0 would send without them.",
+                        _type_of_cause(error),
                     )
                     await asyncio.sleep(_LOOK_AGAIN.total_seconds())
                 else:
                     return
+
+
+def _type_of_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    kind = error.type if isinstance(error, ApplicationError) else None
+    return kind or type(error).__name__
 
 
 @contextlib.asynccontextmanager
@@ -396,20 +437,24 @@ async def _serve_until(
     client: Client,
     engine: Engine,
     settings: Settings,
+    metrics: WorkerMetrics,
+    health: WorkerHealth,
 ) -> Obstacle | None:
     """Serve until `stop` is set or the worker may not go on, then finish the sends in flight.
 
     A worker that may not send does not poll: other workers take the messages, or they wait.
     """
     async with (
-        running_workers(client, engine, settings, outage_hold),
+        running_workers(client, engine, settings, outage_hold, metrics),
         purging(engine, settings),
     ):
+        health.phase = Phase.SERVING
         _logger.info("worker ready on queues %s and %s", MESSAGES_QUEUE, TWILIO_SENDS_QUEUE)
         stopped = asyncio.create_task(stop.wait())
         obstacle = asyncio.create_task(checks.until_obstacle())
         try:
             await asyncio.wait({stopped, obstacle}, return_when=asyncio.FIRST_COMPLETED)
+            health.phase = Phase.STOPPING
             _logger.info("worker stopping; finishing the sends in flight")
             return await obstacle if obstacle.done() else None
         finally:
@@ -426,16 +471,53 @@ async def serve(settings: Settings) -> None:
     engine = open_engine(
         settings.database_url, pool_size=ACTIVITY_THREADS + 2 * settings.max_concurrent_sends
     )
+    metrics, health = WorkerMetrics(), WorkerHealth()
+    metrics.database.observe(engine)
+    metrics.show_health(
+        silence_seconds=lambda: health.silence_seconds, is_serving=lambda: health.is_serving
+    )
     await asyncio.to_thread(require_current, engine)
-    client = await connect_temporal(metrics_address=settings.worker_metrics_address)
-    await schedule_catch_up(client, every=timedelta(minutes=settings.inbound_catch_up_minutes))
+    address = settings.worker_metrics_address
+    runtime = worker_runtime(with_metrics=address is not None)
+    async with contextlib.AsyncExitStack() as opened:
+        await opened.enter_async_context(health.beating())
+        if address is not None and runtime.metrics_url is not None:
+            opened.enter_context(
+                serving(
+                    address,
+                    health=health,
+                    registry=metrics.registry,
+                    sdk_metrics_url=runtime.metrics_url,
+                )
+            )
+        client = await connect_temporal(runtime=runtime.runtime)
+        await schedule_catch_up(client, every=timedelta(minutes=settings.inbound_catch_up_minutes))
+        await _run(
+            stop, client=client, engine=engine, settings=settings, metrics=metrics, health=health
+        )
+    engine.dispose()
+    _logger.info("worker stopped")
+
+
+async def _run(
+    stop: asyncio.Event,
+    *,
+    client: Client,
+    engine: Engine,
+    settings: Settings,
+    metrics: WorkerMetrics,
+    health: WorkerHealth,
+) -> None:
+    """Serve until `stop` is set, whenever nothing is in the way."""
     checks = WorkerChecks(client, engine)
     outage_hold = OutageHold(engine)
     is_restored = False
     while not stop.is_set():
         async with _canceled_by(stop):
+            health.phase = Phase.CHECKING_CLOCK
             await checks.until_clock_is_right()
-            await look_back(client, engine, settings, is_restored=is_restored)
+            health.phase = Phase.CATCHING_UP
+            await look_back(client, engine, settings, metrics, is_restored=is_restored)
             is_restored = False
         if not stop.is_set():
             obstacle = await _serve_until(
@@ -445,18 +527,19 @@ async def serve(settings: Settings) -> None:
                 client=client,
                 engine=engine,
                 settings=settings,
+                metrics=metrics,
+                health=health,
             )
             is_restored = obstacle is Obstacle.OLDER_DATABASE
-    engine.dispose()
-    _logger.info("worker stopped")
 
 
 def main() -> int:
     """The process: 0 after a clean stop, 1 with a plain sentence when it cannot start."""
     try:
         settings = load_settings()
-        configure_logging(settings.log_level)
-        uvloop.run(serve(settings))
+        configure_logging(settings.log_level, settings.log_format)
+        with exporting_traces("signedfor-worker"):
+            uvloop.run(serve(settings))
     except (
         InvalidSettings,
         InvalidDatabaseUrl,

@@ -1,10 +1,9 @@
 """Dispatching a campaign: as many rows as its sender can use, each started once."""
 
 import asyncio
-import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import timedelta
 from typing import Final, Protocol, TypeVar
 
@@ -14,7 +13,9 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.dispatch_budget import PAGE, DispatchBudget, dispatch_budget
+from activities.heartbeats import heartbeats
 from activities.threads import in_thread
+from signedfor import tracing
 from signedfor.campaign_activities import (
     NO_SUCH_CAMPAIGN,
     CampaignActivities,
@@ -27,6 +28,7 @@ from signedfor.campaign_activities import (
     StateChange,
     messages_of,
 )
+from signedfor.campaigns.counts import count_ended, count_outcomes
 from signedfor.client import Client as SignedforClient
 from signedfor.contract import (
     CampaignMessage,
@@ -46,7 +48,6 @@ _logger = logging.getLogger("signedfor.campaigns")
 CONCURRENT_STARTS: Final = 20
 """Messages started at once."""
 _RPC_TIMEOUT = timedelta(seconds=10)
-_HEARTBEAT_SECONDS = 2
 _INTERRUPTED = timedelta(seconds=1)
 """The wait after a dispatch that was cut short: by a decision that the workflow is about to learn,
 or because another attempt, which had timed out, has progressed further."""
@@ -121,7 +122,7 @@ class CampaignDispatcher(CampaignActivities):
         record = await asyncio.to_thread(self._existing, key.campaign_id)
         next_in = _INTERRUPTED
         if record.state is CampaignState.RUNNING:
-            async with _heartbeats():
+            async with heartbeats():
                 record, next_in = await self._dispatch(record)
         return DispatchResult(status=_status(record), next_in=next_in)
 
@@ -167,14 +168,13 @@ class CampaignDispatcher(CampaignActivities):
 
     @activity.defn
     async def count_messages(self, request: CountRequest) -> MessageCounts:
-        """How many of its messages are running and have ended.
+        """How many of its messages are running, and how many of its rows have ended.
 
         If visibility shows none running, the last row's workflow is described as well, because
         visibility may lag for minutes.
         """
-        running, ended = await _all(
-            self._count(request.campaign_id, f"ExecutionStatus{sign}'Running'")
-            for sign in ("=", "!=")
+        running, ended = await count_ended(
+            self._temporal, request.campaign_id, rpc_timeout=_RPC_TIMEOUT
         )
         if running == 0 and await self._is_running(request.campaign_id, request.last_row):
             running = 1
@@ -182,13 +182,9 @@ class CampaignDispatcher(CampaignActivities):
 
     @activity.defn
     async def count_outcomes(self, key: CampaignKey) -> OutcomeCounts:
-        """How its messages ended; outcomes that did not occur are left out."""
-        counts = await _all(
-            self._count(key.campaign_id, f"{MESSAGE_STATUS.name}='{each.value}'")
-            for each in Outcome
-        )
-        found = zip(Outcome, counts, strict=True)
-        return OutcomeCounts(outcomes={outcome: count for outcome, count in found if count})
+        """How its rows ended; outcomes that did not occur are left out."""
+        counts = await count_outcomes(self._temporal, key.campaign_id, rpc_timeout=_RPC_TIMEOUT)
+        return OutcomeCounts(outcomes={Outcome(name): n for name, n in counts.items()})
 
     def _existing(self, campaign_id: str) -> CampaignRecord:
         record = self._campaigns.find(campaign_id)
@@ -227,11 +223,12 @@ class CampaignDispatcher(CampaignActivities):
             )
             return False
         try:
-            await self._client.send(
-                request,
-                message_id=campaign_message_id(record.campaign_id, row.number),
-                rpc_timeout=_RPC_TIMEOUT,
-            )
+            with tracing.new_trace():
+                await self._client.send(
+                    request,
+                    message_id=campaign_message_id(record.campaign_id, row.number),
+                    rpc_timeout=_RPC_TIMEOUT,
+                )
         except (RPCError, TimeoutError) as error:
             raise ApplicationError(
                 f"Row {row.number} could not be dispatched ({type(error).__name__}).",
@@ -292,22 +289,6 @@ def _is_at(*stages: Stage) -> str:
 
 def _no_such_campaign(text: object) -> ApplicationError:
     return ApplicationError(str(text), type=NO_SUCH_CAMPAIGN, non_retryable=True)
-
-
-@contextlib.asynccontextmanager
-async def _heartbeats() -> AsyncIterator[None]:
-    """Tell Temporal regularly that this worker is alive."""
-
-    async def beat() -> None:
-        while True:
-            activity.heartbeat()
-            await asyncio.sleep(_HEARTBEAT_SECONDS)
-
-    beating = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        beating.cancel()
 
 
 async def _all(calls: Iterable[Awaitable[_T]]) -> list[_T]:

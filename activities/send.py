@@ -21,10 +21,12 @@ from twilio.rest.api.v2010.account.message import MessageInstance
 
 from activities.listing import accepted_rows
 from activities.threads import in_thread
+from signedfor import tracing
 from signedfor.clock import MAX_SKEW
 from signedfor.consent import Suppression
 from signedfor.contract import STATUS_PATH, MessageRequest, SendWindow
 from signedfor.contract.failures import RETRYABLE, FailureClass
+from signedfor.masks import masked_sender
 from signedfor.message_activities import (
     AccountHeld,
     AlreadyClaimed,
@@ -63,6 +65,7 @@ from signedfor.twilio import codes
 from signedfor.twilio.client import Instant, TwilioClient, never_connected
 from signedfor.twilio.overrides import OVERRIDES
 from signedfor.twilio.phone import is_messaging_service
+from signedfor.worker_metrics import ACCEPTED, ClaimResult, WorkerMetrics
 
 _logger = logging.getLogger("signedfor.send")
 
@@ -91,6 +94,7 @@ class TwilioSends(SendActivities):
         default_sender: str | None,
         policy: PolicySnapshot,
         report: Callable[[AttemptFailed], None],
+        metrics: WorkerMetrics,
     ) -> None:
         """`report` signals the workflow of the activity that calls it.
 
@@ -109,6 +113,7 @@ class TwilioSends(SendActivities):
         self._default_sender = default_sender
         self._policy = policy
         self._report = report
+        self._metrics = metrics
         self._window: MetricHistogramFloat | None = None
 
     @in_thread
@@ -139,7 +144,8 @@ class TwilioSends(SendActivities):
                 return attempt.result(Listed())
             # Connecting may take seconds, in which a STOP can come: so it is done before the check.
             with self._client.connected() as is_connected:
-                decision = self._decide(request, attempt)
+                with tracing.span("claim", request.message_id):
+                    decision = self._decide(request, attempt)
                 attempt.checked_at = time.perf_counter()
                 if not isinstance(decision, Claimed):
                     return attempt.result(decision)
@@ -219,6 +225,7 @@ class TwilioSends(SendActivities):
             needs_opt_in=message.category in self._require_opt_in,
             fits=lambda moment: _out_of_time(message, window, moment) is None,
         )
+        self._measure_claim(claim, request, sender, attempt)
         match claim:
             case Claimed():
                 return claim
@@ -243,6 +250,33 @@ class TwilioSends(SendActivities):
             case _:
                 assert_never(claim)
 
+    def _measure_claim(
+        self,
+        claim: Claimed | ClaimHeld | NotBefore | Blocked,
+        request: SendRequest,
+        sender: str,
+        attempt: "_Attempt",
+    ) -> None:
+        """Count what became of the claim, and at a message's first one, how long it must wait."""
+        has_reservation = request.is_reserved or request.is_reserved_by_account
+        wait: timedelta | None = None
+        match claim:
+            case Claimed():
+                result, wait = ClaimResult.CLAIMED, timedelta(0)
+            case NotBefore(moment):
+                result = ClaimResult.REQUEUED if has_reservation else ClaimResult.DEFERRED
+                wait = max(moment - datetime.now(UTC), timedelta(0))
+            case ClaimHeld():
+                result = ClaimResult.ALREADY_CLAIMED
+            case Blocked():
+                result = ClaimResult[claim.name]
+            case _:
+                assert_never(claim)
+        self._metrics.count_claim(result)
+        is_first = not (has_reservation or request.is_retry or attempt.is_repeated)
+        if wait is not None and is_first:
+            self._metrics.record_pacing_wait(sender, wait)
+
     def _suppressed(self, request: SendRequest, sender: str, attempt: "_Attempt") -> Suppressed:
         message = request.message
         found = self._suppressions.find(message.to, sender=sender, category=message.category)
@@ -265,21 +299,37 @@ class TwilioSends(SendActivities):
         self, request: SendRequest, attempt: "_Attempt", claim: Claimed, *, is_connected: bool
     ) -> SendResult:
         """Make the POST; if Twilio does not have the message, return the claim."""
+        sender = attempt.sender or ""
         try:
             if not is_connected:
                 raise attempt.not_reached()
-            sent = self._create(request, attempt, latest=attempt.latest_start())
+            latest = attempt.latest_start()
+            with tracing.span("POST to Twilio", request.message_id, kind="client"):
+                sent = self._create(request, attempt, latest=latest)
+                tracing.annotate(twilio__message_sid=sent.message_sid)
         except ApplicationError as error:
+            self._metrics.count_submission(error.type, sender)
             if error.type != FailureClass.OUTCOME_UNKNOWN:
                 self._record_refusal(request, claim)
             detail: SendFailureDetail = error.details[0]
             if detail.http_status is not None:
+                self._metrics.count_error(detail.error_code)
                 if codes.concerns_account(detail.http_status, detail.error_code):
                     return attempt.result(self._hold_account(detail.error_code), is_made=True)
                 # A 429 or a 5xx does not show that Twilio takes the account's requests.
                 if error.type not in {*RETRYABLE, FailureClass.OUTCOME_UNKNOWN}:
                     self._end_hold(claim)
             raise
+        self._metrics.count_submission(ACCEPTED, sender)
+        _logger.info(
+            "Sent",
+            extra={
+                "message_id": request.message_id,
+                "twilio_sid": sent.message_sid,
+                "attempt": attempt.number,
+                "sender": masked_sender(attempt.sender or ""),
+            },
+        )
         self._end_hold(claim)
         if claim.was_unreachable:
             sent = sent.model_copy(update={"was_unreachable": True})
@@ -325,6 +375,12 @@ class TwilioSends(SendActivities):
                 f"Twilio's answer could not be understood ({type(error).__name__}).",
             ) from None
         finally:
+            answer = self._client.last_response()
+            tracing.annotate(
+                signedfor__attempt=attempt.number,
+                http__request__method="POST",
+                http__response__status_code=None if answer is None else answer.http_status,
+            )
             self._record_window(self._client.first_byte_at() - attempt.checked_at)
 
     def _record_window(self, seconds: float) -> None:
@@ -332,7 +388,7 @@ class TwilioSends(SendActivities):
         if seconds > 0:  # otherwise nothing was written
             if self._window is None:
                 self._window = activity.metric_meter().create_histogram_float(
-                    CHECK_TO_POST, "From the commit of the check to the POST's first byte", "s"
+                    CHECK_TO_POST, "From the commit of the check to the POST's first byte"
                 )
             self._window.record(seconds)
 
@@ -544,13 +600,15 @@ def create_parameters(request: SendRequest, *, sender: str, status_url: str) -> 
     """The arguments of the SDK's `messages.create` for a message.
 
     The callback URL carries our message id, signed by Twilio with the rest of the URL: even if the
-    create response is lost, a callback tells which message it belongs to.
+    create response is lost, a callback tells which message it belongs to. If traces are on, the
+    webhook continues this one.
     """
     message: MessageRequest = request.message
     parameters: dict[str, Any] = {
         "to": message.to,
         "status_callback": (
-            f"{status_url}?message_id={quote(request.message_id, safe='')}#{OVERRIDES}"
+            f"{status_url}?message_id={quote(request.message_id, safe='')}"
+            f"{_trace_parameter()}#{OVERRIDES}"
         ),
     }
     if is_messaging_service(sender):
@@ -569,6 +627,11 @@ def create_parameters(request: SendRequest, *, sender: str, status_url: str) -> 
         left = int((message.expires_at - datetime.now(UTC)).total_seconds())
         parameters["validity_period"] = min(max(left, 1), _MAX_VALIDITY)
     return parameters
+
+
+def _trace_parameter() -> str:
+    traceparent = tracing.current_traceparent()
+    return "" if traceparent is None else f"&{tracing.TRACEPARENT}={traceparent}"
 
 
 def _not_answered(error: requests.RequestException, attempt: _Attempt) -> ApplicationError:

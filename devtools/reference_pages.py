@@ -24,8 +24,10 @@ from signedfor import search_attributes
 from signedfor.cli.app import COMMANDS, app, imported
 from signedfor.contract import InboundKind, base, campaign, failures, inbound, send_window
 from signedfor.contract.schema import contract_schema
+from signedfor.database_metrics import DatabaseMetrics
 from signedfor.settings import CampaignSettings, Settings
 from signedfor.twilio import codes, rates
+from signedfor.worker_metrics import WorkerMetrics
 from webhook.metrics import Metrics
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -125,7 +127,15 @@ def _parameter_default(parameter: Any) -> str:
 
 def metrics() -> str:
     """What the webhook publishes at `/metrics`."""
-    collectors = [each for each in vars(Metrics()).values() if isinstance(each, MetricWrapperBase)]
+    return _metrics_of(Metrics())
+
+
+def worker_metrics() -> str:
+    """What the worker publishes at `/metrics`, besides what comes through Temporal's meter."""
+    return _metrics_of(WorkerMetrics())
+
+
+def _metrics_of(owner: object) -> str:
     rows = [
         (
             f"`{each._name}{'_total' if each._type == 'counter' else ''}`",  # noqa: SLF001 - has no public name
@@ -133,9 +143,17 @@ def metrics() -> str:
             ", ".join(f"`{label}`" for label in each._labelnames),  # noqa: SLF001 - as above
             _text(each._documentation),  # noqa: SLF001 - as above
         )
-        for each in collectors
+        for each in _collectors(owner)
     ]
     return _table(("Metric", "Type", "Labels", "Meaning"), rows)
+
+
+def _collectors(owner: object) -> Iterator[MetricWrapperBase]:
+    for each in vars(owner).values():
+        if isinstance(each, MetricWrapperBase):
+            yield each
+        elif isinstance(each, DatabaseMetrics):
+            yield from _collectors(each)
 
 
 def twilio_codes() -> str:
@@ -366,6 +384,7 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
     "settings": settings,
     "command-line": command_line,
     "metrics": metrics,
+    "worker-metrics": worker_metrics,
     "twilio-codes": twilio_codes,
     "inbound-words": inbound_words,
     "inbound-texts": opt_out_texts.report,

@@ -17,6 +17,7 @@ from ops.settings import InvalidSettings, OpsSettings, load_ops_settings
 from signedfor.logging import configure_logging
 from signedfor.store.database import InvalidDatabaseUrl, open_engine
 from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
+from signedfor.trace_export import exporting_traces
 
 _SHUTDOWN_SECONDS = 5
 POOL_SIZE = 8
@@ -30,8 +31,9 @@ def main() -> int:
         if arguments.command == "add-user":
             return _add_user(arguments)
         settings = load_ops_settings()
-        configure_logging(settings.log_level)
-        return uvloop.run(_serve(settings))
+        configure_logging(settings.log_level, settings.log_format)
+        with exporting_traces("signedfor-ops"):
+            return uvloop.run(_serve(settings))
     except (InvalidSettings, InvalidUsers, InvalidDatabaseUrl, TemporalUnavailable) as error:
         sys.stderr.write(f"signedfor ops: {error}\n")
         return 1
@@ -67,7 +69,7 @@ def _add_user(arguments: argparse.Namespace) -> int:
 async def _serve(settings: OpsSettings) -> int:
     engine = open_engine(settings.database_url, pool_size=POOL_SIZE)
     try:
-        client = await connect_temporal(lazy=True)
+        client = await connect_temporal(lazy=True, logs_here=True)
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(settings, client=client, engine=engine),

@@ -27,6 +27,7 @@ from ops.pages.sign_in import SignIn
 from ops.person_links import PersonLinks
 from ops.settings import OpsSettings
 from ops.web import SIGN_IN_PATH, TEMPLATES, Services
+from signedfor.errors import BadInput, CommandError, NotFound, Refused, Unconfirmed
 from signedfor.logging import log_unexpected
 from signedfor.message_indexer import MessageIndexer
 from signedfor.store.audit_log import AuditLog
@@ -46,6 +47,14 @@ _HEADERS: Final = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
+}
+
+_STATUS_CODES: Final = {
+    BadInput: 400,
+    NotFound: 404,
+    Refused: 409,
+    Unconfirmed: 504,
+    CommandError: 503,
 }
 
 
@@ -93,6 +102,7 @@ def create_app(settings: OpsSettings, *, client: Client, engine: Engine) -> Star
             HTTPException: _refused,
             DatabaseUnavailable: _database_away,
             RPCError: _temporal_away,
+            CommandError: _not_done,
         },
         lifespan=lifespan,
     )
@@ -119,6 +129,11 @@ async def _database_away(_request: Request, _error: Exception) -> Response:
 
 async def _temporal_away(_request: Request, _error: Exception) -> Response:
     return _error_page(503, "Temporal does not answer. Try again in a moment.")
+
+
+async def _not_done(_request: Request, error: Exception) -> Response:
+    status_code = next(code for kind, code in _STATUS_CODES.items() if isinstance(error, kind))
+    return _error_page(status_code, str(error))
 
 
 def _error_page(status_code: int, sentence: str) -> HTMLResponse:

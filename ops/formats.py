@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
+from signedfor.masks import masked_sender
+
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -49,4 +51,5 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "duration": duration,
     "ago": ago,
     "grouped": grouped,
+    "masked": masked_sender,
 }

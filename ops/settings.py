@@ -3,14 +3,13 @@
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from ops.access import Role
 from signedfor.contract.fields import problem
-from signedfor.settings import InvalidSettings, Settings, invalid_settings
+from signedfor.settings import InvalidSettings, Settings, invalid_settings, web_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -36,21 +35,11 @@ class OpsSettings(Settings):
     """The role of each group: `support=look,on-call=act,admins=administer`."""
     ops_session_hours: Annotated[int, Field(ge=1, le=168)] = 12
     """After this time people have to sign in again."""
-    temporal_ui_url: str = "http://127.0.0.1:8233"
-    """The Temporal UI, for links to it."""
 
-    @field_validator("ops_base_url", "temporal_ui_url")
+    @field_validator("ops_base_url")
     @classmethod
-    def _a_web_address(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        try:
-            parts = urlsplit(value)
-        except ValueError:
-            raise problem("must be an absolute http or https URL") from None
-        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
-            raise problem("must be an absolute http or https URL without credentials")
-        return value.rstrip("/")
+    def _a_base_url(cls, value: str | None) -> str | None:
+        return value if value is None else web_address(value)
 
     @field_validator("ops_trusted_proxies", mode="before")
     @classmethod

@@ -91,7 +91,7 @@ class Page:
     def is_at(self, path: str) -> bool:
         """Whether this is the page at `path`, or one below it."""
         here = self.request.url.path
-        if path == "/messages" and here.startswith("/message"):
+        if here == path.removesuffix("s"):  # one of them
             return True
         return here == path or (path != "/" and here.startswith(path + "/"))
 
@@ -160,7 +160,9 @@ TEMPLATES: Final = Environment(
 TEMPLATES.filters.update(FILTERS)
 TEMPLATES.globals["CSRF_FIELD"] = CSRF_FIELD
 NAVIGATION: Final = (
+    ("/", "Now"),
     ("/messages", "Messages"),
+    ("/dead-letters", "Dead letters"),
     ("/senders", "Senders"),
     ("/opt-outs", "Opt-outs and inbound"),
     ("/audit-log", "Audit log"),

@@ -27,8 +27,6 @@ from temporalio.client import (
 )
 from temporalio.common import (
     Priority,
-    SearchAttributePair,
-    TypedSearchAttributes,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
@@ -46,13 +44,13 @@ from signedfor.contract import (
     MessageRequest,
     Outcome,
     Progress,
-    Stage,
     message_workflow_id,
 )
 from signedfor.contract.fields import MessageId, problems_in
 from signedfor.masks import masked_sender
 from signedfor.payloads import INVALID_INPUT, data_converter, id_problems
-from signedfor.search_attributes import CAMPAIGN_ID, MESSAGE_SENDER, MESSAGE_STATUS, TENANT
+from signedfor.search_attributes import message_attributes
+from signedfor.tracing import with_tracing
 
 __all__ = ["BadInput", "Client", "FieldProblem", "Message", "NotFound"]
 
@@ -96,6 +94,7 @@ class Client:
         """Use this connection, with the data converter that the contract needs."""
         config = temporal.config()
         config["data_converter"] = data_converter
+        config["interceptors"] = with_tracing(config["interceptors"])
         self._temporal = temporalio.client.Client(**config)
 
     @classmethod
@@ -124,13 +123,6 @@ class Client:
         """
         message_id = str(uuid.uuid4()) if message_id is None else message_id
         checked = checked_request(request, message_id)
-        attributes = [SearchAttributePair(MESSAGE_STATUS, Stage.SENDING.value)]
-        if checked.sender is not None:
-            attributes.append(SearchAttributePair(MESSAGE_SENDER, masked_sender(checked.sender)))
-        if checked.tenant is not None:
-            attributes.append(SearchAttributePair(TENANT, checked.tenant))
-        if checked.campaign_id is not None:
-            attributes.append(SearchAttributePair(CAMPAIGN_ID, checked.campaign_id))
         try:
             await self._temporal.start_workflow(
                 SEND_MESSAGE,
@@ -140,8 +132,8 @@ class Client:
                 # Like USE_EXISTING it starts nothing twice, but it also reports a duplicate.
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 id_reuse_policy=REUSE_POLICY,
-                search_attributes=TypedSearchAttributes(attributes),
-                static_summary=" ".join(filter(None, (checked.priority.value, checked.category))),
+                search_attributes=message_attributes(checked),
+                static_summary=_summary(checked),
                 # Urgent messages come first in the task queue as well.
                 priority=Priority(priority_key=checked.priority.temporal_key),
                 rpc_timeout=rpc_timeout,
@@ -176,6 +168,14 @@ class Client:
             return ()
         fields = request.model_dump(by_alias=True), earlier.model_dump(by_alias=True)
         return tuple(name for name, value in fields[0].items() if value != fields[1][name])
+
+
+def _summary(request: MessageRequest) -> str:
+    """What a message is, for the Temporal UI: it cannot change while the message is under way."""
+    what = f"{request.category or 'message'}, {request.priority} priority"
+    sender = "" if request.sender is None else f", from {masked_sender(request.sender)}"
+    campaign = "" if request.campaign_id is None else f", of campaign {request.campaign_id}"
+    return what + sender + campaign
 
 
 @dataclass(frozen=True, kw_only=True)

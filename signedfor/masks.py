@@ -1,4 +1,4 @@
-"""Keeps phone numbers out of ids and search attributes, which Temporal shows in plain text."""
+"""Keeps phone numbers out of what is shown: ids, search attributes, and what people look at."""
 
 import re
 
@@ -6,6 +6,7 @@ from signedfor.consent import person
 
 # At least three digits are hidden; of a short number, less than four at the beginning are shown.
 _NUMBER = re.compile(r"(\+\d{0,4})\d{3,}(\d{4})$", re.ASCII)
+_HIDDEN = re.compile(r"\d(?=\d{4})", re.ASCII)
 
 
 def masked_sender(sender: str) -> str:
@@ -15,9 +16,6 @@ def masked_sender(sender: str) -> str:
     Messaging Services are not personal and stay unchanged.
     """
     return _NUMBER.sub(r"\1***\2", sender)
-
-
-_HIDDEN = re.compile(r"\d(?=\d{4})", re.ASCII)
 
 
 def masked_recipient(address: str) -> str:

@@ -22,6 +22,17 @@ class InvalidSettings(Exception):
     """The environment is incomplete or wrong; the text names each bad variable, never its value."""
 
 
+def web_address(value: str) -> str:
+    """The URL without a slash at its end, if it is one that links may show."""
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        raise problem("must be an absolute http or https URL") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+        raise problem("must be an absolute http or https URL without credentials")
+    return value.rstrip("/")
+
+
 class DatabaseSettings(BaseSettings):
     """The settings of commands that need only the database, such as `signedfor opt-outs`."""
 
@@ -47,6 +58,14 @@ class DatabaseSettings(BaseSettings):
     quiet_hours: Annotated[dict[Label, tuple[str, ...]], NoDecode] = {}
     """Quiet hours by category: `marketing:us,marketing:france-marketing`. They are kept besides a
     message's own send window. Default: none."""
+
+    temporal_ui_url: str = "http://127.0.0.1:8233"
+    """Where operators open Temporal's UI: links lead there."""
+
+    @field_validator("temporal_ui_url")
+    @classmethod
+    def _a_web_address(cls, value: str) -> str:
+        return web_address(value)
 
     @field_validator("opt_out_scope")
     @classmethod
@@ -179,8 +198,10 @@ class Settings(DatabaseSettings):
     ] = None
     """Temporal Worker Versioning: this version. Default: versioning is off."""
     worker_metrics_address: str | None = None
-    """`host:port` for the Temporal SDK's worker metrics in Prometheus format. Default: none."""
+    """`host:port` for the worker's metrics in Prometheus format and its health. Default: none."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    """`text` to read, or a JSON object a line."""
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
+import socket
 import sys
 import time
 import uuid
-from datetime import UTC, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final, NoReturn
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -19,14 +22,29 @@ from temporalio.api.workflowservice.v1 import (
     PollActivityTaskQueueRequest,
 )
 from temporalio.client import Client
-from temporalio.envconfig import ClientConfig
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.clock import ClockOffset
-from signedfor.metrics import CHECK_TO_POST, CHECK_TO_POST_BUCKETS
+from signedfor.logging import CORE_LOGGER
+from signedfor.metrics import (
+    CHECK_TO_POST,
+    CHECK_TO_POST_BUCKETS,
+    RECEIPT_DELAY,
+    RECEIPT_DELAY_BUCKETS,
+    SDK_LATENCIES,
+    SDK_LATENCY_BUCKETS,
+)
 from signedfor.payloads import data_converter
 from signedfor.settings import InvalidSettings
+from signedfor.tracing import with_tracing
 
 _CLOCK_QUEUE: Final = "signedfor-clock"
 """Nothing is ever put on this task queue."""
@@ -34,6 +52,11 @@ _POLL_TIMEOUT: Final = timedelta(seconds=25)
 """A server logs a warning at each poll of less than 20 seconds; ours is canceled long before."""
 _CLOCK_TIMEOUT: Final = timedelta(seconds=5)
 _ASK_AGAIN_SECONDS: Final = 0.02
+_CHECK: Final = " clock check "
+_LOOPBACK: Final = "127.0.0.1"
+_PORT_ATTEMPTS: Final = 5
+HEARTBEAT_INTERVAL: Final = timedelta(seconds=15)
+"""How often the SDK tells Temporal that a worker's process runs."""
 
 
 class TemporalUnavailable(Exception):
@@ -45,29 +68,33 @@ class NamespaceNotFound(TemporalUnavailable):
 
 
 async def connect_temporal(
-    *, lazy: bool = False, identity: str | None = None, metrics_address: str | None = None
+    *,
+    lazy: bool = False,
+    identity: str | None = None,
+    runtime: Runtime | None = None,
+    logs_here: bool = False,
 ) -> Client:
     """A client with the connection settings in `TEMPORAL_*`; by default localhost:7233.
 
-    With `lazy` it connects at its first call.
+    With `lazy` it connects at its first call. With `logs_here` the SDK's core writes no lines of
+    its own form: they go to Python's logging.
 
     Raises:
-        InvalidSettings: `TEMPORAL_*`, its profile file or `metrics_address` cannot be used.
+        InvalidSettings: `TEMPORAL_*` or its profile file cannot be used.
         TemporalUnavailable: it does not answer, denies access, or has no such namespace.
     """
-    try:
-        config = ClientConfig.load_client_connect_config()
-    except (OSError, RuntimeError, ValueError) as error:
-        # Without the text, which may quote a key.
-        raise InvalidSettings(
-            "The TEMPORAL_* variables or the profile file they name cannot be read "
-            f"({type(error).__name__}): check TEMPORAL_CONFIG_FILE and the paths in TEMPORAL_TLS_*."
-        ) from None
+    config = connect_config()
     config.setdefault("target_host", "localhost:7233")
-    runtime = _runtime_with_metrics(metrics_address) if metrics_address else None
+    if runtime is None and logs_here:
+        runtime = Runtime(telemetry=TelemetryConfig(logging=_core_logs()))
     try:
         client = await Client.connect(
-            **config, data_converter=data_converter, lazy=lazy, identity=identity, runtime=runtime
+            **config,
+            data_converter=data_converter,
+            interceptors=with_tracing(),
+            lazy=lazy,
+            identity=identity,
+            runtime=runtime,
         )
     except (RuntimeError, ValueError) as error:
         raise TemporalUnavailable(
@@ -80,22 +107,79 @@ async def connect_temporal(
     return client
 
 
+def connect_config() -> ClientConnectConfig:
+    """The connection settings in `TEMPORAL_*`; InvalidSettings if they cannot be used."""
+    try:
+        return ClientConfig.load_client_connect_config()
+    except (OSError, RuntimeError, ValueError) as error:
+        # Without the text, which may quote a key.
+        raise InvalidSettings(
+            "The TEMPORAL_* variables or the profile file they name cannot be read "
+            f"({type(error).__name__}): check TEMPORAL_CONFIG_FILE and the paths in TEMPORAL_TLS_*."
+        ) from None
+
+
 def _innermost_message(error: Exception) -> str:
     """The message in the Temporal client's error, without the types around it."""
     innermost = re.search(r'(?:message|error): "([^"]+)"', str(error))
     return innermost[1] if innermost else str(error)
 
 
-def _runtime_with_metrics(address: str) -> Runtime:
-    try:
-        metrics = PrometheusConfig(
-            bind_address=address, histogram_bucket_overrides={CHECK_TO_POST: CHECK_TO_POST_BUCKETS}
+def _core_logs() -> LoggingConfig:
+    """The core's lines go to Python's logging."""
+    forwarding = LogForwardingConfig(
+        logging.getLogger(CORE_LOGGER), append_target_to_name=False, prepend_target_on_message=False
+    )
+    return replace(LoggingConfig.default, forwarding=forwarding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRuntime:
+    """The SDK's runtime of a worker, and where it serves its metrics, on this machine only."""
+
+    runtime: Runtime
+    metrics_url: str | None
+
+
+def worker_runtime(*, with_metrics: bool) -> WorkerRuntime:
+    """A runtime whose workers heartbeat; its metrics are named as Prometheus wants it.
+
+    Raises:
+        TemporalUnavailable: no port of this machine is free for the metrics.
+    """
+    if not with_metrics:
+        telemetry = TelemetryConfig(logging=_core_logs())
+        return WorkerRuntime(
+            runtime=Runtime(telemetry=telemetry, worker_heartbeat_interval=HEARTBEAT_INTERVAL),
+            metrics_url=None,
         )
-        return Runtime(telemetry=TelemetryConfig(metrics=metrics))
-    except (RuntimeError, ValueError) as error:
-        raise InvalidSettings(
-            f"WORKER_METRICS_ADDRESS: cannot be served there ({error}); is the port taken?"
-        ) from None
+    for _ in range(_PORT_ATTEMPTS):
+        # The SDK does not say which port it was given, so it is told one that is free now.
+        with socket.socket() as probe:
+            probe.bind((_LOOPBACK, 0))
+            address = f"{_LOOPBACK}:{probe.getsockname()[1]}"
+        metrics = PrometheusConfig(
+            bind_address=address,
+            counters_total_suffix=True,
+            unit_suffix=True,
+            durations_as_seconds=True,
+            histogram_bucket_overrides={
+                CHECK_TO_POST: CHECK_TO_POST_BUCKETS,
+                RECEIPT_DELAY: RECEIPT_DELAY_BUCKETS,
+                **dict.fromkeys(SDK_LATENCIES, SDK_LATENCY_BUCKETS),
+            },
+        )
+        with contextlib.suppress(RuntimeError, ValueError):  # another process was quicker
+            return WorkerRuntime(
+                runtime=Runtime(
+                    telemetry=TelemetryConfig(
+                        logging=_core_logs(), metrics=metrics, attach_service_name=False
+                    ),
+                    worker_heartbeat_interval=HEARTBEAT_INTERVAL,
+                ),
+                metrics_url=f"http://{address}/metrics",
+            )
+    raise TemporalUnavailable("The Temporal SDK's metrics cannot be served: no port is free.")
 
 
 async def clock_offset(client: Client) -> ClockOffset:
@@ -103,12 +187,13 @@ async def clock_offset(client: Client) -> ClockOffset:
 
     No request returns the server's time, but the server remembers when it was last polled, and by
     whom. So we poll, under a new name, a task queue that has no tasks, and ask for that time. This
-    is no billable action.
+    is no billable action. The name begins with the client's identity, so that the last time of each
+    worker can be found: see `last_clock_checks`.
 
     Raises:
         TemporalUnavailable: it does not say, or not in time.
     """
-    name = uuid.uuid4().hex
+    name = f"{client.identity}{_CHECK}{uuid.uuid4().hex}"
     queue = TaskQueue(name=_CLOCK_QUEUE)
     began_at, began = time.time(), time.monotonic()
     polling = asyncio.create_task(
@@ -171,6 +256,31 @@ async def describe_namespace(
             f"{error.message.rstrip('.')}. "
             "Does it exist, and is TEMPORAL_NAMESPACE right?"
         ) from None
+
+
+async def last_clock_checks(client: Client, *, timeout: timedelta) -> dict[str, datetime]:  # noqa: ASYNC109 - the RPC's own
+    """When each client last compared its clock, by its identity; Temporal keeps five minutes.
+
+    Workers do so from their event loop, so this shows which of them runs.
+
+    Raises:
+        RPCError: Temporal does not say.
+    """
+    described = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=_CLOCK_QUEUE),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+        ),
+        timeout=timeout,
+    )
+    checks: dict[str, datetime] = {}
+    for poller in described.pollers:
+        identity, separator, _ = poller.identity.partition(_CHECK)
+        at = poller.last_access_time.ToDatetime(UTC)
+        if separator and at > checks.get(identity, at - timedelta.resolution):
+            checks[identity] = at
+    return checks
 
 
 def end_process(code: int) -> NoReturn:

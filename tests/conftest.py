@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = [
+    "tests.fixtures.browser",
     "tests.fixtures.clocks",
     "tests.fixtures.databases",
     "tests.fixtures.stack",
@@ -15,8 +16,10 @@ pytest_plugins = [
 
 _STACKS = ("breakable_stack", "stack")
 """Fixtures of a session that are expensive to set up: one process runs all tests of one."""
-_SERVERS = frozenset({*_STACKS, "postgres_server", "sandbox_url", "temporal_server", "env"})
-"""Fixtures that start a server."""
+_SERVERS = frozenset(
+    {*_STACKS, "postgres_server", "sandbox_url", "temporal_server", "env", "browser"}
+)
+"""Fixtures that start a server, or a browser."""
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps files in memory
 _ENOUGH = 2**31

@@ -11,6 +11,7 @@ from signedfor.logging import configure_logging
 from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.store.database import InvalidDatabaseUrl, open_engine
 from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
+from signedfor.trace_export import exporting_traces
 from webhook.app import create_app
 from webhook.replies import InvalidReplies
 from webhook.resilience import MAX_TRANSACTIONS
@@ -28,8 +29,9 @@ def main() -> int:
     """Run the webhook: 0 after a clean stop, 1 with a one-line error if it cannot start."""
     try:
         settings = load_settings()
-        configure_logging(settings.log_level)
-        return uvloop.run(_serve(settings))
+        configure_logging(settings.log_level, settings.log_format)
+        with exporting_traces("signedfor-webhook"):
+            return uvloop.run(_serve(settings))
     except (InvalidSettings, InvalidReplies, InvalidDatabaseUrl, TemporalUnavailable) as error:
         sys.stderr.write(f"signedfor webhook: {error}\n")
         return 1
@@ -40,7 +42,7 @@ async def _serve(settings: Settings) -> int:
     engine = open_engine(settings.database_url, pool_size=MAX_TRANSACTIONS + 1)
     try:
         # Lazy: Twilio and the health check get correct answers without Temporal too.
-        client = await connect_temporal(lazy=True)
+        client = await connect_temporal(lazy=True, logs_here=True)
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(settings, client=client, engine=engine),

@@ -15,11 +15,14 @@ from temporalio.client import Client
 from signedfor.contract import EVENTS_PATH, INBOUND_PATH, STATUS_PATH
 from signedfor.logging import log_unexpected
 from signedfor.settings import Settings
+from signedfor.store.account_hold import AccountHold
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.inbound_outbox import InboundOutbox
 from signedfor.store.inbox import Inbox
+from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.reassignments import Reassignments
 from webhook.events import EventsEndpoint
+from webhook.gauges import SystemGauges
 from webhook.health import Readiness, healthz
 from webhook.inbound import InboundEndpoint
 from webhook.inbound_dispatcher import InboundDispatcher
@@ -61,13 +64,14 @@ def create_app(
 
     `client` must use `signedfor.payloads.data_converter` and may be lazy: the app starts, and
     answers `/healthz`, without Temporal. The caller closes client and engine. During its lifespan
-    the app drains the callback inbox, replays recent callbacks, counts pending reviews and starts
-    the service's workflows for inbound messages in the background.
+    the app drains the callback inbox, replays recent callbacks, keeps the gauges up to date and
+    starts the service's workflows for inbound messages in the background.
 
     Raises:
         InvalidReplies: INBOUND_REPLIES_FILE cannot be used.
     """
     metrics = Metrics()
+    metrics.database.observe(engine)
     verify = Verifier(
         signatures=Signatures(
             public_base_url=settings.public_base_url,
@@ -132,17 +136,41 @@ def create_app(
         metrics=metrics,
     )
     pending_reviews = PendingReviews(inbound_messages, threads=threads, metrics=metrics)
+    gauges = SystemGauges(
+        rate_limiter=RateLimiter(
+            engine,
+            rates=settings.default_segments_per_second,
+            account_rate=settings.max_sends_per_second,
+        ),
+        account_hold=AccountHold(engine),
+        client=client,
+        threads=threads,
+        metrics=metrics,
+        timeout=patient_timeout,
+    )
     readiness = Readiness(client=client, engine=engine)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         dispatching = dispatcher.running() if dispatcher else nullcontext()
-        async with drainer.running(), replayer.running(), pending_reviews.running(), dispatching:
+        async with (
+            drainer.running(),
+            replayer.running(),
+            pending_reviews.running(),
+            gauges.running(),
+            dispatching,
+        ):
             yield
 
-    # A redirect for a trailing slash would be built from the Host header.
     app = FastAPI(
-        openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        # A redirect for a trailing slash would be built from the Host header.
+        redirect_slashes=False,
+        # It would export queries, of requests that nobody has signed too.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        lifespan=lifespan,
     )
     # Plain routes: the endpoints read the raw request, there is nothing for FastAPI to parse.
     # A webhook configured as GET in Twilio is answered 405: its fields belong in a body.

@@ -28,7 +28,7 @@ from signedfor.contract.fields import (
     ZonedTime,
     problems_in,
 )
-from signedfor.logging import log_unexpected
+from signedfor.logging import RateLimitedLogger, log_unexpected
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.reassignments import Reassignment, Reassignments
 from signedfor.twilio.keywords import classify_inbound
@@ -37,7 +37,7 @@ from webhook import inbound, status
 from webhook.body import CLOSE, DecodeError, decode_events, decode_form
 from webhook.inbound import InboundCallback, InboundEndpoint
 from webhook.metrics import Metrics
-from webhook.resilience import DatabaseThreads, RateLimitedLogger
+from webhook.resilience import DatabaseThreads
 from webhook.signature import MESSAGE_ID, Verifier
 from webhook.status import StatusEndpoint
 

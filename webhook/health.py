@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from temporalio.client import Client
 
+from signedfor.logging import RateLimitedLogger
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.migrate import SchemaMismatch, require_current
 from signedfor.temporal import NamespaceNotFound, TemporalUnavailable, describe_namespace
-from webhook.resilience import RateLimitedLogger
 
 _log = logging.getLogger(__name__)
 

@@ -13,13 +13,14 @@ from starlette.responses import Response
 from signedfor.contract import InboundKind, InboundMedia
 from signedfor.contract.fields import Sender, problem
 from signedfor.inbound import FromAddress, InboundRecord, also_from, is_recipient
+from signedfor.logging import RateLimitedLogger
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.inbound import InboundMessages
 from signedfor.twilio.keywords import classify_inbound
 from webhook.body import Fields
 from webhook.metrics import Metrics
 from webhook.replies import NO_REPLY, Replies
-from webhook.resilience import CircuitBreaker, DatabaseThreads, RateLimitedLogger
+from webhook.resilience import CircuitBreaker, DatabaseThreads
 from webhook.signature import Verifier
 from webhook.temporal import InboundRecorder, Rejected, Started, Unavailable
 

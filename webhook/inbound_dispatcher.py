@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from signedfor.contract import InboundMessage
-from signedfor.logging import log_unexpected
+from signedfor.logging import RateLimitedLogger, log_unexpected
 from signedfor.retry import Backoff
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.inbound_outbox import InboundOutbox
 from webhook.metrics import Metrics
-from webhook.resilience import DatabaseThreads, RateLimitedLogger
+from webhook.resilience import DatabaseThreads
 from webhook.temporal import InboundWorkflows, Rejected, Started, Unavailable
 
 _log = logging.getLogger(__name__)

@@ -14,12 +14,12 @@ from typing import Final, assert_never
 from pydantic import ValidationError
 
 from signedfor.contract import DeliveryStatus
-from signedfor.logging import log_unexpected
+from signedfor.logging import RateLimitedLogger, log_unexpected
 from signedfor.retry import Backoff
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.inbox import Inbox, QueuedReceipt
 from webhook.metrics import Metrics
-from webhook.resilience import CircuitBreaker, DatabaseThreads, RateLimitedLogger
+from webhook.resilience import CircuitBreaker, DatabaseThreads
 from webhook.temporal import Rejected, Signaled, StatusSignals, Unavailable
 
 _log = logging.getLogger(__name__)

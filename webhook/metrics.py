@@ -2,17 +2,14 @@
 
 import time
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-)
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from signedfor.database_metrics import DatabaseMetrics
+from signedfor.metric_registry import new_registry
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15)
 """Twilio gives up at 15 seconds; our own limit is 0.25."""
@@ -23,8 +20,8 @@ class Metrics:
     """The counters of one app, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        self.registry = new_registry()
+        self.database = DatabaseMetrics(self.registry)
         self.requests = Counter(
             "signedfor_webhook_requests",
             "HTTP requests answered.",
@@ -114,6 +111,66 @@ class Metrics:
             "signedfor_webhook_replayed_callbacks",
             "Recent callbacks signaled to messages whose outcome is unknown, by result.",
             ["result"],
+            registry=self.registry,
+        )
+        # Of the whole system, the same in every process: `webhook/gauges.py`.
+        self.backlog_seconds = Gauge(
+            "signedfor_sender_backlog_seconds",
+            "How long a new message would wait for the busiest sender of the kind.",
+            ["sender_kind"],
+            registry=self.registry,
+        )
+        self.backlog_segments = Gauge(
+            "signedfor_sender_backlog_segments",
+            "Segments that wait for the senders of the kind.",
+            ["sender_kind"],
+            registry=self.registry,
+        )
+        self.borrowed_segments = Gauge(
+            "signedfor_sender_borrowed_segments",
+            "Segments that urgent messages have reserved ahead, in time that others had reserved.",
+            ["sender_kind"],
+            registry=self.registry,
+        )
+        self.senders_paused = Gauge(
+            "signedfor_senders_paused",
+            "Senders that an operator has paused.",
+            ["sender_kind"],
+            registry=self.registry,
+        )
+        self.account_held = Gauge(
+            "signedfor_account_held",
+            "1 while Twilio refuses the account's requests (such as 20003) and messages wait.",
+            registry=self.registry,
+        )
+        self.dead_letters_open = Gauge(
+            "signedfor_dead_letters_open",
+            "Dead letters that await a decision.",
+            ["failure_class"],
+            registry=self.registry,
+        )
+        self.workers = Gauge(
+            "signedfor_workers",
+            "Workers that have polled the task queue in the last two minutes.",
+            ["task_queue", "task_type"],
+            registry=self.registry,
+        )
+        self.queue_tasks = Gauge(
+            "signedfor_task_queue_tasks",
+            "Tasks that wait in the task queue for a worker, approximately.",
+            ["task_queue", "task_type"],
+            registry=self.registry,
+        )
+        self.queue_oldest_seconds = Gauge(
+            "signedfor_task_queue_oldest_seconds",
+            "Age of the oldest of them, approximately; 0 if there is none.",
+            ["task_queue", "task_type"],
+            registry=self.registry,
+        )
+        self.polled_timestamp_seconds = Gauge(
+            "signedfor_gauges_polled_timestamp_seconds",
+            "When the gauges that come from the database, or from Temporal, were last read.",
+            ["source"],
             registry=self.registry,
         )
 

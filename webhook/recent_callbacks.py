@@ -17,10 +17,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from signedfor.contract import SEND_MESSAGE, DeliveryStatus, Stage, message_workflow_id
-from signedfor.logging import log_unexpected
+from signedfor.logging import RateLimitedLogger, log_unexpected
 from signedfor.search_attributes import MESSAGE_STATUS
 from webhook.metrics import Metrics
-from webhook.resilience import RateLimitedLogger
 from webhook.temporal import Rejected, Signaled, StatusSignals, Unavailable
 
 _log = logging.getLogger(__name__)

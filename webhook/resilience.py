@@ -1,6 +1,5 @@
-"""What keeps the webhook responsive: a circuit breaker, bounded threads, rate-limited warnings."""
+"""What keeps the webhook responsive: a circuit breaker and bounded threads."""
 
-import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +15,6 @@ MAX_TRANSACTIONS: Final = 8
 """Concurrent transactions; the engine's pool should not be smaller."""
 _QUEUE_SECONDS = 5.0
 """How long a transaction waits for a thread; after that the database's own timeouts apply."""
-LOG_SECONDS: Final = 10.0
 
 _Result = TypeVar("_Result")
 
@@ -81,28 +79,3 @@ def max_transactions(engine: Engine) -> int:
     throughput of one at a time, and a p99 of 340 ms instead of 2 ms.
     """
     return 1 if engine.dialect.name == "sqlite" else MAX_TRANSACTIONS
-
-
-class RateLimitedLogger:
-    """Logs at most one warning per `LOG_SECONDS`, with the number of warnings it suppressed.
-
-    So neither an attacker nor an outage can flood the log.
-    """
-
-    def __init__(
-        self, logger: logging.Logger, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._logger = logger
-        self._clock = clock
-        self._next_at = float("-inf")
-        self._suppressed = 0
-
-    def warning(self, message: str, *args: object) -> None:
-        """Log as `logging.Logger.warning` does, or count the warning as suppressed."""
-        now = self._clock()
-        if now < self._next_at:
-            self._suppressed += 1
-            return
-        suffix = f" ({self._suppressed} similar warnings suppressed)" if self._suppressed else ""
-        self._next_at, self._suppressed = now + LOG_SECONDS, 0
-        self._logger.warning("%s%s", message % args, suffix)

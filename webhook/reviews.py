@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Final
 
-from signedfor.logging import log_unexpected
+from signedfor.logging import RateLimitedLogger, log_unexpected
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.inbound import InboundMessages
 from webhook.metrics import Metrics
-from webhook.resilience import DatabaseThreads, RateLimitedLogger
+from webhook.resilience import DatabaseThreads
 
 _log = logging.getLogger(__name__)
 

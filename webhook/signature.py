@@ -26,6 +26,8 @@ from twilio.request_validator import (
 )
 
 from signedfor.contract.fields import MessageId, problems_in
+from signedfor.logging import RateLimitedLogger
+from signedfor.tracing import TRACEPARENT
 from webhook.body import (
     CLOSE,
     MAX_BODY_BYTES,
@@ -37,7 +39,6 @@ from webhook.body import (
     read_body,
 )
 from webhook.metrics import Metrics
-from webhook.resilience import RateLimitedLogger
 
 _log = logging.getLogger(__name__)
 
@@ -96,6 +97,11 @@ class Callback:
 
     query: Fields
     fields: Fields
+
+    @property
+    def traceparent(self) -> str | None:
+        """The trace of the message, if the URL carries one."""
+        return self.query.get(TRACEPARENT)
 
     def read(self, model: type[_Model]) -> _Model:
         """The fields whose names are `model`'s aliases, and `message_id` from the query.

@@ -10,14 +10,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from signedfor import tracing
 from signedfor.contract import DeliveryStatus
 from signedfor.contract.fields import MessageId, TwilioErrorCode, problem
+from signedfor.logging import RateLimitedLogger
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.twilio.statuses import is_receipt, parse_status
 from webhook.inbox import CallbackInbox
 from webhook.metrics import Metrics
 from webhook.recent_callbacks import RecentCallbacks
-from webhook.resilience import CircuitBreaker, RateLimitedLogger
+from webhook.resilience import CircuitBreaker
 from webhook.signature import Verifier
 from webhook.temporal import Rejected, Signaled, SignalTarget, StatusSignals, Unavailable
 
@@ -103,9 +105,22 @@ class StatusEndpoint:
 
     async def receive(self, request: Request) -> Response:
         """Verify it; if it can change the outcome, signal or store it."""
-        callback = (await self._verify(request)).read(StatusCallback)
-        result = await self.accept(callback.message_id, callback.delivery_status())
+        verified = await self._verify(request)
+        callback = verified.read(StatusCallback)
         status = parse_status(callback.message_status)
+        with tracing.span(
+            "status callback",
+            callback.message_id,
+            kind="server",
+            traceparent=verified.traceparent,
+        ):
+            result = await self.accept(callback.message_id, callback.delivery_status())
+            tracing.annotate(
+                twilio__message_sid=callback.message_sid,
+                twilio__message_status=status.value if status else "unknown",
+                twilio__error_code=callback.error_code,
+                signedfor__result=result.value,
+            )
         self._metrics.status_callbacks.labels(status.value if status else "unknown", result).inc()
         if result is Result.UNAVAILABLE:
             raise HTTPException(503, "Not stored yet, please try again.")
@@ -149,6 +164,7 @@ class StatusEndpoint:
                         "Receipt for %s: message and dead letter are closed or unknown; "
                         "acknowledged.",
                         message_id,
+                        extra={"message_id": message_id},
                     )
                 return _RESULT_OF[target]
             case Rejected(reason):

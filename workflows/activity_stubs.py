@@ -101,7 +101,7 @@ def start_sending_now(request: SendRequest) -> ActivityHandle[SendResult]:
     )
 
 
-def start_sending(request: SendRequest) -> ActivityHandle[SendResult]:
+def start_sending(request: SendRequest, *, summary: str) -> ActivityHandle[SendResult]:
     """The patient attempts, on their own task queue; none is made after the request's deadline.
 
     Canceling waits for an attempt in progress: only its result says whether it was sent.
@@ -118,7 +118,7 @@ def start_sending(request: SendRequest) -> ActivityHandle[SendResult]:
         retry_policy=PATIENT_SEND,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         priority=Priority(priority_key=request.message.priority.temporal_key),
-        summary="POST to Twilio",
+        summary=summary,
     )
 
 
@@ -130,7 +130,7 @@ async def fetch_status(message_sid: str) -> StatusResult | None:
             StatusRequest(message_sid=message_sid),
             start_to_close_timeout=SEND_TIMEOUT,
             retry_policy=BOUNDED_RETRY,
-            summary="fetch the status from Twilio",
+            summary="no receipt: asks Twilio for the status",
         )
     return None
 
@@ -143,7 +143,7 @@ async def find_message(request: SearchRequest) -> SearchResult | None:
             request,
             start_to_close_timeout=SEARCH_TIMEOUT,
             retry_policy=BOUNDED_RETRY,
-            summary="search Twilio's list",
+            summary="searches Twilio's list for it",
         )
     return None
 
@@ -170,7 +170,7 @@ async def record_suppression(record: SuppressionRecord) -> None:
         record,
         start_to_close_timeout=DATABASE_TIMEOUT,
         retry_policy=UNLIMITED_RETRY,
-        summary="record the suppression",
+        summary="records the suppression",
     )
 
 
@@ -182,5 +182,5 @@ async def lift_undeliverable(delivery: DeliveryConfirmed) -> None:
             delivery,
             start_to_close_timeout=DATABASE_TIMEOUT,
             retry_policy=BOUNDED_RETRY,
-            summary="the number can be reached after all",
+            summary="delivered: lifts the suppression as undeliverable",
         )

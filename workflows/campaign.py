@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.workflow import ActivityHandle
 
 with workflow.unsafe.imports_passed_through():
+    from signedfor import advice
     from signedfor.campaign_activities import (
         CAMPAIGN_OVER,
         CampaignActivities,
@@ -73,6 +74,7 @@ class Campaign:
 
     def __init__(self) -> None:
         self._campaign_id = ""
+        self._waits_for = "its rows to be read"
         self._is_open = False
         self._is_cancel_requested = False
         self._refusal: FailureError | None = None
@@ -117,6 +119,7 @@ class Campaign:
         while not self._is_over and self._has_more:
             if pages >= _PAGES_A_RUN or workflow.info().is_continue_as_new_suggested():
                 return None
+            self._describe("its next rows to be dispatched")
             await workflow.wait_condition(lambda: self._state is not CampaignState.PAUSED)
             if not self._is_over:
                 await self._dispatch()
@@ -142,7 +145,10 @@ class Campaign:
         result = await _dispatch_rows(self._campaign_id, after_row=self._status.last_row)
         self._merge(result.status)
         if result.next_in and self._has_more:
-            await self._change_of_state(within=result.next_in)
+            until = advice.moment(workflow.now() + result.next_in)
+            waits_for = f"its sender to have sent what it was given, until {until}"
+            self._describe(waits_for)
+            await self._change_of_state(within=result.next_in, summary=f"waits for {waits_for}")
 
     async def _messages_have_ended(self) -> bool:
         """Wait until all have, as far as visibility shows; False if the next run continues."""
@@ -160,7 +166,9 @@ class Campaign:
                 return True
             if workflow.info().is_continue_as_new_suggested():
                 return False
-            changed = await self._change_of_state(within=wait)
+            waits_for = f"its messages to end: {counts.running} are under way"
+            self._describe(waits_for)
+            changed = await self._change_of_state(within=wait, summary=f"waits for {waits_for}")
             wait = _MIN_COUNT_INTERVAL if changed else min(wait * 2, _MAX_COUNT_INTERVAL)
 
     async def _finish(self) -> CampaignReport:
@@ -252,11 +260,13 @@ class Campaign:
         self._status = self._status.merged(status)
         self._describe()
 
-    async def _change_of_state(self, *, within: timedelta) -> bool:
+    async def _change_of_state(self, *, within: timedelta, summary: str) -> bool:
         """Wait for a change of state for at most that long; whether there was one."""
         state = self._state
         with contextlib.suppress(TimeoutError):
-            await workflow.wait_condition(lambda: self._state is not state, timeout=within)
+            await workflow.wait_condition(
+                lambda: self._state is not state, timeout=within, timeout_summary=summary
+            )
         return self._state is not state
 
     @property
@@ -275,12 +285,24 @@ class Campaign:
     def _dispatched(self) -> int:
         return self._status.last_row - self._status.skipped
 
-    def _describe(self) -> None:
-        """Markdown for the Temporal UI."""
+    def _describe(self, waits_for: str | None = None) -> None:
+        """Markdown for the Temporal UI; it waits for the same as before unless that is given."""
+        self._waits_for = waits_for or self._waits_for
+        skipped = f", {self._status.skipped} skipped" if self._status.skipped else ""
         workflow.set_current_details(
-            f"**{self._state}** since {self._status.since:%Y-%m-%d %H:%M:%S} UTC\n\n"
-            f"{self._dispatched} of {self._status.rows} rows dispatched"
-            + (f", {self._status.skipped} skipped" if self._status.skipped else "")
+            "\n\n".join(
+                [
+                    f"**{self._state}** since {advice.moment(self._status.since)}",
+                    f"{self._dispatched} of {self._status.rows} rows dispatched{skipped}.",
+                    *(
+                        [f"Waits for {self._waits_for}."]
+                        if self._state is CampaignState.RUNNING
+                        else []
+                    ),
+                    f"**What to do:** {advice.what_to_do_about_campaign(self._state)}",
+                    advice.as_block(advice.campaign_commands(self._campaign_id, self._state)),
+                ]
+            )
         )
 
 

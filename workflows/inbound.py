@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from signedfor import advice
     from signedfor.inbound import (
         CATCH_UP_WORKFLOW,
         RECORD_INBOUND_WORKFLOW,
@@ -30,12 +31,13 @@ class RecordInbound:
         """Whether it was new: the database may have had it already."""
         if record.received_at is None:
             record = record.model_copy(update={"received_at": workflow.info().start_time})
+        workflow.set_current_details(advice.details_of_inbound(workflow.now()))
         return await workflow.execute_activity_method(
             InboundActivities.record_inbound,
             record,
             start_to_close_timeout=DATABASE_TIMEOUT,
             retry_policy=FREQUENT_RETRY,
-            summary="until the database is available",
+            summary="waits for the database to record it",
         )
 
 
@@ -55,5 +57,5 @@ class CatchUpInbound:
             start_to_close_timeout=_CATCH_UP_TIMEOUT,
             heartbeat_timeout=_HEARTBEAT_TIMEOUT,
             retry_policy=BOUNDED_RETRY,
-            summary="list Twilio's messages",
+            summary="lists Twilio's messages and records what is missing",
         )

@@ -1,6 +1,7 @@
 """The state of one message while it is under way, shared by its steps."""
 
 import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,14 +9,15 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 from temporalio.workflow import ActivityHandle
 
-from signedfor.contract import MessageRequest, Outcome, Progress, Stage
+from signedfor.advice import WaitsFor
+from signedfor.contract import MessageReport, MessageRequest, Outcome, Progress, Stage
 from signedfor.contract.failures import FailureClass
 from signedfor.masks import masked_sender
 from signedfor.message_activities import DEFAULT_POLICY, PolicySnapshot, SendResult
 from workflows import outcomes
 from workflows.outcomes import Ended, Proceed
 from workflows.receipts import Receipt, Receipts
-from workflows.status_view import StatusView
+from workflows.status_view import StatusView, summary_of_wait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ class MessageState:
         self.is_cancel_requested = False
 
         self._since = workflow.now()
-        self._waiting_for = "its first check"
+        self._waiting_for: str = WaitsFor.FIRST_CHECK
         self._until: datetime | None = None
         self._twilio_status: str | None = None
         self._sids: tuple[str, ...] = ()
@@ -99,27 +101,39 @@ class MessageState:
 
     # What operators see.
 
-    def enter(self, stage: Stage, waiting_for: str, *, until: datetime | None = None) -> None:
+    def enter(self, stage: Stage, waiting_for: WaitsFor, *, until: datetime | None = None) -> None:
         """Enter `stage`, in which the message waits for `waiting_for`, until `until` at most."""
         if stage is not self.stage:
             self._since = workflow.now()
         self.stage, self._waiting_for, self._until = stage, waiting_for, until
         self.publish()
 
-    def end(self, ended: Ended, message_sid: str | None) -> None:
-        """The message has ended, with this SID in its report."""
+    def end(self, report: MessageReport) -> None:
+        """The message has ended."""
         self._since = workflow.now()
-        self.stage, self.error_code = ended.outcome, ended.error_code
-        self._waiting_for, self._until = f"nothing: {ended.reason}", None
-        self.message_sid = message_sid
-        self.publish()
+        self.stage, self.error_code = report.outcome, report.error_code
+        self._waiting_for, self._until = f"nothing: {report.reason}", None
+        self.message_sid = report.message_sid
+        workflow.logger.log(
+            logging.INFO if report.dead_letter_id is None else logging.WARNING,
+            "Ended: %s",
+            report.outcome.value,
+            extra={
+                "outcome": report.outcome.value,
+                "failure_class": report.failure_class and report.failure_class.value,
+                "error_code": report.error_code,
+                "twilio_sid": report.message_sid,
+            },
+        )
+        self.publish(report=report)
 
-    def publish(self, *, is_overdue: bool = False) -> None:
-        """Show the progress to operators."""
+    def publish(self, *, report: MessageReport | None = None, is_overdue: bool = False) -> None:
+        """Show the progress, or how it ended, to operators."""
         self._view.publish(
             self.progress(),
-            tenant=self.request.tenant,
-            campaign_id=self.request.campaign_id,
+            request=self.request,
+            retry_until=self.retry_until if self.stage is Stage.RETRYING else None,
+            report=report,
             is_overdue=is_overdue,
         )
 
@@ -145,7 +159,7 @@ class MessageState:
         if self.sending is None or attempts <= self.attempts:
             return
         self.attempts, self.error_code = attempts, error_code
-        self.enter(Stage.RETRYING, "its next attempt", until=next_at)
+        self.enter(Stage.RETRYING, WaitsFor.NEXT_ATTEMPT, until=next_at)
 
     # What Twilio says.
 
@@ -160,8 +174,12 @@ class MessageState:
         if self.sending is not None and self.unknown_since is not None and self.is_with_twilio:
             self.sending.cancel()
 
-    def adopt(self, sid: str, submitted_at: datetime | None) -> Submitted:
-        """Take this SID as the message's newest submission."""
+    def adopt(
+        self, sid: str, submitted_at: datetime | None, *, is_answered: bool = False
+    ) -> Submitted:
+        """Take this SID as the message's newest submission; `is_answered` if its POST was."""
+        if not is_answered:  # otherwise the activity has logged it
+            workflow.logger.info("Found at Twilio", extra={"twilio_sid": sid})
         self.message_sid = sid
         self.submitted_sids += (sid,)
         self.is_outcome_unknown = False
@@ -245,20 +263,30 @@ class MessageState:
 
     # Waiting.
 
-    async def wait_until(self, moment: datetime, condition: Callable[[], bool]) -> bool:
+    async def wait_until(
+        self, moment: datetime, condition: Callable[[], bool], *, summary: str
+    ) -> bool:
         """Wait until the condition holds, or `moment`; whether it holds."""
         left = moment - workflow.now()
         if left > timedelta(0) and not condition():
             with contextlib.suppress(TimeoutError):
-                await workflow.wait_condition(condition, timeout=left)
+                await workflow.wait_condition(condition, timeout=left, timeout_summary=summary)
         return condition()
 
-    async def pause(self, until: datetime, *, error_code: int | None = None) -> Proceed | Ended:
+    async def pause(
+        self,
+        until: datetime,
+        waits_for: WaitsFor,
+        *,
+        then: str = "",
+        error_code: int | None = None,
+    ) -> Proceed | Ended:
         """Wait before a POST, until it is canceled or Twilio turns out to have the message.
 
         `error_code` is that of an earlier submission's failure.
         """
-        await self.wait_until(until, lambda: self.is_interrupted)
+        summary = summary_of_wait(waits_for, until, then=then)
+        await self.wait_until(until, lambda: self.is_interrupted, summary=summary)
         return self.interruption(error_code=error_code)
 
     @property

@@ -67,6 +67,11 @@ class Receipts:
         """What is known of this SID."""
         return self._by_sid.get(message_sid)
 
+    @property
+    def all(self) -> tuple[Receipt, ...]:
+        """What is known of each SID."""
+        return tuple(self._by_sid.values())
+
     def delivered(self) -> Receipt | None:
         """A receipt that says delivered, for any SID."""
         return next((each for each in self._by_sid.values() if each.is_delivered), None)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from signedfor.advice import WaitsFor
     from signedfor.contract import (
         CANCEL_UPDATE,
         DELIVERY_STATUS_SIGNAL,
@@ -33,10 +35,11 @@ with workflow.unsafe.imports_passed_through():
     )
     from signedfor.payloads import id_problems, invalid_input
     from signedfor.twilio import codes
-    from workflows import activity_stubs, outcomes
+    from workflows import activity_stubs, metrics, outcomes
     from workflows.dead_letter import open_dead_letter, signal_late_delivery
     from workflows.message_state import MessageState, Submitted
     from workflows.outcomes import Ended, Escalated, Proceed
+    from workflows.status_view import after_code, summary_of_wait
     from workflows.submission import check_opt_outs_and_send
     from workflows.waits import wait_for_send_at
 
@@ -66,9 +69,16 @@ class SendMessage:
                 self._state.request_cancel()
 
     async def _report(self, request: MessageRequest) -> MessageReport:
-        self._state.message_id = checked_message_id(request)
-        self._state.request = request
-        self._ended = await self._carry()
+        try:
+            self._state.message_id = checked_message_id(request)
+            self._state.request = request
+            self._ended = await self._carry()
+        except ApplicationError:
+            # Only bad input is raised. An id that was refused may contain the recipient's number.
+            workflow.logger.warning(
+                "Refused as bad input", extra={"message_id": self._state.message_id or "(refused)"}
+            )
+            raise
         return await _finish(self._state, self._ended)
 
     async def _carry(self) -> Ended:
@@ -150,10 +160,20 @@ async def _await_receipt(state: MessageState, submitted: Submitted) -> _Delivery
     sid = submitted.message_sid
     timeout_at = workflow.now() + state.request.receipt_timeout
     state.error_code = None
-    state.enter(Stage.AWAITING_RECEIPT, "a receipt from Twilio", until=timeout_at)
+    state.enter(Stage.AWAITING_RECEIPT, WaitsFor.RECEIPT, until=timeout_at)
+    is_overdue = False
     for check_at in _checks(state, timeout_at):
-        if await state.wait_until(check_at, lambda: state.final_receipt(sid) is not None):
+        if await state.wait_until(
+            check_at,
+            lambda: state.final_receipt(sid) is not None,
+            summary=summary_of_wait(
+                "Twilio's receipt", check_at, then=", then asks for the status"
+            ),
+        ):
             break
+        if not is_overdue:
+            is_overdue = True
+            metrics.count_overdue_receipt(state.sender)
         answer = await activity_stubs.fetch_status(sid)
         if answer is not None and answer.status is not None:
             state.record_status(sid, answer.status, answer.error_code)
@@ -163,6 +183,8 @@ async def _await_receipt(state: MessageState, submitted: Submitted) -> _Delivery
     receipt = state.final_receipt(sid)
     if receipt is None:
         return outcomes.no_receipt(sid)
+    if state.submitted_at is not None:
+        metrics.record_receipt(receipt, state.sender, submitted_at=state.submitted_at)
     if receipt.is_delivered:
         return outcomes.delivered(receipt)
     state.error_code = receipt.error_code
@@ -189,8 +211,13 @@ async def _wait_to_send_again(state: MessageState, delayed: _DeliveryDelayed) ->
     """Wait until the message may be sent again, as a new Twilio message."""
     state.resubmissions += 1
     again_at = workflow.now() + delayed.delay
-    state.enter(Stage.DELAYED, "being sent again as a new Twilio message", until=again_at)
-    return await state.pause(again_at, error_code=delayed.error_code)
+    state.enter(Stage.DELAYED, WaitsFor.RESUBMISSION, until=again_at)
+    return await state.pause(
+        again_at,
+        WaitsFor.RESUBMISSION,
+        then=after_code(delayed.error_code),
+        error_code=delayed.error_code,
+    )
 
 
 async def _finish(state: MessageState, ended: Ended) -> MessageReport:
@@ -232,6 +259,7 @@ async def _finish(state: MessageState, ended: Ended) -> MessageReport:
                 message_sid=report.message_sid or "",
             )
         )
-    state.end(ended, report.message_sid)
+    state.end(report)
     await workflow.wait_condition(workflow.all_handlers_finished)
+    metrics.count_outcome(ended, state.sender)
     return report

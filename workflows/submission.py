@@ -19,6 +19,7 @@ from temporalio.exceptions import (
     TimeoutType,
 )
 
+from signedfor.advice import WaitsFor
 from signedfor.contract import OnUnknownOutcome, Outcome, Stage
 from signedfor.contract.failures import RETRYABLE, FailureClass
 from signedfor.message_activities import (
@@ -62,6 +63,7 @@ from signedfor.twilio.segments import count_segments
 from workflows import activity_stubs, outcomes
 from workflows.message_state import MessageState, Submitted
 from workflows.outcomes import Ended, Proceed
+from workflows.status_view import after_code, summary_of_wait
 from workflows.waits import wait_for_turn
 
 
@@ -243,7 +245,7 @@ def _not_sent(
 def _accepted(state: MessageState, sent: Sent) -> Submitted:
     state.segments = sent.segments or state.segments
     state.was_unreachable |= sent.was_unreachable
-    submitted = state.adopt(sent.message_sid, sent.submitted_at)
+    submitted = state.adopt(sent.message_sid, sent.submitted_at, is_answered=True)
     if sent.status:
         state.record_status(sent.message_sid, sent.status, None)
     return submitted
@@ -260,7 +262,7 @@ async def _wait(state: MessageState, not_yet: NotYet) -> Proceed | Ended:
 async def _send_under_policy(state: MessageState) -> SendResult | SendFailure:
     """Quick attempts, then patient ones, until the retry budget or the message's time ends."""
     before = state.attempts
-    state.enter(Stage.SENDING, "Twilio to accept it", until=_deadline(state))
+    state.enter(Stage.SENDING, WaitsFor.ANSWER, until=_deadline(state))
     result = await _send(state, is_quick=True)
     if isinstance(result, SendResult) or result.is_canceled:
         return result
@@ -271,14 +273,14 @@ async def _send_under_policy(state: MessageState) -> SendResult | SendFailure:
     # Without an attempt the worker had no place for it, and the task queue has.
     stage = Stage.RETRYING if result.attempts > before else Stage.SENDING
     if deadline is not None and next_attempt_at >= deadline:
-        state.enter(stage, "its next attempt", until=deadline)
+        state.enter(stage, WaitsFor.NEXT_ATTEMPT, until=deadline)
         return result
     if next_attempt_at > workflow.now():
-        state.enter(stage, "its next attempt", until=next_attempt_at)
-        await state.pause(next_attempt_at)
+        state.enter(stage, WaitsFor.NEXT_ATTEMPT, until=next_attempt_at)
+        await state.pause(next_attempt_at, WaitsFor.NEXT_ATTEMPT, then=after_code(state.error_code))
     if state.is_interrupted:
         return result
-    state.enter(stage, "Twilio to accept it", until=deadline)
+    state.enter(stage, WaitsFor.ANSWER, until=deadline)
     return await _send(state, is_quick=False)
 
 
@@ -318,8 +320,13 @@ async def _send(state: MessageState, *, is_quick: bool) -> SendResult | SendFail
         listed_sids=(*state.submitted_sids, *state.listed_sids),
     )
     scheduled_at = workflow.info().get_current_history_length()
-    start = activity_stubs.start_sending_now if is_quick else activity_stubs.start_sending
-    state.sending = start(request)
+    state.sending = (
+        activity_stubs.start_sending_now(request)
+        if is_quick
+        else activity_stubs.start_sending(
+            request, summary=f"attempts from number {before + 1} on{after_code(state.error_code)}"
+        )
+    )
     try:
         result = await state.sending
     except asyncio.CancelledError:
@@ -414,10 +421,14 @@ async def _resolve(state: MessageState, unresolved: Unresolved) -> Submitted | R
         search_at = max(
             workflow.now() + _wait_before(state, number), unresolved.posted_by or workflow.now()
         )
-        state.enter(
-            Stage.RESOLVING, "a callback, or Twilio's list, to name its SID", until=search_at
-        )
-        if await state.wait_until(search_at, lambda: state.unexpected_sid() is not None):
+        state.enter(Stage.RESOLVING, WaitsFor.SID, until=search_at)
+        if await state.wait_until(
+            search_at,
+            lambda: state.unexpected_sid() is not None,
+            summary=summary_of_wait(
+                "a callback", search_at, then=f", then search {number + 1} of Twilio's list"
+            ),
+        ):
             break
         result = await activity_stubs.find_message(_search_request(state))
         if state.unexpected_sid() is not None:

@@ -6,6 +6,7 @@ from typing import assert_never
 
 from temporalio import workflow
 
+from signedfor.advice import WaitsFor
 from signedfor.contract import Priority, Stage
 from signedfor.message_activities import (
     AccountHeld,
@@ -41,8 +42,8 @@ async def wait_for_send_at(state: MessageState) -> Proceed | Ended:
         problem = await activity_stubs.window_problem(check)
         if problem:
             raise invalid_input([("send_window", problem)])
-    state.enter(Stage.SCHEDULED, "its send_at", until=send_at)
-    return await state.pause(send_at)
+    state.enter(Stage.SCHEDULED, WaitsFor.SEND_AT, until=send_at)
+    return await state.pause(send_at, WaitsFor.SEND_AT)
 
 
 async def wait_for_turn(state: MessageState, not_yet: NotYet) -> Proceed | Ended:
@@ -55,14 +56,14 @@ async def wait_for_turn(state: MessageState, not_yet: NotYet) -> Proceed | Ended
         case Paused():
             state.reserved_at = workflow.now()  # it does not queue again
             state.retry_until = None  # the pause does not use up the retry budget
-            return await _wait_for_resume(state, "its sender to be resumed")
+            return await _wait_for_resume(state, WaitsFor.RESUME)
         case AccountHeld(error_code=code):
             state.error_code = code
-            return await _wait_for_resume(state, "Twilio to take the account's requests again")
+            return await _wait_for_resume(state, WaitsFor.ACCOUNT)
         case DatabaseAway():
-            return await _wait_for_resume(state, "the database")
+            return await _wait_for_resume(state, WaitsFor.DATABASE)
         case WrongClock():
-            return await _wait_for_resume(state, "a worker whose clock is right")
+            return await _wait_for_resume(state, WaitsFor.CLOCK)
         case _:
             assert_never(not_yet)
 
@@ -75,10 +76,10 @@ async def _wait_for_reservation(state: MessageState, deferred: Deferred) -> Proc
         return Proceed()
     if state.expires_by(reserved_at):
         return state.expired()
+    limit = WaitsFor.ACCOUNT_RATE if deferred.by_account else WaitsFor.SENDER_RATE
     if reserved_at - workflow.now() > _SHORT_WAIT:
-        limit = "the account's rate limit" if deferred.by_account else "its sender's rate limit"
         state.enter(Stage.WAITING, limit, until=reserved_at)
-    waited = await state.pause(reserved_at)
+    waited = await state.pause(reserved_at, limit)
     if state.is_interrupted and reserved_at > workflow.now() and not deferred.by_account:
         await activity_stubs.release_reservation(
             Reservation(
@@ -97,13 +98,13 @@ async def _wait_for_window(state: MessageState, closed: WindowClosed) -> Proceed
     if state.expires_by(closed.opens_at):
         return state.expired()
     state.queue_again()
-    state.enter(Stage.WAITING, "its send window to open", until=closed.opens_at)
-    return await state.pause(closed.opens_at)
+    state.enter(Stage.WAITING, WaitsFor.WINDOW, until=closed.opens_at)
+    return await state.pause(closed.opens_at, WaitsFor.WINDOW)
 
 
-async def _wait_for_resume(state: MessageState, waiting_for: str) -> Proceed | Ended:
+async def _wait_for_resume(state: MessageState, waits_for: WaitsFor) -> Proceed | Ended:
     expires_at = state.request.expires_at
-    state.enter(Stage.WAITING, waiting_for, until=expires_at)
+    state.enter(Stage.WAITING, waits_for, until=expires_at)
     resumed = activity_stubs.start_awaiting_resume(
         ResumeRequest(
             sender=state.sender or "",
@@ -111,11 +112,15 @@ async def _wait_for_resume(state: MessageState, waiting_for: str) -> Proceed | E
             campaign_id=state.request.campaign_id,
             has_priority=state.is_retry or state.request.priority is Priority.URGENT,
         ),
-        summary=f"until {waiting_for}",
+        summary=f"waits for {waits_for}",
     )
     left = None if expires_at is None else expires_at - workflow.now()
     with contextlib.suppress(TimeoutError):
-        await workflow.wait_condition(lambda: resumed.done() or state.is_interrupted, timeout=left)
+        await workflow.wait_condition(
+            lambda: resumed.done() or state.is_interrupted,
+            timeout=left,
+            timeout_summary="its expires_at",
+        )
     if not resumed.done():
         resumed.cancel()
         return state.interruption() if state.is_interrupted else state.expired()

@@ -36,6 +36,7 @@ from signedfor.contract import campaign_message_id, message_workflow_id
 from signedfor.outage_hold import OutageHold
 from signedfor.settings import Settings
 from signedfor.store.database import open_engine
+from signedfor.worker_metrics import WorkerMetrics
 from worker import running_workers
 
 _BILLED = {
@@ -163,7 +164,9 @@ async def _counted(environment: Environment) -> AsyncIterator[Counter[str]]:
     event.listen(engine, "connect", lambda driver, _: driver.set_trace_callback(note))
     try:
         with environment.running(environment.side(PRODUCT), workers=0):
-            async with running_workers(environment.client, engine, settings, OutageHold(engine)):
+            async with running_workers(
+                environment.client, engine, settings, OutageHold(engine), WorkerMetrics()
+            ):
                 yield counts
     finally:
         engine.dispose()

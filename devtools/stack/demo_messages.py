@@ -201,7 +201,9 @@ async def _finish_dead_letter(
     )
     if scenario.expected.retry is None:
         return await handle.result(), None
-    resolution = Resolution(action="retry", by="demo", note="No receipt arrived in time.")
+    resolution = Resolution(
+        action="retry", by="demo", note="No receipt arrived in time.", even_if_taken=True
+    )
     closed: DeadLetterReport = await handle.execute_update(
         RESOLVE_UPDATE, resolution, result_type=DeadLetterReport
     )

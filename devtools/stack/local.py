@@ -252,12 +252,10 @@ class LocalStack:
         return self.folder / "ops-password"
 
     def _ops_settings(self) -> dict[str, str]:
-        ui_url = f"http://{HOST}:{self.ports.temporal_ui}"
         return {
             "OPS_HOST": HOST,
             "OPS_PORT": str(self.ports.ops),
             "OPS_USERS_FILE": str(self.folder / "ops-users"),
-            "TEMPORAL_UI_URL": ui_url,
         }
 
     def _add_ops_user(self) -> None:
@@ -272,6 +270,7 @@ class LocalStack:
         settings = {
             "TEMPORAL_ADDRESS": f"{HOST}:{self.ports.temporal}",
             "TEMPORAL_NAMESPACE": NAMESPACE,
+            "TEMPORAL_UI_URL": f"http://{HOST}:{self.ports.temporal_ui}",
             "DATABASE_URL": (
                 self._cluster.database_url
                 if self._cluster

@@ -17,10 +17,12 @@ from devtools.stack.console import addresses, console, shown_path
 from devtools.stack.local import OPS_USER, LocalStack, Ports
 from devtools.stack.ports import HOST, port_from
 from devtools.stack.processes import StackError, interrupt_on_signals
+from devtools.stack.temporal_server import NAMESPACE
 from signedfor.settings import Settings
+from signedfor.temporal_ui import VIEWS, TemporalUI
 
 _REAL_TWILIO = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "PUBLIC_BASE_URL")
-_OURS = {"WEBHOOK_HOST", "WEBHOOK_PORT"}
+_OURS = {"TEMPORAL_UI_URL", "WEBHOOK_HOST", "WEBHOOK_PORT"}
 """Settings that the stack sets itself, regardless of the environment."""
 _NOT_WITH_SANDBOX = {*_REAL_TWILIO, "DATABASE_URL"}
 """Settings that are ignored with the sandbox: its messages must not mix with real records."""
@@ -32,7 +34,7 @@ _NETWORK = {
 """Proxies and certificates, which the real Twilio needs."""
 _CHECK_SECONDS = 0.5
 _ENVIRONMENT_FILE = "up.env"
-_CLIENT_SETTINGS = ("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "DATABASE_URL")
+_CLIENT_SETTINGS = ("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_UI_URL", "DATABASE_URL")
 
 
 def main() -> int:
@@ -97,6 +99,11 @@ def announce(stack: LocalStack, out: Console) -> None:
     out.print()
     out.print(addresses(stack))
     out.print()
+    if stack.temporal.ui_url is not None:
+        ui = TemporalUI(url=stack.temporal.ui_url, namespace=NAMESPACE)
+        for view in VIEWS[:2]:
+            out.print(f"{view.name}: {ui.view_url(view)}", soft_wrap=True, markup=False)
+        out.print()
     password_file = shown_path(stack.folder / "ops-password")
     out.print(f"Sign in to the operations page as {OPS_USER}; {password_file} has the password.\n")
     if stack.twilio is None:
@@ -121,6 +128,7 @@ def announce(stack: LocalStack, out: Console) -> None:
     for arguments in (
         f'send {recipient} --body "Your parcel is at the door." --wait',
         "dead-letters list",
+        "temporal-ui",
         *(["doctor"] if stack.twilio is not None else []),
     ):
         out.print(f"  {signedfor} --env-file {shown} {arguments}", soft_wrap=True, markup=False)

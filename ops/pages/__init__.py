@@ -1,10 +1,22 @@
 """The pages, in the order of the navigation."""
 
-from ops.pages import audit_log, inbound, messages, opt_outs, people, senders, sign_in
+from ops.pages import (
+    audit_log,
+    dead_letters,
+    inbound,
+    messages,
+    now,
+    opt_outs,
+    people,
+    senders,
+    sign_in,
+)
 from ops.web import Pages
 
 PAGES: tuple[Pages, ...] = (
+    now.pages,
     messages.pages,
+    dead_letters.pages,
     senders.pages,
     opt_outs.pages,
     people.pages,

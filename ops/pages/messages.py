@@ -1,7 +1,7 @@
 """The messages: found by what is known of them; where each is, and what can be done."""
 
 from typing import Final
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from anyio import to_thread
 from starlette.exceptions import HTTPException
@@ -16,6 +16,7 @@ from signedfor.masks import masked_recipient
 from signedfor.message_details import MessageDetails, fetch_details
 from signedfor.store.message_index import MessageFilter, MessageIndex
 from signedfor.store.people import People
+from signedfor.temporal_ui import TemporalUI
 from signedfor.twilio import codes
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient
 
@@ -165,5 +166,4 @@ def _sending_again(details: MessageDetails) -> str:
 
 def _temporal_url(page: Page, workflow_id: str) -> str:
     settings, namespace = page.services.settings, page.services.client.namespace
-    path = f"namespaces/{quote(namespace, safe='')}/workflows/{quote(workflow_id, safe='')}"
-    return f"{settings.temporal_ui_url}/{path}"
+    return TemporalUI(url=settings.temporal_ui_url, namespace=namespace).workflow_url(workflow_id)

@@ -73,6 +73,10 @@ COMMANDS: Final = {
         "signedfor.cli.senders:app",
         "Rate, backlog and pause of each sender.",
     ),
+    "temporal-ui": LazyCommand(
+        "signedfor.cli.temporal_ui:temporal_ui",
+        "Print links to lists of messages in the Temporal UI.",
+    ),
     "doctor": LazyCommand(
         "signedfor.cli.doctor:doctor", "Find common problems and say how to fix them."
     ),

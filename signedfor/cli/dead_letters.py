@@ -1,16 +1,14 @@
 """`signedfor dead-letters`: messages that need a decision, listed, shown, retried or discarded."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
 import typer
-from temporalio.client import Client, WorkflowExecution, WorkflowHandle
-from temporalio.exceptions import TemporalError
-from temporalio.service import RPCError, RPCStatusCode
 
-from signedfor.cli.message_status import advice_rows, request_rows
+from signedfor import dead_letters
+from signedfor.cli import dead_letter_jobs
+from signedfor.cli.message_status import advice_rows, request_rows, retry_documents, retry_rows
 from signedfor.cli.options import (
     OPTIONS,
     TIMEOUT,
@@ -27,111 +25,212 @@ from signedfor.cli.options import (
     checked_model,
     given,
     operator,
+    option_problems,
     text_or_standard_input,
 )
-from signedfor.cli.output import (
-    BadInput,
-    CommandError,
-    ExitCode,
-    NotFound,
-    Output,
-    Refused,
-    Unavailable,
-    Unconfirmed,
-    clock,
-    command_output,
-    facts,
+from signedfor.cli.output import BadInput, ExitCode, Output, Refused, clock, command_output, facts
+from signedfor.cli.temporal import connect, run
+from signedfor.contract import DeadLetterDetails, DeadLetterReport, MessageChanges, Resolution
+from signedfor.contract.failures import FailureClass
+from signedfor.dead_letters import (
+    DeadLetterFilter,
+    DeadLetterSummary,
+    Group,
+    Groups,
+    InvalidClause,
+    MayHaveArrived,
 )
-from signedfor.cli.temporal import (
-    NO_WORKER,
-    command_error,
-    connect,
-    describe,
-    is_no_worker,
-    is_workflow_missing,
-    run,
-    update,
-)
-from signedfor.contract import (
-    DEAD_LETTER,
-    DETAILS_QUERY,
-    OPEN,
-    RESOLVE_UPDATE,
-    DeadLetterDetails,
-    DeadLetterReport,
-    MessageChanges,
-    Resolution,
-    dead_letter_workflow_id,
-    message_id_of,
-)
-from signedfor.search_attributes import (
-    MESSAGE_SENDER,
-    MESSAGE_STATUS,
-    SEARCH_ATTRIBUTES,
-    TENANT,
-    TWILIO_ERROR_CODE,
-    TWILIO_SID,
-)
-from signedfor.twilio import codes
+from signedfor.retries import Continuation, continuation
 
-MAX_CONCURRENT: Final = 8
-"""Dead letters resolved at a time: few, since the workers have messages to send as well."""
-
-_RETRY_OPTIONS = {**OPTIONS, "message_id": "MESSAGE_ID", "to": "--to"}
+_RETRY_OPTIONS: Final = {**OPTIONS, "message_id": "MESSAGE_ID", "to": "--to"}
+_FILTER_OPTIONS: Final = {
+    "query": "--query",
+    "failure_class": "--class",
+    "error_code": "--code",
+    "sender": "--sender",
+    "tenant": "--tenant",
+    "campaign_id": "--campaign",
+}
 
 _OptionalMessageId = Annotated[str | None, typer.Argument(metavar="MESSAGE_ID", show_default=False)]
 _NoteOption = Annotated[
     str | None,
     typer.Option("--note", metavar="TEXT", help="Why, recorded with the dead letter."),
 ]
+_CodeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--code", metavar="CODE", help="Only those with this Twilio code; none: without a code."
+    ),
+]
+_ClassOption = Annotated[
+    str | None,
+    typer.Option(
+        "--class", metavar="NAME", help="Only those of this failure class, such as CarrierFiltered."
+    ),
+]
+_SenderOption = Annotated[
+    str | None, typer.Option("--sender", metavar="SENDER", help="Only those from this sender.")
+]
+_TenantOption = Annotated[
+    str | None, typer.Option("--tenant", metavar="NAME", help="Only those of this tenant.")
+]
+_CampaignOption = Annotated[
+    str | None,
+    typer.Option("--campaign", metavar="CAMPAIGN_ID", help="Only those of this campaign."),
+]
+_EvenIfTakenOption = Annotated[
+    bool,
+    typer.Option(
+        "--even-if-taken",
+        help="Also retry messages that Twilio took, or may have, and that may have arrived.",
+    ),
+]
+_PreviewOption = Annotated[
+    bool, typer.Option("--preview", help="Only show what would be done with those that match.")
+]
 
 app = typer.Typer(
     no_args_is_help=True, help="Messages that need a decision: list, show, retry or discard."
 )
+dead_letter_jobs.add_commands(app)
 
 
 @app.command("list")
 def list_(
     *,
     query: QueryOption = None,
+    code: _CodeOption = None,
+    failure_class: _ClassOption = None,
+    sender: _SenderOption = None,
+    tenant: _TenantOption = None,
+    campaign: _CampaignOption = None,
     include_closed: Annotated[bool, typer.Option("--all", help="Also list closed ones.")] = False,
     limit: LimitOption = 100,
     as_json: JsonOption = False,
 ) -> None:
     """List the open dead letters, newest first."""
     with command_output(as_json=as_json) as out:
-        run(_list(out, query, open_only=not include_closed, limit=limit))
+        which = _filter(
+            query,
+            code=code,
+            failure_class=failure_class,
+            sender=sender,
+            tenant=tenant,
+            campaign=campaign,
+        )
+        run(_list(out, which, open_only=not include_closed, limit=limit))
 
 
-async def _list(out: Output, clause: str | None, *, open_only: bool, limit: int) -> None:
-    found = _find(await connect(), clause, open_only=open_only, limit=limit + 1)
+async def _list(out: Output, which: DeadLetterFilter, *, open_only: bool, limit: int) -> None:
+    client = await connect()
+    with _filter_problems():
+        found = dead_letters.find(client, which, open_only=open_only, limit=limit + 1)
+        entries = [_listed(each) async for each in found]
     out.listed(
         "dead_letters",
-        ("Message", "Status", "Opened", "Sender", "Code", "Meaning"),
-        [_listed(execution) async for execution in found],
+        ("Message", "Status", "Opened", "Sender", "Cause", "May have arrived", "Meaning"),
+        entries,
         limit=limit,
         empty="No open dead letters." if open_only else "No dead letters.",
         more="see --limit and --query",
     )
 
 
-def _listed(execution: WorkflowExecution) -> tuple[dict[str, Any], Sequence[object]]:
+def _listed(found: DeadLetterSummary) -> tuple[dict[str, Any], Sequence[object]]:
     """A dead letter in the list, for programs and for people: what Temporal holds in clear."""
-    attributes = execution.typed_search_attributes
-    message_id, opened_at = message_id_of(execution.id), execution.start_time
-    status, sender = attributes.get(MESSAGE_STATUS), attributes.get(MESSAGE_SENDER)
-    code = attributes.get(TWILIO_ERROR_CODE)
     document = {
-        "message_id": message_id,
-        "status": status,
-        "opened_at": opened_at.isoformat(),
-        "sender": sender,
-        "tenant": attributes.get(TENANT),
-        "message_sid": attributes.get(TWILIO_SID),
-        "error_code": code,
+        "message_id": found.message_id,
+        "status": found.status,
+        "opened_at": found.opened_at.isoformat(),
+        "sender": found.sender,
+        "tenant": found.tenant,
+        "campaign_id": found.campaign_id,
+        "message_sid": found.message_sid,
+        "failure_class": found.failure_class,
+        "error_code": found.error_code,
+        "may_have_arrived": found.may_have_arrived,
     }
-    meaning = known.meaning if (known := codes.find(code)) else None
-    return document, (message_id, status, clock(opened_at), sender, code, meaning)
+    row = (
+        *(found.message_id, found.status, clock(found.opened_at), found.sender),
+        *(
+            found.cause,
+            _yes_no(found.may_have_arrived),
+            found.cause.meaning,
+        ),
+    )
+    return document, row
+
+
+@app.command()
+def causes(
+    *,
+    query: QueryOption = None,
+    code: _CodeOption = None,
+    failure_class: _ClassOption = None,
+    sender: _SenderOption = None,
+    tenant: _TenantOption = None,
+    campaign: _CampaignOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count the open dead letters by cause, and say what to do about each."""
+    with command_output(as_json=as_json) as out:
+        which = _filter(
+            query,
+            code=code,
+            failure_class=failure_class,
+            sender=sender,
+            tenant=tenant,
+            campaign=campaign,
+        )
+        run(_causes(out, which))
+
+
+async def _causes(out: Output, which: DeadLetterFilter) -> None:
+    client = await connect()
+    with _filter_problems():
+        found = await dead_letters.group(client, which)
+    document = {
+        "count": found.count,
+        "more": not found.is_all,
+        "causes": [_group_document(each) for each in found.groups],
+    }
+    if not found.groups:
+        out.result(document, "No open dead letters.")
+        return
+    out.result(document, *_groups_for_people(out, found))
+
+
+def _groups_for_people(out: Output, found: Groups) -> list[Any]:
+    columns = ("Count", "May have arrived", "Cause", "Oldest", "What to do")
+    rows = [
+        (
+            *(
+                each.count,
+                each.may_have_arrived,
+                each.cause,
+                clock(each.oldest),
+            ),
+            each.cause.advice,
+        )
+        for each in found.groups
+    ]
+    hints = [] if found.is_all else [f"These are the newest {found.count}; there are more."]
+    return [out.table(columns, rows), *hints]
+
+
+def _group_document(group: Group) -> dict[str, Any]:
+    return {
+        "failure_class": group.cause.failure_class,
+        "error_code": group.cause.error_code,
+        "meaning": group.cause.meaning,
+        "advice": group.cause.advice,
+        "count": group.count,
+        "may_have_arrived": group.may_have_arrived,
+        "senders": [{"sender": name, "count": count} for name, count in group.senders.items()],
+        "oldest": group.oldest.isoformat(),
+        "newest": group.newest.isoformat(),
+    }
 
 
 @app.command()
@@ -148,23 +247,20 @@ def show(
 
 
 async def _show(out: Output, message_id: str, *, reveal: bool, within: float) -> None:
-    handle = _handle(await connect(), message_id)
-    try:
-        details: DeadLetterDetails = await handle.query(
-            DETAILS_QUERY, result_type=DeadLetterDetails, rpc_timeout=timedelta(seconds=within)
-        )
-    except RPCError as error:
-        if is_no_worker(error):
-            raise Unavailable(NO_WORKER) from None
-        if is_workflow_missing(error):
-            raise _not_found(message_id) from None
-        raise
+    client = await connect()
+    details = await dead_letters.fetch(client, message_id, within=within)
+    went_on = None
+    if details.result is not None and details.result.retried_as is not None:
+        went_on = await continuation(client, message_id)
     hidden: Any = {"request": {"message": True, "report": {"tags"}, "sender": True}}
     document = details.model_dump(mode="json", exclude=None if reveal else hidden)
-    out.result(document, facts(_rows(details, reveal=reveal)))
+    document["retries"] = retry_documents(went_on)
+    out.result(document, facts(_rows(details, went_on, reveal=reveal)))
 
 
-def _rows(details: DeadLetterDetails, *, reveal: bool) -> list[tuple[str, object]]:
+def _rows(
+    details: DeadLetterDetails, went_on: Continuation | None, *, reveal: bool
+) -> list[tuple[str, object]]:
     report, result = details.request.report, details.result
     rows: list[tuple[str, object]] = [
         ("Message", report.message_id),
@@ -175,13 +271,34 @@ def _rows(details: DeadLetterDetails, *, reveal: bool) -> list[tuple[str, object
         ("Twilio message", report.message_sid),
         ("Attempts", report.attempts),
         ("Opened", clock(details.opened_at)),
-        ("Later status", details.late_status),
+        ("Later status", _later_status(details)),
+        ("May have arrived", "yes" if details.may_have_arrived else "no"),
+        ("Cancel requested", _cancel_request(details)),
     ]
     if result is None:
         rows.append(("Held until", clock(details.held_until)))
     else:
-        rows += [("Closed by", result.by), ("Note", result.note), ("Retried as", result.retried_as)]
+        rows += [("Closed by", result.by), ("Note", result.note), *_retries(result, went_on)]
+        rows.append(("Job", result.job_id))
     return rows + (request_rows(details.request.message) if reveal else [])
+
+
+def _later_status(details: DeadLetterDetails) -> str | None:
+    if details.late_error_code is None:
+        return details.late_status
+    return f"{details.late_status} {details.late_error_code}"
+
+
+def _cancel_request(details: DeadLetterDetails) -> str | None:
+    if details.cancel_requested_at is None:
+        return None
+    at = clock(details.cancel_requested_at)
+    return f"{at}, which does not close it; discard it to close it"
+
+
+def _retries(result: DeadLetterReport, went_on: Continuation | None) -> list[tuple[str, object]]:
+    """The retries and how they stand; only the first one's id if Temporal has deleted it."""
+    return retry_rows(went_on) or [("Retried as", result.retried_as)]
 
 
 @app.command()
@@ -189,7 +306,13 @@ def retry(
     message_id: _OptionalMessageId = None,
     *,
     query: QueryOption = None,
-    sender: Annotated[
+    code: _CodeOption = None,
+    failure_class: _ClassOption = None,
+    sender: _SenderOption = None,
+    tenant: _TenantOption = None,
+    campaign: _CampaignOption = None,
+    even_if_taken: _EvenIfTakenOption = False,
+    new_sender: Annotated[
         str | None, typer.Option("--from", metavar="SENDER", help="Another sender.")
     ] = None,
     to: Annotated[
@@ -210,32 +333,59 @@ def retry(
     ] = None,
     note: _NoteOption = None,
     by: ByOption = None,
+    preview: _PreviewOption = False,
     yes: YesOption = False,
     timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
     """Send the message again, as a new one.
 
-    The options change it. Consent and expiry are checked again. Give one MESSAGE_ID, or --query for
-    all open dead letters that match.
+    The options from --from to --expires-at change it. Consent and expiry are checked again. Give
+    one MESSAGE_ID, or options from --query to --campaign for all open dead letters that match.
+
+    Those that may have arrived are left out unless you say --even-if-taken.
     """
     with command_output(as_json=as_json) as out:
         text = text_or_standard_input(out, body)
         fields = given(
-            {"from": sender, "to": to, "body": text, "media_urls": media, "expires_at": expires_at}
+            {
+                "from": new_sender,
+                "to": to,
+                "body": text,
+                "media_urls": media,
+                "expires_at": expires_at,
+            }
         )
         problems: Problems = []
         if text is not None and not text.strip():
             problems.append(("--body", "is blank"))
-        if to is not None and query is not None:
-            problems.append(("--to", "goes with one MESSAGE_ID, not with --query"))
+        which = _optional_filter(
+            query,
+            code=code,
+            failure_class=failure_class,
+            sender=sender,
+            tenant=tenant,
+            campaign=campaign,
+        )
+        if to is not None and which is not None:
+            problems.append(("--to", "goes with one MESSAGE_ID, not with many"))
         changes = None
         if fields or problems:
             changes = checked_model(MessageChanges, fields, problems, options=_RETRY_OPTIONS)
         resolution = checked_model(
-            Resolution, {"action": "retry", "by": operator(by), "note": note, "changes": changes}
+            Resolution,
+            {
+                "action": "retry",
+                "by": operator(by),
+                "note": note,
+                "changes": changes,
+                "even_if_taken": even_if_taken,
+            },
         )
-        raise typer.Exit(_resolve(out, message_id, query, resolution, yes=yes, within=timeout))
+        target = _target(message_id, which, is_preview=preview)
+        raise typer.Exit(
+            _resolve(out, target, resolution, is_preview=preview, yes=yes, within=timeout)
+        )
 
 
 @app.command()
@@ -243,43 +393,83 @@ def discard(
     message_id: _OptionalMessageId = None,
     *,
     query: QueryOption = None,
+    code: _CodeOption = None,
+    failure_class: _ClassOption = None,
+    sender: _SenderOption = None,
+    tenant: _TenantOption = None,
+    campaign: _CampaignOption = None,
     note: _NoteOption = None,
     by: ByOption = None,
+    preview: _PreviewOption = False,
     yes: YesOption = False,
     timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
     """Close a dead letter without sending anything.
 
-    Give one MESSAGE_ID, or --query for all open dead letters that match.
+    Give one MESSAGE_ID, or options from --query to --campaign for all open dead letters that match.
     """
     with command_output(as_json=as_json) as out:
+        which = _optional_filter(
+            query,
+            code=code,
+            failure_class=failure_class,
+            sender=sender,
+            tenant=tenant,
+            campaign=campaign,
+        )
         resolution = checked_model(
             Resolution, {"action": "discard", "by": operator(by), "note": note}
         )
-        raise typer.Exit(_resolve(out, message_id, query, resolution, yes=yes, within=timeout))
+        target = _target(message_id, which, is_preview=preview)
+        raise typer.Exit(
+            _resolve(out, target, resolution, is_preview=preview, yes=yes, within=timeout)
+        )
+
+
+def _target(
+    message_id: str | None, which: DeadLetterFilter | None, *, is_preview: bool
+) -> str | DeadLetterFilter:
+    """One dead letter, or all that match."""
+    if message_id is not None and which is None:
+        if is_preview:
+            raise BadInput([("--preview", "goes with --query and the like, not with MESSAGE_ID")])
+        return checked_message_id(message_id)
+    if which is not None and message_id is None:
+        return which
+    raise BadInput([("MESSAGE_ID", "give either one ID, or --query and the like for many")])
 
 
 def _resolve(
     out: Output,
-    message_id: str | None,
-    query: str | None,
+    target: str | DeadLetterFilter,
     resolution: Resolution,
     *,
+    is_preview: bool,
     yes: bool,
     within: float,
 ) -> ExitCode:
-    if message_id is not None and query is None:
-        return run(_resolve_one(out, checked_message_id(message_id), resolution, within=within))
-    if query is not None and message_id is None:
-        return _resolve_many(out, query, resolution, yes=yes, within=within)
-    raise BadInput([("MESSAGE_ID", "give either one ID, or --query for many")])
+    if isinstance(target, str):
+        return run(_resolve_one(out, target, resolution, within=within))
+    with _filter_problems():
+        return dead_letter_jobs.resolve_many(
+            out, target, resolution, is_preview=is_preview, yes=yes, within=within
+        )
 
 
 async def _resolve_one(
     out: Output, message_id: str, resolution: Resolution, *, within: float
 ) -> ExitCode:
-    report = await resolve(await connect(), message_id, resolution, within=within)
+    client = await connect()
+    try:
+        report = await dead_letters.resolve(client, message_id, resolution, within=within)
+    except MayHaveArrived:
+        raise Refused(
+            "Twilio took this message, or may have, and it may have arrived: a retry may be a "
+            "second one. Retry it with --even-if-taken if it did not arrive, or discard it."
+        ) from None
+    except BadInput as error:
+        raise BadInput(option_problems(error.problems, _RETRY_OPTIONS)) from None
     new = report.retried_as
     out.result(
         report.model_dump(mode="json"),
@@ -290,135 +480,46 @@ async def _resolve_one(
     return ExitCode.OK
 
 
-def _resolve_many(
-    out: Output, clause: str, resolution: Resolution, *, yes: bool, within: float
-) -> ExitCode:
-    # What is confirmed is what is done, even if others match by then.
-    message_ids = run(_matching(clause))
-    count, action = len(message_ids), resolution.action
-    if message_ids and not yes:
-        what = f"{action} {count} dead letter{'s' if count > 1 else ''}"
-        out.confirm(f"This will {what}.", what=what)
-    with out.progress_bar(action, total=count) as on_progress:
-        results = run(_resolve_all(message_ids, resolution, within=within, on_progress=on_progress))
-    reports = [each for each in results.values() if isinstance(each, DeadLetterReport)]
-    failed = {name: str(each) for name, each in results.items() if isinstance(each, CommandError)}
-    out.result(
-        {
-            "selected": count,
-            "resolved": [report.model_dump(mode="json") for report in reports],
-            "failed": [{"message_id": name, "problem": what} for name, what in failed.items()],
-        },
-        f"{action}: {len(reports)} of {count} dead letters.",
-        *failed.values(),
-    )
-    return ExitCode.UNAVAILABLE if failed else ExitCode.OK
+def _optional_filter(query: str | None, **options: str | None) -> DeadLetterFilter | None:
+    """What the options select; None if none of them is given."""
+    is_given = query is not None or any(value is not None for value in options.values())
+    return _filter(query, **options) if is_given else None
 
 
-async def _matching(clause: str) -> list[str]:
-    found = _find(await connect(), clause, open_only=True)
-    return [message_id_of(execution.id) async for execution in found]
-
-
-async def _resolve_all(
-    message_ids: Sequence[str],
-    resolution: Resolution,
+def _filter(
+    query: str | None,
     *,
-    within: float,
-    on_progress: Callable[[int], None],
-) -> dict[str, DeadLetterReport | CommandError]:
-    """Resolve them, several at a time; `on_progress` gets how many are done.
-
-    Returns for each message id the report, or why its dead letter could not be resolved.
-    """
-    client, free, done = await connect(), asyncio.Semaphore(MAX_CONCURRENT), 0
-
-    async def one(message_id: str) -> DeadLetterReport | CommandError:
-        nonlocal done
-        result: DeadLetterReport | CommandError
-        async with free:
-            try:
-                result = await resolve(client, message_id, resolution, within=within)
-            except CommandError as error:
-                result = error
-            except (RPCError, TemporalError) as error:
-                result = command_error(error)
-        done += 1
-        on_progress(done)
-        return result
-
-    async with asyncio.TaskGroup() as tasks:
-        started = {each: tasks.create_task(one(each)) for each in message_ids}
-    return {message_id: task.result() for message_id, task in started.items()}
+    code: str | None,
+    failure_class: str | None,
+    sender: str | None,
+    tenant: str | None,
+    campaign: str | None,
+) -> DeadLetterFilter:
+    problems: Problems = []
+    if code not in {None, "none"} and not str(code).isdecimal():
+        problems.append(("--code", "must be a Twilio code such as 30007, or none"))
+    if failure_class is not None and failure_class not in set(FailureClass):
+        problems.append(("--class", f"must be one of {', '.join(FailureClass)}"))
+    fields = {
+        "query": query,
+        "error_code": int(code) if code is not None and code.isdecimal() else None,
+        "has_no_code": code == "none",
+        "failure_class": None if problems else failure_class,
+        "sender": sender,
+        "tenant": tenant,
+        "campaign_id": campaign,
+    }
+    return checked_model(DeadLetterFilter, fields, problems, options=_FILTER_OPTIONS)
 
 
-async def resolve(
-    client: Client, message_id: str, resolution: Resolution, *, within: float
-) -> DeadLetterReport:
-    """Resolve one dead letter.
-
-    Raises:
-        NotFound: there is none.
-        BadInput: the changes do not fit the message.
-        Refused: it is already closed, or cannot be resolved like this.
-        Unconfirmed: no worker answered within `within` seconds.
-    """
-    handle = _handle(client, message_id)
+@contextmanager
+def _filter_problems() -> Iterator[None]:
+    """Name what is wrong with a filter by its option."""
     try:
-        report = await update(
-            handle,
-            RESOLVE_UPDATE,
-            resolution,
-            DeadLetterReport,
-            within=within,
-            options=_RETRY_OPTIONS,
-        )
-    except TimeoutError:
-        raise Unconfirmed(
-            f"It is not known whether the dead letter of {message_id} was resolved: no worker "
-            f"answered within {within:g} seconds. See `signedfor dead-letters show {message_id}`."
-        ) from None
-    if report is not None:
-        return report
-    if await describe(handle) is None:
-        raise _not_found(message_id)
-    raise Refused(f"The dead letter of {message_id} is already closed.")
+        yield
+    except InvalidClause as error:
+        raise BadInput(option_problems(error.problems, _FILTER_OPTIONS)) from None
 
 
-async def _find(
-    client: Client, clause: str | None, *, open_only: bool, limit: int | None = None
-) -> AsyncIterator[WorkflowExecution]:
-    """The dead letters that match, newest first. A new one appears after about a second.
-
-    Raises:
-        BadInput: Temporal does not understand `clause`.
-    """
-    parts = [f"WorkflowType='{DEAD_LETTER}'"]
-    if open_only:
-        parts.append(f"{MESSAGE_STATUS.name}='{OPEN}' AND ExecutionStatus='Running'")
-    if clause is not None:
-        parts.append(f"({clause})")
-    try:
-        async for execution in client.list_workflows(" AND ".join(parts), limit=limit):
-            # A clause may contain an OR and parentheses: the results are checked again.
-            if execution.workflow_type == DEAD_LETTER:
-                yield execution
-    except RPCError as error:
-        if error.status is not RPCStatusCode.INVALID_ARGUMENT or clause is None:
-            raise
-        names = ", ".join(key.name for key in SEARCH_ATTRIBUTES)
-        what = (
-            "Temporal does not understand it; it must be like TwilioErrorCode = 21408; "
-            f"names besides Temporal's own: {names}"
-        )
-        raise BadInput([("--query", what)]) from None
-
-
-def _handle(client: Client, message_id: str) -> WorkflowHandle[object, DeadLetterReport]:
-    return client.get_workflow_handle(
-        dead_letter_workflow_id(message_id), result_type=DeadLetterReport
-    )
-
-
-def _not_found(message_id: str) -> NotFound:
-    return NotFound(f"Message {message_id} has no dead letter, or Temporal has deleted it.")
+def _yes_no(value: bool) -> str:
+    return "yes" if value else "no"

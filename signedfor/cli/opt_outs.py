@@ -11,8 +11,14 @@ import typer
 from sqlalchemy import Connection, Engine
 
 from signedfor.cli import audit, inbound
+from signedfor.cli.csv_options import (
+    AllProblemsOption,
+    SkipBadOption,
+    csv_problems,
+    note_skipped,
+    skipped_rows,
+)
 from signedfor.cli.environment import database, field_and_problem
-from signedfor.cli.files import atomic_write
 from signedfor.cli.options import (
     ByOption,
     JsonOption,
@@ -34,6 +40,8 @@ from signedfor.consent_records import (
     opt_out,
     standing,
 )
+from signedfor.csv_problems import BadRows
+from signedfor.files import atomic_write
 from signedfor.masks import masked_recipient, masked_sender
 from signedfor.store.csv_files import InvalidCsv
 from signedfor.store.suppression_csv import COLUMNS, export_csv, import_csv
@@ -238,21 +246,38 @@ def import_(
     ],
     *,
     by: ByOption = None,
+    skip_bad: SkipBadOption = None,
+    all_problems: AllProblemsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Record every row of a CSV file, or none if any is wrong."""
+    """Record every row of a CSV file, or none if any is wrong.
+
+    With --skip-bad, every row that is right.
+    """
     with command_output(as_json=as_json) as out:
         with (
             store_errors(),
             database() as engine,
             file.open(encoding="utf-8-sig", newline="") as opened,
+            skipped_rows(skip_bad) as skipped,
         ):
 
             def recorded(connection: Connection) -> None:
                 audit.record(engine, "opt-out.import", by=by, connection=connection)
 
-            new = import_csv(engine, opened, by=audit.changed_by(by), in_transaction=recorded)
-        out.result({"new": new}, f"Recorded: {new}. Rows already recorded changed nothing.")
+            new = import_csv(
+                engine,
+                opened,
+                by=audit.changed_by(by),
+                problems=csv_problems(all_problems=all_problems, as_json=as_json),
+                skipped=skipped,
+                in_transaction=recorded,
+            )
+        note_skipped(out, skipped, skip_bad)
+        out.result(
+            {"new": new, "skipped": skipped.count if skipped else 0},
+            f"Recorded: {new}. Rows already recorded changed nothing.",
+        )
 
 
 @app.command()
@@ -335,7 +360,6 @@ def store_errors(options: Mapping[str, str] = _OPTIONS) -> Iterator[None]:
     except BadInput as error:
         raise BadInput(option_problems(error.problems, options)) from None
     except InvalidCsv as error:
-        problems = [field_and_problem(ValueError(each)) for each in error.problems]
-        raise BadInput(problems) from None
+        raise BadRows(error.problems) from None
     except ValueError as error:
         raise BadInput(option_problems([field_and_problem(error)], options)) from None

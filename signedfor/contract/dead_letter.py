@@ -9,6 +9,7 @@ from signedfor.contract.base import ContractModel, DeadLetterOutcome, OutputMode
 from signedfor.contract.fields import (
     MAX_MEDIA,
     Body,
+    Label,
     MediaUrl,
     Note,
     Recipient,
@@ -48,6 +49,19 @@ class MessageChanges(ContractModel):
     expires_at: ZonedTime | None = None
     """The new time after which it is never submitted."""
 
+    def applied_to(self, message: MessageRequest) -> MessageRequest:
+        """The message that a retry sends.
+
+        The first one's `send_at` has passed; its `expires_at` still holds unless it is changed.
+
+        Raises:
+            ValidationError: the changes do not fit it.
+        """
+        fields = message.model_dump(by_alias=False) | {"send_at": None}
+        return MessageRequest.model_validate(
+            fields | self.model_dump(by_alias=False, exclude_none=True)
+        )
+
 
 class Resolution(ContractModel):
     """Update `resolve`: the operator's decision."""
@@ -60,6 +74,11 @@ class Resolution(ContractModel):
     """Why, or what was done instead."""
     changes: MessageChanges | None = None
     """What the new message has in place of the old one's fields; with `retry` only."""
+    even_if_taken: bool = False
+    """Retry it even if the message may have arrived: Twilio took it, or may have, and has not said
+    that it was not delivered. Without this such a retry is refused."""
+    job_id: Label | None = None
+    """The job that it is part of, if it is one of many."""
 
     @model_validator(mode="after")
     def _changes_go_with_retry(self) -> Self:
@@ -81,6 +100,8 @@ class DeadLetterReport(OutputModel):
     """The note of that decision."""
     retried_as: str | None = None
     """The id of the new message, if it was retried."""
+    job_id: str | None = None
+    """The job that closed it, if it was one of many."""
 
 
 class DeadLetterDetails(OutputModel):
@@ -96,5 +117,11 @@ class DeadLetterDetails(OutputModel):
     """When it expires if it is not resolved."""
     late_status: str | None = None
     """The last Twilio status received after it was opened."""
+    late_error_code: int | None = None
+    """Twilio's error code with that status, if it had one."""
+    may_have_arrived: bool = True
+    """Whether its message may have reached the recipient, by all that is known now."""
+    cancel_requested_at: datetime | None = None
+    """When Temporal's own cancellation was last requested. It leaves the dead letter open."""
     result: DeadLetterReport | None = None
     """How it was closed, if it was."""

@@ -48,5 +48,8 @@ class FailureClass(StrEnum):
 RETRYABLE = frozenset({FailureClass.TEMPORARILY_UNAVAILABLE})
 """The classes that the send activity's retry policy retries."""
 
+RECORDED = frozenset({FailureClass.RECIPIENT_OPTED_OUT, FailureClass.RECIPIENT_UNREACHABLE})
+"""The classes whose dead letter is closed at once, by recording a suppression."""
+
 TERMINAL = frozenset(FailureClass) - RETRYABLE
 """The classes that `non_retryable_error_types` must list."""

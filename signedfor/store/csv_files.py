@@ -1,38 +1,44 @@
 """CSV files of consent: read twice, so that every row is recorded, or none if any is wrong."""
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Generic, TextIO, TypeVar
 
+from signedfor.csv_problems import SKIPPED_COLUMNS, CsvProblem, CsvProblems, SkippedRows
 from signedfor.spreadsheets import unmasked
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient
 
 _BATCH = 500
-_MAX_PROBLEMS_SHOWN = 20
 _Record = TypeVar("_Record")
 
 
 class InvalidCsv(ValueError):
     """The file cannot be imported; `problems` names lines and columns, never their contents."""
 
-    def __init__(self, problems: Sequence[str], *, total: int) -> None:
-        shown = "\n".join(f"  {problem}" for problem in problems)
-        more = f"\n  and {total - len(problems)} more" if total > len(problems) else ""
+    def __init__(self, problems: CsvProblems) -> None:
+        shown = problems.listed[: problems.in_text]
+        lines = "\n".join(f"  {problem}" for problem in shown)
+        rest = problems.total - len(shown)
+        more = f"\n  and {rest} more" if rest else ""
         super().__init__(
-            f"Nothing was imported. Correct these problems and try again:\n{shown}{more}"
+            f"Nothing was imported. Correct these problems and try again:\n{lines}{more}"
         )
-        self.problems = tuple(problems)
-        self.total = total
+        self.problems = problems
 
 
 class Cells:
     """The cells of a row by column, and what is wrong with them; empty for a missing column."""
 
-    def __init__(self, line: int, cells: Mapping[str, str]) -> None:
-        self._cells = cells
-        self._line = line
-        self.problems: list[str] = []
+    def __init__(self, line: int, row: Sequence[str], header: Sequence[str]) -> None:
+        self.line = line
+        self.row = [unmasked(cell) for cell in row]
+        """All of them, also those without a column."""
+        self.problems: list[CsvProblem] = []
+        self.header = header
+        self._cells = dict(zip(header, self.row, strict=False))
+        if len(row) != len(header):
+            self.problem(None, f"{len(header)} cells expected, {len(row)} found")
 
     def text(self, column: str) -> str:
         """The cell as it is."""
@@ -55,9 +61,9 @@ class Cells:
             self.problem(column, "must be like 2026-11-21T20:15:00+00:00")
             return None
 
-    def problem(self, column: str, what: str) -> None:
-        """Something is wrong with the cell."""
-        self.problems.append(f"line {self._line}: {column}: {what}")
+    def problem(self, column: str | None, what: str) -> None:
+        """Something is wrong with the cell, or with the whole line."""
+        self.problems.append(CsvProblem(line=self.line, column=column, problem=what))
 
 
 class CsvRows(Generic[_Record]):
@@ -74,8 +80,14 @@ class CsvRows(Generic[_Record]):
         required: Sequence[str],
         optional: Sequence[str],
         parse: Callable[[Cells], _Record],
+        problems: CsvProblems | None = None,
+        skipped: SkippedRows | None = None,
     ) -> None:
+        """With `skipped`, bad rows are written there and left out."""
         self._file = file
+        self._problems = CsvProblems() if problems is None else problems
+        self._skipped = skipped
+        self._skipped_lines: set[int] = set()
         self._headers = [tuple(required), (*required, *optional)]
         self._parse = parse
 
@@ -83,18 +95,23 @@ class CsvRows(Generic[_Record]):
         """Read every row once.
 
         Raises:
-            InvalidCsv: a row or the header is wrong.
+            InvalidCsv: a row or the header is wrong, and cannot be skipped.
         """
         if not self._file.seekable():
             raise ValueError("file: must be a file on disk, not a pipe, because it is read twice")
-        shown: list[str] = []
-        total = 0
-        for cells in _rows(self._file, self._headers):
-            self._record(cells)
-            total += len(cells.problems)
-            shown += cells.problems[: _MAX_PROBLEMS_SHOWN - len(shown)]
-        if total:
-            raise InvalidCsv(shown, total=total)
+        problems, skipped, count = self._problems, self._skipped, 0
+        for cells in _rows(self._file, self._headers, problems):
+            if skipped is not None and not count:
+                skipped.header(cells.header)
+            count += 1
+            if self._record(cells) is not None:
+                continue
+            problems.add(cells.problems)
+            if skipped is not None:
+                skipped.add(cells.line, cells.row, cells.problems)
+                self._skipped_lines.add(cells.line)
+        if problems.total and skipped is None:
+            raise InvalidCsv(problems)
 
     def batches(self) -> Iterator[list[_Record]]:
         """Read every row again.
@@ -104,10 +121,13 @@ class CsvRows(Generic[_Record]):
         """
         self._file.seek(0)
         batch: list[_Record] = []
-        for cells in _rows(self._file, self._headers):
+        for cells in _rows(self._file, self._headers, self._problems):
+            if cells.line in self._skipped_lines:
+                continue
             record = self._record(cells)
             if record is None:
-                raise InvalidCsv(cells.problems, total=len(cells.problems))
+                self._problems.add(cells.problems)
+                raise InvalidCsv(self._problems)
             batch.append(record)
             if len(batch) == _BATCH:
                 yield batch
@@ -129,31 +149,33 @@ class CsvRows(Generic[_Record]):
         return None if cells.problems else record
 
 
-def _rows(file: TextIO, headers: Sequence[tuple[str, ...]]) -> Iterator[Cells]:
+def _rows(
+    file: TextIO, headers: Sequence[tuple[str, ...]], problems: CsvProblems
+) -> Iterator[Cells]:
     """Yield each row; check the header first."""
     reader = csv.reader(file, strict=True)
-    problem = ""
+    problem: CsvProblem | None = None
     try:
-        header = tuple(cell.strip().lower() for cell in next(reader, []))
-        if header not in headers:
+        header = tuple(unmasked(cell.strip().lower()) for cell in next(reader, []))
+        # A file of skipped rows, corrected, can be imported as it is.
+        ours = len(SKIPPED_COLUMNS) if header[: len(SKIPPED_COLUMNS)] == SKIPPED_COLUMNS else 0
+        columns = header[ours:]
+        if columns not in headers:
             required, every = headers[0], headers[-1]
             more = f"[,{','.join(every[len(required) :])}]" if len(every) > len(required) else ""
-            problem = f"line 1: the header must be {','.join(required)}{more}"
+            what = f"the header must be {','.join(required)}{more}"
+            problem = CsvProblem(line=1, problem=what)
         else:
             for row in reader:
                 if row:
-                    yield _cells(reader.line_num, header, row)
+                    yield Cells(reader.line_num, row[ours:], columns)
     except csv.Error:
-        problem = f"line {reader.line_num}: not valid CSV, check quotes and separators"
+        what = "not valid CSV, check quotes and separators"
+        problem = CsvProblem(line=reader.line_num, problem=what)
     except UnicodeDecodeError:
-        problem = f"after line {reader.line_num}: not UTF-8, save the file as CSV UTF-8"
-    if problem:
+        what = "this or a later one is not UTF-8, save the file as CSV UTF-8"
+        problem = CsvProblem(line=reader.line_num + 1, problem=what)
+    if problem is not None:
         # Outside the handlers: the decoder's error, which would be chained, quotes the file.
-        raise InvalidCsv([problem], total=1)
-
-
-def _cells(line: int, header: Sequence[str], row: Sequence[str]) -> Cells:
-    cells = Cells(line, dict(zip(header, map(unmasked, row), strict=False)))
-    if len(row) != len(header):
-        cells.problems.append(f"line {line}: {len(header)} cells expected, {len(row)} found")
-    return cells
+        problems.add([problem])
+        raise InvalidCsv(problems)

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, Protocol
 
 from sqlalchemy import (
     Column,
@@ -41,6 +42,8 @@ _POSTGRESQL_DRIVERS = frozenset({"postgres", "postgresql", "postgresql+psycopg"}
 _CONNECT_TIMEOUT_SECONDS = 3
 _QUEUE = "signedfor_writer_queue"
 _LISTENERS = "signedfor_outage_listeners"
+_DATABASE_ERRORS = (exc.DBAPIError, exc.TimeoutError, sqlite3.DatabaseError)
+_OBSERVERS = "signedfor_transaction_observers"
 _NOT_MIGRATED = frozenset({"42P01", "42703"})
 """PostgreSQL's undefined_table and undefined_column; SQLite reports an operational error."""
 _MIN_PAUSE_SECONDS = 0.05
@@ -61,6 +64,24 @@ class InvalidDatabaseUrl(ValueError):
 
 class DatabaseUnavailable(Exception):
     """The database cannot be reached, is locked, read-only or not migrated: try again later."""
+
+
+class TransactionResult(StrEnum):
+    """How a transaction went."""
+
+    OK = "ok"
+    """Also if its work rolled it back."""
+    UNAVAILABLE = "unavailable"
+    """It raised `DatabaseUnavailable`."""
+    FAILED = "failed"
+    """It raised another error of the database: a defect."""
+
+
+class TransactionObserver(Protocol):
+    """What is called after each transaction, in its thread."""
+
+    def __call__(self, seconds: float, result: TransactionResult, *, read_only: bool) -> None:
+        """Take in how long it took, with the wait for a connection and for locks."""
 
 
 def parse_url(url: str) -> URL:
@@ -111,6 +132,7 @@ def open_engine(url: str, *, pool_size: int = 10, lock_wait_seconds: float = 5) 
         ),
         execution_options={
             _LISTENERS: [],
+            _OBSERVERS: [],
             **({_QUEUE: _WriterQueue(lock_wait_seconds)} if is_sqlite else {}),
         },
     )
@@ -127,6 +149,11 @@ def on_unavailable(engine: Engine, notify: Callable[[], None]) -> None:
     It is called in the transaction's thread.
     """
     engine.get_execution_options()[_LISTENERS].append(notify)
+
+
+def observe_transactions(engine: Engine, observer: TransactionObserver) -> None:
+    """Have `observer` called after each transaction of `engine`, before the caller goes on."""
+    engine.get_execution_options()[_OBSERVERS].append(observer)
 
 
 @contextmanager
@@ -146,15 +173,9 @@ def transaction(
         if joining is not None:
             yield joining
         else:
-            is_sqlite = engine.dialect.name == "sqlite"
-            with _turn(engine, read_only=read_only), engine.connect() as connection:
-                if read_only and not is_sqlite:
-                    connection.execution_options(postgresql_readonly=True)
-                with connection.begin():
-                    if is_sqlite:
-                        _begin_sqlite(connection, read_only=read_only)
-                    yield connection
-    except (exc.DBAPIError, exc.TimeoutError, sqlite3.DatabaseError) as error:
+            with _observed(engine, read_only=read_only), _begun(engine, read_only=read_only) as own:
+                yield own
+    except _DATABASE_ERRORS as error:
         if not _means_unavailable(error):
             raise
         _notify(engine)
@@ -162,6 +183,33 @@ def transaction(
             f"The database could not be used: {_cause(error)}. "
             f"Check that the {_name(engine.url)} is up, writable and migrated."
         ) from error
+
+
+@contextmanager
+def _begun(engine: Engine, *, read_only: bool) -> Iterator[Connection]:
+    is_sqlite = engine.dialect.name == "sqlite"
+    with _turn(engine, read_only=read_only), engine.connect() as connection:
+        if read_only and not is_sqlite:
+            connection.execution_options(postgresql_readonly=True)
+        with connection.begin():
+            if is_sqlite:
+                _begin_sqlite(connection, read_only=read_only)
+            yield connection
+
+
+@contextmanager
+def _observed(engine: Engine, *, read_only: bool) -> Iterator[None]:
+    result, started = TransactionResult.OK, time.perf_counter()
+    try:
+        yield
+    except (*_DATABASE_ERRORS, DatabaseUnavailable) as error:
+        is_away = isinstance(error, DatabaseUnavailable) or _means_unavailable(error)
+        result = TransactionResult.UNAVAILABLE if is_away else TransactionResult.FAILED
+        raise
+    finally:
+        seconds = time.perf_counter() - started
+        for observe in engine.get_execution_options().get(_OBSERVERS, ()):
+            observe(seconds, result, read_only=read_only)
 
 
 class _WriterQueue:

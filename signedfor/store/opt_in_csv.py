@@ -6,6 +6,7 @@ from typing import TextIO
 from sqlalchemy import Connection, Engine
 
 from signedfor.consent import OptIn
+from signedfor.csv_problems import CsvProblems, SkippedRows
 from signedfor.store.csv_files import Cells, CsvRows
 from signedfor.store.database import transaction
 from signedfor.store.opt_ins import OptIns
@@ -19,16 +20,21 @@ def import_opt_ins(
     file: TextIO,
     *,
     by: str,
+    problems: CsvProblems | None = None,
+    skipped: SkippedRows | None = None,
     in_transaction: Callable[[Connection], None] = lambda _: None,
 ) -> int:
     """Record every opt-in in the file (see `CsvRows`) in one transaction; return how many are new.
 
-    `in_transaction` is called first in the transaction.
+    With `skipped`, bad rows are written there and left out. `in_transaction` is called first in the
+    transaction.
 
     Raises:
         InvalidCsv: a row or the header is wrong; nothing was recorded.
     """
-    rows = CsvRows(file, required=REQUIRED, optional=OPTIONAL, parse=_parse)
+    rows = CsvRows(
+        file, required=REQUIRED, optional=OPTIONAL, parse=_parse, problems=problems, skipped=skipped
+    )
     rows.validate()
     opt_ins = OptIns(engine)
     with transaction(engine) as connection:

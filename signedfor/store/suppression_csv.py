@@ -13,6 +13,7 @@ from typing import TextIO, TypeVar
 from sqlalchemy import Connection, Engine
 
 from signedfor.consent import Reason, Scope, Source, Suppression
+from signedfor.csv_problems import CsvProblems, SkippedRows
 from signedfor.spreadsheets import masked
 from signedfor.store.csv_files import Cells, CsvRows
 from signedfor.store.database import transaction
@@ -46,6 +47,8 @@ def import_csv(
     file: TextIO,
     *,
     by: str,
+    problems: CsvProblems | None = None,
+    skipped: SkippedRows | None = None,
     in_transaction: Callable[[Connection], None] = lambda _: None,
 ) -> int:
     """Record every suppression in `file`; return how many were new.
@@ -55,10 +58,14 @@ def import_csv(
     scope everything, source import and created now. Recipients are normalized. `in_transaction` is
     called first in the transaction.
 
+    With `skipped`, bad rows are written there and left out.
+
     Raises:
         InvalidCsv: a row or the header is wrong; nothing was recorded.
     """
-    rows = CsvRows(file, required=REQUIRED, optional=OPTIONAL, parse=_parse)
+    rows = CsvRows(
+        file, required=REQUIRED, optional=OPTIONAL, parse=_parse, problems=problems, skipped=skipped
+    )
     rows.validate()
     suppressions = Suppressions(engine)
     with transaction(engine) as connection:

@@ -12,10 +12,11 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from ssl import SSLCertVerificationError
 from typing import Any
 
@@ -48,6 +49,22 @@ _MAX_ANSWER_BYTES = 16 * 2**20
 """Of an answer's body, compressed and not. A page of 1,000 messages has about 2 MB."""
 _MAX_RETRY_AFTER = timedelta(hours=24)
 """Twilio's longest limits cover a day; a longer wait would be a mistake."""
+
+
+class Operation(StrEnum):
+    """What a request asks of Twilio."""
+
+    CREATE = "create"
+    """The POST of a message."""
+    LIST = "list"
+    """A page of the list of messages."""
+    FETCH = "fetch"
+    """The status of one message."""
+    OTHER = "other"
+
+
+Observer = Callable[[Operation, int | None, float], None]
+"""Called after each request with its HTTP status, None if there was no answer, and its seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +122,15 @@ class _HttpClient(TwilioHttpClient):
     """One pooled session, explicit timeouts, and the parts of a response that the SDK drops."""
 
     def __init__(
-        self, *, connections: int, connect_timeout: timedelta, read_timeout: timedelta
+        self,
+        *,
+        connections: int,
+        connect_timeout: timedelta,
+        read_timeout: timedelta,
+        observe: Observer | None,
     ) -> None:
         super().__init__()
+        self._observe = observe
         assert self.session is not None  # noqa: S101 - pooling is the base class's default
         self.deadline = _Deadline()
         adapter = _TimeoutAdapter(
@@ -121,10 +144,18 @@ class _HttpClient(TwilioHttpClient):
         self._last = threading.local()
         self._pools: dict[str, _ConnectionPool] = {}
 
-    def request(self, *args: Any, **kwargs: Any) -> TwilioResponse:
+    def request(  # type: ignore[override] # two of its base classes disagree on the names
+        self, method: str, url: str, *args: Any, **kwargs: Any
+    ) -> TwilioResponse:
         """See base class."""
         self._last.response = None
-        response = super().request(*args, **kwargs)
+        status, started = None, time.perf_counter()
+        try:
+            response = super().request(method, url, *args, **kwargs)
+            status = response.status_code
+        finally:
+            if self._observe is not None:
+                self._observe(_operation(method, url), status, time.perf_counter() - started)
         self._last.response = ResponseHead(
             http_status=response.status_code,
             retry_after=_seconds((response.headers or {}).get("Retry-After", "")),
@@ -167,6 +198,14 @@ class _HttpClient(TwilioHttpClient):
         return response
 
 
+def _operation(method: str, url: str) -> Operation:
+    *_, folder, name = ("", "", *url.partition("?")[0].split("/"))
+    if name == "Messages.json":
+        return {"POST": Operation.CREATE, "GET": Operation.LIST}.get(method, Operation.OTHER)
+    is_fetch = method == "GET" and folder == "Messages"
+    return Operation.FETCH if is_fetch else Operation.OTHER
+
+
 def _seconds(retry_after: str) -> timedelta | None:
     """`Retry-After` in its seconds form, at most `_MAX_RETRY_AFTER`."""
     # Six digits are enough; more could overflow a timedelta or a Temporal duration.
@@ -192,6 +231,7 @@ class TwilioClient(Client):
         region: str | None = None,
         connect_timeout: timedelta = CONNECT_TIMEOUT,
         read_timeout: timedelta = READ_TIMEOUT,
+        observe: Observer | None = None,
     ) -> None:
         super().__init__(  # type: ignore[no-untyped-call] # the SDK lacks a return type
             username,
@@ -203,6 +243,7 @@ class TwilioClient(Client):
                 connections=connections,
                 connect_timeout=connect_timeout,
                 read_timeout=read_timeout,
+                observe=observe,
             ),
         )
         if base_url is not None:

@@ -15,6 +15,7 @@ from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.client import TwilioClient
 from signedfor.twilio.rates import SenderKind
+from signedfor.worker_metrics import WorkerMetrics
 from tests.activities.fake_twilio import ACCOUNT, TOKEN, FakeTwilio, running_fake_twilio
 from tests.activities.sending import POLICY, no_hold
 
@@ -113,6 +114,7 @@ def make_sends(connect: Connect, sqlite_engine: Engine, reports: list[AttemptFai
             quiet_hours=quiet_hours,
             policy=POLICY,
             report=reports.append,
+            metrics=WorkerMetrics(),
         )
 
     return make

@@ -23,6 +23,7 @@ from signedfor.outage_hold import OutageHold
 from signedfor.settings import Settings
 from signedfor.store.database import open_engine
 from signedfor.store.suppressions import Suppressions
+from signedfor.worker_metrics import WorkerMetrics
 from tests.activities.fake_twilio import ACCOUNT, TOKEN
 from worker import Activities, activities
 
@@ -51,6 +52,7 @@ async def registered(tmp_path: Path) -> AsyncIterator[Activities]:
         engine=engine,
         client=client,
         outage_hold=OutageHold(engine),
+        metrics=WorkerMetrics(),
     )
     engine.dispose()
 
@@ -99,6 +101,7 @@ async def test_the_settings_say_what_a_deferred_message_suppresses(sqlite_engine
         engine=sqlite_engine,
         client=await Client.connect("127.0.0.1:1", lazy=True),
         outage_hold=OutageHold(sqlite_engine),
+        metrics=WorkerMetrics(),
     )
     [record] = [each for each in registered.messages if _name(each) == "record_inbound"]
 

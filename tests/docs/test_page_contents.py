@@ -11,8 +11,8 @@ import pytest
 from devtools import reference_pages
 from devtools.reference_pages import COMMAND_TREE
 from ops.settings import OpsSettings
+from signedfor import metrics
 from signedfor.contract import names
-from signedfor.metrics import CHECK_TO_POST, CLOCK_OFFSET, INBOUND_WAITING
 from signedfor.quiet_hours import QUIET_HOURS
 from signedfor.settings import CampaignSettings
 from signedfor.twilio.overrides import OVERRIDES
@@ -205,10 +205,12 @@ def test_the_reference_of_the_contract_is_complete() -> None:
 def test_metrics_that_are_named_exist(page: Path) -> None:
     """A page names only metrics of ours that are published."""
     published = {
-        CHECK_TO_POST,
-        CLOCK_OFFSET,
-        INBOUND_WAITING,
+        *(metrics.CHECK_TO_POST, metrics.CLOCK_OFFSET, metrics.INBOUND_WAITING),
+        metrics.RECEIPT_DELAY,
+        *(f"{name}_total" for name in (metrics.OUTCOMES, metrics.RECEIPTS_OVERDUE)),
+        *(f"{metrics.DEAD_LETTERS_OPENED}_total", f"{metrics.DEAD_LETTERS_CLOSED}_total"),
         *re.findall(r"signedfor_\w+", reference_pages.metrics()),
+        *re.findall(r"signedfor_\w+", reference_pages.worker_metrics()),
     }
 
     assert set(re.findall(r"`(signedfor_\w+)`", page.read_text())) <= published

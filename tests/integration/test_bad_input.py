@@ -125,6 +125,9 @@ async def test_an_id_without_our_prefix_fails_at_once(
     assert (INVALID_INPUT, "workflow id") == (failure.type, failure.details[0][0]["field"])
     _assert_failed_without_activities(events)
     assert _posts(stack, to) == 0
+    run_id = (await client.get_workflow_handle(workflow_id).describe()).run_id
+    (line,) = [each for each in _refusals(stack) if f"run_id={run_id}" in each]
+    assert "message_id=(refused)" in line
 
 
 @pytest.mark.parametrize("written", ["order-{}", "{}", "a.1-{}-2"])
@@ -168,6 +171,11 @@ def _assert_no_values(events: list[HistoryEvent], canaries: tuple[str, ...]) -> 
 def _assert_failed_without_activities(events: list[HistoryEvent]) -> None:
     assert [] == events_of_type(events, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)
     assert [] == [each for kind in _SENT_OR_ASKED for each in events_of_type(events, kind)]
+
+
+def _refusals(stack: LocalStack) -> list[str]:
+    """The log's lines of messages that were refused."""
+    return [line for line in stack.worker.output().splitlines() if "Refused as bad input" in line]
 
 
 def _posts(stack: LocalStack, to: str) -> int:

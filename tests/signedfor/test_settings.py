@@ -415,9 +415,3 @@ def test_invalid_temporal_variables_are_reported(
         asyncio.run(connect_temporal())
 
     assert CANARY not in str(caught.value)
-
-
-def test_an_unusable_metrics_address_is_reported() -> None:
-    """The error names the variable."""
-    with pytest.raises(InvalidSettings, match="WORKER_METRICS_ADDRESS"):
-        asyncio.run(connect_temporal(metrics_address="192.0.2.1:9464"))

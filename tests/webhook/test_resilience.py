@@ -1,10 +1,6 @@
-"""The circuit breaker and the rate-limited logger."""
+"""The circuit breaker."""
 
-import logging
-
-import pytest
-
-from webhook.resilience import LOG_SECONDS, CircuitBreaker, RateLimitedLogger
+from webhook.resilience import CircuitBreaker
 
 
 class _Clock:
@@ -41,18 +37,3 @@ def test_a_success_closes_the_circuit_breaker() -> None:
     breaker.reset()
 
     assert [True, True, False] == [breaker.allows(), breaker.allows(), breaker.is_open]
-
-
-def test_suppressed_warnings_are_counted(caplog: pytest.LogCaptureFixture) -> None:
-    """The first warning is logged; a later one says how many were suppressed in between."""
-    now = 100.0
-    log = RateLimitedLogger(logging.getLogger("limited"), clock=lambda: now)
-
-    for _ in range(4):
-        log.warning("%s of %d", "one", 2)
-    now += LOG_SECONDS
-    log.warning("again")
-
-    assert ["one of 2", "again (3 similar warnings suppressed)"] == [
-        record.getMessage() for record in caplog.records
-    ]

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -71,6 +71,7 @@ from signedfor.message_activities import (
 from signedfor.payloads import data_converter
 from tests.fixtures.temporal import binary, register_search_attributes
 from workflows.dead_letter import DeadLetter
+from workflows.dead_letter_job import DeadLetterJob
 from workflows.send_message import SendMessage
 
 SENDER = "+15005550006"
@@ -208,6 +209,8 @@ class FakeActivities(
     """What is wrong with the send window."""
     database_away: int = 0
     """The database does not answer so many sends and checks for its return."""
+    suppressions_fail: int = 0
+    """So many times the database cannot record a suppression."""
     status_fails: int = 0
     search_fails: int = 0
     hold_searches: threading.Event | None = None
@@ -332,6 +335,9 @@ class FakeActivities(
     @activity.defn
     def record_suppression(self, record: SuppressionRecord) -> bool:
         """Remember the suppression."""
+        if self.suppressions_fail:
+            self.suppressions_fail -= 1
+            raise ApplicationError("The database is unavailable.", type="DatabaseUnavailable")
         self.suppressions.append(record)
         return True
 
@@ -424,12 +430,13 @@ def messages_worker(
     *interceptors: Interceptor,
     task_queue: str = MESSAGES_QUEUE,
     quick_sends: int = 100,
+    more_activities: Sequence[Callable[..., Any]] = (),
 ) -> Worker:
     """A worker for our workflows, which runs `quick_sends` local activities at a time."""
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[SendMessage, DeadLetter],
+        workflows=[SendMessage, DeadLetter, DeadLetterJob],
         activities=[
             fakes.send,
             fakes.await_resume,
@@ -440,6 +447,7 @@ def messages_worker(
             fakes.find_claim,
             fakes.record_suppression,
             fakes.lift_undeliverable,
+            *more_activities,
         ],
         activity_executor=threads,
         max_concurrent_local_activities=quick_sends,
@@ -450,12 +458,23 @@ def messages_worker(
 
 @contextlib.asynccontextmanager
 async def serving(
-    client: Client, fakes: FakeActivities, *interceptors: Interceptor, quick_sends: int = 100
+    client: Client,
+    fakes: FakeActivities,
+    *interceptors: Interceptor,
+    quick_sends: int = 100,
+    more_activities: Sequence[Callable[..., Any]] = (),
 ) -> AsyncIterator[None]:
     """Workers for both task queues, with the fake activities."""
     with ThreadPoolExecutor(20) as threads:
         async with (
-            messages_worker(client, fakes, threads, *interceptors, quick_sends=quick_sends),
+            messages_worker(
+                client,
+                fakes,
+                threads,
+                *interceptors,
+                quick_sends=quick_sends,
+                more_activities=more_activities,
+            ),
             Worker(
                 client,
                 task_queue=TWILIO_SENDS_QUEUE,

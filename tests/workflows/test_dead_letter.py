@@ -1,16 +1,28 @@
 """Dead letters: recorded as suppression, resolved by an operator, delivered late, or expired."""
 
 import asyncio
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from signedfor.contract import DeadLetterDetails, DeadLetterReport, Outcome
+from signedfor.contract import (
+    DEAD_LETTER,
+    DeadLetterDetails,
+    DeadLetterReport,
+    Outcome,
+    dead_letter_workflow_id,
+    next_retry_id,
+)
 from signedfor.contract.failures import FailureClass
 from signedfor.payloads import INVALID_INPUT
+from signedfor.search_attributes import MAY_HAVE_ARRIVED
 from tests.workflows.fakes import (
     REQUEST,
     Environment,
@@ -18,8 +30,8 @@ from tests.workflows.fakes import (
     accept,
     callback,
     failure,
+    messages_worker,
 )
-from workflows.dead_letter import next_retry_id
 
 CONFIG = FailureClass.SENDER_MISCONFIGURED
 
@@ -233,6 +245,130 @@ async def test_a_failed_retry_opens_a_dead_letter_of_its_own(real_env: Environme
     report = await real_env.client.get_workflow_handle("message:parcel-3.retry-1").result()
 
     assert "dead-letter:parcel-3.retry-1" == report["dead_letter_id"]
+
+
+async def test_a_requested_cancellation_leaves_it_open(real_env: Environment) -> None:
+    """The biggest button on its page in the Temporal UI loses nothing, and says what would."""
+    dead_letter = await _dead_letter(real_env, message_id="parcel-5")
+
+    await dead_letter.cancel()
+    view = await _until(dead_letter, lambda view: view.cancel_requested_at is not None)
+
+    shown = await _details(dead_letter)
+    assert "open" == view.status
+    assert WorkflowExecutionStatus.RUNNING is (await dead_letter.describe()).status
+    assert "does not close a dead letter" in shown
+    assert "signedfor dead-letters discard parcel-5" in shown
+    done = await _resolve(dead_letter, action="discard", note="wanted after all")
+    assert done == DeadLetterReport.model_validate(await dead_letter.result())
+
+
+async def test_a_cancellation_before_its_first_task_leaves_it_open(real_env: Environment) -> None:
+    """Whatever the worker learns first, a decision is still possible."""
+    request = (await _view(await _dead_letter(real_env))).request
+    queue = uuid.uuid4().hex
+    dead_letter = await real_env.client.start_workflow(
+        DEAD_LETTER, request, id=dead_letter_workflow_id(queue), task_queue=queue
+    )
+    await dead_letter.cancel()
+
+    with ThreadPoolExecutor(4) as threads:
+        async with messages_worker(real_env.client, real_env.fakes, threads, task_queue=queue):
+            view = await _view(dead_letter)
+            assert view.cancel_requested_at is not None
+            assert "open" == view.status
+            await _resolve(dead_letter, action="discard")
+
+    assert WorkflowExecutionStatus.COMPLETED is (await dead_letter.describe()).status
+
+
+async def test_a_suppression_is_recorded_although_it_is_canceled(real_env: Environment) -> None:
+    """A cancellation while the database is unavailable does not stop the opt-out."""
+    real_env.fakes.suppressions_fail = 2
+    real_env.fakes.sends = [failure(FailureClass.RECIPIENT_OPTED_OUT, code=21610)]
+    report = await real_env.report(REQUEST)
+    dead_letter = real_env.client.get_workflow_handle(report.dead_letter_id or "")
+
+    await dead_letter.cancel()
+
+    assert "recorded" == (await dead_letter.result())["outcome"]
+    assert 1 == len(real_env.fakes.suppressions)
+
+
+async def test_what_may_have_arrived_is_retried_only_in_spite_of_that(
+    real_env: Environment,
+) -> None:
+    """Whoever asks, the dead letter itself refuses a retry that may be a second message."""
+    report = await real_env.report({**REQUEST, "receipt_timeout_seconds": 1})
+    dead_letter = real_env.client.get_workflow_handle(report.dead_letter_id or "")
+
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await _resolve(dead_letter, action="retry")
+
+    assert isinstance(refused.value.cause, ApplicationError)
+    assert "MayHaveArrived" == refused.value.cause.type
+    assert 1 == len(real_env.fakes.posts)
+    assert "--even-if-taken" in await _details(dead_letter)
+    done = await _resolve(dead_letter, action="retry", even_if_taken=True)
+    assert "retried" == done.outcome
+
+
+async def test_what_did_not_arrive_is_retried_without_more(real_env: Environment) -> None:
+    """A refused message is safe to send again: nothing has to be confirmed."""
+    dead_letter = await _dead_letter(real_env)
+    real_env.fakes.sends = [accept()]
+
+    assert not (await _view(dead_letter)).may_have_arrived
+    assert "--even-if-taken" not in await _details(dead_letter)
+    assert "retried" == (await _resolve(dead_letter, action="retry")).outcome
+
+
+async def test_a_late_receipt_says_that_it_did_not_arrive(real_env: Environment) -> None:
+    """What it waited for has come: it may be retried, and is found as such."""
+    report = await real_env.report({**REQUEST, "receipt_timeout_seconds": 1})
+    dead_letter = real_env.client.get_workflow_handle(report.dead_letter_id or "")
+    before = await _view(dead_letter)
+
+    await callback(dead_letter, "undelivered", code=30003)
+    view = await _until(dead_letter, lambda view: view.late_error_code == 30003)
+
+    assert (True, False) == (before.may_have_arrived, view.may_have_arrived)
+    attributes = (await dead_letter.describe()).typed_search_attributes
+    assert attributes.get(MAY_HAVE_ARRIVED) is False
+
+
+async def test_a_submission_that_was_not_known_may_arrive(real_env: Environment) -> None:
+    """Twilio calls back for a message that should not exist: a retry may be a second one."""
+    dead_letter = await _dead_letter(real_env)
+
+    await callback(dead_letter, "sent", number=7)
+    view = await _until(dead_letter, lambda view: view.late_status == "sent")
+
+    assert view.may_have_arrived
+    attributes = (await dead_letter.describe()).typed_search_attributes
+    assert attributes.get(MAY_HAVE_ARRIVED) is True
+
+
+async def _view(dead_letter: WorkflowHandle[Any, Any]) -> DeadLetterDetails:
+    view: DeadLetterDetails = await dead_letter.query("details", result_type=DeadLetterDetails)
+    return view
+
+
+async def _until(
+    dead_letter: WorkflowHandle[Any, Any],
+    holds: Callable[[DeadLetterDetails], bool],
+) -> DeadLetterDetails:
+    """Its details, once they hold that."""
+    async with asyncio.timeout(30):
+        while not holds(view := await _view(dead_letter)):  # noqa: ASYNC110 - a query
+            await asyncio.sleep(0.05)
+    return view
+
+
+async def _details(dead_letter: WorkflowHandle[Any, Any]) -> str:
+    """What the Temporal UI shows of it."""
+    metadata = await dead_letter.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    return str(metadata.current_details)
 
 
 def test_retry_ids_count_up() -> None:

@@ -25,6 +25,7 @@ from signedfor.inbound import (
 )
 from signedfor.interceptors import OneArgument
 from tests.workflows.fakes import RECIPIENT, SENDER, sid, skipping_time
+from tests.workflows.test_status_view import details
 from workflows.inbound import CatchUpInbound, RecordInbound
 
 pytestmark = pytest.mark.integration
@@ -45,6 +46,8 @@ class _Database:
         self.fails = fails
         self.recorded: list[InboundRecord] = []
         self.catch_ups: list[CatchUp] = []
+        self.details = ""
+        """What the workflow shows in the UI."""
 
     @activity.defn(name="record_inbound")
     async def record_inbound(self, record: InboundRecord) -> bool:
@@ -90,6 +93,8 @@ async def _run(
             result = await handle.result()
         except WorkflowFailureError as error:
             result = error.cause
+        else:
+            database.details = await details(handle)
         return await handle.describe(), result
 
 
@@ -100,6 +105,17 @@ async def test_recording_is_retried_until_the_database_is_available() -> None:
     _, new = await _run(database, RECORD_INBOUND_WORKFLOW, STOP)
 
     assert (True, [STOP]) == (new, database.recorded)
+
+
+async def test_a_message_that_waits_says_for_what() -> None:
+    """Without the numbers of those who wrote it and got it."""
+    database = _Database(fails=1)
+
+    await _run(database, RECORD_INBOUND_WORKFLOW, STOP)
+
+    assert "Waits for the database" in database.details
+    assert "signedfor doctor" in database.details
+    assert RECIPIENT[1:] not in database.details
 
 
 async def test_a_deferred_message_has_the_time_at_which_temporal_got_it() -> None:

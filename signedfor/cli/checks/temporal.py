@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -29,6 +30,7 @@ from signedfor.temporal import (
     clock_offset,
     describe_namespace,
 )
+from signedfor.workers import Condition, WorkerState, list_workers
 
 MIN_RETENTION: Final = timedelta(days=30)
 """How long a message id prevents sending twice, and a closed message can be shown."""
@@ -37,7 +39,7 @@ _MAX_POLL_AGE = timedelta(minutes=2)
 
 _SERVER, _NAMESPACE = "Temporal server", "Temporal namespace"
 _CLOCK = "clock"
-_ATTRIBUTES, _WORKERS = "search attributes", "workers"
+_ATTRIBUTES, _WORKERS, _STUCK = "search attributes", "workers", "stuck workers"
 
 _TYPE_NAMES = {
     IndexedValueType.INDEXED_VALUE_TYPE_TEXT: "Text",
@@ -81,7 +83,7 @@ async def check_temporal(*, fix: bool, attempt_record_days: int | None) -> list[
         namespace,
         await _clock(client),
         await _search_attributes(client, fix=fix),
-        await _workers(client),
+        *await _workers(client),
     ]
 
 
@@ -192,11 +194,13 @@ async def _search_attributes(client: Client, *, fix: bool) -> Finding:
     return ok(_ATTRIBUTES, f"All {len(wanted)} are registered.")
 
 
-async def _workers(client: Client) -> Finding:
+async def _workers(client: Client) -> list[Finding]:
     idle: list[str] = []
     workers: set[str] = set()
-    for queue, kind in _POLLED:
-        try:
+    try:
+        known = await list_workers(client)
+        not_running = {each.identity for each in known if each.condition is not Condition.RUNNING}
+        for queue, kind in _POLLED:
             described = await client.workflow_service.describe_task_queue(
                 DescribeTaskQueueRequest(
                     namespace=client.namespace,
@@ -205,25 +209,54 @@ async def _workers(client: Client) -> Finding:
                 ),
                 timeout=RPC_TIMEOUT,
             )
-        except RPCError as error:
-            return fail(_WORKERS, str(command_error(error)), "Try again when Temporal answers.")
-        since = datetime.now(UTC) - _MAX_POLL_AGE
-        alive = {
-            poller.identity
-            for poller in described.pollers
-            if poller.last_access_time.ToDatetime(UTC) > since
-        }
-        workers |= alive
-        if not alive and queue not in idle:
-            idle.append(queue)
+            since = datetime.now(UTC) - _MAX_POLL_AGE
+            alive = {
+                poller.identity
+                for poller in described.pollers
+                if poller.last_access_time.ToDatetime(UTC) > since
+            } - not_running
+            workers |= alive
+            if not alive and queue not in idle:
+                idle.append(queue)
+    except RPCError as error:
+        return [fail(_WORKERS, str(command_error(error)), "Try again when Temporal answers.")]
+    findings = _stuck(known, level=warn if workers else fail)
     if idle:
-        return fail(
-            _WORKERS,
-            f"No worker has polled task queue {' and '.join(idle)} for two minutes.",
-            "Start a worker with the same TEMPORAL_* variables: python -m worker. One that runs "
-            "may have a wrong clock: its log says so.",
+        return [
+            *findings,
+            fail(
+                _WORKERS,
+                f"No worker that runs has polled task queue {' and '.join(idle)} for two minutes.",
+                "Start a worker with the same TEMPORAL_* variables: python -m worker. One that "
+                "runs may have a wrong clock: its log says so.",
+            ),
+        ]
+    found = f"{len(workers)} on queues {MESSAGES_QUEUE} and {TWILIO_SENDS_QUEUE}."
+    return [ok(_WORKERS, found), *findings]
+
+
+def _stuck(
+    workers: Iterable[WorkerState], *, level: Callable[[str, str, str], Finding]
+) -> list[Finding]:
+    """The workers that are there but do not run, in one finding."""
+    found: list[str] = []
+    for each in workers:
+        if each.condition is Condition.SILENT:
+            at = f"{each.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
+            found.append(f"{each.identity} was frozen or killed: its last heartbeat was at {at}")
+        elif each.condition is Condition.HANGING:
+            at = f"{each.checked_at:%Y-%m-%d %H:%M:%S} UTC"
+            found.append(f"{each.identity} hangs: its event loop has not run since about {at}")
+    if not found:
+        return []
+    return [
+        level(
+            _STUCK,
+            f"By process@machine: {'; '.join(found)}.",
+            "If that process is there, end it with SIGKILL and start it again: another worker "
+            "takes its messages. One that was killed is shown here for up to a day.",
         )
-    return ok(_WORKERS, f"{len(workers)} on queues {MESSAGES_QUEUE} and {TWILIO_SENDS_QUEUE}.")
+    ]
 
 
 def _names(names: list[str]) -> str:

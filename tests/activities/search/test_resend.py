@@ -13,6 +13,7 @@ from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.client import TwilioClient
+from signedfor.worker_metrics import WorkerMetrics
 from tests.activities.conftest import unlimited_rates
 from tests.activities.search.conftest import TEXT, message
 from tests.activities.sending import POLICY, attempt, failed_attempt, no_hold, send_request
@@ -33,6 +34,7 @@ def sends(twilio: TwilioClient, sqlite_engine: Engine) -> TwilioSends:
         default_sender=None,
         policy=POLICY,
         report=lambda _: None,
+        metrics=WorkerMetrics(),
     )
 
 

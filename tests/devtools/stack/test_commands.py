@@ -22,6 +22,7 @@ _TARGETS = [
     "histories",
     "soak",
     "bench",
+    "screenshots",
     "docs",
     "check",
     "format",

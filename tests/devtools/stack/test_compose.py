@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 import subprocess
@@ -26,6 +27,8 @@ _OURS = {"migrate", "worker", "webhook", "ops", "sandbox"}
 _ONCE = {"temporal-schema", "temporal-namespace", "migrate"}
 _NO_SETTING = {"PGPASSWORD", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "SANDBOX_PORT"}
 """Read by libpq, by Temporal's SDK and by the sandbox."""
+_TRACES = "OTEL_"
+"""How the variables begin that OpenTelemetry reads."""
 
 
 def _dockerfile() -> str:
@@ -36,7 +39,7 @@ def test_images_are_pinned() -> None:
     """Foreign images have a version, Temporal's server and tools the same; none is auto-setup."""
     images = {name: service["image"] for name, service in _SERVICES.items() if name not in _OURS}
 
-    assert [] == [image for image in images.values() if not re.search(r":\d+\.\d+", image)]
+    assert [] == [image for image in images.values() if not re.search(r":v?\d+\.\d+", image)]
     assert not any("auto-setup" in image for image in images.values())
     versions = {
         image.partition(":")[2]
@@ -89,6 +92,8 @@ def test_what_a_service_needs_starts_before_it() -> None:
         "webhook": {"migrate": done},
         "ops": {"migrate": done},
         "sandbox": {"worker": "service_started"},
+        "prometheus": {},
+        "grafana": {"prometheus": healthy},
     } == needs
     for name, conditions in needs.items():
         for other, condition in conditions.items():
@@ -103,7 +108,8 @@ def test_every_variable_is_a_setting(name: str) -> None:
     """Our services read every variable that compose sets for them."""
     settings = {field.upper() for field in OpsSettings.model_fields | CampaignSettings.model_fields}
 
-    assert set() == _SERVICES[name]["environment"].keys() - settings - _NO_SETTING
+    given = {each for each in _SERVICES[name]["environment"] if not each.startswith(_TRACES)}
+    assert set() == given - settings - _NO_SETTING
 
 
 @pytest.mark.parametrize("name", ["worker", "webhook", "ops"])
@@ -206,6 +212,70 @@ def test_the_sandbox_shares_the_network_of_the_worker() -> None:
         environment["TWILIO_AUTH_TOKEN"],
         environment["WEBHOOK_BIND"],
     )
+
+
+def test_monitoring_is_a_profile_of_its_own() -> None:
+    """Prometheus and Grafana start only when they are asked for, and keep nothing secret."""
+    monitoring = {
+        name for name, each in _SERVICES.items() if each.get("profiles") == ["monitoring"]
+    }
+
+    assert {"prometheus", "grafana"} == monitoring
+    assert "environment" not in _SERVICES["prometheus"]
+    grafana = _SERVICES["grafana"]["environment"]
+    assert ("true", "Viewer") == (
+        grafana["GF_AUTH_ANONYMOUS_ENABLED"],
+        grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"],
+    )
+    assert ("true", "false") == (
+        grafana["GF_AUTH_DISABLE_LOGIN_FORM"],
+        grafana["GF_AUTH_BASIC_ENABLED"],
+    )
+
+
+def test_prometheus_collects_where_worker_and_webhook_publish() -> None:
+    """Each job has the service's name and the port of its metrics."""
+    config = yaml.safe_load((ROOT / "compose/prometheus/prometheus.yml").read_text())
+    found = {
+        job["job_name"]: (where["names"], str(where["port"]))
+        for job in config["scrape_configs"]
+        for where in job["dns_sd_configs"]
+    }
+
+    assert {
+        "worker": (
+            ["worker"],
+            _SERVICES["worker"]["environment"]["WORKER_METRICS_ADDRESS"].rpartition(":")[2],
+        ),
+        "webhook": (["webhook"], _SERVICES["webhook"]["environment"]["WEBHOOK_PORT"]),
+    } == found
+    assert ["./compose/prometheus:/etc/prometheus:ro"] == [
+        each for each in _SERVICES["prometheus"]["volumes"] if each.startswith("./")
+    ]
+
+
+def test_grafana_finds_its_dashboard() -> None:
+    """The mounted files exist; the dashboard asks the data source that is provided."""
+    volumes = [each.split(":") for each in _SERVICES["grafana"]["volumes"]]
+    mounted = {there: ROOT / here for here, there, _ in volumes}
+    [provider] = yaml.safe_load((ROOT / "compose/grafana/dashboards.yml").read_text())["providers"]
+    [source] = yaml.safe_load((ROOT / "compose/grafana/datasource.yml").read_text())["datasources"]
+    home = Path(_SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    dashboard = json.loads((mounted[provider["options"]["path"]] / home.name).read_text())
+
+    assert all(path.exists() for path in mounted.values())
+    assert provider["options"]["path"] == str(home.parent)
+    assert {source["uid"]} == {
+        panel["datasource"]["uid"] for panel in dashboard["panels"] if panel["type"] != "row"
+    }
+    assert "http://prometheus:9090" == source["url"]
+
+
+def test_the_health_of_a_worker_is_that_of_its_event_loop() -> None:
+    """Its metrics answer also while it hangs."""
+    [url] = [each for each in _SERVICES["worker"]["healthcheck"]["test"] if "://" in each]
+
+    assert url.endswith("/healthz")
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,18 @@ _TEMPORAL = {
     "TEMPORAL_CONFIG_FILE",
     "TEMPORAL_PROFILE",
 }
+_TRACES = {
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_SERVICE_NAME",
+    "OTEL_SDK_DISABLED",
+}
 _STACK = {"DATA_DIR", "TEMPORAL_PORT", "TEMPORAL_UI_PORT", "SANDBOX_PORT", "KEEP_RUNNING"}
-_COMPOSE = {"POSTGRES_PASSWORD", "WEBHOOK_BIND"}
+_COMPOSE = {"PROMETHEUS_PORT", "GRAFANA_PORT", "POSTGRES_PASSWORD", "WEBHOOK_BIND"}
 
 
 def _example() -> dict[str, str]:
@@ -38,7 +48,7 @@ def test_every_variable_is_explained_and_no_other() -> None:
     """The example names each variable of the settings, the stack and compose; and nothing else."""
     settings = {name.upper() for name in (OpsSettings.model_fields | CampaignSettings.model_fields)}
 
-    assert settings | _TEMPORAL | _STACK | _COMPOSE == _example().keys()
+    assert settings | _TEMPORAL | _TRACES | _STACK | _COMPOSE == _example().keys()
 
 
 def test_the_variables_of_the_stack_are_read() -> None:

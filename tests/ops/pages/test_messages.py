@@ -17,7 +17,7 @@ from signedfor.contract.failures import FailureClass
 from signedfor.message_indexer import MessageIndexer
 from signedfor.store.audit_log import AuditLog
 from tests.ops.conftest import Browser
-from tests.workflows.fakes import RECIPIENT, SENDER, FakeActivities, callback, failure, serving, sid
+from tests.workflows.fakes import RECIPIENT, SENDER, FakeActivities, failure, serving, sid
 
 TEXT = "Your parcel is at the door."
 
@@ -76,7 +76,6 @@ async def test_a_message_that_waits_for_its_receipt(
 ) -> None:
     """What it waits for and until when, with a link to Twilio; it is not safe to send it again."""
     message = await _send(temporal, "m1")
-    await callback(message.handle, "sent")
 
     while "receipt" not in (await message.progress()).waiting_for:  # noqa: ASYNC110 - in Temporal
         await asyncio.sleep(0.05)

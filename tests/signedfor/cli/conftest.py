@@ -6,8 +6,10 @@ import pytest
 from temporalio.client import Client
 
 from devtools.stack.temporal_server import TemporalServer
+from signedfor.store.database import open_engine
+from tests.dead_letters import resolving
 from tests.signedfor.cli.support import CommandLine, LiveSystem
-from tests.workflows.fakes import FakeActivities, serving
+from tests.workflows.fakes import FakeActivities
 
 _OURS = (
     *("TEMPORAL_", "TWILIO_", "DATABASE_URL", "PUBLIC_BASE_URL", "COLUMNS"),
@@ -47,8 +49,12 @@ def cli_without_worker(temporal_server: TemporalServer, temporal: Client) -> Com
 
 
 @pytest.fixture
-async def system(temporal: Client, cli_without_worker: CommandLine) -> AsyncIterator[LiveSystem]:
-    """The command line with Temporal and workers."""
-    fakes = FakeActivities()
-    async with serving(temporal, fakes):
-        yield LiveSystem(cli=cli_without_worker, client=temporal, fakes=fakes)
+async def system(
+    temporal: Client, cli_without_worker: CommandLine, sqlite_url: str
+) -> AsyncIterator[LiveSystem]:
+    """The command line with Temporal, workers and a database."""
+    fakes, engine = FakeActivities(), open_engine(sqlite_url)
+    cli = CommandLine(env={**cli_without_worker.env, "DATABASE_URL": sqlite_url})
+    async with resolving(temporal, fakes, engine):
+        yield LiveSystem(cli=cli, client=temporal, fakes=fakes)
+    engine.dispose()

@@ -14,7 +14,7 @@ from signedfor.cli.app import app
 from signedfor.contract import message_workflow_id
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import SendRequest
-from tests.workflows.fakes import RECIPIENT, SENDER, FakeActivities, callback, failure
+from tests.workflows.fakes import RECIPIENT, SENDER, FakeActivities, accept, callback, failure
 
 TEXT = "Your parcel is at the door."
 SECRETS = (RECIPIENT, RECIPIENT[1:], TEXT)
@@ -86,6 +86,13 @@ class LiveSystem:
         """The id of a message that Twilio refused and whose dead letter is open."""
         self.fakes.sends = [failure(FailureClass.SENDER_MISCONFIGURED, code=code)]
         message_id = await self.send(*options)
+        await self.ended(message_id)
+        return message_id
+
+    async def unconfirmed(self, *options: str) -> str:
+        """The id of a message without a receipt, whose dead letter is open."""
+        self.fakes.sends = [accept()]
+        message_id = await self.send("--receipt-timeout", "1", *options)
         await self.ended(message_id)
         return message_id
 

@@ -11,23 +11,26 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from signedfor.cli.dead_letters import resolve
-from signedfor.cli.output import BadInput
+from activities import dead_letters as activity
+from signedfor.cli import dead_letter_jobs
 from signedfor.contract import (
     DEAD_LETTER,
     OPEN,
     RESOLVE_UPDATE,
     DeadLetterReport,
     DeadLetterRequest,
-    MessageChanges,
     MessageReport,
     MessageRequest,
     Outcome,
     Resolution,
     dead_letter_workflow_id,
 )
+from signedfor.dead_letter_jobs import new_job_id, preview, start
+from signedfor.dead_letters import DeadLetterFilter
 from signedfor.payloads import invalid_input
 from signedfor.search_attributes import MESSAGE_STATUS, TENANT
+from signedfor.store.database import open_engine
+from signedfor.store.suppressions import Suppressions
 from tests.signedfor.cli.support import (
     TEXT,
     CommandLine,
@@ -36,7 +39,7 @@ from tests.signedfor.cli.support import (
     shows_nothing_private,
     until,
 )
-from tests.workflows.fakes import RECIPIENT, REQUEST, accept
+from tests.workflows.fakes import RECIPIENT, REQUEST, SENDER, accept
 
 
 async def unserved_dead_letter(client: Client, tenant: str, *, queue: str = "no-worker") -> str:
@@ -124,7 +127,7 @@ async def test_a_long_list_says_that_there_is_more(system: LiveSystem) -> None:
     assert "There are more than 1" in result.stdout
 
 
-@pytest.mark.parametrize("clause", ["Nonsense = 'x'", "TwilioErrorCode ==", "a) OR (b"])
+@pytest.mark.parametrize("clause", ["Nonsense = 'x'", "TwilioErrorCode =="])
 async def test_a_query_that_temporal_does_not_understand(system: LiveSystem, clause: str) -> None:
     """The error names the option and an example, and does not repeat the clause."""
     result = await system.cli.later("dead-letters", "list", "--query", clause)
@@ -134,18 +137,13 @@ async def test_a_query_that_temporal_does_not_understand(system: LiveSystem, cla
     assert clause not in result.output
 
 
-async def test_a_query_cannot_reach_beyond_dead_letters(system: LiveSystem) -> None:
-    """A clause that matches other workflows too still finds dead letters only."""
-    tenant = new_id()
-    message_id = await system.dead_letter("--tenant", tenant)
-    await listed(system, tenant, count=1)
+async def test_a_query_cannot_reach_beyond_dead_letters(cli: CommandLine) -> None:
+    """A clause that would end its parentheses is refused, and not repeated."""
+    result = await cli.later("dead-letters", "list", "--query", "Tenant = 'a') OR (Tenant = 'b'")
 
-    document = await system.cli.document(
-        *("dead-letters", "list", "--limit", "1000"),
-        *("--query", f"Tenant = '{tenant}') OR (Tenant = '{tenant}'"),
-    )
-
-    assert {message_id} == {dead_letter["message_id"] for dead_letter in document["dead_letters"]}
+    assert 2 == result.exit_code
+    assert "--query: has a quote or parenthesis without its counterpart" in result.stderr
+    assert "Tenant" not in result.output
 
 
 async def test_a_dead_letter_shows_what_happened_and_what_to_do(system: LiveSystem) -> None:
@@ -204,14 +202,15 @@ async def test_recipient_and_text_can_be_changed(system: LiveSystem) -> None:
 
 
 async def test_changes_that_do_not_fit_leave_the_dead_letter_open(system: LiveSystem) -> None:
-    """What only the dead letter can check is reported as bad input, field by field."""
+    """What only the dead letter can check is reported as bad input, by its option."""
     message_id = await system.dead_letter()
-    blank = Resolution(action="retry", changes=MessageChanges(body="  "))
 
-    with pytest.raises(BadInput) as refused:
-        await resolve(system.client, message_id, blank, within=30)
+    result = await system.cli.later(
+        "dead-letters", "retry", message_id, "--from", "whatsapp:+15005550006"
+    )
 
-    assert ["--body"] == [field for field, _ in refused.value.problems]
+    assert 2 == result.exit_code
+    assert "  --from: must be on the same channel" in result.stderr
     assert "open" == (await system.cli.document("dead-letters", "show", message_id))["status"]
 
 
@@ -270,6 +269,39 @@ async def test_there_is_no_such_dead_letter(system: LiveSystem, command: tuple[s
     assert "not_found" == document["error"]["kind"]
 
 
+async def test_causes_are_counted_with_advice(system: LiveSystem) -> None:
+    """How many of each cause, and what to do."""
+    tenant = new_id()
+    for code in (21408, 21408, 21606):
+        await system.dead_letter("--tenant", tenant, code=code)
+    await listed(system, tenant, count=3)
+
+    document = await system.cli.document("dead-letters", "causes", "--tenant", tenant)
+    result = await system.cli.later("dead-letters", "causes", "--tenant", tenant)
+
+    assert [(21408, 2), (21606, 1)] == [
+        (each["error_code"], each["count"]) for each in document["causes"]
+    ]
+    assert document["causes"][0]["advice"]
+    assert "SenderMisconfigured 21408" in result.stdout
+    assert shows_nothing_private(result)
+
+
+async def test_filters_narrow_the_list(system: LiveSystem) -> None:
+    """By code, class, sender and tenant, without writing a clause."""
+    tenant = new_id()
+    await system.dead_letter("--tenant", tenant)
+    other = await system.dead_letter("--tenant", tenant, code=21606)
+    await listed(system, tenant, count=2)
+
+    document = await system.cli.document(
+        *("dead-letters", "list", "--code", "21606", "--class", "SenderMisconfigured"),
+        *("--sender", SENDER, "--tenant", tenant),
+    )
+
+    assert [other] == [each["message_id"] for each in document["dead_letters"]]
+
+
 async def test_many_are_retried_by_one_command(system: LiveSystem) -> None:
     """Everything that failed with one code is retried; the others stay open."""
     tenant = new_id()
@@ -279,34 +311,73 @@ async def test_many_are_retried_by_one_command(system: LiveSystem) -> None:
     system.fakes.sends = [accept()]
 
     document = await system.cli.document(
-        *("dead-letters", "retry", "--yes"),
-        *("--query", f"TwilioErrorCode = 21408 AND Tenant = '{tenant}'"),
+        *("dead-letters", "retry", "--yes", "--code", "21408"),
+        *("--query", f"Tenant = '{tenant}'"),
     )
 
-    assert (3, []) == (document["selected"], document["failed"])
-    assert chosen == {report["message_id"] for report in document["resolved"]}
+    job = document["job"]
+    assert (3, 3, "finished") == (document["preview"]["to_resolve"], job["done"], job["state"])
+    assert (3, {}) == (job["tally"]["resolved"], job["tally"]["failed"])
     for message_id in chosen:
         await system.posted(f"{message_id}.retry-1")
     assert "open" == (await system.cli.document("dead-letters", "show", other))["status"]
+    (shown,) = (await system.cli.document("dead-letters", "jobs"))["jobs"]
+    assert job == shown == await system.cli.document("dead-letters", "job", job["job_id"])
 
 
-async def test_partial_failures_are_listed(system: LiveSystem) -> None:
-    """A dead letter that could not be resolved is named, the others are resolved: 1."""
+async def test_a_preview_changes_nothing(system: LiveSystem) -> None:
+    """It counts what would be done and what would be left, by cause and sender."""
     tenant = new_id()
-    well = await system.dead_letter("--tenant", tenant)
+    message_id = await system.dead_letter("--tenant", tenant)
+    taken = await system.unconfirmed("--tenant", tenant)
+    await listed(system, tenant, count=2)
+
+    document = await system.cli.document("dead-letters", "retry", "--preview", "--tenant", tenant)
+    result = await system.cli.later("dead-letters", "retry", "--preview", "--tenant", tenant)
+
+    preview = document["preview"]
+    assert (2, 1, 1, {"may_have_arrived": 1}) == (
+        preview["selected"],
+        preview["to_resolve"],
+        preview["may_have_arrived"],
+        preview["skipped"],
+    )
+    assert document["job"] is None
+    for words in ("NoReceipt", "SenderMisconfigured 21408", "+1500***0006", "--even-if-taken"):
+        assert words in result.stdout
+    assert shows_nothing_private(result)
+    for each in (message_id, taken):
+        assert "open" == (await system.cli.document("dead-letters", "show", each))["status"]
+
+
+async def test_one_that_may_have_arrived_is_retried_only_on_demand(system: LiveSystem) -> None:
+    """The refusal names the option: 3."""
+    message_id = await system.unconfirmed()
+
+    refused = await system.cli.later("dead-letters", "retry", message_id)
+    document = await system.cli.document("dead-letters", "retry", message_id, "--even-if-taken")
+
+    assert 3 == refused.exit_code
+    assert "--even-if-taken" in refused.stderr
+    assert "retried" == document["outcome"]
+
+
+async def test_partial_failures_are_listed(
+    system: LiveSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead letter that could not be resolved is named, the others are resolved: 1."""
+    monkeypatch.setattr(activity, "ANSWER_SECONDS", 2.0)
+    tenant = new_id()
+    await system.dead_letter("--tenant", tenant)
     stuck = await unserved_dead_letter(system.client, tenant)
     await listed(system, tenant, count=2)
 
-    document = await system.cli.document(
-        *("dead-letters", "discard", "--yes", "--timeout", "2"),
-        *("--query", f"Tenant = '{tenant}'"),
-        exit_code=1,
-    )
+    result = await system.cli.later("dead-letters", "discard", "--yes", "--tenant", tenant)
 
-    assert 2 == document["selected"]
-    assert [well] == [report["message_id"] for report in document["resolved"]]
-    assert [stuck] == [each["message_id"] for each in document["failed"]]
-    assert "no worker answered" in document["failed"][0]["problem"]
+    assert 1 == result.exit_code
+    assert "Discarded" in result.stdout
+    assert "Failed: no_answer" in result.stdout
+    assert stuck in result.stdout
 
 
 async def test_many_are_not_changed_without_confirmation(system: LiveSystem) -> None:
@@ -321,16 +392,93 @@ async def test_many_are_not_changed_without_confirmation(system: LiveSystem) -> 
 
     assert 2 == result.exit_code
     assert "--yes: is needed to discard 1 dead letter" in result.stderr
+    assert "SenderMisconfigured 21408" in result.stderr
     assert "open" == (await system.cli.document("dead-letters", "show", message_id))["status"]
+    assert [] == (await system.cli.document("dead-letters", "jobs"))["jobs"]
 
 
 async def test_nothing_that_matches_is_no_failure(system: LiveSystem) -> None:
-    """A query without matches does nothing and says so."""
-    document = await system.cli.document(
-        "dead-letters", "retry", "--query", f"Tenant = '{new_id()}'", "--yes"
-    )
+    """Without a match nothing is done, and that is said."""
+    document = await system.cli.document("dead-letters", "retry", "--tenant", new_id(), "--yes")
+    result = await system.cli.later("dead-letters", "retry", "--tenant", new_id(), "--yes")
 
-    assert {"selected": 0, "resolved": [], "failed": []} == document
+    assert (0, None) == (document["preview"]["selected"], document["job"])
+    assert "No open dead letters match.\n" == result.stdout
+
+
+async def test_a_job_can_be_stopped_and_followed(
+    system: LiveSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`stop` ends it and says so; `job --follow` shows its end."""
+    monkeypatch.setattr(activity, "ANSWER_SECONDS", 3.0)
+    tenant = new_id()
+    await unserved_dead_letter(system.client, tenant)
+    await listed(system, tenant, count=1)
+    engine, job_id = open_engine(system.cli.env["DATABASE_URL"]), new_job_id()
+    what = await preview(
+        system.client,
+        Suppressions(engine),
+        DeadLetterFilter(tenant=tenant),
+        Resolution(action="discard"),
+    )
+    engine.dispose()
+    await start(system.client, what.job, job_id=job_id)
+
+    stopped = await system.cli.document("dead-letters", "stop", job_id, "--by", "Ada")
+    ended = await system.cli.document("dead-letters", "job", job_id, "--follow")
+
+    assert {"job_id": job_id, "stopping": True} == stopped
+    assert "Ada" == ended["stopped_by"]
+    assert ended["ended_at"] is not None
+
+
+async def test_ctrl_c_leaves_the_job_running(
+    system: LiveSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says how to look at it and how to stop it."""
+    tenant = new_id()
+    await system.dead_letter("--tenant", tenant)
+    await listed(system, tenant, count=1)
+
+    async def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dead_letter_jobs, "_until_over", interrupted)
+    result = await system.cli.later("dead-letters", "discard", "--yes", "--tenant", tenant)
+
+    assert 130 == result.exit_code
+    (job,) = (
+        await until(
+            lambda: system.cli.document("dead-letters", "jobs"),
+            lambda it: [each["state"] for each in it["jobs"]] == ["finished"],
+        )
+    )["jobs"]
+    for command in ("job", "stop"):
+        assert f"`signedfor dead-letters {command} {job['job_id']}`" in result.stderr
+    assert 1 == job["tally"]["resolved"]
+
+
+@pytest.mark.parametrize("command", ["job", "stop"])
+async def test_there_is_no_such_job(system: LiveSystem, command: str) -> None:
+    """An unknown id is bad input."""
+    document = await system.cli.document("dead-letters", command, "none", exit_code=2)
+
+    assert "not_found" == document["error"]["kind"]
+
+
+async def test_a_requested_cancellation_is_shown(system: LiveSystem) -> None:
+    """`show` and the workflow agree: it is open, and the request did not close it."""
+    message_id = await system.dead_letter()
+    await system.client.get_workflow_handle(dead_letter_workflow_id(message_id)).cancel()
+
+    document = await until(
+        lambda: system.cli.document("dead-letters", "show", message_id),
+        lambda it: it["cancel_requested_at"] is not None,
+    )
+    result = await system.cli.later("dead-letters", "show", message_id)
+
+    assert "open" == document["status"]
+    assert "does not close it; discard it to close it" in " ".join(result.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -339,6 +487,13 @@ async def test_nothing_that_matches_is_no_failure(system: LiveSystem) -> None:
         ((), "MESSAGE_ID"),
         (("an-id", "--query", "TwilioErrorCode = 1"), "MESSAGE_ID"),
         (("--query", "TwilioErrorCode = 1", "--to", RECIPIENT), "--to"),
+        (("an-id", "--code", "21408"), "MESSAGE_ID"),
+        (("an-id", "--preview"), "--preview"),
+        (("--code", "many"), "--code"),
+        (("--class", "Nonsense"), "--class"),
+        (("--sender", "not a sender at all"), "--sender"),
+        (("--tenant", "no tenant"), "--tenant"),
+        (("--campaign", "'"), "--campaign"),
         (("an-id", "--to", "5558675309"), "--to"),
         (("an-id", "--body", "   "), "--body"),
         (("an-id", "--from", "not a sender at all"), "--from"),

@@ -118,7 +118,7 @@ def test_a_file_is_imported(cli: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "opt-ins.csv"
     header = "recipient,category,source,opted_in_at\n"
     file.write_text(f"{header}{RECIPIENT},news,paper,2026-11-21T20:15:00Z\n")
-    assert {"new": 1} == _document(cli, "opt-ins", "import", str(file))
+    assert {"new": 1, "skipped": 0} == _document(cli, "opt-ins", "import", str(file))
 
     file.write_text(f"{header}{RECIPIENT},news,paper,never\n")
     result = cli("opt-ins", "import", str(file))

@@ -96,7 +96,7 @@ async def test_what_temporal_stores_in_clear_has_no_number(
     assert {MESSAGE_STATUS.name, MESSAGE_SENDER.name, TENANT.name} == set(started.indexed_fields)
     assert "+1500***0006" == description.typed_search_attributes[MESSAGE_SENDER]
     assert "acme" == description.typed_search_attributes[TENANT]
-    assert "normal otp" == await description.static_summary()
+    assert "otp, normal priority, from +1500***0006" == await description.static_summary()
 
 
 def test_a_tenant_must_not_contain_the_recipients_number(cli: CommandLine) -> None:

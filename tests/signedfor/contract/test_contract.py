@@ -65,7 +65,9 @@ def test_search_attribute_names_do_not_change() -> None:
         "MessageSender",
         "TwilioSid",
         "TwilioErrorCode",
+        "FailureClass",
         "CampaignId",
+        "PriorOutcome",
         "Tenant",
     }
 

@@ -1,5 +1,6 @@
 """Campaigns: their rows, which must be complete before one runs, and their states."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
@@ -53,6 +54,16 @@ def test_rows_are_read_in_pages(engine: Engine) -> None:
     assert campaigns.page("c", after=0, limit=2) == [_row(1), _row(2)]
     assert campaigns.page("c", after=2, limit=2) == [_row(3)]
     assert campaigns.page("c", after=3, limit=2) == []
+
+
+def test_the_cells_of_the_file_are_kept(engine: Engine) -> None:
+    """With their columns, for the report; dispatching does not read them."""
+    campaigns, cells = _campaigns(engine), ("Zoë", "=1+1", "")
+    assert ("Name", "to", "") == campaigns.create("c", MESSAGE, ["Name", "to", ""]).columns
+    campaigns.add_rows("c", [replace(_row(1), cells=cells)])
+
+    assert [cells] == [row.cells for row in campaigns.page("c", after=0, limit=9, with_cells=True)]
+    assert [()] == [row.cells for row in campaigns.page("c", after=0, limit=9)]
 
 
 def test_a_row_is_written_once(engine: Engine) -> None:

@@ -170,7 +170,7 @@ def test_nothing_is_imported_if_a_row_is_bad(engine: Engine, row: str, problem: 
     with pytest.raises(InvalidCsv) as caught:
         import_opt_ins(engine, _file(HEADER, good, row), by="Ada")
 
-    assert caught.value.problems[0].startswith(problem)
+    assert str(caught.value.problems.listed[0]).startswith(problem)
     assert "5558675309" not in str(caught.value)
     assert [] == OptIns(engine).list_()
 

@@ -17,7 +17,7 @@ from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import transaction
 from signedfor.store.rate_limiter import RateLimiter
-from tests.signedfor.cli.campaigns.support import (
+from tests.signedfor.campaigns.support import (
     BODY,
     OPTIONS,
     good_rows,
@@ -50,7 +50,7 @@ async def test_a_file_becomes_one_campaign(
     assert (CampaignState.RUNNING, 4, BODY) == (found.state, found.rows, found.message.body)
     assert CAMPAIGN == description.workflow_type
     assert campaign_id == description.typed_search_attributes[CAMPAIGN_ID]
-    assert "bulk 4 rows" == await description.static_summary()
+    assert "campaign, bulk priority, 4 rows" == await description.static_summary()
     document = json.loads(again.stdout)
     assert (campaign_id, "earlier", "running") == (
         document["campaign_id"],
@@ -109,7 +109,7 @@ def test_bad_rows_are_named_and_nothing_is_done(
     assert not [word for word in ("private", "E+10") if word in result.output]
     if form == "json":
         error = json.loads(result.stdout)["error"]
-        assert (20, 30) == (len(error["fields"]), error["total"])
+        assert (30, 30) == (len(error["fields"]), error["total"])
     assert no_campaign_exists(cli_engine)
 
 

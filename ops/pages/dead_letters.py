@@ -1,0 +1,178 @@
+"""The dead letters: by cause, one by one, and many at once by a job."""
+
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ops.access import Role
+from ops.web import Page, Pages
+from signedfor import dead_letter_jobs, dead_letters
+from signedfor.contract import MessageChanges, Resolution
+from signedfor.contract.fields import problems_in
+from signedfor.dead_letter_activities import JobRequest
+from signedfor.dead_letters import DeadLetterFilter
+from signedfor.errors import BadInput, NotFound
+from signedfor.masks import masked_recipient
+from signedfor.store.suppressions import Suppressions
+
+pages = Pages()
+PATH: Final = "/dead-letters"
+_ROWS: Final = 100
+_JOBS: Final = 20
+_FILTER_FIELDS: Final = ("failure_class", "error_code", "sender", "tenant", "campaign_id")
+_ACTIONS: Final = {"retry": "dead-letters.retry", "discard": "dead-letters.discard"}
+"""What the audit log calls a decision."""
+
+
+@pages.get(PATH)
+async def groups(page: Page) -> Response:
+    """Show the open dead letters by cause; with a filter, each of them."""
+    which = _filter(page)
+    grouped = await dead_letters.group(page.services.client, which)
+    listed = (
+        [each async for each in dead_letters.find(page.services.client, which, limit=_ROWS)]
+        if which != dead_letters.ALL
+        else []
+    )
+    return page.render(
+        "dead_letters.html",
+        grouped=grouped,
+        letters=listed,
+        query=_query(which),
+        fields={name: page.text(name) for name in _FILTER_FIELDS},
+        is_filtered=which != dead_letters.ALL,
+        cause_query=lambda cause: urlencode(
+            {
+                "failure_class": cause.failure_class or "",
+                **({"error_code": cause.error_code} if cause.error_code else {"no_code": "1"}),
+            }
+        ),
+    )
+
+
+@pages.get("/dead-letter")
+async def letter(page: Page) -> Response:
+    """Show one dead letter."""
+    details = await dead_letters.fetch(page.services.client, page.text("id"))
+    report = details.request.report
+    return page.render(
+        "dead_letter.html",
+        letter=details,
+        report=report,
+        cause=dead_letters.Cause(failure_class=report.failure_class, error_code=report.error_code),
+        recipient=masked_recipient(details.request.message.to),
+    )
+
+
+@pages.post("/dead-letter/resolve", role=Role.ACT)
+async def resolve(page: Page) -> Response:
+    """Retry or discard one."""
+    message_id = page.text("id")
+    resolution = _resolution(page, changes=_changes(page))
+    await page.record(_ACTIONS[resolution.action], message_id, why=resolution.note)
+    report = await dead_letters.resolve(page.services.client, message_id, resolution)
+    done = f"Retried as {report.retried_as}." if report.retried_as else "Discarded."
+    return page.redirect(f"/dead-letter?{urlencode({'id': message_id})}", done=done)
+
+
+@pages.post("/dead-letters/preview", role=Role.ACT)
+async def preview(page: Page) -> Response:
+    """Show what a decision about many would do, and ask."""
+    which = _filter(page)
+    previewed = await dead_letter_jobs.preview(
+        page.services.client, Suppressions(page.services.engine), which, _resolution(page)
+    )
+    return page.render(
+        "dead_letters_preview.html",
+        preview=previewed,
+        job=previewed.job.model_dump_json(),
+        job_id=dead_letter_jobs.new_job_id(),
+        back=f"{PATH}?{_query(which)}",
+    )
+
+
+@pages.post("/dead-letters/start", role=Role.ACT)
+async def start(page: Page) -> Response:
+    """Start the job that was previewed; sending the form twice starts it once."""
+    try:
+        job = JobRequest.model_validate_json(page.text("job"))
+    except ValidationError:
+        raise HTTPException(400, "The form is not complete. Begin with the preview.") from None
+    job_id = page.text("job_id")
+    await page.record(
+        _ACTIONS[job.resolution.action],
+        job_id,
+        why=job.resolution.note,
+        details=f"a job on {job.selected} dead letters",
+    )
+    await dead_letter_jobs.start(page.services.client, job, job_id=job_id)
+    return page.redirect(f"/dead-letters/job?{urlencode({'id': job_id})}")
+
+
+@pages.get("/dead-letters/jobs")
+async def jobs(page: Page) -> Response:
+    """List the jobs, newest first."""
+    found = [each async for each in dead_letter_jobs.jobs(page.services.client, limit=_JOBS)]
+    return page.render("dead_letter_jobs.html", jobs=found)
+
+
+@pages.get("/dead-letters/job")
+async def job(page: Page) -> Response:
+    """Show how far a job is."""
+    try:
+        progress = await dead_letter_jobs.progress(page.services.client, page.text("id"))
+    except NotFound as error:
+        raise HTTPException(404, str(error)) from None
+    return page.render("dead_letter_job.html", job=progress)
+
+
+@pages.post("/dead-letters/stop", role=Role.ACT)
+async def stop(page: Page) -> Response:
+    """Stop a job; the dead letters that it has not come to stay open."""
+    job_id = page.text("id")
+    await page.record("dead-letters.stop", job_id)
+    await dead_letter_jobs.stop(page.services.client, job_id, by=page.user.name)
+    return page.redirect(f"/dead-letters/job?{urlencode({'id': job_id})}", done="It is stopping.")
+
+
+def _filter(page: Page) -> DeadLetterFilter:
+    fields: dict[str, Any] = {name: text for name in _FILTER_FIELDS if (text := page.text(name))}
+    if page.text("no_code"):
+        fields["has_no_code"] = True
+    try:
+        return DeadLetterFilter.model_validate_strings(fields)
+    except ValidationError as error:
+        raise BadInput(problems_in(error)) from None
+
+
+def _query(which: DeadLetterFilter) -> str:
+    fields = which.model_dump(mode="json", exclude_defaults=True)
+    has_no_code = fields.pop("has_no_code", False)
+    return urlencode(fields | ({"no_code": "1"} if has_no_code else {}))
+
+
+def _resolution(page: Page, *, changes: MessageChanges | None = None) -> Resolution:
+    action = page.text("action")
+    try:
+        return Resolution.model_validate(
+            {
+                "action": action,
+                "by": page.user.name,
+                "note": page.text("why") or None,
+                "changes": changes if action == "retry" else None,
+                "even_if_taken": bool(page.text("even_if_taken")),
+            }
+        )
+    except ValidationError as error:
+        raise BadInput(problems_in(error)) from None
+
+
+def _changes(page: Page) -> MessageChanges | None:
+    fields = {name: text for name in ("to", "from", "body") if (text := page.text(name))}
+    try:
+        return MessageChanges.model_validate(fields) if fields else None
+    except ValidationError as error:
+        raise BadInput(problems_in(error)) from None

@@ -1,0 +1,129 @@
+"""What happens now: messages over time, what waits, and what is wrong."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from anyio import to_thread
+from sqlalchemy import Engine
+from starlette.responses import Response
+
+from ops.charts import BarChart, series_of
+from ops.web import Page, Pages
+from signedfor import dead_letters
+from signedfor.contract import Outcome
+from signedfor.store.inbound import InboundMessages, PendingReviews
+from signedfor.store.inbox import Inbox
+from signedfor.store.message_index import (
+    IndexedMessage,
+    Interval,
+    MessageIndex,
+    SenderOutcomes,
+)
+from signedfor.store.rate_limiter import RateLimiter, SenderState
+
+pages = Pages()
+
+
+@dataclass(frozen=True)
+class Range:
+    """How far back the page looks, and in which steps."""
+
+    name: str
+    length: timedelta
+    interval: Interval
+    label: str
+    """The form of a step's label."""
+
+
+RANGES: Final = {
+    each.name: each
+    for each in (
+        Range("1 h", timedelta(hours=1), Interval.MINUTE, "%H:%M"),
+        Range("24 h", timedelta(hours=24), Interval.HOUR, "%H:00"),
+        Range("7 d", timedelta(days=7), Interval.DAY, "%m-%d"),
+    )
+}
+_STEPS: Final = {
+    Interval.MINUTE: timedelta(minutes=1),
+    Interval.HOUR: timedelta(hours=1),
+    Interval.DAY: timedelta(days=1),
+}
+_OUTCOMES: Final = (
+    *(Outcome.DELIVERED, Outcome.UNDELIVERED, Outcome.FAILED, Outcome.UNCONFIRMED),
+    *(Outcome.SUPPRESSED, Outcome.EXPIRED, Outcome.CANCELED),
+)
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """What the database knows."""
+
+    chart: BarChart
+    stages: Mapping[str, int]
+    senders: Sequence[SenderOutcomes]
+    durations: Sequence[timedelta]
+    oldest: Sequence[IndexedMessage]
+    paused: Sequence[SenderState]
+    reviews: PendingReviews
+    callbacks: int
+
+
+@pages.get("/")
+async def now(page: Page) -> Response:
+    """Show it all."""
+    chosen = RANGES.get(page.text("range"), RANGES["24 h"])
+    figures = await to_thread.run_sync(_figures, page.services.engine, chosen)
+    groups = await dead_letters.group(page.services.client)
+    return page.render(
+        "now.html",
+        figures=figures,
+        groups=groups,
+        ranges=RANGES,
+        chosen=chosen,
+        median=_at(figures.durations, 0.5),
+        slow=_at(figures.durations, 0.95),
+        total=sum(figures.chart.totals),
+    )
+
+
+def _figures(engine: Engine, chosen: Range) -> _Figures:
+    index, until = MessageIndex(engine), datetime.now(UTC)
+    since = _begin_of(until - chosen.length, chosen.interval)
+    counts = {
+        (each.begin.strftime(chosen.label), each.status): each.messages
+        for each in index.counts(chosen.interval, since=since, until=until)
+    }
+    labels = []
+    while since <= until:
+        labels.append(since.strftime(chosen.label))
+        since += _STEPS[chosen.interval]
+    # The first step is not over the whole of it, and would have the label of the last one.
+    labels = labels[1:]
+    inbound = InboundMessages(engine)
+    return _Figures(
+        chart=BarChart("Messages that ended", labels, series_of(counts, labels, _OUTCOMES)),
+        stages=index.open_by_stage(),
+        senders=index.outcomes_by_sender(since=until - chosen.length),
+        durations=index.durations(since=until - chosen.length),
+        oldest=index.oldest_waiting(),
+        paused=[each for each in RateLimiter(engine).states() if each.is_paused],
+        reviews=inbound.pending_reviews(),
+        callbacks=Inbox(engine).backlog().count,
+    )
+
+
+def _begin_of(moment: datetime, interval: Interval) -> datetime:
+    match interval:
+        case Interval.MINUTE:
+            return moment.replace(second=0, microsecond=0)
+        case Interval.HOUR:
+            return moment.replace(minute=0, second=0, microsecond=0)
+        case Interval.DAY:
+            return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _at(durations: Sequence[timedelta], share: float) -> timedelta | None:
+    """The duration that this share of the messages does not exceed."""
+    return durations[int(share * (len(durations) - 1))] if durations else None

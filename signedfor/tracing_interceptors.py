@@ -1,0 +1,98 @@
+"""Temporal's interceptor for traces, with our attribute, and without what may be personal.
+
+Imported only if traces are on: OpenTelemetry is optional.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import Attributes, AttributeValue
+from temporalio.contrib.opentelemetry import TracingInterceptor, TracingWorkflowInboundInterceptor
+from temporalio.worker import WorkflowInboundInterceptor, WorkflowInterceptorClassInput
+
+from signedfor.contract import message_id_of
+from signedfor.tracing import MESSAGE_ID, active
+
+__all__ = ["PROPAGATOR", "MessageTracing", "TracingInterceptor"]
+
+PROPAGATOR: Final = TraceContextTextMapPropagator()
+"""The ids of a trace, and nothing else. The SDK's default adds baggage: what a caller has put there
+would be stored in Temporal in clear."""
+
+_WORKFLOW_ID: Final = "temporalWorkflowID"
+_NUMBER: Final = re.compile(r"\+[0-9]{7}")
+"""In an id: its message is refused, but its spans begin before that."""
+
+
+class MessageTracing(TracingInterceptor):
+    """Spans for starts, signals, workflows and activities, with the message's id.
+
+    Those of a workflow have no length: they are made and exported as they happen, never on replay,
+    and no other worker needs to know of them. The header adds no event to the history.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_MessageTracer(active.tracer or trace.get_tracer("signedfor")))
+        self.text_map_propagator = PROPAGATOR
+
+    def workflow_interceptor_class(
+        self, input: WorkflowInterceptorClassInput
+    ) -> type[TracingWorkflowInboundInterceptor]:
+        """See base class."""
+        super().workflow_interceptor_class(input)
+        return _WorkflowTracing
+
+
+class _WorkflowTracing(TracingWorkflowInboundInterceptor):
+    def __init__(self, next: WorkflowInboundInterceptor) -> None:
+        super().__init__(next)
+        self.text_map_propagator = PROPAGATOR
+
+
+class _MessageTracer(Tracer):
+    """Another tracer, with the message's id added to its spans."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def start_span(
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes = None,
+        *args: Any,
+        **options: Any,
+    ) -> Span:
+        """See base class."""
+        return self._tracer.start_span(
+            name, context, kind, _with_message_id(attributes), *args, **options
+        )
+
+    def start_as_current_span(  # type: ignore[override] # the base class's is wrapped
+        self, name: str, *, attributes: Attributes = None, **options: Any
+    ) -> Any:
+        """See base class."""
+        return self._tracer.start_as_current_span(
+            # An exception's text may quote a number or a message.
+            name,
+            attributes=_with_message_id(attributes),
+            record_exception=False,
+            **options,
+        )
+
+
+def _with_message_id(attributes: Attributes) -> Mapping[str, AttributeValue]:
+    found = dict(attributes or {})
+    workflow_id = str(found.get(_WORKFLOW_ID, ""))
+    if _NUMBER.search(workflow_id):
+        return {**found, _WORKFLOW_ID: "(contains a number)"}
+    try:
+        return {**found, MESSAGE_ID: message_id_of(workflow_id)}
+    except ValueError:
+        return found
