@@ -48,7 +48,7 @@ class OpsSettings(Settings):
 
     @field_validator("ops_group_roles", mode="before")
     @classmethod
-    def _pairs(cls, value: Any) -> Any:
+    def _roles_by_group(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
         pairs = [pair.rpartition("=") for pair in value.split(",")]
