@@ -27,6 +27,7 @@ from signedfor.campaign_activities import (
     StateChange,
     messages_of,
 )
+from signedfor.campaigns.counts import count_ended, count_outcomes
 from signedfor.client import Client as SignedforClient
 from signedfor.contract import (
     CampaignMessage,
@@ -167,14 +168,13 @@ class CampaignDispatcher(CampaignActivities):
 
     @activity.defn
     async def count_messages(self, request: CountRequest) -> MessageCounts:
-        """How many of its messages are running and have ended.
+        """How many of its messages are running, and how many of its rows have ended.
 
         If visibility shows none running, the last row's workflow is described as well, because
         visibility may lag for minutes.
         """
-        running, ended = await _all(
-            self._count(request.campaign_id, f"ExecutionStatus{sign}'Running'")
-            for sign in ("=", "!=")
+        running, ended = await count_ended(
+            self._temporal, request.campaign_id, rpc_timeout=_RPC_TIMEOUT
         )
         if running == 0 and await self._is_running(request.campaign_id, request.last_row):
             running = 1
@@ -182,13 +182,9 @@ class CampaignDispatcher(CampaignActivities):
 
     @activity.defn
     async def count_outcomes(self, key: CampaignKey) -> OutcomeCounts:
-        """How its messages ended; outcomes that did not occur are left out."""
-        counts = await _all(
-            self._count(key.campaign_id, f"{MESSAGE_STATUS.name}='{each.value}'")
-            for each in Outcome
-        )
-        found = zip(Outcome, counts, strict=True)
-        return OutcomeCounts(outcomes={outcome: count for outcome, count in found if count})
+        """How its rows ended; outcomes that did not occur are left out."""
+        counts = await count_outcomes(self._temporal, key.campaign_id, rpc_timeout=_RPC_TIMEOUT)
+        return OutcomeCounts(outcomes={Outcome(name): n for name, n in counts.items()})
 
     def _existing(self, campaign_id: str) -> CampaignRecord:
         record = self._campaigns.find(campaign_id)

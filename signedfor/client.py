@@ -26,8 +26,6 @@ from temporalio.client import (
 )
 from temporalio.common import (
     Priority,
-    SearchAttributePair,
-    TypedSearchAttributes,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
@@ -45,13 +43,11 @@ from signedfor.contract import (
     MessageRequest,
     Outcome,
     Progress,
-    Stage,
     message_workflow_id,
 )
 from signedfor.contract.fields import MessageId, problems_in
-from signedfor.masks import masked_sender
 from signedfor.payloads import INVALID_INPUT, data_converter, id_problems
-from signedfor.search_attributes import CAMPAIGN_ID, MESSAGE_SENDER, MESSAGE_STATUS, TENANT
+from signedfor.search_attributes import message_attributes
 
 __all__ = ["BadInput", "Client", "FieldProblem", "Message", "NotFound"]
 
@@ -123,13 +119,6 @@ class Client:
         """
         message_id = str(uuid.uuid4()) if message_id is None else message_id
         checked = checked_request(request, message_id)
-        attributes = [SearchAttributePair(MESSAGE_STATUS, Stage.SENDING.value)]
-        if checked.sender is not None:
-            attributes.append(SearchAttributePair(MESSAGE_SENDER, masked_sender(checked.sender)))
-        if checked.tenant is not None:
-            attributes.append(SearchAttributePair(TENANT, checked.tenant))
-        if checked.campaign_id is not None:
-            attributes.append(SearchAttributePair(CAMPAIGN_ID, checked.campaign_id))
         try:
             await self._temporal.start_workflow(
                 SEND_MESSAGE,
@@ -139,7 +128,7 @@ class Client:
                 # Like USE_EXISTING it starts nothing twice, but it also reports a duplicate.
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 id_reuse_policy=REUSE_POLICY,
-                search_attributes=TypedSearchAttributes(attributes),
+                search_attributes=message_attributes(checked),
                 static_summary=" ".join(filter(None, (checked.priority.value, checked.category))),
                 # Urgent messages come first in the task queue as well.
                 priority=Priority(priority_key=checked.priority.temporal_key),

@@ -1,4 +1,4 @@
-"""Keeps phone numbers out of ids and search attributes, which Temporal shows in plain text."""
+"""Keeps phone numbers out of what is shown: ids, search attributes, and what people look at."""
 
 import re
 
@@ -6,6 +6,7 @@ from signedfor.consent import person
 
 # At least three digits are hidden; of a short number, less than four at the beginning are shown.
 _NUMBER = re.compile(r"(\+\d{0,4})\d{3,}(\d{4})$", re.ASCII)
+_HIDDEN = re.compile(r"\d(?=\d{4})", re.ASCII)
 
 
 def masked_sender(sender: str) -> str:
@@ -15,6 +16,16 @@ def masked_sender(sender: str) -> str:
     Messaging Services are not personal and stay unchanged.
     """
     return _NUMBER.sub(r"\1***\2", sender)
+
+
+def masked_recipient(address: str) -> str:
+    """`address` with all but the last four digits of its number hidden, or all of an ID.
+
+    A sender's number shows more digits (`masked_sender`), since it is yours.
+    """
+    channel, colon, rest = address.rpartition(":")
+    shown = _HIDDEN.sub("*", rest) if rest.startswith("+") else "***"
+    return channel + colon + shown
 
 
 _MIN_DIGITS = 7

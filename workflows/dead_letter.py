@@ -1,7 +1,6 @@
 """A dead letter: a failed message whose cause is recorded, or that waits for an operator."""
 
 import contextlib
-import re
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
@@ -28,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
         Resolution,
         dead_letter_workflow_id,
         message_workflow_id,
+        next_retry_id,
     )
     from signedfor.contract.failures import FailureClass
     from signedfor.contract.fields import problems_in
@@ -35,11 +35,14 @@ with workflow.unsafe.imports_passed_through():
     from signedfor.message_activities import SuppressionRecord
     from signedfor.payloads import id_problems, invalid_input
     from signedfor.search_attributes import (
+        CAMPAIGN_ID,
         MESSAGE_SENDER,
         MESSAGE_STATUS,
+        PRIOR_OUTCOME,
         TENANT,
         TWILIO_ERROR_CODE,
         TWILIO_SID,
+        message_attributes,
     )
     from workflows import activity_stubs
     from workflows.receipts import Receipt, Receipts
@@ -47,7 +50,6 @@ with workflow.unsafe.imports_passed_through():
 _RECORDED_AND_CLOSED = frozenset(
     {FailureClass.RECIPIENT_OPTED_OUT, FailureClass.RECIPIENT_UNREACHABLE}
 )
-_RETRY_SUFFIX = re.compile(r"\.retry-(\d{1,6})$", re.ASCII)
 
 
 @workflow.defn(name=DEAD_LETTER)
@@ -152,14 +154,17 @@ class DeadLetter:
         )
 
     async def _retry(self, resolution: Resolution) -> str:
-        retried_as = self._retry_id()
+        retried_as, request = self._retry_id(), self._changed_request(resolution)
+        # With these, whoever counts a campaign's rows sees at once which message replaces which.
+        prior = SearchAttributePair(PRIOR_OUTCOME, self._dead_letter.report.outcome.value)
         try:
             await workflow.start_child_workflow(
                 SEND_MESSAGE,
-                self._changed_request(resolution),
+                request,
                 id=message_workflow_id(retried_as),
                 parent_close_policy=ParentClosePolicy.ABANDON,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                search_attributes=message_attributes(request).updated(prior),
             )
         except WorkflowAlreadyStartedError:
             workflow.logger.info("The retry was started already")
@@ -211,18 +216,15 @@ class DeadLetter:
         )
 
 
-def next_retry_id(message_id: str) -> str:
-    """The id of the message that retries this one: `<id>.retry-1`, then `.retry-2` and so on."""
-    match = _RETRY_SUFFIX.search(message_id)
-    if match is None:
-        return f"{message_id}.retry-1"
-    return f"{message_id[: match.start()]}.retry-{int(match[1]) + 1}"
-
-
 async def open_dead_letter(dead_letter: DeadLetterRequest) -> None:
     """Start the dead letter, which outlives the message; one that exists already is kept."""
     report = dead_letter.report
-    attributes = [SearchAttributePair(MESSAGE_STATUS, OPEN)]
+    attributes = [
+        SearchAttributePair(MESSAGE_STATUS, OPEN),
+        SearchAttributePair(PRIOR_OUTCOME, report.outcome.value),
+    ]
+    if dead_letter.message.campaign_id is not None:
+        attributes.append(SearchAttributePair(CAMPAIGN_ID, dead_letter.message.campaign_id))
     if dead_letter.sender is not None:
         attributes.append(SearchAttributePair(MESSAGE_SENDER, masked_sender(dead_letter.sender)))
     if dead_letter.message.tenant is not None:

@@ -7,9 +7,8 @@ from typing import Any, Final, assert_never
 
 from sqlalchemy import Engine
 
-from signedfor.cli.message_status import masked_recipient
 from signedfor.consent import OptIn, Reason, Scope, Source
-from signedfor.masks import masked_sender
+from signedfor.masks import masked_recipient, masked_sender
 from signedfor.store.held_back_messages import NO_OPT_IN, HeldBackMessage, HeldBackMessages
 from signedfor.store.opt_ins import OptIns
 from signedfor.store.suppressions import Action, HistoryEntry, Suppressions

@@ -10,7 +10,12 @@ from temporalio.client import Client, WorkflowExecution, WorkflowHandle
 from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError, RPCStatusCode
 
-from signedfor.cli.message_status import advice_rows, request_rows
+from signedfor.cli.message_status import (
+    advice_rows,
+    request_rows,
+    retry_documents,
+    retry_rows,
+)
 from signedfor.cli.options import (
     OPTIONS,
     TIMEOUT,
@@ -64,6 +69,7 @@ from signedfor.contract import (
     dead_letter_workflow_id,
     message_id_of,
 )
+from signedfor.retries import Continuation, continuation
 from signedfor.search_attributes import (
     MESSAGE_SENDER,
     MESSAGE_STATUS,
@@ -148,7 +154,8 @@ def show(
 
 
 async def _show(out: Output, message_id: str, *, reveal: bool, within: float) -> None:
-    handle = _handle(await connect(), message_id)
+    client = await connect()
+    handle = _handle(client, message_id)
     try:
         details: DeadLetterDetails = await handle.query(
             DETAILS_QUERY, result_type=DeadLetterDetails, rpc_timeout=timedelta(seconds=within)
@@ -159,12 +166,18 @@ async def _show(out: Output, message_id: str, *, reveal: bool, within: float) ->
         if is_workflow_missing(error):
             raise _not_found(message_id) from None
         raise
+    went_on = None
+    if details.result is not None and details.result.retried_as is not None:
+        went_on = await continuation(client, message_id)
     hidden: Any = {"request": {"message": True, "report": {"tags"}, "sender": True}}
     document = details.model_dump(mode="json", exclude=None if reveal else hidden)
-    out.result(document, facts(_rows(details, reveal=reveal)))
+    document["retries"] = retry_documents(went_on)
+    out.result(document, facts(_rows(details, went_on, reveal=reveal)))
 
 
-def _rows(details: DeadLetterDetails, *, reveal: bool) -> list[tuple[str, object]]:
+def _rows(
+    details: DeadLetterDetails, went_on: Continuation | None, *, reveal: bool
+) -> list[tuple[str, object]]:
     report, result = details.request.report, details.result
     rows: list[tuple[str, object]] = [
         ("Message", report.message_id),
@@ -180,8 +193,13 @@ def _rows(details: DeadLetterDetails, *, reveal: bool) -> list[tuple[str, object
     if result is None:
         rows.append(("Held until", clock(details.held_until)))
     else:
-        rows += [("Closed by", result.by), ("Note", result.note), ("Retried as", result.retried_as)]
+        rows += [("Closed by", result.by), ("Note", result.note), *_retries(result, went_on)]
     return rows + (request_rows(details.request.message) if reveal else [])
+
+
+def _retries(result: DeadLetterReport, went_on: Continuation | None) -> list[tuple[str, object]]:
+    """The retries and how they stand; only the first one's id if Temporal has deleted it."""
+    return retry_rows(went_on) or [("Retried as", result.retried_as)]
 
 
 @app.command()

@@ -11,7 +11,6 @@ from temporalio.client import WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from signedfor.cli.environment import database, database_settings, field_and_problem
-from signedfor.cli.message_status import masked_recipient
 from signedfor.cli.options import ByOption, JsonOption, LimitOption, RevealOption, operator
 from signedfor.cli.output import (
     BadInput,
@@ -33,7 +32,7 @@ from signedfor.inbound import (
     CatchUp,
     CatchUpResult,
 )
-from signedfor.masks import masked_sender
+from signedfor.masks import masked_recipient, masked_sender
 from signedfor.store.inbound import Decision, InboundMessages, Review
 
 _RESULTS = {

@@ -8,11 +8,10 @@ import typer
 
 from signedfor.cli.environment import database
 from signedfor.cli.inbound import length_of_time
-from signedfor.cli.message_status import masked_recipient
 from signedfor.cli.options import JsonOption, LimitOption, RevealOption
 from signedfor.cli.output import clock, command_output
 from signedfor.contract import InboundKind
-from signedfor.masks import masked_sender
+from signedfor.masks import masked_recipient, masked_sender
 from signedfor.store.inbound import InboundMessages, Received
 
 app = typer.Typer(

@@ -4,14 +4,13 @@ Nothing here shows a phone number, a text or the caller's tags, unless --reveal 
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from rich.table import Table
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.service import RPCError
 
 from signedfor import client
@@ -27,8 +26,16 @@ from signedfor.cli.output import (
 )
 from signedfor.cli.temporal import NO_WORKER, command_error, describe, is_no_worker
 from signedfor.client import Message
-from signedfor.contract import MESSAGES_QUEUE, MessageReport, MessageRequest, Outcome, Progress
+from signedfor.contract import (
+    MESSAGES_QUEUE,
+    DeadLetterOutcome,
+    MessageReport,
+    MessageRequest,
+    Outcome,
+    Progress,
+)
 from signedfor.contract.failures import FailureClass
+from signedfor.retries import Continuation, Retry, continuation
 from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.twilio import codes
 
@@ -46,7 +53,6 @@ EXIT_CODES = {
 FAILED = "failed"
 """The status of a message whose workflow ended without a report."""
 
-_HIDDEN = re.compile(r"\d(?=\d{4})", re.ASCII)
 _FIRST_POLL = 0.3
 _POLL_FACTOR = 1.5
 _MAX_POLL_INTERVAL = 10.0
@@ -64,6 +70,8 @@ class StatusView:
     progress: Progress | None = None
     report: MessageReport | None = None
     error: CommandError | None = None
+    went_on: Continuation | None = None
+    """What followed its report, if a dead letter was opened."""
 
     def document(self, *, request: MessageRequest | None = None) -> dict[str, Any]:
         """The message for programs; `request` only with --reveal."""
@@ -74,6 +82,8 @@ class StatusView:
             "report": None,
             "error": None,
             "advice": _advice(*self._failure()),
+            "dead_letter": self.went_on.dead_letter if self.went_on else None,
+            "retries": retry_documents(self.went_on),
         }
         if self.progress is not None:
             document["progress"] = self.progress.model_dump(mode="json")
@@ -98,8 +108,18 @@ class StatusView:
         reason = self.report.reason if self.report is not None else None
         rows += advice_rows(*self._failure(), reason=reason)
         if self.report is not None and self.report.dead_letter_id is not None:
-            rows.append(("Dead letter", f"see `signedfor dead-letters show {self.message_id}`"))
+            rows += self._continuation_rows()
         return facts(rows + (request_rows(request) if request is not None else []))
+
+    def _continuation_rows(self) -> list[tuple[str, object]]:
+        status = None
+        if self.went_on is not None:
+            status = DeadLetterOutcome.RETRIED if self.went_on.retries else self.went_on.dead_letter
+        see = f"see `signedfor dead-letters show {self.message_id}`"
+        return [
+            ("Dead letter", f"{status}; {see}" if status else see),
+            *retry_rows(self.went_on),
+        ]
 
     def _failure(self) -> tuple[FailureClass | None, int | None]:
         if self.report is not None:
@@ -109,7 +129,7 @@ class StatusView:
         return (row.failure_class if row else None), code
 
 
-async def fetch_status(message: Message, *, within: timedelta) -> StatusView:
+async def fetch_status(temporal: Client, message: Message, *, within: timedelta) -> StatusView:
     """The message's status now.
 
     Raises:
@@ -128,7 +148,12 @@ async def fetch_status(message: Message, *, within: timedelta) -> StatusView:
             report = await message.report()
         except (client.BadInput, WorkflowFailureError) as error:
             return StatusView(message_id=message_id, status=FAILED, error=command_error(error))
-        return StatusView(message_id=message_id, status=report.outcome, report=report)
+        went_on = None
+        if report.dead_letter_id is not None:
+            went_on = await continuation(temporal, message_id)
+        return StatusView(
+            message_id=message_id, status=report.outcome, report=report, went_on=went_on
+        )
     progress = await _fetch_progress(message, within=within)
     if progress is None:
         known = description.typed_search_attributes.get(MESSAGE_STATUS)
@@ -194,6 +219,25 @@ async def _fetch_progress(message: Message, *, within: timedelta) -> Progress | 
         raise
 
 
+def retry_documents(went_on: Continuation | None) -> list[dict[str, Any]]:
+    """The retries of a message for programs."""
+    return [each.document() for each in went_on.retries] if went_on is not None else []
+
+
+def retry_rows(went_on: Continuation | None) -> list[tuple[str, object]]:
+    """The retries of a message for people, and how each stands."""
+    if went_on is None:
+        return []
+    return [("Retried as", f"{each.message_id}, {_retry_status(each)}") for each in went_on.retries]
+
+
+def _retry_status(retry: Retry) -> str:
+    status = retry.status or "ended without a report"
+    code = f" ({retry.error_code})" if retry.error_code is not None else ""
+    ended = f" at {clock(retry.ended_at)}" if retry.ended_at is not None else ""
+    return f"{status}{code}{ended}"
+
+
 def request_rows(request: MessageRequest) -> list[tuple[str, object]]:
     """What was to be sent, in full."""
     return [
@@ -216,16 +260,6 @@ def advice_rows(
     named = " ".join(str(part) for part in (failure_class, code) if part is not None)
     meaning = advice["meaning"] if advice["meaning"] != reason else None
     return [("Failure", named), ("Meaning", meaning), ("What to do", advice["action"])]
-
-
-def masked_recipient(address: str) -> str:
-    """`address` with all but the last four digits of its number hidden, or all of an ID.
-
-    A sender's number shows more digits (`masked_sender`), since it is yours.
-    """
-    channel, colon, rest = address.rpartition(":")
-    shown = _HIDDEN.sub("*", rest) if rest.startswith("+") else "***"
-    return channel + colon + shown
 
 
 def _wait(progress: Progress) -> str:

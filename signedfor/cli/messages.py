@@ -196,8 +196,8 @@ async def _send(
     waits: bool,
     wait_timeout: float | None,
 ) -> ExitCode:
-    sender = Client(await connect())
-    message = await sender.send(request, message_id=message_id, rpc_timeout=RPC_TIMEOUT)
+    temporal = await connect()
+    message = await Client(temporal).send(request, message_id=message_id, rpc_timeout=RPC_TIMEOUT)
     document: dict[str, Any] = {"accepted": "now" if message.is_new else "earlier"}
     if message.is_new:
         out.note(f"Accepted as message {message_id}.")
@@ -214,7 +214,7 @@ async def _send(
         document |= {"message_id": message_id, "status": Stage.SENDING.value}
         out.result(document, message_id)
     else:
-        view = await fetch_status(message, within=RPC_TIMEOUT)
+        view = await fetch_status(temporal, message, within=RPC_TIMEOUT)
         out.result(document | view.document(), view.table())
     return ExitCode.OK
 
@@ -250,9 +250,10 @@ def show(
 
 
 async def _show(out: Output, message_id: str, *, reveal: bool, within: float) -> ExitCode:
-    sender = Client(await connect())
+    temporal = await connect()
+    sender = Client(temporal)
     message = sender.message(message_id)
-    view = await fetch_status(message, within=timedelta(seconds=within))
+    view = await fetch_status(temporal, message, within=timedelta(seconds=within))
     request = await _fetch_request(sender, message) if reveal else None
     out.result(view.document(request=request), view.table(request=request))
     # A message that failed has been shown completely; one whose workers do not answer has not.

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from signedfor.cli.environment import database
-from signedfor.cli.message_status import masked_recipient
 from signedfor.cli.opt_outs import LABEL, address_of, store_errors
 from signedfor.cli.options import (
     ByOption,
@@ -20,6 +19,7 @@ from signedfor.cli.options import (
 )
 from signedfor.cli.output import BadInput, NotFound, clock, command_output
 from signedfor.consent import OptIn, Reason
+from signedfor.masks import masked_recipient
 from signedfor.store.opt_in_csv import OPTIONAL, REQUIRED, import_opt_ins
 from signedfor.store.opt_ins import OptIns
 from signedfor.store.suppressions import Suppressions

@@ -14,8 +14,6 @@ from sqlalchemy import Engine
 from signedfor.cli import inbound
 from signedfor.cli.consent_history import consent_history
 from signedfor.cli.environment import database, field_and_problem
-from signedfor.cli.files import atomic_write
-from signedfor.cli.message_status import masked_recipient
 from signedfor.cli.options import (
     ByOption,
     JsonOption,
@@ -28,7 +26,8 @@ from signedfor.cli.options import (
 from signedfor.cli.output import BadInput, clock, command_output
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.contract.fields import Label
-from signedfor.masks import masked_sender
+from signedfor.files import atomic_write
+from signedfor.masks import masked_recipient, masked_sender
 from signedfor.store.csv_files import InvalidCsv
 from signedfor.store.suppression_csv import COLUMNS, export_csv, import_csv
 from signedfor.store.suppressions import Suppressions

@@ -1,34 +1,49 @@
 """The command line's connection to Temporal; each error becomes one sentence."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Mapping
-from datetime import timedelta
-from typing import Any, Final, TypeVar
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
-from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import (
     Client,
     RPCTimeoutOrCancelledError,
-    WorkflowExecutionDescription,
-    WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
-    WorkflowUpdateFailedError,
 )
 from temporalio.exceptions import ApplicationError, TemporalError
 from temporalio.service import RPCError, RPCStatusCode
 
-from signedfor import client
+from signedfor import client, workflow_calls
 from signedfor.cli.options import OPTIONS, option_problems
-from signedfor.cli.output import BadInput, CommandError, NotFound, Refused, Unavailable
-from signedfor.contract import MESSAGES_QUEUE
+from signedfor.cli.output import BadInput, CommandError, NotFound, Unavailable
 from signedfor.contract.base import ContractModel
 from signedfor.settings import InvalidSettings
 from signedfor.temporal import TemporalUnavailable, connect_temporal
+from signedfor.workflow_calls import (
+    NO_WORKER,
+    RPC_TIMEOUT,
+    answer,
+    describe,
+    is_namespace_missing,
+    is_no_worker,
+    is_workflow_missing,
+)
 
-RPC_TIMEOUT: Final = timedelta(seconds=10)
+__all__ = [
+    "NO_WORKER",
+    "RPC_TIMEOUT",
+    "answer",
+    "command_error",
+    "connect",
+    "describe",
+    "is_no_worker",
+    "is_workflow_missing",
+    "run",
+    "update",
+]
+
 _CONNECT_SECONDS = 10
 
 _Result = TypeVar("_Result")
@@ -45,11 +60,6 @@ _EXPLANATIONS = {
         "The workers cannot continue this workflow now; see their logs and the Temporal UI."
     ),
 }
-
-NO_WORKER: Final = (
-    f"No worker answers on task queue {MESSAGES_QUEUE}. Start one (`python -m worker`), or see "
-    "`signedfor doctor`."
-)
 
 
 def run(command: Coroutine[Any, Any, _Result]) -> _Result:
@@ -135,72 +145,8 @@ async def update(
     within: float,
     options: Mapping[str, str] = OPTIONS,
 ) -> _Result | None:
-    """The answer to a workflow's update; None if no such workflow runs.
-
-    Raises:
-        BadInput: the workflow found bad fields; each is named by its option.
-        Refused: the workflow refused the update; the text is the workflow's own.
-        TimeoutError: no worker answered within that many seconds.
-    """
+    """As `workflow_calls.update`; each bad field is named by its option."""
     try:
-        return await answer(
-            handle.execute_update(name, argument, result_type=result_type), within=within
-        )
-    except WorkflowUpdateFailedError as error:
-        if (bad_input := client.bad_input_in(error.cause)) is not None:
-            problems = [(each.field, each.problem) for each in bad_input.problems]
-            raise BadInput(option_problems(problems, options)) from None
-        if isinstance(error.cause, ApplicationError):
-            raise Refused(error.cause.message) from None
-        raise Refused(f"The workflow refused it ({type(error.cause).__name__}).") from None
-    except RPCError as error:
-        if not is_workflow_missing(error):
-            raise
-        description = await describe(handle)
-        if description is not None and description.status is WorkflowExecutionStatus.RUNNING:
-            raise
-        return None
-
-
-async def describe(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionDescription | None:
-    """Temporal's description of the workflow; None if there is none."""
-    try:
-        return await handle.describe(rpc_timeout=RPC_TIMEOUT)
-    except RPCError as error:
-        if not is_workflow_missing(error):
-            raise
-        return None
-
-
-async def answer(update: Awaitable[_Result], *, within: float) -> _Result:
-    """The answer to an update; TimeoutError when no worker gives it within that many seconds."""
-    try:
-        async with asyncio.timeout(within):
-            return await update
-    except RPCTimeoutOrCancelledError:
-        # The SDK raises this for every cancellation, Ctrl-C included.
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise asyncio.CancelledError from None
-        raise TimeoutError from None
-
-
-def is_workflow_missing(error: RPCError) -> bool:
-    """Whether the workflow was not found, rather than its namespace."""
-    return error.status is RPCStatusCode.NOT_FOUND and not is_namespace_missing(error)
-
-
-def is_namespace_missing(error: RPCError) -> bool:
-    """Whether the namespace was not found, rather than a workflow in it."""
-    return any(
-        detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details
-    )
-
-
-def is_no_worker(error: RPCError) -> bool:
-    """Whether a query failed because no worker answered it."""
-    return error.status in {
-        RPCStatusCode.FAILED_PRECONDITION,  # no worker has polled the queue for a while
-        RPCStatusCode.DEADLINE_EXCEEDED,
-        RPCStatusCode.CANCELLED,
-    }
+        return await workflow_calls.update(handle, name, argument, result_type, within=within)
+    except BadInput as error:
+        raise BadInput(option_problems(error.problems, options)) from None

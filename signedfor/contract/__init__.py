@@ -59,6 +59,7 @@ from signedfor.contract.names import (
     inbound_workflow_id,
     message_id_of,
     message_workflow_id,
+    next_retry_id,
 )
 from signedfor.contract.send_window import Day, SendWindow
 
@@ -84,6 +85,7 @@ __all__ = [
     "message_id_of",
     "campaign_workflow_id",
     "campaign_message_id",
+    "next_retry_id",
     "inbound_workflow_id",
     "ContractModel",
     "Priority",

@@ -1,5 +1,6 @@
 """Workflow types, task queues, workflow ids, signals, queries, updates and webhook paths."""
 
+import re
 from typing import Final
 
 SEND_MESSAGE: Final = "SendMessage"
@@ -30,6 +31,7 @@ _MESSAGE_PREFIX = "message:"
 _DEAD_LETTER_PREFIX = "dead-letter:"
 _CAMPAIGN_PREFIX = "campaign:"
 _INBOUND_PREFIX = "inbound:"
+_RETRY_SUFFIX = re.compile(r"\.retry-(\d{1,6})$", re.ASCII)
 
 
 def message_workflow_id(message_id: str) -> str:
@@ -40,6 +42,14 @@ def message_workflow_id(message_id: str) -> str:
 def dead_letter_workflow_id(message_id: str) -> str:
     """The workflow id of this message's dead letter."""
     return _DEAD_LETTER_PREFIX + message_id
+
+
+def next_retry_id(message_id: str) -> str:
+    """The id of the message that retries this one: `<id>.retry-1`, then `.retry-2` and so on."""
+    match = _RETRY_SUFFIX.search(message_id)
+    if match is None:
+        return f"{message_id}.retry-1"
+    return f"{message_id[: match.start()]}.retry-{int(match[1]) + 1}"
 
 
 def campaign_workflow_id(campaign_id: str) -> str:

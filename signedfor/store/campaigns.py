@@ -44,6 +44,8 @@ class CampaignRow:
     """Normalized."""
     fields: dict[str, str] = field(repr=False)
     segments: int
+    cells: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """All cells of its line in the file, for the report; they make no other row of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,8 @@ class CampaignRecord:
     rows: int
     """0 while it is loading."""
     segments: int
+    columns: tuple[str, ...]
+    """The names of the file's columns."""
     last_row: int
     """The messages of all rows up to this one have been started."""
     skipped: int
@@ -75,7 +79,9 @@ class Campaigns:
         self._engine = engine
         self._now = now
 
-    def create(self, campaign_id: str, message: CampaignMessage) -> CampaignRecord:
+    def create(
+        self, campaign_id: str, message: CampaignMessage, columns: Sequence[str] = ()
+    ) -> CampaignRecord:
         """Create it in state loading, or return the existing one in its state."""
         now = self._now()
         with transaction(self._engine) as connection:
@@ -87,6 +93,7 @@ class Campaigns:
                     state_since=now,
                     row_count=0,
                     segments=0,
+                    file_columns=json.dumps(list(columns)),
                     last_row=0,
                     skipped=0,
                     created_at=now,
@@ -107,6 +114,7 @@ class Campaigns:
                 "recipient": row.to,
                 "fields": json.dumps(row.fields),
                 "segments": row.segments,
+                "cells": json.dumps(row.cells),
             }
             for row in rows
         ]
@@ -166,6 +174,12 @@ class Campaigns:
         with transaction(self._engine, read_only=True) as connection:
             return [_record(each) for each in connection.execute(query)]
 
+    def running(self) -> list[CampaignRecord]:
+        """The campaigns that are running."""
+        query = select(campaigns).where(_campaign.state == CampaignState.RUNNING)
+        with transaction(self._engine, read_only=True) as connection:
+            return [_record(each) for each in connection.execute(query)]
+
     def find_identical(self, message: CampaignMessage, *, other_than: str) -> CampaignRecord | None:
         """The newest loaded campaign with an identical message and another id."""
         query = (
@@ -182,10 +196,13 @@ class Campaigns:
             found = connection.execute(query).first()
         return None if found is None else _record(found)
 
-    def page(self, campaign_id: str, *, after: int, limit: int) -> list[CampaignRow]:
+    def page(
+        self, campaign_id: str, *, after: int, limit: int, with_cells: bool = False
+    ) -> list[CampaignRow]:
         """At most `limit` rows with a number above `after`, in order."""
+        cells = [_row.cells] if with_cells else []
         query = (
-            select(campaign_rows)
+            select(_row.number, _row.recipient, _row.fields, _row.segments, *cells)
             .where(_row.campaign_id == campaign_id, _row.number > after)
             .order_by(_row.number)
             .limit(limit)
@@ -197,6 +214,7 @@ class Campaigns:
                     to=each.recipient,
                     fields=json.loads(each.fields),
                     segments=each.segments,
+                    cells=tuple(json.loads(each.cells or "[]")) if with_cells else (),
                 )
                 for each in connection.execute(query)
             ]
@@ -266,6 +284,7 @@ def _record(found: Row[Any]) -> CampaignRecord:
         since=found.state_since,
         rows=found.row_count,
         segments=found.segments,
+        columns=tuple(json.loads(found.file_columns or "[]")),
         last_row=found.last_row,
         skipped=found.skipped,
         created_at=found.created_at,

@@ -12,7 +12,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, NoReturn
 
@@ -396,6 +396,16 @@ class SendAttempts:
         return delete_in_batches(
             self._engine, send_attempts, send_attempts.c.started_at < before, stop=stop
         )
+
+
+def count_recent_attempts(engine: Engine, prefix: str, *, within: timedelta) -> int:
+    """How many submissions were claimed in this time, of messages whose id begins so."""
+    query = select(func.count()).where(
+        _column.started_at > utc_now() - within,
+        _column.message_id.startswith(prefix, autoescape=True),
+    )
+    with transaction(engine, read_only=True) as connection:
+        return connection.scalar(query) or 0
 
 
 def last_message_id(

@@ -315,6 +315,7 @@ campaigns = Table(
     Column("state_since", UtcDateTime, nullable=False),
     Column("row_count", Integer, nullable=False),
     Column("segments", BigInteger, nullable=False),
+    Column("file_columns", Text),  # JSON; NULL if the caller's cells are not stored
     Column("last_row", Integer, nullable=False),  # its rows were dispatched up to here
     Column(
         "skipped", Integer, nullable=False
@@ -332,6 +333,7 @@ campaign_rows = Table(
     Column("recipient", String(MAX_ADDRESS), nullable=False),
     Column("fields", Text, nullable=False),  # JSON
     Column("segments", Integer, nullable=False),
+    Column("cells", Text),  # JSON: the whole line of the file, for the report
     # Also the index for paging through a campaign.
     PrimaryKeyConstraint("campaign_id", "number"),
     CheckConstraint("number >= 1", name="number"),

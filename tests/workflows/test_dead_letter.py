@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from signedfor.contract import DeadLetterDetails, DeadLetterReport, Outcome
+from signedfor.contract import DeadLetterDetails, DeadLetterReport, Outcome, next_retry_id
 from signedfor.contract.failures import FailureClass
 from signedfor.payloads import INVALID_INPUT
 from tests.workflows.fakes import (
@@ -19,7 +19,6 @@ from tests.workflows.fakes import (
     callback,
     failure,
 )
-from workflows.dead_letter import next_retry_id
 
 CONFIG = FailureClass.SENDER_MISCONFIGURED
 

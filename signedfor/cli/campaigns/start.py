@@ -1,29 +1,22 @@
 """`signedfor campaign start`: check a file of recipients, show what will be sent, and send it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from temporalio import common
-from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from signedfor.cli.campaigns.checks import check_file
-from signedfor.cli.campaigns.estimate import Estimate
-from signedfor.cli.campaigns.recipients import STANDARD_INPUT, opened
-from signedfor.cli.campaigns.staging import (
-    StagedRows,
-    derived_id,
-    load,
-    require_same_message,
-    require_same_rows,
-    require_unused_ids,
+from signedfor.campaigns.progress import checked_campaign_id, required_record
+from signedfor.campaigns.recipients import STANDARD_INPUT, opened
+from signedfor.campaigns.start import (
+    MAX_UNCONFIRMED,
+    CheckedCampaign,
+    checked_campaign,
+    is_loaded,
 )
-from signedfor.cli.campaigns.status import checked_campaign_id, required_record
+from signedfor.cli.csv_options import AllProblemsOption, SkipBadOption, csv_problems, skipped_rows
 from signedfor.cli.environment import campaign_settings, database
 from signedfor.cli.options import (
     BetweenOption,
@@ -53,26 +46,10 @@ from signedfor.cli.output import (
     command_output,
     facts,
 )
-from signedfor.cli.temporal import RPC_TIMEOUT, connect, run
-from signedfor.client import CONFLICT_POLICY
-from signedfor.contract import (
-    CAMPAIGN,
-    MESSAGES_QUEUE,
-    CampaignMessage,
-    CampaignRequest,
-    CampaignState,
-    Priority,
-    campaign_workflow_id,
-)
-from signedfor.quiet_hours import with_quiet_hours
-from signedfor.search_attributes import CAMPAIGN_ID
+from signedfor.cli.temporal import connect, run
+from signedfor.contract import CampaignMessage, CampaignState, Priority
 from signedfor.settings import CampaignSettings
-from signedfor.store.campaigns import CampaignRecord, Campaigns
-from signedfor.store.rate_limiter import RateLimiter
-from signedfor.store.suppressions import Suppressions
-
-MAX_UNCONFIRMED: Final = 100
-"""Recipients to which a campaign is sent without confirmation."""
+from signedfor.store.campaigns import CampaignRecord
 
 
 def start(
@@ -149,11 +126,14 @@ def start(
             help="Price per segment, for the estimate. Default: PRICE_PER_SEGMENT.",
         ),
     ] = None,
+    skip_bad: SkipBadOption = None,
+    all_problems: AllProblemsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Send one text to all recipients in a file.
 
-    Every row is checked first; if any is wrong, nothing is sent. The same rows with the same
+    Every row is checked first; if any is wrong, nothing is sent, unless --skip-bad leaves it out.
+    The same rows with the same
     options are the same campaign: start it twice, and each recipient still gets one message.
     """
     with command_output(as_json=as_json) as out:
@@ -181,48 +161,33 @@ def start(
             "tags": tags(tag or (), problems),
         }
         message = _message(fields, problems)
-        # What the workers will keep; the campaign itself does not have the setting.
-        window = with_quiet_hours(
-            message.send_window, settings.quiet_hours.get(message.category or "", ())
-        )
-        settings, column = _priced(settings, price), to_column.strip().lower()
-        with database() as engine, StagedRows() as staged:
-            limiter = RateLimiter(engine, rates=settings.default_segments_per_second)
-            own = {state.sender for state in limiter.states()} | {settings.default_sender or ""}
+        with ExitStack() as stack:
+            engine = stack.enter_context(database())
+            # Before anything is started, the skipped rows are in their file.
             with (
                 _file_errors(),
                 opened(file) as source,
+                skipped_rows(skip_bad) as skipped,
                 out.progress_bar("checking", total=source.size) as on_progress,
             ):
-                tally = check_file(
-                    source,
-                    message.model_copy(update={"send_window": window}),
-                    to_column=column,
-                    suppressions=Suppressions(engine),
-                    staged=staged,
-                    own=own,
-                    campaign_id=chosen_id,
-                    on_progress=on_progress,
+                campaign = stack.enter_context(
+                    checked_campaign(
+                        source,
+                        message,
+                        engine=engine,
+                        settings=_priced(settings, price),
+                        to_column=to_column,
+                        campaign_id=chosen_id,
+                        problems=csv_problems(all_problems=all_problems, as_json=as_json),
+                        skipped=skipped,
+                        on_progress=on_progress,
+                    )
                 )
-            launch = _Launch(
-                out=out,
-                campaigns=Campaigns(engine),
-                campaign_id=chosen_id or derived_id(message, staged.fingerprint),
-                is_id_chosen=chosen_id is not None,
-                message=message,
-                staged=staged,
-                estimate=Estimate(
-                    tally=tally,
-                    rate=limiter.rate(message.sender),
-                    backlog=limiter.backlog(message.sender),
-                    price=settings.price_per_segment,
-                    currency=settings.price_currency,
-                    has_window=window is not None,
-                    is_sender_paused=limiter.is_paused(message.sender),
-                ),
-            )
-            for warning in launch.estimate.warnings(message.expires_at):
+            for warning in campaign.warnings:
                 out.note(warning)
+            if skip_bad is not None and (count := campaign.estimate.tally.skipped):
+                out.note(f"Skipped: {count:,} bad rows; they are in {skip_bad}, with reasons.")
+            launch = _Launch(out=out, campaign=campaign)
             if dry_run:
                 launch.show()
             else:
@@ -236,10 +201,7 @@ def _message(fields: dict[str, Any], problems: Problems) -> CampaignMessage:
         fields["from"] = "none"
     if not fields["body"].strip():
         problems.append(("--body", "is blank"))
-    message = checked_model(CampaignMessage, fields, problems)
-    if message.expires_at is not None and message.expires_at <= datetime.now(UTC):
-        raise BadInput([("--expires-at", "has passed")])
-    return message
+    return checked_model(CampaignMessage, fields, problems)
 
 
 def _priced(settings: CampaignSettings, price: str | None) -> CampaignSettings:
@@ -263,18 +225,12 @@ def _file_errors() -> Iterator[None]:
         ) from None
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Launch:
-    """A campaign whose file was checked; nothing else has been done yet."""
+    """Shows, confirms and starts a checked campaign."""
 
-    out: Output
-    campaigns: Campaigns
-    campaign_id: str
-    is_id_chosen: bool
-    """Whether the caller chose the id; else it is derived."""
-    message: CampaignMessage
-    staged: StagedRows
-    estimate: Estimate
+    def __init__(self, *, out: Output, campaign: CheckedCampaign) -> None:
+        self._out = out
+        self._campaign = campaign
 
     def show(self) -> None:
         """Show what would be sent, and whether it was started before.
@@ -282,20 +238,20 @@ class _Launch:
         Raises:
             Refused: another campaign has this id.
         """
-        record = self._earlier()
+        campaign = self._campaign
+        record = campaign.earlier()
         if record is None:
             self._warn_of_similar()
         state = "new" if record is None else f"already {record.state}"
         document = {
             "dry_run": True,
-            "campaign_id": self.campaign_id,
             "state": None if record is None else record.state.value,
-            **self.estimate.document(),
+            **campaign.document(),
         }
-        self.out.result(
+        self._out.result(
             document,
-            *self.estimate.messages(),
-            self.estimate.summary(("Campaign", f"{self.campaign_id}, {state}")),
+            *campaign.estimate.messages(),
+            facts([("Campaign", f"{campaign.campaign_id}, {state}"), *campaign.estimate.facts()]),
             "Nothing was done.",
         )
 
@@ -306,21 +262,15 @@ class _Launch:
             CommandError: another campaign has this id, it was not confirmed, or Temporal cannot be
                 reached.
         """
-        earlier = self._earlier()
-        if earlier is None or earlier.state is CampaignState.LOADING:
-            similar = self._warn_of_similar()
-            self._confirm(yes=yes, again=similar is not None and not self.is_id_chosen)
+        campaign = self._campaign
+        earlier = campaign.earlier()
+        if not is_loaded(earlier):
+            self._confirm(similar=self._warn_of_similar(), yes=yes)
             # Before anything is written: if it cannot start now, it must not start later.
             run(self._require_temporal(is_new=earlier is None))
-            with self.out.progress_bar("loading", total=self.staged.count) as on_progress:
-                load(
-                    self.campaigns,
-                    self.campaign_id,
-                    self.message,
-                    self.staged,
-                    on_progress=on_progress,
-                )
-        record = required_record(self.campaigns, self.campaign_id)
+            with self._out.progress_bar("loading", total=campaign.staged.count) as on_progress:
+                campaign.load(on_progress)
+        record = required_record(campaign.campaigns, campaign.campaign_id)
         # Also if it was loaded before: that process may have died before this step.
         if record.state in {CampaignState.RUNNING, CampaignState.PAUSED}:
             try:
@@ -332,78 +282,52 @@ class _Launch:
                 ) from None
         self._report(earlier=earlier, record=record)
 
-    def _earlier(self) -> CampaignRecord | None:
-        """The campaign if it was started before; Refused if another one has its id."""
-        record = self.campaigns.find(self.campaign_id)
-        if record is not None:
-            require_same_message(record, self.message)
-            require_same_rows(self.campaigns, record, self.staged)
-        return record
-
     def _warn_of_similar(self) -> CampaignRecord | None:
         """Another campaign that sends the same text."""
-        similar = self.campaigns.find_identical(self.message, other_than=self.campaign_id)
+        similar = self._campaign.similar()
         if similar is not None:
-            self.out.note(
+            self._out.note(
                 f"Campaign {similar.campaign_id} ({similar.state}, {similar.rows:,} rows) sends "
                 "the same text with the same options: recipients in both get it twice."
             )
         return similar
 
-    def _confirm(self, *, yes: bool, again: bool) -> None:
+    def _confirm(self, *, similar: CampaignRecord | None, yes: bool) -> None:
+        out, campaign = self._out, self._campaign
         # At a terminal only: an unattended run writes to a log, which must not hold texts.
-        if self.out.notes.is_terminal and not (yes or self.out.as_json):
-            for line in self.estimate.messages():
-                self.out.note(line)
-            self.out.notes.print(self.estimate.summary())
-        rows = self.estimate.tally.rows
-        if (rows > MAX_UNCONFIRMED or again) and not yes:
-            what = "send the same again" if again else f"send to {rows:,}"
-            self.out.confirm(f"This will send to {rows:,} recipients.", what=what)
+        if out.notes.is_terminal and not (yes or out.as_json):
+            for line in campaign.estimate.messages():
+                out.note(line)
+            out.notes.print(facts(campaign.estimate.facts()))
+        rows = campaign.estimate.tally.rows
+        if campaign.needs_confirmation(similar=similar) and not yes:
+            is_again = similar is not None and not campaign.is_id_chosen
+            what = "send the same again" if is_again else f"send to {rows:,}"
+            out.confirm(f"This will send to {rows:,} recipients.", what=what)
 
     async def _require_temporal(self, *, is_new: bool) -> None:
         client = await connect()
         if is_new:
-            await require_unused_ids(client, self.campaign_id)
+            await self._campaign.require_startable(client)
 
     async def _start_workflow(self) -> None:
-        client = await connect()
-        message = self.message
-        summary = (message.priority.value, message.category, f"{self.estimate.tally.rows} rows")
-        attributes = [common.SearchAttributePair(CAMPAIGN_ID, self.campaign_id)]
-        try:
-            await client.start_workflow(
-                CAMPAIGN,
-                CampaignRequest(),
-                id=campaign_workflow_id(self.campaign_id),
-                task_queue=MESSAGES_QUEUE,
-                id_conflict_policy=CONFLICT_POLICY,
-                # One that failed or was terminated may continue: its messages have their own ids.
-                id_reuse_policy=common.WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                search_attributes=common.TypedSearchAttributes(attributes),
-                static_summary=" ".join(filter(None, summary)),
-                # Decisions about it must not queue behind its messages.
-                priority=common.Priority(priority_key=1),
-                rpc_timeout=RPC_TIMEOUT,
-            )
-        except WorkflowAlreadyStartedError:
-            return  # and it has ended
+        await self._campaign.launch(await connect())
 
     def _report(self, *, earlier: CampaignRecord | None, record: CampaignRecord) -> None:
-        is_new = earlier is None or earlier.state is CampaignState.LOADING
+        out, campaign = self._out, self._campaign
+        is_new = not is_loaded(earlier)
         document = {
-            "campaign_id": self.campaign_id,
             "accepted": "now" if is_new else "earlier",
             "state": record.state.value,
-            **self.estimate.document(),
+            **campaign.document(),
         }
-        see = f"See `signedfor campaign status {self.campaign_id}`."
+        see = f"See `signedfor campaign status {campaign.campaign_id}`."
         if is_new:
-            self.out.note(f"Started as campaign {self.campaign_id}. {see}")
-            self.out.result(document, self.campaign_id)
+            out.note(f"Started as campaign {campaign.campaign_id}. {see}")
+            out.result(document, campaign.campaign_id)
             return
         is_over = record.state in {CampaignState.CANCELED, CampaignState.FINISHED}
         hint = " Give another --id to send it again." if is_over else ""
-        self.out.note(f"This campaign was started earlier; nothing is sent twice. {see}{hint}")
-        rows = [("Campaign", self.campaign_id), ("State", record.state)]
-        self.out.result(document, facts([*rows, ("Created", clock(record.created_at))]))
+        out.note(f"This campaign was started earlier; nothing is sent twice. {see}{hint}")
+        rows = [("Campaign", campaign.campaign_id), ("State", record.state)]
+        out.result(document, facts([*rows, ("Created", clock(record.created_at))]))

@@ -17,7 +17,7 @@ from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import transaction
 from signedfor.store.rate_limiter import RateLimiter
-from tests.signedfor.cli.campaigns.support import (
+from tests.signedfor.campaigns.support import (
     BODY,
     OPTIONS,
     good_rows,
@@ -109,7 +109,7 @@ def test_bad_rows_are_named_and_nothing_is_done(
     assert not [word for word in ("private", "E+10") if word in result.output]
     if form == "json":
         error = json.loads(result.stdout)["error"]
-        assert (20, 30) == (len(error["fields"]), error["total"])
+        assert (30, 30) == (len(error["fields"]), error["total"])
     assert no_campaign_exists(cli_engine)
 
 

@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 
 from signedfor.contract import CAMPAIGN, CampaignState
 from signedfor.store.campaigns import Campaigns
-from tests.signedfor.cli.campaigns.support import good_rows, new_id, record, runs, start, written
+from tests.signedfor.campaigns.support import good_rows, new_id, record, runs, start, written
 from tests.signedfor.cli.support import CommandLine
 
 

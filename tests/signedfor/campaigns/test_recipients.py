@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from signedfor.cli.campaigns.recipients import (
+from signedfor.campaigns.recipients import (
     STANDARD_INPUT,
     RecipientsFile,
     UnreadableFile,
     opened,
 )
-from signedfor.cli.output import BadInput
+from signedfor.errors import BadInput
 
 
 def _file(content: str | bytes) -> RecipientsFile:

@@ -8,21 +8,21 @@ from datetime import UTC, datetime
 
 import pytest
 
-from signedfor.cli.campaigns.checks import (
-    BadRows,
+from signedfor.campaigns.checks import (
     CheckedRow,
     LateWindows,
     RowChecks,
     Tally,
     check_file,
 )
-from signedfor.cli.campaigns.recipients import Line, RecipientsFile
-from signedfor.cli.campaigns.staging import StagedRows
-from signedfor.cli.output import BadInput
+from signedfor.campaigns.recipients import Line, RecipientsFile
+from signedfor.campaigns.staging import StagedRows
 from signedfor.contract import CampaignMessage
+from signedfor.csv_problems import BadRows
+from signedfor.errors import BadInput
 from signedfor.store.campaigns import CampaignRow
 from signedfor.twilio.segments import Encoding
-from tests.signedfor.cli.campaigns.support import good_rows, message, number
+from tests.signedfor.campaigns.support import good_rows, message, number
 from tests.workflows.fakes import RECIPIENT, SENDER
 
 
@@ -159,7 +159,7 @@ def _checks(body: str = "Hi {Name}", **fields: object) -> RowChecks:
 
 def _problems(checks: RowChecks, *cells: str, line: int = 2) -> list[str]:
     found = checks.check(Line(number=line, cells=cells))
-    return [] if isinstance(found, CheckedRow) else found
+    return [] if isinstance(found, CheckedRow) else [each.sentence for each in found]
 
 
 def test_a_row_becomes_its_message() -> None:

@@ -6,11 +6,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 from typing import Any
 
-from rich.console import RenderableType
-
-from signedfor.cli.campaigns.checks import Tally
-from signedfor.cli.message_status import masked_recipient
-from signedfor.cli.output import facts
+from signedfor.campaigns.checks import Tally
+from signedfor.masks import masked_recipient
 from signedfor.twilio.segments import Encoding
 
 _CENT = Decimal("0.01")
@@ -65,6 +62,7 @@ class Estimate:
         tally = self.tally
         return {
             "rows": tally.rows,
+            "skipped": tally.skipped,
             "suppressed": tally.suppressed,
             "too_late": tally.too_late,
             "segments": tally.segments_to_send,
@@ -75,8 +73,8 @@ class Estimate:
             "currency": None if self.cost is None else self.currency,
         }
 
-    def summary(self, *before: tuple[str, object]) -> RenderableType:
-        """The estimate for people, after other facts."""
+    def facts(self) -> list[tuple[str, str]]:
+        """The estimate for people: names and values."""
         tally = self.tally
         encodings = ", ".join(
             f"{tally.encodings[each]:,} in {each}" for each in Encoding if tally.encodings[each]
@@ -94,17 +92,17 @@ class Estimate:
         cost = "not known; give --price, or set PRICE_PER_SEGMENT"
         if self.cost is not None:
             cost = f"{self.cost:,} {self.currency} at {self.price:f} per segment"
-        return facts(
-            [
-                *before,
-                ("Recipients", f"{tally.rows:,}"),
-                ("Opted out", suppressed),
-                ("Texts", encodings),
-                ("Segments", f"{tally.segments_to_send:,} to send"),
-                ("Time to send", pace),
-                ("Cost", cost),
-            ]
-        )
+        rows = [("Recipients", f"{tally.rows:,}")]
+        if tally.skipped:
+            rows.append(("Skipped", f"{tally.skipped:,} bad rows"))
+        return [
+            *rows,
+            ("Opted out", suppressed),
+            ("Texts", encodings),
+            ("Segments", f"{tally.segments_to_send:,} to send"),
+            ("Time to send", pace),
+            ("Cost", cost),
+        ]
 
     def messages(self) -> list[str]:
         """The first messages as they will be sent, with masked numbers."""

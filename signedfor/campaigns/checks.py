@@ -5,18 +5,18 @@ Problems name lines and columns and never show a cell.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Protocol
 
-from signedfor.cli.campaigns.recipients import Line, RecipientsFile, UnreadableFile
-from signedfor.cli.campaigns.staging import BATCH, StagedRows
-from signedfor.cli.options import window_option
-from signedfor.cli.output import BadInput
+from signedfor.campaigns.recipients import Line, RecipientsFile, UnreadableFile
+from signedfor.campaigns.staging import BATCH, StagedRows
 from signedfor.consent import person
 from signedfor.contract import CampaignMessage, campaign_message_id
 from signedfor.contract.fields import MAX_BODY_CHARACTERS
+from signedfor.csv_problems import BadRows, CsvProblem, CsvProblems, SkippedRows
+from signedfor.errors import BadInput
 from signedfor.masks import contains_number_of
 from signedfor.send_windows import LocalHours, local_hours, window_problem
 from signedfor.spreadsheets import is_blank, number_damage, text_damage, unmasked
@@ -32,7 +32,6 @@ from signedfor.twilio.phone import (
 from signedfor.twilio.rates import rate_limited_segments
 from signedfor.twilio.segments import Encoding, count_segments
 
-MAX_PROBLEMS_SHOWN: Final = 20
 _MESSAGES_SHOWN = 3
 
 # The second alternative: it may become one with the row's number appended.
@@ -65,11 +64,14 @@ class Tally:
     suppressed_segments: int = 0
     too_late: int = 0
     """Rows whose send window does not open before they expire."""
+    skipped: int = 0
+    """Bad rows that were left out."""
     first: list[CheckedRow] = field(default_factory=list)
 
-    def add(self, checked: CheckedRow) -> None:
-        """Count one row."""
+    def add(self, checked: CheckedRow, *, is_late: bool = False) -> None:
+        """Count one row; `is_late`: its send window does not open before it expires."""
         self.rows += 1
+        self.too_late += is_late
         self.segments += checked.row.segments
         self.encodings[checked.encoding] += 1
         if len(self.first) < _MESSAGES_SHOWN:
@@ -79,38 +81,6 @@ class Tally:
     def segments_to_send(self) -> int:
         """Without those of suppressed recipients."""
         return self.segments - self.suppressed_segments
-
-
-class BadRows(BadInput):
-    """The problems of a file: the first ones, and how many there are."""
-
-    def __init__(self, shown: Sequence[tuple[str, str]], *, total: int) -> None:
-        super().__init__(shown)
-        self.total = total
-
-    def __str__(self) -> str:
-        more = self.total - len(self.problems)
-        return super().__str__() + (f"\n  and {more:,} more problems" if more else "")
-
-    def document(self) -> dict[str, Any]:
-        """See base class."""
-        document = super().document()
-        document["error"]["total"] = self.total
-        return document
-
-
-class _Problems:
-    """The problems found so far: the first ones, and how many there are."""
-
-    def __init__(self) -> None:
-        self.shown: list[tuple[str, str]] = []
-        self.total = 0
-
-    def add(self, line: int, *found: str) -> None:
-        """Add the problems of this line."""
-        self.total += len(found)
-        for what in found[: MAX_PROBLEMS_SHOWN - len(self.shown)]:
-            self.shown.append((f"line {line}", what))
 
 
 class SuppressionLookup(Protocol):
@@ -131,15 +101,21 @@ def check_file(
     staged: StagedRows,
     own: Collection[str] = (),
     campaign_id: str | None = None,
+    problems: CsvProblems | None = None,
+    skipped: SkippedRows | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Tally:
     """Check every row, stage it and count it; `on_progress` gets how many bytes have been read.
+
+    With `skipped`, bad rows are written there and left out. `problems` collects what is wrong, and
+    says how much of it is listed.
 
     Raises:
         BadRows: a row or the file is wrong; names lines and columns, never their contents.
         BadInput: the text does not match the file.
     """
-    problems, tally, late = _Problems(), Tally(), LateWindows(message)
+    problems = CsvProblems() if problems is None else problems
+    tally, late, is_complete = Tally(), LateWindows(message), False
     try:
         checks = RowChecks(
             message,
@@ -149,23 +125,49 @@ def check_file(
             own=own,
             campaign_id=campaign_id,
         )
-        for count, line in enumerate(file.lines(), 1):
-            if count % BATCH == 0:
-                on_progress(file.read)
+        staged.columns = file.columns
+        if skipped is not None:
+            skipped.header(file.columns)
+        for line in _counted(file, on_progress):
             found = checks.check(line)
             if not isinstance(found, CheckedRow):
-                problems.add(line.number, *found)
-            elif not problems.total:
+                problems.add(found)
+                if skipped is not None:
+                    skipped.add(line.number, line.cells, found)
+                    tally.skipped += 1
+            elif skipped is not None or not problems.total:
                 staged.add(found.row)
-                tally.add(found)
-                tally.too_late += late.includes(found.row.to)
+                tally.add(found, is_late=late.includes(found.row.to))
+        is_complete = True
     except UnreadableFile as error:
-        problems.add(error.line, str(error))
-    if not (tally.rows or problems.total):
-        problems.add(1, "has a header and no rows below it")
-    if problems.total:
-        raise BadRows(problems.shown, total=problems.total)
+        problems.add([CsvProblem(line=error.line, problem=str(error))])
+    _require_rows(tally, problems, may_skip=skipped is not None and is_complete)
+    _count_suppressed(tally, staged, message, suppressions)
+    return tally
 
+
+def _counted(file: RecipientsFile, on_progress: Callable[[int], None]) -> Iterator[Line]:
+    """The file's lines; says now and then how many bytes have been read."""
+    for count, line in enumerate(file.lines(), 1):
+        if count % BATCH == 0:
+            on_progress(file.read)
+        yield line
+
+
+def _require_rows(tally: Tally, problems: CsvProblems, *, may_skip: bool) -> None:
+    """Return if there are rows to send, and none is wrong or bad ones may be skipped.
+
+    What follows a line that cannot be read is not known, so it cannot be skipped.
+    """
+    if not (tally.rows or problems.total):
+        problems.add([CsvProblem(line=1, problem="has a header and no rows below it")])
+    if problems.total and not (may_skip and tally.rows):
+        raise BadRows(problems)
+
+
+def _count_suppressed(
+    tally: Tally, staged: StagedRows, message: CampaignMessage, suppressions: SuppressionLookup
+) -> None:
     def suppressed_segments(rows: list[CampaignRow]) -> list[int]:
         found = suppressions.find_suppressed(
             [row.to for row in rows], sender=message.sender, category=message.category
@@ -175,7 +177,6 @@ def check_file(
     for segments in map(suppressed_segments, staged.batches()):
         tally.suppressed += len(segments)
         tally.suppressed_segments += sum(segments)
-    return tally
 
 
 class LateWindows:
@@ -231,93 +232,112 @@ class RowChecks:
         self._campaign_id = campaign_id if _may_hold_a_number(campaign_id) else None
         self._tenant = message.tenant if _may_hold_a_number(message.tenant) else None
         self._first_lines: dict[int | str, int] = {}
-        self._number = 0
+        self._next_number = 1
 
-    def check(self, line: Line) -> CheckedRow | list[str]:
+    def check(self, line: Line) -> CheckedRow | list[CsvProblem]:
         """Return the row, or all its problems."""
-        self._number += 1
         width = len(self._columns)
+        problems = _LineProblems(line.number)
         if len(line.cells) != width:
             found = "1 cell" if len(line.cells) == 1 else f"{len(line.cells)} cells"
-            return [f"has {found} where the header has {width}"]
-        if merged := self._merged_rows(line):
-            return merged
-        problems: list[str] = []
+            problems.add(None, f"has {found} where the header has {width}")
+            return problems.found
+        self._find_merged_rows(line, problems)
+        if problems.found:
+            return problems.found
         to = self._recipient(line, problems)
         fields = {name: line.cells[index].strip() for name, index in self._fields.items()}
         text = self._text(fields, problems)
-        if problems:
-            return problems
+        if problems.found:
+            return problems.found
         segments = count_segments(text)
         row = CampaignRow(
-            number=self._number,
+            number=self._next_number,
             to=to,
             fields=fields,
             segments=rate_limited_segments(to, segments.count),
+            cells=tuple(line.cells),
         )
+        self._next_number += 1
         return CheckedRow(row=row, text=text, encoding=segments.encoding)
 
-    def _merged_rows(self, line: Line) -> list[str]:
+    def _find_merged_rows(self, line: Line, problems: "_LineProblems") -> None:
         """The cells that contain another row: its number would be sent to this recipient."""
-        return [
-            f"{name}: contains what looks like another row; is a quote left open?"
-            for name, cell in zip(self._columns, line.cells, strict=True)
-            if ("\n" in cell or "\r" in cell) and _contains_a_row(cell, self._delimiter)
-        ]
+        for name, cell in zip(self._columns, line.cells, strict=True):
+            if ("\n" in cell or "\r" in cell) and _contains_a_row(cell, self._delimiter):
+                problems.add(name, "contains what looks like another row; is a quote left open?")
 
-    def _recipient(self, line: Line, problems: list[str]) -> str:
-        cell = line.cells[self._to]
+    def _recipient(self, line: Line, problems: "_LineProblems") -> str:
+        column, cell = self._to_column, line.cells[self._to]
         try:
             to = normalize_recipient(cell)
         except InvalidAddress as error:
             damage = number_damage(cell)
-            problems.append(f"{self._to_column}: {damage.value if damage else error}")
+            problems.add(column, damage.value if damage else str(error))
             return ""
         owner, channel = person(to), channel_of(to)
         if self._channel not in {None, channel}:
-            problems.append(
-                f"{self._to_column}: is {_CHANNELS[channel]}, and --from is not; both must be on "
-                "the same channel"
+            problems.add(
+                column,
+                f"is {_CHANNELS[channel]}, and --from is not; both must be on the same channel",
             )
         if owner in self._own:
-            problems.append(f"{self._to_column}: is one of your own numbers")
+            problems.add(column, "is one of your own numbers")
         elif owner.startswith("+") and (unsuitable := range_problem(owner)):
-            problems.append(f"{self._to_column}: {unsuitable}")
+            problems.add(column, unsuitable)
         if self._window and (unusable := window_problem(self._window, to)):
-            problems.append(f"{window_option(self._window)}: {unusable}")
+            problems.add("--between" if self._window.opens else "--quiet-hours", unusable)
         first_line = self._first_lines.setdefault(_key(owner), line.number)
         if first_line != line.number:
-            problems.append(f"{self._to_column}: is already in line {first_line}")
+            problems.add(column, f"is already in line {first_line}")
         # The message's workflow checks the same.
         if self._campaign_id and contains_number_of(
-            campaign_message_id(self._campaign_id, self._number), to
+            campaign_message_id(self._campaign_id, self._next_number), to
         ):
-            problems.append(
-                "--id: contains this recipient's number, alone or with the row's number appended, "
-                "and IDs are not masked; choose another"
+            problems.add(
+                "--id",
+                "contains this recipient's number, alone or with the row's number appended, "
+                "and IDs are not masked; choose another",
             )
         if self._tenant and contains_number_of(self._tenant, to):
-            problems.append(
-                "--tenant: contains this recipient's number, and tenants are not masked; "
-                "choose another"
+            problems.add(
+                "--tenant",
+                "contains this recipient's number, and tenants are not masked; choose another",
             )
         return to
 
-    def _text(self, fields: dict[str, str], problems: list[str]) -> str:
-        before = len(problems)
+    def _text(self, fields: dict[str, str], problems: "_LineProblems") -> str:
+        is_complete = True
         for name, value in fields.items():
             if is_blank(value):
-                problems.append(f"{name}: is empty, and the text needs it")
+                problems.add(name, "is empty, and the text needs it")
             elif damage := text_damage(value):
-                problems.append(f"{name}: {damage.value}")
-        if len(problems) > before:
+                problems.add(name, damage.value)
+            else:
+                continue
+            is_complete = False
+        if not is_complete:
             return ""
         text = render(self._body, fields)
         if len(text) > MAX_BODY_CHARACTERS:
-            problems.append(
-                f"the text with its fields is longer than Twilio's {MAX_BODY_CHARACTERS} characters"
+            problems.add(
+                None,
+                f"the text with its fields is longer than Twilio's {MAX_BODY_CHARACTERS} "
+                "characters",
             )
         return text
+
+
+class _LineProblems:
+    """What is wrong with one line."""
+
+    def __init__(self, line: int) -> None:
+        self._line = line
+        self.found: list[CsvProblem] = []
+
+    def add(self, column: str | None, problem: str) -> None:
+        """Something is wrong with this column's cell, or with the whole line."""
+        self.found.append(CsvProblem(line=self._line, column=column, problem=problem))
 
 
 def _columns_of(body: str, columns: Sequence[str]) -> dict[str, int]:

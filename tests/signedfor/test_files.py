@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from signedfor.cli.files import atomic_write
-from signedfor.cli.output import Unavailable
+from signedfor.errors import Unavailable
+from signedfor.files import atomic_write
 
 
 def test_it_appears_when_it_is_complete(tmp_path: Path) -> None:

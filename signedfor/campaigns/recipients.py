@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Final
 
-from signedfor.cli.output import BadInput
+from signedfor.errors import BadInput
 from signedfor.spreadsheets import unmasked
 
 STANDARD_INPUT: Final = Path("-")
@@ -58,6 +58,8 @@ class RecipientsFile:
         self._reader: Any = None
         self.delimiter = _DELIMITERS[0]
         """Between cells; known after `header`."""
+        self.columns: list[str] = []
+        """Their names as written; known after `header`."""
         self._row_start = 1
 
     @property
@@ -80,7 +82,8 @@ class RecipientsFile:
             raise UnreadableFile(1, f"is empty; the header must be here, with a column {wanted}")
         self.delimiter = _delimiter(first, wanted)
         self._reader = csv.reader(chain([first], lines), delimiter=self.delimiter, strict=True)
-        names = [name.strip().lower() for name in next(self._readable(self._reader), [])]
+        self.columns = [unmasked(name.strip()) for name in next(self._readable(self._reader), [])]
+        names = [name.lower() for name in self.columns]
         if wanted not in names:
             raise UnreadableFile(
                 1, f"the header must be here, and it has no column {wanted}; see --to-column"

@@ -6,11 +6,12 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
-from signedfor.cli.campaigns.checks import CheckedRow, Tally
-from signedfor.cli.campaigns.estimate import Estimate
+from signedfor.campaigns.checks import CheckedRow, Tally
+from signedfor.campaigns.estimate import Estimate
+from signedfor.cli.output import facts
 from signedfor.store.campaigns import CampaignRow
 from signedfor.twilio.segments import Encoding
-from tests.signedfor.cli.campaigns.support import number
+from tests.signedfor.campaigns.support import number
 
 
 def _tally(*, suppressed: int = 0, rows: int = 5) -> Tally:
@@ -26,7 +27,7 @@ def _tally(*, suppressed: int = 0, rows: int = 5) -> Tally:
 def _shown(estimate: Estimate) -> str:
     console = Console(width=100, no_color=True)
     with console.capture() as shown:
-        console.print(estimate.summary())
+        console.print(facts(estimate.facts()))
     return " ".join(shown.get().split())
 
 
@@ -50,6 +51,7 @@ def test_the_summary() -> None:
     ) == _shown(estimate)
     assert {
         "rows": 5,
+        "skipped": 0,
         "suppressed": 1,
         "too_late": 0,
         "segments": 8,

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from types import TracebackType
@@ -17,16 +17,16 @@ from typing import Final
 
 from temporalio.client import Client
 
-from signedfor.cli.campaigns.status import WorkflowState, fetch_workflow_state
-from signedfor.cli.output import Refused, Unavailable
-from signedfor.cli.temporal import describe
+from signedfor.campaigns.progress import WorkflowState, fetch_workflow_state
 from signedfor.contract import (
     CampaignMessage,
     campaign_message_id,
     campaign_workflow_id,
     message_workflow_id,
 )
+from signedfor.errors import Refused, Unavailable
 from signedfor.store.campaigns import CampaignRecord, CampaignRow, Campaigns, RowsMissing
+from signedfor.workflow_calls import describe
 
 BATCH: Final = 1000
 _LETTERS: Final = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
@@ -41,6 +41,8 @@ class StagedRows(AbstractContextManager["StagedRows"]):
     def __init__(self) -> None:
         self.count = 0
         self.segments = 0
+        self.columns: Sequence[str] = ()
+        """The names of the file's columns, as written."""
         self._digest = hashlib.sha256()
         try:
             self._file = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115 - closed by __exit__
@@ -69,7 +71,7 @@ class StagedRows(AbstractContextManager["StagedRows"]):
         self.count += 1
         self.segments += row.segments
         try:
-            self._file.write(f"{row.segments} {line}\n")
+            self._file.write(f"{row.segments} {line[:-1]}, {json.dumps(row.cells)}]\n")
         except OSError as error:
             raise _disk_error(error) from None
 
@@ -84,8 +86,14 @@ class StagedRows(AbstractContextManager["StagedRows"]):
             self._file.seek(0)
             for number, line in enumerate(self._file, 1):
                 segments, _, content = line.partition(" ")
-                to, fields = json.loads(content)
-                yield CampaignRow(number=number, to=to, fields=fields, segments=int(segments))
+                to, fields, cells = json.loads(content)
+                yield CampaignRow(
+                    number=number,
+                    to=to,
+                    fields=fields,
+                    segments=int(segments),
+                    cells=tuple(cells),
+                )
         except OSError as error:
             raise _disk_error(error) from None
 
@@ -163,7 +171,7 @@ def load(
     Raises:
         Refused: another campaign has this id, or rows of another file were written meanwhile.
     """
-    record = require_same_message(campaigns.create(campaign_id, message), message)
+    record = require_same_message(campaigns.create(campaign_id, message, staged.columns), message)
     for batch in staged.batches():
         campaigns.add_rows(campaign_id, batch)
         on_progress(batch[-1].number)

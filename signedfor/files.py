@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from signedfor.cli.output import Unavailable
+from signedfor.errors import Unavailable
 
 
 @contextmanager
