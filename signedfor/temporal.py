@@ -26,7 +26,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from signedfor.clock import ClockOffset
 from signedfor.metrics import CHECK_TO_POST, CHECK_TO_POST_BUCKETS
 from signedfor.payloads import data_converter
-from signedfor.settings import InvalidSettings
+from signedfor.errors import InvalidSettings
 
 _CLOCK_QUEUE: Final = "signedfor-clock"
 """Nothing is ever put on this task queue."""
@@ -171,15 +171,3 @@ async def describe_namespace(
             f"{error.message.rstrip('.')}. "
             "Does it exist, and is TEMPORAL_NAMESPACE right?"
         ) from None
-
-
-def end_process(code: int) -> NoReturn:
-    """End the process without the interpreter's finalization; all work must be done.
-
-    The Temporal SDK's threads may still use the interpreter during finalization, and Python 3.11
-    then aborts: seen in one of 24 runs, with exit code 134 instead of 0.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # its reader is gone
-            stream.flush()
-    os._exit(code)

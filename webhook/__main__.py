@@ -8,9 +8,11 @@ import uvicorn
 import uvloop
 
 from signedfor.logging import configure_logging
-from signedfor.settings import InvalidSettings, Settings, load_settings
+from signedfor.errors import InvalidSettings
+from signedfor.process import end_process
+from signedfor.settings import Settings, load_settings
 from signedfor.store.database import InvalidDatabaseUrl, open_engine
-from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
+from signedfor.temporal import TemporalUnavailable, connect_temporal
 from webhook.app import create_app
 from webhook.replies import InvalidReplies
 from webhook.resilience import MAX_TRANSACTIONS

@@ -2,11 +2,14 @@
 
 import sys
 
+from signedfor.process import INTERRUPTED, NOT_READ, end_process, interruptible
+
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     try:
-        from signedfor.cli.app import app  # noqa: PLC0415 - its packages may not be installed
+        with interruptible():
+            from signedfor.cli.app import app  # noqa: PLC0415 - its packages may not be installed
 
         app()
     except ModuleNotFoundError as error:
@@ -17,11 +20,11 @@ def main() -> None:
             "pip install 'signedfor[cli]'"
         )
     except SystemExit as end:
-        if "temporalio" not in sys.modules:
-            raise
-        from signedfor.temporal import end_process  # noqa: PLC0415 - most of the start-up time
-
         end_process(end.code if isinstance(end.code, int) else int(end.code is not None))
+    except BrokenPipeError:  # while a CSV was written
+        end_process(NOT_READ)
+    except KeyboardInterrupt:
+        end_process(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from signedfor.cli.options import (
     checked_value,
     operator,
 )
-from signedfor.cli.output import BadInput, clock, command_output
+from signedfor.cli.output import BadInput, clock, command_output, listing
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.contract.fields import Label
 from signedfor.files import atomic_write
@@ -210,7 +210,7 @@ def history(
         ]
         out.result(
             {"stands": stands, "history": documents},
-            out.table(
+            listing(
                 ("At", "What happened", "By"),
                 [(clock(each.at), each.text, each.by) for each in lines],
             )

@@ -19,7 +19,7 @@ from signedfor import client, workflow_calls
 from signedfor.cli.options import OPTIONS, option_problems
 from signedfor.cli.output import BadInput, CommandError, NotFound, Unavailable
 from signedfor.contract.base import ContractModel
-from signedfor.settings import InvalidSettings
+from signedfor.errors import InvalidSettings
 from signedfor.temporal import TemporalUnavailable, connect_temporal
 from signedfor.workflow_calls import (
     NO_WORKER,

@@ -23,7 +23,8 @@ from typer._click.exceptions import (
 )
 from typer.core import TyperGroup
 
-from signedfor.cli.output import BadInput, ExitCode, Output
+from signedfor.cli.streams import write_failure
+from signedfor.errors import BadInput, CommandError, ExitCode
 
 # Anything else that begins with a hyphen may be a number or a text.
 _OPTION = re.compile(r"--?[a-z][a-z-]*")
@@ -49,6 +50,9 @@ class RedactingGroup(TyperGroup):
             )
         except typer.TyperException as error:
             code = _report(error, as_json="--json" in arguments)
+        except CommandError as error:
+            write_failure(error, as_json="--json" in arguments)
+            code = error.exit_code
         sys.exit(code or ExitCode.OK)
 
 
@@ -60,7 +64,8 @@ def _report(error: typer.TyperException, *, as_json: bool) -> ExitCode:
     context = error.ctx if isinstance(error, UsageError) else None
     command = context.command_path if context is not None else "signedfor"
     bad_input = BadInput([(field, what)])
-    Output(as_json=as_json).failure(bad_input, hint=f"{field}: {what}\nSee `{command} --help`.")
+    hint = f"{field}: {what}\nSee `{command} --help`."
+    write_failure(bad_input, as_json=as_json, hint=hint)
     return bad_input.exit_code
 
 
