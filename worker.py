@@ -34,14 +34,14 @@ from signedfor.contract import (
     DeadLetterReport,
     DeadLetterRequest,
 )
+from signedfor.errors import InvalidSettings
 from signedfor.inbound import CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp
 from signedfor.interceptors import OneArgument
 from signedfor.logging import configure_logging
 from signedfor.message_activities import PolicySnapshot
 from signedfor.outage_hold import InboundBacklog, OutageHold
-from signedfor.schedules import schedule_catch_up
-from signedfor.errors import InvalidSettings
 from signedfor.process import end_process
+from signedfor.schedules import schedule_catch_up
 from signedfor.settings import Settings, load_settings
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.campaigns import Campaigns

@@ -1,14 +1,11 @@
 """The connection to Temporal, from the `TEMPORAL_*` variables that every Temporal tool reads."""
 
 import asyncio
-import contextlib
-import os
 import re
-import sys
 import time
 import uuid
 from datetime import UTC, timedelta
-from typing import Final, NoReturn
+from typing import Final
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -24,9 +21,9 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.clock import ClockOffset
+from signedfor.errors import InvalidSettings
 from signedfor.metrics import CHECK_TO_POST, CHECK_TO_POST_BUCKETS
 from signedfor.payloads import data_converter
-from signedfor.errors import InvalidSettings
 
 _CLOCK_QUEUE: Final = "signedfor-clock"
 """Nothing is ever put on this task queue."""

@@ -7,8 +7,8 @@ import sys
 import uvicorn
 import uvloop
 
-from signedfor.logging import configure_logging
 from signedfor.errors import InvalidSettings
+from signedfor.logging import configure_logging
 from signedfor.process import end_process
 from signedfor.settings import Settings, load_settings
 from signedfor.store.database import InvalidDatabaseUrl, open_engine

@@ -2,7 +2,7 @@
 
 import sys
 
-from signedfor.process import INTERRUPTED, NOT_READ, end_process, interruptible
+from signedfor.process import INTERRUPTED, end_process, interruptible
 
 
 def main() -> None:
@@ -10,7 +10,9 @@ def main() -> None:
     try:
         with interruptible():
             from signedfor.cli.app import app  # noqa: PLC0415 - its packages may not be installed
+            from signedfor.cli.streams import guard_streams  # noqa: PLC0415 - as above
 
+        guard_streams()
         app()
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == __package__.partition(".")[0]:
@@ -21,8 +23,6 @@ def main() -> None:
         )
     except SystemExit as end:
         end_process(end.code if isinstance(end.code, int) else int(end.code is not None))
-    except BrokenPipeError:  # while a CSV was written
-        end_process(NOT_READ)
     except KeyboardInterrupt:
         end_process(INTERRUPTED)
 

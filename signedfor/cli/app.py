@@ -24,8 +24,8 @@ Exit codes, the same for every command:
 Settings come from the environment and from a file .env in the current folder.
 """
 
-COMMANDS: Final = {
-    "send": LazyCommand("signedfor.cli.messages:send", "Send one message."),
+_COMMANDS: Final = {
+    "send": LazyCommand("signedfor.cli.send:send", "Send one message."),
     "show": LazyCommand(
         "signedfor.cli.messages:show", "Show a message's status or, when it has ended, its report."
     ),
@@ -63,7 +63,7 @@ COMMANDS: Final = {
 
 app = typer.Typer(
     name="signedfor",
-    cls=lazy_group(COMMANDS),
+    cls=lazy_group(_COMMANDS),
     help="Send messages through Twilio on Temporal, and manage them.",
     epilog=_EPILOG,
     no_args_is_help=True,

@@ -130,7 +130,7 @@ def _listed(execution: WorkflowExecution) -> tuple[dict[str, Any], Sequence[obje
     document = {
         "message_id": message_id,
         "status": status,
-        "opened_at": opened_at.isoformat(),
+        "opened_at": opened_at,
         "sender": sender,
         "tenant": attributes.get(TENANT),
         "message_sid": attributes.get(TWILIO_SID),

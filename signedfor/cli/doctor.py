@@ -190,6 +190,6 @@ def _table(findings: Iterable[Finding]) -> Listing:
         text = printable(finding.what)
         if finding.remedy is not None:
             text.append(f"\n-> {finding.remedy}", style="bold")
-        level = Text(finding.level, style=_STYLES[finding.level])
-        rows.append((level, Text(finding.name), text))
-    return Listing(("Level", "Check", "Finding"), rows, header=False)
+        name = Text(f"{finding.level:<7}", style=_STYLES[finding.level])
+        rows.append((name.append(f"  {finding.name}", style="not bold default"), text))
+    return Listing(("Check", "Finding"), rows, header=False)

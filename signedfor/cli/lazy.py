@@ -30,20 +30,18 @@ class LazyCommand:
 
 
 class LazyGroup(RedactingGroup):
-    """A group whose commands are in `lazy`, by name."""
+    """A group with commands of its own, and those in `lazy`, by name."""
 
     lazy: ClassVar[Mapping[str, LazyCommand]]
 
     def list_commands(self, ctx: Any) -> list[str]:
         """See base class."""
-        del ctx
-        return list(self.lazy)
+        return [*super().list_commands(ctx), *self.lazy]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """What the list of commands needs."""
-        del ctx
         if (command := self.lazy.get(cmd_name)) is None:
-            return None
+            return super().get_command(ctx, cmd_name)
         return TyperCommand(cmd_name, help=command.help)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
@@ -53,6 +51,8 @@ class LazyGroup(RedactingGroup):
 
     def imported(self, name: str) -> Any:
         """The command of this name, ready to run."""
+        if name not in self.lazy:
+            return self.commands[name]
         parent = typer.Typer(rich_markup_mode=None)
         # The collector would look through what was imported again and again: a tenth of the time.
         gc.disable()
@@ -69,5 +69,5 @@ class LazyGroup(RedactingGroup):
 
 
 def lazy_group(commands: Mapping[str, LazyCommand]) -> type[LazyGroup]:
-    """The class of a `typer.Typer` whose commands these are."""
+    """The class of a `typer.Typer` that has these commands too."""
     return type("LazyGroup", (LazyGroup,), {"lazy": commands})

@@ -11,9 +11,9 @@ import typer
 from pydantic import TypeAdapter
 from sqlalchemy import Engine
 
-from signedfor.cli import inbound
 from signedfor.cli.consent_history import consent_history
 from signedfor.cli.environment import database, field_and_problem
+from signedfor.cli.lazy import LazyCommand, lazy_group
 from signedfor.cli.options import (
     ByOption,
     JsonOption,
@@ -34,6 +34,19 @@ from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
 
 app = typer.Typer(
+    cls=lazy_group(
+        {
+            "review": LazyCommand(
+                "signedfor.cli.inbound:review",
+                "List inbound messages that may be opt-outs, or decide about them.",
+            ),
+            # The only one that needs Temporal.
+            "catch-up": LazyCommand(
+                "signedfor.cli.catch_up:catch_up",
+                "Record inbound messages that the webhook missed.",
+            ),
+        }
+    ),
     no_args_is_help=True,
     help="Recipients that must not be sent to.\n\nAll but catch-up need only DATABASE_URL.",
 )
@@ -205,7 +218,7 @@ def history(
                 for each in Suppressions(engine).list_(recipient=address, limit=_ALL)
             ]
         documents = [
-            {"at": each.at.isoformat(), **each.document, "changed_by": each.by, "text": each.text}
+            {"at": each.at, **each.document, "changed_by": each.by, "text": each.text}
             for each in lines
         ]
         out.result(
@@ -268,10 +281,6 @@ def export(
         out.result({"exported": count}, f"Exported: {count}.")
 
 
-app.command()(inbound.review)
-app.command("catch-up")(inbound.catch_up)
-
-
 def _to_standard_output(engine: Engine) -> None:
     text = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="")
     try:
@@ -317,8 +326,8 @@ def _document(row: Suppression, *, reveal: bool) -> dict[str, Any]:
         "source": row.source,
         "evidence": row.evidence,
         "to_sender": row.to_sender if reveal else masked_sender(row.to_sender),
-        "created_at": row.created_at.isoformat() if row.created_at else None,
-        "expires_at": row.expires_at.isoformat() if row.expires_at else None,
+        "created_at": row.created_at,
+        "expires_at": row.expires_at,
     }
 
 

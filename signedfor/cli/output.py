@@ -24,7 +24,6 @@ from signedfor.errors import (
     Unavailable,
     Unconfirmed,
 )
-from signedfor.process import end_unread
 
 __all__ = [
     "BadInput",
@@ -49,18 +48,13 @@ _UNLIMITED: Final = 100_000
 
 
 class _Console(Console):
-    """Writes to a terminal or a pipe; the process ends quietly if nobody reads it any more."""
+    """Writes to a terminal or a pipe."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         # Markup, emoji and highlighting would interpret text that other people wrote.
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
         if not (self.is_terminal or os.environ.get("COLUMNS")):
             self.width = _UNLIMITED
-
-    def on_broken_pipe(self) -> None:
-        """See base class."""
-        self.quiet = True
-        end_unread(self.file)
 
 
 class Output:

@@ -1,6 +1,7 @@
 """The command line's connection to Temporal; each error becomes one sentence."""
 
 import asyncio
+import os
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -128,12 +129,22 @@ async def connect(*, lazy: bool = False) -> Client:
     except InvalidSettings as error:
         raise BadInput([("TEMPORAL_*", str(error))]) from None
     except TemporalUnavailable as error:
-        raise Unavailable(str(error)) from None
+        raise Unavailable(f"{error}{_unset()}") from None
     except TimeoutError:
         raise Unavailable(
             f"Temporal did not answer within {_CONNECT_SECONDS} seconds. "
             "Is TEMPORAL_ADDRESS right, and is it reachable from here?"
         ) from None
+
+
+def _unset() -> str:
+    """What may have been forgotten."""
+    if os.environ.keys() & {"TEMPORAL_ADDRESS", "TEMPORAL_PROFILE", "TEMPORAL_CONFIG_FILE"}:
+        return ""
+    return (
+        " TEMPORAL_ADDRESS is not set: set it, or name a file that sets it with "
+        "`signedfor --env-file FILE ...`."
+    )
 
 
 async def update(

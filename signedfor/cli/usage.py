@@ -75,7 +75,7 @@ def _problem(error: typer.TyperException) -> tuple[str, str]:
         case MissingParameter():
             return _name(error.param), "is missing"
         case typer.BadParameter():
-            return _name(error.param), _expected(error.param)
+            return _name(error.param), _expected(error.param, error.message)
         case NoSuchOption(option_name=name) if _OPTION.fullmatch(name):
             near = ", ".join(sorted(error.possibilities or ()))
             hint = f"; did you mean {near}?" if near else ""
@@ -102,7 +102,18 @@ _EXPECTED: dict[Any, str] = {
 }
 
 
-def _expected(parameter: Any) -> str:
+# Typer's text repeats the path; only it distinguishes the cases.
+_FILE_PROBLEMS = {
+    "does not exist.": "there is no such file",
+    "is a directory.": "is a folder, not a file",
+    "is not readable.": "is a file that this user may not read",
+}
+
+
+def _expected(parameter: Any, message: str) -> str:
+    for end, what in _FILE_PROBLEMS.items():
+        if message.endswith(end):
+            return what
     kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return f"must be one of {', '.join(str(choice.value) for choice in kind)}"

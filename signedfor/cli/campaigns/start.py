@@ -19,21 +19,16 @@ from signedfor.campaigns.start import (
 from signedfor.cli.csv_options import AllProblemsOption, SkipBadOption, csv_problems, skipped_rows
 from signedfor.cli.environment import campaign_settings, database
 from signedfor.cli.options import (
-    BetweenOption,
     CategoryOption,
-    DaysOption,
     ExpiresAtOption,
     JsonOption,
     MediaOption,
     OnUnknownOutcomeOption,
     Problems,
-    QuietHoursOption,
     ReceiptTimeoutOption,
     TagOption,
     TenantOption,
-    TimeZoneOption,
     checked_model,
-    send_window,
     tags,
     text_or_standard_input,
 )
@@ -47,6 +42,13 @@ from signedfor.cli.output import (
     facts,
 )
 from signedfor.cli.temporal import connect, run
+from signedfor.cli.window_options import (
+    BetweenOption,
+    DaysOption,
+    QuietHoursOption,
+    TimeZoneOption,
+    send_window,
+)
 from signedfor.contract import CampaignMessage, CampaignState, Priority
 from signedfor.settings import CampaignSettings
 from signedfor.store.campaigns import CampaignRecord
