@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Final, NoReturn
 
-INTERRUPTED: Final = 128 + signal.SIGINT
-"""The exit code after Ctrl-C, as of other programs."""
+_INTERRUPTED: Final = 128 + signal.SIGINT
 NOT_READ: Final = 128 + signal.SIGPIPE
 """The exit code when nobody reads the output any more, as of other programs."""
 
@@ -38,7 +37,7 @@ def interruptible() -> Iterator[None]:
 
 
 def _end_at_once(_signal: int, _frame: FrameType | None) -> NoReturn:
-    os._exit(INTERRUPTED)
+    os._exit(_INTERRUPTED)
 
 
 def end_process(code: int) -> NoReturn:

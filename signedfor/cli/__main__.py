@@ -1,17 +1,26 @@
-"""The command `signedfor`, also as `python -m signedfor.cli`."""
+"""The command `signedfor`, also as `python -m signedfor.cli`.
 
+Nothing is imported here that takes time: until `main` begins, Ctrl-C prints a traceback.
+"""
+
+import os
+import signal
 import sys
 
-from signedfor.process import INTERRUPTED, end_process, interruptible
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:  # in a script's background job it is another one
+        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
     try:
-        with interruptible():
-            from signedfor.cli.app import app  # noqa: PLC0415 - its packages may not be installed
-            from signedfor.cli.streams import guard_streams  # noqa: PLC0415 - as above
+        from signedfor.cli.app import app  # noqa: PLC0415 - see the module's docstring
+        from signedfor.cli.streams import guard_streams  # noqa: PLC0415 - as above
+        from signedfor.process import end_process  # noqa: PLC0415 - as above
 
+        signal.signal(signal.SIGINT, handler)
         guard_streams()
         app()
     except ModuleNotFoundError as error:
@@ -24,7 +33,7 @@ def main() -> None:
     except SystemExit as end:
         end_process(end.code if isinstance(end.code, int) else int(end.code is not None))
     except KeyboardInterrupt:
-        end_process(INTERRUPTED)
+        end_process(_INTERRUPTED)
 
 
 if __name__ == "__main__":

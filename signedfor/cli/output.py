@@ -103,10 +103,13 @@ class Output:
         if not shown:
             self.result(document, empty)
             return
-        hints = [hint] if hint is not None else []
+        self.result(document, listing(columns, [row for _, row in shown]))
+        if self.as_json:
+            return
+        if hint is not None:
+            self.note(hint)
         if has_more:
-            hints.append(f"There are more than {limit}; {more}.")
-        self.result(document, listing(columns, [row for _, row in shown]), *hints)
+            self.note(f"There are more than {limit}; {more}.")
 
     @contextmanager
     def progress_bar(self, what: str, *, total: int) -> Iterator[Callable[[int], None]]:
