@@ -67,7 +67,6 @@ app = typer.Typer(
     help="Send messages through Twilio on Temporal, and manage them.",
     epilog=_EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     # A traceback with local variables would show numbers and texts.
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help fits into 80 columns
