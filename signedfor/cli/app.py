@@ -20,6 +20,7 @@ Exit codes, the same for every command:
   3    refused, too late, or not delivered
   4    not known: no receipt arrived, or the wait timed out
   130  interrupted
+  141  nobody read the output to its end, as with | head
 
 Settings come from the environment and from a file .env in the current folder.
 """
