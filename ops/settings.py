@@ -9,7 +9,8 @@ from pydantic_settings import NoDecode
 
 from ops.access import Role
 from signedfor.contract.fields import problem
-from signedfor.settings import InvalidSettings, Settings, invalid_settings, web_address
+from signedfor.errors import InvalidSettings
+from signedfor.settings import Settings, invalid_settings, web_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

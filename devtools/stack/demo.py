@@ -39,8 +39,8 @@ from devtools.stack.log_scan import basic_auth, scan_logs
 from devtools.stack.processes import StackError, interrupt_on_signals
 from signedfor.client import Client
 from signedfor.contract import campaign_workflow_id, message_workflow_id
+from signedfor.process import end_process
 from signedfor.store.rate_limiter_statements import URGENT_BURST_TOLERANCE
-from signedfor.temporal import end_process
 
 _INTERRUPTED = 130
 # The campaign shows the rate limit; the six messages need not wait a second each.
