@@ -49,6 +49,9 @@ class FakeLetters(DeadLetterActivities):
     """The database does not answer after the first batch."""
     batches: list[Batch] = field(default_factory=list)
     failures: int = 0
+    lost: int = 0
+    """How many an attempt resolved that never reported back."""
+    counts: list[Batch] = field(default_factory=list)
 
     @activity.defn
     async def select_dead_letters(self, request: PageRequest) -> Page:
@@ -81,6 +84,12 @@ class FakeLetters(DeadLetterActivities):
             skipped={Skipped.EXPIRED: self.skip_of_batch} if self.skip_of_batch else {},
         )
 
+    @activity.defn
+    async def count_resolved(self, batch: Batch) -> Tally:
+        """What a lost worker has resolved."""
+        self.counts.append(batch)
+        return Tally(resolved=self.lost)
+
     async def until_batches(self, count: int) -> None:
         """Wait until so many are done."""
         async with asyncio.timeout(30):
@@ -96,7 +105,7 @@ async def serving_job(client: Client, fake: FakeLetters) -> AsyncIterator[str]:
         client,
         task_queue=queue,
         workflows=[DeadLetterJob],
-        activities=[fake.select_dead_letters, fake.resolve_dead_letters],
+        activities=[fake.select_dead_letters, fake.resolve_dead_letters, fake.count_resolved],
         interceptors=[OneArgument()],
         workflow_runner=sandboxed_runner(),
     ):

@@ -80,6 +80,19 @@ async def test_it_can_always_be_stopped(
     assert 1 == len(fake.batches)
 
 
+async def test_stopped_it_counts_what_a_lost_worker_did(temporal: Client) -> None:
+    """Its last batch has no result, but some of its dead letters are resolved."""
+    fake = FakeLetters(pages=[MAX_BATCH, 5], fails=True, lost=3)
+    async with serving_job(temporal, fake) as queue:
+        job = await start_job(temporal, queue, selected=30)
+        await _until_done(job, MAX_BATCH)
+        await job.signal(STOP_SIGNAL, JobStop())
+        done = await job.result()
+
+    assert (JobState.STOPPED, MAX_BATCH + 3) == (done.state, done.tally.resolved)
+    assert [5] == [len(each.message_ids) for each in fake.counts]
+
+
 async def test_a_long_one_continues_as_new(temporal: Client) -> None:
     """The counts and the start go on, and its history stays short."""
     fake = FakeLetters(pages=[1] * 45)
