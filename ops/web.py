@@ -19,6 +19,7 @@ from temporalio.client import Client
 
 from ops.access import ProxyUsers, Role, User, Users
 from ops.formats import FILTERS
+from ops.person_links import PersonLinks
 from ops.settings import OpsSettings
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.ops_sessions import OpsSessions, StoredSession
@@ -44,6 +45,7 @@ class Services:
     proxy: ProxyUsers
     sessions: OpsSessions
     audit_log: AuditLog
+    person_links: PersonLinks
 
 
 @dataclass
@@ -125,9 +127,15 @@ class Page:
         return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     async def record(
-        self, action: str, subject: str = "", *, why: str | None = None, details: str | None = None
+        self,
+        action: str,
+        subject: str = "",
+        *,
+        recipient: str | None = None,
+        why: str | None = None,
+        details: str | None = None,
     ) -> None:
-        """Write in the audit log what this person is about to do."""
+        """Write in the audit log what this person is about to do; `recipient`: with whom."""
         await to_thread.run_sync(
             lambda: self.services.audit_log.add(
                 who=self.user.name,
@@ -136,6 +144,7 @@ class Page:
                 subject=subject,
                 why=why,
                 details=details,
+                recipient=recipient,
             )
         )
 
@@ -155,6 +164,7 @@ NAVIGATION: Final = (
     ("/messages", "Messages"),
     ("/dead-letters", "Dead letters"),
     ("/senders", "Senders"),
+    ("/opt-outs", "Opt-outs and inbound"),
     ("/audit-log", "Audit log"),
 )
 TEMPLATES.globals["NAVIGATION"] = NAVIGATION

@@ -1,6 +1,16 @@
 """The pages, in the order of the navigation."""
 
-from ops.pages import audit_log, dead_letters, messages, now, senders, sign_in
+from ops.pages import (
+    audit_log,
+    dead_letters,
+    inbound,
+    messages,
+    now,
+    opt_outs,
+    people,
+    senders,
+    sign_in,
+)
 from ops.web import Pages
 
 PAGES: tuple[Pages, ...] = (
@@ -8,6 +18,9 @@ PAGES: tuple[Pages, ...] = (
     messages.pages,
     dead_letters.pages,
     senders.pages,
+    opt_outs.pages,
+    people.pages,
+    inbound.pages,
     audit_log.pages,
     sign_in.pages,
 )

@@ -14,6 +14,7 @@ from signedfor.client import BadInput, Client, NotFound
 from signedfor.contract import Outcome, Stage, dead_letter_workflow_id, message_workflow_id
 from signedfor.masks import masked_recipient
 from signedfor.message_details import MessageDetails, fetch_details
+from signedfor.retries import Continuation, continuation
 from signedfor.store.message_index import MessageFilter, MessageIndex
 from signedfor.store.people import People
 from signedfor.temporal_ui import TemporalUI
@@ -91,7 +92,7 @@ def _meaning_of(code: int | None) -> str | None:
 @pages.get(PATH)
 async def message(page: Page) -> Response:
     """Show a message; its number and text are shown on request only."""
-    return _shown(page, await _details(page), reveals=False)
+    return await _shown(page, await _details(page), reveals=False)
 
 
 @pages.post("/message/reveal", role=Role.LOOK)
@@ -99,7 +100,7 @@ async def reveal(page: Page) -> Response:
     """Show the recipient's number and the text too."""
     details = await _details(page)
     await page.record("message.reveal", details.message_id, why=page.text("why"))
-    return _shown(page, details, reveals=True)
+    return await _shown(page, details, reveals=True)
 
 
 @pages.post("/message/cancel", role=Role.ACT)
@@ -132,26 +133,38 @@ async def _details(page: Page) -> MessageDetails:
         raise HTTPException(404, str(error)) from None
 
 
-def _shown(page: Page, details: MessageDetails, *, reveals: bool) -> Response:
+async def _shown(page: Page, details: MessageDetails, *, reveals: bool) -> Response:
     report, code = details.report, details.error_code
     row = codes.find(code)
+    went_on = (
+        await continuation(page.services.client, details.message_id)
+        if report is not None and report.dead_letter_id is not None
+        else None
+    )
     failure_class = report.failure_class if report else row.failure_class if row else None
     return page.render(
         "message.html",
         message=details,
         reveals=reveals,
         recipient=masked_recipient(details.request.to) if details.request else None,
+        person_url=await to_thread.run_sync(page.services.person_links.url, details.request.to)
+        if details.request
+        else None,
         meaning=codes.meaning_for(failure_class, code) if failure_class else None,
         advice=codes.advice_for(failure_class, code) if failure_class else None,
-        sending_again=_sending_again(details),
+        went_on=went_on,
+        sending_again=_sending_again(details, went_on),
         temporal_url=_temporal_url(page, message_workflow_id(details.message_id)),
         dead_letter_url=_temporal_url(page, dead_letter_workflow_id(details.message_id)),
         twilio_urls={sid: f"{_CONSOLE}/{sid}" for sid in details.message_sids},
     )
 
 
-def _sending_again(details: MessageDetails) -> str:
+def _sending_again(details: MessageDetails, went_on: Continuation | None) -> str:
     """Whether it is safe to send it again, and because of what."""
+    if went_on is not None and went_on.retries:
+        newest = went_on.retries[-1]
+        return f"It was sent again, as {newest.message_id}: see there ({newest.status})."
     if details.report is not None:
         return sending_again(details.report)
     if details.refused is not None:
