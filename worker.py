@@ -44,6 +44,7 @@ from signedfor.outage_hold import InboundBacklog, OutageHold
 from signedfor.schedules import schedule_catch_up
 from signedfor.settings import InvalidSettings, Settings, load_settings
 from signedfor.store.account_hold import AccountHold
+from signedfor.store.campaign_uploads import LIFETIME, CampaignUploads
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
 from signedfor.store.held_back_messages import HeldBackMessages
@@ -369,7 +370,7 @@ def _type_of_cause(error: BaseException) -> str:
 
 @contextlib.asynccontextmanager
 async def purging(engine: Engine, settings: Settings) -> AsyncIterator[None]:
-    """Delete attempt records and texts that are old enough regularly while the context is open."""
+    """Delete records, files and texts that are old enough regularly while the context is open."""
     stop = threading.Event()
     purges = {
         "attempt records": (
@@ -380,6 +381,7 @@ async def purging(engine: Engine, settings: Settings) -> AsyncIterator[None]:
             MessageIndex(engine).purge,
             timedelta(days=settings.attempt_record_days) + MAX_TIME_OPEN,
         ),
+        "uploaded files of campaigns": (CampaignUploads(engine).purge, LIFETIME),
         "texts of inbound messages": (
             InboundMessages(engine).purge_texts,
             timedelta(days=settings.inbound_text_days),
