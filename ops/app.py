@@ -24,6 +24,7 @@ from temporalio.service import RPCError
 from ops.access import ProxyUsers, Users
 from ops.pages import PAGES
 from ops.pages.sign_in import SignIn
+from ops.person_links import PersonLinks
 from ops.settings import OpsSettings
 from ops.web import SIGN_IN_PATH, TEMPLATES, Services
 from signedfor.errors import BadInput, CommandError, NotFound, Refused, Unconfirmed
@@ -76,6 +77,7 @@ def create_app(settings: OpsSettings, *, client: Client, engine: Engine) -> Star
         ),
         sessions=OpsSessions(engine, lifetime=timedelta(hours=settings.ops_session_hours)),
         audit_log=AuditLog(engine),
+        person_links=PersonLinks(engine),
     )
     sign_in = SignIn(services)
 

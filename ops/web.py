@@ -20,6 +20,7 @@ from temporalio.client import Client
 
 from ops.access import ProxyUsers, Role, User, Users
 from ops.formats import FILTERS
+from ops.person_links import PersonLinks
 from ops.settings import OpsSettings
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.ops_sessions import OpsSessions, StoredSession
@@ -50,6 +51,7 @@ class Services:
     proxy: ProxyUsers
     sessions: OpsSessions
     audit_log: AuditLog
+    person_links: PersonLinks
 
 
 @dataclass
@@ -131,9 +133,15 @@ class Page:
         return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     async def record(
-        self, action: str, subject: str = "", *, why: str | None = None, details: str | None = None
+        self,
+        action: str,
+        subject: str = "",
+        *,
+        recipient: str | None = None,
+        why: str | None = None,
+        details: str | None = None,
     ) -> None:
-        """Write in the audit log what this person is about to do."""
+        """Write in the audit log what this person is about to do; `recipient`: with whom."""
         await to_thread.run_sync(
             lambda: self.services.audit_log.add(
                 who=self.user.name,
@@ -142,6 +150,7 @@ class Page:
                 subject=subject,
                 why=why,
                 details=details,
+                recipient=recipient,
             )
         )
 
@@ -162,6 +171,7 @@ NAVIGATION: Final = (
     ("/dead-letters", "Dead letters"),
     ("/campaigns", "Campaigns"),
     ("/senders", "Senders"),
+    ("/opt-outs", "Opt-outs and inbound"),
     ("/audit-log", "Audit log"),
 )
 TEMPLATES.globals["NAVIGATION"] = NAVIGATION

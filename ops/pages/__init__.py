@@ -5,8 +5,11 @@ from ops.pages import (
     campaign_start,
     campaigns,
     dead_letters,
+    inbound,
     messages,
     now,
+    opt_outs,
+    people,
     senders,
     sign_in,
 )
@@ -19,6 +22,9 @@ PAGES: tuple[Pages, ...] = (
     campaigns.pages,
     campaign_start.pages,
     senders.pages,
+    opt_outs.pages,
+    people.pages,
+    inbound.pages,
     audit_log.pages,
     sign_in.pages,
 )

@@ -15,12 +15,15 @@ _FILTERS: Final = ("who", "action", "subject")
 
 @pages.get("/audit-log", role=Role.LOOK)
 async def audit_log(page: Page) -> Response:
-    """Show the newest actions, or those of a person or on a subject."""
+    """Show the newest actions, or those of somebody, on a subject, or concerning a person."""
     filters = {name: text for name in _FILTERS if (text := page.text(name))}
     before = page.text("before")
     entries = await to_thread.run_sync(
         lambda: page.services.audit_log.entries(
-            filters=filters, before=int(before) if before.isdigit() else None, limit=_ROWS
+            filters=filters,
+            reference=page.text("person") or None,
+            before=int(before) if before.isdigit() else None,
+            limit=_ROWS,
         )
     )
     older = entries[-1].number if len(entries) == _ROWS else None

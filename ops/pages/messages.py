@@ -147,6 +147,9 @@ async def _shown(page: Page, details: MessageDetails, *, reveals: bool) -> Respo
         message=details,
         reveals=reveals,
         recipient=masked_recipient(details.request.to) if details.request else None,
+        person_url=await to_thread.run_sync(page.services.person_links.url, details.request.to)
+        if details.request
+        else None,
         meaning=codes.meaning_for(failure_class, code) if failure_class else None,
         advice=codes.advice_for(failure_class, code) if failure_class else None,
         went_on=went_on,

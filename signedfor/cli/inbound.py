@@ -1,8 +1,6 @@
 """`signedfor opt-outs review` and `catch-up`: inbound messages that may be opt-outs."""
 
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -10,8 +8,15 @@ from sqlalchemy import Engine
 from temporalio.client import WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
-from signedfor.cli.environment import database, database_settings, field_and_problem
-from signedfor.cli.options import ByOption, JsonOption, LimitOption, RevealOption, operator
+from signedfor.cli import audit
+from signedfor.cli.environment import database, database_settings
+from signedfor.cli.options import (
+    ByOption,
+    JsonOption,
+    LimitOption,
+    RevealOption,
+    begin,
+)
 from signedfor.cli.output import (
     BadInput,
     NotFound,
@@ -24,6 +29,7 @@ from signedfor.cli.output import (
     has_terminal,
 )
 from signedfor.cli.temporal import answer, connect, run
+from signedfor.consent_records import DECISIONS, decide
 from signedfor.contract import MESSAGES_QUEUE
 from signedfor.inbound import (
     CATCH_UP_ID,
@@ -35,13 +41,7 @@ from signedfor.inbound import (
 from signedfor.masks import masked_recipient, masked_sender
 from signedfor.store.inbound import Decision, InboundMessages, Review
 
-_RESULTS = {
-    Decision.OPT_OUT: "Opt-out recorded.",
-    Decision.NO_OPT_OUT: "Recorded as read.",
-    Decision.OPTED_IN_SINCE: "Recorded as read: the person has opted in again since.",
-}
 _QUESTION = "[o] opt-out  [d] done, not an opt-out  [s] skip  [q] quit"
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _MAX_SINCE_DAYS = 30
 _CATCH_UP_TIMEOUT = 300.0
 
@@ -80,7 +80,7 @@ def review(
             if not has_terminal():
                 raise BadInput([("--interactive", "needs a terminal; give a MESSAGE_SID instead")])
             with database() as engine:
-                _InteractiveReview(out, _inbound(engine), by=operator(by)).run(reveal=reveal)
+                _InteractiveReview(out, _Reviewer(engine, by=by)).run(reveal=reveal)
             return
         if message_sid is None and not done and not opt_out:
             with database() as engine:
@@ -89,12 +89,12 @@ def review(
         if message_sid is None or done == opt_out:
             raise BadInput([("MESSAGE_SID", "give one, and either --done or --opt-out")])
         with database() as engine:
-            decision = _decide(_inbound(engine), message_sid, is_opt_out=opt_out, by=operator(by))
+            decision = _Reviewer(engine, by=by).decide(message_sid, is_opt_out=opt_out)
         if decision is None:
             raise NotFound("There is no such message to review, or it has been reviewed.")
         out.result(
             {"message_sid": message_sid, "opt_out": decision is Decision.OPT_OUT},
-            _RESULTS[decision],
+            DECISIONS[decision],
         )
 
 
@@ -136,10 +136,10 @@ def _listed(each: Review, *, reveal: bool) -> tuple[dict[str, Any], Sequence[obj
 class _InteractiveReview:
     """Shows the pending messages one after the other and asks what each is."""
 
-    def __init__(self, out: Output, inbound: InboundMessages, *, by: str) -> None:
+    def __init__(self, out: Output, reviewer: "_Reviewer") -> None:
         self._out = out
-        self._inbound = inbound
-        self._by = by
+        self._reviewer = reviewer
+        self._inbound = reviewer.inbound
 
     def run(self, *, reveal: bool) -> None:
         """Ask until all are decided or skipped, or the operator quits."""
@@ -181,31 +181,38 @@ class _InteractiveReview:
             case "s":
                 return True
             case answer:
-                decision = _decide(
-                    self._inbound, review.message_sid, is_opt_out=answer == "o", by=self._by
-                )
+                decision = self._reviewer.decide(review.message_sid, is_opt_out=answer == "o")
         if decision is None:
             found = self._inbound.review(review.message_sid)
             who = (found and found.reviewed_by) or "someone else"
             self._out.note(f"Nothing was recorded: {who} has decided it meanwhile.")
         else:
-            self._out.note(_RESULTS[decision])
+            self._out.note(DECISIONS[decision])
         return True
 
 
-def _inbound(engine: Engine) -> InboundMessages:
-    return InboundMessages(engine, scope=database_settings().opt_out_scope)
+class _Reviewer:
+    """Records decisions, and in the audit log who made them."""
 
+    def __init__(self, engine: Engine, *, by: str | None) -> None:
+        self.inbound = InboundMessages(engine, scope=database_settings().opt_out_scope)
+        self._engine = engine
+        self._by = by
 
-def _decide(
-    inbound: InboundMessages, message_sid: str, *, is_opt_out: bool, by: str
-) -> Decision | None:
-    """Record the decision; None if there is no such message, or it has been reviewed."""
-    try:
-        return inbound.decide(message_sid, is_opt_out=is_opt_out, by=by)
-    except ValueError as error:
-        field, what = field_and_problem(error)
-        raise BadInput([("--by" if field == "by" else field, what)]) from None
+    def decide(self, message_sid: str, *, is_opt_out: bool) -> Decision | None:
+        """Record the decision; None if there is no such message, or it has been reviewed."""
+        name = audit.changed_by(self._by)
+        review = self.inbound.review(message_sid)
+        if review is None or review.reviewed_at is not None:
+            return None
+        audit.record(
+            self._engine,
+            "review.opt-out" if is_opt_out else "review.done",
+            recipient=review.from_,
+            details=message_sid,
+            by=self._by,
+        )
+        return decide(self.inbound, message_sid, is_opt_out=is_opt_out, by=name)
 
 
 def catch_up(
@@ -232,11 +239,7 @@ def catch_up(
     INBOUND_CATCH_UP_MINUTES anyway.
     """
     with command_output(as_json=as_json) as out:
-        request = CatchUp(
-            since=None
-            if since is None
-            else datetime.now(UTC) - length_of_time(since, max_days=_MAX_SINCE_DAYS)
-        )
+        request = CatchUp(since=None if since is None else begin(since, max_days=_MAX_SINCE_DAYS))
         result = run(_catch_up(request, within=timeout))
         out.result(
             result.model_dump(mode="json"),
@@ -251,20 +254,6 @@ def catch_up(
                 ]
             ),
         )
-
-
-def length_of_time(text: str, *, max_days: int) -> timedelta:
-    """The value of `--since`.
-
-    Raises:
-        BadInput: it is no length of time, or a longer one.
-    """
-    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text, re.ASCII)
-    length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
-    if length is None or length > timedelta(days=max_days):
-        what = f"must be a length such as 90m, 24h or 7d, at most {max_days}d"
-        raise BadInput([("--since", what)])
-    return length
 
 
 async def _catch_up(request: CatchUp, *, within: float) -> CatchUpResult:

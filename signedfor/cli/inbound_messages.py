@@ -1,14 +1,12 @@
 """`signedfor inbound`: the messages that people sent, in the database of DATABASE_URL."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from signedfor.cli.environment import database
-from signedfor.cli.inbound import length_of_time
-from signedfor.cli.options import JsonOption, LimitOption, RevealOption
+from signedfor.cli.options import JsonOption, LimitOption, RevealOption, begin
 from signedfor.cli.output import clock, command_output
 from signedfor.contract import InboundKind
 from signedfor.masks import masked_recipient, masked_sender
@@ -50,10 +48,10 @@ def list_(
     A text is shown as long as it is kept: see INBOUND_TEXT_DAYS.
     """
     with command_output(as_json=as_json) as out:
-        begin = None if since is None else datetime.now(UTC) - length_of_time(since, max_days=3650)
+        earliest = None if since is None else begin(since, max_days=3650)
         with database() as engine:
             found = InboundMessages(engine).list_(
-                kind=kind, since=begin, undispatched_only=pending, limit=limit + 1
+                kind=kind, since=earliest, undispatched_only=pending, limit=limit + 1
             )
         out.listed(
             "messages",

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -10,8 +9,7 @@ from sqlalchemy import Engine
 from temporalio.service import RPCError
 
 from signedfor.cli.environment import database
-from signedfor.cli.inbound import length_of_time
-from signedfor.cli.options import JsonOption, LimitOption, TenantOption
+from signedfor.cli.options import JsonOption, LimitOption, TenantOption, begin
 from signedfor.cli.output import BadInput, Output, Unavailable, clock, command_output
 from signedfor.cli.temporal import connect, run
 from signedfor.contract import Outcome, Stage
@@ -74,7 +72,7 @@ def list_(
         statuses = _statuses(status or ())
         recipient = _address(to, "--to", normalize_recipient)
         from_ = _address(sender, "--from", normalize_sender)
-        begin = None if since is None else datetime.now(UTC) - length_of_time(since, max_days=3650)
+        earliest = None if since is None else begin(since, max_days=3650)
         with database() as engine:
             _bring_up_to_date(out, engine)
             wanted = MessageFilter(
@@ -84,7 +82,7 @@ def list_(
                 error_code=code,
                 campaign_id=campaign,
                 tenant=tenant,
-                since=begin,
+                since=earliest,
             )
             found = MessageIndex(engine).find(wanted, limit=limit + 1)
         out.listed(

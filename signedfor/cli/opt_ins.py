@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy import Connection
 
+from signedfor.cli import audit
 from signedfor.cli.csv_options import (
     AllProblemsOption,
     SkipBadOption,
@@ -15,17 +17,17 @@ from signedfor.cli.csv_options import (
     skipped_rows,
 )
 from signedfor.cli.environment import database
-from signedfor.cli.opt_outs import LABEL, address_of, store_errors
+from signedfor.cli.opt_outs import store_errors
 from signedfor.cli.options import (
     ByOption,
     JsonOption,
     LimitOption,
     RevealOption,
     checked_value,
-    operator,
 )
 from signedfor.cli.output import BadInput, NotFound, clock, command_output
 from signedfor.consent import OptIn, Reason
+from signedfor.consent_records import LABEL, address_of, check_note
 from signedfor.masks import masked_recipient
 from signedfor.store.opt_in_csv import OPTIONAL, REQUIRED, import_opt_ins
 from signedfor.store.opt_ins import OptIns
@@ -74,17 +76,27 @@ def add(
     It does not lift an opt-out.
     """
     with command_output(as_json=as_json) as out:
-        address = address_of(recipient, field="RECIPIENT")
+        with store_errors():
+            address = address_of(recipient)
         opt_in = OptIn(
             recipient=address,
             category=checked_value(LABEL, category, field="--category"),
             source=checked_value(LABEL, source, field="--source"),
-            evidence=_checked(evidence, field="--evidence"),
+            evidence=_checked(evidence, about=address, field="--evidence"),
             wording=checked_value(LABEL, wording, field="--wording") if wording else "",
             opted_in_at=None if at is None else _moment(at),
         )
+        recorded_by = audit.changed_by(by)
         with store_errors(), database() as engine:
-            new = OptIns(engine).record_all([opt_in], by=operator(by))
+            audit.record(
+                engine,
+                "opt-in.add",
+                recipient=address,
+                why=evidence,
+                details=f"{opt_in.category} by {opt_in.source}",
+                by=by,
+            )
+            new = OptIns(engine).record_all([opt_in], by=recorded_by)
             stands = Suppressions(engine).list_(recipient=address, reason=Reason.OPTED_OUT)
         out.result({"new": bool(new)}, "Recorded." if new else "Already recorded; nothing changed.")
         if stands:
@@ -104,14 +116,17 @@ def remove(
 ) -> None:
     """Withdraw a person's opt-in to a category. The record of it stays."""
     with command_output(as_json=as_json) as out:
-        address = address_of(recipient, field="RECIPIENT")
+        with store_errors():
+            address = address_of(recipient)
         name = checked_value(LABEL, category, field="--category")
+        because = _checked(note, about=address, field="--note")
+        withdrawn_by = audit.changed_by(by)
         with store_errors(), database() as engine:
-            count = OptIns(engine).withdraw(
-                address, category=name, because=_checked(note, field="--note"), by=operator(by)
-            )
-        if not count:
-            raise NotFound("This person has no opt-in to this category.")
+            opt_ins = OptIns(engine)
+            if not opt_ins.list_(recipient=address, category=name, limit=1):
+                raise NotFound("This person has no opt-in to this category.")
+            audit.record(engine, "opt-in.remove", recipient=address, why=note, details=name, by=by)
+            count = opt_ins.withdraw(address, category=name, because=because, by=withdrawn_by)
         out.result({"withdrawn": count}, f"Withdrawn: {count}.")
 
 
@@ -139,7 +154,8 @@ def list_(
 ) -> None:
     """List the opt-ins."""
     with command_output(as_json=as_json) as out:
-        address = None if recipient is None else address_of(recipient, field="--recipient")
+        with store_errors({"recipient": "--recipient"}):
+            address = None if recipient is None else address_of(recipient)
         with database() as engine:
             rows = OptIns(engine).list_(
                 recipient=address,
@@ -189,12 +205,17 @@ def import_(
             file.open(encoding="utf-8-sig", newline="") as opened,
             skipped_rows(skip_bad) as skipped,
         ):
+
+            def recorded(connection: Connection) -> None:
+                audit.record(engine, "opt-in.import", by=by, connection=connection)
+
             new = import_opt_ins(
                 engine,
                 opened,
-                by=operator(by),
+                by=audit.changed_by(by),
                 problems=csv_problems(all_problems=all_problems, as_json=as_json),
                 skipped=skipped,
+                in_transaction=recorded,
             )
         note_skipped(out, skipped, skip_bad)
         out.result(
@@ -213,10 +234,10 @@ def _moment(text: str) -> datetime:
     return at
 
 
-def _checked(text: str, *, field: str) -> str:
-    """Refuse what the store would, by the option's name."""
+def _checked(text: str, *, about: str, field: str) -> str:
+    """Refuse what the store would, and the person's number, by the option's name."""
     with store_errors({"evidence": field}):
-        OptIn(recipient="+1", category="x", source="x", evidence=text)
+        check_note(about, text)
     return text
 
 

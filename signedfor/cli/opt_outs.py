@@ -5,14 +5,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from signedfor.cli import inbound
-from signedfor.cli.consent_history import consent_history
+from signedfor.cli import audit, inbound
 from signedfor.cli.csv_options import (
     AllProblemsOption,
     SkipBadOption,
@@ -27,19 +25,27 @@ from signedfor.cli.options import (
     LimitOption,
     RevealOption,
     YesOption,
-    checked_value,
-    operator,
+    option_problems,
 )
 from signedfor.cli.output import BadInput, clock, command_output
-from signedfor.consent import Reason, Scope, Source, Suppression
-from signedfor.contract.fields import Label
+from signedfor.consent import Reason, Scope, Suppression
+from signedfor.consent_history import consent_history
+from signedfor.consent_records import (
+    TWILIO_KEEPS_ITS_LIST,
+    Target,
+    address_of,
+    check_note,
+    covers,
+    lift,
+    opt_out,
+    standing,
+)
 from signedfor.csv_problems import BadRows
 from signedfor.files import atomic_write
 from signedfor.masks import masked_recipient, masked_sender
 from signedfor.store.csv_files import InvalidCsv
 from signedfor.store.suppression_csv import COLUMNS, export_csv, import_csv
 from signedfor.store.suppressions import Suppressions
-from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,12 +71,15 @@ _NoteOption = Annotated[
     ),
 ]
 
-_OPTIONS = {"evidence": "--note", "by": "--by", "recipient": "RECIPIENT"}
+_OPTIONS = {
+    "recipient": "RECIPIENT",
+    "sender": "--sender",
+    "category": "--category",
+    "reason": "--reason",
+    "evidence": "--note",
+    "by": "--by",
+}
 _HEADERS = ("No.", "Recipient", "Scope", "Reason", "Source", "Evidence", "Since")
-_ALL = 1000
-"""More than there are for one recipient."""
-LABEL: Final[TypeAdapter[str]] = TypeAdapter(Label)
-"""The name of a category."""
 
 
 @app.command()
@@ -93,20 +102,20 @@ def add(
     remove` lifts it: a START lifts what the person said, not this.
     """
     with command_output(as_json=as_json) as out:
-        if reason is Reason.REVIEW:
-            raise BadInput([("--reason", "review is recorded when a message awaits review")])
-        address, scope, scope_value = _scoped(recipient, sender, category)
         with store_errors():
-            suppression = Suppression(
-                recipient=address,
-                reason=reason,
-                source=Source.OPERATOR,
-                scope=scope or Scope.EVERYTHING,
-                scope_value=scope_value or "",
-                evidence=note,
-            )
+            target = Target.of(recipient, sender=sender, category=category)
+            suppression = opt_out(target, reason=reason, evidence=note)
+            name = audit.changed_by(by)
             with database() as engine:
-                new = Suppressions(engine).record(suppression, by=operator(by))
+                audit.record(
+                    engine,
+                    "opt-out.add",
+                    recipient=target.recipient,
+                    why=note,
+                    details=f"{reason} for {target.covers}",
+                    by=by,
+                )
+                new = Suppressions(engine).record(suppression, by=name)
         out.result({"new": new}, "Recorded." if new else "Already recorded; nothing changed.")
 
 
@@ -130,32 +139,29 @@ def remove(
     again.
     """
     with command_output(as_json=as_json) as out:
-        address, scope, scope_value = _scoped(recipient, sender, category)
         with store_errors(), database() as engine:
-            suppressions = Suppressions(engine)
-            found = [
-                row
-                for row in suppressions.list_(
-                    recipient=address, reason=reason, scope=scope, limit=_ALL
-                )
-                if scope_value in {None, row.scope_value}
-            ]
+            target = Target.of(recipient, sender=sender, category=category)
+            check_note(target.recipient, note)
+            name = audit.changed_by(by)
+            found = standing(engine, target, reason=reason)
             if found and not yes:
                 for row in found:
                     out.note(f"{row.reason} since {clock(row.created_at)}, {_origin(row)}.")
                 out.confirm(f"This will lift {len(found)}.", what="lift them")
+            if found:
+                audit.record(
+                    engine,
+                    "opt-out.remove",
+                    recipient=target.recipient,
+                    why=note,
+                    details=f"{reason} for {', '.join(map(covers, found))}",
+                    by=by,
+                )
             # What is confirmed is what is done, even if more is recorded by then.
-            lifted = suppressions.lift(
-                address,
-                reason=reason,
-                ids=[row.id for row in found if row.id is not None],
-                source=Source.OPERATOR,
-                evidence=note,
-                by=operator(by),
-            )
+            lifted = lift(engine, found, evidence=note, by=name)
         out.result({"lifted": lifted}, f"Lifted: {lifted}.")
         if lifted and reason is Reason.OPTED_OUT:
-            out.note("Twilio's own list is unchanged: after a STOP to Twilio, only START helps.")
+            out.note(TWILIO_KEEPS_ITS_LIST)
 
 
 @app.command("list")
@@ -179,7 +185,8 @@ def list_(
 ) -> None:
     """List the recipients that must not be sent to."""
     with command_output(as_json=as_json) as out:
-        address = None if recipient is None else address_of(recipient, field="--recipient")
+        with store_errors({"recipient": "--recipient"}):
+            address = None if recipient is None else address_of(recipient)
         with database() as engine:
             rows = Suppressions(engine).list_(
                 recipient=address, reason=reason, scope=scope, after_id=after, limit=limit + 1
@@ -205,13 +212,11 @@ def history(
     on what evidence.
     """
     with command_output(as_json=as_json) as out:
-        address = address_of(recipient, field="RECIPIENT")
+        with store_errors():
+            address = address_of(recipient)
         with database() as engine:
             lines = consent_history(engine, address, reveal=reveal)
-            stands = [
-                _document(each, reveal=reveal)
-                for each in Suppressions(engine).list_(recipient=address, limit=_ALL)
-            ]
+            stands = [_document(each, reveal=reveal) for each in Suppressions(engine).of(address)]
         documents = [
             {"at": each.at.isoformat(), **each.document, "changed_by": each.by, "text": each.text}
             for each in lines
@@ -256,12 +261,17 @@ def import_(
             file.open(encoding="utf-8-sig", newline="") as opened,
             skipped_rows(skip_bad) as skipped,
         ):
+
+            def recorded(connection: Connection) -> None:
+                audit.record(engine, "opt-out.import", by=by, connection=connection)
+
             new = import_csv(
                 engine,
                 opened,
-                by=operator(by),
+                by=audit.changed_by(by),
                 problems=csv_problems(all_problems=all_problems, as_json=as_json),
                 skipped=skipped,
+                in_transaction=recorded,
             )
         note_skipped(out, skipped, skip_bad)
         out.result(
@@ -306,8 +316,7 @@ def _to_standard_output(engine: Engine) -> None:
 
 def _origin(row: Suppression) -> str:
     """What it covers, where it came from and on what evidence."""
-    covers = _covers(_document(row, reveal=False))
-    return f"for {covers}, from {row.source}: {row.evidence or 'no note'}"
+    return f"for {covers(row)}, from {row.source}: {row.evidence or 'no note'}"
 
 
 def _listed(row: Suppression, *, reveal: bool) -> tuple[dict[str, Any], Sequence[object]]:
@@ -316,19 +325,13 @@ def _listed(row: Suppression, *, reveal: bool) -> tuple[dict[str, Any], Sequence
     cells = (
         row.id,
         document["recipient"],
-        _covers(document),
+        covers(row, reveal=reveal),
         row.reason,
         row.source,
         row.evidence,
         clock(row.created_at),
     )
     return document, cells
-
-
-def _covers(document: Mapping[str, Any]) -> str:
-    """The scope and what it names."""
-    sender = document["to_sender"] if document["scope"] == Scope.SENDER_CATEGORY else ""
-    return " ".join(filter(None, (document["scope"], document["scope_value"], sender)))
 
 
 def _document(row: Suppression, *, reveal: bool) -> dict[str, Any]:
@@ -346,57 +349,17 @@ def _document(row: Suppression, *, reveal: bool) -> dict[str, Any]:
     }
 
 
-def _scoped(
-    recipient: str, sender: str | None, category: str | None
-) -> tuple[str, Scope | None, str | None]:
-    """The recipient and the scope of a command; None for a scope that was not given."""
-    problems: list[tuple[str, str]] = []
-    address, scope, value = "", None, None
-    try:
-        address = normalize_recipient(recipient)
-    except InvalidAddress as error:
-        problems.append(("RECIPIENT", str(error)))
-    if sender is not None and category is not None:
-        problems.append(("--category", "does not go with --sender"))
-    if sender is not None:
-        scope = Scope.SENDER
-        try:
-            value = normalize_sender(sender)
-        except InvalidAddress as error:
-            problems.append(("--sender", str(error)))
-    elif category is not None:
-        scope = Scope.CATEGORY
-        try:
-            value = checked_value(LABEL, category, field="--category")
-        except BadInput as error:
-            problems += error.problems
-    if problems:
-        raise BadInput(problems)
-    return address, scope, value
-
-
-def address_of(value: str, *, field: str) -> str:
-    """The normalized address.
-
-    Raises:
-        BadInput: it is none; names the field.
-    """
-    try:
-        return normalize_recipient(value)
-    except InvalidAddress as error:
-        raise BadInput([(field, str(error))]) from None
-
-
 @contextmanager
 def store_errors(options: Mapping[str, str] = _OPTIONS) -> Iterator[None]:
-    """Turn what the store rejects into bad input; its text names the field, or the file's line.
+    """Turn what is rejected into bad input of the command, or of the file's line.
 
     `options` has the command's names of fields.
     """
     try:
         yield
+    except BadInput as error:
+        raise BadInput(option_problems(error.problems, options)) from None
     except InvalidCsv as error:
         raise BadRows(error.problems) from None
     except ValueError as error:
-        field, what = field_and_problem(error)
-        raise BadInput([(options.get(field, field), what)]) from None
+        raise BadInput(option_problems([field_and_problem(error)], options)) from None

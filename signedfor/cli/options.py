@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
@@ -166,6 +167,7 @@ _message_id = TypeAdapter(MessageId)
 # Bytes: UTF-8 takes at most four for a character, and a line break may follow.
 _MAX_TEXT_BYTES = 4 * (MAX_TEMPLATE_CHARACTERS + 4)
 _WEEK = tuple(Day)
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def operator(by: str | None) -> str:
@@ -176,6 +178,20 @@ def operator(by: str | None) -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user need not have a name
         return "unknown user"
+
+
+def begin(since: str, *, max_days: int) -> datetime:
+    """The time that is as long ago as the value of `--since` says.
+
+    Raises:
+        BadInput: it is no length of time, or a longer one.
+    """
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", since, re.ASCII)
+    length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
+    if length is None or length > timedelta(days=max_days):
+        what = f"must be a length such as 90m, 24h or 7d, at most {max_days}d"
+        raise BadInput([("--since", what)])
+    return datetime.now(UTC) - length
 
 
 def checked_message_id(value: str) -> str:

@@ -1,13 +1,13 @@
 """`signedfor senders`: the rate of each sender, in the database of DATABASE_URL."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import Engine
 
+from signedfor.cli import audit
 from signedfor.cli.environment import database, database_settings
 from signedfor.cli.options import JsonOption, RevealOption
 from signedfor.cli.output import BadInput, command_output
@@ -37,8 +37,8 @@ _rate = TypeAdapter(Rate)
 def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
     """Show each sender's rate and backlog."""
     with command_output(as_json=as_json) as out:
-        with _rate_limiter() as limiter:
-            states = limiter.states()
+        with database() as engine:
+            states = _rate_limiter(engine).states()
         names = [each.sender if reveal else masked_sender(each.sender) for each in states]
         out.result(
             {
@@ -85,7 +85,14 @@ def rate(
     with command_output(as_json=as_json) as out:
         normalized = _sender(sender)
         wanted = None if segments_per_second == _DEFAULT else _number(segments_per_second)
-        with _rate_limiter() as limiter:
+        with database() as engine:
+            limiter = _rate_limiter(engine)
+            audit.record(
+                engine,
+                "sender.rate",
+                masked_sender(normalized),
+                details=f"{wanted or 'default'} segments per second",
+            )
             limiter.set_rate(normalized, wanted)
             now = limiter.rate(normalized)
         out.result({"rate": now}, f"The sender sends {now:g} segments per second.")
@@ -95,8 +102,11 @@ def rate(
 def pause(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
     """Send nothing more from a sender; its messages wait."""
     with command_output(as_json=as_json) as out:
-        with _rate_limiter() as limiter:
-            limiter.pause(_known(limiter, sender))
+        with database() as engine:
+            limiter = _rate_limiter(engine)
+            known = _known(limiter, sender)
+            audit.record(engine, "sender.pause", masked_sender(known))
+            limiter.pause(known)
         out.result(
             {"is_paused": True},
             "Paused: no new POST begins. "
@@ -108,16 +118,16 @@ def pause(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
 def resume(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
     """Continue sending from a paused sender, at its rate."""
     with command_output(as_json=as_json) as out:
-        with _rate_limiter() as limiter:
-            limiter.resume(_known(limiter, sender))
+        with database() as engine:
+            limiter = _rate_limiter(engine)
+            known = _known(limiter, sender)
+            audit.record(engine, "sender.resume", masked_sender(known))
+            limiter.resume(known)
         out.result({"is_paused": False}, "Resumed: its messages are sent again, at its rate.")
 
 
-@contextmanager
-def _rate_limiter() -> Iterator[RateLimiter]:
-    rates = database_settings().default_segments_per_second
-    with database() as engine:
-        yield RateLimiter(engine, rates=rates)
+def _rate_limiter(engine: Engine) -> RateLimiter:
+    return RateLimiter(engine, rates=database_settings().default_segments_per_second)
 
 
 def _sender(text: str) -> str:

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Connection, Engine, insert, select
 
+from signedfor.consent import person
+from signedfor.masks import masked_recipient
 from signedfor.store.database import transaction
+from signedfor.store.people import People
 from signedfor.store.tables import audit_log, utc_now
 
 MAX_WHY: Final = 500
@@ -30,6 +33,7 @@ class Action:
     """What it concerns, without a phone number: a message id, a masked number, a campaign."""
     why: str | None
     details: str | None
+    """If it concerns a person, it begins with `person` and their reference."""
 
 
 class AuditLog:
@@ -37,6 +41,7 @@ class AuditLog:
 
     def __init__(self, engine: Engine, *, now: Callable[[], datetime] = utc_now) -> None:
         self._engine = engine
+        self._people = People(engine)
         self._now = now
 
     def add(
@@ -48,10 +53,20 @@ class AuditLog:
         subject: str = "",
         why: str | None = None,
         details: str | None = None,
+        recipient: str | None = None,
+        connection: Connection | None = None,
     ) -> None:
-        """Record an action. Called before it is done: what cannot be recorded is not done."""
-        with transaction(self._engine) as connection:
-            connection.execute(
+        """Record an action. Called before it is done: what cannot be recorded is not done.
+
+        If it concerns a person, `recipient` is their address: the subject is their masked number
+        then, and the details begin with their reference (`signedfor.store.people`).
+        """
+        if recipient is not None:
+            subject = person_subject(recipient)
+            about = _about(self._people.reference(recipient))
+            details = f"{about}; {details}" if details else about
+        with transaction(self._engine, joining=connection) as open_connection:
+            open_connection.execute(
                 insert(audit_log).values(
                     at=self._now(),
                     who=who,
@@ -67,14 +82,29 @@ class AuditLog:
         self,
         *,
         filters: Mapping[str, str] | None = None,
+        reference: str | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> Sequence[Action]:
-        """The newest first. `filters` compares `who`, `action` and `subject`."""
+        """The newest first. `filters` compares `who`, `action` and `subject`.
+
+        `reference` is a person's; give the subject too, or the whole log is read.
+        """
         query = select(audit_log).order_by(_column.number.desc()).limit(limit)
         for name, value in (filters or {}).items():
             query = query.where(audit_log.c[name] == value)
+        if reference is not None:
+            query = query.where(_column.details.startswith(_about(reference), autoescape=True))
         if before is not None:
             query = query.where(_column.number < before)
         with transaction(self._engine, read_only=True) as connection:
             return [Action(**row) for row in connection.execute(query).mappings()]
+
+
+def person_subject(recipient: str) -> str:
+    """The subject of actions that concern the person whom the address reaches."""
+    return masked_recipient(person(recipient))
+
+
+def _about(reference: str) -> str:
+    return f"person {reference}"

@@ -297,9 +297,14 @@ class InboundMessages:
         kind: InboundKind | None = None,
         since: datetime | None = None,
         undispatched_only: bool = False,
+        from_person: str | None = None,
+        after: str | None = None,
         limit: int = 100,
     ) -> list[Received]:
-        """What came, newest first."""
+        """One page of what came, newest first; `after` is the SID of the last one shown.
+
+        `from_person` is an address of the person who sent it.
+        """
         conditions: list[ColumnElement[bool]] = []
         if kind is not None:
             conditions.append(_column.kind == kind.value)
@@ -307,6 +312,15 @@ class InboundMessages:
             conditions.append(_column.received_at >= since)
         if undispatched_only:
             conditions.append(_column.dispatch_at.is_not(None))
+        if from_person is not None:
+            conditions.append(_column.from_address.in_(addresses_of(person(from_person))))
+        if after is not None:
+            shown = inbound_messages.alias()
+            at = select(shown.c.received_at).where(shown.c.message_sid == after).scalar_subquery()
+            conditions.append(
+                (_column.received_at < at)
+                | (_column.received_at == at) & (_column.message_sid > after)
+            )
         query = (
             select(inbound_messages)
             .where(*conditions)

@@ -308,12 +308,13 @@ class MessageIndex:
         What the attempt records know is filled in first.
         """
         known = (
-            select(func.max(send_attempts.c.person))
+            select(func.max(send_attempts.c.person_reference))
             .where(send_attempts.c.message_id == _column.message_id)
             .scalar_subquery()
         )
         recorded = select(send_attempts.c.id).where(
-            send_attempts.c.message_id == _column.message_id, send_attempts.c.person.is_not(None)
+            send_attempts.c.message_id == _column.message_id,
+            send_attempts.c.person_reference.is_not(None),
         )
         fill = (
             update(message_index)

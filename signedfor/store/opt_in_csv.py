@@ -1,8 +1,9 @@
 """Opt-ins as a CSV file to import: the columns `REQUIRED` and, if you like, `OPTIONAL`."""
 
+from collections.abc import Callable
 from typing import TextIO
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from signedfor.consent import OptIn
 from signedfor.csv_problems import CsvProblems, SkippedRows
@@ -21,10 +22,12 @@ def import_opt_ins(
     by: str,
     problems: CsvProblems | None = None,
     skipped: SkippedRows | None = None,
+    in_transaction: Callable[[Connection], None] = lambda _: None,
 ) -> int:
     """Record every opt-in in the file (see `CsvRows`) in one transaction; return how many are new.
 
-    With `skipped`, bad rows are written there and left out.
+    With `skipped`, bad rows are written there and left out. `in_transaction` is called first in the
+    transaction.
 
     Raises:
         InvalidCsv: a row or the header is wrong; nothing was recorded.
@@ -35,6 +38,7 @@ def import_opt_ins(
     rows.validate()
     opt_ins = OptIns(engine)
     with transaction(engine) as connection:
+        in_transaction(connection)
         return sum(
             opt_ins.record_all(batch, by=by, connection=connection) for batch in rows.batches()
         )

@@ -33,6 +33,10 @@ class People:
         digest = hmac.digest(self._key, person(address).encode(), hashlib.sha256)
         return digest[:16].hex()
 
+    def derived_key(self, purpose: str) -> bytes:
+        """A key of 32 bytes for another purpose; from it nobody can tell the one of references."""
+        return hmac.digest(self._key, f"key: {purpose}".encode(), hashlib.sha256)
+
     @cached_property
     def _key(self) -> bytes:
         query = select(hash_keys.c.key).where(hash_keys.c.name == _NAME)

@@ -6,10 +6,11 @@ leading apostrophe, which the import removes; both forms can be imported.
 """
 
 import csv
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TextIO, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.csv_problems import CsvProblems, SkippedRows
@@ -48,12 +49,14 @@ def import_csv(
     by: str,
     problems: CsvProblems | None = None,
     skipped: SkippedRows | None = None,
+    in_transaction: Callable[[Connection], None] = lambda _: None,
 ) -> int:
     """Record every suppression in `file`; return how many were new.
 
     `file` must be opened with `newline=""` and `encoding="utf-8-sig"`, and seekable: it is read
     once to validate every row, and again to record them in one transaction. Empty cells default to
-    scope everything, source import and created now. Recipients are normalized.
+    scope everything, source import and created now. Recipients are normalized. `in_transaction` is
+    called first in the transaction.
 
     With `skipped`, bad rows are written there and left out.
 
@@ -66,6 +69,7 @@ def import_csv(
     rows.validate()
     suppressions = Suppressions(engine)
     with transaction(engine) as connection:
+        in_transaction(connection)
         return sum(
             suppressions.record_all(batch, by=by, connection=connection) for batch in rows.batches()
         )

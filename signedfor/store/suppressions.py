@@ -32,6 +32,7 @@ from signedfor.consent import (
     Scope,
     Source,
     Suppression,
+    addresses_of,
     check_text,
     person,
     suppression_key,
@@ -410,37 +411,70 @@ class Suppressions:
         recipient: str | None = None,
         reason: Reason | None = None,
         scope: Scope | None = None,
+        source: Source | None = None,
+        senders: Collection[str] | None = None,
+        since: datetime | None = None,
         after_id: int = 0,
+        before_id: int | None = None,
+        is_newest_first: bool = False,
         limit: int = 100,
         connection: Connection | None = None,
     ) -> list[Suppression]:
         """Return one page, by id; the next page starts `after_id` of this one's last row.
 
-        With `recipient`, a channel address also shows the suppressions of its person.
+        The newest first, it starts `before_id`. With `recipient`, a channel address also shows the
+        suppressions of its person; with `senders`, only those of messages from one of them.
         """
         conditions: list[ColumnElement[bool]] = [_table.id > after_id]
+        if before_id is not None:
+            conditions.append(_table.id < before_id)
         if recipient is not None:
             conditions.append(_table.recipient.in_({recipient, person(recipient)}))
         if reason is not None:
             conditions.append(_table.reason == reason)
         if scope is not None:
             conditions.append(_table.scope == scope)
-        query = select(suppressions).where(*conditions).order_by(_table.id).limit(limit)
+        if source is not None:
+            conditions.append(_table.source == source)
+        if senders is not None:
+            conditions.append(_is_from(senders))
+        if since is not None:
+            conditions.append(_table.created_at >= since)
+        order = _table.id.desc() if is_newest_first else _table.id
+        query = select(suppressions).where(*conditions).order_by(order).limit(limit)
+        with transaction(self._engine, joining=connection, read_only=True) as open_connection:
+            return [_suppression(row) for row in open_connection.execute(query)]
+
+    def of(self, recipient: str, *, connection: Connection | None = None) -> list[Suppression]:
+        """Return all that is recorded for the person whom the address reaches, on any channel."""
+        query = (
+            select(suppressions)
+            .where(_table.recipient.in_({recipient, *addresses_of(person(recipient))}))
+            .order_by(_table.id)
+        )
         with transaction(self._engine, joining=connection, read_only=True) as open_connection:
             return [_suppression(row) for row in open_connection.execute(query)]
 
     def history(
         self, recipient: str, *, connection: Connection | None = None
     ) -> list[HistoryEntry]:
-        """Return every change for `recipient` and its person, oldest first."""
+        """Return every change for the person whom it reaches, on any channel, oldest first."""
         column = suppression_history.c
         query = (
             select(suppression_history)
-            .where(column.recipient.in_({recipient, person(recipient)}))
+            .where(column.recipient.in_({recipient, *addresses_of(person(recipient))}))
             .order_by(column.id)
         )
         with transaction(self._engine, joining=connection, read_only=True) as open_connection:
             return [_entry(row) for row in open_connection.execute(query)]
+
+
+def _is_from(senders: Collection[str]) -> ColumnElement[bool]:
+    """The suppressions of messages from one of the senders, and not from others."""
+    return or_(
+        and_(_table.scope == Scope.SENDER, _table.scope_value.in_(senders)),
+        and_(_table.scope == Scope.SENDER_CATEGORY, _table.to_sender.in_(senders)),
+    )
 
 
 def _concern(recipient: str, reasons: Sequence[Reason]) -> ColumnElement[bool]:

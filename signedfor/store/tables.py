@@ -238,7 +238,7 @@ send_attempts = Table(
     Column("recipient_hash", String(64), nullable=False),
     # Of ours; NULL in the records of an older version.
     Column("sender", String(MAX_ADDRESS)),
-    Column("person", String(32)),  # a reference; NULL in the records of an older version
+    Column("person_reference", String(32)),  # NULL in the records of an older version
     # At most one POST of a submission can be in flight or accepted.
     UniqueConstraint("message_id", "submission"),
     # The first is for the search for candidate duplicates, the second for the purge.

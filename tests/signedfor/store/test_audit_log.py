@@ -1,10 +1,16 @@
 """The audit log on both databases."""
 
+import contextlib
+
 import pytest
 from sqlalchemy import Engine, delete, text, update
 
-from signedfor.store.audit_log import AuditLog
+from signedfor.store.audit_log import AuditLog, person_subject
+from signedfor.store.database import transaction
+from signedfor.store.people import People
 from signedfor.store.tables import audit_log
+
+PERSON = "+15558675309"
 
 
 @pytest.fixture
@@ -60,3 +66,30 @@ def test_long_texts_are_cut(engine: Engine) -> None:
 
     (entry,) = log.entries()
     assert (255, 500) == (len(entry.subject), len(entry.why or ""))
+
+
+def test_a_person_is_named_without_the_number(engine: Engine) -> None:
+    """By a masked number and a reference, by which the log is searched, on whatever channel."""
+    log = AuditLog(engine)
+    log.add(who="kim", role="act", action="opt-out.add", recipient=PERSON, details="a_b%")
+    log.add(who="kim", role="act", action="person.unmask", recipient=f"whatsapp:{PERSON}")
+    log.add(who="kim", role="act", action="person.unmask", recipient="+2555867" + PERSON[-4:])
+    reference = People(engine).reference(PERSON)
+
+    found = log.entries(reference=reference, filters={"subject": person_subject(PERSON)})
+
+    assert [f"person {reference}", f"person {reference}; a_b%"] == [each.details for each in found]
+    assert {"+*******5309"} == {each.subject for each in found}
+    assert [] == log.entries(reference="%")
+    assert not any(PERSON[1:] in str(each) for each in log.entries())
+
+
+def test_an_action_is_recorded_with_what_it_changes(engine: Engine) -> None:
+    """If the change fails, nothing is recorded."""
+    log = AuditLog(engine)
+
+    with contextlib.suppress(ZeroDivisionError), transaction(engine) as connection:
+        log.add(who="kim", role="act", action="opt-out.import", connection=connection)
+        raise ZeroDivisionError
+
+    assert [] == log.entries()

@@ -879,3 +879,26 @@ def _plan(engine: Engine, work: Callable[[], object]) -> str:
     explain = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN"}[engine.dialect.name]
     with transaction(engine) as connection:
         return "\n".join(map(str, connection.exec_driver_sql(f"{explain} {statement}", values)))
+
+
+def test_the_list_page_by_page(engine: Engine) -> None:
+    """The newest first; of one moment, none is lost; of one person, on any channel."""
+    inbound = InboundMessages(engine)
+    for sid, from_, minutes in (
+        ("SM1", PERSON, 0),
+        ("SM2", f"whatsapp:{PERSON}", 1),
+        ("SM3", "+15558675310", 1),
+        ("SM4", PERSON, 2),
+    ):
+        at = BEGIN + timedelta(minutes=minutes)
+        _receive(inbound, InboundKind.OTHER, message_sid=sid, from_=from_, received_at=at)
+
+    def sids(**options: Any) -> list[str]:
+        return [each.message_sid for each in inbound.list_(**options)]
+
+    assert ["SM4", "SM2"] == sids(limit=2)
+    assert ["SM3", "SM1"] == sids(limit=2, after="SM2")
+    assert [] == sids(after="SM1")
+    assert [] == sids(after="SM9")
+    assert ["SM4", "SM2", "SM1"] == sids(from_person=f"rcs:{PERSON}")
+    assert ["SM2", "SM1"] == sids(from_person=PERSON, after="SM4")

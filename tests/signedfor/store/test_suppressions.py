@@ -432,3 +432,45 @@ def test_a_delivery_lifts_what_it_disproves(
 
     assert 4 - len(left) == lifted
     assert left == {row.scope_value for row in store.list_()}
+
+
+@pytest.fixture
+def listed(store: Suppressions) -> Suppressions:
+    """Five suppressions, a second apart."""
+    for recipient, reason, scope, value, to_sender in (
+        (PERSON, Reason.OPTED_OUT, Scope.EVERYTHING, "", ""),
+        (PERSON, Reason.OPTED_OUT, Scope.SENDER, SENDER, ""),
+        (WHATSAPP, Reason.UNDELIVERABLE, Scope.EVERYTHING, "", ""),
+        (OTHER, Reason.OPTED_OUT, Scope.SENDER_CATEGORY, "marketing", SENDER),
+        (OTHER, Reason.OPTED_OUT, Scope.SENDER, "MG1", ""),
+    ):
+        store.record(_suppression(recipient, reason, scope, value, to_sender), by="kim")
+    return store
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [
+        ({"is_newest_first": True}, [5, 4, 3, 2, 1]),
+        ({"is_newest_first": True, "before_id": 4, "limit": 2}, [3, 2]),
+        ({"before_id": 3}, [1, 2]),
+        ({"senders": [SENDER]}, [2, 4]),
+        ({"senders": [SENDER, "MG1"]}, [2, 4, 5]),
+        ({"senders": []}, []),
+        ({"since": BEGIN + timedelta(seconds=3)}, [4, 5]),
+        ({"source": Source.INBOUND, "reason": Reason.UNDELIVERABLE}, [3]),
+        ({"source": Source.OPERATOR}, []),
+    ],
+)
+def test_the_list_is_filtered(
+    wanted: dict[str, Any], numbers: list[int], listed: Suppressions
+) -> None:
+    """By sender, source and time, in either order."""
+    assert numbers == [row.id for row in listed.list_(**wanted)]
+
+
+@pytest.mark.parametrize("address", [PERSON, WHATSAPP, f"rcs:{PERSON}"])
+def test_all_of_a_person(address: str, listed: Suppressions) -> None:
+    """What stands and what happened, on every channel of theirs, and nobody else's."""
+    assert [1, 2, 3] == [row.id for row in listed.of(address)]
+    assert [1, 2, 3] == [entry.id for entry in listed.history(address)]

@@ -12,6 +12,7 @@ from signedfor.masks import masked_recipient, masked_sender
 from signedfor.store.held_back_messages import NO_OPT_IN, HeldBackMessage, HeldBackMessages
 from signedfor.store.opt_ins import OptIns
 from signedfor.store.suppressions import Action, HistoryEntry, Suppressions
+from signedfor.twilio.phone import channel_of
 
 _ALL = 10_000
 """More opt-ins than there are of one person."""
@@ -48,6 +49,8 @@ def consent_history(engine: Engine, recipient: str, *, reveal: bool) -> list[Lin
 def _change(entry: HistoryEntry, *, reveal: bool) -> Line:
     sender = (lambda value: value) if reveal else masked_sender
     covers = _covers(entry, sender(entry.scope_value))
+    if channel := channel_of(entry.recipient):
+        covers += f" by {channel}"
     text = f"{_what(entry.action, entry.reason)}{covers}{_because(entry, sender(entry.to_sender))}."
     return Line(
         at=entry.at,
