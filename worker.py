@@ -36,13 +36,15 @@ from signedfor.contract import (
     DeadLetterReport,
     DeadLetterRequest,
 )
+from signedfor.errors import InvalidSettings
 from signedfor.inbound import CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp
 from signedfor.interceptors import OneArgument
 from signedfor.logging import configure_logging
 from signedfor.message_activities import PolicySnapshot
 from signedfor.outage_hold import InboundBacklog, OutageHold
+from signedfor.process import end_process
 from signedfor.schedules import schedule_catch_up
-from signedfor.settings import InvalidSettings, Settings, load_settings
+from signedfor.settings import Settings, load_settings
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.campaign_uploads import LIFETIME, CampaignUploads
 from signedfor.store.campaigns import Campaigns
@@ -54,12 +56,7 @@ from signedfor.store.migrate import SchemaMismatch, require_current
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
-from signedfor.temporal import (
-    TemporalUnavailable,
-    connect_temporal,
-    end_process,
-    worker_runtime,
-)
+from signedfor.temporal import TemporalUnavailable, connect_temporal, worker_runtime
 from signedfor.trace_export import exporting_traces
 from signedfor.twilio.client import TwilioClient
 from signedfor.worker_checks import Obstacle, WorkerChecks

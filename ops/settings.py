@@ -9,13 +9,8 @@ from pydantic_settings import NoDecode
 
 from ops.access import Role
 from signedfor.contract.fields import problem
-from signedfor.settings import (
-    CampaignSettings,
-    InvalidSettings,
-    Settings,
-    invalid_settings,
-    web_address,
-)
+from signedfor.errors import InvalidSettings
+from signedfor.settings import CampaignSettings, Settings, invalid_settings, web_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -56,7 +51,7 @@ class OpsSettings(Settings, CampaignSettings):
 
     @field_validator("ops_group_roles", mode="before")
     @classmethod
-    def _pairs(cls, value: Any) -> Any:
+    def _roles_by_group(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
         pairs = [pair.rpartition("=") for pair in value.split(",")]

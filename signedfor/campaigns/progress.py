@@ -154,8 +154,8 @@ class CampaignStatus:
         return {
             "campaign_id": record.campaign_id,
             "state": record.state.value,
-            "since": record.since.isoformat(),
-            "created_at": record.created_at.isoformat(),
+            "since": record.since,
+            "created_at": record.created_at,
             "workflow": self.workflow.value,
             "rows": record.rows,
             "segments": record.segments,
