@@ -46,6 +46,7 @@ from signedfor.process import end_process
 from signedfor.schedules import schedule_catch_up
 from signedfor.settings import Settings, load_settings
 from signedfor.store.account_hold import AccountHold
+from signedfor.store.campaign_uploads import LIFETIME, CampaignUploads
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
 from signedfor.store.held_back_messages import HeldBackMessages
@@ -367,7 +368,7 @@ def _type_of_cause(error: BaseException) -> str:
 
 @contextlib.asynccontextmanager
 async def purging(engine: Engine, settings: Settings) -> AsyncIterator[None]:
-    """Delete attempt records and texts that are old enough regularly while the context is open."""
+    """Delete records, files and texts that are old enough regularly while the context is open."""
     stop = threading.Event()
     purges = {
         "attempt records": (
@@ -378,6 +379,7 @@ async def purging(engine: Engine, settings: Settings) -> AsyncIterator[None]:
             MessageIndex(engine).purge,
             timedelta(days=settings.attempt_record_days) + MAX_TIME_OPEN,
         ),
+        "uploaded files of campaigns": (CampaignUploads(engine).purge, LIFETIME),
         "texts of inbound messages": (
             InboundMessages(engine).purge_texts,
             timedelta(days=settings.inbound_text_days),

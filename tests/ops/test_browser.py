@@ -2,13 +2,14 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import uvicorn
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Route
 from sqlalchemy import Engine
 from starlette.applications import Starlette
 from temporalio.client import Client
@@ -17,22 +18,30 @@ from devtools.stack.ports import HOST, free_ports
 from ops.access import Role
 from ops.app import create_app
 from ops.pages import PAGES
+from ops.person_links import PersonLinks
 from ops.settings import OpsSettings
 from signedfor import client as signedfor_client
+from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import MessageRequest
 from signedfor.contract.failures import FailureClass
 from signedfor.message_indexer import MessageIndexer
+from signedfor.store.campaigns import Campaigns
 from signedfor.store.message_index import MessageFilter, MessageIndex
 from signedfor.store.people import People
 from signedfor.store.rate_limiter import RateLimiter
+from signedfor.store.suppressions import Suppressions
 from tests.ops.conftest import PASSWORD
+from tests.ops.pages.campaign_support import BODY, FILE, load_campaign
 from tests.workflows.fakes import RECIPIENT, SENDER, FakeActivities, failure, serving
 
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 800}
+_OPTED_OUT = "+15558675310"
 _QUERIES = {
     "/message": "?id=m1",
     "/dead-letter": "?id=m1",
+    "/campaign": "?id=spring",
+    "/campaigns/cancel": "?id=spring",
 }
 """What pages of one thing need in their address."""
 
@@ -42,8 +51,13 @@ class Site:
     """The page, with some messages."""
 
     url: str
-    paths: tuple[str, ...]
-    """Of every page that can be looked at."""
+    roles: Mapping[str, Role]
+    """The path of every page that can be looked at, and the role that it needs."""
+
+    @property
+    def paths(self) -> list[str]:
+        """Of every page."""
+        return list(self.roles)
 
     async def sign_in(self, context: BrowserContext, role: Role = Role.ADMINISTER) -> Page:
         """A page of somebody with this role; the test fails if one of its scripts does."""
@@ -88,6 +102,13 @@ async def site(app: Starlette, temporal: Client, sqlite_engine: Engine) -> Async
         await failed.report()
         later = MessageRequest.model_validate(request | {"send_at": "2099-01-01T00:00:00Z"})
         await client.send(later, message_id="m2")
+        load_campaign(sqlite_engine)
+        Suppressions(sqlite_engine).record(
+            Suppression(
+                recipient=_OPTED_OUT, reason=Reason.MANUAL, source=Source.OPERATOR, evidence="-"
+            ),
+            by="ann",
+        )
         RateLimiter(sqlite_engine).reserve(SENDER, 90, is_urgent=False)
         indexer, index = MessageIndexer(temporal, sqlite_engine), MessageIndex(sqlite_engine)
         while len(index.find(MessageFilter(statuses=("failed", "scheduled")))) < 2:
@@ -95,13 +116,15 @@ async def site(app: Starlette, temporal: Client, sqlite_engine: Engine) -> Async
         running = asyncio.create_task(server.serve())
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.02)
-        paths = [
-            path + _QUERIES.get(path, "")
+        person = f"?person={PersonLinks(sqlite_engine).token(_OPTED_OUT)}&reason=manual"
+        queries = _QUERIES | {"/opt-outs/person": person, "/opt-outs/remove": person}
+        roles = {
+            path + queries.get(path, ""): role
             for pages in PAGES
-            for method, path, _, _ in pages.registered
+            for method, path, role, _ in pages.registered
             if method == "GET" and path not in _NOT_PAGES
-        ]
-        yield Site(f"http://{HOST}:{port}", tuple(paths))
+        }
+        yield Site(f"http://{HOST}:{port}", roles)
         server.should_exit = True
         await running
 
@@ -253,13 +276,81 @@ async def test_dead_letters_are_retried_by_one_action(browser: Browser, site: Si
     assert [] == [each["id"] for each in results.response["violations"]]
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_a_campaign_is_started_from_a_phone(
+    browser: Browser, site: Site, sqlite_engine: Engine, scheme: str
+) -> None:
+    """Without JavaScript: a bad file and its problems, then a good one, its preview, the start."""
+    context = await browser.new_context(
+        viewport=PHONE,  # type: ignore[arg-type]
+        color_scheme=scheme,  # type: ignore[arg-type]
+        java_script_enabled=False,
+    )
+    page = await site.sign_in(context)
+    page.remove_listener("console", _fail_on_message)  # the browser reports the status 400
+    await page.goto(f"{site.url}/campaigns")
+    await page.get_by_role("link", name="Start a campaign").click()
+    await page.get_by_label("Sender").fill(SENDER)
+    await page.get_by_label("Text").fill(BODY)
+    for content, heading in ((FILE + "5558675344,Eve,C\n", "Start"), (FILE, "Send to 3")):
+        file = {"name": "a.csv", "mimeType": "text/csv", "buffer": content.encode()}
+        await page.get_by_label("File").set_input_files(file)  # type: ignore[arg-type]
+        await page.get_by_role("button", name="Check it").click()
+        await page.get_by_role("heading", name=heading).wait_for()
+        await _is_accessible_and_narrow(page, scheme)
+        if content != FILE:
+            assert "the file has 1 problem" in await page.locator("main").inner_text()
+            assert BODY == await page.get_by_label("Text").input_value()
+    await page.get_by_role("button", name="Send to 3 recipients").click()
+
+    await page.get_by_text("Started.").wait_for()
+    assert 2 == len(Campaigns(sqlite_engine).newest(limit=5))
+
+
+async def _is_accessible_and_narrow(page: Page, scheme: str) -> None:
+    """What axe says of the page; it runs in another one, since this one has no JavaScript."""
+    browser = page.context.browser
+    assert browser is not None
+    other = await browser.new_page(viewport=PHONE, color_scheme=scheme)  # type: ignore[arg-type]
+    await other.route("**/copy", lambda route: _copy_of(route, page))
+    await other.goto(page.url.partition("/campaigns")[0] + "/copy")
+    results = await Axe().run(other)
+    assert [] == [each["id"] for each in results.response["violations"]]
+    assert not await other.evaluate("document.documentElement.scrollWidth > innerWidth")
+    await other.close()
+
+
+async def _copy_of(route: Route, page: Page) -> None:
+    await route.fulfill(body=await page.content(), content_type="text/html")
+
+
+async def test_a_file_that_is_too_large_is_explained(
+    browser: Browser, site: Site, ops_settings: OpsSettings, tmp_path: Path
+) -> None:
+    """The browser shows the sentence, not that the connection was reset."""
+    path = tmp_path / "large.csv"
+    path.write_bytes(b"to\n" + b"x" * (ops_settings.ops_max_upload_mb * 2_000_000))
+    page = await site.sign_in(await browser.new_context())
+    await page.goto(f"{site.url}/campaigns/new")
+    await page.get_by_label("Sender").fill(SENDER)
+    await page.get_by_label("Text").fill("Hi")
+    await page.get_by_label("File").set_input_files(path)
+    page.remove_listener("console", _fail_on_message)  # the browser reports the status
+    await page.get_by_role("button", name="Check it").click()
+
+    await page.get_by_text("the limit that OPS_MAX_UPLOAD_MB sets").wait_for()
+
+
 @pytest.mark.parametrize("role", [Role.LOOK])
 async def test_who_may_only_look_sees_no_buttons(browser: Browser, site: Site, role: Role) -> None:
     """But the one that signs out, those that search, and the one that shows a number."""
     page = await site.sign_in(await browser.new_context(), role)
     names: set[str] = set()
-    for path in site.paths:
+    for path in (path for path, needed in site.roles.items() if role.includes(needed)):
         await page.goto(site.url + path)
         names |= {(await each.inner_text()) for each in await page.get_by_role("button").all()}
 
-    assert names <= {"Sign out", "Find", "Filter", "Show the number and the text"}
+    assert names <= {
+        *("Sign out", "Find", "Filter", "Open"),
+        *("Show the number and the text", "Show the number", "Show the text"),
+    }
