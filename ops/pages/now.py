@@ -24,7 +24,7 @@ from signedfor.store.message_index import (
     SenderOutcomes,
 )
 from signedfor.store.rate_limiter import RateLimiter, SenderState
-from signedfor.workers import Condition, list_workers
+from signedfor.workers import Condition, has_pollers, list_workers
 
 pages = Pages()
 
@@ -79,13 +79,15 @@ async def now(page: Page) -> Response:
     """Show it all."""
     chosen = RANGES.get(page.text("range"), RANGES["24 h"])
     figures = await to_thread.run_sync(_figures, page.services.engine, chosen)
-    groups, workers = await asyncio.gather(
-        dead_letters.group(page.services.client), list_workers(page.services.client)
+    client = page.services.client
+    groups, workers, is_polled = await asyncio.gather(
+        dead_letters.group(client), list_workers(client), has_pollers(client)
     )
     return page.render(
         "now.html",
         figures=figures,
         groups=groups,
+        has_pollers=is_polled,
         workers=[each for each in workers if each.condition is not Condition.ENDED],
         ranges=RANGES,
         chosen=chosen,

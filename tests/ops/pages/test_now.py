@@ -1,5 +1,6 @@
 """The page Now."""
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -16,6 +17,7 @@ from signedfor.store.account_hold import AccountHold
 from signedfor.store.message_index import IndexedMessage, MessageIndex
 from signedfor.store.rate_limiter import RateLimiter
 from tests.ops.conftest import Browser
+from tests.workflows.fakes import FakeActivities, serving
 
 NOW = datetime.now(UTC)
 
@@ -83,8 +85,16 @@ async def test_what_keeps_everything_from_being_sent(
 
     words = _words((await looker.get("/")).text)
 
-    assert "No worker runs" in words
+    assert "No worker asks Temporal for work" in words
     assert re.search("Twilio has refused the account's requests since .* \\(code 20003\\)", words)
+
+
+async def test_a_worker_that_runs(temporal: Client, looker: Browser) -> None:
+    """Is seen at once."""
+    async with serving(temporal, FakeActivities()):
+        async with asyncio.timeout(30):
+            while "No worker asks" in (await looker.get("/")).text:  # noqa: ASYNC110 - in Temporal
+                await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize(("length", "total"), [("1 h", 1), ("24 h", 2), ("7 d", 3), ("?", 2)])
