@@ -3,6 +3,7 @@
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -224,7 +225,7 @@ async def test_a_form_without_a_file(files: dict[str, object], actor: Browser) -
 
 async def test_options_reach_the_message(actor: Browser, sqlite_engine: Engine) -> None:
     """Line breaks are those of the command line, so that the id is the same too."""
-    fields = {
+    fields: dict[str, Any] = {
         "body": "Hi {name},\r\nbye.",
         "category": "marketing",
         "tenant": "acme",

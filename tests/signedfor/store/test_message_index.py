@@ -196,7 +196,7 @@ def test_outcomes_by_sender(index: MessageIndex) -> None:
 
 def test_rows_of_campaigns_count_once(index: MessageIndex) -> None:
     """By the newest message of each: what was retried counts as its retry does."""
-    spring = {"campaign_id": "spring"}
+    spring: dict[str, Any] = {"campaign_id": "spring"}
     index.put([_ended(message_id="spring:1", **spring), _message(message_id="spring:2", **spring)])
     index.put([_ended(3, "failed", message_id="spring:3", **spring)])
     index.put([_ended(4, "undelivered", message_id="spring:3.retry-1", **spring)])
