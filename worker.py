@@ -158,6 +158,7 @@ def activities(
             dispatcher.count_outcomes,
             letters.select_dead_letters,
             letters.resolve_dead_letters,
+            letters.count_resolved,
         ],
         twilio_sends=[sends.send],
     )

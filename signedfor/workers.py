@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from temporalio.api.enums.v1 import WorkerStatus
+from temporalio.api.enums.v1 import TaskQueueType, WorkerStatus
+from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.worker.v1 import WorkerHeartbeat
-from temporalio.api.workflowservice.v1 import ListWorkersRequest
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, ListWorkersRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -79,6 +80,25 @@ async def list_workers(client: Client) -> list[WorkerState]:
         for identity, heartbeats in sorted(by_identity.items())
     ]
     return [each for each in states if datetime.now(UTC) - each.heartbeat_at < _FORGOTTEN]
+
+
+async def has_pollers(client: Client) -> bool:
+    """Whether some worker asks for work on the queue of messages, or has within five minutes.
+
+    Unlike the workers' heartbeats, every server knows it, and a new worker shows at once.
+
+    Raises:
+        RPCError: Temporal does not answer.
+    """
+    described = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=MESSAGES_QUEUE),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        ),
+        timeout=_RPC_TIMEOUT,
+    )
+    return bool(described.pollers)
 
 
 def _state(

@@ -1,5 +1,6 @@
 """What happens now: messages over time, what waits, and what is wrong."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from ops.charts import BarChart, series_of
 from ops.web import Page, Pages
 from signedfor import dead_letters
 from signedfor.contract import Outcome
+from signedfor.store.account_hold import AccountHold, Hold
 from signedfor.store.inbound import InboundMessages, PendingReviews
 from signedfor.store.inbox import Inbox
 from signedfor.store.message_index import (
@@ -22,6 +24,7 @@ from signedfor.store.message_index import (
     SenderOutcomes,
 )
 from signedfor.store.rate_limiter import RateLimiter, SenderState
+from signedfor.workers import Condition, has_pollers, list_workers
 
 pages = Pages()
 
@@ -68,6 +71,7 @@ class _Figures:
     paused: Sequence[SenderState]
     reviews: PendingReviews
     callbacks: int
+    hold: Hold | None
 
 
 @pages.get("/")
@@ -75,11 +79,16 @@ async def now(page: Page) -> Response:
     """Show it all."""
     chosen = RANGES.get(page.text("range"), RANGES["24 h"])
     figures = await to_thread.run_sync(_figures, page.services.engine, chosen)
-    groups = await dead_letters.group(page.services.client)
+    client = page.services.client
+    groups, workers, is_polled = await asyncio.gather(
+        dead_letters.group(client), list_workers(client), has_pollers(client)
+    )
     return page.render(
         "now.html",
         figures=figures,
         groups=groups,
+        has_pollers=is_polled,
+        workers=[each for each in workers if each.condition is not Condition.ENDED],
         ranges=RANGES,
         chosen=chosen,
         median=_at(figures.durations, 0.5),
@@ -111,6 +120,7 @@ def _figures(engine: Engine, chosen: Range) -> _Figures:
         paused=[each for each in RateLimiter(engine).states() if each.is_paused],
         reviews=inbound.pending_reviews(),
         callbacks=Inbox(engine).backlog().count,
+        hold=AccountHold(engine).find(),
     )
 
 

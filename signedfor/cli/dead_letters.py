@@ -182,7 +182,7 @@ def causes(
     campaign: _CampaignOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Count the open dead letters by cause, and say what to do about each."""
+    """Count the open dead letters by cause, with advice."""
     with command_output(as_json=as_json) as out:
         which = _filter(
             query,

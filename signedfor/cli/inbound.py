@@ -23,8 +23,8 @@ from signedfor.cli.output import (
     facts,
     has_terminal,
 )
-from signedfor.consent_records import DECISIONS, decide
 from signedfor.masks import masked_recipient, masked_sender
+from signedfor.person_records import DECISIONS, decide
 from signedfor.store.inbound import Decision, InboundMessages, Review
 
 _QUESTION = "[o] opt-out  [d] done, not an opt-out  [s] skip  [q] quit"

@@ -129,8 +129,8 @@ async def site(app: Starlette, temporal: Client, sqlite_engine: Engine) -> Async
         await running
 
 
-_NOT_PAGES = {"/dead-letters/job"}
-"""Shown for a job that exists; the test of jobs looks at it."""
+_NOT_PAGES = {"/dead-letters/job", "/campaign", "/campaigns/cancel"}
+"""Shown for a job or campaign that exists; the tests of these look at them."""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,7 +1,9 @@
 """The page Now."""
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -11,9 +13,11 @@ from temporalio.client import Client
 
 from ops.app import create_app
 from ops.settings import OpsSettings
+from signedfor.store.account_hold import AccountHold
 from signedfor.store.message_index import IndexedMessage, MessageIndex
 from signedfor.store.rate_limiter import RateLimiter
 from tests.ops.conftest import Browser
+from tests.workflows.fakes import FakeActivities, serving
 
 NOW = datetime.now(UTC)
 
@@ -37,7 +41,7 @@ def _message(
 
 
 def _words(html: str) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+    return unescape(" ".join(re.sub(r"<[^>]+>", " ", html).split()))
 
 
 async def test_nothing_yet(looker: Browser) -> None:
@@ -71,6 +75,26 @@ async def test_messages_of_the_last_day(looker: Browser, sqlite_engine: Engine) 
     assert "75.0 %" in words
     assert "Paused: +1500***0006" in words
     assert re.search("Waiting longest.*m5 retrying", words)
+
+
+async def test_what_keeps_everything_from_being_sent(
+    looker: Browser, sqlite_engine: Engine
+) -> None:
+    """No worker, or an account that Twilio refuses."""
+    AccountHold(sqlite_engine).begin(20003)
+
+    words = _words((await looker.get("/")).text)
+
+    assert "No worker asks Temporal for work" in words
+    assert re.search("Twilio has refused the account's requests since .* \\(code 20003\\)", words)
+
+
+async def test_a_worker_that_runs(temporal: Client, looker: Browser) -> None:
+    """Is seen at once."""
+    async with serving(temporal, FakeActivities()):
+        async with asyncio.timeout(30):
+            while "No worker asks" in (await looker.get("/")).text:  # noqa: ASYNC110 - in Temporal
+                await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize(("length", "total"), [("1 h", 1), ("24 h", 2), ("7 d", 3), ("?", 2)])

@@ -138,6 +138,16 @@ def test_what_is_refused_or_only_read_is_no_action(
     assert 1 == InboundMessages(engine).pending_reviews().count
 
 
+def test_a_second_decision_is_none(cli: CommandLine, engine: Engine) -> None:
+    """The first one counts, and only that is recorded."""
+    cli("opt-outs", "review", "SM1", "--done")
+
+    result = cli("opt-outs", "review", "SM1", "--opt-out")
+
+    assert 2 == result.exit_code
+    assert ["review.done"] == [each.action for each in _actions(engine)]
+
+
 @pytest.mark.parametrize("is_good", [True, False])
 def test_an_import_is_recorded_with_its_rows(
     is_good: bool, cli: CommandLine, engine: Engine, tmp_path: Path
