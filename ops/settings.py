@@ -37,7 +37,7 @@ class OpsSettings(Settings, CampaignSettings):
     ops_session_hours: Annotated[int, Field(ge=1, le=168)] = 12
     """After this time people have to sign in again."""
     ops_max_upload_mb: Annotated[int, Field(ge=1, le=1000)] = 20
-    """The largest file for a campaign, in megabytes; a file of 100,000 recipients has about 5."""
+    """The largest file for a campaign, in megabytes (millions of bytes)."""
 
     @field_validator("ops_base_url")
     @classmethod
