@@ -29,15 +29,22 @@ def interruptible() -> Iterator[None]:
     ):
         yield
         return
-    signal.signal(signal.SIGINT, _end_at_once)
+    signal.signal(signal.SIGINT, end_at_once)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
 
 
-def _end_at_once(_signal: int, _frame: FrameType | None) -> NoReturn:
+def end_at_once(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """Handle Ctrl-C while nothing has been done yet."""
     os._exit(_INTERRUPTED)
+
+
+def interrupt_as_usual() -> None:
+    """From now on, Ctrl-C raises KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is end_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def end_process(code: int) -> NoReturn:

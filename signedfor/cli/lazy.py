@@ -16,7 +16,7 @@ from typer.core import TyperCommand
 from typer.main import get_group
 
 from signedfor.cli.usage import RedactingGroup
-from signedfor.process import interruptible
+from signedfor.process import interrupt_as_usual, interruptible
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class LazyGroup(RedactingGroup):
                 target = pkgutil.resolve_name(self.lazy[name].target)
         finally:
             gc.enable()
+        interrupt_as_usual()
         if isinstance(target, typer.Typer):
             parent.add_typer(target, name=name)
         else:

@@ -9,11 +9,18 @@ from devtools.screenshots import IMAGES, SCHEMES
 from tests.docs.pages import ROOT
 
 _MAX_BYTES = 1_500_000
-_PAGE = ROOT / "docs/how-to/read-the-temporal-ui.md"
+_PAGES = (
+    ROOT / "docs/how-to/read-the-temporal-ui.md",
+    ROOT / "docs/how-to/operations-page.md",
+)
 
 
 def _shown() -> set[str]:
-    return set(re.findall(r"^```\{image\} \.\./images/(\S+)$", _PAGE.read_text(), re.MULTILINE))
+    return set(re.findall(r"^```\{image\} \.\./images/(\S+)$", _texts(), re.MULTILINE))
+
+
+def _texts() -> str:
+    return "\n".join(page.read_text() for page in _PAGES)
 
 
 def test_every_picture_is_shown_and_every_one_that_is_shown_exists() -> None:
@@ -28,7 +35,7 @@ def test_each_picture_is_there_in_both_color_schemes(scheme: str) -> None:
 
     assert {f"{name}-{scheme}.png" for name in names} <= _shown()
     block = re.compile(rf"-{scheme}\.png\n:alt: .+\n:class: only-{scheme}\n```")
-    assert len(names) == len(block.findall(_PAGE.read_text()))
+    assert len(names) == len(block.findall(_texts()))
 
 
 def test_the_pictures_are_small() -> None:

@@ -144,6 +144,9 @@ def _walk(words: list[str]) -> None:
     for word in words:
         if not any(each.startswith(f"{path} ") for each in COMMAND_TREE):
             return  # the rest are arguments
+        if word.startswith("-") and path == "signedfor":
+            assert any(word in each.opts for each in COMMAND_TREE[path].params)
+            return
         path = f"{path} {word}"
         assert path in COMMAND_TREE
 
