@@ -24,7 +24,7 @@ from signedfor.consent import (
 from signedfor.consent_history import Line, consent_history
 from signedfor.contract.fields import Label, problems_in
 from signedfor.errors import BadInput
-from signedfor.masks import contains_number_of, masked_sender
+from signedfor.masks import contains_end_of_number, masked_sender
 from signedfor.store.database import transaction
 from signedfor.store.held_back_messages import HeldBackMessage, HeldBackMessages
 from signedfor.store.inbound import Decision, InboundMessages, Received
@@ -224,7 +224,7 @@ def check_note(recipient: str, text: str, *, field: str = "evidence") -> None:
     """
     with store_errors():
         check_text(field, text, max_length=MAX_EVIDENCE)
-    if contains_number_of(text, recipient):
+    if contains_end_of_number(text, recipient):
         raise BadInput([(field, "must not contain the person's number")])
 
 
