@@ -36,14 +36,17 @@ from signedfor.contract import (
     DeadLetterReport,
     DeadLetterRequest,
 )
+from signedfor.errors import InvalidSettings
 from signedfor.inbound import CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp
 from signedfor.interceptors import OneArgument
 from signedfor.logging import configure_logging
 from signedfor.message_activities import PolicySnapshot
 from signedfor.outage_hold import InboundBacklog, OutageHold
+from signedfor.process import end_process
 from signedfor.schedules import schedule_catch_up
-from signedfor.settings import InvalidSettings, Settings, load_settings
+from signedfor.settings import Settings, load_settings
 from signedfor.store.account_hold import AccountHold
+from signedfor.store.campaign_uploads import LIFETIME, CampaignUploads
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
 from signedfor.store.held_back_messages import HeldBackMessages
@@ -53,12 +56,7 @@ from signedfor.store.migrate import SchemaMismatch, require_current
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
-from signedfor.temporal import (
-    TemporalUnavailable,
-    connect_temporal,
-    end_process,
-    worker_runtime,
-)
+from signedfor.temporal import TemporalUnavailable, connect_temporal, worker_runtime
 from signedfor.trace_export import exporting_traces
 from signedfor.twilio.client import TwilioClient
 from signedfor.worker_checks import Obstacle, WorkerChecks
@@ -160,6 +158,7 @@ def activities(
             dispatcher.count_outcomes,
             letters.select_dead_letters,
             letters.resolve_dead_letters,
+            letters.count_resolved,
         ],
         twilio_sends=[sends.send],
     )
@@ -369,7 +368,7 @@ def _type_of_cause(error: BaseException) -> str:
 
 @contextlib.asynccontextmanager
 async def purging(engine: Engine, settings: Settings) -> AsyncIterator[None]:
-    """Delete attempt records and texts that are old enough regularly while the context is open."""
+    """Delete records, files and texts that are old enough regularly while the context is open."""
     stop = threading.Event()
     purges = {
         "attempt records": (
@@ -380,6 +379,7 @@ async def purging(engine: Engine, settings: Settings) -> AsyncIterator[None]:
             MessageIndex(engine).purge,
             timedelta(days=settings.attempt_record_days) + MAX_TIME_OPEN,
         ),
+        "uploaded files of campaigns": (CampaignUploads(engine).purge, LIFETIME),
         "texts of inbound messages": (
             InboundMessages(engine).purge_texts,
             timedelta(days=settings.inbound_text_days),

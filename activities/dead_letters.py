@@ -98,6 +98,22 @@ class DeadLetterResolver(DeadLetterActivities):
                     raise
         return _tally(results)
 
+    @activity.defn
+    async def count_resolved(self, batch: Batch) -> Tally:
+        """How many of them the job has resolved so far.
+
+        Raises:
+            RPCError: Temporal does not answer.
+        """
+
+        async def is_resolved(message_id: str) -> bool:
+            with contextlib.suppress(NotFound):
+                report = await report_of(self._temporal, message_id)
+                return report is not None and report.job_id == batch.resolution.job_id
+            return False
+
+        return Tally(resolved=sum([await is_resolved(each) for each in batch.message_ids]))
+
     async def _resolve(self, batch: Batch, results: dict[str, _Result]) -> None:
         letters = await read(self._temporal, batch.message_ids)
         checks = Checks()

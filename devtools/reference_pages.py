@@ -18,10 +18,12 @@ from typing import Any, Final
 import typer.main
 from prometheus_client.metrics import MetricWrapperBase
 from sphinx.application import Sphinx
+from typer.core import TyperGroup
 
 from devtools import opt_out_texts
 from signedfor import search_attributes
-from signedfor.cli.app import COMMANDS, app, imported
+from signedfor.cli.app import app
+from signedfor.cli.lazy import LazyGroup
 from signedfor.contract import InboundKind, base, campaign, failures, inbound, send_window
 from signedfor.contract.schema import contract_schema
 from signedfor.database_metrics import DatabaseMetrics
@@ -72,17 +74,18 @@ def _example() -> list[tuple[str, list[tuple[str, str, str]]]]:
     return sections
 
 
-def _commands() -> dict[str, Any]:
-    found: dict[str, Any] = {"signedfor": typer.main.get_command(app)}
-    for name in COMMANDS:
-        command = imported(name)
-        found[f"signedfor {name}"] = command
-        for sub_name, sub_command in getattr(command, "commands", {}).items():
-            found[f"signedfor {name} {sub_name}"] = sub_command
-    return found
+_NO_CONTEXT: Final[Any] = None
 
 
-COMMAND_TREE: Final = _commands()
+def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    yield path, command
+    for name in command.list_commands(_NO_CONTEXT) if isinstance(command, TyperGroup) else ():
+        lazy = isinstance(command, LazyGroup)
+        below = command.imported(name) if lazy else command.commands[name]
+        yield from _commands(f"{path} {name}", below)
+
+
+COMMAND_TREE: Final = dict(_commands("signedfor", typer.main.get_command(app)))
 """Every command and group, by what is typed for it, such as `signedfor send`."""
 
 

@@ -1,7 +1,7 @@
 """`python -m devtools.screenshots`, the command of `make screenshots`: pictures for the docs.
 
 It runs the whole system with the sandbox, makes messages of each kind, and takes pictures of the
-Temporal UI in Chromium, in light and in dark.
+Temporal UI and the operations page in Chromium, in light and in dark.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from temporalio.service import RPCError
 from devtools.chromium import NoChromium, running_chromium
 from devtools.sandbox.client import Step
 from devtools.sandbox.magic import GOOD_SENDER
-from devtools.stack.local import ROOT, LocalStack
+from devtools.stack.local import OPS_USER, ROOT, LocalStack
 from devtools.stack.processes import StackError, interrupt_on_signals
 from devtools.stack.temporal_server import NAMESPACE
 from signedfor.client import Client
@@ -134,6 +134,8 @@ def kinds() -> tuple[Kind, ...]:
 
 async def make_messages(stack: LocalStack, made: Sequence[Kind]) -> None:
     """Send a message of each kind and start a campaign; return when all are as they should be."""
+    # A sender that was never used or configured cannot be paused.
+    await asyncio.to_thread(stack.signedfor, "senders", "rate", _PAUSED_SENDER, "20")
     await asyncio.to_thread(stack.signedfor, "senders", "pause", _PAUSED_SENDER)
     await asyncio.to_thread(stack.signedfor, "senders", "rate", _SLOW_SENDER, "0.05")
     await asyncio.to_thread(_start_campaign, stack)
@@ -270,6 +272,29 @@ async def take(browser: Browser, ui: TemporalUI, wanted: Sequence[Shot], scheme:
         path.write_bytes(await shot.take(page))
 
 
+_OPS_PAGES: Final = {
+    "now": ("/", "order-4712"),
+    "message": ("/message?id=order-4713", "It is not known whether Twilio"),
+    "dead-letters": ("/dead-letters", "CarrierFiltered 30007"),
+}
+"""The pictures of the operations page: where each is, and what it shows once it is complete."""
+
+
+async def take_operations_page(browser: Browser, stack: LocalStack, scheme: Scheme) -> None:
+    """Take the pictures of the operations page in one color scheme."""
+    page = await browser.new_page(color_scheme=scheme, viewport=_SIZE, locale="en-GB")
+    await page.goto(f"{stack.ops_url}/sign-in")
+    await page.get_by_label("Name").fill(OPS_USER)
+    await page.get_by_label("Password").fill(stack.ops_password)
+    await page.get_by_role("button", name="Sign in").click()
+    for name, (path, wanted) in _OPS_PAGES.items():
+        await page.goto(stack.ops_url + path)
+        # The page updates itself.
+        await page.get_by_text(wanted).first.wait_for(timeout=1000 * _TIMEOUT_SECONDS)
+        picture = await page.screenshot(animations="disabled")
+        (IMAGES / f"operations-{name}-{scheme}.png").write_bytes(picture)
+
+
 async def _take_all(stack: LocalStack) -> None:
     await make_messages(stack, kinds())
     ui = TemporalUI(url=str(stack.temporal.ui_url), namespace=NAMESPACE)
@@ -277,6 +302,7 @@ async def _take_all(stack: LocalStack) -> None:
     async with running_chromium() as browser:
         for scheme in SCHEMES:
             await take(browser, ui, wanted, scheme)
+            await take_operations_page(browser, stack, scheme)
 
 
 def main() -> int:
@@ -285,7 +311,7 @@ def main() -> int:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="signedfor-screenshots-") as folder,
-            LocalStack(Path(folder), settings=_SETTINGS) as stack,
+            LocalStack(Path(folder), settings=_SETTINGS, with_ops=True) as stack,
         ):
             IMAGES.mkdir(exist_ok=True)
             asyncio.run(_take_all(stack))

@@ -13,10 +13,12 @@ import uvloop
 
 from ops.access import InvalidUsers, Role, write_user
 from ops.app import create_app
-from ops.settings import InvalidSettings, OpsSettings, load_ops_settings
+from ops.settings import OpsSettings, load_ops_settings
+from signedfor.errors import InvalidSettings
 from signedfor.logging import configure_logging
+from signedfor.process import end_process
 from signedfor.store.database import InvalidDatabaseUrl, open_engine
-from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
+from signedfor.temporal import TemporalUnavailable, connect_temporal
 from signedfor.trace_export import exporting_traces
 
 _SHUTDOWN_SECONDS = 5

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from signedfor.masks import masked_sender
+from signedfor.masks import masked_recipient, masked_sender
 
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -52,4 +52,5 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "ago": ago,
     "grouped": grouped,
     "masked": masked_sender,
+    "masked_recipient": masked_recipient,
 }

@@ -9,12 +9,13 @@ from pydantic_settings import NoDecode
 
 from ops.access import Role
 from signedfor.contract.fields import problem
-from signedfor.settings import InvalidSettings, Settings, invalid_settings, web_address
+from signedfor.errors import InvalidSettings
+from signedfor.settings import CampaignSettings, Settings, invalid_settings, web_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class OpsSettings(Settings):
+class OpsSettings(Settings, CampaignSettings):
     """The settings of the operations page."""
 
     ops_host: str = "127.0.0.1"
@@ -35,6 +36,8 @@ class OpsSettings(Settings):
     """The role of each group: `support=look,on-call=act,admins=administer`."""
     ops_session_hours: Annotated[int, Field(ge=1, le=168)] = 12
     """After this time people have to sign in again."""
+    ops_max_upload_mb: Annotated[int, Field(ge=1, le=1000)] = 20
+    """The largest file for a campaign, in megabytes; a file of 100,000 recipients has about 5."""
 
     @field_validator("ops_base_url")
     @classmethod
@@ -48,7 +51,7 @@ class OpsSettings(Settings):
 
     @field_validator("ops_group_roles", mode="before")
     @classmethod
-    def _pairs(cls, value: Any) -> Any:
+    def _roles_by_group(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
         pairs = [pair.rpartition("=") for pair in value.split(",")]

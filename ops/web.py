@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import Message, Receive
 from temporalio.client import Client
 
 from ops.access import ProxyUsers, Role, User, Users
@@ -30,6 +31,11 @@ CSRF_FIELD: Final = "csrf_token"
 CSRF_HEADER: Final = "X-CSRF-Token"
 _MAX_FIELDS: Final = 100
 _MAX_FIELD_BYTES: Final = 65_536
+_MAX_FORM_BYTES: Final = 1 << 20
+"""Of all fields together."""
+_MEGABYTE: Final = 1_000_000
+_MAX_DISCARDED: Final = 10
+"""How many times the limit is read, and not stored, so that a browser shows why it is refused."""
 _SAFE_SITES: Final = frozenset({"same-origin", "none"})
 """What browsers say in Sec-Fetch-Site of requests that no other site has caused."""
 
@@ -163,6 +169,7 @@ NAVIGATION: Final = (
     ("/", "Now"),
     ("/messages", "Messages"),
     ("/dead-letters", "Dead letters"),
+    ("/campaigns", "Campaigns"),
     ("/senders", "Senders"),
     ("/opt-outs", "Opt-outs and inbound"),
     ("/audit-log", "Audit log"),
@@ -176,19 +183,29 @@ class Pages:
     def __init__(self) -> None:
         self.registered: list[tuple[str, str, Role, Handler]] = []
         """Method, path, role and handler of each."""
+        self._uploads: set[str] = set()
 
     def get(self, path: str, *, role: Role = Role.LOOK) -> Callable[[Handler], Handler]:
         """Register a page that changes nothing."""
         return self._register("GET", path, role)
 
-    def post(self, path: str, *, role: Role) -> Callable[[Handler], Handler]:
-        """Register an action."""
+    def post(
+        self, path: str, *, role: Role, takes_file: bool = False
+    ) -> Callable[[Handler], Handler]:
+        """Register an action; only with `takes_file` its form may have a file."""
+        if takes_file:
+            self._uploads.add(path)
         return self._register("POST", path, role)
 
     def routes(self, services: Services) -> list[Route]:
         """The routes for the application."""
         return [
-            Route(path, _guarded(handler, role, services), methods=[method], name=handler.__name__)
+            Route(
+                path,
+                _guarded(handler, role, services, takes_file=path in self._uploads),
+                methods=[method],
+                name=handler.__name__,
+            )
             for method, path, role, handler in self.registered
         ]
 
@@ -201,7 +218,7 @@ class Pages:
 
 
 def _guarded(
-    handler: Handler, role: Role, services: Services
+    handler: Handler, role: Role, services: Services, *, takes_file: bool
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         found = await identify(request, services)
@@ -211,9 +228,12 @@ def _guarded(
         if not user.role.includes(role):
             raise HTTPException(403, f"This needs the role {role}; you have {user.role}.")
         page = Page(request, services, user, session)
-        if request.method != "GET":
-            await _check_source(page)
-        response = await handler(page)
+        try:
+            if request.method != "GET":
+                await _check_source(page, takes_file=takes_file)
+            response = await handler(page)
+        finally:
+            await page.form.close()
         if token is not None:
             set_cookie(response, token, services)
         return response
@@ -259,10 +279,11 @@ def _to_sign_in(request: Request) -> Response:
     return RedirectResponse(location, 303)
 
 
-async def _check_source(page: Page) -> None:
+async def _check_source(page: Page, *, takes_file: bool) -> None:
     """Let only our own forms through: no other site knows the session's token."""
     check_site(page.request)
-    page.form = await read_form(page.request)
+    megabytes = page.services.settings.ops_max_upload_mb if takes_file else 0
+    page.form = await read_form(page.request, file_megabytes=megabytes)
     sent = page.request.headers.get(CSRF_HEADER) or page.form.get(CSRF_FIELD)
     if not isinstance(sent, str) or not hmac.compare_digest(
         sent.encode(), page.session.csrf_token.encode()
@@ -276,10 +297,44 @@ def check_site(request: Request) -> None:
         raise HTTPException(403, "Another site has sent this form.")
 
 
-async def read_form(request: Request) -> FormData:
-    """The fields of a form, within limits; files of any size are kept on disk.
+async def read_form(request: Request, *, file_megabytes: int = 0) -> FormData:
+    """The fields of a form, within limits; a file is kept on disk until the form is closed.
 
     Raises:
-        HTTPException: 400 if it is no form, or has too many or too large fields.
+        HTTPException: 400 if it is no form, or has too many or too large fields; 413 if it is
+            larger than the limit, which leaves nothing on disk.
     """
-    return await request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES)
+    limited = Request(request.scope, _limited(request, file_megabytes))
+    return await limited.form(
+        max_files=1 if file_megabytes else 0,
+        max_fields=_MAX_FIELDS,
+        max_part_size=_MAX_FIELD_BYTES,
+    )
+
+
+def _limited(request: Request, file_megabytes: int) -> Receive:
+    """Receives the request's body, as far as it is within the limit."""
+    limit = file_megabytes * _MEGABYTE + _MAX_FORM_BYTES
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        if received <= limit:
+            return message
+        while message.get("more_body") and received <= _MAX_DISCARDED * limit:
+            message = await request.receive()
+            received += len(message.get("body", b""))
+        raise HTTPException(413, _too_large(file_megabytes))
+
+    return receive
+
+
+def _too_large(file_megabytes: int) -> str:
+    if not file_megabytes:
+        return "The form is too large."
+    return (
+        f"The file is larger than {file_megabytes} MB, the limit that OPS_MAX_UPLOAD_MB sets. "
+        "Nothing was done. `signedfor campaign start` has no limit."
+    )

@@ -126,7 +126,7 @@ def _opt_ins(opt_ins: list[OptIn]) -> Iterator[Line]:
             "source": each.source,
             "evidence": each.evidence,
             "wording": each.wording,
-            "opted_in_at": each.opted_in_at and each.opted_in_at.isoformat(),
+            "opted_in_at": each.opted_in_at,
         }
         if each.recorded_at is not None:
             yield Line(

@@ -4,7 +4,7 @@ Errors are `signedfor.errors.BadInput`, with the names of the fields: `recipient
 `category`, `reason`, `evidence`, `by`.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,21 +14,16 @@ from sqlalchemy import Engine
 
 from signedfor.consent import (
     MAX_EVIDENCE,
-    OptIn,
     Reason,
     Scope,
     Source,
     Suppression,
     check_text,
 )
-from signedfor.consent_history import Line, consent_history
 from signedfor.contract.fields import Label, problems_in
 from signedfor.errors import BadInput
 from signedfor.masks import contains_end_of_number, masked_sender
 from signedfor.store.database import transaction
-from signedfor.store.held_back_messages import HeldBackMessage, HeldBackMessages
-from signedfor.store.inbound import Decision, InboundMessages, Received
-from signedfor.store.opt_ins import OptIns
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
 
@@ -39,12 +34,6 @@ SET_BY_HAND: Final = tuple(reason for reason in Reason if reason is not Reason.R
 TWILIO_KEEPS_ITS_LIST: Final = (
     "Twilio's own list is unchanged: after a STOP to Twilio, only START helps."
 )
-DECISIONS: Final = {
-    Decision.OPT_OUT: "Opt-out recorded.",
-    Decision.NO_OPT_OUT: "Recorded as read.",
-    Decision.OPTED_IN_SINCE: "Recorded as read: the person has opted in again since.",
-}
-"""What came of a decision, in a sentence."""
 _ALL: Final = 10_000
 """More opt-ins than there are of one person."""
 
@@ -164,18 +153,6 @@ def lift(engine: Engine, rows: Collection[Suppression], *, evidence: str, by: st
         )
 
 
-def decide(
-    inbound: InboundMessages, message_sid: str, *, is_opt_out: bool, by: str
-) -> Decision | None:
-    """Record what an operator says of a message; None if there is none, or it has been reviewed.
-
-    Raises:
-        BadInput: names the field.
-    """
-    with store_errors():
-        return inbound.decide(message_sid, is_opt_out=is_opt_out, by=by)
-
-
 def covers(row: Suppression, *, reveal: bool = False) -> str:
     """The scope and what it names."""
 
@@ -184,36 +161,6 @@ def covers(row: Suppression, *, reveal: bool = False) -> str:
 
     sender = shown(row.to_sender) if row.scope is Scope.SENDER_CATEGORY else ""
     return " ".join(filter(None, (row.scope, shown(row.scope_value), sender)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConsentRecord:
-    """All that is on record about a person."""
-
-    suppressions: Sequence[Suppression]
-    opt_ins: Sequence[OptIn]
-    held_back: Sequence[HeldBackMessage]
-    inbound: Sequence[Received]
-    """Their newest messages."""
-    history: Sequence[Line]
-
-    def missing_opt_ins(self, required: Collection[str]) -> list[str]:
-        """Those of the categories to which the person has not opted in."""
-        given = {each.category for each in self.opt_ins if each.withdrawn_at is None}
-        return [category for category in required if category not in given]
-
-
-def consent_record(
-    engine: Engine, recipient: str, *, reveal: bool = False, max_inbound: int = 100
-) -> ConsentRecord:
-    """All that is on record about the person whom the address reaches."""
-    return ConsentRecord(
-        suppressions=Suppressions(engine).of(recipient),
-        opt_ins=OptIns(engine).list_(recipient=recipient, include_withdrawn=True, limit=_ALL),
-        held_back=HeldBackMessages(engine).of(recipient),
-        inbound=InboundMessages(engine).list_(from_person=recipient, limit=max_inbound),
-        history=consent_history(engine, recipient, reveal=reveal),
-    )
 
 
 def check_note(recipient: str, text: str, *, field: str = "evidence") -> None:

@@ -180,3 +180,8 @@ class DeadLetterActivities(ABC):
     @abstractmethod
     async def resolve_dead_letters(self, batch: Batch) -> Tally:
         """Resolve each once, even if this is retried; consent and expiry are checked again."""
+
+    @activity.defn
+    @abstractmethod
+    async def count_resolved(self, batch: Batch) -> Tally:
+        """How many of them the job has resolved so far."""

@@ -73,3 +73,7 @@ class Unconfirmed(CommandError):
 
     exit_code = ExitCode.UNCONFIRMED
     kind = "unconfirmed"
+
+
+class InvalidSettings(Exception):
+    """The environment is incomplete or wrong; the text names each bad variable, never its value."""

@@ -34,7 +34,7 @@ class Retry:
             "status": self.status,
             "message_sid": self.message_sid,
             "error_code": self.error_code,
-            "ended_at": None if self.ended_at is None else self.ended_at.isoformat(),
+            "ended_at": self.ended_at,
         }
 
 

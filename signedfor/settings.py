@@ -13,13 +13,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from signedfor.consent import CATEGORY_SCOPES, DEFAULT_REVIEW_SUPPRESSES, Scope
 from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.contract.fields import Label, Sender, problem, problems_in
+from signedfor.errors import InvalidSettings
 from signedfor.inbound_texts import TextPolicy
 from signedfor.quiet_hours import unknown_names_problem
 from signedfor.twilio.rates import Rate, SenderKind
-
-
-class InvalidSettings(Exception):
-    """The environment is incomplete or wrong; the text names each bad variable, never its value."""
 
 
 def web_address(value: str) -> str:

@@ -3,15 +3,13 @@
 import asyncio
 import contextlib
 import logging
-import os
 import re
 import socket
-import sys
 import time
 import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, NoReturn
+from typing import Final
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -33,6 +31,7 @@ from temporalio.runtime import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.clock import ClockOffset
+from signedfor.errors import InvalidSettings
 from signedfor.logging import CORE_LOGGER
 from signedfor.metrics import (
     CHECK_TO_POST,
@@ -43,7 +42,6 @@ from signedfor.metrics import (
     SDK_LATENCY_BUCKETS,
 )
 from signedfor.payloads import data_converter
-from signedfor.settings import InvalidSettings
 from signedfor.tracing import with_tracing
 
 _CLOCK_QUEUE: Final = "signedfor-clock"
@@ -281,15 +279,3 @@ async def last_clock_checks(client: Client, *, timeout: timedelta) -> dict[str, 
         if separator and at > checks.get(identity, at - timedelta.resolution):
             checks[identity] = at
     return checks
-
-
-def end_process(code: int) -> NoReturn:
-    """End the process without the interpreter's finalization; all work must be done.
-
-    The Temporal SDK's threads may still use the interpreter during finalization, and Python 3.11
-    then aborts: seen in one of 24 runs, with exit code 134 instead of 0.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # its reader is gone
-            stream.flush()
-    os._exit(code)

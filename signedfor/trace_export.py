@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from signedfor import tracing
-from signedfor.settings import InvalidSettings
+from signedfor.errors import InvalidSettings
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

@@ -19,7 +19,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from signedfor.settings import InvalidSettings
+from signedfor.errors import InvalidSettings
 
 MAX_SILENCE_SECONDS: Final = 10.0
 """An event loop that has not run for so long hangs: nothing in it takes a second."""

@@ -132,6 +132,10 @@ async def resolving(
 ) -> AsyncIterator[DeadLetterResolver]:
     """Workers with the fake activities of a message, and the real ones of a job."""
     resolver = DeadLetterResolver(client, Suppressions(engine), page=page)
-    more = (resolver.select_dead_letters, resolver.resolve_dead_letters)
+    more = (
+        resolver.select_dead_letters,
+        resolver.resolve_dead_letters,
+        resolver.count_resolved,
+    )
     async with serving(client, fakes, more_activities=more):
         yield resolver

@@ -1,20 +1,23 @@
 """What a worker deletes regularly."""
 
 import asyncio
+import io
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, Table, func, select
 
 from signedfor.contract import InboundKind, MessageRequest
 from signedfor.inbound import InboundRecord
 from signedfor.inbound_texts import TextPolicy
+from signedfor.store.campaign_uploads import LIFETIME, CampaignUploads
 from signedfor.store.database import transaction
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import Claimed, SendAttempts
-from signedfor.store.tables import send_attempts
+from signedfor.store.tables import campaign_uploads, send_attempts
 from signedfor.twilio.rates import SenderKind
+from tests.signedfor.campaigns.support import message
 from tests.webhook.support import PERSON, SENDER, SETTINGS
 from worker import MAX_TIME_OPEN, purging
 
@@ -25,9 +28,9 @@ def _texts(engine: Engine) -> list[str]:
     return [each.message_sid for each in InboundMessages(engine).list_() if each.text is not None]
 
 
-def _records(engine: Engine) -> int:
+def _count(engine: Engine, table: Table) -> int:
     with transaction(engine, read_only=True) as connection:
-        return connection.execute(select(func.count()).select_from(send_attempts)).scalar_one()
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
 
 def _claim(engine: Engine, message_id: str, *, at: datetime) -> None:
@@ -61,11 +64,14 @@ async def test_old_texts_and_attempt_records_are_deleted(
         )
     _claim(engine, "m1", at=now - TWO_DAYS - MAX_TIME_OPEN)
     _claim(engine, "m2", at=now)
+    uploads = CampaignUploads(engine, now=lambda: now - 2 * LIFETIME)
+    uploads.add(io.BytesIO(b"to\n"), message(), to_column="to", campaign_id=None, by="ann")
     settings = SETTINGS.model_copy(update={"inbound_text_days": days, "attempt_record_days": 2})
 
     async with purging(engine, settings), asyncio.timeout(30):
-        while _records(engine) > 1 or "oldest" in _texts(engine):  # noqa: ASYNC110 - a database
+        while _count(engine, send_attempts) > 1 or "oldest" in _texts(engine):  # noqa: ASYNC110 - a database
             await asyncio.sleep(0.05)
 
+    assert 0 == _count(engine, campaign_uploads)
     assert left == _texts(engine)
     assert ["new", "old", "oldest"] == [each.message_sid for each in inbound.list_()]

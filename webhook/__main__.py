@@ -7,10 +7,12 @@ import sys
 import uvicorn
 import uvloop
 
+from signedfor.errors import InvalidSettings
 from signedfor.logging import configure_logging
-from signedfor.settings import InvalidSettings, Settings, load_settings
+from signedfor.process import end_process
+from signedfor.settings import Settings, load_settings
 from signedfor.store.database import InvalidDatabaseUrl, open_engine
-from signedfor.temporal import TemporalUnavailable, connect_temporal, end_process
+from signedfor.temporal import TemporalUnavailable, connect_temporal
 from signedfor.trace_export import exporting_traces
 from webhook.app import create_app
 from webhook.replies import InvalidReplies

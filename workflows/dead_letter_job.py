@@ -1,6 +1,7 @@
 """One decision about many dead letters, carried out batch by batch."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -27,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
         Tally,
         job_id_of,
     )
-    from signedfor.retry import UNLIMITED_RETRY
+    from signedfor.retry import BOUNDED_RETRY, UNLIMITED_RETRY
 
 _PAGES_A_RUN = 20
 """About a thousand events."""
@@ -113,11 +114,10 @@ class DeadLetterJob:
             ids = tuple(message_ids[begin : begin + _BATCH])
             if self._is_stop_requested:
                 return False
-            tally = await self._unless_stopped(
-                _start_resolving(Batch(message_ids=ids, resolution=resolution))
-            )
-            if tally is None:
-                return False
+            batch = Batch(message_ids=ids, resolution=resolution)
+            tally = await self._unless_stopped(_start_resolving(batch))
+            if tally is None:  # a worker that was lost may have resolved some
+                tally = await _count_resolved(batch)
             self._tally = self._tally.plus(tally)
             self._describe()
             if tally.done < len(ids):
@@ -207,3 +207,17 @@ def _start_resolving(batch: Batch) -> ActivityHandle[Tally]:
         priority=_LAST,
         summary=f"{batch.resolution.action} {len(batch.message_ids)} dead letters",
     )
+
+
+async def _count_resolved(batch: Batch) -> Tally:
+    """How many of the batch are resolved; none if that cannot be found out now."""
+    with contextlib.suppress(ActivityError):
+        return await workflow.execute_activity_method(
+            DeadLetterActivities.count_resolved,
+            batch,
+            start_to_close_timeout=_SELECT_TIMEOUT,
+            retry_policy=BOUNDED_RETRY,
+            priority=_LAST,
+            summary=f"count what is done of {len(batch.message_ids)} dead letters",
+        )
+    return Tally()

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from devtools.stack.local import LocalStack
+from devtools.stack.local import OPS_USER, LocalStack
 from devtools.stack.ports import HOST
 
 _FILE_WIDTH = 200
@@ -40,6 +40,12 @@ def addresses(stack: LocalStack) -> Table:
     for worker in stack.workers:
         table.add_row(worker.name, "", log[worker.name])
     return table
+
+
+def sign_in_hint(stack: LocalStack) -> str:
+    """How to sign in to the operations page."""
+    file = shown_path(stack.folder / "ops-password")
+    return f"Sign in to the operations page as {OPS_USER}; {file} has the password."
 
 
 def shown_path(path: Path) -> str:

@@ -21,7 +21,7 @@ from rich.markup import escape
 
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID
 from devtools.sandbox.magic import GOOD_SENDER
-from devtools.stack.console import addresses, console, shown_path, workflow_url
+from devtools.stack.console import addresses, console, shown_path, sign_in_hint, workflow_url
 from devtools.stack.demo_campaign import (
     CAMPAIGN_ID,
     CODE_ID,
@@ -39,8 +39,8 @@ from devtools.stack.log_scan import basic_auth, scan_logs
 from devtools.stack.processes import StackError, interrupt_on_signals
 from signedfor.client import Client
 from signedfor.contract import campaign_workflow_id, message_workflow_id
+from signedfor.process import end_process
 from signedfor.store.rate_limiter_statements import URGENT_BURST_TOLERANCE
-from signedfor.temporal import end_process
 
 _INTERRUPTED = 130
 # The campaign shows the rate limit; the six messages need not wait a second each.
@@ -55,7 +55,8 @@ def main() -> int:
     token = secrets.token_hex(16)
     try:
         folder, keep = _folder()
-        with LocalStack(folder, settings={**_SETTINGS, "TWILIO_AUTH_TOKEN": token}) as stack:
+        settings = {**_SETTINGS, "TWILIO_AUTH_TOKEN": token}
+        with LocalStack(folder, settings=settings, with_ops=True) as stack:
             as_expected = [_show_messages(stack, out), _show_campaign(stack, out)]
             if os.environ.get("KEEP_RUNNING") == "1":
                 _stay(stack, out)
@@ -72,6 +73,10 @@ def main() -> int:
         return 1
     if not keep:
         shutil.rmtree(folder)
+    out.print(
+        "`make up` runs all this until Ctrl-C, with a page for operators: "
+        "docs/how-to/operations-page.md shows it."
+    )
     return 0
 
 
@@ -169,7 +174,8 @@ def _logs_are_clean(stack: LocalStack, *, token: str, out: Console) -> bool:
 def _stay(stack: LocalStack, out: Console) -> None:
     out.print()
     out.print(addresses(stack))
-    out.print(f"\nAll data is in {shown_path(stack.folder)}. Press Ctrl-C to stop.")
+    out.print(f"\n{sign_in_hint(stack)}")
+    out.print(f"All data is in {shown_path(stack.folder)}. Press Ctrl-C to stop.")
     try:
         while True:
             stack.check()

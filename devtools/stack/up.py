@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from devtools.stack.console import addresses, console, shown_path
-from devtools.stack.local import OPS_USER, LocalStack, Ports
+from devtools.stack.console import addresses, console, shown_path, sign_in_hint
+from devtools.stack.local import LocalStack, Ports
 from devtools.stack.ports import HOST, port_from
 from devtools.stack.processes import StackError, interrupt_on_signals
 from devtools.stack.temporal_server import NAMESPACE
@@ -104,8 +104,7 @@ def announce(stack: LocalStack, out: Console) -> None:
         for view in VIEWS[:2]:
             out.print(f"{view.name}: {ui.view_url(view)}", soft_wrap=True, markup=False)
         out.print()
-    password_file = shown_path(stack.folder / "ops-password")
-    out.print(f"Sign in to the operations page as {OPS_USER}; {password_file} has the password.\n")
+    out.print(f"{sign_in_hint(stack)}\n")
     if stack.twilio is None:
         out.print("[bold]THIS IS THE REAL TWILIO: messages reach people and cost money.[/bold]")
         out.print(

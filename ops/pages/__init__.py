@@ -2,6 +2,8 @@
 
 from ops.pages import (
     audit_log,
+    campaign_start,
+    campaigns,
     dead_letters,
     inbound,
     messages,
@@ -17,6 +19,8 @@ PAGES: tuple[Pages, ...] = (
     now.pages,
     messages.pages,
     dead_letters.pages,
+    campaigns.pages,
+    campaign_start.pages,
     senders.pages,
     opt_outs.pages,
     people.pages,

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from ops.access import Role
 from ops.pages.opt_outs import choice
 from ops.web import Page, Pages
-from signedfor.consent_records import DECISIONS, decide
 from signedfor.contract import InboundKind
 from signedfor.masks import masked_recipient, masked_sender
+from signedfor.person_records import DECISIONS, decide
 from signedfor.store.inbound import Decision, InboundMessages, PendingReviews, Received, Review
 
 pages = Pages()

@@ -14,6 +14,7 @@ from signedfor.client import BadInput, Client, NotFound
 from signedfor.contract import Outcome, Stage, dead_letter_workflow_id, message_workflow_id
 from signedfor.masks import masked_recipient
 from signedfor.message_details import MessageDetails, fetch_details
+from signedfor.retries import Continuation, continuation
 from signedfor.store.message_index import MessageFilter, MessageIndex
 from signedfor.store.people import People
 from signedfor.temporal_ui import TemporalUI
@@ -135,6 +136,11 @@ async def _details(page: Page) -> MessageDetails:
 async def _shown(page: Page, details: MessageDetails, *, reveals: bool) -> Response:
     report, code = details.report, details.error_code
     row = codes.find(code)
+    went_on = (
+        await continuation(page.services.client, details.message_id)
+        if report is not None and report.dead_letter_id is not None
+        else None
+    )
     failure_class = report.failure_class if report else row.failure_class if row else None
     return page.render(
         "message.html",
@@ -146,15 +152,19 @@ async def _shown(page: Page, details: MessageDetails, *, reveals: bool) -> Respo
         else None,
         meaning=codes.meaning_for(failure_class, code) if failure_class else None,
         advice=codes.advice_for(failure_class, code) if failure_class else None,
-        sending_again=_sending_again(details),
+        went_on=went_on,
+        sending_again=_sending_again(details, went_on),
         temporal_url=_temporal_url(page, message_workflow_id(details.message_id)),
         dead_letter_url=_temporal_url(page, dead_letter_workflow_id(details.message_id)),
         twilio_urls={sid: f"{_CONSOLE}/{sid}" for sid in details.message_sids},
     )
 
 
-def _sending_again(details: MessageDetails) -> str:
+def _sending_again(details: MessageDetails, went_on: Continuation | None) -> str:
     """Whether it is safe to send it again, and because of what."""
+    if went_on is not None and went_on.retries:
+        newest = went_on.retries[-1]
+        return f"It was sent again, as {newest.message_id}: see there ({newest.status})."
     if details.report is not None:
         return sending_again(details.report)
     if details.refused is not None:

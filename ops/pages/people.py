@@ -15,12 +15,12 @@ from signedfor.consent_history import Line
 from signedfor.consent_records import (
     TWILIO_KEEPS_ITS_LIST,
     check_note,
-    consent_record,
     covers,
     lift,
 )
 from signedfor.errors import BadInput
 from signedfor.masks import masked_recipient, masked_sender
+from signedfor.person_records import consent_record
 from signedfor.store.audit_log import person_subject
 from signedfor.store.suppressions import Action, Suppressions
 

@@ -1,6 +1,8 @@
 """The senders: their rates and backlogs; setting a rate, pausing and resuming."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from anyio import to_thread
 from pydantic import TypeAdapter, ValidationError
@@ -10,11 +12,14 @@ from starlette.responses import Response
 from ops.access import Role
 from ops.web import Page, Pages
 from signedfor.masks import masked_sender
+from signedfor.store.message_index import MessageIndex
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.twilio.rates import Rate
 
 pages = Pages()
 PATH = "/senders"
+RANGES: Final = {"1 h": timedelta(hours=1), "24 h": timedelta(hours=24)}
+"""How far back the rates of delivery and failure look."""
 _rate = TypeAdapter(Rate)
 
 
@@ -26,9 +31,20 @@ def _rate_limiter(page: Page) -> RateLimiter:
 
 @pages.get(PATH)
 async def senders(page: Page) -> Response:
-    """Show each sender."""
+    """Show each sender, and how its messages of the last hour or day ended."""
+    chosen = page.text("range") if page.text("range") in RANGES else next(iter(RANGES))
+    since = datetime.now(UTC) - RANGES[chosen]
     states = await to_thread.run_sync(_rate_limiter(page).states)
-    return page.render("senders.html", senders=states, masked=masked_sender)
+    index = MessageIndex(page.services.engine)
+    outcomes = await to_thread.run_sync(lambda: index.outcomes_by_sender(since=since))
+    return page.render(
+        "senders.html",
+        senders=states,
+        masked=masked_sender,
+        outcomes={each.sender: each for each in outcomes},
+        ranges=RANGES,
+        chosen=chosen,
+    )
 
 
 @pages.post("/senders/pause", role=Role.ACT)

@@ -135,7 +135,7 @@ class CampaignStatus:
     @property
     def problem(self) -> str | None:
         """What stands in its way, and what to do."""
-        again = "run `campaign start` with the same file and options again"
+        again = "start it again with the same file and options"
         state = self.record.state
         if state is CampaignState.LOADING:
             return f"its rows are not loaded, and nothing is sent; {again}"
@@ -154,8 +154,8 @@ class CampaignStatus:
         return {
             "campaign_id": record.campaign_id,
             "state": record.state.value,
-            "since": record.since.isoformat(),
-            "created_at": record.created_at.isoformat(),
+            "since": record.since,
+            "created_at": record.created_at,
             "workflow": self.workflow.value,
             "rows": record.rows,
             "segments": record.segments,

@@ -28,6 +28,7 @@ from signedfor.csv_problems import distinct
 from signedfor.search_attributes import MESSAGE_STATUS, TWILIO_ERROR_CODE, TWILIO_SID
 from signedfor.spreadsheets import masked
 from signedfor.store.campaigns import CampaignRecord, CampaignRow, Campaigns
+from signedfor.times import iso8601
 
 COLUMNS: Final = (
     "row",
@@ -89,7 +90,7 @@ class ReportLine:
             outcome.dead_letter or "",
             outcome.message_sid or "",
             "" if outcome.error_code is None else str(outcome.error_code),
-            "" if ended is None else ended.isoformat(timespec="seconds"),
+            "" if ended is None else iso8601(ended.replace(microsecond=0)),
         ]
         return [*ours, *row.cells, *[""] * (width - len(row.cells))]
 

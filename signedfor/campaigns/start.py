@@ -1,5 +1,6 @@
 """Start a campaign: check its file, preview what will be sent, load the rows, and go."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from signedfor.campaigns.checks import check_file
 from signedfor.campaigns.estimate import Estimate
+from signedfor.campaigns.progress import required_record
 from signedfor.campaigns.recipients import RecipientsFile
 from signedfor.campaigns.staging import (
     StagedRows,
@@ -54,8 +56,8 @@ MAX_UNCONFIRMED: Final = 100
 class CheckedCampaign:
     """A campaign whose file was checked; nothing else has been done yet.
 
-    To start it: `require_startable`, `load`, `launch`, in this order. Each may be repeated, and so
-    may all of them: nothing is sent twice.
+    To start it: `start`; or `require_startable`, `load` and `launch`, in this order. Each may be
+    repeated, and so may all of them: nothing is sent twice.
     """
 
     campaigns: Campaigns
@@ -91,6 +93,23 @@ class CheckedCampaign:
         """Whether a person must agree: to so many recipients, or to the same text again."""
         is_again = similar is not None and not self.is_id_chosen
         return is_again or self.estimate.tally.rows > MAX_UNCONFIRMED
+
+    async def start(self, client: Client) -> CampaignRecord:
+        """Do all of it; if it was started earlier, nothing is sent twice.
+
+        Raises:
+            Refused: another campaign has its id, or Temporal already knows its ids.
+        """
+        earlier = await asyncio.to_thread(self.earlier)
+        if not is_loaded(earlier):
+            if earlier is None:
+                await self.require_startable(client)
+            await asyncio.to_thread(self.load)
+        record = await asyncio.to_thread(required_record, self.campaigns, self.campaign_id)
+        # Also if it was loaded before: that process may have died before this step.
+        if record.state in {CampaignState.RUNNING, CampaignState.PAUSED}:
+            await self.launch(client)
+        return record
 
     async def require_startable(self, client: Client) -> None:
         """Return if it can start; to be called before anything is written.

@@ -26,6 +26,7 @@ from signedfor.cli.output import (
     clock,
     command_output,
     facts,
+    listing,
 )
 from signedfor.cli.temporal import connect, run
 from signedfor.contract import Resolution
@@ -138,10 +139,10 @@ def resolve_many(
         out.result(document, "No open dead letters match.")
         return ExitCode.OK
     if is_preview or not what.to_resolve:
-        out.result(document, *_preview_for_people(out, what))
+        out.result(document, *_preview_for_people(what))
         return ExitCode.OK
     if not (out.as_json and yes):
-        for each in _preview_for_people(out, what):
+        for each in _preview_for_people(what):
             out.notes.print(each)
     if not yes:
         action = f"{resolution.action} {_dead_letters(what.to_resolve)}"
@@ -202,9 +203,9 @@ async def _first(client: Client, job_id: str, *, within: float) -> JobProgress:
         ) from None
 
 
-def _preview_for_people(out: Output, what: Preview) -> list[RenderableType]:
+def _preview_for_people(what: Preview) -> list[RenderableType]:
     parts = [(each.count, each.cause, each.sender) for each in what.parts]
-    shown: list[RenderableType] = [out.table(("Count", "Cause", "Sender"), parts[:_MAX_PARTS])]
+    shown: list[RenderableType] = [listing(("Count", "Cause", "Sender"), parts[:_MAX_PARTS])]
     if len(parts) > _MAX_PARTS:
         shown.append(f"and {len(parts) - _MAX_PARTS} more causes and senders")
     is_retry = what.resolution.action == "retry"

@@ -28,7 +28,16 @@ from signedfor.cli.options import (
     option_problems,
     text_or_standard_input,
 )
-from signedfor.cli.output import BadInput, ExitCode, Output, Refused, clock, command_output, facts
+from signedfor.cli.output import (
+    BadInput,
+    ExitCode,
+    Output,
+    Refused,
+    clock,
+    command_output,
+    facts,
+    listing,
+)
 from signedfor.cli.temporal import connect, run
 from signedfor.contract import DeadLetterDetails, DeadLetterReport, MessageChanges, Resolution
 from signedfor.contract.failures import FailureClass
@@ -142,7 +151,7 @@ def _listed(found: DeadLetterSummary) -> tuple[dict[str, Any], Sequence[object]]
     document = {
         "message_id": found.message_id,
         "status": found.status,
-        "opened_at": found.opened_at.isoformat(),
+        "opened_at": found.opened_at,
         "sender": found.sender,
         "tenant": found.tenant,
         "campaign_id": found.campaign_id,
@@ -173,7 +182,7 @@ def causes(
     campaign: _CampaignOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Count the open dead letters by cause, and say what to do about each."""
+    """Count the open dead letters by cause, with advice."""
     with command_output(as_json=as_json) as out:
         which = _filter(
             query,
@@ -198,10 +207,10 @@ async def _causes(out: Output, which: DeadLetterFilter) -> None:
     if not found.groups:
         out.result(document, "No open dead letters.")
         return
-    out.result(document, *_groups_for_people(out, found))
+    out.result(document, *_groups_for_people(found))
 
 
-def _groups_for_people(out: Output, found: Groups) -> list[Any]:
+def _groups_for_people(found: Groups) -> list[Any]:
     columns = ("Count", "May have arrived", "Cause", "Oldest", "What to do")
     rows = [
         (
@@ -216,7 +225,7 @@ def _groups_for_people(out: Output, found: Groups) -> list[Any]:
         for each in found.groups
     ]
     hints = [] if found.is_all else [f"These are the newest {found.count}; there are more."]
-    return [out.table(columns, rows), *hints]
+    return [listing(columns, rows), *hints]
 
 
 def _group_document(group: Group) -> dict[str, Any]:
@@ -228,8 +237,8 @@ def _group_document(group: Group) -> dict[str, Any]:
         "count": group.count,
         "may_have_arrived": group.may_have_arrived,
         "senders": [{"sender": name, "count": count} for name, count in group.senders.items()],
-        "oldest": group.oldest.isoformat(),
-        "newest": group.newest.isoformat(),
+        "oldest": group.oldest,
+        "newest": group.newest,
     }
 
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Engine
 
@@ -18,10 +17,12 @@ from signedfor.cli.checks.temporal import check_temporal
 from signedfor.cli.checks.twilio import ACCOUNT, CREDENTIALS, SENDER, check_sender, check_twilio
 from signedfor.cli.checks.webhook import FORGED, PUBLIC_URL, REACHED, SIGNED, check_webhook
 from signedfor.cli.environment import database, database_errors, database_settings
+from signedfor.cli.layout import Listing
 from signedfor.cli.options import JsonOption
 from signedfor.cli.output import CommandError, ExitCode, command_output, printable
 from signedfor.contract.failures import FailureClass
-from signedfor.settings import InvalidSettings, Settings, load_settings
+from signedfor.errors import InvalidSettings
+from signedfor.settings import Settings, load_settings
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
@@ -183,14 +184,12 @@ def _senders(settings: Settings) -> list[str]:
     return known
 
 
-def _table(findings: Iterable[Finding]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+def _table(findings: Iterable[Finding]) -> Listing:
+    rows = []
     for finding in findings:
         text = printable(finding.what)
         if finding.remedy is not None:
             text.append(f"\n-> {finding.remedy}", style="bold")
-        table.add_row(Text(finding.level, style=_STYLES[finding.level]), finding.name, text)
-    return table
+        name = Text(f"{finding.level:<7}", style=_STYLES[finding.level])
+        rows.append((name.append(f"  {finding.name}", style="not bold default"), text))
+    return Listing(("Check", "Finding"), rows, header=False)

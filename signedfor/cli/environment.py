@@ -1,7 +1,9 @@
 """The database and its settings, from the environment."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -11,7 +13,7 @@ from signedfor.cli.output import BadInput, Unavailable
 from signedfor.contract.fields import problems_in
 from signedfor.settings import CampaignSettings, DatabaseSettings
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
-from signedfor.store.migrate import SchemaMismatch, pending
+from signedfor.store.migrate import SchemaMismatch, missing_file, pending
 
 _Settings = TypeVar("_Settings", bound=DatabaseSettings)
 
@@ -51,7 +53,9 @@ def database() -> Iterator[Engine]:
     """
     url = database_settings().database_url
     with database_errors():
-        missing = pending(url)  # opening a SQLite file would create it
+        if (path := missing_file(url)) is not None:
+            raise Unavailable(_no_file(path))
+        missing = pending(url)
         if missing:
             raise Unavailable(
                 f"The database lacks these migrations: {', '.join(missing)}. "
@@ -62,6 +66,16 @@ def database() -> Iterator[Engine]:
             yield engine
         finally:
             engine.dispose()
+
+
+def _no_file(path: Path) -> str:
+    create = "`signedfor migrate` creates a new database."
+    if os.environ.get("DATABASE_URL"):
+        return f"There is no file {path}, and DATABASE_URL names it. {create}"
+    return (
+        f"DATABASE_URL is not set, and there is no {path} in this folder. Set it, or name a file "
+        f"that sets it: `signedfor --env-file FILE ...`. {create}"
+    )
 
 
 @contextmanager

@@ -1,12 +1,10 @@
-"""`signedfor opt-outs review` and `catch-up`: inbound messages that may be opt-outs."""
+"""`signedfor opt-outs review`: inbound messages that may be opt-outs."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Engine
-from temporalio.client import WorkflowFailureError
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from signedfor.cli import audit
 from signedfor.cli.environment import database, database_settings
@@ -15,35 +13,21 @@ from signedfor.cli.options import (
     JsonOption,
     LimitOption,
     RevealOption,
-    begin,
 )
 from signedfor.cli.output import (
     BadInput,
     NotFound,
     Output,
-    Refused,
-    Unconfirmed,
     clock,
     command_output,
     facts,
     has_terminal,
 )
-from signedfor.cli.temporal import answer, connect, run
-from signedfor.consent_records import DECISIONS, decide
-from signedfor.contract import MESSAGES_QUEUE
-from signedfor.inbound import (
-    CATCH_UP_ID,
-    CATCH_UP_WORKFLOW,
-    INBOUND_PRIORITY,
-    CatchUp,
-    CatchUpResult,
-)
 from signedfor.masks import masked_recipient, masked_sender
+from signedfor.person_records import DECISIONS, decide
 from signedfor.store.inbound import Decision, InboundMessages, Review
 
 _QUESTION = "[o] opt-out  [d] done, not an opt-out  [s] skip  [q] quit"
-_MAX_SINCE_DAYS = 30
-_CATCH_UP_TIMEOUT = 300.0
 
 
 def review(
@@ -114,11 +98,11 @@ def _listed(each: Review, *, reveal: bool) -> tuple[dict[str, Any], Sequence[obj
     """An inbound message in the list, for programs and for people."""
     document = {
         "message_sid": each.message_sid,
-        "received_at": each.received_at.isoformat(),
+        "received_at": each.received_at,
         "from": each.from_ if reveal else masked_recipient(each.from_),
         "to": each.to if reveal else masked_sender(each.to),
         "messaging_service_sid": each.messaging_service_sid,
-        "reviewed_at": each.reviewed_at.isoformat() if each.reviewed_at else None,
+        "reviewed_at": each.reviewed_at,
         "reviewed_by": each.reviewed_by,
         **({"body": each.body} if reveal else {}),
     }
@@ -213,71 +197,3 @@ class _Reviewer:
             by=self._by,
         )
         return decide(self.inbound, message_sid, is_opt_out=is_opt_out, by=name)
-
-
-def catch_up(
-    *,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            "--since",
-            metavar="LENGTH",
-            help="How far back: 90m, 24h, 7d; at most 30d. Default: since the last catch-up.",
-        ),
-    ] = None,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            "--timeout", metavar="SECONDS", min=0.1, help="How long to wait for the result."
-        ),
-    ] = _CATCH_UP_TIMEOUT,
-    as_json: JsonOption = False,
-) -> None:
-    """Record inbound messages that the webhook missed.
-
-    A worker asks Twilio for them, mainly for opt-outs. Workers do so every
-    INBOUND_CATCH_UP_MINUTES anyway.
-    """
-    with command_output(as_json=as_json) as out:
-        request = CatchUp(since=None if since is None else begin(since, max_days=_MAX_SINCE_DAYS))
-        result = run(_catch_up(request, within=timeout))
-        out.result(
-            result.model_dump(mode="json"),
-            facts(
-                [
-                    ("From", clock(result.since)),
-                    ("To", clock(result.until)),
-                    ("Listed", result.listed),
-                    ("Inbound", result.inbound),
-                    ("New", result.new),
-                    ("Unusable", result.unusable),
-                ]
-            ),
-        )
-
-
-async def _catch_up(request: CatchUp, *, within: float) -> CatchUpResult:
-    client = await connect()
-    handle = await client.start_workflow(
-        CATCH_UP_WORKFLOW,
-        request,
-        id=CATCH_UP_ID,
-        task_queue=MESSAGES_QUEUE,
-        result_type=CatchUpResult,
-        # One at a time: a second caller gets the result of the run that is in progress.
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        priority=INBOUND_PRIORITY,
-    )
-    try:
-        return await answer(handle.result(), within=within)
-    except TimeoutError:
-        raise Unconfirmed(
-            f"No result yet: workflow {CATCH_UP_ID} continues, if a worker runs. See it in the "
-            "Temporal UI, or `signedfor doctor`."
-        ) from None
-    except WorkflowFailureError:
-        raise Refused(
-            f"The catch-up failed; workflow {CATCH_UP_ID} in the Temporal UI says why. "
-            "`signedfor doctor` checks Twilio and the database."
-        ) from None

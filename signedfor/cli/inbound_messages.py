@@ -70,14 +70,14 @@ def _listed(each: Received, *, reveal: bool) -> tuple[dict[str, Any], Sequence[o
     """An inbound message in the list, for programs and for people."""
     document = {
         "message_sid": each.message_sid,
-        "received_at": each.received_at.isoformat(),
+        "received_at": each.received_at,
         "from": each.from_ if reveal else masked_recipient(each.from_),
         "to": each.to if reveal else masked_sender(each.to),
         "messaging_service_sid": each.messaging_service_sid,
         "kind": each.kind.value,
         "media": len(each.media),
         "pending": each.awaits_dispatch,
-        "dispatched_at": each.dispatched_at.isoformat() if each.dispatched_at else None,
+        "dispatched_at": each.dispatched_at,
         **(
             {"text": each.text, "media_urls": [media.url for media in each.media]} if reveal else {}
         ),

@@ -142,8 +142,8 @@ def _listed(each: IndexedMessage) -> tuple[dict[str, Any], Sequence[object]]:
     document = {
         "message_id": each.message_id,
         "status": each.status,
-        "started_at": each.started_at.isoformat(),
-        "ended_at": each.closed_at.isoformat() if each.closed_at else None,
+        "started_at": each.started_at,
+        "ended_at": each.closed_at,
         "error_code": each.error_code,
         "sender": each.sender,
         "tenant": each.tenant,

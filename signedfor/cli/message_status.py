@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from rich.table import Table
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.service import RPCError
 
 from signedfor import client
+from signedfor.cli.layout import Facts
 from signedfor.cli.output import (
     CommandError,
     ExitCode,
@@ -96,7 +96,7 @@ class StatusView:
             document["request"] = request.model_dump(mode="json")
         return document
 
-    def table(self, *, request: MessageRequest | None = None) -> Table:
+    def table(self, *, request: MessageRequest | None = None) -> Facts:
         """The message for people; `request` only with --reveal."""
         rows: list[tuple[str, object]] = [("Message", self.message_id)]
         if self.progress is not None:

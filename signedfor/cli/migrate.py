@@ -6,7 +6,7 @@ import typer
 
 from signedfor.cli.environment import database_errors, database_settings
 from signedfor.cli.options import JsonOption
-from signedfor.cli.output import ExitCode, Unavailable, command_output
+from signedfor.cli.output import ExitCode, command_output
 from signedfor.store.migrate import pending, upgrade
 
 
@@ -26,13 +26,7 @@ def migrate(
     with command_output(as_json=as_json) as out:
         url = database_settings().database_url
         with database_errors():
-            try:
-                names = pending(url) if check else upgrade(url)
-            except OSError as error:
-                raise Unavailable(
-                    f"The folder of the SQLite file cannot be used ({error.strerror}). "
-                    "DATABASE_URL says where it is."
-                ) from None
+            names = pending(url) if check else upgrade(url)
         word = "Pending" if check else "Applied"
         human = [f"{word}: {name}" for name in names] or ["The database is up to date."]
         out.result({word.lower(): names}, *human)

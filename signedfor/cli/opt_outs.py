@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection, Engine
 
-from signedfor.cli import audit, inbound
+from signedfor.cli import audit
 from signedfor.cli.csv_options import (
     AllProblemsOption,
     SkipBadOption,
@@ -19,6 +19,7 @@ from signedfor.cli.csv_options import (
     skipped_rows,
 )
 from signedfor.cli.environment import database, field_and_problem
+from signedfor.cli.lazy import LazyCommand, lazy_group
 from signedfor.cli.options import (
     ByOption,
     JsonOption,
@@ -27,7 +28,7 @@ from signedfor.cli.options import (
     YesOption,
     option_problems,
 )
-from signedfor.cli.output import BadInput, clock, command_output
+from signedfor.cli.output import BadInput, clock, command_output, listing
 from signedfor.consent import Reason, Scope, Suppression
 from signedfor.consent_history import consent_history
 from signedfor.consent_records import (
@@ -48,6 +49,19 @@ from signedfor.store.suppression_csv import COLUMNS, export_csv, import_csv
 from signedfor.store.suppressions import Suppressions
 
 app = typer.Typer(
+    cls=lazy_group(
+        {
+            "review": LazyCommand(
+                "signedfor.cli.inbound:review",
+                "List inbound messages that may be opt-outs, or decide about them.",
+            ),
+            # The only one that needs Temporal.
+            "catch-up": LazyCommand(
+                "signedfor.cli.catch_up:catch_up",
+                "Record inbound messages that the webhook missed.",
+            ),
+        }
+    ),
     no_args_is_help=True,
     help="Recipients that must not be sent to.\n\nAll but catch-up need only DATABASE_URL.",
 )
@@ -218,12 +232,12 @@ def history(
             lines = consent_history(engine, address, reveal=reveal)
             stands = [_document(each, reveal=reveal) for each in Suppressions(engine).of(address)]
         documents = [
-            {"at": each.at.isoformat(), **each.document, "changed_by": each.by, "text": each.text}
+            {"at": each.at, **each.document, "changed_by": each.by, "text": each.text}
             for each in lines
         ]
         out.result(
             {"stands": stands, "history": documents},
-            out.table(
+            listing(
                 ("At", "What happened", "By"),
                 [(clock(each.at), each.text, each.by) for each in lines],
             )
@@ -302,10 +316,6 @@ def export(
         out.result({"exported": count}, f"Exported: {count}.")
 
 
-app.command()(inbound.review)
-app.command("catch-up")(inbound.catch_up)
-
-
 def _to_standard_output(engine: Engine) -> None:
     text = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="")
     try:
@@ -344,8 +354,8 @@ def _document(row: Suppression, *, reveal: bool) -> dict[str, Any]:
         "source": row.source,
         "evidence": row.evidence,
         "to_sender": row.to_sender if reveal else masked_sender(row.to_sender),
-        "created_at": row.created_at.isoformat() if row.created_at else None,
-        "expires_at": row.expires_at.isoformat() if row.expires_at else None,
+        "created_at": row.created_at,
+        "expires_at": row.expires_at,
     }
 
 

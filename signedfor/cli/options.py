@@ -12,10 +12,8 @@ import typer
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from signedfor.cli.output import BadInput, Output
-from signedfor.contract import Day, OnUnknownOutcome, SendWindow
+from signedfor.contract import OnUnknownOutcome
 from signedfor.contract.fields import MAX_TEMPLATE_CHARACTERS, MessageId, problems_in
-from signedfor.quiet_hours import unknown_names_problem
-from signedfor.time_zones import TIME_ZONES
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Value = TypeVar("_Value")
@@ -78,40 +76,6 @@ ExpiresAtOption = Annotated[
         help="Never submit it after this time: RFC 3339, such as 2030-01-31T09:00:00+01:00.",
     ),
 ]
-BetweenOption = Annotated[
-    str | None,
-    typer.Option(
-        "--between",
-        metavar="HH:MM-HH:MM",
-        help="Submit only between these hours of the recipient's local time; wait until then.",
-    ),
-]
-DaysOption = Annotated[
-    str | None,
-    typer.Option(
-        "--days",
-        metavar="DAYS",
-        help="With --between or --quiet-hours: days, such as mon-fri or sat,sun.",
-    ),
-]
-TimeZoneOption = Annotated[
-    str | None,
-    typer.Option(
-        "--time-zone",
-        metavar="ZONE",
-        help="With --between or --quiet-hours: IANA name, such as Europe/Berlin. Default: from the "
-        "phone number.",
-    ),
-]
-QuietHoursOption = Annotated[
-    str | None,
-    typer.Option(
-        "--quiet-hours",
-        metavar="NAMES",
-        help="Keep the quiet hours of the recipient's country, by name, such as "
-        "us,france-marketing. Also with --between: then both are kept.",
-    ),
-]
 ReceiptTimeoutOption = Annotated[
     int | None,
     typer.Option(
@@ -166,7 +130,6 @@ OPTIONS: Final[Mapping[str, str]] = {
 _message_id = TypeAdapter(MessageId)
 # Bytes: UTF-8 takes at most four for a character, and a line break may follow.
 _MAX_TEXT_BYTES = 4 * (MAX_TEMPLATE_CHARACTERS + 4)
-_WEEK = tuple(Day)
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -243,7 +206,7 @@ def text_or_standard_input(out: Output, text: str | None) -> str | None:
     A text on the command line stays in the shell's history and is shown by `ps`.
 
     Raises:
-        BadInput: standard input is not UTF-8, or too long for any text.
+        BadInput: standard input is empty, not UTF-8, or too long for any text.
     """
     if text != "-":
         return text
@@ -258,6 +221,8 @@ def text_or_standard_input(out: Output, text: str | None) -> str | None:
         decoded = raw.decode()
     except UnicodeDecodeError:
         raise BadInput([("--body", "standard input is not UTF-8 text")]) from None
+    if not decoded.strip():
+        raise BadInput([("--body", "standard input is empty; the text was to come from there")])
     return decoded.removesuffix("\n").removesuffix("\r")
 
 
@@ -280,45 +245,6 @@ def option_problems(
             name = f"{name} ({rest})"
         named.append((name, what))
     return named
-
-
-def send_window(
-    between: str | None,
-    days: str | None,
-    time_zone: str | None,
-    quiet_hours: str | None,
-    problems: Problems,
-) -> dict[str, Any] | None:
-    """The contract's `send_window`, if any of the options is given; adds to `problems`."""
-    if between is None and quiet_hours is None:
-        named = (("--days", days), ("--time-zone", time_zone))
-        problems += [(name, "needs --between or --quiet-hours") for name, value in named if value]
-        return None
-    before = len(problems)
-    window: dict[str, Any] = {}
-    if between is not None:
-        opens, hyphen, closes = between.partition("-")
-        if not hyphen:
-            problems.append(("--between", "must be two local times, such as 09:00-20:00"))
-        window |= {"from": opens.strip(), "until": closes.strip()}
-    if quiet_hours is not None:
-        names = [name.strip() for name in quiet_hours.split(",")]
-        window["quiet_hours"] = names
-        if (unknown := unknown_names_problem(names)) is not None:
-            problems.append(("--quiet-hours", unknown))
-    if days is not None:
-        window["days"] = _days(days, problems)
-    if time_zone is not None:
-        window["time_zone"] = time_zone
-        if time_zone not in TIME_ZONES:
-            what = "is not an IANA time zone; give a name such as Europe/Berlin"
-            problems.append(("--time-zone", what))
-    return window if len(problems) == before else None
-
-
-def window_option(window: SendWindow) -> str:
-    """The option that a problem with this window is about."""
-    return OPTIONS["send_window"] if window.opens else OPTIONS["send_window.quiet_hours"]
 
 
 def tags(pairs: Sequence[str], problems: Problems) -> dict[str, str]:
@@ -349,17 +275,3 @@ def json_object(text: str | None, *, option: str, problems: Problems) -> dict[st
         problems.append((option, 'must be a JSON object, such as {"1": "Ann"}'))
         return None
     return value
-
-
-def _days(text: str, problems: Problems) -> list[Day]:
-    """The days of `mon-fri`, `sat,sun` or both kinds together; a range may run past Sunday."""
-    found: list[Day] = []
-    for part in re.split(r"\s*,\s*", text.strip().lower()):
-        first, hyphen, last = part.partition("-")
-        try:
-            start, end = (_WEEK.index(Day(each)) for each in (first, last if hyphen else first))
-        except ValueError:
-            problems.append(("--days", "must be days such as mon-fri or sat,sun"))
-            break
-        found += [_WEEK[(start + n) % 7] for n in range((end - start) % 7 + 1)]
-    return found

@@ -1,6 +1,6 @@
 """What a command prints, its exit code, and what it asks the person at the terminal."""
 
-import json
+import os
 import select
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,9 +11,10 @@ from typing import Any, Final
 import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-from rich.table import Table
 from rich.text import Text
 
+from signedfor.cli.layout import Facts, Listing
+from signedfor.cli.streams import escaped, write_document, write_failure
 from signedfor.errors import (
     BadInput,
     CommandError,
@@ -37,8 +38,23 @@ __all__ = [
     "command_output",
     "facts",
     "has_terminal",
+    "listing",
     "printable",
 ]
+
+
+_UNLIMITED: Final = 100_000
+"""The width for a pipe or a file: each row is one line."""
+
+
+class _Console(Console):
+    """Writes to a terminal or a pipe."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        # Markup, emoji and highlighting would interpret text that other people wrote.
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+        if not (self.is_terminal or os.environ.get("COLUMNS")):
+            self.width = _UNLIMITED
 
 
 class Output:
@@ -50,9 +66,8 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        # Markup, emoji and highlighting would interpret text that other people wrote.
-        self._result = Console(markup=False, emoji=False, highlight=False)
-        self.notes = Console(stderr=True, markup=False, emoji=False, highlight=False)
+        self._result = _Console()
+        self.notes = _Console(stderr=True)
 
     def note(self, text: str) -> None:
         """Print a line for the person at the terminal."""
@@ -61,13 +76,11 @@ class Output:
     def result(self, document: Mapping[str, Any], *human: RenderableType | str) -> None:
         """Print the result: `document` for programs, or each of `human` for people."""
         if self.as_json:
-            typer.echo(json.dumps(document, indent=2))
+            write_document(document)
             return
         for each in human:
-            if isinstance(each, str):
-                self._result.print(printable(each), soft_wrap=True)
-            else:
-                self._result.print(each)
+            shown = printable(each) if isinstance(each, str) else each
+            self._result.print(shown, soft_wrap=True)
 
     def listed(
         self,
@@ -90,30 +103,13 @@ class Output:
         if not shown:
             self.result(document, empty)
             return
-        hints = [hint] if hint is not None else []
-        if has_more:
-            hints.append(f"There are more than {limit}; {more}.")
-        self.result(document, self.table(columns, [row for _, row in shown]), *hints)
-
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-        """A table with a header. It wraps and never truncates, since IDs are there to be copied."""
-        cells = [
-            [printable("" if cell is None else str(cell)) for cell in row]
-            for row in (columns, *rows)
-        ]
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-        widths = _column_widths(cells, within=self._result.width - 2 * (len(columns) - 1))
-        for name, width in zip(columns, widths, strict=True):
-            table.add_column(name, overflow="fold", width=width)
-        for row in cells[1:]:
-            table.add_row(*row)
-        return table
-
-    def failure(self, error: CommandError, *, hint: str | None = None) -> None:
-        """Print why the command failed; `hint` replaces its text for people."""
+        self.result(document, listing(columns, [row for _, row in shown]))
         if self.as_json:
-            typer.echo(json.dumps(error.document(), indent=2))
-        self.note(hint or str(error))
+            return
+        if hint is not None:
+            self.note(hint)
+        if has_more:
+            self.note(f"There are more than {limit}; {more}.")
 
     @contextmanager
     def progress_bar(self, what: str, *, total: int) -> Iterator[Callable[[int], None]]:
@@ -181,7 +177,7 @@ def command_output(*, as_json: bool) -> Iterator[Output]:
     try:
         yield out
     except CommandError as error:
-        out.failure(error)
+        write_failure(error, as_json=as_json)
         raise typer.Exit(error.exit_code) from None
 
 
@@ -190,46 +186,25 @@ def has_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()  # None: started with `<&-`
 
 
-def facts(rows: Iterable[tuple[str, object]]) -> Table:
-    """A small table of names and values, without the rows whose value is None or empty."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        if value not in {None, ""}:
-            table.add_row(name, printable(str(value)))
-    return table
+def listing(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Listing:
+    """A table with a header; no cell is truncated, since IDs are there to be copied."""
+    return Listing(columns, [[_cell(value) for value in row] for row in rows])
 
 
-def _column_widths(cells: Sequence[Sequence[Text]], *, within: int) -> Sequence[int | None]:
-    """How wide each column is, so that no word is broken; None where that is not possible."""
-    columns = list(zip(*cells, strict=True))
-    widths = [
-        max(len(word) for cell in column for word in (cell.plain.split() or [""]))
-        for column in columns
-    ]
-    spare = within - sum(widths)
-    if spare < 0:
-        return [None] * len(columns)
-    needs = [max(cell.cell_len for cell in column) for column in columns]
-    # A column that needs little more to do without line breaks gets it first.
-    for index in sorted(range(len(columns)), key=lambda each: needs[each] - widths[each]):
-        added = min(max(needs[index] - widths[index], 0), spare)
-        widths[index] += added
-        spare -= added
-    return widths
+def facts(rows: Iterable[tuple[str, object]]) -> Facts:
+    """Names and values, without the rows whose value is None or empty."""
+    return Facts([(Text(name, style="bold"), _cell(value)) for name, value in rows])
+
+
+def _cell(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
+    return printable("" if value is None else str(value))
 
 
 def printable(text: str) -> Text:
     """`text` with its control characters escaped: a message may contain escape sequences."""
-    return Text(
-        "".join(
-            character
-            if character.isprintable() or character == "\n"
-            else character.encode("unicode_escape").decode()
-            for character in text
-        )
-    )
+    return Text(escaped(text))
 
 
 def clock(moment: datetime | None) -> str | None:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from signedfor.cli import audit
 from signedfor.cli.environment import database, database_settings
 from signedfor.cli.options import JsonOption, RevealOption
-from signedfor.cli.output import BadInput, command_output
+from signedfor.cli.output import BadInput, command_output, listing
 from signedfor.masks import masked_sender
 from signedfor.store.rate_limiter import RateLimiter, SenderState
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
@@ -56,7 +56,7 @@ def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
                     for name, state in zip(names, states, strict=True)
                 ]
             },
-            out.table(
+            listing(
                 ("Sender", "Kind", "Segments/s", "Set by", "Backlog", "Takes", "Urgent", ""),
                 [_row(name, state) for name, state in zip(names, states, strict=True)],
             )

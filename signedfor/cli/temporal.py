@@ -1,6 +1,7 @@
 """The command line's connection to Temporal; each error becomes one sentence."""
 
 import asyncio
+import os
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from signedfor import client, workflow_calls
 from signedfor.cli.options import OPTIONS, option_problems
 from signedfor.cli.output import BadInput, CommandError, NotFound, Unavailable
 from signedfor.contract.base import ContractModel
-from signedfor.settings import InvalidSettings
+from signedfor.errors import InvalidSettings
 from signedfor.temporal import TemporalUnavailable, connect_config, connect_temporal
 from signedfor.workflow_calls import (
     NO_WORKER,
@@ -128,7 +129,7 @@ async def connect(*, lazy: bool = False) -> Client:
     except InvalidSettings as error:
         raise BadInput([("TEMPORAL_*", str(error))]) from None
     except TemporalUnavailable as error:
-        raise Unavailable(str(error)) from None
+        raise Unavailable(f"{error}{_unset()}") from None
     except TimeoutError:
         raise Unavailable(
             f"Temporal did not answer within {_CONNECT_SECONDS} seconds. "
@@ -146,6 +147,16 @@ def temporal_namespace() -> str:
         return connect_config().get("namespace") or "default"
     except InvalidSettings as error:
         raise BadInput([("TEMPORAL_*", str(error))]) from None
+
+
+def _unset() -> str:
+    """What may have been forgotten."""
+    if os.environ.keys() & {"TEMPORAL_ADDRESS", "TEMPORAL_PROFILE", "TEMPORAL_CONFIG_FILE"}:
+        return ""
+    return (
+        " TEMPORAL_ADDRESS is not set: set it, or name a file that sets it with "
+        "`signedfor --env-file FILE ...`."
+    )
 
 
 async def update(

@@ -23,7 +23,8 @@ from typer._click.exceptions import (
 )
 from typer.core import TyperGroup
 
-from signedfor.cli.output import BadInput, ExitCode, Output
+from signedfor.cli.streams import write_failure
+from signedfor.errors import BadInput, CommandError, ExitCode
 
 # Anything else that begins with a hyphen may be a number or a text.
 _OPTION = re.compile(r"--?[a-z][a-z-]*")
@@ -49,6 +50,9 @@ class RedactingGroup(TyperGroup):
             )
         except typer.TyperException as error:
             code = _report(error, as_json="--json" in arguments)
+        except CommandError as error:
+            write_failure(error, as_json="--json" in arguments)
+            code = error.exit_code
         sys.exit(code or ExitCode.OK)
 
 
@@ -60,7 +64,8 @@ def _report(error: typer.TyperException, *, as_json: bool) -> ExitCode:
     context = error.ctx if isinstance(error, UsageError) else None
     command = context.command_path if context is not None else "signedfor"
     bad_input = BadInput([(field, what)])
-    Output(as_json=as_json).failure(bad_input, hint=f"{field}: {what}\nSee `{command} --help`.")
+    hint = f"{field}: {what}\nSee `{command} --help`."
+    write_failure(bad_input, as_json=as_json, hint=hint)
     return bad_input.exit_code
 
 
@@ -70,7 +75,7 @@ def _problem(error: typer.TyperException) -> tuple[str, str]:
         case MissingParameter():
             return _name(error.param), "is missing"
         case typer.BadParameter():
-            return _name(error.param), _expected(error.param)
+            return _name(error.param), _expected(error.param, error.message)
         case NoSuchOption(option_name=name) if _OPTION.fullmatch(name):
             near = ", ".join(sorted(error.possibilities or ()))
             hint = f"; did you mean {near}?" if near else ""
@@ -97,7 +102,18 @@ _EXPECTED: dict[Any, str] = {
 }
 
 
-def _expected(parameter: Any) -> str:
+# Typer's text repeats the path; only it distinguishes the cases.
+_FILE_PROBLEMS = {
+    "does not exist.": "there is no such file",
+    "is a directory.": "is a folder, not a file",
+    "is not readable.": "is a file that this user may not read",
+}
+
+
+def _expected(parameter: Any, message: str) -> str:
+    for end, what in _FILE_PROBLEMS.items():
+        if message.endswith(end):
+            return what
     kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return f"must be one of {', '.join(str(choice.value) for choice in kind)}"

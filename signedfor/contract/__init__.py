@@ -60,6 +60,7 @@ from signedfor.contract.names import (
     message_id_of,
     message_workflow_id,
     next_retry_id,
+    retried_id,
 )
 from signedfor.contract.send_window import Day, SendWindow
 
@@ -86,6 +87,7 @@ __all__ = [
     "campaign_workflow_id",
     "campaign_message_id",
     "next_retry_id",
+    "retried_id",
     "inbound_workflow_id",
     "ContractModel",
     "Priority",

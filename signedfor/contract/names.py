@@ -52,6 +52,15 @@ def next_retry_id(message_id: str) -> str:
     return f"{message_id[: match.start()]}.retry-{int(match[1]) + 1}"
 
 
+def retried_id(message_id: str) -> str | None:
+    """The id of the message that this one retries, if it is a retry."""
+    match = _RETRY_SUFFIX.search(message_id)
+    if match is None or int(match[1]) < 1:
+        return None
+    first, number = message_id[: match.start()], int(match[1])
+    return first if number == 1 else f"{first}.retry-{number - 1}"
+
+
 def campaign_workflow_id(campaign_id: str) -> str:
     """The workflow id of this campaign."""
     return _CAMPAIGN_PREFIX + campaign_id

@@ -3,7 +3,8 @@
 `signedfor.message_indexer` fills it. Temporal has the truth: a row may be some seconds old.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -26,7 +27,7 @@ from sqlalchemy import (
     update,
 )
 
-from signedfor.contract import Outcome, Stage
+from signedfor.contract import Outcome, Stage, retried_id
 from signedfor.store.database import insert_for, transaction
 from signedfor.store.tables import (
     held_back_messages,
@@ -127,8 +128,16 @@ class SenderOutcomes:
         """Of those that Twilio took, how many were delivered; None without any."""
         return self.outcomes.get(Outcome.DELIVERED, 0) / self.sent if self.sent else None
 
+    @property
+    def failure_rate(self) -> float | None:
+        """Of those that Twilio took or refused, how many failed or were undelivered."""
+        tried = self.sent + self.outcomes.get(Outcome.FAILED, 0)
+        failed = tried - sum(self.outcomes.get(each, 0) for each in _MAY_HAVE_ARRIVED)
+        return failed / tried if tried else None
+
 
 _SENT: Final = (Outcome.DELIVERED, Outcome.UNDELIVERED, Outcome.UNCONFIRMED)
+_MAY_HAVE_ARRIVED: Final = (Outcome.DELIVERED, Outcome.UNCONFIRMED)
 _WAITING: Final = (Stage.WAITING, Stage.RETRYING, Stage.RESOLVING, Stage.DELAYED, Stage.SENDING)
 
 
@@ -246,6 +255,30 @@ class MessageIndex:
                     found.setdefault(name, {})[status] = count
         return [SenderOutcomes(name, found[name]) for name in sorted(found)]
 
+    def rows_by_campaign(self, campaign_ids: Collection[str]) -> dict[str, dict[str, int]]:
+        """How many rows of each campaign are at which stage or outcome: by their newest message."""
+        of_campaigns = _column.campaign_id.in_(campaign_ids)
+        counts = (
+            select(_column.campaign_id, _column.status, func.count())
+            .where(of_campaigns)
+            .group_by(_column.campaign_id, _column.status)
+        )
+        retries = select(_column.message_id).where(
+            of_campaigns, _column.message_id.like("%.retry-%")
+        )
+        found: dict[str, Counter[str]] = {each: Counter() for each in campaign_ids}
+        with transaction(self._engine, read_only=True) as connection:
+            for campaign_id, status, count in connection.execute(counts):
+                found[campaign_id][status] = count
+            retried = list(filter(None, map(retried_id, connection.scalars(retries))))
+            for start in range(0, len(retried), _BATCH):
+                replaced = select(_column.campaign_id, _column.status).where(
+                    of_campaigns, _column.message_id.in_(retried[start : start + _BATCH])
+                )
+                for campaign_id, status in connection.execute(replaced):
+                    found[campaign_id][status] -= 1
+        return {each: dict(+counted) for each, counted in found.items()}
+
     def oldest_waiting(self, limit: int = 5) -> list[IndexedMessage]:
         """The messages that have waited longest to be sent."""
         query = (
@@ -275,12 +308,13 @@ class MessageIndex:
         What the attempt records know is filled in first.
         """
         known = (
-            select(func.max(send_attempts.c.person))
+            select(func.max(send_attempts.c.person_reference))
             .where(send_attempts.c.message_id == _column.message_id)
             .scalar_subquery()
         )
         recorded = select(send_attempts.c.id).where(
-            send_attempts.c.message_id == _column.message_id, send_attempts.c.person.is_not(None)
+            send_attempts.c.message_id == _column.message_id,
+            send_attempts.c.person_reference.is_not(None),
         )
         fill = (
             update(message_index)

@@ -4,18 +4,20 @@ Alembic is imported only where it is needed: that takes longer than a short comm
 checks that its database is up to date.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from signedfor.store.database import open_engine, parse_url, transaction
+from signedfor.store.database import DatabaseUnavailable, open_engine, parse_url, transaction
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-NEWEST: Final = "0011"
+NEWEST: Final = "0012"
 """The revision of the newest migration."""
 
 # Long enough for another process's migrations to end.
@@ -44,13 +46,12 @@ def upgrade(url: str) -> list[str]:
 
     Raises:
         DatabaseNewer: the database has migrations that this version does not know.
-        DatabaseUnavailable: it cannot be reached, or its lock was not granted in time.
+        DatabaseUnavailable: it cannot be reached or created, or its lock was not granted in time.
     """
-    parsed = parse_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
-        path = Path(parsed.database)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
+    if (path := _sqlite_file(url)) is not None:
+        with _file_errors(path):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
     engine = open_engine(url, pool_size=1, lock_wait_seconds=_LOCK_WAIT_SECONDS)
     try:
         # On SQLite the transaction itself is the lock.
@@ -82,8 +83,7 @@ def pending(url: str) -> list[str]:
     Raises:
         DatabaseNewer: the database has migrations that this version does not know.
     """
-    parsed = parse_url(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
+    if missing_file(url) is not None:
         return _names_between(_scripts(), None)
     engine = open_engine(url, pool_size=1)
     try:
@@ -91,6 +91,34 @@ def pending(url: str) -> list[str]:
             return _pending(connection)
     finally:
         engine.dispose()
+
+
+def missing_file(url: str) -> Path | None:
+    """The SQLite file of `url` if there is none yet; to open it would create it.
+
+    Raises:
+        DatabaseUnavailable: its folder cannot be looked into.
+    """
+    if (path := _sqlite_file(url)) is None:
+        return None
+    with _file_errors(path):
+        return None if path.exists() else path
+
+
+def _sqlite_file(url: str) -> Path | None:
+    parsed = parse_url(url)
+    return Path(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else None
+
+
+@contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DatabaseUnavailable(
+            f"The SQLite file {path} cannot be used ({error.strerror}). Can this user write to its "
+            "folder? DATABASE_URL says where it is."
+        ) from None
 
 
 def require_current(engine: Engine) -> None:

@@ -123,7 +123,7 @@ _COLUMNS = (
     _column.started_at,
     _column.recipient_hash,
     _column.sender,
-    _column.person,
+    _column.person_reference,
 )
 _IS_SUBMISSION = (
     _column.message_id == bindparam("of_message", type_=String),
@@ -199,7 +199,7 @@ def _claim(dialect: str, *, needs_opt_in: bool) -> Any:
             "fingerprint": new.fingerprint,
             "started_at": new.started_at,
             "sender": new.sender,
-            "person": new.person,
+            "person_reference": new.person_reference,
         },
         where=_column.is_refused,
     ).returning(
@@ -262,7 +262,7 @@ class SendAttempts:
             "fingerprint": fingerprint(message, sender=sender),
             "started_at": now,
             "recipient_hash": _hashed([message.to]),
-            "person": self._people.reference(message.to),
+            "person_reference": self._people.reference(message.to),
         }
         try:
             with transaction(self._engine) as connection:

@@ -18,6 +18,7 @@ from signedfor.spreadsheets import masked
 from signedfor.store.csv_files import Cells, CsvRows
 from signedfor.store.database import transaction
 from signedfor.store.suppressions import Suppressions
+from signedfor.times import iso8601
 
 REQUIRED = ("recipient", "scope", "scope_value", "reason", "source", "evidence", "created_at")
 OPTIONAL = ("to_sender", "expires_at")
@@ -111,7 +112,7 @@ def _cells(suppression: Suppression) -> list[str]:
         suppression.reason,
         suppression.source,
         suppression.evidence,
-        suppression.created_at.isoformat() if suppression.created_at else "",
+        iso8601(suppression.created_at) if suppression.created_at else "",
         suppression.to_sender,
-        suppression.expires_at.isoformat() if suppression.expires_at else "",
+        iso8601(suppression.expires_at) if suppression.expires_at else "",
     ]

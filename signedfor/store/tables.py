@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     String,
@@ -237,7 +238,7 @@ send_attempts = Table(
     Column("recipient_hash", String(64), nullable=False),
     # Of ours; NULL in the records of an older version.
     Column("sender", String(MAX_ADDRESS)),
-    Column("person", String(32)),  # a reference; NULL in the records of an older version
+    Column("person_reference", String(32)),  # NULL in the records of an older version
     # At most one POST of a submission can be in flight or accepted.
     UniqueConstraint("message_id", "submission"),
     # The first is for the search for candidate duplicates, the second for the purge.
@@ -340,6 +341,30 @@ campaign_rows = Table(
     CheckConstraint("number >= 1", name="number"),
 )
 """The recipients in a campaign's file; Temporal has the outcome of each message."""
+
+campaign_uploads = Table(
+    "campaign_uploads",
+    metadata,
+    Column("upload_id", String(43), primary_key=True),
+    Column("uploaded_by", String(100), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("message", Text, nullable=False),  # JSON
+    Column("to_column", Text, nullable=False),
+    Column("campaign_id", String(64)),  # NULL: derived from the content
+    Column("size", BigInteger, nullable=False),
+    Index(None, "created_at"),
+)
+"""Files that were checked on the operations page and whose campaign was not started yet."""
+
+campaign_upload_parts = Table(
+    "campaign_upload_parts",
+    metadata,
+    Column("upload_id", String(43), ForeignKey(campaign_uploads.c.upload_id), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("upload_id", "number"),
+)
+"""Their contents, piece by piece."""
 
 ops_sessions = Table(
     "ops_sessions",

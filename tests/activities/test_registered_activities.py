@@ -11,6 +11,7 @@ from temporalio.testing import ActivityEnvironment
 from signedfor.campaign_activities import CampaignActivities
 from signedfor.consent import Reason, Scope
 from signedfor.contract import InboundKind
+from signedfor.dead_letter_activities import DeadLetterActivities
 from signedfor.inbound import InboundActivities, InboundRecord
 from signedfor.message_activities import (
     SearchActivities,
@@ -35,6 +36,7 @@ _MESSAGES_INTERFACES: tuple[type, ...] = (
     SuppressionActivities,
     CampaignActivities,
     InboundActivities,
+    DeadLetterActivities,
 )
 
 SETTINGS = Settings(

@@ -33,7 +33,7 @@ _WITH_COMMANDS = [page for page in PAGES if blocks(page, "sh")]
 _VARYING = [
     (re.compile(r"\bSM[0-9a-f]{32}\b"), "SID"),
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "UUID"),
-    (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d( UTC|\+00:00)?"), "TIME"),
+    (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d( UTC|Z)?"), "TIME"),
     (re.compile(r"\s+"), " "),
 ]
 """Text that differs from run to run, and the space between columns."""

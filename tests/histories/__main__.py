@@ -11,7 +11,7 @@ from pathlib import Path
 from devtools.stack.ports import free_ports
 from devtools.stack.processes import ProcessGroup
 from devtools.stack.temporal_server import TemporalServer
-from signedfor.temporal import end_process
+from signedfor.process import end_process
 from tests.histories.recording import FOLDER, Play, history_files, record, write
 from tests.histories.scenarios import scenarios
 

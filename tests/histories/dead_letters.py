@@ -152,6 +152,32 @@ async def _dead_letter_request(env: Environment) -> DeadLetterRequest:
     return view.request
 
 
+async def dead_letter_canceled_by_temporal(env: Environment) -> Handle:
+    """Its cancellation is requested, which closes nothing; then it is discarded."""
+    dead_letter = await _dead_letter(env)
+    await dead_letter.cancel()
+    await _until_cancel_requested(dead_letter)
+    await _resolve(dead_letter, action="discard", by="ops")
+    return dead_letter
+
+
+async def dead_letter_that_may_have_arrived_retried(env: Environment) -> Handle:
+    """A submission that was not known calls back: the retry says that it knows that."""
+    dead_letter = await _dead_letter(env)
+    await callback(dead_letter, "sent", number=7)
+    env.fakes.sends = [accept()]
+    with contextlib.suppress(WorkflowUpdateFailedError):
+        await _resolve(dead_letter, action="retry")
+    await _resolve(dead_letter, action="retry", even_if_taken=True)
+    return dead_letter
+
+
+async def _until_cancel_requested(dead_letter: Handle) -> None:
+    async with asyncio.timeout(30):
+        while (await dead_letter.query(DETAILS_QUERY))["cancel_requested_at"] is None:  # noqa: ASYNC110 - a query
+            await asyncio.sleep(0.05)
+
+
 async def dead_letter_with_a_late_negative_receipt(env: Environment) -> Handle:
     """The late receipt is shown; an operator then discards the dead letter."""
     dead_letter = await _dead_letter_without_a_receipt(env)

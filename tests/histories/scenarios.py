@@ -4,6 +4,7 @@ from tests.histories import (
     bad_inputs,
     campaigns,
     cancels,
+    dead_letter_jobs,
     dead_letters,
     inbound,
     messages,
@@ -24,6 +25,7 @@ def scenarios() -> dict[str, Play]:
         receipts,
         bad_inputs,
         dead_letters,
+        dead_letter_jobs,
         inbound,
         campaigns,
     ):

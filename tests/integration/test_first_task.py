@@ -68,7 +68,7 @@ async def test_a_decision_before_the_dead_letter_has_started_is_carried_out(
     async with asyncio.timeout(20):
         closed = await caller.client.execute_update_with_start_workflow(
             RESOLVE_UPDATE,
-            {"action": "retry"},
+            {"action": "retry", "even_if_taken": True},
             start_workflow_operation=start,
             result_type=DeadLetterReport,
         )

@@ -8,6 +8,8 @@ from temporalio.client import Client
 from devtools.stack.local import LocalStack
 from signedfor.contract import Stage
 from signedfor.search_attributes import (
+    FAILURE_CLASS,
+    MAY_HAVE_ARRIVED,
     MESSAGE_SENDER,
     MESSAGE_STATUS,
     SEARCH_ATTRIBUTES,
@@ -69,7 +71,11 @@ async def test_an_open_dead_letter_can_be_found(caller: Caller, new_number: NewN
     await _find(caller.client, sent, status="discarded", kind="DeadLetter")
     await _find(caller.client, sent, status="failed", code=21408)
 
-    assert _MASKED_SENDER == found[MESSAGE_SENDER.name]
+    assert (_MASKED_SENDER, "SenderMisconfigured", False) == (
+        found[MESSAGE_SENDER.name],
+        found[FAILURE_CLASS.name],
+        found[MAY_HAVE_ARRIVED.name],
+    )
     assert "SenderMisconfigured 21408" == await _summary(caller.client, dead_letter)
 
 

@@ -96,7 +96,9 @@ async def test_a_message_without_receipt_can_be_retried(
     report = await sent.report()
     dead_letter = await sent.dead_letter()
     closed = await sent.dead_letter_handle.execute_update(
-        RESOLVE_UPDATE, {"action": "retry", "by": "tester"}, result_type=DeadLetterReport
+        RESOLVE_UPDATE,
+        {"action": "retry", "by": "tester", "even_if_taken": True},
+        result_type=DeadLetterReport,
     )
     retry = Sent(
         message_id=f"{sent.message_id}.retry-1", to=sent.to, stack=stack, client=caller.client

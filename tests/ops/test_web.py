@@ -121,3 +121,13 @@ async def test_a_page_that_does_not_exist(person: Browser) -> None:
 
     assert 404 == answer.status_code
     assert 'href="/"' in answer.text
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/senders/pause"])
+async def test_a_form_has_a_limit(path: str, administrator: Browser) -> None:
+    """Whoever sends it: what is larger is not kept, and a file is none of its fields."""
+    large = await administrator.post(path, {f"field{n}": "x" * 60_000 for n in range(20)})
+    file = await administrator.post(path, files={"file": ("a.csv", b"to", "text/csv")})
+
+    assert [413, 400] == [large.status_code, file.status_code]
+    assert "too large" in large.text

@@ -11,9 +11,10 @@ import pytest
 
 from signedfor import settings
 from signedfor.consent import Scope
+from signedfor.errors import InvalidSettings
 from signedfor.inbound_texts import TextPolicy
 from signedfor.message_activities import DEFAULT_POLICY
-from signedfor.settings import InvalidSettings, Settings, load_settings
+from signedfor.settings import Settings, load_settings
 from signedfor.temporal import TemporalUnavailable, connect_temporal
 from worker import policy
 

@@ -19,9 +19,9 @@ from temporalio.worker import Replayer
 
 from devtools.workflow_sandbox import sandboxed_runner
 from signedfor import tracing
+from signedfor.errors import InvalidSettings
 from signedfor.interceptors import OneArgument
 from signedfor.payloads import data_converter
-from signedfor.settings import InvalidSettings
 from signedfor.trace_export import _without_texts, exporting_traces
 from signedfor.tracing_interceptors import MessageTracing, _MessageTracer
 from tests.histories.recording import history_files, read

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from devtools.stack.ports import HOST, free_ports
 from signedfor import worker_server
-from signedfor.settings import InvalidSettings
+from signedfor.errors import InvalidSettings
 from signedfor.worker_server import Phase, WorkerHealth, serving
 
 

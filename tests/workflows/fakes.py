@@ -431,12 +431,13 @@ def messages_worker(
     task_queue: str = MESSAGES_QUEUE,
     quick_sends: int = 100,
     more_activities: Sequence[Callable[..., Any]] = (),
+    more_workflows: Sequence[type] = (),
 ) -> Worker:
     """A worker for our workflows, which runs `quick_sends` local activities at a time."""
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[SendMessage, DeadLetter, DeadLetterJob],
+        workflows=[SendMessage, DeadLetter, DeadLetterJob, *more_workflows],
         activities=[
             fakes.send,
             fakes.await_resume,
@@ -463,6 +464,7 @@ async def serving(
     *interceptors: Interceptor,
     quick_sends: int = 100,
     more_activities: Sequence[Callable[..., Any]] = (),
+    more_workflows: Sequence[type] = (),
 ) -> AsyncIterator[None]:
     """Workers for both task queues, with the fake activities."""
     with ThreadPoolExecutor(20) as threads:
@@ -474,6 +476,7 @@ async def serving(
                 *interceptors,
                 quick_sends=quick_sends,
                 more_activities=more_activities,
+                more_workflows=more_workflows,
             ),
             Worker(
                 client,

@@ -19,6 +19,7 @@ from signedfor.contract import (
     Outcome,
     dead_letter_workflow_id,
     next_retry_id,
+    retried_id,
 )
 from signedfor.contract.failures import FailureClass
 from signedfor.payloads import INVALID_INPUT
@@ -376,3 +377,10 @@ def test_retry_ids_count_up() -> None:
     assert "m.retry-1" == next_retry_id("m")
     assert "m.retry-2" == next_retry_id("m.retry-1")
     assert "m.retry-x.retry-1" == next_retry_id("m.retry-x")
+
+
+@pytest.mark.parametrize("message_id", ["m", "m.retry-1", "m.retry-9", "m.retry-x"])
+def test_a_retry_names_what_it_retries(message_id: str) -> None:
+    """The other way round; a message that is no retry names none."""
+    assert message_id == retried_id(next_retry_id(message_id))
+    assert None is retried_id("m.retry-0") is retried_id("m")

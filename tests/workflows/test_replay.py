@@ -24,10 +24,11 @@ from tests.histories.scenarios import scenarios
 from worker import UpgradingDeadLetter
 from workflows.campaign import Campaign
 from workflows.dead_letter import DeadLetter
+from workflows.dead_letter_job import DeadLetterJob
 from workflows.inbound import CatchUpInbound, RecordInbound
 from workflows.send_message import SendMessage
 
-WORKFLOWS = (SendMessage, DeadLetter, RecordInbound, CatchUpInbound, Campaign)
+WORKFLOWS = (SendMessage, DeadLetter, RecordInbound, CatchUpInbound, Campaign, DeadLetterJob)
 HISTORIES = sorted(FOLDER.rglob("*.json"))
 """Including those in subfolders, such as a release's."""
 
@@ -50,7 +51,8 @@ async def test_a_recorded_history_is_replayed(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in history_files() if name.startswith("dead_letter_")]
+    "name",
+    [name for name in history_files() if name.startswith("dead_letter_") and "_job_" not in name],
 )
 async def test_dead_letters_replay_on_versioned_workers_too(name: str) -> None:
     """Turning Worker Versioning on or off breaks no open dead letter."""

@@ -189,13 +189,25 @@ export interface CancelResult {
  */
 export interface DeadLetterDetails {
   /**
+   * When Temporal's own cancellation was last requested. It leaves the dead letter open.
+   */
+  cancel_requested_at?: string | null;
+  /**
    * When it expires if it is not resolved.
    */
   held_until: string;
   /**
+   * Twilio's error code with that status, if it had one.
+   */
+  late_error_code?: number | null;
+  /**
    * The last Twilio status received after it was opened.
    */
   late_status?: string | null;
+  /**
+   * Whether its message may have reached the recipient, by all that is known now.
+   */
+  may_have_arrived?: boolean;
   /**
    * When it was opened.
    */
@@ -411,6 +423,10 @@ export interface DeadLetterReport {
    */
   by?: string | null;
   /**
+   * The job that closed it, if it was one of many.
+   */
+  job_id?: string | null;
+  /**
    * The ID of the message that it was opened for.
    */
   message_id: string;
@@ -572,6 +588,15 @@ export interface Resolution {
    * What the new message has in place of the old one's fields; with `retry` only.
    */
   changes?: MessageChanges | null;
+  /**
+   * Retry it even if the message may have arrived: Twilio took it, or may have, and has not said
+   * that it was not delivered. Without this such a retry is refused.
+   */
+  even_if_taken?: boolean;
+  /**
+   * The job that it is part of, if it is one of many.
+   */
+  job_id?: string | null;
   /**
    * Why, or what was done instead.
    */

@@ -1,6 +1,6 @@
 """`signedfor campaign pause`, `resume` and `cancel`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Final
 
 import typer
@@ -15,23 +15,10 @@ from signedfor.cli.temporal import connect, run
 from signedfor.contract import CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE, CampaignDecision
 from signedfor.store.campaigns import Campaigns
 
-HELP: Final[Mapping[str, str]] = {
-    PAUSE_UPDATE: """Submit nothing more until it is resumed.
-
-    It takes effect before the command ends. Messages that Twilio already has are delivered.
-    """,
-    RESUME_UPDATE: "Continue a paused campaign where it was.",
-    CANCEL_UPDATE: """Submit nothing more, for good.
-
-    It takes effect before the command ends. Messages that Twilio already has are delivered.
-    """,
-}
-"""The decisions, each with the help of its command."""
-
 _TIMEOUT: Final = 10.0
 
 
-def command(decision: str) -> Callable[..., None]:
+def _command(decision: str, help_: str) -> Callable[..., None]:
     """The command that sends this update to a campaign's workflow."""
 
     def decide_(
@@ -59,4 +46,22 @@ def command(decision: str) -> Callable[..., None]:
                     decided = decide_without_workflow(Campaigns(engine), bare_id, decision)
             out.result(decided.document(), decided.sentence)
 
+    decide_.__doc__ = help_
     return decide_
+
+
+pause = _command(
+    PAUSE_UPDATE,
+    """Submit nothing more until it is resumed.
+
+    It takes effect before the command ends. Messages that Twilio already has are delivered.
+    """,
+)
+resume = _command(RESUME_UPDATE, "Continue a paused campaign where it was.")
+cancel = _command(
+    CANCEL_UPDATE,
+    """Submit nothing more, for good.
+
+    It takes effect before the command ends. Messages that Twilio already has are delivered.
+    """,
+)

@@ -25,21 +25,16 @@ from signedfor.cli.csv_options import (
 )
 from signedfor.cli.environment import campaign_settings, database
 from signedfor.cli.options import (
-    BetweenOption,
     CategoryOption,
-    DaysOption,
     ExpiresAtOption,
     JsonOption,
     MediaOption,
     OnUnknownOutcomeOption,
     Problems,
-    QuietHoursOption,
     ReceiptTimeoutOption,
     TagOption,
     TenantOption,
-    TimeZoneOption,
     checked_model,
-    send_window,
     tags,
     text_or_standard_input,
 )
@@ -53,6 +48,13 @@ from signedfor.cli.output import (
     facts,
 )
 from signedfor.cli.temporal import connect, run
+from signedfor.cli.window_options import (
+    BetweenOption,
+    DaysOption,
+    QuietHoursOption,
+    TimeZoneOption,
+    send_window,
+)
 from signedfor.contract import CampaignMessage, CampaignState, Priority
 from signedfor.settings import CampaignSettings
 from signedfor.store.campaigns import CampaignRecord

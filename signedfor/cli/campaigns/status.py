@@ -1,10 +1,10 @@
-"""`signedfor campaign status` and `list`: the progress and outcomes of campaigns."""
+"""`signedfor campaign status`: the progress and outcomes of a campaign."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
@@ -17,11 +17,9 @@ from temporalio.service import RPCError
 
 from signedfor.campaigns.progress import CampaignStatus, checked_campaign_id, fetch_campaign
 from signedfor.cli.environment import campaign_settings, database
-from signedfor.cli.options import JsonOption, LimitOption
+from signedfor.cli.options import JsonOption
 from signedfor.cli.output import BadInput, Output, clock, command_output, facts
 from signedfor.cli.temporal import connect, run
-from signedfor.masks import masked_sender
-from signedfor.store.campaigns import CampaignRecord, Campaigns
 from signedfor.store.rate_limiter import RateLimiter
 
 CampaignArgument = Annotated[str, typer.Argument(metavar="CAMPAIGN_ID", show_default=False)]
@@ -63,38 +61,6 @@ def status(
         live = out.notes.is_terminal and not as_json if watch is None else watch
         with database() as engine:
             run((_until_over if live else _once)(out, engine, bare_id))
-
-
-def list_(
-    *,
-    limit: LimitOption = 20,
-    as_json: JsonOption = False,
-) -> None:
-    """List the campaigns in the database, newest first."""
-    with command_output(as_json=as_json) as out:
-        with database() as engine:
-            records = Campaigns(engine).newest(limit=limit + 1)
-        columns = ("Campaign", "State", "Since", "Rows", "Segments", "Sender", "Created")
-        out.listed(
-            "campaigns", columns, list(map(_listed, records)), limit=limit, empty="No campaigns."
-        )
-
-
-def _listed(record: CampaignRecord) -> tuple[dict[str, Any], Sequence[object]]:
-    """A campaign in the list, for programs and for people."""
-    sender = masked_sender(record.message.sender)
-    document = {
-        "campaign_id": record.campaign_id,
-        "state": record.state.value,
-        "since": record.since.isoformat(),
-        "rows": record.rows,
-        "segments": record.segments,
-        "sender": sender,
-        "created_at": record.created_at.isoformat(),
-    }
-    since, created = clock(record.since), clock(record.created_at)
-    row = (record.campaign_id, record.state, since, record.rows, record.segments, sender, created)
-    return document, row
 
 
 async def _once(out: Output, engine: Engine, campaign_id: str) -> None:

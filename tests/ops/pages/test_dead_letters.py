@@ -125,6 +125,9 @@ async def test_one_is_retried_with_another_text(
     request = await signedfor_client.Client(temporal).request_of(retried)
     assert request is not None
     assert ("+15558675400", "Better.") == (request.to, request.body)
+    html = (await actor.get("/message?id=m1")).text
+    assert "It was sent again, as m1.retry-1" in html
+    assert 'href="/message?id=m1.retry-1"' in html
 
 
 @pytest.mark.usefixtures("fakes")

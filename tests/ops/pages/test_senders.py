@@ -1,11 +1,15 @@
 """The page of the senders."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from sqlalchemy import Engine
 
 from signedfor.store.audit_log import AuditLog
+from signedfor.store.message_index import IndexedMessage, MessageIndex
 from signedfor.store.rate_limiter import RateLimiter, SenderState
 from tests.ops.conftest import Browser
+from tests.ops.pages.campaign_support import words
 from tests.workflows.fakes import SENDER
 
 
@@ -37,6 +41,42 @@ async def test_backlog_and_rate_are_shown(looker: Browser) -> None:
     assert "600 segments" in text or "599 segments" in text
     assert "9 min" in text or "10 min" in text
     assert "Pause" not in text.replace("Pause updates", "")
+
+
+@pytest.mark.usefixtures("limiter")
+async def test_rates_of_delivery_and_failure(looker: Browser, sqlite_engine: Engine) -> None:
+    """Of the last hour, or of the last day."""
+    now = datetime.now(UTC)
+    ended = [*["delivered"] * 6, "undelivered", "failed"]
+    MessageIndex(sqlite_engine).put(
+        [
+            IndexedMessage(
+                message_id=f"m{number}-{hours}",
+                run_id="r",
+                started_at=now - timedelta(hours=hours),
+                closed_at=now - timedelta(hours=hours),
+                status=status,
+                sender="+1500***0006",
+            )
+            for hours, statuses in ((0.5, ["delivered"]), (5, ended))
+            for number, status in enumerate(statuses)
+        ]
+    )
+
+    hour = words(await looker.get("/senders"))
+    day = words(await looker.get("/senders?range=24+h"))
+
+    assert "1 100.0 % 0.0 %" in hour
+    assert "8 87.5 % 22.2 %" in day
+
+
+async def test_borrowed_segments(limiter: RateLimiter, looker: Browser) -> None:
+    """What urgent messages have reserved before the others."""
+    limiter.reserve(SENDER, 50, is_urgent=True)
+
+    read = words(await looker.get("/senders"))
+
+    assert "50 segments" in read or "49 segments" in read
 
 
 async def test_pause_and_resume(

@@ -156,7 +156,7 @@ async def test_status_and_report_of_a_campaign(
     assert (f"'+{NUMBERS}0003", f"{campaign_id}:3", "undelivered", "30006", sid()) == tuple(
         third[name] for name in ("to", "message_id", "status", "error_code", "message_sid")
     )
-    assert all(line["ended_at"].endswith("+00:00") for line in lines)
+    assert all(line["ended_at"].endswith("Z") for line in lines)
 
 
 async def test_pause_resume_and_cancel(system: LiveSystem, engine: Engine) -> None:

@@ -124,7 +124,7 @@ async def test_a_long_list_says_that_there_is_more(system: LiveSystem) -> None:
         *("dead-letters", "list", "--query", f"Tenant = '{tenant}'", "--limit", "1")
     )
 
-    assert "There are more than 1" in result.stdout
+    assert "There are more than 1" in result.stderr
 
 
 @pytest.mark.parametrize("clause", ["Nonsense = 'x'", "TwilioErrorCode =="])

@@ -54,7 +54,7 @@ def test_an_opt_in_is_recorded_listed_and_withdrawn(cli: CommandLine) -> None:
     remove = ("opt-ins", "remove", RECIPIENT, "--category", "news", "--note", "by letter")
     assert {"withdrawn": 1} == _document(cli, *remove, "--by", "Grace")
 
-    assert ("news", "web-form", "form 7", "v2", "2026-11-21T20:15:00+00:00", "Ada") == (
+    assert ("news", "web-form", "form 7", "v2", "2026-11-21T20:15:00Z", "Ada") == (
         *(listed[name] for name in ("category", "source", "evidence", "wording")),
         *(listed[name] for name in ("opted_in_at", "recorded_by")),
     )

@@ -155,7 +155,7 @@ def test_the_list_is_paged_and_filtered(cli: CommandLine) -> None:
 
     assert (3, True) == (len(page["suppressions"]), page["more"])
     assert (1, False) == (len(rest["suppressions"]), rest["more"])
-    assert f"--after {last_id}" in hint.stdout
+    assert f"--after {last_id}" in hint.stderr
     assert 3 == len(chosen["suppressions"])
     assert [MASKED] == [row["recipient"] for row in person["suppressions"]]
 
@@ -276,7 +276,7 @@ def test_files_that_cannot_be_used(cli: CommandLine, tmp_path: Path) -> None:
     no_file = cli("opt-outs", "export", "--json")
 
     assert (2, 1, 2) == (unread.exit_code, unwritten.exit_code, no_file.exit_code)
-    assert "FILE: must be a file that can be read" in unread.stderr
+    assert "FILE: there is no such file" in unread.stderr
     assert "The file cannot be written" in unwritten.stderr
     assert "FILE: is needed with --json" in no_file.stderr
 

@@ -17,7 +17,7 @@ from typing import Self
 import psutil
 import pytest
 
-from signedfor.consent import Reason, Suppression
+from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import InboundKind
 from signedfor.inbound import InboundRecord
 from signedfor.store.database import open_engine
@@ -343,13 +343,41 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-def test_a_closed_pipe_prints_no_traceback(tmp_path: Path) -> None:
-    """`signedfor ... | head` prints no error when the reader has closed the pipe."""
+@pytest.fixture
+def many(reviewing: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment of commands with a database whose list fills more than a pipe."""
+    engine = open_engine(reviewing["DATABASE_URL"])
+    Suppressions(engine).record_all(
+        [
+            Suppression(
+                recipient=f"+1555867{number:04}",
+                reason=Reason.MANUAL,
+                source=Source.IMPORT,
+                evidence="from a list",
+            )
+            for number in range(1500)
+        ],
+        by="test",
+    )
+    engine.dispose()
+    return reviewing
+
+
+LISTS = [
+    ("opt-outs", "list", "--limit", "1500"),
+    ("opt-outs", "list", "--limit", "1500", "--json"),
+    ("opt-outs", "export"),
+]
+
+
+@pytest.mark.parametrize("command", [*LISTS, ("--help",), ("migrate", "--json")], ids=" ".join)
+def test_a_closed_pipe_ends_it_quietly(command: tuple[str, ...], many: Mapping[str, str]) -> None:
+    """`signedfor ... | true`: the exit code of a program that SIGPIPE ends, and no words."""
     reader, writer = os.pipe()
     os.close(reader)
     result = subprocess.run(
-        arguments("migrate", "--json"),
-        env={**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/a.db"},
+        arguments(*command),
+        env={**os.environ, **many},
         stdout=writer,
         stderr=subprocess.PIPE,
         text=True,
@@ -357,4 +385,101 @@ def test_a_closed_pipe_prints_no_traceback(tmp_path: Path) -> None:
     )
     os.close(writer)
 
-    assert "Traceback" not in result.stderr
+    assert (141, "") == (result.returncode, result.stderr)
+
+
+@pytest.mark.parametrize("command", LISTS, ids=" ".join)
+def test_head_ends_it_quietly(command: tuple[str, ...], many: Mapping[str, str]) -> None:
+    """While a table, a document or a CSV is being written."""
+    with process(*command, env=many) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline()
+        running.stdout.close()
+        assert running.stderr is not None
+        said = running.stderr.read()
+        running.wait(60)
+
+    assert (141, "") == (running.returncode, said)
+
+
+@pytest.mark.parametrize("command", [*LISTS, ("--help",)], ids=" ".join)
+def test_an_output_that_cannot_be_written_gets_a_sentence(
+    command: tuple[str, ...], many: Mapping[str, str]
+) -> None:
+    """On a full disk, or without standard output."""
+    with Path("/dev/full").open("w") as full:
+        on_full_disk = subprocess.run(
+            arguments(*command),
+            env={**os.environ, **many},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    closed = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *arguments(*command)],
+        env={**os.environ, **many},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+    said = "The output cannot be written (No space left on device).\n"
+    assert (1, said) == (on_full_disk.returncode, on_full_disk.stderr)
+    said = "The output cannot be written (standard output is closed).\n"
+    assert (1, said) == (closed.returncode, closed.stderr)
+
+
+def test_a_pipe_gets_each_row_in_one_line(many: Mapping[str, str]) -> None:
+    """However long it is: it is for `grep` and `cut`."""
+    result = subprocess.run(
+        arguments("opt-outs", "list", "--limit", "3"),
+        env={name: value for name, value in os.environ.items() if name != "COLUMNS"} | {**many},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert 4 == len(result.stdout.splitlines())
+    assert "There are more than 3" in result.stderr
+
+
+# A module whose import takes long enough to be interrupted, and says when it has begun.
+_SLOW_IMPORT = """
+import sys, time
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+
+class Slow(MetaPathFinder, Loader):
+    def find_spec(self, name, path, target=None):
+        return ModuleSpec(name, self) if name == sys.argv[-1] else None
+    def exec_module(self, module):
+        print("importing", flush=True)
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            raise ImportError("as an extension module does") from None
+
+slow = sys.argv[-1]
+sys.meta_path.insert(0, Slow())
+from signedfor.cli.__main__ import main
+sys.argv = ["signedfor", "opt-outs", "list", slow]
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "pydantic", "sqlalchemy", "rich"])
+def test_ctrl_c_during_an_import_ends_quietly(module: str) -> None:
+    """In the first half second the command imports; nothing has been done yet."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _SLOW_IMPORT, module],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert "importing\n" == running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        _, stderr = running.communicate(timeout=30)
+
+    assert (130, "") == (running.returncode, stderr)

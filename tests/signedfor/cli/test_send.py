@@ -122,7 +122,7 @@ async def test_the_text_can_come_from_standard_input(system: LiveSystem) -> None
         (b"\xff\xfe", "--body: standard input is not UTF-8 text"),
         (b"x" * 1601, "--body: is longer than Twilio's 1600 characters"),
         (b"x" * 100_000, "--body: is too long for any message"),
-        (b"", "--body: one of body, media_urls or content_sid is required"),
+        (b"", "--body: standard input is empty; the text was to come from there"),
     ],
 )
 def test_a_bad_text_from_standard_input_is_refused(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from signedfor.cli.app import COMMANDS as COMMANDS_BY_NAME
-from signedfor.cli.app import imported
+from devtools.reference_pages import COMMAND_TREE
+from signedfor.cli.lazy import LazyGroup
 from signedfor.cli.options import text_or_standard_input
 from signedfor.cli.output import BadInput, Output
 from tests.signedfor.cli.support import CommandLine
@@ -95,7 +95,7 @@ def test_exit_codes_are_in_the_help(cli: CommandLine) -> None:
     """The author of a script finds the codes in `--help`."""
     result = cli("--help")
 
-    assert [0, 1, 2, 3, 4, 130] == [
+    assert [0, 1, 2, 3, 4, 130, 141] == [
         int(code) for code in re.findall(r"^ +(\d+)  ", result.stdout, re.MULTILINE)
     ]
 
@@ -118,34 +118,17 @@ def test_version(cli: CommandLine) -> None:
     assert result.stdout.startswith("signedfor")
 
 
-@pytest.mark.parametrize("name", COMMANDS_BY_NAME)
-def test_the_list_of_commands_has_the_first_sentence_of_each(cli: CommandLine, name: str) -> None:
+@pytest.mark.parametrize(
+    "path", [path for path, command in COMMAND_TREE.items() if isinstance(command, LazyGroup)]
+)
+def test_the_list_of_commands_has_the_first_sentence_of_each(cli: CommandLine, path: str) -> None:
     """`--help` imports no command, so it has their first sentences from a table."""
-    lazy = COMMANDS_BY_NAME[name]
+    group = COMMAND_TREE[path]
+    shown = cli(*path.split()[1:], "--help").stdout
 
-    assert imported(name).help.startswith(lazy.help)
-    assert " ".join(lazy.help.split()[:4]) in cli("--help").stdout
-
-
-@pytest.mark.parametrize("option", ["--help", "--version"])
-def test_help_and_version_import_no_dependency_that_is_slow(option: str) -> None:
-    """They take a fraction of a second, also where the database's driver is broken."""
-    code = (
-        "import sys\n"
-        "from signedfor.cli.app import app\n"
-        "try: app()\n"
-        "except SystemExit: pass\n"
-        "print(*sys.modules, file=sys.stderr)"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code, option], capture_output=True, text=True, check=True
-    )
-
-    loaded = set(result.stderr.split())
-    assert "typer" in loaded
-    assert loaded.isdisjoint(
-        {"alembic", "fastapi", "pydantic", "sqlalchemy", "temporalio", "twilio"}
-    )
+    for name, lazy in group.lazy.items():
+        assert group.imported(name).help.startswith(lazy.help)
+        assert " ".join(lazy.help.split()[:4]) in shown
 
 
 @pytest.mark.parametrize("package", ["typer", "sqlalchemy"])
@@ -214,6 +197,60 @@ def test_an_env_file_that_cannot_be_read(
 
     assert 2 == result.exit_code
     assert "--env-file: " in result.stderr
+
+
+def test_a_forgotten_env_file_gets_a_sentence(cli: CommandLine) -> None:
+    """Without DATABASE_URL or TEMPORAL_ADDRESS the error says so, and how to name a file."""
+    database = cli("senders", "list")
+    temporal = CommandLine()("show", "order-1001", "--json")
+
+    assert (1, 1) == (database.exit_code, temporal.exit_code)
+    assert "DATABASE_URL is not set" in database.stderr
+    assert "TEMPORAL_ADDRESS is not set" in temporal.stderr
+    for result in (database, temporal):
+        assert "--env-file FILE" in result.stderr
+    assert "is not set" not in cli("show", "order-1001").stderr
+
+
+def test_a_missing_database_file_is_named(cli: CommandLine, tmp_path: Path) -> None:
+    """It is not created by looking."""
+    file = tmp_path / "typo.db"
+
+    result = cli("senders", "list", DATABASE_URL=f"sqlite:///{file}")
+
+    assert 1 == result.exit_code
+    assert f"There is no file {file}" in result.stderr
+    assert not file.exists()
+
+
+def test_a_data_directory_that_cannot_be_used_gets_a_sentence(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    """Its name is too long for the file system; the same happens without permission."""
+    url = f"sqlite:///{tmp_path}/{'x' * 300}/signedfor.db"
+
+    for arguments in (("migrate",), ("migrate", "--check"), ("opt-outs", "list"), ("doctor",)):
+        result = cli(*arguments, DATABASE_URL=url)
+        assert 1 == result.exit_code
+        said = " ".join(result.output.split())
+        assert re.search(r"cannot be used \(.*\)\. Can this user write to its folder\?", said)
+
+
+@pytest.mark.parametrize(("name", "said"), [("none.csv", "no such file"), (".", "is a folder")])
+def test_a_file_that_is_none_gets_its_reason(cli: CommandLine, name: str, said: str) -> None:
+    """The error says what is wrong with it."""
+    result = cli("opt-outs", "import", name)
+
+    assert 2 == result.exit_code
+    assert f"FILE: {said}" in result.stderr.replace("there is ", "")
+
+
+def test_an_empty_standard_input_gets_a_sentence(cli: CommandLine) -> None:
+    """It is more often a mistake in a pipe than a message without a text."""
+    result = cli("send", RECIPIENT, "--from", "+15005550006", "--body", "-", stdin="\n")
+
+    assert 2 == result.exit_code
+    assert "--body: standard input is empty" in result.stderr
 
 
 class TestWithoutStandardInput:

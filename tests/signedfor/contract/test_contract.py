@@ -66,6 +66,7 @@ def test_search_attribute_names_do_not_change() -> None:
         "TwilioSid",
         "TwilioErrorCode",
         "FailureClass",
+        "MayHaveArrived",
         "CampaignId",
         "PriorOutcome",
         "Tenant",

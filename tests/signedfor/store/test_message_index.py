@@ -189,8 +189,28 @@ def test_outcomes_by_sender(index: MessageIndex) -> None:
         index.outcomes_by_sender(since=START), key=lambda each: -ord(each.sender[0])
     )
     assert ("Acme", {"suppressed": 1}, None) == (acme.sender, acme.outcomes, acme.delivery_rate)
-    assert (4, 0.75) == (number.sent, number.delivery_rate)
+    assert (4, 0.75, None) == (number.sent, number.delivery_rate, acme.failure_rate)
+    assert 2 / 5 == number.failure_rate
     assert [] == index.outcomes_by_sender(since=START + timedelta(days=1))
+
+
+def test_rows_of_campaigns_count_once(index: MessageIndex) -> None:
+    """By the newest message of each: what was retried counts as its retry does."""
+    spring: dict[str, Any] = {"campaign_id": "spring"}
+    index.put([_ended(message_id="spring:1", **spring), _message(message_id="spring:2", **spring)])
+    index.put([_ended(3, "failed", message_id="spring:3", **spring)])
+    index.put([_ended(4, "undelivered", message_id="spring:3.retry-1", **spring)])
+    index.put([_ended(5, "delivered", message_id="spring:3.retry-2", **spring)])
+    index.put([_ended(6, "failed", message_id="other:1", campaign_id="other"), _ended(7)])
+
+    found = index.rows_by_campaign(["spring", "other", "none"])
+
+    waiting = _message().status
+    assert {
+        "spring": {"delivered": 2, waiting: 1},
+        "other": {"failed": 1},
+        "none": {},
+    } == found
 
 
 def test_the_oldest_that_wait(index: MessageIndex) -> None:

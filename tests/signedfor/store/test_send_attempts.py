@@ -25,7 +25,7 @@ from signedfor.store.send_attempts import (
     template_fingerprint,
     text_fingerprint,
 )
-from signedfor.store.suppressions import Suppressions
+from signedfor.store.suppressions import Suppressions, applying_to
 from signedfor.store.tables import send_attempts, senders, utc_now
 from signedfor.twilio.rates import SenderKind
 from tests.signedfor.store.observation import observed
@@ -274,6 +274,29 @@ def test_a_claimed_submission_of_a_busy_sender(engine: Engine, is_reserved: bool
 
     assert ClaimHeld(NOW) == claim
     assert before == _rows(engine, senders)
+
+
+def test_no_column_of_the_record_has_the_name_of_a_parameter_of_the_checks() -> None:
+    """Both are parameters of the one statement; only the sender is the same in both."""
+    parameters = applying_to(MESSAGE.to, sender=SENDER, category=None, now=NOW)
+
+    assert {"sender"} == parameters.keys() & send_attempts.columns.keys()
+
+
+@pytest.mark.parametrize("address", [MESSAGE.to, f"whatsapp:{MESSAGE.to}", f"rcs:{MESSAGE.to}"])
+def test_no_submission_to_a_suppressed_person_is_claimed(engine: Engine, address: str) -> None:
+    """On any channel: the claim's own statement knows whom an address reaches."""
+    attempts = SendAttempts(engine, RateLimiter(engine))
+    Suppressions(engine).record(
+        Suppression(
+            recipient=MESSAGE.to, reason=Reason.OPTED_OUT, source=Source.OPERATOR, evidence="-"
+        ),
+        by="ops",
+    )
+
+    claim = attempts.claim("m1", MESSAGE.model_copy(update={"to": address}), sender=SENDER)
+
+    assert Blocked.SUPPRESSED is claim
 
 
 @pytest.mark.parametrize("account_rate", [None, 1.0])

@@ -28,7 +28,7 @@ def upgrade() -> None:
         sa.Column("key", sa.String(64), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_hash_keys")),
     )
-    op.add_column("send_attempts", sa.Column("person", sa.String(32)))
+    op.add_column("send_attempts", sa.Column("person_reference", sa.String(32)))
     op.create_table(
         "message_index",
         sa.Column("message_id", sa.String(255), nullable=False),
@@ -50,5 +50,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("message_index")
-    op.drop_column("send_attempts", "person")
+    op.drop_column("send_attempts", "person_reference")
     op.drop_table("hash_keys")

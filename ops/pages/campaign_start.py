@@ -1,0 +1,349 @@
+"""Starting a campaign: its file is uploaded and checked, then what was checked is started."""
+
+import re
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+from urllib.parse import urlencode
+
+from anyio import to_thread
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ops.access import Role
+from ops.web import Page, Pages
+from signedfor.campaigns.estimate import Estimate
+from signedfor.campaigns.progress import checked_campaign_id
+from signedfor.campaigns.recipients import RecipientsFile
+from signedfor.campaigns.start import CheckedCampaign, checked_campaign, is_loaded
+from signedfor.contract import CampaignMessage, Day, Priority
+from signedfor.contract.fields import problems_in
+from signedfor.csv_problems import BadRows, CsvProblem, CsvProblems
+from signedfor.errors import BadInput, Refused
+from signedfor.quiet_hours import QUIET_HOURS, unknown_names_problem
+from signedfor.store.campaign_uploads import CampaignUploads, Upload
+from signedfor.store.campaigns import CampaignRecord, Campaigns
+from signedfor.time_zones import TIME_ZONES
+
+pages = Pages()
+MAX_PROBLEMS: Final = 1000
+"""How many problems of a file are listed; the number of all of them is shown."""
+_TO_COLUMN: Final = "to"
+_LABELS: Final = {
+    "file": "File",
+    "to_column": "Column with the recipients",
+    "from": "Sender",
+    "body": "Text",
+    "media_urls": "Media",
+    "priority": "Priority",
+    "category": "Category",
+    "tenant": "Tenant",
+    "id": "Campaign ID",
+    "expires_at": "Expires",
+    "send_window": "Send window",
+    "between": "Send window",
+    "quiet_hours": "Quiet hours",
+    "time_zone": "Time zone",
+}
+"""What the form calls a field of the contract, or an option of the command line."""
+_NEEDED: Final = {"from": "is needed, since DEFAULT_SENDER is not set", "body": "is needed"}
+_OPTION: Final = re.compile(r"--[a-z][a-z-]+")
+_Problems = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class _Preview:
+    """What a checked file would do, and where it is kept."""
+
+    campaign_id: str
+    upload_id: str
+    estimate: Estimate
+    warnings: Sequence[str]
+    earlier: CampaignRecord | None
+    similar: CampaignRecord | None
+    needs_consent: bool
+    """Whether it is the same text as an earlier campaign's, under a derived id."""
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it was started before."""
+        return is_loaded(self.earlier)
+
+
+@pages.get("/campaigns/new", role=Role.ACT)
+async def new(page: Page) -> Response:
+    """Show the form for a file and its message."""
+    return _form(page)
+
+
+@pages.post("/campaigns/preview", role=Role.ACT, takes_file=True)
+async def preview(page: Page) -> Response:
+    """Check the file like `signedfor campaign start --dry-run`, and ask; nothing is started."""
+    try:
+        previewed = await to_thread.run_sync(_previewed, page)
+    except BadRows as error:
+        return _form(page, rows=error.listed, count=error.total)
+    except BadInput as error:
+        return _form(page, problems=_labelled(error.problems))
+    except Refused as error:
+        return _form(page, refusal=_in_words(str(error)))
+    return page.render(
+        "campaign_preview.html",
+        preview=previewed,
+        facts=_facts(previewed.estimate),
+        warnings=[_in_words(each) for each in previewed.warnings],
+    )
+
+
+@pages.post("/campaigns/start", role=Role.ACT)
+async def start(page: Page) -> Response:
+    """Start what was checked, exactly once, however often the form is sent."""
+    campaign_id = checked_campaign_id(page.text("id"), field="Campaign ID")
+    services = page.services
+    shown = f"/campaign?{urlencode({'id': campaign_id})}"
+    earlier = await to_thread.run_sync(Campaigns(services.engine).find, campaign_id)
+    uploads = CampaignUploads(services.engine)
+    upload = await to_thread.run_sync(lambda: uploads.find(page.text("upload"), by=page.user.name))
+    if upload is None:
+        if is_loaded(earlier):
+            return page.redirect(shown, done="It was started earlier; nothing is sent twice.")
+        _refuse_old_file()
+    try:
+        async with _checked_again(page, upload) as campaign:
+            if campaign.campaign_id != campaign_id:
+                _refuse_old_file()
+            await _require_consent(page, campaign, earlier)
+            if not is_loaded(earlier):
+                rows = f"{campaign.estimate.tally.rows:,} rows"
+                await page.record("campaign.start", campaign_id, why=page.text("why"), details=rows)
+            await campaign.start(services.client)
+    except BadRows as error:
+        raise BadInput([(f"line {each.line}", each.sentence) for each in error.listed]) from None
+    except BadInput as error:
+        raise BadInput(_labelled(error.problems)) from None
+    await to_thread.run_sync(uploads.delete, upload.upload_id)
+    done = "It was started earlier; nothing is sent twice." if is_loaded(earlier) else "Started."
+    return page.redirect(shown, done=done)
+
+
+@pages.post("/campaigns/discard", role=Role.ACT)
+async def discard(page: Page) -> Response:
+    """Forget a checked file that is not to be started."""
+    uploads = CampaignUploads(page.services.engine)
+    upload = await to_thread.run_sync(lambda: uploads.find(page.text("upload"), by=page.user.name))
+    if upload is None:
+        _refuse_old_file()
+    await to_thread.run_sync(uploads.delete, upload.upload_id)
+    return page.redirect("/campaigns", done="The file is deleted; nothing was started.")
+
+
+def _refuse_old_file() -> NoReturn:
+    raise HTTPException(
+        409, "The checked file is not kept any more, and nothing was started. Check it again."
+    )
+
+
+def _form(
+    page: Page,
+    *,
+    problems: Sequence[tuple[str, str]] = (),
+    rows: Sequence[CsvProblem] = (),
+    count: int = 0,
+    refusal: str | None = None,
+) -> Response:
+    """The form with what was filled in, and what is wrong with it."""
+    return page.render(
+        "campaign_new.html",
+        status_code=409 if refusal else 400 if problems or count else 200,
+        problems=problems,
+        rows=[(each.line, _column(each), _in_words(each.problem)) for each in rows],
+        count=count,
+        refusal=refusal,
+        default_sender=page.services.settings.default_sender,
+        max_megabytes=page.services.settings.ops_max_upload_mb,
+        priorities=(Priority.BULK, Priority.NORMAL),
+        days=tuple(Day),
+        quiet_hours=sorted(QUIET_HOURS),
+        chosen={name: page.form.getlist(name) for name in ("days", "quiet_hours")},
+    )
+
+
+def _previewed(page: Page) -> _Preview:
+    """Check the file of the form and keep it.
+
+    Raises:
+        BadInput: the form or the file is wrong.
+        Refused: another campaign has this id.
+    """
+    problems: _Problems = []
+    file = page.form.get("file")
+    if not isinstance(file, UploadFile) or not file.size:
+        problems.append(("file", "is needed: CSV in UTF-8 with a header line"))
+    chosen_id = _chosen_id(page, problems)
+    message = _message(page, problems)
+    if problems or message is None or not isinstance(file, UploadFile):
+        raise BadInput(problems)
+    to_column = page.text("to_column") or _TO_COLUMN
+    # Kept here, because it closes the file when it is collected.
+    source = RecipientsFile(file.file, size=file.size or 0)
+    with _checked(page, source, message, to_column=to_column, campaign_id=chosen_id) as campaign:
+        earlier = campaign.earlier()
+        similar = None if is_loaded(earlier) else campaign.similar()
+        upload_id = CampaignUploads(page.services.engine).add(
+            file.file, message, to_column=to_column, campaign_id=chosen_id, by=page.user.name
+        )
+        return _Preview(
+            campaign_id=campaign.campaign_id,
+            upload_id=upload_id,
+            estimate=campaign.estimate,
+            warnings=campaign.warnings,
+            earlier=earlier,
+            similar=similar,
+            needs_consent=similar is not None and not campaign.is_id_chosen,
+        )
+
+
+def _checked(
+    page: Page,
+    source: RecipientsFile,
+    message: CampaignMessage,
+    *,
+    to_column: str,
+    campaign_id: str | None,
+) -> AbstractContextManager[CheckedCampaign]:
+    return checked_campaign(
+        source,
+        message,
+        engine=page.services.engine,
+        settings=page.services.settings,
+        to_column=to_column,
+        campaign_id=campaign_id,
+        problems=CsvProblems(in_text=MAX_PROBLEMS, in_document=MAX_PROBLEMS),
+    )
+
+
+@asynccontextmanager
+async def _checked_again(page: Page, upload: Upload) -> AsyncIterator[CheckedCampaign]:
+    """The campaign of a file that was checked before: its rows are staged from there."""
+    with ExitStack() as stack:
+        yield await to_thread.run_sync(stack.enter_context, _reopened(page, upload))
+
+
+@contextmanager
+def _reopened(page: Page, upload: Upload) -> Iterator[CheckedCampaign]:
+    with tempfile.TemporaryFile() as copy:
+        if not CampaignUploads(page.services.engine).copy_to(copy, upload):
+            _refuse_old_file()
+        copy.seek(0)
+        source = RecipientsFile(copy, size=upload.size)
+        with _checked(
+            page,
+            source,
+            upload.message,
+            to_column=upload.to_column,
+            campaign_id=upload.campaign_id,
+        ) as campaign:
+            yield campaign
+
+
+async def _require_consent(
+    page: Page, campaign: CheckedCampaign, earlier: CampaignRecord | None
+) -> None:
+    if is_loaded(earlier) or campaign.is_id_chosen or page.text("again"):
+        return
+    similar = await to_thread.run_sync(campaign.similar)
+    if similar is not None:
+        raise Refused(
+            f"Campaign {similar.campaign_id} sends the same text: recipients in both would get it "
+            "twice. Nothing was started; go back, and say that you mean it."
+        )
+
+
+def _chosen_id(page: Page, problems: _Problems) -> str | None:
+    try:
+        return checked_campaign_id(page.text("id"), field="id") if page.text("id") else None
+    except BadInput as error:
+        problems += error.problems
+        return None
+
+
+def _message(page: Page, problems: _Problems) -> CampaignMessage | None:
+    """The message of the form; adds to `problems`, never a value."""
+    body = page.form.get("body")
+    fields: dict[str, Any] = {
+        "from": page.text("from") or page.services.settings.default_sender,
+        # A browser sends line breaks as CR LF.
+        "body": body.replace("\r\n", "\n") if isinstance(body, str) else "",
+        "media_urls": page.text("media_urls").split(),
+        "send_window": _send_window(page, problems),
+    }
+    fields |= {name: page.text(name) for name in ("priority", "category", "tenant")}
+    try:
+        fields["expires_at"] = page.moment("expires_at")
+    except HTTPException:
+        problems.append(("expires_at", "must be a time such as 2026-11-29T12:00"))
+    for name, what in _NEEDED.items():
+        if not (fields[name] or "").strip():
+            problems.append((name, what))
+            fields[name] = "none"  # it has been named
+    given = {name: value for name, value in fields.items() if value}
+    try:
+        return CampaignMessage.model_validate(given)
+    except ValidationError as error:
+        problems += problems_in(error)
+        return None
+
+
+def _send_window(page: Page, problems: _Problems) -> dict[str, Any] | None:
+    quiet_hours = [str(each) for each in page.form.getlist("quiet_hours")]
+    if (unknown := unknown_names_problem(quiet_hours)) is not None:
+        problems.append(("quiet_hours", unknown))
+        quiet_hours = []
+    time_zone = page.text("time_zone")
+    if time_zone and time_zone not in TIME_ZONES:
+        what = "is not an IANA time zone; give a name such as Europe/Berlin"
+        problems.append(("time_zone", what))
+        time_zone = ""
+    window: dict[str, Any] = {
+        "from": page.text("opens"),
+        "until": page.text("closes"),
+        "days": page.form.getlist("days"),
+        "quiet_hours": quiet_hours,
+        "time_zone": time_zone,
+    }
+    return {name: value for name, value in window.items() if value} or None
+
+
+def _labelled(problems: Sequence[tuple[str, str]]) -> _Problems:
+    """Each problem with the form's name of its field."""
+    return [(_label(field), _in_words(what)) for field, what in problems]
+
+
+def _label(field: str) -> str:
+    """The form's label of a field such as `send_window.quiet_hours.0` or `--from`."""
+    parts = field.removeprefix("--").replace("-", "_").split(".")
+    labels = [_LABELS[part] for part in parts if part in _LABELS]
+    return labels[-1] if labels else field
+
+
+def _column(problem: CsvProblem) -> str:
+    """The column of a problem; or the form's label, if the row does not go with the message."""
+    column = problem.column or ""
+    return _label(column) if column.startswith("--") else column
+
+
+def _in_words(sentence: str) -> str:
+    """The sentence with the form's labels in place of the command line's options."""
+    return _OPTION.sub(lambda found: f"“{_label(found[0])}”", sentence)
+
+
+def _facts(estimate: Estimate) -> Mapping[str, str]:
+    """The estimate; a price can only be set for the process."""
+    facts = dict(estimate.facts())
+    if estimate.cost is None:
+        facts["Cost"] = "not known; PRICE_PER_SEGMENT is not set"
+    return facts

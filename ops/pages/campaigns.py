@@ -1,0 +1,177 @@
+"""The campaigns: how far they are, what can be decided about them, and their reports."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import quote, urlencode
+
+from anyio import to_thread
+from pydantic import ValidationError
+from starlette.responses import Response, StreamingResponse
+
+from ops.access import Role
+from ops.web import Page, Pages
+from signedfor.campaigns.decisions import decide, decide_without_workflow
+from signedfor.campaigns.progress import (
+    CampaignStatus,
+    SenderTime,
+    WorkflowState,
+    checked_campaign_id,
+    fetch_campaign,
+    required_record,
+    sender_time,
+)
+from signedfor.campaigns.report import report_csv
+from signedfor.contract import (
+    CANCEL_UPDATE,
+    PAUSE_UPDATE,
+    RESUME_UPDATE,
+    CampaignDecision,
+    CampaignState,
+)
+from signedfor.contract.fields import problems_in
+from signedfor.errors import BadInput
+from signedfor.store.campaigns import CampaignRecord, Campaigns
+from signedfor.store.message_index import MessageIndex
+from signedfor.store.rate_limiter import RateLimiter
+
+pages = Pages()
+PATH: Final = "/campaigns"
+_ROWS: Final = 50
+_ANSWER_SECONDS: Final = 10.0
+_NO_TIME: Final = SenderTime(
+    rate=1, backlog=timedelta(), is_paused=False, shared_segments=0, recent=None
+)
+"""Of the sender of a campaign that does not run: no time is left to show."""
+
+
+@pages.get(PATH)
+async def campaigns(page: Page) -> Response:
+    """List them, newest first. Their rows are counted in the message index."""
+    listed = await to_thread.run_sync(_listed, page)
+    return page.render("campaigns.html", campaigns=listed, limit=_ROWS)
+
+
+@pages.get("/campaign")
+async def campaign(page: Page) -> Response:
+    """Show one; its text is shown on request only."""
+    return await _shown(page, reveals=False)
+
+
+@pages.post("/campaigns/reveal", role=Role.LOOK)
+async def reveal(page: Page) -> Response:
+    """Show its text too."""
+    record = await _record(page)
+    await page.record("campaign.reveal", record.campaign_id, why=page.text("why"))
+    return await _shown(page, reveals=True)
+
+
+@pages.post("/campaigns/pause", role=Role.ACT)
+async def pause(page: Page) -> Response:
+    """Submit nothing more until it is resumed."""
+    return await _decide(page, PAUSE_UPDATE)
+
+
+@pages.post("/campaigns/resume", role=Role.ACT)
+async def resume(page: Page) -> Response:
+    """Continue where it was."""
+    return await _decide(page, RESUME_UPDATE)
+
+
+@pages.get("/campaigns/cancel", role=Role.ACT)
+async def ask_to_cancel(page: Page) -> Response:
+    """Ask before it is canceled, which cannot be undone."""
+    record = await _record(page)
+    return page.render("campaign_cancel.html", record=record, is_over=_is_over(record))
+
+
+@pages.post("/campaigns/cancel", role=Role.ACT)
+async def cancel(page: Page) -> Response:
+    """Submit nothing more, for good."""
+    return await _decide(page, CANCEL_UPDATE)
+
+
+@pages.post("/campaigns/report", role=Role.ACT)
+async def report(page: Page) -> Response:
+    """Download the outcome of every row, with the numbers and the caller's own columns."""
+    record = await _record(page)
+    await page.record("campaign.report", record.campaign_id, why=page.text("why"))
+    name = quote(f"campaign-{record.campaign_id}.csv")
+    return StreamingResponse(
+        _report(page, record.campaign_id),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f"attachment; filename*=UTF-8''{name}"},
+    )
+
+
+async def _report(page: Page, campaign_id: str) -> AsyncIterator[str]:
+    services = page.services
+    async for _, text in report_csv(services.client, Campaigns(services.engine), campaign_id):
+        yield text
+
+
+def _rate_limiter(page: Page) -> RateLimiter:
+    return RateLimiter(
+        page.services.engine, rates=page.services.settings.default_segments_per_second
+    )
+
+
+def _listed(page: Page) -> Sequence[CampaignStatus]:
+    engine = page.services.engine
+    records = Campaigns(engine).newest(limit=_ROWS)
+    counts = MessageIndex(engine).rows_by_campaign([each.campaign_id for each in records])
+    limiter, now = _rate_limiter(page), datetime.now(UTC)
+    return [
+        CampaignStatus(
+            record=record,
+            workflow=WorkflowState.RUNNING,  # the page of the campaign asks Temporal
+            counts=counts[record.campaign_id],
+            sender=sender_time(engine, limiter, record)
+            if record.state is CampaignState.RUNNING
+            else _NO_TIME,
+            at=now,
+        )
+        for record in records
+    ]
+
+
+async def _record(page: Page) -> CampaignRecord:
+    campaign_id = checked_campaign_id(page.text("id"), field="Campaign")
+    return await to_thread.run_sync(required_record, Campaigns(page.services.engine), campaign_id)
+
+
+async def _shown(page: Page, *, reveals: bool) -> Response:
+    services = page.services
+    record = await _record(page)
+    status = await fetch_campaign(
+        services.client, services.engine, _rate_limiter(page), record.campaign_id
+    )
+    return page.render(
+        "campaign.html",
+        campaign=status,
+        record=status.record,
+        message=status.record.message,
+        reveals=reveals,
+        is_over=_is_over(status.record),
+        query=urlencode({"id": record.campaign_id}),
+    )
+
+
+def _is_over(record: CampaignRecord) -> bool:
+    return record.state in {CampaignState.CANCELED, CampaignState.FINISHED}
+
+
+async def _decide(page: Page, decision: str) -> Response:
+    record, why = await _record(page), page.text("why") or None
+    campaign_id, services = record.campaign_id, page.services
+    try:
+        argument = CampaignDecision(by=page.user.name, reason=why)
+    except ValidationError as error:
+        raise BadInput(problems_in(error)) from None
+    await page.record(f"campaign.{decision}", campaign_id, why=why)
+    decided = await decide(services.client, campaign_id, decision, argument, within=_ANSWER_SECONDS)
+    if decided is None:
+        decided = await to_thread.run_sync(
+            decide_without_workflow, Campaigns(services.engine), campaign_id, decision
+        )
+    return page.redirect(f"/campaign?{urlencode({'id': campaign_id})}", done=decided.sentence)

@@ -1,0 +1,206 @@
+"""The pages of campaigns: the list, one campaign, decisions, the report."""
+
+import csv
+import io
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import Engine
+from starlette.applications import Starlette
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from ops.app import create_app
+from ops.settings import OpsSettings
+from signedfor.contract import CampaignState, message_workflow_id
+from signedfor.contract.failures import FailureClass
+from signedfor.message_indexer import MessageIndexer
+from signedfor.store.audit_log import AuditLog
+from signedfor.store.campaigns import Campaigns
+from signedfor.store.rate_limiter import RateLimiter
+from tests.ops.conftest import Browser
+from tests.ops.pages.campaign_support import (
+    BODY,
+    NUMBERS,
+    hidden,
+    load_campaign,
+    serving_campaigns,
+    shown,
+    upload,
+    words,
+)
+from tests.workflows.fakes import SENDER, FakeActivities, accept, callback, failure
+
+
+@pytest.fixture
+def app(ops_settings: OpsSettings, sqlite_engine: Engine, temporal: Client) -> Starlette:
+    """The application with a Temporal server."""
+    return create_app(ops_settings, client=temporal, engine=sqlite_engine)
+
+
+@pytest.fixture
+async def fakes(temporal: Client, sqlite_engine: Engine) -> AsyncIterator[FakeActivities]:
+    """What Twilio answers; workers run, and dispatch campaigns."""
+    fakes = FakeActivities()
+    async with serving_campaigns(temporal, sqlite_engine, fakes):
+        yield fakes
+
+
+async def _start(actor: Browser) -> str:
+    """Start the campaign of the three recipients; its path."""
+    fields = hidden(await upload(actor, id="spring"))
+    await actor.post("/campaigns/start", fields)
+    return "/campaign?id=spring"
+
+
+async def test_no_campaign_yet(looker: Browser) -> None:
+    """The page says so."""
+    assert "No campaign has been started yet." in words(await looker.get("/campaigns"))
+
+
+async def test_progress_by_outcome(
+    fakes: FakeActivities, temporal: Client, actor: Browser, sqlite_engine: Engine
+) -> None:
+    """Live, with links to its messages and dead letters; the list has the same from the index."""
+    fakes.sends = [failure(FailureClass.SENDER_MISCONFIGURED, code=21408), accept()]
+    path = await _start(actor)
+    read = await shown(actor, path, "awaiting receipt 2 66.7 %")
+    assert "failed 1 33.3 %" in read
+    for number in (1, 2, 3):
+        handle = temporal.get_workflow_handle(message_workflow_id(f"spring:{number}"))
+        if (await handle.describe()).status is WorkflowExecutionStatus.RUNNING:
+            await callback(handle, "delivered")
+
+    read = await shown(actor, path, "delivered 2 66.7 %")
+    assert "failed 1 33.3 %" in read
+    assert "3 of 3 rows are done" in read
+    page = (await actor.get(path)).text
+    assert 'href="/messages?campaign=spring"' in page
+    assert 'href="/dead-letters?campaign_id=spring"' in page
+    await MessageIndexer(temporal, sqlite_engine).bring_up_to_date()
+    assert "2 delivered, 1 failed" in await shown(actor, "/campaigns", "2 delivered")
+
+
+async def test_time_left(actor: Browser, sqlite_engine: Engine) -> None:
+    """By the sender's rate; unknown while the sender is paused."""
+    load_campaign(sqlite_engine)
+    limiter = RateLimiter(sqlite_engine)
+    limiter.reserve(SENDER, 114, is_urgent=False)
+
+    read = words(await actor.get("/campaign?id=spring"))
+    assert "Time left 2 min" in read or "Time left 1 min 59 s" in read
+    assert "Not started yet 3 rows" in read
+    listed = words(await actor.get("/campaigns"))
+    assert "2 min" in listed or "1 min 59 s" in listed
+
+    limiter.pause(SENDER)
+    assert "Time left not known: its sender is paused" in words(
+        await actor.get("/campaign?id=spring")
+    )
+
+
+async def test_the_text_is_shown_on_request(looker: Browser, sqlite_engine: Engine) -> None:
+    """The audit log says who has seen it; the sender is masked."""
+    load_campaign(sqlite_engine)
+    page = await looker.get("/campaign?id=spring")
+    assert BODY not in words(page)
+    assert "+1500***0006" in page.text
+    assert SENDER not in page.text
+    assert "marketing" in page.text
+
+    revealed = await looker.post("/campaigns/reveal", {"id": "spring", "why": "a complaint"})
+
+    assert BODY in words(revealed)
+    (entry,) = AuditLog(sqlite_engine).entries(filters={"action": "campaign.reveal"})
+    assert ("spring", "a complaint") == (entry.subject, entry.why)
+
+
+@pytest.mark.usefixtures("fakes")
+async def test_pause_resume_and_cancel(actor: Browser, sqlite_engine: Engine) -> None:
+    """Each is in force when the page answers, and in the audit log."""
+    path = await _start(actor)
+
+    def state() -> CampaignState:
+        (record,) = Campaigns(sqlite_engine).newest(limit=1)
+        return record.state
+
+    fields = {"id": "spring", "why": "wrong price"}
+    answer = await actor.post("/campaigns/pause", fields)
+    assert CampaignState.PAUSED == state()
+    assert "is paused" in words(await actor.get(answer.headers["location"]))
+    assert "Resume" in (await actor.get(path)).text
+
+    await actor.post("/campaigns/resume", fields)
+    assert CampaignState.RUNNING == state()
+
+    asked = await actor.get("/campaigns/cancel?id=spring")
+    assert "Cancel this campaign?" in words(asked)
+    assert CampaignState.RUNNING == state()
+    await actor.post("/campaigns/cancel", hidden(asked) | {"why": "wrong price"})
+    assert CampaignState.CANCELED == state()
+    assert "It is canceled already." in words(await actor.get("/campaigns/cancel?id=spring"))
+
+    done = [each for each in AuditLog(sqlite_engine).entries() if each.why == "wrong price"]
+    assert ["campaign.cancel", "campaign.resume", "campaign.pause"] == [
+        each.action for each in done
+    ]
+    assert {"spring"} == {each.subject for each in done}
+
+
+async def test_a_campaign_whose_workflow_does_not_run(
+    actor: Browser, sqlite_engine: Engine
+) -> None:
+    """The page says what is wrong; it can be canceled, and not paused."""
+    load_campaign(sqlite_engine)
+    assert "its workflow was not started" in words(await actor.get("/campaign?id=spring"))
+
+    assert 409 == (await actor.post("/campaigns/pause", {"id": "spring"})).status_code
+    assert 303 == (await actor.post("/campaigns/cancel", {"id": "spring"})).status_code
+    (record,) = Campaigns(sqlite_engine).newest(limit=1)
+    assert CampaignState.CANCELED == record.state
+
+
+async def test_the_report_has_the_callers_own_columns(
+    fakes: FakeActivities, actor: Browser, sqlite_engine: Engine
+) -> None:
+    """A file with numbers in full, so that it is recorded before it is made."""
+    fakes.sends = [failure(FailureClass.SENDER_MISCONFIGURED, code=21408)]
+    await shown(actor, await _start(actor), "failed 3")
+
+    answer = await actor.post("/campaigns/report", {"id": "spring", "why": "for billing"})
+
+    assert 200 == answer.status_code
+    assert (
+        "attachment; filename*=UTF-8''campaign-spring.csv" == answer.headers["content-disposition"]
+    )
+    assert "no-store" == answer.headers["cache-control"]
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [f"'{number}" for number in NUMBERS] == [row["to"] for row in rows]
+    assert {"failed"} == {row["status"] for row in rows}
+    assert ["Ann 0", "Ann 1", "Ann 2"] == [row["name"] for row in rows]
+    (entry,) = AuditLog(sqlite_engine).entries(filters={"action": "campaign.report"})
+    assert ("act", "spring", "for billing") == (entry.who, entry.subject, entry.why)
+
+
+async def test_who_may_only_look_sees_no_action(looker: Browser, sqlite_engine: Engine) -> None:
+    """Nor the report, which has numbers."""
+    load_campaign(sqlite_engine)
+
+    page = (await looker.get("/campaign?id=spring")).text
+
+    assert "Show the text" in page
+    for action in ("pause", "resume", "cancel", "report"):
+        assert f"/campaigns/{action}" not in page
+    assert 403 == (await looker.get("/campaigns/cancel?id=spring")).status_code
+
+
+@pytest.mark.parametrize(("campaign_id", "status_code"), [("none", 404), ("", 400), ("a b", 400)])
+@pytest.mark.parametrize("action", ["pause", "cancel", "report", "reveal"])
+async def test_there_is_none(
+    campaign_id: str, status_code: int, action: str, actor: Browser, sqlite_engine: Engine
+) -> None:
+    """The page says so, and nothing is recorded."""
+    shown = await actor.get("/campaign", params={"id": campaign_id})
+    answer = await actor.post(f"/campaigns/{action}", {"id": campaign_id})
+
+    assert [status_code, status_code] == [shown.status_code, answer.status_code]
+    assert ["sign-in"] == [each.action for each in AuditLog(sqlite_engine).entries()]

@@ -1,0 +1,356 @@
+"""The operations page in a real browser: for the eye, the keyboard, a phone and a screen reader."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import uvicorn
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Route
+from sqlalchemy import Engine
+from starlette.applications import Starlette
+from temporalio.client import Client
+
+from devtools.stack.ports import HOST, free_ports
+from ops.access import Role
+from ops.app import create_app
+from ops.pages import PAGES
+from ops.person_links import PersonLinks
+from ops.settings import OpsSettings
+from signedfor import client as signedfor_client
+from signedfor.consent import Reason, Source, Suppression
+from signedfor.contract import MessageRequest
+from signedfor.contract.failures import FailureClass
+from signedfor.message_indexer import MessageIndexer
+from signedfor.store.campaigns import Campaigns
+from signedfor.store.message_index import MessageFilter, MessageIndex
+from signedfor.store.people import People
+from signedfor.store.rate_limiter import RateLimiter
+from signedfor.store.suppressions import Suppressions
+from tests.ops.conftest import PASSWORD
+from tests.ops.pages.campaign_support import BODY, FILE, load_campaign
+from tests.workflows.fakes import RECIPIENT, SENDER, FakeActivities, failure, serving
+
+PHONE = {"width": 360, "height": 740}
+DESKTOP = {"width": 1280, "height": 800}
+_OPTED_OUT = "+15558675310"
+_QUERIES = {
+    "/message": "?id=m1",
+    "/dead-letter": "?id=m1",
+    "/campaign": "?id=spring",
+    "/campaigns/cancel": "?id=spring",
+}
+"""What pages of one thing need in their address."""
+
+
+@dataclass
+class Site:
+    """The page, with some messages."""
+
+    url: str
+    roles: Mapping[str, Role]
+    """The path of every page that can be looked at, and the role that it needs."""
+
+    @property
+    def paths(self) -> list[str]:
+        """Of every page."""
+        return list(self.roles)
+
+    async def sign_in(self, context: BrowserContext, role: Role = Role.ADMINISTER) -> Page:
+        """A page of somebody with this role; the test fails if one of its scripts does."""
+        page = await context.new_page()
+        page.on("pageerror", _fail_on_error)
+        page.on("console", _fail_on_message)
+        await page.goto(f"{self.url}/sign-in")
+        await page.get_by_label("Name").fill(role)
+        await page.get_by_label("Password").fill(PASSWORD)
+        await page.get_by_role("button", name="Sign in").click()
+        await page.wait_for_url(f"{self.url}/")
+        return page
+
+
+def _fail_on_error(error: Error) -> None:
+    pytest.fail(str(error))
+
+
+def _fail_on_message(message: ConsoleMessage) -> None:
+    if message.type == "error":
+        pytest.fail(f"Console: {message.text}")
+
+
+@pytest.fixture
+def app(ops_settings: OpsSettings, sqlite_engine: Engine, temporal: Client) -> Starlette:
+    """The application with a Temporal server."""
+    return create_app(ops_settings, client=temporal, engine=sqlite_engine)
+
+
+@pytest.fixture
+async def site(app: Starlette, temporal: Client, sqlite_engine: Engine) -> AsyncIterator[Site]:
+    """The page on a free port, and workers; a message has failed, another waits for its time."""
+    (port,) = free_ports(1)
+    config = uvicorn.Config(app, host=HOST, port=port, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    fakes = FakeActivities()
+    async with serving(temporal, fakes):
+        fakes.sends = [failure(FailureClass.SENDER_MISCONFIGURED, code=21408)]
+        client = signedfor_client.Client(temporal)
+        request = {"to": RECIPIENT, "from": SENDER, "body": "Your parcel is at the door."}
+        failed = await client.send(request, message_id="m1")
+        await failed.report()
+        later = MessageRequest.model_validate(request | {"send_at": "2099-01-01T00:00:00Z"})
+        await client.send(later, message_id="m2")
+        load_campaign(sqlite_engine)
+        Suppressions(sqlite_engine).record(
+            Suppression(
+                recipient=_OPTED_OUT, reason=Reason.MANUAL, source=Source.OPERATOR, evidence="-"
+            ),
+            by="ann",
+        )
+        RateLimiter(sqlite_engine).reserve(SENDER, 90, is_urgent=False)
+        indexer, index = MessageIndexer(temporal, sqlite_engine), MessageIndex(sqlite_engine)
+        while len(index.find(MessageFilter(statuses=("failed", "scheduled")))) < 2:
+            await indexer.bring_up_to_date()
+        running = asyncio.create_task(server.serve())
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.02)
+        person = f"?person={PersonLinks(sqlite_engine).token(_OPTED_OUT)}&reason=manual"
+        queries = _QUERIES | {"/opt-outs/person": person, "/opt-outs/remove": person}
+        roles = {
+            path + queries.get(path, ""): role
+            for pages in PAGES
+            for method, path, role, _ in pages.registered
+            if method == "GET" and path not in _NOT_PAGES
+        }
+        yield Site(f"http://{HOST}:{port}", roles)
+        server.should_exit = True
+        await running
+
+
+_NOT_PAGES = {"/dead-letters/job", "/campaign", "/campaigns/cancel"}
+"""Shown for a job or campaign that exists; the tests of these look at them."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_no_page_has_a_serious_problem_of_accessibility(
+    browser: Browser, site: Site, scheme: str
+) -> None:
+    """Names of fields, contrast, order of headings, landmarks: what axe finds."""
+    context = await browser.new_context(color_scheme=scheme, viewport=DESKTOP)  # type: ignore[arg-type]
+    page = await site.sign_in(context)
+    found: dict[str, list[str]] = {}
+    for path in site.paths:
+        await page.goto(site.url + path)
+        results = await Axe().run(page)
+        found[path] = [
+            f"{each['id']}: {each['nodes'][0]['html']}"
+            for each in results.response["violations"]
+            if each["impact"] in {"serious", "critical"}
+        ]
+    await page.get_by_role("button", name="Sign out").click()
+    results = await Axe().run(page)
+    found["/sign-in"] = [each["id"] for each in results.response["violations"]]
+
+    assert {} == {path: problems for path, problems in found.items() if problems}
+
+
+async def test_nothing_is_wider_than_a_phone(browser: Browser, site: Site) -> None:
+    """No page has to be moved sideways."""
+    page = await site.sign_in(await browser.new_context(viewport=PHONE))  # type: ignore[arg-type]
+    too_wide = []
+    for path in site.paths:
+        await page.goto(site.url + path)
+        if await page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            too_wide.append(path)
+
+    assert [] == too_wide
+
+
+async def test_light_and_dark(browser: Browser, site: Site) -> None:
+    """As the browser prefers."""
+    grounds = {}
+    for scheme in ("light", "dark"):
+        context = await browser.new_context(color_scheme=scheme)
+        page = await site.sign_in(context)
+        color = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        grounds[scheme] = sum(int(each) for each in re.findall(r"\d+", color)[:3])
+
+    assert grounds["dark"] < 150
+    assert grounds["light"] > 700
+
+
+async def test_without_javascript_everything_can_be_read_and_done(
+    browser: Browser, site: Site
+) -> None:
+    """Pages are whole, and a form does what its button says."""
+    page = await site.sign_in(await browser.new_context(java_script_enabled=False))
+    for path in site.paths:
+        answer = await page.goto(site.url + path)
+        assert answer is not None
+        assert 200 == answer.status
+        assert await page.locator("h1").inner_text()
+
+    await page.goto(f"{site.url}/message?id=m2")
+    await page.get_by_role("button", name="Cancel the message").click()
+    assert "Canceled: it will not be sent." in await page.locator("main").inner_text()
+
+
+async def test_by_keyboard_only(browser: Browser, site: Site, sqlite_engine: Engine) -> None:
+    """From the skip link to a sender's pause; what has the focus can be seen."""
+    page = await site.sign_in(await browser.new_context())
+    await page.goto(f"{site.url}/senders")
+    await page.keyboard.press("Tab")
+    assert "Skip to the content" == await _focused(page)
+    await page.keyboard.press("Enter")
+    await _tab_to(page, "Reason")
+    assert "none" != await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    await page.keyboard.type("filtered since noon")
+    await _tab_to(page, "Pause")
+    await page.keyboard.press("Enter")
+
+    await page.get_by_text("Paused: no new POST begins.").wait_for()
+    assert RateLimiter(sqlite_engine).is_paused(SENDER)
+
+
+async def _focused(page: Page) -> str:
+    """What has the focus: its text, or its label's."""
+    text: str = await page.evaluate(
+        "(document.activeElement.labels?.[0] ?? document.activeElement).innerText.trim()"
+    )
+    return text
+
+
+async def _tab_to(page: Page, name: str) -> None:
+    """Press Tab until that has the focus."""
+    for _ in range(30):
+        await page.keyboard.press("Tab")
+        if await _focused(page) == name:
+            return
+    pytest.fail(f"{name} cannot be reached with Tab")
+
+
+async def test_a_page_updates_itself_until_that_is_paused(
+    browser: Browser, site: Site, sqlite_engine: Engine
+) -> None:
+    """Without a reload; what is typed in a form stays."""
+    page = await site.sign_in(await browser.new_context())
+    await page.goto(f"{site.url}/senders")
+    await page.get_by_label("Reason").fill("half a sentence")
+    RateLimiter(sqlite_engine).pause(SENDER)
+    await page.get_by_role("cell", name="paused").wait_for(timeout=30_000)
+    assert "half a sentence" == await page.get_by_label("Reason").input_value()
+
+    await page.get_by_role("link", name="Pause updates").click()
+    await page.get_by_role("link", name="Resume updates").wait_for()
+    assert 0 == await page.locator("[hx-get]").count()
+
+
+async def test_a_number_is_searched_for_without_a_trace(
+    browser: Browser, site: Site, sqlite_engine: Engine
+) -> None:
+    """The address has a reference, and neither it nor the page has the number."""
+    page = await site.sign_in(await browser.new_context())
+    await page.goto(f"{site.url}/messages")
+    await page.get_by_label("To the number").fill(RECIPIENT)
+    await page.get_by_role("button", name="Find").click()
+    await page.get_by_role("link", name="m1").wait_for()
+
+    assert People(sqlite_engine).reference(RECIPIENT) in page.url
+    assert RECIPIENT[1:] not in page.url + await page.content()
+
+
+async def test_dead_letters_are_retried_by_one_action(browser: Browser, site: Site) -> None:
+    """From the cause to the preview to the job."""
+    page = await site.sign_in(await browser.new_context(viewport=PHONE))  # type: ignore[arg-type]
+    await page.goto(f"{site.url}/dead-letters")
+    await page.get_by_role("link", name="SenderMisconfigured 21408").click()
+    await page.get_by_label("Reason").fill("the permission is on now")
+    await page.get_by_role("button", name="Retry all…").click()
+    await page.get_by_role("heading", name="Retry 1 of 1 dead letters?").wait_for()
+    await page.get_by_role("button", name="Retry 1").click()
+
+    await page.get_by_role("heading", name="Job on dead letters").wait_for()
+    results = await Axe().run(page)
+    assert [] == [each["id"] for each in results.response["violations"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_a_campaign_is_started_from_a_phone(
+    browser: Browser, site: Site, sqlite_engine: Engine, scheme: str
+) -> None:
+    """Without JavaScript: a bad file and its problems, then a good one, its preview, the start."""
+    context = await browser.new_context(
+        viewport=PHONE,  # type: ignore[arg-type]
+        color_scheme=scheme,  # type: ignore[arg-type]
+        java_script_enabled=False,
+    )
+    page = await site.sign_in(context)
+    page.remove_listener("console", _fail_on_message)  # the browser reports the status 400
+    await page.goto(f"{site.url}/campaigns")
+    await page.get_by_role("link", name="Start a campaign").click()
+    await page.get_by_label("Sender").fill(SENDER)
+    await page.get_by_label("Text").fill(BODY)
+    for content, heading in ((FILE + "5558675344,Eve,C\n", "Start"), (FILE, "Send to 3")):
+        file = {"name": "a.csv", "mimeType": "text/csv", "buffer": content.encode()}
+        await page.get_by_label("File").set_input_files(file)  # type: ignore[arg-type]
+        await page.get_by_role("button", name="Check it").click()
+        await page.get_by_role("heading", name=heading).wait_for()
+        await _is_accessible_and_narrow(page, scheme)
+        if content != FILE:
+            assert "the file has 1 problem" in await page.locator("main").inner_text()
+            assert BODY == await page.get_by_label("Text").input_value()
+    await page.get_by_role("button", name="Send to 3 recipients").click()
+
+    await page.get_by_text("Started.").wait_for()
+    assert 2 == len(Campaigns(sqlite_engine).newest(limit=5))
+
+
+async def _is_accessible_and_narrow(page: Page, scheme: str) -> None:
+    """What axe says of the page; it runs in another one, since this one has no JavaScript."""
+    browser = page.context.browser
+    assert browser is not None
+    other = await browser.new_page(viewport=PHONE, color_scheme=scheme)  # type: ignore[arg-type]
+    await other.route("**/copy", lambda route: _copy_of(route, page))
+    await other.goto(page.url.partition("/campaigns")[0] + "/copy")
+    results = await Axe().run(other)
+    assert [] == [each["id"] for each in results.response["violations"]]
+    assert not await other.evaluate("document.documentElement.scrollWidth > innerWidth")
+    await other.close()
+
+
+async def _copy_of(route: Route, page: Page) -> None:
+    await route.fulfill(body=await page.content(), content_type="text/html")
+
+
+async def test_a_file_that_is_too_large_is_explained(
+    browser: Browser, site: Site, ops_settings: OpsSettings, tmp_path: Path
+) -> None:
+    """The browser shows the sentence, not that the connection was reset."""
+    path = tmp_path / "large.csv"
+    path.write_bytes(b"to\n" + b"x" * (ops_settings.ops_max_upload_mb * 2_000_000))
+    page = await site.sign_in(await browser.new_context())
+    await page.goto(f"{site.url}/campaigns/new")
+    await page.get_by_label("Sender").fill(SENDER)
+    await page.get_by_label("Text").fill("Hi")
+    await page.get_by_label("File").set_input_files(path)
+    page.remove_listener("console", _fail_on_message)  # the browser reports the status
+    await page.get_by_role("button", name="Check it").click()
+
+    await page.get_by_text("the limit that OPS_MAX_UPLOAD_MB sets").wait_for()
+
+
+@pytest.mark.parametrize("role", [Role.LOOK])
+async def test_who_may_only_look_sees_no_buttons(browser: Browser, site: Site, role: Role) -> None:
+    """But the one that signs out, those that search, and the one that shows a number."""
+    page = await site.sign_in(await browser.new_context(), role)
+    names: set[str] = set()
+    for path in (path for path, needed in site.roles.items() if role.includes(needed)):
+        await page.goto(site.url + path)
+        names |= {(await each.inner_text()) for each in await page.get_by_role("button").all()}
+
+    assert names <= {
+        *("Sign out", "Find", "Filter", "Open"),
+        *("Show the number and the text", "Show the number", "Show the text"),
+    }
