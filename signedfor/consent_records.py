@@ -22,7 +22,7 @@ from signedfor.consent import (
 )
 from signedfor.contract.fields import Label, problems_in
 from signedfor.errors import BadInput
-from signedfor.masks import contains_number_of, masked_sender
+from signedfor.masks import contains_end_of_number, masked_sender
 from signedfor.store.database import transaction
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
@@ -171,7 +171,7 @@ def check_note(recipient: str, text: str, *, field: str = "evidence") -> None:
     """
     with store_errors():
         check_text(field, text, max_length=MAX_EVIDENCE)
-    if contains_number_of(text, recipient):
+    if contains_end_of_number(text, recipient):
         raise BadInput([(field, "must not contain the person's number")])
 
 

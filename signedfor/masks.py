@@ -36,3 +36,12 @@ def contains_number_of(text: str, recipient: str) -> bool:
     """Whether `text`, an id or a name, contains the recipient's number, in any punctuation."""
     number = re.sub(r"\D", "", person(recipient))
     return len(number) >= _MIN_DIGITS and number in re.sub(r"[^0-9A-Za-z]", "", text)
+
+
+def contains_end_of_number(text: str, recipient: str) -> bool:
+    """Whether `text`, which a person wrote, contains the recipient's number or its last digits.
+
+    People leave out the country's code, or write a zero for it.
+    """
+    end = re.sub(r"\D", "", person(recipient))[-_MIN_DIGITS:]
+    return len(end) == _MIN_DIGITS and end in re.sub(r"[^0-9A-Za-z]", "", text)

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from signedfor.masks import contains_number_of, masked_sender
+from signedfor.masks import contains_end_of_number, contains_number_of, masked_sender
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,28 @@ def test_other_senders_are_not_masked(sender: str) -> None:
 def test_a_number_is_detected_in_a_text(text: str, recipient: str, *, contains: bool) -> None:
     """Punctuation and the recipient's channel do not matter."""
     assert contains == contains_number_of(text, recipient)
+
+
+@pytest.mark.parametrize(
+    ("text", "contains"),
+    [
+        ("she is +1 (555) 867-5309", True),
+        ("called from 555 867 5309", True),
+        ("0555/8675309", True),
+        ("867-5309", True),
+        ("ends in 5309, ticket 4711", False),
+        ("SM00000000000000000000000005309867", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("recipient", ["+15558675309", "whatsapp:+15558675309"])
+def test_a_number_is_detected_as_people_write_it(
+    text: str, recipient: str, *, contains: bool
+) -> None:
+    """Without the country's code too; the last four digits may be named."""
+    assert contains == contains_end_of_number(text, recipient)
+
+
+def test_an_id_has_no_number_to_detect() -> None:
+    """Of what is no number, nothing is looked for."""
+    assert not contains_end_of_number("", "messenger:123")

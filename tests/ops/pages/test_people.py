@@ -228,7 +228,7 @@ async def test_only_what_was_shown_is_lifted(
     ("change", "problem"),
     [
         ({"why": ""}, "Reason: must not be empty"),
-        ({"why": f"she is {DIGITS}"}, "Reason: must not contain the person"),
+        ({"why": f"she is {DIGITS[1:]}"}, "Reason: must not contain the person"),
         ({"why": "x" * 501}, "Reason: at most 500"),
         ({"id": []}, "choose what to lift"),
         ({"id": ["999", "x"]}, "choose what to lift"),
