@@ -360,6 +360,29 @@ async def test_what_a_crash_interrupts_is_counted_once(
     assert retries(chosen) == sorted(await desk.posted(8))
 
 
+async def test_what_was_retried_before_an_opt_out_counts_as_retried(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker is lost in a batch, and everybody opts out before another does the rest."""
+    chosen = await desk.open(8)
+    what = await desk.preview()
+    resolved: list[str] = []
+
+    async def crash_after_three(client: Client, message_id: str, *args: Any, **more: Any) -> Any:
+        if len(resolved) == 3:
+            for index in range(len(chosen)):
+                desk.opt_out(number(index))
+            raise RPCError("lost", RPCStatusCode.UNAVAILABLE, b"")
+        resolved.append(message_id)
+        return await resolve(client, message_id, *args, **more)
+
+    monkeypatch.setattr(activity, "resolve", crash_after_three)
+    done = await desk.run(what)
+
+    assert (3, {Skipped.SUPPRESSED: 5}) == (done.tally.resolved, done.tally.skipped)
+    await until_open(desk.client, desk.tenant, set(chosen) - set(resolved))
+
+
 async def test_a_long_job_continues_as_new(temporal: Client, engine: Engine) -> None:
     """Its history stays short, and its counts go on."""
     fakes = FakeActivities(sends=[accept()])
