@@ -193,10 +193,13 @@ async def test_copies_of_a_message_start_one_workflow(client: Client, engine: En
         )
         await _until(_is_empty(engine))
 
-    counted = [
-        len([each async for each in client.list_workflows(f"WorkflowId = 'inbound:{sid}'")])
-        for sid in sids
-    ]
+    async def count(sid: str) -> int:
+        query = f"WorkflowId = 'inbound:{sid}'"
+        return len([each async for each in client.list_workflows(query)])
+
+    # Temporal lists them after a moment.
+    while 0 in (counted := [await count(sid) for sid in sids]):  # noqa: ASYNC110 - in Temporal
+        await asyncio.sleep(0.05)
     assert [1] * 5 == counted
 
 
