@@ -30,7 +30,9 @@ class RecordInbound:
     async def run(self, record: InboundRecord) -> bool:
         """Whether it was new: the database may have had it already."""
         if record.received_at is None:
-            record = record.model_copy(update={"received_at": workflow.info().start_time})
+            # Not start_time, the time of the first workflow task: workers may have been away.
+            started_at = workflow.info().workflow_start_time
+            record = record.model_copy(update={"received_at": started_at})
         workflow.set_current_details(advice.details_of_inbound(workflow.now()))
         return await workflow.execute_activity_method(
             InboundActivities.record_inbound,

@@ -1,5 +1,6 @@
 """The workflows that record inbound messages in the database."""
 
+import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -68,19 +69,11 @@ class _Database:
 
 
 async def _run(
-    database: _Database, workflow: str, *args: Any
+    database: _Database, workflow: str, *args: Any, away: timedelta = timedelta(0)
 ) -> tuple[WorkflowExecutionDescription, Any]:
+    """Start the workflow, and `away` later the worker."""
     queue = uuid.uuid4().hex
-    async with (
-        skipping_time() as server,
-        Worker(
-            server.client,
-            task_queue=queue,
-            workflows=[RecordInbound, CatchUpInbound],
-            activities=[database.record_inbound, database.catch_up_inbound],
-            interceptors=[OneArgument()],
-        ),
-    ):
+    async with skipping_time() as server:
         handle: WorkflowHandle[Any, Any] = await server.client.start_workflow(
             workflow,
             args=args,
@@ -89,13 +82,21 @@ async def _run(
             id_conflict_policy=CONFLICT_POLICY,
             id_reuse_policy=REUSE_POLICY,
         )
-        try:
-            result = await handle.result()
-        except WorkflowFailureError as error:
-            result = error.cause
-        else:
-            database.details = await details(handle)
-        return await handle.describe(), result
+        await asyncio.sleep(away.total_seconds())  # the server skips no time while a task waits
+        async with Worker(
+            server.client,
+            task_queue=queue,
+            workflows=[RecordInbound, CatchUpInbound],
+            activities=[database.record_inbound, database.catch_up_inbound],
+            interceptors=[OneArgument()],
+        ):
+            try:
+                result = await handle.result()
+            except WorkflowFailureError as error:
+                result = error.cause
+            else:
+                database.details = await details(handle)
+            return await handle.describe(), result
 
 
 async def test_recording_is_retried_until_the_database_is_available() -> None:
@@ -119,10 +120,15 @@ async def test_a_message_that_waits_says_for_what() -> None:
 
 
 async def test_a_deferred_message_has_the_time_at_which_temporal_got_it() -> None:
-    """Not that of its recording, which may be long after, nor that of the webhook's host."""
+    """Not that of its recording nor of a worker's return, which may be long after.
+
+    Nor that of the webhook's host. A START that looks younger than it is would cancel a STOP.
+    """
     database = _Database(fails=50)
 
-    description, _ = await _run(database, RECORD_INBOUND_WORKFLOW, WITHOUT_TIME)
+    description, _ = await _run(
+        database, RECORD_INBOUND_WORKFLOW, WITHOUT_TIME, away=timedelta(milliseconds=100)
+    )
 
     [record] = database.recorded
     assert record.received_at is not None

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+# It ends as the command does: during Python's finalization the Temporal SDK's threads can abort.
 _CODE = """
 import sys
 from signedfor.cli.app import app
+from signedfor.process import end_process
 try: app()
 except SystemExit: pass
 print(*sys.modules, file=sys.stderr)
+end_process(0)
 """
 _SLOW = {
     *("alembic", "asyncio", "fastapi", "google", "holidays", "phonenumbers", "psycopg", "pydantic"),
