@@ -26,11 +26,11 @@ class Role(StrEnum):
     """What a person may do; each role may do what those before it may."""
 
     LOOK = "look"
-    """Read everything, and see a recipient's number on request."""
+    """Read everything, the audit log too, and see a recipient's number on request."""
     ACT = "act"
     """Retry, discard, cancel, pause, resume, opt out, work off reviews, start campaigns."""
     ADMINISTER = "administer"
-    """Set rates, remove opt-outs, read the audit log."""
+    """Set rates, lift opt-outs."""
 
     def includes(self, other: "Role") -> bool:
         """Whether a person with this role may do what `other` may."""

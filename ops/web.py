@@ -71,11 +71,6 @@ class Page:
         return value.strip() if isinstance(value, str) else default
 
     @property
-    def is_fragment(self) -> bool:
-        """Whether htmx asks for it, to replace a part of the page that is shown."""
-        return "HX-Request" in self.request.headers
-
-    @property
     def is_live(self) -> bool:
         """Whether the page updates itself."""
         return self.request.query_params.get("updates") != "off"
@@ -87,11 +82,8 @@ class Page:
 
     def url_with(self, **changes: object) -> str:
         """This page with other values in its query; None removes one."""
-        query = {
-            name: value
-            for name, value in {**self.request.query_params, "done": None, **changes}.items()
-            if value is not None
-        }
+        old = {**self.request.query_params, "done": None, "seal": None}
+        query = {name: value for name, value in {**old, **changes}.items() if value is not None}
         return self.request.url.path + (f"?{urlencode(query)}" if query else "")
 
     def is_at(self, path: str) -> bool:
@@ -112,10 +104,21 @@ class Page:
 
     def redirect(self, path: str, *, done: str | None = None) -> Response:
         """See another page next, which says what was done."""
-        location = (
-            f"{path}{'&' if '?' in path else '?'}{urlencode({'done': done})}" if done else path
-        )
-        return RedirectResponse(location, 303)
+        if done is not None:
+            said = urlencode({"done": done, "seal": self._seal(done)})
+            path = f"{path}{'&' if '?' in path else '?'}{said}"
+        return RedirectResponse(path, 303)
+
+    @property
+    def done(self) -> str:
+        """What the action before this page did; empty if that is not what we said."""
+        said = self.request.query_params.get("done", "")
+        return said if _is_same(self.request.query_params.get("seal"), self._seal(said)) else ""
+
+    def _seal(self, sentence: str) -> str:
+        """Shows that the sentence is ours: a link of a stranger's could have any."""
+        key = self.session.csrf_token.encode()
+        return hmac.digest(key, sentence.encode(), "sha256").hex()[:32]
 
     def moment(self, name: str) -> datetime | None:
         """A time in UTC of a field such as a browser's `datetime-local`; None if it is empty.
@@ -285,10 +288,13 @@ async def _check_source(page: Page, *, takes_file: bool) -> None:
     megabytes = page.services.settings.ops_max_upload_mb if takes_file else 0
     page.form = await read_form(page.request, file_megabytes=megabytes)
     sent = page.request.headers.get(CSRF_HEADER) or page.form.get(CSRF_FIELD)
-    if not isinstance(sent, str) or not hmac.compare_digest(
-        sent.encode(), page.session.csrf_token.encode()
-    ):
+    if not _is_same(sent, page.session.csrf_token):
         raise HTTPException(403, "This form is not from your session. Load the page again.")
+
+
+def _is_same(sent: object, secret: str) -> bool:
+    """Compare in a time that does not tell how much of it is right."""
+    return isinstance(sent, str) and hmac.compare_digest(sent.encode(), secret.encode())
 
 
 def check_site(request: Request) -> None:

@@ -131,3 +131,23 @@ async def test_a_form_has_a_limit(path: str, administrator: Browser) -> None:
 
     assert [413, 400] == [large.status_code, file.status_code]
     assert "too large" in large.text
+
+
+async def test_a_page_says_what_was_done(actor: Browser) -> None:
+    """After an action, and not again when its filter changes."""
+    answer = await actor.post("/opt-outs/add", {"recipient": "+15558675309", "evidence": "call"})
+
+    shown = await actor.get(answer.headers["location"])
+
+    assert '<p class="done" role="status">Recorded.</p>' in shown.text
+
+
+async def test_a_link_cannot_say_that_something_was_done(actor: Browser) -> None:
+    """Whoever writes the link could send operators anywhere with a sentence of ours."""
+    answer = await actor.post("/opt-outs/add", {"recipient": "+15558675309", "evidence": "call"})
+    location = answer.headers["location"].replace("Recorded.", "Call+this+number.")
+
+    for path in (location, "/opt-outs?done=Hello", "/opt-outs?done=Hello&seal=%C3%B6"):
+        shown = await actor.get(path)
+        assert 200 == shown.status_code
+        assert 'class="done"' not in shown.text
