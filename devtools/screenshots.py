@@ -73,11 +73,8 @@ _NO_CALLBACK: Final[Step] = {"final": "sent", "callbacks": {"lost": True}}
 def kinds() -> tuple[Kind, ...]:
     """A message of each kind, of which the clock decides some."""
     now = datetime.now(UTC)
-    closed = {
-        "from": f"{now + timedelta(hours=3):%H:%M}",
-        "until": f"{now + timedelta(hours=4):%H:%M}",
-        "time_zone": "UTC",
-    }
+    opens = (now.hour + 3) % 23  # a window does not span midnight
+    closed = {"from": f"{opens:02}:00", "until": f"{opens + 1:02}:00", "time_zone": "UTC"}
     return (
         Kind(message_id="order-4711", status=Outcome.DELIVERED),
         Kind(message_id="order-4712", status=Stage.RETRYING, then=_refusal(20429, 429)),

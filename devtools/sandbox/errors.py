@@ -1,8 +1,8 @@
 """Twilio's error bodies: code, HTTP status and the text that Twilio writes."""
 
-from typing import Any
+from typing import Any, Final
 
-_TEXTS = {
+TEXTS: Final = {
     20001: "The request has a parameter that is not valid",
     20003: "Authenticate",
     20004: "Method not allowed",
@@ -90,7 +90,8 @@ def http_status_for(code: int) -> int:
 
 def text_for(code: int, **values: str) -> str:
     """Return Twilio's text for `code`, or a plain one for a code the sandbox has no text for."""
-    return _TEXTS.get(code, "Error {code}").format_map({"code": code, "value": "", **values})
+    known = {"code": code, "value": "", "path": "", **values}  # a scripted error has only its code
+    return TEXTS.get(code, "Error {code}").format_map(known)
 
 
 def error_body(code: int, *, status: int, message: str) -> dict[str, Any]:

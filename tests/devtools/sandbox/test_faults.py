@@ -12,6 +12,7 @@ from twilio.rest import Client
 
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from devtools.sandbox.client import SandboxControl
+from devtools.sandbox.errors import TEXTS
 from devtools.sandbox.faults import FAULT_NAMES, NORMAL, Faults, Plan, Step
 from tests.devtools.sandbox.support import SENDER, eventually, status_of, twilio_client, until
 
@@ -66,6 +67,19 @@ def test_error_headers_reach_the_client(
     )
 
     assert ("7", 429) == (answer.headers["Retry-After"], answer.json()["status"])
+
+
+@pytest.mark.parametrize("code", sorted(TEXTS))
+def test_any_error_can_be_scripted(
+    twilio: Client, control: SandboxControl, recipient: str, code: int
+) -> None:
+    """The client gets that code, with a text."""
+    control.script(recipient, [{"respond": "error", "code": code, "http_status": 400}])
+    with pytest.raises(TwilioRestException) as failed:
+        twilio.messages.create(to=recipient, from_=SENDER, body="hello")
+
+    assert (400, code) == (failed.value.status, failed.value.code)
+    assert failed.value.msg
 
 
 @pytest.mark.parametrize(("stored", "listed"), [(None, 1), (True, 1), (False, 0)])
