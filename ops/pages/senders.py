@@ -1,6 +1,6 @@
 """The senders: their rates and backlogs; setting a rate, pausing and resuming."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -12,14 +12,16 @@ from starlette.responses import Response
 from ops.access import Role
 from ops.web import Page, Pages
 from signedfor.masks import masked_sender
+from signedfor.store.audit_log import Action
 from signedfor.store.message_index import MessageIndex
-from signedfor.store.rate_limiter import RateLimiter
+from signedfor.store.rate_limiter import RateLimiter, SenderState
 from signedfor.twilio.rates import Rate
 
 pages = Pages()
 PATH = "/senders"
 RANGES: Final = {"1 h": timedelta(hours=1), "24 h": timedelta(hours=24)}
 """How far back the rates of delivery and failure look."""
+_PAUSE: Final = "sender.pause"
 _rate = TypeAdapter(Rate)
 
 
@@ -42,15 +44,27 @@ async def senders(page: Page) -> Response:
         senders=states,
         masked=masked_sender,
         outcomes={each.sender: each for each in outcomes},
+        pauses=await to_thread.run_sync(_pauses, page, states),
         ranges=RANGES,
         chosen=chosen,
     )
 
 
+def _pauses(page: Page, states: Sequence[SenderState]) -> dict[str, Action]:
+    """Who has paused each sender that is paused, as far as the audit log knows."""
+    found = {}
+    for each in states:
+        if each.is_paused:
+            wanted = {"action": _PAUSE, "subject": masked_sender(each.sender)}
+            for action in page.services.audit_log.entries(filters=wanted, limit=1):
+                found[each.sender] = action
+    return found
+
+
 @pages.post("/senders/pause", role=Role.ACT)
 async def pause(page: Page) -> Response:
     """Send nothing more from it."""
-    await _change(page, "sender.pause", _rate_limiter(page).pause)
+    await _change(page, _PAUSE, _rate_limiter(page).pause)
     return page.redirect(PATH, done="Paused: no new POST begins.")
 
 

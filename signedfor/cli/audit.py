@@ -32,7 +32,7 @@ def record(
     """
     named = None if by is None else f"--by {by}"
     AuditLog(engine).add(
-        who=f"{os_user()[:_MAX_USER]} ({_ROLE})",
+        who=os_user()[:_MAX_USER],
         role=_ROLE,
         action=action,
         subject=subject,

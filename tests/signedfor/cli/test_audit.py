@@ -101,7 +101,7 @@ def test_an_action_is_recorded(
 
     (entry,) = _actions(engine)
 
-    assert f"{audit.os_user()} (command line)" == entry.who
+    assert audit.os_user() == entry.who
     assert "command line" == entry.role
     assert (action, subject, why) == (entry.action, entry.subject, entry.why)
     reference = f"person {People(engine).reference(RECIPIENT)}"
