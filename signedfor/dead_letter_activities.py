@@ -184,4 +184,4 @@ class DeadLetterActivities(ABC):
     @activity.defn
     @abstractmethod
     async def count_resolved(self, batch: Batch) -> Tally:
-        """How many of them the job has resolved so far."""
+        """How many of them the job has resolved so far; what is under way is waited for."""
