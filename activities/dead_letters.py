@@ -24,11 +24,10 @@ from signedfor.dead_letter_activities import (
     Failed,
     Page,
     PageRequest,
-    Selection,
     Skipped,
     Tally,
 )
-from signedfor.dead_letter_jobs import Checks, check, read
+from signedfor.dead_letter_previews import Checks, check, read
 from signedfor.dead_letters import (
     AlreadyClosed,
     MayHaveArrived,
@@ -66,7 +65,7 @@ class DeadLetterResolver(DeadLetterActivities):
         """
         pages = listing(
             self._temporal,
-            _clause(request.selection),
+            request.selection.query,
             page_size=self._page,
             next_page_token=request.page_token or None,
         )
@@ -196,14 +195,6 @@ class DeadLetterResolver(DeadLetterActivities):
             return Failed.REFUSED
         except NoAnswer:
             return Failed.NO_ANSWER
-
-
-def _clause(selection: Selection) -> str:
-    times = (
-        f"StartTime >= '{selection.opened_from.isoformat()}' "
-        f"AND StartTime <= '{selection.opened_until.isoformat()}'"
-    )
-    return times if selection.clause is None else f"{times} AND ({selection.clause})"
 
 
 def _obstacle(

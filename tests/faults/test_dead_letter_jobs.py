@@ -7,7 +7,8 @@ from temporalio.client import Client
 from devtools.stack.local import LocalStack
 from signedfor.contract import Resolution
 from signedfor.dead_letter_activities import JobState
-from signedfor.dead_letter_jobs import new_job_id, preview, progress, start, stop
+from signedfor.dead_letter_jobs import new_job_id, progress, start, stop
+from signedfor.dead_letter_previews import preview
 from signedfor.dead_letters import DeadLetterFilter, fetch
 from signedfor.store.database import open_engine
 from signedfor.store.suppressions import Suppressions

@@ -31,7 +31,7 @@ from signedfor.dead_letter_activities import (
     Tally,
     job_workflow_id,
 )
-from signedfor.dead_letter_jobs import Preview, preview
+from signedfor.dead_letter_previews import Preview, preview
 from signedfor.dead_letters import (
     DeadLetterFilter,
     InvalidClause,
@@ -164,11 +164,15 @@ async def test_a_preview_counts_and_does_nothing(desk: Desk) -> None:
     assert (6, 2, 1, 1, 2) == (
         what.selected,
         what.may_have_arrived,
-        what.suppressed,
-        what.expired,
-        what.to_resolve,
+        what.counts.suppressed,
+        what.counts.expired,
+        what.counts.to_resolve,
     )
-    assert {Skipped.MAY_HAVE_ARRIVED: 2, Skipped.SUPPRESSED: 1, Skipped.EXPIRED: 1} == what.skipped
+    assert {
+        Skipped.MAY_HAVE_ARRIVED: 2,
+        Skipped.SUPPRESSED: 1,
+        Skipped.EXPIRED: 1,
+    } == what.counts.skipped
     assert [3, 2, 1] == [part.count for part in what.parts]
     assert (FailureClass.SENDER_MISCONFIGURED, 21408, "+1500***0006") == (
         what.parts[0].cause.failure_class,
@@ -186,10 +190,10 @@ async def test_a_preview_applies_the_changes(desk: Desk) -> None:
     later = RETRY.model_copy(update={"changes": MessageChanges.model_validate(LATER)})
     channel = MessageChanges.model_validate({"from": "whatsapp:+15005550006"})
 
-    assert 0 == (await desk.preview()).to_resolve
-    assert 2 == (await desk.preview(later)).to_resolve
+    assert 0 == (await desk.preview()).counts.to_resolve
+    assert 2 == (await desk.preview(later)).counts.to_resolve
     unfit = await desk.preview(RETRY.model_copy(update={"changes": channel}))
-    assert (2, 0) == (unfit.invalid, unfit.to_resolve)
+    assert (2, 0) == (unfit.counts.invalid, unfit.counts.to_resolve)
 
 
 async def test_all_that_match_are_retried_once(desk: Desk) -> None:
@@ -246,7 +250,7 @@ async def test_consent_and_expiry_are_checked_again_for_each(desk: Desk) -> None
         1, first=10, failure_class=FailureClass.CONTENT_REJECTED, expires_at=soon.isoformat()
     )
     what = await desk.preview()
-    assert (3, {}) == (what.to_resolve, what.skipped)
+    assert (3, {}) == (what.counts.to_resolve, what.counts.skipped)
 
     desk.opt_out(number(1))
     await asyncio.sleep(max((soon - datetime.now(UTC)).total_seconds(), 0))
@@ -301,7 +305,7 @@ async def test_many_are_discarded(desk: Desk) -> None:
 
     done = await desk.run(what)
 
-    assert (3, 3, {}) == (what.to_resolve, done.tally.resolved, done.tally.skipped)
+    assert (3, 3, {}) == (what.counts.to_resolve, done.tally.resolved, done.tally.skipped)
     assert [] == desk.posts()
     await until_open(desk.client, desk.tenant, set())
 
