@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, NoReturn
 from urllib.parse import urlencode
 
@@ -15,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ops.access import Role
+from ops.pages.campaigns import check_reason
 from ops.web import Page, Pages
 from signedfor.campaigns.estimate import Estimate
 from signedfor.campaigns.progress import checked_campaign_id
@@ -117,6 +119,7 @@ async def start(page: Page) -> Response:
             if campaign.campaign_id != campaign_id:
                 _refuse_old_file()
             await _require_consent(page, campaign, earlier)
+            await to_thread.run_sync(_check_reason, page, campaign)
             if not is_loaded(earlier):
                 rows = f"{campaign.estimate.tally.rows:,} rows"
                 await page.record("campaign.start", campaign_id, why=page.text("why"), details=rows)
@@ -248,6 +251,11 @@ def _reopened(page: Page, upload: Upload) -> Iterator[CheckedCampaign]:
             campaign_id=upload.campaign_id,
         ) as campaign:
             yield campaign
+
+
+def _check_reason(page: Page, campaign: CheckedCampaign) -> None:
+    rows = chain.from_iterable(campaign.staged.batches())
+    check_reason((each.to for each in rows), page.text("why"))
 
 
 async def _require_consent(

@@ -375,3 +375,14 @@ async def test_nothing_of_a_file_is_logged(
 
     secrets = (*NUMBERS, "5558675344", "Ann 0", "Eve", SENDER)
     assert [] == [each for each in secrets if each in caplog.text]
+
+
+async def test_the_reason_has_no_recipients_number(actor: Browser, sqlite_engine: Engine) -> None:
+    """As for everything else that is done with a campaign; nothing is started."""
+    fields = hidden(await upload(actor, id="spring"))
+
+    answer = await actor.post("/campaigns/start", {**fields, "why": "for 555-2000002"})
+
+    assert 400 == answer.status_code
+    assert "Reason: must not contain a recipient&#39;s number" in answer.text
+    assert Campaigns(sqlite_engine).find("spring") is None

@@ -226,3 +226,24 @@ async def test_a_message_that_was_refused_as_bad_input(temporal: Client, looker:
     assert facts["Refused"].startswith("to: ")
     assert "Yes, once it is corrected" in facts["Safe to send again?"]
     assert TEXT not in html
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize("path", ["/message/reveal", "/message/cancel"])
+async def test_a_reason_has_not_the_recipients_number(
+    path: str, temporal: Client, actor: Browser, sqlite_engine: Engine
+) -> None:
+    """All who may look can read the audit log."""
+    await _send(temporal, "m1", send_at="2099-01-01T00:00:00Z")
+
+    answer = await actor.post(path, {"id": "m1", "why": "867-5309 has called"})
+
+    assert 400 == answer.status_code
+    assert "Reason: must not contain the person&#39;s number" in answer.text
+    assert ["sign-in"] == [each.action for each in AuditLog(sqlite_engine).entries()]
+
+
+@pytest.mark.usefixtures("fakes")
+async def test_a_message_that_is_not_there_is_not_canceled(actor: Browser) -> None:
+    """The page says so."""
+    assert 404 == (await actor.post("/message/cancel", {"id": "none"})).status_code
