@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -24,15 +24,15 @@ from signedfor.dead_letter_activities import (
     Failed,
     Page,
     PageRequest,
-    Selection,
     Skipped,
     Tally,
 )
-from signedfor.dead_letter_jobs import Checks, check, read
+from signedfor.dead_letter_previews import Checks, check, read
 from signedfor.dead_letters import (
     AlreadyClosed,
     MayHaveArrived,
     NoAnswer,
+    decision_of,
     listing,
     report_of,
     resolve,
@@ -65,7 +65,7 @@ class DeadLetterResolver(DeadLetterActivities):
         """
         pages = listing(
             self._temporal,
-            _clause(request.selection),
+            request.selection.query,
             page_size=self._page,
             next_page_token=request.page_token or None,
         )
@@ -96,23 +96,47 @@ class DeadLetterResolver(DeadLetterActivities):
                 details = activity.cancellation_details()
                 if details is None or not details.cancel_requested:
                     raise
+                results |= await self._resolved_earlier(batch, results)
         return _tally(results)
 
     @activity.defn
     async def count_resolved(self, batch: Batch) -> Tally:
-        """How many of them the job has resolved so far.
+        """How many of them the job has resolved so far; what is under way is waited for.
 
         Raises:
             RPCError: Temporal does not answer.
         """
+        async with heartbeats():
+            return _tally(await self._decisions(batch.message_ids, batch.resolution))
 
-        async def is_resolved(message_id: str) -> bool:
-            with contextlib.suppress(NotFound):
-                report = await report_of(self._temporal, message_id)
-                return report is not None and report.job_id == batch.resolution.job_id
-            return False
+    async def _resolved_earlier(
+        self, batch: Batch, results: Mapping[str, _Result]
+    ) -> dict[str, _Result]:
+        """What a lost attempt has resolved of those that this one did not come to."""
+        if activity.info().attempt == 1:
+            return {}
+        left = [each for each in batch.message_ids if each not in results]
+        return await self._decisions(left, batch.resolution)
 
-        return Tally(resolved=sum([await is_resolved(each) for each in batch.message_ids]))
+    async def _decisions(
+        self, message_ids: Sequence[str], resolution: Resolution
+    ) -> dict[str, _Result]:
+        """The job's decisions about these, also those that are under way."""
+        ended = await asyncio.gather(*(self._decision(each, resolution) for each in message_ids))
+        return {
+            name: each for name, each in zip(message_ids, ended, strict=True) if each is not None
+        }
+
+    async def _decision(self, message_id: str, resolution: Resolution) -> _Result | None:
+        """How the job's decision about it ended; None if it got none."""
+        if resolution.job_id is None:
+            return None
+        try:
+            return await decision_of(
+                self._temporal, message_id, resolution.job_id, within=ANSWER_SECONDS
+            )
+        except NoAnswer:
+            return Failed.NO_ANSWER
 
     async def _resolve(self, batch: Batch, results: dict[str, _Result]) -> None:
         letters = await read(self._temporal, batch.message_ids)
@@ -151,9 +175,11 @@ class DeadLetterResolver(DeadLetterActivities):
         result = _obstacle(message_id, resolution, letters, checks)
         if result is not None:
             # An earlier attempt may have retried it before there was an obstacle.
+            if (earlier := await self._decision(message_id, resolution)) is not None:
+                return earlier
             with contextlib.suppress(NotFound):
                 closed = await report_of(self._temporal, message_id)
-                return result if closed is None else _by_this_job(closed, resolution)
+                return result if closed is None else Skipped.CLOSED
             return Skipped.CLOSED
         try:
             return await resolve(self._temporal, message_id, resolution, within=ANSWER_SECONDS)
@@ -169,14 +195,6 @@ class DeadLetterResolver(DeadLetterActivities):
             return Failed.REFUSED
         except NoAnswer:
             return Failed.NO_ANSWER
-
-
-def _clause(selection: Selection) -> str:
-    times = (
-        f"StartTime >= '{selection.opened_from.isoformat()}' "
-        f"AND StartTime <= '{selection.opened_until.isoformat()}'"
-    )
-    return times if selection.clause is None else f"{times} AND ({selection.clause})"
 
 
 def _obstacle(

@@ -22,6 +22,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from ops.access import ProxyUsers, Users
+from ops.checker import Checker, checks_of
 from ops.pages import PAGES
 from ops.pages.sign_in import SignIn
 from ops.person_links import PersonLinks
@@ -78,12 +79,13 @@ def create_app(settings: OpsSettings, *, client: Client, engine: Engine) -> Star
         sessions=OpsSessions(engine, lifetime=timedelta(hours=settings.ops_session_hours)),
         audit_log=AuditLog(engine),
         person_links=PersonLinks(engine),
+        checker=Checker(checks_of(settings, client, engine)),
     )
     sign_in = SignIn(services)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with MessageIndexer(client, engine).running():
+        async with MessageIndexer(client, engine).running(), services.checker.running():
             yield
 
     return Starlette(

@@ -19,6 +19,7 @@ from starlette.types import Message, Receive
 from temporalio.client import Client
 
 from ops.access import ProxyUsers, Role, User, Users
+from ops.checker import Checker
 from ops.formats import FILTERS
 from ops.person_links import PersonLinks
 from ops.settings import OpsSettings
@@ -52,6 +53,7 @@ class Services:
     sessions: OpsSessions
     audit_log: AuditLog
     person_links: PersonLinks
+    checker: Checker
 
 
 @dataclass

@@ -23,6 +23,7 @@ from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
+    WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
 from temporalio.common import (
@@ -212,12 +213,19 @@ class Message:
         """The current state of the message, from a worker.
 
         Raises:
+            BadInput: a worker refused it as bad input: no worker can answer for it.
             NotFound: there is no such message.
         """
         try:
             progress: Progress = await self.handle.query(
                 PROGRESS_QUERY, result_type=Progress, rpc_timeout=rpc_timeout
             )
+        except WorkflowQueryFailedError:
+            # The SDK cannot make a workflow whose input it cannot decode, not even to ask it.
+            if not await self._is_running():
+                with contextlib.suppress(WorkflowFailureError):
+                    await self.report()
+            raise
         except RPCError as error:
             raise self._not_found(error) from error
         return progress

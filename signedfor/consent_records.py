@@ -4,7 +4,7 @@ Errors are `signedfor.errors.BadInput`, with the names of the fields: `recipient
 `category`, `reason`, `evidence`, `by`.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,7 +22,7 @@ from signedfor.consent import (
 )
 from signedfor.contract.fields import Label, problems_in
 from signedfor.errors import BadInput
-from signedfor.masks import contains_end_of_number, masked_sender
+from signedfor.masks import contains_an_end_of, masked_sender
 from signedfor.store.database import transaction
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
@@ -169,10 +169,19 @@ def check_note(recipient: str, text: str, *, field: str = "evidence") -> None:
     Raises:
         BadInput: names the field.
     """
+    check_note_on([recipient], text, field=field, whose="the person's")
+
+
+def check_note_on(recipients: Iterable[str], text: str, *, field: str, whose: str) -> None:
+    """As `check_note`, for what concerns many people.
+
+    Raises:
+        BadInput: names the field.
+    """
     with store_errors():
         check_text(field, text, max_length=MAX_EVIDENCE)
-    if contains_end_of_number(text, recipient):
-        raise BadInput([(field, "must not contain the person's number")])
+    if contains_an_end_of(text, recipients):
+        raise BadInput([(field, f"must not contain {whose} number")])
 
 
 @contextmanager

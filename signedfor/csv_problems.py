@@ -97,11 +97,10 @@ class SkippedRows:
     and with cells protected from spreadsheets as in every file of ours.
     """
 
-    def __init__(self, file: TextIO) -> None:
-        """`file` is opened with `newline=""`."""
+    def __init__(self, file: TextIO | None) -> None:
+        """`file` is opened with `newline=""`; None: they are only left out."""
         self.count = 0
-        self._file = file
-        self._writer = csv.writer(file)
+        self._writer = None if file is None else csv.writer(file)
 
     def header(self, columns: Sequence[str]) -> None:
         """Begin with these columns of the file."""
@@ -116,7 +115,8 @@ class SkippedRows:
         self._write([str(line), reasons, *cells])
 
     def _write(self, cells: Iterable[str]) -> None:
-        self._writer.writerow([masked(cell) for cell in cells])
+        if self._writer is not None:
+            self._writer.writerow([masked(cell) for cell in cells])
 
 
 def distinct(name: str, taken: Collection[str]) -> str:

@@ -82,6 +82,15 @@ class Selection(ActivityModel):
     opened_from: datetime
     opened_until: datetime
 
+    @property
+    def query(self) -> str:
+        """The clause with the times."""
+        times = (
+            f"StartTime >= '{self.opened_from.isoformat()}' "
+            f"AND StartTime <= '{self.opened_until.isoformat()}'"
+        )
+        return times if self.clause is None else f"{times} AND ({self.clause})"
+
 
 class Tally(ActivityModel):
     """What became of the dead letters that a job came to."""
@@ -184,4 +193,4 @@ class DeadLetterActivities(ABC):
     @activity.defn
     @abstractmethod
     async def count_resolved(self, batch: Batch) -> Tally:
-        """How many of them the job has resolved so far."""
+        """How many of them the job has resolved so far; what is under way is waited for."""

@@ -409,6 +409,33 @@ async def _refusal(
     return Refused(f"The workflow refused it ({type(cause).__name__}).")
 
 
+async def decision_of(
+    temporal: Client, message_id: str, job_id: str, *, within: float = ANSWER_SECONDS
+) -> DeadLetterReport | None:
+    """How the job's decision about it ended; None if it got none, or refused it.
+
+    One that is under way is waited for: it is carried out though its sender may be gone.
+
+    Raises:
+        NoAnswer: it is under way, and no worker answered within `within` seconds.
+        RPCError: Temporal did not answer.
+    """
+    decision = handle_of(temporal, message_id).get_update_handle(
+        job_id, result_type=DeadLetterReport
+    )
+    try:
+        report: DeadLetterReport = await answer(decision.result(), within=within)
+    except WorkflowUpdateFailedError:
+        return None
+    except TimeoutError:
+        raise NoAnswer(message_id, within=within) from None
+    except RPCError as error:
+        if is_workflow_missing(error):  # said of an update too
+            return None
+        raise
+    return report
+
+
 async def report_of(temporal: Client, message_id: str) -> DeadLetterReport | None:
     """How it was closed; None if it is open, or was ended from outside.
 

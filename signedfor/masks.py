@@ -1,6 +1,7 @@
 """Keeps phone numbers out of what is shown: ids, search attributes, and what people look at."""
 
 import re
+from collections.abc import Iterable
 
 from signedfor.consent import person
 
@@ -30,6 +31,8 @@ def masked_recipient(address: str) -> str:
 
 _MIN_DIGITS = 7
 """Phone numbers have at least so many digits."""
+_ENDS = re.compile(rf"(?=(\d{{{_MIN_DIGITS}}}))", re.ASCII)
+"""So many digits, wherever they begin."""
 
 
 def contains_number_of(text: str, recipient: str) -> bool:
@@ -43,5 +46,14 @@ def contains_end_of_number(text: str, recipient: str) -> bool:
 
     People leave out the country's code, or write a zero for it.
     """
-    end = re.sub(r"\D", "", person(recipient))[-_MIN_DIGITS:]
-    return len(end) == _MIN_DIGITS and end in re.sub(r"[^0-9A-Za-z]", "", text)
+    return contains_an_end_of(text, [recipient])
+
+
+def contains_an_end_of(text: str, recipients: Iterable[str]) -> bool:
+    """As `contains_end_of_number`, for any of many; if there can be none, it reads no recipient."""
+    written = set(_ENDS.findall(re.sub(r"[^0-9A-Za-z]", "", text)))
+    return bool(written) and any(_end_of(each) in written for each in recipients)
+
+
+def _end_of(recipient: str) -> str:
+    return re.sub(r"\D", "", person(recipient))[-_MIN_DIGITS:]

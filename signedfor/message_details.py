@@ -93,6 +93,8 @@ async def fetch_details(temporal: temporalio.client.Client, message_id: str) -> 
 async def _progress(message: Message) -> Progress | None:
     try:
         return await message.progress(rpc_timeout=_TIMEOUT)
+    except BadInput:  # it was refused in this moment
+        return None
     except RPCError as error:
         if error.status in _NO_WORKER:
             return None

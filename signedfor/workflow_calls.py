@@ -19,13 +19,26 @@ from temporalio.service import RPCError, RPCStatusCode
 from signedfor import client
 from signedfor.contract import MESSAGES_QUEUE
 from signedfor.contract.base import ContractModel
-from signedfor.errors import BadInput, Refused
+from signedfor.errors import BadInput, CommandError, NotFound, Refused, Unavailable
 
 RPC_TIMEOUT: Final = timedelta(seconds=10)
 NO_WORKER: Final = (
     f"No worker answers on task queue {MESSAGES_QUEUE}. Start one (`python -m worker`), or see "
     "`signedfor doctor`."
 )
+
+_NO_ANSWER: Final = "Temporal does not answer. Is it up, and is TEMPORAL_ADDRESS right?"
+_NO_ACCESS: Final = "Temporal refuses access. See TEMPORAL_API_KEY, TEMPORAL_TLS_* and permissions."
+_EXPLANATIONS: Final = {
+    RPCStatusCode.UNAVAILABLE: _NO_ANSWER,
+    RPCStatusCode.DEADLINE_EXCEEDED: _NO_ANSWER,
+    RPCStatusCode.CANCELLED: _NO_ANSWER,
+    RPCStatusCode.UNAUTHENTICATED: _NO_ACCESS,
+    RPCStatusCode.PERMISSION_DENIED: _NO_ACCESS,
+    RPCStatusCode.FAILED_PRECONDITION: (
+        "The workers cannot continue this workflow now; see their logs and the Temporal UI."
+    ),
+}
 
 _Result = TypeVar("_Result")
 
@@ -86,6 +99,22 @@ async def answer(update: Awaitable[_Result], *, within: float) -> _Result:
         if task is not None and task.cancelling():
             raise asyncio.CancelledError from None
         raise TimeoutError from None
+
+
+def rpc_error(error: RPCError) -> CommandError:
+    """The error in a sentence, without Temporal's own text, which may quote what was typed."""
+    if is_namespace_missing(error):
+        return Unavailable("Temporal has no such namespace. See TEMPORAL_NAMESPACE.")
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return NotFound("Temporal has no workflow with that ID, or has deleted it.")
+    if error.status is RPCStatusCode.INVALID_ARGUMENT and "search attribute" in error.message:
+        return Unavailable(
+            "Temporal lacks the search attributes that messages have. "
+            "`signedfor doctor --fix` registers them."
+        )
+    return Unavailable(
+        _EXPLANATIONS.get(error.status, f"The request to Temporal failed ({error.status.name}).")
+    )
 
 
 def is_workflow_missing(error: RPCError) -> bool:

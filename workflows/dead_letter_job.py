@@ -37,6 +37,8 @@ _BATCH = 25
 _LAST = Priority(priority_key=MessagePriority.BULK.temporal_key)
 """Messages come first."""
 _SELECT_TIMEOUT = timedelta(seconds=30)
+_COUNT_TIMEOUT = timedelta(minutes=1)
+"""Decisions that are under way are waited for."""
 _RESOLVE_TIMEOUT = timedelta(minutes=5)
 _HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 """The activity heartbeats every two seconds."""
@@ -215,7 +217,8 @@ async def _count_resolved(batch: Batch) -> Tally:
         return await workflow.execute_activity_method(
             DeadLetterActivities.count_resolved,
             batch,
-            start_to_close_timeout=_SELECT_TIMEOUT,
+            start_to_close_timeout=_COUNT_TIMEOUT,
+            heartbeat_timeout=_HEARTBEAT_TIMEOUT,
             retry_policy=BOUNDED_RETRY,
             priority=_LAST,
             summary=f"count what is done of {len(batch.message_ids)} dead letters",

@@ -1,58 +1,51 @@
 """Starting a campaign: its file is uploaded and checked, then what was checked is started."""
 
-import re
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from itertools import chain
+from typing import Final, NoReturn
 from urllib.parse import urlencode
 
 from anyio import to_thread
-from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ops.access import Role
+from ops.pages.campaign_form import (
+    TO_COLUMN,
+    Problems,
+    chosen_id,
+    in_words,
+    label,
+    labelled,
+    message_of,
+)
+from ops.pages.campaigns import check_reason
 from ops.web import Page, Pages
 from signedfor.campaigns.estimate import Estimate
 from signedfor.campaigns.progress import checked_campaign_id
 from signedfor.campaigns.recipients import RecipientsFile
-from signedfor.campaigns.start import CheckedCampaign, checked_campaign, is_loaded
-from signedfor.contract import CampaignMessage, Day, Priority
-from signedfor.contract.fields import problems_in
-from signedfor.csv_problems import BadRows, CsvProblem, CsvProblems
+from signedfor.campaigns.start import CheckedCampaign, checked_campaign, is_loaded, with_price
+from signedfor.contract import CampaignMessage, Day, OnUnknownOutcome, Priority
+from signedfor.csv_problems import BadRows, CsvProblem, CsvProblems, SkippedRows
 from signedfor.errors import BadInput, Refused
-from signedfor.quiet_hours import QUIET_HOURS, unknown_names_problem
+from signedfor.quiet_hours import QUIET_HOURS
 from signedfor.store.campaign_uploads import CampaignUploads, Upload
 from signedfor.store.campaigns import CampaignRecord, Campaigns
-from signedfor.time_zones import TIME_ZONES
 
 pages = Pages()
 MAX_PROBLEMS: Final = 1000
 """How many problems of a file are listed; the number of all of them is shown."""
-_TO_COLUMN: Final = "to"
-_LABELS: Final = {
-    "file": "File",
-    "to_column": "Column with the recipients",
-    "from": "Sender",
-    "body": "Text",
-    "media_urls": "Media",
-    "priority": "Priority",
-    "category": "Category",
-    "tenant": "Tenant",
-    "id": "Campaign ID",
-    "expires_at": "Expires",
-    "send_window": "Send window",
-    "between": "Send window",
-    "quiet_hours": "Quiet hours",
-    "time_zone": "Time zone",
+
+
+_UNKNOWN_OUTCOME: Final = {
+    "": "as its priority says",
+    OnUnknownOutcome.RESEND: "send it again, perhaps twice",
+    OnUnknownOutcome.DEAD_LETTER: "open a dead letter",
 }
-"""What the form calls a field of the contract, or an option of the command line."""
-_NEEDED: Final = {"from": "is needed, since DEFAULT_SENDER is not set", "body": "is needed"}
-_OPTION: Final = re.compile(r"--[a-z][a-z-]+")
-_Problems = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -67,6 +60,9 @@ class _Preview:
     similar: CampaignRecord | None
     needs_consent: bool
     """Whether it is the same text as an earlier campaign's, under a derived id."""
+    left_out: Sequence[CsvProblem]
+    """The problems of the rows that are left out, the first of them."""
+    problems: int
 
     @property
     def is_started(self) -> bool:
@@ -88,14 +84,15 @@ async def preview(page: Page) -> Response:
     except BadRows as error:
         return _form(page, rows=error.listed, count=error.total)
     except BadInput as error:
-        return _form(page, problems=_labelled(error.problems))
+        return _form(page, problems=labelled(error.problems))
     except Refused as error:
-        return _form(page, refusal=_in_words(str(error)))
+        return _form(page, refusal=in_words(str(error)))
     return page.render(
         "campaign_preview.html",
         preview=previewed,
+        left_out=_shown(previewed.left_out),
         facts=_facts(previewed.estimate),
-        warnings=[_in_words(each) for each in previewed.warnings],
+        warnings=[in_words(each) for each in previewed.warnings],
     )
 
 
@@ -117,14 +114,15 @@ async def start(page: Page) -> Response:
             if campaign.campaign_id != campaign_id:
                 _refuse_old_file()
             await _require_consent(page, campaign, earlier)
+            await to_thread.run_sync(_check_reason, page, campaign)
             if not is_loaded(earlier):
-                rows = f"{campaign.estimate.tally.rows:,} rows"
-                await page.record("campaign.start", campaign_id, why=page.text("why"), details=rows)
+                why, rows = page.text("why"), _rows(campaign)
+                await page.record("campaign.start", campaign_id, why=why, details=rows)
             await campaign.start(services.client)
     except BadRows as error:
         raise BadInput([(f"line {each.line}", each.sentence) for each in error.listed]) from None
     except BadInput as error:
-        raise BadInput(_labelled(error.problems)) from None
+        raise BadInput(labelled(error.problems)) from None
     await to_thread.run_sync(uploads.delete, upload.upload_id)
     done = "It was started earlier; nothing is sent twice." if is_loaded(earlier) else "Started."
     return page.redirect(shown, done=done)
@@ -160,7 +158,7 @@ def _form(
         "campaign_new.html",
         status_code=409 if refusal else 400 if problems or count else 200,
         problems=problems,
-        rows=[(each.line, _column(each), _in_words(each.problem)) for each in rows],
+        rows=_shown(rows),
         count=count,
         refusal=refusal,
         default_sender=page.services.settings.default_sender,
@@ -168,6 +166,7 @@ def _form(
         priorities=(Priority.BULK, Priority.NORMAL),
         days=tuple(Day),
         quiet_hours=sorted(QUIET_HOURS),
+        unknown_outcome=_UNKNOWN_OUTCOME,
         chosen={name: page.form.getlist(name) for name in ("days", "quiet_hours")},
     )
 
@@ -179,22 +178,25 @@ def _previewed(page: Page) -> _Preview:
         BadInput: the form or the file is wrong.
         Refused: another campaign has this id.
     """
-    problems: _Problems = []
+    problems: Problems = []
+    found = CsvProblems(in_text=MAX_PROBLEMS, in_document=MAX_PROBLEMS)
     file = page.form.get("file")
     if not isinstance(file, UploadFile) or not file.size:
         problems.append(("file", "is needed: CSV in UTF-8 with a header line"))
-    chosen_id = _chosen_id(page, problems)
-    message = _message(page, problems)
+    campaign_id = chosen_id(page, problems)
+    message = message_of(page, problems)
     if problems or message is None or not isinstance(file, UploadFile):
         raise BadInput(problems)
-    to_column = page.text("to_column") or _TO_COLUMN
+    to_column = page.text("to_column") or TO_COLUMN
     # Kept here, because it closes the file when it is collected.
     source = RecipientsFile(file.file, size=file.size or 0)
-    with _checked(page, source, message, to_column=to_column, campaign_id=chosen_id) as campaign:
+    with _checked(
+        page, source, message, to_column=to_column, campaign_id=campaign_id, found=found
+    ) as campaign:
         earlier = campaign.earlier()
         similar = None if is_loaded(earlier) else campaign.similar()
         upload_id = CampaignUploads(page.services.engine).add(
-            file.file, message, to_column=to_column, campaign_id=chosen_id, by=page.user.name
+            file.file, message, to_column=to_column, campaign_id=campaign_id, by=page.user.name
         )
         return _Preview(
             campaign_id=campaign.campaign_id,
@@ -204,6 +206,8 @@ def _previewed(page: Page) -> _Preview:
             earlier=earlier,
             similar=similar,
             needs_consent=similar is not None and not campaign.is_id_chosen,
+            left_out=found.listed,
+            problems=found.total,
         )
 
 
@@ -214,15 +218,18 @@ def _checked(
     *,
     to_column: str,
     campaign_id: str | None,
+    found: CsvProblems,
 ) -> AbstractContextManager[CheckedCampaign]:
+    settings, price = page.services.settings, page.text("price")
     return checked_campaign(
         source,
         message,
         engine=page.services.engine,
-        settings=page.services.settings,
+        settings=with_price(settings, price) if price else settings,
         to_column=to_column,
         campaign_id=campaign_id,
-        problems=CsvProblems(in_text=MAX_PROBLEMS, in_document=MAX_PROBLEMS),
+        problems=found,
+        skipped=SkippedRows(None) if page.text("skip_bad") else None,
     )
 
 
@@ -246,8 +253,21 @@ def _reopened(page: Page, upload: Upload) -> Iterator[CheckedCampaign]:
             upload.message,
             to_column=upload.to_column,
             campaign_id=upload.campaign_id,
+            found=CsvProblems(in_text=MAX_PROBLEMS, in_document=MAX_PROBLEMS),
         ) as campaign:
             yield campaign
+
+
+def _check_reason(page: Page, campaign: CheckedCampaign) -> None:
+    rows = chain.from_iterable(campaign.staged.batches())
+    check_reason((each.to for each in rows), page.text("why"))
+
+
+def _rows(campaign: CheckedCampaign) -> str:
+    """For the audit log."""
+    tally = campaign.estimate.tally
+    left_out = f", {tally.skipped:,} bad ones left out" if tally.skipped else ""
+    return f"{tally.rows:,} rows{left_out}"
 
 
 async def _require_consent(
@@ -263,87 +283,20 @@ async def _require_consent(
         )
 
 
-def _chosen_id(page: Page, problems: _Problems) -> str | None:
-    try:
-        return checked_campaign_id(page.text("id"), field="id") if page.text("id") else None
-    except BadInput as error:
-        problems += error.problems
-        return None
-
-
-def _message(page: Page, problems: _Problems) -> CampaignMessage | None:
-    """The message of the form; adds to `problems`, never a value."""
-    body = page.form.get("body")
-    fields: dict[str, Any] = {
-        "from": page.text("from") or page.services.settings.default_sender,
-        # A browser sends line breaks as CR LF.
-        "body": body.replace("\r\n", "\n") if isinstance(body, str) else "",
-        "media_urls": page.text("media_urls").split(),
-        "send_window": _send_window(page, problems),
-    }
-    fields |= {name: page.text(name) for name in ("priority", "category", "tenant")}
-    try:
-        fields["expires_at"] = page.moment("expires_at")
-    except HTTPException:
-        problems.append(("expires_at", "must be a time such as 2026-11-29T12:00"))
-    for name, what in _NEEDED.items():
-        if not (fields[name] or "").strip():
-            problems.append((name, what))
-            fields[name] = "none"  # it has been named
-    given = {name: value for name, value in fields.items() if value}
-    try:
-        return CampaignMessage.model_validate(given)
-    except ValidationError as error:
-        problems += problems_in(error)
-        return None
-
-
-def _send_window(page: Page, problems: _Problems) -> dict[str, Any] | None:
-    quiet_hours = [str(each) for each in page.form.getlist("quiet_hours")]
-    if (unknown := unknown_names_problem(quiet_hours)) is not None:
-        problems.append(("quiet_hours", unknown))
-        quiet_hours = []
-    time_zone = page.text("time_zone")
-    if time_zone and time_zone not in TIME_ZONES:
-        what = "is not an IANA time zone; give a name such as Europe/Berlin"
-        problems.append(("time_zone", what))
-        time_zone = ""
-    window: dict[str, Any] = {
-        "from": page.text("opens"),
-        "until": page.text("closes"),
-        "days": page.form.getlist("days"),
-        "quiet_hours": quiet_hours,
-        "time_zone": time_zone,
-    }
-    return {name: value for name, value in window.items() if value} or None
-
-
-def _labelled(problems: Sequence[tuple[str, str]]) -> _Problems:
-    """Each problem with the form's name of its field."""
-    return [(_label(field), _in_words(what)) for field, what in problems]
-
-
-def _label(field: str) -> str:
-    """The form's label of a field such as `send_window.quiet_hours.0` or `--from`."""
-    parts = field.removeprefix("--").replace("-", "_").split(".")
-    labels = [_LABELS[part] for part in parts if part in _LABELS]
-    return labels[-1] if labels else field
+def _shown(problems: Sequence[CsvProblem]) -> list[tuple[int, str, str]]:
+    """Line, column and what is wrong with it."""
+    return [(each.line, _column(each), in_words(each.problem)) for each in problems]
 
 
 def _column(problem: CsvProblem) -> str:
     """The column of a problem; or the form's label, if the row does not go with the message."""
     column = problem.column or ""
-    return _label(column) if column.startswith("--") else column
-
-
-def _in_words(sentence: str) -> str:
-    """The sentence with the form's labels in place of the command line's options."""
-    return _OPTION.sub(lambda found: f"“{_label(found[0])}”", sentence)
+    return label(column) if column.startswith("--") else column
 
 
 def _facts(estimate: Estimate) -> Mapping[str, str]:
-    """The estimate; a price can only be set for the process."""
+    """The estimate, in the form's words."""
     facts = dict(estimate.facts())
     if estimate.cost is None:
-        facts["Cost"] = "not known; PRICE_PER_SEGMENT is not set"
+        facts["Cost"] = "not known; give a price, or set PRICE_PER_SEGMENT"
     return facts

@@ -1,6 +1,6 @@
 """The campaigns: how far they are, what can be decided about them, and their reports."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote, urlencode
@@ -22,6 +22,7 @@ from signedfor.campaigns.progress import (
     sender_time,
 )
 from signedfor.campaigns.report import report_csv
+from signedfor.consent_records import check_note_on
 from signedfor.contract import (
     CANCEL_UPDATE,
     PAUSE_UPDATE,
@@ -62,7 +63,7 @@ async def campaign(page: Page) -> Response:
 async def reveal(page: Page) -> Response:
     """Show its text too."""
     record = await _record(page)
-    await page.record("campaign.reveal", record.campaign_id, why=page.text("why"))
+    await page.record("campaign.reveal", record.campaign_id, why=await _why(page, record))
     return await _shown(page, reveals=True)
 
 
@@ -95,7 +96,7 @@ async def cancel(page: Page) -> Response:
 async def report(page: Page) -> Response:
     """Download the outcome of every row, with the numbers and the caller's own columns."""
     record = await _record(page)
-    await page.record("campaign.report", record.campaign_id, why=page.text("why"))
+    await page.record("campaign.report", record.campaign_id, why=await _why(page, record))
     name = quote(f"campaign-{record.campaign_id}.csv")
     return StreamingResponse(
         _report(page, record.campaign_id),
@@ -140,6 +141,26 @@ async def _record(page: Page) -> CampaignRecord:
     return await to_thread.run_sync(required_record, Campaigns(page.services.engine), campaign_id)
 
 
+async def _why(page: Page, record: CampaignRecord) -> str:
+    """The reason of the form.
+
+    Raises:
+        BadInput: it has a recipient's number, which all who read the audit log would see.
+    """
+    why, rows = page.text("why"), Campaigns(page.services.engine)
+    await to_thread.run_sync(lambda: check_reason(rows.recipients(record.campaign_id), why))
+    return why
+
+
+def check_reason(recipients: Iterable[str], why: str) -> None:
+    """Refuse a reason that has a recipient's number.
+
+    Raises:
+        BadInput: names the field.
+    """
+    check_note_on(recipients, why, field="Reason", whose="a recipient's")
+
+
 async def _shown(page: Page, *, reveals: bool) -> Response:
     services = page.services
     record = await _record(page)
@@ -162,7 +183,8 @@ def _is_over(record: CampaignRecord) -> bool:
 
 
 async def _decide(page: Page, decision: str) -> Response:
-    record, why = await _record(page), page.text("why") or None
+    record = await _record(page)
+    why = await _why(page, record) or None
     campaign_id, services = record.campaign_id, page.services
     try:
         argument = CampaignDecision(by=page.user.name, reason=why)

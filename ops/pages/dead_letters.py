@@ -1,5 +1,8 @@
 """The dead letters: by cause, one by one, and many at once by a job."""
 
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -9,10 +12,11 @@ from starlette.responses import Response
 
 from ops.access import Role
 from ops.web import Page, Pages
-from signedfor import dead_letter_jobs, dead_letters
+from signedfor import dead_letter_jobs, dead_letter_previews, dead_letters
 from signedfor.contract import MessageChanges, Resolution
 from signedfor.contract.fields import problems_in
 from signedfor.dead_letter_activities import JobRequest
+from signedfor.dead_letter_previews import MAX_SELECTED, Counts
 from signedfor.dead_letters import DeadLetterFilter
 from signedfor.errors import BadInput, NotFound
 from signedfor.masks import masked_recipient
@@ -25,6 +29,32 @@ _JOBS: Final = 20
 _FILTER_FIELDS: Final = ("failure_class", "error_code", "sender", "tenant", "campaign_id")
 _ACTIONS: Final = {"retry": "dead-letters.retry", "discard": "dead-letters.discard"}
 """What the audit log calls a decision."""
+
+
+_ASKED: Final = (*_FILTER_FIELDS, "no_code", "action", "why", "even_if_taken")
+"""The fields of the form that asks for a preview."""
+MAX_READ_AT_ONCE: Final = 100
+"""A preview of more dead letters is shown before they are counted."""
+READ_AT_A_TIME: Final = 250
+
+
+@dataclass(frozen=True)
+class _Counting:
+    """How far the count of a preview is."""
+
+    job: JobRequest
+    counts: Counts
+    is_over: bool
+    page_token: bytes = b""
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The state in the form that goes on with it, so that any process can."""
+        return {
+            "job": self.job.model_dump_json(),
+            "counts": self.counts.model_dump_json(),
+            "page_token": b64encode(self.page_token).decode(),
+        }
 
 
 @pages.get(PATH)
@@ -82,8 +112,12 @@ async def resolve(page: Page) -> Response:
 async def preview(page: Page) -> Response:
     """Show what a decision about many would do, and ask."""
     which = _filter(page)
-    previewed = await dead_letter_jobs.preview(
-        page.services.client, Suppressions(page.services.engine), which, _resolution(page)
+    previewed = await dead_letter_previews.preview(
+        page.services.client,
+        Suppressions(page.services.engine),
+        which,
+        _resolution(page),
+        max_read=MAX_SELECTED if page.text("counts_all") else MAX_READ_AT_ONCE,
     )
     return page.render(
         "dead_letters_preview.html",
@@ -91,7 +125,37 @@ async def preview(page: Page) -> Response:
         job=previewed.job.model_dump_json(),
         job_id=dead_letter_jobs.new_job_id(),
         back=f"{PATH}?{_query(which)}",
+        asked=_asked(page),
+        counting=_Counting(previewed.job, previewed.counts, is_over=previewed.is_counted),
     )
+
+
+@pages.post("/dead-letters/count", role=Role.ACT)
+async def count(page: Page) -> Response:
+    """Count the next ones of a preview of many: a part of its page, which goes on by itself."""
+    try:
+        job = JobRequest.model_validate_json(page.text("job"))
+        counts = Counts.model_validate_json(page.text("counts"))
+        token = b64decode(page.text("page_token"), validate=True)
+    except ValueError:
+        raise HTTPException(400, "The form is not complete. Begin with the preview.") from None
+    more, token = await dead_letter_previews.count_page(
+        page.services.client,
+        Suppressions(page.services.engine),
+        job,
+        page_token=token,
+        size=READ_AT_A_TIME,
+    )
+    return page.render(
+        "dead_letters_counts.html",
+        asked=_asked(page),
+        counting=_Counting(job, counts.plus(more), is_over=not token, page_token=token),
+    )
+
+
+def _asked(page: Page) -> Mapping[str, str]:
+    """What the preview was asked for."""
+    return {name: text for name in _ASKED if (text := page.text(name))}
 
 
 @pages.post("/dead-letters/start", role=Role.ACT)

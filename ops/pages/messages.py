@@ -6,12 +6,20 @@ from urllib.parse import urlencode
 from anyio import to_thread
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from temporalio.service import RPCError
 
 from ops.access import Role
 from ops.web import Page, Pages
 from signedfor.arrival import sending_again
 from signedfor.client import BadInput, Client, NotFound
-from signedfor.contract import Outcome, Stage, dead_letter_workflow_id, message_workflow_id
+from signedfor.consent_records import check_note
+from signedfor.contract import (
+    MessageRequest,
+    Outcome,
+    Stage,
+    dead_letter_workflow_id,
+    message_workflow_id,
+)
 from signedfor.masks import masked_recipient
 from signedfor.message_details import MessageDetails, fetch_details
 from signedfor.retries import Continuation, continuation
@@ -20,6 +28,7 @@ from signedfor.store.people import People
 from signedfor.temporal_ui import TemporalUI
 from signedfor.twilio import codes
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient
+from signedfor.workflow_calls import is_workflow_missing
 
 pages = Pages()
 _ROWS: Final = 50
@@ -99,23 +108,26 @@ async def message(page: Page) -> Response:
 async def reveal(page: Page) -> Response:
     """Show the recipient's number and the text too."""
     details = await _details(page)
-    await page.record("message.reveal", details.message_id, why=page.text("why"))
+    why = _checked_why(page, details.request)
+    await page.record("message.reveal", details.message_id, why=why)
     return await _shown(page, details, reveals=True)
 
 
 @pages.post("/message/cancel", role=Role.ACT)
 async def cancel(page: Page) -> Response:
     """Cancel a message that Twilio does not have yet."""
-    message_id, why = page.text("id"), page.text("why") or None
-    await page.record("message.cancel", message_id, why=why)
+    client, message_id = Client(page.services.client), page.text("id")
+    wanted = client.message(message_id)
     try:
-        result = (
-            await Client(page.services.client)
-            .message(message_id)
-            .cancel(by=page.user.name, reason=why)
-        )
+        why = _checked_why(page, await client.request_of(wanted)) or None
+        await page.record("message.cancel", message_id, why=why)
+        result = await wanted.cancel(by=page.user.name, reason=why)
     except NotFound as error:
         raise HTTPException(404, str(error)) from None
+    except RPCError as error:
+        if is_workflow_missing(error):
+            raise HTTPException(404, f"There is no message {message_id}.") from None
+        raise
     except BadInput as error:
         raise HTTPException(400, str(error)) from None
     done = (
@@ -124,6 +136,13 @@ async def cancel(page: Page) -> Response:
         else f"Not canceled: it is {result.status}."
     )
     return page.redirect(f"{PATH}?{urlencode({'id': message_id})}", done=done)
+
+
+def _checked_why(page: Page, request: MessageRequest | None) -> str:
+    """The reason of the form, without the recipient's number: all may read the audit log."""
+    why = page.text("why")
+    check_note(request.to if request else "", why, field="Reason")
+    return why
 
 
 async def _details(page: Page) -> MessageDetails:

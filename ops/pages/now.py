@@ -10,11 +10,13 @@ from anyio import to_thread
 from sqlalchemy import Engine
 from starlette.responses import Response
 
+from ops.access import Role
 from ops.charts import BarChart, series_of
 from ops.web import Page, Pages
 from signedfor import dead_letters
+from signedfor.checks import Finding, Level
+from signedfor.checks.database import HOLD, check_account_hold
 from signedfor.contract import Outcome
-from signedfor.store.account_hold import AccountHold, Hold
 from signedfor.store.inbound import InboundMessages, PendingReviews
 from signedfor.store.inbox import Inbox
 from signedfor.store.message_index import (
@@ -59,6 +61,9 @@ _OUTCOMES: Final = (
 )
 
 
+_PROBLEMS: Final = frozenset({Level.FAIL, Level.WARN})
+
+
 @dataclass(frozen=True)
 class _Figures:
     """What the database knows."""
@@ -71,7 +76,7 @@ class _Figures:
     paused: Sequence[SenderState]
     reviews: PendingReviews
     callbacks: int
-    hold: Hold | None
+    hold: Sequence[Finding]
 
 
 @pages.get("/")
@@ -79,13 +84,18 @@ async def now(page: Page) -> Response:
     """Show it all."""
     chosen = RANGES.get(page.text("range"), RANGES["24 h"])
     figures = await to_thread.run_sync(_figures, page.services.engine, chosen)
-    client = page.services.client
+    client, checker = page.services.client, page.services.checker
     groups, workers, is_polled = await asyncio.gather(
         dead_letters.group(client), list_workers(client), has_pollers(client)
     )
+    # The hold is known at once; what the check of the database says of it may be a minute old.
+    findings = [*figures.hold, *(each for each in checker.findings if each.name != HOLD)]
     return page.render(
         "now.html",
         figures=figures,
+        problems=[each for each in findings if each.level in _PROBLEMS],
+        others=[each for each in findings if each.level not in _PROBLEMS],
+        looks=checker.looks,
         groups=groups,
         has_pollers=is_polled,
         workers=[each for each in workers if each.condition is not Condition.ENDED],
@@ -95,6 +105,14 @@ async def now(page: Page) -> Response:
         slow=_at(figures.durations, 0.95),
         total=sum(figures.chart.totals),
     )
+
+
+@pages.post("/checks", role=Role.ACT)
+async def check_again(page: Page) -> Response:
+    """Make all checks now, in the background."""
+    await page.record("checks.again")
+    page.services.checker.look_again()
+    return page.redirect("/", done="Checking.")
 
 
 def _figures(engine: Engine, chosen: Range) -> _Figures:
@@ -120,7 +138,7 @@ def _figures(engine: Engine, chosen: Range) -> _Figures:
         paused=[each for each in RateLimiter(engine).states() if each.is_paused],
         reviews=inbound.pending_reviews(),
         callbacks=Inbox(engine).backlog().count,
-        hold=AccountHold(engine).find(),
+        hold=check_account_hold(engine),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pydantic import ValidationError
 from sqlalchemy import Engine
 from temporalio.client import Client
 from temporalio.common import (
@@ -159,6 +160,19 @@ class CheckedCampaign:
     def document(self) -> dict[str, Any]:
         """What is known of it before it starts, for programs; without numbers and texts."""
         return {"campaign_id": self.campaign_id, **self.estimate.document()}
+
+
+def with_price(settings: CampaignSettings, price: str) -> CampaignSettings:
+    """The settings with this price per segment, for the estimate.
+
+    Raises:
+        BadInput: it is no price.
+    """
+    try:
+        checked = CampaignSettings.model_validate({"price_per_segment": price})
+    except ValidationError:
+        raise BadInput([("--price", "must be a number from 0 to 1000, such as 0.0079")]) from None
+    return settings.model_copy(update={"price_per_segment": checked.price_per_segment})
 
 
 @contextmanager

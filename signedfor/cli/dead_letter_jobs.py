@@ -31,7 +31,7 @@ from signedfor.cli.output import (
 from signedfor.cli.temporal import connect, run
 from signedfor.contract import Resolution
 from signedfor.dead_letter_activities import JobProgress, JobState, Skipped
-from signedfor.dead_letter_jobs import Preview
+from signedfor.dead_letter_previews import Preview, preview
 from signedfor.dead_letters import DeadLetterFilter
 from signedfor.store.suppressions import Suppressions
 
@@ -138,14 +138,14 @@ def resolve_many(
     if not what.selected:
         out.result(document, "No open dead letters match.")
         return ExitCode.OK
-    if is_preview or not what.to_resolve:
+    if is_preview or not what.counts.to_resolve:
         out.result(document, *_preview_for_people(what))
         return ExitCode.OK
     if not (out.as_json and yes):
         for each in _preview_for_people(what):
             out.notes.print(each)
     if not yes:
-        action = f"{resolution.action} {_dead_letters(what.to_resolve)}"
+        action = f"{resolution.action} {_dead_letters(what.counts.to_resolve)}"
         out.confirm(f"This will {action}.", what=action)
     job_id = dead_letter_jobs.new_job_id()
     run(_start(what, job_id))
@@ -160,7 +160,7 @@ def resolve_many(
 async def _preview(
     which: DeadLetterFilter, resolution: Resolution, suppressions: Suppressions
 ) -> Preview:
-    return await dead_letter_jobs.preview(await connect(), suppressions, which, resolution)
+    return await preview(await connect(), suppressions, which, resolution)
 
 
 async def _start(what: Preview, job_id: str) -> None:
@@ -212,16 +212,16 @@ def _preview_for_people(what: Preview) -> list[RenderableType]:
     rows: list[tuple[str, object]] = [
         ("Match", _dead_letters(what.selected)),
         ("May have arrived", what.may_have_arrived),
-        ("Opted out since", what.suppressed),
-        ("Expired since", what.expired),
-        ("Changes do not fit", what.invalid or None),
-        ("Unreadable", what.unreadable or None),
+        ("Opted out since", what.counts.suppressed),
+        ("Expired since", what.counts.expired),
+        ("Changes do not fit", what.counts.invalid or None),
+        ("Unreadable", what.counts.unreadable or None),
     ]
     if is_retry:
-        rows += [(f"Left as is: {_WHY[why]}", count) for why, count in what.skipped.items()]
-    rows.append((f"To {what.resolution.action}", what.to_resolve))
+        rows += [(f"Left as is: {_WHY[why]}", count) for why, count in what.counts.skipped.items()]
+    rows.append((f"To {what.resolution.action}", what.counts.to_resolve))
     shown.append(facts(rows))
-    if Skipped.MAY_HAVE_ARRIVED in what.skipped:
+    if Skipped.MAY_HAVE_ARRIVED in what.counts.skipped:
         shown.append("Those that may have arrived are retried only with --even-if-taken.")
     if not what.is_all:
         shown.append(f"More match: these are the newest {what.selected}.")
@@ -233,13 +233,13 @@ def _preview_document(what: Preview) -> dict[str, Any]:
         "action": what.resolution.action,
         "selected": what.selected,
         "more": not what.is_all,
-        "to_resolve": what.to_resolve,
+        "to_resolve": what.counts.to_resolve,
         "may_have_arrived": what.may_have_arrived,
-        "suppressed": what.suppressed,
-        "expired": what.expired,
-        "invalid": what.invalid,
-        "unreadable": what.unreadable,
-        "skipped": dict(what.skipped),
+        "suppressed": what.counts.suppressed,
+        "expired": what.counts.expired,
+        "invalid": what.counts.invalid,
+        "unreadable": what.counts.unreadable,
+        "skipped": dict(what.counts.skipped),
         "causes": [
             {
                 "failure_class": each.cause.failure_class,

@@ -4,39 +4,27 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.text import Text
-from sqlalchemy import Engine
+from temporalio.client import Client
+from temporalio.service import RPCError
 
-from signedfor.cli.checks import Finding, Level, fail, ok, skipped, warn
-from signedfor.cli.checks.inbound_url import INBOUND_URL, WEBHOOK_RULES, check_inbound_urls
-from signedfor.cli.checks.temporal import check_temporal
-from signedfor.cli.checks.twilio import ACCOUNT, CREDENTIALS, SENDER, check_sender, check_twilio
-from signedfor.cli.checks.webhook import FORGED, PUBLIC_URL, REACHED, SIGNED, check_webhook
-from signedfor.cli.environment import database, database_errors, database_settings
+from signedfor.checks import Finding, Level, fail, ok
+from signedfor.checks.account import check_account, without_settings
+from signedfor.checks.database import check_database, no_database
+from signedfor.checks.temporal import check_temporal, no_temporal
+from signedfor.checks.webhook import check_webhook
+from signedfor.cli.environment import database, database_settings
 from signedfor.cli.layout import Listing
 from signedfor.cli.options import JsonOption
 from signedfor.cli.output import CommandError, ExitCode, command_output, printable
-from signedfor.contract.failures import FailureClass
+from signedfor.cli.temporal import RPC_TIMEOUT, connect
 from signedfor.errors import InvalidSettings
 from signedfor.settings import Settings, load_settings
-from signedfor.store.account_hold import AccountHold
-from signedfor.store.database import open_engine
-from signedfor.store.inbound import InboundMessages
-from signedfor.store.inbound_outbox import InboundOutbox
-from signedfor.store.migrate import pending
 from signedfor.store.rate_limiter import RateLimiter
-from signedfor.twilio import codes
 
-_DATABASE = "database"
-_HOLD = "account hold"
-_REVIEWS = "reviews"
-_REVIEW_WITHIN = timedelta(days=1)
-_INBOUND = "inbound messages"
-_MAX_UNDISPATCHED = timedelta(minutes=5)
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red", Level.SKIPPED: "dim"}
 
 
@@ -66,7 +54,7 @@ async def _check(*, fix: bool) -> list[Finding]:
     # Each group waits for another machine, so they wait together.
     days = None if isinstance(settings, Finding) else settings.attempt_record_days
     groups = await asyncio.gather(
-        check_temporal(fix=fix, attempt_record_days=days),
+        _check_temporal(fix=fix, attempt_record_days=days),
         asyncio.to_thread(_check_database),
         asyncio.to_thread(_check_with_settings, settings),
     )
@@ -83,105 +71,46 @@ def _settings() -> Settings | Finding:
         )
 
 
+async def _check_temporal(*, fix: bool, attempt_record_days: int | None) -> list[Finding]:
+    try:
+        client = await _connected()
+    except CommandError as error:
+        return no_temporal(str(error))
+    return await check_temporal(client, fix=fix, attempt_record_days=attempt_record_days)
+
+
+async def _connected() -> Client:
+    """A client, even if there is no such namespace: that is a finding of its own."""
+    lazy = await connect(lazy=True)
+    try:
+        async with asyncio.timeout(RPC_TIMEOUT.total_seconds()):
+            await lazy.service_client.check_health()
+    except (RPCError, RuntimeError, TimeoutError):
+        return await connect()  # raises the same error as every other command
+    return lazy
+
+
 def _check_database() -> list[Finding]:
-    """Check the database of DATABASE_URL; nothing in it is changed."""
     try:
-        with database_errors():
-            missing = pending(database_settings().database_url)
+        url = database_settings().database_url
     except CommandError as error:
-        return [fail(_DATABASE, str(error), "See DATABASE_URL.")]
-    if missing:
-        return [
-            fail(_DATABASE, f"Lacks migrations: {', '.join(missing)}.", "Run `signedfor migrate`.")
-        ]
-    engine = open_engine(database_settings().database_url)
-    reached = ok(_DATABASE, "Reached, and all migrations are applied.")
-    try:
-        with database_errors():
-            findings = [reached, *_check_account_hold(engine), _check_reviews(engine)]
-            return [*findings, *_check_inbound_outbox(engine)]
-    except CommandError as error:
-        return [fail(_DATABASE, str(error), "See DATABASE_URL.")]
-    finally:
-        engine.dispose()
-
-
-def _check_inbound_outbox(engine: Engine) -> list[Finding]:
-    """Whether inbound messages await the start of their workflow for too long."""
-    backlog = InboundOutbox(engine, keeps_texts=True).backlog()
-    if backlog.oldest is None or datetime.now(UTC) - backlog.oldest < _MAX_UNDISPATCHED:
-        return []
-    return [
-        warn(
-            _INBOUND,
-            f"{backlog.count} await the start of your workflow, the oldest since "
-            f"{backlog.oldest:%Y-%m-%d %H:%M} UTC.",
-            "Start the webhook with INBOUND_WORKFLOW and INBOUND_TASK_QUEUE; its log says why "
-            "Temporal does not start them. `signedfor inbound list --pending` lists them.",
-        )
-    ]
-
-
-def _check_account_hold(engine: Engine) -> list[Finding]:
-    """Whether messages wait because Twilio refuses the account's requests."""
-    hold = AccountHold(engine).find()
-    if hold is None:
-        return []
-    code = "no code" if hold.error_code is None else f"code {hold.error_code}"
-    return [
-        fail(
-            _HOLD,
-            f"Twilio has refused the account's requests since {hold.since:%Y-%m-%d %H:%M} UTC "
-            f"({code}); messages wait.",
-            codes.advice_for(FailureClass.SENDER_MISCONFIGURED, hold.error_code),
-        )
-    ]
-
-
-def _check_reviews(engine: Engine) -> Finding:
-    """Whether messages that may be opt-outs have waited too long for an operator."""
-    pending = InboundMessages(engine).pending_reviews()
-    if pending.oldest is None:
-        return ok(_REVIEWS, "No message awaits review.")
-    age = datetime.now(UTC) - pending.oldest
-    what = f"{pending.count} pending, the oldest since {pending.oldest:%Y-%m-%d %H:%M} UTC."
-    if age < _REVIEW_WITHIN:
-        return ok(_REVIEWS, what)
-    return warn(_REVIEWS, what, "Decide with `signedfor opt-outs review --interactive`.")
+        return [no_database(str(error))]
+    return check_database(url)
 
 
 def _check_with_settings(settings: Settings | Finding) -> list[Finding]:
     if isinstance(settings, Finding):
-        names = (
-            *(SENDER, CREDENTIALS, ACCOUNT, INBOUND_URL, WEBHOOK_RULES),
-            *(PUBLIC_URL, REACHED, FORGED, SIGNED),
-        )
-        return [skipped(name, "the settings above are incomplete") for name in names]
-    return [
-        check_sender(settings),
-        *_check_twilio(settings),
-        *check_webhook(settings),
-    ]
+        return without_settings()
+    return [*check_account(settings, _senders()), *check_webhook(settings)]
 
 
-def _check_twilio(settings: Settings) -> list[Finding]:
-    """Check the credentials and, with them, what is configured in Twilio."""
-    findings = check_twilio(settings)
-    if any(each.level is Level.FAIL for each in findings if each.name == CREDENTIALS):
-        because = "Twilio does not accept the credentials"
-        return [*findings, skipped(INBOUND_URL, because), skipped(WEBHOOK_RULES, because)]
-    return [*findings, *check_inbound_urls(settings, _senders(settings))]
-
-
-def _senders(settings: Settings) -> list[str]:
-    """The default sender and all that were used or configured; those of the database if it can."""
-    known = [] if settings.default_sender is None else [settings.default_sender]
+def _senders() -> list[str]:
+    """The senders that were used or configured, if the database says."""
     try:
         with database() as engine:
-            known += [each.sender for each in RateLimiter(engine).states()]
+            return [each.sender for each in RateLimiter(engine).states()]
     except CommandError:
-        pass  # the check of the database says why
-    return known
+        return []  # the check of the database says why
 
 
 def _table(findings: Iterable[Finding]) -> Listing:

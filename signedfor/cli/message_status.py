@@ -154,7 +154,10 @@ async def fetch_status(temporal: Client, message: Message, *, within: timedelta)
         return StatusView(
             message_id=message_id, status=report.outcome, report=report, went_on=went_on
         )
-    progress = await _fetch_progress(message, within=within)
+    try:
+        progress = await _fetch_progress(message, within=within)
+    except client.BadInput as error:  # it was refused in this moment
+        return StatusView(message_id=message_id, status=FAILED, error=command_error(error))
     if progress is None:
         known = description.typed_search_attributes.get(MESSAGE_STATUS)
         return StatusView(message_id=message_id, status=known, error=Unavailable(NO_WORKER))
@@ -203,6 +206,8 @@ async def _progress_line(message: Message) -> str:
         progress = await _fetch_progress(message, within=_QUERY_TIMEOUT)
     except (RPCError, client.NotFound):
         return "Waiting for Temporal, which does not answer"
+    except client.BadInput:
+        return "Waiting for the report"
     if progress is None:
         return f"Waiting for a worker: none answers on task queue {MESSAGES_QUEUE}"
     twilio = f"; Twilio status {progress.twilio_status}" if progress.twilio_status else ""

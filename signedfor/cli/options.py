@@ -13,7 +13,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from signedfor.cli.output import BadInput, Output
 from signedfor.contract import OnUnknownOutcome
-from signedfor.contract.fields import MAX_TEMPLATE_CHARACTERS, MessageId, problems_in
+from signedfor.contract.fields import (
+    MAX_TEMPLATE_CHARACTERS,
+    MessageId,
+    named_values,
+    problems_in,
+)
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Value = TypeVar("_Value")
@@ -249,17 +254,11 @@ def option_problems(
 
 def tags(pairs: Sequence[str], problems: Problems) -> dict[str, str]:
     """The contract's `tags` from NAME=VALUE pairs; adds to `problems`."""
-    found: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            problems.append(("--tag", "must be name=value"))
-            break
-        if name in found:
-            problems.append(("--tag", "has a name twice"))
-            break
-        found[name] = value
-    return found
+    try:
+        return named_values(pairs)
+    except ValueError as error:
+        problems.append(("--tag", str(error)))
+        return {}
 
 
 def json_object(text: str | None, *, option: str, problems: Problems) -> dict[str, Any] | None:

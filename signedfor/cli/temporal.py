@@ -14,7 +14,7 @@ from temporalio.client import (
     WorkflowQueryRejectedError,
 )
 from temporalio.exceptions import ApplicationError, TemporalError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from signedfor import client, workflow_calls
 from signedfor.cli.options import OPTIONS, option_problems
@@ -27,9 +27,9 @@ from signedfor.workflow_calls import (
     RPC_TIMEOUT,
     answer,
     describe,
-    is_namespace_missing,
     is_no_worker,
     is_workflow_missing,
+    rpc_error,
 )
 
 __all__ = [
@@ -48,19 +48,6 @@ __all__ = [
 _CONNECT_SECONDS = 10
 
 _Result = TypeVar("_Result")
-
-_NO_ANSWER = "Temporal does not answer. Is it up, and is TEMPORAL_ADDRESS right?"
-_NO_ACCESS = "Temporal refuses access. See TEMPORAL_API_KEY, TEMPORAL_TLS_* and permissions."
-_EXPLANATIONS = {
-    RPCStatusCode.UNAVAILABLE: _NO_ANSWER,
-    RPCStatusCode.DEADLINE_EXCEEDED: _NO_ANSWER,
-    RPCStatusCode.CANCELLED: _NO_ANSWER,
-    RPCStatusCode.UNAUTHENTICATED: _NO_ACCESS,
-    RPCStatusCode.PERMISSION_DENIED: _NO_ACCESS,
-    RPCStatusCode.FAILED_PRECONDITION: (
-        "The workers cannot continue this workflow now; see their logs and the Temporal UI."
-    ),
-}
 
 
 def run(command: Coroutine[Any, Any, _Result]) -> _Result:
@@ -89,7 +76,7 @@ def command_error(
         case RPCTimeoutOrCancelledError():
             return Unavailable("Temporal did not answer in time.")
         case RPCError():
-            return _rpc_error(error)
+            return rpc_error(error)
         case WorkflowQueryFailedError() | WorkflowQueryRejectedError():
             return Unavailable("The workflow could not answer; see it in the Temporal UI.")
         case ApplicationError():
@@ -99,21 +86,6 @@ def command_error(
             )
         case _:
             return Unavailable(f"The request to Temporal failed ({type(error).__name__}).")
-
-
-def _rpc_error(error: RPCError) -> CommandError:
-    if is_namespace_missing(error):
-        return Unavailable("Temporal has no such namespace. See TEMPORAL_NAMESPACE.")
-    if error.status is RPCStatusCode.NOT_FOUND:
-        return NotFound("Temporal has no workflow with that ID, or has deleted it.")
-    if error.status is RPCStatusCode.INVALID_ARGUMENT and "search attribute" in error.message:
-        return Unavailable(
-            "Temporal lacks the search attributes that messages have. "
-            "`signedfor doctor --fix` registers them."
-        )
-    return Unavailable(
-        _EXPLANATIONS.get(error.status, f"The request to Temporal failed ({error.status.name}).")
-    )
 
 
 async def connect(*, lazy: bool = False) -> Client:

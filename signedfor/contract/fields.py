@@ -1,7 +1,7 @@
 """The field types of the contract: what each accepts, and how it reports what it does not."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -32,6 +32,23 @@ _PLAIN_NAME = re.compile(r"(?!.*[0-9]{5})[A-Za-z0-9_]{1,64}")
 def problem(text: str) -> PydanticCustomError:
     """A validation error with exactly this text; braces are literal."""
     return PydanticCustomError("signedfor", "{problem}", {"problem": text})
+
+
+def named_values(pairs: Iterable[str]) -> dict[str, str]:
+    """What people write as `name=value`.
+
+    Raises:
+        ValueError: one has no name or no equals sign, or a name comes twice.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ValueError("must be name=value")
+        if name in found:
+            raise ValueError("has a name twice")
+        found[name] = value
+    return found
 
 
 def problems_in(error: ValidationError) -> list[tuple[str, str]]:

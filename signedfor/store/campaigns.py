@@ -1,7 +1,7 @@
 """Campaigns and their rows: the message, its recipients, and the campaign's state."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,8 @@ from signedfor.contract import CampaignMessage, CampaignState
 from signedfor.store.database import insert_if_new, transaction
 from signedfor.store.tables import campaign_rows, campaigns, utc_now
 
+_PAGE = 1000
+"""Rows that are read at a time."""
 _ENDED = (CampaignState.CANCELED, CampaignState.FINISHED)
 _campaign = campaigns.c
 _row = campaign_rows.c
@@ -218,6 +220,13 @@ class Campaigns:
                 )
                 for each in connection.execute(query)
             ]
+
+    def recipients(self, campaign_id: str) -> Iterator[str]:
+        """Whom it is sent to, read page by page."""
+        rows = self.page(campaign_id, after=0, limit=_PAGE)
+        while rows:
+            yield from (each.to for each in rows)
+            rows = self.page(campaign_id, after=rows[-1].number, limit=_PAGE)
 
     def dispatched(self, campaign_id: str, *, last_row: int, skipped: int) -> CampaignRecord:
         """Record that every message up to this row has been started, except `skipped` of them.

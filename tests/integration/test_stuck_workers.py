@@ -16,8 +16,9 @@ from temporalio.api.workflowservice.v1 import ListWorkersRequest
 from devtools.stack.local import LocalStack
 from devtools.stack.ports import HOST, free_ports
 from signedfor import workers
-from signedfor.cli.checks import Finding, Level
-from signedfor.cli.checks.temporal import check_temporal
+from signedfor.checks import Finding, Level
+from signedfor.checks.temporal import check_temporal
+from signedfor.temporal import connect_temporal
 from tests.integration.support import Caller, until, until_true
 from tests.worker_process import ROOT
 
@@ -63,7 +64,8 @@ async def _says(log: Path, what: str) -> None:
 
 
 async def _findings(name: str) -> list[Finding]:
-    found = await check_temporal(fix=False, attempt_record_days=None)
+    client = await connect_temporal()
+    found = await check_temporal(client, fix=False, attempt_record_days=None)
     return [each for each in found if each.name == name]
 
 

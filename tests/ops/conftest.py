@@ -23,9 +23,18 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
-def ops_settings(users_file: Path) -> OpsSettings:
-    """Settings with a user of each role, named as the role."""
-    return OpsSettings(**(SETTINGS.model_dump() | {"ops_users_file": users_file}))
+def ops_settings(users_file: Path, sqlite_url: str) -> OpsSettings:
+    """Settings with a user of each role, named as the role, and a database of its own.
+
+    The checks find neither Twilio nor the webhook.
+    """
+    own = {
+        "ops_users_file": users_file,
+        "database_url": sqlite_url,
+        "public_base_url": "http://127.0.0.1:9",
+        "twilio_api_base_url": "http://127.0.0.1:9",
+    }
+    return OpsSettings(**(SETTINGS.model_dump() | own))
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from temporalio.client import Client
 from devtools.stack.ports import HOST, free_ports
 from ops.access import Role
 from ops.app import create_app
-from ops.pages import PAGES
+from ops.pages import PAGES, dead_letters
 from ops.person_links import PersonLinks
 from ops.settings import OpsSettings
 from signedfor import client as signedfor_client
@@ -91,7 +91,7 @@ def app(ops_settings: OpsSettings, sqlite_engine: Engine, temporal: Client) -> S
 async def site(app: Starlette, temporal: Client, sqlite_engine: Engine) -> AsyncIterator[Site]:
     """The page on a free port, and workers; a message has failed, another waits for its time."""
     (port,) = free_ports(1)
-    config = uvicorn.Config(app, host=HOST, port=port, log_config=None, lifespan="off")
+    config = uvicorn.Config(app, host=HOST, port=port, log_config=None, lifespan="on")
     server = uvicorn.Server(config)
     fakes = FakeActivities()
     async with serving(temporal, fakes):
@@ -274,6 +274,43 @@ async def test_dead_letters_are_retried_by_one_action(browser: Browser, site: Si
     await page.get_by_role("heading", name="Job on dead letters").wait_for()
     results = await Axe().run(page)
     assert [] == [each["id"] for each in results.response["violations"]]
+
+
+async def test_a_preview_of_many_counts_by_itself(
+    browser: Browser, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page is shown before; what has the focus keeps it."""
+    monkeypatch.setattr(dead_letters, "MAX_READ_AT_ONCE", 0)
+    page = await site.sign_in(await browser.new_context(viewport=PHONE))  # type: ignore[arg-type]
+    await page.goto(f"{site.url}/dead-letters?failure_class=SenderMisconfigured")
+    may_go_on = asyncio.Event()
+
+    async def wait(route: Route) -> None:
+        await may_go_on.wait()
+        await route.continue_()
+
+    await page.route("**/dead-letters/count", wait)
+    await page.get_by_role("button", name="Retry all…").click()
+    await page.get_by_text("Counted so far: 0 of 1").wait_for()
+    results = await Axe().run(page)
+    assert [] == [each["id"] for each in results.response["violations"]]
+    await page.get_by_role("button", name="Retry them").focus()
+    may_go_on.set()
+    await page.get_by_text("Counted so far").wait_for(state="detached")
+    assert "Retry them" == await _focused(page)
+    await page.get_by_text("1 would be sent again").wait_for()
+
+
+async def test_checks_are_made_again_from_the_page(browser: Browser, site: Site) -> None:
+    """What was found is shown without a reload; it is accessible, also on a phone."""
+    page = await site.sign_in(await browser.new_context(viewport=PHONE))  # type: ignore[arg-type]
+    await page.get_by_role("rowheader", name="fail webhook reached").wait_for()
+    results = await Axe().run(page)
+    assert [] == [each["id"] for each in results.response["violations"]]
+    assert not await page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    await page.get_by_role("button", name="Check again").click()
+
+    await page.get_by_text("Checking.").wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

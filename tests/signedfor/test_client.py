@@ -10,7 +10,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.client import BadInput, Client, FieldProblem, Message, NotFound
-from signedfor.contract import MessageRequest, Outcome
+from signedfor.contract import (
+    MESSAGES_QUEUE,
+    SEND_MESSAGE,
+    MessageRequest,
+    Outcome,
+    message_workflow_id,
+)
 from signedfor.search_attributes import MESSAGE_SENDER, MESSAGE_STATUS, TENANT
 from tests.workflows.fakes import REQUEST, Environment, FakeActivities, callback, serving
 
@@ -200,6 +206,28 @@ async def test_bad_input_that_only_a_worker_can_detect(client: Client) -> None:
         await message.report()
 
     assert ["from"] == [each.field for each in caught.value.problems]
+
+
+async def test_a_refused_message_has_no_progress(
+    temporal: temporalio.client.Client,
+) -> None:
+    """No worker can answer for it, least of all one that has not refused it: it is bad input."""
+    message = Client(temporal).message(_new_id())
+    async with serving(temporal, FakeActivities()):
+        await temporal.start_workflow(
+            SEND_MESSAGE,
+            {"to": "nobody"},
+            id=message_workflow_id(message.message_id),
+            task_queue=MESSAGES_QUEUE,
+        )
+        with pytest.raises(BadInput):
+            await message.report()
+
+    async with serving(temporal, FakeActivities()):
+        with pytest.raises(BadInput) as caught:
+            await message.progress()
+
+    assert "to" in [each.field for each in caught.value.problems]
 
 
 async def test_a_cancel_with_a_too_long_reason_is_bad_input(client: Client) -> None:

@@ -1,15 +1,18 @@
 """One decision about many dead letters, on the real server: previewed, done once, stopped."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import temporalio.activity
 from sqlalchemy import Engine
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
 
 from activities import dead_letters as activity
 from signedfor import dead_letter_jobs
@@ -28,8 +31,15 @@ from signedfor.dead_letter_activities import (
     Tally,
     job_workflow_id,
 )
-from signedfor.dead_letter_jobs import Preview, preview
-from signedfor.dead_letters import DeadLetterFilter, InvalidClause, fetch, resolve
+from signedfor.dead_letter_previews import Preview, preview
+from signedfor.dead_letters import (
+    DeadLetterFilter,
+    InvalidClause,
+    NoAnswer,
+    decision_of,
+    fetch,
+    resolve,
+)
 from signedfor.errors import NotFound
 from signedfor.store.database import open_engine
 from signedfor.store.suppressions import Suppressions
@@ -42,6 +52,8 @@ from tests.dead_letters import (
     until_open,
 )
 from tests.workflows.fakes import FakeActivities, accept, failure
+from workflows import dead_letter_job
+from workflows.dead_letter import DeadLetter
 
 RETRY = Resolution(action="retry", by="ops", note="region enabled")
 DISCARD = Resolution(action="discard", by="ops")
@@ -152,11 +164,15 @@ async def test_a_preview_counts_and_does_nothing(desk: Desk) -> None:
     assert (6, 2, 1, 1, 2) == (
         what.selected,
         what.may_have_arrived,
-        what.suppressed,
-        what.expired,
-        what.to_resolve,
+        what.counts.suppressed,
+        what.counts.expired,
+        what.counts.to_resolve,
     )
-    assert {Skipped.MAY_HAVE_ARRIVED: 2, Skipped.SUPPRESSED: 1, Skipped.EXPIRED: 1} == what.skipped
+    assert {
+        Skipped.MAY_HAVE_ARRIVED: 2,
+        Skipped.SUPPRESSED: 1,
+        Skipped.EXPIRED: 1,
+    } == what.counts.skipped
     assert [3, 2, 1] == [part.count for part in what.parts]
     assert (FailureClass.SENDER_MISCONFIGURED, 21408, "+1500***0006") == (
         what.parts[0].cause.failure_class,
@@ -174,10 +190,10 @@ async def test_a_preview_applies_the_changes(desk: Desk) -> None:
     later = RETRY.model_copy(update={"changes": MessageChanges.model_validate(LATER)})
     channel = MessageChanges.model_validate({"from": "whatsapp:+15005550006"})
 
-    assert 0 == (await desk.preview()).to_resolve
-    assert 2 == (await desk.preview(later)).to_resolve
+    assert 0 == (await desk.preview()).counts.to_resolve
+    assert 2 == (await desk.preview(later)).counts.to_resolve
     unfit = await desk.preview(RETRY.model_copy(update={"changes": channel}))
-    assert (2, 0) == (unfit.invalid, unfit.to_resolve)
+    assert (2, 0) == (unfit.counts.invalid, unfit.counts.to_resolve)
 
 
 async def test_all_that_match_are_retried_once(desk: Desk) -> None:
@@ -234,7 +250,7 @@ async def test_consent_and_expiry_are_checked_again_for_each(desk: Desk) -> None
         1, first=10, failure_class=FailureClass.CONTENT_REJECTED, expires_at=soon.isoformat()
     )
     what = await desk.preview()
-    assert (3, {}) == (what.to_resolve, what.skipped)
+    assert (3, {}) == (what.counts.to_resolve, what.counts.skipped)
 
     desk.opt_out(number(1))
     await asyncio.sleep(max((soon - datetime.now(UTC)).total_seconds(), 0))
@@ -289,7 +305,7 @@ async def test_many_are_discarded(desk: Desk) -> None:
 
     done = await desk.run(what)
 
-    assert (3, 3, {}) == (what.to_resolve, done.tally.resolved, done.tally.skipped)
+    assert (3, 3, {}) == (what.counts.to_resolve, done.tally.resolved, done.tally.skipped)
     assert [] == desk.posts()
     await until_open(desk.client, desk.tenant, set())
 
@@ -381,6 +397,85 @@ async def test_what_was_retried_before_an_opt_out_counts_as_retried(
 
     assert (3, {Skipped.SUPPRESSED: 5}) == (done.tally.resolved, done.tally.skipped)
     await until_open(desk.client, desk.tenant, set(chosen) - set(resolved))
+
+
+async def test_what_a_lost_attempt_had_sent_is_counted_when_the_job_is_stopped(
+    desk: Desk, temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its decisions are carried out after it is gone; the count waits for them."""
+    monkeypatch.setattr(dead_letter_job, "_HEARTBEAT_TIMEOUT", timedelta(seconds=2))
+    monkeypatch.setattr(activity, "heartbeats", contextlib.nullcontext)
+    queue = f"later-{desk.tenant}"  # nobody answers for these dead letters yet
+    chosen = await desk.open(3, queue=queue)
+    deciding: list[asyncio.Task[Any]] = []
+    is_over = asyncio.Event()
+
+    async def send_and_be_lost(*args: Any, **options: Any) -> Any:
+        deciding.append(asyncio.create_task(resolve(*args, **options)))
+        await is_over.wait()
+        return Failed.NO_ANSWER
+
+    monkeypatch.setattr(activity, "resolve", send_and_be_lost)
+    job_id = await desk.start(await desk.preview(DISCARD))
+    for each in chosen:
+        await _decision_is_under_way(temporal, each, job_id)
+    await dead_letter_jobs.stop(temporal, job_id)
+    await _activity_is_scheduled(temporal, job_id, "count_resolved")
+    async with Worker(temporal, task_queue=queue, workflows=[DeadLetter]):
+        done = await desk.done(job_id)
+        is_over.set()
+        await asyncio.gather(*deciding)
+        shown = [(await fetch(temporal, each)).status for each in chosen]
+
+    assert (3, {}, {}) == (done.tally.resolved, done.tally.skipped, done.tally.failed)
+    assert ["discarded"] * 3 == shown
+
+
+async def test_what_a_lost_attempt_has_resolved_is_counted_by_one_that_is_stopped(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though that one does not come to them."""
+    monkeypatch.setattr(activity, "MAX_CONCURRENT", 1)
+    chosen = await desk.open(8)
+    what = await desk.preview()
+    resolved: list[str] = []
+    job_id = dead_letter_jobs.new_job_id()
+
+    async def resolve_three(client: Client, message_id: str, *args: Any, **more: Any) -> Any:
+        if temporalio.activity.info().attempt == 1:
+            if len(resolved) == 3:
+                raise RPCError("lost", RPCStatusCode.UNAVAILABLE, b"")
+            resolved.append(message_id)
+        else:
+            await dead_letter_jobs.stop(client, job_id)
+            await temporalio.activity.wait_for_cancelled()
+        return await resolve(client, message_id, *args, **more)
+
+    monkeypatch.setattr(activity, "resolve", resolve_three)
+    assert await dead_letter_jobs.start(desk.client, what.job, job_id=job_id)
+    done = await desk.done(job_id)
+
+    assert (JobState.STOPPED, 3, {}) == (done.state, done.tally.resolved, done.tally.skipped)
+    assert retries(resolved) == sorted(await desk.posted(3))
+    await until_open(desk.client, desk.tenant, set(chosen) - set(resolved))
+
+
+async def _decision_is_under_way(client: Client, message_id: str, job_id: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(NoAnswer):
+                assert await decision_of(client, message_id, job_id, within=0.2) is None
+                continue
+            return
+
+
+async def _activity_is_scheduled(client: Client, job_id: str, name: str) -> None:
+    handle = client.get_workflow_handle(job_workflow_id(job_id))
+    async with asyncio.timeout(60):
+        async for event in handle.fetch_history_events(wait_new_event=True):
+            scheduled = event.activity_task_scheduled_event_attributes
+            if scheduled.activity_type.name == name:
+                return
 
 
 async def test_a_long_job_continues_as_new(temporal: Client, engine: Engine) -> None:

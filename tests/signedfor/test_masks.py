@@ -2,7 +2,12 @@ import re
 
 import pytest
 
-from signedfor.masks import contains_end_of_number, contains_number_of, masked_sender
+from signedfor.masks import (
+    contains_an_end_of,
+    contains_end_of_number,
+    contains_number_of,
+    masked_sender,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +81,12 @@ def test_a_number_is_detected_as_people_write_it(
 def test_an_id_has_no_number_to_detect() -> None:
     """Of what is no number, nothing is looked for."""
     assert not contains_end_of_number("", "messenger:123")
+
+
+def test_numbers_of_many_people_are_detected() -> None:
+    """Any of them; and if the text has no number, nobody's is looked at."""
+    people = ["+15558675309", "whatsapp:+447700900123", "messenger:1"]
+
+    assert contains_an_end_of("asked by 0900123 and 07700 900 123", people)
+    assert not contains_an_end_of("ticket 1234567, 8 rows", people)
+    assert not contains_an_end_of("since noon", iter(lambda: pytest.fail("read"), None))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from signedfor.campaigns.progress import checked_campaign_id, required_record
 from signedfor.campaigns.recipients import STANDARD_INPUT, opened
@@ -15,6 +14,7 @@ from signedfor.campaigns.start import (
     CheckedCampaign,
     checked_campaign,
     is_loaded,
+    with_price,
 )
 from signedfor.cli.csv_options import (
     AllProblemsOption,
@@ -56,7 +56,6 @@ from signedfor.cli.window_options import (
     send_window,
 )
 from signedfor.contract import CampaignMessage, CampaignState, Priority
-from signedfor.settings import CampaignSettings
 from signedfor.store.campaigns import CampaignRecord
 
 
@@ -183,7 +182,7 @@ def start(
                         source,
                         message,
                         engine=engine,
-                        settings=_priced(settings, price),
+                        settings=settings if price is None else with_price(settings, price),
                         to_column=to_column,
                         campaign_id=chosen_id,
                         problems=csv_problems(all_problems=all_problems, as_json=as_json),
@@ -209,16 +208,6 @@ def _message(fields: dict[str, Any], problems: Problems) -> CampaignMessage:
     if not fields["body"].strip():
         problems.append(("--body", "is blank"))
     return checked_model(CampaignMessage, fields, problems)
-
-
-def _priced(settings: CampaignSettings, price: str | None) -> CampaignSettings:
-    if price is None:
-        return settings
-    try:
-        checked = CampaignSettings.model_validate({"price_per_segment": price})
-    except ValidationError:
-        raise BadInput([("--price", "must be a number from 0 to 1000, such as 0.0079")]) from None
-    return settings.model_copy(update={"price_per_segment": checked.price_per_segment})
 
 
 @contextmanager

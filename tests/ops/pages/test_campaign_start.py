@@ -201,6 +201,12 @@ async def test_more_problems_than_are_listed(actor: Browser) -> None:
         ({"id": "no spaces allowed"}, "Campaign ID: must be 1 to 64"),
         ({"to_column": "phone"}, "no column phone; see “Column with the recipients”"),
         ({"tenant": "t15552000001"}, "Tenant contains this recipient's number"),
+        ({"price": "-1"}, "Price per segment: must be a number from 0 to 1000"),
+        ({"receipt_timeout_seconds": "0"}, "Wait for receipts: "),
+        ({"receipt_timeout_seconds": "soon"}, "Wait for receipts: "),
+        ({"on_unknown_outcome": "pray"}, "whether Twilio took a message: "),
+        ({"tags": "no equals sign"}, "Tags: must be name=value"),
+        ({"tags": "a=1\na=2"}, "Tags: has a name twice"),
     ],
 )
 async def test_a_field_that_cannot_be_used(
@@ -237,6 +243,9 @@ async def test_options_reach_the_message(actor: Browser, sqlite_engine: Engine) 
         "quiet_hours": ["us"],
         "time_zone": "America/New_York",
         "id": "spring",
+        "receipt_timeout_seconds": "3600",
+        "on_unknown_outcome": "resend",
+        "tags": "season=spring\r\n\r\n shop = 4 ",
     }
 
     await actor.post("/campaigns/start", hidden(await upload(actor, **fields)))
@@ -251,6 +260,55 @@ async def test_options_reach_the_message(actor: Browser, sqlite_engine: Engine) 
     assert "America/New_York" == sent["send_window"]["time_zone"]
     assert ["us"] == sent["send_window"]["quiet_hours"]
     assert ("09:00", "20:00") == (sent["send_window"]["from"], sent["send_window"]["until"])
+    assert (3600, "resend") == (sent["receipt_timeout_seconds"], sent["on_unknown_outcome"])
+    assert {"season": "spring", "shop ": " 4"} == sent["tags"]
+
+
+async def test_a_price_is_for_the_estimate(actor: Browser) -> None:
+    """It is no part of the message, and so not of the id."""
+    plain, priced = await upload(actor), await upload(actor, price="0.01")
+
+    assert "Cost not known; give a price, or set PRICE_PER_SEGMENT" in words(plain)
+    assert "Cost 0.03 USD at 0.01 per segment" in words(priced)
+    assert hidden(plain)["id"] == hidden(priced)["id"]
+
+
+async def test_bad_rows_are_left_out_on_request(actor: Browser, sqlite_engine: Engine) -> None:
+    """They are listed by line; the others are the same campaign as without them."""
+    bad = FILE + "12,Eve,C\n" + NUMBERS[0] + ",Ann 0,C0\n"
+    refused = await upload(actor, bad)
+    whole = hidden(await upload(actor))
+
+    previewed = await upload(actor, bad, skip_bad="1")
+    read, fields = words(previewed), hidden(previewed)
+    without_it = await actor.post(
+        "/campaigns/start", {name: each for name, each in fields.items() if name != "skip_bad"}
+    )
+    started = await actor.post("/campaigns/start", fields)
+
+    assert (400, 200, 400) == (
+        refused.status_code,
+        previewed.status_code,
+        without_it.status_code,
+    )
+    assert "Send to 3 recipients?" in read
+    assert "Skipped 2 bad rows" in read
+    assert "2 problems" in read
+    assert "5 to " in read
+    assert "6 to is already in line 2" in read
+    assert "12,Eve" not in previewed.text
+    assert whole["id"] == fields["id"]
+    assert 303 == started.status_code
+    (record,) = Campaigns(sqlite_engine).newest(limit=5)
+    assert 3 == record.rows
+    assert "3 rows, 2 bad ones left out" == AuditLog(sqlite_engine).entries()[0].details
+
+
+async def test_without_a_good_row_nothing_can_be_left_out(actor: Browser) -> None:
+    """The problems are shown as usual."""
+    answer = await upload(actor, "to,name,code\n12,Eve,C\n", skip_bad="1")
+
+    assert (400, True) == (answer.status_code, "the file has 1 problem" in words(answer))
 
 
 async def test_an_id_of_another_campaign_is_refused(actor: Browser) -> None:
@@ -375,3 +433,14 @@ async def test_nothing_of_a_file_is_logged(
 
     secrets = (*NUMBERS, "5558675344", "Ann 0", "Eve", SENDER)
     assert [] == [each for each in secrets if each in caplog.text]
+
+
+async def test_the_reason_has_no_recipients_number(actor: Browser, sqlite_engine: Engine) -> None:
+    """As for everything else that is done with a campaign; nothing is started."""
+    fields = hidden(await upload(actor, id="spring"))
+
+    answer = await actor.post("/campaigns/start", {**fields, "why": "for 555-2000002"})
+
+    assert 400 == answer.status_code
+    assert "Reason: must not contain a recipient&#39;s number" in answer.text
+    assert Campaigns(sqlite_engine).find("spring") is None

@@ -204,3 +204,35 @@ async def test_there_is_none(
 
     assert [status_code, status_code] == [shown.status_code, answer.status_code]
     assert ["sign-in"] == [each.action for each in AuditLog(sqlite_engine).entries()]
+
+
+@pytest.mark.parametrize(
+    "path", ["/campaigns/pause", "/campaigns/cancel", "/campaigns/report", "/campaigns/reveal"]
+)
+@pytest.mark.parametrize(
+    ("why", "is_taken"),
+    [
+        ("555-2000001 has complained", False),
+        ("ask (555) 200 0001", False),
+        ("ticket 4711000, not 2000001", False),
+        ("ticket 55520000", True),
+        ("the price is wrong since 2026-11-29", True),
+    ],
+)
+async def test_a_reason_has_no_recipients_number(
+    path: str, why: str, is_taken: bool, actor: Browser, sqlite_engine: Engine
+) -> None:
+    """All who may look can read the audit log; other numbers may be named."""
+    load_campaign(sqlite_engine)
+
+    answer = await actor.post(path, {"id": "spring", "why": why})
+
+    recorded = [each.why for each in AuditLog(sqlite_engine).entries()]
+    assert is_taken == (why in recorded)
+    if not is_taken:
+        assert 400 == answer.status_code
+        assert "Reason: must not contain a recipient&#39;s number" in answer.text
+        assert "2000001" not in answer.text
+        record = Campaigns(sqlite_engine).find("spring")
+        assert record is not None
+        assert CampaignState.RUNNING is record.state

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from temporalio.client import Client
 
 from ops.app import create_app
+from ops.pages import dead_letters
 from ops.settings import OpsSettings
 from signedfor import client as signedfor_client
 from signedfor.consent import Reason, Source, Suppression
@@ -66,9 +67,10 @@ async def _shown(browser: Browser, path: str, wanted: str) -> str:
     return html
 
 
-def _fields(page: httpx.Response) -> dict[str, str]:
-    """The hidden fields of the page's last form."""
-    form = page.text.rsplit("<form", 1)[1]
+def _fields(page: httpx.Response, of: str | None = None) -> dict[str, str]:
+    """The hidden fields of the form that has this, or of the page's last form."""
+    forms = [each.partition("</form>")[0] for each in page.text.split("<form")]
+    form = forms[-1] if of is None else next(each for each in forms if of in each)
     found = re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', form)
     return {name: unescape(value) for name, value in found}
 
@@ -195,6 +197,8 @@ async def test_a_discarded_filter_is_counted_and_asked_for(
         ("/dead-letters/preview", {"action": "explode"}),
         ("/dead-letters/preview", {"action": "retry", "failure_class": "Unknown"}),
         ("/dead-letters/start", {"job": "{}", "job_id": "1"}),
+        ("/dead-letters/count", {"job": "{}"}),
+        ("/dead-letters/count", {"job": "{}", "counts": "{}", "page_token": "?"}),
         ("/dead-letter/resolve", {"id": "m1", "action": "retry", "to": "nobody-at-all"}),
     ],
 )
@@ -213,3 +217,56 @@ async def test_a_form_that_cannot_be_used(
 async def test_there_is_none(path: str, looker: Browser) -> None:
     """The page says so."""
     assert 404 == (await looker.get(path)).status_code
+
+
+async def test_many_are_counted_while_the_page_is_shown(
+    fakes: FakeActivities,
+    temporal: Client,
+    actor: Browser,
+    sqlite_engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Part after part; who has opted out, or has no JavaScript, is counted too."""
+    monkeypatch.setattr(dead_letters, "MAX_READ_AT_ONCE", 2)
+    monkeypatch.setattr(dead_letters, "READ_AT_A_TIME", 2)
+    await _dead_letters(temporal, fakes, "m1", "m2", "m3")
+    Suppressions(sqlite_engine).record(
+        Suppression(
+            recipient="+15558675401", reason=Reason.MANUAL, source=Source.OPERATOR, evidence="-"
+        ),
+        by="ops",
+    )
+    await _shown(actor, "/dead-letters", "3 open")
+    asked = {"failure_class": "SenderMisconfigured", "error_code": "21408", "action": "retry"}
+
+    shown = await actor.post("/dead-letters/preview", asked)
+    some = await actor.post("/dead-letters/count", _fields(shown, 'hx-post="/dead-letters/count"'))
+    rest = await actor.post("/dead-letters/count", _fields(some, 'hx-post="/dead-letters/count"'))
+
+    assert "Retry 3 dead letters?" in shown.text
+    assert "Counted so far: 0 of 3" in shown.text
+    assert "Counted so far: 2 of 3" in some.text
+    assert "<h1" not in some.text
+    assert "Counted so far" not in rest.text
+    assert "<strong>1</strong> must not be sent to" in rest.text
+    assert "<strong>2</strong> would be sent again" in rest.text
+    started = await actor.post("/dead-letters/start", _fields(shown))
+    assert 303 == started.status_code
+
+
+async def test_without_javascript_many_are_counted_on_request(
+    fakes: FakeActivities, temporal: Client, actor: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them, however long that takes, for what was asked at first."""
+    monkeypatch.setattr(dead_letters, "MAX_READ_AT_ONCE", 1)
+    await _dead_letters(temporal, fakes, "m1", "m2")
+    await _shown(actor, "/dead-letters", "2 open")
+    shown = await actor.post("/dead-letters/preview", {"action": "discard", "why": "too late"})
+
+    fields = _fields(shown, 'hx-post="/dead-letters/count"')
+    counted = await actor.post("/dead-letters/preview", fields)
+
+    assert "Discard 2 of 2 dead letters?" in counted.text
+    job = _fields(counted)["job"]
+    assert "too late" in job
+    assert "<noscript>" not in counted.text

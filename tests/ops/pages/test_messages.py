@@ -7,12 +7,17 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import Engine
 from starlette.applications import Starlette
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
 
 from ops.app import create_app
 from ops.settings import OpsSettings
 from signedfor import client as signedfor_client
-from signedfor.contract import MessageRequest
+from signedfor.contract import (
+    MESSAGES_QUEUE,
+    SEND_MESSAGE,
+    MessageRequest,
+    message_workflow_id,
+)
 from signedfor.contract.failures import FailureClass
 from signedfor.message_indexer import MessageIndexer
 from signedfor.store.audit_log import AuditLog
@@ -200,3 +205,45 @@ async def test_a_number_that_cannot_be_searched_for(looker: Browser) -> None:
     answer = await looker.post("/messages/search", {"to": "call me"})
 
     assert (400, False) == (answer.status_code, "call me" in answer.text)
+
+
+async def test_a_message_that_was_refused_as_bad_input(temporal: Client, looker: Browser) -> None:
+    """The bad fields are named, also when no worker remembers it."""
+    async with serving(temporal, FakeActivities()):
+        handle = await temporal.start_workflow(
+            SEND_MESSAGE,
+            {"to": "nobody", "body": TEXT},
+            id=message_workflow_id("m1"),
+            task_queue=MESSAGES_QUEUE,
+        )
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+
+    async with serving(temporal, FakeActivities()):
+        html = (await looker.get("/message?id=m1")).text
+
+    facts = _facts(html)
+    assert facts["Refused"].startswith("to: ")
+    assert "Yes, once it is corrected" in facts["Safe to send again?"]
+    assert TEXT not in html
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize("path", ["/message/reveal", "/message/cancel"])
+async def test_a_reason_has_not_the_recipients_number(
+    path: str, temporal: Client, actor: Browser, sqlite_engine: Engine
+) -> None:
+    """All who may look can read the audit log."""
+    await _send(temporal, "m1", send_at="2099-01-01T00:00:00Z")
+
+    answer = await actor.post(path, {"id": "m1", "why": "867-5309 has called"})
+
+    assert 400 == answer.status_code
+    assert "Reason: must not contain the person&#39;s number" in answer.text
+    assert ["sign-in"] == [each.action for each in AuditLog(sqlite_engine).entries()]
+
+
+@pytest.mark.usefixtures("fakes")
+async def test_a_message_that_is_not_there_is_not_canceled(actor: Browser) -> None:
+    """The page says so."""
+    assert 404 == (await actor.post("/message/cancel", {"id": "none"})).status_code

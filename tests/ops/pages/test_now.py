@@ -1,7 +1,10 @@
 """The page Now."""
 
 import asyncio
+import contextlib
 import re
+import threading
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
@@ -11,9 +14,12 @@ from sqlalchemy import Engine
 from starlette.applications import Starlette
 from temporalio.client import Client
 
+from ops import checker
 from ops.app import create_app
 from ops.settings import OpsSettings
+from signedfor.checks import Finding, fail, ok
 from signedfor.store.account_hold import AccountHold
+from signedfor.store.audit_log import AuditLog
 from signedfor.store.message_index import IndexedMessage, MessageIndex
 from signedfor.store.rate_limiter import RateLimiter
 from tests.ops.conftest import Browser
@@ -113,3 +119,95 @@ async def test_other_ranges(
     words = _words((await looker.get("/", params={"range": length})).text)
 
     assert f"{total} messages ended" in words
+
+
+@contextlib.asynccontextmanager
+async def _checking(app: Starlette) -> AsyncIterator[None]:
+    """With what the process does in the background."""
+    async with app.router.lifespan_context(app):
+        yield
+
+
+async def _words_with(browser: Browser, wanted: str) -> str:
+    """The page's words, once they have that."""
+    async with asyncio.timeout(30):
+        while wanted not in (words := _words((await browser.get("/")).text)):  # noqa: ASYNC110 - in the background
+            await asyncio.sleep(0.05)
+    return words
+
+
+async def test_before_the_first_look(looker: Browser) -> None:
+    """The page says that nothing was looked at."""
+    words = _words((await looker.get("/")).text)
+
+    assert (
+        "Last look: Temporal not yet, database not yet, Twilio not yet, webhook not yet." in words
+    )
+    assert "No problem was found" not in words
+
+
+async def test_what_doctor_finds_is_shown_worst_first(app: Starlette, actor: Browser) -> None:
+    """Each with what to do; what could not be checked is below, with the reason."""
+    async with _checking(app):
+        words = await _words_with(actor, "fail webhook reached")
+        words = await _words_with(actor, "fail Twilio credentials")
+        words = await _words_with(actor, "fail workers")
+
+    assert re.search("Problems .* Start the webhook .*python -m webhook", words)
+    assert re.search("fail workers .* warn default sender .* What else was checked", words)
+    assert re.search("What else .* skipped signed callback Not checked: the webhook cannot", words)
+    assert re.search(r"ok Temporal server Version .* at 127\.0\.0\.1", words)
+    assert re.search(r"Last look: Temporal \d+ s ago, database \d+ s ago", words)
+
+
+async def test_the_page_does_not_wait_for_a_check(
+    app: Starlette, looker: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that hangs is named, and the others are shown."""
+    go_on = threading.Event()
+
+    def hang(_settings: object) -> list[Finding]:
+        go_on.wait(60)
+        return []
+
+    monkeypatch.setattr(checker, "check_webhook", hang)
+    try:
+        async with _checking(app):
+            words = await _words_with(looker, "ok database")
+            assert "webhook not yet (looking)." in words
+    finally:
+        go_on.set()
+
+
+async def test_it_is_checked_again_on_request(
+    app: Starlette, actor: Browser, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and the audit log says by whom; what is repaired is no problem any more."""
+    broken = [fail("public URL", "Broken.", "Repair it.")]
+    monkeypatch.setattr(checker, "check_webhook", lambda _settings: list(broken))
+    async with _checking(app):
+        await _words_with(actor, "fail public URL Broken. Repair it.")
+        broken[:] = [ok("public URL", "Repaired.")]
+
+        answer = await actor.post("/checks")
+        words = await _words_with(actor, "ok public URL Repaired.")
+
+    assert 303 == answer.status_code
+    assert "Broken" not in words
+    assert "checks.again" == AuditLog(sqlite_engine).entries()[0].action
+
+
+async def test_who_may_only_look_has_no_button(looker: Browser) -> None:
+    """But sees what was found."""
+    assert "Check again" not in (await looker.get("/")).text
+
+
+async def test_the_hold_is_shown_once(
+    app: Starlette, looker: Browser, sqlite_engine: Engine
+) -> None:
+    """It is known at once, and the check of the database finds it too."""
+    AccountHold(sqlite_engine).begin(20003)
+    async with _checking(app):
+        words = await _words_with(looker, "ok database")
+
+    assert 1 == words.count("Twilio has refused the account's requests")

@@ -25,7 +25,8 @@ from signedfor.contract import (
     Resolution,
     dead_letter_workflow_id,
 )
-from signedfor.dead_letter_jobs import new_job_id, preview, start
+from signedfor.dead_letter_jobs import new_job_id, start
+from signedfor.dead_letter_previews import preview
 from signedfor.dead_letters import DeadLetterFilter
 from signedfor.payloads import invalid_input
 from signedfor.search_attributes import MESSAGE_STATUS, TENANT

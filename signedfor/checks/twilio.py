@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from twilio.base.exceptions import TwilioException
 
-from signedfor.cli.checks import Finding, fail, ok, warn
+from signedfor.checks import Finding, fail, ok, warn
 from signedfor.settings import Settings
 from signedfor.twilio import codes
 from signedfor.twilio.client import TwilioClient

@@ -1,4 +1,7 @@
-"""What `signedfor doctor` checks, one module for each dependency."""
+"""What `signedfor doctor` and the operations page check, one module for each dependency.
+
+Nothing is sent and, unless it is asked for, nothing is changed.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum

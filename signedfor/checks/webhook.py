@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import requests
 from twilio.request_validator import RequestValidator
 
-from signedfor.cli.checks import Finding, fail, ok, skipped, warn
+from signedfor.checks import Finding, fail, ok, skipped, warn
 from signedfor.contract import EVENTS_PATH, STATUS_PATH
 from signedfor.settings import Settings
 

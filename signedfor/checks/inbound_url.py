@@ -14,8 +14,8 @@ from twilio.rest.api.v2010.account.short_code import ShortCodeInstance
 from twilio.rest.messaging.v1.service import ServiceInstance
 from twilio.rest.webhooks.v1.rule import RuleInstance
 
-from signedfor.cli.checks import Finding, Level, fail, ok, skipped, warn
-from signedfor.cli.checks.twilio import NO_ACCESS, twilio_client
+from signedfor.checks import Finding, Level, fail, ok, skipped, warn
+from signedfor.checks.twilio import NO_ACCESS, twilio_client
 from signedfor.contract import INBOUND_PATH, STATUS_PATH
 from signedfor.masks import masked_sender
 from signedfor.settings import Settings

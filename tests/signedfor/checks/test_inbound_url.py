@@ -12,13 +12,13 @@ from twilio.rest.webhooks.v1.setting import SettingList
 
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from devtools.sandbox.client import SandboxControl
-from signedfor.cli.checks import Finding, Level
-from signedfor.cli.checks.inbound_url import check_inbound_urls
+from signedfor.checks import Finding, Level
+from signedfor.checks.inbound_url import check_inbound_urls
 from signedfor.masks import masked_sender
 from signedfor.settings import Settings
 from tests.devtools.sandbox.support import running_sandbox
 from tests.devtools.sandbox.test_configuration import everywhere, number_sid, pool
-from tests.signedfor.cli.test_checks import Answers, answering
+from tests.signedfor.checks.test_services import Answers, answering
 
 PUBLIC = "https://hooks.example.com/sms"
 INBOUND = PUBLIC + "/webhook/inbound"

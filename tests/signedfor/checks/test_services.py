@@ -13,9 +13,9 @@ import pytest
 
 from devtools.stack.ports import answers, free_ports
 from devtools.stack.processes import Process, ProcessGroup, basic_environment
-from signedfor.cli.checks import Finding
-from signedfor.cli.checks.twilio import check_twilio
-from signedfor.cli.checks.webhook import check_webhook
+from signedfor.checks import Finding
+from signedfor.checks.twilio import check_twilio
+from signedfor.checks.webhook import check_webhook
 from signedfor.contract import EVENTS_PATH, STATUS_PATH
 from signedfor.settings import Settings
 

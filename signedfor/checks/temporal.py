@@ -19,9 +19,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from signedfor.cli.checks import Finding, fail, ok, skipped, warn
-from signedfor.cli.output import CommandError
-from signedfor.cli.temporal import RPC_TIMEOUT, command_error, connect
+from signedfor.checks import Finding, fail, ok, skipped, warn
 from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.temporal import (
@@ -31,6 +29,7 @@ from signedfor.temporal import (
     describe_namespace,
 )
 from signedfor.workers import Condition, WorkerState, list_workers
+from signedfor.workflow_calls import RPC_TIMEOUT, rpc_error
 
 MIN_RETENTION: Final = timedelta(days=30)
 """How long a message id prevents sending twice, and a closed message can be shown."""
@@ -58,21 +57,25 @@ _POLLED = (
 )
 
 
-async def check_temporal(*, fix: bool, attempt_record_days: int | None) -> list[Finding]:
+async def check_temporal(
+    client: Client, *, fix: bool, attempt_record_days: int | None
+) -> list[Finding]:
     """Check Temporal; with `fix`, register the search attributes that are missing.
 
-    `attempt_record_days` is the setting of that name, if the settings are complete.
+    `client` may be lazy. `attempt_record_days` is the setting of that name, if the settings are
+    complete.
     """
-    try:
-        client = await _connected()
-        info = await client.workflow_service.get_system_info(
-            GetSystemInfoRequest(), timeout=RPC_TIMEOUT
-        )
-    except (CommandError, RPCError) as error:
-        what = str(error if isinstance(error, CommandError) else command_error(error))
-        unchecked = [skipped(name, "Temporal cannot be reached") for name in _AFTER_SERVER]
-        return [fail(_SERVER, what, "Start it, or set TEMPORAL_ADDRESS."), *unchecked]
     address = client.service_client.config.target_host
+    try:
+        # The RPC's own timeout does not cover the first connection of a lazy client.
+        async with asyncio.timeout(RPC_TIMEOUT.total_seconds()):
+            info = await client.workflow_service.get_system_info(
+                GetSystemInfoRequest(), timeout=RPC_TIMEOUT
+            )
+    except RPCError as error:
+        return no_temporal(str(rpc_error(error)))
+    except (RuntimeError, TimeoutError):
+        return no_temporal(f"Temporal does not answer at {address}.")
     server = ok(_SERVER, f"Version {info.server_version} at {address}.")
     namespace = await _namespace(client, attempt_record_days)
     if namespace.level == "fail":
@@ -87,15 +90,10 @@ async def check_temporal(*, fix: bool, attempt_record_days: int | None) -> list[
     ]
 
 
-async def _connected() -> Client:
-    """A client, even if there is no such namespace: that is a finding of its own."""
-    lazy = await connect(lazy=True)
-    try:
-        async with asyncio.timeout(RPC_TIMEOUT.total_seconds()):
-            await lazy.service_client.check_health()
-    except (RPCError, RuntimeError, TimeoutError):
-        return await connect()  # raises the same error as every other command
-    return lazy
+def no_temporal(what: str) -> list[Finding]:
+    """The findings when Temporal cannot be reached; `what` says why."""
+    unchecked = [skipped(name, "Temporal cannot be reached") for name in _AFTER_SERVER]
+    return [fail(_SERVER, what, "Start it, or set TEMPORAL_ADDRESS."), *unchecked]
 
 
 _AFTER_SERVER = (_NAMESPACE, _CLOCK, _ATTRIBUTES, _WORKERS)
@@ -170,7 +168,7 @@ async def _search_attributes(client: Client, *, fix: bool) -> Finding:
                 "Temporal does not list them here; Temporal Cloud does not either.",
                 f"Check in its console that the namespace has {names}.",
             )
-        return fail(_ATTRIBUTES, str(command_error(error)), "Try again when Temporal answers.")
+        return fail(_ATTRIBUTES, str(rpc_error(error)), "Try again when Temporal answers.")
     if wrong:
         remove = _operator(client, f"search-attribute remove {_names(wrong)}")
         return fail(
@@ -219,7 +217,7 @@ async def _workers(client: Client) -> list[Finding]:
             if not alive and queue not in idle:
                 idle.append(queue)
     except RPCError as error:
-        return [fail(_WORKERS, str(command_error(error)), "Try again when Temporal answers.")]
+        return [fail(_WORKERS, str(rpc_error(error)), "Try again when Temporal answers.")]
     findings = _stuck(known, level=warn if workers else fail)
     if idle:
         return [

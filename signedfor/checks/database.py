@@ -1,0 +1,100 @@
+"""The database: migrations, the account hold, reviews, and inbound messages that wait."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Engine
+
+from signedfor.checks import Finding, fail, ok, warn
+from signedfor.contract.failures import FailureClass
+from signedfor.errors import BadInput
+from signedfor.store.account_hold import AccountHold
+from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
+from signedfor.store.inbound import InboundMessages
+from signedfor.store.inbound_outbox import InboundOutbox
+from signedfor.store.migrate import SchemaMismatch, pending
+from signedfor.twilio import codes
+
+DATABASE: Final = "database"
+HOLD: Final = "account hold"
+REVIEWS: Final = "reviews"
+INBOUND: Final = "inbound messages"
+_REVIEW_WITHIN = timedelta(days=1)
+_MAX_UNDISPATCHED = timedelta(minutes=5)
+
+
+def check_database(url: str) -> list[Finding]:
+    """Check the database of DATABASE_URL; nothing in it is changed."""
+    try:
+        missing = pending(url)
+        if missing:
+            what = f"Lacks migrations: {', '.join(missing)}."
+            return [fail(DATABASE, what, "Run `signedfor migrate`.")]
+        engine = open_engine(url, pool_size=1)
+        try:
+            return [
+                ok(DATABASE, "Reached, and all migrations are applied."),
+                *check_account_hold(engine),
+                _check_reviews(engine),
+                *_check_inbound_outbox(engine),
+            ]
+        finally:
+            engine.dispose()
+    except InvalidDatabaseUrl as error:
+        field, _, what = str(error).partition(": ")
+        return [no_database(str(BadInput([(field, what)])))]
+    except (DatabaseUnavailable, SchemaMismatch) as error:
+        return [no_database(str(error))]
+
+
+def no_database(what: str) -> Finding:
+    """The finding when the database cannot be used; `what` says why."""
+    return fail(DATABASE, what, "See DATABASE_URL.")
+
+
+def check_account_hold(engine: Engine) -> list[Finding]:
+    """Whether messages wait because Twilio refuses the account's requests.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    hold = AccountHold(engine).find()
+    if hold is None:
+        return []
+    code = "no code" if hold.error_code is None else f"code {hold.error_code}"
+    return [
+        fail(
+            HOLD,
+            f"Twilio has refused the account's requests since {hold.since:%Y-%m-%d %H:%M} UTC "
+            f"({code}); messages wait.",
+            codes.advice_for(FailureClass.SENDER_MISCONFIGURED, hold.error_code),
+        )
+    ]
+
+
+def _check_reviews(engine: Engine) -> Finding:
+    """Whether messages that may be opt-outs have waited too long for an operator."""
+    waiting = InboundMessages(engine).pending_reviews()
+    if waiting.oldest is None:
+        return ok(REVIEWS, "No message awaits review.")
+    age = datetime.now(UTC) - waiting.oldest
+    what = f"{waiting.count} pending, the oldest since {waiting.oldest:%Y-%m-%d %H:%M} UTC."
+    if age < _REVIEW_WITHIN:
+        return ok(REVIEWS, what)
+    return warn(REVIEWS, what, "Decide with `signedfor opt-outs review --interactive`.")
+
+
+def _check_inbound_outbox(engine: Engine) -> list[Finding]:
+    """Whether inbound messages await the start of their workflow for too long."""
+    backlog = InboundOutbox(engine, keeps_texts=True).backlog()
+    if backlog.oldest is None or datetime.now(UTC) - backlog.oldest < _MAX_UNDISPATCHED:
+        return []
+    return [
+        warn(
+            INBOUND,
+            f"{backlog.count} await the start of your workflow, the oldest since "
+            f"{backlog.oldest:%Y-%m-%d %H:%M} UTC.",
+            "Start the webhook with INBOUND_WORKFLOW and INBOUND_TASK_QUEUE; its log says why "
+            "Temporal does not start them. `signedfor inbound list --pending` lists them.",
+        )
+    ]
