@@ -137,14 +137,16 @@ _CERTAIN: Final = {
     for word, row in _WORDS.items()
     if row.kind in {InboundKind.STOP, InboundKind.HELP}
     and (row.is_english or row.is_on_a_list)
-    and len(word) in _MISSPELLED_LETTERS
+    and (len(word) in _MISSPELLED_LETTERS or (row.is_english and row.is_on_a_list))
 }
+"""Keywords that a slip is read as inside a message too. `END` is the only short one."""
 _CERTAIN_BY_ONCE: Final = {_once(word): word for word in _CERTAIN}
 _OF_CERTAIN: Final = _Misspelled(_CERTAIN)
 _OF_ANY: Final = _Misspelled(
     word
     for word, row in _WORDS.items()
-    if row.kind in {InboundKind.STOP, InboundKind.HELP} and len(word) in _MISSPELLED_LETTERS
+    if row.kind in {InboundKind.STOP, InboundKind.HELP}
+    and (word in _CERTAIN or len(word) in _MISSPELLED_LETTERS)
 )
 _LONG_STOP_WORDS: Final = sorted(each for each in _STOP_WORDS if len(each) >= _LONG_ANYWHERE)
 _UNAMBIGUOUS: Final = frozenset(
@@ -168,6 +170,8 @@ _RUN_ON_MESSAGE: Final = 8
 _LONGEST_MESSAGE: Final = 2000
 """Twilio's have up to 1600 characters."""
 _STOP_SIGN: Final = "\N{OCTAGONAL SIGN}"
+_AROUND_A_STOP_SIGN: Final = frozenset("🛑🚫⛔❌✋🖐🤚🙏😡😠😤🤬")
+_CLITIC: Final = re.compile(r"(?:ME|NOS|SE|TE|MI|CI|VI|TI|LO|LOS|MOI|NOUS|VOUS)$")
 _DRAWL: Final = re.compile(r"(.)\1{2,}")
 _VOWELS: Final = frozenset("AEIOUY")
 _BESIDE: Final = [
@@ -175,6 +179,8 @@ _BESIDE: Final = [
 ]
 _LEET: Final = str.maketrans("01345", "OIEAS")
 """Digits in place of letters."""
+_BELOW: Final = str.maketrans("1234567890", "QWERTYUIOP")
+"""The letter below each digit on a keyboard: `STOP0`."""
 
 
 def classify_inbound(body: str, opt_out_type: str | None) -> InboundKind:
@@ -203,13 +209,13 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
     """The kind of a message that is one keyword, split or repeated, with or without a please."""
     written = words(text) or words(body.translate(_REGIONAL_INDICATORS))
     if not written:
-        symbols = {symbol for symbol in plain(body) if category(symbol) == "So"}
-        return InboundKind.STOP if symbols == {_STOP_SIGN} else None
+        return _as_stop_sign(body)
     polite = words(phrases.without_courtesy(text))
     abbreviated = words(phrases.without_courtesy(phrases.with_abbreviations(text)))
     joined = [phrases.without_joined_courtesy("".join(written))]
     for candidate in (written, polite, _run_on(polite), abbreviated, joined):
-        if _is_stop(candidate):
+        is_one = candidate is not joined or len(written) == 1 or min(map(len, written)) > 1
+        if is_one and _is_stop(candidate):
             return InboundKind.STOP
         word = "".join(candidate)
         if word.translate(_LEET) in _STOP_WORDS or _STOP_WORDS.issuperset(word.split("2")):
@@ -217,16 +223,26 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
         word = candidate[0] if len(set(candidate)) == 1 else word
         if (known := _WORDS.get(word)) and known.kind not in _OPT_INS:
             return known.kind
+    if not polite:
+        return _as_stop_sign(body)
     # An opt-in must be unambiguous: "un stop" is none, and "yes please" answers a question.
-    if len(set(polite)) == 1 and (known := _WORDS.get(polite[0])) and known.kind in _OPT_INS:
+    if len({*polite}) == 1 and (known := _WORDS.get(polite[0])) and known.kind in _OPT_INS:
         is_answer = known.kind is InboundKind.YES and len(written) > 1
         return InboundKind.OTHER if is_answer else known.kind
     if len(written) <= 2 and _is_masked_stop(plain(body).strip()):  # noqa: PLR2004 - around a sign
         return InboundKind.STOP
-    is_split = polite and (max(map(len, polite)) == 1 or "OUT" in polite[1:2])
+    is_split = max(map(len, polite)) == 1 or "OUT" in polite[1:2]
     if len(polite) == 1 or is_split:
         return _misspelled_keyword("".join(polite))
-    return None
+    said = _without_emphasis(polite)
+    is_stop = len(said) == 1 and _misspelled_keyword(said[0]) is InboundKind.STOP
+    return InboundKind.STOP if is_stop else None
+
+
+def _as_stop_sign(body: str) -> InboundKind | None:
+    """STOP if a message without a word is a stop sign, perhaps with a hand or an angry face."""
+    symbols = {symbol for symbol in plain(body) if category(symbol) == "So"}
+    return InboundKind.STOP if _STOP_SIGN in symbols <= _AROUND_A_STOP_SIGN else None
 
 
 def _is_masked_stop(text: str) -> bool:
@@ -243,17 +259,30 @@ def _is_masked_stop(text: str) -> bool:
 
 def _is_stop(message: Sequence[str]) -> bool:
     """Whether it is stop words with or without an emphasis or object: `STOP ALL TEXTS NOW`."""
-    said = list(itertools.dropwhile(phrases.LEAD.__contains__, message))
-    said = list(itertools.dropwhile(phrases.EMPHASIS.__contains__, reversed(said)))[::-1]
+    said = _without_emphasis(message)
     if "".join(said) in _STOP_WORDS:
         return True
     unsubscribe = "".join(each for each in said if each not in phrases.PRONOUNS)
-    if unsubscribe in _UNAMBIGUOUS:
+    if unsubscribe in _UNAMBIGUOUS or _without_clitics(unsubscribe) in _UNAMBIGUOUS:
         return True
     is_first = bool(said) and _meant(said[0]) in _STOP_WORDS
     return is_first and all(
         each in phrases.EMPHASIS or _meant(each) in _STOP_WORDS for each in said
     )
+
+
+def _without_emphasis(message: Sequence[str]) -> list[str]:
+    said = list(itertools.dropwhile(phrases.LEAD.__contains__, message))
+    return list(itertools.dropwhile(phrases.EMPHASIS.__contains__, reversed(said)))[::-1]
+
+
+def _without_clitics(word: str) -> str:
+    """The verb without the pronouns that some languages write with it: `CANCELLATEMI`."""
+    verb = word
+    while len(verb) > _SHORT and (shorter := _CLITIC.sub("", verb)) != verb:
+        if (verb := shorter) in _UNAMBIGUOUS:
+            return verb
+    return word
 
 
 def _run_on(message: Sequence[str]) -> list[str]:
@@ -284,6 +313,8 @@ def _misspelled_keyword(word: str) -> InboundKind | None:
     """The kind of a single word that is not listed."""
     if (meant := _meant(word)) in _CERTAIN:
         return _CERTAIN[meant]
+    if _once(word.translate(_BELOW)) in _STOP_WORDS:
+        return InboundKind.STOP
     if word.rstrip("0123456789") in _STOP_WORDS:
         return InboundKind.REVIEW  # Another list's keyword, perhaps.
     if word in _WORDS or word in _NEAR_WORDS or not word.isalpha():

@@ -57,7 +57,7 @@ def _expression(token: str) -> str:
     """The regular expression of a token; it begins with the space before the word."""
     if token == "...":  # noqa: S105 - not a password
         return r"(?: [^ |]+){0,4}"
-    choices = list(_choices(token))
+    choices = sorted(_choices(token), key=len, reverse=True)
     found = (
         [f" (?:{'|'.join(_word(each) for each in choices if each != '$')})"]
         if set(choices) - {"$"}
