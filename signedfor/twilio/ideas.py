@@ -111,6 +111,13 @@ _WORDS: Final = _Words(_TABLE["languages"])
 _LETTERS: Final = _Letters(_TABLE["joined"])
 
 
+def vocabulary(language: str) -> frozenset[str]:
+    """Every whole word of a language's ideas."""
+    entries = " ".join(_TABLE["languages"][language].values()).split()
+    whole = (each for each in entries if not each.endswith("*"))
+    return frozenset(word for each in whole for word in _written(each).split())
+
+
 def ask_to_opt_out(clause: Sequence[str]) -> bool:
     """Whether the words of a clause hold the ideas of an opt-out in some language."""
     joined = "".join(clause)

@@ -107,8 +107,8 @@ class _Misspelled:
         yield from (each for each in dict.fromkeys(found) if _one_slip(word, each))
 
     @staticmethod
-    def _deletions(word: str) -> set[str]:
-        return {word, *(word[:at] + word[at + 1 :] for at in range(len(word)))}
+    def _deletions(word: str) -> list[str]:
+        return list(dict.fromkeys([word, *(word[:at] + word[at + 1 :] for at in range(len(word)))]))
 
 
 def _one_slip(one: str, other: str) -> bool:
@@ -159,10 +159,16 @@ _MASKED: Final = sorted(
 )
 _OF_PHRASES: Final = _Misspelled(
     word
-    for word in sorted(phrases.vocabulary())
+    for word in sorted(phrases.vocabulary() | ideas.vocabulary("en"))
     if word.isascii() and len(word) in _MISSPELLED_LETTERS
 )
-_SPELLED: Final = phrases.vocabulary() | phrases.ordinary_vocabulary() | _WORDS.keys() | _NEAR_WORDS
+_SPELLED: Final = (
+    phrases.vocabulary()
+    | phrases.ordinary_vocabulary()
+    | ideas.vocabulary("en")
+    | _WORDS.keys()
+    | _NEAR_WORDS
+)
 """All words that no other word is read as, and that a run-on word is made of."""
 _RUN_ON_LETTERS: Final = range(6, 41)
 _RUN_ON_MESSAGE: Final = 8
@@ -395,7 +401,9 @@ def _as_phrase(text: str) -> InboundKind:
     for clause in phrases.without_filler(text).split(phrases.CLAUSE_END):
         if (rest := clause.split()) and _STOP_WORDS.issuperset(rest):
             return InboundKind.REVIEW
-    if phrases.ask_to_opt_out(text) or any(map(ideas.ask_to_opt_out, clauses)):
+    if any(map(phrases.ask_to_opt_out, (text, phrases.without_courtesy(text)))):
+        return InboundKind.REVIEW
+    if any(map(ideas.ask_to_opt_out, clauses)):
         return InboundKind.REVIEW
     if len(text) > _LONGEST_MESSAGE:
         return InboundKind.OTHER  # No slip is looked for, so that no body takes long.
@@ -403,9 +411,16 @@ def _as_phrase(text: str) -> InboundKind:
     parts = _run_on(read) if len(words(text)) <= _RUN_ON_MESSAGE else read
     at_once = phrases.without_full_stops(text)
     for guessed in (" ".join(map(_guessed, read)), " ".join(parts), at_once):
-        if guessed != text and phrases.ask_to_opt_out_if_guessed(guessed):
+        if guessed != text and _asks_if_guessed(guessed):
             return InboundKind.REVIEW
     return InboundKind.OTHER
+
+
+def _asks_if_guessed(text: str) -> bool:
+    clauses = (clause.split() for clause in text.split(phrases.CLAUSE_END))
+    return phrases.ask_to_opt_out_if_guessed(text) or any(
+        len(clause) > 1 and ideas.ask_to_opt_out(clause) for clause in clauses
+    )
 
 
 def _tells(clause: Sequence[str]) -> bool:
@@ -420,7 +435,8 @@ def _guessed(word: str) -> str:
         return word
     if (drawled := _DRAWL.sub(r"\1", word)) in _SPELLED:
         return drawled
-    for each in _OF_PHRASES.correct(word):
+    beside_first = sorted(_OF_PHRASES.correct(word), key=lambda each: not _is_beside(word, each))
+    for each in beside_first:
         is_likely = _swapped(word, each) or (len(each) > 4 and _is_near(word, each))  # noqa: PLR2004
         if is_likely and not _is_form(word, each) and not _is_form(each, word):
             return each

@@ -57,6 +57,9 @@ def _expression(token: str) -> str:
     """The regular expression of a token; it begins with the space before the word."""
     if token == "...":  # noqa: S105 - not a password
         return r"(?: [^ |]+){0,4}"
+    if token.startswith("!"):
+        others = "|".join(map(_word, _choices(token[1:])))
+        return f"(?! (?:{others})) [^ |]+(?= )"
     choices = sorted(_choices(token), key=len, reverse=True)
     found = (
         [f" (?:{'|'.join(_word(each) for each in choices if each != '$')})"]
@@ -81,7 +84,7 @@ class _Phrase:
 
     def __init__(self, phrase: str) -> None:
         self.tokens = phrase.split()
-        if self.tokens[0].endswith("?") or self.tokens[0] in {"...", "*"}:
+        if self.tokens[0].endswith("?") or self.tokens[0].startswith(("...", "*", "!")):
             raise ValueError(f"phrases.toml: a phrase begins with a word: {phrase}")
 
     def can_be_in(self, present: AbstractSet[str]) -> bool:
@@ -94,7 +97,7 @@ class _Phrase:
         tokens = [
             list(_choices(token))
             for token in self.tokens
-            if token != "..." and not token.endswith("?")  # noqa: S105 - not a password
+            if token != "..." and not token.startswith("!") and not token.endswith("?")  # noqa: S105 - not a password
         ]
         return [
             frozenset(each.split()[0] for each in of if each)
@@ -201,7 +204,11 @@ def ordinary_vocabulary() -> frozenset[str]:
 
 def _vocabulary(of: _Phrases) -> frozenset[str]:
     tokens: Iterable[str] = chain.from_iterable(phrase.tokens for phrase in of.phrases)
-    found = chain.from_iterable(_choices(token) for token in tokens if token != "...")  # noqa: S105 - not a password
+    found = chain.from_iterable(
+        _choices(token)
+        for token in tokens
+        if token != "..." and not token.startswith("!")  # noqa: S105 - not a password
+    )
     return frozenset(word for each in found for word in each.split() if word.isalnum())
 
 
