@@ -285,7 +285,7 @@ def _without_emphasis(message: Sequence[str]) -> list[str]:
 def _without_clitics(word: str) -> str:
     """The verb without the pronouns that some languages write with it: `CANCELLATEMI`."""
     verb = word
-    while len(verb) > _SHORT and (shorter := _CLITIC.sub("", verb)) != verb:
+    while len(verb) > _SHORT and word not in _WORDS and (shorter := _CLITIC.sub("", verb)) != verb:
         if (verb := shorter) in _UNAMBIGUOUS:
             return verb
     return word

@@ -115,15 +115,11 @@ class _Phrases:
 
     def __init__(self, by_language: Mapping[str, str | list[str]]) -> None:
         self._starting: dict[str, list[_Phrase]] = defaultdict(list)
-        self._containing: list[str] = []
         self.phrases = [_Phrase(each) for each in chain.from_iterable(by_language.values())]
         for phrase in self.phrases:
             for choice in _choices(phrase.tokens[0]):
-                if choice.startswith("*"):
-                    self._containing.append(choice.strip("*"))
-                else:
-                    first = CLAUSE_END if choice == "^" else choice.split()[0]
-                    self._starting[first].append(phrase)
+                first = CLAUSE_END if choice == "^" else choice.split()[0]
+                self._starting[first].append(phrase)
         self._prefixes = frozenset(len(each) - 1 for each in self._starting if each.endswith("*"))
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
@@ -149,10 +145,6 @@ class _Phrases:
         for length in self._prefixes:
             if length <= len(word):
                 yield from self._starting.get(f"{word[:length]}*", ())
-
-    def contains(self, text: str) -> bool:
-        """Whether a word of the clauses contains a `*word*`, as in scripts without spaces."""
-        return any(each in text for each in self._containing)
 
 
 _OPT_OUT: Final = _Phrases(_TABLE["review"])
@@ -251,7 +243,7 @@ def without_full_stops(text: str) -> str:
 
 def ask_to_opt_out(text: str) -> bool:
     """Whether a phrase of the clauses reads like an opt-out."""
-    return _OPT_OUT.contains(text) or any(True for _ in _OPT_OUT.find(text))
+    return any(True for _ in _OPT_OUT.find(text))
 
 
 def ask_to_opt_out_if_guessed(text: str) -> bool:
