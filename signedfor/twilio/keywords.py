@@ -401,7 +401,7 @@ def _as_phrase(text: str) -> InboundKind:
     for clause in phrases.without_filler(text).split(phrases.CLAUSE_END):
         if (rest := clause.split()) and _STOP_WORDS.issuperset(rest):
             return InboundKind.REVIEW
-    if any(map(phrases.ask_to_opt_out, (text, phrases.without_courtesy(text)))):
+    if any(map(phrases.ask_to_opt_out, {text, phrases.without_courtesy(text)})):
         return InboundKind.REVIEW
     if any(map(ideas.ask_to_opt_out, clauses)):
         return InboundKind.REVIEW

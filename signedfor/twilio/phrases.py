@@ -126,15 +126,14 @@ class _Phrases:
         """Where phrases are in the clauses, from left to right."""
         end = 0
         present = frozenset(text.split())
-        possible: dict[_Phrase, bool] = {}
+        possible: dict[str, list[_Phrase]] = {}
         for word in re.finditer(" ([^ ]+)", text):
             if word.start() < end:
                 continue
-            for phrase in self._beginning(word[1]):
-                if phrase not in possible:
-                    possible[phrase] = phrase.can_be_in(present)
-                if not possible[phrase]:
-                    continue
+            if (candidates := possible.get(word[1])) is None:
+                candidates = [each for each in self._beginning(word[1]) if each.can_be_in(present)]
+                possible[word[1]] = candidates
+            for phrase in candidates:
                 if found := phrase.match.match(text, word.start()):
                     yield found.span()
                     end = max(found.end(), word.start() + 1)
