@@ -177,13 +177,15 @@ _LONGEST_MESSAGE: Final = 2000
 """Twilio's have up to 1600 characters."""
 _STOP_SIGN: Final = "\N{OCTAGONAL SIGN}"
 _AROUND_A_STOP_SIGN: Final = frozenset("🛑🚫⛔❌✋🖐🤚🙏😡😠😤🤬")
-_CLITIC: Final = re.compile(r"(?:ME|NOS|SE|TE|MI|CI|VI|TI|LO|LOS|MOI|NOUS|VOUS)$")
+_CLITIC: Final = re.compile(
+    r"(?:ME|NOS|SE|TE|MI|CI|VI|TI|LO|LA|LE|LI|NE|LOS|LAS|LES|MOI|NOUS|VOUS)$"
+)
 _DRAWL: Final = re.compile(r"(.)\1{2,}")
 _VOWELS: Final = frozenset("AEIOUY")
 _BESIDE: Final = [
     row[at : at + 2] for row in ("QWERTYUIOP", "ASDFGHJKL", "ZXCVBNM") for at in range(len(row) - 1)
 ]
-_LEET: Final = str.maketrans("01345", "OIEAS")
+_LEET: Final = str.maketrans("01234578", "OISEASTB")
 """Digits in place of letters."""
 _BELOW: Final = str.maketrans("1234567890", "QWERTYUIOP")
 """The letter below each digit on a keyboard: `STOP0`."""
@@ -272,6 +274,8 @@ def _is_stop(message: Sequence[str]) -> bool:
     if unsubscribe in _UNAMBIGUOUS or _without_clitics(unsubscribe) in _UNAMBIGUOUS:
         return True
     is_first = bool(said) and _meant(said[0]) in _STOP_WORDS
+    if is_first and _meant(said[0]) == "STOP" and phrases.TODAY.issuperset(said[1:]):
+        return True
     return is_first and all(
         each in phrases.EMPHASIS or _meant(each) in _STOP_WORDS for each in said
     )
@@ -401,19 +405,22 @@ def _as_phrase(text: str) -> InboundKind:
     for clause in phrases.without_filler(text).split(phrases.CLAUSE_END):
         if (rest := clause.split()) and _STOP_WORDS.issuperset(rest):
             return InboundKind.REVIEW
-    if any(map(phrases.ask_to_opt_out, {text, phrases.without_courtesy(text)})):
+    if any(map(phrases.ask_to_opt_out, {text, phrases.without_courtesy_around(text)})):
         return InboundKind.REVIEW
     if any(map(ideas.ask_to_opt_out, clauses)):
         return InboundKind.REVIEW
     if len(text) > _LONGEST_MESSAGE:
         return InboundKind.OTHER  # No slip is looked for, so that no body takes long.
     read = text.split(" ")
-    parts = _run_on(read) if len(words(text)) <= _RUN_ON_MESSAGE else read
-    at_once = phrases.without_full_stops(text)
-    for guessed in (" ".join(map(_guessed, read)), " ".join(parts), at_once):
-        if guessed != text and _asks_if_guessed(guessed):
+    guesses = list(map(_guesses, read))
+    parts = " ".join(_run_on(read)) if len(words(text)) <= _RUN_ON_MESSAGE else text
+    likely, unlikely = (" ".join(each[at] for each in guesses) for at in (0, -1))
+    for guessed in {likely, unlikely, parts, phrases.without_full_stops(text)} - {text}:
+        if _asks_if_guessed(guessed):
             return InboundKind.REVIEW
-    return InboundKind.OTHER
+    clauses = [each.split() for each in phrases.without_ordinary(parts).split(phrases.CLAUSE_END)]
+    is_split = len(words(parts)) > len(words(text)) + 1
+    return InboundKind.REVIEW if is_split and any(map(_tells, clauses)) else InboundKind.OTHER
 
 
 def _asks_if_guessed(text: str) -> bool:
@@ -429,18 +436,23 @@ def _tells(clause: Sequence[str]) -> bool:
     return is_whole and not _TELLING.isdisjoint(clause)
 
 
-def _guessed(word: str) -> str:
-    """The word of a phrase that is perhaps meant: `TEXTNG`. `TIME` is no slip for `TIMES`."""
+def _guesses(word: str) -> list[str]:
+    """The words of phrases that are perhaps meant, the likeliest first: `TEXTNG`.
+
+    `TIME` is no slip for `TIMES`. A word that means itself is the only one.
+    """
     if word in _SPELLED:
-        return word
+        return [word]
     if (drawled := _DRAWL.sub(r"\1", word)) in _SPELLED:
-        return drawled
-    beside_first = sorted(_OF_PHRASES.correct(word), key=lambda each: not _is_beside(word, each))
-    for each in beside_first:
-        is_likely = _swapped(word, each) or (len(each) > 4 and _is_near(word, each))  # noqa: PLR2004
-        if is_likely and not _is_form(word, each) and not _is_form(each, word):
-            return each
-    return word
+        return [drawled]
+    found = [
+        each
+        for each in _OF_PHRASES.correct(word)
+        if (_swapped(word, each) or (len(each) > _SHORT and _is_near(word, each)))
+        and not _is_form(word, each)
+        and not _is_form(each, word)
+    ]
+    return sorted(found, key=lambda each: not _is_beside(word, each)) or [word]
 
 
 def _is_form(word: str, other: str) -> bool:

@@ -15,6 +15,10 @@ from signedfor.twilio.letters import plain, words
 CLAUSE_END: Final = "|"
 _BETWEEN_CLAUSES = re.compile(r"[.!?,;:…\r\n()\"“”„«»|]+| [-–—]+(?= )")  # noqa: RUF001 - dashes
 _APOSTROPHE = re.compile(r"(?<=\w)['’‘`´](?=\w)")  # noqa: RUF001 - apostrophes
+_EXCLAMATION = re.compile(r"!+1+")
+_SPLIT_NOT = re.compile(
+    r"\b(DO|DOES|DID|CA|WO|IS|ARE|HAVE|WOULD) NT\b|\b(DON|DOESN|DIDN|CAN|WON|ISN|AREN|WOULDN) T\b"
+)
 _NUMBER_SIGN = re.compile(r"#(?!\w)")
 _QUOTATION = re.compile(r"[“”„«»\"].*[“”„«»\"]|[“„«\"].*", re.DOTALL)
 _GROUP = re.compile("<([^>]+)>")
@@ -27,6 +31,7 @@ def clauses(text: str) -> str:
     Single spaces separate words, `|` separates clauses. An apostrophe is no separator: `DONT`.
     """
     text = _NUMBER_SIGN.sub(" NUMBER ", _APOSTROPHE.sub("", text))
+    text = _EXCLAMATION.sub("!", _SPLIT_NOT.sub(lambda found: "".join(found[0].split()), text))
     parts = (" ".join(words(each)) for each in _BETWEEN_CLAUSES.split(text))
     return f" | {' | '.join(part for part in parts if part)} | "
 
@@ -160,7 +165,12 @@ PRONOUNS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["pronouns"
 """Words around a keyword that change nothing if it is no ordinary word."""
 EMPHASIS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["emphasis"])))
 """Words after a keyword that change nothing."""
+TODAY: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["today"])))
+"""Words after STOP that change nothing."""
 _COURTESY: Final = re.compile(_group("courtesy"))
+_COURTESY_AROUND: Final = re.compile(
+    rf"(?<=\|)(?:{_group('courtesy')})+|(?:{_group('courtesy')})+(?= \|)"
+)
 _JOINED_COURTESY: Final = re.compile(
     "|".join(
         sorted(
@@ -206,6 +216,11 @@ def _vocabulary(of: _Phrases) -> frozenset[str]:
 def without_courtesy(text: str) -> str:
     """Return the clauses without please, thanks, hello and the like."""
     return _COURTESY.sub("", text)
+
+
+def without_courtesy_around(text: str) -> str:
+    """Return the clauses without such words at their beginning and end."""
+    return _COURTESY_AROUND.sub("", text)
 
 
 def with_abbreviations(text: str) -> str:
