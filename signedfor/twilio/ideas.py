@@ -118,6 +118,11 @@ def vocabulary(language: str) -> frozenset[str]:
     return frozenset(word for each in whole for word in _written(each).split())
 
 
+def ask_in(language: str, clause: Sequence[str]) -> bool:
+    """Whether the words of a clause hold the ideas of an opt-out in that language."""
+    return _holds(_WORDS.find(clause).get(language, ()), _CLOSE)
+
+
 def ask_to_opt_out(clause: Sequence[str]) -> bool:
     """Whether the words of a clause hold the ideas of an opt-out in some language."""
     joined = "".join(clause)

@@ -353,6 +353,11 @@ def near_keywords(word: str) -> set[str]:
     }
 
 
+def near_phrases(word: str) -> bool:
+    """Whether a word that is not listed may be read as a word of a phrase, or as several."""
+    return word not in _SPELLED and (_guesses(word) != [word] or _parts(word) != [word])
+
+
 def _is_jumbled(one: str, other: str) -> bool:
     """Whether it is the same letters in another order: `SOPT`. Or one key beside each: `STIO`."""
     return (one[:1] == other[0] and _swapped(one, other)) or _is_beside(one, other)
@@ -426,7 +431,7 @@ def _as_phrase(text: str) -> InboundKind:
 def _asks_if_guessed(text: str) -> bool:
     clauses = (clause.split() for clause in text.split(phrases.CLAUSE_END))
     return phrases.ask_to_opt_out_if_guessed(text) or any(
-        len(clause) > 1 and ideas.ask_to_opt_out(clause) for clause in clauses
+        len(clause) > 1 and ideas.ask_in("en", clause) for clause in clauses
     )
 
 
