@@ -20,7 +20,7 @@ _NAMED: Final = re.compile(
     r"(?:.* )?(?:LATIN|CIRCLED|SQUARED|PARENTHESIZED)(?: LATIN)?(?: CAPITAL| SMALL)* LETTER"
     r"(?: SMALL)?(?: CAPITAL)? ([A-Z])(?: WITH .*)?"
 )
-_SYMBOLS: Final = {"$": "S", "€": "E", "£": "L", "₱": "P", "†": "T"}
+_SYMBOLS: Final = {"$": "S", "€": "E", "£": "L", "₱": "P", "†": "T", "ƚ": "T"}
 
 
 def main() -> int:
@@ -47,7 +47,7 @@ def look_alikes(confusables: Iterable[str]) -> Mapping[str, str]:
         )
         if len(source) == 1 and _plain(target).isalnum() and _plain(target).isascii():
             listed[source] = _plain(target)
-    found = dict(_SYMBOLS)
+    found: dict[str, str] = {}
     for character in map(chr, range(0x80, sys.maxunicode + 1)):
         plain = _plain(character)
         if plain.upper().isascii() or not _is_letter(character):
@@ -57,7 +57,7 @@ def look_alikes(confusables: Iterable[str]) -> Mapping[str, str]:
             continue
         if letters := _letters(character, listed):
             found[character] = letters
-    return found
+    return found | _SYMBOLS
 
 
 def _letters(character: str, listed: Mapping[str, str]) -> str:

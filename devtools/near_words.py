@@ -2,7 +2,7 @@
 
     uv run --no-project --with wordfreq==3.1.1 python -m devtools.near_words
 
-A message of one such word is no misspelled keyword. Words in `words.csv` are left out: what they
+A message of one such word is no misspelled keyword, and in a sentence it is itself. Words in `words.csv` are left out: what they
 mean is said there. The package is needed for this only.
 """
 
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from signedfor.twilio.keywords import near_keywords
+from signedfor.twilio.keywords import near_keywords, near_phrases
 from signedfor.twilio.letters import plain, words
 
 TABLE: Final = Path(__file__).resolve().parents[1] / "signedfor/twilio/near_words.csv"
@@ -48,6 +48,8 @@ _LANGUAGES: Final = {
 _PER_BILLION: Final = {"en": 10**3.0}
 _PER_BILLION_ELSEWHERE: Final = 10**3.4
 """How common a word must be. A text in English is likelier, so rarer words of it count."""
+_NO_SLIP: Final = 10**3.3 / 10**9
+"""How common an English word must be to be no slip for a word of a phrase: slips are listed too."""
 
 
 def main() -> int:
@@ -59,6 +61,8 @@ def main() -> int:
         for word, frequency in wordfreq.get_frequency_dict(code, "best").items():
             written = "".join(words(plain(word)))
             is_common = frequency > least or math.isclose(frequency, least)
+            if code == "en" and frequency > _NO_SLIP and near_phrases(written):
+                found.setdefault(written, (word, language))
             # A slip of STOP is a STOP, unless words.csv says otherwise.
             if is_common and written not in found and near_keywords(written) - {"STOP", "STOPP"}:
                 found[written] = (word, language)

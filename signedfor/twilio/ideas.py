@@ -111,6 +111,18 @@ _WORDS: Final = _Words(_TABLE["languages"])
 _LETTERS: Final = _Letters(_TABLE["joined"])
 
 
+def vocabulary(language: str) -> frozenset[str]:
+    """Every whole word of a language's ideas."""
+    entries = " ".join(_TABLE["languages"][language].values()).split()
+    whole = (each for each in entries if not each.endswith("*"))
+    return frozenset(word for each in whole for word in _written(each).split())
+
+
+def ask_in(language: str, clause: Sequence[str]) -> bool:
+    """Whether the words of a clause hold the ideas of an opt-out in that language."""
+    return _holds(_WORDS.find(clause).get(language, ()), _CLOSE)
+
+
 def ask_to_opt_out(clause: Sequence[str]) -> bool:
     """Whether the words of a clause hold the ideas of an opt-out in some language."""
     joined = "".join(clause)

@@ -107,8 +107,8 @@ class _Misspelled:
         yield from (each for each in dict.fromkeys(found) if _one_slip(word, each))
 
     @staticmethod
-    def _deletions(word: str) -> set[str]:
-        return {word, *(word[:at] + word[at + 1 :] for at in range(len(word)))}
+    def _deletions(word: str) -> list[str]:
+        return list(dict.fromkeys([word, *(word[:at] + word[at + 1 :] for at in range(len(word)))]))
 
 
 def _one_slip(one: str, other: str) -> bool:
@@ -137,14 +137,16 @@ _CERTAIN: Final = {
     for word, row in _WORDS.items()
     if row.kind in {InboundKind.STOP, InboundKind.HELP}
     and (row.is_english or row.is_on_a_list)
-    and len(word) in _MISSPELLED_LETTERS
+    and (len(word) in _MISSPELLED_LETTERS or (row.is_english and row.is_on_a_list))
 }
+"""Keywords that a slip is read as inside a message too. `END` is the only short one."""
 _CERTAIN_BY_ONCE: Final = {_once(word): word for word in _CERTAIN}
 _OF_CERTAIN: Final = _Misspelled(_CERTAIN)
 _OF_ANY: Final = _Misspelled(
     word
     for word, row in _WORDS.items()
-    if row.kind in {InboundKind.STOP, InboundKind.HELP} and len(word) in _MISSPELLED_LETTERS
+    if row.kind in {InboundKind.STOP, InboundKind.HELP}
+    and (word in _CERTAIN or len(word) in _MISSPELLED_LETTERS)
 )
 _LONG_STOP_WORDS: Final = sorted(each for each in _STOP_WORDS if len(each) >= _LONG_ANYWHERE)
 _UNAMBIGUOUS: Final = frozenset(
@@ -157,10 +159,16 @@ _MASKED: Final = sorted(
 )
 _OF_PHRASES: Final = _Misspelled(
     word
-    for word in sorted(phrases.vocabulary())
+    for word in sorted(phrases.vocabulary() | ideas.vocabulary("en"))
     if word.isascii() and len(word) in _MISSPELLED_LETTERS
 )
-_SPELLED: Final = phrases.vocabulary() | phrases.ordinary_vocabulary() | _WORDS.keys() | _NEAR_WORDS
+_SPELLED: Final = (
+    phrases.vocabulary()
+    | phrases.ordinary_vocabulary()
+    | ideas.vocabulary("en")
+    | _WORDS.keys()
+    | _NEAR_WORDS
+)
 """All words that no other word is read as, and that a run-on word is made of."""
 _RUN_ON_LETTERS: Final = range(6, 41)
 _RUN_ON_MESSAGE: Final = 8
@@ -168,13 +176,19 @@ _RUN_ON_MESSAGE: Final = 8
 _LONGEST_MESSAGE: Final = 2000
 """Twilio's have up to 1600 characters."""
 _STOP_SIGN: Final = "\N{OCTAGONAL SIGN}"
+_AROUND_A_STOP_SIGN: Final = frozenset("🛑🚫⛔❌✋🖐🤚🙏😡😠😤🤬")
+_CLITIC: Final = re.compile(
+    r"(?:ME|NOS|SE|TE|MI|CI|VI|TI|LO|LA|LE|LI|NE|LOS|LAS|LES|MOI|NOUS|VOUS)$"
+)
 _DRAWL: Final = re.compile(r"(.)\1{2,}")
 _VOWELS: Final = frozenset("AEIOUY")
 _BESIDE: Final = [
     row[at : at + 2] for row in ("QWERTYUIOP", "ASDFGHJKL", "ZXCVBNM") for at in range(len(row) - 1)
 ]
-_LEET: Final = str.maketrans("01345", "OIEAS")
+_LEET: Final = str.maketrans("01234578", "OISEASTB")
 """Digits in place of letters."""
+_BELOW: Final = str.maketrans("1234567890", "QWERTYUIOP")
+"""The letter below each digit on a keyboard: `STOP0`."""
 
 
 def classify_inbound(body: str, opt_out_type: str | None) -> InboundKind:
@@ -203,13 +217,13 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
     """The kind of a message that is one keyword, split or repeated, with or without a please."""
     written = words(text) or words(body.translate(_REGIONAL_INDICATORS))
     if not written:
-        symbols = {symbol for symbol in plain(body) if category(symbol) == "So"}
-        return InboundKind.STOP if symbols == {_STOP_SIGN} else None
+        return _as_stop_sign(body)
     polite = words(phrases.without_courtesy(text))
     abbreviated = words(phrases.without_courtesy(phrases.with_abbreviations(text)))
     joined = [phrases.without_joined_courtesy("".join(written))]
     for candidate in (written, polite, _run_on(polite), abbreviated, joined):
-        if _is_stop(candidate):
+        is_one = candidate is not joined or len(written) == 1 or min(map(len, written)) > 1
+        if is_one and _is_stop(candidate):
             return InboundKind.STOP
         word = "".join(candidate)
         if word.translate(_LEET) in _STOP_WORDS or _STOP_WORDS.issuperset(word.split("2")):
@@ -217,16 +231,26 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
         word = candidate[0] if len(set(candidate)) == 1 else word
         if (known := _WORDS.get(word)) and known.kind not in _OPT_INS:
             return known.kind
+    if not polite:
+        return _as_stop_sign(body)
     # An opt-in must be unambiguous: "un stop" is none, and "yes please" answers a question.
-    if len(set(polite)) == 1 and (known := _WORDS.get(polite[0])) and known.kind in _OPT_INS:
+    if len({*polite}) == 1 and (known := _WORDS.get(polite[0])) and known.kind in _OPT_INS:
         is_answer = known.kind is InboundKind.YES and len(written) > 1
         return InboundKind.OTHER if is_answer else known.kind
     if len(written) <= 2 and _is_masked_stop(plain(body).strip()):  # noqa: PLR2004 - around a sign
         return InboundKind.STOP
-    is_split = polite and (max(map(len, polite)) == 1 or "OUT" in polite[1:2])
+    is_split = max(map(len, polite)) == 1 or "OUT" in polite[1:2]
     if len(polite) == 1 or is_split:
         return _misspelled_keyword("".join(polite))
-    return None
+    said = _without_emphasis(polite)
+    is_stop = len(said) == 1 and _misspelled_keyword(said[0]) is InboundKind.STOP
+    return InboundKind.STOP if is_stop else None
+
+
+def _as_stop_sign(body: str) -> InboundKind | None:
+    """STOP if a message without a word is a stop sign, perhaps with a hand or an angry face."""
+    symbols = {symbol for symbol in plain(body) if category(symbol) == "So"}
+    return InboundKind.STOP if _STOP_SIGN in symbols <= _AROUND_A_STOP_SIGN else None
 
 
 def _is_masked_stop(text: str) -> bool:
@@ -243,17 +267,32 @@ def _is_masked_stop(text: str) -> bool:
 
 def _is_stop(message: Sequence[str]) -> bool:
     """Whether it is stop words with or without an emphasis or object: `STOP ALL TEXTS NOW`."""
-    said = list(itertools.dropwhile(phrases.LEAD.__contains__, message))
-    said = list(itertools.dropwhile(phrases.EMPHASIS.__contains__, reversed(said)))[::-1]
+    said = _without_emphasis(message)
     if "".join(said) in _STOP_WORDS:
         return True
     unsubscribe = "".join(each for each in said if each not in phrases.PRONOUNS)
-    if unsubscribe in _UNAMBIGUOUS:
+    if unsubscribe in _UNAMBIGUOUS or _without_clitics(unsubscribe) in _UNAMBIGUOUS:
         return True
     is_first = bool(said) and _meant(said[0]) in _STOP_WORDS
+    if is_first and _meant(said[0]) == "STOP" and phrases.TODAY.issuperset(said[1:]):
+        return True
     return is_first and all(
         each in phrases.EMPHASIS or _meant(each) in _STOP_WORDS for each in said
     )
+
+
+def _without_emphasis(message: Sequence[str]) -> list[str]:
+    said = list(itertools.dropwhile(phrases.LEAD.__contains__, message))
+    return list(itertools.dropwhile(phrases.EMPHASIS.__contains__, reversed(said)))[::-1]
+
+
+def _without_clitics(word: str) -> str:
+    """The verb without the pronouns that some languages write with it: `CANCELLATEMI`."""
+    verb = word
+    while len(verb) > _SHORT and word not in _WORDS and (shorter := _CLITIC.sub("", verb)) != verb:
+        if (verb := shorter) in _UNAMBIGUOUS:
+            return verb
+    return word
 
 
 def _run_on(message: Sequence[str]) -> list[str]:
@@ -284,6 +323,8 @@ def _misspelled_keyword(word: str) -> InboundKind | None:
     """The kind of a single word that is not listed."""
     if (meant := _meant(word)) in _CERTAIN:
         return _CERTAIN[meant]
+    if _once(word.translate(_BELOW)) in _STOP_WORDS:
+        return InboundKind.STOP
     if word.rstrip("0123456789") in _STOP_WORDS:
         return InboundKind.REVIEW  # Another list's keyword, perhaps.
     if word in _WORDS or word in _NEAR_WORDS or not word.isalpha():
@@ -310,6 +351,11 @@ def near_keywords(word: str) -> set[str]:
         *_OF_ANY.correct(word),
         *(each for each in _LONG_STOP_WORDS if _two_slips(word, each)),
     }
+
+
+def near_phrases(word: str) -> bool:
+    """Whether a word that is not listed may be read as a word of a phrase, or as several."""
+    return word not in _SPELLED and (_guesses(word) != [word] or _parts(word) != [word])
 
 
 def _is_jumbled(one: str, other: str) -> bool:
@@ -364,17 +410,29 @@ def _as_phrase(text: str) -> InboundKind:
     for clause in phrases.without_filler(text).split(phrases.CLAUSE_END):
         if (rest := clause.split()) and _STOP_WORDS.issuperset(rest):
             return InboundKind.REVIEW
-    if phrases.ask_to_opt_out(text) or any(map(ideas.ask_to_opt_out, clauses)):
+    if any(map(phrases.ask_to_opt_out, {text, phrases.without_courtesy_around(text)})):
+        return InboundKind.REVIEW
+    if any(map(ideas.ask_to_opt_out, clauses)):
         return InboundKind.REVIEW
     if len(text) > _LONGEST_MESSAGE:
         return InboundKind.OTHER  # No slip is looked for, so that no body takes long.
     read = text.split(" ")
-    parts = _run_on(read) if len(words(text)) <= _RUN_ON_MESSAGE else read
-    at_once = phrases.without_full_stops(text)
-    for guessed in (" ".join(map(_guessed, read)), " ".join(parts), at_once):
-        if guessed != text and phrases.ask_to_opt_out_if_guessed(guessed):
+    guesses = list(map(_guesses, read))
+    parts = " ".join(_run_on(read)) if len(words(text)) <= _RUN_ON_MESSAGE else text
+    likely, unlikely = (" ".join(each[at] for each in guesses) for at in (0, -1))
+    for guessed in {likely, unlikely, parts, phrases.without_full_stops(text)} - {text}:
+        if _asks_if_guessed(guessed):
             return InboundKind.REVIEW
-    return InboundKind.OTHER
+    clauses = [each.split() for each in phrases.without_ordinary(parts).split(phrases.CLAUSE_END)]
+    is_split = len(words(parts)) > len(words(text)) + 1
+    return InboundKind.REVIEW if is_split and any(map(_tells, clauses)) else InboundKind.OTHER
+
+
+def _asks_if_guessed(text: str) -> bool:
+    clauses = (clause.split() for clause in text.split(phrases.CLAUSE_END))
+    return phrases.ask_to_opt_out_if_guessed(text) or any(
+        len(clause) > 1 and ideas.ask_in("en", clause) for clause in clauses
+    )
 
 
 def _tells(clause: Sequence[str]) -> bool:
@@ -383,17 +441,23 @@ def _tells(clause: Sequence[str]) -> bool:
     return is_whole and not _TELLING.isdisjoint(clause)
 
 
-def _guessed(word: str) -> str:
-    """The word of a phrase that is perhaps meant: `TEXTNG`. `TIME` is no slip for `TIMES`."""
+def _guesses(word: str) -> list[str]:
+    """The words of phrases that are perhaps meant, the likeliest first: `TEXTNG`.
+
+    `TIME` is no slip for `TIMES`. A word that means itself is the only one.
+    """
     if word in _SPELLED:
-        return word
+        return [word]
     if (drawled := _DRAWL.sub(r"\1", word)) in _SPELLED:
-        return drawled
-    for each in _OF_PHRASES.correct(word):
-        is_likely = _swapped(word, each) or (len(each) > 4 and _is_near(word, each))  # noqa: PLR2004
-        if is_likely and not _is_form(word, each) and not _is_form(each, word):
-            return each
-    return word
+        return [drawled]
+    found = [
+        each
+        for each in _OF_PHRASES.correct(word)
+        if (_swapped(word, each) or (len(each) > _SHORT and _is_near(word, each)))
+        and not _is_form(word, each)
+        and not _is_form(each, word)
+    ]
+    return sorted(found, key=lambda each: not _is_beside(word, each)) or [word]
 
 
 def _is_form(word: str, other: str) -> bool:

@@ -15,6 +15,10 @@ from signedfor.twilio.letters import plain, words
 CLAUSE_END: Final = "|"
 _BETWEEN_CLAUSES = re.compile(r"[.!?,;:…\r\n()\"“”„«»|]+| [-–—]+(?= )")  # noqa: RUF001 - dashes
 _APOSTROPHE = re.compile(r"(?<=\w)['’‘`´](?=\w)")  # noqa: RUF001 - apostrophes
+_EXCLAMATION = re.compile(r"!+1+")
+_SPLIT_NOT = re.compile(
+    r"\b(DO|DOES|DID|CA|WO|IS|ARE|HAVE|WOULD) NT\b|\b(DON|DOESN|DIDN|CAN|WON|ISN|AREN|WOULDN) T\b"
+)
 _NUMBER_SIGN = re.compile(r"#(?!\w)")
 _QUOTATION = re.compile(r"[“”„«»\"].*[“”„«»\"]|[“„«\"].*", re.DOTALL)
 _GROUP = re.compile("<([^>]+)>")
@@ -27,6 +31,7 @@ def clauses(text: str) -> str:
     Single spaces separate words, `|` separates clauses. An apostrophe is no separator: `DONT`.
     """
     text = _NUMBER_SIGN.sub(" NUMBER ", _APOSTROPHE.sub("", text))
+    text = _EXCLAMATION.sub("!", _SPLIT_NOT.sub(lambda found: "".join(found[0].split()), text))
     parts = (" ".join(words(each)) for each in _BETWEEN_CLAUSES.split(text))
     return f" | {' | '.join(part for part in parts if part)} | "
 
@@ -57,7 +62,10 @@ def _expression(token: str) -> str:
     """The regular expression of a token; it begins with the space before the word."""
     if token == "...":  # noqa: S105 - not a password
         return r"(?: [^ |]+){0,4}"
-    choices = list(_choices(token))
+    if token.startswith("!"):
+        others = "|".join(map(_word, _choices(token[1:])))
+        return f"(?! (?:{others})) [^ |]+(?= )"
+    choices = sorted(_choices(token), key=len, reverse=True)
     found = (
         [f" (?:{'|'.join(_word(each) for each in choices if each != '$')})"]
         if set(choices) - {"$"}
@@ -81,7 +89,7 @@ class _Phrase:
 
     def __init__(self, phrase: str) -> None:
         self.tokens = phrase.split()
-        if self.tokens[0].endswith("?") or self.tokens[0] in {"...", "*"}:
+        if self.tokens[0].endswith("?") or self.tokens[0].startswith(("...", "*", "!")):
             raise ValueError(f"phrases.toml: a phrase begins with a word: {phrase}")
 
     def can_be_in(self, present: AbstractSet[str]) -> bool:
@@ -94,7 +102,7 @@ class _Phrase:
         tokens = [
             list(_choices(token))
             for token in self.tokens
-            if token != "..." and not token.endswith("?")  # noqa: S105 - not a password
+            if token != "..." and not token.startswith("!") and not token.endswith("?")  # noqa: S105 - not a password
         ]
         return [
             frozenset(each.split()[0] for each in of if each)
@@ -112,30 +120,25 @@ class _Phrases:
 
     def __init__(self, by_language: Mapping[str, str | list[str]]) -> None:
         self._starting: dict[str, list[_Phrase]] = defaultdict(list)
-        self._containing: list[str] = []
         self.phrases = [_Phrase(each) for each in chain.from_iterable(by_language.values())]
         for phrase in self.phrases:
             for choice in _choices(phrase.tokens[0]):
-                if choice.startswith("*"):
-                    self._containing.append(choice.strip("*"))
-                else:
-                    first = CLAUSE_END if choice == "^" else choice.split()[0]
-                    self._starting[first].append(phrase)
+                first = CLAUSE_END if choice == "^" else choice.split()[0]
+                self._starting[first].append(phrase)
         self._prefixes = frozenset(len(each) - 1 for each in self._starting if each.endswith("*"))
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Where phrases are in the clauses, from left to right."""
         end = 0
         present = frozenset(text.split())
-        possible: dict[_Phrase, bool] = {}
+        possible: dict[str, list[_Phrase]] = {}
         for word in re.finditer(" ([^ ]+)", text):
             if word.start() < end:
                 continue
-            for phrase in self._beginning(word[1]):
-                if phrase not in possible:
-                    possible[phrase] = phrase.can_be_in(present)
-                if not possible[phrase]:
-                    continue
+            if (candidates := possible.get(word[1])) is None:
+                candidates = [each for each in self._beginning(word[1]) if each.can_be_in(present)]
+                possible[word[1]] = candidates
+            for phrase in candidates:
                 if found := phrase.match.match(text, word.start()):
                     yield found.span()
                     end = max(found.end(), word.start() + 1)
@@ -146,10 +149,6 @@ class _Phrases:
         for length in self._prefixes:
             if length <= len(word):
                 yield from self._starting.get(f"{word[:length]}*", ())
-
-    def contains(self, text: str) -> bool:
-        """Whether a word of the clauses contains a `*word*`, as in scripts without spaces."""
-        return any(each in text for each in self._containing)
 
 
 _OPT_OUT: Final = _Phrases(_TABLE["review"])
@@ -166,7 +165,12 @@ PRONOUNS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["pronouns"
 """Words around a keyword that change nothing if it is no ordinary word."""
 EMPHASIS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["emphasis"])))
 """Words after a keyword that change nothing."""
+TODAY: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["today"])))
+"""Words after STOP that change nothing."""
 _COURTESY: Final = re.compile(_group("courtesy"))
+_COURTESY_AROUND: Final = re.compile(
+    rf"(?<=\|)(?:{_group('courtesy')})+|(?:{_group('courtesy')})+(?= \|)"
+)
 _JOINED_COURTESY: Final = re.compile(
     "|".join(
         sorted(
@@ -201,13 +205,22 @@ def ordinary_vocabulary() -> frozenset[str]:
 
 def _vocabulary(of: _Phrases) -> frozenset[str]:
     tokens: Iterable[str] = chain.from_iterable(phrase.tokens for phrase in of.phrases)
-    found = chain.from_iterable(_choices(token) for token in tokens if token != "...")  # noqa: S105 - not a password
+    found = chain.from_iterable(
+        _choices(token)
+        for token in tokens
+        if token != "..." and not token.startswith("!")  # noqa: S105 - not a password
+    )
     return frozenset(word for each in found for word in each.split() if word.isalnum())
 
 
 def without_courtesy(text: str) -> str:
     """Return the clauses without please, thanks, hello and the like."""
     return _COURTESY.sub("", text)
+
+
+def without_courtesy_around(text: str) -> str:
+    """Return the clauses without such words at their beginning and end."""
+    return _COURTESY_AROUND.sub("", text)
 
 
 def with_abbreviations(text: str) -> str:
@@ -244,7 +257,7 @@ def without_full_stops(text: str) -> str:
 
 def ask_to_opt_out(text: str) -> bool:
     """Whether a phrase of the clauses reads like an opt-out."""
-    return _OPT_OUT.contains(text) or any(True for _ in _OPT_OUT.find(text))
+    return any(True for _ in _OPT_OUT.find(text))
 
 
 def ask_to_opt_out_if_guessed(text: str) -> bool:

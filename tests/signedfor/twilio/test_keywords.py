@@ -125,9 +125,9 @@ MISSPELLED = {
     # A slip in a short word of another language.
     **dict.fromkeys(["bajq", "altp"], REVIEW),
     # An inflected form, perhaps.
-    **dict.fromkeys(["stops", "stopped", "sto"], REVIEW),
+    **dict.fromkeys(["stops", "stopped", "sto", "atop"], REVIEW),
     # Words of their own.
-    **dict.fromkeys(["step", "shop", "spot", "atop", "stow", "stomp", "quite", "quiet"], OTHER),
+    **dict.fromkeys(["step", "shop", "spot", "stow", "stomp", "quite", "quiet"], OTHER),
     **dict.fromkeys(["cancer", "cancelled", "remote", "quits", "star", "send", "and"], OTHER),
     **dict.fromkeys(["alot", "salto", "caja", "bajo", "alta", "auto", "cárcel", "stor"], OTHER),
     **dict.fromkeys(["framed", "angular", "proud", "fremover", "hair", "parent"], OTHER),
