@@ -26,6 +26,7 @@ from sqlalchemy import (
     ExceptionContext,
     Table,
     Update,
+    and_,
     create_engine,
     delete,
     event,
@@ -289,7 +290,7 @@ def delete_in_batches(
     batch_size: int = 2_000,
     stop: threading.Event | None = None,
 ) -> int:
-    """Delete the matching rows of `table`, which has a column `id`; return how many were deleted.
+    """Delete the matching rows of `table`, whose primary key is one column; return how many.
 
     Each batch is a transaction of its own, followed by a pause at least as long, so other writers
     wait for one batch at most. Several processes may run it at once. `stop` ends it early.
@@ -297,8 +298,28 @@ def delete_in_batches(
     Raises:
         DatabaseUnavailable: earlier batches stay deleted.
     """
-    change = delete(table)
-    return _in_batches(engine, table.c.id, change, where, batch_size=batch_size, stop=stop)
+    change, [key] = delete(table), table.primary_key.columns
+    return _in_batches(engine, key, change, where, batch_size=batch_size, stop=stop)
+
+
+def delete_oldest(
+    engine: Engine,
+    table: Table,
+    at: Column[datetime],
+    *,
+    before: datetime,
+    batch_size: int = 2_000,
+    stop: threading.Event | None = None,
+) -> int:
+    """Delete the rows of `table` that are older; return how many. No index of the times is needed.
+
+    Its rows were added in the order of their times, `at`, and their numbers, which are its primary
+    key: it ends where a row among the first ones is newer. Otherwise like `delete_in_batches`.
+    """
+    [key] = table.primary_key.columns
+    first = select(key).order_by(key).limit(batch_size).scalar_subquery()
+    where = and_(key.in_(first), at < before)
+    return _in_batches(engine, key, delete(table), where, batch_size=batch_size, stop=stop)
 
 
 def update_in_batches(
