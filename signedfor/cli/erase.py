@@ -1,7 +1,7 @@
 """`signedfor erase`: take a person out of the database, Temporal and Twilio's records."""
 
 import sys
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final
 
 import typer
@@ -11,7 +11,14 @@ from signedfor.cli import audit
 from signedfor.cli.checks.twilio import twilio_client
 from signedfor.cli.environment import database
 from signedfor.cli.layout import Facts
-from signedfor.cli.options import ByOption, JsonOption, TimeoutOption, YesOption, operator
+from signedfor.cli.options import (
+    ByOption,
+    JsonOption,
+    TimeoutOption,
+    YesOption,
+    operator,
+    option_problems,
+)
 from signedfor.cli.output import (
     BadInput,
     ExitCode,
@@ -114,14 +121,11 @@ def erase(
         raise typer.Exit(ExitCode.UNCONFIRMED)
 
 
-def _survey(
+async def _survey(
     engine: Engine, address: str, settings: Settings, *, by: str, within: float
-) -> Coroutine[Any, Any, Survey]:
-    async def survey() -> Survey:
-        erasure = await _erasure(engine, address, settings, by=by, within=within)
-        return await erasure.survey()
-
-    return survey()
+) -> Survey:
+    erasure = await _erasure(engine, address, settings, by=by, within=within)
+    return await erasure.survey()
 
 
 def _erase(
@@ -184,9 +188,7 @@ def _address(recipient: str, note: str) -> str:
         address = address_of(typed)
         check_note(address, note)
     except BadInput as error:
-        raise BadInput(
-            [(_OPTIONS.get(name, name), what) for name, what in error.problems]
-        ) from None
+        raise BadInput(option_problems(error.problems, _OPTIONS)) from None
     return address
 
 

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, Final, TypeVar
 
 from temporalio.api.common.v1 import WorkflowExecution
@@ -23,7 +24,7 @@ from signedfor.contract import (
     retried_id,
 )
 from signedfor.dead_letters import resolve
-from signedfor.errors import CommandError
+from signedfor.errors import CommandError, Unconfirmed
 from signedfor.inbound import record_inbound_workflow_id
 from signedfor.workflow_calls import RPC_TIMEOUT, answer, describe, is_workflow_missing
 
@@ -122,8 +123,8 @@ class PersonWorkflows:
 
     async def _remove(self, workflow_id: str) -> "_End | None":
         """How it has ended; None if there was none."""
-        end = None
-        async with asyncio.timeout(None) as limit:
+        end: _End | None = None
+        async with _limited() as limit:
             while runs := await self._runs(workflow_id):
                 if end is None:
                     end = await self._end(workflow_id)
@@ -200,6 +201,18 @@ class PersonWorkflows:
         except RPCError as error:
             if not is_workflow_missing(error):  # it is being deleted
                 raise
+
+
+@contextlib.asynccontextmanager
+async def _limited() -> AsyncIterator[asyncio.Timeout]:
+    """A time limit that is set later."""
+    try:
+        async with asyncio.timeout(None) as limit:
+            yield limit
+    except TimeoutError:
+        raise Unconfirmed(
+            "Temporal has not deleted every history yet. Run it again; what is done stays done."
+        ) from None
 
 
 def _kind(workflow_id: str) -> str:
