@@ -29,7 +29,10 @@ from signedfor.inbound import record_inbound_workflow_id
 from signedfor.workflow_calls import RPC_TIMEOUT, answer, describe, is_workflow_missing
 
 _CONCURRENT: Final = 8
-_POLL_SECONDS: Final = 0.1
+_FIRST_PAUSE: Final = 0.1
+_MAX_PAUSE: Final = 2.0
+_DELETION_SECONDS: Final = 300.0
+"""The server deletes a history a minute after its workflow has ended, if all goes well."""
 _REASON: Final = "erased"
 _MESSAGE: Final = message_workflow_id("")
 _DEAD_LETTER: Final = dead_letter_workflow_id("")
@@ -123,15 +126,17 @@ class PersonWorkflows:
 
     async def _remove(self, workflow_id: str) -> "_End | None":
         """How it has ended; None if there was none."""
-        end: _End | None = None
-        async with _limited() as limit:
+        if not await self._runs(workflow_id):
+            return None
+        end = await self._end(workflow_id)
+        deleted, pause = set[str](), _FIRST_PAUSE
+        async with _deletion_limit():
             while runs := await self._runs(workflow_id):
-                if end is None:
-                    end = await self._end(workflow_id)
-                    limit.reschedule(asyncio.get_running_loop().time() + self._within)
-                for run_id in runs:
+                for run_id in runs - deleted:
                     await self._delete(workflow_id, run_id)
-                await asyncio.sleep(_POLL_SECONDS)
+                deleted |= runs
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _MAX_PAUSE)
         return end
 
     async def _runs(self, workflow_id: str) -> set[str]:
@@ -204,11 +209,10 @@ class PersonWorkflows:
 
 
 @contextlib.asynccontextmanager
-async def _limited() -> AsyncIterator[asyncio.Timeout]:
-    """A time limit that is set later."""
+async def _deletion_limit() -> AsyncIterator[None]:
     try:
-        async with asyncio.timeout(None) as limit:
-            yield limit
+        async with asyncio.timeout(_DELETION_SECONDS):
+            yield
     except TimeoutError:
         raise Unconfirmed(
             "Temporal has not deleted every history yet. Run it again; what is done stays done."
