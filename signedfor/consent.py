@@ -9,6 +9,7 @@ from typing import Final
 
 _CHANNELS = ("whatsapp", "rcs", "messenger")
 _CHANNEL_NUMBER = re.compile(r"[a-z]+:(\+[0-9]+)", re.ASCII)
+_PSEUDONYM = re.compile(r"(?:[a-z]+:)?([0-9a-f]{32})", re.ASCII)
 _MEXICAN_MOBILE = re.compile(r"\+521([0-9]{10})", re.ASCII)
 _BRAZILIAN_MOBILE = re.compile(r"\+55([0-9]{2})([6-9][0-9]{7})", re.ASCII)
 """As it was before the ninth digit; landlines begin with 2 to 5."""
@@ -187,6 +188,15 @@ def addresses_of(someone: str) -> tuple[str, ...]:
         for number in numbers
         for address in (number, *(f"{channel}:{number}" for channel in _CHANNELS))
     )
+
+
+def reference_in(pseudonym: str) -> str | None:
+    """The reference of an erased person, in what stands in the place of their address.
+
+    None if it is an address (see `signedfor.store.people`).
+    """
+    match = _PSEUDONYM.fullmatch(pseudonym)
+    return None if match is None else match[1]
 
 
 def suppression_key(address: str, reason: Reason) -> str:

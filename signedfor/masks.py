@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from signedfor.consent import person
+from signedfor.consent import person, reference_in
 
 # At least three digits are hidden; of a short number, less than four at the beginning are shown.
 _NUMBER = re.compile(r"(\+\d{0,4})\d{3,}(\d{4})$", re.ASCII)
@@ -22,8 +22,11 @@ def masked_sender(sender: str) -> str:
 def masked_recipient(address: str) -> str:
     """`address` with all but the last four digits of its number hidden, or all of an ID.
 
-    A sender's number shows more digits (`masked_sender`), since it is yours.
+    A sender's number shows more digits (`masked_sender`), since it is yours. Of a person who was
+    erased, it says that.
     """
+    if reference_in(address) is not None:
+        return "(erased)"
     channel, colon, rest = address.rpartition(":")
     shown = _HIDDEN.sub("*", rest) if rest.startswith("+") else "***"
     return channel + colon + shown

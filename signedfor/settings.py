@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -28,6 +29,17 @@ def web_address(value: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
         raise problem("must be an absolute http or https URL without credentials")
     return value.rstrip("/")
+
+
+class AtTwilio(StrEnum):
+    """What `signedfor erase` does with Twilio's own records of a person's messages."""
+
+    DELETE = "delete"
+    """Delete messages and media."""
+    REDACT = "redact"
+    """Take away texts and media; numbers, times and prices stay."""
+    KEEP = "keep"
+    """Nothing."""
 
 
 class DatabaseSettings(BaseSettings):
@@ -160,6 +172,17 @@ class Settings(DatabaseSettings):
     """How long texts of inbound messages are kept; 0: only until they are dispatched and read."""
     inbound_replies_file: Path | None = None
     """A TOML file with the webhook's answers to keywords. Default: none."""
+
+    inbound_record_days: Annotated[int, Field(ge=30, le=36_500)] = 400
+    """How long it is kept that a message was received; one about consent as long as the next."""
+    consent_record_days: Annotated[int, Field(ge=365, le=36_500)] = 1827
+    """How long evidence of consent is kept after it has stopped to hold."""
+    audit_log_days: Annotated[int, Field(ge=365, le=36_500)] = 1827
+    """How long it is kept what people did on the operations page and the command line."""
+    campaign_row_days: Annotated[int, Field(ge=1, le=36_500)] = 90
+    """How long a campaign's recipients are kept after its end."""
+    erase_at_twilio: AtTwilio = AtTwilio.DELETE
+    """What `signedfor erase` does with Twilio's own records of the person's messages."""
 
     send_retry_budget_seconds: Annotated[int, Field(ge=10, le=7 * 86_400)] = 4 * 3600
     """How long a message is retried while Twilio cannot accept it."""

@@ -1,4 +1,4 @@
-"""The Messages resource of Twilio's API: create, list, fetch, update, delete, list media."""
+"""The Messages resource of Twilio's API: create, list, fetch, update, delete, and its media."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -161,6 +161,7 @@ def _span(text: str) -> tuple[float, float]:
 _LIST = f"/{API_VERSION}/Accounts/{{account_sid}}/Messages.json"
 _INSTANCE = f"/{API_VERSION}/Accounts/{{account_sid}}/Messages/{{sid}}.json"
 _MEDIA = f"/{API_VERSION}/Accounts/{{account_sid}}/Messages/{{sid}}/Media.json"
+_MEDIUM = f"/{API_VERSION}/Accounts/{{account_sid}}/Messages/{{sid}}/Media/{{media_sid}}.json"
 
 
 class MessagesApi:
@@ -183,6 +184,7 @@ class MessagesApi:
             Route(_INSTANCE, self._update, methods=["POST"]),
             Route(_INSTANCE, self._delete, methods=["DELETE"]),
             Route(_MEDIA, self._list_media, methods=["GET"]),
+            Route(_MEDIUM, self._delete_medium, methods=["DELETE"]),
         ]
 
     async def _create(self, request: Request) -> Response:
@@ -216,6 +218,14 @@ class MessagesApi:
             },
             200,
         )
+
+    async def _delete_medium(self, request: Request) -> Response:
+        message = self._message(request)
+        if message.media.pop(request.path_params["media_sid"], None) is None:
+            raise TwilioError(20404, path=unquote(request.url.path))
+        message.num_media = len(message.media)
+        self._state.changed(message)
+        return TwilioResponse(b"", HTTPStatus.NO_CONTENT)
 
     async def _update(self, request: Request) -> Response:
         message = self._message(request)

@@ -88,7 +88,10 @@ class OptOuts:
 
 
 _PLAIN_FIELDS = [field.name for field in fields(Message) if field.name != "step"]
-_CHANGING = ("status", "error_code", "sender", "body", "num_segments", "sent", "updated")
+_CHANGING = (
+    *("status", "error_code", "sender", "body", "media"),
+    *("num_media", "num_segments", "sent", "updated"),
+)
 
 
 class State:

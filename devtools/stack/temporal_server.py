@@ -39,6 +39,16 @@ class TemporalServer(Process):
                 # when a process is killed; only a power cut can lose the last commits, which is
                 # acceptable for a local stack.
                 *("--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"),
+                # The server deletes the history of a workflow that has just ended only after it has
+                # noted how far its queues are: every 30 seconds by default.
+                *(
+                    argument
+                    for queue in ("transfer", "visibility")
+                    for argument in (
+                        "--dynamic-config-value",
+                        f'history.{queue}ProcessorUpdateAckInterval="2s"',
+                    )
+                ),
                 *(
                     argument
                     for name, kind in _ATTRIBUTES

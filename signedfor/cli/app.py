@@ -53,6 +53,7 @@ _COMMANDS: Final = {
         "signedfor.cli.inbound_messages:app",
         "Messages that people sent.",
     ),
+    "erase": LazyCommand("signedfor.cli.erase:erase", "Erase a person."),
     "senders": LazyCommand(
         "signedfor.cli.senders:app",
         "Rate, backlog and pause of each sender.",

@@ -26,6 +26,7 @@ from sqlalchemy import (
     ExceptionContext,
     Table,
     Update,
+    and_,
     create_engine,
     delete,
     event,
@@ -48,6 +49,9 @@ _NOT_MIGRATED = frozenset({"42P01", "42703"})
 """PostgreSQL's undefined_table and undefined_column; SQLite reports an operational error."""
 _MIN_PAUSE_SECONDS = 0.05
 """Between two batches. SQLite's writers in other processes poll, at most 0.1 s apart."""
+
+_CHECKPOINT_SECONDS = 10.0
+"""How long to wait for processes that still read from SQLite's log."""
 
 # A network that drops packets must fail within seconds too; the server's timeouts do not help.
 _TCP_SETTINGS = {
@@ -169,12 +173,18 @@ def transaction(
     Raises:
         DatabaseUnavailable: see the module's docstring.
     """
-    try:
+    with _errors(engine):
         if joining is not None:
             yield joining
         else:
             with _observed(engine, read_only=read_only), _begun(engine, read_only=read_only) as own:
                 yield own
+
+
+@contextmanager
+def _errors(engine: Engine) -> Iterator[None]:
+    try:
+        yield
     except _DATABASE_ERRORS as error:
         if not _means_unavailable(error):
             raise
@@ -183,6 +193,33 @@ def transaction(
             f"The database could not be used: {_cause(error)}. "
             f"Check that the {_name(engine.url)} is up, writable and migrated."
         ) from error
+
+
+def overwrite_free_space(engine: Engine) -> bool:
+    """Leave nothing readable, in the files of a SQLite database, of what was deleted from it.
+
+    SQLite leaves it in free pages, and in the log beside the file, until it needs the space. Other
+    writers wait meanwhile, for the time that copying the file takes. False if another process still
+    reads an older state, so that the log could not be emptied. With PostgreSQL, this is VACUUM's
+    and the server's own business: it does nothing.
+
+    Raises:
+        DatabaseUnavailable: another process keeps the file locked, or the disk is full.
+    """
+    if engine.dialect.name != "sqlite":
+        return True
+    with _errors(engine), _turn(engine, read_only=False), engine.connect() as connection:
+        driver = connection.connection.dbapi_connection
+        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - the dialect guarantees it
+        driver.execute("VACUUM")
+        ends_at = time.monotonic() + _CHECKPOINT_SECONDS
+        while True:
+            is_busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not is_busy:
+                return True
+            if time.monotonic() > ends_at:
+                return False
+            time.sleep(_MIN_PAUSE_SECONDS)
 
 
 @contextmanager
@@ -289,7 +326,7 @@ def delete_in_batches(
     batch_size: int = 2_000,
     stop: threading.Event | None = None,
 ) -> int:
-    """Delete the matching rows of `table`, which has a column `id`; return how many were deleted.
+    """Delete the matching rows of `table`, whose primary key is one column; return how many.
 
     Each batch is a transaction of its own, followed by a pause at least as long, so other writers
     wait for one batch at most. Several processes may run it at once. `stop` ends it early.
@@ -297,8 +334,28 @@ def delete_in_batches(
     Raises:
         DatabaseUnavailable: earlier batches stay deleted.
     """
-    change = delete(table)
-    return _in_batches(engine, table.c.id, change, where, batch_size=batch_size, stop=stop)
+    change, [key] = delete(table), table.primary_key.columns
+    return _in_batches(engine, key, change, where, batch_size=batch_size, stop=stop)
+
+
+def delete_oldest(
+    engine: Engine,
+    table: Table,
+    at: Column[datetime],
+    *,
+    before: datetime,
+    batch_size: int = 2_000,
+    stop: threading.Event | None = None,
+) -> int:
+    """Delete the rows of `table` that are older; return how many. No index of the times is needed.
+
+    Its rows were added in the order of their times, `at`, and their numbers, which are its primary
+    key: it ends where a row among the first ones is newer. Otherwise like `delete_in_batches`.
+    """
+    [key] = table.primary_key.columns
+    first = select(key).order_by(key).limit(batch_size).scalar_subquery()
+    where = and_(key.in_(first), at < before)
+    return _in_batches(engine, key, delete(table), where, batch_size=batch_size, stop=stop)
 
 
 def update_in_batches(

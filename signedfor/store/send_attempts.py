@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import (
     ColumnElement,
@@ -39,6 +39,10 @@ from signedfor.store.rate_limiter import Fits, RateLimiter, always
 from signedfor.store.rate_limiter_statements import paused
 from signedfor.store.suppressions import APPLIES, UNREACHABLE, applying_to
 from signedfor.store.tables import send_attempts, suppressions, utc_now
+
+ERASED: Final = 2**31 - 1
+"""The submission in the record of a message to a person who was erased. It is later than any other,
+and not refused: no submission of the message can be claimed any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +257,13 @@ class SendAttempts:
         record = {
             **account_hold.parameters(now),
             **_key(message_id, submission),
-            **applying_to(message.to, sender=sender, category=message.category, now=now),
+            **applying_to(
+                message.to,
+                sender=sender,
+                category=message.category,
+                now=now,
+                pseudonym=self._people.pseudonym,
+            ),
             "campaign_id": message.campaign_id,
             "message_id": message_id,
             "submission": submission,
@@ -261,7 +271,7 @@ class SendAttempts:
             "is_refused": False,
             "fingerprint": fingerprint(message, sender=sender),
             "started_at": now,
-            "recipient_hash": _hashed([message.to]),
+            "recipient_hash": recipient_hash(message.to),
             "person_reference": self._people.reference(message.to),
         }
         try:
@@ -373,7 +383,7 @@ class SendAttempts:
                 func.min(send_attempts.c.started_at).label("started_at"),
             )
             .where(
-                send_attempts.c.recipient_hash == _hashed([message.to]),
+                send_attempts.c.recipient_hash == recipient_hash(message.to),
                 send_attempts.c.started_at >= since,
             )
             .group_by(send_attempts.c.message_id, send_attempts.c.fingerprint)
@@ -408,6 +418,7 @@ def count_recent_attempts(engine: Engine, prefix: str, *, within: timedelta) -> 
     query = select(func.count()).where(
         _column.started_at > utc_now() - within,
         _column.message_id.startswith(prefix, autoescape=True),
+        _column.submission != ERASED,
     )
     with transaction(engine, read_only=True) as connection:
         return connection.scalar(query) or 0
@@ -423,7 +434,7 @@ def last_message_id(
     found: str | None = connection.scalar(
         _LAST_MESSAGE,
         {
-            "recipient_hashes": [_hashed([each]) for each in recipients],
+            "recipient_hashes": [recipient_hash(each) for each in recipients],
             "senders": senders,
             "until": until,
         },
@@ -475,6 +486,11 @@ class _DeniedError(Exception):
     def __init__(self, reason: ClaimHeld | NotBefore | Blocked) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def recipient_hash(address: str) -> str:
+    """The hash of a recipient's address in the records."""
+    return _hashed([address])
 
 
 def fingerprint(message: MessageRequest, *, sender: str) -> str:

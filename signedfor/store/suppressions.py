@@ -1,5 +1,7 @@
 """Suppressions; every change adds a row to the history."""
 
+import functools
+import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -37,7 +39,14 @@ from signedfor.consent import (
     person,
     suppression_key,
 )
-from signedfor.store.database import insert_for, insert_if_new, transaction
+from signedfor.store.database import (
+    delete_in_batches,
+    delete_oldest,
+    insert_for,
+    insert_if_new,
+    transaction,
+)
+from signedfor.store.people import People
 from signedfor.store.tables import suppression_history, suppressions, utc_now
 from signedfor.twilio.rates import kind_of
 
@@ -77,13 +86,14 @@ _STANDS = or_(
 )
 # Built once, because it is used for each message and building it takes four times the CPU of
 # running it. A sender or category of None equals nothing, so it adds no scope.
+_THE_ADDRESS: Final = [
+    bindparam(each, type_=String) for each in ("recipient", "recipient_pseudonym")
+]
+_THE_PERSON: Final = [bindparam(each, type_=String) for each in ("person", "person_pseudonym")]
 APPLIES: Final = and_(
     _STANDS,
-    _table.recipient.in_([bindparam("recipient", type_=String), bindparam("person", type_=String)]),
-    or_(
-        _table.recipient == bindparam("recipient", type_=String),
-        _table.reason != Reason.UNDELIVERABLE,
-    ),
+    _table.recipient.in_([*_THE_ADDRESS, *_THE_PERSON]),
+    or_(_table.recipient.in_(_THE_ADDRESS), _table.reason != Reason.UNDELIVERABLE),
     or_(
         *_scopes(
             sender=bindparam("sender", type_=String), category=bindparam("category", type_=String)
@@ -93,7 +103,8 @@ APPLIES: Final = and_(
 """The condition under which a suppression blocks a message; `applying_to` has its parameters.
 
 A suppression of the bare number covers its channel addresses too, except that an undeliverable
-number says nothing about other channels (a landline can have WhatsApp).
+number says nothing about other channels (a landline can have WhatsApp). That of an erased person
+has a pseudonym.
 """
 
 _LIFTED_BY_REACH = and_(
@@ -102,22 +113,28 @@ _LIFTED_BY_REACH = and_(
     # What has no end is not about the address's reach.
     _table.expires_at.is_not(None),
 )
-UNREACHABLE: Final = exists(_table.id).where(
-    _LIFTED_BY_REACH, _table.recipient == bindparam("recipient", type_=String)
-)
+UNREACHABLE: Final = exists(_table.id).where(_LIFTED_BY_REACH, _table.recipient.in_(_THE_ADDRESS))
 """Whether a delivery would show that Twilio's codes are wrong about the recipient by now."""
 
 _FIRST_APPLICABLE = select(suppressions).where(APPLIES).order_by(_BY_REASON, _table.id).limit(1)
 
 
 def applying_to(
-    recipient: str, *, sender: str | None, category: str | None, now: datetime
+    recipient: str,
+    *,
+    sender: str | None,
+    category: str | None,
+    now: datetime,
+    pseudonym: Callable[[str], str],
 ) -> dict[str, Any]:
-    """The parameters of `APPLIES` for a message."""
+    """The parameters of `APPLIES` for a message; `pseudonym` is that of `People`."""
+    someone = person(recipient)
     return {
         "suppressed_at": now,
         "recipient": recipient,
-        "person": person(recipient),
+        "recipient_pseudonym": pseudonym(recipient),
+        "person": someone,
+        "person_pseudonym": pseudonym(someone),
         "sender": sender,
         "category": category,
     }
@@ -158,6 +175,7 @@ class Suppressions:
 
     def __init__(self, engine: Engine, *, now: Callable[[], datetime] = utc_now) -> None:
         self._engine = engine
+        self._people = People(engine)
         self._now = now
 
     def find(
@@ -169,8 +187,14 @@ class Suppressions:
         connection: Connection | None = None,
     ) -> Suppression | None:
         """Return the suppression that blocks this message, or None if it may be sent."""
-        parameters = applying_to(recipient, sender=sender, category=category, now=self._now())
         with transaction(self._engine, joining=connection, read_only=True) as open_connection:
+            parameters = applying_to(
+                recipient,
+                sender=sender,
+                category=category,
+                now=self._now(),
+                pseudonym=self._pseudonyms(open_connection),
+            )
             row = open_connection.execute(_FIRST_APPLICABLE, parameters).first()
         return None if row is None else _suppression(row)
 
@@ -184,17 +208,22 @@ class Suppressions:
     ) -> frozenset[str]:
         """Return those of `recipients`, at most a thousand, for whom `find` finds a suppression."""
         scopes = _scopes(sender=sender, category=category)
-        addresses = {*recipients, *map(person, recipients)}
-        query = select(_table.recipient, _table.reason).where(
-            _STANDS, _table.recipient.in_(addresses), or_(*scopes)
-        )
         parameters = {"suppressed_at": self._now()}
         with transaction(self._engine, joining=connection, read_only=True) as open_connection:
+            pseudonym = self._pseudonyms(open_connection)
+            addresses = {
+                each: {each, pseudonym(each)} for each in (*recipients, *map(person, recipients))
+            }
+            query = select(_table.recipient, _table.reason).where(
+                _STANDS, _table.recipient.in_(set().union(*addresses.values())), or_(*scopes)
+            )
             rows = open_connection.execute(query, parameters).all()
         suppressed = {row.recipient for row in rows}
         people = {row.recipient for row in rows if row.reason != Reason.UNDELIVERABLE}
         return frozenset(
-            each for each in recipients if each in suppressed or person(each) in people
+            each
+            for each in recipients
+            if addresses[each] & suppressed or addresses[person(each)] & people
         )
 
     def record(
@@ -256,8 +285,9 @@ class Suppressions:
     def was_recorded(self, suppression: Suppression, *, connection: Connection) -> bool:
         """Whether it was ever recorded on this evidence, lifted since or not."""
         column = suppression_history.c
+        key = suppression_key(suppression.recipient, suppression.reason)
         recorded = select(column.id).where(
-            column.recipient == suppression_key(suppression.recipient, suppression.reason),
+            column.recipient.in_((key, self._pseudonyms(connection)(key))),
             column.action == Action.RECORDED,
             column.evidence == suppression.evidence,
         )
@@ -280,16 +310,19 @@ class Suppressions:
 
         None matches any. `source`, `evidence` and `by` go into the history.
         """
-        conditions = [_concern(recipient, list(Reason) if reason is None else [reason])]
+        conditions = []
         if scope is not None:
             conditions.append(_table.scope == scope)
         if scope_value is not None:
             conditions.append(_table.scope_value == scope_value)
         if ids is not None:
             conditions.append(_table.id.in_(ids))
-        return self._lift(
-            conditions, source=source, evidence=evidence, by=by, connection=connection
-        )
+        with transaction(self._engine, joining=connection) as open_connection:
+            reasons = list(Reason) if reason is None else [reason]
+            conditions.append(self._concern(recipient, reasons, open_connection))
+            return self._lift(
+                conditions, source=source, evidence=evidence, by=by, connection=open_connection
+            )
 
     def lift_own_opt_outs(
         self,
@@ -307,7 +340,6 @@ class Suppressions:
         stays: the person did not name it.
         """
         conditions = [
-            _concern(recipient, [Reason.OPTED_OUT, Reason.REVIEW]),
             _table.source.in_([source.value for source in OWN_SOURCES]),
             or_(
                 _table.reason == Reason.REVIEW,
@@ -317,9 +349,16 @@ class Suppressions:
         ]
         if to_sender is not None:
             conditions.append(_table.to_sender == to_sender)
-        return self._lift(
-            conditions, source=Source.INBOUND, evidence=evidence, by=by, connection=connection
-        )
+        with transaction(self._engine, joining=connection) as open_connection:
+            reasons = [Reason.OPTED_OUT, Reason.REVIEW]
+            conditions.append(self._concern(recipient, reasons, open_connection))
+            return self._lift(
+                conditions,
+                source=Source.INBOUND,
+                evidence=evidence,
+                by=by,
+                connection=open_connection,
+            )
 
     def end_review(
         self,
@@ -334,12 +373,12 @@ class Suppressions:
 
         It stands on if another message of the person does, `next_pending`: its SID and time.
         """
-        conditions = [
-            _concern(recipient, [Reason.REVIEW]),
-            _table.source == Source.INBOUND,
-            _table.evidence == message_sid,
-        ]
         with transaction(self._engine, joining=connection) as open_connection:
+            conditions = [
+                self._concern(recipient, [Reason.REVIEW], open_connection),
+                _table.source == Source.INBOUND,
+                _table.evidence == message_sid,
+            ]
             ended = open_connection.execute(select(suppressions).where(*conditions)).all()
             self._lift(
                 conditions,
@@ -372,7 +411,8 @@ class Suppressions:
         for all, but not for what was recorded after its time, `until`.
         """
         with transaction(self._engine, joining=connection) as open_connection:
-            conditions = [_table.recipient == address, _LIFTED_BY_REACH]
+            addresses = (address, self._pseudonyms(open_connection)(address))
+            conditions = [_table.recipient.in_(addresses), _LIFTED_BY_REACH]
             if until is not None:
                 conditions.append(_table.created_at <= until)
             if by_sender is not None:
@@ -428,8 +468,6 @@ class Suppressions:
         conditions: list[ColumnElement[bool]] = [_table.id > after_id]
         if before_id is not None:
             conditions.append(_table.id < before_id)
-        if recipient is not None:
-            conditions.append(_table.recipient.in_({recipient, person(recipient)}))
         if reason is not None:
             conditions.append(_table.reason == reason)
         if scope is not None:
@@ -443,16 +481,19 @@ class Suppressions:
         order = _table.id.desc() if is_newest_first else _table.id
         query = select(suppressions).where(*conditions).order_by(order).limit(limit)
         with transaction(self._engine, joining=connection, read_only=True) as open_connection:
+            if recipient is not None:
+                addresses = self._with_pseudonyms({recipient, person(recipient)}, open_connection)
+                query = query.where(_table.recipient.in_(addresses))
             return [_suppression(row) for row in open_connection.execute(query)]
 
     def of(self, recipient: str, *, connection: Connection | None = None) -> list[Suppression]:
         """Return all that is recorded for the person whom the address reaches, on any channel."""
-        query = (
-            select(suppressions)
-            .where(_table.recipient.in_({recipient, *addresses_of(person(recipient))}))
-            .order_by(_table.id)
-        )
         with transaction(self._engine, joining=connection, read_only=True) as open_connection:
+            query = (
+                select(suppressions)
+                .where(_table.recipient.in_(self._all_of(recipient, open_connection)))
+                .order_by(_table.id)
+            )
             return [_suppression(row) for row in open_connection.execute(query)]
 
     def history(
@@ -460,13 +501,45 @@ class Suppressions:
     ) -> list[HistoryEntry]:
         """Return every change for the person whom it reaches, on any channel, oldest first."""
         column = suppression_history.c
-        query = (
-            select(suppression_history)
-            .where(column.recipient.in_({recipient, *addresses_of(person(recipient))}))
-            .order_by(column.id)
-        )
         with transaction(self._engine, joining=connection, read_only=True) as open_connection:
+            query = (
+                select(suppression_history)
+                .where(column.recipient.in_(self._all_of(recipient, open_connection)))
+                .order_by(column.id)
+            )
             return [_entry(row) for row in open_connection.execute(query)]
+
+    def purge_expired(self, *, before: datetime, stop: threading.Event | None = None) -> int:
+        """Delete those that have been over since then, in batches; return how many."""
+        return delete_in_batches(self._engine, suppressions, _table.expires_at < before, stop=stop)
+
+    def purge_history(self, *, before: datetime, stop: threading.Event | None = None) -> int:
+        """Delete older changes from the history in batches; return how many."""
+        at = suppression_history.c.at
+        return delete_oldest(self._engine, suppression_history, at, before=before, stop=stop)
+
+    def _pseudonyms(self, connection: Connection) -> Callable[[str], str]:
+        return functools.partial(self._people.pseudonym_if_any, connection=connection)
+
+    def _with_pseudonyms(self, addresses: Collection[str], connection: Connection) -> set[str]:
+        return {*addresses, *map(self._pseudonyms(connection), addresses)}
+
+    def _all_of(self, recipient: str, connection: Connection) -> set[str]:
+        """Every address of the person, and every pseudonym if they were erased."""
+        return self._with_pseudonyms({recipient, *addresses_of(person(recipient))}, connection)
+
+    def _concern(
+        self, recipient: str, reasons: Sequence[Reason], connection: Connection
+    ) -> ColumnElement[bool]:
+        """The suppressions of the recipient for these reasons."""
+        keys = {each: suppression_key(recipient, each) for each in reasons}
+        pseudonym = self._pseudonyms(connection)
+        return or_(
+            *(
+                and_(_table.reason == each, _table.recipient.in_((key, pseudonym(key))))
+                for each, key in keys.items()
+            )
+        )
 
 
 def _is_from(senders: Collection[str]) -> ColumnElement[bool]:
@@ -474,16 +547,6 @@ def _is_from(senders: Collection[str]) -> ColumnElement[bool]:
     return or_(
         and_(_table.scope == Scope.SENDER, _table.scope_value.in_(senders)),
         and_(_table.scope == Scope.SENDER_CATEGORY, _table.to_sender.in_(senders)),
-    )
-
-
-def _concern(recipient: str, reasons: Sequence[Reason]) -> ColumnElement[bool]:
-    """The suppressions of the recipient for these reasons."""
-    return or_(
-        *(
-            and_(_table.reason == each, _table.recipient == suppression_key(recipient, each))
-            for each in reasons
-        )
     )
 
 

@@ -109,8 +109,17 @@ suppressions = Table(
     _one_of("reason", Reason),
     _one_of("source", Source),
     CheckConstraint("(scope = 'everything') = (scope_value = '')", name="scope_value"),
+    # For the purge of those that are over.
+    Index(
+        "ix_suppressions_expires_at",
+        "expires_at",
+        sqlite_where=text("expires_at IS NOT NULL"),
+        postgresql_where=text("expires_at IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,  # ids are never reused, so paging by id is safe
 )
+"""`recipient` is an address, or the pseudonym of an erased person (`signedfor.store.people`); so it
+is in the next two tables and in `inbound_messages`."""
 
 suppression_history = Table(
     "suppression_history",
@@ -130,7 +139,9 @@ suppression_history = Table(
     Index(None, "recipient", "id"),
     sqlite_autoincrement=True,
 )
-"""Append-only: triggers, which only the migration creates, refuse UPDATE, DELETE and TRUNCATE."""
+"""Append-only. Triggers, which only the migrations create, refuse every change but two: that a
+pseudonym takes the place of an erased person's address, and that a row is deleted which is older
+than a year."""
 
 opt_ins = Table(
     "opt_ins",
@@ -149,9 +160,16 @@ opt_ins = Table(
     Column("withdrawn_because", String(MAX_EVIDENCE)),
     CheckConstraint("(withdrawn_at IS NULL) = (withdrawn_by IS NULL)", name="withdrawn_by"),
     Index(None, "recipient", "id"),
+    # For the purge.
+    Index(
+        "ix_opt_ins_withdrawn_at",
+        "withdrawn_at",
+        sqlite_where=text("withdrawn_at IS NOT NULL"),
+        postgresql_where=text("withdrawn_at IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )
-"""A row is never deleted, so that it remains evidence; it is changed once, when it is withdrawn."""
+"""A row is not deleted while it stands, nor for years after it was withdrawn: it is evidence."""
 STANDS: Final = opt_ins.c.withdrawn_at.is_(None)
 """The opt-ins that were not withdrawn."""
 # An import that is repeated adds none; and the check before each message of a category that
@@ -174,7 +192,9 @@ held_back_messages = Table(
     Column("category", String(MAX_LABEL)),
     Column("reason", String(16), nullable=False),  # of the suppression, or `no_opt_in`
     Column("evidence", String(MAX_EVIDENCE), nullable=False),  # the suppression's
+    # The first shows a person's, the second is for the purge.
     Index(None, "recipient", "at"),
+    Index(None, "at"),
 )
 """Messages that ended as suppressed: evidence that what a person said was kept."""
 
@@ -392,7 +412,7 @@ audit_log = Table(
     Index(None, "action"),
     sqlite_autoincrement=True,
 )
-"""What people did. A trigger refuses to change or delete a row."""
+"""What people did. A trigger refuses to change a row, and to delete one of the last year."""
 
 hash_keys = Table(
     "hash_keys",

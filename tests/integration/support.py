@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import time
 import uuid
@@ -194,12 +195,11 @@ async def temporal(stack: LocalStack, *arguments: str) -> Ended:
     return await _run([str(binary("temporal")), *arguments, "--address", stack.temporal.address])
 
 
-async def signedfor(stack: LocalStack, *arguments: str) -> Ended:
-    """Run our command line as a process of its own."""
+async def signedfor(stack: LocalStack, *arguments: str, **settings: str) -> Ended:
+    """Run our command line as a process of its own, with these settings besides the stack's."""
     return await _run(
-        [sys.executable, "-m", "starter", *arguments],
-        TEMPORAL_ADDRESS=stack.temporal.address,
-        DATABASE_URL=stack.settings["DATABASE_URL"],
+        [sys.executable, "-m", "starter", "--env-file", os.devnull, *arguments],
+        **(stack.settings | settings),
     )
 
 

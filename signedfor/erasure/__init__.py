@@ -1,0 +1,1 @@
+"""Erasing a person: from the database, from Temporal's histories, and from Twilio's records."""
