@@ -289,7 +289,7 @@ def delete_in_batches(
     batch_size: int = 2_000,
     stop: threading.Event | None = None,
 ) -> int:
-    """Delete the matching rows of `table`, which has a column `id`; return how many were deleted.
+    """Delete the matching rows of `table`, whose primary key is one column; return how many.
 
     Each batch is a transaction of its own, followed by a pause at least as long, so other writers
     wait for one batch at most. Several processes may run it at once. `stop` ends it early.
@@ -297,8 +297,8 @@ def delete_in_batches(
     Raises:
         DatabaseUnavailable: earlier batches stay deleted.
     """
-    change = delete(table)
-    return _in_batches(engine, table.c.id, change, where, batch_size=batch_size, stop=stop)
+    change, [key] = delete(table), table.primary_key.columns
+    return _in_batches(engine, key, change, where, batch_size=batch_size, stop=stop)
 
 
 def update_in_batches(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-NEWEST: Final = "0012"
+NEWEST: Final = "0013"
 """The revision of the newest migration."""
 
 # Long enough for another process's migrations to end.
