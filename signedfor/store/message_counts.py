@@ -155,10 +155,11 @@ class MessageCounts:
             retried = list(filter(None, map(retried_id, connection.scalars(retries))))
             for start in range(0, len(retried), _BATCH):
                 replaced = select(_column.campaign_id, _column.status).where(
-                    of_campaigns, _column.message_id.in_(retried[start : start + _BATCH])
+                    _column.message_id.in_(retried[start : start + _BATCH])
                 )
                 for campaign_id, status in connection.execute(replaced):
-                    found[campaign_id][status] -= 1
+                    if campaign_id in found:
+                        found[campaign_id][status] -= 1
         return {each: dict(+counted) for each, counted in found.items()}
 
     def receipt_delays(self, *, since: datetime, limit: int = 2_000) -> list[timedelta]:

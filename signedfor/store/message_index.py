@@ -97,7 +97,7 @@ class MessageIndex:
         for batch in _batches(list(_newest_runs(messages))):
             with transaction(self._engine, read_only=True) as connection:
                 differing = _with_people(connection, _differing(connection, batch))
-            # Most of what is read from Temporal is known already: then nothing is locked or written.
+            # Most of what is read from Temporal is known already: nothing is locked or written.
             if differing:
                 with transaction(self._engine) as connection:
                     _write(connection, differing, overrides=overrides)
@@ -145,7 +145,7 @@ class MessageIndex:
             return connection.execute(select(func.count()).select_from(message_index)).scalar_one()
 
     def open_ids(self) -> list[str]:
-        """The ids of the messages that run, as far as the index knows; the oldest first."""
+        """The ids of the messages that run by what the index has; the oldest first."""
         query = (
             select(_column.message_id)
             .where(_column.closed_at.is_(None))
@@ -154,22 +154,10 @@ class MessageIndex:
         with transaction(self._engine, read_only=True) as connection:
             return list(connection.scalars(query))
 
-    def all_ids(self) -> Iterator[list[str]]:
-        """All message ids, in batches."""
-        last = ""
-        while True:
-            query = (
-                select(_column.message_id)
-                .where(_column.message_id > last)
-                .order_by(_column.message_id)
-                .limit(10 * _BATCH)
-            )
-            with transaction(self._engine, read_only=True) as connection:
-                found = list(connection.scalars(query))
-            if not found:
-                return
-            yield found
-            last = found[-1]
+    def all_ids(self) -> list[str]:
+        """The ids of all messages."""
+        with transaction(self._engine, read_only=True) as connection:
+            return list(connection.scalars(select(_column.message_id)))
 
     def without_person(self, limit: int) -> list[str]:
         """Ids of messages whose recipient is not known yet, the newest first."""
@@ -229,20 +217,21 @@ def _newest_runs(messages: Sequence[IndexedMessage]) -> Collection[IndexedMessag
     return newest.values()
 
 
-def _differing(
-    connection: Connection, messages: Sequence[IndexedMessage]
-) -> list[IndexedMessage]:
+def _differing(connection: Connection, messages: Sequence[IndexedMessage]) -> list[IndexedMessage]:
     """The messages whose row does not say the same, or that have none."""
     query = select(message_index).where(
         _column.message_id.in_([each.message_id for each in messages])
     )
     stored = {row["message_id"]: row for row in connection.execute(query).mappings()}
-    return [
-        each
-        for each in messages
-        if (row := stored.get(each.message_id)) is None
-        or any(value != row[name] for name, value in _row(each).items() if value or name != "person")
-    ]
+    return [each for each in messages if not _is_stored(each, stored.get(each.message_id))]
+
+
+def _is_stored(message: IndexedMessage, row: Mapping[str, Any] | None) -> bool:
+    # Temporal does not say who the recipient is.
+    return row is not None and all(
+        value == row[name] or (name == "person" and value is None)
+        for name, value in _row(message).items()
+    )
 
 
 def _row(message: IndexedMessage) -> dict[str, Any]:

@@ -151,81 +151,12 @@ def test_the_recipient_stays_known(index: MessageIndex) -> None:
     assert ["m1"] == _ids(index, person="a" * 32)
 
 
-def test_counts_over_time(index: MessageIndex) -> None:
-    """By the time when they ended, in UTC."""
-    index.put([_ended(number) for number in (1, 58, 59, 60)])
-    index.put([_ended(2, "failed"), _message(3)])
-    since, until = START, START + timedelta(days=1)
-
-    assert [
-        Count(START, "delivered", 2),
-        Count(START, "failed", 1),
-        Count(START + timedelta(hours=1), "delivered", 2),
-    ] == index.counts(Interval.HOUR, since=since, until=until)
-    assert [
-        Count(START + 2 * MINUTE, "delivered", 1),
-        Count(START + 3 * MINUTE, "failed", 1),
-    ] == index.counts(Interval.MINUTE, since=since, until=START + 10 * MINUTE)
-    midnight = START.replace(hour=0)
-    assert [Count(midnight, "delivered", 4), Count(midnight, "failed", 1)] == index.counts(
-        Interval.DAY, since=since, until=until
-    )
-
-
-def test_open_messages_by_stage(index: MessageIndex) -> None:
-    """Those that have ended do not count."""
-    index.put([_message(1), _message(2), _message(3, status="resolving"), _ended(4)])
-
-    assert {"waiting": 2, "resolving": 1} == index.open_by_stage()
-
-
-def test_outcomes_by_sender(index: MessageIndex) -> None:
-    """With the share that was delivered of what Twilio took."""
-    index.put([_ended(number) for number in range(3)])
-    index.put([_ended(3, "undelivered"), _ended(4, "suppressed"), _ended(5, "failed")])
-    index.put([_ended(6, "suppressed", sender="Acme"), _ended(7, sender=None)])
-
-    acme, number = sorted(
-        index.outcomes_by_sender(since=START), key=lambda each: -ord(each.sender[0])
-    )
-    assert ("Acme", {"suppressed": 1}, None) == (acme.sender, acme.outcomes, acme.delivery_rate)
-    assert (4, 0.75, None) == (number.sent, number.delivery_rate, acme.failure_rate)
-    assert 2 / 5 == number.failure_rate
-    assert [] == index.outcomes_by_sender(since=START + timedelta(days=1))
-
-
-def test_rows_of_campaigns_count_once(index: MessageIndex) -> None:
-    """By the newest message of each: what was retried counts as its retry does."""
-    spring: dict[str, Any] = {"campaign_id": "spring"}
-    index.put([_ended(message_id="spring:1", **spring), _message(message_id="spring:2", **spring)])
-    index.put([_ended(3, "failed", message_id="spring:3", **spring)])
-    index.put([_ended(4, "undelivered", message_id="spring:3.retry-1", **spring)])
-    index.put([_ended(5, "delivered", message_id="spring:3.retry-2", **spring)])
-    index.put([_ended(6, "failed", message_id="other:1", campaign_id="other"), _ended(7)])
-
-    found = index.rows_by_campaign(["spring", "other", "none"])
-
-    waiting = _message().status
-    assert {
-        "spring": {"delivered": 2, waiting: 1},
-        "other": {"failed": 1},
-        "none": {},
-    } == found
-
-
 def test_the_oldest_that_wait(index: MessageIndex) -> None:
     """Neither those with Twilio nor those that are to be sent later."""
     index.put([_message(1, status="awaiting_receipt"), _message(2, status="scheduled")])
     index.put([_message(5), _message(4, status="retrying"), _message(3, status="resolving")])
 
     assert ["m3", "m4"] == [each.message_id for each in index.oldest_waiting(2)]
-
-
-def test_durations_of_delivered_messages(index: MessageIndex) -> None:
-    """From start to end, ascending."""
-    index.put([_ended(1), _ended(2, closed_at=START + 2 * MINUTE), _ended(3, "failed")])
-
-    assert [timedelta(0), MINUTE] == index.durations(since=START)
 
 
 def test_recipients_from_attempt_records(index: MessageIndex, engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""Counts in the index of messages without sorting: by hour, by campaign; and the retries."""
+"""Counts of messages without sorting, and filters that read only what has the status."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,14 +13,26 @@ _HOUR = {
     "sqlite": "substr(closed_at, 1, 13) || ':00:00.000000'",
     "postgresql": "date_trunc('hour', closed_at, 'UTC')",
 }
+_NEW: tuple[tuple[str, ...], ...] = (
+    ("closed_hour", "status", "sender"),
+    ("campaign_id", "status", "started_at", "message_id"),
+    ("sender", "started_at", "message_id", "status"),
+    ("tenant", "started_at", "message_id", "status"),
+)
+_REPLACED: tuple[tuple[str, ...], ...] = (
+    ("sender", "started_at", "message_id"),
+    ("tenant", "started_at", "message_id"),
+)
 
 
 def upgrade() -> None:
     op.add_column("message_index", sa.Column("closed_hour", sa.DateTime(timezone=True)))
     hour = _HOUR[op.get_bind().dialect.name]
     op.execute(f"UPDATE message_index SET closed_hour = {hour} WHERE closed_at IS NOT NULL")  # noqa: S608 - our own words
-    for columns in (("closed_hour", "status", "sender"), ("campaign_id", "status")):
-        op.create_index("ix_message_index_" + "_".join(columns), "message_index", list(columns))
+    for columns in _REPLACED:
+        op.drop_index(_name(columns), "message_index")
+    for columns in _NEW:
+        op.create_index(_name(columns), "message_index", list(columns))
     op.create_index(
         "ix_message_index_retries",
         "message_index",
@@ -31,6 +43,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for name in ("retries", "campaign_id_status", "closed_hour_status_sender"):
-        op.drop_index(f"ix_message_index_{name}", "message_index")
+    op.drop_index("ix_message_index_retries", "message_index")
+    for columns in _NEW:
+        op.drop_index(_name(columns), "message_index")
+    for columns in _REPLACED:
+        op.create_index(_name(columns), "message_index", list(columns))
     op.drop_column("message_index", "closed_hour")
+
+
+def _name(columns: tuple[str, ...]) -> str:
+    return "ix_message_index_" + "_".join(columns)
