@@ -1,7 +1,7 @@
 """The message index: what Temporal shows of each message, for searching and counting.
 
-`signedfor.message_indexer` fills it, `signedfor.store.message_counts` counts in it. Temporal has the
-truth: a row may be some seconds old.
+`signedfor.message_indexer` fills it, `signedfor.store.message_counts` counts in it. Temporal has
+the truth: a row may be some seconds old.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -222,7 +222,7 @@ def _differing(connection: Connection, messages: Sequence[IndexedMessage]) -> li
     query = select(message_index).where(
         _column.message_id.in_([each.message_id for each in messages])
     )
-    stored = {row["message_id"]: row for row in connection.execute(query).mappings()}
+    stored = {row["message_id"]: dict(row) for row in connection.execute(query).mappings()}
     return [each for each in messages if not _is_stored(each, stored.get(each.message_id))]
 
 
