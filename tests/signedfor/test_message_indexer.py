@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
@@ -73,7 +74,9 @@ async def _delete(temporal: Client, message: signedfor_client.Message) -> None:
     await temporal.workflow_service.delete_workflow_execution(
         DeleteWorkflowExecutionRequest(
             namespace=temporal.namespace,
-            workflow_execution={"workflow_id": message_workflow_id(message.message_id)},
+            workflow_execution=WorkflowExecution(
+                workflow_id=message_workflow_id(message.message_id)
+            ),
         )
     )
     async with asyncio.timeout(30):
@@ -321,7 +324,7 @@ async def test_bad_input_has_no_person(
 async def test_the_retention_of_temporal_is_ours(
     indexer: MessageIndexer, index: MessageIndex
 ) -> None:
-    """What Temporal has deleted after it is purged; the test's namespace keeps less than 40 days."""
+    """What Temporal has deleted after it is purged; this one keeps less than 40 days."""
     now = datetime.now(UTC)
     index.put([ended(1, closed_at=now - timedelta(days=40)), ended(2, closed_at=now)])
 

@@ -1,6 +1,8 @@
 """Counts in the message index on both databases."""
 
+import itertools
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -124,8 +126,9 @@ def test_receipt_delays(index: MessageIndex, counts: MessageCounts, engine: Engi
     def submit(message_id: str, *minutes: int) -> None:
         for submission, minute in enumerate(minutes, start=1):
             rates = dict.fromkeys(SenderKind, 100_000.0)
+            moments = itertools.repeat(START + minute * MINUTE)
             attempts = SendAttempts(
-                engine, RateLimiter(engine, rates=rates), now=lambda at=START + minute * MINUTE: at
+                engine, RateLimiter(engine, rates=rates), now=partial(next, moments)
             )
             attempts.claim(
                 message_id,
