@@ -74,11 +74,21 @@ Notify = Callable[[int], None]
 """Takes how many messages have been read so far."""
 
 
+def is_filled(engine: Engine) -> bool:
+    """Whether everything that Temporal had was read once; until then the index is incomplete.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    return Watermarks(engine).read(_CLOSED) is not None
+
+
 class MessageIndexer:
     """Brings the index in the database of `engine` up to date with Temporal."""
 
     def __init__(self, temporal: Client, engine: Engine) -> None:
         self._temporal = temporal
+        self._engine = engine
         self._messages = signedfor_client.Client(temporal)
         self._index = MessageIndex(engine)
         self._people = People(engine)
@@ -132,8 +142,8 @@ class MessageIndexer:
             pass
 
     async def is_filled(self) -> bool:
-        """Whether everything that Temporal had was read once."""
-        return await to_thread.run_sync(self._watermarks.read, _CLOSED) is not None
+        """As the function `is_filled`."""
+        return await to_thread.run_sync(is_filled, self._engine)
 
     async def total(self) -> int:
         """How many messages Temporal has.

@@ -14,6 +14,7 @@ from signedfor.client import BadInput, Client, NotFound
 from signedfor.contract import Outcome, Stage, dead_letter_workflow_id, message_workflow_id
 from signedfor.masks import masked_recipient
 from signedfor.message_details import MessageDetails, fetch_details
+from signedfor.message_indexer import is_filled
 from signedfor.retries import Continuation, continuation
 from signedfor.store.message_index import MessageFilter, MessageIndex
 from signedfor.store.people import People
@@ -60,6 +61,7 @@ async def messages(page: Page) -> Response:
         "messages.html",
         messages=found[:_ROWS],
         last=found[_ROWS - 1] if len(found) > _ROWS else None,
+        is_filled=await to_thread.run_sync(is_filled, page.services.engine),
         is_filtered=wanted != MessageFilter(),
         statuses=tuple(dict.fromkeys([*Stage, *Outcome])),
         meaning_of=_meaning_of,

@@ -14,6 +14,7 @@ from ops.charts import BarChart, series_of
 from ops.web import Page, Pages
 from signedfor import dead_letters
 from signedfor.contract import Outcome
+from signedfor.message_indexer import is_filled
 from signedfor.store.account_hold import AccountHold, Hold
 from signedfor.store.inbound import InboundMessages, PendingReviews
 from signedfor.store.inbox import Inbox
@@ -59,6 +60,8 @@ _OUTCOMES: Final = (
 class _Figures:
     """What the database knows."""
 
+    is_filled: bool
+    """Whether the index has all messages yet."""
     chart: BarChart
     stages: Mapping[str, int]
     senders: Sequence[SenderOutcomes]
@@ -108,6 +111,7 @@ def _figures(engine: Engine, chosen: Range) -> _Figures:
     labels = labels[1:]
     inbound = InboundMessages(engine)
     return _Figures(
+        is_filled=is_filled(engine),
         chart=BarChart("Messages that ended", labels, series_of(counts, labels, _OUTCOMES)),
         stages=messages.open_by_stage(),
         senders=messages.by_sender(since=until - chosen.length),

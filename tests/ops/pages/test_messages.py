@@ -200,3 +200,16 @@ async def test_a_number_that_cannot_be_searched_for(looker: Browser) -> None:
     answer = await looker.post("/messages/search", {"to": "call me"})
 
     assert (400, False) == (answer.status_code, "call me" in answer.text)
+
+
+@pytest.mark.parametrize("path", ["/", "/messages"])
+async def test_an_index_that_is_not_filled_yet(
+    path: str, temporal: Client, looker: Browser, sqlite_engine: Engine
+) -> None:
+    """The page says that what it shows is incomplete, until everything was read once."""
+    before = (await looker.get(path)).text
+
+    await MessageIndexer(temporal, sqlite_engine).bring_up_to_date()
+
+    assert "still being filled" in before
+    assert "still being filled" not in (await looker.get(path)).text
