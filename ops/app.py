@@ -34,6 +34,7 @@ from signedfor.message_indexer import MessageIndexer
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.ops_sessions import OpsSessions
+from signedfor.temporal import is_never_connected
 
 _log = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ def create_app(settings: OpsSettings, *, client: Client, engine: Engine) -> Star
             HTTPException: _refused,
             DatabaseUnavailable: _database_away,
             RPCError: _temporal_away,
+            RuntimeError: _never_connected,
             CommandError: _not_done,
         },
         lifespan=lifespan,
@@ -131,6 +133,12 @@ async def _database_away(_request: Request, _error: Exception) -> Response:
 
 async def _temporal_away(_request: Request, _error: Exception) -> Response:
     return _error_page(503, "Temporal does not answer. Try again in a moment.")
+
+
+async def _never_connected(request: Request, error: Exception) -> Response:
+    if not is_never_connected(error):
+        raise error
+    return await _temporal_away(request, error)
 
 
 async def _not_done(_request: Request, error: Exception) -> Response:

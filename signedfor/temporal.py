@@ -65,6 +65,11 @@ class NamespaceNotFound(TemporalUnavailable):
     """Temporal answers, but the client's namespace does not exist."""
 
 
+def is_never_connected(error: Exception) -> bool:
+    """Whether it is what a lazy client raises until it has connected for the first time."""
+    return isinstance(error, RuntimeError) and str(error).startswith("Failed client connect")
+
+
 async def connect_temporal(
     *,
     lazy: bool = False,

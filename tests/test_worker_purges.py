@@ -13,11 +13,13 @@ from signedfor.inbound_texts import TextPolicy
 from signedfor.store.campaign_uploads import LIFETIME, CampaignUploads
 from signedfor.store.database import transaction
 from signedfor.store.inbound import InboundMessages
+from signedfor.store.message_index import MessageIndex
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import Claimed, SendAttempts
 from signedfor.store.tables import campaign_uploads, send_attempts
 from signedfor.twilio.rates import SenderKind
 from tests.signedfor.campaigns.support import message
+from tests.signedfor.store.indexed_messages import ended, running
 from tests.webhook.support import PERSON, SENDER, SETTINGS
 from worker import MAX_TIME_OPEN, purging
 
@@ -64,14 +66,22 @@ async def test_old_texts_and_attempt_records_are_deleted(
         )
     _claim(engine, "m1", at=now - TWO_DAYS - MAX_TIME_OPEN)
     _claim(engine, "m2", at=now)
+    MessageIndex(engine).put(
+        [ended(1, closed_at=now - TWO_DAYS - MAX_TIME_OPEN), ended(2, closed_at=now), running(3)]
+    )
     uploads = CampaignUploads(engine, now=lambda: now - 2 * LIFETIME)
     uploads.add(io.BytesIO(b"to\n"), message(), to_column="to", campaign_id=None, by="ann")
     settings = SETTINGS.model_copy(update={"inbound_text_days": days, "attempt_record_days": 2})
 
     async with purging(engine, settings), asyncio.timeout(30):
-        while _count(engine, send_attempts) > 1 or "oldest" in _texts(engine):  # noqa: ASYNC110 - a database
+        while (  # noqa: ASYNC110 - a database
+            _count(engine, send_attempts) > 1
+            or "oldest" in _texts(engine)
+            or "m1" in MessageIndex(engine).all_ids()
+        ):
             await asyncio.sleep(0.05)
 
+    assert {"m2", "m3"} == set(MessageIndex(engine).all_ids())
     assert 0 == _count(engine, campaign_uploads)
     assert left == _texts(engine)
     assert ["new", "old", "oldest"] == [each.message_sid for each in inbound.list_()]

@@ -22,6 +22,7 @@ from devtools.bench import (
     latency,
     memory,
     pacing,
+    pages,
     throughput,
     webhook,
 )
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[Report]]] = {
     "campaigns": campaigns.run,
     "growth": growth.run,
     "growth-list": growth_list.run,
+    "pages": pages.run,
 }
 """A new benchmark is a function and a line here."""
 ON_CLUSTER = frozenset({"throughput", "latency", "workers", "growth-list"})

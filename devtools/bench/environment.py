@@ -125,7 +125,11 @@ class Environment:
 
 @contextmanager
 def fresh_stack(
-    *, workers: int = 1, settings: Mapping[str, str] = SETTINGS, on_cluster: bool = False
+    *,
+    workers: int = 1,
+    settings: Mapping[str, str] = SETTINGS,
+    with_ops: bool = False,
+    on_cluster: bool = False,
 ) -> Iterator[tuple[LocalStack, ProcessGroup]]:
     """A fresh stack with neither worker nor webhook running, and a group for the baseline's."""
     with (
@@ -134,6 +138,7 @@ def fresh_stack(
             Path(folder),
             settings=settings,
             workers=workers,
+            with_ops=with_ops,
             only_servers=True,
             on_cluster=on_cluster,
         ) as stack,

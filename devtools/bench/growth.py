@@ -88,7 +88,7 @@ async def run(sizes: Sizes) -> Report:
 
 
 def _measure(kind: str, sizes: Sizes) -> Mapping[str, dict[str, float]]:
-    with _database(kind) as url:
+    with new_database(kind) as url:
         engine = open_engine(url)
         try:
             found = {EMPTY: _Measurement(engine, sizes, is_full=False).figures()}
@@ -101,7 +101,7 @@ def _measure(kind: str, sizes: Sizes) -> Mapping[str, dict[str, float]]:
 
 
 @contextmanager
-def _database(kind: str) -> Iterator[str]:
+def new_database(kind: str) -> Iterator[str]:
     """A new database with its tables; yields its URL."""
     with tempfile.TemporaryDirectory() as name, ProcessGroup() as group:
         folder = Path(name)

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -47,13 +48,13 @@ from webhook.recent_callbacks import UNKNOWN_OUTCOME
 EMPTY, FULL = "empty", "full"
 _LANDLINE: Step = {"final": "undelivered", "error_code": 30006}
 """Its dead letter closes by itself."""
-_FILTERED: Step = {"final": "undelivered", "error_code": 30007}
+FILTERED: Step = {"final": "undelivered", "error_code": 30007}
 """Its dead letter waits for an operator."""
 _OF_EACH = 5
 _COMMAND_RUNS = 3
 _QUERIES = 20
 _WITHIN = 300.0
-_DAYS = 30
+_RETENTION = timedelta(days=30)
 _COLUMNS = (
     "namespace_id, run_id, _version, start_time, execution_time, workflow_id, workflow_type_name, "
     "status, close_time, history_length, history_size_bytes, execution_duration, "
@@ -74,7 +75,9 @@ async def run(sizes: Sizes) -> Report:
                 campaign_id = await _send_examples(environment, fixture, sizes)
                 samples[EMPTY] = await _figures(environment, campaign_id, sizes)
                 log_progress(EMPTY, samples[EMPTY])
-            copied = await asyncio.to_thread(_fill, stack, sizes.closed_messages)
+            copied = await asyncio.to_thread(
+                fill_list, stack, sizes.closed_messages, within=_RETENTION
+            )
             with environment.running(side):
                 samples[FULL] = await _figures(environment, campaign_id, sizes)
                 log_progress(FULL, samples[FULL])
@@ -95,7 +98,7 @@ async def _send_examples(environment: Environment, fixture: CampaignFixture, siz
     failing: list[WorkflowHandle[object, object]] = []
     for number in range(2 * _OF_EACH):
         to = f"+1555900{number:04d}"
-        step = _LANDLINE if number % 2 else _FILTERED
+        step = _LANDLINE if number % 2 else FILTERED
         environment.stack.sandbox.script(to, [step])
         failing.append(await environment.start(side, to=to))
     await asyncio.gather(*(handle.result() for handle in failing))
@@ -163,8 +166,10 @@ def _command(stack: LocalStack, *arguments: str) -> float:
     )
 
 
-def _fill(stack: LocalStack, count: int) -> int:
+def fill_list(stack: LocalStack, count: int, *, within: timedelta) -> int:
     """Copy the closed messages and dead letters until there are so many more; how many there are.
+
+    Their times are spread over the time before now.
 
     The indexes are created again afterwards, which takes less time than filling them row by row.
     """
@@ -172,16 +177,18 @@ def _fill(stack: LocalStack, count: int) -> int:
     closed = f"close_time IS NOT NULL AND workflow_type_name IN {types}"
     if stack.postgres is not None:
         with psycopg.connect(_visibility_url(stack), autocommit=True) as connection:
-            return _fill_postgresql(connection, closed, count)
+            return _fill_postgresql(connection, closed, count, within)
     # SQLite allows one writer, so the server must not run meanwhile.
     stack.temporal.stop()
     with closing(sqlite3.connect(_visibility_file(stack), isolation_level=None)) as file:
-        filled = _fill_sqlite(file, closed, count)
+        filled = _fill_sqlite(file, closed, count, within)
     stack.temporal.start()
     return filled
 
 
-def _fill_postgresql(connection: psycopg.Connection, closed: str, count: int) -> int:
+def _fill_postgresql(
+    connection: psycopg.Connection, closed: str, count: int, within: timedelta
+) -> int:
     def execute(statement: str) -> psycopg.Cursor:
         return connection.execute(statement.encode())
 
@@ -192,7 +199,7 @@ def _fill_postgresql(connection: psycopg.Connection, closed: str, count: int) ->
     ).fetchall()
     for name, _ in indexes:
         execute(f"DROP INDEX {name}")
-    ago = f"make_interval(secs => random() * {_DAYS * 86_400})"
+    ago = f"make_interval(secs => random() * {within.total_seconds():.0f})"
     done = execute(
         f"INSERT INTO executions_visibility ({_COLUMNS}) "  # noqa: S608 - our own words
         + _copies(
@@ -209,7 +216,7 @@ def _fill_postgresql(connection: psycopg.Connection, closed: str, count: int) ->
     return done.rowcount
 
 
-def _fill_sqlite(file: sqlite3.Connection, closed: str, count: int) -> int:
+def _fill_sqlite(file: sqlite3.Connection, closed: str, count: int, within: timedelta) -> int:
     [(examples,)] = file.execute(f"SELECT count(*) FROM executions_visibility WHERE {closed}")  # noqa: S608 - our own words
     indexes = file.execute(
         "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL "
@@ -219,7 +226,7 @@ def _fill_sqlite(file: sqlite3.Connection, closed: str, count: int) -> int:
         file.execute(f"DROP INDEX {name}")
     part = "lower(hex(randomblob({})))"
     run_id = " || '-' || ".join(part.format(size) for size in (4, 2, 2, 2, 6))
-    ago = f"abs(random() % {_DAYS * 86_400})"
+    ago = f"abs(random() % {within.total_seconds():.0f})"
     file.execute("BEGIN")
     file.execute(
         f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < "  # noqa: S608 - our own words

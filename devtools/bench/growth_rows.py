@@ -39,7 +39,7 @@ def fill(engine: Engine, *, opt_outs: int, attempts: int) -> None:
     """Write so many opt-outs, each with its history and its STOP, and so many attempt records."""
     chance = Random(1)  # noqa: S311 - the same rows each time, not a secret
     now = datetime.now(UTC)
-    _insert(
+    insert_rows(
         engine,
         "send_attempts",
         "message_id submission attempt is_refused fingerprint started_at recipient_hash",
@@ -48,14 +48,14 @@ def fill(engine: Engine, *, opt_outs: int, attempts: int) -> None:
     moments = [now - _YEARS * (1 - number / opt_outs) for number in range(opt_outs)]
     text = "recipient scope scope_value reason source evidence"
     what = (Scope.EVERYTHING.value, "", Reason.OPTED_OUT.value, Source.INBOUND.value)
-    _insert(
+    insert_rows(
         engine,
         "suppressions",
         f"{text} created_at",
         ((opted_out(n), *what, _sid(n), at) for n, at in enumerate(moments)),
     )
     recorded = Action.RECORDED.value
-    _insert(
+    insert_rows(
         engine,
         "suppression_history",
         f"{text} at action changed_by",
@@ -65,7 +65,7 @@ def fill(engine: Engine, *, opt_outs: int, attempts: int) -> None:
         ),
     )
     stop = InboundKind.STOP.value
-    _insert(
+    insert_rows(
         engine,
         "inbound_messages",
         "message_sid from_address to_address kind received_at",
@@ -86,7 +86,8 @@ def _sid(number: int) -> str:
     return f"SM{number:032x}"
 
 
-def _insert(engine: Engine, table: str, columns: str, rows: Iterator[Row]) -> None:
+def insert_rows(engine: Engine, table: str, columns: str, rows: Iterator[Row]) -> None:
+    """Write rows of these columns, whose names are separated by spaces, in bulk."""
     names = columns.split()
     if engine.dialect.name == "postgresql":
         copy = f"COPY {table} ({', '.join(names)}) FROM STDIN"

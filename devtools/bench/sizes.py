@@ -66,6 +66,11 @@ class Sizes:
     """Measured of each kind."""
     closed_messages: int = 500_000
     """In Temporal's list."""
+    indexed_messages: int = 100_000
+    """In Temporal's list and in the index of messages, all of one day."""
+    open_dead_letters: int = 200
+    page_runs: int = 20
+    """How often each page is opened."""
     on_cluster: bool = False
     """On the compose file's Temporal server and PostgreSQL instead of the embedded ones."""
     rival_messages: int = 500
@@ -117,6 +122,9 @@ QUICK = Sizes(
     attempt_records=5000,
     transactions=20,
     closed_messages=500,
+    indexed_messages=500,
+    open_dead_letters=2,
+    page_runs=2,
     rival_messages=8,
     rival_concurrency=4,
     rival_idle_messages=3,

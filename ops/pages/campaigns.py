@@ -33,7 +33,7 @@ from signedfor.contract import (
 from signedfor.contract.fields import problems_in
 from signedfor.errors import BadInput
 from signedfor.store.campaigns import CampaignRecord, Campaigns
-from signedfor.store.message_index import MessageIndex
+from signedfor.store.message_counts import MessageCounts
 from signedfor.store.rate_limiter import RateLimiter
 
 pages = Pages()
@@ -120,7 +120,7 @@ def _rate_limiter(page: Page) -> RateLimiter:
 def _listed(page: Page) -> Sequence[CampaignStatus]:
     engine = page.services.engine
     records = Campaigns(engine).newest(limit=_ROWS)
-    counts = MessageIndex(engine).rows_by_campaign([each.campaign_id for each in records])
+    counts = MessageCounts(engine).by_campaign([each.campaign_id for each in records])
     limiter, now = _rate_limiter(page), datetime.now(UTC)
     return [
         CampaignStatus(

@@ -22,6 +22,7 @@ from signedfor.contract import (
 )
 from signedfor.masks import masked_recipient
 from signedfor.message_details import MessageDetails, fetch_details
+from signedfor.message_indexer import is_filled
 from signedfor.retries import Continuation, continuation
 from signedfor.store.message_index import MessageFilter, MessageIndex
 from signedfor.store.people import People
@@ -69,6 +70,7 @@ async def messages(page: Page) -> Response:
         "messages.html",
         messages=found[:_ROWS],
         last=found[_ROWS - 1] if len(found) > _ROWS else None,
+        is_filled=await to_thread.run_sync(is_filled, page.services.engine),
         is_filtered=wanted != MessageFilter(),
         statuses=tuple(dict.fromkeys([*Stage, *Outcome])),
         meaning_of=_meaning_of,

@@ -17,14 +17,11 @@ from signedfor import dead_letters
 from signedfor.checks import Finding, Level
 from signedfor.checks.database import HOLD, check_account_hold
 from signedfor.contract import Outcome
+from signedfor.message_indexer import is_filled
 from signedfor.store.inbound import InboundMessages, PendingReviews
 from signedfor.store.inbox import Inbox
-from signedfor.store.message_index import (
-    IndexedMessage,
-    Interval,
-    MessageIndex,
-    SenderOutcomes,
-)
+from signedfor.store.message_counts import Interval, MessageCounts, SenderOutcomes
+from signedfor.store.message_index import IndexedMessage, MessageIndex
 from signedfor.store.rate_limiter import RateLimiter, SenderState
 from signedfor.workers import Condition, has_pollers, list_workers
 
@@ -68,10 +65,12 @@ _PROBLEMS: Final = frozenset({Level.FAIL, Level.WARN})
 class _Figures:
     """What the database knows."""
 
+    is_filled: bool
+    """Whether the index has all messages yet."""
     chart: BarChart
     stages: Mapping[str, int]
     senders: Sequence[SenderOutcomes]
-    durations: Sequence[timedelta]
+    receipt_delays: Sequence[timedelta]
     oldest: Sequence[IndexedMessage]
     paused: Sequence[SenderState]
     reviews: PendingReviews
@@ -101,8 +100,8 @@ async def now(page: Page) -> Response:
         workers=[each for each in workers if each.condition is not Condition.ENDED],
         ranges=RANGES,
         chosen=chosen,
-        median=_at(figures.durations, 0.5),
-        slow=_at(figures.durations, 0.95),
+        median=_at(figures.receipt_delays, 0.5),
+        slow=_at(figures.receipt_delays, 0.95),
         total=sum(figures.chart.totals),
     )
 
@@ -116,11 +115,11 @@ async def check_again(page: Page) -> Response:
 
 
 def _figures(engine: Engine, chosen: Range) -> _Figures:
-    index, until = MessageIndex(engine), datetime.now(UTC)
-    since = _begin_of(until - chosen.length, chosen.interval)
+    messages, until = MessageCounts(engine), datetime.now(UTC)
+    since = chosen.interval.begin_of(until - chosen.length)
     counts = {
         (each.begin.strftime(chosen.label), each.status): each.messages
-        for each in index.counts(chosen.interval, since=since, until=until)
+        for each in messages.over_time(chosen.interval, since=since, until=until)
     }
     labels = []
     while since <= until:
@@ -130,11 +129,12 @@ def _figures(engine: Engine, chosen: Range) -> _Figures:
     labels = labels[1:]
     inbound = InboundMessages(engine)
     return _Figures(
+        is_filled=is_filled(engine),
         chart=BarChart("Messages that ended", labels, series_of(counts, labels, _OUTCOMES)),
-        stages=index.open_by_stage(),
-        senders=index.outcomes_by_sender(since=until - chosen.length),
-        durations=index.durations(since=until - chosen.length),
-        oldest=index.oldest_waiting(),
+        stages=messages.open_by_stage(),
+        senders=messages.by_sender(since=until - chosen.length),
+        receipt_delays=messages.receipt_delays(since=until - chosen.length),
+        oldest=MessageIndex(engine).oldest_waiting(),
         paused=[each for each in RateLimiter(engine).states() if each.is_paused],
         reviews=inbound.pending_reviews(),
         callbacks=Inbox(engine).backlog().count,
@@ -142,16 +142,6 @@ def _figures(engine: Engine, chosen: Range) -> _Figures:
     )
 
 
-def _begin_of(moment: datetime, interval: Interval) -> datetime:
-    match interval:
-        case Interval.MINUTE:
-            return moment.replace(second=0, microsecond=0)
-        case Interval.HOUR:
-            return moment.replace(minute=0, second=0, microsecond=0)
-        case Interval.DAY:
-            return moment.replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _at(durations: Sequence[timedelta], share: float) -> timedelta | None:
-    """The duration that this share of the messages does not exceed."""
-    return durations[int(share * (len(durations) - 1))] if durations else None
+def _at(delays: Sequence[timedelta], share: float) -> timedelta | None:
+    """The delay that this share of the messages does not exceed."""
+    return delays[int(share * (len(delays) - 1))] if delays else None

@@ -13,7 +13,7 @@ from ops.access import Role
 from ops.web import Page, Pages
 from signedfor.masks import masked_sender
 from signedfor.store.audit_log import Action
-from signedfor.store.message_index import MessageIndex
+from signedfor.store.message_counts import MessageCounts
 from signedfor.store.rate_limiter import RateLimiter, SenderState
 from signedfor.twilio.rates import Rate
 
@@ -37,8 +37,8 @@ async def senders(page: Page) -> Response:
     chosen = page.text("range") if page.text("range") in RANGES else next(iter(RANGES))
     since = datetime.now(UTC) - RANGES[chosen]
     states = await to_thread.run_sync(_rate_limiter(page).states)
-    index = MessageIndex(page.services.engine)
-    outcomes = await to_thread.run_sync(lambda: index.outcomes_by_sender(since=since))
+    messages = MessageCounts(page.services.engine)
+    outcomes = await to_thread.run_sync(lambda: messages.by_sender(since=since))
     return page.render(
         "senders.html",
         senders=states,

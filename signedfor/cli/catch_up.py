@@ -6,7 +6,7 @@ import typer
 from temporalio.client import WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
-from signedfor.cli.options import JsonOption, begin
+from signedfor.cli.options import JsonOption, moment
 from signedfor.cli.output import Refused, Unconfirmed, clock, command_output, facts
 from signedfor.cli.temporal import answer, connect, run
 from signedfor.contract import MESSAGES_QUEUE
@@ -28,8 +28,9 @@ def catch_up(
         str | None,
         typer.Option(
             "--since",
-            metavar="LENGTH",
-            help="How far back: 90m, 24h, 7d; at most 30d. Default: since the last catch-up.",
+            metavar="WHEN",
+            help="From then on: 90m, 24h or 7d ago, or an RFC 3339 time of the last 30 days. "
+            "Default: since the last catch-up.",
         ),
     ] = None,
     timeout: Annotated[
@@ -46,7 +47,10 @@ def catch_up(
     INBOUND_CATCH_UP_MINUTES anyway.
     """
     with command_output(as_json=as_json) as out:
-        request = CatchUp(since=None if since is None else begin(since, max_days=_MAX_SINCE_DAYS))
+        earliest = None
+        if since is not None:
+            earliest = moment(since, option="--since", max_days=_MAX_SINCE_DAYS)
+        request = CatchUp(since=earliest)
         result = run(_catch_up(request, within=timeout))
         out.result(
             result.model_dump(mode="json"),

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from signedfor.cli.environment import database
-from signedfor.cli.options import JsonOption, LimitOption, RevealOption, begin
+from signedfor.cli.options import JsonOption, LimitOption, RevealOption, SinceOption, moment
 from signedfor.cli.output import clock, command_output
 from signedfor.contract import InboundKind
 from signedfor.masks import masked_recipient, masked_sender
@@ -29,12 +29,7 @@ def list_(
     kind: Annotated[
         InboundKind | None, typer.Option("--kind", help="Only messages of this kind.")
     ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            "--since", metavar="LENGTH", help="How far back: 90m, 24h, 7d; at most 3650d."
-        ),
-    ] = None,
+    since: SinceOption = None,
     pending: Annotated[
         bool,
         typer.Option("--pending", help="Only those for which your workflow is not started yet."),
@@ -48,7 +43,7 @@ def list_(
     A text is shown as long as it is kept: see INBOUND_TEXT_DAYS.
     """
     with command_output(as_json=as_json) as out:
-        earliest = None if since is None else begin(since, max_days=3650)
+        earliest = None if since is None else moment(since, option="--since")
         with database() as engine:
             found = InboundMessages(engine).list_(
                 kind=kind, since=earliest, undispatched_only=pending, limit=limit + 1

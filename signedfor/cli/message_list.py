@@ -9,7 +9,14 @@ from sqlalchemy import Engine
 from temporalio.service import RPCError
 
 from signedfor.cli.environment import database
-from signedfor.cli.options import JsonOption, LimitOption, TenantOption, begin
+from signedfor.cli.options import (
+    JsonOption,
+    LimitOption,
+    SinceOption,
+    TenantOption,
+    UntilOption,
+    moment,
+)
 from signedfor.cli.output import BadInput, Output, Unavailable, clock, command_output
 from signedfor.cli.temporal import connect, run
 from signedfor.contract import Outcome, Stage
@@ -27,6 +34,7 @@ app = typer.Typer(
 
 _STATUSES = (*Stage, *Outcome)
 _UPDATE_SECONDS = 20.0
+_NO_ANSWER = "Temporal does not answer: the list is as old as the index."
 
 
 @app.command("list")
@@ -48,7 +56,7 @@ def list_(
     ] = None,
     sender: Annotated[
         str | None,
-        typer.Option("--from", metavar="SENDER", help="Only messages from this sender."),
+        typer.Option("--sender", metavar="SENDER", help="Only messages from this sender."),
     ] = None,
     code: Annotated[
         int | None,
@@ -58,12 +66,8 @@ def list_(
         str | None, typer.Option("--campaign", metavar="ID", help="Only this campaign's messages.")
     ] = None,
     tenant: TenantOption = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            "--since", metavar="LENGTH", help="How far back: 90m, 24h, 7d; at most 3650d."
-        ),
-    ] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     limit: LimitOption = 100,
     as_json: JsonOption = False,
 ) -> None:
@@ -71,10 +75,15 @@ def list_(
     with command_output(as_json=as_json) as out:
         statuses = _statuses(status or ())
         recipient = _address(to, "--to", normalize_recipient)
-        from_ = _address(sender, "--from", normalize_sender)
-        earliest = None if since is None else begin(since, max_days=3650)
+        from_ = _address(sender, "--sender", normalize_sender)
+        earliest = None if since is None else moment(since, option="--since")
+        latest = None if until is None else moment(until, option="--until")
         with database() as engine:
-            _bring_up_to_date(out, engine)
+            index = MessageIndex(engine)
+            is_complete = _bring_up_to_date(out, engine)
+            if recipient and index.without_person(1):
+                is_complete = False
+                out.note("Not all recipients are known yet: the list may be incomplete.")
             wanted = MessageFilter(
                 person=People(engine).reference(recipient) if recipient else None,
                 statuses=statuses,
@@ -83,44 +92,71 @@ def list_(
                 campaign_id=campaign,
                 tenant=tenant,
                 since=earliest,
+                until=latest,
             )
-            found = MessageIndex(engine).find(wanted, limit=limit + 1)
+            found = index.find(wanted, limit=limit + 1)
         out.listed(
             "messages",
             ("Message", "Started", "Status", "Code", "From", "Twilio message"),
             [_listed(each) for each in found],
             limit=limit,
             empty="No such messages.",
+            fields={"complete": is_complete},
         )
 
 
 @app.command()
 def reindex(*, as_json: JsonOption = False) -> None:
-    """Make the index again from what Temporal has. Messages are not changed."""
+    """Make the index again from what Temporal has. Messages are not changed.
+
+    It takes about 30 seconds for 100,000 messages, and can be searched meanwhile.
+    """
     with command_output(as_json=as_json) as out:
         with database() as engine:
-            run(_reindex(engine))
+            run(_reindex(out, engine))
             count = MessageIndex(engine).size()
         out.result({"messages": count}, f"The index has {count} messages.")
 
 
-async def _reindex(engine: Engine) -> None:
-    await MessageIndexer(await connect(), engine).rebuild()
+async def _reindex(out: Output, engine: Engine) -> None:
+    indexer = MessageIndexer(await connect(), engine)
+    with out.progress_bar("Reading from Temporal", total=await indexer.total()) as notify:
+        await indexer.rebuild(notify)
 
 
-def _bring_up_to_date(out: Output, engine: Engine) -> None:
-    """Read from Temporal what has changed; without it, the list is as old as the index."""
-    if not run(_update(engine)):
-        out.note("Temporal does not answer: the list is as old as the index.")
+def _bring_up_to_date(out: Output, engine: Engine) -> bool:
+    """Read from Temporal what has changed; whether that was all. If not, say what is missing."""
+    missing = run(_update(out, engine))
+    if missing is not None:
+        out.note(missing)
+    return missing is None
 
 
-async def _update(engine: Engine) -> bool:
+async def _update(out: Output, engine: Engine) -> str | None:
     try:
-        async with asyncio.timeout(_UPDATE_SECONDS):
-            await MessageIndexer(await connect(), engine).bring_up_to_date()
-    except (TimeoutError, RPCError, Unavailable):
-        return False
-    return True
+        indexer = MessageIndexer(await connect(), engine)
+        is_filled = await indexer.is_filled()
+        total = 0 if is_filled else await indexer.total()
+    except (RPCError, Unavailable):
+        return _NO_ANSWER
+    try:
+        with out.progress_bar("Reading from Temporal", total=total) as notify:
+            async with asyncio.timeout(_UPDATE_SECONDS) as limit:
+                await indexer.bring_up_to_date(None if is_filled else notify)
+    except (TimeoutError, RPCError):
+        if not limit.expired():
+            return _NO_ANSWER
+        if await indexer.is_filled():
+            return (
+                f"What has changed could not be read within {_UPDATE_SECONDS:g} seconds: the list "
+                "may be behind."
+            )
+        size = await asyncio.to_thread(MessageIndex(engine).size)
+        return (
+            f"The index is still being filled: it has {size} of about {total} messages, and the "
+            "list is incomplete. `signedfor messages reindex` fills it."
+        )
+    return None
 
 
 def _statuses(names: Sequence[str]) -> tuple[str, ...]:

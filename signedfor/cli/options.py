@@ -1,5 +1,6 @@
 """Options that several commands share, and how their values become the contract's fields."""
 
+import contextlib
 import getpass
 import json
 import re
@@ -18,6 +19,7 @@ from signedfor.contract.fields import (
     MessageId,
     named_values,
     problems_in,
+    zoned_time,
 )
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -102,6 +104,18 @@ TagOption = Annotated[
     list[str] | None,
     typer.Option("--tag", metavar="NAME=VALUE", help="Label of your own; repeatable."),
 ]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="WHEN",
+        help="Only from then on: 90m, 24h or 7d ago, or an RFC 3339 time.",
+    ),
+]
+UntilOption = Annotated[
+    str | None,
+    typer.Option("--until", metavar="WHEN", help="Only before then, in the same forms."),
+]
 MessageIdArgument = Annotated[str, typer.Argument(metavar="MESSAGE_ID", show_default=False)]
 
 TIMEOUT: Final = 30.0
@@ -135,6 +149,7 @@ OPTIONS: Final[Mapping[str, str]] = {
 _message_id = TypeAdapter(MessageId)
 # Bytes: UTF-8 takes at most four for a character, and a line break may follow.
 _MAX_TEXT_BYTES = 4 * (MAX_TEMPLATE_CHARACTERS + 4)
+MAX_SINCE_DAYS: Final = 3650
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -148,18 +163,23 @@ def operator(by: str | None) -> str:
         return "unknown user"
 
 
-def begin(since: str, *, max_days: int) -> datetime:
-    """The time that is as long ago as the value of `--since` says.
+def moment(text: str, *, option: str, max_days: int = MAX_SINCE_DAYS) -> datetime:
+    """The time that an option names: `24h` is so long ago; or an RFC 3339 time.
 
     Raises:
-        BadInput: it is no length of time, or a longer one.
+        BadInput: it is neither, in the future, or longer ago than so many days.
     """
-    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", since, re.ASCII)
-    length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
-    if length is None or length > timedelta(days=max_days):
-        what = f"must be a length such as 90m, 24h or 7d, at most {max_days}d"
-        raise BadInput([("--since", what)])
-    return datetime.now(UTC) - length
+    now = datetime.now(UTC)
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text, re.ASCII)
+    with contextlib.suppress(ValueError, OverflowError):
+        found = now - timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else zoned_time(text)
+        if now - timedelta(days=max_days) <= found <= now:
+            return found
+    what = (
+        "must be a length such as 90m, 24h or 7d, or a time such as 2026-11-21T09:30:00+01:00, "
+        f"in the last {max_days} days"
+    )
+    raise BadInput([(option, what)])
 
 
 def checked_message_id(value: str) -> str:

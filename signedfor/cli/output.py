@@ -92,14 +92,16 @@ class Output:
         empty: str,
         more: str = "see --limit",
         hint: str | None = None,
+        fields: Mapping[str, Any] | None = None,
     ) -> None:
         """Print the first `limit` entries, each given as a document and as a row of the table.
 
         `more` says how to see the others if there are more entries, `hint` anything else about
-        those that are shown, and `empty` that there are none.
+        those that are shown, and `empty` that there are none. `fields` are more fields of the
+        document.
         """
         shown, has_more = entries[:limit], len(entries) > limit
-        document = {name: [entry for entry, _ in shown], "more": has_more}
+        document = {name: [entry for entry, _ in shown], "more": has_more, **(fields or {})}
         if not shown:
             self.result(document, empty)
             return

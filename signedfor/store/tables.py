@@ -436,15 +436,29 @@ message_index = Table(
     Column("message_sid", String(64)),
     Column("error_code", Integer),
     Column("person", String(32)),  # a reference; NULL until it is known
+    Column("closed_hour", UtcDateTime),  # `closed_at`, rounded down
     Index(None, "started_at", "message_id"),
     Index(None, "person", "started_at", "message_id"),
     Index(None, "status", "started_at", "message_id"),
-    Index(None, "sender", "started_at", "message_id"),
-    Index(None, "tenant", "started_at", "message_id"),
+    # With the status, which most filters have too: a row that has another one need not be read.
+    Index(None, "sender", "started_at", "message_id", "status"),
+    Index(None, "tenant", "started_at", "message_id", "status"),
     Index(None, "campaign_id", "started_at", "message_id"),
     Index(None, "error_code", "started_at", "message_id"),
     Index(None, "message_sid"),
-    # All that the counts over time need.
+    # All that counts need: of an hour, of longer times, and of campaigns. Of the latter two the
+    # order is that of the groups: sorting 100,000 rows takes five times as long as reading them.
     Index(None, "closed_at", "status", "sender", "started_at"),
+    Index(None, "closed_hour", "status", "sender"),
+    Index(None, "campaign_id", "status", "started_at", "message_id"),
 )
 """What Temporal shows of each message, for searching and counting; it can be made again."""
+# A literal: with a parameter, neither database uses the index below.
+IS_RETRY: Final = message_index.c.message_id.like(literal_column("'%.retry-%'"))
+"""The messages that retry another one, and a few whose ids only look so."""
+Index(
+    "ix_message_index_retries",
+    *(message_index.c[name] for name in ("campaign_id", "message_id")),
+    sqlite_where=IS_RETRY,
+    postgresql_where=IS_RETRY,
+)

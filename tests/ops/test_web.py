@@ -2,6 +2,8 @@
 
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from ops.access import Role
@@ -151,3 +153,26 @@ async def test_a_link_cannot_say_that_something_was_done(actor: Browser) -> None
         shown = await actor.get(path)
         assert 200 == shown.status_code
         assert 'class="done"' not in shown.text
+
+
+@pytest.mark.parametrize("path", ["/", "/dead-letters", "/message?id=m1"])
+async def test_a_temporal_that_was_never_there_is_said(path: str, administrator: Browser) -> None:
+    """A page that needs it answers 503, also since the start of the process."""
+    answer = await administrator.get(path)
+
+    assert 503 == answer.status_code
+    assert "Temporal does not answer. Try again in a moment." in answer.text
+
+
+async def test_a_defect_is_500(app: Starlette, administrator: Browser) -> None:
+    """Without its text, even if it is a RuntimeError like the one of a lazy client."""
+
+    async def broken(_request: Request) -> Response:
+        raise RuntimeError("secret")
+
+    app.router.routes.insert(0, Route("/broken", broken))
+
+    answer = await administrator.get("/broken")
+
+    assert 500 == answer.status_code
+    assert "secret" not in answer.text

@@ -247,3 +247,16 @@ async def test_a_reason_has_not_the_recipients_number(
 async def test_a_message_that_is_not_there_is_not_canceled(actor: Browser) -> None:
     """The page says so."""
     assert 404 == (await actor.post("/message/cancel", {"id": "none"})).status_code
+
+
+@pytest.mark.parametrize("path", ["/", "/messages"])
+async def test_an_index_that_is_not_filled_yet(
+    path: str, temporal: Client, looker: Browser, sqlite_engine: Engine
+) -> None:
+    """The page says that what it shows is incomplete, until everything was read once."""
+    before = (await looker.get(path)).text
+
+    await MessageIndexer(temporal, sqlite_engine).bring_up_to_date()
+
+    assert "still being filled" in before
+    assert "still being filled" not in (await looker.get(path)).text

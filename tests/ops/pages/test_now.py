@@ -18,12 +18,14 @@ from ops import checker
 from ops.app import create_app
 from ops.settings import OpsSettings
 from signedfor.checks import Finding, fail, ok
+from signedfor.contract import MessageRequest
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.message_index import IndexedMessage, MessageIndex
 from signedfor.store.rate_limiter import RateLimiter
+from signedfor.store.send_attempts import SendAttempts
 from tests.ops.conftest import Browser
-from tests.workflows.fakes import FakeActivities, serving
+from tests.workflows.fakes import RECIPIENT, SENDER, FakeActivities, serving
 
 NOW = datetime.now(UTC)
 
@@ -44,6 +46,11 @@ def _message(
     fields: dict[str, Any] = {"sender": "+1500***0006", "run_id": "r", "message_id": f"m{number}"}
     started_at = NOW - timedelta(**ago) - timedelta(seconds=4)
     return IndexedMessage(**fields, status=status, started_at=started_at, closed_at=closed_at)
+
+
+def _submit(engine: Engine, message_id: str, *, at: datetime) -> None:
+    attempts = SendAttempts(engine, RateLimiter(engine), now=lambda: at)
+    attempts.claim(message_id, MessageRequest(to=RECIPIENT, body="Hi"), sender=SENDER)
 
 
 def _words(html: str) -> str:
@@ -69,6 +76,7 @@ async def test_messages_of_the_last_day(looker: Browser, sqlite_engine: Engine) 
             _message(5, "retrying", hours=5),
         ]
     )
+    _submit(sqlite_engine, "m0", at=NOW - timedelta(hours=2, seconds=3))
     RateLimiter(sqlite_engine).pause("+15005550006")
 
     html = (await looker.get("/")).text
@@ -76,7 +84,7 @@ async def test_messages_of_the_last_day(looker: Browser, sqlite_engine: Engine) 
 
     assert "4 messages ended in 24 h" in words
     assert "1 retrying" in words
-    assert "4 s from start to delivery (median)" in words
+    assert "3 s from submission to delivery (median)" in words
     assert "Messages that ended: delivered 3, undelivered 1" in html
     assert "75.0 %" in words
     assert "Paused: +1500***0006" in words

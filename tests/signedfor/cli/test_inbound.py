@@ -113,7 +113,7 @@ def test_a_bad_length_is_refused(cli: CommandLine, sqlite_url: str, length: str)
     result = cli("inbound", "list", "--since", length, DATABASE_URL=sqlite_url)
 
     assert 2 == result.exit_code
-    assert "--since: must be a length such as 90m, 24h or 7d, at most 3650d" in result.output
+    assert "--since: must be a length such as 90m, 24h or 7d, or a time" in result.output
 
 
 def test_the_doctor_warns_of_messages_that_wait(

@@ -1,10 +1,14 @@
 """`signedfor messages list`, with a real Temporal and a real database."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from signedfor.cli import message_list
 from signedfor.contract.failures import FailureClass
+from signedfor.store.database import open_engine
+from signedfor.store.message_index import MessageIndex
 from tests.signedfor.cli.support import (
     CommandLine,
     LiveSystem,
@@ -12,6 +16,7 @@ from tests.signedfor.cli.support import (
     shows_nothing_private,
     until,
 )
+from tests.signedfor.store.indexed_messages import running
 from tests.workflows.fakes import RECIPIENT, SENDER, failure
 
 
@@ -49,8 +54,11 @@ async def test_messages_are_found_by_what_is_known_of_them(
         (("--to", f"whatsapp:{RECIPIENT}"), [waiting, failed]),
         (("--outcome", "failed"), [failed]),
         (("--stage", "scheduled", "--outcome", "failed"), [waiting, failed]),
-        (("--from", SENDER, "--code", "21408"), [failed]),
+        (("--sender", SENDER, "--code", "21408"), [failed]),
         (("--tenant", "shop", "--since", "1h"), [failed]),
+        (("--since", "2026-01-01T00:00:00Z"), [waiting, failed]),
+        (("--until", "1d"), []),
+        (("--until", datetime.now(UTC).isoformat()), [waiting, failed]),
         (("--limit", "1"), [waiting]),
     ):
         found = await _listed(system, database, len(ids), *options)
@@ -82,6 +90,55 @@ async def test_the_index_can_be_made_again(system: LiveSystem, database: dict[st
     assert {"messages": 1} == document
 
 
+@pytest.mark.parametrize(
+    ("is_filled", "note"),
+    [
+        (False, "The index is still being filled: it has 0 of about 1 messages"),
+        (True, "could not be read within 0 seconds: the list may be behind"),
+    ],
+)
+async def test_what_could_not_be_read_in_time_is_said(
+    system: LiveSystem,
+    database: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_filled: bool,
+    note: str,
+) -> None:
+    """The list is incomplete or behind; Temporal does answer."""
+    if is_filled:
+        await _listed(system, database, 0)
+    await system.send("--send-at", "2099-01-01T00:00:00Z")
+    await until(
+        lambda: system.client.count_workflows("WorkflowType = 'SendMessage'"),
+        lambda found: found.count == 1,
+    )
+    monkeypatch.setattr(message_list, "_UPDATE_SECONDS", 0.0)
+    cli = CommandLine(env={**system.cli.env, **database})
+
+    result = await cli.later("messages", "list")
+    assert 0 == result.exit_code
+    assert note in " ".join(result.stderr.split())
+    assert {"messages": [], "more": False, "complete": False} == await cli.document(
+        "messages", "list"
+    )
+
+
+async def test_unknown_recipients_are_said(system: LiveSystem, database: dict[str, str]) -> None:
+    """A search by number may miss a message whose recipient is not known yet."""
+    await _listed(system, database, 0)
+    cli = CommandLine(env={**system.cli.env, **database})
+    assert (await cli.document("messages", "list", "--to", RECIPIENT))["complete"]
+    engine = open_engine(database["DATABASE_URL"])
+    MessageIndex(engine).put([running(1)])
+    engine.dispose()
+    env = {**database, "TEMPORAL_ADDRESS": "127.0.0.1:9"}
+
+    result = await CommandLine(env=env).later("messages", "list", "--to", RECIPIENT)
+
+    assert "Not all recipients are known yet" in result.stderr
+
+
 def test_without_temporal_the_list_is_as_old_as_the_index(
     cli: CommandLine, database: dict[str, str]
 ) -> None:
@@ -98,8 +155,10 @@ def test_without_temporal_the_list_is_as_old_as_the_index(
     [
         (("--stage", "gone"), "--stage: must be one of"),
         (("--to", "nobody"), "--to: "),
-        (("--from", "?"), "--from: "),
-        (("--since", "long"), "--since"),
+        (("--sender", "?"), "--sender: "),
+        (("--since", "long"), "--since: must be a length"),
+        (("--until", "2999-01-01T00:00:00Z"), "--until: must be a length"),
+        (("--until", "999999d"), "--until: must be a length"),
     ],
 )
 def test_bad_options_are_named(

@@ -1,7 +1,8 @@
 """The message index on both databases."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,41 +10,16 @@ from sqlalchemy import Engine, event, text
 
 from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import MessageRequest
-from signedfor.store.database import open_engine, transaction
+from signedfor.store.database import observe_transactions, open_engine, transaction
 from signedfor.store.held_back_messages import HeldBackMessages
-from signedfor.store.message_index import (
-    Count,
-    IndexedMessage,
-    Interval,
-    MessageFilter,
-    MessageIndex,
-)
+from signedfor.store.message_index import MessageFilter, MessageIndex
 from signedfor.store.people import People
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
+from signedfor.twilio.rates import SenderKind
+from tests.signedfor.store.indexed_messages import MINUTE, START, ended, running
 
-START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
-
-
-def _message(number: int = 1, **fields: Any) -> IndexedMessage:
-    return IndexedMessage(
-        **{
-            "message_id": f"m{number}",
-            "run_id": f"r{number}",
-            "started_at": START + number * MINUTE,
-            "closed_at": None,
-            "status": "waiting",
-            "sender": "+1500***0006",
-            **fields,
-        }
-    )
-
-
-def _ended(number: int = 1, status: str = "delivered", **fields: Any) -> IndexedMessage:
-    return _message(
-        number, **{"closed_at": START + (number + 1) * MINUTE, "status": status, **fields}
-    )
+TO = "+15558675309"
 
 
 @pytest.fixture
@@ -66,7 +42,7 @@ def _ids(index: MessageIndex, **wanted: Any) -> list[str]:
 
 def test_what_was_put_is_found(index: MessageIndex) -> None:
     """With every field."""
-    message = _ended(tenant="shop", campaign_id="spring", message_sid="SM1", error_code=30003)
+    message = ended(tenant="shop", campaign_id="spring", message_sid="SM1", error_code=30003)
     index.put([message])
 
     assert [message] == index.find(MessageFilter())
@@ -92,10 +68,10 @@ def test_filters(index: MessageIndex, wanted: dict[str, Any], ids: list[str]) ->
     """Each on its own, and together; the newest first."""
     index.put(
         [
-            _message(1),
-            _ended(2, message_sid="SM2", tenant="shop"),
-            _ended(3, sender="Acme", campaign_id="spring"),
-            _ended(4, "failed", error_code=21610),
+            running(1),
+            ended(2, message_sid="SM2", tenant="shop"),
+            ended(3, sender="Acme", campaign_id="spring"),
+            ended(4, "failed", error_code=21610),
         ]
     )
 
@@ -104,7 +80,7 @@ def test_filters(index: MessageIndex, wanted: dict[str, Any], ids: list[str]) ->
 
 def test_pages_follow_each_other(index: MessageIndex) -> None:
     """Also where many messages started at the same moment."""
-    index.put([_message(number, started_at=START) for number in range(10, 20)])
+    index.put([running(number, started_at=START) for number in range(10, 20)])
 
     first = index.find(MessageFilter(), limit=6)
     rest = index.find(MessageFilter(), before=(first[-1].started_at, first[-1].message_id))
@@ -114,132 +90,131 @@ def test_pages_follow_each_other(index: MessageIndex) -> None:
     ]
 
 
-def test_a_row_follows_its_message(index: MessageIndex) -> None:
+def test_a_row_follows_itsrunning(index: MessageIndex) -> None:
     """From stage to stage to its outcome."""
-    index.put([_message(1, status="waiting")])
-    index.put([_message(1, status="resolving", error_code=20503)])
-    index.put([_ended(1)])
+    index.put([running(1, status="waiting")])
+    index.put([running(1, status="resolving", error_code=20503)])
+    index.put([ended(1)])
 
-    assert [_ended(1)] == index.find(MessageFilter())
+    assert [ended(1)] == index.find(MessageFilter())
 
 
 def test_an_earlier_look_changes_nothing(index: MessageIndex) -> None:
     """Two processes may read from Temporal at once; a message that has ended does not run again."""
-    index.put([_ended(1)])
-    index.put([_message(1)])
+    index.put([ended(1)])
+    index.put([running(1)])
 
-    assert [_ended(1)] == index.find(MessageFilter())
+    assert [ended(1)] == index.find(MessageFilter())
 
 
-def test_a_newer_run_replaces_an_older_one(index: MessageIndex) -> None:
+@pytest.mark.parametrize("are_together", [True, False])
+@pytest.mark.parametrize("is_older_first", [True, False])
+def test_a_newer_run_replaces_an_older_one(
+    index: MessageIndex, *, is_older_first: bool, are_together: bool
+) -> None:
     """Temporal lists both after a reset, in any order."""
-    older = _ended(1, "failed", person="a" * 32)
-    newer = _message(1, run_id="later", started_at=START + timedelta(hours=1))
-    for order in ([older, newer], [newer, older]):
-        for each in order:
-            index.put([each])
+    older = ended(1, "failed", person="a" * 32)
+    newer = running(1, run_id="later", started_at=START + timedelta(hours=1))
+    order = [older, newer] if is_older_first else [newer, older]
+    for page in [order] if are_together else [[each] for each in order]:
+        index.put(page)
 
-        assert [newer] == index.find(MessageFilter())
-        index.clear()
+    assert [newer] == index.find(MessageFilter())
+
+
+def test_what_has_not_changed_is_not_written(index: MessageIndex, engine: Engine) -> None:
+    """Most of what a round reads: nobody waits for a lock, and PostgreSQL has nothing to clean."""
+    rows = [running(1), ended(2, person="a" * 32), *(ended(number) for number in range(3, 1300))]
+    index.put(rows)
+    transactions: list[bool] = []
+    observe_transactions(
+        engine, lambda _seconds, _result, *, read_only: transactions.append(read_only)
+    )
+
+    index.put([replace(each, person=None) for each in rows])
+    assert [True] * 3 == transactions
+    index.put([*rows[:-1], ended(1299, "failed")])
+
+    assert [True, True, True, False] == sorted(transactions[3:], reverse=True)
+    assert "failed" == index.find(MessageFilter(message_id="m1299"))[0].status
+
+
+def test_what_temporal_says_now_can_override(index: MessageIndex) -> None:
+    """After it was restored from a backup, messages run again."""
+    index.put([ended(1), running(2, started_at=START + 5 * MINUTE)])
+
+    index.put([running(1), ended(2, run_id="earlier")], overrides=True)
+
+    assert [ended(2, run_id="earlier"), running(1)] == index.find(MessageFilter())
+
+
+def test_open_messages(index: MessageIndex) -> None:
+    """The oldest first."""
+    index.put([running(2), running(1), ended(3)])
+
+    assert ["m1", "m2"] == index.open_ids()
+    assert {"m1", "m2", "m3"} == set(index.all_ids())
+
+
+def test_messages_that_are_gone(index: MessageIndex) -> None:
+    """They are forgotten."""
+    index.put([ended(number) for number in range(1200)])
+
+    index.remove([f"m{number}" for number in range(1100)] + ["unknown"])
+
+    assert 100 == index.size()
 
 
 def test_the_recipient_stays_known(index: MessageIndex) -> None:
     """Temporal does not say it again."""
-    index.put([_message(1, person="a" * 32)])
-    index.put([_ended(1)])
+    index.put([running(1, person="a" * 32)])
+    index.put([ended(1)])
 
     assert ["m1"] == _ids(index, person="a" * 32)
 
 
-def test_counts_over_time(index: MessageIndex) -> None:
-    """By the time when they ended, in UTC."""
-    index.put([_ended(number) for number in (1, 58, 59, 60)])
-    index.put([_ended(2, "failed"), _message(3)])
-    since, until = START, START + timedelta(days=1)
-
-    assert [
-        Count(START, "delivered", 2),
-        Count(START, "failed", 1),
-        Count(START + timedelta(hours=1), "delivered", 2),
-    ] == index.counts(Interval.HOUR, since=since, until=until)
-    assert [
-        Count(START + 2 * MINUTE, "delivered", 1),
-        Count(START + 3 * MINUTE, "failed", 1),
-    ] == index.counts(Interval.MINUTE, since=since, until=START + 10 * MINUTE)
-    midnight = START.replace(hour=0)
-    assert [Count(midnight, "delivered", 4), Count(midnight, "failed", 1)] == index.counts(
-        Interval.DAY, since=since, until=until
-    )
-
-
-def test_open_messages_by_stage(index: MessageIndex) -> None:
-    """Those that have ended do not count."""
-    index.put([_message(1), _message(2), _message(3, status="resolving"), _ended(4)])
-
-    assert {"waiting": 2, "resolving": 1} == index.open_by_stage()
-
-
-def test_outcomes_by_sender(index: MessageIndex) -> None:
-    """With the share that was delivered of what Twilio took."""
-    index.put([_ended(number) for number in range(3)])
-    index.put([_ended(3, "undelivered"), _ended(4, "suppressed"), _ended(5, "failed")])
-    index.put([_ended(6, "suppressed", sender="Acme"), _ended(7, sender=None)])
-
-    acme, number = sorted(
-        index.outcomes_by_sender(since=START), key=lambda each: -ord(each.sender[0])
-    )
-    assert ("Acme", {"suppressed": 1}, None) == (acme.sender, acme.outcomes, acme.delivery_rate)
-    assert (4, 0.75, None) == (number.sent, number.delivery_rate, acme.failure_rate)
-    assert 2 / 5 == number.failure_rate
-    assert [] == index.outcomes_by_sender(since=START + timedelta(days=1))
-
-
-def test_rows_of_campaigns_count_once(index: MessageIndex) -> None:
-    """By the newest message of each: what was retried counts as its retry does."""
-    spring: dict[str, Any] = {"campaign_id": "spring"}
-    index.put([_ended(message_id="spring:1", **spring), _message(message_id="spring:2", **spring)])
-    index.put([_ended(3, "failed", message_id="spring:3", **spring)])
-    index.put([_ended(4, "undelivered", message_id="spring:3.retry-1", **spring)])
-    index.put([_ended(5, "delivered", message_id="spring:3.retry-2", **spring)])
-    index.put([_ended(6, "failed", message_id="other:1", campaign_id="other"), _ended(7)])
-
-    found = index.rows_by_campaign(["spring", "other", "none"])
-
-    waiting = _message().status
-    assert {
-        "spring": {"delivered": 2, waiting: 1},
-        "other": {"failed": 1},
-        "none": {},
-    } == found
-
-
 def test_the_oldest_that_wait(index: MessageIndex) -> None:
     """Neither those with Twilio nor those that are to be sent later."""
-    index.put([_message(1, status="awaiting_receipt"), _message(2, status="scheduled")])
-    index.put([_message(5), _message(4, status="retrying"), _message(3, status="resolving")])
+    index.put([running(1, status="awaiting_receipt"), running(2, status="scheduled")])
+    index.put([running(5), running(4, status="retrying"), running(3, status="resolving")])
 
     assert ["m3", "m4"] == [each.message_id for each in index.oldest_waiting(2)]
 
 
-def test_durations_of_delivered_messages(index: MessageIndex) -> None:
-    """From start to end, ascending."""
-    index.put([_ended(1), _ended(2, closed_at=START + 2 * MINUTE), _ended(3, "failed")])
-
-    assert [timedelta(0), MINUTE] == index.durations(since=START)
+def _claim(engine: Engine, message_id: str) -> str:
+    """An attempt record; the reference of its recipient."""
+    rates = dict.fromkeys(SenderKind, 100_000.0)
+    attempts = SendAttempts(engine, RateLimiter(engine, rates=rates))
+    attempts.claim(message_id, MessageRequest(to=TO, body="Hi"), sender="+15005550006")
+    return People(engine).reference(TO)
 
 
 def test_recipients_from_attempt_records(index: MessageIndex, engine: Engine) -> None:
-    """They have the reference; the others are read elsewhere."""
-    to = "+15558675309"
-    attempts = SendAttempts(engine, RateLimiter(engine))
-    attempts.claim("m1", MessageRequest(to=to, body="Hi"), sender="+15005550006")
-    index.put([_message(1), _message(2), _message(3)])
+    """They are filled in with the row; the others are found out later."""
+    reference = _claim(engine, "m1")
+    index.put([running(1), running(2), running(3)])
 
+    assert [("m3", None), ("m2", None), ("m1", reference)] == [
+        (each.message_id, each.person) for each in index.find(MessageFilter())
+    ]
     assert ["m3", "m2"] == index.without_person(10)
-    index.set_people({"m2": People(engine).reference(f"whatsapp:{to}"), "m3": ""})
+    assert ["m3"] == index.without_person(1)
+    index.set_people({"m2": People(engine).reference(f"whatsapp:{TO}"), "m3": ""})
 
     assert [] == index.without_person(10)
-    assert ["m2", "m1"] == _ids(index, person=People(engine).reference(to))
+    assert ["m2", "m1"] == _ids(index, person=reference)
+
+
+def test_a_record_that_is_written_later(index: MessageIndex, engine: Engine) -> None:
+    """A message is listed before its first attempt: its recipient comes with its next change."""
+    index.put([running(1, status="sending"), running(2, status="sending")])
+    reference = _claim(engine, "m1")
+    _claim(engine, "m2")
+
+    assert {"m1": reference, "m2": reference} == index.recorded_people(["m1", "m2", "m3"])
+    index.put([ended(1)])
+
+    assert ["m1"] == _ids(index, person=reference)
 
 
 def test_recipients_that_were_held_back(index: MessageIndex, engine: Engine) -> None:
@@ -269,8 +244,8 @@ def test_a_reference_is_of_the_person_and_of_this_database(engine: Engine) -> No
 
 def test_old_rows_are_purged(index: MessageIndex) -> None:
     """Those that ended before; in batches."""
-    index.put([_ended(number) for number in range(1200)])
-    index.put([_message(2000)])
+    index.put([ended(number) for number in range(1200)])
+    index.put([running(2000)])
 
     assert 1100 == index.purge(before=START + 1101 * MINUTE)
     assert 101 == len(index.find(MessageFilter(), limit=1000))
@@ -293,7 +268,7 @@ def test_every_filter_has_an_index(sqlite_engine: Engine, wanted: dict[str, Any]
     """No plan sorts or reads the whole table. PostgreSQL has the same indexes."""
     engine = sqlite_engine
     index = MessageIndex(engine)
-    index.put([_ended(number) for number in range(500)])
+    index.put([ended(number) for number in range(500)])
     statements: list[tuple[str, Any]] = []
 
     event.listen(

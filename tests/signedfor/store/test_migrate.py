@@ -16,6 +16,7 @@ from sqlalchemy import Engine, MetaData, insert, inspect, text
 from signedfor.consent import Reason, Scope
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
 from signedfor.store.inbound import Decision, InboundMessages
+from signedfor.store.message_counts import Count, Interval, MessageCounts
 from signedfor.store.migrate import (
     NEWEST,
     DatabaseNewer,
@@ -27,7 +28,7 @@ from signedfor.store.migrate import (
     upgrade,
 )
 from signedfor.store.suppressions import Suppressions
-from signedfor.store.tables import inbound_messages, metadata
+from signedfor.store.tables import inbound_messages, message_index, metadata
 
 FIRST = "0001 (All tables of the first release)"
 ROOT = Path(__file__).parents[3]
@@ -245,6 +246,29 @@ def test_reviews_that_were_pending_suppress_after_the_upgrade(empty_database_url
         assert ["recorded", "lifted"] == [
             each.action for each in Suppressions(engine).history("+15558675304")
         ]
+    finally:
+        engine.dispose()
+
+
+def test_messages_that_were_indexed_before_are_counted(empty_database_url: str) -> None:
+    """By the hour in which they ended."""
+    config = _config()
+    engine = open_engine(empty_database_url)
+    row = {"run_id": "r", "started_at": BEGIN, "status": "delivered"}
+    ends = {"m1": BEGIN + timedelta(minutes=59, microseconds=7), "m2": None}
+    try:
+        with transaction(engine) as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0012")
+            for message_id, closed_at in ends.items():
+                connection.execute(
+                    insert(message_index).values(message_id=message_id, closed_at=closed_at, **row)
+                )
+        upgrade(empty_database_url)
+
+        assert [Count(BEGIN, "delivered", 1)] == MessageCounts(engine).over_time(
+            Interval.HOUR, since=BEGIN, until=BEGIN + timedelta(days=1)
+        )
     finally:
         engine.dispose()
 
