@@ -37,12 +37,13 @@ def problem(text: str) -> PydanticCustomError:
 def problems_in(error: ValidationError) -> list[tuple[str, str]]:
     """Each bad field and what is wrong with it, without any value."""
     return [
-        (_where(each["loc"]), each["msg"])
+        (field_name(each["loc"]), each["msg"])
         for each in error.errors(include_url=False, include_input=False, include_context=False)
     ]
 
 
-def _where(loc: Sequence[str | int]) -> str:
+def field_name(loc: Sequence[str | int]) -> str:
+    """A field by the names and indexes on the way to it; `input` for none."""
     # The name of an unknown field, or a key of `tags`, is the caller's own text and could be a
     # phone number. It is repeated only if it looks like a name.
     parts = [
@@ -95,17 +96,15 @@ def _encodable(value: str) -> str:
 
 
 def _body(value: str) -> str:
-    _encodable(value)
     if len(value) > MAX_BODY_CHARACTERS:
         raise ValueError(f"is longer than Twilio's {MAX_BODY_CHARACTERS} characters")
-    return value
+    return _encodable(value)
 
 
 def _template(value: str) -> str:
-    _encodable(value)
     if len(value) > MAX_TEMPLATE_CHARACTERS:
         raise ValueError(f"is longer than {MAX_TEMPLATE_CHARACTERS} characters")
-    return value
+    return _encodable(value)
 
 
 def _media_url(value: str) -> str:
