@@ -32,7 +32,7 @@ INVALID_INPUT = "InvalidInput"
 MAX_PROBLEMS: Final = 100
 """A failure names so many: enough to correct the input, and small enough for any history."""
 
-_MAX_BYTES: Final = {DeadLetterRequest: 4 * MAX_BYTES}
+_MAX_BYTES: Final[dict[type[ContractModel], int]] = {DeadLetterRequest: 4 * MAX_BYTES}
 """A dead letter holds the message, its tags again, and what became of it."""
 
 _MESSAGE_ID = re.compile(rf"[\x21-\x7e]{{1,{MAX_MESSAGE_ID_CHARACTERS}}}")

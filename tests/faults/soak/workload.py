@@ -363,7 +363,10 @@ def _arguments(job: Job, request: dict[str, Any]) -> list[Any]:
     """The start's arguments; those of bad input take turns."""
     if job.kind is not Kind.BAD_INPUT:
         return [request]
-    bad = [[request], *([RawValue(each) for each in payloads] for payloads in STARTS.values())]
+    bad: list[list[Any]] = [
+        [request],
+        *([RawValue(each) for each in payloads] for payloads in STARTS.values()),
+    ]
     return bad[int(job.message_id.rpartition("-")[2]) % len(bad)]
 
 
