@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
+from signedfor.twilio.media_urls import MAX_URL_CHARACTERS, media_url_problem
 from signedfor.twilio.phone import normalize_recipient, normalize_sender
 
 MAX_BODY_CHARACTERS = 1600
@@ -108,8 +109,8 @@ def _template(value: str) -> str:
 
 
 def _media_url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#]+[^\s\x00-\x1f]*", value, re.ASCII | re.IGNORECASE):
-        raise ValueError("must be an absolute http or https URL without spaces")
+    if (what := media_url_problem(value)) is not None:
+        raise ValueError(what)
     return value
 
 
@@ -139,7 +140,9 @@ Body = Annotated[str, AfterValidator(_plain_errors(_body))]
 Template = Annotated[str, AfterValidator(_plain_errors(_template))]
 """The text of a campaign; the rendered text has the limits of `Body`."""
 MediaUrl = Annotated[
-    str, StringConstraints(max_length=2000), AfterValidator(_plain_errors(_media_url))
+    str,
+    Field(json_schema_extra={"maxLength": MAX_URL_CHARACTERS}),
+    AfterValidator(_plain_errors(_media_url)),
 ]
 MessageId = Annotated[str, AfterValidator(_plain_errors(_message_id))]
 ZonedTime = Annotated[datetime, BeforeValidator(zoned_time)]

@@ -143,7 +143,7 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
         ["content_variables.1"],
     ),
     "a lone surrogate in a media URL": (
-        {**GOOD, "media_urls": ["https://a/\ud800"]},
+        {**GOOD, "media_urls": ["https://a.example/\ud800"]},
         ["media_urls.0"],
     ),
     "an unknown field": ({**GOOD, "boby": "value-canary"}, ["boby"]),
@@ -152,8 +152,14 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     "an unknown field with digits": ({**GOOD, "phone_15551234567": 1}, ["(a name)"]),
     "an unknown field of words": ({**GOOD, "to value-canary": 1}, ["(a name)"]),
     "an unknown field with a surrogate": ({**GOOD, "value-canary\ud800": 1}, ["input"]),
-    "11 media URLs": ({**GOOD, "media_urls": ["https://value-canary/"] * 11}, ["media_urls"]),
-    "a bad media URL": ({**GOOD, "media_urls": ["https://a/", "value-canary"]}, ["media_urls.1"]),
+    "11 media URLs": (
+        {**GOOD, "media_urls": ["https://value-canary.org"] * 11},
+        ["media_urls"],
+    ),
+    "a bad media URL": (
+        {**GOOD, "media_urls": ["https://a.org/", "value-canary"]},
+        ["media_urls.1"],
+    ),
     "media URLs that are a string": (
         {**GOOD, "media_urls": "https://value-canary/"},
         ["media_urls"],
