@@ -53,6 +53,7 @@ from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.message_index import MessageIndex
 from signedfor.store.migrate import SchemaMismatch, require_current
+from signedfor.store.own_senders import OwnSenders
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
@@ -109,7 +110,8 @@ def activities(
     campaigns = Campaigns(engine)
     twilio = twilio_client(settings, metrics)
     account_hold = AccountHold(engine)
-    waits = Waits(rate_limiter, campaigns, account_hold, outage_hold)
+    own_senders = OwnSenders(engine, default_sender=settings.default_sender)
+    waits = Waits(rate_limiter, campaigns, account_hold, outage_hold, own_senders=own_senders)
     inbound = InboundRecorder(
         _inbound_messages(settings, engine),
         watermarks=Watermarks(engine),
@@ -132,6 +134,7 @@ def activities(
         held_back=HeldBackMessages(engine),
         require_opt_in=settings.require_opt_in,
         quiet_hours=settings.quiet_hours,
+        own_senders=own_senders,
         public_base_url=settings.public_base_url,
         default_sender=settings.default_sender,
         policy=policy(settings),
@@ -143,7 +146,7 @@ def activities(
             sends.send,  # the quick attempts, as a local activity
             waits.await_resume,
             waits.release_reservation,
-            waits.check_window,
+            waits.check_input,
             recorder.record_suppression,
             recorder.lift_undeliverable,
             TwilioStatuses(twilio).fetch_status,

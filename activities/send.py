@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from types import MappingProxyType
@@ -35,6 +35,7 @@ from signedfor.message_activities import (
     DatabaseAway,
     Deferred,
     Expired,
+    InvalidRecipient,
     InvalidWindow,
     Listed,
     NoOptIn,
@@ -54,6 +55,7 @@ from signedfor.message_activities import (
 from signedfor.metrics import CHECK_TO_POST
 from signedfor.outage_hold import OutageHold
 from signedfor.quiet_hours import with_quiet_hours
+from signedfor.recipient_rules import recipient_problem
 from signedfor.retry import LATEST_POST_START, MAX_QUICK_TIME, SEND_BACKOFF
 from signedfor.send_windows import NeverOpens, opening, window_problem
 from signedfor.store.account_hold import AccountHold
@@ -90,6 +92,7 @@ class TwilioSends(SendActivities):
         held_back: HeldBackMessages,
         require_opt_in: Collection[str] = (),
         quiet_hours: Mapping[str, Collection[str]] = MappingProxyType({}),
+        own_senders: Container[str] = (),
         public_base_url: str,
         default_sender: str | None,
         policy: PolicySnapshot,
@@ -99,7 +102,7 @@ class TwilioSends(SendActivities):
         """`report` signals the workflow of the activity that calls it.
 
         `require_opt_in` are the categories that are sent only to people who agreed to them, and
-        `quiet_hours` names the quiet hours of categories.
+        `quiet_hours` names the quiet hours of categories. Nothing is sent to `own_senders`.
         """
         self._client = client
         self._suppressions = suppressions
@@ -109,6 +112,7 @@ class TwilioSends(SendActivities):
         self._held_back = held_back
         self._require_opt_in = frozenset(require_opt_in)
         self._quiet_hours = quiet_hours
+        self._own_senders = own_senders
         self._status_url = public_base_url + STATUS_PATH
         self._default_sender = default_sender
         self._policy = policy
@@ -162,7 +166,14 @@ class TwilioSends(SendActivities):
         if attempt.sender is None:
             return NoSender()
         window = self._window_of(request.message)
-        obstacle = _out_of_time(request.message, window, datetime.now(UTC))
+        problem = recipient_problem(
+            request.message.to, sender=attempt.sender, own=self._own_senders
+        )
+        obstacle = (
+            _out_of_time(request.message, window, datetime.now(UTC))
+            if problem is None
+            else InvalidRecipient(problem=problem)
+        )
         if obstacle is not None:
             # An earlier run may have sent it in time.
             held = self._attempts.holder(request.message_id, request.submission)

@@ -1,5 +1,6 @@
 """What a message needs while it waits to be sent: the end of a pause, its send window."""
 
+from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 
 from temporalio import activity
@@ -10,14 +11,16 @@ from activities.threads import in_thread
 from signedfor.contract import CampaignState
 from signedfor.message_activities import (
     CampaignCanceled,
+    InputCheck,
+    InputProblems,
     Reservation,
     Resumed,
     ResumeRequest,
     ResumeResult,
     WaitActivities,
-    WindowCheck,
 )
 from signedfor.outage_hold import OutageHold
+from signedfor.recipient_rules import recipient_problem
 from signedfor.send_windows import window_problem
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.campaigns import Campaigns
@@ -39,16 +42,30 @@ class Waits(WaitActivities):
         campaigns: Campaigns,
         account_hold: AccountHold,
         outage_hold: OutageHold,
+        *,
+        own_senders: Container[str] = (),
     ) -> None:
         self._rate_limiter = rate_limiter
         self._campaigns = campaigns
         self._account_hold = account_hold
         self._outage_hold = outage_hold
+        self._own_senders = own_senders
 
     @in_thread
-    def check_window(self, request: WindowCheck) -> str:
-        """What is wrong with the send window for this recipient; empty if it opens."""
-        return window_problem(request.send_window, request.to) or ""
+    def check_input(self, request: InputCheck) -> InputProblems:
+        """What the send would find wrong with the recipient, or with the send window for it.
+
+        Raises:
+            DatabaseUnavailable: our own senders are not known.
+        """
+        to, window = request.to, request.send_window
+        problems = {
+            "to": recipient_problem(to, sender=request.sender, own=self._own_senders),
+            "send_window": None if window is None else window_problem(window, to),
+        }
+        return InputProblems(
+            problems=tuple((field, what) for field, what in problems.items() if what is not None)
+        )
 
     @in_thread
     def await_resume(self, request: ResumeRequest) -> ResumeResult:

@@ -1,29 +1,28 @@
 """`python -m ops`: the operations page as a process; `python -m ops add-user`: who may use it."""
 
 import argparse
-import asyncio
 import getpass
 import os
-import signal
 import sys
 from pathlib import Path
+from typing import Final
 
-import uvicorn
 import uvloop
 
 from ops.access import InvalidUsers, Role, write_user
 from ops.app import create_app
 from ops.settings import OpsSettings, load_ops_settings
 from signedfor.errors import InvalidSettings
+from signedfor.http_server import Limits, Server
 from signedfor.logging import configure_logging
 from signedfor.process import end_process
 from signedfor.store.database import InvalidDatabaseUrl, open_engine
 from signedfor.temporal import TemporalUnavailable, connect_temporal
 from signedfor.trace_export import exporting_traces
 
-_SHUTDOWN_SECONDS = 5
 POOL_SIZE = 8
-_MAX_CONNECTIONS = 200
+_LIMITS: Final = Limits(body_seconds=120, answer_seconds=300, connections=200)
+"""The body may be a campaign's file, over a slow line."""
 
 
 def main() -> int:
@@ -72,33 +71,15 @@ async def _serve(settings: OpsSettings) -> int:
     engine = open_engine(settings.database_url, pool_size=POOL_SIZE)
     try:
         client = await connect_temporal(lazy=True, logs_here=True)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(settings, client=client, engine=engine),
-                host=settings.ops_host,
-                port=settings.ops_port,
-                log_config=None,
-                access_log=False,  # it would log what people search for
-                server_header=False,
-                proxy_headers=False,  # the peer's address decides who may set headers
-                ws="none",
-                lifespan="on",
-                limit_concurrency=_MAX_CONNECTIONS,
-                timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-            )
+        server = Server(
+            create_app(settings, client=client, engine=engine),
+            host=settings.ops_host,
+            port=settings.ops_port,
+            limits=_LIMITS,
         )
-        _survive_the_signal_that_stops_uvicorn()
-        await server.serve()
+        return 0 if await server.run_to_end() else 1
     finally:
         engine.dispose()
-    return 0 if server.started else 1
-
-
-def _survive_the_signal_that_stops_uvicorn() -> None:
-    """Let the process end normally: after its shutdown uvicorn raises the signal again."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: None)
 
 
 if __name__ == "__main__":

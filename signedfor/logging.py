@@ -38,6 +38,7 @@ _FIELDS: Final = (
 )
 """What may follow a line's text: nothing else of a record is shown, whoever made it."""
 
+_HTTP_SERVER: Final = "uvicorn.error"
 _TRACE_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 _WORKFLOW_LOGGER: Final = "temporalio.worker._workflow_instance"
 _WORKFLOW_STEPS: Final = {"_process_signal_job": "Decoding a signal, which is dropped,"}
@@ -78,7 +79,7 @@ def configure_logging(level: str, form: LogFormat = "text") -> None:
     workflow.logger.workflow_info_on_message = False
     activity.logger.base_logger.filters[:] = [_ActivityFailures()]
     logging.getLogger(_WORKFLOW_LOGGER).filters[:] = [_WorkflowFailures()]
-    for name in (CORE_LOGGER, _TRACE_EXPORTER):
+    for name in (CORE_LOGGER, _TRACE_EXPORTER, _HTTP_SERVER):
         logging.getLogger(name).filters[:] = [_Repeats()]
 
 
@@ -183,7 +184,8 @@ class _Repeats(logging.Filter):
     """Bounds a library's lines that differ in ids and numbers only.
 
     In an outage of the database, the SDK's core warns of each workflow task. While its collector
-    is away, OpenTelemetry's exporter writes a line every two seconds.
+    is away, OpenTelemetry's exporter writes a line every two seconds. The HTTP server writes one
+    for each request that is no HTTP, and anybody can send those.
     """
 
     def __init__(self) -> None:

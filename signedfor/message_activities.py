@@ -76,6 +76,13 @@ class InvalidWindow(ActivityModel):
     problem: str
 
 
+class InvalidRecipient(ActivityModel):
+    """Nothing may be sent to its recipient: bad input, found with tables of number ranges."""
+
+    kind: Literal["invalid_recipient"] = "invalid_recipient"
+    problem: str
+
+
 class WindowClosed(ActivityModel):
     """Its send window opens later. Nothing is reserved for it until then."""
 
@@ -170,17 +177,25 @@ NotSent = (
     | Expired
     | NoSender
     | InvalidWindow
+    | InvalidRecipient
     | CampaignCanceled
     | NotYet
 )
 """What a send may decide instead of making a POST."""
 
 
-class WindowCheck(ActivityModel):
-    """A send window to validate while the message waits for its `send_at`."""
+class InputCheck(ActivityModel):
+    """What to validate of a message before it waits for its `send_at`."""
 
     to: str
-    send_window: SendWindow
+    sender: str | None
+    send_window: SendWindow | None
+
+
+class InputProblems(ActivityModel):
+    """Bad fields, each with what is wrong with it."""
+
+    problems: tuple[tuple[str, str], ...]
 
 
 class ResumeRequest(ActivityModel):
@@ -365,8 +380,8 @@ class WaitActivities(ABC):
 
     @activity.defn
     @abstractmethod
-    def check_window(self, request: WindowCheck) -> str:
-        """The problem of the send window for this recipient; empty if it opens."""
+    def check_input(self, request: InputCheck) -> InputProblems:
+        """What only a worker can know is wrong with a message, such as a send window."""
 
     @activity.defn
     @abstractmethod

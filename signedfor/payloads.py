@@ -1,17 +1,18 @@
 """JSON payloads by Pydantic, where bad input becomes one failure that names every bad field.
 
 Bad input must fail its workflow at once. With the SDK's own converter it would fail the workflow
-*task*, again and again, and Pydantic's error text would repeat the value.
+*task*, again and again, and Pydantic's error text would repeat the value. The same holds for input
+that is so large, or so wrong, that its validation or its failure would outlast a limit of the SDK.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Final, Union, get_args, get_origin
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
 from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter
 from temporalio.converter import (
     CompositePayloadConverter,
@@ -21,18 +22,27 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import ApplicationError
 
-from signedfor.contract import ContractModel, MessageRequest
-from signedfor.contract.fields import MAX_MESSAGE_ID_CHARACTERS, problems_in
+from signedfor.contract import ContractModel, DeadLetterRequest, MessageRequest
+from signedfor.contract.fields import MAX_MESSAGE_ID_CHARACTERS, field_name, problems_in
 from signedfor.masks import contains_number_of
+from signedfor.strict_json import MAX_BYTES, InvalidJson, parse_json
 
 INVALID_INPUT = "InvalidInput"
 """The error type of a workflow that failed because its input was bad."""
+MAX_PROBLEMS: Final = 100
+"""A failure names so many: enough to correct the input, and small enough for any history."""
+
+_MAX_BYTES: Final[dict[type[ContractModel], int]] = {DeadLetterRequest: 4 * MAX_BYTES}
+"""A dead letter holds the message, its tags again, and what became of it."""
 
 _MESSAGE_ID = re.compile(rf"[\x21-\x7e]{{1,{MAX_MESSAGE_ID_CHARACTERS}}}")
 
 
 def invalid_input(problems: Sequence[tuple[str, str]]) -> ApplicationError:
     """The failure for bad input: `problems` are pairs of a field and what is wrong with it."""
+    if len(problems) > MAX_PROBLEMS:
+        more = f"has {len(problems) - MAX_PROBLEMS:,} more problems"
+        problems = [*problems[:MAX_PROBLEMS], ("input", more)]
     text = "; ".join(f"{field}: {what}" for field, what in problems)
     return ApplicationError(
         f"Bad input. {text}",
@@ -73,34 +83,27 @@ def _contract_in(hint: Any) -> type[ContractModel] | None:
 
 
 class _JSONConverter(PydanticJSONPlainPayloadConverter):
-    """Pydantic's JSON; its errors for contract models name fields and hide values."""
+    """Pydantic's JSON; for contract models with limits, and errors that name fields, not values."""
 
     def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
-        try:
+        contract = None if type_hint is None else _contract_in(type_hint)
+        if contract is None:
+            # An activity's result, above all: a defect to fix and replay, not bad input.
             return super().from_payload(payload, type_hint)
-        except ValidationError as error:
-            if type_hint is not None and _contract_in(type_hint) is None:
-                raise  # an activity's result: a defect to fix and replay, not bad input
-            raise invalid_input(_name_the_fields(payload, type_hint, error)) from None
-
-
-def _name_the_fields(
-    payload: Payload, type_hint: type | None, error: ValidationError
-) -> list[tuple[str, str]]:
-    """The bad fields, also if the JSON itself cannot be decoded.
-
-    Pydantic rejects the whole document for a lone surrogate. Python's parser accepts it, and the
-    model then names its field.
-    """
-    problems = problems_in(error)
-    if type_hint is not None and error.errors()[0]["type"] == "json_invalid":
         try:
-            TypeAdapter(type_hint).validate_python(json.loads(payload.data))
-        except ValidationError as by_field:
-            return problems_in(by_field)
-        except (ValueError, RecursionError):
-            return problems
-    return problems
+            document = parse_json(payload.data, max_bytes=_MAX_BYTES.get(contract, MAX_BYTES))
+            return self._type_adapter(type_hint).validate_python(document)
+        except InvalidJson as error:
+            raise invalid_input([(field_name(error.path), str(error))]) from None
+        except ValidationError as error:
+            raise invalid_input(problems_in(error)) from None
+        except UnicodeEncodeError:  # where no field can be named: in the name of one
+            raise invalid_input([("input", "has half a character in a name")]) from None
+
+
+def _is_json_or_null(payload: Payload) -> bool:
+    encoding = payload.metadata.get("encoding")  # bytes, of any kind
+    return encoding == b"json/plain" or (encoding == b"binary/null" and not payload.data)
 
 
 _JSON = _JSONConverter()
@@ -119,16 +122,19 @@ class _PayloadConverter(CompositePayloadConverter):
     def from_payloads(
         self, payloads: Sequence[Payload], type_hints: list[type] | None = None
     ) -> list[Any]:
-        """Decode. For a contract model, null or an unknown encoding is bad input too."""
-        if not any(_contract_in(hint) for hint in type_hints or ()):
-            return super().from_payloads(payloads, type_hints)
-        try:
-            values = super().from_payloads(payloads, type_hints)
-        except (KeyError, RuntimeError):
-            raise invalid_input(
-                [("input", "must be a JSON object, encoded as json/plain")]
-            ) from None
-        for hint, value in zip(type_hints or (), values, strict=False):
+        """Decode. For a contract model, null or another encoding than JSON is bad input too.
+
+        Several payloads without types are the wrong number of arguments. They are not decoded:
+        `OneArgument` refuses them, whatever they are.
+        """
+        if not type_hints and len(payloads) > 1:
+            return [RawValue(each) for each in payloads]
+        hints = type_hints or ()
+        for payload, hint in zip(payloads, hints, strict=False):
+            if _contract_in(hint) and not _is_json_or_null(payload):
+                raise invalid_input([("input", "must be a JSON object, encoded as json/plain")])
+        values = super().from_payloads(payloads, type_hints)
+        for hint, value in zip(hints, values, strict=False):
             if _contract_in(hint) and not isinstance(value, hint):
                 raise invalid_input([("input", "must be a JSON object")])
         return values

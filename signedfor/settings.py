@@ -154,6 +154,9 @@ class Settings(DatabaseSettings):
     """The URL at which Twilio calls the webhook, exactly: scheme, host, port and path prefix."""
     webhook_host: str = "127.0.0.1"
     webhook_port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    webhook_metrics_address: str | None = None
+    """`host:port` for the webhook's metrics in Prometheus format and its health; Twilio's port then
+    serves neither. Default: none, and Twilio's port serves them."""
     forward_all_statuses: bool = False
     """Signal every status to the message, not only those that can change its outcome."""
     event_streams: bool = False
@@ -240,7 +243,7 @@ class Settings(DatabaseSettings):
             raise problem("must be in ascending order")
         return value
 
-    @field_validator("worker_metrics_address")
+    @field_validator("webhook_metrics_address", "worker_metrics_address")
     @classmethod
     def _an_address(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"([0-9.]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", value):

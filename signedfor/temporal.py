@@ -42,6 +42,7 @@ from signedfor.metrics import (
     SDK_LATENCY_BUCKETS,
 )
 from signedfor.payloads import data_converter
+from signedfor.search_attribute_decoding import skip_unreadable_search_attributes
 from signedfor.tracing import with_tracing
 
 _CLOCK_QUEUE: Final = "signedfor-clock"
@@ -86,6 +87,7 @@ async def connect_temporal(
         InvalidSettings: `TEMPORAL_*` or its profile file cannot be used.
         TemporalUnavailable: it does not answer, denies access, or has no such namespace.
     """
+    skip_unreadable_search_attributes()
     config = connect_config()
     config.setdefault("target_host", "localhost:7233")
     if runtime is None and logs_here:

@@ -38,6 +38,7 @@ from signedfor.message_activities import (
     Deferred,
     Expired,
     Found,
+    InvalidRecipient,
     InvalidWindow,
     Listed,
     NeverSubmitted,
@@ -275,6 +276,8 @@ def _not_sent(decision: NotSent) -> _Sentence:
             return "Not sent: its time was over.", Tone.WARNING
         case NoSender():
             return "Not sent: it names no sender, and no default is configured.", Tone.BAD
+        case InvalidRecipient(problem=problem):
+            return f"Not sent: its recipient {problem}.", Tone.BAD
         case InvalidWindow():
             return "Not sent: its send window never opens for its recipient.", Tone.BAD
         case CampaignCanceled():

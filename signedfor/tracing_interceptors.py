@@ -4,7 +4,7 @@ Imported only if traces are on: OpenTelemetry is optional.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from opentelemetry import trace
@@ -12,7 +12,9 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import Attributes, AttributeValue
+from temporalio.api.common.v1 import Payload
 from temporalio.contrib.opentelemetry import TracingInterceptor, TracingWorkflowInboundInterceptor
+from temporalio.converter import DefaultPayloadConverter
 from temporalio.worker import WorkflowInboundInterceptor, WorkflowInterceptorClassInput
 
 from signedfor.contract import message_id_of
@@ -25,6 +27,7 @@ PROPAGATOR: Final = TraceContextTextMapPropagator()
 would be stored in Temporal in clear."""
 
 _WORKFLOW_ID: Final = "temporalWorkflowID"
+_MAX_HEADER_BYTES: Final = 4096
 _NUMBER: Final = re.compile(r"\+[0-9]{7}")
 """In an id: its message is refused, but its spans begin before that."""
 
@@ -52,6 +55,33 @@ class _WorkflowTracing(TracingWorkflowInboundInterceptor):
     def __init__(self, next: WorkflowInboundInterceptor) -> None:
         super().__init__(next)
         self.text_map_propagator = PROPAGATOR
+        self.payload_converter = _Carriers()
+
+
+class _Carriers(DefaultPayloadConverter):
+    """Reads the header of a trace; any that is none of ours is none.
+
+    It comes with starts, signals, updates and queries. An error in reading it would fail the
+    workflow task, again and again.
+    """
+
+    def from_payloads(
+        self, payloads: Sequence[Payload], type_hints: list[type] | None = None
+    ) -> list[Any]:
+        """See base class."""
+        return [self._carrier(each, type_hints) for each in payloads]
+
+    def _carrier(self, payload: Payload, type_hints: list[type] | None) -> dict[str, str]:
+        if len(payload.data) > _MAX_HEADER_BYTES:
+            return {}
+        try:
+            (carrier,) = super().from_payloads([payload], type_hints)
+        except (KeyError, RecursionError, RuntimeError, ValueError):
+            return {}
+        is_carrier = isinstance(carrier, dict) and all(
+            isinstance(each, str) for pair in carrier.items() for each in pair
+        )
+        return carrier if is_carrier else {}
 
 
 class _MessageTracer(Tracer):

@@ -1,13 +1,15 @@
 """`python -m webhook`: the webhook as a process."""
 
-import asyncio
-import signal
+import contextlib
 import sys
+from collections.abc import AsyncIterator
+from typing import Final
 
-import uvicorn
 import uvloop
+from starlette.applications import Starlette
 
 from signedfor.errors import InvalidSettings
+from signedfor.http_server import Limits, Server
 from signedfor.logging import configure_logging
 from signedfor.process import end_process
 from signedfor.settings import Settings, load_settings
@@ -15,16 +17,16 @@ from signedfor.store.database import InvalidDatabaseUrl, open_engine
 from signedfor.temporal import TemporalUnavailable, connect_temporal
 from signedfor.trace_export import exporting_traces
 from webhook.app import create_app
+from webhook.body import READ_SECONDS
+from webhook.health import Readiness
+from webhook.metrics import Metrics
+from webhook.probes import Probes
 from webhook.replies import InvalidReplies
 from webhook.resilience import MAX_TRANSACTIONS
 
-_SHUTDOWN_SECONDS = 5
-_MAX_CONNECTIONS = 500
-"""Above this it answers 503 at once, and Twilio tries again."""
-_KEEP_ALIVE_SECONDS = 75
-"""Longer than proxies usually keep an idle connection, so that the proxy closes it first."""
-_MAX_HEAD = 16_384
-"""Bytes of request line and headers; Twilio's URLs are at most 4,000 characters."""
+_LIMITS: Final = Limits(body_seconds=READ_SECONDS + 1, answer_seconds=30)
+"""The application answers a late body itself, just before the server closes the connection."""
+_PROBE_LIMITS: Final = Limits(connections=50, idle_connections=10)
 
 
 def main() -> int:
@@ -45,39 +47,38 @@ async def _serve(settings: Settings) -> int:
     try:
         # Lazy: Twilio and the health check get correct answers without Temporal too.
         client = await connect_temporal(lazy=True, logs_here=True)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(settings, client=client, engine=engine),
-                host=settings.webhook_host,
-                port=settings.webhook_port,
-                log_config=None,
-                access_log=False,  # it would log query strings
-                server_header=False,
-                proxy_headers=False,  # any client can set them
-                ws="none",
-                lifespan="on",
-                limit_concurrency=_MAX_CONNECTIONS,
-                h11_max_incomplete_event_size=_MAX_HEAD,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-            )
+        probes = Probes(readiness=Readiness(client=client, engine=engine), metrics=Metrics())
+        server = Server(
+            create_app(settings, client=client, engine=engine, probes=probes),
+            host=settings.webhook_host,
+            port=settings.webhook_port,
+            limits=_LIMITS,
         )
-        _survive_the_signal_that_stops_uvicorn()
-        await server.serve()
+        async with _serving_probes(settings.webhook_metrics_address, probes):
+            return 0 if await server.run_to_end() else 1
     finally:
         engine.dispose()
-    return 0 if server.started else 1
 
 
-def _survive_the_signal_that_stops_uvicorn() -> None:
-    """Let the process end normally after SIGTERM or SIGINT.
-
-    After its shutdown, uvicorn raises the signal again for the previous handler. The default one
-    kills the process before the database is closed.
-    """
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: None)
+@contextlib.asynccontextmanager
+async def _serving_probes(address: str | None, probes: Probes) -> AsyncIterator[None]:
+    """Serve the probes at an address of their own, if there is one."""
+    if address is None:
+        yield
+        return
+    host, _, port = address.rpartition(":")
+    server = Server(
+        Starlette(routes=probes.routes), host=host.strip("[]"), port=int(port), limits=_PROBE_LIMITS
+    )
+    try:
+        listening = server.listening()
+    except (OSError, OverflowError) as error:
+        raise InvalidSettings(
+            "WEBHOOK_METRICS_ADDRESS: cannot be served there "
+            f"({getattr(error, 'strerror', None) or type(error).__name__}); is the port taken?"
+        ) from None
+    async with server.beside(listening):
+        yield
 
 
 if __name__ == "__main__":

@@ -23,11 +23,12 @@ from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.reassignments import Reassignments
 from webhook.events import EventsEndpoint
 from webhook.gauges import SystemGauges
-from webhook.health import Readiness, healthz
+from webhook.health import Readiness
 from webhook.inbound import InboundEndpoint
 from webhook.inbound_dispatcher import InboundDispatcher
 from webhook.inbox import CallbackInbox, InboxDrainer
 from webhook.metrics import Metrics, MetricsMiddleware
+from webhook.probes import PROBE_PATHS, Probes
 from webhook.recent_callbacks import CallbackReplayer, RecentCallbacks
 from webhook.replies import read_replies
 from webhook.resilience import CircuitBreaker, DatabaseThreads
@@ -38,10 +39,7 @@ from webhook.temporal import InboundRecorder, InboundWorkflows, StatusSignals
 
 _log = logging.getLogger(__name__)
 
-HEALTH_PATH: Final = "/healthz"
-READY_PATH: Final = "/readyz"
-METRICS_PATH: Final = "/metrics"
-_PATHS = frozenset({STATUS_PATH, INBOUND_PATH, EVENTS_PATH, HEALTH_PATH, READY_PATH, METRICS_PATH})
+_PATHS = frozenset({STATUS_PATH, INBOUND_PATH, EVENTS_PATH, *PROBE_PATHS})
 
 SIGNAL_TIMEOUT: Final = timedelta(seconds=1)
 """For message and dead letter together. Short, because the inbox stores what Temporal does not."""
@@ -57,6 +55,7 @@ def create_app(
     *,
     client: Client,
     engine: Engine,
+    probes: Probes | None = None,
     signal_timeout: timedelta = SIGNAL_TIMEOUT,
     patient_timeout: timedelta = PATIENT_TIMEOUT,
 ) -> FastAPI:
@@ -65,12 +64,15 @@ def create_app(
     `client` must use `signedfor.payloads.data_converter` and may be lazy: the app starts, and
     answers `/healthz`, without Temporal. The caller closes client and engine. During its lifespan
     the app drains the callback inbox, replays recent callbacks, keeps the gauges up to date and
-    starts the service's workflows for inbound messages in the background.
+    starts the service's workflows for inbound messages in the background. It serves the probes too,
+    unless they have an address of their own.
 
     Raises:
         InvalidReplies: INBOUND_REPLIES_FILE cannot be used.
     """
-    metrics = Metrics()
+    if probes is None:
+        probes = Probes(readiness=Readiness(client=client, engine=engine), metrics=Metrics())
+    metrics = probes.metrics
     metrics.database.observe(engine)
     verify = Verifier(
         signatures=Signatures(
@@ -148,7 +150,6 @@ def create_app(
         metrics=metrics,
         timeout=patient_timeout,
     )
-    readiness = Readiness(client=client, engine=engine)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -188,9 +189,8 @@ def create_app(
             status_url=settings.public_base_url + STATUS_PATH,
         )
         app.add_route(EVENTS_PATH, events.receive, methods=["POST"])
-    app.add_route(HEALTH_PATH, healthz, methods=["GET"])
-    app.add_route(READY_PATH, readiness.readyz, methods=["GET"])
-    app.add_route(METRICS_PATH, metrics.exposition, methods=["GET"])
+    if settings.webhook_metrics_address is None:
+        app.routes.extend(probes.routes)
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=metrics, paths=_PATHS)
     return app

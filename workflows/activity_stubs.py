@@ -16,6 +16,7 @@ from signedfor.contract import TWILIO_SENDS_QUEUE
 from signedfor.message_activities import (
     AlreadyClaimed,
     DeliveryConfirmed,
+    InputCheck,
     Reservation,
     ResumeRequest,
     ResumeResult,
@@ -32,7 +33,6 @@ from signedfor.message_activities import (
     SuppressionActivities,
     SuppressionRecord,
     WaitActivities,
-    WindowCheck,
 )
 from signedfor.retry import (
     BOUNDED_RETRY,
@@ -52,16 +52,17 @@ LOCAL_FAILURES: Final = (ActivityError, ApplicationError, TimeoutError)
 happens, and bare when that is replayed."""
 
 
-async def window_problem(check: WindowCheck) -> str:
-    """What is wrong with a send window, if anything; within this workflow task."""
+async def input_problems(check: InputCheck) -> tuple[tuple[str, str], ...]:
+    """What is wrong with a message, if anything; within this workflow task."""
     with contextlib.suppress(*LOCAL_FAILURES):
-        return await workflow.execute_local_activity_method(
-            WaitActivities.check_window,
+        found = await workflow.execute_local_activity_method(
+            WaitActivities.check_input,
             check,
             start_to_close_timeout=LOCAL_TIMEOUT,
             retry_policy=LOCAL_RETRY,
         )
-    return ""  # not known now: the send checks again
+        return found.problems
+    return ()  # not known now: the send checks again
 
 
 async def release_reservation(reservation: Reservation) -> None:

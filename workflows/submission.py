@@ -32,6 +32,7 @@ from signedfor.message_activities import (
     Deferred,
     Expired,
     Found,
+    InvalidRecipient,
     InvalidWindow,
     Listed,
     NeverSubmitted,
@@ -220,7 +221,13 @@ async def _settle(
 
 def _not_sent(
     state: MessageState,
-    decision: Suppressed | NoOptIn | Expired | NoSender | InvalidWindow | CampaignCanceled,
+    decision: Suppressed
+    | NoOptIn
+    | Expired
+    | NoSender
+    | InvalidWindow
+    | InvalidRecipient
+    | CampaignCanceled,
 ) -> Ended:
     """The outcome of a message that may not be sent."""
     match decision:
@@ -230,12 +237,17 @@ def _not_sent(
             return outcomes.no_opt_in()
         case Expired():
             return state.expired()
-        case NoSender() | InvalidWindow() if state.submitted_sids or state.is_outcome_unknown:
-            return state.expired()  # settings or time zones have changed since it was submitted
+        case NoSender() | InvalidWindow() | InvalidRecipient() if (
+            state.submitted_sids or state.is_outcome_unknown
+        ):
+            # Settings, time zones or number ranges have changed since it was submitted.
+            return state.expired()
         case NoSender():
             raise invalid_input([("from", "is needed, because no DEFAULT_SENDER is set")])
         case InvalidWindow(problem=problem):
             raise invalid_input([("send_window", problem)])
+        case InvalidRecipient(problem=problem):
+            raise invalid_input([("to", problem)])
         case CampaignCanceled():
             return state.canceled()
         case _:

@@ -13,12 +13,12 @@ from signedfor.message_activities import (
     CampaignCanceled,
     DatabaseAway,
     Deferred,
+    InputCheck,
     NotYet,
     Paused,
     Reservation,
     Resumed,
     ResumeRequest,
-    WindowCheck,
     WindowClosed,
     WrongClock,
 )
@@ -36,12 +36,11 @@ async def wait_for_send_at(state: MessageState) -> Proceed | Ended:
     send_at = state.request.send_at
     if send_at is None or send_at <= workflow.now():
         return Proceed()
-    window = state.request.send_window
-    if window is not None:  # so that bad input fails now, not at its `send_at`
-        check = WindowCheck(to=state.request.to, send_window=window)
-        problem = await activity_stubs.window_problem(check)
-        if problem:
-            raise invalid_input([("send_window", problem)])
+    # So that bad input fails now, not at its `send_at`.
+    request = state.request
+    check = InputCheck(to=request.to, sender=request.sender, send_window=request.send_window)
+    if problems := await activity_stubs.input_problems(check):
+        raise invalid_input(problems)
     state.enter(Stage.SCHEDULED, WaitsFor.SEND_AT, until=send_at)
     return await state.pause(send_at, WaitsFor.SEND_AT)
 

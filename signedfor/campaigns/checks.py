@@ -5,7 +5,7 @@ Problems name lines and columns and never show a cell.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -18,11 +18,11 @@ from signedfor.contract.fields import MAX_BODY_CHARACTERS
 from signedfor.csv_problems import BadRows, CsvProblem, CsvProblems, SkippedRows
 from signedfor.errors import BadInput
 from signedfor.masks import contains_number_of
+from signedfor.recipient_rules import recipient_problem
 from signedfor.send_windows import LocalHours, local_hours, window_problem
 from signedfor.spreadsheets import is_blank, number_damage, text_damage, unmasked
 from signedfor.store.campaigns import CampaignRow
 from signedfor.template import InvalidTemplate, placeholders, render
-from signedfor.twilio.number_ranges import range_problem
 from signedfor.twilio.phone import (
     InvalidAddress,
     channel_of,
@@ -99,7 +99,7 @@ def check_file(
     to_column: str,
     suppressions: SuppressionLookup,
     staged: StagedRows,
-    own: Collection[str] = (),
+    own: Container[str] = (),
     campaign_id: str | None = None,
     problems: CsvProblems | None = None,
     skipped: SkippedRows | None = None,
@@ -210,10 +210,10 @@ class RowChecks:
         *,
         to_column: str,
         delimiter: str = ",",
-        own: Collection[str] = (),
+        own: Container[str] = (),
         campaign_id: str | None = None,
     ) -> None:
-        """`own` are your own addresses; `campaign_id` is the one that the caller chose.
+        """`own` has your own senders, as `person`; `campaign_id` is the one that the caller chose.
 
         Raises:
             BadInput: the text is not a template, or needs columns that the file does not have.
@@ -225,7 +225,8 @@ class RowChecks:
         self._to_column = to_column
         self._delimiter = delimiter
         self._fields = _columns_of(message.body, columns)
-        self._own = {person(each) for each in (message.sender, *own)}
+        self._own = own
+        self._sender = message.sender
         self._channel: str | None = None
         if not is_messaging_service(message.sender):
             self._channel = channel_of(message.sender)
@@ -281,9 +282,7 @@ class RowChecks:
                 column,
                 f"is {_CHANNELS[channel]}, and --from is not; both must be on the same channel",
             )
-        if owner in self._own:
-            problems.add(column, "is one of your own numbers")
-        elif owner.startswith("+") and (unsuitable := range_problem(owner)):
+        if unsuitable := recipient_problem(to, sender=self._sender, own=self._own):
             problems.add(column, unsuitable)
         if self._window and (unusable := window_problem(self._window, to)):
             problems.add("--between" if self._window.opens else "--quiet-hours", unusable)

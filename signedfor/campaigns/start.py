@@ -45,6 +45,7 @@ from signedfor.quiet_hours import with_quiet_hours
 from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.settings import CampaignSettings
 from signedfor.store.campaigns import CampaignRecord, Campaigns
+from signedfor.store.own_senders import OwnSenders
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.suppressions import Suppressions
 from signedfor.workflow_calls import RPC_TIMEOUT
@@ -205,7 +206,6 @@ def checked_campaign(
         message.send_window, settings.quiet_hours.get(message.category or "", ())
     )
     limiter = RateLimiter(engine, rates=settings.default_segments_per_second)
-    own = {state.sender for state in limiter.states()} | {settings.default_sender or ""}
     with StagedRows() as staged:
         tally = check_file(
             source,
@@ -213,7 +213,7 @@ def checked_campaign(
             to_column=to_column.strip().lower(),
             suppressions=Suppressions(engine),
             staged=staged,
-            own=own,
+            own=OwnSenders(engine, default_sender=settings.default_sender),
             campaign_id=campaign_id,
             problems=problems,
             skipped=skipped,

@@ -2,7 +2,6 @@
 
 import contextlib
 import getpass
-import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,10 +16,12 @@ from signedfor.contract import OnUnknownOutcome
 from signedfor.contract.fields import (
     MAX_TEMPLATE_CHARACTERS,
     MessageId,
+    field_name,
     named_values,
     problems_in,
     zoned_time,
 )
+from signedfor.strict_json import InvalidJson, parse_json
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Value = TypeVar("_Value")
@@ -286,9 +287,13 @@ def json_object(text: str | None, *, option: str, problems: Problems) -> dict[st
     if text is None:
         return None
     try:
-        value = json.loads(text)
-    except ValueError:
-        problems.append((option, "is not JSON"))
+        value = parse_json(text.encode())
+    except UnicodeEncodeError:
+        problems.append((option, "is not JSON in UTF-8"))
+        return None
+    except InvalidJson as error:
+        name = f"{field_name(error.path)}: " if error.path else ""
+        problems.append((option, f"{name}{error}"))
         return None
     if not isinstance(value, dict):
         problems.append((option, 'must be a JSON object, such as {"1": "Ann"}'))

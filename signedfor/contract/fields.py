@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
+from signedfor.twilio.media_urls import MAX_URL_CHARACTERS, media_url_problem
 from signedfor.twilio.phone import normalize_recipient, normalize_sender
 
 MAX_BODY_CHARACTERS = 1600
@@ -54,12 +55,13 @@ def named_values(pairs: Iterable[str]) -> dict[str, str]:
 def problems_in(error: ValidationError) -> list[tuple[str, str]]:
     """Each bad field and what is wrong with it, without any value."""
     return [
-        (_where(each["loc"]), each["msg"])
+        (field_name(each["loc"]), each["msg"])
         for each in error.errors(include_url=False, include_input=False, include_context=False)
     ]
 
 
-def _where(loc: Sequence[str | int]) -> str:
+def field_name(loc: Sequence[str | int]) -> str:
+    """A field by the names and indexes on the way to it; `input` for none."""
     # The name of an unknown field, or a key of `tags`, is the caller's own text and could be a
     # phone number. It is repeated only if it looks like a name.
     parts = [
@@ -112,22 +114,20 @@ def _encodable(value: str) -> str:
 
 
 def _body(value: str) -> str:
-    _encodable(value)
     if len(value) > MAX_BODY_CHARACTERS:
         raise ValueError(f"is longer than Twilio's {MAX_BODY_CHARACTERS} characters")
-    return value
+    return _encodable(value)
 
 
 def _template(value: str) -> str:
-    _encodable(value)
     if len(value) > MAX_TEMPLATE_CHARACTERS:
         raise ValueError(f"is longer than {MAX_TEMPLATE_CHARACTERS} characters")
-    return value
+    return _encodable(value)
 
 
 def _media_url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#]+[^\s\x00-\x1f]*", value, re.ASCII | re.IGNORECASE):
-        raise ValueError("must be an absolute http or https URL without spaces")
+    if (what := media_url_problem(value)) is not None:
+        raise ValueError(what)
     return value
 
 
@@ -157,7 +157,9 @@ Body = Annotated[str, AfterValidator(_plain_errors(_body))]
 Template = Annotated[str, AfterValidator(_plain_errors(_template))]
 """The text of a campaign; the rendered text has the limits of `Body`."""
 MediaUrl = Annotated[
-    str, StringConstraints(max_length=2000), AfterValidator(_plain_errors(_media_url))
+    str,
+    Field(json_schema_extra={"maxLength": MAX_URL_CHARACTERS}),
+    AfterValidator(_plain_errors(_media_url)),
 ]
 MessageId = Annotated[str, AfterValidator(_plain_errors(_message_id))]
 ZonedTime = Annotated[datetime, BeforeValidator(zoned_time)]

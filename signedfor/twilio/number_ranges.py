@@ -1,4 +1,4 @@
-"""Numbers that cannot receive text messages: premium-rate, truncated and similar numbers.
+"""Numbers that are not sent to: premium-rate, personal, truncated and similar numbers.
 
 `phonenumbers` classifies a number in a tenth of a millisecond. Checking only its patterns for these
 ranges is a hundred times as fast, so the library is called for the few numbers that match.
@@ -22,16 +22,19 @@ NO_COUNTRY: Final = "begins with an unassigned country code"
 
 _REFUSED: Final[dict[int, str]] = {
     PhoneNumberType.PREMIUM_RATE: "is a premium-rate number",
+    PhoneNumberType.PERSONAL_NUMBER: "is a personal number, which forwards at a price of its own",
     PhoneNumberType.SHARED_COST: "is a shared-cost number, which accepts calls only",
     PhoneNumberType.UAN: "is a company's universal number, which accepts calls only",
     PhoneNumberType.VOICEMAIL: "is a voicemail access number",
 }
 _MAX_COUNTRY_CODE_DIGITS = 3
 _NEVER = re.compile(r"(?!)")
+_TEST_NUMBERS = re.compile(r"\+1500555[0-9]{4}")
+"""Twilio's, for test credentials: their range is that of personal numbers."""
 
 
 def range_problem(number: str) -> str | None:
-    """Why `number` (E.164) cannot receive messages; None if no reason is known.
+    """Why `number` (E.164) is not sent to; None if no reason is known.
 
     A number need not be assigned or even valid, because the library's tables lag behind the
     operators'. But it must have a length used in its country: digits are easily lost or doubled.
@@ -39,6 +42,8 @@ def range_problem(number: str) -> str | None:
     code = _country_code(number[: 1 + _MAX_COUNTRY_CODE_DIGITS])
     if code is None:
         return NO_COUNTRY
+    if _TEST_NUMBERS.fullmatch(number):
+        return None
     begins = 1 + len(str(code))
     if _refused_patterns(code).fullmatch(number, begins) and (refused := _refused_range(number)):
         return refused
@@ -85,6 +90,7 @@ def _refused_patterns(code: int) -> re.Pattern[str]:
         for metadata in _regions(code)
         for described in (
             metadata.premium_rate,
+            metadata.personal_number,
             metadata.shared_cost,
             metadata.uan,
             metadata.voicemail,

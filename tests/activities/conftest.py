@@ -1,4 +1,4 @@
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from datetime import timedelta
 from types import MappingProxyType
 
@@ -99,6 +99,7 @@ def make_sends(connect: Connect, sqlite_engine: Engine, reports: list[AttemptFai
         default_sender: str | None = None,
         require_opt_in: Collection[str] = (),
         quiet_hours: Mapping[str, Collection[str]] = MappingProxyType({}),
+        own_senders: Container[str] = (),
         **options: timedelta,
     ) -> TwilioSends:
         return TwilioSends(
@@ -112,6 +113,7 @@ def make_sends(connect: Connect, sqlite_engine: Engine, reports: list[AttemptFai
             default_sender=default_sender,
             require_opt_in=require_opt_in,
             quiet_hours=quiet_hours,
+            own_senders=own_senders,
             policy=POLICY,
             report=reports.append,
             metrics=WorkerMetrics(),

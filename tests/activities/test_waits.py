@@ -14,11 +14,11 @@ from signedfor.clock import MAX_SKEW
 from signedfor.contract import CampaignMessage, CampaignState, SendWindow
 from signedfor.message_activities import (
     CampaignCanceled,
+    InputCheck,
     Reservation,
     Resumed,
     ResumeRequest,
     ResumeResult,
-    WindowCheck,
 )
 from signedfor.send_windows import window_problem
 from signedfor.store.account_hold import AccountHold
@@ -201,14 +201,15 @@ def test_an_invalid_window_is_found_before_its_time(
     """The text is the one that the send would give."""
     window = SendWindow(opens="09:00", closes="10:00", time_zone=time_zone)
 
-    problem = waits.check_window(WindowCheck(to=to, send_window=window))
+    found = waits.check_input(InputCheck(to=to, sender=SENDER, send_window=window))
 
-    assert problem
-    assert window_problem(window, to) == problem
+    assert (("send_window", window_problem(window, to)),) == found.problems
 
 
 def test_a_valid_window_has_no_problem(waits: Waits) -> None:
     """It opens, if not now."""
     window = SendWindow(opens="09:00", closes="10:00", time_zone="Europe/Berlin")
 
-    assert "" == waits.check_window(WindowCheck(to=RECIPIENT, send_window=window))
+    assert (
+        () == waits.check_input(InputCheck(to=RECIPIENT, sender=None, send_window=window)).problems
+    )

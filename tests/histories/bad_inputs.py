@@ -39,6 +39,19 @@ async def invalid_id(env: Environment) -> Handle:
     )
 
 
+async def unsuitable_recipient(env: TimeSkippingEnvironment) -> Handle:
+    """The problem is found before the first POST."""
+    env.fakes.recipient_problem = "is a premium-rate number"
+    return await env.start()
+
+
+async def later_unsuitable_recipient(env: TimeSkippingEnvironment) -> Handle:
+    """The problem is found at once although `send_at` is in the future."""
+    env.fakes.recipient_problem = "is a premium-rate number"
+    send_at = await env.now() + timedelta(days=30)
+    return await env.start({**REQUEST, "send_at": send_at.isoformat()})
+
+
 async def window_that_never_opens(env: TimeSkippingEnvironment) -> Handle:
     """The problem is found before the first POST."""
     env.fakes.window_problem = "is never open in all time zones of the recipient"

@@ -96,7 +96,7 @@ async def test_bad_input_fails_at_once(stack: LocalStack, new_number: NewNumber,
         id=ids[1],
         task_queue=MESSAGES_QUEUE,
     )
-    failures = await asyncio.gather(*(_failure(client, workflow_id) for workflow_id in ids))
+    failures = await asyncio.gather(*(failure_of(client, workflow_id) for workflow_id in ids))
 
     assert 0 == started.exit_code, started
     for failure, events in failures:
@@ -120,7 +120,7 @@ async def test_an_id_without_our_prefix_fails_at_once(
     client = await Client.connect(stack.temporal.address)
 
     await start_by_command(stack, workflow_id, json.dumps({"to": to, "body": TEXT}))
-    failure, events = await _failure(client, workflow_id)
+    failure, events = await failure_of(client, workflow_id)
 
     assert (INVALID_INPUT, "workflow id") == (failure.type, failure.details[0][0]["field"])
     _assert_failed_without_activities(events)
@@ -140,7 +140,7 @@ async def test_an_id_with_the_recipients_number_fails_at_once(
     workflow_id = message_workflow_id(written.format("1-555-844-1234"))
 
     await start_by_command(stack, workflow_id, json.dumps({"to": to, "body": TEXT}))
-    failure, events = await _failure(client, workflow_id)
+    failure, events = await failure_of(client, workflow_id)
 
     assert (INVALID_INPUT, "workflow id") == (failure.type, failure.details[0][0]["field"])
     _assert_failed_without_activities(events)
@@ -151,7 +151,9 @@ def _raw(document: str) -> RawValue:
     return RawValue(Payload(metadata={"encoding": b"json/plain"}, data=document.encode()))
 
 
-async def _failure(client: Client, workflow_id: str) -> tuple[ApplicationError, list[HistoryEvent]]:
+async def failure_of(
+    client: Client, workflow_id: str
+) -> tuple[ApplicationError, list[HistoryEvent]]:
     """The workflow's failure, which comes within seconds, and its history."""
     handle = client.get_workflow_handle(workflow_id)
     async with asyncio.timeout(_SECONDS):

@@ -1,4 +1,5 @@
 import json
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,13 +11,15 @@ from temporalio.exceptions import ApplicationError
 
 from signedfor.contract import (
     CancelRequest,
+    DeadLetterRequest,
     DeliveryStatus,
     MessageReport,
     MessageRequest,
     SendWindow,
 )
 from signedfor.message_activities import SendRequest, SendResult, StatusResult
-from signedfor.payloads import data_converter, invalid_input
+from signedfor.payloads import MAX_PROBLEMS, data_converter, invalid_input
+from tests.hostile_payloads import STARTS
 
 TO = "+15558675309"
 CANARIES = ("5558675309", "5551234567", "value-canary", "15005550006")
@@ -140,7 +143,7 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
         ["content_variables.1"],
     ),
     "a lone surrogate in a media URL": (
-        {**GOOD, "media_urls": ["https://a/\ud800"]},
+        {**GOOD, "media_urls": ["https://a.example/\ud800"]},
         ["media_urls.0"],
     ),
     "an unknown field": ({**GOOD, "boby": "value-canary"}, ["boby"]),
@@ -149,8 +152,14 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     "an unknown field with digits": ({**GOOD, "phone_15551234567": 1}, ["(a name)"]),
     "an unknown field of words": ({**GOOD, "to value-canary": 1}, ["(a name)"]),
     "an unknown field with a surrogate": ({**GOOD, "value-canary\ud800": 1}, ["input"]),
-    "11 media URLs": ({**GOOD, "media_urls": ["https://value-canary/"] * 11}, ["media_urls"]),
-    "a bad media URL": ({**GOOD, "media_urls": ["https://a/", "value-canary"]}, ["media_urls.1"]),
+    "11 media URLs": (
+        {**GOOD, "media_urls": ["https://value-canary.org"] * 11},
+        ["media_urls"],
+    ),
+    "a bad media URL": (
+        {**GOOD, "media_urls": ["https://a.org/", "value-canary"]},
+        ["media_urls.1"],
+    ),
     "media URLs that are a string": (
         {**GOOD, "media_urls": "https://value-canary/"},
         ["media_urls"],
@@ -177,10 +186,6 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
     "several bad fields, one with a surrogate": (
         {"to": "x", "body": "\ud800", "tags": {"a": 1}},
         ["to", "body", "tags.a"],
-    ),
-    "a duplicate key, the last one bad": (
-        '{"to": "+15558675309", "to": "+15551234567x", "body": "x"}',
-        ["to"],
     ),
     "deep nesting in an unknown field": (
         '{"to": "+15558675309", "body": "x", "deep": ' + "[" * 150 + "]" * 150 + "}",
@@ -283,13 +288,81 @@ def test_undecodable_activity_inputs_and_results_are_not_bad_input(hint: type, d
     assert "value-canary" not in str(caught.value)
 
 
-def test_a_wrong_number_of_arguments_is_decoded_without_types() -> None:
-    """The interceptor that counts the arguments then refuses them."""
-    payload = Payload(metadata={"encoding": b"json/plain"}, data=b'{"to": 1}')
+def test_a_wrong_number_of_arguments_is_not_decoded() -> None:
+    """The interceptor that counts the arguments refuses them, whatever they are."""
+    payloads = [Payload(), Payload(metadata={"encoding": b"\xff"}, data=b"\xff")]
 
-    values = data_converter.payload_converter.from_payloads([payload, payload], None)
+    values = data_converter.payload_converter.from_payloads(payloads, None)
 
-    assert [{"to": 1}, {"to": 1}] == values
+    assert payloads == [each.payload for each in values]
+
+
+@pytest.mark.parametrize(
+    "arguments", [pytest.param(each, id=name) for name, each in STARTS.items() if len(each) == 1]
+)
+def test_hostile_input_is_refused_quickly(arguments: tuple[Payload]) -> None:
+    """The failure is small, and names a hundred problems at most and how many more there are."""
+    started = time.perf_counter()
+    with pytest.raises(ApplicationError) as caught:
+        data_converter.payload_converter.from_payloads(arguments, [MessageRequest])
+    took = time.perf_counter() - started
+
+    (problems,) = caught.value.details
+    assert ("InvalidInput", True) == (caught.value.type, took < 0.25)
+    assert len(problems) <= MAX_PROBLEMS + 1
+    assert len(caught.value.message) < 20_000
+
+
+def test_more_problems_than_are_named_are_counted() -> None:
+    """The last one says how many."""
+    problems = _refused({**GOOD, **{f"field{chr(97 + n % 26)}{n}": n for n in range(150)}})
+
+    assert MAX_PROBLEMS + 1 == len(problems)
+    assert ("input", "has 50 more problems") == problems[-1]
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        ('{"to": "+15558675309", "to": "+15551234567", "body": "x"}', "to"),
+        ('{"to": "+15558675309", "body": "x", "tags": {"a": "1", "a": "1"}}', "tags.a"),
+        (
+            '{"to": "+15558675309", "body": "x", "tags": {"+15551234567": 1, "+15551234567": 2}}',
+            "tags.(a name)",
+        ),
+        (
+            '{"to": "+15558675309", "body": "x", "media_urls": [{"value": 1, "value": 2}]}',
+            "media_urls.0.value",
+        ),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused(document: str, field: str) -> None:
+    """Readers differ in which of the two they take, so nobody knows what was meant."""
+    assert [(field, "is given more than once")] == _refused(document)
+
+
+def test_a_dead_letter_may_be_larger_than_its_message() -> None:
+    """Whatever was accepted as a message can become one."""
+    variables = {f"v{n}": "x" * 1600 for n in range(100)}
+    message = {
+        "to": TO,
+        "content_sid": "HX" + "1" * 32,
+        "content_variables": variables,
+        "tags": {f"t{n}": "é" * 256 for n in range(32)},
+    }
+    report = MessageReport(
+        message_id="m",
+        outcome="failed",
+        reason="",
+        attempts=1,
+        segments=1,
+        finished_at=datetime(2027, 1, 1, tzinfo=UTC),
+        tags=message["tags"],
+    )
+    letter = {"message": message, "report": report.model_dump(mode="json"), "advice": "x" * 1000}
+
+    assert variables == _decode(message).content_variables
+    assert variables == _decode(letter, DeadLetterRequest).message.content_variables
 
 
 def test_the_failure_for_invalid_input() -> None:

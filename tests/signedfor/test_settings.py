@@ -63,6 +63,7 @@ def test_settings_have_the_documented_defaults(monkeypatch: pytest.MonkeyPatch) 
         "public_base_url": "https://hooks.example",
         "webhook_host": "127.0.0.1",
         "webhook_port": 8080,
+        "webhook_metrics_address": None,
         "forward_all_statuses": False,
         "database_url": "sqlite:///.data/signedfor.db",
         "opt_out_scope": Scope.EVERYTHING,

@@ -40,6 +40,9 @@ from signedfor.message_activities import (
     DeliveryConfirmed,
     Expired,
     Found,
+    InputCheck,
+    InputProblems,
+    InvalidRecipient,
     InvalidWindow,
     NeverSubmitted,
     NoSender,
@@ -65,7 +68,6 @@ from signedfor.message_activities import (
     SuppressionActivities,
     SuppressionRecord,
     WaitActivities,
-    WindowCheck,
     WindowClosed,
 )
 from signedfor.payloads import data_converter
@@ -207,6 +209,8 @@ class FakeActivities(
     """What each check of a paused message finds (None: still paused); after the last, resumed."""
     window_problem: str | None = None
     """What is wrong with the send window."""
+    recipient_problem: str | None = None
+    """Why nothing is sent to the recipient."""
     database_away: int = 0
     """The database does not answer so many sends and checks for its return."""
     suppressions_fail: int = 0
@@ -231,9 +235,11 @@ class FakeActivities(
     released_reservations: list[Reservation] = field(default_factory=list)
 
     @activity.defn
-    def check_window(self, request: WindowCheck) -> str:  # noqa: ARG002 - the interface
-        """What is wrong with the window of a message that is scheduled for later."""
-        return self.window_problem or ""
+    def check_input(self, request: InputCheck) -> InputProblems:
+        """What is wrong with a message that is scheduled for later."""
+        window = None if request.send_window is None else self.window_problem
+        found = {"to": self.recipient_problem, "send_window": window}
+        return InputProblems(problems=tuple((name, what) for name, what in found.items() if what))
 
     @activity.defn
     def await_resume(self, request: ResumeRequest) -> ResumeResult:
@@ -277,6 +283,8 @@ class FakeActivities(
             return NoSender()
         if self.claimed_at is not None and request.submission == 1:
             return AlreadyClaimed(claimed_at=self.claimed_at)
+        if self.recipient_problem is not None:
+            return InvalidRecipient(problem=self.recipient_problem)
         if self.window_problem is not None:
             return InvalidWindow(problem=self.window_problem)
         if expires_at is not None and expires_at <= self.now():
@@ -442,7 +450,7 @@ def messages_worker(
             fakes.send,
             fakes.await_resume,
             fakes.release_reservation,
-            fakes.check_window,
+            fakes.check_input,
             fakes.fetch_status,
             fakes.find_message,
             fakes.find_claim,

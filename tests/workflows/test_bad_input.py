@@ -63,6 +63,26 @@ async def test_bad_input_fails_at_once(
 
 
 @pytest.mark.parametrize("delay", [timedelta(0), timedelta(days=30)])
+async def test_an_unsuitable_recipient_fails_at_once(
+    env: TimeSkippingEnvironment, delay: timedelta
+) -> None:
+    """An activity checks it, since number ranges change, and does not wait until `send_at`."""
+    env.fakes.recipient_problem = "is a premium-rate number"
+    send_at = await env.now() + delay
+    handle = await env.start({**REQUEST, "send_at": send_at.isoformat()})
+    with pytest.raises(WorkflowFailureError) as failed:
+        await handle.result()
+
+    cause = failed.value.cause
+    assert isinstance(cause, ApplicationError)
+    assert INVALID_INPUT == cause.type
+    assert [{"field": "to", "problem": "is a premium-rate number"}] == cause.details[0]
+    assert [] == env.fakes.posts
+    events = {event.event_type async for event in handle.fetch_history_events()}
+    assert EventType.EVENT_TYPE_TIMER_STARTED not in events
+
+
+@pytest.mark.parametrize("delay", [timedelta(0), timedelta(days=30)])
 async def test_an_invalid_send_window_fails_at_once(
     env: TimeSkippingEnvironment, delay: timedelta
 ) -> None:

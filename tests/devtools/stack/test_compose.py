@@ -50,16 +50,25 @@ def test_images_are_pinned() -> None:
     assert versions.pop().startswith("1.32.")
 
 
-def test_only_the_webhook_is_published_beyond_this_machine() -> None:
-    """Every published port but the webhook's is bound to loopback."""
-    beyond = {
-        name
+def test_nothing_is_published_beyond_this_machine() -> None:
+    """Every published port is bound to loopback; only the webhook's can be bound elsewhere."""
+    bound = {
+        name: port.split(":")[0] if port.startswith("127") else port.partition("}:")[0] + "}"
         for name, service in _SERVICES.items()
         for port in service.get("ports", [])
-        if not port.startswith("127.0.0.1:")
     }
 
-    assert {"webhook"} == beyond
+    assert "${WEBHOOK_BIND:-127.0.0.1}" == bound.pop("webhook")
+    assert {"127.0.0.1"} == set(bound.values())
+
+
+def test_the_webhooks_probes_are_not_published() -> None:
+    """They are at an address of their own, where its health check asks."""
+    webhook = _SERVICES["webhook"]
+    port = webhook["environment"]["WEBHOOK_METRICS_ADDRESS"].rpartition(":")[2]
+
+    assert f"http://127.0.0.1:{port}/healthz" == webhook["healthcheck"]["test"][-1]
+    assert [] == [each for each in webhook["ports"] if each.endswith(f":{port}")]
 
 
 def test_every_long_running_service_is_watched_and_restarted() -> None:
@@ -119,9 +128,12 @@ def test_every_setting_can_be_set(name: str) -> None:
     own = OpsSettings if name == "ops" else Settings
     known = {field.upper() for field in own.model_fields | CampaignSettings.model_fields}
     elsewhere = {
-        "worker": {"WEBHOOK_HOST", "WEBHOOK_PORT"},
+        "worker": {"WEBHOOK_HOST", "WEBHOOK_PORT", "WEBHOOK_METRICS_ADDRESS"},
         "webhook": {"WORKER_METRICS_ADDRESS"},
-        "ops": {"WEBHOOK_HOST", "WEBHOOK_PORT", "WORKER_METRICS_ADDRESS"},
+        "ops": {
+            *("WEBHOOK_HOST", "WEBHOOK_PORT", "WEBHOOK_METRICS_ADDRESS"),
+            "WORKER_METRICS_ADDRESS",
+        },
     }
 
     assert set() == known - elsewhere[name] - _SERVICES[name]["environment"].keys()
@@ -247,7 +259,10 @@ def test_prometheus_collects_where_worker_and_webhook_publish() -> None:
             ["worker"],
             _SERVICES["worker"]["environment"]["WORKER_METRICS_ADDRESS"].rpartition(":")[2],
         ),
-        "webhook": (["webhook"], _SERVICES["webhook"]["environment"]["WEBHOOK_PORT"]),
+        "webhook": (
+            ["webhook"],
+            _SERVICES["webhook"]["environment"]["WEBHOOK_METRICS_ADDRESS"].rpartition(":")[2],
+        ),
     } == found
     assert ["./compose/prometheus:/etc/prometheus:ro"] == [
         each for each in _SERVICES["prometheus"]["volumes"] if each.startswith("./")

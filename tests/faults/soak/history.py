@@ -24,6 +24,7 @@ from signedfor.message_activities import (
     Deferred,
     Expired,
     Found,
+    InvalidRecipient,
     InvalidWindow,
     Listed,
     NeverSubmitted,
@@ -349,6 +350,8 @@ def _finished(result: SendResult, at: datetime) -> SendFinished:
             return SendFinished(at=at, outcome=SendOutcome.BLOCKED)
         case AlreadyClaimed():
             return SendFinished(at=at, outcome=SendOutcome.UNKNOWN, is_claim_held=True)
+        case InvalidRecipient():
+            return SendFinished(at=at, outcome=SendOutcome.NOT_SENT)
         case NoSender() | InvalidWindow() | Listed() | Deferred() | WindowClosed():
             return SendFinished(at=at, outcome=SendOutcome.NOT_SENT)
         case Paused() | AccountHeld() | DatabaseAway() | WrongClock():

@@ -17,6 +17,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
+from temporalio.common import RawValue
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -32,6 +33,7 @@ from signedfor.contract import (
 )
 from signedfor.store.database import DatabaseUnavailable, transaction
 from signedfor.store.tables import inbound_messages
+from tests.hostile_payloads import STARTS
 
 RECEIPT_TIMEOUT_SECONDS = 30
 _RPC_TIMEOUT = timedelta(seconds=5)
@@ -79,7 +81,7 @@ class Kind(StrEnum):
     UNANSWERED = "unanswered"
     """Cannot be sent: Twilio never answers, and never accepts it."""
     BAD_INPUT = "bad input"
-    """Cannot be sent: its request is invalid."""
+    """Cannot be sent: its request is invalid, and most are meant to do harm."""
     HEALTHY = "healthy"
     """Requested together with those that cannot be sent, without a fault of its own."""
 
@@ -189,8 +191,9 @@ def mixed_jobs(seed: int, *, messages: int, seconds: float, late_retries: bool) 
 
 
 def unsendable_jobs(*, first: int) -> list[Job]:
-    """Messages that can never be sent."""
+    """Messages that can never be sent, among them each hostile start."""
     kinds = [Kind.THROTTLED, Kind.UNANSWERED, Kind.BAD_INPUT] * 4
+    kinds += [Kind.BAD_INPUT] * len(STARTS)
     return _one_by_one(kinds, first=first)
 
 
@@ -279,7 +282,7 @@ class Workload:
             try:
                 handle = await self._client.start_workflow(
                     SEND_MESSAGE,
-                    request,
+                    args=_arguments(job, request),
                     id=message_workflow_id(job.message_id),
                     task_queue=MESSAGES_QUEUE,
                     id_conflict_policy=CONFLICT_POLICY,
@@ -354,6 +357,17 @@ class Workload:
         with suppress(DatabaseUnavailable), transaction(self._engine, read_only=True) as connection:
             return connection.execute(query).first() is not None
         return False
+
+
+def _arguments(job: Job, request: dict[str, Any]) -> list[Any]:
+    """The start's arguments; those of bad input take turns."""
+    if job.kind is not Kind.BAD_INPUT:
+        return [request]
+    bad: list[list[Any]] = [
+        [request],
+        *([RawValue(each) for each in payloads] for payloads in STARTS.values()),
+    ]
+    return bad[int(job.message_id.rpartition("-")[2]) % len(bad)]
 
 
 def _request(result: JobResult) -> dict[str, Any]:

@@ -1,0 +1,20 @@
+"""Who may be sent to at all: one rule for single messages and campaigns.
+
+Workflows do not apply it: it depends on tables that change with each release of `phonenumbers`.
+"""
+
+from collections.abc import Container
+
+from signedfor.consent import person
+from signedfor.twilio.number_ranges import range_problem
+
+
+def recipient_problem(to: str, *, sender: str | None, own: Container[str]) -> str | None:
+    """Why nothing is sent to the normalized recipient `to`; None if nothing is wrong with it.
+
+    `own` has our own senders, each as `signedfor.consent.person`; `sender` is one of them anyway.
+    """
+    owner = person(to)
+    if owner in own or (sender is not None and owner == person(sender)):
+        return "is one of your own numbers"
+    return range_problem(owner) if owner.startswith("+") else None
