@@ -18,7 +18,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
-from signedfor.temporal import HEARTBEAT_INTERVAL, last_clock_checks
+from signedfor.temporal import HEARTBEAT_INTERVAL, ClockCheck, last_clock_checks
 from signedfor.worker_checks import CHECK_INTERVAL
 
 MAX_SILENCE: Final = 3 * HEARTBEAT_INTERVAL
@@ -53,6 +53,8 @@ class WorkerState:
     checked_at: datetime
     """When its event loop last ran for certain."""
     build_id: str
+    keys: tuple[str, ...] | None
+    """The labels of the keys that it reads, the one that encrypts first; None: unknown."""
 
 
 async def list_workers(client: Client) -> list[WorkerState]:
@@ -76,7 +78,7 @@ async def list_workers(client: Client) -> list[WorkerState]:
         if heartbeat.task_queue in {MESSAGES_QUEUE, TWILIO_SENDS_QUEUE}:
             by_identity.setdefault(heartbeat.worker_identity, []).append(heartbeat)
     states = [
-        _state(identity, heartbeats, checked_at=checks.get(identity))
+        _state(identity, heartbeats, check=checks.get(identity))
         for identity, heartbeats in sorted(by_identity.items())
     ]
     return [each for each in states if datetime.now(UTC) - each.heartbeat_at < _FORGOTTEN]
@@ -102,13 +104,13 @@ async def has_pollers(client: Client) -> bool:
 
 
 def _state(
-    identity: str, heartbeats: list[WorkerHeartbeat], *, checked_at: datetime | None
+    identity: str, heartbeats: list[WorkerHeartbeat], *, check: ClockCheck | None
 ) -> WorkerState:
     """One process has a worker for each task queue, and new ones after each hold."""
     running = [each for each in heartbeats if each.status == WorkerStatus.WORKER_STATUS_RUNNING]
     newest = max(running or heartbeats, key=lambda each: each.heartbeat_time.ToDatetime())
     heartbeat_at = newest.heartbeat_time.ToDatetime(UTC)
-    checked_at = checked_at or newest.start_time.ToDatetime(UTC)
+    checked_at = check.at if check else newest.start_time.ToDatetime(UTC)
     now = datetime.now(UTC)
     if not running:
         condition = Condition.ENDED
@@ -124,4 +126,5 @@ def _state(
         heartbeat_at=heartbeat_at,
         checked_at=checked_at,
         build_id=newest.deployment_version.build_id,
+        keys=check.keys if check else None,
     )
