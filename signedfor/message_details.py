@@ -12,6 +12,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.client import BadInput, Client, Message, NotFound, request_in
 from signedfor.contract import MessageReport, MessageRequest, Progress
+from signedfor.errors import Unavailable
+from signedfor.payloads import UnreadablePayload
 from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.timeline import Entry, timeline
 
@@ -59,6 +61,7 @@ async def fetch_details(temporal: temporalio.client.Client, message_id: str) -> 
     Raises:
         NotFound: Temporal has no message with this id, or no longer.
         RPCError: Temporal did not answer.
+        Unavailable: its report is encrypted with a key that is not here.
     """
     client = Client(temporal)
     message = client.message(message_id)
@@ -104,7 +107,10 @@ async def _report(history: WorkflowHistory, converter: DataConverter) -> Message
     if last.event_type != EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
         return None
     result = last.workflow_execution_completed_event_attributes.result
-    (report,) = await converter.decode(result.payloads, [MessageReport])
+    try:
+        (report,) = await converter.decode(result.payloads, [MessageReport])
+    except UnreadablePayload as error:
+        raise Unavailable(str(error)) from None
     return report if isinstance(report, MessageReport) else None
 
 

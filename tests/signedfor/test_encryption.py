@@ -275,8 +275,8 @@ def test_unreadable_payloads_are_logged_once(caplog: pytest.LogCaptureFixture) -
 
     assert [
         (
-            "A payload in the namespace default is encrypted with the key old, which is not among the "
-            "PAYLOAD_KEYS here"
+            "A payload in the namespace default is encrypted with the key old, which is not among "
+            "the PAYLOAD_KEYS here"
         )
     ] == [each.message for each in caplog.records]
 

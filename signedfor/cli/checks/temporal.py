@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -23,12 +23,16 @@ from signedfor.cli.checks import Finding, fail, ok, skipped, warn
 from signedfor.cli.output import CommandError
 from signedfor.cli.temporal import RPC_TIMEOUT, command_error, connect
 from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
+from signedfor.encryption import load_encryption
+from signedfor.errors import InvalidSettings
+from signedfor.key_checks import differs
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.temporal import (
     NamespaceNotFound,
     TemporalUnavailable,
     clock_offset,
     describe_namespace,
+    key_labels,
 )
 from signedfor.workers import Condition, WorkerState, list_workers
 
@@ -40,6 +44,7 @@ _MAX_POLL_AGE = timedelta(minutes=2)
 _SERVER, _NAMESPACE = "Temporal server", "Temporal namespace"
 _CLOCK = "clock"
 _ATTRIBUTES, _WORKERS, _STUCK = "search attributes", "workers", "stuck workers"
+_ENCRYPTION = "encryption"
 
 _TYPE_NAMES = {
     IndexedValueType.INDEXED_VALUE_TYPE_TEXT: "Text",
@@ -64,6 +69,11 @@ async def check_temporal(*, fix: bool, attempt_record_days: int | None) -> list[
     `attempt_record_days` is the setting of that name, if the settings are complete.
     """
     try:
+        load_encryption()
+    except InvalidSettings as error:
+        unchecked = [skipped(name, "there is no key") for name in _ALL if name != _ENCRYPTION]
+        return [fail(_ENCRYPTION, str(error), "Set them as for the worker."), *unchecked]
+    try:
         client = await _connected()
         info = await client.workflow_service.get_system_info(
             GetSystemInfoRequest(), timeout=RPC_TIMEOUT
@@ -83,6 +93,7 @@ async def check_temporal(*, fix: bool, attempt_record_days: int | None) -> list[
         namespace,
         await _clock(client),
         await _search_attributes(client, fix=fix),
+        await _encryption(client),
         *await _workers(client),
     ]
 
@@ -98,7 +109,8 @@ async def _connected() -> Client:
     return lazy
 
 
-_AFTER_SERVER = (_NAMESPACE, _CLOCK, _ATTRIBUTES, _WORKERS)
+_AFTER_SERVER = (_NAMESPACE, _CLOCK, _ATTRIBUTES, _ENCRYPTION, _WORKERS)
+_ALL = (_SERVER, *_AFTER_SERVER)
 
 
 async def _namespace(client: Client, attempt_record_days: int | None) -> Finding:
@@ -192,6 +204,49 @@ async def _search_attributes(client: Client, *, fix: bool) -> Finding:
     if missing:
         return ok(_ATTRIBUTES, f"Registered now: {', '.join(missing)}.")
     return ok(_ATTRIBUTES, f"All {len(wanted)} are registered.")
+
+
+async def _encryption(client: Client) -> Finding:
+    """Whether payloads are encrypted, here and by the workers that run, with the same key."""
+    ours = key_labels(client)
+    try:
+        workers = [
+            each
+            for each in await list_workers(client)
+            if each.condition is Condition.RUNNING and each.keys is not None
+        ]
+    except RPCError as error:
+        return fail(_ENCRYPTION, str(command_error(error)), "Try again when Temporal answers.")
+    problems = [
+        f"{each.identity} {problem}"
+        for each in workers
+        if (problem := differs(ours, each.keys or ())) is not None
+        or (problem := _other_current(ours, each.keys or ())) is not None
+    ]
+    if problems:
+        return fail(
+            _ENCRYPTION,
+            f"By process@machine: {'; '.join(problems)}.",
+            "Set the same PAYLOAD_* variables here and for every worker. A new key is first added "
+            "everywhere, then made the current one: docs/how-to/encryption-keys.md.",
+        )
+    if not ours:
+        return warn(
+            _ENCRYPTION,
+            "Off: Temporal holds the numbers and texts of messages in clear.",
+            "Set PAYLOAD_KEYS and remove PAYLOAD_ENCRYPTION=off, here and for every worker.",
+        )
+    current = ours[0].partition(":")[0]
+    found = f"On, with the key {current}; {len(ours) - 1} more can be read."
+    if not workers:
+        return ok(_ENCRYPTION, f"{found} No worker says with which key it encrypts.")
+    return ok(_ENCRYPTION, f"{found} So do the {len(workers)} workers that run.")
+
+
+def _other_current(ours: Sequence[str], theirs: Sequence[str]) -> str | None:
+    if ours[:1] == theirs[:1]:
+        return None
+    return f"encrypts with the key {theirs[0].partition(':')[0]}, which is not the current one here"
 
 
 async def _workers(client: Client) -> list[Finding]:
