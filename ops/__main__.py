@@ -1,10 +1,8 @@
 """`python -m ops`: the operations page as a process; `python -m ops add-user`: who may use it."""
 
 import argparse
-import asyncio
 import getpass
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from ops.app import create_app
 from ops.settings import OpsSettings, load_ops_settings
 from signedfor.errors import InvalidSettings
 from signedfor.logging import configure_logging
-from signedfor.process import end_process
+from signedfor.process import end_process, survive_the_signal_that_stops_uvicorn
 from signedfor.store.database import InvalidDatabaseUrl, open_engine
 from signedfor.temporal import TemporalUnavailable, connect_temporal
 from signedfor.trace_export import exporting_traces
@@ -87,18 +85,11 @@ async def _serve(settings: OpsSettings) -> int:
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             )
         )
-        _survive_the_signal_that_stops_uvicorn()
+        survive_the_signal_that_stops_uvicorn()
         await server.serve()
     finally:
         engine.dispose()
     return 0 if server.started else 1
-
-
-def _survive_the_signal_that_stops_uvicorn() -> None:
-    """Let the process end normally: after its shutdown uvicorn raises the signal again."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: None)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """How a process ends: on Ctrl-C while it starts, when nobody reads its output, after its work."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -45,6 +46,17 @@ def interrupt_as_usual() -> None:
     """From now on, Ctrl-C raises KeyboardInterrupt again."""
     if signal.getsignal(signal.SIGINT) is end_at_once:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def survive_the_signal_that_stops_uvicorn() -> None:
+    """Let the process end normally after SIGTERM or SIGINT; called in the running event loop.
+
+    After its shutdown, uvicorn raises the signal again for the previous handler. The default one
+    kills the process before the database is closed.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: None)
 
 
 def end_process(code: int) -> NoReturn:

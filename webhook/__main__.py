@@ -1,7 +1,5 @@
 """`python -m webhook`: the webhook as a process."""
 
-import asyncio
-import signal
 import sys
 
 import uvicorn
@@ -9,7 +7,7 @@ import uvloop
 
 from signedfor.errors import InvalidSettings
 from signedfor.logging import configure_logging
-from signedfor.process import end_process
+from signedfor.process import end_process, survive_the_signal_that_stops_uvicorn
 from signedfor.settings import Settings, load_settings
 from signedfor.store.database import InvalidDatabaseUrl, open_engine
 from signedfor.temporal import TemporalUnavailable, connect_temporal
@@ -62,22 +60,11 @@ async def _serve(settings: Settings) -> int:
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             )
         )
-        _survive_the_signal_that_stops_uvicorn()
+        survive_the_signal_that_stops_uvicorn()
         await server.serve()
     finally:
         engine.dispose()
     return 0 if server.started else 1
-
-
-def _survive_the_signal_that_stops_uvicorn() -> None:
-    """Let the process end normally after SIGTERM or SIGINT.
-
-    After its shutdown, uvicorn raises the signal again for the previous handler. The default one
-    kills the process before the database is closed.
-    """
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: None)
 
 
 if __name__ == "__main__":
