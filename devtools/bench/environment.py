@@ -125,9 +125,16 @@ class Environment:
 
 @contextmanager
 def fresh_stack(
-    *, workers: int = 1, settings: Mapping[str, str] = SETTINGS, on_cluster: bool = False
+    *,
+    workers: int = 1,
+    settings: Mapping[str, str] = SETTINGS,
+    on_cluster: bool = False,
+    encrypted: bool = False,
 ) -> Iterator[tuple[LocalStack, ProcessGroup]]:
-    """A fresh stack with neither worker nor webhook running, and a group for the baseline's."""
+    """A fresh stack with neither worker nor webhook running, and a group for the baseline's.
+
+    The baseline has no encryption, so only the benchmark of encryption has it.
+    """
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalStack(
@@ -136,6 +143,7 @@ def fresh_stack(
             workers=workers,
             only_servers=True,
             on_cluster=on_cluster,
+            encrypted=encrypted,
         ) as stack,
         ProcessGroup() as group,
     ):

@@ -16,7 +16,7 @@ def key_settings(folder: Path, *, encrypted: bool) -> dict[str, str]:
     """The variables of every process in the stack's folder."""
     if not encrypted:
         return {"PAYLOAD_ENCRYPTION": "off"}
-    return {"PAYLOAD_KEYS_FILE": str(folder / "payload-keys")}
+    return {"PAYLOAD_ENCRYPTION": "on", "PAYLOAD_KEYS_FILE": str(folder / "payload-keys")}
 
 
 def codec_settings(folder: Path, *, port: int) -> dict[str, str]:

@@ -200,7 +200,13 @@ async def signedfor(stack: LocalStack, *arguments: str) -> Ended:
         [sys.executable, "-m", "starter", *arguments],
         TEMPORAL_ADDRESS=stack.temporal.address,
         DATABASE_URL=stack.settings["DATABASE_URL"],
+        **payload_settings(stack),
     )
+
+
+def payload_settings(stack: LocalStack) -> dict[str, str]:
+    """The variables with which another process reads and writes the stack's payloads."""
+    return {name: value for name, value in stack.settings.items() if name.startswith("PAYLOAD_")}
 
 
 async def start_by_command(
