@@ -21,7 +21,7 @@ from signedfor.errors import InvalidSettings
 from signedfor.payloads import ENCODING_FIELD, ENCRYPTED, unreadable_problem
 from signedfor.temporal import key_labels
 from signedfor.worker_checks import CHECK_INTERVAL
-from signedfor.workers import Condition, list_workers
+from signedfor.workers import keys_of_workers
 
 _logger = logging.getLogger("signedfor.worker")
 
@@ -89,12 +89,10 @@ async def missing_elsewhere(client: Client) -> str | None:
         RPCError: Temporal does not answer.
     """
     ours = key_labels(client)
-    for worker in await list_workers(client):
-        # One whose keys are not known yet has just started, and makes the same check.
-        if worker.identity == client.identity or worker.condition is not Condition.RUNNING:
-            continue
-        if worker.keys is not None and (problem := differs(ours, worker.keys)) is not None:
-            return f"The worker {worker.identity} {problem}"
+    for worker, theirs in (await keys_of_workers(client)).items():
+        problem = differs(ours, theirs)
+        if worker != client.identity and problem is not None:
+            return f"The worker {worker} {problem}"
     return None
 
 

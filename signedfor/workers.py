@@ -53,8 +53,6 @@ class WorkerState:
     checked_at: datetime
     """When its event loop last ran for certain."""
     build_id: str
-    keys: tuple[str, ...] | None
-    """The labels of the keys that it reads, the one that encrypts first; None: unknown."""
 
 
 async def list_workers(client: Client) -> list[WorkerState]:
@@ -84,6 +82,29 @@ async def list_workers(client: Client) -> list[WorkerState]:
     return [each for each in states if datetime.now(UTC) - each.heartbeat_at < _FORGOTTEN]
 
 
+async def keys_of_workers(client: Client) -> dict[str, tuple[str, ...]]:
+    """The keys of each worker that asks for messages, by its identity; see `ClockCheck`.
+
+    A new worker shows at once: it compares its clock before it asks. One that was killed shows for
+    as long as `MAX_CHECK_AGE`.
+
+    Raises:
+        RPCError: Temporal does not answer.
+    """
+    checks = await last_clock_checks(client, timeout=_RPC_TIMEOUT)
+    gone = {
+        each.identity
+        for each in await list_workers(client)
+        if each.condition in {Condition.ENDED, Condition.SILENT}
+    }
+    since = datetime.now(UTC) - MAX_CHECK_AGE
+    return {
+        identity: checks[identity].keys
+        for identity in await _pollers(client) - gone
+        if identity in checks and checks[identity].at > since
+    }
+
+
 async def has_pollers(client: Client) -> bool:
     """Whether some worker asks for work on the queue of messages, or has within five minutes.
 
@@ -92,6 +113,10 @@ async def has_pollers(client: Client) -> bool:
     Raises:
         RPCError: Temporal does not answer.
     """
+    return bool(await _pollers(client))
+
+
+async def _pollers(client: Client) -> set[str]:
     described = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace,
@@ -100,7 +125,7 @@ async def has_pollers(client: Client) -> bool:
         ),
         timeout=_RPC_TIMEOUT,
     )
-    return bool(described.pollers)
+    return {each.identity for each in described.pollers}
 
 
 def _state(
@@ -126,5 +151,4 @@ def _state(
         heartbeat_at=heartbeat_at,
         checked_at=checked_at,
         build_id=newest.deployment_version.build_id,
-        keys=check.keys if check else None,
     )

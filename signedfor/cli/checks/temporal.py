@@ -34,7 +34,7 @@ from signedfor.temporal import (
     describe_namespace,
     key_labels,
 )
-from signedfor.workers import Condition, WorkerState, list_workers
+from signedfor.workers import Condition, WorkerState, keys_of_workers, list_workers
 
 MIN_RETENTION: Final = timedelta(days=30)
 """How long a message id prevents sending twice, and a closed message can be shown."""
@@ -210,18 +210,13 @@ async def _encryption(client: Client) -> Finding:
     """Whether payloads are encrypted, here and by the workers that run, with the same key."""
     ours = key_labels(client)
     try:
-        workers = [
-            each
-            for each in await list_workers(client)
-            if each.condition is Condition.RUNNING and each.keys is not None
-        ]
+        workers = await keys_of_workers(client)
     except RPCError as error:
         return fail(_ENCRYPTION, str(command_error(error)), "Try again when Temporal answers.")
     problems = [
-        f"{each.identity} {problem}"
-        for each in workers
-        if (problem := differs(ours, each.keys or ())) is not None
-        or (problem := _other_current(ours, each.keys or ())) is not None
+        f"{worker} {problem}"
+        for worker, theirs in workers.items()
+        if (problem := differs(ours, theirs) or _other_current(ours, theirs)) is not None
     ]
     if problems:
         return fail(
@@ -237,10 +232,9 @@ async def _encryption(client: Client) -> Finding:
             "Set PAYLOAD_KEYS and remove PAYLOAD_ENCRYPTION=off, here and for every worker.",
         )
     current = ours[0].partition(":")[0]
-    found = f"On, with the key {current}; {len(ours) - 1} more can be read."
-    if not workers:
-        return ok(_ENCRYPTION, f"{found} No worker says with which key it encrypts.")
-    return ok(_ENCRYPTION, f"{found} So do the {len(workers)} workers that run.")
+    more = f"; {len(ours) - 1} older can be read" if ours[1:] else ""
+    by = f"by {len(workers)} worker{'s' if len(workers) > 1 else ''} too" if workers else "here"
+    return ok(_ENCRYPTION, f"Payloads are encrypted with the key {current}, {by}{more}.")
 
 
 def _other_current(ours: Sequence[str], theirs: Sequence[str]) -> str | None:
