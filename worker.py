@@ -39,6 +39,7 @@ from signedfor.contract import (
 from signedfor.errors import InvalidSettings
 from signedfor.inbound import CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp
 from signedfor.interceptors import OneArgument
+from signedfor.key_checks import require_readable_workflows, until_keys_fit
 from signedfor.logging import configure_logging
 from signedfor.message_activities import PolicySnapshot
 from signedfor.outage_hold import InboundBacklog, OutageHold
@@ -494,6 +495,7 @@ async def serve(settings: Settings) -> None:
                 )
             )
         client = await connect_temporal(runtime=runtime.runtime)
+        await require_readable_workflows(client)
         await schedule_catch_up(client, every=timedelta(minutes=settings.inbound_catch_up_minutes))
         await _run(
             stop, client=client, engine=engine, settings=settings, metrics=metrics, health=health
@@ -519,6 +521,8 @@ async def _run(
         async with _canceled_by(stop):
             health.phase = Phase.CHECKING_CLOCK
             await checks.until_clock_is_right()
+            health.phase = Phase.CHECKING_KEYS
+            await until_keys_fit(client)
             health.phase = Phase.CATCHING_UP
             await look_back(client, engine, settings, metrics, is_restored=is_restored)
             is_restored = False

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import temporalio.client
 from pydantic import TypeAdapter, ValidationError
@@ -31,6 +31,7 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
+from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -48,12 +49,13 @@ from signedfor.contract import (
     message_workflow_id,
 )
 from signedfor.contract.fields import MessageId, problems_in
+from signedfor.encryption import Encryption, EncryptionCodec, load_encryption, with_codec
 from signedfor.masks import masked_sender
-from signedfor.payloads import INVALID_INPUT, data_converter, id_problems
+from signedfor.payloads import INVALID_INPUT, UnreadablePayload, id_problems
 from signedfor.search_attributes import message_attributes
 from signedfor.tracing import with_tracing
 
-__all__ = ["BadInput", "Client", "FieldProblem", "Message", "NotFound"]
+__all__ = ["BadInput", "Client", "FieldProblem", "Message", "NotFound", "UnreadablePayload"]
 
 REUSE_POLICY: Final = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
 """A message id is an idempotency key for as long as the namespace retains closed workflows.
@@ -92,17 +94,36 @@ class Client:
     """Sends messages through a Temporal client; safe to share between tasks."""
 
     def __init__(self, temporal: temporalio.client.Client) -> None:
-        """Use this connection, with the data converter that the contract needs."""
+        """Use this connection and its payload codec, with the converter that the contract needs.
+
+        A connection without a codec sends clear text; `Client.connect` encrypts.
+        """
         config = temporal.config()
-        config["data_converter"] = data_converter
+        self.data_converter: Final = with_codec(config["data_converter"].payload_codec)
+        config["data_converter"] = self.data_converter
         config["interceptors"] = with_tracing(config["interceptors"])
         self._temporal = temporalio.client.Client(**config)
 
     @classmethod
     async def connect(
-        cls, address: str = "localhost:7233", *, namespace: str = "default", **options: Any
+        cls,
+        address: str = "localhost:7233",
+        *,
+        namespace: str = "default",
+        encryption: Encryption | Literal["off"] | None = None,
+        **options: Any,
     ) -> Self:
-        """Connect to Temporal; `options` are those of `temporalio.client.Client.connect`."""
+        """Connect to Temporal; `options` are those of `temporalio.client.Client.connect`.
+
+        Messages are encrypted with these keys; by default with those of the variables `PAYLOAD_*`.
+
+        Raises:
+            InvalidSettings: there is no key, and encryption is not off.
+        """
+        keys = load_encryption() if encryption is None else encryption
+        if isinstance(keys, Encryption):
+            codec = EncryptionCodec(keys, namespace)
+            options = {**options, "data_converter": with_codec(codec)}
         temporal = await temporalio.client.Client.connect(address, namespace=namespace, **options)
         return cls(temporal)
 
@@ -157,7 +178,7 @@ class Client:
         That is the case for bad input, and for payloads that are encrypted with another key.
         """
         async for event in message.handle.fetch_history_events(page_size=1):
-            return await request_in(event)
+            return await request_in(event, self.data_converter)
         return None
 
     async def _differences(self, message: "Message", request: MessageRequest) -> tuple[str, ...]:
@@ -270,11 +291,11 @@ class Message:
         return NotFound(f"There is no message {self.message_id}, or its retention period is over.")
 
 
-async def request_in(event: HistoryEvent) -> MessageRequest | None:
+async def request_in(event: HistoryEvent, converter: DataConverter) -> MessageRequest | None:
     """What was to be sent, from the first event of a message's history; None if unreadable."""
     payloads = event.workflow_execution_started_event_attributes.input.payloads
     try:
-        (request,) = await data_converter.decode(payloads, [MessageRequest])
+        (request,) = await converter.decode(payloads, [MessageRequest])
     except (ApplicationError, RuntimeError, ValueError):
         return None
     return request if isinstance(request, MessageRequest) else None

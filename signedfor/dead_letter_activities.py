@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from temporalio import activity
 
@@ -133,6 +133,8 @@ class JobRequest(ActivityModel):
 
 class JobStop(ContractModel):
     """Signal `stop`: who stops it."""
+
+    is_signal: ClassVar[bool] = True
 
     by: Note | None = None
 

@@ -13,7 +13,7 @@ from temporalio.worker import (
 )
 
 from signedfor.contract import CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE
-from signedfor.payloads import invalid_input
+from signedfor.payloads import UnreadablePayload, UnreadableSignal, invalid_input
 
 _UPDATES_WITHOUT_INPUT = frozenset({CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE})
 
@@ -63,4 +63,6 @@ class _OneArgument(WorkflowInboundInterceptor):
                 "Dropped a signal with %d arguments; exactly one object is needed", len(input.args)
             )
             return
+        if isinstance(input.args[0], UnreadableSignal):
+            raise UnreadablePayload(input.args[0].problem)
         await super().handle_signal(input)

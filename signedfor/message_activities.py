@@ -6,7 +6,7 @@ methods, so that mypy checks both sides. Each result names what was decided by a
 
 from abc import ABC, abstractmethod
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from temporalio import activity
@@ -284,6 +284,8 @@ ATTEMPT_FAILED_SIGNAL = "attempt_failed"
 
 class AttemptFailed(ActivityModel):
     """Signal from a send that Temporal will retry, so that the progress shows each attempt."""
+
+    is_signal: ClassVar[bool] = True
 
     attempts: int
     """All attempts so far, this one included."""

@@ -7,11 +7,13 @@ from typing import Final
 import temporalio.client
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus, WorkflowHistory
+from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.client import BadInput, Client, Message, NotFound, request_in
 from signedfor.contract import MessageReport, MessageRequest, Progress
-from signedfor.payloads import data_converter
+from signedfor.errors import Unavailable
+from signedfor.payloads import UnreadablePayload
 from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.timeline import Entry, timeline
 
@@ -59,6 +61,7 @@ async def fetch_details(temporal: temporalio.client.Client, message_id: str) -> 
     Raises:
         NotFound: Temporal has no message with this id, or no longer.
         RPCError: Temporal did not answer.
+        Unavailable: its report is encrypted with a key that is not here.
     """
     client = Client(temporal)
     message = client.message(message_id)
@@ -73,7 +76,7 @@ async def fetch_details(temporal: temporalio.client.Client, message_id: str) -> 
         ) from None
     is_running = description.status is WorkflowExecutionStatus.RUNNING
     progress = await _progress(message) if is_running else None
-    report = await _report(history)
+    report = await _report(history, client.data_converter)
     refused = None if is_running or report else await _refused(message)
     shown = description.typed_search_attributes.get(MESSAGE_STATUS) if is_running else "failed"
     return MessageDetails(
@@ -82,11 +85,11 @@ async def fetch_details(temporal: temporalio.client.Client, message_id: str) -> 
         status=progress.status if progress else report.outcome if report else shown or "sending",
         is_running=is_running,
         started_at=description.start_time,
-        request=await request_in(history.events[0]),
+        request=await request_in(history.events[0], client.data_converter),
         progress=progress,
         report=report,
         refused=refused,
-        timeline=tuple(await timeline(history, data_converter)),
+        timeline=tuple(await timeline(history, client.data_converter)),
     )
 
 
@@ -101,12 +104,15 @@ async def _progress(message: Message) -> Progress | None:
         raise
 
 
-async def _report(history: WorkflowHistory) -> MessageReport | None:
+async def _report(history: WorkflowHistory, converter: DataConverter) -> MessageReport | None:
     last = history.events[-1]
     if last.event_type != EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
         return None
     result = last.workflow_execution_completed_event_attributes.result
-    (report,) = await data_converter.decode(result.payloads, [MessageReport])
+    try:
+        (report,) = await converter.decode(result.payloads, [MessageReport])
+    except UnreadablePayload as error:
+        raise Unavailable(str(error)) from None
     return report if isinstance(report, MessageReport) else None
 
 

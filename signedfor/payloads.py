@@ -7,6 +7,8 @@ that is so large, or so wrong, that its validation or its failure would outlast 
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
@@ -23,6 +25,7 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 
 from signedfor.contract import ContractModel, DeadLetterRequest, MessageRequest
+from signedfor.contract.base import OutputModel
 from signedfor.contract.fields import MAX_MESSAGE_ID_CHARACTERS, field_name, problems_in
 from signedfor.masks import contains_number_of
 from signedfor.strict_json import MAX_BYTES, InvalidJson, parse_json
@@ -35,7 +38,107 @@ MAX_PROBLEMS: Final = 100
 _MAX_BYTES: Final[dict[type[ContractModel], int]] = {DeadLetterRequest: 4 * MAX_BYTES}
 """A dead letter holds the message, its tags again, and what became of it."""
 
+ENCODING_FIELD: Final = "encoding"
+CIPHER_FIELD: Final = "encryption-cipher"
+KEY_ID_FIELD: Final = "encryption-key-id"
+ENCRYPTED: Final = b"binary/encrypted"
+CIPHER: Final = b"AES-256-GCM"
+_UNREADABLE: Final = b"binary/unreadable"
+_REASON_FIELD: Final = "unreadable-because"
+
+_KEY_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+MAX_KEY_ID_DIGITS: Final = 8
+"""A date, but no phone number: the id is shown."""
+
 _MESSAGE_ID = re.compile(rf"[\x21-\x7e]{{1,{MAX_MESSAGE_ID_CHARACTERS}}}")
+
+
+class Unreadable(StrEnum):
+    """Why a payload cannot be read; the values follow "The payload" in a sentence."""
+
+    KEY = "is encrypted with the key {key}, which is not among the PAYLOAD_KEYS here"
+    CHANGED = (
+        "cannot be decrypted with the key {key}: it was encrypted with another key of that id, or "
+        "for another namespace, or it was changed"
+    )
+    FORMAT = "is encrypted in a format that is not ours"
+    PLAIN = "is not encrypted, and PAYLOAD_ACCEPT_PLAIN is off here"
+    OFF = "is encrypted with the key {key}, and PAYLOAD_ENCRYPTION is off here"
+
+
+class UnreadablePayload(RuntimeError):
+    """A payload cannot be decrypted; the text names its key.
+
+    In a workflow it fails the workflow task, not the workflow, which goes on when a worker has the
+    key.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"What Temporal holds {problem}.")
+
+
+class UnreadableInput(ApplicationError):
+    """Input that cannot be decrypted: bad input, which fails its workflow or update once."""
+
+    def __init__(self, problem: str) -> None:
+        refused = invalid_input([("input", problem)])
+        super().__init__(refused.message, *refused.details, type=refused.type, non_retryable=True)
+        self.problem = problem
+
+
+def is_key_id(text: str) -> bool:
+    """Whether this may be the id of a key, which logs and errors show."""
+    digits = sum(character.isdigit() for character in text)
+    return bool(_KEY_ID.fullmatch(text)) and digits <= MAX_KEY_ID_DIGITS
+
+
+def key_id_of(payload: Payload) -> str | None:
+    """The id of the key that a payload names; None if it names none that could be shown."""
+    text = payload.metadata.get(KEY_ID_FIELD, b"").decode("ascii", "replace")
+    return text if is_key_id(text) else None
+
+
+def unreadable(payload: Payload, reason: Unreadable) -> Payload:
+    """What takes the place of a payload that cannot be read, until something reads it."""
+    key_id = key_id_of(payload)
+    return Payload(
+        metadata={
+            ENCODING_FIELD: _UNREADABLE,
+            _REASON_FIELD: reason.name.encode(),
+            **({} if key_id is None else {KEY_ID_FIELD: key_id.encode()}),
+        }
+    )
+
+
+def _why_unreadable(payload: Payload) -> Unreadable | None:
+    """None if the payload can be read. Without a codec, whatever is encrypted cannot."""
+    encoding = payload.metadata.get(ENCODING_FIELD)
+    if encoding == _UNREADABLE:
+        name = payload.metadata.get(_REASON_FIELD, b"").decode("ascii", "replace")
+        return Unreadable.__members__.get(name, Unreadable.FORMAT)
+    if encoding == ENCRYPTED:
+        is_ours = payload.metadata.get(CIPHER_FIELD) == CIPHER
+        return Unreadable.OFF if is_ours else Unreadable.FORMAT
+    return None
+
+
+def unreadable_problem(payload: Payload) -> str | None:
+    """What follows "The payload" in the sentence about one that cannot be read; None if it can."""
+    reason = _why_unreadable(payload)
+    if reason is None:
+        return None
+    return reason.value.format(key=key_id_of(payload) or "of an unknown id")
+
+
+@dataclass(frozen=True)
+class UnreadableSignal:
+    """In place of a signal that a worker with another key can read.
+
+    The SDK drops a signal that raises. Dropped here and received at a later replay, it would make
+    the workflow nondeterministic. `OneArgument` fails the workflow task instead.
+    """
+
+    problem: str
 
 
 def invalid_input(problems: Sequence[tuple[str, str]]) -> ApplicationError:
@@ -126,9 +229,16 @@ class _PayloadConverter(CompositePayloadConverter):
 
         Several payloads without types are the wrong number of arguments. They are not decoded:
         `OneArgument` refuses them, whatever they are.
+
+        Raises:
+            UnreadablePayload: it cannot be decrypted, and is no input.
+            ApplicationError: bad input, of the type InvalidInput.
         """
         if not type_hints and len(payloads) > 1:
             return [RawValue(each) for each in payloads]
+        for payload in payloads:
+            if (problem := unreadable_problem(payload)) is not None:
+                return [_unreadable_value(payload, problem, type_hints)]
         hints = type_hints or ()
         for payload, hint in zip(payloads, hints, strict=False):
             if _contract_in(hint) and not _is_json_or_null(payload):
@@ -140,5 +250,18 @@ class _PayloadConverter(CompositePayloadConverter):
         return values
 
 
+def _unreadable_value(
+    payload: Payload, problem: str, type_hints: list[type] | None
+) -> UnreadableSignal:
+    hints = type_hints or []
+    is_transient = _why_unreadable(payload) in {Unreadable.KEY, Unreadable.OFF}
+    if is_transient and any(getattr(hint, "is_signal", False) for hint in hints):
+        return UnreadableSignal(problem)
+    models = [model for hint in hints if (model := _contract_in(hint))]
+    if any(not issubclass(model, OutputModel) for model in models):
+        raise UnreadableInput(problem)
+    raise UnreadablePayload(problem)
+
+
 data_converter = DataConverter(payload_converter_class=_PayloadConverter)
-"""For every client and worker of ours; it decodes plain JSON from any other client."""
+"""Without encryption; `signedfor.encryption` adds it. Decodes plain JSON from any other client."""

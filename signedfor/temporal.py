@@ -31,6 +31,7 @@ from temporalio.runtime import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.clock import ClockOffset
+from signedfor.encryption import EncryptionCodec, encrypting, load_encryption
 from signedfor.errors import InvalidSettings
 from signedfor.logging import CORE_LOGGER
 from signedfor.metrics import (
@@ -41,7 +42,6 @@ from signedfor.metrics import (
     SDK_LATENCIES,
     SDK_LATENCY_BUCKETS,
 )
-from signedfor.payloads import data_converter
 from signedfor.search_attribute_decoding import skip_unreadable_search_attributes
 from signedfor.tracing import with_tracing
 
@@ -52,6 +52,7 @@ _POLL_TIMEOUT: Final = timedelta(seconds=25)
 _CLOCK_TIMEOUT: Final = timedelta(seconds=5)
 _ASK_AGAIN_SECONDS: Final = 0.02
 _CHECK: Final = " clock check "
+_KEYS: Final = " keys "
 _LOOPBACK: Final = "127.0.0.1"
 _PORT_ATTEMPTS: Final = 5
 HEARTBEAT_INTERVAL: Final = timedelta(seconds=15)
@@ -80,14 +81,17 @@ async def connect_temporal(
 ) -> Client:
     """A client with the connection settings in `TEMPORAL_*`; by default localhost:7233.
 
+    It encrypts payloads as `PAYLOAD_*` say.
+
     With `lazy` it connects at its first call. With `logs_here` the SDK's core writes no lines of
     its own form: they go to Python's logging.
 
     Raises:
-        InvalidSettings: `TEMPORAL_*` or its profile file cannot be used.
+        InvalidSettings: `TEMPORAL_*` or its profile file cannot be used, or there is no key.
         TemporalUnavailable: it does not answer, denies access, or has no such namespace.
     """
     skip_unreadable_search_attributes()
+    encryption = load_encryption()
     config = connect_config()
     config.setdefault("target_host", "localhost:7233")
     if runtime is None and logs_here:
@@ -95,7 +99,7 @@ async def connect_temporal(
     try:
         client = await Client.connect(
             **config,
-            data_converter=data_converter,
+            data_converter=encrypting(encryption, config.get("namespace") or "default"),
             interceptors=with_tracing(),
             lazy=lazy,
             identity=identity,
@@ -192,13 +196,14 @@ async def clock_offset(client: Client) -> ClockOffset:
 
     No request returns the server's time, but the server remembers when it was last polled, and by
     whom. So we poll, under a new name, a task queue that has no tasks, and ask for that time. This
-    is no billable action. The name begins with the client's identity, so that the last time of each
-    worker can be found: see `last_clock_checks`.
+    is no billable action. The name begins with the client's identity and ends with the labels of
+    its keys, so that the last time and the keys of each worker can be found: see
+    `last_clock_checks`.
 
     Raises:
         TemporalUnavailable: it does not say, or not in time.
     """
-    name = f"{client.identity}{_CHECK}{uuid.uuid4().hex}"
+    name = f"{client.identity}{_CHECK}{uuid.uuid4().hex}{_KEYS}{','.join(key_labels(client))}"
     queue = TaskQueue(name=_CLOCK_QUEUE)
     began_at, began = time.time(), time.monotonic()
     polling = asyncio.create_task(
@@ -263,8 +268,25 @@ async def describe_namespace(
         ) from None
 
 
-async def last_clock_checks(client: Client, *, timeout: timedelta) -> dict[str, datetime]:  # noqa: ASYNC109 - the RPC's own
-    """When each client last compared its clock, by its identity; Temporal keeps five minutes.
+@dataclass(frozen=True)
+class ClockCheck:
+    """When a client last compared its clock, and with which keys."""
+
+    at: datetime
+    keys: tuple[str, ...]
+    """The labels of the keys that it reads, the one that encrypts first; none: no encryption."""
+
+
+def key_labels(client: Client) -> tuple[str, ...]:
+    """The labels of the keys that this client reads, as in `ClockCheck`."""
+    codec = client.data_converter.payload_codec
+    if not isinstance(codec, EncryptionCodec):
+        return ()
+    return tuple(key.label for key in codec.encryption.keys)
+
+
+async def last_clock_checks(client: Client, *, timeout: timedelta) -> dict[str, ClockCheck]:  # noqa: ASYNC109 - the RPC's own
+    """The last time each client compared its clock, by its identity; Temporal keeps five minutes.
 
     Workers do so from their event loop, so this shows which of them runs.
 
@@ -279,10 +301,14 @@ async def last_clock_checks(client: Client, *, timeout: timedelta) -> dict[str, 
         ),
         timeout=timeout,
     )
-    checks: dict[str, datetime] = {}
+    checks: dict[str, ClockCheck] = {}
     for poller in described.pollers:
-        identity, separator, _ = poller.identity.partition(_CHECK)
-        at = poller.last_access_time.ToDatetime(UTC)
-        if separator and at > checks.get(identity, at - timedelta.resolution):
-            checks[identity] = at
+        identity, separator, rest = poller.identity.partition(_CHECK)
+        labels = rest.partition(_KEYS)[2]
+        check = ClockCheck(
+            poller.last_access_time.ToDatetime(UTC),
+            tuple(label for label in labels.split(",") if label),
+        )
+        if separator and (identity not in checks or check.at > checks[identity].at):
+            checks[identity] = check
     return checks

@@ -3,11 +3,12 @@
 No sentence has the recipient's number or the text.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import EventType
@@ -56,7 +57,7 @@ from signedfor.message_activities import (
     WindowClosed,
     WrongClock,
 )
-from signedfor.payloads import INVALID_INPUT
+from signedfor.payloads import INVALID_INPUT, UnreadablePayload
 from signedfor.twilio import codes
 
 _Model = TypeVar("_Model")
@@ -140,7 +141,8 @@ class _Reader:
                 report = await self._first(ended.result.payloads, MessageReport)
                 return None if report is None else _outcome(report)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED:
-                return _workflow_failed(event.workflow_execution_failed_event_attributes.failure)
+                refused = event.workflow_execution_failed_event_attributes
+                return await self._workflow_failed(refused.failure)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED:
                 return "Somebody terminated the workflow through Temporal.", Tone.BAD
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED:
@@ -160,8 +162,9 @@ class _Reader:
         marker = event.marker_recorded_event_attributes
         if marker.marker_name != _LOCAL_ACTIVITY:
             return None
-        data = await self._first(marker.details["data"].payloads, dict[str, Any])
-        name = str((data or {}).get("activity_type", ""))
+        # The SDK's core writes its data: no codec has seen them.
+        [data] = self._converter.payload_converter.from_payloads(marker.details["data"].payloads)
+        name = str(data["activity_type"])
         if marker.HasField("failure"):
             return await self._failure(name, marker.failure)
         return await self._result(name, marker.details["result"])
@@ -204,6 +207,13 @@ class _Reader:
         # The sentence of the class is about all attempts, not about one.
         meaning = row.meaning if row else "Twilio could not be reached, or did not process it."
         return f"{attempt}{code}: {meaning}", Tone.WARNING
+
+    async def _workflow_failed(self, failure: Failure) -> _Sentence:
+        if failure.application_failure_info.type == INVALID_INPUT:
+            with contextlib.suppress(UnreadablePayload):
+                error = await self._converter.decode_failure(failure)
+                return f"Refused. {error}", Tone.BAD  # names fields, never values
+        return "The workflow failed; Temporal's history says why.", Tone.BAD
 
     async def _signal(self, event: HistoryEvent) -> _Sentence | None:
         signal = event.workflow_execution_signaled_event_attributes
@@ -363,9 +373,3 @@ _OUTCOME_TONES = {
 
 def _outcome(report: MessageReport) -> _Sentence:
     return f"Ended as {report.outcome}. {report.reason}", _OUTCOME_TONES[report.outcome]
-
-
-def _workflow_failed(failure: Failure) -> _Sentence:
-    if failure.application_failure_info.type == INVALID_INPUT:
-        return f"Refused. {failure.message}", Tone.BAD  # names fields, never values
-    return "The workflow failed; Temporal's history says why.", Tone.BAD

@@ -33,6 +33,8 @@ class Phase(StrEnum):
     STARTING = "starting"
     CHECKING_CLOCK = "waiting for the right time"
     """Its clock must agree with Temporal's."""
+    CHECKING_KEYS = "waiting for other workers to have its key"
+    """They must be able to read what it writes."""
     CATCHING_UP = "recording inbound messages"
     """They come before anything is sent."""
     SERVING = "serving"

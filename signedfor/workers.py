@@ -18,7 +18,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
-from signedfor.temporal import HEARTBEAT_INTERVAL, last_clock_checks
+from signedfor.temporal import HEARTBEAT_INTERVAL, ClockCheck, last_clock_checks
 from signedfor.worker_checks import CHECK_INTERVAL
 
 MAX_SILENCE: Final = 3 * HEARTBEAT_INTERVAL
@@ -76,10 +76,33 @@ async def list_workers(client: Client) -> list[WorkerState]:
         if heartbeat.task_queue in {MESSAGES_QUEUE, TWILIO_SENDS_QUEUE}:
             by_identity.setdefault(heartbeat.worker_identity, []).append(heartbeat)
     states = [
-        _state(identity, heartbeats, checked_at=checks.get(identity))
+        _state(identity, heartbeats, check=checks.get(identity))
         for identity, heartbeats in sorted(by_identity.items())
     ]
     return [each for each in states if datetime.now(UTC) - each.heartbeat_at < _FORGOTTEN]
+
+
+async def keys_of_workers(client: Client) -> dict[str, tuple[str, ...]]:
+    """The keys of each worker that asks for messages, by its identity; see `ClockCheck`.
+
+    A new worker shows at once: it compares its clock before it asks. One that was killed shows for
+    as long as `MAX_CHECK_AGE`.
+
+    Raises:
+        RPCError: Temporal does not answer.
+    """
+    checks = await last_clock_checks(client, timeout=_RPC_TIMEOUT)
+    gone = {
+        each.identity
+        for each in await list_workers(client)
+        if each.condition in {Condition.ENDED, Condition.SILENT}
+    }
+    since = datetime.now(UTC) - MAX_CHECK_AGE
+    return {
+        identity: checks[identity].keys
+        for identity in await _pollers(client) - gone
+        if identity in checks and checks[identity].at > since
+    }
 
 
 async def has_pollers(client: Client) -> bool:
@@ -90,6 +113,10 @@ async def has_pollers(client: Client) -> bool:
     Raises:
         RPCError: Temporal does not answer.
     """
+    return bool(await _pollers(client))
+
+
+async def _pollers(client: Client) -> set[str]:
     described = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace,
@@ -98,17 +125,17 @@ async def has_pollers(client: Client) -> bool:
         ),
         timeout=_RPC_TIMEOUT,
     )
-    return bool(described.pollers)
+    return {each.identity for each in described.pollers}
 
 
 def _state(
-    identity: str, heartbeats: list[WorkerHeartbeat], *, checked_at: datetime | None
+    identity: str, heartbeats: list[WorkerHeartbeat], *, check: ClockCheck | None
 ) -> WorkerState:
     """One process has a worker for each task queue, and new ones after each hold."""
     running = [each for each in heartbeats if each.status == WorkerStatus.WORKER_STATUS_RUNNING]
     newest = max(running or heartbeats, key=lambda each: each.heartbeat_time.ToDatetime())
     heartbeat_at = newest.heartbeat_time.ToDatetime(UTC)
-    checked_at = checked_at or newest.start_time.ToDatetime(UTC)
+    checked_at = check.at if check else newest.start_time.ToDatetime(UTC)
     now = datetime.now(UTC)
     if not running:
         condition = Condition.ENDED

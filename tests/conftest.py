@@ -30,6 +30,8 @@ def pytest_configure() -> None:
     # A shell's background jobs inherit SIGINT ignored.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Most tests are not about encryption. Stacks of processes encrypt, with a key of their own.
+    os.environ.setdefault("PAYLOAD_ENCRYPTION", "off")
     # A commit waits for the disk, against power cuts, of which no test has any.
     if _is_usable(_MEMORY):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))

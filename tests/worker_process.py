@@ -41,6 +41,7 @@ def environment(database_url: str, **variables: str) -> dict[str, str]:
         "UNKNOWN_OUTCOME_WAIT_SECONDS": "1",
         "RECEIPT_CHECKS_SECONDS": "1,2,4,8",
         "LOG_LEVEL": "DEBUG",
+        "PAYLOAD_ENCRYPTION": "off",
     }
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return {**inherited, **ours, **variables}

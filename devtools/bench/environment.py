@@ -130,8 +130,12 @@ def fresh_stack(
     settings: Mapping[str, str] = SETTINGS,
     with_ops: bool = False,
     on_cluster: bool = False,
+    encrypted: bool = False,
 ) -> Iterator[tuple[LocalStack, ProcessGroup]]:
-    """A fresh stack with neither worker nor webhook running, and a group for the baseline's."""
+    """A fresh stack with neither worker nor webhook running, and a group for the baseline's.
+
+    The baseline has no encryption, so only the benchmark of encryption has it.
+    """
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalStack(
@@ -141,6 +145,7 @@ def fresh_stack(
             with_ops=with_ops,
             only_servers=True,
             on_cluster=on_cluster,
+            encrypted=encrypted,
         ) as stack,
         ProcessGroup() as group,
     ):

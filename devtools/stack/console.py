@@ -34,6 +34,8 @@ def addresses(stack: LocalStack) -> Table:
         table.add_row("PostgreSQL", f"{HOST}:{stack.postgres.port}", log[stack.postgres.name])
     if stack.ops is not None:
         table.add_row("operations page", stack.ops_url, log[stack.ops.name])
+    if stack.codec_server is not None:
+        table.add_row("codec server", stack.codec_url, log[stack.codec_server.name])
     table.add_row("webhook", stack.webhook_url, log[stack.webhook.name])
     if stack.twilio is not None:
         table.add_row("sandbox", str(stack.sandbox_url), log[stack.twilio.name])

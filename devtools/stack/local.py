@@ -6,7 +6,6 @@ import secrets
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,14 +16,22 @@ from temporalio.client import Client
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from devtools.sandbox.client import AcceptedRow, SandboxControl
 from devtools.sandbox.magic import GOOD_SENDER
-from devtools.stack.ports import HOST, answers, free_ports
+from devtools.stack.encryption import (
+    codec_settings,
+    key_settings,
+    make_key,
+    make_token,
+    ui_options,
+    write_ui_options,
+)
+from devtools.stack.ports import HOST, Ports, answers
 from devtools.stack.postgres import Postgres
 from devtools.stack.processes import Process, ProcessGroup, StackError, basic_environment, says
 from devtools.stack.temporal_cluster import Cluster, ClusterServer
 from devtools.stack.temporal_server import NAMESPACE, TemporalServer
 from ops.access import Role, write_user
 from signedfor.contract import INBOUND_PATH
-from signedfor.payloads import data_converter
+from signedfor.encryption import encrypting, load_encryption
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl
 from signedfor.store.migrate import SchemaMismatch, upgrade
 from signedfor.twilio.overrides import OVERRIDES
@@ -35,25 +42,6 @@ OPS_USER = "admin"
 _COMMAND_SECONDS = 120
 _WORKER_STOP_SECONDS = 45
 """Above the default of WORKER_SHUTDOWN_SECONDS, so that a send in flight is not cut off."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ports:
-    """Where the parts listen, on this machine only."""
-
-    temporal: int
-    temporal_ui: int
-    webhook: int
-    sandbox: int
-    ops: int
-
-    @classmethod
-    def free(cls) -> Self:
-        """Ports that are not in use."""
-        temporal, temporal_ui, webhook, sandbox, ops = free_ports(5)
-        return cls(
-            temporal=temporal, temporal_ui=temporal_ui, webhook=webhook, sandbox=sandbox, ops=ops
-        )
 
 
 class LocalStack:
@@ -78,6 +66,7 @@ class LocalStack:
         workers: int = 1,
         with_sandbox: bool = True,
         with_ops: bool = False,
+        encrypted: bool = True,
         only_servers: bool = False,
         on_cluster: bool = False,
     ) -> None:
@@ -85,7 +74,8 @@ class LocalStack:
 
         Without a sandbox they must include what Twilio needs. With `only_servers` the workers and
         the webhook are not started with the rest, but one by one when they are needed. `with_ops`:
-        with the operations page, for the user `OPS_USER`.
+        with the operations page, for the user `OPS_USER`, and the codec server of the Temporal UI.
+        `encrypted`: payloads are encrypted with a key that is made in the folder.
         `on_cluster`: with the compose file's Temporal server and PostgreSQL, whose state does not
         outlive the stack; see `temporal_cluster.py`.
         """
@@ -93,6 +83,7 @@ class LocalStack:
         self.ports = ports or Ports.free()
         self.webhook_url = f"http://{HOST}:{self.ports.webhook}"
         self.ops_url = f"http://{HOST}:{self.ports.ops}"
+        self.codec_url = f"http://{HOST}:{self.ports.codec}"
         self.sandbox_url = f"http://{HOST}:{self.ports.sandbox}" if with_sandbox else None
         self._group = ProcessGroup()
         self._cluster = (
@@ -100,7 +91,14 @@ class LocalStack:
             if on_cluster
             else None
         )
-        self.settings = {**self._default_settings(), **(settings or {})}
+        self.settings = {
+            **self._default_settings(),
+            **key_settings(self.folder, encrypted=encrypted),
+            **(settings or {}),
+        }
+        self._codec_settings = (
+            codec_settings(self.folder, port=self.ports.codec) if with_ops and encrypted else None
+        )
         self._open = ExitStack()
         self._control: SandboxControl | None = None
         self.temporal: TemporalServer | ClusterServer = (
@@ -111,6 +109,7 @@ class LocalStack:
                 port=self.ports.temporal,
                 ui_port=self.ports.temporal_ui,
                 group=self._group,
+                options=ui_options(self.folder) if self._codec_settings else (),
             )
         )
         parts = _Parts(folder=self.folder, settings=self.settings, group=self._group)
@@ -125,10 +124,12 @@ class LocalStack:
         self.workers = [parts.worker(number) for number in range(1, workers + 1)]
         self.webhook = parts.webhook(port=self.ports.webhook)
         self.ops = parts.ops(self._ops_settings()) if with_ops else None
-        self._parts = parts
-        self._started_last = (
-            [] if only_servers else [*self.workers, self.webhook, *([self.ops] if self.ops else [])]
+        self.codec_server = (
+            parts.codec_server(self._codec_settings) if self._codec_settings else None
         )
+        pages = [each for each in (self.ops, self.codec_server) if each is not None]
+        self._parts = parts
+        self._started_last = [] if only_servers else [*self.workers, self.webhook, *pages]
 
     @property
     def worker(self) -> Process:
@@ -152,6 +153,7 @@ class LocalStack:
             *self.workers,
             self.webhook,
             *([self.ops] if self.ops else []),
+            *([self.codec_server] if self.codec_server else []),
         ]
 
     @property
@@ -165,9 +167,11 @@ class LocalStack:
         return self._cluster.postgres if self._cluster else None
 
     async def client(self) -> Client:
-        """A Temporal client with our data converter."""
+        """A Temporal client with our data converter, and the stack's key."""
         return await Client.connect(
-            self.temporal.address, namespace=NAMESPACE, data_converter=data_converter
+            self.temporal.address,
+            namespace=NAMESPACE,
+            data_converter=encrypting(load_encryption(self.settings), NAMESPACE),
         )
 
     def signedfor(self, *arguments: str) -> None:
@@ -189,6 +193,10 @@ class LocalStack:
             opened.callback(self._stop_parts)
             if self._cluster is not None:
                 self._cluster.start_database()
+            make_key(self.settings)
+            if self._codec_settings is not None:
+                make_token(self._codec_settings)
+                write_ui_options(self.folder, self._codec_settings)
             self.temporal.start(wait=False)
             if self.twilio is not None:
                 self.twilio.start(wait=False)
@@ -223,7 +231,7 @@ class LocalStack:
 
     def _stop_parts(self) -> None:
         for wave in (
-            [*self.workers, self.webhook, self.ops],
+            [*self.workers, self.webhook, self.ops, self.codec_server],
             [self.twilio],
             [self.temporal],
             [self.postgres],
@@ -344,6 +352,16 @@ class _Parts:
         host, port = settings["OPS_HOST"], settings["OPS_PORT"]
         return self._python(
             "ops", "ops", ready_at=f"http://{host}:{port}/healthz", settings=settings
+        )
+
+    def codec_server(self, settings: Mapping[str, str]) -> Process:
+        """The codec server of the Temporal UI."""
+        host, port = settings["CODEC_SERVER_HOST"], settings["CODEC_SERVER_PORT"]
+        return self._python(
+            "codec server",
+            "ops.codec_server",
+            ready_at=f"http://{host}:{port}/healthz",
+            settings=settings,
         )
 
     def _python(

@@ -6,6 +6,8 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
 
 from devtools.stack.processes import Process, StackError
 
@@ -40,6 +42,31 @@ def free_ports(count: int) -> list[int]:
         if len(chosen) == count:
             return chosen
     raise StackError(f"{count} free ports were not found between 20000 and 30000.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Where the parts listen, on this machine only."""
+
+    temporal: int
+    temporal_ui: int
+    webhook: int
+    sandbox: int
+    ops: int
+    codec: int
+
+    @classmethod
+    def free(cls) -> Self:
+        """Ports that are not in use."""
+        temporal, temporal_ui, webhook, sandbox, ops, codec = free_ports(6)
+        return cls(
+            temporal=temporal,
+            temporal_ui=temporal_ui,
+            webhook=webhook,
+            sandbox=sandbox,
+            ops=ops,
+            codec=codec,
+        )
 
 
 def port_from(name: str, default: int) -> int:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from devtools.stack.ports import HOST, free_ports
@@ -21,7 +22,16 @@ _ATTRIBUTES = [
 class TemporalServer(Process):
     """The server on `address`, its state in one file: it survives `kill -9` and a restart."""
 
-    def __init__(self, *, folder: Path, port: int, ui_port: int, group: ProcessGroup) -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        port: int,
+        ui_port: int,
+        group: ProcessGroup,
+        options: Sequence[str] = (),
+    ) -> None:
+        """`options` are further arguments of `temporal server start-dev`."""
         self.address = f"{HOST}:{port}"
         self.database = folder / "temporal.db"
         self.ui_url = f"http://{HOST}:{ui_port}"
@@ -54,6 +64,7 @@ class TemporalServer(Process):
                     for name, kind in _ATTRIBUTES
                     for argument in ("--search-attribute", f"{name}={kind}")
                 ),
+                *options,
             ],
             group=group,
             environment=basic_environment(folder),

@@ -14,8 +14,8 @@ from pathlib import Path
 from rich.console import Console
 
 from devtools.stack.console import addresses, console, shown_path, sign_in_hint
-from devtools.stack.local import LocalStack, Ports
-from devtools.stack.ports import HOST, port_from
+from devtools.stack.local import LocalStack
+from devtools.stack.ports import HOST, Ports, port_from
 from devtools.stack.processes import StackError, interrupt_on_signals
 from devtools.stack.temporal_server import NAMESPACE
 from signedfor.settings import Settings
@@ -34,7 +34,14 @@ _NETWORK = {
 """Proxies and certificates, which the real Twilio needs."""
 _CHECK_SECONDS = 0.5
 _ENVIRONMENT_FILE = "up.env"
-_CLIENT_SETTINGS = ("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_UI_URL", "DATABASE_URL")
+_CLIENT_SETTINGS = (
+    "TEMPORAL_ADDRESS",
+    "TEMPORAL_NAMESPACE",
+    "TEMPORAL_UI_URL",
+    "DATABASE_URL",
+    "PAYLOAD_ENCRYPTION",
+    "PAYLOAD_KEYS_FILE",
+)
 
 
 def main() -> int:
@@ -87,6 +94,7 @@ def _ports(*, with_sandbox: bool) -> Ports:
         webhook=port_from("WEBHOOK_PORT", 8080),
         sandbox=port_from("SANDBOX_PORT", 8089) if with_sandbox else 0,
         ops=port_from("OPS_PORT", 8234),
+        codec=port_from("CODEC_SERVER_PORT", 8235),
     )
 
 

@@ -13,7 +13,6 @@ import re
 
 from temporalio import workflow
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
 from temporalio.workflow import ParentClosePolicy
 
@@ -25,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
         InboundMessage,
         message_workflow_id,
     )
+    from signedfor.encryption import encrypting, load_encryption
 
 TASK_QUEUE = "replies"
 
@@ -63,7 +63,8 @@ async def main() -> None:
     """Serve until Ctrl-C."""
     client = await Client.connect(
         os.environ.get("TEMPORAL_ADDRESS", "localhost:7233"),
-        data_converter=pydantic_data_converter,
+        # With the keys of PAYLOAD_KEYS or PAYLOAD_KEYS_FILE, which Signedfor has too.
+        data_converter=encrypting(load_encryption(), "default"),
     )
     async with Worker(client, task_queue=TASK_QUEUE, workflows=[AnswerReply]):
         print(f"answering replies on task queue {TASK_QUEUE}", flush=True)

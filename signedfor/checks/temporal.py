@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -21,14 +21,16 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.checks import Finding, fail, ok, skipped, warn
 from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
+from signedfor.key_checks import differs
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.temporal import (
     NamespaceNotFound,
     TemporalUnavailable,
     clock_offset,
     describe_namespace,
+    key_labels,
 )
-from signedfor.workers import Condition, WorkerState, list_workers
+from signedfor.workers import Condition, WorkerState, keys_of_workers, list_workers
 from signedfor.workflow_calls import RPC_TIMEOUT, rpc_error
 
 MIN_RETENTION: Final = timedelta(days=30)
@@ -39,6 +41,7 @@ _MAX_POLL_AGE = timedelta(minutes=2)
 _SERVER, _NAMESPACE = "Temporal server", "Temporal namespace"
 _CLOCK = "clock"
 _ATTRIBUTES, _WORKERS, _STUCK = "search attributes", "workers", "stuck workers"
+_ENCRYPTION = "encryption"
 
 _TYPE_NAMES = {
     IndexedValueType.INDEXED_VALUE_TYPE_TEXT: "Text",
@@ -86,6 +89,7 @@ async def check_temporal(
         namespace,
         await _clock(client),
         await _search_attributes(client, fix=fix),
+        await _encryption(client),
         *await _workers(client),
     ]
 
@@ -96,7 +100,14 @@ def no_temporal(what: str) -> list[Finding]:
     return [fail(_SERVER, what, "Start it, or set TEMPORAL_ADDRESS."), *unchecked]
 
 
-_AFTER_SERVER = (_NAMESPACE, _CLOCK, _ATTRIBUTES, _WORKERS)
+def no_key(what: str) -> list[Finding]:
+    """The findings without a key for the payloads; `what` says what to set."""
+    unchecked = [skipped(name, "there is no key") for name in _ALL if name != _ENCRYPTION]
+    return [fail(_ENCRYPTION, what, "Set them as for the worker."), *unchecked]
+
+
+_AFTER_SERVER = (_NAMESPACE, _CLOCK, _ATTRIBUTES, _ENCRYPTION, _WORKERS)
+_ALL = (_SERVER, *_AFTER_SERVER)
 
 
 async def _namespace(client: Client, attempt_record_days: int | None) -> Finding:
@@ -190,6 +201,43 @@ async def _search_attributes(client: Client, *, fix: bool) -> Finding:
     if missing:
         return ok(_ATTRIBUTES, f"Registered now: {', '.join(missing)}.")
     return ok(_ATTRIBUTES, f"All {len(wanted)} are registered.")
+
+
+async def _encryption(client: Client) -> Finding:
+    """Whether payloads are encrypted, here and by the workers that run, with the same key."""
+    ours = key_labels(client)
+    try:
+        workers = await keys_of_workers(client)
+    except RPCError as error:
+        return fail(_ENCRYPTION, str(rpc_error(error)), "Try again when Temporal answers.")
+    problems = [
+        f"{worker} {problem}"
+        for worker, theirs in workers.items()
+        if (problem := differs(ours, theirs) or _other_current(ours, theirs)) is not None
+    ]
+    if problems:
+        return fail(
+            _ENCRYPTION,
+            f"By process@machine: {'; '.join(problems)}.",
+            "Set the same PAYLOAD_* variables here and for every worker. A new key is first added "
+            "everywhere, then made the current one: docs/how-to/encryption-keys.md.",
+        )
+    if not ours:
+        return warn(
+            _ENCRYPTION,
+            "Off: Temporal holds the numbers and texts of messages in clear.",
+            "Set PAYLOAD_KEYS and remove PAYLOAD_ENCRYPTION=off, here and for every worker.",
+        )
+    current = ours[0].partition(":")[0]
+    more = f"; {len(ours) - 1} older can be read" if ours[1:] else ""
+    by = f"by {len(workers)} worker{'s' if len(workers) > 1 else ''} too" if workers else "here"
+    return ok(_ENCRYPTION, f"Payloads are encrypted with the key {current}, {by}{more}.")
+
+
+def _other_current(ours: Sequence[str], theirs: Sequence[str]) -> str | None:
+    if ours[:1] == theirs[:1]:
+        return None
+    return f"encrypts with the key {theirs[0].partition(':')[0]}, which is not the current one here"
 
 
 async def _workers(client: Client) -> list[Finding]:

@@ -14,13 +14,14 @@ from temporalio.service import RPCError
 from signedfor.checks import Finding, Level, fail, ok
 from signedfor.checks.account import check_account, without_settings
 from signedfor.checks.database import check_database, no_database
-from signedfor.checks.temporal import check_temporal, no_temporal
+from signedfor.checks.temporal import check_temporal, no_key, no_temporal
 from signedfor.checks.webhook import check_webhook
 from signedfor.cli.environment import database, database_settings
 from signedfor.cli.layout import Listing
 from signedfor.cli.options import JsonOption
 from signedfor.cli.output import CommandError, ExitCode, command_output, printable
 from signedfor.cli.temporal import RPC_TIMEOUT, connect
+from signedfor.encryption import load_encryption
 from signedfor.errors import InvalidSettings
 from signedfor.settings import Settings, load_settings
 from signedfor.store.rate_limiter import RateLimiter
@@ -73,7 +74,10 @@ def _settings() -> Settings | Finding:
 
 async def _check_temporal(*, fix: bool, attempt_record_days: int | None) -> list[Finding]:
     try:
+        load_encryption()
         client = await _connected()
+    except InvalidSettings as error:
+        return no_key(str(error))
     except CommandError as error:
         return no_temporal(str(error))
     return await check_temporal(client, fix=fix, attempt_record_days=attempt_record_days)

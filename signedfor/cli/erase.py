@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 import typer
 from sqlalchemy import Engine
 
-from signedfor.cli import audit
 from signedfor.checks.twilio import twilio_client
+from signedfor.cli import audit
 from signedfor.cli.environment import database
 from signedfor.cli.layout import Facts
 from signedfor.cli.options import (

@@ -21,6 +21,7 @@ from signedfor.cli.options import OPTIONS, option_problems
 from signedfor.cli.output import BadInput, CommandError, NotFound, Unavailable
 from signedfor.contract.base import ContractModel
 from signedfor.errors import InvalidSettings
+from signedfor.payloads import UnreadableInput, UnreadablePayload
 from signedfor.temporal import TemporalUnavailable, connect_config, connect_temporal
 from signedfor.workflow_calls import (
     NO_WORKER,
@@ -54,12 +55,12 @@ def run(command: Coroutine[Any, Any, _Result]) -> _Result:
     """Run a command's coroutine; what Temporal and our client raise becomes a `CommandError`."""
     try:
         return asyncio.run(command)
-    except (client.BadInput, client.NotFound, RPCError, TemporalError) as error:
+    except (client.BadInput, client.NotFound, RPCError, TemporalError, UnreadablePayload) as error:
         raise command_error(error) from None
 
 
 def command_error(
-    error: client.BadInput | client.NotFound | RPCError | TemporalError,
+    error: client.BadInput | client.NotFound | RPCError | TemporalError | UnreadablePayload,
 ) -> CommandError:
     """The error in a sentence, without Temporal's own text, which may quote what was typed."""
     match error:
@@ -68,6 +69,10 @@ def command_error(
             return BadInput(problems)
         case client.NotFound():
             return NotFound(str(error))
+        case UnreadablePayload():
+            return Unavailable(str(error))
+        case UnreadableInput():
+            return Unavailable(str(UnreadablePayload(error.problem)))
         case WorkflowFailureError():
             return Unavailable(
                 f"Its workflow ended without a report ({type(error.cause).__name__}); see it in "
@@ -99,7 +104,7 @@ async def connect(*, lazy: bool = False) -> Client:
         async with asyncio.timeout(_CONNECT_SECONDS):
             return await connect_temporal(lazy=lazy)
     except InvalidSettings as error:
-        raise BadInput([("TEMPORAL_*", str(error))]) from None
+        raise BadInput([(_variables(error), str(error))]) from None
     except TemporalUnavailable as error:
         raise Unavailable(f"{error}{_unset()}") from None
     except TimeoutError:
@@ -107,6 +112,11 @@ async def connect(*, lazy: bool = False) -> Client:
             f"Temporal did not answer within {_CONNECT_SECONDS} seconds. "
             "Is TEMPORAL_ADDRESS right, and is it reachable from here?"
         ) from None
+
+
+def _variables(error: InvalidSettings) -> str:
+    """Which variables it is about."""
+    return "PAYLOAD_*" if "PAYLOAD_" in str(error) else "TEMPORAL_*"
 
 
 def temporal_namespace() -> str:

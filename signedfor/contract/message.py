@@ -1,7 +1,7 @@
 """A message: what `SendMessage` takes, the signal, update and query it handles, and its report."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
@@ -115,6 +115,8 @@ class MessageRequest(ContractModel):
 
 class DeliveryStatus(ContractModel):
     """Signal `delivery_status`: a status callback, sent by the webhook."""
+
+    is_signal: ClassVar[bool] = True
 
     model_config = ConfigDict(extra="ignore")  # a newer webhook may send more to an older worker
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from devtools.stack.local import LocalStack
 from signedfor.contract import Outcome, message_workflow_id
 from signedfor.search_attributes import MESSAGE_STATUS
-from tests.integration.support import new_id
+from tests.integration.support import new_id, payload_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,8 +32,9 @@ async def check_service(
     order = new_id()
     arguments = [*map(str, command), order, phone]
 
-    first = run(arguments, folder=folder, TEMPORAL_ADDRESS=stack.temporal.address)
-    second = run(arguments, folder=folder, TEMPORAL_ADDRESS=stack.temporal.address)
+    variables = {"TEMPORAL_ADDRESS": stack.temporal.address, **payload_settings(stack)}
+    first = run(arguments, folder=folder, **variables)
+    second = run(arguments, folder=folder, **variables)
 
     assert _OUTPUT == first.splitlines()
     assert _OUTPUT_OF_A_SECOND_RUN == second.splitlines()

@@ -12,7 +12,7 @@ from devtools.stack.local import LocalStack
 from signedfor.contract import Outcome, inbound_workflow_id, message_workflow_id
 from tests.examples.support import ROOT
 from tests.fixtures.stack import NewNumber, silent_stack
-from tests.integration.support import Caller, undispatched, until_true
+from tests.integration.support import Caller, payload_settings, undispatched, until_true
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +25,11 @@ def _running(stack: LocalStack) -> Iterator[None]:
     """The service as a process, once it serves."""
     with subprocess.Popen(
         [sys.executable, _PROGRAM],
-        env={"PATH": "/usr/bin:/bin", "TEMPORAL_ADDRESS": stack.temporal.address},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "TEMPORAL_ADDRESS": stack.temporal.address,
+            **payload_settings(stack),
+        },
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

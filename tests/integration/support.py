@@ -203,6 +203,11 @@ async def signedfor(stack: LocalStack, *arguments: str, **settings: str) -> Ende
     )
 
 
+def payload_settings(stack: LocalStack) -> dict[str, str]:
+    """The variables with which another process reads and writes the stack's payloads."""
+    return {name: value for name, value in stack.settings.items() if name.startswith("PAYLOAD_")}
+
+
 async def start_by_command(
     stack: LocalStack, workflow_id: str, *inputs: str, options: Sequence[str] = ()
 ) -> Ended:

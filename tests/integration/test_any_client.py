@@ -55,8 +55,12 @@ async def test_all_clients_have_the_same_result(
         await client.start_workflow(
             SEND_MESSAGE, argument, id=message.handle.id, task_queue=MESSAGES_QUEUE
         )
+    # A client without the key starts messages, and cannot read what became of them.
+    with pytest.raises(KeyError, match="binary/encrypted"):
+        await plain.get_workflow_handle(by_dict.handle.id).result()
     reports: list[dict[str, Any]] = [
-        await plain.get_workflow_handle(each.handle.id, result_type=dict).result() for each in sent
+        await caller.client.get_workflow_handle(each.handle.id, result_type=dict).result()
+        for each in sent
     ]
 
     assert [0, 0] == [each.exit_code for each in commands], commands

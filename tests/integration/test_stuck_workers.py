@@ -90,7 +90,7 @@ def doctor(brave_caller: Caller, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
     """The stack to which doctor connects, with less patience than usual."""
     stack = brave_caller.stack
     for name, value in stack.settings.items():
-        if name.startswith("TEMPORAL_"):
+        if name.startswith(("TEMPORAL_", "PAYLOAD_")):
             monkeypatch.setenv(name, value)
     monkeypatch.setattr(workers, "MAX_SILENCE", timedelta(seconds=20))
     return stack

@@ -15,7 +15,14 @@ from devtools.stack.local import ROOT, LocalStack
 from signedfor.contract import Outcome
 from tests.fixtures.otlp import Collector, ReceivedSpan, running_collector
 from tests.fixtures.stack import TEXT, NewNumber, silent_stack
-from tests.integration.support import Caller, Sent, new_id, until, until_true
+from tests.integration.support import (
+    Caller,
+    Sent,
+    new_id,
+    payload_settings,
+    until,
+    until_true,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -78,6 +85,7 @@ async def _send_from_a_process(stack: LocalStack, collector: Collector, to: str)
             "PATH": "/usr/bin:/bin",
             "LC_ALL": "C.UTF-8",
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            **payload_settings(stack),
         },
         cwd=ROOT,
     )

@@ -234,7 +234,6 @@ def test_input_that_is_no_json_object_is_one_problem(given: str | bytes) -> None
     [
         ("binary/plain", {}),
         ("binary/null", {}),
-        ("binary/encrypted", {}),
         ("json/protobuf", {}),
         ("json/protobuf", {"messageType": "temporal.api.common.v1.WorkflowType"}),
         ("json/protobuf", {"messageType": "value-canary"}),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowHistory
+from temporalio.converter import DataConverter
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
@@ -16,8 +17,10 @@ from devtools.stack.temporal_server import TemporalServer
 from devtools.workflow_sandbox import sandboxed_runner
 from signedfor.contract import DeadLetterOutcome, Outcome, Stage
 from signedfor.contract.failures import FailureClass
+from signedfor.encryption import Encryption, EncryptionCodec, encrypting
 from signedfor.interceptors import OneArgument
 from signedfor.payloads import data_converter
+from tests.encryption import KEYS, encrypt
 from tests.histories import nondeterministic
 from tests.histories.recording import FOLDER, history_files, read, record, write
 from tests.histories.scenarios import scenarios
@@ -33,11 +36,13 @@ HISTORIES = sorted(FOLDER.rglob("*.json"))
 """Including those in subfolders, such as a release's."""
 
 
-async def _replay(history: WorkflowHistory, *workflows: type) -> None:
+async def _replay(
+    history: WorkflowHistory, *workflows: type, converter: DataConverter = data_converter
+) -> None:
     """Raise if the workflow code does not match the history."""
     replayer = Replayer(
         workflows=workflows or WORKFLOWS,
-        data_converter=data_converter,
+        data_converter=converter,
         interceptors=[OneArgument()],
         workflow_runner=sandboxed_runner(),
     )
@@ -48,6 +53,37 @@ async def _replay(history: WorkflowHistory, *workflows: type) -> None:
 async def test_a_recorded_history_is_replayed(path: Path) -> None:
     """A current worker can continue a workflow that an earlier worker started."""
     await _replay(read(path))
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: str(path.relative_to(FOLDER)))
+async def test_an_encrypted_history_is_replayed(path: Path) -> None:
+    """Encryption changes no command: with the key, the same history replays."""
+    history = read(path)
+    events = encrypt(history.events, EncryptionCodec(Encryption.parse(KEYS), "ReplayNamespace"))
+
+    await _replay(
+        WorkflowHistory(history.workflow_id, events),
+        converter=encrypting(Encryption.parse(KEYS), "ReplayNamespace"),
+    )
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: str(path.relative_to(FOLDER)))
+async def test_a_history_from_before_encryption_is_replayed(path: Path) -> None:
+    """Encryption can be turned on while messages are under way."""
+    await _replay(read(path), converter=encrypting(Encryption.parse(KEYS), "ReplayNamespace"))
+
+
+async def test_a_history_without_its_key_fails_the_task_only() -> None:
+    """The message is still there when the key comes back: its workflow does not fail."""
+    history = read(history_files()["delivered"])
+    codec = EncryptionCodec(Encryption.parse(KEYS), "ReplayNamespace")
+    other = Encryption.parse(KEYS.replace("test", "other"))
+
+    with pytest.raises(NondeterminismError):
+        await _replay(
+            WorkflowHistory(history.workflow_id, encrypt(history.events, codec)),
+            converter=encrypting(other, "ReplayNamespace"),
+        )
 
 
 @pytest.mark.parametrize(

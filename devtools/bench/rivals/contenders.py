@@ -485,7 +485,7 @@ OURS_SETTINGS = {
 
 @contextmanager
 def _ours(folder: Path, workers: int) -> Iterator[Running]:
-    with LocalStack(folder, settings=OURS_SETTINGS, workers=workers) as stack:
+    with LocalStack(folder, settings=OURS_SETTINGS, workers=workers, encrypted=False) as stack:
         yield _temporal(
             stack,
             workers=stack.workers,
@@ -499,7 +499,7 @@ def _ours(folder: Path, workers: int) -> Iterator[Running]:
 
 @contextmanager
 def _textbook(folder: Path, workers: int) -> Iterator[Running]:
-    with LocalStack(folder, only_servers=True) as stack, ProcessGroup() as group:
+    with LocalStack(folder, only_servers=True, encrypted=False) as stack, ProcessGroup() as group:
         side = baseline_side(stack, group, workers=workers)
         processes = [*side.workers, side.webhook]
         try:

@@ -16,7 +16,10 @@ from devtools.stack.ports import HOST, free_ports
 from devtools.stack.up import forwarded_settings, wants_real_twilio, write_environment
 from tests.devtools.stack.support import ROOT, clean_environment, is_gone, running, wait_for
 
-_VARIABLES = ("TEMPORAL_PORT", "TEMPORAL_UI_PORT", "WEBHOOK_PORT", "SANDBOX_PORT", "OPS_PORT")
+_VARIABLES = (
+    *("TEMPORAL_PORT", "TEMPORAL_UI_PORT", "WEBHOOK_PORT", "SANDBOX_PORT", "OPS_PORT"),
+    "CODEC_SERVER_PORT",
+)
 _REAL = {
     "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
     "TWILIO_AUTH_TOKEN": "a-real-token",
@@ -28,7 +31,7 @@ _REAL = {
 def _up(folder: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """Run `make up`'s command on free ports until it has printed its addresses."""
     output = folder / "output"
-    ports = dict(zip(_VARIABLES, map(str, free_ports(5)), strict=True))
+    ports = dict(zip(_VARIABLES, map(str, free_ports(len(_VARIABLES))), strict=True))
     data = str(folder / "data")
     with running("devtools.stack.up", output, DATA_DIR=data, **{**ports, **environment}) as process:
         wait_for(

@@ -23,7 +23,6 @@ from signedfor.contract import (
     message_workflow_id,
 )
 from signedfor.interceptors import OneArgument
-from signedfor.payloads import data_converter
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.inbox import Inbox
 from signedfor.store.suppressions import Action
@@ -33,6 +32,7 @@ from signedfor.store.tables import (
     suppression_history,
     suppressions,
 )
+from tests.encryption import decrypt
 from tests.faults.soak.history import History, read_history
 from tests.faults.soak.injection import FaultInjector
 from tests.faults.soak.invariants import MessageRecord, Observations, Violation
@@ -162,13 +162,13 @@ class Collector:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return None
             raise
-        return read_history(list(history.events), of_message=of_message)
+        return read_history(decrypt(history.events, self._client), of_message=of_message)
 
     async def replay_violations(self, message_ids: Iterable[str]) -> list[Violation]:
         """Replay these histories; a violation for each that the current code does not match."""
         replayer = Replayer(
             workflows=[SendMessage, DeadLetter],
-            data_converter=data_converter,
+            data_converter=self._client.data_converter,
             interceptors=[OneArgument()],
             workflow_runner=sandboxed_runner(),
         )
