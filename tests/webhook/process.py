@@ -67,6 +67,7 @@ def environment(database_url: str, temporal_address: str) -> dict[str, str]:
         "PUBLIC_BASE_URL": PUBLIC,
         "DATABASE_URL": database_url,
         "TEMPORAL_ADDRESS": temporal_address,
+        "PAYLOAD_ENCRYPTION": "off",
     }
 
 
