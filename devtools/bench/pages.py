@@ -17,7 +17,12 @@ from typing import Final
 import httpx
 from sqlalchemy import Engine
 
-from devtools.bench.campaign_fixture import SENDER, CampaignFixture, campaign_fixture
+from devtools.bench.campaign_fixture import (
+    SENDER,
+    CampaignFixture,
+    campaign_fixture,
+    recipients,
+)
 from devtools.bench.environment import (
     PRODUCT,
     SETTINGS,
@@ -29,7 +34,7 @@ from devtools.bench.environment import (
 )
 from devtools.bench.figures import Bound, Rounds, Sample
 from devtools.bench.growth import new_database
-from devtools.bench.growth_list import FILTERED, fill_list
+from devtools.bench.growth_list import FILTERED, LANDLINE, fill_list
 from devtools.bench.growth_rows import insert_rows
 from devtools.bench.processes import run_command
 from devtools.bench.report import Report
@@ -104,6 +109,8 @@ async def _measure(url: str, sizes: Sizes) -> dict[str, Sample]:
 async def _send_campaign(fixture: CampaignFixture, sizes: Sizes) -> str:
     """Messages of a campaign, which are copied afterwards; the campaign's id."""
     campaign_id = fixture.loaded(sizes.counted)
+    for row in list(recipients(sizes.counted))[:: sizes.counted // 2]:
+        fixture.environment.stack.sandbox.script(row["to"], [LANDLINE])
     await fixture.dispatch_all(campaign_id, sizes.counted)
     await fixture.until_ended(campaign_id, sizes.counted, within=_WITHIN)
     return campaign_id

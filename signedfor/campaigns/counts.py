@@ -48,14 +48,12 @@ async def corrected(
     The index has what visibility shows, so a message that ended without a report has failed, and
     one whose dead letter was closed by a late delivery has the outcome before.
     """
-    counter = _Counter(client, campaign_id, rpc_timeout)
-    (no_report,), late = await asyncio.gather(
-        counter.messages([_WITHOUT_REPORT]), _delivered_late(counter)
-    )
-    found = Counter(counts)
-    found.subtract({str(Outcome.FAILED): no_report})
-    found.update({NO_REPORT: no_report})
-    found.update(late)
+    counter, found = _Counter(client, campaign_id, rpc_timeout), Counter(counts)
+    if found[Outcome.FAILED]:
+        [no_report] = await counter.messages([_WITHOUT_REPORT])
+        found.update({str(Outcome.FAILED): -no_report, NO_REPORT: no_report})
+    if any(found[each] for each in ESCALATED):
+        found.update(await _delivered_late(counter))
     return +found
 
 
