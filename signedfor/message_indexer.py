@@ -49,7 +49,8 @@ _REFRESH: Final = timedelta(seconds=30)
 """How often the messages that run are read again."""
 _PURGE: Final = timedelta(hours=1)
 _PURGE_TIMEOUT: Final = timedelta(seconds=10)
-_PAGE: Final = 1000
+_PAGE: Final = 250
+"""Decoding more at a time would hold up the pages that the same process serves."""
 _MAX_CHECKS: Final = 2_000
 """Messages that a round asks Temporal about, one by one."""
 _MAX_REQUESTS: Final = 200

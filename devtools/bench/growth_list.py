@@ -46,7 +46,7 @@ from signedfor.contract import (
 from webhook.recent_callbacks import UNKNOWN_OUTCOME
 
 EMPTY, FULL = "empty", "full"
-_LANDLINE: Step = {"final": "undelivered", "error_code": 30006}
+LANDLINE: Step = {"final": "undelivered", "error_code": 30006}
 """Its dead letter closes by itself."""
 FILTERED: Step = {"final": "undelivered", "error_code": 30007}
 """Its dead letter waits for an operator."""
@@ -98,7 +98,7 @@ async def _send_examples(environment: Environment, fixture: CampaignFixture, siz
     failing: list[WorkflowHandle[object, object]] = []
     for number in range(2 * _OF_EACH):
         to = f"+1555900{number:04d}"
-        step = _LANDLINE if number % 2 else FILTERED
+        step = LANDLINE if number % 2 else FILTERED
         environment.stack.sandbox.script(to, [step])
         failing.append(await environment.start(side, to=to))
     await asyncio.gather(*(handle.result() for handle in failing))

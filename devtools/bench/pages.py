@@ -1,8 +1,8 @@
 """How fast the operations page answers with 100,000 messages of one day, on both databases.
 
-Sending these would take an hour. So a few real messages and dead letters are sent, and their closed
-rows are copied in Temporal's list, as in `growth_list`. The indexer then reads that list. The
-messages belong to one campaign, whose counts are then as slow as any can be.
+Sending these would take an hour. So a few real messages of a campaign are sent, and their rows are
+copied in Temporal's list, as in `growth_list`. So its counts are as slow as any can be.
+The indexer reads that list. The dead letters are real.
 """
 
 import asyncio
@@ -17,7 +17,12 @@ from typing import Final
 import httpx
 from sqlalchemy import Engine
 
-from devtools.bench.campaign_fixture import SENDER, CampaignFixture, campaign_fixture
+from devtools.bench.campaign_fixture import (
+    SENDER,
+    CampaignFixture,
+    campaign_fixture,
+    recipients,
+)
 from devtools.bench.environment import (
     PRODUCT,
     SETTINGS,
@@ -29,7 +34,7 @@ from devtools.bench.environment import (
 )
 from devtools.bench.figures import Bound, Rounds, Sample
 from devtools.bench.growth import new_database
-from devtools.bench.growth_list import FILTERED, fill_list
+from devtools.bench.growth_list import FILTERED, LANDLINE, fill_list
 from devtools.bench.growth_rows import insert_rows
 from devtools.bench.processes import run_command
 from devtools.bench.report import Report
@@ -86,8 +91,10 @@ async def _measure(url: str, sizes: Sizes) -> dict[str, Sample]:
         environment = await set_up(stack, group)
         side = environment.side(PRODUCT)
         with campaign_fixture(environment) as fixture, environment.running(side):
-            campaign_id = await _send_examples(environment, fixture, sizes)
+            campaign_id = await _send_campaign(fixture, sizes)
         await asyncio.to_thread(fill_list, stack, sizes.indexed_messages, within=timedelta(days=1))
+        with environment.running(side):
+            await _send_failing(environment, sizes)
         engine = open_engine(url)
         try:
             await _record_attempts(environment, engine)
@@ -99,17 +106,23 @@ async def _measure(url: str, sizes: Sizes) -> dict[str, Sample]:
     return {_MEDIAN: {**index, **pages[_MEDIAN]}, _MAX: pages[_MAX]}
 
 
-async def _send_examples(environment: Environment, fixture: CampaignFixture, sizes: Sizes) -> str:
-    """Messages of a campaign, and some with open dead letters; the campaign's id."""
+async def _send_campaign(fixture: CampaignFixture, sizes: Sizes) -> str:
+    """Messages of a campaign, which are copied afterwards; the campaign's id."""
     campaign_id = fixture.loaded(sizes.counted)
+    for row in list(recipients(sizes.counted))[:: sizes.counted // 2]:
+        fixture.environment.stack.sandbox.script(row["to"], [LANDLINE])
     await fixture.dispatch_all(campaign_id, sizes.counted)
+    await fixture.until_ended(campaign_id, sizes.counted, within=_WITHIN)
+    return campaign_id
+
+
+async def _send_failing(environment: Environment, sizes: Sizes) -> None:
+    """Messages whose dead letters wait for an operator."""
     failing = []
     for number in range(_FIRST_FAILING, _FIRST_FAILING + sizes.open_dead_letters):
         environment.stack.sandbox.script(f"+{number}", [FILTERED])
         failing.append(await environment.start(environment.side(PRODUCT), to=f"+{number}"))
     await asyncio.gather(*(handle.result() for handle in failing))
-    await fixture.until_ended(campaign_id, sizes.counted, within=_WITHIN)
-    return campaign_id
 
 
 async def _record_attempts(environment: Environment, engine: Engine) -> None:

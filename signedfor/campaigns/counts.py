@@ -8,7 +8,7 @@ by a late delivery makes its message a delivered one.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -40,6 +40,23 @@ async def count_rows(client: Client, campaign_id: str, *, rpc_timeout: timedelta
     return +(Counter(dict(zip(map(str, clauses), at, strict=True))) + outcomes)
 
 
+async def corrected(
+    counts: Mapping[str, int], client: Client, campaign_id: str, *, rpc_timeout: timedelta
+) -> Counter[str]:
+    """The message index's counts of a campaign's rows, with what only Temporal knows.
+
+    The index has what visibility shows, so a message that ended without a report has failed, and
+    one whose dead letter was closed by a late delivery has the outcome before.
+    """
+    counter, found = _Counter(client, campaign_id, rpc_timeout), Counter(counts)
+    if found[Outcome.FAILED]:
+        [no_report] = await counter.messages([_WITHOUT_REPORT])
+        found.update({str(Outcome.FAILED): -no_report, NO_REPORT: no_report})
+    if any(found[each] for each in ESCALATED):
+        found.update(await _delivered_late(counter))
+    return +found
+
+
 async def count_outcomes(
     client: Client, campaign_id: str, *, rpc_timeout: timedelta
 ) -> Counter[str]:
@@ -47,18 +64,27 @@ async def count_outcomes(
     counter = _Counter(client, campaign_id, rpc_timeout)
     (retries,), late, messages = await asyncio.gather(
         counter.messages([_IS_RETRY]),
-        counter.delivered_late(),
+        _delivered_late(counter),
         counter.messages(f"{MESSAGE_STATUS.name}='{each}'" for each in Outcome),
     )
     counts = Counter({str(each): n for each, n in zip(Outcome, messages, strict=True)})
     if retries:
         replaced = await counter.messages(f"{PRIOR_OUTCOME.name}='{each}'" for each in ESCALATED)
         counts.subtract({str(each): n for each, n in zip(ESCALATED, replaced, strict=True)})
-    if late:
-        corrected = await asyncio.gather(*map(counter.delivered_late, ESCALATED))
-        counts.subtract({str(each): n for each, n in zip(ESCALATED, corrected, strict=True)})
-        counts[Outcome.DELIVERED] += late
+    counts.update(late)
     return +counts
+
+
+async def _delivered_late(counter: "_Counter") -> dict[str, int]:
+    """How the counts change by messages that were delivered after their dead letter was opened."""
+    late = await counter.delivered_late()
+    if not late:
+        return {}
+    before = await asyncio.gather(*map(counter.delivered_late, ESCALATED))
+    return {
+        str(Outcome.DELIVERED): late,
+        **{str(each): -n for each, n in zip(ESCALATED, before, strict=True)},
+    }
 
 
 async def count_ended(

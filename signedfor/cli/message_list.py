@@ -109,7 +109,7 @@ def list_(
 def reindex(*, as_json: JsonOption = False) -> None:
     """Make the index again from what Temporal has. Messages are not changed.
 
-    It takes about 30 seconds for 100,000 messages, and can be searched meanwhile.
+    It takes about a minute for 100,000 messages. They can be searched meanwhile.
     """
     with command_output(as_json=as_json) as out:
         with database() as engine:

@@ -10,12 +10,14 @@ from starlette.applications import Starlette
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from ops.app import create_app
+from ops.pages import campaigns
 from ops.settings import OpsSettings
 from signedfor.contract import CampaignState, message_workflow_id
 from signedfor.contract.failures import FailureClass
 from signedfor.message_indexer import MessageIndexer
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.campaigns import Campaigns
+from signedfor.store.message_index import MessageIndex
 from signedfor.store.rate_limiter import RateLimiter
 from tests.ops.conftest import Browser
 from tests.ops.pages.campaign_support import (
@@ -58,7 +60,11 @@ async def test_no_campaign_yet(looker: Browser) -> None:
 
 
 async def test_progress_by_outcome(
-    fakes: FakeActivities, temporal: Client, actor: Browser, sqlite_engine: Engine
+    fakes: FakeActivities,
+    temporal: Client,
+    actor: Browser,
+    sqlite_engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Live, with links to its messages and dead letters; the list has the same from the index."""
     fakes.sends = [failure(FailureClass.SENDER_MISCONFIGURED, code=21408), accept()]
@@ -78,6 +84,12 @@ async def test_progress_by_outcome(
     assert 'href="/dead-letters?campaign_id=spring"' in page
     await MessageIndexer(temporal, sqlite_engine).bring_up_to_date()
     assert "2 delivered, 1 failed" in await shown(actor, "/campaigns", "2 delivered")
+    # A large campaign is counted there too.
+    monkeypatch.setattr(campaigns, "MAX_COUNTED", 2)
+    assert "3 of 3 rows are done" in await shown(actor, path, "delivered 2 66.7 %")
+    assert "failed 1 33.3 %" in words(await actor.get(path))
+    MessageIndex(sqlite_engine).remove([f"spring:{number}" for number in (1, 2, 3)])
+    assert "delivered 2" not in words(await actor.get(path))
 
 
 async def test_time_left(actor: Browser, sqlite_engine: Engine) -> None:
