@@ -185,6 +185,12 @@ _VOWELS: Final = frozenset("AEIOUY")
 _BESIDE: Final = [
     row[at : at + 2] for row in ("QWERTYUIOP", "ASDFGHJKL", "ZXCVBNM") for at in range(len(row) - 1)
 ]
+_AROUND: Final = [
+    *_BESIDE,
+    *"QA WS ED RF TG YH UJ IK OL AZ SX DX DC FC FV GV GB HB HN JN JM KM PL".split(),
+]
+_IDEOGRAPHS: Final = "\u2e80"
+"""From here on a letter is a syllable or more, so that another one is another word."""
 _LEET: Final = str.maketrans("01234578", "OISEASTB")
 """Digits in place of letters."""
 _BELOW: Final = str.maketrans("1234567890", "QWERTYUIOP")
@@ -327,7 +333,7 @@ def _misspelled_keyword(word: str) -> InboundKind | None:
         return InboundKind.STOP
     if word.rstrip("0123456789") in _STOP_WORDS:
         return InboundKind.REVIEW  # Another list's keyword, perhaps.
-    if word in _WORDS or word in _NEAR_WORDS or not word.isalpha():
+    if word in _WORDS or word in _NEAR_WORDS or not word.isalpha() or max(word) >= _IDEOGRAPHS:
         return None
     if (drawled := _DRAWL.sub(r"\1", word)) in _STOP_WORDS:
         return InboundKind.STOP
@@ -360,13 +366,13 @@ def near_phrases(word: str) -> bool:
 
 def _is_jumbled(one: str, other: str) -> bool:
     """Whether it is the same letters in another order: `SOPT`. Or one key beside each: `STIO`."""
-    return (one[:1] == other[0] and _swapped(one, other)) or _is_beside(one, other)
+    return (one[:1] == other[0] and _swapped(one, other)) or _is_beside(one, other, _AROUND)
 
 
-def _is_beside(one: str, other: str) -> bool:
+def _is_beside(one: str, other: str, beside: Sequence[str] = _BESIDE) -> bool:
     """Whether the hand lay one key beside the right one for some letters: `STIO`."""
     pairs = [{*pair} for pair in zip(one, other, strict=False)]
-    is_beside = all(len(pair) == 1 or any(pair <= {*row} for row in _BESIDE) for pair in pairs)
+    is_beside = all(len(pair) == 1 or any(pair <= {*row} for row in beside) for pair in pairs)
     return len(one) == len(other) and is_beside and sum(len(pair) == 1 for pair in pairs) > 1
 
 
