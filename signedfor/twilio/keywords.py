@@ -177,6 +177,7 @@ _LONGEST_MESSAGE: Final = 2000
 """Twilio's have up to 1600 characters."""
 _STOP_SIGN: Final = "\N{OCTAGONAL SIGN}"
 _AROUND_A_STOP_SIGN: Final = frozenset("🛑🚫⛔❌✋🖐🤚🙏😡😠😤🤬")
+_OPT_OUT: Final = re.compile(r"\bOPT OUT\b")
 _CLITIC: Final = re.compile(
     r"(?:ME|NOS|SE|TE|MI|CI|VI|TI|LO|LA|LE|LI|NE|LOS|LAS|LES|MOI|NOUS|VOUS)$"
 )
@@ -224,6 +225,8 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
     written = words(text) or words(body.translate(_REGIONAL_INDICATORS))
     if not written:
         return _as_stop_sign(body)
+    if len(written) <= 2 and _is_masked_stop(plain(body).strip()):  # noqa: PLR2004 - around a sign
+        return InboundKind.STOP
     polite = words(phrases.without_courtesy(text))
     abbreviated = words(phrases.without_courtesy(phrases.with_abbreviations(text)))
     joined = [phrases.without_joined_courtesy("".join(written))]
@@ -243,8 +246,6 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
     if len({*polite}) == 1 and (known := _WORDS.get(polite[0])) and known.kind in _OPT_INS:
         is_answer = known.kind is InboundKind.YES and len(written) > 1
         return InboundKind.OTHER if is_answer else known.kind
-    if len(written) <= 2 and _is_masked_stop(plain(body).strip()):  # noqa: PLR2004 - around a sign
-        return InboundKind.STOP
     is_split = max(map(len, polite)) == 1 or "OUT" in polite[1:2]
     if len(polite) == 1 or is_split:
         return _misspelled_keyword("".join(polite))
@@ -262,7 +263,9 @@ def _as_stop_sign(body: str) -> InboundKind | None:
 def _is_masked_stop(text: str) -> bool:
     """Whether it is a stop word with a sign in place of a letter: `S*OP`, `ST+P`."""
     signs = [at for at, c in enumerate(text) if not c.isalnum()]
-    if len(signs) != 1 or text[signs[0]].isspace() or not 0 < signs[0] < len(text) - 1:
+    if len(signs) != 1 or text[signs[0]].isspace() or signs[0] == 0:
+        return False
+    if signs[0] == len(text) - 1 and text[-1] != "[":  # The key beside P.
         return False
     before, after = text[: signs[0]], text[signs[0] + 1 :]
     return any(
@@ -276,9 +279,13 @@ def _is_stop(message: Sequence[str]) -> bool:
     said = _without_emphasis(message)
     if "".join(said) in _STOP_WORDS:
         return True
-    unsubscribe = "".join(each for each in said if each not in phrases.PRONOUNS)
+    unsubscribe = "".join(_meant(each) for each in said if each not in phrases.PRONOUNS)
     if unsubscribe in _UNAMBIGUOUS or _without_clitics(unsubscribe) in _UNAMBIGUOUS:
         return True
+    urged = list(itertools.dropwhile(phrases.EMPHASIS.__contains__, said))
+    if "".join(urged) in _UNAMBIGUOUS:
+        return True
+    said = _OPT_OUT.sub("OPTOUT", " ".join(said)).split()
     is_first = bool(said) and _meant(said[0]) in _STOP_WORDS
     if is_first and _meant(said[0]) == "STOP" and phrases.TODAY.issuperset(said[1:]):
         return True
