@@ -86,7 +86,7 @@ SPELLINGS = {
     "cancel today": OTHER,
     "lopeta heti": STOP,
     "配信停止をお願いします": STOP,
-    "Cancellatemi": STOP,
+    "Fermatevi": STOP,
     "desuscribirme gracias": STOP,
     "terminate": REVIEW,
     "a stop": OTHER,
@@ -391,9 +391,9 @@ def test_without_an_opt_out_type_the_body_decides(opt_out_type: str | None) -> N
 
 def test_a_text_is_read_alike_in_each_process() -> None:
     """Of several words that a slip may have been, the likeliest is taken, not any of them."""
-    code = "from signedfor.twilio.keywords import classify_inbound as c; print(c('wrong mumber', None))"
+    code = "from signedfor.twilio import keywords as k; print(k.classify_inbound('wrong mumber', None))"
     kinds = {
-        subprocess.run(  # noqa: S603 - our own interpreter
+        subprocess.run(
             [sys.executable, "-c", code],
             env={**os.environ, "PYTHONHASHSEED": str(seed)},
             check=True,
