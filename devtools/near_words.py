@@ -2,8 +2,9 @@
 
     uv run --no-project --with wordfreq==3.1.1 python -m devtools.near_words
 
-A message of one such word is no misspelled keyword, and in a sentence it is itself. Words in `words.csv` are left out: what they
-mean is said there. The package is needed for this only.
+A message of one such word is no misspelled keyword, and in a sentence it is itself. Words in
+`words.csv` are left out: what they mean is said there. Empty the table first, so that it does not
+hide its own words. The package is needed for this only.
 """
 
 import csv

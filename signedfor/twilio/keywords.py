@@ -13,8 +13,7 @@ message needs the ideas of an opt-out close together.
 import csv
 import itertools
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path  # noqa: TID251 - the table is read once, at import
 from typing import Final, NamedTuple
 from unicodedata import category
@@ -22,6 +21,17 @@ from unicodedata import category
 from signedfor.contract.inbound import InboundKind
 from signedfor.twilio import ideas, phrases
 from signedfor.twilio.letters import plain, words
+from signedfor.twilio.slips import (
+    MISSPELLED_LETTERS,
+    Misspelled,
+    is_beside,
+    is_form,
+    is_jumbled,
+    is_near,
+    once,
+    swapped,
+    two_slips,
+)
 
 _KIND_OF_OPT_OUT_TYPE = {
     "STOP": InboundKind.STOP,
@@ -30,8 +40,6 @@ _KIND_OF_OPT_OUT_TYPE = {
 }
 
 _OPT_INS = {InboundKind.START, InboundKind.YES}
-_MISSPELLED_LETTERS = range(4, 21)
-"""How long a misspelled word is: shorter ones are other words, longer ones no words at all."""
 _LONG = 6
 """From how many letters on any slip makes no other word of English."""
 _LONG_ANYWHERE = 8
@@ -82,71 +90,21 @@ _NEAR_WORDS: Final = _read_near_words() - _WORDS.keys()
 _STOP_WORDS: Final = frozenset(word for word, row in _WORDS.items() if row.kind is InboundKind.STOP)
 
 
-class _Misspelled:
-    """Finds the word of a list from which another one differs by one slip of a finger.
-
-    A slip is a letter too few, too many or wrong, or two letters in the wrong order. Two words that
-    differ by a slip are the same with at most one letter deleted from each.
-    """
-
-    def __init__(self, correct: Iterable[str]) -> None:
-        self._by_deletion: Mapping[str, list[str]] = defaultdict(list)
-        correct = list(correct)
-        self._correct = frozenset(correct)
-        for word in dict.fromkeys(correct):
-            for shorter in self._deletions(word):
-                self._by_deletion[shorter].append(word)
-
-    def correct(self, word: str) -> Iterator[str]:
-        """Words of the list one slip away."""
-        if word in self._correct or len(word) not in _MISSPELLED_LETTERS:
-            return
-        found = itertools.chain.from_iterable(
-            self._by_deletion.get(each, ()) for each in self._deletions(word)
-        )
-        yield from (each for each in dict.fromkeys(found) if _one_slip(word, each))
-
-    @staticmethod
-    def _deletions(word: str) -> list[str]:
-        return list(dict.fromkeys([word, *(word[:at] + word[at + 1 :] for at in range(len(word)))]))
-
-
-def _one_slip(one: str, other: str) -> bool:
-    start = len(_common_start(one, other))
-    end = len(_common_start(one[start:][::-1], other[start:][::-1]))
-    one, other = one[start : len(one) - end], other[start : len(other) - end]
-    return max(len(one), len(other)) <= 1 or one == other[::-1]
-
-
-def _common_start(one: str, other: str) -> str:
-    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
-    return "".join(letter for letter, _ in pairs)
-
-
-def _swapped(one: str, other: str) -> bool:
-    return sorted(one) == sorted(other)
-
-
-def _once(word: str) -> str:
-    """The word with each repeated letter written once: `STOOOPP` is `STOP`."""
-    return "".join(letter for letter, _ in itertools.groupby(word))
-
-
 _CERTAIN: Final = {
     word: row.kind
     for word, row in _WORDS.items()
     if row.kind in {InboundKind.STOP, InboundKind.HELP}
     and (row.is_english or row.is_on_a_list)
-    and (len(word) in _MISSPELLED_LETTERS or (row.is_english and row.is_on_a_list))
+    and (len(word) in MISSPELLED_LETTERS or (row.is_english and row.is_on_a_list))
 }
 """Keywords that a slip is read as inside a message too. `END` is the only short one."""
-_CERTAIN_BY_ONCE: Final = {_once(word): word for word in _CERTAIN}
-_OF_CERTAIN: Final = _Misspelled(_CERTAIN)
-_OF_ANY: Final = _Misspelled(
+_CERTAIN_BY_ONCE: Final = {once(word): word for word in _CERTAIN}
+_OF_CERTAIN: Final = Misspelled(_CERTAIN)
+_OF_ANY: Final = Misspelled(
     word
     for word, row in _WORDS.items()
     if row.kind in {InboundKind.STOP, InboundKind.HELP}
-    and (word in _CERTAIN or len(word) in _MISSPELLED_LETTERS)
+    and (word in _CERTAIN or len(word) in MISSPELLED_LETTERS)
 )
 _LONG_STOP_WORDS: Final = sorted(each for each in _STOP_WORDS if len(each) >= _LONG_ANYWHERE)
 _UNAMBIGUOUS: Final = frozenset(
@@ -157,10 +115,10 @@ _UNAMBIGUOUS: Final = frozenset(
 _MASKED: Final = sorted(
     word for word in _CERTAIN if _WORDS[word].is_english and word in _STOP_WORDS
 )
-_OF_PHRASES: Final = _Misspelled(
+_OF_PHRASES: Final = Misspelled(
     word
     for word in sorted(phrases.vocabulary() | ideas.vocabulary("en"))
-    if word.isascii() and len(word) in _MISSPELLED_LETTERS
+    if word.isascii() and len(word) in MISSPELLED_LETTERS
 )
 _SPELLED: Final = (
     phrases.vocabulary()
@@ -177,14 +135,13 @@ _LONGEST_MESSAGE: Final = 2000
 """Twilio's have up to 1600 characters."""
 _STOP_SIGN: Final = "\N{OCTAGONAL SIGN}"
 _AROUND_A_STOP_SIGN: Final = frozenset("🛑🚫⛔❌✋🖐🤚🙏😡😠😤🤬")
+_OPT_OUT: Final = re.compile(r"\bOPT OUT\b")
 _CLITIC: Final = re.compile(
     r"(?:ME|NOS|SE|TE|MI|CI|VI|TI|LO|LA|LE|LI|NE|LOS|LAS|LES|MOI|NOUS|VOUS)$"
 )
 _DRAWL: Final = re.compile(r"(.)\1{2,}")
-_VOWELS: Final = frozenset("AEIOUY")
-_BESIDE: Final = [
-    row[at : at + 2] for row in ("QWERTYUIOP", "ASDFGHJKL", "ZXCVBNM") for at in range(len(row) - 1)
-]
+_IDEOGRAPHS: Final = "\u2e80"
+"""From here on a letter is a syllable or more, so that another one is another word."""
 _LEET: Final = str.maketrans("01234578", "OISEASTB")
 """Digits in place of letters."""
 _BELOW: Final = str.maketrans("1234567890", "QWERTYUIOP")
@@ -218,6 +175,8 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
     written = words(text) or words(body.translate(_REGIONAL_INDICATORS))
     if not written:
         return _as_stop_sign(body)
+    if len(written) <= 2 and _is_masked_stop(plain(body).strip()):  # noqa: PLR2004 - around a sign
+        return InboundKind.STOP
     polite = words(phrases.without_courtesy(text))
     abbreviated = words(phrases.without_courtesy(phrases.with_abbreviations(text)))
     joined = [phrases.without_joined_courtesy("".join(written))]
@@ -237,8 +196,6 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
     if len({*polite}) == 1 and (known := _WORDS.get(polite[0])) and known.kind in _OPT_INS:
         is_answer = known.kind is InboundKind.YES and len(written) > 1
         return InboundKind.OTHER if is_answer else known.kind
-    if len(written) <= 2 and _is_masked_stop(plain(body).strip()):  # noqa: PLR2004 - around a sign
-        return InboundKind.STOP
     is_split = max(map(len, polite)) == 1 or "OUT" in polite[1:2]
     if len(polite) == 1 or is_split:
         return _misspelled_keyword("".join(polite))
@@ -256,7 +213,9 @@ def _as_stop_sign(body: str) -> InboundKind | None:
 def _is_masked_stop(text: str) -> bool:
     """Whether it is a stop word with a sign in place of a letter: `S*OP`, `ST+P`."""
     signs = [at for at, c in enumerate(text) if not c.isalnum()]
-    if len(signs) != 1 or text[signs[0]].isspace() or not 0 < signs[0] < len(text) - 1:
+    if len(signs) != 1 or text[signs[0]].isspace() or signs[0] == 0:
+        return False
+    if signs[0] == len(text) - 1 and text[-1] != "[":  # The key beside P.
         return False
     before, after = text[: signs[0]], text[signs[0] + 1 :]
     return any(
@@ -270,9 +229,13 @@ def _is_stop(message: Sequence[str]) -> bool:
     said = _without_emphasis(message)
     if "".join(said) in _STOP_WORDS:
         return True
-    unsubscribe = "".join(each for each in said if each not in phrases.PRONOUNS)
+    unsubscribe = "".join(_meant(each) for each in said if each not in phrases.PRONOUNS)
     if unsubscribe in _UNAMBIGUOUS or _without_clitics(unsubscribe) in _UNAMBIGUOUS:
         return True
+    urged = list(itertools.dropwhile(phrases.EMPHASIS.__contains__, said))
+    if "".join(urged) in _UNAMBIGUOUS:
+        return True
+    said = _OPT_OUT.sub("OPTOUT", " ".join(said)).split()
     is_first = bool(said) and _meant(said[0]) in _STOP_WORDS
     if is_first and _meant(said[0]) == "STOP" and phrases.TODAY.issuperset(said[1:]):
         return True
@@ -323,24 +286,24 @@ def _misspelled_keyword(word: str) -> InboundKind | None:
     """The kind of a single word that is not listed."""
     if (meant := _meant(word)) in _CERTAIN:
         return _CERTAIN[meant]
-    if _once(word.translate(_BELOW)) in _STOP_WORDS:
+    if once(word.translate(_BELOW)) in _STOP_WORDS:
         return InboundKind.STOP
     if word.rstrip("0123456789") in _STOP_WORDS:
         return InboundKind.REVIEW  # Another list's keyword, perhaps.
-    if word in _WORDS or word in _NEAR_WORDS or not word.isalpha():
+    if word in _WORDS or word in _NEAR_WORDS or not word.isalpha() or max(word) >= _IDEOGRAPHS:
         return None
     if (drawled := _DRAWL.sub(r"\1", word)) in _STOP_WORDS:
         return InboundKind.STOP
     near = list(_OF_ANY.correct(drawled))
     for each in near:
-        is_sure = _swapped(word, each) or _once(word) == _once(each)
+        is_sure = swapped(word, each) or once(word) == once(each)
         if len(each) > _SHORT or is_sure or each in _MASKED:
             return _WORDS[each].kind
     if near:
         return InboundKind.REVIEW
-    if word not in _SPELLED and any(_is_jumbled(word, each) for each in _MASKED):
+    if word not in _SPELLED and any(is_jumbled(word, each) for each in _MASKED):
         return InboundKind.STOP
-    return InboundKind.STOP if any(_two_slips(word, each) for each in _LONG_STOP_WORDS) else None
+    return InboundKind.STOP if any(two_slips(word, each) for each in _LONG_STOP_WORDS) else None
 
 
 def near_keywords(word: str) -> set[str]:
@@ -349,7 +312,7 @@ def near_keywords(word: str) -> set[str]:
         return set()
     return {
         *_OF_ANY.correct(word),
-        *(each for each in _LONG_STOP_WORDS if _two_slips(word, each)),
+        *(each for each in _LONG_STOP_WORDS if two_slips(word, each)),
     }
 
 
@@ -358,42 +321,19 @@ def near_phrases(word: str) -> bool:
     return word not in _SPELLED and (_guesses(word) != [word] or _parts(word) != [word])
 
 
-def _is_jumbled(one: str, other: str) -> bool:
-    """Whether it is the same letters in another order: `SOPT`. Or one key beside each: `STIO`."""
-    return (one[:1] == other[0] and _swapped(one, other)) or _is_beside(one, other)
-
-
-def _is_beside(one: str, other: str) -> bool:
-    """Whether the hand lay one key beside the right one for some letters: `STIO`."""
-    pairs = [{*pair} for pair in zip(one, other, strict=False)]
-    is_beside = all(len(pair) == 1 or any(pair <= {*row} for row in _BESIDE) for pair in pairs)
-    return len(one) == len(other) and is_beside and sum(len(pair) == 1 for pair in pairs) > 1
-
-
-def _two_slips(one: str, other: str) -> bool:
-    """Whether a word differs from a long one by two slips at most, but not at its beginning."""
-    if one[:2] != other[:2] or abs(len(one) - len(other)) > 2:  # noqa: PLR2004
-        return False
-    shortened = {one[:at] + one[at + 1 :] for at in range(2, len(one))}
-    lengthened = {other[:at] + other[at + 1 :] for at in range(2, len(other))}
-    return any(_one_slip(each, other) for each in shortened) or any(
-        _one_slip(one, each) for each in lengthened
-    )
-
-
 def _meant(word: str) -> str:
     """The keyword that is surely meant, or the word itself."""
-    if word in _WORDS or word in _NEAR_WORDS or len(word) not in _MISSPELLED_LETTERS:
+    if word in _WORDS or word in _NEAR_WORDS or len(word) not in MISSPELLED_LETTERS:
         return word
     if (read := word.translate(_LEET)) in _STOP_WORDS:
         return read
     if not word.isalpha():
         return word
-    if meant := _CERTAIN_BY_ONCE.get(_once(word)):
+    if meant := _CERTAIN_BY_ONCE.get(once(word)):
         return meant
     for each in _OF_CERTAIN.correct(word):
         is_long = _WORDS[each].is_english and len(each) >= _LONG
-        if _swapped(word, each) or is_long or each == "STOP":
+        if swapped(word, each) or is_long or each == "STOP":
             return each
     return word
 
@@ -453,20 +393,8 @@ def _guesses(word: str) -> list[str]:
     found = [
         each
         for each in _OF_PHRASES.correct(word)
-        if (_swapped(word, each) or (len(each) > _SHORT and _is_near(word, each)))
-        and not _is_form(word, each)
-        and not _is_form(each, word)
+        if (swapped(word, each) or (len(each) > _SHORT and is_near(word, each)))
+        and not is_form(word, each)
+        and not is_form(each, word)
     ]
-    return sorted(found, key=lambda each: not _is_beside(word, each)) or [word]
-
-
-def _is_form(word: str, other: str) -> bool:
-    return word[:-1] == other and word[-1] in "ASNDRY"
-
-
-def _is_near(word: str, other: str) -> bool:
-    """Whether a wrong letter is beside the right one on the keyboard, or sounds like it."""
-    wrong = {frozenset(pair) for pair in zip(word, other, strict=False) if len(set(pair)) > 1}
-    return len(word) != len(other) or all(
-        pair <= _VOWELS or any(pair <= {*row} for row in _BESIDE) for pair in wrong
-    )
+    return sorted(found, key=lambda each: not is_beside(word, each)) or [word]

@@ -15,6 +15,7 @@ from signedfor.twilio.letters import plain, words
 CLAUSE_END: Final = "|"
 _BETWEEN_CLAUSES = re.compile(r"[.!?,;:…\r\n()\"“”„«»|]+| [-–—]+(?= )")  # noqa: RUF001 - dashes
 _APOSTROPHE = re.compile(r"(?<=\w)['’‘`´](?=\w)")  # noqa: RUF001 - apostrophes
+_OATH = re.compile(r"\bF[A-Z]?[*@#%!$&]+[A-Z]*")
 _EXCLAMATION = re.compile(r"!+1+")
 _SPLIT_NOT = re.compile(
     r"\b(DO|DOES|DID|CA|WO|IS|ARE|HAVE|WOULD) NT\b|\b(DON|DOESN|DIDN|CAN|WON|ISN|AREN|WOULDN) T\b"
@@ -32,6 +33,7 @@ def clauses(text: str) -> str:
     """
     text = _NUMBER_SIGN.sub(" NUMBER ", _APOSTROPHE.sub("", text))
     text = _EXCLAMATION.sub("!", _SPLIT_NOT.sub(lambda found: "".join(found[0].split()), text))
+    text = _OATH.sub("FUCK", text)
     parts = (" ".join(words(each)) for each in _BETWEEN_CLAUSES.split(text))
     return f" | {' | '.join(part for part in parts if part)} | "
 

@@ -26,6 +26,10 @@ def _ask(clause: str) -> bool:
         "请不要给我发短信",
         "もうメールを送らないで",
         "문자 보내지 마세요",
+        "retiro mi consentimiento",
+        "d'où avez-vous mon numéro",
+        "连络不要打扰",
+        "I never opted in",
     ],
 )
 def test_ideas_of_an_opt_out_in_one_clause_are_one(clause: str) -> None:
@@ -45,6 +49,9 @@ def test_ideas_of_an_opt_out_in_one_clause_are_one(clause: str) -> None:
         "non ho ricevuto il messaggio",
         "不要发票",
         "예약 취소해 주세요",
+        "ya no necesito la grúa",
+        "my phone is not with me",
+        "delete my todo list",
     ],
 )
 def test_an_ordinary_word_beside_the_ideas_makes_it_no_opt_out(clause: str) -> None:

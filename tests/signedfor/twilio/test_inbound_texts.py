@@ -19,7 +19,7 @@ def _texts(figure: Figure) -> list[str]:
     return [each.text for each in figure.counted]
 
 
-@pytest.mark.parametrize(("path", "max_share"), [(DEVELOPMENT, 0), (HELD_OUT, 0.055)])
+@pytest.mark.parametrize(("path", "max_share"), [(DEVELOPMENT, 0), (HELD_OUT, 0.049)])
 def test_an_opt_out_by_keyword_is_a_stop(path: Path, max_share: float) -> None:
     """A message that is nothing but an opt-out keyword."""
     figure = opt_out_texts.missed_stops(opt_out_texts.read(path))
@@ -37,7 +37,7 @@ def test_an_opt_out_by_keyword_is_never_lost(path: Path, max_share: float) -> No
     assert figure.share <= max_share, _texts(figure)
 
 
-@pytest.mark.parametrize(("path", "max_share"), [(DEVELOPMENT, 0.02), (HELD_OUT, 0.038)])
+@pytest.mark.parametrize(("path", "max_share"), [(DEVELOPMENT, 0.02), (HELD_OUT, 0.028)])
 def test_opt_outs_in_other_words_are_heeded(path: Path, max_share: float) -> None:
     """They are a STOP or for review."""
     figure = opt_out_texts.missed_phrases(opt_out_texts.read(path))
@@ -46,7 +46,7 @@ def test_opt_outs_in_other_words_are_heeded(path: Path, max_share: float) -> Non
     assert figure.share <= max_share, _texts(figure)
 
 
-@pytest.mark.parametrize(("path", "max_share"), [(DEVELOPMENT, 0.02), (HELD_OUT, 0.04)])
+@pytest.mark.parametrize(("path", "max_share"), [(DEVELOPMENT, 0.02), (HELD_OUT, 0.065)])
 def test_ordinary_messages_need_no_review(path: Path, max_share: float) -> None:
     """They are neither a STOP nor for review."""
     figure = opt_out_texts.false_alarms(opt_out_texts.read(path))
