@@ -11,21 +11,20 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Final
 
+from signedfor.csv_lines import BoundedLines, LongRow
 from signedfor.errors import BadInput
 from signedfor.spreadsheets import unmasked
 
 STANDARD_INPUT: Final = Path("-")
 
 _DELIMITERS = (",", ";", "\t")
-_MAX_LINE = 1 << 20
-"""Characters; a file without line breaks must not fill the memory."""
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _SAVE_AS = "save it as CSV UTF-8 (comma delimited)"
@@ -50,10 +49,14 @@ class Line:
 class RecipientsFile:
     """A file to read once, from the start: first `header`, then `lines`."""
 
-    def __init__(self, file: IO[bytes], *, size: int) -> None:
+    def __init__(
+        self, file: IO[bytes], *, size: int, changed_at: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`size` is in bytes; `changed_at` tells one state of the file from another."""
         self.size = size
-        """Bytes, for a progress bar."""
         self._file = file
+        self._changed_at = changed_at
+        self._opened_at = changed_at()
         self._text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         self._reader: Any = None
         self.delimiter = _DELIMITERS[0]
@@ -76,13 +79,16 @@ class RecipientsFile:
             UnreadableFile: it is empty or not text, has no such column, or a name twice.
         """
         self._refuse_other_formats()
-        lines = _lines(self._text)
-        first = next(self._readable(lines), "")
+        lines = self._lines = BoundedLines(self._text)
+        first = next(self._readable(_without_nul(lines)), "")
         if not first.strip():
             raise UnreadableFile(1, f"is empty; the header must be here, with a column {wanted}")
         self.delimiter = _delimiter(first, wanted)
-        self._reader = csv.reader(chain([first], lines), delimiter=self.delimiter, strict=True)
+        self._reader = csv.reader(
+            chain([first], _without_nul(lines)), delimiter=self.delimiter, strict=True
+        )
         self.columns = [unmasked(name.strip()) for name in next(self._readable(self._reader), [])]
+        lines.end_row()
         names = [name.lower() for name in self.columns]
         if wanted not in names:
             raise UnreadableFile(
@@ -96,13 +102,19 @@ class RecipientsFile:
         """The rows after the header; those whose cells are all blank are skipped.
 
         Raises:
-            UnreadableFile: a line is not UTF-8 or not CSV.
+            UnreadableFile: a line is not UTF-8 or not CSV, or the file has been changed meanwhile.
         """
         self._row_start = self._reader.line_num + 1
         for cells in self._readable(self._reader):
+            self._lines.end_row()
             if any(cell.strip() for cell in cells):
                 yield Line(number=self._row_start, cells=[unmasked(cell) for cell in cells])
             self._row_start = self._reader.line_num + 1
+        # The rows of a file that is being written, or was cut off, are not all of them.
+        if self.read != self.size or self._changed_at() != self._opened_at:
+            raise UnreadableFile(
+                self._row_start, "the file was changed while it was read; try again"
+            )
 
     def _readable(self, rows: Iterator[Any]) -> Iterator[Any]:
         """The same rows; errors of the decoder and the parser become `UnreadableFile`."""
@@ -114,6 +126,8 @@ class RecipientsFile:
             problem = UnreadableFile(
                 self._first_undecodable_line(), f"is not UTF-8 (Latin-1 perhaps); {_SAVE_AS}"
             )
+        except LongRow as error:
+            problem = UnreadableFile(error.line, str(error))
         except csv.Error as error:
             too_long = "field larger" in str(error)
             what = "has a cell that is too long" if too_long else "is not valid CSV"
@@ -163,7 +177,11 @@ def opened(path: Path) -> Iterator[RecipientsFile]:
     with source:
         status = os.fstat(source.fileno())
         if stat.S_ISREG(status.st_mode):
-            yield RecipientsFile(source, size=status.st_size)
+            yield RecipientsFile(
+                source,
+                size=status.st_size,
+                changed_at=lambda: os.fstat(source.fileno()).st_mtime_ns,
+            )
         else:
             with _copy(source) as copy:
                 yield copy
@@ -179,14 +197,10 @@ def _copy(source: IO[bytes]) -> Iterator[RecipientsFile]:
         yield RecipientsFile(copy, size=size)
 
 
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    number = 0
-    while line := text.readline(_MAX_LINE):
-        number += 1
+def _without_nul(lines: BoundedLines) -> Iterator[str]:
+    for line in lines:
         if "\0" in line:
-            raise UnreadableFile(number, f"has a NUL character (UTF-16 perhaps); {_SAVE_AS}")
-        if len(line) == _MAX_LINE:
-            raise UnreadableFile(number, f"is longer than {_MAX_LINE:,} characters")
+            raise UnreadableFile(lines.number, f"has a NUL character (UTF-16 perhaps); {_SAVE_AS}")
         yield line
 
 

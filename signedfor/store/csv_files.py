@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Generic, TextIO, TypeVar
 
+from signedfor.csv_lines import BoundedLines, LongRow
 from signedfor.csv_problems import SKIPPED_COLUMNS, CsvProblem, CsvProblems, SkippedRows
 from signedfor.spreadsheets import unmasked
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient
@@ -88,6 +89,7 @@ class CsvRows(Generic[_Record]):
         self._problems = CsvProblems() if problems is None else problems
         self._skipped = skipped
         self._skipped_lines: set[int] = set()
+        self._lines_read = 0
         self._headers = [tuple(required), (*required, *optional)]
         self._parse = parse
 
@@ -104,6 +106,7 @@ class CsvRows(Generic[_Record]):
             if skipped is not None and not count:
                 skipped.header(cells.header)
             count += 1
+            self._lines_read = cells.line
             if self._record(cells) is not None:
                 continue
             problems.add(cells.problems)
@@ -121,7 +124,9 @@ class CsvRows(Generic[_Record]):
         """
         self._file.seek(0)
         batch: list[_Record] = []
+        last = 0
         for cells in _rows(self._file, self._headers, self._problems):
+            last = cells.line
             if cells.line in self._skipped_lines:
                 continue
             record = self._record(cells)
@@ -132,6 +137,10 @@ class CsvRows(Generic[_Record]):
             if len(batch) == _BATCH:
                 yield batch
                 batch = []
+        if last != self._lines_read:
+            what = "the file became shorter or longer while it was read"
+            self._problems.add([CsvProblem(line=last + 1, problem=what)])
+            raise InvalidCsv(self._problems)
         if batch:
             yield batch
 
@@ -153,10 +162,12 @@ def _rows(
     file: TextIO, headers: Sequence[tuple[str, ...]], problems: CsvProblems
 ) -> Iterator[Cells]:
     """Yield each row; check the header first."""
-    reader = csv.reader(file, strict=True)
+    lines = BoundedLines(file)
+    reader = csv.reader(lines, strict=True)
     problem: CsvProblem | None = None
     try:
         header = tuple(unmasked(cell.strip().lower()) for cell in next(reader, []))
+        lines.end_row()
         # A file of skipped rows, corrected, can be imported as it is.
         ours = len(SKIPPED_COLUMNS) if header[: len(SKIPPED_COLUMNS)] == SKIPPED_COLUMNS else 0
         columns = header[ours:]
@@ -167,8 +178,11 @@ def _rows(
             problem = CsvProblem(line=1, problem=what)
         else:
             for row in reader:
+                lines.end_row()
                 if row:
                     yield Cells(reader.line_num, row[ours:], columns)
+    except LongRow as error:
+        problem = CsvProblem(line=error.line, problem=str(error))
     except csv.Error:
         what = "not valid CSV, check quotes and separators"
         problem = CsvProblem(line=reader.line_num, problem=what)

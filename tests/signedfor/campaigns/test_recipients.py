@@ -1,6 +1,7 @@
 """Files of recipients as they come from spreadsheets and scripts, and those that are none."""
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,49 @@ def test_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(BadInput, match="FILE: standard input is closed"), opened(STANDARD_INPUT):
         pass
+
+
+def _many_rows(path: Path) -> Path:
+    path.write_text("to,name\n" + "".join(f"+1555{n:07d},Ann\n" for n in range(20_000)))
+    return path
+
+
+@pytest.mark.parametrize("change", ["cut off", "appended to", "written again", "removed rows"])
+def test_a_file_that_is_changed_while_it_is_read(tmp_path: Path, change: str) -> None:
+    """What was read is not all of it, so it is refused."""
+    path = _many_rows(tmp_path / "to.csv")
+    content = path.read_bytes()
+    with opened(path) as file:
+        file.header("to")
+        lines = file.lines()
+        next(lines)
+        match change:
+            case "cut off":
+                os.truncate(path, 200_000)
+            case "removed rows":
+                os.truncate(path, content.index(b"\n", 100_000) + 1)
+            case "appended to":
+                path.write_bytes(content + b"+15558675309,Zoe\n")
+            case _:
+                path.write_bytes(content)
+                os.utime(path, (0, 0))
+        with pytest.raises(UnreadableFile, match="changed while it was read"):
+            list(lines)
+
+
+def test_a_file_that_is_not_changed_is_read_to_its_end(tmp_path: Path) -> None:
+    """All of its rows."""
+    with opened(_many_rows(tmp_path / "to.csv")) as file:
+        file.header("to")
+
+        assert 20_000 == len(list(file.lines()))
+
+
+def test_a_row_over_many_lines_has_the_same_limit() -> None:
+    """Each line closes a quote and opens another, so the reader takes them for one row."""
+    endless = 'to,name\n+1,"a' + '\n","a' * 400_000
+
+    line, text = _refusal(endless)
+
+    assert "longer than 1,048,576 characters" in text
+    assert line < 400_000

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -218,3 +219,33 @@ def test_a_file_that_changes_is_refused(engine: Engine) -> None:
         import_csv(engine, Changing(f"{HEADER}\r\n{NUMBER},,,opted_out,,,\r\n"), by="test")
 
     assert not Suppressions(engine).list_()
+
+
+def test_a_file_that_becomes_shorter_is_refused(engine: Engine) -> None:
+    """Nothing of it is imported: the rest may be what matters most."""
+    rows = [f"{NUMBER}{n},,,opted_out,,,\r\n" for n in range(1200)]
+
+    class Shrinking(io.StringIO):
+        def seek(self, cookie: int, whence: int = 0, /) -> int:
+            self.truncate(len(self.getvalue()) - 3 * len(rows[-1]))
+            return super().seek(cookie, whence)
+
+    with pytest.raises(InvalidCsv, match="line 1199: the file became shorter or longer"):
+        import_csv(engine, Shrinking(f"{HEADER}\r\n{''.join(rows)}"), by="test")
+
+    assert not Suppressions(engine).list_()
+
+
+@pytest.mark.parametrize("text", ["x" * 20_000_000, f'{HEADER}\n"a' + '\n","a' * 4_000_000])
+def test_a_long_line_is_refused_in_little_memory(engine: Engine, text: str) -> None:
+    """Also a row of many lines; it is named by its line."""
+    file = io.StringIO(text, newline="")
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidCsv, match="longer than 1,048,576 characters"):
+            import_csv(engine, file, by="test")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 60_000_000
