@@ -52,7 +52,7 @@ from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, op
 from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.message_index import MessageIndex
-from signedfor.store.migrate import SchemaMismatch, require_current
+from signedfor.store.migrate import SchemaMismatch, require_usable
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
 from signedfor.store.suppressions import Suppressions
@@ -476,7 +476,9 @@ async def serve(settings: Settings) -> None:
     metrics.show_health(
         silence_seconds=lambda: health.silence_seconds, is_serving=lambda: health.is_serving
     )
-    await asyncio.to_thread(require_current, engine)
+    schema = await asyncio.to_thread(require_usable, engine)
+    if schema.warning:
+        _logger.warning("%s", schema.warning)
     address = settings.worker_metrics_address
     runtime = worker_runtime(with_metrics=address is not None)
     async with contextlib.AsyncExitStack() as opened:
@@ -531,6 +533,8 @@ async def _run(
                 health=health,
             )
             is_restored = obstacle is Obstacle.OLDER_DATABASE
+            if obstacle is Obstacle.INCOMPATIBLE_SCHEMA:
+                await asyncio.to_thread(require_usable, engine)
 
 
 def main() -> int:

@@ -27,7 +27,7 @@ from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.inbound_outbox import InboundOutbox
-from signedfor.store.migrate import pending
+from signedfor.store.migrate import compare
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.twilio import codes
 
@@ -87,15 +87,16 @@ def _check_database() -> list[Finding]:
     """Check the database of DATABASE_URL; nothing in it is changed."""
     try:
         with database_errors():
-            missing = pending(database_settings().database_url)
+            schema = compare(database_settings().database_url)
     except CommandError as error:
         return [fail(_DATABASE, str(error), "See DATABASE_URL.")]
-    if missing:
-        return [
-            fail(_DATABASE, f"Lacks migrations: {', '.join(missing)}.", "Run `signedfor migrate`.")
-        ]
+    if schema.missing:
+        names = ", ".join(schema.missing)
+        return [fail(_DATABASE, f"Lacks migrations: {names}.", "Run `signedfor migrate`.")]
     engine = open_engine(database_settings().database_url)
     reached = ok(_DATABASE, "Reached, and all migrations are applied.")
+    if schema.warning is not None:
+        reached = warn(_DATABASE, schema.warning, "Go on to the newer version when you can.")
     try:
         with database_errors():
             findings = [reached, *_check_account_hold(engine), _check_reviews(engine)]
