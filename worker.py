@@ -122,6 +122,7 @@ def activities(
         undeliverable_for=timedelta(days=settings.undeliverable_days),
     )
     letters = DeadLetterResolver(client, suppressions)
+    statuses = TwilioStatuses(twilio)
     search = TwilioSearch(twilio, attempts, client)
     sends = TwilioSends(
         twilio,
@@ -146,7 +147,8 @@ def activities(
             waits.check_window,
             recorder.record_suppression,
             recorder.lift_undeliverable,
-            TwilioStatuses(twilio).fetch_status,
+            statuses.fetch_status,
+            statuses.classify_delivery,
             search.find_message,
             search.find_claim,
             inbound.record_inbound,
