@@ -44,6 +44,7 @@ from signedfor.message_activities import PolicySnapshot
 from signedfor.outage_hold import InboundBacklog, OutageHold
 from signedfor.process import end_process
 from signedfor.schedules import schedule_catch_up
+from signedfor.secret_files import read_secret_files
 from signedfor.settings import Settings, load_settings
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.campaign_uploads import LIFETIME, CampaignUploads
@@ -542,6 +543,7 @@ async def _run(
 def main() -> int:
     """The process: 0 after a clean stop, 1 with a plain sentence when it cannot start."""
     try:
+        read_secret_files()
         settings = load_settings()
         configure_logging(settings.log_level, settings.log_format)
         with exporting_traces("signedfor-worker"):
