@@ -1,43 +1,33 @@
-import contextlib
 import json
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 import yaml
 
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
-from devtools.stack.ports import HOST
-from devtools.stack.processes import ProcessGroup
-from devtools.stack.temporal_cluster import Cluster
 from devtools.stack.temporal_server import NAMESPACE
 from ops.__main__ import POOL_SIZE
 from ops.settings import OpsSettings
 from signedfor.contract import INBOUND_PATH, MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
-from signedfor.secret_files import SECRETS
 from signedfor.settings import CampaignSettings, Settings
 from signedfor.twilio.overrides import OVERRIDES
+from tests.devtools.stack.compose_file import COMPOSE, SERVICES, given
 from tests.devtools.stack.support import ROOT
 from webhook.resilience import MAX_TRANSACTIONS
 from worker import ACTIVITY_THREADS
 
-_COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-_SERVICES: dict[str, dict[str, Any]] = _COMPOSE["services"]
 _OURS = {"migrate", "worker", "webhook", "ops", "sandbox"}
 _ONCE = {"temporal-schema", "temporal-namespace", "migrate"}
 _NO_SETTING = {"PGPASSWORD", "SANDBOX_PORT"}
 """Read by libpq and by the sandbox."""
 _TEMPORAL = "TEMPORAL_"
 """How the variables begin that Temporal's SDK reads."""
-_PROFILES = {"temporal", "temporal-ui", "proxy", "prometheus", "grafana"}
 _TRACES = "OTEL_"
 """How the variables begin that OpenTelemetry reads."""
 
@@ -48,7 +38,7 @@ def _dockerfile() -> str:
 
 def test_images_are_pinned() -> None:
     """Foreign images have a version, Temporal's server and tools the same; none is auto-setup."""
-    images = {name: service["image"] for name, service in _SERVICES.items() if name not in _OURS}
+    images = {name: service["image"] for name, service in SERVICES.items() if name not in _OURS}
 
     assert [] == [image for image in images.values() if not re.search(r":v?\d+\.\d+", image)]
     assert not any("auto-setup" in image for image in images.values())
@@ -64,7 +54,7 @@ def test_images_are_pinned() -> None:
 def test_every_port_is_published_on_this_machine_only() -> None:
     """Webhook and proxy can be published beyond it, if .env says so."""
     ports = {
-        (name, port) for name, service in _SERVICES.items() for port in service.get("ports", [])
+        (name, port) for name, service in SERVICES.items() for port in service.get("ports", [])
     }
     beyond = {(name, port) for name, port in ports if not port.startswith("127.0.0.1:")}
 
@@ -76,7 +66,7 @@ def test_every_port_is_published_on_this_machine_only() -> None:
 
 def test_every_service_has_limits() -> None:
     """Of memory and of processes: one that leaks does not take the others with it."""
-    for name, service in _SERVICES.items():
+    for name, service in SERVICES.items():
         assert "mem_limit" in service, name
         assert service["pids_limit"] > 0, name
         assert ["no-new-privileges:true"] == service["security_opt"], name
@@ -86,7 +76,7 @@ def test_every_service_has_limits() -> None:
 
 def test_what_can_be_reached_from_where() -> None:
     """The proxy reaches the webhooks only, and Prometheus what it collects from."""
-    networks = {name: set(each.get("networks", ["default"])) for name, each in _SERVICES.items()}
+    networks = {name: set(each.get("networks", ["default"])) for name, each in SERVICES.items()}
     del networks["sandbox"]  # it has the worker's
 
     assert {"webhook"} == {name for name in networks if "front" in networks[name]} - {"proxy"}
@@ -95,12 +85,12 @@ def test_what_can_be_reached_from_where() -> None:
     assert {"worker", "webhook", "prometheus", "grafana"} == {
         name for name in networks if "metrics" in networks[name]
     }
-    assert _COMPOSE["networks"]["metrics"] == {"internal": True}
+    assert COMPOSE["networks"]["metrics"] == {"internal": True}
 
 
 def test_every_long_running_service_is_watched_and_restarted() -> None:
     """Services have health checks and restarts; what runs once is retried if it fails."""
-    for name, service in _SERVICES.items():
+    for name, service in SERVICES.items():
         if name in _ONCE:
             assert service["restart"].startswith("on-failure"), name
         else:
@@ -113,7 +103,7 @@ def test_what_a_service_needs_starts_before_it() -> None:
     """Services wait for health, one-shots for their end; each condition can be met."""
     needs = {
         name: {other: how["condition"] for other, how in service.get("depends_on", {}).items()}
-        for name, service in _SERVICES.items()
+        for name, service in SERVICES.items()
     }
 
     healthy, done = "service_healthy", "service_completed_successfully"
@@ -135,7 +125,7 @@ def test_what_a_service_needs_starts_before_it() -> None:
     for name, conditions in needs.items():
         for other, condition in conditions.items():
             if condition == healthy:
-                assert "healthcheck" in _SERVICES[other], (name, other)
+                assert "healthcheck" in SERVICES[other], (name, other)
             if condition == done:
                 assert other in _ONCE, (name, other)
 
@@ -145,18 +135,11 @@ def test_every_variable_is_a_setting(name: str) -> None:
     """Our services read every variable that compose sets for them."""
     settings = {field.upper() for field in OpsSettings.model_fields | CampaignSettings.model_fields}
 
-    given = _given(name)
+    variables = given(name)
     assert set() == {
-        each for each in given - settings - _NO_SETTING if not each.startswith((_TRACES, _TEMPORAL))
-    }
-
-
-def _given(name: str) -> set[str]:
-    """The variables that the service gets; also those whose value is in a file."""
-    environment = _SERVICES[name]["environment"]
-    return {
-        variable.removesuffix("_FILE") if str(value).startswith("/run/secrets/") else variable
-        for variable, value in environment.items()
+        each
+        for each in variables - settings - _NO_SETTING
+        if not each.startswith((_TRACES, _TEMPORAL))
     }
 
 
@@ -172,117 +155,7 @@ def test_every_setting_can_be_set(name: str) -> None:
         "ops": {"WEBHOOK_HOST", "WEBHOOK_PORT", "WORKER_METRICS_ADDRESS"},
     }
 
-    assert set() == known - elsewhere[name] - _given(name)
-
-
-@pytest.mark.parametrize("name", ["worker", "webhook", "ops"])
-def test_temporal_can_be_anywhere(name: str) -> None:
-    """Everything that .env.example says of the connection reaches the service."""
-    example = (ROOT / ".env.example").read_text()
-    explained = set(
-        re.findall(r"^#?(TEMPORAL_(?:ADDRESS|NAMESPACE|API_KEY|TLS\w*))=", example, re.MULTILINE)
-    )
-
-    assert len(explained) > 6
-    assert set() == explained - _given(name)
-
-
-def test_secrets_are_files() -> None:
-    """No service has one in its environment, and each gets only the files that it reads."""
-    for name, service in _SERVICES.items():
-        environment = service.get("environment", {})
-        for variable, value in environment.items():
-            if re.search("PASSWORD|PWD|TOKEN|SECRET|API_KEY$|HEADERS$", variable):
-                assert variable.endswith("_FILE"), (name, variable)
-                assert value.startswith("/run/secrets/"), (name, variable)
-        read = set(re.findall(r"/run/secrets/(\w+)", str(environment)))
-        # compose/databases reads the passwords of the users that it creates.
-        others = {"temporal_database_password", "signedfor_database_password"}
-        assert read | (others if name == "postgres" else set()) == {*service.get("secrets", [])}
-    assert {*SECRETS} - {"DATABASE_URL"} == {
-        f"{name}"
-        for name in _given("worker")
-        if f"{name}_FILE" in _SERVICES["worker"]["environment"]
-    }
-
-
-def test_no_password_is_made_up() -> None:
-    """Each secret is a file that somebody has made, or there is none; no file is in the repository."""
-    made = set(re.findall(r"\b\w+_password\b", (ROOT / "compose/make-secrets").read_text()))
-
-    for name, secret in _COMPOSE["secrets"].items():
-        if name in made:
-            assert f"./secrets/{name}" == secret["file"]
-        else:
-            assert re.fullmatch(
-                r"\$\{\w+:-(/dev/null|\./secrets/twilio_auth_token)\}", secret["file"]
-            )
-    assert {name for name in _COMPOSE["secrets"] if name.endswith("password")} == made
-    assert "secrets/" in (ROOT / ".gitignore").read_text().split()
-
-
-def test_passwords_are_made_once(tmp_path: Path) -> None:
-    """Long, of letters and digits, in a folder that is closed; what exists stays."""
-    script = ["/bin/sh", str(ROOT / "compose/make-secrets"), "secrets"]
-
-    first = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True)
-    folder = tmp_path / "secrets"
-    made = {path.name: path.read_text() for path in folder.iterdir()}
-    second = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True)
-
-    assert 3 == len(made) == len({*made.values()})
-    assert [] == [each for each in made.values() if not re.fullmatch(r"[A-Za-z0-9]{40}", each)]
-    assert 0o700 == stat.S_IMODE(folder.stat().st_mode)
-    assert "put Twilio's auth token into secrets/twilio_auth_token" in first.stderr
-    assert "" == second.stdout
-    assert made == {path.name: path.read_text() for path in folder.iterdir()}
-
-
-@pytest.mark.parametrize(
-    ("variables", "also"),
-    [
-        ("COMPOSE_PROFILES=temporal", {"temporal", "temporal-ui"}),
-        ("TEMPORAL_ADDRESS=a.b.tmprl.cloud:7233", set()),
-        (
-            "COMPOSE_PROFILES=temporal,proxy,monitoring\nWEBHOOK_REPLICAS=3\nWEBHOOK_PORT=0",
-            _PROFILES,
-        ),
-        (None, {"temporal", "temporal-ui", "sandbox"}),
-    ],
-)
-def test_compose_itself_accepts_the_file(
-    variables: str | None, also: set[str], tmp_path: Path
-) -> None:
-    """`docker compose config`, by Docker Compose's own program, with each way to use the file."""
-    (tmp_path / ".env").write_text(
-        f"{variables}\nTWILIO_ACCOUNT_SID=AC1\nPUBLIC_BASE_URL=https://messages.example.com\n"
-    )
-    env_file = ROOT / "compose/sandbox.env" if variables is None else tmp_path / ".env"
-
-    done = subprocess.run(
-        [
-            Path(sys.executable).with_name("docker-compose"),
-            *("--env-file", env_file, "--file", ROOT / "docker-compose.yml"),
-            *("config", "--format", "json"),
-        ],
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert 0 == done.returncode, done.stderr
-    assert "" == done.stderr
-    services = json.loads(done.stdout)["services"]
-    jobs = {"temporal-schema", "temporal-namespace"} if "temporal" in also else set()
-    assert {"postgres", "migrate", "worker", "webhook", "ops", *also, *jobs} == services.keys()
-    address = services["worker"]["environment"]["TEMPORAL_ADDRESS"]
-    assert ("temporal:7233" if "temporal" in also else "a.b.tmprl.cloud:7233") == address
-    if also == _PROFILES:
-        assert (3, "0") == (
-            services["webhook"]["scale"],
-            services["webhook"]["ports"][0]["published"],
-        )
+    assert set() == known - elsewhere[name] - given(name)
 
 
 def test_the_proxy_passes_on_twilios_requests_only() -> None:
@@ -290,50 +163,13 @@ def test_the_proxy_passes_on_twilios_requests_only() -> None:
     text = (ROOT / "compose/Caddyfile").read_text()
 
     assert ["/webhook/*", None] == [path or None for path in re.findall(r"handle (\S+)? ?\{", text)]
-    assert f"dynamic a webhook {_SERVICES['webhook']['environment']['WEBHOOK_PORT']}" in text
-    assert "${PROXY_SITE:-localhost}" == _SERVICES["proxy"]["environment"]["PROXY_SITE"]
-
-
-@pytest.mark.integration
-def test_each_user_of_the_database_has_its_own(tmp_path: Path) -> None:
-    """PostgreSQL's script, on a real server: nobody is a superuser or opens the others' databases."""
-    (tmp_path / "logs").mkdir()
-    with ProcessGroup() as group:
-        cluster = Cluster(folder=tmp_path, port=1, group=group)
-        try:
-            cluster.start_postgres()
-            found = {
-                (user, database): _may_create_tables(cluster.postgres.port, user, database)
-                for user in ("signedfor", "temporal")
-                for database in ("signedfor", "temporal", "temporal_visibility", "postgres")
-            }
-        finally:
-            cluster.postgres.stop()
-            cluster.remove()
-
-    own = [
-        ("signedfor", "signedfor"),
-        ("temporal", "temporal"),
-        ("temporal", "temporal_visibility"),
-    ]
-    assert own == sorted(key for key, may in found.items() if may)
-
-
-def _may_create_tables(port: int, user: str, database: str) -> bool:
-    with contextlib.suppress(psycopg.OperationalError, psycopg.errors.InsufficientPrivilege):
-        with psycopg.connect(f"postgresql://{user}:sandbox@{HOST}:{port}/{database}") as connection:
-            [row] = connection.execute(
-                "SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = user"
-            ).fetchall()
-            assert (False,) == row
-            connection.execute("CREATE TABLE a_table (id INTEGER)")
-            return True
-    return False
+    assert f"dynamic a webhook {SERVICES['webhook']['environment']['WEBHOOK_PORT']}" in text
+    assert "${PROXY_SITE:-localhost}" == SERVICES["proxy"]["environment"]["PROXY_SITE"]
 
 
 def test_a_stopping_worker_can_drain() -> None:
     """Compose waits longer than a worker drains by default."""
-    grace = _SERVICES["worker"]["stop_grace_period"]
+    grace = SERVICES["worker"]["stop_grace_period"]
 
     assert int(grace.removesuffix("s")) > Settings.model_fields["worker_shutdown_seconds"].default
 
@@ -348,7 +184,7 @@ def test_the_namespace_script_matches_the_contract() -> None:
     } == registered
     assert "retention_days=30\n" in script
     for name in ("temporal-namespace", "worker", "webhook", "ops"):
-        found = _SERVICES[name]["environment"]["TEMPORAL_NAMESPACE"]
+        found = SERVICES[name]["environment"]["TEMPORAL_NAMESPACE"]
         assert f"${{TEMPORAL_NAMESPACE:-{NAMESPACE}}}" == found
 
 
@@ -364,8 +200,8 @@ def test_the_sends_have_one_partition() -> None:
 
 def test_postgresql_takes_every_connection() -> None:
     """Temporal's four services, each with two pools, three workers, webhook and page fit."""
-    (setting,) = (each for each in _SERVICES["postgres"]["command"] if "max_connections" in each)
-    environment = _SERVICES["temporal"]["environment"]
+    (setting,) = (each for each in SERVICES["postgres"]["command"] if "max_connections" in each)
+    environment = SERVICES["temporal"]["environment"]
     temporal = 4 * (
         int(environment.get("SQL_MAX_CONNS", 20)) + int(environment.get("SQL_VIS_MAX_CONNS", 10))
     )
@@ -379,26 +215,26 @@ def test_postgresql_takes_every_connection() -> None:
 def test_the_scripts_of_services_exist() -> None:
     """Each script that a service runs is in the mounted folder."""
     for name in ("temporal-schema", "temporal", "temporal-namespace"):
-        service = _SERVICES[name]
+        service = SERVICES[name]
         shell, script = service["command"]
         assert ("/bin/sh", ["./compose:/compose:ro"]) == (shell, service["volumes"])
         assert (ROOT / script.lstrip("/")).is_file()
-    config = _SERVICES["temporal"]["environment"]["DYNAMIC_CONFIG_FILE_PATH"]
+    config = SERVICES["temporal"]["environment"]["DYNAMIC_CONFIG_FILE_PATH"]
     assert (ROOT / config.lstrip("/")).is_file()
-    [databases] = [each for each in _SERVICES["postgres"]["volumes"] if "initdb.d" in each]
+    [databases] = [each for each in SERVICES["postgres"]["volumes"] if "initdb.d" in each]
     assert os.access(ROOT / databases.partition(":")[0], os.X_OK)
 
 
 def test_the_sandbox_shares_the_network_of_the_worker() -> None:
     """The sandbox is found on the worker's loopback, and calls the webhook by its service name."""
-    sandbox = _SERVICES["sandbox"]
+    sandbox = SERVICES["sandbox"]
     lines = (ROOT / "compose/sandbox.env").read_text().splitlines()
     environment = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
 
     assert (["sandbox"], "service:worker") == (sandbox["profiles"], sandbox["network_mode"])
     port = sandbox["environment"]["SANDBOX_PORT"]
     assert f"http://127.0.0.1:{port}" == environment["TWILIO_API_BASE_URL"]
-    webhook = _SERVICES["webhook"]["environment"]["WEBHOOK_PORT"]
+    webhook = SERVICES["webhook"]["environment"]["WEBHOOK_PORT"]
     assert f"http://webhook:{webhook}" == environment["PUBLIC_BASE_URL"]
     inbound_url = f"{environment['PUBLIC_BASE_URL']}{INBOUND_PATH}#{OVERRIDES}"
     assert inbound_url == sandbox["command"][-1]
@@ -410,13 +246,11 @@ def test_the_sandbox_shares_the_network_of_the_worker() -> None:
 
 def test_monitoring_is_a_profile_of_its_own() -> None:
     """Prometheus and Grafana start only when they are asked for, and keep nothing secret."""
-    monitoring = {
-        name for name, each in _SERVICES.items() if each.get("profiles") == ["monitoring"]
-    }
+    monitoring = {name for name, each in SERVICES.items() if each.get("profiles") == ["monitoring"]}
 
     assert {"prometheus", "grafana"} == monitoring
-    assert "environment" not in _SERVICES["prometheus"]
-    grafana = _SERVICES["grafana"]["environment"]
+    assert "environment" not in SERVICES["prometheus"]
+    grafana = SERVICES["grafana"]["environment"]
     assert ("true", "Viewer") == (
         grafana["GF_AUTH_ANONYMOUS_ENABLED"],
         grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"],
@@ -439,22 +273,22 @@ def test_prometheus_collects_where_worker_and_webhook_publish() -> None:
     assert {
         "worker": (
             ["worker"],
-            _SERVICES["worker"]["environment"]["WORKER_METRICS_ADDRESS"].rpartition(":")[2],
+            SERVICES["worker"]["environment"]["WORKER_METRICS_ADDRESS"].rpartition(":")[2],
         ),
-        "webhook": (["webhook"], _SERVICES["webhook"]["environment"]["WEBHOOK_PORT"]),
+        "webhook": (["webhook"], SERVICES["webhook"]["environment"]["WEBHOOK_PORT"]),
     } == found
     assert ["./compose/prometheus:/etc/prometheus:ro"] == [
-        each for each in _SERVICES["prometheus"]["volumes"] if each.startswith("./")
+        each for each in SERVICES["prometheus"]["volumes"] if each.startswith("./")
     ]
 
 
 def test_grafana_finds_its_dashboard() -> None:
     """The mounted files exist; the dashboard asks the data source that is provided."""
-    volumes = [each.split(":") for each in _SERVICES["grafana"]["volumes"]]
+    volumes = [each.split(":") for each in SERVICES["grafana"]["volumes"]]
     mounted = {there: ROOT / here for here, there, _ in volumes}
     [provider] = yaml.safe_load((ROOT / "compose/grafana/dashboards.yml").read_text())["providers"]
     [source] = yaml.safe_load((ROOT / "compose/grafana/datasource.yml").read_text())["datasources"]
-    home = Path(_SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    home = Path(SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
     dashboard = json.loads((mounted[provider["options"]["path"]] / home.name).read_text())
 
     assert all(path.exists() for path in mounted.values())
@@ -467,7 +301,7 @@ def test_grafana_finds_its_dashboard() -> None:
 
 def test_the_health_of_a_worker_is_that_of_its_event_loop() -> None:
     """Its metrics answer also while it hangs."""
-    [url] = [each for each in _SERVICES["worker"]["healthcheck"]["test"] if "://" in each]
+    [url] = [each for each in SERVICES["worker"]["healthcheck"]["test"] if "://" in each]
 
     assert url.endswith("/healthz")
 
@@ -560,13 +394,13 @@ def test_the_image_is_locked_and_not_root() -> None:
     assert 2 == len(re.findall(r"^FROM python:3\.13-slim AS ", _dockerfile(), re.MULTILINE))
     for target in ("app", "sandbox"):
         assert "\nUSER 10001:10001\nCMD " in stages[target]
-        assert target == _SERVICES["worker" if target == "app" else "sandbox"]["build"]["target"]
+        assert target == SERVICES["worker" if target == "app" else "sandbox"]["build"]["target"]
 
 
 def test_health_checks_run_what_is_in_the_image() -> None:
     """Our services check themselves with a script that the image has."""
     for name in sorted(_OURS - _ONCE):
-        kind, command, url = _SERVICES[name]["healthcheck"]["test"]
+        kind, command, url = SERVICES[name]["healthcheck"]["test"]
         assert ("CMD", "answers") == (kind, command)
         assert url.startswith("http://127.0.0.1:")
     assert (ROOT / "compose/answers").is_file()
