@@ -17,7 +17,8 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
-RUN useradd --system --uid 10001 --user-group --no-create-home signedfor \
+RUN groupadd --gid 10001 signedfor \
+    && useradd --system --uid 10001 --gid 10001 --no-create-home signedfor \
     && install -d -o signedfor -g signedfor -m 700 /var/lib/signedfor/ops
 WORKDIR /app
 COPY compose/signedfor compose/answers /usr/local/bin/
@@ -32,10 +33,10 @@ FROM base AS sandbox
 COPY --from=build-sandbox /venv /venv
 COPY devtools/__init__.py devtools/
 COPY devtools/sandbox devtools/sandbox
-USER signedfor
+USER 10001:10001
 CMD ["python", "-m", "devtools.sandbox"]
 
 FROM base AS app
 COPY --from=build /venv /venv
-USER signedfor
+USER 10001:10001
 CMD ["python", "-m", "worker"]

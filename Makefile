@@ -18,7 +18,7 @@ UV_PIP := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip
 OTHER_LOCKS := requirements.lock devtools/sandbox/requirements.lock .ci/requirements.lock
 SOURCES := $(wildcard *.py .ci/*.py docs/*.py activities devtools examples ops signedfor tests webhook workflows)
 
-.PHONY: help demo test test-unit coverage histories soak bench screenshots check up cluster docs lock format clean
+.PHONY: help demo test test-unit coverage histories soak bench screenshots check audit sbom up cluster docs lock format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,15 +60,25 @@ screenshots: $(READY) ## Take the pictures in docs/images again (needs Chromium)
 docs: $(READY) ## Build the documentation into build/docs; a dead link or an orphan page is an error
 	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs build/docs
 
-check: $(READY) ## Check format, lint, types, imports and locks
+check: $(READY) ## Check format, lint, types, imports, secrets and locks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/check_modules.py
+	$(BIN)/hadolint Dockerfile
+	.ci/find-secrets
 	@# Both fail unless what is installed, which is requirements-dev.lock, satisfies everything.
 	$(UV_PIP) install -q --dry-run --no-index -r pyproject.toml --all-extras --group dev
 	$(UV_PIP) install -q --dry-run --no-index $(OTHER_LOCKS:%=-r %)
+
+audit: $(READY) ## Look for known vulnerabilities of the locked packages (needs pypi.org)
+	$(BIN)/python .ci/audit.py requirements.lock requirements-dev.lock
+
+sbom: $(READY) ## Write a bill of materials of the image's Python packages to build/sbom.json (CycloneDX)
+	@mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
+		--mc-type application --output-file build/sbom.json
 
 format: $(READY) ## Format the code and apply the linter's fixes
 	$(BIN)/ruff check --fix .

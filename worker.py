@@ -45,6 +45,7 @@ from signedfor.message_activities import PolicySnapshot
 from signedfor.outage_hold import InboundBacklog, OutageHold
 from signedfor.process import end_process
 from signedfor.schedules import schedule_catch_up
+from signedfor.secret_files import read_secret_files
 from signedfor.settings import Settings, load_settings
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.campaign_uploads import LIFETIME, CampaignUploads
@@ -53,7 +54,7 @@ from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, op
 from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.store.message_index import MessageIndex
-from signedfor.store.migrate import SchemaMismatch, require_current
+from signedfor.store.migrate import SchemaMismatch, require_usable
 from signedfor.store.own_senders import OwnSenders
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
@@ -125,6 +126,7 @@ def activities(
         undeliverable_for=timedelta(days=settings.undeliverable_days),
     )
     letters = DeadLetterResolver(client, suppressions)
+    statuses = TwilioStatuses(twilio)
     search = TwilioSearch(twilio, attempts, client)
     sends = TwilioSends(
         twilio,
@@ -150,7 +152,8 @@ def activities(
             waits.check_input,
             recorder.record_suppression,
             recorder.lift_undeliverable,
-            TwilioStatuses(twilio).fetch_status,
+            statuses.fetch_status,
+            statuses.classify_delivery,
             search.find_message,
             search.find_claim,
             inbound.record_inbound,
@@ -480,7 +483,9 @@ async def serve(settings: Settings) -> None:
     metrics.show_health(
         silence_seconds=lambda: health.silence_seconds, is_serving=lambda: health.is_serving
     )
-    await asyncio.to_thread(require_current, engine)
+    schema = await asyncio.to_thread(require_usable, engine)
+    if schema.warning:
+        _logger.warning("%s", schema.warning)
     address = settings.worker_metrics_address
     runtime = worker_runtime(with_metrics=address is not None)
     async with contextlib.AsyncExitStack() as opened:
@@ -538,11 +543,14 @@ async def _run(
                 health=health,
             )
             is_restored = obstacle is Obstacle.OLDER_DATABASE
+            if obstacle is Obstacle.INCOMPATIBLE_SCHEMA:
+                await asyncio.to_thread(require_usable, engine)
 
 
 def main() -> int:
     """The process: 0 after a clean stop, 1 with a plain sentence when it cannot start."""
     try:
+        read_secret_files()
         settings = load_settings()
         configure_logging(settings.log_level, settings.log_format)
         with exporting_traces("signedfor-worker"):

@@ -30,6 +30,8 @@ from signedfor.message_activities import (
     Absent,
     AlreadyClaimed,
     Ambiguous,
+    DeliveryFailure,
+    FailedDelivery,
     Found,
     NeverSubmitted,
     SearchActivities,
@@ -47,6 +49,7 @@ from signedfor.store.send_attempts import (
     template_fingerprint,
     text_fingerprint,
 )
+from signedfor.twilio import codes
 from signedfor.twilio.client import TwilioClient
 
 _MAX_POST: Final = timedelta(minutes=1)
@@ -106,6 +109,22 @@ class TwilioStatuses(StatusActivities):
         return StatusResult(
             status=str(message.status) if message.status else None, error_code=message.error_code
         )
+
+    @activity.defn
+    async def classify_delivery(self, failed: FailedDelivery) -> DeliveryFailure:
+        """What the code means by today's table."""
+        return delivery_failure(failed.error_code)
+
+
+def delivery_failure(code: int | None) -> DeliveryFailure:
+    """What a code means for a message that Twilio had accepted."""
+    failure_class = codes.classify_delivery(code)
+    return DeliveryFailure(
+        failure_class=failure_class,
+        meaning=codes.meaning_for(failure_class, code),
+        resubmissions=codes.resubmissions_for(code),
+        delay=timedelta(seconds=codes.delay_for(code)),
+    )
 
 
 class TwilioSearch(SearchActivities):

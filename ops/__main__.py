@@ -16,6 +16,7 @@ from signedfor.errors import InvalidSettings
 from signedfor.http_server import Limits, Server
 from signedfor.logging import configure_logging
 from signedfor.process import end_process
+from signedfor.secret_files import read_secret_files
 from signedfor.store.database import InvalidDatabaseUrl, open_engine
 from signedfor.temporal import TemporalUnavailable, connect_temporal
 from signedfor.trace_export import exporting_traces
@@ -31,6 +32,7 @@ def main() -> int:
     try:
         if arguments.command == "add-user":
             return _add_user(arguments)
+        read_secret_files()
         settings = load_ops_settings()
         configure_logging(settings.log_level, settings.log_format)
         with exporting_traces("signedfor-ops"):

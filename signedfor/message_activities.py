@@ -306,6 +306,23 @@ class StatusResult(ActivityModel):
     error_code: int | None = None
 
 
+class FailedDelivery(ActivityModel):
+    """Twilio's code for a message that failed after it had accepted it."""
+
+    error_code: int | None
+
+
+class DeliveryFailure(ActivityModel):
+    """What such a code means. The table of codes changes, a message's history does not."""
+
+    failure_class: FailureClass
+    meaning: str
+    resubmissions: int
+    """How often a message that failed so is submitted again, at most."""
+    delay: timedelta
+    """How long to wait before that."""
+
+
 class SearchRequest(ActivityModel):
     """A message whose outcome is unknown: a POST was made, or may have been."""
 
@@ -406,12 +423,17 @@ class SendActivities(ABC):
 
 
 class StatusActivities(ABC):
-    """What Twilio knows of a message by its SID."""
+    """What Twilio knows of a message by its SID, and what that means."""
 
     @activity.defn
     @abstractmethod
     def fetch_status(self, request: StatusRequest) -> StatusResult:
         """What Twilio says of the message now."""
+
+    @activity.defn
+    @abstractmethod
+    async def classify_delivery(self, failed: FailedDelivery) -> DeliveryFailure:
+        """What the code means by today's table."""
 
 
 class Submission(ActivityModel):

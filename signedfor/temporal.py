@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import re
 import socket
 import time
@@ -119,7 +120,9 @@ async def connect_temporal(
 def connect_config() -> ClientConnectConfig:
     """The connection settings in `TEMPORAL_*`; InvalidSettings if they cannot be used."""
     try:
-        return ClientConfig.load_client_connect_config()
+        # An empty variable is none, as everywhere; envconfig would take it for a path.
+        filled = {name: value for name, value in os.environ.items() if value}
+        return ClientConfig.load_client_connect_config(override_env_vars=filled)
     except (OSError, RuntimeError, ValueError) as error:
         # Without the text, which may quote a key.
         raise InvalidSettings(

@@ -1,4 +1,4 @@
-"""Whether a worker may serve: its clock is right, and its database is no older copy."""
+"""Whether a worker may serve: by its clock, and by what has become of its database."""
 
 import asyncio
 import contextlib
@@ -15,6 +15,7 @@ from temporalio.runtime import Runtime
 from signedfor.metrics import CLOCK_OFFSET
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.inbound import OlderDatabase, Watermarks
+from signedfor.store.migrate import SchemaMismatch, require_usable
 from signedfor.temporal import TemporalUnavailable, clock_offset
 
 _logger = logging.getLogger("signedfor.worker")
@@ -35,6 +36,8 @@ class Obstacle(Enum):
     """Its clock differs from Temporal's."""
     OLDER_DATABASE = auto()
     """The database was restored from an older copy, which lacks the newest opt-outs."""
+    INCOMPATIBLE_SCHEMA = auto()
+    """The database has migrations that this version cannot go on with, or lacks some."""
 
 
 class WorkerChecks:
@@ -79,9 +82,10 @@ class WorkerChecks:
         check_clock_at = time.monotonic() + self._interval
         while True:
             self._connected.clear()
-            if await self._compare_database():
+            obstacle = await self._check_database()
+            if obstacle is not None:
                 self._in_use_at = None
-                return Obstacle.OLDER_DATABASE
+                return obstacle
             if time.monotonic() >= check_clock_at:
                 if not await self._check_clock():
                     return Obstacle.CLOCK
@@ -90,14 +94,24 @@ class WorkerChecks:
                 async with asyncio.timeout(max(0.0, check_clock_at - time.monotonic())):
                     await self._connected.wait()
 
-    async def _compare_database(self) -> bool:
-        """Whether it is an older copy; the thread with its connection ends before this does."""
-        comparing = asyncio.ensure_future(asyncio.to_thread(self._is_database_older))
+    async def _check_database(self) -> Obstacle | None:
+        """What is wrong with it; the thread with its connection ends before this does."""
+        checking = asyncio.ensure_future(asyncio.to_thread(self._database_obstacle))
         try:
-            return await asyncio.shield(comparing)
+            return await asyncio.shield(checking)
         except asyncio.CancelledError:
-            await asyncio.wait([comparing])
+            await asyncio.wait([checking])
             raise
+
+    def _database_obstacle(self) -> Obstacle | None:
+        try:
+            require_usable(self._engine)
+        except SchemaMismatch as error:
+            _logger.error("%s", error)  # noqa: TRY400 - a sentence for people
+            return Obstacle.INCOMPATIBLE_SCHEMA
+        except DatabaseUnavailable:
+            return None  # nothing is sent without it
+        return Obstacle.OLDER_DATABASE if self._is_database_older() else None
 
     async def _check_clock(self) -> bool:
         """Compare the clock; if that is impossible, what was known of it still holds."""

@@ -133,10 +133,13 @@ async def test_the_database_cannot_be_used(url: str, text: str, tmp_path: Path) 
 
 
 async def test_the_database_is_newer_than_the_worker(sqlite_url: str, tmp_path: Path) -> None:
-    """The worker fails to start and names the database's revision."""
+    """If that is marked, the worker fails to start and names the database's revision."""
     engine = open_engine(sqlite_url)
     with transaction(engine) as connection:
         connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(
+            sqlalchemy.text("UPDATE schema_compatibility SET oldest_program = '9999'")
+        )
     engine.dispose()
 
     assert "9999" in _startup_error(environment(sqlite_url), tmp_path / "log")

@@ -50,12 +50,13 @@ def environment(database_url: str, **variables: str) -> dict[str, str]:
 class Worker:
     """A running `worker.py`; leaving the context kills it if it is still running."""
 
-    def __init__(self, variables: Mapping[str, str], log: Path) -> None:
+    def __init__(self, variables: Mapping[str, str], log: Path, *, source: Path = ROOT) -> None:
+        """Start it with these variables; `source` is the folder of its code."""
         self._log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "worker.py"],
-                cwd=ROOT,
+                cwd=source,
                 env=dict(variables),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -12,6 +12,7 @@ from signedfor.errors import InvalidSettings
 from signedfor.http_server import Limits, Server
 from signedfor.logging import configure_logging
 from signedfor.process import end_process
+from signedfor.secret_files import read_secret_files
 from signedfor.settings import Settings, load_settings
 from signedfor.store.database import InvalidDatabaseUrl, open_engine
 from signedfor.temporal import TemporalUnavailable, connect_temporal
@@ -32,6 +33,7 @@ _PROBE_LIMITS: Final = Limits(connections=50, idle_connections=10)
 def main() -> int:
     """Run the webhook: 0 after a clean stop, 1 with a one-line error if it cannot start."""
     try:
+        read_secret_files()
         settings = load_settings()
         configure_logging(settings.log_level, settings.log_format)
         with exporting_traces("signedfor-webhook"):

@@ -13,7 +13,7 @@ from temporalio.client import Client
 
 from signedfor.logging import RateLimitedLogger
 from signedfor.store.database import DatabaseUnavailable
-from signedfor.store.migrate import SchemaMismatch, require_current
+from signedfor.store.migrate import DatabaseIncompatible, MigrationsPending, require_usable
 from signedfor.temporal import NamespaceNotFound, TemporalUnavailable, describe_namespace
 
 _log = logging.getLogger(__name__)
@@ -23,6 +23,8 @@ _CACHE_SECONDS = 1.0
 """Dependencies are checked at most once in this time, however often it is called."""
 
 _READY = "ready"
+_NEWER_SCHEMA = "ready, with a newer schema"
+"""A newer version has migrated it, as during an upgrade and after a roll-back."""
 _UNREACHABLE = "unreachable"
 
 
@@ -49,7 +51,7 @@ class Readiness:
                 self._answers = await self._check()
                 self._checked_at = time.monotonic()
             answers = self._answers
-        ready = all(answer == _READY for answer in answers.values())
+        ready = all(answer in {_READY, _NEWER_SCHEMA} for answer in answers.values())
         if not ready:
             self._warnings.warning("Not ready: %s", answers)
         return JSONResponse({"ready": ready, **answers}, status_code=200 if ready else 503)
@@ -85,9 +87,11 @@ class Readiness:
 
 def _database(engine: Engine) -> str:
     try:
-        require_current(engine)
+        schema = require_usable(engine)
     except DatabaseUnavailable:
         return _UNREACHABLE
-    except SchemaMismatch:
-        return "migrations do not match this version"
-    return _READY
+    except DatabaseIncompatible:
+        return "its migrations are too new for this version"
+    except MigrationsPending:
+        return "migrations are pending"
+    return _READY if schema.newer is None else _NEWER_SCHEMA

@@ -16,6 +16,8 @@ from signedfor.contract import TWILIO_SENDS_QUEUE
 from signedfor.message_activities import (
     AlreadyClaimed,
     DeliveryConfirmed,
+    DeliveryFailure,
+    FailedDelivery,
     InputCheck,
     Reservation,
     ResumeRequest,
@@ -134,6 +136,20 @@ async def fetch_status(message_sid: str) -> StatusResult | None:
             summary="no receipt: asks Twilio for the status",
         )
     return None
+
+
+async def classify_delivery(error_code: int | None) -> DeliveryFailure:
+    """What the code of a failed delivery means; within this workflow task, and then in the history.
+
+    The workflow itself must not look it up: its commands follow from the answer, and the next
+    release's table may have another.
+    """
+    return await workflow.execute_local_activity_method(
+        StatusActivities.classify_delivery,
+        FailedDelivery(error_code=error_code),
+        start_to_close_timeout=LOCAL_TIMEOUT,
+        retry_policy=UNLIMITED_RETRY,
+    )
 
 
 async def find_message(request: SearchRequest) -> SearchResult | None:

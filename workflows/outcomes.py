@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from signedfor.consent import Reason
 from signedfor.contract import Outcome
 from signedfor.contract.failures import FailureClass
+from signedfor.message_activities import DeliveryFailure
 from signedfor.twilio import codes
-from signedfor.twilio.statuses import MessageStatus
 from workflows.receipts import Receipt
 
 
@@ -129,19 +129,21 @@ def no_receipt(message_sid: str) -> Ended:
     )
 
 
-def not_delivered(receipt: Receipt) -> Ended:
-    """A receipt says undelivered, failed or canceled."""
-    if receipt.status is MessageStatus.CANCELED:
-        return Ended(
-            outcome=Outcome.CANCELED,
-            reason="Twilio says that it was canceled there.",
-            message_sid=receipt.message_sid,
-        )
-    failure_class = codes.classify_delivery(receipt.error_code)
+def canceled_at_twilio(message_sid: str) -> Ended:
+    """A receipt says canceled."""
+    return Ended(
+        outcome=Outcome.CANCELED,
+        reason="Twilio says that it was canceled there.",
+        message_sid=message_sid,
+    )
+
+
+def not_delivered(receipt: Receipt, failure: DeliveryFailure) -> Ended:
+    """A receipt says undelivered or failed."""
     return Escalated(
         outcome=Outcome.UNDELIVERED,
-        failure_class=failure_class,
+        failure_class=failure.failure_class,
         error_code=receipt.error_code,
-        reason=codes.meaning_for(failure_class, receipt.error_code),
+        reason=failure.meaning,
         message_sid=receipt.message_sid,
     )

@@ -35,10 +35,12 @@ with workflow.unsafe.imports_passed_through():
     )
     from signedfor.payloads import id_problems, invalid_input
     from signedfor.twilio import codes
+    from signedfor.twilio.statuses import MessageStatus
     from workflows import activity_stubs, metrics, outcomes
     from workflows.dead_letter import open_dead_letter, signal_late_delivery
     from workflows.message_state import MessageState, Submitted
     from workflows.outcomes import Ended, Escalated, Proceed
+    from workflows.receipts import Receipt
     from workflows.status_view import after_code, summary_of_wait
     from workflows.submission import check_opt_outs_and_send
     from workflows.waits import wait_for_send_at
@@ -145,14 +147,10 @@ def checked_message_id(request: MessageRequest) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _DeliveryDelayed:
-    """It was not delivered for a temporary reason and may be sent again."""
+    """It was not delivered for a temporary reason and may be sent again after this delay."""
 
     error_code: int | None
-
-    @property
-    def delay(self) -> timedelta:
-        """How long to wait before that."""
-        return timedelta(seconds=codes.delay_for(self.error_code))
+    delay: timedelta
 
 
 async def _await_receipt(state: MessageState, submitted: Submitted) -> _DeliveryDelayed | Ended:
@@ -187,15 +185,23 @@ async def _await_receipt(state: MessageState, submitted: Submitted) -> _Delivery
         metrics.record_receipt(receipt, state.sender, submitted_at=state.submitted_at)
     if receipt.is_delivered:
         return outcomes.delivered(receipt)
+    if receipt.status is MessageStatus.CANCELED:
+        return outcomes.canceled_at_twilio(receipt.message_sid)
+    return await _not_delivered(state, receipt)
+
+
+async def _not_delivered(state: MessageState, receipt: Receipt) -> _DeliveryDelayed | Ended:
+    """What follows from an undelivered or failed message."""
     state.error_code = receipt.error_code
-    ended = outcomes.not_delivered(receipt)
-    delayed = _DeliveryDelayed(error_code=receipt.error_code)
+    failure = await activity_stubs.classify_delivery(receipt.error_code)
     may_resend = (
-        ended.failure_class is FailureClass.DELIVERY_DELAYED
-        and state.resubmissions < codes.resubmissions_for(receipt.error_code)
-        and not state.expires_by(workflow.now() + delayed.delay)
+        failure.failure_class is FailureClass.DELIVERY_DELAYED
+        and state.resubmissions < failure.resubmissions
+        and not state.expires_by(workflow.now() + failure.delay)
     )
-    return delayed if may_resend else ended
+    if may_resend:
+        return _DeliveryDelayed(error_code=receipt.error_code, delay=failure.delay)
+    return outcomes.not_delivered(receipt, failure)
 
 
 def _checks(state: MessageState, timeout_at: datetime) -> Iterator[datetime]:

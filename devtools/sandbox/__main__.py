@@ -16,6 +16,7 @@ from devtools.sandbox.accounts import (
 )
 from devtools.sandbox.server import NotLoopbackError, SandboxConfig, listen, serve
 from devtools.sandbox.settings import Settings
+from signedfor.secret_files import BadSecretFiles, read_secret_files
 
 _DEFAULT_PORT = 8010
 
@@ -30,6 +31,11 @@ This is a development tool: it sends nothing, has no protection, and listens on 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run the sandbox as `arguments` and `environment` say; return the exit code."""
     parser = _parser(environment)
+    environment = dict(environment)
+    try:
+        read_secret_files(environment)
+    except BadSecretFiles as error:
+        parser.error(str(error))
     options = parser.parse_args(arguments)
     account_sid = environment.get("TWILIO_ACCOUNT_SID") or None
     auth_token = environment.get("TWILIO_AUTH_TOKEN") or None

@@ -73,7 +73,7 @@ def check(stack: LocalStack) -> None:
         raise StackError("This stack is not on a cluster.")
     # As after the next `docker compose up`.
     temporal.stop()
-    temporal.create_databases()
+    temporal.create_tables()
     temporal.start()
     temporal.configure_namespace()
     stack.signedfor("doctor")

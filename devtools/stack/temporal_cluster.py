@@ -34,10 +34,12 @@ _SQL_TOOL = "cmd/tools/sql", "sql", "temporal-sql-tool"
 _GO_HOME = "/usr/local/go/bin"
 """Where Go's own installer puts it."""
 _SCRIPT_SECONDS = 300
-_PASSWORD = "sandbox"  # noqa: S105 - as in compose/sandbox.env; the server lives in a temporary folder
+_PASSWORD = "sandbox"  # noqa: S105 - of every user; the server lives in a temporary folder
 _SERVICES = ("FRONTEND", "HISTORY", "MATCHING", "WORKER")
-SUPERUSER = "signedfor"
-"""The compose file's POSTGRES_USER, and the name of our own database."""
+_SECRETS = "/run/secrets/"
+"""Where Compose puts them."""
+_OURS = "signedfor"
+"""Our user, and our database."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +49,22 @@ class ComposeService:
     version: str
     environment: dict[str, str]
     command: list[str]
+    secrets: list[str]
 
     @classmethod
-    def read(cls, name: str) -> "ComposeService":
-        """The service of this name, with the password of the local stack."""
+    def read(cls, name: str, *, secrets: Path = Path(_SECRETS)) -> "ComposeService":
+        """The service of this name, with its variables' defaults and its secrets in this folder."""
         text = (_ROOT / "docker-compose.yml").read_text()
         service: dict[str, Any] = yaml.safe_load(text)["services"][name]
         environment = {
-            variable: re.sub(r"\$\{POSTGRES_PASSWORD[^}]*\}", _PASSWORD, value)
+            variable: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value).replace(_SECRETS, f"{secrets}/")
             for variable, value in service["environment"].items()
         }
         return cls(
             version=service["image"].partition(":")[2],
             environment=environment,
             command=service.get("command", []),
+            secrets=service.get("secrets", []),
         )
 
 
@@ -71,10 +75,18 @@ class ClusterServer(Process):
     """It has no UI of its own."""
 
     def __init__(
-        self, *, folder: Path, port: int, postgres: Postgres, binaries: Path, group: ProcessGroup
+        self,
+        *,
+        folder: Path,
+        port: int,
+        postgres: Postgres,
+        secrets: Path,
+        binaries: Path,
+        group: ProcessGroup,
     ) -> None:
         self.address = f"{HOST}:{port}"
         self._postgres = postgres
+        self._secrets = secrets
         self._group = group
         self._cli = find_cli()
         self._path = os.pathsep.join((str(binaries), str(Path(self._cli).parent), os.defpath))
@@ -97,6 +109,7 @@ class ClusterServer(Process):
                 **{name: str(number) for name, number in ports.items()},
                 "POSTGRES_SEEDS": HOST,
                 "DB_PORT": str(postgres.port),
+                "POSTGRES_PWD": _PASSWORD,  # in the image, compose/temporal-server reads its file
                 "BIND_ON_IP": HOST,
                 "DYNAMIC_CONFIG_FILE_PATH": str(_ROOT) + compose["DYNAMIC_CONFIG_FILE_PATH"],
                 "LOG_LEVEL": "warn",
@@ -109,8 +122,21 @@ class ClusterServer(Process):
         )
 
     def create_databases(self) -> None:
-        """Create its databases, or upgrade them, with the compose file's script."""
-        environment = ComposeService.read("temporal-schema").environment
+        """Create all users and databases, as the image of PostgreSQL does the first time."""
+        self._script(
+            "databases",
+            {
+                "POSTGRES_USER": ComposeService.read("postgres").environment["POSTGRES_USER"],
+                "SECRETS_FOLDER": str(self._secrets),
+                "PGHOST": HOST,
+                "PGPORT": str(self._postgres.port),
+                "PGPASSWORD": _PASSWORD,
+            },
+        )
+
+    def create_tables(self) -> None:
+        """Create its tables, or upgrade them, with the compose file's script."""
+        environment = ComposeService.read("temporal-schema", secrets=self._secrets).environment
         self._script(
             "temporal-schema",
             environment | {"SQL_HOST": HOST, "SQL_PORT": str(self._postgres.port)},
@@ -163,12 +189,13 @@ class Cluster:
         """`folder` is for logs. The databases are in a temporary folder, gone after `remove`."""
         self._data = tempfile.TemporaryDirectory(prefix="signedfor-postgres-")
         (postgres_port,) = free_ports(1)
+        self._secrets = Path(self._data.name) / "secrets"
         self.postgres = Postgres(
             folder=Path(self._data.name),
             port=postgres_port,
             group=group,
             log=folder / "logs" / "postgres.log",
-            user=SUPERUSER,
+            user=ComposeService.read("postgres").environment["POSTGRES_USER"],
             password=_PASSWORD,
             settings=dict(
                 each.split("=", 1)
@@ -180,6 +207,7 @@ class Cluster:
             folder=folder,
             port=port,
             postgres=self.postgres,
+            secrets=self._secrets,
             binaries=_BINARIES / ComposeService.read("temporal").version,
             group=group,
         )
@@ -187,13 +215,20 @@ class Cluster:
     @property
     def database_url(self) -> str:
         """Our own database, next to Temporal's."""
-        return self.postgres.url(SUPERUSER)
+        return f"postgresql://{_OURS}:{_PASSWORD}@{HOST}:{self.postgres.port}/{_OURS}"
 
     def start_database(self) -> None:
-        """Start PostgreSQL, and create our database and Temporal's two."""
+        """Start PostgreSQL with all databases, and create Temporal's tables."""
+        self.start_postgres()
+        self.temporal.create_tables()
+
+    def start_postgres(self) -> None:
+        """Start PostgreSQL, and create our database and Temporal's two, each with its user."""
+        self._secrets.mkdir(parents=True)
+        for name in ComposeService.read("postgres").secrets:
+            (self._secrets / name).write_text(_PASSWORD)
         self.postgres.initialise()
         self.postgres.start()
-        self.postgres.execute(f"CREATE DATABASE {SUPERUSER}")
         self.temporal.create_databases()
 
     def remove(self) -> None:

@@ -12,7 +12,7 @@ from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.inbound_outbox import InboundOutbox
-from signedfor.store.migrate import SchemaMismatch, pending
+from signedfor.store.migrate import SchemaMismatch, compare
 from signedfor.twilio import codes
 
 DATABASE: Final = "database"
@@ -26,14 +26,17 @@ _MAX_UNDISPATCHED = timedelta(minutes=5)
 def check_database(url: str) -> list[Finding]:
     """Check the database of DATABASE_URL; nothing in it is changed."""
     try:
-        missing = pending(url)
-        if missing:
-            what = f"Lacks migrations: {', '.join(missing)}."
+        schema = compare(url)
+        if schema.missing:
+            what = f"Lacks migrations: {', '.join(schema.missing)}."
             return [fail(DATABASE, what, "Run `signedfor migrate`.")]
+        reached = ok(DATABASE, "Reached, and all migrations are applied.")
+        if schema.warning is not None:
+            reached = warn(DATABASE, schema.warning, "Go on to the newer version when you can.")
         engine = open_engine(url, pool_size=1)
         try:
             return [
-                ok(DATABASE, "Reached, and all migrations are applied."),
+                reached,
                 *check_account_hold(engine),
                 _check_reviews(engine),
                 *_check_inbound_outbox(engine),

@@ -10,6 +10,8 @@ import signedfor
 from signedfor.cli.env_file import read_env_file
 from signedfor.cli.lazy import LazyCommand, lazy_group
 from signedfor.cli.streams import write
+from signedfor.errors import BadInput
+from signedfor.secret_files import BadSecretFiles, read_secret_files
 
 _EPILOG = """\
 \b
@@ -104,6 +106,10 @@ def _before_any_command(
 ) -> None:
     del show_version  # its callback has printed it
     read_env_file(env_file)
+    try:
+        read_secret_files()
+    except BadSecretFiles as error:
+        raise BadInput(error.problems) from None
 
 
 def _print_version() -> None:

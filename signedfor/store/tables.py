@@ -317,6 +317,16 @@ which the segments sent so far keep the sender busy. `since` is when a writer, b
 found no reservation of the class ahead: what is reserved for longer than from there is no backlog.
 """
 
+schema_compatibility = Table(
+    "schema_compatibility",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("oldest_program", String(4), nullable=False),
+    CheckConstraint("id = 1", name="id"),
+)
+"""The newest migration of the oldest version that may use this database: `signedfor migrate` writes
+it, and a version that does not know all migrations reads it."""
+
 account_hold = Table(
     "account_hold",
     metadata,

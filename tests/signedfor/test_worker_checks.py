@@ -20,7 +20,7 @@ from signedfor.clock import MAX_SKEW, ClockOffset
 from signedfor.metrics import CLOCK_OFFSET
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.inbound import Watermarks
-from signedfor.store.tables import watermarks
+from signedfor.store.tables import schema_compatibility, watermarks
 from signedfor.temporal import TemporalUnavailable, clock_offset
 from signedfor.worker_checks import IN_USE, Obstacle, WorkerChecks
 from tests.fixtures.databases import PostgresServer, restore
@@ -215,6 +215,45 @@ async def test_a_restored_database_is_noticed_at_the_first_new_connection(
 
     assert Obstacle.OLDER_DATABASE is await asyncio.wait_for(running, 10)
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("migrated", "is_obstacle"),
+    [(("9999", "0013"), False), (("9999", "9999"), True), (("0012", "0013"), True)],
+)
+async def test_a_worker_stops_at_migrations_that_it_cannot_go_on_with(
+    temporal: Client,
+    engine: Engine,
+    offsets: list[ClockOffset | None],
+    migrated: tuple[str, str],
+    is_obstacle: bool,
+) -> None:
+    """A newer version may migrate its database meanwhile; a restored one may lack migrations."""
+    offsets.append(RIGHT)
+    revision, oldest_program = migrated
+    checks = WorkerChecks(temporal, engine, interval=_OFTEN)
+    running = asyncio.create_task(checks.until_obstacle())
+    await _seen(checks)
+
+    def migrate() -> None:
+        with transaction(engine) as connection:
+            connection.execute(sqlalchemy.delete(schema_compatibility))
+            row = {"id": 1, "oldest_program": oldest_program}
+            connection.execute(sqlalchemy.insert(schema_compatibility).values(row))
+            connection.execute(
+                sqlalchemy.text("UPDATE alembic_version SET version_num = :revision"),
+                {"revision": revision},
+            )
+
+    await asyncio.to_thread(migrate)
+
+    if is_obstacle:
+        assert Obstacle.INCOMPATIBLE_SCHEMA is await asyncio.wait_for(running, 10)
+    else:
+        await asyncio.wait([running], timeout=0.3)
+        assert not running.done()
+        running.cancel()
+        await asyncio.wait([running])
 
 
 async def test_the_database_is_away(

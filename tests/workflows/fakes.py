@@ -16,6 +16,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Interceptor, Worker
 
+from activities.search import delivery_failure
 from activities.threads import in_thread
 from devtools.workflow_sandbox import sandboxed_runner
 from signedfor.consent import Reason
@@ -38,7 +39,9 @@ from signedfor.message_activities import (
     DatabaseAway,
     Deferred,
     DeliveryConfirmed,
+    DeliveryFailure,
     Expired,
+    FailedDelivery,
     Found,
     InputCheck,
     InputProblems,
@@ -324,6 +327,11 @@ class FakeActivities(
         return self.statuses.pop(0) if self.statuses else StatusResult(status="sent")
 
     @activity.defn
+    async def classify_delivery(self, failed: FailedDelivery) -> DeliveryFailure:
+        """What the table says."""
+        return delivery_failure(failed.error_code)
+
+    @activity.defn
     async def find_message(self, request: SearchRequest) -> SearchResult:
         """What a search finds; nothing once the script has run out."""
         if self.search_fails:
@@ -452,6 +460,7 @@ def messages_worker(
             fakes.release_reservation,
             fakes.check_input,
             fakes.fetch_status,
+            fakes.classify_delivery,
             fakes.find_message,
             fakes.find_claim,
             fakes.record_suppression,

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from signedfor.contract.failures import FailureClass
 from signedfor.encryption import Encryption, EncryptionCodec, encrypting
 from signedfor.interceptors import OneArgument
 from signedfor.payloads import data_converter
+from signedfor.twilio import codes
 from tests.encryption import KEYS, encrypt
 from tests.histories import nondeterministic
 from tests.histories.recording import FOLDER, history_files, read, record, write
@@ -98,6 +100,30 @@ async def test_dead_letters_replay_on_versioned_workers_too(name: str) -> None:
 def test_scenarios_and_recorded_histories_match() -> None:
     """`make histories` was run after a scenario was added or removed."""
     assert scenarios().keys() == history_files().keys()
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: str(path.relative_to(FOLDER)))
+@pytest.mark.parametrize(
+    "failure_class", [FailureClass.DELIVERY_DELAYED, FailureClass.RECIPIENT_OPTED_OUT]
+)
+async def test_a_changed_table_of_codes_disturbs_no_message(
+    path: Path, failure_class: FailureClass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release that gives every code another class, delay and text replays what is under way."""
+    changed = {
+        code: replace(
+            row,
+            failure_class=failure_class,
+            meaning="Changed.",
+            advice="Changed.",
+            resubmissions=2 - row.resubmissions,
+            delay_seconds=row.delay_seconds + 3600,
+        )
+        for code, row in codes._TABLE.items()
+    }
+    monkeypatch.setattr(codes, "_TABLE", changed)
+
+    await _replay(read(path))
 
 
 @pytest.mark.parametrize(

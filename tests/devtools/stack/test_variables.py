@@ -37,7 +37,17 @@ _TRACES = {
     "OTEL_SDK_DISABLED",
 }
 _STACK = {"DATA_DIR", "TEMPORAL_PORT", "TEMPORAL_UI_PORT", "SANDBOX_PORT", "KEEP_RUNNING"}
-_COMPOSE = {"PROMETHEUS_PORT", "GRAFANA_PORT", "POSTGRES_PASSWORD", "WEBHOOK_BIND"}
+_COMPOSE = {
+    "COMPOSE_PROFILES",
+    "WEBHOOK_BIND",
+    "WEBHOOK_REPLICAS",
+    "PROXY_SITE",
+    "PROXY_BIND",
+    "PROXY_HTTP_PORT",
+    "PROXY_HTTPS_PORT",
+    "PROMETHEUS_PORT",
+    "GRAFANA_PORT",
+}
 
 
 def _example() -> dict[str, str]:
@@ -81,7 +91,7 @@ def test_only_required_variables_are_not_commented_out() -> None:
     text = (ROOT / ".env.example").read_text()
 
     filled = {name for name, _ in re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE)}
-    assert {*_REQUIRED, "POSTGRES_PASSWORD"} == filled
+    assert {*_REQUIRED, "COMPOSE_PROFILES"} == filled
 
 
 def test_no_secret_is_in_the_example() -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
@@ -18,7 +19,7 @@ from devtools.stack.local import LocalStack
 from signedfor.contract import INBOUND_PATH, InboundKind
 from signedfor.inbound import InboundRecord
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
-from signedfor.store.database import open_engine
+from signedfor.store.database import open_engine, transaction
 from signedfor.store.inbound import InboundMessages
 from signedfor.twilio.overrides import OVERRIDES
 from tests.fixtures.temporal import binary
@@ -86,6 +87,25 @@ def test_a_database_that_cannot_be_used(cli: CommandLine, url: str) -> None:
 
     assert "fail" == found["database"]["level"]
     assert "secret" not in json.dumps(found)
+
+
+def test_a_database_that_a_newer_version_has_migrated(cli: CommandLine, sqlite_url: str) -> None:
+    """It is a warning while it can be used, and a failure when it cannot."""
+    engine = open_engine(sqlite_url)
+
+    def execute(statement: str) -> None:
+        with transaction(engine) as connection:
+            connection.execute(text(statement))
+
+    execute("UPDATE alembic_version SET version_num = '9999'")
+    newer = findings(cli, exit_code=1, DATABASE_URL=sqlite_url)
+    execute("UPDATE schema_compatibility SET oldest_program = '9999'")
+    too_new = findings(cli, exit_code=1, DATABASE_URL=sqlite_url)
+    engine.dispose()
+
+    assert ["warn", "fail"] == [found["database"]["level"] for found in (newer, too_new)]
+    assert all("migration 9999" in found["database"]["what"] for found in (newer, too_new))
+    assert "reviews" in newer
 
 
 @pytest.mark.parametrize(

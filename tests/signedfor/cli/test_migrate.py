@@ -1,6 +1,7 @@
 """`signedfor migrate` on a real database."""
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,30 @@ def test_migrating_twice_changes_nothing(url: str) -> None:
 
     assert first["applied"]
     assert [] == second["applied"]
+
+
+def test_a_database_that_a_newer_version_has_migrated(url: str) -> None:
+    """It is left as it is, and the command says so; one that is marked is an error."""
+    line = CommandLine(env={"DATABASE_URL": url})
+    line("migrate")
+    path = url.removeprefix("sqlite:///")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+
+    documents = [document(line, "migrate"), document(line, "migrate", "--check")]
+    said = line("migrate")
+    used = line("opt-outs", "list")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE schema_compatibility SET oldest_program = '9999'")
+    connection.close()
+    refused = [line("migrate"), line("migrate", "--check"), line("opt-outs", "list")]
+
+    assert [{"applied": [], "newer": "9999"}, {"pending": [], "newer": "9999"}] == documents
+    assert "It may still be used." in said.output
+    assert 0 == used.exit_code
+    assert [1, 1, 1] == [each.exit_code for each in refused]
+    assert ["Run the version that migrated it" in each.output for each in refused] == [True] * 3
 
 
 def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, MetaData, insert, inspect, text
+from sqlalchemy import Engine, MetaData, delete, insert, inspect, select, text
 
 from signedfor.consent import Reason, Scope
 from signedfor.store.database import DatabaseUnavailable, open_engine, transaction
@@ -19,16 +19,22 @@ from signedfor.store.inbound import Decision, InboundMessages
 from signedfor.store.message_counts import Count, Interval, MessageCounts
 from signedfor.store.migrate import (
     NEWEST,
-    DatabaseNewer,
+    DatabaseIncompatible,
     MigrationsPending,
     _config,
     _scripts,
+    compare,
     pending,
-    require_current,
+    require_usable,
     upgrade,
 )
 from signedfor.store.suppressions import Suppressions
-from signedfor.store.tables import inbound_messages, message_index, metadata
+from signedfor.store.tables import (
+    inbound_messages,
+    message_index,
+    metadata,
+    schema_compatibility,
+)
 
 FIRST = "0001 (All tables of the first release)"
 ROOT = Path(__file__).parents[3]
@@ -146,17 +152,17 @@ def test_the_path_may_contain_a_percent_sign(tmp_path: Path) -> None:
     assert not pending(url)
 
 
-def test_require_current_accepts_a_migrated_database(engine: Engine) -> None:
-    """It raises no error."""
-    require_current(engine)
+def test_a_migrated_database_is_usable(engine: Engine) -> None:
+    """Nothing is missing, and there is nothing to warn of."""
+    assert require_usable(engine).warning is None
 
 
-def test_require_current_names_migration_and_command(empty_database_url: str) -> None:
+def test_missing_migrations_are_named_with_the_command(empty_database_url: str) -> None:
     """The error for a database that was never migrated says what is missing and what to run."""
     engine = open_engine(empty_database_url)
     try:
         with pytest.raises(MigrationsPending) as caught:
-            require_current(engine)
+            require_usable(engine)
     finally:
         engine.dispose()
 
@@ -164,15 +170,65 @@ def test_require_current_names_migration_and_command(empty_database_url: str) ->
     assert "signedfor migrate" in str(caught.value)
 
 
-def test_a_newer_database_is_refused(engine: Engine, database_url: str) -> None:
-    """An older version of the service does not use a database of a newer one."""
+def migrated_by_a_newer_version(engine: Engine, *, oldest_program: str | None) -> None:
+    """Have the database say that a newer version has migrated it, and who may use it."""
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(delete(schema_compatibility))
+        if oldest_program is not None:
+            row = {"id": 1, "oldest_program": oldest_program}
+            connection.execute(insert(schema_compatibility).values(row))
+
+
+@pytest.mark.parametrize("oldest_program", ["0013", NEWEST])
+def test_a_newer_database_is_used(engine: Engine, database_url: str, oldest_program: str) -> None:
+    """Unless it is marked: with a warning that names both migrations. `upgrade` changes nothing."""
+    migrated_by_a_newer_version(engine, oldest_program=oldest_program)
+
+    schema = require_usable(engine)
+
+    assert schema == compare(database_url)
+    assert "9999" == schema.newer
+    assert "migration 9999" in str(schema.warning)
+    assert NEWEST in str(schema.warning)
+    assert [] == upgrade(database_url)
+    assert "9999" == compare(database_url).newer
+
+
+@pytest.mark.parametrize("oldest_program", [f"{int(NEWEST) + 1:04}", "9999", None])
+def test_a_newer_database_that_is_marked_is_refused(
+    engine: Engine, database_url: str, oldest_program: str | None
+) -> None:
+    """The error says what to run. One that says nothing of older versions is refused too."""
+    migrated_by_a_newer_version(engine, oldest_program=oldest_program)
+
+    for use in (lambda: require_usable(engine), lambda: upgrade(database_url)):
+        with pytest.raises(DatabaseIncompatible, match="Run the version that migrated it"):
+            use()
+
+
+def test_a_database_of_another_program_is_refused(engine: Engine, database_url: str) -> None:
+    """Its revision is none of ours."""
     with transaction(engine) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'from_the_future'"))
 
-    with pytest.raises(DatabaseNewer):
-        require_current(engine)
-    with pytest.raises(DatabaseNewer):
-        upgrade(database_url)
+    for use in (lambda: require_usable(engine), lambda: upgrade(database_url)):
+        with pytest.raises(DatabaseIncompatible):
+            use()
+
+
+def test_the_database_says_which_versions_may_use_it(empty_database_url: str) -> None:
+    """As the newest of the marked migrations says; each mark is a version that there was."""
+    scripts = list(_scripts().walk_revisions())
+    marks = {script.revision: getattr(script.module, "oldest_program", None) for script in scripts}
+    upgrade(empty_database_url)
+    engine = open_engine(empty_database_url)
+    with transaction(engine, read_only=True) as connection:
+        recorded = connection.scalar(select(schema_compatibility.c.oldest_program))
+    engine.dispose()
+
+    assert max(mark for mark in marks.values() if mark) == recorded
+    assert [] == [revision for revision, mark in marks.items() if mark and mark > revision]
 
 
 def test_a_failed_migration_is_rolled_back(empty_database_url: str) -> None:
