@@ -104,6 +104,7 @@ def create_app(settings: OpsSettings, *, client: Client, engine: Engine) -> Star
             HTTPException: _refused,
             DatabaseUnavailable: _database_away,
             RPCError: _temporal_away,
+            RuntimeError: _temporal_not_reached,
             CommandError: _not_done,
         },
         lifespan=lifespan,
@@ -131,6 +132,13 @@ async def _database_away(_request: Request, _error: Exception) -> Response:
 
 async def _temporal_away(_request: Request, _error: Exception) -> Response:
     return _error_page(503, "Temporal does not answer. Try again in a moment.")
+
+
+async def _temporal_not_reached(request: Request, error: Exception) -> Response:
+    """The SDK's error of a lazy client that has never connected has no type of its own."""
+    if not str(error).startswith("Failed client connect"):
+        raise error
+    return await _temporal_away(request, error)
 
 
 async def _not_done(_request: Request, error: Exception) -> Response:

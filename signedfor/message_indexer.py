@@ -93,7 +93,8 @@ class MessageIndexer:
         while True:
             try:
                 await self.bring_up_to_date()
-            except (RPCError, DatabaseUnavailable) as error:
+            # RuntimeError: a lazy client has not reached Temporal yet.
+            except (RPCError, RuntimeError, DatabaseUnavailable) as error:
                 _log.warning(
                     "The message index is not brought up to date: %s", type(error).__name__
                 )

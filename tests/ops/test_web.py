@@ -131,3 +131,29 @@ async def test_a_form_has_a_limit(path: str, administrator: Browser) -> None:
 
     assert [413, 400] == [large.status_code, file.status_code]
     assert "too large" in large.text
+
+
+@pytest.mark.parametrize("path", ["/dead-letters", "/message?id=m1"])
+async def test_temporal_has_never_been_reached(path: str, looker: Browser) -> None:
+    """A sentence says so: nothing unexpected has happened."""
+    answer = await looker.get(path)
+
+    assert 503 == answer.status_code
+    assert "Temporal does not answer" in answer.text
+
+
+async def test_another_error_is_unexpected(
+    looker: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it has the same type; its text is not shown."""
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr("ops.pages.dead_letters.dead_letters.group", fail)
+
+    answer = await looker.get("/dead-letters")
+
+    assert 500 == answer.status_code
+    assert "Something unexpected happened" in answer.text
+    assert "secret" not in answer.text

@@ -1,5 +1,6 @@
 """The indexer against a real Temporal server."""
 
+import asyncio
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from sqlalchemy import Engine
 from temporalio.client import Client
 
 from signedfor import client as signedfor_client
+from signedfor import message_indexer
 from signedfor.contract import MessageRequest, message_workflow_id
 from signedfor.message_indexer import MessageIndexer
 from signedfor.store.database import open_engine
@@ -110,3 +112,24 @@ async def test_bad_input_has_no_person(temporal: Client, engine: Engine) -> None
 
     assert "" == found.person
     assert [] == index.without_person(10)
+
+
+async def test_it_goes_on_once_temporal_is_there(
+    temporal: Client,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A process may start before Temporal does: its client has not connected then."""
+    monkeypatch.setattr(message_indexer, "INTERVAL", timedelta(milliseconds=20))
+    nowhere = await Client.connect("127.0.0.1:9", lazy=True)
+    indexer, index = MessageIndexer(nowhere, engine), MessageIndex(engine)
+    await _start(temporal, "m1", to="+15558675301")
+
+    async with indexer.running(), asyncio.timeout(30):
+        while "RuntimeError" not in caplog.text:  # noqa: ASYNC110 - in the background
+            await asyncio.sleep(0.02)
+        indexer._temporal = temporal
+        indexer._messages = signedfor_client.Client(temporal)
+        while not index.find(MessageFilter()):  # noqa: ASYNC110 - in the background
+            await asyncio.sleep(0.05)
