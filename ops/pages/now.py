@@ -9,6 +9,8 @@ from typing import Final
 from anyio import to_thread
 from sqlalchemy import Engine
 from starlette.responses import Response
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from ops.access import Role
 from ops.charts import BarChart, series_of
@@ -23,7 +25,8 @@ from signedfor.store.inbox import Inbox
 from signedfor.store.message_counts import Interval, MessageCounts, SenderOutcomes
 from signedfor.store.message_index import IndexedMessage, MessageIndex
 from signedfor.store.rate_limiter import RateLimiter, SenderState
-from signedfor.workers import Condition, has_pollers, list_workers
+from signedfor.temporal import is_never_connected
+from signedfor.workers import Condition, WorkerState, has_pollers, list_workers
 
 pages = Pages()
 
@@ -58,6 +61,7 @@ _OUTCOMES: Final = (
 )
 
 
+_ANSWER_SECONDS: Final = 5.0
 _PROBLEMS: Final = frozenset({Level.FAIL, Level.WARN})
 
 
@@ -78,15 +82,22 @@ class _Figures:
     hold: Sequence[Finding]
 
 
+@dataclass(frozen=True)
+class _Live:
+    """What Temporal knows."""
+
+    groups: dead_letters.Groups
+    workers: Sequence[WorkerState]
+    has_pollers: bool
+
+
 @pages.get("/")
 async def now(page: Page) -> Response:
     """Show it all."""
     chosen = RANGES.get(page.text("range"), RANGES["24 h"])
     figures = await to_thread.run_sync(_figures, page.services.engine, chosen)
     client, checker = page.services.client, page.services.checker
-    groups, workers, is_polled = await asyncio.gather(
-        dead_letters.group(client), list_workers(client), has_pollers(client)
-    )
+    of_temporal = await _of_temporal(client)
     # The hold is known at once; what the check of the database says of it may be a minute old.
     findings = [*figures.hold, *(each for each in checker.findings if each.name != HOLD)]
     return page.render(
@@ -95,9 +106,7 @@ async def now(page: Page) -> Response:
         problems=[each for each in findings if each.level in _PROBLEMS],
         others=[each for each in findings if each.level not in _PROBLEMS],
         looks=checker.looks,
-        groups=groups,
-        has_pollers=is_polled,
-        workers=[each for each in workers if each.condition is not Condition.ENDED],
+        of_temporal=of_temporal,
         ranges=RANGES,
         chosen=chosen,
         median=_at(figures.receipt_delays, 0.5),
@@ -139,6 +148,26 @@ def _figures(engine: Engine, chosen: Range) -> _Figures:
         reviews=inbound.pending_reviews(),
         callbacks=Inbox(engine).backlog().count,
         hold=check_account_hold(engine),
+    )
+
+
+async def _of_temporal(client: Client) -> _Live | None:
+    """What Temporal knows; None if it does not answer: the rest of the page is needed then."""
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            groups, workers, is_polled = await asyncio.gather(
+                dead_letters.group(client), list_workers(client), has_pollers(client)
+            )
+    except (RPCError, TimeoutError):
+        return None
+    except RuntimeError as error:
+        if not is_never_connected(error):
+            raise
+        return None
+    return _Live(
+        groups=groups,
+        workers=[each for each in workers if each.condition is not Condition.ENDED],
+        has_pollers=is_polled,
     )
 
 

@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from starlette.applications import Starlette
 
 from ops.checker import Check, Checker, Look
 from signedfor.checks import Finding, Level, fail, ok, skipped, warn
+from tests.ops.conftest import Browser
 
 FINE = ok("a", "Fine.")
 
@@ -131,3 +133,15 @@ async def test_it_looks_again_when_it_is_asked_to() -> None:
         checker.look_again()
         await _until(lambda: _look(checker, "asked").ended_at != first)
         assert 2 == asked.begun
+
+
+async def test_the_page_is_there_when_temporal_is_not(app: Starlette, looker: Browser) -> None:
+    """With what the database knows, and the check that says what to do."""
+    async with app.router.lifespan_context(app), asyncio.timeout(60):
+        while "Temporal server" not in (answer := await looker.get("/")).text:  # noqa: ASYNC110 - in the background
+            await asyncio.sleep(0.05)
+
+    assert 200 == answer.status_code
+    assert "Temporal does not answer: open dead letters and workers are not shown" in answer.text
+    assert "messages ended in 24 h" in answer.text
+    assert "Start it, or set TEMPORAL_ADDRESS." in answer.text

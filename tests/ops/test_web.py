@@ -155,7 +155,7 @@ async def test_a_link_cannot_say_that_something_was_done(actor: Browser) -> None
         assert 'class="done"' not in shown.text
 
 
-@pytest.mark.parametrize("path", ["/", "/dead-letters", "/message?id=m1"])
+@pytest.mark.parametrize("path", ["/dead-letters", "/message?id=m1"])
 async def test_a_temporal_that_was_never_there_is_said(path: str, administrator: Browser) -> None:
     """A page that needs it answers 503, also since the start of the process."""
     answer = await administrator.get(path)
