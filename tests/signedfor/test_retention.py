@@ -73,7 +73,7 @@ async def test_old_texts_and_attempt_records_are_deleted(
     settings = SETTINGS.model_copy(update={"inbound_text_days": days, "attempt_record_days": 2})
 
     async with purging(engine, settings), asyncio.timeout(30):
-        # The last of the purges, and so the others are done.
+        # Purged after the others that are looked at below.
         while _count(engine, campaign_uploads):  # noqa: ASYNC110 - a database
             await asyncio.sleep(0.05)
 
