@@ -71,7 +71,7 @@ class Found:
     message_ids: frozenset[str]
     """Of messages to them."""
     inbound_sids: frozenset[str]
-    """Of messages from them."""
+    """Of messages from them, also of those that are pseudonymised already."""
     campaign_rows: frozenset[tuple[str, int]]
     upload_ids: frozenset[str]
     counts: Mapping[str, int]
@@ -108,7 +108,13 @@ class Erasure:
         rows = frozenset(self._campaign_rows())
         with transaction(self._engine, read_only=True) as connection:
             sids = frozenset(
-                connection.scalars(select(inbound_messages.c.message_sid).where(self._is_inbound))
+                connection.scalars(
+                    select(inbound_messages.c.message_sid).where(
+                        inbound_messages.c.from_address.in_(
+                            (*self.addresses, *self._pseudonyms.values())
+                        )
+                    )
+                )
             )
             ids = {
                 *connection.scalars(select(held_back_messages.c.message_id).where(self._held_back)),
