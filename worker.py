@@ -5,7 +5,6 @@ import contextlib
 import logging
 import signal
 import sys
-import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,16 +43,15 @@ from signedfor.logging import configure_logging
 from signedfor.message_activities import PolicySnapshot
 from signedfor.outage_hold import InboundBacklog, OutageHold
 from signedfor.process import end_process
+from signedfor.retention import purging
 from signedfor.schedules import schedule_catch_up
 from signedfor.secret_files import read_secret_files
 from signedfor.settings import Settings, load_settings
 from signedfor.store.account_hold import AccountHold
-from signedfor.store.campaign_uploads import LIFETIME, CampaignUploads
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
 from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.inbound import InboundMessages, Watermarks
-from signedfor.store.message_index import MessageIndex
 from signedfor.store.migrate import SchemaMismatch, require_usable
 from signedfor.store.own_senders import OwnSenders
 from signedfor.store.rate_limiter import RateLimiter
@@ -78,11 +76,8 @@ ACTIVITY_THREADS = 8
 WORKFLOW_TASKS = 80
 """Workflow tasks in progress besides those that wait for a send."""
 STICKY_TIMEOUT = timedelta(seconds=3)
-MAX_TIME_OPEN = timedelta(days=14)
-"""From a message's first POST to its end: two receipt timeouts of the maximum length."""
 _MAX_GAP = timedelta(minutes=15)
 _LOOK_AGAIN = timedelta(seconds=10)
-_PURGE_INTERVAL = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,48 +366,6 @@ def _type_of_cause(error: BaseException) -> str:
         error = error.__cause__
     kind = error.type if isinstance(error, ApplicationError) else None
     return kind or type(error).__name__
-
-
-@contextlib.asynccontextmanager
-async def purging(engine: Engine, settings: Settings) -> AsyncIterator[None]:
-    """Delete records, files and texts that are old enough regularly while the context is open."""
-    stop = threading.Event()
-    purges = {
-        "attempt records": (
-            SendAttempts(engine, RateLimiter(engine)).purge,
-            timedelta(days=settings.attempt_record_days) + MAX_TIME_OPEN,
-        ),
-        "rows of the message index": (
-            MessageIndex(engine).purge,
-            timedelta(days=settings.attempt_record_days) + MAX_TIME_OPEN,
-        ),
-        "uploaded files of campaigns": (CampaignUploads(engine).purge, LIFETIME),
-        "texts of inbound messages": (
-            InboundMessages(engine).purge_texts,
-            timedelta(days=settings.inbound_text_days),
-        ),
-    }
-
-    async def purge() -> None:
-        while True:
-            for what, (delete_before, keep) in purges.items():
-                try:
-                    count = await asyncio.to_thread(
-                        delete_before, before=datetime.now(UTC) - keep, stop=stop
-                    )
-                except DatabaseUnavailable as error:
-                    _logger.warning("Old %s could not be deleted: %s", what, error)
-                else:
-                    if count:
-                        _logger.info("Deleted %d old %s", count, what)
-            await asyncio.sleep(_PURGE_INTERVAL.total_seconds())
-
-    task = asyncio.create_task(purge())
-    try:
-        yield
-    finally:
-        stop.set()
-        task.cancel()
 
 
 @contextlib.asynccontextmanager

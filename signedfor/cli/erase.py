@@ -85,10 +85,11 @@ def erase(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase a person: messages, texts, histories and Twilio's copies.
+    """Erase a person.
 
-    Shows what there is, and asks. Messages that are under way are canceled first. Opt-outs still
-    hold: who they are about cannot be read from them any more, only recognized.
+    Messages, texts, histories and Twilio's copies: shows what there is, and asks. Messages that
+    are under way are canceled first. Opt-outs still hold: who they are about cannot be read from
+    them any more, only recognized.
 
     Exit code 4: not everything could be erased yet; run it again. It can be interrupted.
     """

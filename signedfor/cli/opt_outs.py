@@ -45,7 +45,7 @@ from signedfor.csv_problems import BadRows
 from signedfor.files import atomic_write
 from signedfor.masks import masked_recipient, masked_sender
 from signedfor.store.csv_files import InvalidCsv
-from signedfor.store.suppression_csv import COLUMNS, export_csv, import_csv
+from signedfor.store.suppression_csv import COLUMNS, Exported, export_csv, import_csv
 from signedfor.store.suppressions import Suppressions
 
 app = typer.Typer(
@@ -309,17 +309,21 @@ def export(
             raise BadInput([("FILE", "is needed with --json, which uses standard output")])
         with database() as engine:
             if file is None:
-                _to_standard_output(engine)
-                return
-            with atomic_write(file) as temporary:
-                count = export_csv(engine, temporary)
-        out.result({"exported": count}, f"Exported: {count}.")
+                exported = _to_standard_output(engine)
+            else:
+                with atomic_write(file) as temporary:
+                    exported = export_csv(engine, temporary)
+        if file is not None:
+            document = {"exported": exported.written, "erased": exported.erased}
+            out.result(document, f"Exported: {exported.written}.")
+        if exported.erased:
+            out.note(f"Not exported: {exported.erased} of erased people; their numbers are gone.")
 
 
-def _to_standard_output(engine: Engine) -> None:
+def _to_standard_output(engine: Engine) -> Exported:
     text = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="")
     try:
-        export_csv(engine, text)
+        return export_csv(engine, text)
     finally:
         text.detach()
 

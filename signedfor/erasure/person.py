@@ -6,8 +6,9 @@ workflow has their messages any more.
 """
 
 import asyncio
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -103,6 +104,10 @@ class PersonErasure:
         self._twilio = twilio
         self._sleep = sleep
         self._records = Erasure(engine, recipient)
+        # Twilio's messages by Messenger have no numbers.
+        self._addresses = [
+            each for each in self._records.addresses if not each.startswith("messenger:+")
+        ]
         self._workflows = PersonWorkflows(temporal, by=by, block=self._block, within=within)
 
     @property
@@ -118,7 +123,7 @@ class PersonErasure:
         return Survey(
             records=records,
             workflows=await self._workflows.count(ids),
-            twilio_sids=await asyncio.to_thread(self._twilio.find, self._records.addresses),
+            twilio_sids=await asyncio.to_thread(self._twilio.find, self._addresses),
             unreadable=unreadable,
         )
 
@@ -128,15 +133,15 @@ class PersonErasure:
         for _ in range(_MAX_ROUNDS):
             await self._bring_index_up_to_date()
             records = await asyncio.to_thread(self._records.find)
-            if records.is_nothing:
-                break
             await asyncio.to_thread(self._records.hold, records)
             ids = workflow_ids(records.message_ids, records.inbound_sids)
             removed = await self._workflows.remove(ids)
+            temporal.update(removed.counts)
+            if records.is_nothing:
+                break
             await self._await_posts(removed.unanswered)
             await asyncio.to_thread(self._records.finish, records, by=self._by)
             database.update(records.counts)
-            temporal.update(removed.counts)
         else:
             left.append("Messages to or from the person keep arriving.")
         twilio = await self._erase_at_twilio(left)
@@ -170,8 +175,8 @@ class PersonErasure:
 
     async def _erase_at_twilio(self, left: list[str]) -> TwilioResult:
         try:
-            sids = await asyncio.to_thread(self._twilio.find, self._records.addresses)
-            result = await asyncio.to_thread(self._twilio.erase, sids, within=self._within)
+            sids = await asyncio.to_thread(self._twilio.find, self._addresses)
+            result = await self._until_canceled(sids)
         except Unavailable as error:
             left.append(str(error))
             return TwilioResult(done=0, left=0)
@@ -181,3 +186,11 @@ class PersonErasure:
                 "them before that has ended."
             )
         return result
+
+    async def _until_canceled(self, sids: Collection[str]) -> TwilioResult:
+        """Have Ctrl-C wait for one message, not for thousands."""
+        stop = threading.Event()
+        try:
+            return await asyncio.to_thread(self._twilio.erase, sids, within=self._within, stop=stop)
+        finally:
+            stop.set()

@@ -1,5 +1,6 @@
 """Twilio's copies of messages to and from a person: deleted, or redacted."""
 
+import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -71,12 +72,18 @@ class TwilioCopies:
                 found |= dict.fromkeys(listed or ())
         return list(found)
 
-    def erase(self, sids: Collection[str], *, within: float) -> TwilioResult:
-        """Delete or redact them; wait for those that Twilio is still sending, `within` seconds."""
+    def erase(
+        self, sids: Collection[str], *, within: float, stop: threading.Event | None = None
+    ) -> TwilioResult:
+        """Delete or redact them; wait for those that Twilio is still sending, `within` seconds.
+
+        `stop` ends it early.
+        """
+        stop = stop or threading.Event()
         ends_at, left = time.monotonic() + within, list(sids)
         while True:
-            left = [sid for sid in left if not self._erased(sid)]
-            if not left or time.monotonic() >= ends_at:
+            left = [sid for sid in left if stop.is_set() or not self._erased(sid)]
+            if not left or stop.is_set() or time.monotonic() >= ends_at:
                 return TwilioResult(done=len(sids) - len(left), left=len(left))
             self._sleep(_UNFINISHED_SECONDS)
 

@@ -1,5 +1,6 @@
-"""The audit log: who did what, when and why. Rows are added, and never changed."""
+"""The audit log: who did what, when and why. Rows are added, never changed, and kept for years."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ from sqlalchemy import Connection, Engine, insert, select
 
 from signedfor.consent import person
 from signedfor.masks import masked_recipient
-from signedfor.store.database import transaction
+from signedfor.store.database import delete_oldest, transaction
 from signedfor.store.people import People
 from signedfor.store.tables import audit_log, utc_now
 
@@ -77,6 +78,10 @@ class AuditLog:
                     details=details,
                 )
             )
+
+    def purge(self, *, before: datetime, stop: threading.Event | None = None) -> int:
+        """Delete older entries in batches; return how many. The database keeps the last year."""
+        return delete_oldest(self._engine, audit_log, _column.at, before=before, stop=stop)
 
     def entries(
         self,

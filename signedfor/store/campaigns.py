@@ -1,6 +1,7 @@
 """Campaigns and their rows: the message, its recipients, and the campaign's state."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,18 +13,22 @@ from sqlalchemy import (
     Connection,
     Engine,
     Row,
+    delete,
     func,
     select,
     update,
 )
 
 from signedfor.contract import CampaignMessage, CampaignState
-from signedfor.store.database import insert_if_new, transaction
+from signedfor.store.database import delete_in_batches, insert_if_new, transaction
 from signedfor.store.tables import campaign_rows, campaigns, utc_now
 
 _PAGE = 1000
 """Rows that are read at a time."""
 _ENDED = (CampaignState.CANCELED, CampaignState.FINISHED)
+_PURGED_AT_ONCE = 2_000
+_PURGE_PAUSE = 0.05
+"""Between two batches: seconds for other writers."""
 _campaign = campaigns.c
 _row = campaign_rows.c
 
@@ -265,6 +270,44 @@ class Campaigns:
         with transaction(self._engine) as connection:
             connection.execute(setting.values(state=state, state_since=since or self._now()))
             return _required(connection, campaign_id).state
+
+    def purge_rows(self, *, before: datetime, stop: threading.Event | None = None) -> int:
+        """Delete the rows of campaigns that ended before then, in batches; return how many.
+
+        One whose loading was given up counts as ended.
+        """
+        stop, deleted = stop or threading.Event(), 0
+        query = select(_campaign.campaign_id).where(
+            _campaign.state.in_((*_ENDED, CampaignState.LOADING)), _campaign.state_since < before
+        )
+        with transaction(self._engine, read_only=True) as connection:
+            old = connection.scalars(query.order_by(_campaign.created_at)).all()
+        for campaign_id in old:
+            some = (
+                select(_row.number)
+                .where(_row.campaign_id == campaign_id)
+                .order_by(_row.number)
+                .limit(_PURGED_AT_ONCE)
+            )
+            count = _PURGED_AT_ONCE
+            while count == _PURGED_AT_ONCE and not stop.is_set():
+                with transaction(self._engine) as connection:
+                    numbers = connection.scalars(some).all()
+                    connection.execute(
+                        delete(campaign_rows).where(
+                            _row.campaign_id == campaign_id, _row.number.in_(numbers)
+                        )
+                    )
+                count = len(numbers)
+                deleted += count
+                stop.wait(_PURGE_PAUSE if count else 0)
+        return deleted
+
+    def purge(self, *, before: datetime, stop: threading.Event | None = None) -> int:
+        """Delete campaigns that ended before then and have no rows any more; return how many."""
+        has_rows = select(_row.number).where(_row.campaign_id == _campaign.campaign_id).exists()
+        is_old = _campaign.state.in_(_ENDED) & (_campaign.state_since < before)
+        return delete_in_batches(self._engine, campaigns, is_old & ~has_rows, stop=stop)
 
 
 def _find(connection: Connection, campaign_id: str) -> CampaignRecord | None:

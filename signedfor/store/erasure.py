@@ -51,7 +51,8 @@ from signedfor.store.tables import (
 _ROWS_AT_ONCE: Final = 20_000
 """Rows of a campaign that one query looks through: there is no index of their recipients."""
 _BATCH: Final = 500
-_OVERLAP: Final = 20
+_DIGITS: Final = 7
+"""The end of a number that is searched for in files: people leave out the country's code."""
 _PART_OF: Final = campaign_upload_parts.c.upload_id
 _UPLOAD_ID: Final = campaign_uploads.c.upload_id
 _ROW_KEY: Final = tuple_(campaign_rows.c.campaign_id, campaign_rows.c.number)
@@ -70,7 +71,7 @@ class Found:
     message_ids: frozenset[str]
     """Of messages to them."""
     inbound_sids: frozenset[str]
-    """Of messages from them."""
+    """Of messages from them, also of those that are pseudonymised already."""
     campaign_rows: frozenset[tuple[str, int]]
     upload_ids: frozenset[str]
     counts: Mapping[str, int]
@@ -107,7 +108,13 @@ class Erasure:
         rows = frozenset(self._campaign_rows())
         with transaction(self._engine, read_only=True) as connection:
             sids = frozenset(
-                connection.scalars(select(inbound_messages.c.message_sid).where(self._is_inbound))
+                connection.scalars(
+                    select(inbound_messages.c.message_sid).where(
+                        inbound_messages.c.from_address.in_(
+                            (*self.addresses, *self._pseudonyms.values())
+                        )
+                    )
+                )
             )
             ids = {
                 *connection.scalars(select(held_back_messages.c.message_id).where(self._held_back)),
@@ -272,20 +279,25 @@ class Erasure:
 
     def _uploads(self) -> Iterator[str]:
         """The files that have their number, in any punctuation."""
-        end = re.sub(r"\D", "", self._person)[-7:].encode()
-        part = campaign_upload_parts.c
         with transaction(self._engine, read_only=True) as connection:
             ids = connection.scalars(select(_UPLOAD_ID)).all()
         for upload_id in ids:
-            query = select(part.content).where(upload_id == _PART_OF).order_by(part.number)
-            before = b""
+            if self._has_number(upload_id):
+                yield upload_id
+
+    def _has_number(self, upload_id: str) -> bool:
+        part, number, before = campaign_upload_parts.c, 1, b""
+        end = re.sub(r"[^0-9]", "", self._person)[-_DIGITS:].encode()
+        while True:
+            query = select(part.content).where(part.upload_id == upload_id, part.number == number)
             with transaction(self._engine, read_only=True) as connection:
-                for content in connection.scalars(query.execution_options(yield_per=1)):
-                    digits = before + re.sub(rb"[^0-9]", b"", content)
-                    if end and end in digits:
-                        yield upload_id
-                        break
-                    before = digits[-_OVERLAP:]
+                content = connection.scalar(query)
+            if content is None:
+                return False
+            digits = before + re.sub(rb"[^0-9]", b"", content)
+            if end and end in digits:
+                return True
+            before, number = digits[-_DIGITS:], number + 1
 
 
 def _in(column: Column[str], values: Collection[str]) -> list[ColumnElement[bool]]:

@@ -1,5 +1,6 @@
 """The messages that were not sent because of what stood for their recipient."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +10,7 @@ from sqlalchemy import Engine, select
 
 from signedfor.consent import Suppression, addresses_of, person
 from signedfor.contract import MessageRequest
-from signedfor.store.database import insert_if_new, transaction
+from signedfor.store.database import delete_in_batches, insert_if_new, transaction
 from signedfor.store.tables import held_back_messages, utc_now
 
 NO_OPT_IN: Final = "no_opt_in"
@@ -61,6 +62,10 @@ class HeldBackMessages:
                     evidence="" if because is None else because.evidence,
                 )
             )
+
+    def purge(self, *, before: datetime, stop: threading.Event | None = None) -> int:
+        """Delete older records in batches; return how many."""
+        return delete_in_batches(self._engine, held_back_messages, _table.at < before, stop=stop)
 
     def of(self, recipient: str) -> list[HeldBackMessage]:
         """Every such message to the person, oldest first."""

@@ -29,6 +29,7 @@ from signedfor.inbound import InboundRecord
 from signedfor.inbound_texts import NO_TEXTS, TextPolicy
 from signedfor.store.database import (
     current_time,
+    delete_in_batches,
     insert_if_new,
     lock_person,
     transaction,
@@ -39,6 +40,8 @@ from signedfor.store.tables import IS_PENDING, IS_REVIEW, inbound_messages, utc_
 
 _CHANGED_BY = "inbound message"
 _OPT_INS = (InboundKind.START, InboundKind.YES)
+ABOUT_CONSENT: Final = frozenset({InboundKind.STOP, InboundKind.REVIEW, *_OPT_INS})
+"""The kinds of messages that have changed what may be sent, or may have."""
 CLOCK_MARGIN: Final = timedelta(seconds=5)
 """A START counts over a STOP if it is newer by at least this much: the times may be by the clocks
 of the database, Temporal and Twilio, whose lists have whole seconds."""
@@ -356,6 +359,23 @@ class InboundMessages:
             _column.body.is_not(None) & (_column.received_at < before) & TEXT_IS_DONE_WITH,
             {"body": None, "media": None},
             stop=stop,
+        )
+
+    def purge(self, *, before: datetime, stop: threading.Event | None = None) -> int:
+        """Delete older messages that were not about consent, in batches; return how many."""
+        kinds = [kind for kind in InboundKind if kind not in ABOUT_CONSENT]
+        return self._purge(kinds, before=before, stop=stop)
+
+    def purge_about_consent(self, *, before: datetime, stop: threading.Event | None = None) -> int:
+        """Delete older messages that were about consent, in batches; return how many."""
+        return self._purge(ABOUT_CONSENT, before=before, stop=stop)
+
+    def _purge(
+        self, kinds: Collection[InboundKind], *, before: datetime, stop: threading.Event | None
+    ) -> int:
+        is_old = _column.kind.in_([kind.value for kind in kinds]) & (_column.received_at < before)
+        return delete_in_batches(
+            self._engine, inbound_messages, is_old & TEXT_IS_DONE_WITH, stop=stop
         )
 
     def _next_pending(

@@ -1,5 +1,6 @@
 """The callback inbox: receipts that wait in the database while Temporal is unavailable."""
 
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine, Update, bindparam, delete, func, select, text, update
 
 from signedfor.contract import DeliveryStatus
-from signedfor.store.database import insert_if_new, transaction
+from signedfor.store.database import delete_in_batches, insert_if_new, transaction
 from signedfor.store.tables import inbox, utc_now
 
 # One process at a time leases rows. Any number that no other lock uses: "inbox" in ASCII.
@@ -154,6 +155,10 @@ class Inbox:
         with transaction(self._engine, read_only=True) as connection:
             count, oldest = connection.execute(query).one()
         return Backlog(count=count, oldest=oldest)
+
+    def purge(self, *, before: datetime, stop: threading.Event | None = None) -> int:
+        """Delete older receipts, whose messages are gone, in batches; return how many."""
+        return delete_in_batches(self._engine, inbox, _column.received_at < before, stop=stop)
 
     def message_ids(self, *, limit: int) -> frozenset[str] | None:
         """The messages that have receipts here; None if there are more than `limit`."""

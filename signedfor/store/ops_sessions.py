@@ -2,13 +2,14 @@
 
 import hashlib
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, delete, insert, select
 
-from signedfor.store.database import transaction
+from signedfor.store.database import delete_in_batches, transaction
 from signedfor.store.tables import ops_sessions, utc_now
 
 _column = ops_sessions.c
@@ -63,6 +64,11 @@ class OpsSessions:
         """Sign out."""
         with transaction(self._engine) as connection:
             connection.execute(delete(ops_sessions).where(_column.token_hash == _hash(token)))
+
+
+def purge(engine: Engine, *, before: datetime, stop: threading.Event | None = None) -> int:
+    """Delete the sessions that ended before then; return how many."""
+    return delete_in_batches(engine, ops_sessions, _column.expires_at < before, stop=stop)
 
 
 def _hash(token: str) -> str:

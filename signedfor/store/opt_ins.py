@@ -1,5 +1,6 @@
 """Opt-ins, with their evidence."""
 
+import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
@@ -18,7 +19,7 @@ from sqlalchemy import (
 )
 
 from signedfor.consent import MAX_CHANGED_BY, MAX_EVIDENCE, OptIn, check_text, person
-from signedfor.store.database import insert_if_new, transaction
+from signedfor.store.database import delete_in_batches, insert_if_new, transaction
 from signedfor.store.tables import STANDS, opt_ins, utc_now
 
 _table = opt_ins.c
@@ -32,7 +33,7 @@ HAS_OPTED_IN: Final[ColumnElement[bool]] = exists(_table.id).where(
 
 
 class OptIns:
-    """The opt-ins in the database of `engine`. None is deleted: it is withdrawn.
+    """The opt-ins in the database of `engine`. None is deleted while it stands: it is withdrawn.
 
     An opt-in is no leave to send on its own: an opt-out, whenever it was made, stands beside it and
     stops the message until it is lifted.
@@ -98,6 +99,10 @@ class OptIns:
         )
         with transaction(self._engine, joining=connection) as open_connection:
             return len(open_connection.execute(statement).all())
+
+    def purge(self, *, before: datetime, stop: threading.Event | None = None) -> int:
+        """Delete those that were withdrawn before then, in batches; return how many."""
+        return delete_in_batches(self._engine, opt_ins, _table.withdrawn_at < before, stop=stop)
 
     def list_(
         self,

@@ -37,7 +37,7 @@ from signedfor.store.opt_ins import HAS_OPTED_IN
 from signedfor.store.people import People
 from signedfor.store.rate_limiter import Fits, RateLimiter, always
 from signedfor.store.rate_limiter_statements import paused
-from signedfor.store.suppressions import APPLIES, UNREACHABLE, applying_to
+from signedfor.store.suppression_checks import APPLIES, UNREACHABLE, applying_to
 from signedfor.store.tables import send_attempts, suppressions, utc_now
 
 ERASED: Final = 2**31 - 1

@@ -8,11 +8,11 @@ leading apostrophe, which the import removes; both forms can be imported.
 import csv
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TextIO, TypeVar
+from typing import NamedTuple, TextIO, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from signedfor.consent import Reason, Scope, Source, Suppression
+from signedfor.consent import Reason, Scope, Source, Suppression, reference_in
 from signedfor.csv_problems import CsvProblems, SkippedRows
 from signedfor.spreadsheets import masked
 from signedfor.store.csv_files import Cells, CsvRows
@@ -29,18 +29,26 @@ _PAGE = 500
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
-def export_csv(engine: Engine, file: TextIO) -> int:
-    """Write all suppressions to `file` (opened with `newline=""`); return their number."""
+class Exported(NamedTuple):
+    """How many suppressions were written, and how many were not: they are of erased people."""
+
+    written: int
+    erased: int
+
+
+def export_csv(engine: Engine, file: TextIO) -> Exported:
+    """Write all suppressions that have an address to `file` (opened with `newline=""`)."""
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     suppressions = Suppressions(engine)
-    count = 0
-    after_id = 0
+    written, erased, after_id = 0, 0, 0
     while page := suppressions.list_(after_id=after_id, limit=_PAGE):
-        writer.writerows([masked(cell) for cell in _cells(each)] for each in page)
-        count += len(page)
+        rows = [each for each in page if reference_in(each.recipient) is None]
+        writer.writerows([masked(cell) for cell in _cells(each)] for each in rows)
+        written += len(rows)
+        erased += len(page) - len(rows)
         after_id = page[-1].id or 0
-    return count
+    return Exported(written, erased)
 
 
 def import_csv(

@@ -6,21 +6,17 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Connection,
     Engine,
     Row,
     RowMapping,
-    String,
     and_,
-    bindparam,
     case,
     delete,
-    exists,
     or_,
     select,
 )
@@ -47,6 +43,13 @@ from signedfor.store.database import (
     transaction,
 )
 from signedfor.store.people import People
+from signedfor.store.suppression_checks import (
+    APPLIES,
+    LIFTED_BY_REACH,
+    STANDS,
+    applying_to,
+    scopes_of,
+)
 from signedfor.store.tables import suppression_history, suppressions, utc_now
 from signedfor.twilio.rates import kind_of
 
@@ -57,87 +60,10 @@ _KEY = (
 )
 _CHANGED = (*_KEY, _table.evidence)
 """What the history keeps of a change."""
-_Text = str | BindParameter[str]
-
 # If several apply, the report names the one whose reason comes first in `Reason`.
 _BY_REASON = case({reason.value: rank for rank, reason in enumerate(Reason)}, value=_table.reason)
 
-
-def _scopes(*, sender: _Text | None, category: _Text | None) -> list[ColumnElement[bool]]:
-    scopes = [_table.scope == Scope.EVERYTHING]
-    if sender is not None:
-        scopes.append(and_(_table.scope == Scope.SENDER, _table.scope_value == sender))
-    if category is not None:
-        scopes.append(and_(_table.scope == Scope.CATEGORY, _table.scope_value == category))
-    if sender is not None and category is not None:
-        scopes.append(
-            and_(
-                _table.scope == Scope.SENDER_CATEGORY,
-                _table.scope_value == category,
-                _table.to_sender == sender,
-            )
-        )
-    return scopes
-
-
-_STANDS = or_(
-    _table.expires_at.is_(None),
-    _table.expires_at > bindparam("suppressed_at", type_=_table.expires_at.type),
-)
-# Built once, because it is used for each message and building it takes four times the CPU of
-# running it. A sender or category of None equals nothing, so it adds no scope.
-_THE_ADDRESS: Final = [
-    bindparam(each, type_=String) for each in ("recipient", "recipient_pseudonym")
-]
-_THE_PERSON: Final = [bindparam(each, type_=String) for each in ("person", "person_pseudonym")]
-APPLIES: Final = and_(
-    _STANDS,
-    _table.recipient.in_([*_THE_ADDRESS, *_THE_PERSON]),
-    or_(_table.recipient.in_(_THE_ADDRESS), _table.reason != Reason.UNDELIVERABLE),
-    or_(
-        *_scopes(
-            sender=bindparam("sender", type_=String), category=bindparam("category", type_=String)
-        )
-    ),
-)
-"""The condition under which a suppression blocks a message; `applying_to` has its parameters.
-
-A suppression of the bare number covers its channel addresses too, except that an undeliverable
-number says nothing about other channels (a landline can have WhatsApp). That of an erased person
-has a pseudonym.
-"""
-
-_LIFTED_BY_REACH = and_(
-    _table.reason == Reason.UNDELIVERABLE,
-    _table.source == Source.TWILIO_CODE,
-    # What has no end is not about the address's reach.
-    _table.expires_at.is_not(None),
-)
-UNREACHABLE: Final = exists(_table.id).where(_LIFTED_BY_REACH, _table.recipient.in_(_THE_ADDRESS))
-"""Whether a delivery would show that Twilio's codes are wrong about the recipient by now."""
-
 _FIRST_APPLICABLE = select(suppressions).where(APPLIES).order_by(_BY_REASON, _table.id).limit(1)
-
-
-def applying_to(
-    recipient: str,
-    *,
-    sender: str | None,
-    category: str | None,
-    now: datetime,
-    pseudonym: Callable[[str], str],
-) -> dict[str, Any]:
-    """The parameters of `APPLIES` for a message; `pseudonym` is that of `People`."""
-    someone = person(recipient)
-    return {
-        "suppressed_at": now,
-        "recipient": recipient,
-        "recipient_pseudonym": pseudonym(recipient),
-        "person": someone,
-        "person_pseudonym": pseudonym(someone),
-        "sender": sender,
-        "category": category,
-    }
 
 
 class Action(StrEnum):
@@ -207,7 +133,7 @@ class Suppressions:
         connection: Connection | None = None,
     ) -> frozenset[str]:
         """Return those of `recipients`, at most a thousand, for whom `find` finds a suppression."""
-        scopes = _scopes(sender=sender, category=category)
+        scopes = scopes_of(sender=sender, category=category)
         parameters = {"suppressed_at": self._now()}
         with transaction(self._engine, joining=connection, read_only=True) as open_connection:
             pseudonym = self._pseudonyms(open_connection)
@@ -215,7 +141,7 @@ class Suppressions:
                 each: {each, pseudonym(each)} for each in (*recipients, *map(person, recipients))
             }
             query = select(_table.recipient, _table.reason).where(
-                _STANDS, _table.recipient.in_(set().union(*addresses.values())), or_(*scopes)
+                STANDS, _table.recipient.in_(set().union(*addresses.values())), or_(*scopes)
             )
             rows = open_connection.execute(query, parameters).all()
         suppressed = {row.recipient for row in rows}
@@ -412,7 +338,7 @@ class Suppressions:
         """
         with transaction(self._engine, joining=connection) as open_connection:
             addresses = (address, self._pseudonyms(open_connection)(address))
-            conditions = [_table.recipient.in_(addresses), _LIFTED_BY_REACH]
+            conditions = [_table.recipient.in_(addresses), LIFTED_BY_REACH]
             if until is not None:
                 conditions.append(_table.created_at <= until)
             if by_sender is not None:

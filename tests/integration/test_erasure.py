@@ -1,6 +1,10 @@
 """Erasing a person on the whole system: afterwards a search of everything finds nothing of them."""
 
+import asyncio
+import contextlib
 import io
+import os
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +22,7 @@ from devtools.sandbox.magic import GOOD_SENDER
 from devtools.stack.local import LocalStack
 from signedfor.consent import OptIn
 from signedfor.contract import CampaignMessage, Outcome, Stage
+from signedfor.contract.failures import FailureClass
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.campaign_uploads import CampaignUploads
 from signedfor.store.database import open_engine
@@ -25,10 +30,11 @@ from signedfor.store.opt_ins import OptIns
 from signedfor.store.people import People
 from signedfor.store.suppressions import Suppressions
 from tests.fixtures.stack import NewNumber
-from tests.integration.support import Caller, Sent, signedfor, until
+from tests.integration.support import Caller, Sent, signedfor, until, until_true
 
 pytestmark = pytest.mark.integration
 
+_BUSY = {"respond": "error", "code": 20429, "http_status": 429}
 _REFUSED = {"respond": "error", "code": 21408, "http_status": 400}
 
 
@@ -95,6 +101,96 @@ async def test_a_search_of_everything_finds_nothing(
     assert {} == again.document["database"]
     after = await caller.send(person, body="Hello again.", category="marketing")
     assert (await after.report()).outcome is Outcome.SUPPRESSED
+
+
+async def test_what_is_under_way_is_canceled_first(
+    breakable_stack: LocalStack, brave_caller: Caller, new_number: NewNumber
+) -> None:
+    """What Twilio has by then is ended without waiting for its receipt, and erased later.
+
+    Twilio lets nobody delete a message that it is still sending: the command says so, and does the
+    rest when it is run again.
+    """
+    person = new_number()
+    breakable_stack.sandbox.settings(hold=True)
+    submitted = await brave_caller.send(person)
+    await submitted.reaches(Stage.AWAITING_RECEIPT)
+    retrying = await brave_caller.send(person, then=_BUSY)
+    await retrying.reaches(Stage.RETRYING)
+
+    first = await signedfor(
+        breakable_stack, "erase", person, "--yes", "--json", "--timeout", "5", "--by", "kim"
+    )
+
+    assert 4 == first.exit_code, first.stderr
+    assert {"messages": 2} == first.document["temporal"]
+    assert not first.document["complete"]
+    assert "Twilio is still sending 1" in first.document["left"][0]
+    for each in (submitted, retrying):
+        assert await _is_gone(each)
+    breakable_stack.sandbox.clear_scripts()
+    breakable_stack.sandbox.settings(hold=False)
+    await until_true(
+        lambda: all(row["finished"] for row in submitted.accepted()), "Twilio to finish"
+    )
+    second = await signedfor(breakable_stack, "erase", person, "--yes", "--json")
+
+    assert 0 == second.exit_code, second.stderr
+    assert (True, 1) == (second.document["complete"], second.document["twilio"])
+    assert [] == _at_twilio(breakable_stack, person)
+    assert 1 == len(submitted.accepted())
+
+
+async def test_without_a_worker_nothing_is_sent_after_it(
+    breakable_stack: LocalStack, brave_caller: Caller, new_number: NewNumber
+) -> None:
+    """A workflow that cannot answer is terminated; its id sends nothing when a worker is back."""
+    person = new_number()
+    breakable_stack.worker.stop()
+    waiting = await brave_caller.send(person)
+
+    done = await signedfor(breakable_stack, "erase", person, "--yes", "--json", "--timeout", "2")
+
+    assert (0, {"messages": 1}) == (done.exit_code, done.document["temporal"]), done.stderr
+    breakable_stack.worker.start()
+    again = await brave_caller.send(
+        person, message_id=waiting.message_id, on_unknown_outcome="dead_letter"
+    )
+    report = await again.report()
+    assert FailureClass.OUTCOME_UNKNOWN is report.failure_class
+    assert [] == again.accepted()
+
+
+@pytest.mark.timeout(400)
+async def test_it_can_be_killed_anywhere_and_be_run_again(
+    stack: LocalStack, caller: Caller, database: Engine, new_number: NewNumber, tmp_path: Path
+) -> None:
+    """However far it was, the next one completes it."""
+    canary = Canary(new_number(), new_number(), f"canary-{uuid.uuid4().hex}")
+    sent = await _everything(caller, database, canary, tmp_path)
+    for seconds in (0.8, 1.1, 1.4, 1.8, 2.2, 2.7, 3.3, 4.0):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "starter", "--env-file", os.devnull),
+            *("erase", canary.person, "--yes", "--json"),
+            env={"PATH": "/usr/bin:/bin", **stack.settings},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), seconds)
+            break
+        process.kill()
+        await process.wait()
+
+    done = await signedfor(stack, "erase", canary.person, "--yes", "--json")
+
+    assert (0, True) == (done.exit_code, done.document["complete"]), done.stderr
+    for each in sent:
+        assert await _is_gone(each)
+    assert [] == _found(_database_files(stack), canary.person, canary.text)
+    assert [] == await _histories_with(caller.client, canary.person, canary.text)
+    assert [] == _at_twilio(stack, canary.person)
+    assert Suppressions(database).find(canary.person, sender=GOOD_SENDER, category=None)
 
 
 async def _everything(caller: Caller, engine: Engine, canary: Canary, folder: Path) -> list[Sent]:

@@ -48,13 +48,19 @@ def report(
                 run(_summary(out, engine, bare_id))
                 return
             campaigns = Campaigns(engine)
-            required_record(campaigns, bare_id)
+            record = required_record(campaigns, bare_id)
             if csv_file == _STANDARD_OUTPUT:
-                run(_write(campaigns, bare_id, sys.stdout))
-                return
-            with atomic_write(csv_file) as temporary:
-                count = run(_write(campaigns, bare_id, temporary))
-        out.result({"campaign_id": bare_id, "written": count}, f"Written: {count:,} rows.")
+                count = run(_write(campaigns, bare_id, sys.stdout))
+            else:
+                with atomic_write(csv_file) as temporary:
+                    count = run(_write(campaigns, bare_id, temporary))
+        if csv_file != _STANDARD_OUTPUT:
+            out.result({"campaign_id": bare_id, "written": count}, f"Written: {count:,} rows.")
+        if count < record.rows:
+            out.note(
+                f"{record.rows - count:,} rows are not in the database any more: older than "
+                "CAMPAIGN_ROW_DAYS, or of people who were erased."
+            )
 
 
 async def _summary(out: Output, engine: Engine, campaign_id: str) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 
 from signedfor.consent import Reason, Scope, Source
 from signedfor.contract import InboundKind
+from signedfor.store.erasure import Erasure
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.suppressions import Suppressions
 from tests.ops.conftest import Browser
@@ -40,6 +41,21 @@ async def test_numbers_are_masked(looker: Browser, sqlite_engine: Engine) -> Non
     assert DIGITS not in html
     assert SENDER not in html
     assert "Record an opt-out" not in html
+
+
+async def test_a_person_who_was_erased(looker: Browser, sqlite_engine: Engine) -> None:
+    """The list says so, and their page shows what still stands."""
+    opt_out(sqlite_engine)
+    erasure = Erasure(sqlite_engine, RECIPIENT)
+    erasure.finish(erasure.find(), by="test")
+
+    html = (await looker.get("/opt-outs")).text
+    [link] = re.findall(r'<a href="([^"]+)">\(erased\)</a>', html)
+    page = await looker.get(link.replace("&amp;", "&"))
+
+    assert 200 == page.status_code
+    assert "(erased)" in page.text
+    assert "Opted out" in page.text
 
 
 @pytest.mark.parametrize(

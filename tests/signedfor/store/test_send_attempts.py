@@ -25,7 +25,8 @@ from signedfor.store.send_attempts import (
     template_fingerprint,
     text_fingerprint,
 )
-from signedfor.store.suppressions import Suppressions, applying_to
+from signedfor.store.suppression_checks import applying_to
+from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import send_attempts, senders, utc_now
 from signedfor.twilio.rates import SenderKind
 from tests.signedfor.store.observation import observed
