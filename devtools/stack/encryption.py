@@ -48,10 +48,21 @@ def ui_options(folder: Path) -> list[str]:
     return ["--env-file", str(folder / _UI_OPTIONS), "--env", _PRESET]
 
 
+def codec_client_settings(settings: Mapping[str, str]) -> dict[str, str]:
+    """The variables with which Temporal's command line asks the codec server."""
+    return {
+        "TEMPORAL_CODEC_ENDPOINT": f"http://{HOST}:{settings['CODEC_SERVER_PORT']}",
+        "TEMPORAL_CODEC_AUTH": f"Bearer {_token(settings)}",
+    }
+
+
+def _token(settings: Mapping[str, str]) -> str:
+    return Path(settings["CODEC_SERVER_TOKEN_FILE"]).read_text().strip()
+
+
 def write_ui_options(folder: Path, settings: Mapping[str, str]) -> None:
     """Write that file."""
-    token = Path(settings["CODEC_SERVER_TOKEN_FILE"]).read_text().strip()
-    endpoint = f"http://{HOST}:{settings['CODEC_SERVER_PORT']}/{token}"
+    endpoint = f"http://{HOST}:{settings['CODEC_SERVER_PORT']}/{_token(settings)}"
     path = folder / _UI_OPTIONS
     path.unlink(missing_ok=True)
     _write_once(path, f"env:\n  {_PRESET}:\n    ui-codec-endpoint: {endpoint}\n")

@@ -12,6 +12,7 @@ import yaml
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from devtools.stack.temporal_server import NAMESPACE
 from ops.__main__ import POOL_SIZE
+from ops.codec_server.settings import CodecServerSettings
 from ops.settings import OpsSettings
 from signedfor.contract import INBOUND_PATH, MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
@@ -23,10 +24,12 @@ from worker import ACTIVITY_THREADS
 
 _COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 _SERVICES: dict[str, dict[str, Any]] = _COMPOSE["services"]
-_OURS = {"migrate", "worker", "webhook", "ops", "sandbox"}
+_OURS = {"migrate", "worker", "webhook", "ops", "codec-server", "sandbox"}
 _ONCE = {"temporal-schema", "temporal-namespace", "migrate"}
 _NO_SETTING = {"PGPASSWORD", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "SANDBOX_PORT"}
 """Read by libpq, by Temporal's SDK and by the sandbox."""
+_PAYLOADS = {"PAYLOAD_KEYS", "PAYLOAD_KEY_ID", "PAYLOAD_ACCEPT_PLAIN", "PAYLOAD_ENCRYPTION"}
+"""Read by `signedfor.encryption`."""
 _TRACES = "OTEL_"
 """How the variables begin that OpenTelemetry reads."""
 
@@ -91,6 +94,7 @@ def test_what_a_service_needs_starts_before_it() -> None:
         "worker": {"migrate": done, "temporal-namespace": done},
         "webhook": {"migrate": done},
         "ops": {"migrate": done},
+        "codec-server": {},
         "sandbox": {"worker": "service_started"},
         "prometheus": {},
         "grafana": {"prometheus": healthy},
@@ -106,10 +110,11 @@ def test_what_a_service_needs_starts_before_it() -> None:
 @pytest.mark.parametrize("name", sorted(_OURS))
 def test_every_variable_is_a_setting(name: str) -> None:
     """Our services read every variable that compose sets for them."""
-    settings = {field.upper() for field in OpsSettings.model_fields | CampaignSettings.model_fields}
+    models = (OpsSettings, CampaignSettings, CodecServerSettings)
+    settings = {field.upper() for model in models for field in model.model_fields}
 
     given = {each for each in _SERVICES[name]["environment"] if not each.startswith(_TRACES)}
-    assert set() == given - settings - _NO_SETTING
+    assert set() == given - settings - _PAYLOADS - _NO_SETTING
 
 
 @pytest.mark.parametrize("name", ["worker", "webhook", "ops"])
@@ -125,6 +130,17 @@ def test_every_setting_can_be_set(name: str) -> None:
     }
 
     assert set() == known - elsewhere[name] - _SERVICES[name]["environment"].keys()
+
+
+@pytest.mark.parametrize("name", ["worker", "webhook", "ops", "codec-server"])
+def test_a_key_is_demanded(name: str) -> None:
+    """Compose starts nothing without one, and nothing in the file turns encryption off."""
+    variables = _SERVICES[name]["environment"]
+
+    assert "${PAYLOAD_KEYS:?is required}" == variables["PAYLOAD_KEYS"]
+    assert "${PAYLOAD_ENCRYPTION:-}" == variables.get(
+        "PAYLOAD_ENCRYPTION", "${PAYLOAD_ENCRYPTION:-}"
+    )
 
 
 def test_no_secret_is_in_the_file() -> None:
