@@ -169,7 +169,7 @@ class LocalStack:
 
     @property
     def shell_settings(self) -> dict[str, str]:
-        """The variables for a shell: those of every process, and those of Temporal's own commands."""
+        """The variables for a shell: of our processes, and of Temporal's own commands."""
         codec = self._codec_settings
         return {**self.settings, **(codec_client_settings(codec) if codec else {})}
 

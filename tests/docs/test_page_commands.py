@@ -318,7 +318,7 @@ _CHECKS: dict[str, Callable[[list[str]], str | None]] = {
     "cp": _copy,
     # Programs of others, which we do not check.
     **dict.fromkeys(
-        ("ngrok", "cloudflared", "uv", "npm", "npx", "node", "curl", "grep"), _anything
+        ("ngrok", "cloudflared", "uv", "npm", "npx", "node", "curl", "grep", "openssl"), _anything
     ),
 }
 

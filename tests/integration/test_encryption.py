@@ -345,12 +345,15 @@ async def test_the_temporal_ui_of_a_stack_shows_clear_text(
         arguments = [" ".join(psutil.Process(each.pid).cmdline()) for each in stack.processes]
         token = endpoint.rsplit("/", 1)[1]
         logs = "".join(each.log.read_text() for each in stack.processes)
+        stored = b"".join(each.read_bytes() for each in stack.folder.glob("temporal.db*"))
         files = [stack.folder / name for name in ("payload-keys", "codec-token", "temporal.yaml")]
 
     [payload] = json_format.ParseDict(response.json(), Payloads()).payloads
     assert isinstance(payload, Payload)
     assert TEXT.encode() in payload.data
     assert TEXT.encode() not in started.SerializeToString()
+    assert b"binary/encrypted" in stored
+    assert [] == [each for each in (TEXT.encode(), sent.to[1:].encode()) if each in stored]
     assert len(token) >= 32
     assert not any(token in each for each in arguments)
     assert token not in logs
