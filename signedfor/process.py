@@ -1,6 +1,5 @@
 """How a process ends: on Ctrl-C while it starts, when nobody reads its output, after its work."""
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -54,6 +53,8 @@ def survive_the_signal_that_stops_uvicorn() -> None:
     After its shutdown, uvicorn raises the signal again for the previous handler. The default one
     kills the process before the database is closed.
     """
+    import asyncio  # noqa: PLC0415 - the command line starts without it
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: None)

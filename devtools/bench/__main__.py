@@ -17,6 +17,7 @@ from devtools.bench import (
     campaigns,
     consent,
     cost,
+    encryption,
     growth,
     growth_list,
     latency,
@@ -33,6 +34,7 @@ from devtools.stack.temporal_cluster import build
 
 BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[Report]]] = {
     "throughput": throughput.run,
+    "encryption": encryption.run,
     "latency": latency.run,
     "webhook": webhook.run,
     "consent": consent.run,
@@ -45,7 +47,7 @@ BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[Report]]] = {
     "growth-list": growth_list.run,
 }
 """A new benchmark is a function and a line here."""
-ON_CLUSTER = frozenset({"throughput", "latency", "workers", "growth-list"})
+ON_CLUSTER = frozenset({"throughput", "encryption", "latency", "workers", "growth-list"})
 RIVALS = "rivals"
 """Only if it is named: it installs packages that nothing else needs. It has two reports."""
 
