@@ -22,6 +22,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client
 
+from devtools.sandbox.client import Step
 from devtools.stack.local import LocalStack
 from signedfor.client import Client as SignedforClient
 from signedfor.contract import (
@@ -50,7 +51,7 @@ pytestmark = pytest.mark.integration
 
 _CANARY = "quietly"
 """In every field of a message that has text."""
-_REFUSED_AT_TWILIO = {"respond": "error", "code": 21408, "http_status": 400}
+_REFUSED_AT_TWILIO: Step = {"respond": "error", "code": 21408, "http_status": 400}
 
 
 async def _stored(client: Client, *workflow_ids: str) -> dict[str, bytes]:
@@ -81,7 +82,7 @@ def _personal(sent: Sent) -> tuple[bytes, ...]:
     return sent.to[1:].encode(), TEXT.encode(), _CANARY.encode()
 
 
-async def _send(caller: Caller, to: str, *steps: object) -> Sent:
+async def _send(caller: Caller, to: str, *steps: Step) -> Sent:
     return await caller.send(
         to,
         *steps,
