@@ -41,7 +41,7 @@ _VARIABLE = re.compile(r"^#?([A-Z][A-Z0-9_]*)=(.*)$")
 def settings() -> str:
     """Every variable by section, from `.env.example`, whose defaults a test holds to the code."""
     required = {name.upper() for name, field in _settings_fields() if field.is_required()}
-    required.add("COMPOSE_PROFILES")
+    required |= {"COMPOSE_PROFILES", "PAYLOAD_KEYS"}
     parts: list[str] = []
     for section, variables in _example():
         rows = [

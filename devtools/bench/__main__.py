@@ -17,6 +17,7 @@ from devtools.bench import (
     campaigns,
     consent,
     cost,
+    encryption,
     growth,
     growth_list,
     latency,
@@ -34,6 +35,7 @@ from devtools.stack.temporal_cluster import build
 
 BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[Report]]] = {
     "throughput": throughput.run,
+    "encryption": encryption.run,
     "latency": latency.run,
     "webhook": webhook.run,
     "consent": consent.run,
@@ -47,7 +49,7 @@ BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[Report]]] = {
     "pages": pages.run,
 }
 """A new benchmark is a function and a line here."""
-ON_CLUSTER = frozenset({"throughput", "latency", "workers", "growth-list"})
+ON_CLUSTER = frozenset({"throughput", "encryption", "latency", "workers", "growth-list"})
 RIVALS = "rivals"
 """Only if it is named: it installs packages that nothing else needs. It has two reports."""
 

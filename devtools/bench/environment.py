@@ -66,9 +66,13 @@ class Side:
 class Environment:
     """A stack with both sides, and the messages started on it."""
 
-    def __init__(self, stack: LocalStack, client: Client, sides: Sequence[Side]) -> None:
+    def __init__(
+        self, stack: LocalStack, client: Client, sides: Sequence[Side], *, plain: Client
+    ) -> None:
+        """`plain` is the baseline's client, which has no encryption."""
         self.stack = stack
         self.client = client
+        self._plain = plain
         self._sides = {side.name: side for side in sides}
         self._name = uuid.uuid4().hex[:6]
         self._numbers = itertools.count()
@@ -108,7 +112,8 @@ class Environment:
     async def start(self, side: Side, **fields: Any) -> WorkflowHandle[Any, Any]:
         """Start one message, with its own id and recipient, by the rules of the contract."""
         number = next(self._numbers)
-        return await self.client.start_workflow(
+        client = self._plain if side.name == BASELINE else self.client
+        return await client.start_workflow(
             side.workflow,
             {
                 "to": f"+1555{2_000_000 + number % (_NUMBERS - 2_000_000)}",
@@ -163,7 +168,12 @@ async def set_up(stack: LocalStack, group: ProcessGroup) -> Environment:
         webhook=stack.webhook,
         webhook_url=stack.webhook_url,
     )
-    return Environment(stack, await stack.client(), [ours, baseline_side(stack, group)])
+    return Environment(
+        stack,
+        await stack.client(),
+        [ours, baseline_side(stack, group)],
+        plain=await Client.connect(stack.temporal.address),
+    )
 
 
 def baseline_side(stack: LocalStack, group: ProcessGroup, *, workers: int = 1) -> Side:

@@ -34,6 +34,7 @@ from devtools.stack.demo_campaign import (
     texts,
 )
 from devtools.stack.demo_messages import SCENARIOS, ScenarioResult, run_scenarios
+from devtools.stack.encryption import secrets_in
 from devtools.stack.local import LocalStack
 from devtools.stack.log_scan import basic_auth, scan_logs
 from devtools.stack.processes import StackError, interrupt_on_signals
@@ -161,7 +162,10 @@ def _logs_are_clean(stack: LocalStack, *, token: str, out: Console) -> bool:
             *(scenario.to for scenario in SCENARIOS),
         ],
         texts=[*texts(), *(scenario.text for scenario in SCENARIOS)],
-        secrets=[token, basic_auth(DEFAULT_ACCOUNT_SID, token)],
+        secrets=[
+            *(token, basic_auth(DEFAULT_ACCOUNT_SID, token)),
+            *secrets_in(stack.folder),
+        ],
     )
     for place in scan.found:
         out.print(f"[bold red]FOUND IN A LOG:[/bold red] {escape(place)}")

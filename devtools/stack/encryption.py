@@ -8,6 +8,8 @@ from pathlib import Path
 
 from devtools.stack.ports import HOST
 
+_KEYS = "payload-keys"
+_TOKEN = "codec-token"  # noqa: S105 - the name of a file
 _UI_OPTIONS = "temporal.yaml"
 _PRESET = "stack"
 
@@ -16,7 +18,7 @@ def key_settings(folder: Path, *, encrypted: bool) -> dict[str, str]:
     """The variables of every process in the stack's folder."""
     if not encrypted:
         return {"PAYLOAD_ENCRYPTION": "off"}
-    return {"PAYLOAD_ENCRYPTION": "on", "PAYLOAD_KEYS_FILE": str(folder / "payload-keys")}
+    return {"PAYLOAD_ENCRYPTION": "on", "PAYLOAD_KEYS_FILE": str(folder / _KEYS)}
 
 
 def codec_settings(folder: Path, *, port: int) -> dict[str, str]:
@@ -24,7 +26,7 @@ def codec_settings(folder: Path, *, port: int) -> dict[str, str]:
     return {
         "CODEC_SERVER_HOST": HOST,
         "CODEC_SERVER_PORT": str(port),
-        "CODEC_SERVER_TOKEN_FILE": str(folder / "codec-token"),
+        "CODEC_SERVER_TOKEN_FILE": str(folder / _TOKEN),
     }
 
 
@@ -48,10 +50,27 @@ def ui_options(folder: Path) -> list[str]:
     return ["--env-file", str(folder / _UI_OPTIONS), "--env", _PRESET]
 
 
+def secrets_in(folder: Path) -> list[str]:
+    """The key and the token of the stack that was started in this folder."""
+    key = (folder / _KEYS).read_text().strip().partition("=")[2]
+    return [key, (folder / _TOKEN).read_text().strip()]
+
+
+def codec_client_settings(settings: Mapping[str, str]) -> dict[str, str]:
+    """The variables with which Temporal's command line asks the codec server."""
+    return {
+        "TEMPORAL_CODEC_ENDPOINT": f"http://{HOST}:{settings['CODEC_SERVER_PORT']}",
+        "TEMPORAL_CODEC_AUTH": f"Bearer {_token(settings)}",
+    }
+
+
+def _token(settings: Mapping[str, str]) -> str:
+    return Path(settings["CODEC_SERVER_TOKEN_FILE"]).read_text().strip()
+
+
 def write_ui_options(folder: Path, settings: Mapping[str, str]) -> None:
     """Write that file."""
-    token = Path(settings["CODEC_SERVER_TOKEN_FILE"]).read_text().strip()
-    endpoint = f"http://{HOST}:{settings['CODEC_SERVER_PORT']}/{token}"
+    endpoint = f"http://{HOST}:{settings['CODEC_SERVER_PORT']}/{_token(settings)}"
     path = folder / _UI_OPTIONS
     path.unlink(missing_ok=True)
     _write_once(path, f"env:\n  {_PRESET}:\n    ui-codec-endpoint: {endpoint}\n")

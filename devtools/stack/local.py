@@ -17,6 +17,7 @@ from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from devtools.sandbox.client import AcceptedRow, SandboxControl
 from devtools.sandbox.magic import GOOD_SENDER
 from devtools.stack.encryption import (
+    codec_client_settings,
     codec_settings,
     key_settings,
     make_key,
@@ -165,6 +166,12 @@ class LocalStack:
     def postgres(self) -> Postgres | None:
         """The PostgreSQL server of a stack on a cluster."""
         return self._cluster.postgres if self._cluster else None
+
+    @property
+    def shell_settings(self) -> dict[str, str]:
+        """The variables for a shell: of our processes, and of Temporal's own commands."""
+        codec = self._codec_settings
+        return {**self.settings, **(codec_client_settings(codec) if codec else {})}
 
     async def client(self) -> Client:
         """A Temporal client with our data converter, and the stack's key."""

@@ -41,6 +41,8 @@ _CLIENT_SETTINGS = (
     "DATABASE_URL",
     "PAYLOAD_ENCRYPTION",
     "PAYLOAD_KEYS_FILE",
+    "TEMPORAL_CODEC_ENDPOINT",
+    "TEMPORAL_CODEC_AUTH",
 )
 
 
@@ -102,8 +104,9 @@ def announce(stack: LocalStack, out: Console) -> None:
     """Print the addresses of a running stack and what to try, and write its settings to a file."""
     environment_file = stack.folder / _ENVIRONMENT_FILE
     # The sandbox's credentials are not secret, and `signedfor doctor` needs them.
-    names = _CLIENT_SETTINGS if stack.twilio is None else tuple(stack.settings)
-    write_environment(environment_file, {name: stack.settings[name] for name in names})
+    settings = stack.shell_settings
+    names = _CLIENT_SETTINGS if stack.twilio is None else tuple(settings)
+    write_environment(environment_file, {name: settings[name] for name in names})
     out.print()
     out.print(addresses(stack))
     out.print()

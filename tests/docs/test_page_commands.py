@@ -50,7 +50,7 @@ _CRASH = re.compile(
 @pytest.fixture(scope="module")
 def documented_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """The stack that `make up` starts, with its default settings."""
-    with LocalStack(tmp_path_factory.mktemp("docs")) as running:
+    with LocalStack(tmp_path_factory.mktemp("docs"), with_ops=True) as running:
         yield running
 
 
@@ -63,7 +63,7 @@ def test_sessions_print_what_the_page_shows(
     # Like a checkout in which `make up` is running: a virtual environment and the written file.
     (tmp_path / ".venv").symlink_to(sys.prefix)
     (tmp_path / ".data/up").mkdir(parents=True)
-    write_environment(tmp_path / ".data/up/up.env", documented_stack.settings)
+    write_environment(tmp_path / ".data/up/up.env", documented_stack.shell_settings)
     shell = _Shell(tmp_path)
     for block in blocks(page, "console", "python"):
         if block.language == "python":
@@ -318,7 +318,7 @@ _CHECKS: dict[str, Callable[[list[str]], str | None]] = {
     "cp": _copy,
     # Programs of others, which we do not check.
     **dict.fromkeys(
-        ("ngrok", "cloudflared", "uv", "npm", "npx", "node", "curl", "grep"), _anything
+        ("ngrok", "cloudflared", "uv", "npm", "npx", "node", "curl", "grep", "openssl"), _anything
     ),
 }
 

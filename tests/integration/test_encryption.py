@@ -51,7 +51,7 @@ pytestmark = pytest.mark.integration
 
 _CANARY = "quietly"
 """In every field of a message that has text."""
-_REFUSED_AT_TWILIO = {"respond": "error", "code": 21408, "http_status": 400}
+_REFUSED_AT_TWILIO: Step = {"respond": "error", "code": 21408, "http_status": 400}
 
 
 async def _stored(client: Client, *workflow_ids: str) -> dict[str, bytes]:
@@ -346,12 +346,15 @@ async def test_the_temporal_ui_of_a_stack_shows_clear_text(
         arguments = [" ".join(psutil.Process(each.pid).cmdline()) for each in stack.processes]
         token = endpoint.rsplit("/", 1)[1]
         logs = "".join(each.log.read_text() for each in stack.processes)
+        stored = b"".join(each.read_bytes() for each in stack.folder.glob("temporal.db*"))
         files = [stack.folder / name for name in ("payload-keys", "codec-token", "temporal.yaml")]
 
     [payload] = json_format.ParseDict(response.json(), Payloads()).payloads
     assert isinstance(payload, Payload)
     assert TEXT.encode() in payload.data
     assert TEXT.encode() not in started.SerializeToString()
+    assert b"binary/encrypted" in stored
+    assert [] == [each for each in (TEXT.encode(), sent.to[1:].encode()) if each in stored]
     assert len(token) >= 32
     assert not any(token in each for each in arguments)
     assert token not in logs

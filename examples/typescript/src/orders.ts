@@ -8,6 +8,7 @@
 
 import { Client, Connection } from "@temporalio/client";
 
+import { codecsFromEnvironment } from "./encryption.js";
 import { BadInput, Signedfor } from "./signedfor.js";
 
 const HOUR = 60 * 60 * 1000;
@@ -54,7 +55,9 @@ class OrderTexts {
 async function main(order: string, phone: string): Promise<void> {
   const address = process.env["TEMPORAL_ADDRESS"] ?? "localhost:7233";
   const connection = await Connection.connect({ address });
-  const messages = new Signedfor(new Client({ connection }));
+  // With the keys of PAYLOAD_KEYS or PAYLOAD_KEYS_FILE, which Signedfor has too.
+  const dataConverter = { payloadCodecs: codecsFromEnvironment("default") };
+  const messages = new Signedfor(new Client({ connection, dataConverter }));
   const texts = new OrderTexts(messages);
 
   const shipped = await texts.shipped(order, phone);

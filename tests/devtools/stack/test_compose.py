@@ -12,6 +12,7 @@ import yaml
 from devtools.sandbox.accounts import DEFAULT_ACCOUNT_SID, DEFAULT_AUTH_TOKEN
 from devtools.stack.temporal_server import NAMESPACE
 from ops.__main__ import POOL_SIZE
+from ops.codec_server.settings import CodecServerSettings
 from ops.settings import OpsSettings
 from signedfor.contract import INBOUND_PATH, MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
@@ -22,12 +23,14 @@ from tests.devtools.stack.support import ROOT
 from webhook.resilience import MAX_TRANSACTIONS
 from worker import ACTIVITY_THREADS
 
-_OURS = {"migrate", "worker", "webhook", "ops", "sandbox"}
+_OURS = {"migrate", "worker", "webhook", "ops", "codec-server", "sandbox"}
 _ONCE = {"temporal-schema", "temporal-namespace", "migrate"}
 _NO_SETTING = {"PGPASSWORD", "SANDBOX_PORT"}
 """Read by libpq and by the sandbox."""
 _TEMPORAL = "TEMPORAL_"
 """How the variables begin that Temporal's SDK reads."""
+_PAYLOADS = "PAYLOAD_"
+"""How the variables begin that `signedfor.encryption` reads."""
 _TRACES = "OTEL_"
 """How the variables begin that OpenTelemetry reads."""
 
@@ -127,6 +130,7 @@ def test_what_a_service_needs_starts_before_it() -> None:
         "proxy": {"webhook": healthy},
         "webhook": {"migrate": done},
         "ops": {"migrate": done},
+        "codec-server": {},
         "sandbox": {"worker": "service_started"},
         "prometheus": {},
         "grafana": {"prometheus": healthy},
@@ -142,13 +146,14 @@ def test_what_a_service_needs_starts_before_it() -> None:
 @pytest.mark.parametrize("name", sorted(_OURS))
 def test_every_variable_is_a_setting(name: str) -> None:
     """Our services read every variable that compose sets for them."""
-    settings = {field.upper() for field in OpsSettings.model_fields | CampaignSettings.model_fields}
+    models = (OpsSettings, CampaignSettings, CodecServerSettings)
+    settings = {field.upper() for model in models for field in model.model_fields}
 
     variables = given(name)
     assert set() == {
         each
         for each in variables - settings - _NO_SETTING
-        if not each.startswith((_TRACES, _TEMPORAL))
+        if not each.startswith((_TRACES, _TEMPORAL, _PAYLOADS))
     }
 
 
@@ -177,6 +182,18 @@ def test_the_proxy_passes_on_twilios_requests_only() -> None:
     assert ["/webhook/*", None] == [path or None for path in re.findall(r"handle (\S+)? ?\{", text)]
     assert f"dynamic a webhook {SERVICES['webhook']['environment']['WEBHOOK_PORT']}" in text
     assert "${PROXY_SITE:-localhost}" == SERVICES["proxy"]["environment"]["PROXY_SITE"]
+
+
+@pytest.mark.parametrize("name", ["worker", "webhook", "ops", "codec-server"])
+def test_a_key_is_demanded(name: str) -> None:
+    """Compose starts nothing without one, and nothing in the file turns encryption off."""
+    service = SERVICES[name]
+
+    assert "payload_keys" in service["secrets"]
+    assert "/run/secrets/payload_keys" == service["environment"]["PAYLOAD_KEYS_FILE"]
+    # The codec server without encryption would have nothing to do.
+    off = service["environment"].get("PAYLOAD_ENCRYPTION")
+    assert off in {"${PAYLOAD_ENCRYPTION:-}", None}
 
 
 def test_a_stopping_worker_can_drain() -> None:

@@ -219,6 +219,7 @@ def webhook_behind_a_proxy(folder: Path, database_url: str) -> Iterator[str]:
             "PUBLIC_BASE_URL": url,
             "WEBHOOK_PORT": str(port),
             "EVENT_STREAMS": "true",
+            "PAYLOAD_ENCRYPTION": "off",
         }
         webhook = Process(
             "webhook",

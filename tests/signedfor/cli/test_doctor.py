@@ -53,6 +53,7 @@ def test_without_any_dependency_every_check_fails(cli: CommandLine) -> None:
         "Temporal namespace": "skipped",
         "clock": "skipped",
         "search attributes": "skipped",
+        "encryption": "skipped",
         "workers": "skipped",
         "database": "fail",
         "default sender": "skipped",
