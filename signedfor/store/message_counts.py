@@ -179,7 +179,6 @@ class MessageCounts:
         query = (
             select(delivered.c.closed_at, func.max(send_attempts.c.started_at))
             .join(send_attempts, send_attempts.c.message_id == delivered.c.message_id)
-            .where(~send_attempts.c.is_refused)
             .group_by(delivered.c.message_id, delivered.c.closed_at)
         )
         with transaction(self._engine, read_only=True) as connection:

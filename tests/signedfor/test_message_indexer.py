@@ -160,8 +160,9 @@ async def test_a_brief_round_reads_little(
     engine: Engine,
 ) -> None:
     """The next thorough one reads what Temporal has listed late."""
-    await _start(temporal, "m1")
-    await _listed(temporal, 1)
+    message = await _start(temporal, "m1")
+    await message.handle.terminate()
+    await _listed(temporal, 1, " AND ExecutionStatus = 'Terminated'")
     await indexer.bring_up_to_date()
     index.remove(["m1"])
     monkeypatch.setattr(message_indexer, "OVERLAP", timedelta(seconds=-1))
