@@ -221,7 +221,7 @@ PHRASES = {
         "woher haben Sie meine Nummer?",
         "ich widerrufe meine Einwilligung",
         "nie wyrażam zgody na sms",
-        "f*** off",
+        "f*ck off",
         "nooo moar texts pls",
         "wrong mumber",
     ],
@@ -229,6 +229,7 @@ PHRASES = {
         "cancel my order",
         "I'm not sure",
         "are the doors locked?",
+        "was I spending too much",
         "is one of your shops open",
         "let me know when it will be ready",
         "How long does a transfer from China take?",
@@ -389,21 +390,24 @@ def test_without_an_opt_out_type_the_body_decides(opt_out_type: str | None) -> N
     assert STOP is classify_inbound("stop", opt_out_type)
 
 
-def test_a_text_is_read_alike_in_each_process() -> None:
-    """Of several words that a slip may have been, the likeliest is taken, not any of them."""
-    code = "from signedfor.twilio import keywords as k; print(k.classify_inbound('wrong mumber', None))"
-    kinds = {
+def test_a_slip_is_read_alike_in_each_process() -> None:
+    """Of several words that it may have been, the same one comes first."""
+    code = (
+        "from signedfor.twilio.slips import Misspelled\n"
+        "print(*Misspelled(['MEMBER', 'NUMBER', 'LUMBER']).correct('MUMBER'))"
+    )
+    found = {
         subprocess.run(
             [sys.executable, "-c", code],
             env={**os.environ, "PYTHONHASHSEED": str(seed)},
             check=True,
             capture_output=True,
             text=True,
-        ).stdout.strip()
-        for seed in range(4)
+        ).stdout
+        for seed in range(6)
     }
 
-    assert {REVIEW} == kinds
+    assert 1 == len(found)
 
 
 _DECORATION = st.text(alphabet=" .,;:!?'()*-_\t\n\u00a0\u200b\u200d\ufeff\u202a…👍❤️", max_size=6)
