@@ -46,7 +46,7 @@ def _audit(lock: str) -> list[dict[str, Any]] | None:
     """What pip-audit says of each package; None if it could not be asked."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        command = [
+        command: list[str | Path] = [
             *(Path(sys.executable).with_name("pip-audit"), "--progress-spinner", "off"),
             *("--disable-pip", "--requirement", lock, "--format", "json", "--output", report),
         ]

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from devtools.sandbox.magic import GOOD_SENDER
+from devtools.stack.backups import copy_database
 from signedfor.contract import Outcome
 from signedfor.inbound import CATCH_UP_ID
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import Watermarks
 from signedfor.store.suppressions import Suppressions
-from tests.faults.soak.injection import copy_database
 from tests.fixtures.databases import PostgresServer, restore
 from tests.fixtures.stack import NewNumber, silent_stack
 from tests.integration.support import Caller, until_true

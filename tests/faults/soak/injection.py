@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import sqlite3
 import time
@@ -12,13 +11,13 @@ from contextlib import AsyncExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from random import Random
 from typing import assert_never
 
 import psycopg
 from psycopg import sql
 
+from devtools.stack.backups import copy_database, restore_database
 from devtools.stack.local import LocalStack
 from devtools.stack.processes import Process, ProcessDied, StackError
 from devtools.stack.temporal_server import TemporalServer
@@ -282,19 +281,6 @@ async def _freeze(process: Process, seconds: float) -> Period:
     with frozen(process):
         await asyncio.sleep(seconds)
     return since, datetime.now(UTC)
-
-
-def copy_database(source: Path, target: Path) -> None:
-    """Take a consistent copy of a SQLite database that is in use, as a backup does."""
-    with closing(sqlite3.connect(source)) as from_, closing(sqlite3.connect(target)) as to:
-        from_.backup(to)
-
-
-def restore_database(backup: Path, database: Path) -> None:
-    """Replace a SQLite database that no process uses by a copy of it."""
-    for suffix in ("-wal", "-shm"):
-        database.with_name(database.name + suffix).unlink(missing_ok=True)
-    shutil.copyfile(backup, database)
 
 
 def lock(database_url: str, *, seconds: float) -> None:

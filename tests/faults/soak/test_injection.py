@@ -11,6 +11,7 @@ import psutil
 import pytest
 from temporalio.service import RPCError, RPCStatusCode
 
+from devtools.stack.backups import copy_database, restore_database
 from devtools.stack.local import LocalStack
 from devtools.stack.processes import Process, ProcessGroup, says
 from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE, message_workflow_id
@@ -25,10 +26,8 @@ from tests.faults.soak.injection import (
     Fault,
     FaultInjector,
     FaultKind,
-    copy_database,
     frozen,
     lock,
-    restore_database,
     schedule,
 )
 from tests.faults.soak.invariants import Period
