@@ -18,7 +18,7 @@ UV_PIP := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip
 OTHER_LOCKS := requirements.lock devtools/sandbox/requirements.lock .ci/requirements.lock
 SOURCES := $(wildcard *.py .ci/*.py docs/*.py activities devtools examples ops signedfor tests webhook workflows)
 
-.PHONY: help demo test test-unit coverage histories soak bench screenshots check audit sbom up cluster docs lock format clean
+.PHONY: help demo test test-unit coverage histories soak fuzz bench screenshots check audit sbom up cluster docs lock format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ SEED ?=
 soak: $(READY) ## Send MESSAGES=10000 messages while every part fails; check the invariants
 	$(BIN)/python -m tests.faults.soak --late-retries --messages $(MESSAGES) $(if $(SEED),--seed $(SEED)) \
 		--report soak-report.json
+
+SECONDS ?= 60
+fuzz: $(READY) ## Give changed inputs to everything that is open, SECONDS=60 each (ARGS="keywords" for some)
+	$(BIN)/python -m devtools.fuzz --seconds $(SECONDS) $(ARGS)
 
 bench: $(READY) ## Run the benchmarks (ARGS="throughput --rounds 6" for some, or more rounds)
 	$(BIN)/python -m devtools.bench --report bench-report.json $(ARGS)

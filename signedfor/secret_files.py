@@ -13,6 +13,7 @@ from typing import Final
 from signedfor.errors import InvalidSettings
 
 SECRETS: Final = (
+    "CODEC_SERVER_TOKEN",
     "DATABASE_URL",
     "OTEL_EXPORTER_OTLP_HEADERS",
     "PGPASSWORD",
@@ -20,6 +21,7 @@ SECRETS: Final = (
     "TWILIO_API_KEY_SECRET",
     "TWILIO_AUTH_TOKEN",
     "TWILIO_PREVIOUS_AUTH_TOKEN",
+    "TWILIO_WEBHOOK_SHARED_KEYS",
 )
 _MAX_BYTES: Final = 65_536
 

@@ -140,6 +140,9 @@ class Settings(DatabaseSettings):
     """Verifies callbacks; also authenticates API calls unless an API key is given."""
     twilio_previous_auth_token: SecretStr | None = None
     """Also accepted for callbacks while the token is rotated."""
+    twilio_webhook_shared_keys: Annotated[dict[str, SecretStr], NoDecode] = {}
+    """Webhook shared keys that a Webhooks Rule signs callbacks with (HMAC_SHA256), by their IDs:
+    `webhooks_sharedkey_...=secret,webhooks_sharedkey_...=secret`. Default: none."""
     twilio_api_key_sid: Annotated[str | None, Field(pattern=r"^SK[0-9a-fA-F]{32}$")] = None
     """An API key for the API calls; the auth token is then used for signatures only."""
     twilio_api_key_secret: SecretStr | None = None
@@ -230,6 +233,17 @@ class Settings(DatabaseSettings):
     @classmethod
     def _in_any_case(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("twilio_webhook_shared_keys", mode="before")
+    @classmethod
+    def _secrets_by_id(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        # The first equals sign ends the ID; a secret may have more of them.
+        pairs = [pair.strip().partition("=") for pair in value.split(",")]
+        if not all(re.fullmatch(r"webhooks_sharedkey_\w+", key) and own for key, _, own in pairs):
+            raise problem("must be pairs such as webhooks_sharedkey_1=secret, with commas between")
+        return {key: own for key, _, own in pairs}
 
     @field_validator("receipt_checks_seconds", mode="before")
     @classmethod

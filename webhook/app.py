@@ -79,6 +79,7 @@ def create_app(
             public_base_url=settings.public_base_url,
             auth_token=settings.twilio_auth_token,
             previous_auth_token=settings.twilio_previous_auth_token,
+            shared_keys=settings.twilio_webhook_shared_keys,
         ),
         account_sid=settings.twilio_account_sid,
         metrics=metrics,

@@ -1,17 +1,19 @@
 """Only what Twilio signed for us gets in; any other request is answered 403 and changes nothing.
 
-Twilio signs the URL that it calls and the fields of a form, with the account's auth token. That URL
-is rebuilt from PUBLIC_BASE_URL and the raw request target, never from Host or X-Forwarded-*
-headers, which any client can set. PUBLIC_BASE_URL must therefore be exactly what Twilio calls:
-scheme, host, port and, behind a proxy that strips a path prefix, that prefix.
+Twilio signs the URL that it calls and the fields of a form, with the account's auth token, or with
+a shared key where a Webhooks Rule says so. That URL is rebuilt from PUBLIC_BASE_URL and the raw
+request target, never from Host or X-Forwarded-* headers, which any client can set. PUBLIC_BASE_URL
+must therefore be exactly what Twilio calls: scheme, host, port and, behind a proxy that strips a
+path prefix, that prefix.
 """
 
 import hmac
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,6 +22,8 @@ from starlette.datastructures import ImmutableMultiDict
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from twilio.request_validator import (
+    HMAC_SHA1,
+    HMAC_SHA256,
     SIGNATURE_HEADER,
     SIGNATURE_SETTINGS_HEADER,
     RequestValidator,
@@ -61,7 +65,8 @@ class Reason(StrEnum):
     UNSIGNED = "unsigned"
     """No signature header, or more than one."""
     SHARED_KEY = "shared_key"
-    """Signed with a webhook shared key (HMAC-SHA256), which the auth token must never verify."""
+    """Said to be signed with a shared key that is not configured, or by another algorithm than
+    HMAC-SHA256. The auth token never verifies such a request, nor a shared key another one."""
     CONTENT_TYPE = "content_type"
     """Neither a form nor JSON: the signature would not cover the body."""
     UNREADABLE = "unreadable"
@@ -74,7 +79,10 @@ class Reason(StrEnum):
 
 
 _ADVICE = {
-    Reason.SHARED_KEY: "Remove the shared key from this webhook's configuration in Twilio.",
+    Reason.SHARED_KEY: (
+        "Add the shared key to TWILIO_WEBHOOK_SHARED_KEYS, or remove it from this webhook's "
+        "configuration in Twilio."
+    ),
     Reason.WRONG_SIGNATURE: (
         "If Twilio sent it, PUBLIC_BASE_URL is not exactly what Twilio calls (scheme, host, port, "
         "path prefix), or TWILIO_AUTH_TOKEN is not the account's primary auth token."
@@ -181,7 +189,8 @@ class Verifier:
         given = request.headers.getlist(SIGNATURE_HEADER)
         if len(given) != 1 or not given[0]:
             raise Refusal(Reason.UNSIGNED)
-        if SIGNATURE_SETTINGS_HEADER in request.headers:
+        signer = self._signatures.signer(request.headers.getlist(SIGNATURE_SETTINGS_HEADER))
+        if signer is None:
             raise Refusal(Reason.SHARED_KEY)
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type not in media_types:
@@ -193,7 +202,7 @@ class Verifier:
             query = decode_form(request.scope["query_string"])
             form = decode_form(body) if media_type == _FORM else None
             covers_body = form is not None or has_body_hash(query, body)
-            is_valid = self._signatures.match(
+            is_valid = signer.match(
                 target=_target(request),
                 fields=_NO_FIELDS if form is None else form,
                 signature=given[0],
@@ -220,7 +229,7 @@ class Verifier:
 
 
 class Signatures:
-    """Matches signatures made with the auth token or, while it is rotated, the previous one.
+    """Who may have signed a request: the auth token, or the shared key that the request names.
 
     The SDK's `RequestValidator.validate` is not used, only its arithmetic: it mangles IPv6 hosts,
     compares the body hash case-sensitively and only if asked to, and raises on some malformed
@@ -233,11 +242,41 @@ class Signatures:
         public_base_url: str,
         auth_token: SecretStr,
         previous_auth_token: SecretStr | None = None,
+        shared_keys: Mapping[str, SecretStr] = MappingProxyType({}),
     ) -> None:
+        """`previous_auth_token` is accepted too, while the token is rotated."""
         self.public_base_url = public_base_url
-        self._bases = (public_base_url, _with_other_port(public_base_url))
+        bases = (public_base_url, _with_other_port(public_base_url))
         tokens = [auth_token] if previous_auth_token is None else [auth_token, previous_auth_token]
-        self._validators = [_Validator(token.get_secret_value()) for token in tokens]
+        self._by_token = _Signer(tokens, HMAC_SHA1, bases)
+        self._by_shared_key = {
+            key: _Signer([secret], HMAC_SHA256, bases) for key, secret in shared_keys.items()
+        }
+
+    def signer(self, settings: Sequence[str]) -> "_Signer | None":
+        """Who has signed, by the headers that say so: none if that is nobody we know.
+
+        Anybody can send such a header. So it only names a shared key, whose own algorithm is used,
+        and without it only the auth token counts.
+        """
+        if not settings:
+            return self._by_token
+        named = dict(part.strip().partition("=")[::2] for part in ",".join(settings).split(","))
+        if len(settings) > 1 or named.get("algorithm") != HMAC_SHA256:
+            return None
+        return self._by_shared_key.get(named.get("key", ""))
+
+    def match(self, *, target: str, fields: Fields = _NO_FIELDS, signature: str) -> bool:
+        """Whether `signature` was made for this request with an auth token: see `_Signer.match`."""
+        return self._by_token.match(target=target, fields=fields, signature=signature)
+
+
+class _Signer:
+    """Matches signatures that are made with one of some secrets, by one algorithm."""
+
+    def __init__(self, secrets: Sequence[SecretStr], algorithm: str, bases: Sequence[str]) -> None:
+        self._validators = [_Validator(each.get_secret_value(), algorithm) for each in secrets]
+        self._bases = bases
 
     def match(self, *, target: str, fields: Fields = _NO_FIELDS, signature: str) -> bool:
         """Whether `signature` belongs to this request.
@@ -257,12 +296,13 @@ class Signatures:
 class _Validator(RequestValidator):
     """The SDK's arithmetic, with the types it lacks."""
 
-    def __init__(self, token: str) -> None:
-        super().__init__(token)  # type: ignore[no-untyped-call] # the SDK's own has no types
+    def __init__(self, secret: str, algorithm: str) -> None:
+        super().__init__(secret)  # type: ignore[no-untyped-call] # the SDK's own has no types
+        self._algorithm = algorithm
 
     def sign(self, url: str, fields: Fields) -> str:
         """The signature of a URL and a form's fields, in base64."""
-        signature: str = self.compute_signature(url, fields)  # type: ignore[no-untyped-call] # likewise
+        signature: str = self.compute_signature(url, fields, self._algorithm)  # type: ignore[no-untyped-call] # likewise
         return signature
 
 

@@ -1,6 +1,5 @@
 """The settings of the codec server."""
 
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -26,8 +25,6 @@ class CodecServerSettings(BaseSettings):
     codec_server_token: SecretStr | None = None
     """What a request must have in `Authorization: Bearer TOKEN`, or as the first part of its
     path."""
-    codec_server_token_file: Path | None = None
-    """A file with the token instead."""
     temporal_ui_url: str = "http://127.0.0.1:8233"
     """The Temporal UI: no other page in a browser may ask."""
 
@@ -63,15 +60,9 @@ def token_of(settings: CodecServerSettings) -> str:
     Raises:
         InvalidSettings: there is none, or it is too short.
     """
-    named, file = settings.codec_server_token, settings.codec_server_token_file
-    if (named is None) is (file is None):
-        raise InvalidSettings("Set CODEC_SERVER_TOKEN or CODEC_SERVER_TOKEN_FILE, and not both.")
-    try:
-        token = named.get_secret_value() if named else Path(str(file)).read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSettings(
-            f"The file that CODEC_SERVER_TOKEN_FILE names cannot be read ({type(error).__name__})."
-        ) from None
+    if settings.codec_server_token is None:
+        raise InvalidSettings("Set CODEC_SERVER_TOKEN, or CODEC_SERVER_TOKEN_FILE to its file.")
+    token = settings.codec_server_token.get_secret_value()
     is_plain = token.isascii() and token.replace("-", "").replace("_", "").isalnum()
     if len(token) < MIN_TOKEN_CHARACTERS or not is_plain:
         raise InvalidSettings(

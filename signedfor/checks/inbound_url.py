@@ -337,7 +337,9 @@ def _check_rules(settings: Settings, client: TwilioClient) -> list[Finding]:
         matching = [rule for url in urls if (rule := _matching(rules, url)) is not None]
         chosen = {each["settingId"] for rule in matching for each in rule.settings or []}
         applied = [client.webhooks.v1.settings(each).fetch() for each in sorted(chosen)]
-        findings = [each for setting in applied if (each := _problem_with(setting)) is not None]
+        has_keys = bool(settings.twilio_webhook_shared_keys)
+        found = [_problem_with(each, has_keys=has_keys) for each in applied]
+        findings = [each for each in found if each is not None]
     except _ERRORS as error:
         return [skipped(WEBHOOK_RULES, _reason(error))]
     if matching and not findings:
@@ -359,13 +361,14 @@ def _matching(rules: list[RuleInstance], url: str) -> RuleInstance | None:
     return max(prefixes, key=lambda each: len(each.prefix or ""), default=default)
 
 
-def _problem_with(setting: Any) -> Finding | None:
+def _problem_with(setting: Any, *, has_keys: bool) -> Finding | None:
     """What the setting of a matching rule breaks. The SDK has its JSON as it is."""
-    if setting.signature:
+    if setting.signature and not has_keys:
         return fail(
             WEBHOOK_RULES,
             "One applies to the webhook and signs with a shared key, which the webhook refuses.",
-            "Remove the signature from the rule's setting, with Twilio's Webhooks API.",
+            "Set TWILIO_WEBHOOK_SHARED_KEYS, or remove the signature from the rule's setting, with "
+            "Twilio's Webhooks API.",
         )
     retries = (setting.connection or {}).get("retryPolicy") or {}
     kinds = set(retries.get("retryOn") or ())

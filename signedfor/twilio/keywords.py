@@ -133,6 +133,8 @@ _RUN_ON_MESSAGE: Final = 8
 """Up to how many words a message is searched for run-on words."""
 _LONGEST_MESSAGE: Final = 2000
 """Twilio's have up to 1600 characters."""
+_MAX_READ: Final = 4096
+"""Characters in a message of WhatsApp; other channels allow fewer."""
 _STOP_SIGN: Final = "\N{OCTAGONAL SIGN}"
 _AROUND_A_STOP_SIGN: Final = frozenset("🛑🚫⛔❌✋🖐🤚🙏😡😠😤🤬")
 _OPT_OUT: Final = re.compile(r"\bOPT OUT\b")
@@ -164,6 +166,10 @@ def classify_inbound(body: str, opt_out_type: str | None) -> InboundKind:
 
 
 def _read(body: str) -> InboundKind:
+    if len(body) > _MAX_READ:
+        # Nobody can send so much, and reading it takes seconds. A person reads the rest.
+        is_stop = _read(body[:_MAX_READ]) is InboundKind.STOP
+        return InboundKind.STOP if is_stop else InboundKind.REVIEW
     if phrases.is_reaction(body):
         return InboundKind.OTHER
     text = phrases.clauses(plain(body))

@@ -229,12 +229,8 @@ async def test_what_goes_wrong_is_not_logged_with_its_text(
 
 
 @pytest.mark.parametrize("token", ["", "short", "x" * 31, "x" * 40 + "/", "\u00e9" * 40])
-def test_a_weak_token_is_refused(token: str, tmp_path: Path) -> None:
+def test_a_weak_token_is_refused(token: str) -> None:
     """It does not start with a token that could be guessed, or that a URL would have to escape."""
-    file = tmp_path / "token"
-    file.write_text(token)
-    with pytest.raises(InvalidSettings, match="CODEC_SERVER_TOKEN"):
-        token_of(CodecServerSettings(codec_server_token_file=file))
     with pytest.raises(InvalidSettings, match="CODEC_SERVER_TOKEN") as refused:
         token_of(CodecServerSettings(codec_server_token=token or None))
     assert not token or token not in str(refused.value).replace("CODEC_SERVER_TOKEN", "")

@@ -61,8 +61,10 @@ def test_every_problem_is_named_at_once_without_a_value(tmp_path: Path) -> None:
     with pytest.raises(BadSecretFiles) as caught:
         read_secret_files(variables)
 
-    named = [name for name in SECRETS if name != "TWILIO_PREVIOUS_AUTH_TOKEN"]
-    assert [f"{name}_FILE" for name in named] == [name for name, _ in caught.value.problems]
+    wrong = [name for name in SECRETS if name in variables or f"{name}_FILE" in variables]
+    wrong.remove("TWILIO_PREVIOUS_AUTH_TOKEN")
+    assert [f"{name}_FILE" for name in wrong] == [name for name, _ in caught.value.problems]
+    assert 6 == len(wrong)
     assert "cannot be read (No such file or directory)" in str(caught.value)
     assert "so is TWILIO_AUTH_TOKEN: set one of them" in str(caught.value)
     assert "canary" not in str(caught.value)
@@ -81,7 +83,10 @@ def test_every_secret_can_be_in_a_file() -> None:
     explained = set(after.findall(text))
 
     assert len(settings) > 2
-    assert set() == (settings | explained) - {*SECRETS}
+    # The keys' file may have several lines, and callers read it without this module. The other is
+    # read by Temporal's command line.
+    others = {"PAYLOAD_KEYS", "TEMPORAL_CODEC_AUTH"}
+    assert set() == (settings | explained) - {*SECRETS} - others
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from signedfor import settings
 from signedfor.consent import Scope
@@ -106,6 +107,11 @@ def test_a_messages_default_policy_is_that_of_the_default_settings(
         ("DEFAULT_SENDER", " +1 (500) 555-0006", "+15005550006"),
         ("DEFAULT_SENDER", "12345", "12345"),
         ("WEBHOOK_HOST", "0.0.0.0", "0.0.0.0"),
+        (
+            "TWILIO_WEBHOOK_SHARED_KEYS",
+            "webhooks_sharedkey_1=a=b, webhooks_sharedkey_2=c",
+            {"webhooks_sharedkey_1": SecretStr("a=b"), "webhooks_sharedkey_2": SecretStr("c")},
+        ),
         ("WEBHOOK_PORT", "0", 0),
         ("FORWARD_ALL_STATUSES", "true", True),
         ("EVENT_STREAMS", "true", True),
@@ -190,6 +196,10 @@ def test_all_problems_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         ("TWILIO_ACCOUNT_SID", ACCOUNT + "\n"),
         ("TWILIO_API_KEY_SID", CANARY),
         ("DEFAULT_SENDER", f"{CANARY}!"),
+        ("TWILIO_WEBHOOK_SHARED_KEYS", CANARY),
+        ("TWILIO_WEBHOOK_SHARED_KEYS", f"webhooks_sharedkey_1={CANARY},"),
+        ("TWILIO_WEBHOOK_SHARED_KEYS", f"key_1={CANARY}"),
+        ("TWILIO_WEBHOOK_SHARED_KEYS", "webhooks_sharedkey_1="),
         ("WEBHOOK_PORT", "65536"),
         ("FORWARD_ALL_STATUSES", CANARY),
         ("EVENT_STREAMS", CANARY),
@@ -366,6 +376,7 @@ def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = _load(
         monkeypatch,
         TWILIO_PREVIOUS_AUTH_TOKEN=CANARY,
+        TWILIO_WEBHOOK_SHARED_KEYS=f"webhooks_sharedkey_1={CANARY}",
         TWILIO_API_KEY_SID=KEY,
         TWILIO_API_KEY_SECRET=CANARY,
     )

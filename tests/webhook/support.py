@@ -3,9 +3,9 @@
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import httpx
@@ -18,6 +18,7 @@ from signedfor.settings import Settings
 ACCOUNT = "AC" + "a" * 32
 TOKEN = "current-token"
 PREVIOUS_TOKEN = "previous-token"
+SHARED_KEYS = {"webhooks_sharedkey_1": "first=secret", "webhooks_sharedkey_2": "second-secret"}
 PUBLIC = "https://hooks.example.com/sms"
 """The application itself sees another host and no prefix."""
 SID = "SM" + "b" * 32
@@ -32,14 +33,17 @@ SETTINGS = Settings(
     twilio_account_sid=ACCOUNT,
     twilio_auth_token=SecretStr(TOKEN),
     twilio_previous_auth_token=SecretStr(PREVIOUS_TOKEN),
+    twilio_webhook_shared_keys={key: SecretStr(own) for key, own in SHARED_KEYS.items()},
 )
 
 
-def sign(url: str, fields: Fields = (), *, token: str = TOKEN) -> str:
+def sign(
+    url: str, fields: Fields = (), *, token: str = TOKEN, digest: Callable[..., Any] = hashlib.sha1
+) -> str:
     """Twilio's signature, implemented from its documentation and not with its SDK."""
     pairs = fields.items() if isinstance(fields, Mapping) else fields
     data = url + "".join(name + value for name, value in sorted(set(pairs)))
-    mac = hmac.new(token.encode(), data.encode(), hashlib.sha1)
+    mac = hmac.new(token.encode(), data.encode(), digest)
     return base64.b64encode(mac.digest()).decode()
 
 

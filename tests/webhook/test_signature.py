@@ -168,3 +168,32 @@ def test_our_signer_creates_known_signatures() -> None:
     assert sign(HTTPS + TARGET, CALL, token="12345") == "RSOYDt4T1cUTdK1PDd93/VVr8B8="
     digest = hmac.new(b"12345", (HTTPS + TARGET).encode(), hashlib.sha1).digest()
     assert sign(HTTPS + TARGET, token="12345") == base64.b64encode(digest).decode()
+
+
+def test_a_shared_keys_signature_is_that_of_twilios_sdk() -> None:
+    """The same text, with the key's secret and SHA-256: the SDK's own example."""
+    signatures = Signatures(
+        public_base_url=HTTPS,
+        auth_token=SecretStr("other"),
+        shared_keys={"webhooks_sharedkey_1": SecretStr("12345")},
+    )
+    signer = signatures.signer(["key=webhooks_sharedkey_1,algorithm=HMAC_SHA256"])
+
+    assert signer is not None
+    assert signer.match(
+        target=TARGET,
+        fields=ImmutableMultiDict(CALL),
+        signature="033hgUJA9M/hXIZsYjwkerEP/DBm35nEri5FhCYjA5s=",
+    )
+
+
+def test_a_header_that_is_sent_twice_names_nobody() -> None:
+    """Readers differ in which of the two they take."""
+    settings = "key=webhooks_sharedkey_1,algorithm=HMAC_SHA256"
+    signatures = Signatures(
+        public_base_url=HTTPS,
+        auth_token=SecretStr("other"),
+        shared_keys={"webhooks_sharedkey_1": SecretStr("12345")},
+    )
+
+    assert signatures.signer([settings, settings]) is None

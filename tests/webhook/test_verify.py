@@ -1,4 +1,7 @@
+import hashlib
 import logging
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlencode
 
 import httpx
@@ -12,6 +15,7 @@ from tests.webhook.support import (
     PREVIOUS_TOKEN,
     PUBLIC,
     SENDER,
+    SHARED_KEYS,
     TOKEN,
     Twilio,
     inbound_fields,
@@ -171,20 +175,86 @@ async def test_exactly_one_signature_is_required(twilio: Twilio) -> None:
     assert 4 == await _refused(twilio, "unsigned")
 
 
-async def test_shared_key_signatures_are_refused(twilio: Twilio) -> None:
-    """They cannot be checked with the auth token."""
-    fields = inbound_fields(Body="hello")
+_KEY_1, _KEY_2 = SHARED_KEYS
 
+
+async def _signed_by(
+    twilio: Twilio, secret: str, settings: str, digest: Callable[..., Any] = hashlib.sha256
+) -> int:
+    """Post a message signed with this secret, and what the header says of the signature."""
+    fields = inbound_fields(Body="hello")
     response = await _post(
         twilio,
         INBOUND,
         urlencode(fields),
-        X_Twilio_Signature=sign(PUBLIC + INBOUND, fields),
-        X_Twilio_Webhooks_Signature_Settings="key=webhooks_sharedkey_1,algorithm=HMAC_SHA256",
+        X_Twilio_Signature=sign(PUBLIC + INBOUND, fields, token=secret, digest=digest),
+        X_Twilio_Webhooks_Signature_Settings=settings,
     )
+    return response.status_code
 
-    assert 403 == response.status_code
-    assert 1 == await _refused(twilio, "shared_key")
+
+@pytest.mark.parametrize("key", SHARED_KEYS)
+async def test_a_shared_key_that_is_configured_is_accepted(twilio: Twilio, key: str) -> None:
+    """With the algorithm that the header names."""
+    settings = f"key={key},algorithm=HMAC_SHA256"
+
+    assert 200 == await _signed_by(twilio, SHARED_KEYS[key], settings)
+
+
+@pytest.mark.parametrize(
+    ("secret", "settings"),
+    [
+        (SHARED_KEYS[_KEY_1], f"key={_KEY_2},algorithm=HMAC_SHA256"),
+        (TOKEN, f"key={_KEY_1},algorithm=HMAC_SHA256"),
+        (PREVIOUS_TOKEN, f"key={_KEY_1},algorithm=HMAC_SHA256"),
+        ("", f"key={_KEY_1},algorithm=HMAC_SHA256"),
+    ],
+)
+async def test_a_shared_key_verifies_only_what_it_signed(
+    twilio: Twilio, secret: str, settings: str
+) -> None:
+    """Neither another key nor the auth token stands in for it."""
+    assert 403 == await _signed_by(twilio, secret, settings)
+    assert 1 == await _refused(twilio, "wrong_signature")
+
+
+@pytest.mark.parametrize("digest", [hashlib.sha1, hashlib.sha256])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "key=webhooks_sharedkey_3,algorithm=HMAC_SHA256",
+        "algorithm=HMAC_SHA256",
+        "algorithm=HMAC_SHA1",
+        "key=,algorithm=HMAC_SHA256",
+        f"key={_KEY_1},algorithm=HMAC_SHA1",
+        f"key={_KEY_1},algorithm=none",
+        f"key={_KEY_1}",
+        "",
+        ",",
+        "=",
+    ],
+)
+async def test_a_request_that_names_no_known_key_is_refused(
+    twilio: Twilio, settings: str, digest: Callable[..., Any]
+) -> None:
+    """Whatever it is signed with, the auth token included."""
+    for secret in (TOKEN, *SHARED_KEYS.values()):
+        assert 403 == await _signed_by(twilio, secret, settings, digest)
+    assert 3 == await _refused(twilio, "shared_key")
+
+
+async def test_without_the_header_only_the_auth_token_counts(twilio: Twilio) -> None:
+    """By its own algorithm; the keys that are configured change nothing."""
+    fields = inbound_fields(Body="hello")
+    for secret, digest, expected in (
+        (TOKEN, hashlib.sha1, 200),
+        (TOKEN, hashlib.sha256, 403),
+        (SHARED_KEYS[_KEY_1], hashlib.sha1, 403),
+        (SHARED_KEYS[_KEY_1], hashlib.sha256, 403),
+    ):
+        signature = sign(PUBLIC + INBOUND, fields, token=secret, digest=digest)
+        response = await _post(twilio, INBOUND, urlencode(fields), X_Twilio_Signature=signature)
+        assert expected == response.status_code
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "multipart/form-data", "text/xml"])

@@ -1,0 +1,1 @@
+"""Fuzzing of everything that is open to input from outside."""
