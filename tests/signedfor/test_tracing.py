@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Tracer
+from temporalio.api.common.v1 import Payload
 from temporalio.client import WorkflowHistory
 from temporalio.converter import PayloadConverter
 from temporalio.worker import Replayer
@@ -228,6 +229,35 @@ def _with_trace(history: WorkflowHistory) -> WorkflowHistory:
     header = traced.events[0].workflow_execution_started_event_attributes.header
     header.fields["_tracer-data"].CopyFrom(PayloadConverter.default.to_payloads([carrier])[0])
     return traced
+
+
+@pytest.mark.usefixtures("exported")
+@pytest.mark.parametrize(
+    "header",
+    [
+        Payload(metadata={"encoding": b"\xff"}, data=b"{}"),
+        Payload(metadata={"encoding": b"json/plain"}, data=b"{"),
+        Payload(metadata={"encoding": b"json/plain"}, data=b'"a text"'),
+        Payload(metadata={"encoding": b"json/plain"}, data=b'{"traceparent": 1}'),
+        Payload(metadata={"encoding": b"json/plain"}, data=b"[" * 100_000),
+        Payload(metadata={"encoding": b"json/protobuf", "messageType": b"\xff"}, data=b"{}"),
+    ],
+    ids=["encoding", "no JSON", "a text", "a number", "deep", "message type"],
+)
+async def test_a_trace_that_cannot_be_read_is_none(header: Payload) -> None:
+    """Whoever starts or signals a workflow writes it; the workflow's tasks must not fail for it."""
+    original = read(history_files()["delivered"])
+    history = WorkflowHistory.from_json(original.workflow_id, original.to_json())
+    for event in history.events:
+        for attributes in (
+            event.workflow_execution_started_event_attributes,
+            event.workflow_execution_signaled_event_attributes,
+        ):
+            if attributes.ByteSize():
+                attributes.header.fields["_tracer-data"].CopyFrom(header)
+
+    assert tracing.active.tracer is not None
+    await _replay(history, tracing.active.tracer)
 
 
 async def _replay(history: WorkflowHistory, tracer: Tracer) -> None:

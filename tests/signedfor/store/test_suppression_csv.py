@@ -236,7 +236,13 @@ def test_a_file_that_becomes_shorter_is_refused(engine: Engine) -> None:
     assert not Suppressions(engine).list_()
 
 
-@pytest.mark.parametrize("text", ["x" * 20_000_000, f'{HEADER}\n"a' + '\n","a' * 4_000_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("x" * 20_000_000, id="one line"),
+        pytest.param(f'{HEADER}\n"a' + '\n","a' * 4_000_000, id="many lines"),
+    ],
+)
 def test_a_long_line_is_refused_in_little_memory(engine: Engine, text: str) -> None:
     """Also a row of many lines; it is named by its line."""
     file = io.StringIO(text, newline="")
