@@ -1,7 +1,7 @@
 """The order of an erasure, with a real Temporal and no worker."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from sqlalchemy import Engine
@@ -11,8 +11,11 @@ from signedfor.client import Client as SignedforClient
 from signedfor.contract import MessageRequest
 from signedfor.erasure.person import PersonErasure
 from signedfor.erasure.twilio import TwilioCopies
+from signedfor.erasure.workflows import Removed
+from signedfor.errors import Unconfirmed
 from signedfor.settings import AtTwilio
 from signedfor.store.database import open_engine
+from signedfor.store.erasure import Erasure
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import Claimed, SendAttempts
 from signedfor.twilio.client import TwilioClient
@@ -91,3 +94,27 @@ async def test_what_arrives_meanwhile_is_erased_too(
     erased = await erasure.erase()
     assert {"messages": 2} == erased.temporal
     assert ("Messages to or from the person keep arriving.",) == erased.left
+
+
+async def test_what_leads_to_the_messages_is_deleted_last(
+    temporal: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When histories cannot be deleted, the records still say which they are."""
+    message = await SignedforClient(temporal).send(MESSAGE)
+    attempts = SendAttempts(engine, RateLimiter(engine))
+    attempts.claim(message.message_id, MessageRequest.model_validate(MESSAGE), sender=SENDER)
+    erasure = _erasure(temporal, engine, [])
+    remove = erasure._workflows.remove
+
+    async def fail(ids: Sequence[str]) -> Removed:
+        await remove(ids)
+        raise Unconfirmed("scripted")
+
+    monkeypatch.setattr(erasure._workflows, "remove", fail)
+    with pytest.raises(Unconfirmed):
+        await erasure.erase()
+
+    assert {message.message_id} == Erasure(engine, PERSON).find().message_ids
+    monkeypatch.undo()
+    assert 1 == (await erasure.erase()).database["send_attempts"]
+    assert Erasure(engine, PERSON).find().is_nothing
