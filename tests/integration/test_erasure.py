@@ -262,7 +262,7 @@ def _database_files(stack: LocalStack) -> list[Path]:
 
 
 def _found(files: Any, person: str, text: str) -> list[str]:
-    """Which of them is in one of the files, as text or as UTF-16."""
+    """Which of them is in one of the files, also where nothing is stored any more."""
     contents = b"".join(path.read_bytes() for path in files)
     return [each for each in (person[1:], text) if each.encode() in contents]
 

@@ -1,6 +1,7 @@
 """Database access: transactions, short waits, one type of error, and no personal data in errors."""
 
 import socket
+import sqlite3
 import threading
 import time
 import traceback
@@ -16,6 +17,7 @@ from signedfor.store.database import (
     InvalidDatabaseUrl,
     insert_if_new,
     open_engine,
+    overwrite_free_space,
     parse_url,
     transaction,
 )
@@ -392,3 +394,44 @@ def test_many_threads_can_write(engine: Engine) -> None:
 
     assert not failures
     assert _count(engine) == 160
+
+
+def test_nothing_that_was_deleted_stays_in_the_files(sqlite_url: str, tmp_path: Path) -> None:
+    """SQLite leaves it in free pages, unless it was built otherwise, and in its log."""
+    engine = open_engine(sqlite_url)
+    canaries = [f"canary-{number}" for number in range(200)]
+    with sqlite3.connect(tmp_path / "signedfor.db") as connection:
+        connection.execute("PRAGMA secure_delete=OFF")
+        connection.executemany(
+            "INSERT INTO watermarks VALUES (?, '2026-01-01')", [(each,) for each in canaries]
+        )
+        connection.commit()
+        connection.execute("DELETE FROM watermarks")
+        connection.commit()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+
+    def content() -> bytes:
+        return b"".join(each.read_bytes() for each in tmp_path.glob("signedfor.db*"))
+
+    assert b"canary-" in content()
+    assert overwrite_free_space(engine)
+    assert b"canary-" not in content()
+    engine.dispose()
+
+
+def test_a_process_that_still_reads_keeps_the_log(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, instead of waiting for ever."""
+    monkeypatch.setattr("signedfor.store.database._CHECKPOINT_SECONDS", 0.2)
+    engine, reader = open_engine(sqlite_url, lock_wait_seconds=0.2), open_engine(sqlite_url)
+
+    with transaction(reader, read_only=True) as connection:
+        connection.execute(text("SELECT count(*) FROM watermarks")).scalar_one()
+        with transaction(engine) as writing:
+            writing.execute(text("DELETE FROM watermarks"))
+        assert not overwrite_free_space(engine)
+    assert overwrite_free_space(engine)
+    for each in (engine, reader):
+        each.dispose()
