@@ -15,6 +15,7 @@ from temporalio.service import RPCError
 
 from signedfor.contract import Stage, message_workflow_id
 from signedfor.search_attributes import MESSAGE_STATUS
+from tests.encryption import decrypt
 from tests.faults.soak.history import StatusShown, read_history
 from tests.faults.support import completed_tasks, reset_workflow
 
@@ -97,7 +98,8 @@ class MessageResets:
             handle = self._client.get_workflow_handle(workflow_id)
             run_id = (await handle.describe(rpc_timeout=_RPC_TIMEOUT)).run_id
             handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
-            events = list((await handle.fetch_history(rpc_timeout=_RPC_TIMEOUT)).events)
+            history = await handle.fetch_history(rpc_timeout=_RPC_TIMEOUT)
+            events = decrypt(history.events, self._client)
             task = task_to_reset_to(events, chance, to_first_task=reset.to_first_task)
             if task is None:
                 return
