@@ -316,9 +316,10 @@ _CHECKS: dict[str, Callable[[list[str]], str | None]] = {
     "python": _python,
     "pip": _pip,
     "cp": _copy,
+    "sh": _copy,
     # Programs of others, which we do not check.
     **dict.fromkeys(
-        ("ngrok", "cloudflared", "uv", "npm", "npx", "node", "curl", "grep"), _anything
+        ("ngrok", "cloudflared", "uv", "npm", "npx", "node", "curl", "grep", "pg_dump"), _anything
     ),
 }
 
