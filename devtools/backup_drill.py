@@ -30,7 +30,7 @@ from signedfor.contract import Outcome, message_workflow_id
 from signedfor.store.database import open_engine
 from signedfor.store.suppressions import Suppressions
 
-_SETTINGS: Final = {
+SETTINGS: Final = {
     "UNKNOWN_OUTCOME_WAIT_SECONDS": "1",
     "RECEIPT_CHECKS_SECONDS": "5,15",
     # Slower than the load, so that messages wait to be sent when the backup is taken.
@@ -76,7 +76,7 @@ class Books:
 
 
 class Drill:
-    """One drill on a running stack with `_SETTINGS`."""
+    """One drill on a running stack with `SETTINGS`."""
 
     def __init__(self, stack: LocalStack, *, seconds: float, older_database: bool) -> None:
         if not isinstance(stack.temporal, TemporalServer):
@@ -165,7 +165,7 @@ class Drill:
             # Further back than the backup.
             minutes = int(time.monotonic() - lost + self._seconds) // 60 + 2
             await asyncio.to_thread(
-                self._stack.signedfor, "inbound", "catch-up", "--since", f"{minutes}m"
+                self._stack.signedfor, "opt-outs", "catch-up", "--since", f"{minutes}m"
             )
 
     async def _settle(self) -> None:
@@ -239,7 +239,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="signedfor-drill-") as folder,
-        LocalStack(Path(folder), settings=_SETTINGS) as stack,
+        LocalStack(Path(folder), settings=SETTINGS) as stack,
     ):
         drill = Drill(stack, seconds=arguments.seconds, older_database=arguments.older_database)
         books = asyncio.run(drill.run())

@@ -316,9 +316,11 @@ _CHECKS: dict[str, Callable[[list[str]], str | None]] = {
     "python": _python,
     "pip": _pip,
     "cp": _copy,
+    "sh": _copy,
     # Programs of others, which we do not check.
     **dict.fromkeys(
-        ("ngrok", "cloudflared", "uv", "npm", "npx", "node", "curl", "grep", "openssl"), _anything
+        ("ngrok", "cloudflared", "uv", "npm", "npx", "node", "curl", "grep", "openssl", "pg_dump"),
+        _anything,
     ),
 }
 

@@ -14,6 +14,7 @@ from ops.settings import OpsSettings
 from signedfor import metrics
 from signedfor.contract import names
 from signedfor.quiet_hours import QUIET_HOURS
+from signedfor.secret_files import SECRETS
 from signedfor.settings import CampaignSettings
 from signedfor.twilio.overrides import OVERRIDES
 from signedfor.twilio.rates import DEFAULT_RATES
@@ -156,7 +157,7 @@ def test_variables_that_are_named_exist(page: Path) -> None:
     """A page names only variables in code that are explained in `.env.example`."""
     known = set(
         re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    )
+    ) | {f"{secret}_FILE" for secret in SECRETS}
     named = {
         variable
         for code in _CODE.findall(page.read_text())

@@ -16,7 +16,7 @@ from signedfor.errors import InvalidSettings
 from signedfor.inbound_texts import TextPolicy
 from signedfor.message_activities import DEFAULT_POLICY
 from signedfor.settings import Settings, load_settings
-from signedfor.temporal import TemporalUnavailable, connect_temporal
+from signedfor.temporal import TemporalUnavailable, connect_config, connect_temporal
 from worker import policy
 
 CANARY = "value-canary"
@@ -409,6 +409,21 @@ def test_a_lazy_client_needs_no_temporal(monkeypatch: pytest.MonkeyPatch) -> Non
     client = asyncio.run(connect_temporal(lazy=True, identity="me"))
 
     assert ("texts", "me") == (client.namespace, client.identity)
+
+
+def test_an_empty_temporal_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose sets each, empty or not; an empty path would be taken for the current folder."""
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal.example:7233")
+    for name in ("API_KEY", "NAMESPACE", "TLS", "CONFIG_FILE", "PROFILE"):
+        monkeypatch.setenv(f"TEMPORAL_{name}", "")
+    for name in ("CLIENT_CERT_PATH", "CLIENT_KEY_PATH", "SERVER_CA_CERT_PATH", "SERVER_NAME"):
+        monkeypatch.setenv(f"TEMPORAL_TLS_{name}", "")
+
+    config = connect_config()
+
+    assert {"target_host": "temporal.example:7233"} == {
+        key: value for key, value in config.items() if value is not None
+    }
 
 
 @pytest.mark.parametrize("content", [None, f"[profile.default\nkey = '{CANARY}'"])
