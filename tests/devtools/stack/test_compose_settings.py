@@ -47,8 +47,9 @@ def test_secrets_are_files() -> None:
         # compose/databases reads the passwords of the users that it creates.
         others = {"temporal_database_password", "signedfor_database_password"}
         assert read | (others if name == "postgres" else set()) == {*service.get("secrets", [])}
-    assert {*SECRETS} - {"DATABASE_URL"} == {
-        f"{name}" for name in given("worker") if f"{name}_FILE" in SERVICES["worker"]["environment"]
+    ours = {*SECRETS} - {"DATABASE_URL", "CODEC_SERVER_TOKEN"}
+    assert {*ours, "PAYLOAD_KEYS"} == {
+        name for name in given("worker") if f"{name}_FILE" in SERVICES["worker"]["environment"]
     }
 
 
@@ -57,11 +58,14 @@ def test_no_password_is_made_up() -> None:
     made = set(re.findall(r"\b\w+_password\b", (ROOT / "compose/make-secrets").read_text()))
 
     for name, secret in COMPOSE["secrets"].items():
-        if name in made:
+        if name == "codec_server_token":
+            assert {"environment": "CODEC_SERVER_TOKEN"} == secret
+        elif name in made:
             assert f"./secrets/{name}" == secret["file"]
         else:
             assert re.fullmatch(
-                r"\$\{\w+:-(/dev/null|\./secrets/twilio_auth_token)\}", secret["file"]
+                r"\$\{\w+:-(/dev/null|\./secrets/(twilio_auth_token|payload_keys))\}",
+                secret["file"],
             )
     assert {name for name in COMPOSE["secrets"] if name.endswith("password")} == made
     assert "secrets/" in (ROOT / ".gitignore").read_text().split()
