@@ -13,6 +13,7 @@ from signedfor.store.people import People
 from signedfor.store.suppressions import Suppressions
 from tests.activities.fake_twilio import ACCOUNT, TOKEN, FakeTwilio, http, running_fake_twilio
 from tests.signedfor.cli.support import SECRETS, CommandLine
+from tests.signedfor.cli.test_documents import undocumented
 from tests.workflows.fakes import RECIPIENT
 
 _EMPTY = http(200, {"messages": []})
@@ -94,6 +95,7 @@ async def test_a_dry_run_counts_and_changes_nothing(line: CommandLine, engine: E
     assert "Opt-outs (pseudonymised)" in result.stdout
     assert "Nothing was changed." in result.stderr
     assert document["dry_run"]
+    assert set() == undocumented("signedfor erase", document)
     assert 1 == document["database"]["suppressions"]
     assert (0, {}) == (document["twilio"], document["temporal"])
     assert RECIPIENT == Suppressions(engine).list_()[0].recipient
@@ -133,7 +135,9 @@ async def test_what_is_left_is_said(
     assert People(engine).reference(RECIPIENT) == Suppressions(engine).list_()[0].recipient
     assert ["person.erase"] == [each.action for each in AuditLog(engine).entries()]
     fake_twilio.responses = [_EMPTY]
-    assert (await line.document("erase", RECIPIENT, "--yes"))["complete"]
+    document = await line.document("erase", RECIPIENT, "--yes")
+    assert document["complete"]
+    assert set() == undocumented("signedfor erase", document)
 
 
 async def test_lists_say_that_a_person_was_erased(line: CommandLine, engine: Engine) -> None:
