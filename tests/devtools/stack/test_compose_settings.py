@@ -80,11 +80,14 @@ def test_passwords_are_made_once(tmp_path: Path) -> None:
     made = {path.name: path.read_text() for path in folder.iterdir()}
     second = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True)
 
+    keys = made.pop("payload_keys")
+    assert re.fullmatch(r"20[0-9]{2}-[0-9]{2}=[A-Za-z0-9+/]{43}=\n", keys)
     assert 3 == len(made) == len({*made.values()})
     assert [] == [each for each in made.values() if not re.fullmatch(r"[A-Za-z0-9]{40}", each)]
     assert 0o700 == stat.S_IMODE(folder.stat().st_mode)
     assert "put Twilio's auth token into secrets/twilio_auth_token" in first.stderr
     assert "" == second.stdout
+    made["payload_keys"] = keys
     assert made == {path.name: path.read_text() for path in folder.iterdir()}
 
 
