@@ -84,6 +84,7 @@ _VECTORS = (
     (
         b'"Your parcel is at the door."',
         (
+            # pragma: allowlist nextline secret
             "AAECAwQFBgcICQoLTRTcE6CLoXTpKPnso+MSHuy4qEScGjYSKnrH3HIccpJxcdyfyq0y8QeEHpmo80Bdzj0P4ij4"
             "gb5UOlbTKMONvjH50XWiIdU="
         ),

@@ -48,7 +48,7 @@ BAD = {
     f"https://{'a.' * 130}example/": "is none",
     f"https://m.example/{'a' * 2000}": "longer",
     "https://user@m.example/": "user name",
-    "https://user:value@m.example/": "user name",
+    "https://user:value@m.example/": "user name",  # pragma: allowlist secret
     "https://8.8.8.8\\@m.example/": "backslash",
     "https://m.example\\.evil.example/": "backslash",
     "https://localhost/": "inside",
