@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+import contextlib
 import getpass
+import logging
 import os
 import signal
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import uvicorn
 import uvloop
+from sqlalchemy import Engine
 
 from ops.access import InvalidUsers, Role, write_user
 from ops.app import create_app
@@ -18,9 +21,12 @@ from signedfor.errors import InvalidSettings
 from signedfor.logging import configure_logging
 from signedfor.process import end_process
 from signedfor.secret_files import read_secret_files
-from signedfor.store.database import InvalidDatabaseUrl, open_engine
+from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
+from signedfor.store.migrate import SchemaMismatch, require_usable
 from signedfor.temporal import TemporalUnavailable, connect_temporal
 from signedfor.trace_export import exporting_traces
+
+_logger = logging.getLogger(__name__)
 
 _SHUTDOWN_SECONDS = 5
 POOL_SIZE = 8
@@ -38,7 +44,13 @@ def main() -> int:
         configure_logging(settings.log_level, settings.log_format)
         with exporting_traces("signedfor-ops"):
             return uvloop.run(_serve(settings))
-    except (InvalidSettings, InvalidUsers, InvalidDatabaseUrl, TemporalUnavailable) as error:
+    except (
+        InvalidSettings,
+        InvalidUsers,
+        InvalidDatabaseUrl,
+        SchemaMismatch,
+        TemporalUnavailable,
+    ) as error:
         sys.stderr.write(f"signedfor ops: {error}\n")
         return 1
 
@@ -73,6 +85,7 @@ def _add_user(arguments: argparse.Namespace) -> int:
 async def _serve(settings: OpsSettings) -> int:
     engine = open_engine(settings.database_url, pool_size=POOL_SIZE)
     try:
+        await asyncio.to_thread(_check_schema, engine)
         client = await connect_temporal(lazy=True, logs_here=True)
         server = uvicorn.Server(
             uvicorn.Config(
@@ -94,6 +107,17 @@ async def _serve(settings: OpsSettings) -> int:
     finally:
         engine.dispose()
     return 0 if server.started else 1
+
+
+def _check_schema(engine: Engine) -> None:
+    """Warn of a newer schema; SchemaMismatch if this version cannot use it.
+
+    A database that is away is no reason not to start: the pages say so until it is back.
+    """
+    with contextlib.suppress(DatabaseUnavailable):
+        schema = require_usable(engine)
+        if schema.warning is not None:
+            _logger.warning("%s", schema.warning)
 
 
 def _survive_the_signal_that_stops_uvicorn() -> None:
