@@ -1,13 +1,17 @@
 """`python -m ops`: the operations page as a process; `python -m ops add-user`: who may use it."""
 
 import argparse
+import asyncio
+import contextlib
 import getpass
+import logging
 import os
 import sys
 from pathlib import Path
 from typing import Final
 
 import uvloop
+from sqlalchemy import Engine
 
 from ops.access import InvalidUsers, Role, write_user
 from ops.app import create_app
@@ -17,9 +21,12 @@ from signedfor.http_server import Limits, Server
 from signedfor.logging import configure_logging
 from signedfor.process import end_process
 from signedfor.secret_files import read_secret_files
-from signedfor.store.database import InvalidDatabaseUrl, open_engine
+from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
+from signedfor.store.migrate import SchemaMismatch, require_usable
 from signedfor.temporal import TemporalUnavailable, connect_temporal
 from signedfor.trace_export import exporting_traces
+
+_logger = logging.getLogger(__name__)
 
 POOL_SIZE = 8
 _LIMITS: Final = Limits(body_seconds=120, answer_seconds=300, connections=200)
@@ -37,7 +44,13 @@ def main() -> int:
         configure_logging(settings.log_level, settings.log_format)
         with exporting_traces("signedfor-ops"):
             return uvloop.run(_serve(settings))
-    except (InvalidSettings, InvalidUsers, InvalidDatabaseUrl, TemporalUnavailable) as error:
+    except (
+        InvalidSettings,
+        InvalidUsers,
+        InvalidDatabaseUrl,
+        SchemaMismatch,
+        TemporalUnavailable,
+    ) as error:
         sys.stderr.write(f"signedfor ops: {error}\n")
         return 1
 
@@ -72,6 +85,7 @@ def _add_user(arguments: argparse.Namespace) -> int:
 async def _serve(settings: OpsSettings) -> int:
     engine = open_engine(settings.database_url, pool_size=POOL_SIZE)
     try:
+        await asyncio.to_thread(_check_schema, engine)
         client = await connect_temporal(lazy=True, logs_here=True)
         server = Server(
             create_app(settings, client=client, engine=engine),
@@ -82,6 +96,17 @@ async def _serve(settings: OpsSettings) -> int:
         return 0 if await server.run_to_end() else 1
     finally:
         engine.dispose()
+
+
+def _check_schema(engine: Engine) -> None:
+    """Warn of a newer schema; SchemaMismatch if this version cannot use it.
+
+    A database that is away is no reason not to start: the pages say so until it is back.
+    """
+    with contextlib.suppress(DatabaseUnavailable):
+        schema = require_usable(engine)
+        if schema.warning is not None:
+            _logger.warning("%s", schema.warning)
 
 
 if __name__ == "__main__":

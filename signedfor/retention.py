@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from sqlalchemy import Engine, Table
 
+from signedfor.logging import log_unexpected
 from signedfor.settings import Settings
 from signedfor.store import ops_sessions, tables
 from signedfor.store.audit_log import AuditLog
@@ -192,6 +193,8 @@ async def purging(engine: Engine, settings: Settings) -> AsyncIterator[None]:
                     count = await asyncio.to_thread(rule.purge(engine), before=before, stop=stop)
                 except DatabaseUnavailable as error:
                     _logger.warning("Old %s could not be deleted: %s", rule.what, error)
+                except Exception as error:  # noqa: BLE001 - the other tables and the next hour
+                    log_unexpected(_logger, error)
                 else:
                     if count:
                         _logger.info("Deleted %d old %s", count, rule.what)

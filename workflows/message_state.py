@@ -101,12 +101,23 @@ class MessageState:
 
     # What operators see.
 
-    def enter(self, stage: Stage, waiting_for: WaitsFor, *, until: datetime | None = None) -> None:
-        """Enter `stage`, in which the message waits for `waiting_for`, until `until` at most."""
+    def enter(
+        self,
+        stage: Stage,
+        waiting_for: WaitsFor,
+        *,
+        until: datetime | None = None,
+        is_certain: bool = True,
+    ) -> None:
+        """Enter `stage`, in which the message waits for `waiting_for`, until `until` at most.
+
+        While that is not certain, only the query shows it.
+        """
         if stage is not self.stage:
             self._since = workflow.now()
         self.stage, self._waiting_for, self._until = stage, waiting_for, until
-        self.publish()
+        if is_certain:
+            self.publish()
 
     def end(self, report: MessageReport) -> None:
         """The message has ended."""

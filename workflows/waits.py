@@ -36,6 +36,7 @@ async def wait_for_send_at(state: MessageState) -> Proceed | Ended:
     send_at = state.request.send_at
     if send_at is None or send_at <= workflow.now():
         return Proceed()
+    state.enter(Stage.SCHEDULED, WaitsFor.SEND_AT, until=send_at, is_certain=False)
     # So that bad input fails now, not at its `send_at`.
     request = state.request
     check = InputCheck(to=request.to, sender=request.sender, send_window=request.send_window)

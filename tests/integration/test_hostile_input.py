@@ -18,7 +18,12 @@ from temporalio.api.common.v1 import (
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
-from temporalio.client import WorkflowHandle, WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.client import (
+    Client,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+)
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
@@ -31,6 +36,7 @@ from signedfor.contract import (
     message_id_of,
     message_workflow_id,
 )
+from signedfor.encryption import EncryptionCodec, load_encryption, with_codec
 from signedfor.payloads import INVALID_INPUT, MAX_PROBLEMS
 from tests.fixtures.stack import TEXT, NewNumber
 from tests.hostile_payloads import STARTS, plain
@@ -42,8 +48,22 @@ pytestmark = pytest.mark.integration
 _MAX_FAILURE_BYTES = 100_000
 
 
-async def _start(caller: Caller, arguments: Sequence[Payload]) -> WorkflowHandle[Any, Any]:
-    return await caller.client.start_workflow(
+class _ReadsOnly(EncryptionCodec):
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return list(payloads)
+
+
+@pytest.fixture
+async def stranger(caller: Caller) -> Client:
+    """A caller that does not encrypt: what it sends is as large as it writes it."""
+    encryption = load_encryption(caller.stack.settings)
+    assert encryption is not None
+    converter = with_codec(_ReadsOnly(encryption, "default"))
+    return await Client.connect(caller.stack.temporal.address, data_converter=converter)
+
+
+async def _start(stranger: Client, arguments: Sequence[Payload]) -> WorkflowHandle[Any, Any]:
+    return await stranger.start_workflow(
         SEND_MESSAGE,
         args=[RawValue(each) for each in arguments],
         id=message_workflow_id(new_id()),
@@ -52,9 +72,11 @@ async def _start(caller: Caller, arguments: Sequence[Payload]) -> WorkflowHandle
 
 
 @pytest.mark.parametrize("name", STARTS)
-async def test_a_hostile_start_fails_its_workflow_once(caller: Caller, name: str) -> None:
+async def test_a_hostile_start_fails_its_workflow_once(
+    caller: Caller, stranger: Client, name: str
+) -> None:
     """Its workflow task never fails, and the failure is small and names a hundred problems."""
-    handle = await _start(caller, STARTS[name])
+    handle = await _start(stranger, STARTS[name])
 
     failure, events = await failure_of(caller.client, handle.id)
 
@@ -101,7 +123,9 @@ async def test_a_hostile_search_attribute_keeps_no_message(
     assert "delivered" == (await sent.report()).outcome
 
 
-async def test_hostile_starts_make_no_message_wait(caller: Caller, new_number: NewNumber) -> None:
+async def test_hostile_starts_make_no_message_wait(
+    caller: Caller, stranger: Client, new_number: NewNumber
+) -> None:
     """While all of them are being refused, with five times a megabyte, others are sent at once."""
 
     async def took(to: str) -> float:
@@ -111,7 +135,10 @@ async def test_hostile_starts_make_no_message_wait(caller: Caller, new_number: N
 
     before = [await took(new_number()) for _ in range(10)]
     await asyncio.gather(
-        *(_start(caller, each) for each in (*STARTS.values(), *[STARTS["a megabyte of text"]] * 5))
+        *(
+            _start(stranger, each)
+            for each in (*STARTS.values(), *[STARTS["a megabyte of text"]] * 5)
+        )
     )
     meanwhile = [await took(new_number()) for _ in range(10)]
 
@@ -119,20 +146,21 @@ async def test_hostile_starts_make_no_message_wait(caller: Caller, new_number: N
 
 
 async def test_hostile_signals_updates_and_queries_change_nothing(
-    caller: Caller, new_number: NewNumber
+    caller: Caller, stranger: Client, new_number: NewNumber
 ) -> None:
     """Signals are dropped, updates refused, and queries harmless; the message goes on."""
     sent = await caller.send(new_number(), send_at="2099-01-01T00:00:00Z")
     await sent.reaches("scheduled")
+    handle = stranger.get_workflow_handle(sent.handle.id)
     for arguments in STARTS.values():
         raw = [RawValue(each) for each in arguments]
-        await sent.handle.signal(DELIVERY_STATUS_SIGNAL, args=raw)
+        await handle.signal(DELIVERY_STATUS_SIGNAL, args=raw)
         with pytest.raises(WorkflowUpdateFailedError) as refused:
-            await sent.handle.execute_update(CANCEL_UPDATE, args=raw)
+            await handle.execute_update(CANCEL_UPDATE, args=raw)
         assert isinstance(refused.value.cause, ApplicationError)
         assert INVALID_INPUT == refused.value.cause.type
         with contextlib.suppress(WorkflowQueryFailedError):  # the SDK leaves out what none is for
-            assert "scheduled" == (await sent.handle.query(PROGRESS_QUERY, args=raw))["status"]
+            assert "scheduled" == (await handle.query(PROGRESS_QUERY, args=raw))["status"]
 
     assert "scheduled" == (await sent.progress()).status
     assert [] == events_of_type(await sent.events(), EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)

@@ -2,12 +2,14 @@
 
 import asyncio
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, Table, func, select
 
+from signedfor import retention
 from signedfor.contract import InboundKind, MessageRequest
 from signedfor.inbound import InboundRecord
 from signedfor.inbound_texts import TextPolicy
@@ -80,6 +82,26 @@ async def test_old_texts_and_attempt_records_are_deleted(
     assert 1 == _count(engine, send_attempts)
     assert left == _texts(engine)
     assert ["new", "old", "oldest"] == [each.message_sid for each in inbound.list_()]
+
+
+async def test_a_defect_in_one_purge_leaves_the_others(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, without its text."""
+
+    def fail(**_: object) -> int:
+        raise ZeroDivisionError(PERSON)
+
+    broken = replace(RULES[0], what="broken", purge=lambda _: fail)
+    monkeypatch.setattr(retention, "RULES", (broken, *RULES))
+    _claim(engine, "m1", at=datetime.now(UTC) - timedelta(days=365))
+
+    async with purging(engine, SETTINGS), asyncio.timeout(30):
+        while _count(engine, send_attempts):  # noqa: ASYNC110 - a database
+            await asyncio.sleep(0.05)
+
+    assert "ZeroDivisionError" in caplog.text
+    assert PERSON not in caplog.text
 
 
 DOCUMENTED = [

@@ -219,7 +219,7 @@ async def test_a_restored_database_is_noticed_at_the_first_new_connection(
 
 @pytest.mark.parametrize(
     ("migrated", "is_obstacle"),
-    [(("9999", "0013"), False), (("9999", "9999"), True), (("0012", "0013"), True)],
+    [(("9999", "0015"), False), (("9999", "9999"), True), (("0014", "0015"), True)],
 )
 async def test_a_worker_stops_at_migrations_that_it_cannot_go_on_with(
     temporal: Client,

@@ -96,6 +96,12 @@ class FakeLetters(DeadLetterActivities):
             while len(self.batches) < count:  # noqa: ASYNC110 - nothing signals it
                 await asyncio.sleep(0.02)
 
+    async def until_failures(self, count: int) -> None:
+        """Wait until so many attempts have failed."""
+        async with asyncio.timeout(30):
+            while self.failures < count:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.02)
+
 
 @contextlib.asynccontextmanager
 async def serving_job(client: Client, fake: FakeLetters) -> AsyncIterator[str]:

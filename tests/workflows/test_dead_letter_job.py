@@ -85,7 +85,7 @@ async def test_stopped_it_counts_what_a_lost_worker_did(temporal: Client) -> Non
     fake = FakeLetters(pages=[MAX_BATCH, 5], fails=True, lost=3)
     async with serving_job(temporal, fake) as queue:
         job = await start_job(temporal, queue, selected=30)
-        await _until_done(job, MAX_BATCH)
+        await fake.until_failures(1)
         await job.signal(STOP_SIGNAL, JobStop())
         done = await job.result()
 

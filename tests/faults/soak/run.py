@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import httpx
+from temporalio.client import Client
 
 from devtools.stack.local import LocalStack, row_message_id
 from signedfor.contract import MessageReport, message_workflow_id
@@ -106,7 +107,8 @@ async def soak(stack: LocalStack, options: SoakOptions) -> SoakReport:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     client, database_url = await stack.client(), stack.settings["DATABASE_URL"]
     engine = open_engine(database_url, pool_size=_DATABASE_CONNECTIONS)
-    workload = Workload(client, stack.sandbox, engine=engine)
+    stranger = await Client.connect(stack.temporal.address)
+    workload = Workload(client, stack.sandbox, stranger=stranger, engine=engine)
     mixed = mixed_jobs(
         options.seed,
         messages=options.messages,

@@ -216,9 +216,14 @@ def _number(index: int) -> str:
 class Workload:
     """Runs jobs as a caller that retries each request until it is answered."""
 
-    def __init__(self, client: Client, sandbox: SandboxControl, *, engine: Engine) -> None:
-        """`engine` is that of our database: it says whether a STOP is stored."""
-        self._client = client
+    def __init__(
+        self, client: Client, sandbox: SandboxControl, *, stranger: Client, engine: Engine
+    ) -> None:
+        """`engine` is that of our database: it says whether a STOP is stored.
+
+        `stranger` has no key, and sends the bad input: what it sends is as large as it writes it.
+        """
+        self._client, self._stranger = client, stranger
         self._sandbox = sandbox
         self._engine = engine
         self._restores = 0
@@ -278,9 +283,10 @@ class Workload:
             await self._stop(result)
 
     async def _start(self, job: Job, request: dict[str, Any]) -> str:
+        client = self._stranger if job.kind is Kind.BAD_INPUT else self._client
         while True:
             try:
-                handle = await self._client.start_workflow(
+                handle = await client.start_workflow(
                     SEND_MESSAGE,
                     args=_arguments(job, request),
                     id=message_workflow_id(job.message_id),

@@ -180,7 +180,7 @@ def migrated_by_a_newer_version(engine: Engine, *, oldest_program: str | None) -
             connection.execute(insert(schema_compatibility).values(row))
 
 
-@pytest.mark.parametrize("oldest_program", ["0013", NEWEST])
+@pytest.mark.parametrize("oldest_program", ["0001", NEWEST])
 def test_a_newer_database_is_used(engine: Engine, database_url: str, oldest_program: str) -> None:
     """Unless it is marked: with a warning that names both migrations. `upgrade` changes nothing."""
     migrated_by_a_newer_version(engine, oldest_program=oldest_program)
