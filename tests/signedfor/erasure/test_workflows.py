@@ -80,3 +80,23 @@ async def test_every_run_is_deleted(temporal: Client) -> None:
     assert Removed(counts=type(removed.counts)(), unanswered=frozenset()) == await workflows.remove(
         ids
     )
+
+
+@pytest.mark.parametrize("name", ["it's", "a''b", 'a"b', "a\\b", "a\\", "a\\'b", "50%_off`"])
+async def test_every_run_of_any_id_is_found(temporal: Client, name: str) -> None:
+    """An id may have quotes and backslashes, which have a meaning in Temporal's queries."""
+    workflow_id = f"message:{name}"
+    for _ in range(2):
+        handle = await temporal.start_workflow(
+            "Yours",
+            id=workflow_id,
+            task_queue="nobody",
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        )
+        await handle.terminate()
+
+    removed = await _workflows(temporal, {}).remove([workflow_id])
+
+    assert {"messages": 1} == removed.counts
+    left = temporal.list_workflows("WorkflowType = 'Yours'")
+    assert [] == [each.id async for each in left if each.id == workflow_id]
