@@ -28,6 +28,7 @@ from ops.pages.sign_in import SignIn
 from ops.person_links import PersonLinks
 from ops.settings import OpsSettings
 from ops.web import SIGN_IN_PATH, TEMPLATES, Services
+from signedfor.dead_letter_indexer import DeadLetterIndexer
 from signedfor.errors import BadInput, CommandError, NotFound, Refused, Unconfirmed
 from signedfor.logging import log_unexpected
 from signedfor.message_indexer import MessageIndexer
@@ -86,7 +87,11 @@ def create_app(settings: OpsSettings, *, client: Client, engine: Engine) -> Star
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with MessageIndexer(client, engine).running(), services.checker.running():
+        async with (
+            MessageIndexer(client, engine).running(),
+            DeadLetterIndexer(client, engine).running(),
+            services.checker.running(),
+        ):
             yield
 
     return Starlette(

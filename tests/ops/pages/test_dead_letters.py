@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from html import unescape
 
 import httpx
@@ -15,9 +16,11 @@ from ops.app import create_app
 from ops.pages import dead_letters
 from ops.settings import OpsSettings
 from signedfor import client as signedfor_client
+from signedfor import visibility_follower
 from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import MessageRequest
 from signedfor.contract.failures import FailureClass
+from signedfor.dead_letter_indexer import DeadLetterIndexer
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.suppressions import Suppressions
 from tests.ops.conftest import Browser
@@ -28,9 +31,16 @@ CAUSE = "/dead-letters?failure_class=SenderMisconfigured&error_code=21408"
 
 
 @pytest.fixture
-def app(ops_settings: OpsSettings, sqlite_engine: Engine, temporal: Client) -> Starlette:
-    """The application with a Temporal server."""
-    return create_app(ops_settings, client=temporal, engine=sqlite_engine)
+async def app(
+    ops_settings: OpsSettings,
+    sqlite_engine: Engine,
+    temporal: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Starlette]:
+    """The application with a Temporal server, whose dead letters are indexed."""
+    monkeypatch.setattr(visibility_follower, "INTERVAL", timedelta(milliseconds=50))
+    async with DeadLetterIndexer(temporal, sqlite_engine).running():
+        yield create_app(ops_settings, client=temporal, engine=sqlite_engine)
 
 
 @pytest.fixture
