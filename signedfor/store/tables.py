@@ -478,7 +478,7 @@ Index(
 HAS_NO_REPORT: Final = message_index.c.has_report.is_(False)
 Index(
     "ix_message_index_no_report",
-    message_index.c.campaign_id,
+    *(message_index.c[name] for name in ("campaign_id", "has_report")),
     sqlite_where=HAS_NO_REPORT,
     postgresql_where=HAS_NO_REPORT,
 )

@@ -23,7 +23,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_message_index_no_report",
         "message_index",
-        ["campaign_id"],
+        ["campaign_id", "has_report"],
         sqlite_where=sqlite_where,
         postgresql_where=postgresql_where,
     )
