@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import Engine
 from starlette.applications import Starlette
 from temporalio.client import Client, Interceptor, OutboundInterceptor
+from temporalio.service import RPCError, RPCStatusCode
 
 from ops.app import create_app
+from ops.pages import campaigns
 from ops.settings import OpsSettings
 from signedfor import client as signedfor_client
 from signedfor.contract import MessageRequest
@@ -50,6 +52,26 @@ class _Refusing(OutboundInterceptor):
     def list_workflows(self, input: Any) -> NoReturn:
         """Refuse it."""
         raise AssertionError(input.query)
+
+
+class _Away(Interceptor):
+    """A Temporal that answers no description: by an error, or never."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        """Have descriptions fail."""
+        error = self._error
+
+        class Failing(OutboundInterceptor):
+            async def describe_workflow(self, input: Any) -> Any:
+                del input
+                if error is not None:
+                    raise error
+                await asyncio.Event().wait()
+
+        return Failing(next)
 
 
 @pytest.fixture
@@ -165,6 +187,33 @@ async def test_a_campaign_while_temporal_does_not_answer(looker: Browser, indexe
     assert 200 == page.status_code
     assert "Temporal does not answer now" in words(page)
     assert "delivered 2 66.7 %" in words(page)
+
+
+@pytest.mark.usefixtures("indexed")
+class TestWithABusyTemporal:
+    """Its limits are used up by others, or it hangs."""
+
+    @pytest.fixture(params=[RPCError("busy", RPCStatusCode.RESOURCE_EXHAUSTED, b""), None])
+    def app(
+        self,
+        request: pytest.FixtureRequest,
+        ops_settings: OpsSettings,
+        sqlite_engine: Engine,
+        temporal: Client,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> Starlette:
+        """The application."""
+        monkeypatch.setattr(campaigns, "_STATE_SECONDS", 0.1)
+        config = temporal.config()
+        config["interceptors"] = [_Away(request.param)]
+        return create_app(ops_settings, client=Client(**config), engine=sqlite_engine)
+
+    async def test_a_campaign_is_shown(self, looker: Browser) -> None:
+        """With what the index has."""
+        page = await looker.get("/campaign?id=spring")
+
+        assert 200 == page.status_code
+        assert "Temporal does not answer now" in words(page)
 
 
 @pytest.mark.usefixtures("indexed")
