@@ -23,7 +23,7 @@ from signedfor.dead_letter_activities import JobRequest
 from signedfor.dead_letter_previews import MAX_SELECTED, Counts
 from signedfor.dead_letters import DeadLetterFilter
 from signedfor.errors import BadInput, NotFound
-from signedfor.masks import masked_recipient
+from signedfor.masks import check_no_number, masked_recipient
 from signedfor.open_dead_letters import OpenDeadLetters
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.suppressions import Suppressions
@@ -110,6 +110,7 @@ async def resolve(page: Page) -> Response:
     """Retry or discard one."""
     message_id = page.text("id")
     resolution = _resolution(page, changes=_changes(page))
+    await dead_letters.check_note(page.services.client, message_id, resolution, field="Reason")
     await page.record(_ACTIONS[resolution.action], message_id, why=resolution.note)
     client, letters = page.services.client, OpenDeadLetters(page.services.engine)
     try:
@@ -125,6 +126,7 @@ async def resolve(page: Page) -> Response:
 async def preview(page: Page) -> Response:
     """Show what a decision about many would do, and ask."""
     which = _filter(page)
+    check_no_number(page.text("why"), field="Reason")
     previewed = await dead_letter_previews.preview(
         page.services.client,
         Suppressions(page.services.engine),
