@@ -128,7 +128,7 @@ class TestWithTemporal:
         page = await looker.get(path)
 
         assert 200 == page.status_code
-        assert "As Temporal had it" in words(page)
+        assert "Read from Temporal" in words(page)
         assert all(transactions)
         assert 0 < len(transactions) <= MAX_TRANSACTIONS
 
@@ -176,7 +176,7 @@ async def test_a_page_says_how_old_it_is(looker: Browser, sqlite_engine: Engine)
     marks.advance(read_name(message_index), datetime.now(UTC))
     assert "Temporal was last read 5 min" in words(await looker.get("/dead-letters"))
     _read(sqlite_engine, datetime.now(UTC))
-    assert "As Temporal had it" in words(await looker.get("/dead-letters"))
+    assert "Read from Temporal" in words(await looker.get("/dead-letters"))
 
 
 async def test_a_campaign_while_temporal_does_not_answer(looker: Browser, indexed: Engine) -> None:
