@@ -61,6 +61,17 @@ _STATUS_CODES: Final = {
 }
 
 
+_HEADINGS: Final = {
+    401: "Sign in again",
+    403: "Not allowed",
+    404: "Not found",
+    500: "Something unexpected happened",
+    503: "Not now",
+    504: "No answer yet",
+}
+"""Of the page of an error; others say that it did not work."""
+
+
 def create_app(settings: OpsSettings, *, client: Client, engine: Engine) -> Starlette:
     """The application. `client` may be lazy; the caller closes client and engine.
 
@@ -127,17 +138,17 @@ async def _healthz(_request: Request) -> Response:
     return JSONResponse({"status": "alive"})
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
-    return _error_page(error.status_code, error.detail)
+    return _error_page(request, error.status_code, error.detail)
 
 
-async def _database_away(_request: Request, _error: Exception) -> Response:
-    return _error_page(503, "The database cannot be reached. Try again in a moment.")
+async def _database_away(request: Request, _error: Exception) -> Response:
+    return _error_page(request, 503, "The database cannot be reached. Try again in a moment.")
 
 
-async def _temporal_away(_request: Request, _error: Exception) -> Response:
-    return _error_page(503, "Temporal does not answer. Try again in a moment.")
+async def _temporal_away(request: Request, _error: Exception) -> Response:
+    return _error_page(request, 503, "Temporal does not answer. Try again in a moment.")
 
 
 async def _never_connected(request: Request, error: Exception) -> Response:
@@ -146,14 +157,26 @@ async def _never_connected(request: Request, error: Exception) -> Response:
     return await _temporal_away(request, error)
 
 
-async def _not_done(_request: Request, error: Exception) -> Response:
+async def _not_done(request: Request, error: Exception) -> Response:
     status_code = next(code for kind, code in _STATUS_CODES.items() if isinstance(error, kind))
-    return _error_page(status_code, str(error))
+    return _error_page(request, status_code, str(error))
 
 
-def _error_page(status_code: int, sentence: str) -> HTMLResponse:
-    text = TEMPLATES.get_template("error.html").render(status_code=status_code, sentence=sentence)
+def _error_page(request: Request, status_code: int, sentence: str) -> HTMLResponse:
+    text = TEMPLATES.get_template("error.html").render(
+        status_code=status_code,
+        heading=_HEADINGS.get(status_code, "That did not work"),
+        sentence=sentence,
+        back=_page_before(request),
+    )
     return HTMLResponse(text, status_code)
+
+
+def _page_before(request: Request) -> str | None:
+    """The path of our own page that led to this one."""
+    before, here = urlsplit(request.headers.get("Referer", "")), request.url
+    is_ours = before.netloc == here.netloc and before.path not in {"", here.path}
+    return before._replace(scheme="", netloc="").geturl() if is_ours else None
 
 
 class SecurityMiddleware:
@@ -187,5 +210,6 @@ class SecurityMiddleware:
         except Exception as error:  # noqa: BLE001 - whatever it is, its text must not be logged
             log_unexpected(_log, error)
             if not has_started:
-                page = _error_page(500, "Something unexpected happened; the log says where.")
+                request = Request(scope)
+                page = _error_page(request, 500, "The log of the operations page says where.")
                 await page(scope, receive, sending)
