@@ -13,10 +13,12 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from ops.app import create_app
 from ops.settings import OpsSettings
 from signedfor import visibility_follower
-from signedfor.contract import CampaignState, message_workflow_id
+from signedfor.campaigns.progress import fetch_campaign
+from signedfor.contract import CampaignState, dead_letter_workflow_id, message_workflow_id
 from signedfor.contract.failures import FailureClass
 from signedfor.dead_letter_indexer import DeadLetterIndexer
 from signedfor.message_indexer import MessageIndexer
+from signedfor.retries import continuation
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.rate_limiter import RateLimiter
@@ -251,3 +253,43 @@ async def test_a_reason_has_no_recipients_number(
         record = Campaigns(sqlite_engine).find("spring")
         assert record is not None
         assert CampaignState.RUNNING is record.state
+
+
+async def _ends(temporal: Client, row: int, status: str, code: int | None = None) -> None:
+    handle = temporal.get_workflow_handle(message_workflow_id(f"spring:{row}"))
+    await callback(handle, status, code=code)
+    await handle.result()
+
+
+async def test_all_that_shows_a_campaign_agrees(
+    fakes: FakeActivities, temporal: Client, actor: Browser, sqlite_engine: Engine
+) -> None:
+    """List, page, `status`, report and `show`: after a retry, and a delivery that came late."""
+    fakes.sends = [accept(), accept(), accept(), accept()]
+    path = await _start(actor)
+    await shown(actor, path, "awaiting receipt 3 100.0 %")
+    await _ends(temporal, 1, "delivered")
+    await _ends(temporal, 2, "undelivered", code=30008)
+    await _ends(temporal, 3, "undelivered", code=30008)
+    await shown(actor, path, "undelivered 2 66.7 %")
+    assert "1 delivered" in words(await actor.get("/campaigns"))
+
+    fields = {"id": "spring:2", "action": "retry", "even_if_taken": "1"}
+    assert 303 == (await actor.post("/dead-letter/resolve", fields)).status_code
+    await callback(temporal.get_workflow_handle(dead_letter_workflow_id("spring:3")), "delivered")
+    await shown(actor, path, "delivered 2 66.7 % awaiting receipt 1 33.3 %")
+    await callback(temporal.get_workflow_handle("message:spring:2.retry-1"), "delivered")
+
+    await shown(actor, path, "delivered 3 100.0 %")
+    await shown(actor, "/campaigns", "3 delivered")
+    limiter = RateLimiter(sqlite_engine)
+    status = await fetch_campaign(temporal, sqlite_engine, limiter, "spring")
+    assert {"delivered": 3} == status.counts
+    answer = await actor.post("/campaigns/report", {"id": "spring"})
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert ["delivered"] * 3 == [row["status"] for row in rows]
+    assert ["", "", "delivered_late"] == [row["dead_letter"] for row in rows]
+    assert ["0", "1", "0"] == [row["retries"] for row in rows]
+    retried = await continuation(temporal, "spring:2")
+    assert ["delivered"] == [each.status for each in retried.retries]
+    assert "delivered_late" == (await continuation(temporal, "spring:3")).dead_letter
