@@ -30,7 +30,7 @@ from ops.settings import OpsSettings
 from ops.web import SIGN_IN_PATH, TEMPLATES, Services
 from signedfor.dead_letter_indexer import DeadLetterIndexer
 from signedfor.errors import BadInput, CommandError, NotFound, Refused, Unconfirmed
-from signedfor.logging import log_unexpected
+from signedfor.logging import RateLimitedLogger, log_unexpected
 from signedfor.message_indexer import MessageIndexer
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.database import DatabaseUnavailable
@@ -38,6 +38,7 @@ from signedfor.store.ops_sessions import OpsSessions
 from signedfor.temporal import is_never_connected
 
 _log = logging.getLogger(__name__)
+_warnings = RateLimitedLogger(_log)
 
 HEALTH_PATH: Final = "/healthz"
 _HEADERS: Final = {
@@ -143,11 +144,15 @@ async def _refused(request: Request, error: Exception) -> Response:
     return _error_page(request, error.status_code, error.detail)
 
 
-async def _database_away(request: Request, _error: Exception) -> Response:
+async def _database_away(request: Request, error: Exception) -> Response:
+    _warnings.warning("%s was not shown: %s", request.url.path, error)
     return _error_page(request, 503, "The database cannot be reached. Try again in a moment.")
 
 
-async def _temporal_away(request: Request, _error: Exception) -> Response:
+async def _temporal_away(request: Request, error: Exception) -> Response:
+    # Not its text, which may quote what was typed.
+    why = error.status.name if isinstance(error, RPCError) else "no connection yet"
+    _warnings.warning("%s was not shown: Temporal: %s", request.url.path, why)
     return _error_page(request, 503, "Temporal does not answer. Try again in a moment.")
 
 
