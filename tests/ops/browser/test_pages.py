@@ -259,5 +259,6 @@ async def test_who_may_only_look_sees_no_buttons(browser: Browser, site: Site, r
 
     assert names <= {
         *("Sign out", "Find", "Filter", "Open"),
-        *("Show the number and the text", "Show the number", "Show the text"),
+        *("Show the number and the text", "Show the number", "Show the text", "Show the texts"),
+        *("Read", "Read the oldest"),
     }
