@@ -7,7 +7,7 @@ information only, and a watermark moves only after what lies before it is stored
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, Generic, TypeVar
@@ -17,6 +17,7 @@ from sqlalchemy import Engine, String, Table
 from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError
 
+from signedfor.background import in_background
 from signedfor.logging import RateLimitedLogger, Throttle, log_unexpected
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.inbound import Watermarks
@@ -87,16 +88,9 @@ class VisibilityFollower(Generic[_Row]):
         self._purge = Cadence(_PURGE)
         self._warnings, self._defects = RateLimitedLogger(_log), Throttle()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Keep the index up to date in the background."""
-        task = asyncio.create_task(self._run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Keep the index up to date while the context is open."""
+        return in_background(self._run())
 
     async def bring_up_to_date(self, notify: Notify | None = None) -> None:
         """Read what has changed since the last round; the first one reads everything.
