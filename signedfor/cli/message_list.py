@@ -108,9 +108,10 @@ def list_(
 
 @app.command()
 def reindex(*, as_json: JsonOption = False) -> None:
-    """Make the index again from what Temporal has. Messages are not changed.
+    """Make the indexes of messages and dead letters again from what Temporal has.
 
-    It takes about a minute for 100,000 messages. They can be searched meanwhile.
+    Messages are not changed. It takes about a minute for 100,000 of them. They can be searched
+    meanwhile.
     """
     with command_output(as_json=as_json) as out:
         with database() as engine:
