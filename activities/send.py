@@ -26,6 +26,7 @@ from signedfor.clock import MAX_SKEW
 from signedfor.consent import Suppression
 from signedfor.contract import STATUS_PATH, MessageRequest, SendWindow
 from signedfor.contract.failures import RETRYABLE, FailureClass
+from signedfor.destinations import EVERYWHERE, Destinations
 from signedfor.masks import masked_sender
 from signedfor.message_activities import (
     AccountHeld,
@@ -93,6 +94,7 @@ class TwilioSends(SendActivities):
         require_opt_in: Collection[str] = (),
         quiet_hours: Mapping[str, Collection[str]] = MappingProxyType({}),
         own_senders: Container[str] = (),
+        destinations: Destinations = EVERYWHERE,
         public_base_url: str,
         default_sender: str | None,
         policy: PolicySnapshot,
@@ -102,7 +104,8 @@ class TwilioSends(SendActivities):
         """`report` signals the workflow of the activity that calls it.
 
         `require_opt_in` are the categories that are sent only to people who agreed to them, and
-        `quiet_hours` names the quiet hours of categories. Nothing is sent to `own_senders`.
+        `quiet_hours` names the quiet hours of categories. Nothing is sent to `own_senders`
+        or beyond `destinations`.
         """
         self._client = client
         self._suppressions = suppressions
@@ -113,6 +116,7 @@ class TwilioSends(SendActivities):
         self._require_opt_in = frozenset(require_opt_in)
         self._quiet_hours = quiet_hours
         self._own_senders = own_senders
+        self._destinations = destinations
         self._status_url = public_base_url + STATUS_PATH
         self._default_sender = default_sender
         self._policy = policy
@@ -167,7 +171,10 @@ class TwilioSends(SendActivities):
             return NoSender()
         window = self._window_of(request.message)
         problem = recipient_problem(
-            request.message.to, sender=attempt.sender, own=self._own_senders
+            request.message.to,
+            sender=attempt.sender,
+            own=self._own_senders,
+            destinations=self._destinations,
         )
         obstacle = (
             _out_of_time(request.message, window, datetime.now(UTC))

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from signedfor.consent import CATEGORY_SCOPES, DEFAULT_REVIEW_SUPPRESSES, Scope
 from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.contract.fields import Label, Sender, problem, problems_in
+from signedfor.destinations import ALL, country_problem
 from signedfor.errors import InvalidSettings
 from signedfor.inbound_texts import TextPolicy
 from signedfor.quiet_hours import unknown_names_problem
@@ -68,6 +69,10 @@ class DatabaseSettings(BaseSettings):
     """Quiet hours by category: `marketing:us,marketing:france-marketing`. They are kept besides a
     message's own send window. Default: none."""
 
+    allowed_countries: Annotated[tuple[str, ...], NoDecode] = ()
+    """Countries that may be sent to, by ISO 3166 codes: `US,CA,GB`, or `all`. Default: those of
+    your senders."""
+
     temporal_ui_url: str = "http://127.0.0.1:8233"
     """Where operators open Temporal's UI: links lead there."""
 
@@ -75,6 +80,19 @@ class DatabaseSettings(BaseSettings):
     @classmethod
     def _a_web_address(cls, value: str) -> str:
         return web_address(value)
+
+    @field_validator("allowed_countries", mode="before")
+    @classmethod
+    def _countries(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        codes = [each.strip().upper() for each in value.split(",")]
+        if codes == [ALL.upper()]:
+            return (ALL,)
+        for code in codes:
+            if (wrong := country_problem(code)) is not None:
+                raise problem(wrong)
+        return tuple(dict.fromkeys(codes))
 
     @field_validator("opt_out_scope")
     @classmethod

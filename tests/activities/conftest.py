@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from activities.send import TwilioSends
+from signedfor.destinations import EVERYWHERE, Destinations
 from signedfor.message_activities import AttemptFailed
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import open_engine
@@ -100,6 +101,7 @@ def make_sends(connect: Connect, sqlite_engine: Engine, reports: list[AttemptFai
         require_opt_in: Collection[str] = (),
         quiet_hours: Mapping[str, Collection[str]] = MappingProxyType({}),
         own_senders: Container[str] = (),
+        destinations: Destinations = EVERYWHERE,
         **options: timedelta,
     ) -> TwilioSends:
         return TwilioSends(
@@ -114,6 +116,7 @@ def make_sends(connect: Connect, sqlite_engine: Engine, reports: list[AttemptFai
             require_opt_in=require_opt_in,
             quiet_hours=quiet_hours,
             own_senders=own_senders,
+            destinations=destinations,
             policy=POLICY,
             report=reports.append,
             metrics=WorkerMetrics(),
