@@ -104,7 +104,12 @@ def activities(
         rates=settings.default_segments_per_second,
         account_rate=settings.max_sends_per_second,
     )
-    attempts = SendAttempts(engine, rate_limiter)
+    attempts = SendAttempts(
+        engine,
+        rate_limiter,
+        limits=settings.message_limits,
+        duplicate_window=timedelta(seconds=settings.duplicate_window_seconds),
+    )
     campaigns = Campaigns(engine)
     twilio = twilio_client(settings, metrics)
     account_hold = AccountHold(engine)

@@ -38,6 +38,7 @@ from signedfor.message_activities import (
     Expired,
     InvalidRecipient,
     InvalidWindow,
+    LimitReached,
     Listed,
     NoOptIn,
     NoSender,
@@ -61,8 +62,17 @@ from signedfor.retry import LATEST_POST_START, MAX_QUICK_TIME, SEND_BACKOFF
 from signedfor.send_windows import NeverOpens, opening, window_problem
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import DatabaseUnavailable
+from signedfor.store.duplicates import DuplicateOf
 from signedfor.store.held_back_messages import HeldBackMessages
-from signedfor.store.send_attempts import Blocked, Claimed, ClaimHeld, NotBefore, SendAttempts
+from signedfor.store.limit_usage import LimitUsed
+from signedfor.store.send_attempts import (
+    Blocked,
+    Claimed,
+    ClaimHeld,
+    NotBefore,
+    NotClaimed,
+    SendAttempts,
+)
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio import codes
 from signedfor.twilio.client import Instant, TwilioClient, never_connected
@@ -253,6 +263,20 @@ class TwilioSends(SendActivities):
                 return _out_of_time(message, window, moment) or Deferred(
                     reserved_at=moment, by_account=by_account
                 )
+            case LimitUsed(rule=rule, until=until, max_wait=max_wait):
+                limit = LimitReached(rule=rule, max_wait=max_wait)
+                return WindowClosed(opens_at=until, limit=limit)
+            case DuplicateOf():
+                raise attempt.duplicate(claim)
+            case Blocked():
+                return self._blocked(claim, request, sender, attempt)
+            case _:
+                assert_never(claim)
+
+    def _blocked(
+        self, by: Blocked, request: SendRequest, sender: str, attempt: "_Attempt"
+    ) -> NotSent:
+        match by:
             case Blocked.PAUSED:
                 return Paused()
             case Blocked.CAMPAIGN_CANCELED:
@@ -266,11 +290,11 @@ class TwilioSends(SendActivities):
             case Blocked.SUPPRESSED:
                 return self._suppressed(request, sender, attempt)
             case _:
-                assert_never(claim)
+                assert_never(by)
 
     def _measure_claim(
         self,
-        claim: Claimed | ClaimHeld | NotBefore | Blocked,
+        claim: Claimed | NotClaimed,
         request: SendRequest,
         sender: str,
         attempt: "_Attempt",
@@ -286,6 +310,10 @@ class TwilioSends(SendActivities):
                 wait = max(moment - datetime.now(UTC), timedelta(0))
             case ClaimHeld():
                 result = ClaimResult.ALREADY_CLAIMED
+            case LimitUsed():
+                result = ClaimResult.LIMIT_REACHED
+            case DuplicateOf():
+                result = ClaimResult.DUPLICATE
             case Blocked():
                 result = ClaimResult[claim.name]
             case _:
@@ -538,6 +566,16 @@ class _Attempt:
             "Twilio could not be reached in time; nothing was sent.",
         )
 
+    def duplicate(self, other: DuplicateOf) -> ApplicationError:
+        """The other message has the same content, for the same person."""
+        return self.failure(
+            FailureClass.DUPLICATE,
+            f"Message {other.message_id} with the same content was sent to the same person at "
+            f"{other.started_at:%Y-%m-%d %H:%M:%S} UTC; nothing was sent.",
+            duplicate_of=other.message_id,
+            is_made=False,
+        )
+
     def _is_last_quick_one(self, wait: timedelta) -> bool:
         """Whether the next attempt is for the workflow to begin, after this wait."""
         max_wait = self._request.max_retry_wait
@@ -556,6 +594,7 @@ class _Attempt:
         retry_after: timedelta | None = None,
         final: bool = False,
         is_made: bool = True,
+        duplicate_of: str | None = None,
     ) -> ApplicationError:
         """The activity's error. `text` must be ours: Twilio's own texts repeat numbers."""
         wait = None
@@ -570,6 +609,7 @@ class _Attempt:
                 http_status=http_status,
                 attempts=self.number if is_made else self._before,
                 retry_after=wait,
+                duplicate_of=duplicate_of,
                 sender=self.sender,
                 policy=self._policy,
             ),

@@ -17,6 +17,7 @@ from signedfor.contract.fields import Label, Sender, problem, problems_in
 from signedfor.destinations import ALL, country_problem
 from signedfor.errors import InvalidSettings
 from signedfor.inbound_texts import TextPolicy
+from signedfor.message_limits import LimitRule, parse_rules
 from signedfor.quiet_hours import unknown_names_problem
 from signedfor.twilio.rates import Rate, SenderKind
 
@@ -224,6 +225,12 @@ class Settings(DatabaseSettings):
     """How long the record of each POST, which prevents a second one, is kept after its message has
     ended. At least as long as Temporal keeps closed workflows (the namespace's retention)."""
 
+    message_limits: Annotated[tuple[LimitRule, ...], NoDecode] = ()
+    """How many messages may begin in a time, to a person, for a tenant, of a category:
+    `person=5/24h,person:otp=10/1h,tenant=10000/1d,category:marketing=50000/1d`. Default: none."""
+    duplicate_window_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
+    """For how long a message with the same content to the same person is a duplicate, which is not
+    sent; 0: for none."""
     max_sends_per_second: Annotated[float | None, Field(gt=0)] = None
     """Account-wide limit on POSTs to Twilio, over all workers. Default: none."""
     max_concurrent_sends: Annotated[int, Field(ge=1, le=1000)] = 20
@@ -251,6 +258,16 @@ class Settings(DatabaseSettings):
     @classmethod
     def _in_any_case(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("message_limits", mode="before")
+    @classmethod
+    def _limits(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse_rules(value)
+        except ValueError as error:
+            raise problem(str(error)) from None
 
     @field_validator("twilio_webhook_shared_keys", mode="before")
     @classmethod

@@ -113,7 +113,7 @@ def test_rows_beyond_the_allowed_countries_are_named(staged: StagedRows) -> None
     with pytest.raises(BadRows) as caught:
         _check(lines, staged, destinations=Destinations(["US"]))
 
-    assert [("line 3", "to: is in JM, which ALLOWED_COUNTRIES does not have")] == (
+    assert (("line 3", "to: is in JM, which ALLOWED_COUNTRIES does not have"),) == (
         caught.value.problems
     )
 
