@@ -53,7 +53,7 @@ def test_rules_are_read() -> None:
 )
 def test_other_texts_are_refused(text: str) -> None:
     """The error says what it must be; test_settings.py sees that it repeats nothing."""
-    with pytest.raises(ValueError, match="^must "):
+    with pytest.raises(ValueError, match=r"^must "):
         parse_rules(text)
 
 
