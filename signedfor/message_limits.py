@@ -94,26 +94,28 @@ def limits_of(
     """
     if not rules:
         return []
-    by_counted: dict[Counted, list[LimitRule]] = {each: [] for each in Counted}
-    for rule in rules:
-        by_counted[rule.counted].append(rule)
-    category, tenant = message.category, message.tenant
+    of_person = [rule for rule in rules if rule.counted is Counted.PERSON]
     limits = [
-        *(
-            _limit(rule, f"person:{rule.name or ''}:{person_reference}", person_reference)
-            for rule in _naming(category, by_counted[Counted.PERSON])
-        ),
-        *(
-            _limit(rule, f"tenant:{tenant or ''}")
-            for rule in _naming(tenant, by_counted[Counted.TENANT])
-        ),
-        *(
-            _limit(rule, f"category:{category}")
-            for rule in by_counted[Counted.CATEGORY]
-            if rule.name == category
-        ),
+        _limit(rule, f"person:{rule.name or ''}:{person_reference}", person_reference)
+        for rule in _naming(message.category, of_person)
+    ]
+    names = {Counted.TENANT: message.tenant or "", Counted.CATEGORY: message.category}
+    limits += [
+        _limit(rule, f"{rule.counted}:{names[rule.counted]}")
+        for rule in shared_rules(rules, tenant=message.tenant, category=message.category)
     ]
     return sorted(limits, key=lambda limit: limit.key)
+
+
+def shared_rules(
+    rules: Sequence[LimitRule], *, tenant: str | None, category: str | None
+) -> list[LimitRule]:
+    """The rules that count messages to many people together, such as those of a campaign."""
+    of_tenants = [rule for rule in rules if rule.counted is Counted.TENANT]
+    of_category = [
+        rule for rule in rules if rule.counted is Counted.CATEGORY and rule.name == category
+    ]
+    return [*_naming(tenant, of_tenants), *of_category]
 
 
 def _naming(name: str | None, rules: Sequence[LimitRule]) -> Sequence[LimitRule]:

@@ -73,6 +73,9 @@ class DatabaseSettings(BaseSettings):
     allowed_countries: Annotated[tuple[str, ...], NoDecode] = ()
     """Countries that may be sent to, by ISO 3166 codes: `US,CA,GB`, or `all`. Default: those of
     your senders."""
+    message_limits: Annotated[tuple[LimitRule, ...], NoDecode] = ()
+    """How many messages may begin in a time, to a person, for a tenant, of a category:
+    `person=5/24h,person:otp=10/1h,tenant=10000/1d,category:marketing=50000/1d`. Default: none."""
 
     temporal_ui_url: str = "http://127.0.0.1:8233"
     """Where operators open Temporal's UI: links lead there."""
@@ -94,6 +97,16 @@ class DatabaseSettings(BaseSettings):
             if (wrong := country_problem(code)) is not None:
                 raise problem(wrong)
         return tuple(dict.fromkeys(codes))
+
+    @field_validator("message_limits", mode="before")
+    @classmethod
+    def _limits(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse_rules(value)
+        except ValueError as error:
+            raise problem(str(error)) from None
 
     @field_validator("opt_out_scope")
     @classmethod
@@ -225,9 +238,6 @@ class Settings(DatabaseSettings):
     """How long the record of each POST, which prevents a second one, is kept after its message has
     ended. At least as long as Temporal keeps closed workflows (the namespace's retention)."""
 
-    message_limits: Annotated[tuple[LimitRule, ...], NoDecode] = ()
-    """How many messages may begin in a time, to a person, for a tenant, of a category:
-    `person=5/24h,person:otp=10/1h,tenant=10000/1d,category:marketing=50000/1d`. Default: none."""
     duplicate_window_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
     """For how long a message with the same content to the same person is a duplicate, which is not
     sent; 0: for none."""
@@ -258,16 +268,6 @@ class Settings(DatabaseSettings):
     @classmethod
     def _in_any_case(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
-
-    @field_validator("message_limits", mode="before")
-    @classmethod
-    def _limits(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return parse_rules(value)
-        except ValueError as error:
-            raise problem(str(error)) from None
 
     @field_validator("twilio_webhook_shared_keys", mode="before")
     @classmethod

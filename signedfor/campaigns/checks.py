@@ -79,6 +79,11 @@ class Tally:
             self.first.append(checked)
 
     @property
+    def to_send(self) -> int:
+        """Rows without those of suppressed recipients."""
+        return self.rows - self.suppressed
+
+    @property
     def segments_to_send(self) -> int:
         """Without those of suppressed recipients."""
         return self.segments - self.suppressed_segments

@@ -42,6 +42,7 @@ from signedfor.contract import (
 from signedfor.csv_problems import CsvProblems, SkippedRows
 from signedfor.destinations import Destinations
 from signedfor.errors import BadInput
+from signedfor.message_limits import shared_rules
 from signedfor.quiet_hours import with_quiet_hours
 from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.settings import CampaignSettings
@@ -238,6 +239,9 @@ def checked_campaign(
                 currency=settings.price_currency,
                 has_window=window is not None,
                 is_sender_paused=limiter.is_paused(message.sender),
+                limits=shared_rules(
+                    settings.message_limits, tenant=message.tenant, category=message.category
+                ),
             ),
         )
 

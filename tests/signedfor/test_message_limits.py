@@ -5,7 +5,14 @@ from datetime import timedelta
 import pytest
 
 from signedfor.contract import MessageRequest
-from signedfor.message_limits import MAX_WINDOW, Counted, LimitRule, limits_of, parse_rules
+from signedfor.message_limits import (
+    MAX_WINDOW,
+    Counted,
+    LimitRule,
+    limits_of,
+    parse_rules,
+    shared_rules,
+)
 
 TO = "+15558675309"
 
@@ -101,6 +108,18 @@ def test_a_category_is_counted_in_total() -> None:
         "person::ref/86400": "person=5/24h",
     } == _holding(rules, category="news")
     assert ["person=5/24h"] == [*_holding(rules, category="alerts").values()]
+
+
+def test_some_rules_count_a_campaign_together() -> None:
+    """Those of its tenant and of its category; those of persons do not."""
+    rules = parse_rules("person=5/24h,tenant=9/1h,tenant:a=8/1h,category:news=7/1d,category:x=6/1d")
+
+    assert ["tenant:a=8/1h", "category:news=7/1d"] == [
+        rule.text for rule in shared_rules(rules, tenant="a", category="news")
+    ]
+    assert ["tenant=9/1h"] == [
+        rule.text for rule in shared_rules(rules, tenant=None, category=None)
+    ]
 
 
 def test_limits_are_in_the_same_order_for_every_message() -> None:
