@@ -49,5 +49,5 @@ async def canceled_while_limited(env: TimeSkippingEnvironment) -> Handle:
 
 async def duplicate(env: TimeSkippingEnvironment) -> Handle:
     """Another message has the same content."""
-    env.fakes.sends = [failure(FailureClass.DUPLICATE, duplicate_of="parcel-6")]
+    env.fakes.sends = [failure(FailureClass.DUPLICATE, duplicate_of="order-6")]
     return await env.start()

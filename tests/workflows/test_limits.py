@@ -130,7 +130,7 @@ async def test_a_duplicate_is_a_dead_letter_that_names_the_other(
     env: TimeSkippingEnvironment,
 ) -> None:
     """It made no attempt, and says how to send it all the same."""
-    env.fakes.sends = [failure(FailureClass.DUPLICATE, duplicate_of="parcel-6")]
+    env.fakes.sends = [failure(FailureClass.DUPLICATE, duplicate_of="order-6")]
 
     report = await env.report(REQUEST)
 
@@ -139,7 +139,7 @@ async def test_a_duplicate_is_a_dead_letter_that_names_the_other(
         report.failure_class,
         report.attempts,
     )
-    assert "message parcel-6" in report.reason
+    assert "message order-6" in report.reason
     assert 1 == len(env.fakes.posts)
     letter = await _dead_letter(env, report)
     assert "changed text" in letter.request.advice

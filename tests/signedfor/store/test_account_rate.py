@@ -18,7 +18,6 @@ from signedfor.store.rate_limiter_statements import BURST_TOLERANCE, URGENT_BURS
 from signedfor.store.send_attempts import (
     Blocked,
     Claimed,
-    ClaimHeld,
     NotBefore,
     NotClaimed,
     SendAttempts,
@@ -223,7 +222,7 @@ def test_messages_of_many_workers_at_once(
     rate = 20
     workers = [Claims(engine, clock, account_rate=rate) for _ in range(8)]
 
-    def claim(number: int) -> Claimed | ClaimHeld | NotBefore | Blocked:
+    def claim(number: int) -> Claimed | NotClaimed:
         return workers[number % 8].claim(
             f"+1500555{number:04}", is_reserved_by_account=is_reserved_by_account
         )

@@ -7,13 +7,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 
 from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import MessageRequest
 from signedfor.message_limits import parse_rules
+from signedfor.store import duplicates
 from signedfor.store.database import transaction
 from signedfor.store.duplicates import DuplicateOf
+from signedfor.store.people import People
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import Blocked, Claimed, ClaimHeld, SendAttempts
 from signedfor.store.suppressions import Suppressions
@@ -210,6 +212,24 @@ def test_without_the_guard_nothing_is_written_or_asked(engine: Engine) -> None:
     assert 2 == len(work.statements)
     assert not any("content_hash" in each for each in work.statements)
     assert [None, None] == _hashes(engine)
+
+
+def test_the_guard_uses_its_index(engine: Engine) -> None:
+    """It asks for one hash, however many records there are."""
+    reference = People(engine).reference(MESSAGE.to)
+    asked = duplicates.parameters("m1", MESSAGE, person_reference=reference, within=WINDOW, now=NOW)
+    statement = (
+        select(duplicates.IS_DUPLICATE)
+        .params(asked)
+        .compile(engine, compile_kwargs={"literal_binds": True})
+    )
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":  # it would read an empty table as a whole
+            connection.execute(text("SET enable_seqscan = off"))
+        explain = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN"}[engine.dialect.name]
+        plan = connection.exec_driver_sql(f"{explain} {statement}".replace("%", "%%")).all()
+
+    assert "ix_send_attempts_content_hash" in str(plan)
 
 
 def test_the_guard_is_in_the_claims_statement(engine: Engine) -> None:
