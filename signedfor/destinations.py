@@ -1,6 +1,7 @@
 """The countries that may be sent to: `ALLOWED_COUNTRIES`, or those of our senders."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, Protocol
 
 from phonenumbers import SUPPORTED_REGIONS
@@ -63,6 +64,7 @@ class Destinations:
         )
 
 
+@lru_cache(maxsize=4096)
 def country_of_sender(sender: str | None) -> str | None:
     """The country that a sender's number shows.
 
