@@ -112,6 +112,7 @@ async def test_it_expires_rather_than_wait_in_vain(env: TimeSkippingEnvironment)
 
     assert (Outcome.EXPIRED, None) == (report.outcome, report.failure_class)
     assert 1 == len(env.fakes.posts)
+    assert report.finished_at < expires_at
 
 
 async def test_it_can_be_canceled_while_it_waits(env: TimeSkippingEnvironment) -> None:
