@@ -66,8 +66,8 @@ _WAITS: Final[Mapping[WaitsFor, str]] = {
     WaitsFor.WINDOW: "Nothing: people are not texted at that hour.",
     WaitsFor.LIMIT: (
         "Nothing, if it can wait: it is sent when there is a place, or becomes a dead letter after "
-        "one window. Otherwise raise the limit in MESSAGE_LIMITS, for messages that come from then "
-        "on, or cancel the message and send it elsewise."
+        "one window. To let it go sooner, raise the limit in MESSAGE_LIMITS, cancel it, and hand "
+        "it in under another id."
     ),
     WaitsFor.RESUME: (
         "Someone has paused it. `signedfor senders list` and `signedfor campaign list` show what "
