@@ -111,8 +111,9 @@ async def _wait_for_place(
     """Wait until the limit has a place again, but not for longer than a place takes to be free."""
     if state.expires_by(until):
         return state.expired()
-    state.limited_since = state.limited_since or workflow.now()
-    if until > state.limited_since + limit.max_wait:
+    if state.limited_since is None:  # by whatever clock the place is free: it waits once
+        state.limited_since = workflow.now()
+    elif until > state.limited_since + limit.max_wait:
         return outcomes.limit_reached(limit.rule)
     state.queue_again()
     waits_for = f"{WaitsFor.LIMIT}: {limit.rule}"

@@ -87,6 +87,14 @@ async def test_it_never_waits_longer_than_a_window(env: TimeSkippingEnvironment)
     assert "raise the limit" in letter.request.advice
 
 
+async def test_it_waits_once_in_any_case(env: TimeSkippingEnvironment) -> None:
+    """The worker that says when a place is free reads a later time than its workflow knows."""
+    env.fakes.sends = [refuse(limited(26.1 * HOUR)), accept()]
+    env.fakes.statuses = [StatusResult(status="delivered")]
+
+    assert Outcome.DELIVERED is (await env.report(REQUEST)).outcome
+
+
 async def test_the_window_is_that_of_the_first_denial(env: TimeSkippingEnvironment) -> None:
     """Not even if it then waits for something else."""
     env.fakes.sends = [
