@@ -41,6 +41,7 @@ from signedfor.store.tables import (
     held_back_messages,
     inbound_messages,
     inbox,
+    limit_usage,
     message_index,
     opt_ins,
     send_attempts,
@@ -61,7 +62,7 @@ _Value = TypeVar("_Value", str, tuple[str, int])
 
 DELETED: Final = (
     *(campaign_rows, campaign_uploads, dead_letter_index, held_back_messages, inbox),
-    *(message_index, send_attempts),
+    *(limit_usage, message_index, send_attempts),
 )
 PSEUDONYMISED: Final = (inbound_messages, opt_ins, suppression_history, suppressions)
 
@@ -132,6 +133,7 @@ class Erasure:
                 suppressions: [suppressions.c.recipient.in_(self.addresses)],
                 dead_letter_index: _in(dead_letter_index.c.message_id, ids),
                 inbox: _in(inbox.c.message_id, ids),
+                limit_usage: [self._is_limit],
                 message_index: [self._indexed],
                 send_attempts: [self._attempted],
             }
@@ -211,6 +213,7 @@ class Erasure:
         deletions: list[tuple[Table, ColumnElement[bool]]] = [
             (held_back_messages, self._held_back),
             (send_attempts, self._attempted),
+            (limit_usage, self._is_limit),
             (message_index, self._indexed),
             *((inbox, each) for each in _in(inbox.c.message_id, ids)),
             *((dead_letter_index, each) for each in _in(dead_letter_index.c.message_id, ids)),
@@ -259,6 +262,10 @@ class Erasure:
     @property
     def _indexed(self) -> ColumnElement[bool]:
         return message_index.c.person == self.reference
+
+    @property
+    def _is_limit(self) -> ColumnElement[bool]:
+        return limit_usage.c.person_reference == self.reference
 
     def _campaign_rows(self) -> Iterator[tuple[str, int]]:
         column = campaign_rows.c
