@@ -18,6 +18,7 @@ from signedfor.store.dead_letter_index import (
     Wanted,
 )
 
+_CLASSES: Final = frozenset(each.value for each in FailureClass)
 _EQUAL: Final = ("failure_class", "error_code", "tenant", "campaign_id", "may_have_arrived")
 
 
@@ -94,4 +95,5 @@ def _summary(row: IndexedDeadLetter) -> DeadLetterSummary:
 
 
 def _class(name: str | None) -> FailureClass | None:
-    return None if name is None else FailureClass(name)
+    # A later version may have written one that this one does not know.
+    return FailureClass(name) if name in _CLASSES else None

@@ -26,6 +26,7 @@ from signedfor.search_attributes import (
 )
 from signedfor.store.database import open_engine
 from signedfor.store.dead_letter_index import DeadLetterIndex
+from tests.signedfor.store.indexed_messages import open_letter
 
 FILTERED = FailureClass.CARRIER_FILTERED
 
@@ -158,3 +159,11 @@ async def test_one_that_temporal_does_not_have_is_forgotten(
     await letters.look_again(temporal, "m2")
 
     assert ["m1"] == [each.message_id for each in letters.find(ALL, limit=9)]
+
+
+def test_a_cause_of_a_later_version(letters: OpenDeadLetters, engine: Engine) -> None:
+    """It is shown as not known: a release can be taken back."""
+    DeadLetterIndex(engine).put([open_letter(1, failure_class="OfALaterVersion")])
+
+    [group] = letters.group().groups
+    assert (None, 1) == (group.cause.failure_class, group.count)
