@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from ops.access import ProxyUsers, Users
 from ops.checker import Checker, checks_of
@@ -131,7 +131,9 @@ async def _database_away(_request: Request, _error: Exception) -> Response:
     return _error_page(503, "The database cannot be reached. Try again in a moment.")
 
 
-async def _temporal_away(_request: Request, _error: Exception) -> Response:
+async def _temporal_away(_request: Request, error: Exception) -> Response:
+    if isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT:
+        return _error_page(400, "Temporal cannot use what was asked for.")
     return _error_page(503, "Temporal does not answer. Try again in a moment.")
 
 
