@@ -21,6 +21,7 @@ from signedfor.cli.csv_options import (
 from signedfor.cli.environment import database, field_and_problem
 from signedfor.cli.lazy import LazyCommand, lazy_group
 from signedfor.cli.options import (
+    MAX_ROW,
     ByOption,
     JsonOption,
     LimitOption,
@@ -190,7 +191,11 @@ def list_(
     after: Annotated[
         int,
         typer.Option(
-            "--after", metavar="NUMBER", min=0, help="Continue after the row with this number."
+            "--after",
+            metavar="NUMBER",
+            min=0,
+            max=MAX_ROW,
+            help="Continue after the row with this number.",
         ),
     ] = 0,
     limit: LimitOption = 100,
