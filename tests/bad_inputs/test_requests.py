@@ -53,7 +53,7 @@ def test_bad_requests_slow_nobody_down(environment: Environment) -> None:
         return time.perf_counter() - started
 
     after_good, after_bad = [], []
-    for row in (*WEBHOOK_ROWS, *HTTP_ROWS):
+    for row in (*WEBHOOK_ROWS, *HTTP_ROWS)[::3]:
         took()
         after_good.append(took())
         environment.send(row)
