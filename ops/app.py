@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from ops.access import ProxyUsers, Users
 from ops.checker import Checker, checks_of
@@ -150,6 +150,8 @@ async def _database_away(request: Request, error: Exception) -> Response:
 
 
 async def _temporal_away(request: Request, error: Exception) -> Response:
+    if isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT:
+        return _error_page(request, 400, "Temporal cannot use what was asked for.")
     # Not its text, which may quote what was typed.
     why = error.status.name if isinstance(error, RPCError) else "no connection yet"
     _warnings.warning("%s was not shown: Temporal: %s", request.url.path, why)

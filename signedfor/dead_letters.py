@@ -41,7 +41,7 @@ from signedfor.contract.failures import FailureClass
 from signedfor.contract.fields import Label, Sender, TwilioErrorCode, problem
 from signedfor.dead_letter_activities import CLOSED_ERROR, MAY_HAVE_ARRIVED_ERROR
 from signedfor.errors import BadInput, NotFound, Refused, Unavailable, Unconfirmed
-from signedfor.masks import check_no_number, has_digits_of_number, masked_sender
+from signedfor.masks import check_no_number, has_digits_of_number, masked_sender, named
 from signedfor.search_attributes import (
     CAMPAIGN_ID,
     FAILURE_CLASS,
@@ -58,6 +58,7 @@ from signedfor.workflow_calls import (
     NO_WORKER,
     RPC_TIMEOUT,
     answer,
+    describe,
     is_no_worker,
     is_workflow_missing,
 )
@@ -327,6 +328,17 @@ def handle_of(temporal: Client, message_id: str) -> WorkflowHandle[Any, DeadLett
     )
 
 
+async def require(temporal: Client, message_id: str) -> None:
+    """Return if the message has a dead letter, open or closed.
+
+    Raises:
+        NotFound: it has none, or Temporal has deleted it.
+        RPCError: Temporal did not answer.
+    """
+    if await describe(handle_of(temporal, message_id)) is None:
+        raise _not_found(message_id)
+
+
 async def fetch(
     temporal: Client, message_id: str, *, within: float = ANSWER_SECONDS
 ) -> DeadLetterDetails:
@@ -485,4 +497,5 @@ async def _report(handle: WorkflowHandle[Any, DeadLetterReport]) -> DeadLetterRe
 
 
 def _not_found(message_id: str) -> NotFound:
-    return NotFound(f"Message {message_id} has no dead letter, or Temporal has deleted it.")
+    dead_letter = named("dead letter", message_id)
+    return NotFound(f"There is no {dead_letter}, or Temporal has deleted it.")

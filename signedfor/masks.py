@@ -10,6 +10,9 @@ from signedfor.errors import BadInput
 _NUMBER = re.compile(r"(\+\d{0,4})\d{3,}(\d{4})$", re.ASCII)
 _HIDDEN = re.compile(r"\d(?=\d{4})", re.ASCII)
 
+_MIN_DIGITS = 7
+"""Phone numbers have at least so many digits."""
+
 
 def masked_sender(sender: str) -> str:
     """The sender as search attributes show it: `+15005550006` becomes `+1500***0006`.
@@ -33,10 +36,22 @@ def masked_recipient(address: str) -> str:
     return channel + colon + shown
 
 
-_MIN_DIGITS = 7
-"""Phone numbers have at least so many digits."""
 _ENDS = re.compile(rf"(?=(\d{{{_MIN_DIGITS}}}))", re.ASCII)
 """So many digits, wherever they begin."""
+
+
+_LIKE_AN_ID = re.compile(r"[\x21-\x7e]{1,200}")
+_LIKE_A_NUMBER = re.compile(r"(\w+:)?[-+().\d]*", re.ASCII)
+
+
+def named(kind: str, id: str) -> str:
+    """What to call something of this id in a sentence: `message order-17`.
+
+    What cannot be an id, or may be a phone number in its place, is not repeated: `such message`.
+    """
+    digits = sum(character.isdigit() for character in id)
+    is_number = digits >= _MIN_DIGITS and _LIKE_A_NUMBER.fullmatch(id)
+    return f"{kind} {id}" if _LIKE_AN_ID.fullmatch(id) and not is_number else f"such {kind}"
 
 
 def contains_number_of(text: str, recipient: str) -> bool:

@@ -13,6 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from signedfor.client import BadInput, Client, Message, NotFound, request_in
 from signedfor.contract import MessageReport, MessageRequest, Progress
 from signedfor.errors import Unavailable
+from signedfor.masks import named
 from signedfor.payloads import UnreadablePayload
 from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.timeline import Entry, timeline
@@ -74,7 +75,7 @@ async def fetch_details(temporal: temporalio.client.Client, message_id: str) -> 
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
         raise NotFound(
-            f"There is no message {message_id}, or its retention period is over."
+            f"There is no {named('message', message_id)}, or its retention period is over."
         ) from None
     is_running = description.status is WorkflowExecutionStatus.RUNNING
     progress = await _progress(message) if is_running else None

@@ -110,6 +110,7 @@ async def resolve(page: Page) -> Response:
     """Retry or discard one."""
     message_id = page.text("id")
     resolution = _resolution(page, changes=_changes(page))
+    await dead_letters.require(page.services.client, message_id)
     await dead_letters.check_note(page.services.client, message_id, resolution, field="Reason")
     await page.record(_ACTIONS[resolution.action], message_id, why=resolution.note)
     client, letters = page.services.client, OpenDeadLetters(page.services.engine)
@@ -212,6 +213,7 @@ async def job(page: Page) -> Response:
 async def stop(page: Page) -> Response:
     """Stop a job; the dead letters that it has not come to stay open."""
     job_id = page.text("id")
+    await dead_letter_jobs.require(page.services.client, job_id)
     await page.record("dead-letters.stop", job_id)
     await dead_letter_jobs.stop(page.services.client, job_id, by=page.user.name)
     return page.redirect(f"/dead-letters/job?{urlencode({'id': job_id})}", done="It is stopping.")

@@ -21,7 +21,7 @@ from signedfor.contract import (
     dead_letter_workflow_id,
     message_workflow_id,
 )
-from signedfor.masks import masked_recipient
+from signedfor.masks import masked_recipient, named
 from signedfor.message_details import MessageDetails, fetch_details
 from signedfor.retries import Continuation, continuation
 from signedfor.store.message_index import MessageFilter, MessageIndex
@@ -128,7 +128,7 @@ async def cancel(page: Page) -> Response:
         raise HTTPException(404, str(error)) from None
     except RPCError as error:
         if is_workflow_missing(error):
-            raise HTTPException(404, f"There is no message {message_id}.") from None
+            raise HTTPException(404, f"There is no {named('message', message_id)}.") from None
         raise
     except BadInput as error:
         raise HTTPException(400, str(error)) from None

@@ -36,10 +36,19 @@ JsonOption = Annotated[
 RevealOption = Annotated[
     bool, typer.Option("--reveal", help="Show phone numbers and texts in full.")
 ]
+MAX_SECONDS: Final = 7 * 86_400.0
+"""The longest wait for anything; Temporal's own calls cannot wait for ever."""
+MAX_ROW: Final = 10**12
+"""More than any table has; SQLite counts to 2⁶³."""
+
 TimeoutOption = Annotated[
     float,
     typer.Option(
-        "--timeout", metavar="SECONDS", min=0.1, help="How long to wait for a worker's answer."
+        "--timeout",
+        metavar="SECONDS",
+        min=0.1,
+        max=MAX_SECONDS,
+        help="How long to wait for a worker's answer.",
     ),
 ]
 ByOption = Annotated[
@@ -49,7 +58,8 @@ ByOption = Annotated[
     ),
 ]
 LimitOption = Annotated[
-    int, typer.Option("--limit", metavar="NUMBER", min=1, help="How many to list at most.")
+    int,
+    typer.Option("--limit", metavar="NUMBER", min=1, max=MAX_ROW, help="How many to list at most."),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 QueryOption = Annotated[
