@@ -22,7 +22,7 @@ def upgrade() -> None:
             for name in ("accepted", "ended", "failed", "filtered", "spent_micros")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sender_results")),
-        sa.UniqueConstraint("sender", "minute", name=op.f("uq_sender_results_sender")),
+        sa.UniqueConstraint("sender", "minute", name=op.f("uq_sender_results_sender_minute")),
     )
     op.create_index(op.f("ix_sender_results_minute"), "sender_results", ["minute", "sender"])
     op.create_table(
