@@ -1,7 +1,7 @@
 """What a segment costs, by the recipient's country: `PRICES_FILE` and `PRICE_PER_SEGMENT`."""
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal, InvalidOperation
 from pathlib import Path
@@ -18,6 +18,15 @@ _HEADER: Final = ["country", "price_per_segment"]
 _MAX_PRICE: Final = 1000
 _MAX_DECIMALS: Final = 6
 _MAX_BYTES: Final = 1 << 20
+
+
+class InvalidPrices(InvalidSettings):
+    """PRICES_FILE cannot be used; `problems` name its bad lines, never their contents."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        shown = "\n".join(f"  PRICES_FILE: {each}" for each in problems)
+        super().__init__(f"The prices cannot be used.\n{shown}")
+        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +63,7 @@ def read_prices(path: Path | None, *, price_per_segment: Decimal | None) -> Pric
     `price_per_segment`.
 
     Raises:
-        InvalidSettings: names every bad line of the file, never its contents.
+        InvalidPrices: names every bad line of the file, never its contents.
     """
     if path is None:
         if price_per_segment is None:
@@ -75,7 +84,7 @@ def read_prices(path: Path | None, *, price_per_segment: Decimal | None) -> Pric
     if others is None and not problems:
         problems.append("has no row for *, and PRICE_PER_SEGMENT is not set: add one of the two")
     if problems or others is None:
-        raise _invalid(problems)
+        raise InvalidPrices(problems)
     return Prices(by_country=found, others=others)
 
 
@@ -83,22 +92,22 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The rows below the header that are not blank, each with its line."""
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise _invalid(["is larger than 1 MB: it has a row for each country"])
+            raise InvalidPrices(["is larger than 1 MB: it has a row for each country"])
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise _invalid([f"cannot be read ({error.strerror})"]) from None
+        raise InvalidPrices([f"cannot be read ({error.strerror})"]) from None
     except UnicodeDecodeError:
-        raise _invalid(["is not UTF-8"]) from None
+        raise InvalidPrices(["is not UTF-8"]) from None
     reader = csv.reader(text.splitlines())
     header = [cell.strip().lower() for cell in next(reader, [])]
     if header != _HEADER:
-        raise _invalid([f"line 1 must be {','.join(_HEADER)}"])
+        raise InvalidPrices([f"line 1 must be {','.join(_HEADER)}"])
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 yield reader.line_num, [cell.strip() for cell in cells]
     except csv.Error:
-        raise _invalid([f"line {reader.line_num} is not CSV"]) from None
+        raise InvalidPrices([f"line {reader.line_num} is not CSV"]) from None
 
 
 def _checked(cells: list[str]) -> tuple[str, Decimal] | str:
@@ -122,8 +131,3 @@ def _price(text: str) -> Decimal | None:
         return None
     exponent = price.normalize().as_tuple().exponent
     return price if isinstance(exponent, int) and exponent >= -_MAX_DECIMALS else None
-
-
-def _invalid(problems: list[str]) -> InvalidSettings:
-    shown = "\n".join(f"  PRICES_FILE: {each}" for each in problems)
-    return InvalidSettings(f"The prices cannot be used.\n{shown}")

@@ -132,7 +132,7 @@ class PriceSettings(DatabaseSettings):
         """Read the prices; None if there are none.
 
         Raises:
-            InvalidSettings: the file cannot be used.
+            InvalidPrices: the file cannot be used.
         """
         return read_prices(self.prices_file, price_per_segment=self.price_per_segment)
 

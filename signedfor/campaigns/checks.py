@@ -18,6 +18,7 @@ from signedfor.contract.fields import MAX_BODY_CHARACTERS
 from signedfor.csv_problems import BadRows, CsvProblem, CsvProblems, SkippedRows
 from signedfor.errors import BadInput
 from signedfor.masks import contains_number_of
+from signedfor.places import recipient_places
 from signedfor.recipient_rules import recipient_problem
 from signedfor.send_windows import LocalHours, local_hours, window_problem
 from signedfor.spreadsheets import is_blank, number_damage, text_damage, unmasked
@@ -60,6 +61,8 @@ class Tally:
     rows: int = 0
     segments: int = 0
     encodings: Counter[Encoding] = field(default_factory=Counter)
+    segments_by_place: Counter[frozenset[str]] = field(default_factory=Counter)
+    """Those to send, by the places in which the recipient may be."""
     suppressed: int = 0
     suppressed_segments: int = 0
     too_late: int = 0
@@ -73,9 +76,16 @@ class Tally:
         self.rows += 1
         self.too_late += is_late
         self.segments += checked.row.segments
+        self.segments_by_place[recipient_places(checked.row.to)] += checked.row.segments
         self.encodings[checked.encoding] += 1
         if len(self.first) < _MESSAGES_SHOWN:
             self.first.append(checked)
+
+    def suppress(self, row: CampaignRow) -> None:
+        """Nothing is sent to the recipient of a row that was added."""
+        self.suppressed += 1
+        self.suppressed_segments += row.segments
+        self.segments_by_place[recipient_places(row.to)] -= row.segments
 
     @property
     def segments_to_send(self) -> int:
@@ -168,15 +178,16 @@ def _require_rows(tally: Tally, problems: CsvProblems, *, may_skip: bool) -> Non
 def _count_suppressed(
     tally: Tally, staged: StagedRows, message: CampaignMessage, suppressions: SuppressionLookup
 ) -> None:
-    def suppressed_segments(rows: list[CampaignRow]) -> list[int]:
+    def count(rows: list[CampaignRow]) -> None:
         found = suppressions.find_suppressed(
             [row.to for row in rows], sender=message.sender, category=message.category
         )
-        return [row.segments for row in rows if row.to in found]
+        for row in rows:
+            if row.to in found:
+                tally.suppress(row)
 
-    for segments in map(suppressed_segments, staged.batches()):
-        tally.suppressed += len(segments)
-        tally.suppressed_segments += sum(segments)
+    for rows in staged.batches():
+        count(rows)
 
 
 class LateWindows:
