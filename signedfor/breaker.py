@@ -119,12 +119,14 @@ class Breaker:
         finally:
             stop.set()
             await looking
+            await self._look()
 
     async def _look_until(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
+        while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval.total_seconds()):
                     await stop.wait()
+                    return
             await self._look()
 
     async def _look(self) -> None:

@@ -178,16 +178,15 @@ def _require_rows(tally: Tally, problems: CsvProblems, *, may_skip: bool) -> Non
 def _count_suppressed(
     tally: Tally, staged: StagedRows, message: CampaignMessage, suppressions: SuppressionLookup
 ) -> None:
-    def count(rows: list[CampaignRow]) -> None:
+    def suppressed(rows: list[CampaignRow]) -> list[CampaignRow]:
         found = suppressions.find_suppressed(
             [row.to for row in rows], sender=message.sender, category=message.category
         )
-        for row in rows:
-            if row.to in found:
-                tally.suppress(row)
+        return [row for row in rows if row.to in found]
 
-    for rows in staged.batches():
-        count(rows)
+    for rows in map(suppressed, staged.batches()):  # one batch is in memory at a time
+        for row in rows:
+            tally.suppress(row)
 
 
 class LateWindows:

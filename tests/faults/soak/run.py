@@ -47,9 +47,10 @@ SETTINGS = {
     "INBOUND_CATCH_UP_MINUTES": "0",
     "DEFAULT_SEGMENTS_PER_SECOND": "long_code=50",
     "BREAKER_FAILED_PERCENT": "off",
+    "BREAKER_FILTERED_PERCENT": "off",
 }
-"""Short waits, a sender that is fast enough, and that many failures do not pause; everything else is
-as in production."""
+"""Short waits, a sender that is fast enough, and no pause for many failures; everything else is as in
+production."""
 TWILIO_FAULTS = {
     "429": 0.04,
     "500_before": 0.01,
