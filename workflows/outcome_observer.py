@@ -11,7 +11,7 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-from signedfor.contract import MessageReport
+from signedfor.contract import SEND_MESSAGE, MessageReport
 from workflows.send_message import SendMessage
 
 Observe = Callable[[str | None, MessageReport], None]
@@ -38,8 +38,9 @@ class OutcomeObserver(Interceptor):
         class Observing(WorkflowInboundInterceptor):
             async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
                 result = await super().execute_workflow(input)
-                message = workflow.instance()
-                if isinstance(message, SendMessage) and not workflow.unsafe.is_replaying():
+                is_message = workflow.info().workflow_type == SEND_MESSAGE
+                if is_message and not workflow.unsafe.is_replaying():
+                    message: SendMessage = workflow.instance()
                     observe(message.sender, result)
                 return result
 

@@ -49,8 +49,7 @@ SETTINGS = {
     "BREAKER_FAILED_PERCENT": "off",
     "BREAKER_FILTERED_PERCENT": "off",
 }
-"""Short waits, a sender that is fast enough, and no pause for many failures; everything else is as in
-production."""
+"""Short waits, a sender that is fast enough, and that no failures pause; all else as in production."""
 TWILIO_FAULTS = {
     "429": 0.04,
     "500_before": 0.01,
