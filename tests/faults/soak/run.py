@@ -49,7 +49,7 @@ SETTINGS = {
     "BREAKER_FAILED_PERCENT": "off",
     "BREAKER_FILTERED_PERCENT": "off",
 }
-"""Short waits, a sender that is fast enough and that no failure pauses; the rest is production's."""
+"""Short waits, and a sender that is fast and never paused; everything else is as in production."""
 TWILIO_FAULTS = {
     "429": 0.04,
     "500_before": 0.01,

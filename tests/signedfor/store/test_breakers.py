@@ -271,6 +271,23 @@ def test_a_resume_between_the_look_and_the_pause_counts(
     assert [] == _paused(limiter)
 
 
+def test_an_operators_pause_between_the_look_and_the_pause_stays(
+    engine: Engine, count: Count, limiter: RateLimiter, clock: Clock
+) -> None:
+    """It is not taken for the breaker's."""
+    count(FAILING)
+
+    class Late(Breakers):
+        def _open(self, sender: str, limits: BreakerLimits, now: datetime) -> OpenBreaker | None:
+            limiter.pause(sender)
+            return super()._open(sender, limits, now)
+
+    late = Late(engine, now=clock)
+    assert [] == late.open_reached(LIMITS)
+    assert [] == late.open_breakers()
+    assert [] == AuditLog(engine).entries()
+
+
 def test_old_counts_are_purged(engine: Engine, count: Count, clock: Clock) -> None:
     """Those of other minutes stay."""
     count(FAILING)
