@@ -288,6 +288,23 @@ def test_an_operators_pause_between_the_look_and_the_pause_stays(
     assert [] == AuditLog(engine).entries()
 
 
+def test_a_resume_by_an_older_version_between_the_look_and_the_pause(
+    engine: Engine, count: Count, limiter: RateLimiter, clock: Clock
+) -> None:
+    """Another worker has paused it meanwhile, and somebody has resumed it."""
+    count(FAILING)
+
+    class Late(Breakers):
+        def _open(self, sender: str, limits: BreakerLimits, now: datetime) -> OpenBreaker | None:
+            assert Breakers(engine, now=clock).open_reached(limits)
+            with transaction(engine) as connection:
+                connection.execute(update(senders).values(is_paused=False))
+            return super()._open(sender, limits, now)
+
+    assert [] == Late(engine, now=clock).open_reached(LIMITS)
+    assert [] == _paused(limiter)
+
+
 def test_old_counts_are_purged(engine: Engine, count: Count, clock: Clock) -> None:
     """Those of other minutes stay."""
     count(FAILING)
