@@ -14,6 +14,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
+from signedfor.background import in_background
 from signedfor.breaker_limits import BreakerLimits, SenderCounts, counts_of
 from signedfor.contract import MessageReport
 from signedfor.logging import RateLimitedLogger, log_unexpected
@@ -27,6 +28,8 @@ from signedfor.store.tables import utc_now
 _logger = logging.getLogger("signedfor.breaker")
 INTERVAL: Final = timedelta(seconds=5)
 """How often counts are added to the database, and looked at."""
+_PATIENCE: Final = timedelta(seconds=10)
+"""For a look that has begun when the worker stops."""
 
 
 class Breaker:
@@ -113,16 +116,14 @@ class Breaker:
         # Before anything ends: what was sent before the last resume of its sender does not count.
         await self._look()
         stop = asyncio.Event()
-        looking = asyncio.create_task(self._look_until(stop))
         try:
-            yield
+            async with in_background(self._look_until(stop), stop=stop.set, patience=_PATIENCE):
+                yield
         finally:
-            stop.set()
-            await looking
             await self._look()
 
     async def _look_until(self, stop: asyncio.Event) -> None:
-        while True:
+        while not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval.total_seconds()):
                     await stop.wait()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -94,6 +95,26 @@ def test_counts_are_added_in_one_transaction(
 
     assert 2 == len(writes)
     assert SenderCounts(accepted=101, ended=100, spent_micros=8_010_000) == _counted(engine)
+
+
+def test_threads_lose_no_count_of_each_other(
+    breaker: Breaker, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if adding one takes a while."""
+    add = SenderCounts.__add__
+
+    def slowly(self: SenderCounts, other: SenderCounts) -> SenderCounts:
+        time.sleep(0.001)
+        return add(self, other)
+
+    monkeypatch.setattr(SenderCounts, "__add__", slowly)
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(50):
+            threads.submit(breaker.ended, SENDER, FILTERED)
+
+    breaker.look()
+
+    assert 50 == _counted(engine).ended
 
 
 def test_what_could_not_be_added_is_added_later(breaker: Breaker, engine: Engine) -> None:

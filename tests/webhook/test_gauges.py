@@ -139,3 +139,5 @@ async def test_open_breakers_are_counted_by_reason_and_kind(
 
     RateLimiter(sqlite_engine).resume(_LONG_CODES[0])
     await _shows(without_temporal, 1, name, reason="failed", sender_kind="long_code")
+    RateLimiter(sqlite_engine).resume(_SHORT_CODE)
+    await _shows(without_temporal, 0, name, reason="failed", sender_kind="short_code")
