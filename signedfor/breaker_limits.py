@@ -17,8 +17,15 @@ _COUNTED: Final = frozenset(
     {Outcome.DELIVERED, Outcome.UNDELIVERED, Outcome.UNCONFIRMED, Outcome.FAILED}
 )
 _FAILED: Final = frozenset({Outcome.UNDELIVERED, Outcome.FAILED})
-_SAYS_NOTHING: Final = frozenset({FailureClass.TEMPORARILY_UNAVAILABLE})
-"""Failures that are not the sender's: Twilio, or the way to it, was away for hours."""
+_SAYS_NOTHING: Final = frozenset(
+    {
+        FailureClass.TEMPORARILY_UNAVAILABLE,
+        FailureClass.LIMIT_REACHED,
+        FailureClass.DUPLICATE,
+    }
+)
+"""Failures that are not the sender's: Twilio, or the way to it, was away for hours; or a message
+was not tried because of a limit of ours."""
 
 
 class BreakerReason(StrEnum):

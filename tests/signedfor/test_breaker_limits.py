@@ -39,6 +39,8 @@ def report(outcome: Outcome, failure_class: FailureClass | None = None) -> Messa
         (Outcome.UNDELIVERED, FailureClass.DELIVERY_DELAYED, _FAILED),
         (Outcome.FAILED, FailureClass.SENDER_MISCONFIGURED, _FAILED),
         (Outcome.FAILED, FailureClass.TEMPORARILY_UNAVAILABLE, None),
+        (Outcome.FAILED, FailureClass.LIMIT_REACHED, None),
+        (Outcome.FAILED, FailureClass.DUPLICATE, None),
         (Outcome.EXPIRED, FailureClass.TEMPORARILY_UNAVAILABLE, None),
         (Outcome.EXPIRED, None, None),
         (Outcome.CANCELED, None, None),
