@@ -28,6 +28,7 @@ from activities.search import TwilioSearch, TwilioStatuses
 from activities.send import TwilioSends
 from activities.suppression import SuppressionRecorder
 from activities.waits import Waits
+from signedfor.breaker import Breaker
 from signedfor.contract import (
     DEAD_LETTER,
     MESSAGES_QUEUE,
@@ -68,6 +69,7 @@ from workflows.campaign import Campaign
 from workflows.dead_letter import DeadLetter
 from workflows.dead_letter_job import DeadLetterJob
 from workflows.inbound import CatchUpInbound, RecordInbound
+from workflows.outcome_observer import OutcomeObserver
 from workflows.send_message import SendMessage
 
 _logger = logging.getLogger("signedfor.worker")
@@ -96,6 +98,7 @@ def activities(
     client: Client,
     outage_hold: OutageHold,
     metrics: WorkerMetrics,
+    breaker: Breaker,
 ) -> Activities:
     """Every activity, with its database and clients."""
     suppressions = Suppressions(engine)
@@ -155,6 +158,7 @@ def activities(
         policy=policy(settings),
         report=AttemptReports(client, asyncio.get_running_loop()),
         metrics=metrics,
+        count_accepted=breaker.accepted,
     )
     return Activities(
         messages=[
@@ -254,12 +258,19 @@ async def running_workers(
     client: Client,
     engine: Engine,
     settings: Settings,
+    *,
     outage_hold: OutageHold,
     metrics: WorkerMetrics,
+    breaker: Breaker,
 ) -> AsyncIterator[None]:
     """Serve both queues while the context is open, then drain them."""
     parts = activities(
-        settings, engine=engine, client=client, outage_hold=outage_hold, metrics=metrics
+        settings,
+        engine=engine,
+        client=client,
+        outage_hold=outage_hold,
+        metrics=metrics,
+        breaker=breaker,
     )
     drain = timedelta(seconds=settings.worker_shutdown_seconds)
     version = deployment(settings)
@@ -290,7 +301,7 @@ async def running_workers(
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
             graceful_shutdown_timeout=drain,
             deployment_config=version,
-            interceptors=[OneArgument()],
+            interceptors=[OneArgument(), OutcomeObserver(breaker.ended)],
             # Tests and replays run inside Temporal's sandbox, and the linter bans what it cannot
             # see. A worker without it carries a sixth more messages a second.
             workflow_runner=UnsandboxedWorkflowRunner(),
@@ -421,8 +432,13 @@ async def _serve_until(
 
     A worker that may not send does not poll: other workers take the messages, or they wait.
     """
+    breaker = Breaker(engine, settings.breaker_limits, settings.prices())
     async with (
-        running_workers(client, engine, settings, outage_hold, metrics),
+        # Around the workers: what ends while they drain is counted too.
+        breaker.running(),
+        running_workers(
+            client, engine, settings, outage_hold=outage_hold, metrics=metrics, breaker=breaker
+        ),
         purging(engine, settings),
     ):
         health.phase = Phase.SERVING
@@ -448,6 +464,7 @@ async def serve(settings: Settings) -> None:
     engine = open_engine(
         settings.database_url, pool_size=ACTIVITY_THREADS + 2 * settings.max_concurrent_sends
     )
+    settings.prices()  # that they can be read is known before anything starts
     metrics, health = WorkerMetrics(), WorkerHealth()
     metrics.database.observe(engine)
     metrics.show_health(

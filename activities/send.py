@@ -89,6 +89,14 @@ _REFUSALS = range(300, 600)
 _HIGHEST_CODE = 999_999
 
 
+CountAccepted = Callable[[str, str, int], None]
+"""Takes in the sender, the recipient and the segments of a submission that Twilio took."""
+
+
+def count_nothing(_sender: str, _to: str, _segments: int) -> None:
+    """Nobody counts."""
+
+
 class TwilioSends(SendActivities):
     """Submits messages to Twilio. One POST an attempt, never one after its time."""
 
@@ -110,6 +118,7 @@ class TwilioSends(SendActivities):
         policy: PolicySnapshot,
         report: Callable[[AttemptFailed], None],
         metrics: WorkerMetrics,
+        count_accepted: CountAccepted = count_nothing,
     ) -> None:
         """`report` signals the workflow of the activity that calls it.
 
@@ -132,6 +141,7 @@ class TwilioSends(SendActivities):
         self._policy = policy
         self._report = report
         self._metrics = metrics
+        self._count_accepted = count_accepted
         self._window: MetricHistogramFloat | None = None
 
     @in_thread
@@ -367,6 +377,7 @@ class TwilioSends(SendActivities):
                     self._end_hold(claim)
             raise
         self._metrics.count_submission(ACCEPTED, sender)
+        self._count_accepted(sender, request.message.to, sent.segments or request.segments)
         _logger.info(
             "Sent",
             extra={

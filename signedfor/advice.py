@@ -70,8 +70,9 @@ _WAITS: Final[Mapping[WaitsFor, str]] = {
         "it in under another id."
     ),
     WaitsFor.RESUME: (
-        "Someone has paused it. `signedfor senders list` and `signedfor campaign list` show what "
-        "is paused; `signedfor senders resume` and `signedfor campaign resume` end that."
+        "Someone, or the breaker, has paused it. `signedfor senders list` and `signedfor campaign "
+        "list` show what is paused and why; `signedfor senders resume` and `signedfor campaign "
+        "resume` end that."
     ),
     WaitsFor.ACCOUNT: "See what `signedfor doctor` says of the Twilio account.",
     WaitsFor.DATABASE: "Bring the database back; `signedfor doctor` says whether it answers.",

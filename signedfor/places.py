@@ -61,3 +61,9 @@ def _read_areas() -> Mapping[str, frozenset[str]]:
 
 _AREAS: Final = _read_areas()
 _ANY_AREA: Final = frozenset[str]().union(*_AREAS.values())
+COUNTRIES: Final = frozenset(
+    place.partition("-")[0]
+    for place in _ANY_AREA.union(*REGIONS.values())
+    if place.isascii() and not place.isdigit()
+)
+"""The countries that a number can be in, by their codes."""

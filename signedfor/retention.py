@@ -31,6 +31,7 @@ from signedfor.store.message_index import MessageIndex
 from signedfor.store.opt_ins import OptIns
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
+from signedfor.store.sender_results import RETENTION, SenderResults
 from signedfor.store.suppressions import Suppressions
 
 MAX_TIME_OPEN: Final = timedelta(days=14)
@@ -167,6 +168,12 @@ RULES: Final = (
         purge=lambda engine: AuditLog(engine).purge,
     ),
     _fixed(
+        "results of senders",
+        tables.sender_results,
+        purge=lambda engine: SenderResults(engine).purge,
+        keep=RETENTION,
+    ),
+    _fixed(
         "uploaded files of campaigns",
         *(tables.campaign_uploads, tables.campaign_upload_parts),
         purge=lambda engine: CampaignUploads(engine).purge,
@@ -189,6 +196,7 @@ NOT_PURGED: Final = {
     tables.account_hold: "at most one row",
     tables.hash_keys: "without its key, an erased person's opt-out would not be recognized",
     tables.schema_compatibility: "at most one row",
+    tables.sender_breakers: "a row for each sender",
     tables.senders: "a row for each sender",
     tables.watermarks: "a row for each process",
 }

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from signedfor.breaker_limits import BreakerLimits
 from signedfor.consent import CATEGORY_SCOPES, DEFAULT_REVIEW_SUPPRESSES, Scope
 from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.contract.fields import Label, Sender, problem, problems_in
@@ -18,6 +19,7 @@ from signedfor.destinations import ALL, country_problem
 from signedfor.errors import InvalidSettings
 from signedfor.inbound_texts import TextPolicy
 from signedfor.message_limits import LimitRule, parse_rules
+from signedfor.prices import Prices, read_prices
 from signedfor.quiet_hours import unknown_names_problem
 from signedfor.twilio.rates import Rate, SenderKind
 
@@ -149,17 +151,79 @@ class DatabaseSettings(BaseSettings):
         return {kind.strip(): rate.strip() for kind, _, rate in pairs}
 
 
-class CampaignSettings(DatabaseSettings):
+class PriceSettings(DatabaseSettings):
+    """What sending costs: for the estimates of campaigns, and the breaker's limit of spend."""
+
+    price_per_segment: Annotated[Decimal | None, Field(ge=0, le=1000)] = None
+    """What Twilio and the carriers charge you per segment, where PRICES_FILE has no other price."""
+    prices_file: Path | None = None
+    """A CSV file with the price per segment by country: `signedfor.prices`. Default: none."""
+    price_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+
+    def prices(self) -> Prices | None:
+        """Read the prices; None if there are none.
+
+        Raises:
+            InvalidPrices: the file cannot be used.
+        """
+        return read_prices(self.prices_file, price_per_segment=self.price_per_segment)
+
+
+class CampaignSettings(PriceSettings):
     """The settings of `signedfor campaign`, which needs no Twilio account."""
 
     default_sender: Sender | None = None
     """The sender of a campaign without `--from`."""
-    price_per_segment: Annotated[Decimal | None, Field(ge=0, le=1000)] = None
-    """What Twilio and the carriers charge you per segment; for estimates only."""
-    price_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
 
 
-class Settings(DatabaseSettings):
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+class BreakerSettings(PriceSettings):
+    """When the breaker pauses a sender; 0 or `off` turns a limit off."""
+
+    breaker_window_minutes: Annotated[int, Field(ge=1, le=1440)] = 15
+    """The time in which failures count."""
+    breaker_min_messages: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """How many messages must have ended within that time."""
+    breaker_failed_percent: Percent = 50
+    """Share of them that failed: refused by Twilio, undelivered or filtered."""
+    breaker_filtered_percent: Percent = 25
+    """Share of them that Twilio or a carrier filtered."""
+    breaker_spend_per_day: Annotated[Decimal, Field(ge=0, le=1_000_000_000)] = Decimal(0)
+    """What a sender may spend within 24 hours, in PRICE_CURRENCY. Default: no limit."""
+
+    @field_validator(
+        "breaker_failed_percent",
+        "breaker_filtered_percent",
+        "breaker_spend_per_day",
+        mode="before",
+    )
+    @classmethod
+    def _or_off(cls, value: Any) -> Any:
+        return 0 if isinstance(value, str) and value.strip().lower() == "off" else value
+
+    @model_validator(mode="after")
+    def _spend_needs_prices(self) -> Self:
+        has_prices = self.prices_file is not None or self.price_per_segment is not None
+        if self.breaker_spend_per_day and not has_prices:
+            raise problem("BREAKER_SPEND_PER_DAY needs PRICES_FILE or PRICE_PER_SEGMENT")
+        return self
+
+    @property
+    def breaker_limits(self) -> BreakerLimits:
+        """The limits of every sender."""
+        return BreakerLimits(
+            window=timedelta(minutes=self.breaker_window_minutes),
+            min_messages=self.breaker_min_messages,
+            failed_percent=self.breaker_failed_percent or None,
+            filtered_percent=self.breaker_filtered_percent or None,
+            spend_per_day=self.breaker_spend_per_day or None,
+            currency=self.price_currency,
+        )
+
+
+class Settings(BreakerSettings):
     """The settings of the worker, the webhook and the command line.
 
     The connection to Temporal is not among them: `temporalio.envconfig` reads `TEMPORAL_ADDRESS`,

@@ -159,6 +159,18 @@ async def test_variables_are_missing_or_invalid(sqlite_url: str, tmp_path: Path)
     assert "loud" not in message
 
 
+async def test_the_prices_cannot_be_used(sqlite_url: str, tmp_path: Path) -> None:
+    """The worker fails to start and names every bad line, but not what is in it."""
+    prices = tmp_path / "prices.csv"
+    prices.write_text("country,price_per_segment\nUS,free\n*,0.1\nUSA,0.1\n")
+
+    message = _startup_error(environment(sqlite_url, PRICES_FILE=str(prices)), tmp_path / "log")
+
+    assert "PRICES_FILE: line 2 must have a price" in message
+    assert "PRICES_FILE: line 4 must begin with a country" in message
+    assert "free" not in message
+
+
 @pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
 async def test_an_idle_worker_stops_at_once(
     variables: dict[str, str], tmp_path: Path, stop_signal: signal.Signals

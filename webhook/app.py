@@ -16,6 +16,7 @@ from signedfor.contract import EVENTS_PATH, INBOUND_PATH, STATUS_PATH
 from signedfor.logging import log_unexpected
 from signedfor.settings import Settings
 from signedfor.store.account_hold import AccountHold
+from signedfor.store.breakers import Breakers
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.inbound_outbox import InboundOutbox
 from signedfor.store.inbox import Inbox
@@ -146,6 +147,7 @@ def create_app(
             account_rate=settings.max_sends_per_second,
         ),
         account_hold=AccountHold(engine),
+        breakers=Breakers(engine),
         client=client,
         threads=threads,
         metrics=metrics,

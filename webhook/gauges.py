@@ -5,7 +5,9 @@ maximum, not the sum. The queries are small, and nothing that sends waits for th
 """
 
 import asyncio
+import itertools
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
@@ -19,11 +21,13 @@ from temporalio.service import RPCError
 
 from signedfor import metric_labels
 from signedfor.background import in_background
+from signedfor.breaker_limits import BreakerReason
 from signedfor.contract import DEAD_LETTER, MESSAGES_QUEUE, OPEN, TWILIO_SENDS_QUEUE
 from signedfor.contract.failures import FailureClass
 from signedfor.logging import RateLimitedLogger, log_unexpected
 from signedfor.search_attributes import FAILURE_CLASS, MESSAGE_STATUS
 from signedfor.store.account_hold import AccountHold
+from signedfor.store.breakers import Breakers, OpenBreaker
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.rate_limiter import RateLimiter, SenderState
 from signedfor.twilio.rates import SenderKind
@@ -52,6 +56,7 @@ class SystemGauges:
         *,
         rate_limiter: RateLimiter,
         account_hold: AccountHold,
+        breakers: Breakers,
         client: Client,
         threads: DatabaseThreads,
         metrics: Metrics,
@@ -59,6 +64,7 @@ class SystemGauges:
     ) -> None:
         self._rate_limiter = rate_limiter
         self._account_hold = account_hold
+        self._breakers = breakers
         self._client = client
         self._threads = threads
         self._metrics = metrics
@@ -88,6 +94,7 @@ class SystemGauges:
     async def _database(self) -> None:
         senders = await self._threads.run(self._rate_limiter.states)
         self._show_senders(senders)
+        self._show_breakers(await self._threads.run(self._breakers.open_breakers))
         hold = await self._threads.run(self._account_hold.find)
         self._metrics.account_held.set(hold is not None)
 
@@ -106,6 +113,14 @@ class SystemGauges:
                 sum(each.urgent_segments for each in states)
             )
             self._metrics.senders_paused.labels(kind).set(sum(each.is_paused for each in states))
+
+    def _show_breakers(self, breakers: list[OpenBreaker]) -> None:
+        opened = Counter(
+            (each.reason.value, metric_labels.sender_kind(each.sender)) for each in breakers
+        )
+        for reason, kind in itertools.product(BreakerReason, SenderKind):
+            count = opened[reason.value, kind.value]
+            self._metrics.breaker_open.labels(reason.value, kind.value).set(count)
 
     async def _temporal(self) -> None:
         for queue, kind, label in _QUEUES:

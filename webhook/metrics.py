@@ -134,8 +134,15 @@ class Metrics:
         )
         self.senders_paused = Gauge(
             "signedfor_senders_paused",
-            "Senders that an operator has paused.",
+            "Senders that an operator or the breaker has paused.",
             ["sender_kind"],
+            registry=self.registry,
+        )
+        self.breaker_open = Gauge(
+            "signedfor_breaker_open",
+            "Senders that the breaker has paused, by its reason: too many failed or were filtered, "
+            "or too much was spent.",
+            ["reason", "sender_kind"],
             registry=self.registry,
         )
         self.account_held = Gauge(

@@ -57,6 +57,11 @@ class SendMessage:
         self._state = MessageState()
         self._ended: Ended | None = None
 
+    @property
+    def sender(self) -> str | None:
+        """The sender in use; None if the message names none and no attempt was made."""
+        return self._state.sender
+
     @workflow.run
     async def run(self, request: MessageRequest) -> MessageReport:
         """Carry the message to its outcome."""

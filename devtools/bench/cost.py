@@ -32,6 +32,7 @@ from devtools.bench.environment import (
 from devtools.bench.figures import Rounds, Sample
 from devtools.bench.report import Report
 from devtools.bench.sizes import Sizes
+from signedfor.breaker import Breaker
 from signedfor.contract import campaign_message_id, message_workflow_id
 from signedfor.outage_hold import OutageHold
 from signedfor.settings import Settings
@@ -165,7 +166,12 @@ async def _counted(environment: Environment) -> AsyncIterator[Counter[str]]:
     try:
         with environment.running(environment.side(PRODUCT), workers=0):
             async with running_workers(
-                environment.client, engine, settings, OutageHold(engine), WorkerMetrics()
+                environment.client,
+                engine,
+                settings,
+                outage_hold=OutageHold(engine),
+                metrics=WorkerMetrics(),
+                breaker=Breaker(engine, settings.breaker_limits, settings.prices()),
             ):
                 yield counts
     finally:

@@ -17,7 +17,7 @@ from ops.charts import BarChart, series_of
 from ops.index_state import IndexState, index_state
 from ops.web import Page, Pages
 from signedfor.checks import Finding, Level
-from signedfor.checks.database import HOLD, check_account_hold
+from signedfor.checks.database import BREAKER, HOLD, check_account_hold, check_breakers
 from signedfor.contract import Outcome
 from signedfor.dead_letters import Groups
 from signedfor.open_dead_letters import OpenDeadLetters
@@ -79,7 +79,8 @@ class _Figures:
     paused: Sequence[SenderState]
     reviews: PendingReviews
     callbacks: int
-    hold: Sequence[Finding]
+    waits: Sequence[Finding]
+    """What keeps messages waiting: the account's hold, and the breaker."""
     letters: Groups
 
 
@@ -98,8 +99,9 @@ async def now(page: Page) -> Response:
     figures = await to_thread.run_sync(_figures, page.services.engine, chosen)
     client, checker = page.services.client, page.services.checker
     of_temporal = await _of_temporal(client)
-    # The hold is known at once; what the check of the database says of it may be a minute old.
-    findings = [*figures.hold, *(each for each in checker.findings if each.name != HOLD)]
+    # These are known at once; what the check of the database says of them may be a minute old.
+    others = [each for each in checker.findings if each.name not in {HOLD, BREAKER}]
+    findings = [*figures.waits, *others]
     return page.render(
         "now.html",
         figures=figures,
@@ -147,7 +149,7 @@ def _figures(engine: Engine, chosen: Range) -> _Figures:
         paused=[each for each in RateLimiter(engine).states() if each.is_paused],
         reviews=inbound.pending_reviews(),
         callbacks=Inbox(engine).backlog().count,
-        hold=check_account_hold(engine),
+        waits=[*check_account_hold(engine), *check_breakers(engine)],
         letters=OpenDeadLetters(engine).group(),
     )
 

@@ -13,6 +13,7 @@ from ops.access import Role
 from ops.web import Page, Pages
 from signedfor.masks import masked_sender
 from signedfor.store.audit_log import Action
+from signedfor.store.breakers import Breakers, OpenBreaker
 from signedfor.store.message_counts import MessageCounts
 from signedfor.store.rate_limiter import RateLimiter, SenderState
 from signedfor.twilio.rates import Rate
@@ -45,6 +46,7 @@ async def senders(page: Page) -> Response:
         masked=masked_sender,
         outcomes={each.sender: each for each in outcomes},
         pauses=await to_thread.run_sync(_pauses, page, states),
+        breakers=await to_thread.run_sync(_breakers, page),
         ranges=RANGES,
         chosen=chosen,
     )
@@ -59,6 +61,11 @@ def _pauses(page: Page, states: Sequence[SenderState]) -> dict[str, Action]:
             for action in page.services.audit_log.entries(filters=wanted, limit=1):
                 found[each.sender] = action
     return found
+
+
+def _breakers(page: Page) -> dict[str, OpenBreaker]:
+    """The senders that the breaker has paused."""
+    return {each.sender: each for each in Breakers(page.services.engine).open_breakers()}
 
 
 @pages.post("/senders/pause", role=Role.ACT)

@@ -19,6 +19,7 @@ from signedfor.csv_problems import BadRows, CsvProblem, CsvProblems, SkippedRows
 from signedfor.destinations import EVERYWHERE, Destinations
 from signedfor.errors import BadInput
 from signedfor.masks import contains_number_of
+from signedfor.places import recipient_places
 from signedfor.recipient_rules import recipient_problem
 from signedfor.send_windows import LocalHours, local_hours, window_problem
 from signedfor.spreadsheets import is_blank, number_damage, text_damage, unmasked
@@ -61,6 +62,8 @@ class Tally:
     rows: int = 0
     segments: int = 0
     encodings: Counter[Encoding] = field(default_factory=Counter)
+    segments_by_place: Counter[frozenset[str]] = field(default_factory=Counter)
+    """Those to send, by the places in which the recipient may be."""
     suppressed: int = 0
     suppressed_segments: int = 0
     too_late: int = 0
@@ -74,9 +77,16 @@ class Tally:
         self.rows += 1
         self.too_late += is_late
         self.segments += checked.row.segments
+        self.segments_by_place[recipient_places(checked.row.to)] += checked.row.segments
         self.encodings[checked.encoding] += 1
         if len(self.first) < _MESSAGES_SHOWN:
             self.first.append(checked)
+
+    def suppress(self, row: CampaignRow) -> None:
+        """Nothing is sent to the recipient of a row that was added."""
+        self.suppressed += 1
+        self.suppressed_segments += row.segments
+        self.segments_by_place[recipient_places(row.to)] -= row.segments
 
     @property
     def to_send(self) -> int:
@@ -176,15 +186,15 @@ def _require_rows(tally: Tally, problems: CsvProblems, *, may_skip: bool) -> Non
 def _count_suppressed(
     tally: Tally, staged: StagedRows, message: CampaignMessage, suppressions: SuppressionLookup
 ) -> None:
-    def suppressed_segments(rows: list[CampaignRow]) -> list[int]:
+    def suppressed(rows: list[CampaignRow]) -> list[CampaignRow]:
         found = suppressions.find_suppressed(
             [row.to for row in rows], sender=message.sender, category=message.category
         )
-        return [row.segments for row in rows if row.to in found]
+        return [row for row in rows if row.to in found]
 
-    for segments in map(suppressed_segments, staged.batches()):
-        tally.suppressed += len(segments)
-        tally.suppressed_segments += sum(segments)
+    for rows in map(suppressed, staged.batches()):  # one batch is in memory at a time
+        for row in rows:
+            tally.suppress(row)
 
 
 class LateWindows:

@@ -10,6 +10,7 @@ from typing import Any
 from signedfor.campaigns.checks import Tally
 from signedfor.masks import masked_recipient
 from signedfor.message_limits import LimitRule
+from signedfor.prices import Prices
 from signedfor.twilio.segments import Encoding
 
 _CENT = Decimal("0.01")
@@ -24,8 +25,7 @@ class Estimate:
     """Segments per second."""
     backlog: timedelta = timedelta()
     """How long the sender's earlier messages take."""
-    price: Decimal | None
-    """Per segment."""
+    prices: Prices | None
     currency: str
     has_window: bool = False
     is_sender_paused: bool = False
@@ -40,9 +40,16 @@ class Estimate:
     @property
     def cost(self) -> Decimal | None:
         """Of all segments; None without a price."""
-        if self.price is None:
+        if self.prices is None:
             return None
-        return (self.price * self.tally.segments_to_send).quantize(_CENT, rounding=ROUND_HALF_UP)
+        cost = sum(
+            (
+                self.prices.in_places(places) * segments
+                for places, segments in self.tally.segments_by_place.items()
+            ),
+            Decimal(0),
+        )
+        return cost.quantize(_CENT, rounding=ROUND_HALF_UP)
 
     def warnings(self, expires_at: datetime | None) -> list[str]:
         """What will not be sent, or not before `--expires-at`: sender or window are too late."""
@@ -101,8 +108,10 @@ class Estimate:
         if tally.suppressed:
             suppressed = f"{tally.suppressed:,}, or unreachable; nothing is sent to them"
         cost = "not known; give --price, or set PRICE_PER_SEGMENT"
-        if self.cost is not None:
-            cost = f"{self.cost:,} {self.currency} at {self.price:f} per segment"
+        if self.prices is not None:
+            by_country = "by country, from PRICES_FILE"
+            how = by_country if self.prices.by_country else f"at {self.prices.others:f} per segment"
+            cost = f"{self.cost:,} {self.currency} {how}"
         rows = [("Recipients", f"{tally.rows:,}")]
         if tally.skipped:
             rows.append(("Skipped", f"{tally.skipped:,} bad rows"))

@@ -43,6 +43,7 @@ from signedfor.csv_problems import CsvProblems, SkippedRows
 from signedfor.destinations import Destinations
 from signedfor.errors import BadInput
 from signedfor.message_limits import shared_rules
+from signedfor.prices import InvalidPrices, Prices
 from signedfor.quiet_hours import with_quiet_hours
 from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.settings import CampaignSettings
@@ -166,7 +167,7 @@ class CheckedCampaign:
 
 
 def with_price(settings: CampaignSettings, price: str) -> CampaignSettings:
-    """The settings with this price per segment, for the estimate.
+    """The settings with this price per segment, everywhere, for the estimate.
 
     Raises:
         BadInput: it is no price.
@@ -175,7 +176,15 @@ def with_price(settings: CampaignSettings, price: str) -> CampaignSettings:
         checked = CampaignSettings.model_validate({"price_per_segment": price})
     except ValidationError:
         raise BadInput([("--price", "must be a number from 0 to 1000, such as 0.0079")]) from None
-    return settings.model_copy(update={"price_per_segment": checked.price_per_segment})
+    only = {"price_per_segment": checked.price_per_segment, "prices_file": None}
+    return settings.model_copy(update=only)
+
+
+def _prices(settings: CampaignSettings) -> Prices | None:
+    try:
+        return settings.prices()
+    except InvalidPrices as error:
+        raise BadInput([("PRICES_FILE", each) for each in error.problems]) from None
 
 
 @contextmanager
@@ -198,11 +207,13 @@ def checked_campaign(
 
     Raises:
         BadRows: a row or the file is wrong; names lines and columns, never their contents.
-        BadInput: the text does not match the file, or the message has expired.
+        BadInput: the text does not match the file, the message has expired, or the prices cannot be
+            used.
         OSError: the file cannot be read to its end.
     """
     if message.expires_at is not None and message.expires_at <= datetime.now(UTC):
         raise BadInput([("--expires-at", "has passed")])
+    prices = _prices(settings)
     # What the workers will keep; the campaign itself does not have the setting.
     window = with_quiet_hours(
         message.send_window, settings.quiet_hours.get(message.category or "", ())
@@ -235,7 +246,7 @@ def checked_campaign(
                 tally=tally,
                 rate=limiter.rate(message.sender),
                 backlog=limiter.backlog(message.sender),
-                price=settings.price_per_segment,
+                prices=prices,
                 currency=settings.price_currency,
                 has_window=window is not None,
                 is_sender_paused=limiter.is_paused(message.sender),

@@ -1,4 +1,4 @@
-"""The database: migrations, the account hold, reviews, and inbound messages that wait."""
+"""The database: migrations, what keeps messages waiting, reviews, and inbound messages."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -8,7 +8,9 @@ from sqlalchemy import Engine
 from signedfor.checks import Finding, fail, ok, warn
 from signedfor.contract.failures import FailureClass
 from signedfor.errors import BadInput
+from signedfor.masks import masked_sender
 from signedfor.store.account_hold import AccountHold
+from signedfor.store.breakers import Breakers
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.inbound_outbox import InboundOutbox
@@ -17,6 +19,7 @@ from signedfor.twilio import codes
 
 DATABASE: Final = "database"
 HOLD: Final = "account hold"
+BREAKER: Final = "breaker"
 REVIEWS: Final = "reviews"
 INBOUND: Final = "inbound messages"
 _REVIEW_WITHIN = timedelta(days=1)
@@ -38,6 +41,7 @@ def check_database(url: str) -> list[Finding]:
             return [
                 reached,
                 *check_account_hold(engine),
+                *check_breakers(engine),
                 _check_reviews(engine),
                 *_check_inbound_outbox(engine),
             ]
@@ -72,6 +76,24 @@ def check_account_hold(engine: Engine) -> list[Finding]:
             f"({code}); messages wait.",
             codes.advice_for(FailureClass.SENDER_MISCONFIGURED, hold.error_code),
         )
+    ]
+
+
+def check_breakers(engine: Engine) -> list[Finding]:
+    """Which senders the breaker has paused, and why.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    return [
+        fail(
+            BREAKER,
+            f"{masked_sender(each.sender)} has been paused since {each.opened_at:%Y-%m-%d %H:%M} "
+            f"UTC: {each.because} Its messages wait.",
+            "Correct the cause, then resume it with `signedfor senders resume` or on the "
+            "operations page. docs/how-to/breaker.md says how to find the cause.",
+        )
+        for each in Breakers(engine).open_breakers()
     ]
 
 

@@ -1,7 +1,7 @@
 """`signedfor senders`: the rate of each sender, in the database of DATABASE_URL."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -12,7 +12,9 @@ from signedfor.cli.environment import database, database_settings
 from signedfor.cli.options import JsonOption, RevealOption
 from signedfor.cli.output import BadInput, command_output, listing
 from signedfor.masks import masked_sender
+from signedfor.store.breakers import Breakers, OpenBreaker
 from signedfor.store.rate_limiter import RateLimiter, SenderState
+from signedfor.times import iso8601
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
 from signedfor.twilio.rates import Rate
 
@@ -39,6 +41,7 @@ def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
     with command_output(as_json=as_json) as out:
         with database() as engine:
             states = _rate_limiter(engine).states()
+            breakers = {each.sender: each for each in Breakers(engine).open_breakers()}
         names = [each.sender if reveal else masked_sender(each.sender) for each in states]
         out.result(
             {
@@ -49,6 +52,7 @@ def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
                         "rate": state.rate,
                         "is_configured": state.is_configured,
                         "is_paused": state.is_paused,
+                        "breaker": _breaker(breakers.get(state.sender)),
                         "backlog_segments": round(state.backlog_segments, 1),
                         "backlog_seconds": round(state.backlog.total_seconds(), 1),
                         "urgent_segments": round(state.urgent_segments, 1),
@@ -58,7 +62,10 @@ def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
             },
             listing(
                 ("Sender", "Kind", "Segments/s", "Set by", "Backlog", "Takes", "Urgent", ""),
-                [_row(name, state) for name, state in zip(names, states, strict=True)],
+                [
+                    _row(name, state, breakers.get(state.sender))
+                    for name, state in zip(names, states, strict=True)
+                ],
             )
             if states
             else "No sender has been used or configured yet.",
@@ -116,7 +123,10 @@ def pause(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
 
 @app.command()
 def resume(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
-    """Continue sending from a paused sender, at its rate."""
+    """Continue sending from a paused sender, at its rate.
+
+    If the breaker has paused it, what was sent until now no longer counts.
+    """
     with command_output(as_json=as_json) as out:
         with database() as engine:
             limiter = _rate_limiter(engine)
@@ -154,7 +164,24 @@ def _number(text: str) -> float:
         raise BadInput([("RATE", "must be a number from 0.001 to 1000000, or default")]) from None
 
 
-def _row(name: str, state: SenderState) -> tuple[object, ...]:
+def _breaker(breaker: OpenBreaker | None) -> dict[str, Any] | None:
+    """Why the breaker has paused the sender, for programs."""
+    if breaker is None:
+        return None
+    return {
+        "reason": breaker.reason.value,
+        "opened_at": iso8601(breaker.opened_at),
+        "because": breaker.because,
+    }
+
+
+def _state(state: SenderState, breaker: OpenBreaker | None) -> str | None:
+    if breaker is not None:
+        return f"paused by the breaker at {breaker.opened_at:%Y-%m-%d %H:%M} UTC: {breaker.because}"
+    return "paused" if state.is_paused else None
+
+
+def _row(name: str, state: SenderState, breaker: OpenBreaker | None) -> tuple[object, ...]:
     return (
         name,
         state.kind.replace("_", " "),
@@ -163,5 +190,5 @@ def _row(name: str, state: SenderState) -> tuple[object, ...]:
         f"{state.backlog_segments:.0f} segments" if state.backlog else "none",
         timedelta(seconds=round(state.backlog.total_seconds())) if state.backlog else None,
         f"{state.urgent_segments:.0f} segments" if state.urgent_segments >= 1 else None,
-        "paused" if state.is_paused else None,
+        _state(state, breaker),
     )

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, select
 
+from signedfor.store import breakers
 from signedfor.store import rate_limiter_statements as statements
 from signedfor.store.database import transaction
 from signedfor.store.rate_limiter_statements import PriorityClass
@@ -247,19 +248,14 @@ class RateLimiter:
 
     def pause(self, sender: str) -> None:
         """Stop sending from it; its messages wait."""
-        self._set_paused(sender, paused=True)
+        with transaction(self._engine) as connection:
+            _set_paused(connection, sender, paused=True)
 
     def resume(self, sender: str) -> None:
-        """Send its messages again, at its rate."""
-        self._set_paused(sender, paused=False)
-
-    def _set_paused(self, sender: str, *, paused: bool) -> None:
-        columns = {"is_paused": paused}
+        """Send its messages again, at its rate; its breaker, if that has paused it, closes."""
         with transaction(self._engine) as connection:
-            statement = statements.upsert(
-                connection.dialect.name, insert_values=columns, update_values=columns
-            )
-            connection.execute(statement, {"for_sender": sender})
+            _set_paused(connection, sender, paused=False)
+            breakers.close(connection, sender, at=self._now())
 
     def _parameters(self, sender: str, segments: int) -> dict[str, Any]:
         """The parameters of every statement; call it inside the transaction, for the clock."""
@@ -274,6 +270,14 @@ class RateLimiter:
         if sender == _ACCOUNT and self._account_rate is not None:
             return self._account_rate
         return default_rate(sender, self._rates)
+
+
+def _set_paused(connection: Connection, sender: str, *, paused: bool) -> None:
+    columns = {"is_paused": paused}
+    statement = statements.upsert(
+        connection.dialect.name, insert_values=columns, update_values=columns
+    )
+    connection.execute(statement, {"for_sender": sender})
 
 
 def _priority(*, is_urgent: bool, is_retry: bool = False) -> PriorityClass:

@@ -338,6 +338,39 @@ which the segments sent so far keep the sender busy. `since` is when a writer, b
 found no reservation of the class ahead: what is reserved for longer than from there is no backlog.
 """
 
+sender_results = Table(
+    "sender_results",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("sender", String(MAX_ADDRESS), nullable=False),
+    Column("minute", UtcDateTime, nullable=False),
+    Column("accepted", BigInteger, nullable=False),
+    Column("ended", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("filtered", BigInteger, nullable=False),
+    Column("spent_micros", BigInteger, nullable=False),  # millionths of the currency
+    UniqueConstraint("sender", "minute"),
+    # For the senders that sent lately, and the purge.
+    Index("ix_sender_results_minute", "minute", "sender"),
+)
+"""What became of each sender's messages, by the minute in which it was counted."""
+
+sender_breakers = Table(
+    "sender_breakers",
+    metadata,
+    Column("sender", String(MAX_ADDRESS), primary_key=True),
+    # All three NULL while it is closed.
+    Column("reason", String(16)),
+    Column("opened_at", UtcDateTime),
+    Column("because", String(255)),  # the reason in words
+    Column("counts_from", UtcDateTime),  # when its pause was last lifted
+    CheckConstraint(
+        "(reason IS NULL) = (opened_at IS NULL) AND (reason IS NULL) = (because IS NULL)",
+        name="reason",
+    ),
+)
+"""Each sender's breaker: why it has paused the sender, and from when on messages count."""
+
 schema_compatibility = Table(
     "schema_compatibility",
     metadata,

@@ -8,6 +8,7 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 
+from signedfor.breaker import Breaker
 from signedfor.campaign_activities import CampaignActivities
 from signedfor.consent import Reason, Scope
 from signedfor.contract import InboundKind
@@ -55,6 +56,7 @@ async def registered(tmp_path: Path) -> AsyncIterator[Activities]:
         client=client,
         outage_hold=OutageHold(engine),
         metrics=WorkerMetrics(),
+        breaker=Breaker(engine, SETTINGS.breaker_limits, None),
     )
     engine.dispose()
 
@@ -104,6 +106,7 @@ async def test_the_settings_say_what_a_deferred_message_suppresses(sqlite_engine
         client=await Client.connect("127.0.0.1:1", lazy=True),
         outage_hold=OutageHold(sqlite_engine),
         metrics=WorkerMetrics(),
+        breaker=Breaker(sqlite_engine, SETTINGS.breaker_limits, None),
     )
     [record] = [each for each in registered.messages if _name(each) == "record_inbound"]
 

@@ -4,6 +4,7 @@ import inspect
 import itertools
 import re
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,14 @@ def test_a_messages_default_policy_is_that_of_the_default_settings(
         ("WORKER_SHUTDOWN_SECONDS", "1", 1),
         ("WORKER_METRICS_ADDRESS", "127.0.0.1:9464", "127.0.0.1:9464"),
         ("WORKER_METRICS_ADDRESS", "[::1]:9464", "[::1]:9464"),
+        ("BREAKER_FAILED_PERCENT", "12.5", 12.5),
+        ("BREAKER_FAILED_PERCENT", "off", 0),
+        ("BREAKER_FILTERED_PERCENT", " Off ", 0),
+        ("BREAKER_SPEND_PER_DAY", "off", 0),
+        ("BREAKER_WINDOW_MINUTES", "60", 60),
+        ("BREAKER_MIN_MESSAGES", "20", 20),
+        ("PRICE_PER_SEGMENT", "0.0079", Decimal("0.0079")),
+        ("PRICES_FILE", "prices.csv", Path("prices.csv")),
         ("LOG_LEVEL", "debug", "DEBUG"),
         ("LOG_LEVEL", "", "INFO"),
     ],
@@ -153,6 +162,34 @@ def test_a_variable_sets_its_setting(
     assert value == getattr(_load(monkeypatch, **{variable: text}), variable.lower())
 
 
+def test_the_breakers_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On by default but for the spend; each can be turned off."""
+    limits = _load(monkeypatch).breaker_limits
+    off = _load(monkeypatch, BREAKER_FAILED_PERCENT="off", BREAKER_FILTERED_PERCENT="0")
+    dear = _load(monkeypatch, BREAKER_SPEND_PER_DAY="12.5", PRICE_PER_SEGMENT="0.01")
+
+    assert (timedelta(minutes=15), 100, 50, 25, None) == (
+        limits.window,
+        limits.min_messages,
+        limits.failed_percent,
+        limits.filtered_percent,
+        limits.spend_per_day,
+    )
+    assert limits.has_any
+    assert not off.breaker_limits.has_any
+    assert (Decimal("12.5"), "USD") == (
+        dear.breaker_limits.spend_per_day,
+        dear.breaker_limits.currency,
+    )
+
+
+def test_a_limit_of_spend_needs_a_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one nothing would ever reach it."""
+    text = _refused(monkeypatch, BREAKER_SPEND_PER_DAY="12.5")
+
+    assert "BREAKER_SPEND_PER_DAY needs PRICES_FILE or PRICE_PER_SEGMENT" in text
+
+
 def test_each_setting_is_explained() -> None:
     """A setting is followed by a docstring, unless it is self-explanatory."""
     self_explanatory = {
@@ -162,6 +199,7 @@ def test_each_setting_is_explained() -> None:
         "webhook_host",
         "webhook_port",
         "log_level",
+        "price_currency",
     }
     explained = {
         statement.target.id
@@ -204,6 +242,11 @@ def test_all_problems_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         ("TWILIO_ACCOUNT_SID", ACCOUNT + "\n"),
         ("TWILIO_API_KEY_SID", CANARY),
         ("DEFAULT_SENDER", f"{CANARY}!"),
+        ("BREAKER_FAILED_PERCENT", CANARY),
+        ("BREAKER_FILTERED_PERCENT", "101"),
+        ("BREAKER_SPEND_PER_DAY", "-1"),
+        ("BREAKER_WINDOW_MINUTES", "0"),
+        ("BREAKER_MIN_MESSAGES", "0"),
         ("TWILIO_WEBHOOK_SHARED_KEYS", CANARY),
         ("TWILIO_WEBHOOK_SHARED_KEYS", f"webhooks_sharedkey_1={CANARY},"),
         ("TWILIO_WEBHOOK_SHARED_KEYS", f"key_1={CANARY}"),

@@ -11,6 +11,7 @@ from signedfor.contract import MESSAGES_QUEUE, SEND_MESSAGE
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import transaction
 from signedfor.store.rate_limiter import RateLimiter
+from tests.signedfor.store.open_breaker import open_breaker
 from tests.webhook.support import SETTINGS, Twilio, metric
 from webhook.app import create_app
 
@@ -121,3 +122,22 @@ async def test_tasks_without_a_worker_are_shown(client: Client, sqlite_engine: E
         assert 0 == await metric(twilio.http, "signedfor_workers", **labels)
         assert "signedfor_workers{" in (await twilio.http.get("/metrics")).text
         assert 0 == await metric(twilio.http, "signedfor_dead_letters_open")
+
+
+async def test_open_breakers_are_counted_by_reason_and_kind(
+    without_temporal: Twilio, sqlite_engine: Engine
+) -> None:
+    """No sender is named; a resume closes them."""
+    name = "signedfor_breaker_open"
+    await _shows(without_temporal, 0, name, reason="failed", sender_kind="long_code")
+    for sender in (*_LONG_CODES, _SHORT_CODE):
+        open_breaker(sqlite_engine, sender)
+
+    await _shows(without_temporal, 2, name, reason="failed", sender_kind="long_code")
+    assert 1 == await metric(without_temporal.http, name, reason="failed", sender_kind="short_code")
+    assert 0 == await metric(without_temporal.http, name, reason="spend", sender_kind="long_code")
+
+    RateLimiter(sqlite_engine).resume(_LONG_CODES[0])
+    await _shows(without_temporal, 1, name, reason="failed", sender_kind="long_code")
+    RateLimiter(sqlite_engine).resume(_SHORT_CODE)
+    await _shows(without_temporal, 0, name, reason="failed", sender_kind="short_code")

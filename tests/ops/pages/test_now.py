@@ -25,6 +25,7 @@ from signedfor.store.message_index import IndexedMessage, MessageIndex
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
 from tests.ops.conftest import Browser
+from tests.signedfor.store.open_breaker import BECAUSE, open_breaker
 from tests.workflows.fakes import RECIPIENT, SENDER, FakeActivities, serving
 
 NOW = datetime.now(UTC)
@@ -219,3 +220,16 @@ async def test_the_hold_is_shown_once(
         words = await _words_with(looker, "ok database")
 
     assert 1 == words.count("Twilio has refused the account's requests")
+
+
+async def test_a_breaker_is_shown_once(
+    app: Starlette, looker: Browser, sqlite_engine: Engine
+) -> None:
+    """It is known at once, and the check of the database finds it too."""
+    open_breaker(sqlite_engine, SENDER)
+    assert "+1500***0006 has been paused since" in _words((await looker.get("/")).text)
+
+    async with _checking(app):
+        words = await _words_with(looker, "ok database")
+
+    assert 1 == words.count(BECAUSE)

@@ -11,6 +11,7 @@ from signedfor.store.message_index import IndexedMessage, MessageIndex
 from signedfor.store.rate_limiter import RateLimiter, SenderState
 from tests.ops.conftest import Browser
 from tests.ops.pages.campaign_support import words
+from tests.signedfor.store.open_breaker import BECAUSE, open_breaker
 from tests.workflows.fakes import SENDER
 
 
@@ -147,3 +148,22 @@ async def test_a_rate_that_is_none(text: str, limiter: RateLimiter, administrato
 
     assert (400, True) == (answer.status_code, "number from 0.001" in answer.text)
     assert 1 == _state(limiter).rate
+
+
+async def test_a_sender_that_the_breaker_has_paused(
+    limiter: RateLimiter, actor: Browser, sqlite_engine: Engine
+) -> None:
+    """The page says since when, because of what and what to do; Resume lifts it."""
+    opened = open_breaker(sqlite_engine, SENDER)
+
+    shown = words(await actor.get("/senders"))
+    at = f"{opened.opened_at:%Y-%m-%d %H:%M}"
+    assert re.search(rf"paused by the breaker, {at}[:0-9]* UTC ?: {re.escape(BECAUSE)}", shown)
+    assert "then resume it" in shown
+
+    await actor.post("/senders/resume", {"sender": SENDER, "why": "corrected the list"})
+    assert not _state(limiter).is_paused
+    assert "breaker" not in words(await actor.get("/senders"))
+    assert ["sender.resume", "sender.pause"] == [
+        each.action for each in AuditLog(sqlite_engine).entries()[:2]
+    ]

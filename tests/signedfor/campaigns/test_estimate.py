@@ -10,6 +10,7 @@ from signedfor.campaigns.checks import CheckedRow, Tally
 from signedfor.campaigns.estimate import Estimate
 from signedfor.cli.output import facts
 from signedfor.message_limits import parse_rules
+from signedfor.prices import Prices
 from signedfor.store.campaigns import CampaignRow
 from signedfor.twilio.segments import Encoding
 from tests.signedfor.campaigns.support import number
@@ -21,8 +22,13 @@ def _tally(*, suppressed: int = 0, rows: int = 5) -> Tally:
         row = CampaignRow(number=index + 1, to=number(index), fields={}, segments=2)
         encoding = Encoding.UCS2 if index == 0 else Encoding.GSM7
         tally.add(CheckedRow(row=row, text=f"Text {index}\nsecond line", encoding=encoding))
-    tally.suppressed, tally.suppressed_segments = suppressed, 2 * suppressed
+    for each in range(suppressed):
+        tally.suppress(CampaignRow(number=each + 1, to=number(each), fields={}, segments=2))
     return tally
+
+
+def _everywhere(price: str) -> Prices:
+    return Prices(by_country={}, others=Decimal(price))
 
 
 def _shown(estimate: Estimate) -> str:
@@ -34,7 +40,7 @@ def _shown(estimate: Estimate) -> str:
 
 def test_a_price_is_written_as_people_write_it() -> None:
     """Never in scientific notation, however it was given."""
-    estimate = Estimate(tally=_tally(), rate=1, price=Decimal("1e2"), currency="EUR")
+    estimate = Estimate(tally=_tally(), rate=1, prices=_everywhere("1e2"), currency="EUR")
 
     assert "EUR at 100 per segment" in _shown(estimate)
 
@@ -42,7 +48,7 @@ def test_a_price_is_written_as_people_write_it() -> None:
 def test_the_summary() -> None:
     """Recipients, encodings, segments, time and cost; opted-out recipients cost nothing."""
     estimate = Estimate(
-        tally=_tally(suppressed=1), rate=0.5, price=Decimal("0.0079"), currency="EUR"
+        tally=_tally(suppressed=1), rate=0.5, prices=_everywhere("0.0079"), currency="EUR"
     )
 
     assert (
@@ -64,9 +70,26 @@ def test_the_summary() -> None:
     } == estimate.document()
 
 
+def test_each_country_has_its_price() -> None:
+    """Opted-out recipients cost nothing in any of them."""
+    tally = Tally()
+    rows = [
+        CampaignRow(number=index, to=to, fields={}, segments=2)
+        for index, to in enumerate(("+12125550100", "+447700900123", "+447700900124"), 1)
+    ]
+    for row in rows:
+        tally.add(CheckedRow(row=row, text="x", encoding=Encoding.GSM7))
+    tally.suppress(rows[2])
+    prices = Prices(by_country={"GB": Decimal("0.5")}, others=Decimal("0.01"))
+
+    estimate = Estimate(tally=tally, rate=1, prices=prices, currency="EUR")
+
+    assert "Cost 1.02 EUR by country, from PRICES_FILE" in _shown(estimate)
+
+
 def test_without_a_price_there_is_no_cost() -> None:
     """The summary names the ways to give one."""
-    estimate = Estimate(tally=_tally(), rate=1, price=None, currency="USD")
+    estimate = Estimate(tally=_tally(), rate=1, prices=None, currency="USD")
 
     assert "Cost not known; give --price, or set PRICE_PER_SEGMENT" in _shown(estimate)
     assert (None, None) == (estimate.document()["cost"], estimate.document()["currency"])
@@ -75,7 +98,7 @@ def test_without_a_price_there_is_no_cost() -> None:
 def test_a_campaign_beyond_a_limit_is_warned_of() -> None:
     """By the rules that count its messages together."""
     limits = parse_rules("tenant=4/24h,category:news=5/1d")
-    estimate = Estimate(tally=_tally(), rate=1, price=None, currency="USD", limits=limits)
+    estimate = Estimate(tally=_tally(), rate=1, prices=None, currency="USD", limits=limits)
 
     (warning,) = estimate.warnings(None)
 
@@ -84,7 +107,7 @@ def test_a_campaign_beyond_a_limit_is_warned_of() -> None:
 
 def test_three_messages_are_shown_with_masked_numbers() -> None:
     """The messages show their text and the last four digits of each number."""
-    shown = Estimate(tally=_tally(), rate=1, price=None, currency="USD").messages()
+    shown = Estimate(tally=_tally(), rate=1, prices=None, currency="USD").messages()
 
     assert 3 == sum(line.startswith("To +*******") for line in shown)
     assert ["To +*******0000, 2 segments in UCS-2:", "  Text 0", "  second line", ""] == shown[:4]
@@ -103,7 +126,7 @@ def test_three_messages_are_shown_with_masked_numbers() -> None:
 def test_the_time_to_send(backlog: timedelta, rows: int, said: str) -> None:
     """In its two largest units, with the sender's backlog."""
     estimate = Estimate(
-        tally=_tally(rows=rows), rate=1, backlog=backlog, price=None, currency="USD"
+        tally=_tally(rows=rows), rate=1, backlog=backlog, prices=None, currency="USD"
     )
 
     assert f"Time to send {said} Cost" in _shown(estimate)

@@ -13,7 +13,7 @@ from tests.workflows.fakes import FakeActivities
 
 _OURS = (
     *("TEMPORAL_", "TWILIO_", "DATABASE_URL", "PUBLIC_BASE_URL", "COLUMNS"),
-    *("DEFAULT_", "PRICE_"),
+    *("DEFAULT_", "PRICE_", "PRICES_", "BREAKER_"),
 )
 
 

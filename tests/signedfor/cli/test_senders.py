@@ -11,7 +11,9 @@ from sqlalchemy import Engine
 
 from signedfor.store.database import open_engine
 from signedfor.store.rate_limiter import RateLimiter
+from signedfor.times import iso8601
 from tests.signedfor.cli.support import CommandLine
+from tests.signedfor.store.open_breaker import BECAUSE, open_breaker
 from tests.workflows.fakes import SENDER
 
 
@@ -130,3 +132,31 @@ def test_bad_sender(cli: CommandLine, command: tuple[str, ...]) -> None:
     assert 2 == result.exit_code
     assert "SENDER" in result.output
     assert "canary" not in result.output
+
+
+def test_a_sender_that_the_breaker_has_paused(cli: CommandLine, engine: Engine) -> None:
+    """The list says why; `resume` lifts it, and the sender is not paused again by the same."""
+    opened = open_breaker(engine, SENDER)
+
+    (shown,) = _senders(cli)
+    assert {
+        "reason": "failed",
+        "opened_at": iso8601(opened.opened_at),
+        "because": BECAUSE,
+    } == shown["breaker"]
+    text = " ".join(cli("senders", "list").stdout.split())
+    assert f"paused by the breaker at {opened.opened_at:%Y-%m-%d %H:%M} UTC: {BECAUSE}" in text
+
+    assert 0 == cli("senders", "resume", SENDER).exit_code
+    (shown,) = _senders(cli)
+    assert (False, None) == (shown["is_paused"], shown["breaker"])
+
+
+def test_a_pause_of_ones_own_is_not_the_breakers(cli: CommandLine, engine: Engine) -> None:
+    """It is shown without a reason."""
+    RateLimiter(engine).acquire(SENDER, 1)
+    cli("senders", "pause", SENDER)
+
+    (shown,) = _senders(cli)
+    assert (True, None) == (shown["is_paused"], shown["breaker"])
+    assert "breaker" not in cli("senders", "list").stdout
