@@ -8,11 +8,13 @@ operator does what docs/how-to/back-up-and-restore.md says. Exit code 0 if the b
 
 import argparse
 import asyncio
+import json
 import sys
 import tempfile
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +28,7 @@ from devtools.stack.local import LocalStack
 from devtools.stack.processes import StackError, interrupt_on_signals
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.client import Client
-from signedfor.contract import Outcome, message_workflow_id
+from signedfor.contract import message_workflow_id
 from signedfor.store.database import open_engine
 from signedfor.store.suppressions import Suppressions
 
@@ -59,7 +61,9 @@ class Books:
     accepted_after_backup: int = 0
     """By Twilio, before the loss: what nobody may send again."""
     forgotten_by_temporal: int = 0
-    canceled: int = 0
+    attempts_restored: int = 0
+    """Records that the older database lacked."""
+    attempts_seconds: float = 0
     started_again: int = 0
     opt_outs: int = 0
     opt_outs_back: int = 0
@@ -93,6 +97,7 @@ class Drill:
         """Load, backup, loss, restore, and the balance."""
         load = asyncio.create_task(self._load())
         await asyncio.sleep(self._seconds / 3)
+        backed_up_at = datetime.now(UTC)
         await asyncio.to_thread(self._back_up)
         backed_up, before = time.monotonic(), self._accepted()
         await asyncio.sleep(self._seconds / 3)
@@ -104,7 +109,7 @@ class Drill:
         self.books.lost_seconds = lost - backed_up
         self.books.accepted_after_backup = (self._accepted() - before).total()
         if self.books.older_database:
-            await self._cancel_what_is_open()
+            await asyncio.to_thread(self._restore_attempts, backed_up_at)
         await self._start_worker(lost)
         await self._settle()
         self.books.seconds_to_idle = time.monotonic() - lost - self.books.restore_seconds
@@ -149,14 +154,19 @@ class Drill:
         for process in (self._temporal, self._stack.webhook):
             process.start()
 
-    async def _cancel_what_is_open(self) -> None:
-        """The database has forgotten claims: what may have been sent is not sent again.
+    def _restore_attempts(self, since: datetime) -> None:
+        """The database has forgotten claims: what may have been sent is found out instead.
 
-        Before any worker runs. A message that Twilio has is not stopped by it.
+        Before any worker runs. Temporal is from the backup too: it does not know of every attempt.
         """
-        client = await self._stack.client()
-        async for each in client.list_workflows(_RUNNING):
-            await client.get_workflow_handle(each.id).cancel()
+        began = time.monotonic()
+        report = json.loads(
+            self._stack.signedfor(
+                "messages", "restore-attempts", "--since", since.isoformat(), "--json"
+            )
+        )
+        self.books.attempts_restored = report["numbered"] + report["unnumbered"]
+        self.books.attempts_seconds = time.monotonic() - began
 
     async def _start_worker(self, lost: float) -> None:
         await asyncio.to_thread(self._stack.worker.start)
@@ -211,7 +221,6 @@ class Drill:
         open_people = [each for each in self._started if each not in self._stopped]
         books.sent_never = sum(accepted[self._people[each]] == 0 for each in open_people)
         books.outcomes = dict(await self._outcomes())
-        books.canceled = books.outcomes.get(Outcome.CANCELED, 0)
 
     async def _outcomes(self) -> Counter[str]:
         client = await self._stack.client()
