@@ -34,6 +34,14 @@ _LOCAL_ACTIVITY: Final = "core_local_activity"
 _SEND: Final = "send"
 _SEARCH: Final = "find_message"
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_COMMANDS: Final = frozenset(
+    {
+        EventType.EVENT_TYPE_MARKER_RECORDED,
+        EventType.EVENT_TYPE_TIMER_STARTED,
+        EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
+        EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES,
+    }
+)
 _ENDS: Final = frozenset(
     {
         EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
@@ -139,7 +147,10 @@ class _Reader:
         self._task_began_at: datetime | None = None
         """A workflow task is in progress, or its worker was lost. A quick attempt may be made in
         it, which the history shows only when the task has completed."""
-        self._last_task_at = _LONG_AGO
+        self._tasks_since = _LONG_AGO
+        """Start of the first task in a row that made no command: a quick attempt may last longer
+        than one."""
+        self._has_commands = True
         self._has_task = False
         self._unclear_since: datetime | None = None
         self._is_closed = False
@@ -181,15 +192,8 @@ class _Reader:
         """Take in the next event."""
         at = event.event_time.ToDatetime(tzinfo=UTC)
         self._last_at = at
+        self._has_commands |= event.event_type in _COMMANDS
         match event.event_type:
-            case EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
-                self._has_task = True
-                if event.workflow_task_scheduled_event_attributes.attempt > 1:
-                    self._task_began_at = at
-            case EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
-                self._task_began_at = self._last_task_at = at
-            case EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-                self._has_task, self._task_began_at = False, None
             case EventType.EVENT_TYPE_TIMER_STARTED:
                 timer = event.timer_started_event_attributes
                 fires_at = at + timer.start_to_fire_timeout.ToTimedelta()
@@ -203,7 +207,23 @@ class _Reader:
             case _ if event.event_type in _ENDS:
                 self._is_closed, self._task_began_at = True, None
             case _:
+                self._read_task(event, at)
                 await self._read_activity(event, at)
+
+    def _read_task(self, event: HistoryEvent, at: datetime) -> None:
+        match event.event_type:
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
+                self._has_task = True
+                if event.workflow_task_scheduled_event_attributes.attempt > 1:
+                    self._task_began_at = at
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
+                if self._has_commands:
+                    self._tasks_since = at
+                self._task_began_at, self._has_commands = self._tasks_since, False
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                self._has_task, self._task_began_at = False, None
+            case _:
+                pass
 
     async def _read_local_activity(self, event: HistoryEvent) -> None:
         marker = event.marker_recorded_event_attributes
@@ -214,9 +234,9 @@ class _Reader:
         if data["activity_type"] != _SEND:
             return
         if marker.HasField("failure"):
-            await self._read_failure(marker.failure, None, at=self._last_task_at)
+            await self._read_failure(marker.failure, None, at=self._tasks_since)
         else:
-            await self._read_sent(marker.details["result"], at=self._last_task_at)
+            await self._read_sent(marker.details["result"], at=self._tasks_since)
 
     async def _read_activity(self, event: HistoryEvent, at: datetime) -> None:
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:

@@ -98,7 +98,13 @@ def sid(number: int = 1) -> str:
 
 def send_result(request: SendRequest, decision: Any, *, attempts: int) -> SendResult:
     """The result of a send, from the request's own sender."""
-    return SendResult(attempts=attempts, sender=request.sender, policy=POLICY, decision=decision)
+    return SendResult(
+        attempts=attempts,
+        submission=request.submission,
+        sender=request.sender,
+        policy=POLICY,
+        decision=decision,
+    )
 
 
 def failure(
@@ -116,6 +122,7 @@ def failure(
             SendFailureDetail(
                 error_code=code,
                 attempts=request.earlier_attempts + activity.info().attempt,
+                submission=request.submission,
                 retry_after=retry_after,
                 sender=request.sender,
                 policy=POLICY,
