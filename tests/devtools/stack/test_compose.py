@@ -40,13 +40,16 @@ def _dockerfile() -> str:
 
 
 def test_images_are_pinned() -> None:
-    """Foreign images have a version, Temporal's server and tools the same; none is auto-setup."""
+    """Foreign images have version and digest, Temporal's server and tools one; no auto-setup."""
     images = {name: service["image"] for name, service in SERVICES.items() if name not in _OURS}
 
-    assert [] == [image for image in images.values() if not re.search(r":v?\d+\.\d+", image)]
+    pinned = re.compile(r"[a-z/-]+:v?\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}")
+    assert [] == [image for image in images.values() if not pinned.fullmatch(image)]
+    # One tag has one digest.
+    assert len({*images.values()}) == len({image.partition("@")[0] for image in images.values()})
     assert not any("auto-setup" in image for image in images.values())
     versions = {
-        image.partition(":")[2]
+        image.partition("@")[0].partition(":")[2]
         for image in images.values()
         if image.startswith(("temporalio/server", "temporalio/admin-tools"))
     }
@@ -423,7 +426,10 @@ def test_the_image_is_locked_and_not_root() -> None:
 
     assert 2 == len(installs)
     assert all(line.startswith("--require-hashes -r ") for line in installs)
-    assert 2 == len(re.findall(r"^FROM python:3\.13-slim AS ", _dockerfile(), re.MULTILINE))
+    bases = re.findall(
+        r"^FROM (python:3\.13-slim@sha256:[0-9a-f]{64}) AS ", _dockerfile(), re.MULTILINE
+    )
+    assert (2, 1) == (len(bases), len({*bases})), "what installs has the Python of what runs"
     for target in ("app", "sandbox"):
         assert "\nUSER 10001:10001\nCMD " in stages[target]
         assert target == SERVICES["worker" if target == "app" else "sandbox"]["build"]["target"]
