@@ -87,10 +87,18 @@ def test_every_service_has_limits() -> None:
         assert ["no-new-privileges:true"] == service["security_opt"], name
         # PostgreSQL's entrypoint changes the owner of its files and then the user.
         assert name == "postgres" or ["ALL"] == service["cap_drop"], name
+        assert name == "proxy" or "cap_add" not in service, name
+        # The user is the image's.
+        assert service.keys().isdisjoint({"privileged", "user", "pid", "ipc", "devices"}), name
 
 
 def test_what_can_be_reached_from_where() -> None:
     """The proxy reaches the webhooks only, and Prometheus what it collects from."""
+    # With the machine's own, every port would be published.
+    modes = {
+        name: each["network_mode"] for name, each in SERVICES.items() if "network_mode" in each
+    }
+    assert {"sandbox": "service:worker"} == modes
     networks = {name: set(each.get("networks", ["default"])) for name, each in SERVICES.items()}
     del networks["sandbox"]  # it has the worker's
 
@@ -424,6 +432,7 @@ def test_the_image_is_locked_and_not_root() -> None:
     installs = re.findall(r"pip --python \S+ install (.*)", _dockerfile())
     stages = _stages()
 
+    assert 2 == len(re.findall(r"\b(?:install|add|download)\s+-*\w", _commands(_dockerfile())))
     assert 2 == len(installs)
     assert all(line.startswith("--require-hashes -r ") for line in installs)
     bases = re.findall(
@@ -433,6 +442,21 @@ def test_the_image_is_locked_and_not_root() -> None:
     for target in ("app", "sandbox"):
         assert "\nUSER 10001:10001\nCMD " in stages[target]
         assert target == SERVICES["worker" if target == "app" else "sandbox"]["build"]["target"]
+
+
+def _commands(dockerfile: str) -> str:
+    """What it runs, without `install -d`, which makes a folder."""
+    runs = re.findall(r"^RUN (.*(?:\\\n.*)*)", dockerfile, re.MULTILINE)
+    return "\n".join(runs).replace("install -d", "")
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "devtools/sandbox/requirements.lock"])
+def test_every_locked_package_has_a_hash(lock: str) -> None:
+    """What the image installs."""
+    packages = re.split(r"^(?=\w)", (ROOT / lock).read_text(), flags=re.MULTILINE)[1:]
+
+    assert len(packages) > 0
+    assert [] == [each.split()[0] for each in packages if "--hash=sha256:" not in each]
 
 
 def test_health_checks_run_what_is_in_the_image() -> None:

@@ -46,6 +46,7 @@ def test_secrets_are_files() -> None:
             ):
                 assert variable.endswith("_FILE"), (name, variable)
                 assert value.startswith("/run/secrets/"), (name, variable)
+            assert not re.search(r"://[^/@]*:[^/@]*@", str(value)), "a password in an address"
         read = set(re.findall(r"/run/secrets/(\w+)", str(environment)))
         # compose/databases reads the passwords of the users that it creates.
         others = {"temporal_database_password", "signedfor_database_password"}
@@ -137,6 +138,24 @@ def test_compose_itself_accepts_the_file(
             services["webhook"]["scale"],
             services["webhook"]["ports"][0]["published"],
         )
+
+
+def test_services_connect_as_their_own_user() -> None:
+    """Ours as `signedfor`, Temporal's as `temporal`, each with its own password."""
+    for name in ("migrate", "worker", "webhook", "ops"):
+        environment = SERVICES[name]["environment"]
+        assert "postgresql://signedfor@postgres/signedfor" == environment["DATABASE_URL"]
+        assert "/run/secrets/signedfor_database_password" == environment["PGPASSWORD_FILE"]
+    theirs = {"temporal-schema": ("SQL_USER", "SQL_PASSWORD_FILE")}
+    theirs |= {"temporal": ("POSTGRES_USER", "POSTGRES_PWD_FILE")}
+    for name, (user, password) in theirs.items():
+        environment = SERVICES[name]["environment"]
+        assert "temporal" == environment[user]
+        assert "/run/secrets/temporal_database_password" == environment[password]
+    superuser = {
+        name for name, each in SERVICES.items() if "postgres_password" in each.get("secrets", [])
+    }
+    assert {"postgres"} == superuser
 
 
 @pytest.mark.integration
