@@ -18,6 +18,7 @@ from tests.devtools.stack.compose_file import COMPOSE, SERVICES, given
 from tests.devtools.stack.support import ROOT
 
 _PROFILES = {"temporal", "temporal-ui", "proxy", "prometheus", "grafana"}
+_DATABASES = ("signedfor", "temporal", "temporal_visibility")
 _EVERYTHING = """COMPOSE_PROFILES=temporal,proxy,monitoring
 WEBHOOK_REPLICAS=3
 WEBHOOK_PORT=0"""
@@ -166,32 +167,46 @@ def test_each_user_of_the_database_has_its_own(tmp_path: Path) -> None:
         cluster = Cluster(folder=tmp_path, port=1, group=group)
         try:
             cluster.start_postgres()
-            found = {
-                (user, database): _may_create_tables(cluster.postgres.port, user, database)
-                for user in ("signedfor", "temporal")
-                for database in ("signedfor", "temporal", "temporal_visibility", "postgres")
+            port = cluster.postgres.port
+            users, databases = ("signedfor", "temporal"), (*_DATABASES, "postgres")
+            opened = {
+                (user, each) for user in users for each in databases if _opens(port, user, each)
             }
+            written = {key for key in opened if _may_create_tables(port, *key)}
         finally:
             cluster.postgres.stop()
             cluster.remove()
 
-    own = [
+    own = {
         ("signedfor", "signedfor"),
         ("temporal", "temporal"),
         ("temporal", "temporal_visibility"),
-    ]
-    assert own == sorted(key for key, may in found.items() if may)
+    }
+    assert own == written
+    # PostgreSQL's own database is open to all, and empty.
+    assert own == {(user, database) for user, database in opened if database != "postgres"}
+
+
+def _url(port: int, user: str, database: str) -> str:
+    return f"postgresql://{user}:sandbox@{HOST}:{port}/{database}"
+
+
+def _opens(port: int, user: str, database: str) -> bool:
+    try:
+        psycopg.connect(_url(port, user, database)).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def _may_create_tables(port: int, user: str, database: str) -> bool:
-    url = f"postgresql://{user}:sandbox@{HOST}:{port}/{database}"
     try:
-        with psycopg.connect(url) as connection:
+        with psycopg.connect(_url(port, user, database)) as connection:
             [row] = connection.execute(
                 "SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = user"
             ).fetchall()
             assert (False,) == row
             connection.execute("CREATE TABLE a_table (id INTEGER)")
-    except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege):
+    except psycopg.errors.InsufficientPrivilege:
         return False
     return True
