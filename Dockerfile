@@ -1,7 +1,7 @@
 # One image for the worker, the webhook, the migrations and the command line; and a second one for the
 # sandbox (--target sandbox), whose HTTP client production does not need.
 
-FROM python:3.13-slim AS build
+FROM python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 # Without pip: the environment that leaves this stage cannot install anything.
 RUN python -m venv --without-pip /venv
@@ -12,7 +12,7 @@ FROM build AS build-sandbox
 COPY devtools/sandbox/requirements.lock /build/sandbox.lock
 RUN python -m pip --python /venv/bin/python install --require-hashes -r /build/sandbox.lock
 
-FROM python:3.13-slim AS base
+FROM python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b AS base
 ENV PATH=/venv/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \

@@ -551,6 +551,7 @@ class _Attempt:
             attempts = max(attempts, decision.attempts)
         return SendResult(
             attempts=attempts,
+            submission=self._request.submission,
             sender=self.sender,
             policy=self._policy,
             decision=decision,
@@ -619,6 +620,7 @@ class _Attempt:
                 error_code=code,
                 http_status=http_status,
                 attempts=self.number if is_made else self._before,
+                submission=self._request.submission,
                 retry_after=wait,
                 duplicate_of=duplicate_of,
                 sender=self.sender,

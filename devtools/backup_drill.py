@@ -8,11 +8,13 @@ operator does what docs/how-to/back-up-and-restore.md says. Exit code 0 if the b
 
 import argparse
 import asyncio
+import json
 import sys
 import tempfile
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +28,7 @@ from devtools.stack.local import LocalStack
 from devtools.stack.processes import StackError, interrupt_on_signals
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.client import Client
-from signedfor.contract import Outcome, message_workflow_id
+from signedfor.contract import message_workflow_id
 from signedfor.store.database import open_engine
 from signedfor.store.suppressions import Suppressions
 
@@ -59,7 +61,12 @@ class Books:
     accepted_after_backup: int = 0
     """By Twilio, before the loss: what nobody may send again."""
     forgotten_by_temporal: int = 0
-    canceled: int = 0
+    attempts_restored: int = 0
+    """Records that the older database lacked."""
+    attempts_seconds: float = 0
+    records_of_primary: int = 0
+    records_of_replica: int = 0
+    """Attempt records, in the drill with a replica."""
     started_again: int = 0
     opt_outs: int = 0
     opt_outs_back: int = 0
@@ -81,7 +88,7 @@ class Drill:
     def __init__(self, stack: LocalStack, *, seconds: float, older_database: bool) -> None:
         if not isinstance(stack.temporal, TemporalServer):
             raise StackError("The drill copies the files of the embedded servers.")
-        self._stack, self._seconds = stack, seconds
+        self.stack, self.seconds = stack, seconds
         self._temporal = stack.temporal
         self._database = Path(stack.settings["DATABASE_URL"].removeprefix("sqlite:///"))
         self._people = {f"drill-{i}": f"+1555868{i:04d}" for i in range(round(_RATE * seconds))}
@@ -91,28 +98,30 @@ class Drill:
 
     async def run(self) -> Books:
         """Load, backup, loss, restore, and the balance."""
-        load = asyncio.create_task(self._load())
-        await asyncio.sleep(self._seconds / 3)
+        load = asyncio.create_task(self.load())
+        await asyncio.sleep(self.seconds / 3)
+        backed_up_at = datetime.now(UTC)
         await asyncio.to_thread(self._back_up)
-        backed_up, before = time.monotonic(), self._accepted()
-        await asyncio.sleep(self._seconds / 3)
-        self._send_stops()
+        backed_up, before = time.monotonic(), self.accepted()
+        await asyncio.sleep(self.seconds / 3)
+        self.send_stops()
         load.cancel()
         await asyncio.gather(load, return_exceptions=True)
         lost = time.monotonic()
         await asyncio.to_thread(self._lose_and_restore)
         self.books.lost_seconds = lost - backed_up
-        self.books.accepted_after_backup = (self._accepted() - before).total()
+        self.books.accepted_after_backup = (self.accepted() - before).total()
         if self.books.older_database:
-            await self._cancel_what_is_open()
-        await self._start_worker(lost)
-        await self._settle()
+            await asyncio.to_thread(self.restore_attempts, backed_up_at)
+        await self.start_worker(lost)
+        await self.settle()
         self.books.seconds_to_idle = time.monotonic() - lost - self.books.restore_seconds
-        await self._balance()
+        await self.balance()
         return self.books
 
-    async def _load(self) -> None:
-        client = Client(await self._stack.client())
+    async def load(self) -> None:
+        """Start messages until the time is over."""
+        client = Client(await self.stack.client())
         for message_id in self._people:
             await self._start(client, message_id, message_id)
             self._started.append(message_id)
@@ -132,45 +141,49 @@ class Drill:
         self.books.backup_bytes = sum(each.stat().st_size for each in copies)
 
     def _copy(self, name: str) -> Path:
-        return self._stack.folder / f"{name}-backup.db"
+        return self.stack.folder / f"{name}-backup.db"
 
-    def _send_stops(self) -> None:
+    def send_stops(self) -> None:
+        """Let some people send STOP."""
         for message_id in self._started[::_STOP_EVERY]:
-            self._stack.sandbox.inbound(self._people[message_id], GOOD_SENDER, "STOP")
+            self.stack.sandbox.inbound(self._people[message_id], GOOD_SENDER, "STOP")
             self._stopped.add(message_id)
         self.books.opt_outs = len(self._stopped)
 
     def _lose_and_restore(self) -> None:
-        for process in (self._stack.worker, self._stack.webhook, self._temporal):
+        for process in (self.stack.worker, self.stack.webhook, self._temporal):
             process.kill()
         restore_database(self._copy("temporal"), self._temporal.database)
         if self.books.older_database:
             restore_database(self._copy("signedfor"), self._database)
-        for process in (self._temporal, self._stack.webhook):
+        for process in (self._temporal, self.stack.webhook):
             process.start()
 
-    async def _cancel_what_is_open(self) -> None:
-        """The database has forgotten claims: what may have been sent is not sent again.
+    def restore_attempts(self, since: datetime, *options: str) -> None:
+        """The database has forgotten claims: what may have been sent is found out instead.
 
-        Before any worker runs. A message that Twilio has is not stopped by it.
+        Before any worker runs.
         """
-        client = await self._stack.client()
-        async for each in client.list_workflows(_RUNNING):
-            await client.get_workflow_handle(each.id).cancel()
+        began = time.monotonic()
+        command = ("messages", "restore-attempts", "--since", since.isoformat(), "--json")
+        report = json.loads(self.stack.signedfor(*command, *options))
+        self.books.attempts_restored = report["numbered"] + report["unnumbered"]
+        self.books.attempts_seconds = time.monotonic() - began
 
-    async def _start_worker(self, lost: float) -> None:
-        await asyncio.to_thread(self._stack.worker.start)
+    async def start_worker(self, lost: float) -> None:
+        """Start it; with an older database, record the opt-outs that it lacks."""
+        await asyncio.to_thread(self.stack.worker.start)
         self.books.restore_seconds = time.monotonic() - lost
         if self.books.older_database:
             # Further back than the backup.
-            minutes = int(time.monotonic() - lost + self._seconds) // 60 + 2
+            minutes = int(time.monotonic() - lost + self.seconds) // 60 + 2
             await asyncio.to_thread(
-                self._stack.signedfor, "opt-outs", "catch-up", "--since", f"{minutes}m"
+                self.stack.signedfor, "opt-outs", "catch-up", "--since", f"{minutes}m"
             )
 
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
         """Callers start again what was forgotten, or with an older database what Twilio lacks."""
-        temporal = await self._stack.client()
+        temporal = await self.stack.client()
         client = Client(temporal)
         for message_id in self._started:
             try:
@@ -184,7 +197,7 @@ class Drill:
                     self.books.started_again += 1
         await self._idle()
         if self.books.older_database:
-            accepted = self._accepted()
+            accepted = self.accepted()
             for message_id in self._started:
                 if not accepted[self._people[message_id]]:
                     await self._start(client, f"{message_id}-again", message_id)
@@ -192,7 +205,7 @@ class Drill:
             await self._idle()
 
     async def _idle(self) -> None:
-        client, give_up = await self._stack.client(), time.monotonic() + _IDLE_SECONDS
+        client, give_up = await self.stack.client(), time.monotonic() + _IDLE_SECONDS
         idle = 0
         while idle < 3:  # noqa: PLR2004 - times in a row: the list lags behind by a moment
             if time.monotonic() > give_up:
@@ -200,10 +213,11 @@ class Drill:
             idle = 0 if (await client.count_workflows(_RUNNING)).count else idle + 1
             await asyncio.sleep(0.5)
 
-    async def _balance(self) -> None:
-        books, accepted = self.books, self._accepted()
+    async def balance(self) -> None:
+        """Compare what was started with what Twilio has accepted."""
+        books, accepted = self.books, self.accepted()
         books.messages = len(self._started)
-        engine = open_engine(self._stack.settings["DATABASE_URL"])
+        engine = open_engine(self.stack.settings["DATABASE_URL"])
         people = {each.recipient for each in Suppressions(engine).list_(limit=10_000)}
         engine.dispose()
         books.opt_outs_back = sum(self._people[each] in people for each in self._stopped)
@@ -211,10 +225,9 @@ class Drill:
         open_people = [each for each in self._started if each not in self._stopped]
         books.sent_never = sum(accepted[self._people[each]] == 0 for each in open_people)
         books.outcomes = dict(await self._outcomes())
-        books.canceled = books.outcomes.get(Outcome.CANCELED, 0)
 
     async def _outcomes(self) -> Counter[str]:
-        client = await self._stack.client()
+        client = await self.stack.client()
         found: Counter[str] = Counter()
         async for each in client.list_workflows("WorkflowType = 'SendMessage'"):
             if each.status is WorkflowExecutionStatus.COMPLETED:
@@ -224,8 +237,9 @@ class Drill:
                 found["no report"] += 1
         return found
 
-    def _accepted(self) -> Counter[str]:
-        return Counter(row["to"] for row in self._stack.sandbox.ledger()["accepted"])
+    def accepted(self) -> Counter[str]:
+        """Messages that Twilio has accepted, by recipient."""
+        return Counter(row["to"] for row in self.stack.sandbox.ledger()["accepted"])
 
 
 def main() -> int:
@@ -243,6 +257,11 @@ def main() -> int:
     ):
         drill = Drill(stack, seconds=arguments.seconds, older_database=arguments.older_database)
         books = asyncio.run(drill.run())
+    return show(books)
+
+
+def show(books: Books) -> int:
+    """Print them: 0 if they balance."""
     for name, value in asdict(books).items():
         console().print(f"{name.replace('_', ' '):24} {value}", highlight=False)
     console().print("The books balance." if books.balances else "The books do NOT balance.")

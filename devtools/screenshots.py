@@ -292,14 +292,46 @@ async def take_operations_page(browser: Browser, stack: LocalStack, scheme: Sche
         (IMAGES / f"operations-{name}-{scheme}.png").write_bytes(picture)
 
 
+async def encryption_shots(ui: TemporalUI, temporal: TemporalClient) -> dict[bool, Shot]:
+    """A message as the UI shows it with the codec server, and without it."""
+    workflow_id = message_workflow_id("order-4711")
+    described = await temporal.get_workflow_handle(workflow_id).describe()
+    url = f"{ui.workflow_url(workflow_id)}/{described.run_id}/timeline"
+    clear = partial(_take_payloads, text="parcel", height=300)
+    cipher = partial(_take_payloads, text="encryption-key", height=240)
+    return {
+        True: Shot(name="clear-text", url=url, take=clear),
+        False: Shot(name="cipher-text", url=url, take=cipher),
+    }
+
+
+async def _take_payloads(page: Page, text: str, height: int) -> bytes:
+    """Input and result."""
+    await page.get_by_text(text).first.wait_for()
+    heading = page.get_by_text("Input", exact=True).filter(visible=True).first
+    await heading.evaluate("(heading) => heading.scrollIntoView()")
+    box = await heading.bounding_box()
+    assert box is not None  # noqa: S101 - it is attached, and scrolled to
+    return await page.screenshot(
+        animations="disabled",
+        clip={"x": 0, "y": box["y"], "width": _SIZE["width"], "height": height},
+    )
+
+
 async def _take_all(stack: LocalStack) -> None:
     await make_messages(stack, kinds())
     ui = TemporalUI(url=str(stack.temporal.ui_url), namespace=NAMESPACE)
-    wanted = await shots(ui, await stack.client())
+    temporal = await stack.client()
+    wanted = await shots(ui, temporal)
+    payloads = await encryption_shots(ui, temporal)
     async with running_chromium() as browser:
         for scheme in SCHEMES:
-            await take(browser, ui, wanted, scheme)
+            await take(browser, ui, [*wanted, payloads[True]], scheme)
             await take_operations_page(browser, stack, scheme)
+        assert stack.codec_server is not None  # noqa: S101 - it comes with the operations page
+        await asyncio.to_thread(stack.codec_server.stop)
+        for scheme in SCHEMES:
+            await take(browser, ui, [payloads[False]], scheme)
 
 
 def main() -> int:

@@ -30,7 +30,7 @@ OFTEN: Final = timedelta(minutes=1)
 """How often our own parts are checked."""
 RARELY: Final = timedelta(minutes=15)
 """How often Twilio's API is asked, and the webhook called by its public URL: every look is some
-requests to Twilio for each sender, and one callback that the webhook refuses and counts."""
+requests to Twilio for each sender."""
 MAX_WAIT: Final = timedelta(seconds=60)
 """After this time a page says that a check has not ended."""
 _WORST_FIRST: Final = (Level.FAIL, Level.WARN, Level.SKIPPED, Level.OK)

@@ -270,6 +270,7 @@ class SendResult(ActivityModel):
 
     attempts: int
     """All attempts so far, this one included if it made a POST."""
+    submission: int = 1
     sender: str | None
     policy: PolicySnapshot
     decision: Annotated[
@@ -284,6 +285,7 @@ class SendFailureDetail(ActivityModel):
     error_code: int | None = None
     http_status: int | None = None
     attempts: int
+    submission: int = 1
     retry_after: timedelta | None = None
     """How long to wait before the next attempt, for a retryable class."""
     duplicate_of: str | None = None

@@ -32,6 +32,7 @@ from twilio.request_validator import (
 from signedfor.contract.fields import MessageId, problems_in
 from signedfor.logging import RateLimitedLogger
 from signedfor.tracing import TRACEPARENT
+from signedfor.webhook_probe import PROBE_HEADER, is_probe
 from webhook.body import (
     CLOSE,
     MAX_BODY_BYTES,
@@ -216,6 +217,8 @@ class Verifier:
         return _Signed(query=query, form=form, body=body)
 
     def _record(self, request: Request, reason: Reason) -> None:
+        if reason is Reason.WRONG_SIGNATURE and self._signatures.made_probe(request):
+            return
         path = request.scope["path"]  # request.url would be built from the Host header
         self._metrics.refused.labels(path, reason).inc()
         self._warnings[reason].warning(
@@ -248,6 +251,7 @@ class Signatures:
         self.public_base_url = public_base_url
         bases = (public_base_url, _with_other_port(public_base_url))
         tokens = [auth_token] if previous_auth_token is None else [auth_token, previous_auth_token]
+        self._tokens = tokens
         self._by_token = _Signer(tokens, HMAC_SHA1, bases)
         self._by_shared_key = {
             key: _Signer([secret], HMAC_SHA256, bases) for key, secret in shared_keys.items()
@@ -265,6 +269,14 @@ class Signatures:
         if len(settings) > 1 or named.get("algorithm") != HMAC_SHA256:
             return None
         return self._by_shared_key.get(named.get("key", ""))
+
+    def made_probe(self, request: Request) -> bool:
+        """Whether a refused request is our own check's, by a header made with an auth token."""
+        given = request.headers.get(PROBE_HEADER)
+        signature = request.headers.get(SIGNATURE_HEADER, "")
+        return given is not None and any(
+            is_probe(given, signature, token=each.get_secret_value()) for each in self._tokens
+        )
 
     def match(self, *, target: str, fields: Fields = _NO_FIELDS, signature: str) -> bool:
         """Whether `signature` was made for this request with an auth token: see `_Signer.match`."""

@@ -181,9 +181,9 @@ class LocalStack:
             data_converter=encrypting(load_encryption(self.settings), NAMESPACE),
         )
 
-    def signedfor(self, *arguments: str) -> None:
-        """Run our command line; StackError if it fails."""
-        self._parts.signedfor(*arguments)
+    def signedfor(self, *arguments: str) -> str:
+        """Run our command line; its output. StackError if it fails."""
+        return self._parts.signedfor(*arguments)
 
     def check(self) -> None:
         """Return if every part runs or was stopped by us; raise ProcessDied for any other."""
@@ -320,10 +320,11 @@ class _Parts:
         except (InvalidDatabaseUrl, DatabaseUnavailable, SchemaMismatch, OSError) as error:
             raise StackError(f"The migrations failed: {error}") from None
 
-    def signedfor(self, *arguments: str) -> None:
-        """Run our command line with its output in a log; StackError if it fails."""
+    def signedfor(self, *arguments: str) -> str:
+        """Run our command line; its output, which a log has too. StackError if it fails."""
         log = self._folder / "logs" / "signedfor.log"
         with log.open("ab") as file:
+            began = file.tell()
             process = self._group.spawn(
                 # Without an .env of the current folder.
                 [sys.executable, "-m", "starter", "--env-file", os.devnull, *arguments],
@@ -335,6 +336,7 @@ class _Parts:
         if code != 0:
             what = " ".join(arguments[:2])
             raise StackError(f"`signedfor {what}` ended with exit code {code}; see {log}.")
+        return log.read_bytes()[began:].decode()
 
     def sandbox(self, *, port: int, inbound_url: str) -> Process:
         """The local Twilio; its journal keeps its state across a kill."""

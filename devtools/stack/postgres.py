@@ -52,7 +52,7 @@ class Postgres(Process):
         self._password = password
         self._data = folder / "data"
         self._binaries = find_binaries()
-        self._account = _unprivileged_account()
+        self._account = unprivileged_account()
         options = {
             "listen_addresses": HOST,
             "port": str(port),
@@ -147,7 +147,7 @@ def _version(name: str) -> float:
         return 0.0
 
 
-def _unprivileged_account() -> Account | None:
+def unprivileged_account() -> Account | None:
     """The account to run as: PostgreSQL refuses to run as root, as CI does."""
     if os.geteuid() != 0:
         return None

@@ -61,7 +61,7 @@ class ComposeService:
             for variable, value in service["environment"].items()
         }
         return cls(
-            version=service["image"].partition(":")[2],
+            version=service["image"].partition("@")[0].partition(":")[2],
             environment=environment,
             command=service.get("command", []),
             secrets=service.get("secrets", []),

@@ -13,6 +13,7 @@ from twilio.request_validator import RequestValidator
 from signedfor.checks import Finding, fail, ok, skipped, warn
 from signedfor.contract import EVENTS_PATH, STATUS_PATH
 from signedfor.settings import Settings
+from signedfor.webhook_probe import PROBE_HEADER, probe_of
 
 PUBLIC_URL: Final = "public URL"
 REACHED: Final = "webhook reached"
@@ -27,6 +28,8 @@ _TIMEOUT = (3.0, 10.0)
 def check_webhook(settings: Settings) -> list[Finding]:
     """Call the webhook through PUBLIC_BASE_URL. The test callbacks change nothing.
 
+    The webhook does not count the forged one as an attack: see `signedfor.webhook_probe`.
+
     Only the path of status callbacks is called, and with EVENT_STREAMS that of events: a proxy need
     not pass any other to the webhook.
     """
@@ -35,7 +38,7 @@ def check_webhook(settings: Settings) -> list[Finding]:
         if _is_loopback(base):
             session.trust_env = False  # a proxy would look for the webhook on its own machine
         try:
-            forged = _post(session, settings, token=secrets.token_hex(16))
+            forged = _post(session, settings, token=secrets.token_hex(16), is_probe=True)
         except (requests.RequestException, OSError) as error:
             reached = fail(
                 REACHED,
@@ -148,7 +151,9 @@ def _post_batch(session: requests.Session, settings: Settings) -> requests.Respo
     )
 
 
-def _post(session: requests.Session, settings: Settings, *, token: str) -> requests.Response:
+def _post(
+    session: requests.Session, settings: Settings, *, token: str, is_probe: bool = False
+) -> requests.Response:
     """Post a status that changes no message, for a message that does not exist."""
     url = f"{settings.public_base_url}{STATUS_PATH}?message_id=doctor-{secrets.token_hex(8)}"
     sid = f"SM{secrets.token_hex(16)}"
@@ -161,10 +166,14 @@ def _post(session: requests.Session, settings: Settings, *, token: str) -> reque
     }
     validator = RequestValidator(token)  # type: ignore[no-untyped-call] # the SDK is untyped here
     signature = validator.compute_signature(url, fields)  # type: ignore[no-untyped-call] # as above
+    headers = {"X-Twilio-Signature": signature}
+    if is_probe:
+        own_token = settings.twilio_auth_token.get_secret_value()
+        headers[PROBE_HEADER] = probe_of(signature, token=own_token)
     return session.post(
         url,
         data=fields,
-        headers={"X-Twilio-Signature": signature},
+        headers=headers,
         timeout=_TIMEOUT,
         allow_redirects=False,
     )

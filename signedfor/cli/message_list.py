@@ -18,6 +18,7 @@ from signedfor.cli.options import (
     moment,
 )
 from signedfor.cli.output import BadInput, Output, Unavailable, clock, command_output
+from signedfor.cli.restore_attempts import restore_attempts
 from signedfor.cli.temporal import connect, run
 from signedfor.contract import Outcome, Stage
 from signedfor.dead_letter_indexer import DeadLetterIndexer
@@ -32,6 +33,7 @@ app = typer.Typer(
     help="Find messages.\n\nThe list is read from an index in the database, which these commands "
     "bring up to date with Temporal first.",
 )
+app.command()(restore_attempts)
 
 _STATUSES = (*Stage, *Outcome)
 _UPDATE_SECONDS = 20.0

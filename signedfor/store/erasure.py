@@ -30,8 +30,9 @@ from signedfor.contract import campaign_message_id
 from signedfor.store.database import insert_if_new, lock_person, transaction
 from signedfor.store.people import People
 from signedfor.store.pseudonyms import BY_ERASURE, pseudonymise
-from signedfor.store.send_attempts import ERASED, recipient_hash
+from signedfor.store.send_attempts import recipient_hash
 from signedfor.store.tables import (
+    ERASED,
     IS_PENDING,
     campaign_rows,
     campaign_upload_parts,

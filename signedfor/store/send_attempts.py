@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from sqlalchemy import (
     ColumnElement,
@@ -26,6 +26,7 @@ from sqlalchemy import (
     bindparam,
     exists,
     func,
+    or_,
     select,
     update,
 )
@@ -41,12 +42,9 @@ from signedfor.store.opt_ins import HAS_OPTED_IN
 from signedfor.store.people import People
 from signedfor.store.rate_limiter import Fits, RateLimiter, always
 from signedfor.store.rate_limiter_statements import paused
+from signedfor.store.restored_attempts import number_restored
 from signedfor.store.suppression_checks import APPLIES, UNREACHABLE, applying_to
-from signedfor.store.tables import send_attempts, suppressions, utc_now
-
-ERASED: Final = 2**31 - 1
-"""The submission in the record of a message to a person who was erased. It is later than any other,
-and not refused: no submission of the message can be claimed any more."""
+from signedfor.store.tables import ERASED, UNNUMBERED, send_attempts, suppressions, utc_now
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,13 +145,19 @@ _IS_SUBMISSION = (
 # the next one. A workflow that is reset must then not submit the earlier one.
 _IS_SUBMISSION_OR_LATER = (
     _column.message_id == bindparam("of_message", type_=String),
-    _column.submission >= bindparam("of_submission", type_=Integer),
+    or_(
+        _column.submission >= bindparam("of_submission", type_=Integer),
+        _column.submission == UNNUMBERED,
+    ),
 )
 _ALL = send_attempts.alias()
 _LATER = send_attempts.alias()
 _LATER_IS_HELD = exists(_LATER.c.id).where(
     _LATER.c.message_id == bindparam("of_message", type_=String),
-    _LATER.c.submission > bindparam("of_submission", type_=Integer),
+    or_(
+        _LATER.c.submission > bindparam("of_submission", type_=Integer),
+        _LATER.c.submission == UNNUMBERED,
+    ),
     ~_LATER.c.is_refused,
 )
 _IS_RECORDED = select(exists(_column.id).where(*_IS_SUBMISSION))
@@ -335,6 +339,8 @@ class SendAttempts:
                 if claimed.is_held:
                     _take_account_try(connection, now)
         except _DeniedError as error:
+            if isinstance(error.reason, ClaimHeld):
+                number_restored(self._engine, message_id, submission)
             return error.reason
         return Claimed(
             claimed.attempt,
@@ -397,7 +403,10 @@ class SendAttempts:
         That is the case without a record, or if the last attempt was refused.
         """
         with transaction(self._engine, read_only=True) as connection:
-            return _holder(connection, _key(message_id, submission))
+            held = _holder(connection, _key(message_id, submission))
+        if held is not None:
+            number_restored(self._engine, message_id, submission)
+        return held
 
     def claimed_since(self, message_id: str, *, first_submission: int) -> datetime | None:
         """Start of the first POST after which Twilio may have this submission, or a later one.
@@ -406,7 +415,7 @@ class SendAttempts:
         """
         query = select(func.min(_column.started_at)).where(
             _column.message_id == message_id,
-            _column.submission >= first_submission,
+            or_(_column.submission >= first_submission, _column.submission == UNNUMBERED),
             ~_column.is_refused,
         )
         with transaction(self._engine, read_only=True) as connection:
@@ -468,7 +477,7 @@ def count_recent_attempts(engine: Engine, prefix: str, *, within: timedelta) -> 
     query = select(func.count()).where(
         _column.started_at > utc_now() - within,
         _column.message_id.startswith(prefix, autoescape=True),
-        _column.submission != ERASED,
+        _column.submission.not_in((ERASED, UNNUMBERED)),
     )
     with transaction(engine, read_only=True) as connection:
         return connection.scalar(query) or 0

@@ -246,6 +246,13 @@ Index(
     postgresql_where=IS_PENDING,
 )
 
+ERASED: Final = 2**31 - 1
+"""The submission in the record of a message to a person who was erased. It is later than any other,
+and not refused: no submission of the message can be claimed any more."""
+UNNUMBERED: Final = 0
+"""The submission in a record that was written again after a restore, where it is not known. It
+holds whichever submission the message attempts next, and then gets its number."""
+
 send_attempts = Table(
     "send_attempts",
     metadata,

@@ -15,7 +15,7 @@ from signedfor.store.inbound import Watermarks
 from signedfor.store.suppressions import Suppressions
 from tests.fixtures.databases import PostgresServer, restore
 from tests.fixtures.stack import NewNumber, silent_stack
-from tests.integration.support import Caller, until_true
+from tests.integration.support import Caller, signedfor, until_true
 
 pytestmark = pytest.mark.integration
 
@@ -89,3 +89,39 @@ async def test_a_restore_under_a_running_worker(
     outcomes = [each.outcome for each in (before, stopped, after)]
     assert [Outcome.DELIVERED, Outcome.SUPPRESSED, Outcome.SUPPRESSED] == outcomes
     assert 0 == after.attempts
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("options", [(), ("--temporal-is-complete",)])
+async def test_a_message_whose_claim_the_database_has_forgotten_is_sent_once(
+    tmp_path: Path, new_number: NewNumber, options: tuple[str, ...]
+) -> None:
+    """Its POST was accepted and its worker killed; then an older database was restored.
+
+    Another message was not sent yet: it is sent now.
+    """
+    with silent_stack(tmp_path, INBOUND_CATCH_UP_MINUTES=_DAILY) as stack:
+        caller = Caller(stack=stack, client=await stack.client())
+        database = Path(stack.settings["DATABASE_URL"].removeprefix("sqlite:///"))
+        copy_database(database, tmp_path / "older-copy.db")
+        await asyncio.to_thread(stack.webhook.stop)  # no callback names the message
+        sent = await caller.send(new_number(), {"delay": 10})
+        await until_true(lambda: len(sent.accepted()) == 1, "the POST")
+        for process in (stack.worker, stack.temporal):
+            process.kill()  # with Temporal, so that it does not remember the worker
+        await asyncio.to_thread(stack.temporal.start)
+        waiting = await caller.send(new_number())
+
+        copy_database(tmp_path / "older-copy.db", database)
+        restored = await signedfor(
+            stack, "messages", "restore-attempts", "--since", "5m", *options, "--json"
+        )
+        await asyncio.to_thread(stack.worker.start)
+        await waiting.reaches("awaiting_receipt")
+        await asyncio.to_thread(stack.webhook.start)
+        reports = [await sent.report(), await waiting.report()]
+        accepted = len(sent.accepted()), len(waiting.accepted())
+
+    assert (0, 1 if options else 2) == (restored.exit_code, restored.document["unnumbered"])
+    assert [Outcome.DELIVERED] * 2 == [each.outcome for each in reports]
+    assert (1, 1) == accepted

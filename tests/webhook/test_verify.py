@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from signedfor.twilio.overrides import OVERRIDES
+from signedfor.webhook_probe import probe_of
 from tests.webhook.support import (
     ACCOUNT,
     FORM,
@@ -69,6 +70,59 @@ async def test_a_wrong_signature_is_refused(
     assert f"{PUBLIC}/webhook/status?message_id=order-17 " in record.message
     assert "PUBLIC_BASE_URL is not exactly what Twilio calls" in record.message
     assert not any(secret in caplog.text for secret in (PERSON, SENDER, TOKEN, PREVIOUS_TOKEN))
+
+
+@pytest.mark.parametrize("token", [TOKEN, PREVIOUS_TOKEN])
+async def test_the_probe_of_our_own_check_is_refused_without_a_count(
+    twilio: Twilio, caplog: pytest.LogCaptureFixture, token: str
+) -> None:
+    """It has a wrong signature and a header that only who has the token can make."""
+    wrong = sign("https://x" + STATUS, status_fields())
+
+    response = await _post(
+        twilio,
+        STATUS,
+        urlencode(status_fields()),
+        X_Twilio_Signature=wrong,
+        X_Signedfor_Probe=probe_of(wrong, token=token),
+    )
+
+    assert (403, REFUSED) == (response.status_code, response.json())
+    assert 0 == await _refused(twilio, "wrong_signature")
+    assert [] == [each for each in caplog.records if each.name == "webhook.signature"]
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [
+        pytest.param(probe_of("another", token=TOKEN), id="for another signature"),
+        pytest.param(probe_of("x", token="another-token"), id="by another token"),
+        pytest.param("\xe9", id="not ASCII"),
+        pytest.param("", id="empty"),
+    ],
+)
+async def test_strangers_make_no_probe(twilio: Twilio, probe: str) -> None:
+    """Their requests are counted as before."""
+    headers = {"Content-Type": FORM, "X-Twilio-Signature": "x", "X-Signedfor-Probe": probe}
+
+    response = await twilio.http.post(
+        STATUS,
+        content=urlencode(status_fields()),
+        headers=[(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
+    )
+
+    assert 403 == response.status_code
+    assert 1 == await _refused(twilio, "wrong_signature")
+
+
+async def test_a_probe_is_no_signature(twilio: Twilio) -> None:
+    """With its header alone a request is refused as unsigned, and counted."""
+    probe = probe_of("", token=TOKEN)
+
+    response = await _post(twilio, STATUS, urlencode(status_fields()), X_Signedfor_Probe=probe)
+
+    assert 403 == response.status_code
+    assert 1 == await _refused(twilio, "unsigned")
 
 
 @pytest.mark.parametrize("query", ["?message_id=a%0Ab", "?message_id=%FF", "?x=1", "?message_id="])

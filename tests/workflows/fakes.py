@@ -99,7 +99,13 @@ def sid(number: int = 1) -> str:
 
 def send_result(request: SendRequest, decision: Any, *, attempts: int) -> SendResult:
     """The result of a send, from the request's own sender."""
-    return SendResult(attempts=attempts, sender=request.sender, policy=POLICY, decision=decision)
+    return SendResult(
+        attempts=attempts,
+        submission=request.submission,
+        sender=request.sender,
+        policy=POLICY,
+        decision=decision,
+    )
 
 
 def failure(
@@ -120,6 +126,7 @@ def failure(
                 # A duplicate is found before the POST.
                 attempts=request.earlier_attempts
                 + (0 if duplicate_of else activity.info().attempt),
+                submission=request.submission,
                 retry_after=retry_after,
                 duplicate_of=duplicate_of,
                 sender=request.sender,

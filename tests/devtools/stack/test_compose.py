@@ -40,13 +40,16 @@ def _dockerfile() -> str:
 
 
 def test_images_are_pinned() -> None:
-    """Foreign images have a version, Temporal's server and tools the same; none is auto-setup."""
+    """Foreign images have version and digest, Temporal's server and tools one; no auto-setup."""
     images = {name: service["image"] for name, service in SERVICES.items() if name not in _OURS}
 
-    assert [] == [image for image in images.values() if not re.search(r":v?\d+\.\d+", image)]
+    pinned = re.compile(r"[a-z/-]+:v?\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}")
+    assert [] == [image for image in images.values() if not pinned.fullmatch(image)]
+    # One tag has one digest.
+    assert len({*images.values()}) == len({image.partition("@")[0] for image in images.values()})
     assert not any("auto-setup" in image for image in images.values())
     versions = {
-        image.partition(":")[2]
+        image.partition("@")[0].partition(":")[2]
         for image in images.values()
         if image.startswith(("temporalio/server", "temporalio/admin-tools"))
     }
@@ -84,10 +87,18 @@ def test_every_service_has_limits() -> None:
         assert ["no-new-privileges:true"] == service["security_opt"], name
         # PostgreSQL's entrypoint changes the owner of its files and then the user.
         assert name == "postgres" or ["ALL"] == service["cap_drop"], name
+        assert name == "proxy" or "cap_add" not in service, name
+        # The user is the image's.
+        assert service.keys().isdisjoint({"privileged", "user", "pid", "ipc", "devices"}), name
 
 
 def test_what_can_be_reached_from_where() -> None:
     """The proxy reaches the webhooks only, and Prometheus what it collects from."""
+    # With the machine's own, every port would be published.
+    modes = {
+        name: each["network_mode"] for name, each in SERVICES.items() if "network_mode" in each
+    }
+    assert {"sandbox": "service:worker"} == modes
     networks = {name: set(each.get("networks", ["default"])) for name, each in SERVICES.items()}
     del networks["sandbox"]  # it has the worker's
 
@@ -421,12 +432,31 @@ def test_the_image_is_locked_and_not_root() -> None:
     installs = re.findall(r"pip --python \S+ install (.*)", _dockerfile())
     stages = _stages()
 
+    assert 2 == len(re.findall(r"\b(?:install|add|download)\s+-*\w", _commands(_dockerfile())))
     assert 2 == len(installs)
     assert all(line.startswith("--require-hashes -r ") for line in installs)
-    assert 2 == len(re.findall(r"^FROM python:3\.13-slim AS ", _dockerfile(), re.MULTILINE))
+    bases = re.findall(
+        r"^FROM (python:3\.13-slim@sha256:[0-9a-f]{64}) AS ", _dockerfile(), re.MULTILINE
+    )
+    assert (2, 1) == (len(bases), len({*bases})), "what installs has the Python of what runs"
     for target in ("app", "sandbox"):
         assert "\nUSER 10001:10001\nCMD " in stages[target]
         assert target == SERVICES["worker" if target == "app" else "sandbox"]["build"]["target"]
+
+
+def _commands(dockerfile: str) -> str:
+    """What it runs, without `install -d`, which makes a folder."""
+    runs = re.findall(r"^RUN (.*(?:\\\n.*)*)", dockerfile, re.MULTILINE)
+    return "\n".join(runs).replace("install -d", "")
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "devtools/sandbox/requirements.lock"])
+def test_every_locked_package_has_a_hash(lock: str) -> None:
+    """What the image installs."""
+    packages = re.split(r"^(?=\w)", (ROOT / lock).read_text(), flags=re.MULTILINE)[1:]
+
+    assert len(packages) > 0
+    assert [] == [each.split()[0] for each in packages if "--hash=sha256:" not in each]
 
 
 def test_health_checks_run_what_is_in_the_image() -> None:

@@ -18,6 +18,7 @@ from tests.devtools.stack.compose_file import COMPOSE, SERVICES, given
 from tests.devtools.stack.support import ROOT
 
 _PROFILES = {"temporal", "temporal-ui", "proxy", "prometheus", "grafana"}
+_DATABASES = ("signedfor", "temporal", "temporal_visibility")
 _EVERYTHING = """COMPOSE_PROFILES=temporal,proxy,monitoring
 WEBHOOK_REPLICAS=3
 WEBHOOK_PORT=0"""
@@ -46,6 +47,7 @@ def test_secrets_are_files() -> None:
             ):
                 assert variable.endswith("_FILE"), (name, variable)
                 assert value.startswith("/run/secrets/"), (name, variable)
+            assert not re.search(r"://[^/@]*:[^/@]*@", str(value)), "a password in an address"
         read = set(re.findall(r"/run/secrets/(\w+)", str(environment)))
         # compose/databases reads the passwords of the users that it creates.
         others = {"temporal_database_password", "signedfor_database_password"}
@@ -139,6 +141,24 @@ def test_compose_itself_accepts_the_file(
         )
 
 
+def test_services_connect_as_their_own_user() -> None:
+    """Ours as `signedfor`, Temporal's as `temporal`, each with its own password."""
+    for name in ("migrate", "worker", "webhook", "ops"):
+        environment = SERVICES[name]["environment"]
+        assert "postgresql://signedfor@postgres/signedfor" == environment["DATABASE_URL"]
+        assert "/run/secrets/signedfor_database_password" == environment["PGPASSWORD_FILE"]
+    theirs = {"temporal-schema": ("SQL_USER", "SQL_PASSWORD_FILE")}
+    theirs |= {"temporal": ("POSTGRES_USER", "POSTGRES_PWD_FILE")}
+    for name, (user, password) in theirs.items():
+        environment = SERVICES[name]["environment"]
+        assert "temporal" == environment[user]
+        assert "/run/secrets/temporal_database_password" == environment[password]
+    superuser = {
+        name for name, each in SERVICES.items() if "postgres_password" in each.get("secrets", [])
+    }
+    assert {"postgres"} == superuser
+
+
 @pytest.mark.integration
 def test_each_user_of_the_database_has_its_own(tmp_path: Path) -> None:
     """PostgreSQL's script, on a real server: no user is a superuser or opens another's database."""
@@ -147,32 +167,46 @@ def test_each_user_of_the_database_has_its_own(tmp_path: Path) -> None:
         cluster = Cluster(folder=tmp_path, port=1, group=group)
         try:
             cluster.start_postgres()
-            found = {
-                (user, database): _may_create_tables(cluster.postgres.port, user, database)
-                for user in ("signedfor", "temporal")
-                for database in ("signedfor", "temporal", "temporal_visibility", "postgres")
+            port = cluster.postgres.port
+            users, databases = ("signedfor", "temporal"), (*_DATABASES, "postgres")
+            opened = {
+                (user, each) for user in users for each in databases if _opens(port, user, each)
             }
+            written = {key for key in opened if _may_create_tables(port, *key)}
         finally:
             cluster.postgres.stop()
             cluster.remove()
 
-    own = [
+    own = {
         ("signedfor", "signedfor"),
         ("temporal", "temporal"),
         ("temporal", "temporal_visibility"),
-    ]
-    assert own == sorted(key for key, may in found.items() if may)
+    }
+    assert own == written
+    # PostgreSQL's own database is open to all, and empty.
+    assert own == {(user, database) for user, database in opened if database != "postgres"}
+
+
+def _url(port: int, user: str, database: str) -> str:
+    return f"postgresql://{user}:sandbox@{HOST}:{port}/{database}"
+
+
+def _opens(port: int, user: str, database: str) -> bool:
+    try:
+        psycopg.connect(_url(port, user, database)).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def _may_create_tables(port: int, user: str, database: str) -> bool:
-    url = f"postgresql://{user}:sandbox@{HOST}:{port}/{database}"
     try:
-        with psycopg.connect(url) as connection:
+        with psycopg.connect(_url(port, user, database)) as connection:
             [row] = connection.execute(
                 "SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = user"
             ).fetchall()
             assert (False,) == row
             connection.execute("CREATE TABLE a_table (id INTEGER)")
-    except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege):
+    except psycopg.errors.InsufficientPrivilege:
         return False
     return True

@@ -256,6 +256,9 @@ def test_a_proxy_need_not_pass_other_paths(
 
     assert levels == tuple(found[name].level for name in WEBHOOK_CHECKS)
     assert levels[-1] == found["event batch"].level
+    # What the check signs wrongly on purpose is no attack.
+    refused = (tmp_path / "webhook.log").read_text().count("Refused a request as not Twilio's")
+    assert (0 if levels[-1] == "ok" else 1) == refused
 
 
 @pytest.mark.parametrize(
