@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from unicodedata import category
 
 from signedfor.contract.inbound import InboundKind
-from signedfor.twilio import ideas, phrases
+from signedfor.twilio import ideas, phrases, text_model
 from signedfor.twilio.letters import plain, words
 from signedfor.twilio.slips import (
     MISSPELLED_LETTERS,
@@ -173,7 +173,17 @@ def _read(body: str) -> InboundKind:
     if phrases.is_reaction(body):
         return InboundKind.OTHER
     text = phrases.clauses(plain(body))
-    return _as_keyword(text, body) or _as_phrase(text)
+    return _as_keyword(text, body) or _as_sentence(text, body)
+
+
+def _as_sentence(text: str, body: str) -> InboundKind:
+    """What the rules say, unless the message as a whole almost certainly is something else."""
+    score = text_model.score(body, text)
+    if score > text_model.OPT_OUT:
+        return InboundKind.REVIEW
+    if score < text_model.ORDINARY:
+        return InboundKind.OTHER
+    return _as_phrase(text)
 
 
 def _as_keyword(text: str, body: str) -> InboundKind | None:
