@@ -172,6 +172,7 @@ def _read(body: str) -> InboundKind:
         return InboundKind.STOP if is_stop else InboundKind.REVIEW
     if phrases.is_reaction(body):
         return InboundKind.OTHER
+    body = phrases.without_signature(body)
     text = phrases.clauses(plain(body))
     return _as_keyword(text, body) or _as_sentence(text, body)
 
@@ -179,11 +180,13 @@ def _read(body: str) -> InboundKind:
 def _as_sentence(text: str, body: str) -> InboundKind:
     """What the rules say, unless the message as a whole almost certainly is something else."""
     score = text_model.score(body, text)
-    if score > text_model.OPT_OUT:
-        return InboundKind.REVIEW
     if score < text_model.ORDINARY:
         return InboundKind.OTHER
-    return _as_phrase(text)
+    rest = phrases.without_ordinary(text)
+    # Of a single word, or beside what is known to be ordinary ("don't stop"), it says too little.
+    if score > text_model.OPT_OUT and rest == text and len(words(text)) > 1:
+        return InboundKind.REVIEW
+    return _as_phrase(rest)
 
 
 def _as_keyword(text: str, body: str) -> InboundKind | None:
@@ -355,8 +358,7 @@ def _meant(word: str) -> str:
 
 
 def _as_phrase(text: str) -> InboundKind:
-    """REVIEW if a part of the message reads like an opt-out, else OTHER."""
-    text = phrases.without_ordinary(text)
+    """REVIEW if a part of the message, without ordinary phrases, reads like an opt-out."""
     text = " ".join(map(_meant, text.split(" ")))
     if len(words(text)) <= _SHORT_MESSAGE and " STOP " in text:
         return InboundKind.REVIEW
