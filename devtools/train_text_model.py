@@ -59,7 +59,9 @@ def samples() -> list[Sample]:
         if path.stem in LEARNED
         for text in opt_out_texts.read(path)
     ]
-    return [_sample(each) for each in texts if each.expected <= _OPT_OUTS or each.expected == _ORDINARY]
+    return [
+        _sample(each) for each in texts if each.expected <= _OPT_OUTS or each.expected == _ORDINARY
+    ]
 
 
 def _sample(text: Text) -> Sample:

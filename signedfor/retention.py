@@ -175,7 +175,7 @@ NOT_PURGED: Final = {
     tables.hash_keys: "without its key, an erased person's opt-out would not be recognized",
     tables.schema_compatibility: "at most one row",
     tables.senders: "a row for each sender",
-    tables.watermarks: "a row for each process",
+    tables.watermarks: "a row for each process and each value of INBOUND_WORKFLOW",
 }
 """The tables that have no purge, and why."""
 

@@ -28,7 +28,8 @@ _CLOSING = (
 )
 _SIGNATURE = re.compile(
     r"\s*(?:\n--.*|\n(?i:sent (?:from|via|with|by)|get \S+ for|enviado (?:desde|do)|"
-    r"envoyé (?:de|depuis)|inviato da|gesendet (?:von|mit)|von meinem|verzonden|verstuurd)\b.{1,60}|"
+    r"envoyé (?:de|depuis)|inviato da|gesendet (?:von|mit)|von meinem|verzonden|verstuurd)\b"
+    r".{1,60}|"
     rf"(?i:\b(?:{_CLOSING})\b)[\s,.!]+[A-Z][a-z]+(?: [A-Z][a-z]*\.?)?|"
     r"\s[-–—~] ?[A-Z][a-z]+(?: [A-Z][a-z]*\.?)?)\s*\Z",  # noqa: RUF001 - dashes
     re.DOTALL,
