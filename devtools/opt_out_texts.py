@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from signedfor.contract import InboundKind
-from signedfor.twilio.keywords import classify_inbound
+from signedfor.twilio.classifier import classify_inbound
 
 TEXTS: Final = Path(__file__).resolve().parents[1] / "tests/signedfor/twilio/inbound_texts"
 _HEEDED: Final = frozenset({InboundKind.STOP, InboundKind.REVIEW})
