@@ -51,8 +51,8 @@ def as_sentence(text: str, body: str) -> InboundKind:
     if score < text_model.ORDINARY:
         return InboundKind.OTHER
     rest = phrases.without_ordinary(text)
-    # Of a single word, or beside what is known to be ordinary ("don't stop"), it says too little.
-    if score > text_model.OPT_OUT and rest == text and len(words(text)) > 1:
+    # Of a word or two, or beside what is known to be ordinary ("don't stop"), it says too little.
+    if score > text_model.OPT_OUT and rest == text and len(words(text)) >= _SHORT_MESSAGE:
         return InboundKind.REVIEW
     return _as_phrase(rest)
 
