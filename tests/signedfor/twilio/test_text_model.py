@@ -18,9 +18,9 @@ def _score(body: str) -> float:
 @pytest.mark.parametrize(
     "body",
     [
-        "please stop charging my card twice",
         "I want out of the Thursday class, can anyone swap",
-        "my sister quit her job on Monday, can I get her hours",
+        "can you ask your driver to stop honking at 6am",
+        "delete my card info from the checkout please",
     ],
 )
 def test_a_rule_does_not_make_an_ordinary_message_a_review(
@@ -33,13 +33,13 @@ def test_a_rule_does_not_make_an_ordinary_message_a_review(
     assert classify_inbound(body, None) is REVIEW
 
 
-@pytest.mark.parametrize(
-    "body", ["you lot keep sending me texts and I never asked", "so sick of your daily texts guys"]
-)
-def test_an_opt_out_that_no_rule_finds_is_for_review(body: str) -> None:
+def test_an_opt_out_that_no_rule_finds_is_for_review(monkeypatch: pytest.MonkeyPatch) -> None:
     """It resembles opt-outs."""
-    assert _score(body) > text_model.OPT_OUT
+    body = "please let me off this thing"
     assert classify_inbound(body, None) is REVIEW
+
+    monkeypatch.setattr(text_model, "OPT_OUT", 100)
+    assert classify_inbound(body, None) is OTHER
 
 
 def test_of_a_long_message_it_says_nothing() -> None:
