@@ -5,11 +5,11 @@ process says in the database what it has, as a watermark whose name has a finger
 """
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
@@ -17,6 +17,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
+from signedfor.background import in_background
 from signedfor.logging import log_unexpected
 from signedfor.settings import Settings
 from signedfor.store.database import DatabaseUnavailable
@@ -94,26 +95,19 @@ def _fingerprint(settings: Settings) -> str:
     return sha256(both.encode()).hexdigest()[:12]
 
 
-@contextlib.asynccontextmanager
-async def comparing_inbound_settings(
+def comparing_inbound_settings(
     engine: Engine,
     settings: Settings,
     role: Role,
     *,
     interval: timedelta = CHECK_INTERVAL,
     patience: timedelta = MAX_AGE,
-) -> AsyncIterator[None]:
+) -> AbstractAsyncContextManager[None]:
     """Publish and compare them regularly while the context is open; log a difference that lasts.
 
     While processes are restarted with new ones, what the old ones said stands for `MAX_AGE`.
     """
-    comparing = _compare(engine, settings, role, interval=interval, patience=patience)
-    task = asyncio.create_task(comparing, name="inbound settings")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+    return in_background(_compare(engine, settings, role, interval=interval, patience=patience))
 
 
 async def _compare(
