@@ -18,7 +18,7 @@ from sqlalchemy import Engine, Table
 from signedfor.background import in_background
 from signedfor.logging import log_unexpected
 from signedfor.settings import Settings
-from signedfor.store import ops_sessions, tables
+from signedfor.store import limit_usage, ops_sessions, tables
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.campaign_uploads import LIFETIME, CampaignUploads
 from signedfor.store.campaigns import Campaigns
@@ -163,6 +163,12 @@ RULES: Final = (
         *(tables.campaign_uploads, tables.campaign_upload_parts),
         purge=lambda engine: CampaignUploads(engine).purge,
         keep=LIFETIME,
+    ),
+    _fixed(
+        "counts of message limits",
+        tables.limit_usage,
+        purge=lambda engine: functools.partial(limit_usage.purge, engine),
+        keep=timedelta(0),
     ),
     _fixed(
         "sessions of the operations page",

@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError
 from signedfor.campaigns.recipients import RecipientsFile, UnreadableFile
 from signedfor.contract import CancelRequest, DeadLetterRequest, DeliveryStatus, MessageRequest
 from signedfor.csv_problems import CsvProblems
+from signedfor.destinations import Destinations
 from signedfor.masks import contains_number_of, masked_sender
 from signedfor.payloads import INVALID_INPUT, MAX_PROBLEMS, data_converter
 from signedfor.recipient_rules import recipient_problem
@@ -78,7 +79,7 @@ def numbers(data: bytes) -> None:
             address = normalize(text)
             assert normalize(address) == address
             masked_sender(address)
-            recipient_problem(address, sender=None, own=())
+            recipient_problem(address, sender=None, own=(), destinations=Destinations(["US"]))
     contains_number_of(text, "+15558675309")
 
 

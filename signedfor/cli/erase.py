@@ -43,6 +43,7 @@ _LABELS: Final = {
     "inbound_records": "Workflows that recorded inbound messages",
     "campaign_rows": "Campaign rows",
     "campaign_uploads": "Uploaded files",
+    "limit_usage": "Counts of message limits",
     "held_back_messages": "Held-back messages",
     "inbox": "Receipts in the inbox",
     "message_index": "Rows of the message index",

@@ -40,6 +40,7 @@ from signedfor.store.tables import (
     held_back_messages,
     inbound_messages,
     inbox,
+    limit_usage,
     message_index,
     opt_ins,
     send_attempts,
@@ -59,7 +60,8 @@ _ROW_KEY: Final = tuple_(campaign_rows.c.campaign_id, campaign_rows.c.number)
 _Value = TypeVar("_Value", str, tuple[str, int])
 
 DELETED: Final = (
-    *(campaign_rows, campaign_uploads, held_back_messages, inbox, message_index, send_attempts),
+    *(campaign_rows, campaign_uploads, held_back_messages, inbox, limit_usage, message_index),
+    send_attempts,
 )
 PSEUDONYMISED: Final = (inbound_messages, opt_ins, suppression_history, suppressions)
 
@@ -129,6 +131,7 @@ class Erasure:
                 suppression_history: [suppression_history.c.recipient.in_(self.addresses)],
                 suppressions: [suppressions.c.recipient.in_(self.addresses)],
                 inbox: _in(inbox.c.message_id, ids),
+                limit_usage: [self._is_limit],
                 message_index: [self._indexed],
                 send_attempts: [self._attempted],
             }
@@ -208,6 +211,7 @@ class Erasure:
         deletions: list[tuple[Table, ColumnElement[bool]]] = [
             (held_back_messages, self._held_back),
             (send_attempts, self._attempted),
+            (limit_usage, self._is_limit),
             (message_index, self._indexed),
             *((inbox, each) for each in _in(inbox.c.message_id, ids)),
             *((send_attempts, each) for each in _in(send_attempts.c.message_id, ids)),
@@ -255,6 +259,10 @@ class Erasure:
     @property
     def _indexed(self) -> ColumnElement[bool]:
         return message_index.c.person == self.reference
+
+    @property
+    def _is_limit(self) -> ColumnElement[bool]:
+        return limit_usage.c.person_reference == self.reference
 
     def _campaign_rows(self) -> Iterator[tuple[str, int]]:
         column = campaign_rows.c

@@ -259,12 +259,32 @@ send_attempts = Table(
     # Of ours; NULL in the records of an older version.
     Column("sender", String(MAX_ADDRESS)),
     Column("person_reference", String(32)),  # NULL in the records of an older version
+    Column("content_hash", String(64)),  # NULL while the duplicate guard is off
     # At most one POST of a submission can be in flight or accepted.
     UniqueConstraint("message_id", "submission"),
     # The first is for the search for candidate duplicates, the second for the purge.
     Index(None, "recipient_hash", "started_at"),
     Index(None, "started_at"),
+    Index(
+        "ix_send_attempts_content_hash",
+        *("content_hash", "started_at"),
+        sqlite_where=text("content_hash IS NOT NULL"),
+        postgresql_where=text("content_hash IS NOT NULL"),
+    ),
 )
+
+limit_usage = Table(
+    "limit_usage",
+    metadata,
+    Column("limit_key", String(160), primary_key=True),
+    Column("person_reference", String(32)),  # NULL if the limit is not a person's
+    Column("counts", Text, nullable=False),  # JSON
+    Column("expires_at", UtcDateTime, nullable=False),
+    # The first is for erasing a person, the second for the purge.
+    Index(None, "person_reference"),
+    Index(None, "expires_at"),
+)
+"""How many messages have begun of late, for each limit of MESSAGE_LIMITS."""
 
 inbox = Table(
     "inbox",

@@ -11,6 +11,7 @@ from signedfor.consent import OptIn, Reason, Scope, Source, Suppression
 from signedfor.contract import DeliveryStatus, InboundKind, MessageRequest
 from signedfor.inbound import InboundRecord
 from signedfor.inbound_texts import TextPolicy
+from signedfor.message_limits import parse_rules
 from signedfor.store.campaign_uploads import CampaignUploads
 from signedfor.store.campaigns import CampaignRow, Campaigns
 from signedfor.store.database import transaction
@@ -45,7 +46,8 @@ NOW = datetime.now(UTC)
 
 def _attempts(engine: Engine) -> SendAttempts:
     rates = dict.fromkeys(SenderKind, 100_000.0)
-    return SendAttempts(engine, RateLimiter(engine, rates=rates))
+    limits = parse_rules("person=5/24h,person=9/7d,tenant=9/1h")
+    return SendAttempts(engine, RateLimiter(engine, rates=rates), limits=limits)
 
 
 def _claim(engine: Engine, message_id: str, to: str, **options: Any) -> Any:
@@ -152,6 +154,7 @@ def test_nothing_shows_the_number_any_more(engine: Engine, as_typed: str) -> Non
         "held_back_messages": 1,
         "inbound_messages": 2,
         "inbox": 1,
+        "limit_usage": 2,
         "message_index": 2,
         "opt_ins": 1,
         "send_attempts": 1,
