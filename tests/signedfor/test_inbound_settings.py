@@ -61,14 +61,15 @@ def test_a_difference_is_found_and_its_effect_is_said(
 
 def test_a_process_that_has_ended_does_not_count(engine: Engine) -> None:
     """It has said nothing for a while."""
-    publish(engine, NONE, Role.WEBHOOK)
     publish(engine, ONE, Role.WORKER)
-    assert mismatch(engine)
+    ended, now = "inbound-workflow:webhook:ended", datetime.now(UTC)
     watermarks = Watermarks(engine)
-    ended = "inbound-workflow:worker:ended"
-    watermarks.advance(ended, datetime.now(UTC) - MAX_AGE - timedelta(seconds=1))
 
-    assert ended not in watermarks.names("inbound-workflow:", since=datetime.now(UTC) - MAX_AGE)
+    watermarks.advance(ended, now - MAX_AGE - timedelta(seconds=1))
+    assert mismatch(engine) is None
+
+    watermarks.advance(ended, now)
+    assert mismatch(engine)
 
 
 def test_the_doctor_warns(database_url: str, engine: Engine) -> None:
