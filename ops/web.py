@@ -23,6 +23,7 @@ from ops.checker import Checker
 from ops.formats import FILTERS
 from ops.person_links import PersonLinks
 from ops.settings import OpsSettings
+from signedfor.masks import check_no_number
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.ops_sessions import OpsSessions, StoredSession
 
@@ -146,7 +147,12 @@ class Page:
         why: str | None = None,
         details: str | None = None,
     ) -> None:
-        """Write in the audit log what this person is about to do; `recipient`: with whom."""
+        """Write in the audit log what this person is about to do; `recipient`: with whom.
+
+        Raises:
+            BadInput: the reason has a phone number, which all who read the audit log would see.
+        """
+        check_no_number(why, field="Reason")
         await to_thread.run_sync(
             lambda: self.services.audit_log.add(
                 who=self.user.name,

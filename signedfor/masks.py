@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from signedfor.consent import person, reference_in
+from signedfor.errors import BadInput
 
 # At least three digits are hidden; of a short number, less than four at the beginning are shown.
 _NUMBER = re.compile(r"(\+\d{0,4})\d{3,}(\d{4})$", re.ASCII)
@@ -58,5 +59,37 @@ def contains_an_end_of(text: str, recipients: Iterable[str]) -> bool:
     return bool(written) and any(_end_of(each) in written for each in recipients)
 
 
+def has_digits_of_number(text: str) -> bool:
+    """Whether `text` has so many digits that they may be the end of a phone number."""
+    return _ENDS.search(re.sub(r"[^0-9A-Za-z]", "", text)) is not None
+
+
 def _end_of(recipient: str) -> str:
     return re.sub(r"\D", "", person(recipient))[-_MIN_DIGITS:]
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?", re.ASCII)
+_ANY_NUMBER = re.compile(
+    r"\+[\s(]*\d(?:[\s().\-/]*\d){6,14}"
+    # Without a plus only from ten digits on, and not as the beginning of an ID.
+    r"|(?<![0-9A-Za-z])(?<![0-9A-Za-z]-)\d(?:[\s().\-]{0,2}\d){9,14}(?!-?[0-9A-Za-z])",
+    re.ASCII,
+)
+
+
+def contains_phone_number(text: str) -> bool:
+    """Whether `text`, which a person wrote, has something that may be anybody's phone number.
+
+    Times and IDs such as those of jobs are none.
+    """
+    return _ANY_NUMBER.search(_MOMENT.sub(" ", text)) is not None
+
+
+def check_no_number(text: str | None, *, field: str) -> None:
+    """Refuse a text with anybody's phone number, when it is not known whom it is about.
+
+    Raises:
+        BadInput: names the field.
+    """
+    if text and contains_phone_number(text):
+        raise BadInput([(field, "must not contain a phone number, or ten digits in a row")])

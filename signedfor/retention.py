@@ -23,6 +23,7 @@ from signedfor.store.audit_log import AuditLog
 from signedfor.store.campaign_uploads import LIFETIME, CampaignUploads
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import DatabaseUnavailable
+from signedfor.store.dead_letter_index import DeadLetterIndex
 from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.inbox import Inbox
@@ -96,6 +97,13 @@ RULES: Final = (
         "rows of the message index",
         tables.message_index,
         purge=lambda engine: MessageIndex(engine).purge,
+        and_=MAX_TIME_OPEN,
+    ),
+    _by(
+        "attempt_record_days",
+        "rows of the index of dead letters",
+        tables.dead_letter_index,
+        purge=lambda engine: DeadLetterIndex(engine).purge,
         and_=MAX_TIME_OPEN,
     ),
     _by(

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from temporalio.service import RPCError
 
 from ops.access import Role
+from ops.index_state import index_state
 from ops.web import Page, Pages
 from signedfor.arrival import sending_again
 from signedfor.client import BadInput, Client, NotFound
@@ -22,7 +23,6 @@ from signedfor.contract import (
 )
 from signedfor.masks import masked_recipient
 from signedfor.message_details import MessageDetails, fetch_details
-from signedfor.message_indexer import is_filled
 from signedfor.retries import Continuation, continuation
 from signedfor.store.message_index import MessageFilter, MessageIndex
 from signedfor.store.people import People
@@ -70,7 +70,7 @@ async def messages(page: Page) -> Response:
         "messages.html",
         messages=found[:_ROWS],
         last=found[_ROWS - 1] if len(found) > _ROWS else None,
-        is_filled=await to_thread.run_sync(is_filled, page.services.engine),
+        index=await to_thread.run_sync(index_state, page.services.engine),
         is_filtered=wanted != MessageFilter(),
         statuses=tuple(dict.fromkeys([*Stage, *Outcome])),
         meaning_of=_meaning_of,

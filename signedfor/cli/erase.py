@@ -47,6 +47,7 @@ _LABELS: Final = {
     "held_back_messages": "Held-back messages",
     "inbox": "Receipts in the inbox",
     "message_index": "Rows of the message index",
+    "dead_letter_index": "Rows of the index of dead letters",
     "send_attempts": "Attempt records",
     "inbound_messages": "Inbound messages (pseudonymised)",
     "opt_ins": "Opt-ins (pseudonymised)",

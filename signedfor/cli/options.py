@@ -21,6 +21,7 @@ from signedfor.contract.fields import (
     problems_in,
     zoned_time,
 )
+from signedfor.masks import check_no_number
 from signedfor.strict_json import InvalidJson, parse_json
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -155,8 +156,13 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def operator(by: str | None) -> str:
-    """The given name, or that of the user who runs this process."""
+    """The given name, or that of the user who runs this process.
+
+    Raises:
+        BadInput: the name has a phone number.
+    """
     if by is not None:
+        check_no_number(by, field="--by")
         return by
     try:
         return getpass.getuser()

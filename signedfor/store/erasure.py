@@ -37,6 +37,7 @@ from signedfor.store.tables import (
     campaign_upload_parts,
     campaign_uploads,
     campaigns,
+    dead_letter_index,
     held_back_messages,
     inbound_messages,
     inbox,
@@ -60,8 +61,8 @@ _ROW_KEY: Final = tuple_(campaign_rows.c.campaign_id, campaign_rows.c.number)
 _Value = TypeVar("_Value", str, tuple[str, int])
 
 DELETED: Final = (
-    *(campaign_rows, campaign_uploads, held_back_messages, inbox, limit_usage, message_index),
-    send_attempts,
+    *(campaign_rows, campaign_uploads, dead_letter_index, held_back_messages, inbox),
+    *(limit_usage, message_index, send_attempts),
 )
 PSEUDONYMISED: Final = (inbound_messages, opt_ins, suppression_history, suppressions)
 
@@ -130,6 +131,7 @@ class Erasure:
                 opt_ins: [opt_ins.c.recipient.in_(self.addresses)],
                 suppression_history: [suppression_history.c.recipient.in_(self.addresses)],
                 suppressions: [suppressions.c.recipient.in_(self.addresses)],
+                dead_letter_index: _in(dead_letter_index.c.message_id, ids),
                 inbox: _in(inbox.c.message_id, ids),
                 limit_usage: [self._is_limit],
                 message_index: [self._indexed],
@@ -214,6 +216,7 @@ class Erasure:
             (limit_usage, self._is_limit),
             (message_index, self._indexed),
             *((inbox, each) for each in _in(inbox.c.message_id, ids)),
+            *((dead_letter_index, each) for each in _in(dead_letter_index.c.message_id, ids)),
             *((send_attempts, each) for each in _in(send_attempts.c.message_id, ids)),
             *((message_index, each) for each in _in(message_index.c.message_id, ids)),
             *((campaign_rows, _ROW_KEY.in_(some)) for some in _batches(found.campaign_rows)),

@@ -25,6 +25,7 @@ from sqlalchemy import (
     and_,
     literal_column,
     text,
+    true,
 )
 
 from signedfor.consent import (
@@ -467,6 +468,8 @@ message_index = Table(
     Column("error_code", Integer),
     Column("person", String(32)),  # a reference; NULL until it is known
     Column("closed_hour", UtcDateTime),  # `closed_at`, rounded down
+    # False if its workflow ended without one
+    Column("has_report", Boolean, nullable=False, server_default=true()),
     Index(None, "started_at", "message_id"),
     Index(None, "person", "started_at", "message_id"),
     Index(None, "status", "started_at", "message_id"),
@@ -491,4 +494,45 @@ Index(
     *(message_index.c[name] for name in ("campaign_id", "message_id")),
     sqlite_where=IS_RETRY,
     postgresql_where=IS_RETRY,
+)
+HAS_NO_REPORT: Final = message_index.c.has_report.is_(False)
+Index(
+    "ix_message_index_no_report",
+    *(message_index.c[name] for name in ("campaign_id", "has_report")),
+    sqlite_where=HAS_NO_REPORT,
+    postgresql_where=HAS_NO_REPORT,
+)
+
+dead_letter_index = Table(
+    "dead_letter_index",
+    metadata,
+    Column("message_id", String(255), primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+    Column("status", String(40), nullable=False),
+    Column("failure_class", String(40)),
+    Column("error_code", Integer),
+    Column("may_have_arrived", Boolean, nullable=False),
+    Column("sender", String(MAX_ADDRESS)),  # masked, as in the search attribute
+    Column("tenant", String(MAX_LABEL)),
+    Column("campaign_id", String(64)),
+    Column("message_sid", String(64)),
+    Index(None, "closed_at"),
+)
+"""What Temporal shows of each dead letter; it can be made again, too."""
+IS_OPEN: Final = dead_letter_index.c.closed_at.is_(None)
+Index(
+    "ix_dead_letter_index_open",
+    dead_letter_index.c.started_at,
+    sqlite_where=IS_OPEN,
+    postgresql_where=IS_OPEN,
+)
+# A literal, as above.
+IS_DELIVERED_LATE: Final = dead_letter_index.c.status == literal_column("'delivered_late'")
+Index(
+    "ix_dead_letter_index_delivered_late",
+    *(dead_letter_index.c[name] for name in ("campaign_id", "message_id")),
+    sqlite_where=IS_DELIVERED_LATE,
+    postgresql_where=IS_DELIVERED_LATE,
 )
