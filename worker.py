@@ -39,6 +39,7 @@ from signedfor.contract import (
 from signedfor.destinations import Destinations
 from signedfor.errors import InvalidSettings
 from signedfor.inbound import CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp
+from signedfor.inbound_settings import Role, comparing_inbound_settings
 from signedfor.interceptors import OneArgument
 from signedfor.key_checks import require_readable_workflows, until_keys_fit
 from signedfor.logging import configure_logging
@@ -440,6 +441,7 @@ async def _serve_until(
             client, engine, settings, outage_hold=outage_hold, metrics=metrics, breaker=breaker
         ),
         purging(engine, settings),
+        comparing_inbound_settings(engine, settings, Role.WORKER),
     ):
         health.phase = Phase.SERVING
         _logger.info("worker ready on queues %s and %s", MESSAGES_QUEUE, TWILIO_SENDS_QUEUE)

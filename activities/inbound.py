@@ -25,8 +25,8 @@ from signedfor.inbound import (
     normalize_from_address,
 )
 from signedfor.store.inbound import InboundMessages, Watermarks
+from signedfor.twilio.classifier import classify_inbound
 from signedfor.twilio.client import TwilioClient, http_status_of
-from signedfor.twilio.keywords import classify_inbound
 from signedfor.twilio.messaging_services import MessagingServices, TooManyServices
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
 

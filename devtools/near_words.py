@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from signedfor.twilio.keywords import near_keywords, near_phrases
+from signedfor.twilio.keywords import near_keywords
 from signedfor.twilio.letters import plain, words
+from signedfor.twilio.sentences import near_phrases
 
 TABLE: Final = Path(__file__).resolve().parents[1] / "signedfor/twilio/near_words.csv"
 _LANGUAGES: Final = {

@@ -1,10 +1,9 @@
 """How well inbound messages are classified, measured over labeled texts.
 
-    python -m devtools.opt_out_texts
+    python -m devtools.opt_out_texts [FILE...]
 
-prints the figures and the misses as Markdown. The texts are in
-`tests/signedfor/twilio/inbound_texts`: `development.csv` was looked at while the rules were
-written, `held_out.csv` was not.
+prints the figures and the misses as Markdown, of the sets in
+`tests/signedfor/twilio/inbound_texts` if no file is named.
 """
 
 import csv
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from signedfor.contract import InboundKind
-from signedfor.twilio.keywords import classify_inbound
+from signedfor.twilio.classifier import classify_inbound
 
 TEXTS: Final = Path(__file__).resolve().parents[1] / "tests/signedfor/twilio/inbound_texts"
 _HEEDED: Final = frozenset({InboundKind.STOP, InboundKind.REVIEW})
@@ -52,8 +51,8 @@ class Figure:
 
 
 def files() -> list[Path]:
-    """The two sets: the rules were written with the first, and measured on the second."""
-    return [TEXTS / "development.csv", TEXTS / "held_out.csv"]
+    """The sets, by name. README.md there says of each what the rules know of it."""
+    return sorted(path for path in TEXTS.glob("*.csv") if path.name != "groups.csv")
 
 
 def read(path: Path) -> list[Text]:
@@ -99,9 +98,9 @@ def false_alarms(texts: Sequence[Text]) -> Figure:
     return Figure("ordinary messages that are STOP or REVIEW", ordinary, alarms)
 
 
-def report() -> str:
+def report(paths: Sequence[Path] = ()) -> str:
     """The figures and misses of each set, as Markdown."""
-    sets = {path.stem: read(path) for path in files()}
+    sets = {path.stem: read(path) for path in paths or files()}
     figures = [
         f"| `{name}` | {each.what} | {len(each.texts)} | {len(each.counted)} | {each.share:.1%} |"
         for name, texts in sets.items()
@@ -141,4 +140,4 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{report()}\n")
+    sys.stdout.write(f"{report([Path(each) for each in sys.argv[1:]])}\n")

@@ -198,7 +198,7 @@ NOT_PURGED: Final = {
     tables.schema_compatibility: "at most one row",
     tables.sender_breakers: "a row for each sender",
     tables.senders: "a row for each sender",
-    tables.watermarks: "a row for each process",
+    tables.watermarks: "a row for each process and each value of INBOUND_WORKFLOW",
 }
 """The tables that have no purge, and why."""
 

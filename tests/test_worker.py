@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from signedfor.payloads import data_converter
 from signedfor.retry import QUICK_ATTEMPTS
 from signedfor.search_attributes import SEARCH_ATTRIBUTES
 from signedfor.store.database import open_engine, transaction
-from signedfor.store.inbound import CLOCK_MARGIN
+from signedfor.store.inbound import CLOCK_MARGIN, Watermarks
 from signedfor.store.suppressions import Suppressions
 from tests.fixtures.temporal import binary
 from tests.worker_process import ROOT, TEXT, Worker, environment, until
@@ -247,6 +248,20 @@ async def test_a_stopping_worker_drains(  # noqa: PLR0917 - pytest passes them b
     assert [*[refusals + 1] * 3, 1] == [each.attempts for each in reports]
     posted = sorted(each["to"] for each in sandbox.ledger()["accepted"])
     assert [*recipients, late] == posted
+
+
+async def test_a_worker_says_which_workflow_inbound_messages_start(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    """In the database, where the webhook compares it."""
+    since = datetime.now(UTC)
+    engine = open_engine(variables["DATABASE_URL"])
+    watermarks = Watermarks(engine)
+
+    with Worker(variables, tmp_path / "log") as worker:
+        worker.ready()
+        until(lambda: watermarks.names("inbound-workflow:worker:none", since=since) != [], "a name")
+    engine.dispose()
 
 
 async def test_the_worker_schedules_the_inbound_catch_up(

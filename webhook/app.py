@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.client import Client
 
 from signedfor.contract import EVENTS_PATH, INBOUND_PATH, STATUS_PATH
+from signedfor.inbound_settings import Role, comparing_inbound_settings
 from signedfor.logging import log_unexpected
 from signedfor.settings import Settings
 from signedfor.store.account_hold import AccountHold
@@ -162,6 +163,7 @@ def create_app(
             replayer.running(),
             pending_reviews.running(),
             gauges.running(),
+            comparing_inbound_settings(engine, settings, Role.WEBHOOK),
             dispatching,
         ):
             yield

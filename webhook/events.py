@@ -31,7 +31,7 @@ from signedfor.contract.fields import (
 from signedfor.logging import RateLimitedLogger, log_unexpected
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.reassignments import Reassignment, Reassignments
-from signedfor.twilio.keywords import classify_inbound
+from signedfor.twilio.classifier import classify_inbound
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
 from webhook import inbound, status
 from webhook.body import CLOSE, DecodeError, decode_events, decode_form

@@ -16,7 +16,7 @@ from signedfor.inbound import FromAddress, InboundRecord, also_from, is_recipien
 from signedfor.logging import RateLimitedLogger
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.inbound import InboundMessages
-from signedfor.twilio.keywords import classify_inbound
+from signedfor.twilio.classifier import classify_inbound
 from webhook.body import Fields
 from webhook.metrics import Metrics
 from webhook.replies import NO_REPLY, Replies

@@ -38,7 +38,7 @@ from signedfor.recipient_rules import recipient_problem
 from signedfor.spreadsheets import number_damage, text_damage, unmasked
 from signedfor.store.csv_files import CsvRows, InvalidCsv
 from signedfor.template import InvalidTemplate, MissingField, placeholders, render
-from signedfor.twilio.keywords import classify_inbound
+from signedfor.twilio.classifier import classify_inbound
 from signedfor.twilio.media_urls import media_url_problem
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
 from signedfor.twilio.segments import count_segments

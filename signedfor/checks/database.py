@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from signedfor.checks import Finding, fail, ok, warn
 from signedfor.contract.failures import FailureClass
 from signedfor.errors import BadInput
+from signedfor.inbound_settings import REMEDY, mismatch
 from signedfor.masks import masked_sender
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.breakers import Breakers
@@ -22,6 +23,7 @@ HOLD: Final = "account hold"
 BREAKER: Final = "breaker"
 REVIEWS: Final = "reviews"
 INBOUND: Final = "inbound messages"
+INBOUND_SETTINGS: Final = "INBOUND_WORKFLOW"
 _REVIEW_WITHIN = timedelta(days=1)
 _MAX_UNDISPATCHED = timedelta(minutes=5)
 
@@ -44,6 +46,7 @@ def check_database(url: str) -> list[Finding]:
                 *check_breakers(engine),
                 _check_reviews(engine),
                 *_check_inbound_outbox(engine),
+                *_check_inbound_settings(engine),
             ]
         finally:
             engine.dispose()
@@ -123,3 +126,9 @@ def _check_inbound_outbox(engine: Engine) -> list[Finding]:
             "Temporal does not start them. `signedfor inbound list --pending` lists them.",
         )
     ]
+
+
+def _check_inbound_settings(engine: Engine) -> list[Finding]:
+    """Whether worker and webhook have the same INBOUND_WORKFLOW and INBOUND_TASK_QUEUE."""
+    found = mismatch(engine)
+    return [] if found is None else [warn(INBOUND_SETTINGS, found, REMEDY)]

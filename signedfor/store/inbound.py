@@ -521,6 +521,14 @@ class Watermarks:
         with transaction(self._engine, read_only=True) as connection:
             return connection.scalar(select(watermarks.c.at).where(watermarks.c.name == name))
 
+    def names(self, prefix: str, *, since: datetime) -> list[str]:
+        """The watermarks whose name begins so, and that are at or after `since`."""
+        query = select(watermarks.c.name).where(
+            watermarks.c.name.startswith(prefix, autoescape=True), watermarks.c.at >= since
+        )
+        with transaction(self._engine, read_only=True) as connection:
+            return list(connection.scalars(query))
+
     def advance(self, name: str, to: datetime) -> None:
         """Set the watermark; a later one stays."""
         with transaction(self._engine) as connection:

@@ -1,13 +1,7 @@
-"""Classifies inbound messages: opt-out, opt-in, help, or a text that a person should review.
+"""Messages that are one keyword: split, repeated, misspelled, or with courtesy around it.
 
-Twilio acts on a keyword only when it is the whole message. People also write "please stop texting
-me", and US law lets them revoke consent by any reasonable means, so a message that reads like an
-opt-out needs review. START, YES and HELP in a phrase change nothing and need no review.
-
-The words are in `words.csv`, common words near them in `near_words.csv`, and what people say in
-their own words in `ideas.toml` and `phrases.toml`. An opt-out must never be missed, and a review
-costs an operator's time, so a doubt about a single word or a short message is a review, and a long
-message needs the ideas of an opt-out close together.
+The words are in `words.csv`, and common words near them in `near_words.csv`. A doubt about a single
+word is a review: an opt-out must never be missed.
 """
 
 import csv
@@ -24,33 +18,19 @@ from signedfor.twilio.letters import plain, words
 from signedfor.twilio.slips import (
     MISSPELLED_LETTERS,
     Misspelled,
-    is_beside,
-    is_form,
     is_jumbled,
-    is_near,
     once,
     swapped,
     two_slips,
 )
-
-_KIND_OF_OPT_OUT_TYPE = {
-    "STOP": InboundKind.STOP,
-    "START": InboundKind.START,
-    "HELP": InboundKind.HELP,
-}
 
 _OPT_INS = {InboundKind.START, InboundKind.YES}
 _LONG = 6
 """From how many letters on any slip makes no other word of English."""
 _LONG_ANYWHERE = 8
 """From how many letters on two slips make no other word, or nearly."""
-_SHORT = 4
+SHORT = 4
 """Words of so few letters have many neighbors in other languages."""
-_SHORT_MESSAGE = 3
-_SHORT_CLAUSE = 6
-_TELLING = frozenset({"STOP", "QUIT", "UNSUBSCRIBE", "TEXTING", "TXTING", "MESSAGING"})
-"""Words that are rarely about anything but our messages in a short clause, if ordinary phrases such
-as `bus stop` are taken out."""
 
 
 class _Word(NamedTuple):
@@ -87,7 +67,7 @@ def _read_near_words() -> frozenset[str]:
 _WORDS: Final = _read_table()
 _NEAR_WORDS: Final = _read_near_words() - _WORDS.keys()
 """Common words of many languages that a slip makes of a keyword: `TERMINAL`, `PASTA`."""
-_STOP_WORDS: Final = frozenset(word for word, row in _WORDS.items() if row.kind is InboundKind.STOP)
+STOP_WORDS: Final = frozenset(word for word, row in _WORDS.items() if row.kind is InboundKind.STOP)
 
 
 _CERTAIN: Final = {
@@ -106,21 +86,14 @@ _OF_ANY: Final = Misspelled(
     if row.kind in {InboundKind.STOP, InboundKind.HELP}
     and (word in _CERTAIN or len(word) in MISSPELLED_LETTERS)
 )
-_LONG_STOP_WORDS: Final = sorted(each for each in _STOP_WORDS if len(each) >= _LONG_ANYWHERE)
+_LONG_STOP_WORDS: Final = sorted(each for each in STOP_WORDS if len(each) >= _LONG_ANYWHERE)
 _UNAMBIGUOUS: Final = frozenset(
     word
-    for word in _STOP_WORDS
+    for word in STOP_WORDS
     if not _WORDS[word].is_english or word in {"UNSUBSCRIBE", "UNSUB", "OPTOUT"}
 )
-_MASKED: Final = sorted(
-    word for word in _CERTAIN if _WORDS[word].is_english and word in _STOP_WORDS
-)
-_OF_PHRASES: Final = Misspelled(
-    word
-    for word in sorted(phrases.vocabulary() | ideas.vocabulary("en"))
-    if word.isascii() and len(word) in MISSPELLED_LETTERS
-)
-_SPELLED: Final = (
+_MASKED: Final = sorted(word for word in _CERTAIN if _WORDS[word].is_english and word in STOP_WORDS)
+SPELLED: Final = (
     phrases.vocabulary()
     | phrases.ordinary_vocabulary()
     | ideas.vocabulary("en")
@@ -129,19 +102,13 @@ _SPELLED: Final = (
 )
 """All words that no other word is read as, and that a run-on word is made of."""
 _RUN_ON_LETTERS: Final = range(6, 41)
-_RUN_ON_MESSAGE: Final = 8
-"""Up to how many words a message is searched for run-on words."""
-_LONGEST_MESSAGE: Final = 2000
-"""Twilio's have up to 1600 characters."""
-_MAX_READ: Final = 4096
-"""Characters in a message of WhatsApp; other channels allow fewer."""
 _STOP_SIGN: Final = "\N{OCTAGONAL SIGN}"
 _AROUND_A_STOP_SIGN: Final = frozenset("🛑🚫⛔❌✋🖐🤚🙏😡😠😤🤬")
 _OPT_OUT: Final = re.compile(r"\bOPT OUT\b")
 _CLITIC: Final = re.compile(
     r"(?:ME|NOS|SE|TE|MI|CI|VI|TI|LO|LA|LE|LI|NE|LOS|LAS|LES|MOI|NOUS|VOUS)$"
 )
-_DRAWL: Final = re.compile(r"(.)\1{2,}")
+DRAWL: Final = re.compile(r"(.)\1{2,}")
 _IDEOGRAPHS: Final = "\u2e80"
 """From here on a letter is a syllable or more, so that another one is another word."""
 _LEET: Final = str.maketrans("01234578", "OISEASTB")
@@ -150,33 +117,7 @@ _BELOW: Final = str.maketrans("1234567890", "QWERTYUIOP")
 """The letter below each digit on a keyboard: `STOP0`."""
 
 
-def classify_inbound(body: str, opt_out_type: str | None) -> InboundKind:
-    """Return what the message asks for.
-
-    `opt_out_type` is Twilio's OptOutType and takes precedence over the body, because Advanced
-    Opt-Out may know more keywords; values other than Twilio's three are ignored. Case, width,
-    accents, punctuation, emoji, invisible characters and letters that look alike do not matter.
-    """
-    kind = _KIND_OF_OPT_OUT_TYPE.get((opt_out_type or "").strip().upper())
-    if kind is None:
-        return _read(body)
-    # To Twilio a YES is a START like any other.
-    is_yes = kind is InboundKind.START and _read(body) is InboundKind.YES
-    return InboundKind.YES if is_yes else kind
-
-
-def _read(body: str) -> InboundKind:
-    if len(body) > _MAX_READ:
-        # Nobody can send so much, and reading it takes seconds. A person reads the rest.
-        is_stop = _read(body[:_MAX_READ]) is InboundKind.STOP
-        return InboundKind.STOP if is_stop else InboundKind.REVIEW
-    if phrases.is_reaction(body):
-        return InboundKind.OTHER
-    text = phrases.clauses(plain(body))
-    return _as_keyword(text, body) or _as_phrase(text)
-
-
-def _as_keyword(text: str, body: str) -> InboundKind | None:
+def as_keyword(text: str, body: str) -> InboundKind | None:
     """The kind of a message that is one keyword, split or repeated, with or without a please."""
     written = words(text) or words(body.translate(_REGIONAL_INDICATORS))
     if not written:
@@ -186,12 +127,12 @@ def _as_keyword(text: str, body: str) -> InboundKind | None:
     polite = words(phrases.without_courtesy(text))
     abbreviated = words(phrases.without_courtesy(phrases.with_abbreviations(text)))
     joined = [phrases.without_joined_courtesy("".join(written))]
-    for candidate in (written, polite, _run_on(polite), abbreviated, joined):
+    for candidate in (written, polite, run_on(polite), abbreviated, joined):
         is_one = candidate is not joined or len(written) == 1 or min(map(len, written)) > 1
         if is_one and _is_stop(candidate):
             return InboundKind.STOP
         word = "".join(candidate)
-        if word.translate(_LEET) in _STOP_WORDS or _STOP_WORDS.issuperset(word.split("2")):
+        if word.translate(_LEET) in STOP_WORDS or STOP_WORDS.issuperset(word.split("2")):
             return InboundKind.STOP
         word = candidate[0] if len(set(candidate)) == 1 else word
         if (known := _WORDS.get(word)) and known.kind not in _OPT_INS:
@@ -233,20 +174,20 @@ def _is_masked_stop(text: str) -> bool:
 def _is_stop(message: Sequence[str]) -> bool:
     """Whether it is stop words with or without an emphasis or object: `STOP ALL TEXTS NOW`."""
     said = _without_emphasis(message)
-    if "".join(said) in _STOP_WORDS:
+    if "".join(said) in STOP_WORDS:
         return True
-    unsubscribe = "".join(_meant(each) for each in said if each not in phrases.PRONOUNS)
+    unsubscribe = "".join(surely_meant(each) for each in said if each not in phrases.PRONOUNS)
     if unsubscribe in _UNAMBIGUOUS or _without_clitics(unsubscribe) in _UNAMBIGUOUS:
         return True
     urged = list(itertools.dropwhile(phrases.EMPHASIS.__contains__, said))
     if "".join(urged) in _UNAMBIGUOUS:
         return True
     said = _OPT_OUT.sub("OPTOUT", " ".join(said)).split()
-    is_first = bool(said) and _meant(said[0]) in _STOP_WORDS
-    if is_first and _meant(said[0]) == "STOP" and phrases.TODAY.issuperset(said[1:]):
+    is_first = bool(said) and surely_meant(said[0]) in STOP_WORDS
+    if is_first and surely_meant(said[0]) == "STOP" and phrases.TODAY.issuperset(said[1:]):
         return True
     return is_first and all(
-        each in phrases.EMPHASIS or _meant(each) in _STOP_WORDS for each in said
+        each in phrases.EMPHASIS or surely_meant(each) in STOP_WORDS for each in said
     )
 
 
@@ -258,27 +199,28 @@ def _without_emphasis(message: Sequence[str]) -> list[str]:
 def _without_clitics(word: str) -> str:
     """The verb without the pronouns that some languages write with it: `CANCELLATEMI`."""
     verb = word
-    while len(verb) > _SHORT and word not in _WORDS and (shorter := _CLITIC.sub("", verb)) != verb:
+    while len(verb) > SHORT and word not in _WORDS and (shorter := _CLITIC.sub("", verb)) != verb:
         if (verb := shorter) in _UNAMBIGUOUS:
             return verb
     return word
 
 
-def _run_on(message: Sequence[str]) -> list[str]:
-    return [part for word in message for part in _parts(word)]
+def run_on(message: Sequence[str]) -> list[str]:
+    """The message with each run-on word as the words that it is made of."""
+    return [part for word in message for part in parts_of(word)]
 
 
-def _parts(word: str) -> list[str]:
+def parts_of(word: str) -> list[str]:
     """The words that a run-on word is made of: `NO MORE TEXTS`. As few as possible."""
     is_long = len(word) in _RUN_ON_LETTERS or not word.isascii()
-    if word in _SPELLED or not is_long or len(word) > _RUN_ON_LETTERS[-1]:
+    if word in SPELLED or not is_long or len(word) > _RUN_ON_LETTERS[-1]:
         return [word]
     best: list[list[str] | None] = [[]]
     for end in range(1, len(word) + 1):
         found = [
             [*before, word[start:end]]
             for start in range(end - 1)
-            if (before := best[start]) is not None and word[start:end] in _SPELLED
+            if (before := best[start]) is not None and word[start:end] in SPELLED
         ]
         best.append(min(found, key=len, default=None))
     return best[-1] or [word]
@@ -290,24 +232,24 @@ _REGIONAL_INDICATORS: Final = {0x1F1E6 + at: chr(ord("A") + at) for at in range(
 
 def _misspelled_keyword(word: str) -> InboundKind | None:
     """The kind of a single word that is not listed."""
-    if (meant := _meant(word)) in _CERTAIN:
+    if (meant := surely_meant(word)) in _CERTAIN:
         return _CERTAIN[meant]
-    if once(word.translate(_BELOW)) in _STOP_WORDS:
+    if once(word.translate(_BELOW)) in STOP_WORDS:
         return InboundKind.STOP
-    if word.rstrip("0123456789") in _STOP_WORDS:
+    if word.rstrip("0123456789") in STOP_WORDS:
         return InboundKind.REVIEW  # Another list's keyword, perhaps.
     if word in _WORDS or word in _NEAR_WORDS or not word.isalpha() or max(word) >= _IDEOGRAPHS:
         return None
-    if (drawled := _DRAWL.sub(r"\1", word)) in _STOP_WORDS:
+    if (drawled := DRAWL.sub(r"\1", word)) in STOP_WORDS:
         return InboundKind.STOP
     near = list(_OF_ANY.correct(drawled))
     for each in near:
         is_sure = swapped(word, each) or once(word) == once(each)
-        if len(each) > _SHORT or is_sure or each in _MASKED:
+        if len(each) > SHORT or is_sure or each in _MASKED:
             return _WORDS[each].kind
     if near:
         return InboundKind.REVIEW
-    if word not in _SPELLED and any(is_jumbled(word, each) for each in _MASKED):
+    if word not in SPELLED and any(is_jumbled(word, each) for each in _MASKED):
         return InboundKind.STOP
     return InboundKind.STOP if any(two_slips(word, each) for each in _LONG_STOP_WORDS) else None
 
@@ -322,16 +264,11 @@ def near_keywords(word: str) -> set[str]:
     }
 
 
-def near_phrases(word: str) -> bool:
-    """Whether a word that is not listed may be read as a word of a phrase, or as several."""
-    return word not in _SPELLED and (_guesses(word) != [word] or _parts(word) != [word])
-
-
-def _meant(word: str) -> str:
+def surely_meant(word: str) -> str:
     """The keyword that is surely meant, or the word itself."""
     if word in _WORDS or word in _NEAR_WORDS or len(word) not in MISSPELLED_LETTERS:
         return word
-    if (read := word.translate(_LEET)) in _STOP_WORDS:
+    if (read := word.translate(_LEET)) in STOP_WORDS:
         return read
     if not word.isalpha():
         return word
@@ -342,65 +279,3 @@ def _meant(word: str) -> str:
         if swapped(word, each) or is_long or each == "STOP":
             return each
     return word
-
-
-def _as_phrase(text: str) -> InboundKind:
-    """REVIEW if a part of the message reads like an opt-out, else OTHER."""
-    text = phrases.without_ordinary(text)
-    text = " ".join(map(_meant, text.split(" ")))
-    if len(words(text)) <= _SHORT_MESSAGE and " STOP " in text:
-        return InboundKind.REVIEW
-    clauses = [clause.split() for clause in text.split(phrases.CLAUSE_END)]
-    if any(map(_tells, clauses)):
-        return InboundKind.REVIEW
-    for clause in phrases.without_filler(text).split(phrases.CLAUSE_END):
-        if (rest := clause.split()) and _STOP_WORDS.issuperset(rest):
-            return InboundKind.REVIEW
-    if any(map(phrases.ask_to_opt_out, {text, phrases.without_courtesy_around(text)})):
-        return InboundKind.REVIEW
-    if any(map(ideas.ask_to_opt_out, clauses)):
-        return InboundKind.REVIEW
-    if len(text) > _LONGEST_MESSAGE:
-        return InboundKind.OTHER  # No slip is looked for, so that no body takes long.
-    read = text.split(" ")
-    guesses = list(map(_guesses, read))
-    parts = " ".join(_run_on(read)) if len(words(text)) <= _RUN_ON_MESSAGE else text
-    likely, unlikely = (" ".join(each[at] for each in guesses) for at in (0, -1))
-    for guessed in {likely, unlikely, parts, phrases.without_full_stops(text)} - {text}:
-        if _asks_if_guessed(guessed):
-            return InboundKind.REVIEW
-    clauses = [each.split() for each in phrases.without_ordinary(parts).split(phrases.CLAUSE_END)]
-    is_split = len(words(parts)) > len(words(text)) + 1
-    return InboundKind.REVIEW if is_split and any(map(_tells, clauses)) else InboundKind.OTHER
-
-
-def _asks_if_guessed(text: str) -> bool:
-    clauses = (clause.split() for clause in text.split(phrases.CLAUSE_END))
-    return phrases.ask_to_opt_out_if_guessed(text) or any(
-        len(clause) > 1 and ideas.ask_in("en", clause) for clause in clauses
-    )
-
-
-def _tells(clause: Sequence[str]) -> bool:
-    """Whether it is short, has a word that is rarely about anything else, and nothing ordinary."""
-    is_whole = len(clause) <= _SHORT_CLAUSE and not any(each.startswith("~") for each in clause)
-    return is_whole and not _TELLING.isdisjoint(clause)
-
-
-def _guesses(word: str) -> list[str]:
-    """The words of phrases that are perhaps meant, the likeliest first: `TEXTNG`.
-
-    `TIME` is no slip for `TIMES`. A word that means itself is the only one.
-    """
-    if word in _SPELLED:
-        return [word]
-    if (drawled := _DRAWL.sub(r"\1", word)) in _SPELLED:
-        return [drawled]
-    found = [
-        each
-        for each in _OF_PHRASES.correct(word)
-        if (swapped(word, each) or (len(each) > _SHORT and is_near(word, each)))
-        and not is_form(word, each)
-        and not is_form(each, word)
-    ]
-    return sorted(found, key=lambda each: not is_beside(word, each)) or [word]

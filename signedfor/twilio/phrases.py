@@ -22,6 +22,18 @@ _SPLIT_NOT = re.compile(
 )
 _NUMBER_SIGN = re.compile(r"#(?!\w)")
 _QUOTATION = re.compile(r"[“”„«»\"].*[“”„«»\"]|[“„«\"].*", re.DOTALL)
+_CLOSING = (
+    "thanks|thank you|thx|cheers|regards|best|sincerely|gracias|saludos|merci|cordialement|danke|"
+    "gru(?:ß|ss)|mfg|lg|vg|grazie|saluti|obrigad[oa]|bedankt|groet(?:en|jes)?|mvh|tack|tak|takk"
+)
+_SIGNATURE = re.compile(
+    r"\s*(?:\n--.*|\n(?i:sent (?:from|via|with|by)|get \S+ for|enviado (?:desde|do)|"
+    r"envoyé (?:de|depuis)|inviato da|gesendet (?:von|mit)|von meinem|verzonden|verstuurd)\b"
+    r".{1,60}|"
+    rf"(?i:\b(?:{_CLOSING})\b)[\s,.!]+[A-Z][a-z]+(?: [A-Z][a-z]*\.?)?|"
+    r"\s[-–—~] ?[A-Z][a-z]+(?: [A-Z][a-z]*\.?)?)\s*\Z",  # noqa: RUF001 - dashes
+    re.DOTALL,
+)
 _GROUP = re.compile("<([^>]+)>")
 _QUOTED = "QUOTE"
 
@@ -265,6 +277,11 @@ def ask_to_opt_out(text: str) -> bool:
 def ask_to_opt_out_if_guessed(text: str) -> bool:
     """The same where words were guessed: one guessed word alone says nothing."""
     return any(len(words(text[begin:end])) > 1 for begin, end in _OPT_OUT.find(text))
+
+
+def without_signature(body: str) -> str:
+    """Return the message without what a mail program or a person puts below it: `Thanks, Kim`."""
+    return _SIGNATURE.sub("", body)
 
 
 def is_reaction(body: str) -> bool:

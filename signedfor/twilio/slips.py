@@ -71,8 +71,12 @@ def once(word: str) -> str:
 
 
 def is_jumbled(one: str, other: str) -> bool:
-    """Whether it is the same letters in another order: `SOPT`. Or one key beside each: `STIO`."""
-    return (one[:1] == other[0] and swapped(one, other)) or is_beside(one, other, _AROUND)
+    """Whether it is the same letters in another order: `SOPT`. Or one key beside each: `STIO`.
+
+    Its last letter may be there twice: `SOPTP`.
+    """
+    letters = one[:-1] if len(one) > len(other) and one[-1] == other[-1] else one
+    return (one[:1] == other[0] and swapped(letters, other)) or is_beside(one, other, _AROUND)
 
 
 def is_beside(one: str, other: str, beside: Sequence[str] = _BESIDE) -> bool:

@@ -9,7 +9,7 @@ from devtools import opt_out_texts
 def labeled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A set of six texts, two of which are misread."""
     header = "text,language,expected,group\n"
-    (tmp_path / "held_out.csv").write_text(header, encoding="utf-8")
+    (tmp_path / "groups.csv").write_text("group,pattern,source,url\n", encoding="utf-8")
     (tmp_path / "development.csv").write_text(
         f"{header}"
         "STOP,en,stop,a\n"

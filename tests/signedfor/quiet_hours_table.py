@@ -30,7 +30,16 @@ PLACES_OF_AREA_CODES: dict[str, set[str]] = defaultdict(set)
 for _row in _table("area_codes.csv"):
     for _code in _row["area_codes"].split():
         PLACES_OF_AREA_CODES[_code].add(_row["place"])
-COUNTRIES = {"33": "FR", "34": "ES", "49": "DE", "61": "AU", "686": "KI", "77": "KZ", "91": "IN"}
+COUNTRIES = {
+    "33": "FR",
+    "34": "ES",
+    "44": "GB",
+    "49": "DE",
+    "61": "AU",
+    "686": "KI",
+    "77": "KZ",
+    "91": "IN",
+}
 """Of the numbers that tests use."""
 
 

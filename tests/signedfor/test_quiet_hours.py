@@ -63,6 +63,10 @@ def opens_at(window: SendWindow, recipient: str, now: str) -> str:
         ("canada", HALIFAX, "2026-11-21T09:00-04:00", "2026-11-21 10:00"),
         # A Spanish mobile may be on the Canaries, an hour behind. 8 December is a holiday.
         ("spain", "+34612345678", "2026-12-07T21:00+01:00", "2026-12-09 10:00"),
+        # Neither sends late on a Saturday, and only one of them on a Sunday or at Christmas.
+        ("uk-guidance", "+447400123456", "2026-11-21T20:00+00:00", "2026-11-22 09:00"),
+        ("germany-guidance", BERLIN, "2026-11-21T18:00+01:00", "2026-11-23 08:00"),
+        ("germany-guidance", BERLIN, "2027-12-24T20:00+01:00", "2027-12-27 08:00"),
         ("india", "+919812345678", "2026-11-22T21:00+05:30", "2026-11-23 10:00"),
         ("uae", "+971501234567", "2026-11-22T18:00+04:00", "2026-11-23 09:00"),
     ],

@@ -1,9 +1,13 @@
+import asyncio
+from datetime import UTC, datetime
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 from temporalio.client import Client
 
 from signedfor.store.database import open_engine
+from signedfor.store.inbound import Watermarks
 from tests.webhook.support import PERSON, SENDER, SETTINGS, Twilio, metric
 from webhook.app import create_app
 
@@ -114,3 +118,16 @@ async def test_a_bug_in_an_endpoint_is_a_500(
     assert "Unexpected IntegrityError" in caplog.text
     assert not any(text in caplog.text for text in (PERSON, SENDER, "texting me"))
     engine.dispose()
+
+
+async def test_a_webhook_says_which_workflow_it_starts(
+    client_without_server: Client, sqlite_engine: Engine
+) -> None:
+    """In the database, where workers compare it."""
+    since, prefix = datetime.now(UTC), "inbound-workflow:webhook:"
+    app = create_app(SETTINGS, client=client_without_server, engine=sqlite_engine)
+    watermarks = Watermarks(sqlite_engine)
+
+    async with app.router.lifespan_context(app), asyncio.timeout(30):
+        while not watermarks.names(prefix, since=since):  # noqa: ASYNC110 - the database
+            await asyncio.sleep(0.05)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from signedfor.contract import InboundKind
 from signedfor.twilio import keywords
-from signedfor.twilio.keywords import classify_inbound
+from signedfor.twilio.classifier import classify_inbound
 from signedfor.twilio.letters import plain, words
 
 STOP, START, YES, HELP = InboundKind.STOP, InboundKind.START, InboundKind.YES, InboundKind.HELP
