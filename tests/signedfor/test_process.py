@@ -1,0 +1,103 @@
+"""A process keeps its memory to itself."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.worker_process import ROOT
+
+_NOBODY = 65_534
+
+# Both run with and without the protection: so a test shows that it would notice the lack of it.
+_ABORTS = """
+import os, resource, sys
+from signedfor.process import keep_memory_private
+
+child = os.fork()
+if child == 0:
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    {protection}
+    {afterwards}
+    os.abort()
+print(os.WCOREDUMP(os.waitpid(child, 0)[1]))
+"""
+_IS_READ = """
+import ctypes, os, sys
+from pathlib import Path
+from signedfor.process import keep_memory_private
+
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid({user})
+    os.setuid({user})
+    ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # setuid has forbidden it too
+ready, report = os.pipe()
+end, wait = os.pipe()
+child = os.fork()
+if child == 0:
+    {protection}
+    os.write(report, b".")
+    os.close(wait)
+    os.read(end, 1)
+    os._exit(0)
+os.read(ready, 1)
+for name in ("environ", "mem"):
+    try:
+        with Path(f"/proc/{{child}}/{{name}}").open("rb"):
+            print(name, "can be read")
+    except PermissionError:
+        print(name, "cannot be read")
+os.close(wait)
+os.waitpid(child, 0)
+"""
+_PROTECTION = "keep_memory_private()"
+
+
+def _run(code: str, folder: Path, **parts: object) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code).format(**parts)],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_process_that_crashes_leaves_no_core_dump(tmp_path: Path) -> None:
+    """Whatever the limit that it was started with."""
+    if _run(_ABORTS, tmp_path, protection="pass", afterwards="pass") != ["True"]:
+        pytest.skip("This machine writes no core dumps.")
+
+    assert ["False"] == _run(_ABORTS, tmp_path, protection=_PROTECTION, afterwards="pass")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Other systems have the limit only.")
+def test_a_limit_that_is_raised_again_changes_nothing(tmp_path: Path) -> None:
+    """As where a program takes the dumps, which does not ask for the limit."""
+    if os.geteuid() != 0:
+        pytest.skip("Only root can raise the limit again.")
+    raised = "resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2)"
+
+    assert ["False"] == _run(_ABORTS, tmp_path, protection=_PROTECTION, afterwards=raised)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="This is how Linux shows a process.")
+@pytest.mark.parametrize("is_protected", [True, False])
+def test_others_of_the_same_user_cannot_read_it(tmp_path: Path, is_protected: bool) -> None:
+    """Neither its environment nor its memory."""
+    what = "cannot be read" if is_protected else "can be read"
+    protection = _PROTECTION if is_protected else "pass"
+
+    assert [f"environ {what}", f"mem {what}"] == _run(
+        _IS_READ, tmp_path, protection=protection, user=_NOBODY
+    )
