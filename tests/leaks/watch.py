@@ -1,0 +1,84 @@
+"""What everybody on a machine can see of its processes, as long as they run."""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from tests.leaks.places import ARGUMENTS, COMMANDS, ENVIRONMENTS, TEMPORARY, Piece
+
+_EVERY_SECONDS: Final = 0.1
+_OURS: Final = tuple(f"\0{each}\0".encode() for each in ("worker", "webhook", "ops", "ops.codec_server"))
+_PROC = Path("/proc")
+
+
+class Watch:
+    """Looks at the processes again and again, and keeps what it saw, each thing once.
+
+    Arguments and environments of every process are seen, as `ps` shows them, and the temporary
+    files that they have open, with those that have no name any more.
+    """
+
+    def __init__(self, temporary: Path) -> None:
+        self._temporary = temporary
+        self._seen: set[Piece] = set()
+        self._files: set[tuple[int, int]] = set()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def pieces(self) -> Iterator[Piece]:
+        """Everything that was seen."""
+        yield from self._seen
+
+    def look(self) -> None:
+        """Look once."""
+        for process in _PROC.iterdir():
+            if not process.name.isdigit() or int(process.name) == os.getpid():
+                continue
+            with contextlib.suppress(OSError):  # it has ended, or is another user's
+                self._look_at(process)
+
+    def _look_at(self, process: Path) -> None:
+        arguments = (process / "cmdline").read_bytes()
+        if not arguments:
+            return  # the kernel's own
+        is_ours = any(each in arguments for each in _OURS)
+        self._seen.add(Piece(ARGUMENTS if is_ours else COMMANDS, "", arguments))
+        environment = (process / "environ").read_bytes()
+        self._seen.add(Piece(ENVIRONMENTS, "", environment))
+        if str(self._temporary).encode() in environment:
+            self._look_at_files(process)
+
+    def _look_at_files(self, process: Path) -> None:
+        for link in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                target = os.readlink(link)
+                is_unnamed = target.endswith(" (deleted)")
+                if not (is_unnamed or target.startswith(str(self._temporary))):
+                    continue
+                found = link.stat()
+                if (found.st_ino, found.st_size) not in self._files:
+                    self._files.add((found.st_ino, found.st_size))
+                    self._seen.add(Piece(TEMPORARY, "", link.read_bytes()))
+
+    def _watch(self) -> None:
+        while not self._end.is_set():
+            self.look()
+            self._end.wait(_EVERY_SECONDS)
