@@ -107,10 +107,10 @@ def _encoded(text: str) -> Iterator[bytes]:
 
 def _unpacked(data: bytes) -> Iterator[bytes]:
     """The contents of the gzip streams in the data."""
-    at = data.find(_GZIP)
+    view, at = memoryview(data), data.find(_GZIP)
     while at >= 0:
         try:
-            yield zlib.decompressobj(wbits=31).decompress(data[at:], _MAX_UNPACKED)
+            yield zlib.decompressobj(wbits=31).decompress(view[at:], _MAX_UNPACKED)
         except zlib.error:
             pass
         at = data.find(_GZIP, at + 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from devtools.stack.local import ROOT, LocalStack
 from devtools.stack.processes import basic_environment
+from tests.leaks.places import CAMPAIGN_START, PRINTED, REVEALED, Piece
 
 
 @dataclass
@@ -17,9 +18,7 @@ class Commands:
     stack: LocalStack
     files: Path
     """Where files that people give are."""
-    printed: list[bytes] = field(default_factory=list)
-    revealed: list[bytes] = field(default_factory=list)
-    """What was printed because a command was told to, by `--reveal` or an export."""
+    printed: list[Piece] = field(default_factory=list)
 
     async def run(
         self, *arguments: str, stdin: str = "", code: int = 0, reveals: bool = False
@@ -34,7 +33,9 @@ class Commands:
             stderr=asyncio.subprocess.PIPE,
         )
         stdout, stderr = await process.communicate(stdin.encode())
-        (self.revealed if reveals else self.printed).append(stdout + stderr)
+        name = " ".join(arguments[:2])
+        place = CAMPAIGN_START if name == "campaign start" else PRINTED
+        self.printed.append(Piece(REVEALED if reveals else place, name, stdout + stderr))
         assert code == process.returncode, (arguments[:2], process.returncode, stderr.decode()[-500:])
         return stdout
 

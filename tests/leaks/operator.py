@@ -8,7 +8,7 @@ import httpx
 
 from devtools.stack.local import OPS_USER, LocalStack
 from ops.pages.sign_in import COOKIE
-from tests.leaks.canaries import Canaries
+from tests.leaks.canaries import Canaries, Kind
 
 
 class Operator:
@@ -29,15 +29,15 @@ class Operator:
 
     async def __aenter__(self) -> Self:
         """Sign in."""
-        wrong = self._canaries.secret("a wrong password")
+        wrong = self._canaries.secret(Kind.WRONG)
         refused = await self._http.post("/sign-in", data={"name": OPS_USER, "password": wrong})
         assert 403 == refused.status_code
-        password = self._canaries.secret("OPS_PASSWORD", self._stack.ops_password)
+        password = self._canaries.secret("page passwords", self._stack.ops_password)
         page = await self._http.post("/sign-in", data={"name": OPS_USER, "password": password})
         assert 200 == page.status_code, page.status_code
-        self._canaries.secret("session cookie", self._http.cookies[COOKIE])
+        self._canaries.secret("session cookies", self._http.cookies[COOKIE])
         page = await self.get("/audit-log")
-        self._csrf = self._canaries.secret("CSRF token", hidden(page.text)["csrf_token"])
+        self._csrf = self._canaries.secret("CSRF tokens", hidden(page.text)["csrf_token"])
         return self
 
     async def __aexit__(self, *_: object) -> None:

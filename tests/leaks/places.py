@@ -25,10 +25,12 @@ HISTORIES: Final = "Histories of workflows"
 VISIBILITY: Final = "Visibility: ids, search attributes, memos; schedules"
 TEMPORAL_FILES: Final = "Files of Temporal's database"
 COLUMNS: Final = "Every other column"
-DATABASE_FILES: Final = "Files of the database"
+SQLITE: Final = "Files of SQLite"
+POSTGRESQL: Final = "Files of PostgreSQL"
 LOGS: Final = "Logs of worker, webhook, operations page and codec server"
 OTHER_LOGS: Final = "Logs of Temporal and PostgreSQL"
 PRINTED: Final = "What commands print"
+CAMPAIGN_START: Final = "What `signedfor campaign start` prints"
 REVEALED: Final = "What commands print with `--reveal`, and exports"
 METRICS: Final = "Metrics"
 TRACES: Final = "Traces"
@@ -37,10 +39,11 @@ ARGUMENTS: Final = "Arguments of worker, webhook, operations page and codec serv
 COMMANDS: Final = "Arguments of commands"
 ENVIRONMENTS: Final = "Environments of processes"
 TEMPORARY: Final = "Temporary files"
+UNNAMED: Final = "Files without a name"
 OTHER_FILES: Final = "Any other file"
 _LOCAL_FILES: Final = (
     *("payload-keys", "codec-token", "temporal.yaml", "ops-users", "ops-password"),
-    *("sandbox.jsonl", "sandbox.log"),
+    "sandbox.jsonl",
 )
 _SKIPPED: Final = {".git", ".venv", "__pycache__", "pytest-of-root", "node_modules"}
 
@@ -155,7 +158,7 @@ def _place_of(file: Path, temporary: Path) -> str:
     if name.startswith("temporal.db"):
         return TEMPORAL_FILES
     if name.startswith("signedfor.db"):
-        return DATABASE_FILES
+        return SQLITE
     if file.suffix == ".log":
         return OTHER_LOGS if name in {"temporal.log"} else LOGS
     return OTHER_FILES
@@ -165,17 +168,23 @@ def postgres(path: Path, *, since: float) -> Iterator[Piece]:
     """The log of the server, and each of its files that was changed since then."""
     for file in sorted(path.rglob("*")):
         if file.is_file() and file.stat().st_mtime >= since:
-            place = OTHER_LOGS if file.suffix == ".log" else DATABASE_FILES
+            place = OTHER_LOGS if file.suffix == ".log" else POSTGRESQL
             yield Piece(place, file.name, file.read_bytes())
 
 
-def elsewhere(*folders: Path, since: float) -> Iterator[Piece]:
-    """Every file that was changed since then in these folders, but other runs' of tests."""
+def files_in(*folders: Path) -> set[Path]:
+    """Every file of these folders, but those of other runs of tests."""
+    found = set()
     for base in folders:
         for path, names, files in os.walk(base):
             names[:] = [each for each in names if each not in _SKIPPED]
-            for name in files:
-                file = Path(path, name)
-                with contextlib.suppress(OSError):  # it is gone, or a socket
-                    if file.stat().st_ctime >= since and file.is_file():
-                        yield Piece(OTHER_FILES, str(file), file.read_bytes())
+            found.update(Path(path, name) for name in files)
+    return found
+
+
+def new_files(*folders: Path, before: set[Path]) -> Iterator[Piece]:
+    """The files that are there now and were not before."""
+    for file in files_in(*folders) - before:
+        with contextlib.suppress(OSError):  # it is gone, or a socket
+            if file.is_file():
+                yield Piece(OTHER_FILES, str(file), file.read_bytes())

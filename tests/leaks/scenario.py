@@ -35,6 +35,7 @@ from tests.integration.support import Caller, Sent, start_by_command, until
 from tests.leaks.canaries import Canaries, Kind
 from tests.leaks.commands import Commands
 from tests.leaks.operator import Operator, hidden
+from tests.leaks.places import PRINTED, Piece
 from tests.webhook.support import sign
 
 INBOUND_WORKFLOW = "AnswerForTheScan"
@@ -244,22 +245,23 @@ class Scenario:
         """What strangers and broken callers send is in no log, metric or trace."""
         canaries = self.canaries
         number, text = canaries.number(), canaries.text(Kind.TEXTS)
-        to = f"message:{uuid.uuid4()}"
-        await self._is_refused(to, {"to": number + "12345678", "body": text})
-        await self._is_refused(to, {"to": number, "body": text, f"field-{text}": text})
-        await self._is_refused(f"message:{number}", {"to": number, "body": text})
+        new_id = message_workflow_id(f"scan-{uuid.uuid4()}")
+        await self._is_refused(new_id, {"to": number + "12345678", "body": text})
+        await self._is_refused(new_id, {"to": number, "body": text, f"field-{text}": text})
+        own = canaries.number(Kind.BAD_ID)
+        await self._is_refused(message_workflow_id(own), {"to": own, "body": text})
         client = SignedforClient(self.client)
         try:
             await client.send({"to": f"{number}x", "body": text, "category": text * 9})
         except BadInput as error:
-            self.commands.printed.append(str(error).encode())
+            self.commands.printed.append(Piece(PRINTED, "client", str(error).encode()))
         url = self.stack.webhook_url
         signed = f"{url}{STATUS_PATH}?message_id=unknown"
         fields = {"From": number, "To": self.sender, "Body": text, "MessageSid": text}
         async with httpx.AsyncClient(trust_env=False) as http:
             for path in (f"{STATUS_PATH}?message_id={number}", INBOUND_PATH, f"/{text}", EVENTS_PATH):
                 for body in (fields, {}):
-                    headers = {"X-Twilio-Signature": canaries.secret("a wrong signature")}
+                    headers = {"X-Twilio-Signature": canaries.secret(Kind.WRONG)}
                     answer = await http.post(url + path, data=body, headers=headers)
                     assert 400 <= answer.status_code < 500, (answer.status_code, path)
             for target in (signed, url + INBOUND_PATH):
@@ -274,7 +276,8 @@ class Scenario:
         )
         [error] = await asyncio.gather(handle.result(), return_exceptions=True)
         assert isinstance(error, Exception)
-        self.commands.printed.append(f"{error} {error.__cause__}".encode())
+        said = f"{error} {error.__cause__}".encode()
+        self.commands.printed.append(Piece(PRINTED, "the failure of a workflow", said))
 
     async def _page(self) -> None:
         canaries, why = self.canaries, {"why": self.canaries.text(Kind.NOTES)}
@@ -337,7 +340,7 @@ class Scenario:
             for path, headers, status in (
                 ("/decode", bearer, 200),
                 (f"/{self.codec_token}/decode", {}, 200),
-                ("/decode", {"Authorization": self.canaries.secret("a wrong token")}, 401),
+                ("/decode", {"Authorization": self.canaries.secret(Kind.WRONG)}, 401),
                 (f"/{self.canaries.secret('a wrong token')}/decode", {}, 401),
             ):
                 answer = await http.post(path, json=document, headers=headers)

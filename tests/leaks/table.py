@@ -1,7 +1,7 @@
 """The tables of docs/reference/where-data-is.md, compared with what a search has found."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -11,46 +11,48 @@ from tests.leaks.places import COLUMNS, Piece
 from tests.worker_process import ROOT
 
 PAGE: Final = ROOT / "docs/reference/where-data-is.md"
-_OPTIONAL: Final = re.compile(r" \(at times\)$")
-_NOTHING: Final = "nothing"
+_AT_TIMES: Final = " (at times)"
+_COLUMN: Final = re.compile(r"`\w+\.\w+`")
+_MAX_DETAILS: Final = 5
 
 
 @dataclass(frozen=True)
 class Row:
-    """A place, and what is in it in clear: always, or at times."""
+    """A place, and the kinds of data that are in it in clear."""
 
     place: str
     always: frozenset[str]
     at_times: frozenset[str]
+    kept: str
+    """What the table says of how long."""
 
 
 def read(page: Path = PAGE) -> dict[str, Row]:
     """The rows by place."""
-    rows = {}
+    rows: dict[str, Row] = {}
     for line in page.read_text(encoding="utf-8").splitlines():
-        cells = [each.strip() for each in line.strip().strip("|").split("|")]
-        if not line.startswith("| ") or cells[0] == "Place":
+        if not line.startswith("| ") or line.startswith("| Place |"):
             continue
-        place, what = cells[0], cells[1]
-        kinds = [] if what == _NOTHING else re.split(r"[,;] ", what)
-        at_times = {_OPTIONAL.sub("", each) for each in kinds if _OPTIONAL.search(each)}
-        always = {each for each in kinds if not _OPTIONAL.search(each)}
+        place, what, _, kept = (each.strip() for each in line.strip().strip("|").split("|"))
+        kinds = set(what.split(", ")) - {"nothing"}
+        at_times = {each for each in kinds if each.endswith(_AT_TIMES)}
         assert place not in rows, f"{place} is there twice"
-        rows[place] = Row(place, _plain(always), _plain(at_times))
+        rows[place] = Row(
+            place,
+            always=frozenset(kinds - at_times),
+            at_times=frozenset(each.removesuffix(_AT_TIMES) for each in at_times),
+            kept=kept,
+        )
     return rows
-
-
-def _plain(kinds: Iterable[str]) -> frozenset[str]:
-    return frozenset(each.strip("`") for each in kinds)
 
 
 @dataclass
 class Found:
-    """What was found where; a value is never repeated."""
+    """What was found where, by kind; the values are not repeated."""
 
     searcher: Searcher
     rows: dict[str, Row]
-    kinds: dict[str, dict[str, set[str]]] = field(default_factory=dict)
+    _kinds: dict[str, dict[str, set[str]]] = field(default_factory=dict)
     """By place and kind: where in the place."""
     _searched: set[tuple[str, int]] = field(default_factory=set)
 
@@ -60,28 +62,35 @@ class Found:
             self.add(piece)
 
     def add(self, piece: Piece) -> None:
-        """Search one."""
+        """Search one; without data it does not count as searched."""
         place, detail = piece.place, piece.detail
-        if place.startswith("`") and "." in place and place not in self.rows:
+        if _COLUMN.fullmatch(place) and place not in self.rows:
             place, detail = COLUMNS, f"{piece.place} {detail}"
-        found = self.kinds.setdefault(place, {})
         key = (place, hash(piece.data))
-        if key in self._searched:
+        if not piece.data or key in self._searched:
             return
         self._searched.add(key)
+        found = self._kinds.setdefault(place, {})
         for kind in self.searcher.kinds_in(piece.data):
             found.setdefault(kind, set()).add(detail)
 
-    def problems(self) -> Iterator[str]:
-        """How places and table differ; none if the table is right."""
-        for place in self.kinds.keys() - self.rows.keys():
+    def problems(self, *, absent: Collection[str] = (), may_be_empty: Collection[str] = ()) -> str:
+        """How places and table differ, a line each; empty if the table is right.
+
+        `absent` places are not there in this run; those that `may_be_empty` had perhaps nothing to
+        search.
+        """
+        return "\n".join(sorted(self._problems({*absent}, {*may_be_empty})))
+
+    def _problems(self, absent: set[str], may_be_empty: set[str]) -> Iterator[str]:
+        for place in self._kinds.keys() - self.rows.keys():
             yield f"{place}: is not in the table"
-        for place in self.rows.keys() - self.kinds.keys():
-            yield f"{place}: was not searched"
-        for place in self.rows.keys() & self.kinds.keys():
-            row, kinds = self.rows[place], self.kinds[place]
+        for place in self.rows.keys() - absent - may_be_empty - self._kinds.keys():
+            yield f"{place}: nothing was searched there"
+        for place in self.rows.keys() & self._kinds.keys():
+            row, kinds = self.rows[place], self._kinds[place]
             for kind in kinds.keys() - row.always - row.at_times:
-                where = ", ".join(sorted(kinds[kind])[:5])
+                where = ", ".join(sorted(kinds[kind])[:_MAX_DETAILS])
                 yield f"{place}: {kind} in clear, which the table does not allow ({where})"
             for kind in row.always - kinds.keys():
-                yield f"{place}: {kind} was not found there, as the table says"
+                yield f"{place}: no {kind} found, which the table has"

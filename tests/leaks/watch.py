@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from tests.leaks.places import ARGUMENTS, COMMANDS, ENVIRONMENTS, TEMPORARY, Piece
+from tests.leaks.places import ARGUMENTS, COMMANDS, ENVIRONMENTS, TEMPORARY, UNNAMED, Piece
 
 _EVERY_SECONDS: Final = 0.1
 _OURS: Final = tuple(f"\0{each}\0".encode() for each in ("worker", "webhook", "ops", "ops.codec_server"))
@@ -76,7 +76,8 @@ class Watch:
                 found = link.stat()
                 if (found.st_ino, found.st_size) not in self._files:
                     self._files.add((found.st_ino, found.st_size))
-                    self._seen.add(Piece(TEMPORARY, "", link.read_bytes()))
+                    place = UNNAMED if is_unnamed else TEMPORARY
+                    self._seen.add(Piece(place, target, link.read_bytes()))
 
     def _watch(self) -> None:
         while not self._end.is_set():
