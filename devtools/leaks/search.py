@@ -1,6 +1,7 @@
 """Finds values in any bytes, in clear and in the encodings in which they could hide."""
 
 import base64
+import contextlib
 import html
 import json
 import zlib
@@ -109,8 +110,6 @@ def _unpacked(data: bytes) -> Iterator[bytes]:
     """The contents of the gzip streams in the data."""
     view, at = memoryview(data), data.find(_GZIP)
     while at >= 0:
-        try:
+        with contextlib.suppress(zlib.error):
             yield zlib.decompressobj(wbits=31).decompress(view[at:], _MAX_UNPACKED)
-        except zlib.error:
-            pass
         at = data.find(_GZIP, at + 1)

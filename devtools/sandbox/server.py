@@ -50,9 +50,7 @@ class SandboxConfig:
 
 def create_app(config: SandboxConfig, *, stopping: asyncio.Event) -> FastAPI:
     """Return the application. `stopping` ends hanging answers when the server stops."""
-    accounts = Accounts(
-        Account(config.account_sid, config.auth_token, api_key=config.api_key)
-    )
+    accounts = Accounts(Account(config.account_sid, config.auth_token, api_key=config.api_key))
     state = State(Journal(config.journal))
     settings = LiveSettings(config.settings)
     faults = Faults()

@@ -7,7 +7,10 @@ from devtools.leaks.search import Value
 
 
 class Kind(StrEnum):
-    """Kinds of data, as docs/reference/where-data-is.md names them; some secrets have a kind of their own."""
+    """Kinds of data, by their names in docs/reference/where-data-is.md.
+
+    Secrets that the system makes have kinds of their own.
+    """
 
     NUMBERS = "numbers"
     """Of people."""
@@ -53,7 +56,7 @@ class Canaries:
         return number
 
     def word(self, kind: str) -> str:
-        """A word to put into texts; it is the same in most escapes, so parts of a text are found."""
+        """A word to put into texts: most escapes leave it as it is, and a part of a text has it."""
         word = "quokka" + secrets.token_hex(6)
         self.values.append(Value(kind, word))
         return word

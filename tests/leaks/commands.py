@@ -36,7 +36,11 @@ class Commands:
         name = " ".join(arguments[:2])
         place = CAMPAIGN_START if name == "campaign start" else PRINTED
         self.printed.append(Piece(REVEALED if reveals else place, name, stdout + stderr))
-        assert code == process.returncode, (arguments[:2], process.returncode, stderr.decode()[-500:])
+        assert code == process.returncode, (
+            arguments[:2],
+            process.returncode,
+            stderr.decode()[-500:],
+        )
         return stdout
 
     def file(self, name: str, *lines: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Self
 import httpx
 
 from devtools.stack.local import OPS_USER, LocalStack
-from ops.pages.sign_in import COOKIE
+from ops.web import COOKIE
 from tests.leaks.canaries import Canaries, Kind
 
 

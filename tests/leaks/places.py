@@ -11,6 +11,7 @@ from typing import Any, Final
 import psycopg
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
     DescribeTaskQueueRequest,
@@ -18,7 +19,6 @@ from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryRequest,
     ListWorkflowExecutionsRequest,
 )
-from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.client import Client
 
 HISTORIES: Final = "Histories of workflows"
@@ -114,7 +114,7 @@ def database(url: str) -> Iterator[Piece]:
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
         ).fetchall()
         for (table,) in tables:
-            cursor = connection.execute(f'SELECT * FROM "{table}"'.encode())
+            cursor = connection.execute(f'SELECT * FROM "{table}"'.encode())  # noqa: S608 - its own name
             names = [each.name for each in cursor.description or ()]
             yield from _cells(table, names, cursor.fetchall())
 
@@ -160,7 +160,7 @@ def _place_of(file: Path, temporary: Path) -> str:
     if name.startswith("signedfor.db"):
         return SQLITE
     if file.suffix == ".log":
-        return OTHER_LOGS if name in {"temporal.log"} else LOGS
+        return OTHER_LOGS if name == "temporal.log" else LOGS
     return OTHER_FILES
 
 
@@ -174,7 +174,7 @@ def postgres(path: Path, *, since: float) -> Iterator[Piece]:
 
 def files_in(*folders: Path) -> set[Path]:
     """Every file of these folders, but those of other runs of tests."""
-    found = set()
+    found: set[Path] = set()
     for base in folders:
         for path, names, files in os.walk(base):
             names[:] = [each for each in names if each not in _SKIPPED]

@@ -4,15 +4,15 @@ import asyncio
 import json
 import uuid
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from google.protobuf import json_format
 from temporalio import workflow
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
@@ -259,7 +259,12 @@ class Scenario:
         signed = f"{url}{STATUS_PATH}?message_id=unknown"
         fields = {"From": number, "To": self.sender, "Body": text, "MessageSid": text}
         async with httpx.AsyncClient(trust_env=False) as http:
-            for path in (f"{STATUS_PATH}?message_id={number}", INBOUND_PATH, f"/{text}", EVENTS_PATH):
+            for path in (
+                f"{STATUS_PATH}?message_id={number}",
+                INBOUND_PATH,
+                f"/{text}",
+                EVENTS_PATH,
+            ):
                 for body in (fields, {}):
                     headers = {"X-Twilio-Signature": canaries.secret(Kind.WRONG)}
                     answer = await http.post(url + path, data=body, headers=headers)
@@ -274,9 +279,9 @@ class Scenario:
         handle = await self.client.start_workflow(
             SEND_MESSAGE, document, id=workflow_id, task_queue=MESSAGES_QUEUE
         )
-        [error] = await asyncio.gather(handle.result(), return_exceptions=True)
-        assert isinstance(error, Exception)
-        said = f"{error} {error.__cause__}".encode()
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+        said = f"{failed.value} {failed.value.cause}".encode()
         self.commands.printed.append(Piece(PRINTED, "the failure of a workflow", said))
 
     async def _page(self) -> None:

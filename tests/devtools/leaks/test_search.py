@@ -53,7 +53,14 @@ def test_base64_is_found_at_every_offset(before: int, behind: int, value: Value)
 
 @pytest.mark.parametrize(
     "written",
-    ["15558675309", "5558675309", "(555) 867-5309", "555-867-5309", "555.867.5309", "%2B15558675309"],
+    [
+        "15558675309",
+        "5558675309",
+        "(555) 867-5309",
+        "555-867-5309",
+        "555.867.5309",
+        "%2B15558675309",
+    ],
 )
 def test_a_number_is_found_as_people_write_it(written: str) -> None:
     """Also without its plus or its country."""
