@@ -13,7 +13,7 @@ from tests.leaks.places import ARGUMENTS, COMMANDS, ENVIRONMENTS, TEMPORARY, UNN
 
 _EVERY_SECONDS: Final = 0.1
 _FIRST_LOOKS: Final = 3
-"""A new process shows the arguments of its parent for a moment; hardly any changes its own later."""
+"""A new process shows its parent's arguments for a moment; hardly any changes its own later."""
 _EVERY_LOOKS: Final = 20
 _OURS: Final = tuple(
     f"\0{each}\0".encode() for each in ("worker", "webhook", "ops", "ops.codec_server")
