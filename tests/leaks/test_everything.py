@@ -172,10 +172,12 @@ async def test_data_are_where_the_documentation_says_and_nowhere_else(
     if postgres is not None:
         postgres.stop()
         found.search(places.postgres(postgres.log.parent, since=since))
+        before |= places.files_in(postgres.log.parent)
     found.search(places.new_files(*_ELSEWHERE, before=before))
 
     absent = places.SQLITE if postgres else places.POSTGRESQL
-    assert not found.problems(absent=[absent], may_be_empty=_MAY_BE_EMPTY)
+    if problems := found.problems(absent=[absent], may_be_empty=_MAY_BE_EMPTY):
+        pytest.fail(problems)
 
 
 async def _metrics(run: Run) -> list[Piece]:
