@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
@@ -45,7 +46,10 @@ _LOCAL_FILES: Final = (
     *("payload-keys", "codec-token", "temporal.yaml", "ops-users", "ops-password"),
     "sandbox.jsonl",
 )
-_SKIPPED: Final = {".git", ".venv", "__pycache__", "pytest-of-root", "node_modules"}
+_SKIPPED: Final = re.compile(r"\.git|\.venv|__pycache__|node_modules|pytest-of-.*")
+_PART: Final = 2**24
+_OVERLAP: Final = 1000
+"""Bytes; longer than any value in any form."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +181,7 @@ def files_in(*folders: Path) -> set[Path]:
     found: set[Path] = set()
     for base in folders:
         for path, names, files in os.walk(base):
-            names[:] = [each for each in names if each not in _SKIPPED]
+            names[:] = [each for each in names if not _SKIPPED.fullmatch(each)]
             found.update(Path(path, name) for name in files)
     return found
 
@@ -187,4 +191,14 @@ def new_files(*folders: Path, before: set[Path]) -> Iterator[Piece]:
     for file in files_in(*folders) - before:
         with contextlib.suppress(OSError):  # it is gone, or a socket
             if file.is_file():
-                yield Piece(OTHER_FILES, str(file), file.read_bytes())
+                for part in _parts(file):
+                    yield Piece(OTHER_FILES, str(file), part)
+
+
+def _parts(file: Path) -> Iterator[bytes]:
+    """The bytes of a file that may be large, with what is at the seams twice."""
+    before = b""
+    with file.open("rb") as opened:
+        while part := opened.read(_PART):
+            yield before + part
+            before = part[-_OVERLAP:]

@@ -12,6 +12,10 @@ from tests.leaks.places import Piece
 from tests.leaks.table import PAGE, Found, Row, read
 from tests.worker_process import ROOT
 
+_WITHOUT_DATA = (
+    *(places.METRICS, places.TRACES, places.ARGUMENTS, places.TEMPORARY, places.OTHER_FILES),
+    places.VISIBILITY,
+)
 _ROWS = {
     row.place: row
     for row in (
@@ -19,6 +23,7 @@ _ROWS = {
         Row("`suppressions.recipient`", frozenset({Kind.NUMBERS}), frozenset(), ""),
         Row(places.UNNAMED, frozenset(), frozenset({Kind.CELLS}), ""),
         Row(places.COLUMNS, frozenset(), frozenset(), ""),
+        *(Row(each, frozenset(), frozenset(), "") for each in _WITHOUT_DATA),
     )
 }
 
@@ -39,6 +44,7 @@ def _found(canaries: Canaries, *pieces: Piece) -> Found:
             Piece("`suppressions.recipient`", "", number.encode()),
             Piece("`senders.rate`", "", b"1.5"),
             Piece(places.UNNAMED, "", b"nothing"),
+            *(Piece(each, "", b"harmless") for each in _WITHOUT_DATA),
             *pieces,
         ]
     )
@@ -58,6 +64,11 @@ def test_what_the_table_allows_is_no_problem(canaries: Canaries) -> None:
     [
         (Kind.NUMBERS, places.LOGS, "Logs of worker, webhook, operations page and codec server"),
         (Kind.CELLS, places.LOGS, "Logs of worker, webhook, operations page and codec server"),
+        *(
+            (kind, place, place)
+            for kind in (Kind.NUMBERS, Kind.TEXTS, Kind.GIVEN)
+            for place in _WITHOUT_DATA
+        ),
         (Kind.FILES, "`suppressions.recipient`", "`suppressions.recipient`"),
         (Kind.NUMBERS, places.UNNAMED, "Files without a name"),
         (Kind.NUMBERS, "`senders.reason`", "Every other column"),
@@ -86,7 +97,7 @@ def test_what_the_table_has_must_be_there(canaries: Canaries) -> None:
         "Every other column: nothing was searched there",
         "Files without a name: nothing was searched there",
         "`suppressions.recipient`: no numbers found, which the table has",
-    ] == found.problems(absent=[places.LOGS]).splitlines()
+    ] == found.problems(absent=[places.LOGS, *_WITHOUT_DATA]).splitlines()
 
 
 def test_a_place_must_be_in_the_table(canaries: Canaries) -> None:
@@ -143,3 +154,16 @@ def test_files_are_told_apart(tmp_path: Path) -> None:
         "core": places.OTHER_FILES,
         "worker.log.1": places.OTHER_FILES,
     } == {piece.detail: piece.place for piece in found}
+
+
+def test_new_files_are_found_wherever_they_are(tmp_path: Path) -> None:
+    """A value at the seam of two parts of a large file, too; what was there before is not read."""
+    (tmp_path / "old").write_text("old")
+    before = places.files_in(tmp_path)
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "er" / "new").write_bytes(b"x" * (2**24 - 5) + b"quokka1234567890")
+
+    found = list(places.new_files(tmp_path, before=before))
+
+    assert {str(tmp_path / "deep" / "er" / "new")} == {each.detail for each in found}
+    assert any(b"quokka1234567890" in each.data for each in found)
