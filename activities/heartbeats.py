@@ -1,17 +1,17 @@
 """Heartbeats of an activity that is a coroutine."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from temporalio import activity
 
+from signedfor.background import in_background
+
 _SECONDS: Final = 2
 
 
-@contextlib.asynccontextmanager
-async def heartbeats() -> AsyncIterator[None]:
+def heartbeats() -> AbstractAsyncContextManager[None]:
     """Tell Temporal regularly that this worker is alive."""
 
     async def beat() -> None:
@@ -19,8 +19,4 @@ async def heartbeats() -> AsyncIterator[None]:
             activity.heartbeat()
             await asyncio.sleep(_SECONDS)
 
-    beating = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        beating.cancel()
+    return in_background(beat())

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from temporalio.client import Client
 
 from ops.settings import OpsSettings
+from signedfor.background import in_background
 from signedfor.checks import Finding, Level, warn
 from signedfor.checks.account import check_account
 from signedfor.checks.database import check_database
@@ -64,16 +65,9 @@ class Checker:
         self._again = {each.name: asyncio.Event() for each in checks}
         self._looks = {each.name: Look(name=each.name) for each in checks}
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Look now, and then again and again, until the block ends."""
-        tasks = [asyncio.create_task(self._keep_looking(each)) for each in self._checks]
-        try:
-            yield
-        finally:
-            for each in tasks:
-                each.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        return in_background(*(self._keep_looking(each) for each in self._checks))
 
     def look_again(self) -> None:
         """Look at all as soon as possible; what is being looked at already is not, twice."""

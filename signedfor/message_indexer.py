@@ -7,7 +7,7 @@ information only, and a watermark moves only after what lies before it is stored
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
@@ -18,6 +18,7 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from signedfor import client as signedfor_client
+from signedfor.background import in_background
 from signedfor.contract import SEND_MESSAGE, Outcome, Stage, message_workflow_id
 from signedfor.logging import RateLimitedLogger, Throttle, log_unexpected
 from signedfor.search_attributes import (
@@ -98,16 +99,9 @@ class MessageIndexer:
         self._purge = _Cadence(_PURGE)
         self._warnings, self._defects = RateLimitedLogger(_log), Throttle()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Keep the index up to date in the background."""
-        task = asyncio.create_task(self._run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Keep the index up to date while the context is open."""
+        return in_background(self._run())
 
     async def bring_up_to_date(self, notify: Notify | None = None) -> None:
         """Read what has changed since the last round; the first one reads everything.

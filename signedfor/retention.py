@@ -4,17 +4,18 @@ Every worker purges once an hour, in batches, each a transaction of its own.
 """
 
 import asyncio
-import contextlib
 import functools
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from sqlalchemy import Engine, Table
 
+from signedfor.background import in_background
 from signedfor.logging import log_unexpected
 from signedfor.settings import Settings
 from signedfor.store import ops_sessions, tables
@@ -180,8 +181,7 @@ NOT_PURGED: Final = {
 """The tables that have no purge, and why."""
 
 
-@contextlib.asynccontextmanager
-async def purging(engine: Engine, settings: Settings) -> AsyncIterator[None]:
+def purging(engine: Engine, settings: Settings) -> AbstractAsyncContextManager[None]:
     """Delete what is old enough regularly while the context is open."""
     stop = threading.Event()
 
@@ -200,9 +200,4 @@ async def purging(engine: Engine, settings: Settings) -> AsyncIterator[None]:
                         _logger.info("Deleted %d old %s", count, rule.what)
             await asyncio.sleep(_INTERVAL.total_seconds())
 
-    task = asyncio.create_task(purge())
-    try:
-        yield
-    finally:
-        stop.set()
-        task.cancel()
+    return in_background(purge(), stop=stop.set)

@@ -9,7 +9,8 @@ import json
 import threading
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +20,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from signedfor.background import in_background
 from signedfor.errors import InvalidSettings
 
 MAX_SILENCE_SECONDS: Final = 10.0
@@ -64,8 +66,7 @@ class WorkerHealth:
         """Whether the worker takes messages."""
         return self.phase is Phase.SERVING
 
-    @contextlib.asynccontextmanager
-    async def beating(self) -> AsyncIterator[None]:
+    def beating(self) -> AbstractAsyncContextManager[None]:
         """Beat in the running event loop while the context is open."""
 
         async def beat() -> None:
@@ -73,11 +74,7 @@ class WorkerHealth:
                 self._beat_at = time.monotonic()
                 await asyncio.sleep(_BEAT_SECONDS)
 
-        task = asyncio.create_task(beat(), name="heartbeat")
-        try:
-            yield
-        finally:
-            task.cancel()
+        return in_background(beat())
 
 
 class _Server(ThreadingHTTPServer):

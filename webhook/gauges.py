@@ -5,9 +5,9 @@ maximum, not the sum. The queries are small, and nothing that sends waits for th
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -18,6 +18,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from signedfor import metric_labels
+from signedfor.background import in_background
 from signedfor.contract import DEAD_LETTER, MESSAGES_QUEUE, OPEN, TWILIO_SENDS_QUEUE
 from signedfor.contract.failures import FailureClass
 from signedfor.logging import RateLimitedLogger, log_unexpected
@@ -64,19 +65,11 @@ class SystemGauges:
         self._timeout = timeout
         self._warnings = RateLimitedLogger(_log)
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Poll while the context is open."""
-        tasks = [
-            asyncio.create_task(self._run(source, poll), name=f"gauges of the {source}")
-            for source, poll in (("database", self._database), ("temporal", self._temporal))
-        ]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+        return in_background(
+            self._run("database", self._database), self._run("temporal", self._temporal)
+        )
 
     async def _run(self, source: str, poll: Callable[[], Awaitable[None]]) -> None:
         while True:

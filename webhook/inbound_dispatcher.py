@@ -8,10 +8,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
+from signedfor.background import in_background
 from signedfor.contract import InboundMessage
 from signedfor.logging import RateLimitedLogger, log_unexpected
 from signedfor.retry import Backoff
@@ -31,7 +32,7 @@ LEASE: Final = timedelta(seconds=20)
 """Longer than a batch takes. After a crash, the messages in it wait this long."""
 _REJECTED_WAIT: Final = timedelta(minutes=1)
 """Before the next attempt for a message that Temporal rejects."""
-_STOP_SECONDS = 4.0
+_PATIENCE = timedelta(seconds=4)
 """For starts in flight when the process ends; leases cover those that are not settled then."""
 _UNAVAILABLE_BACKOFF = Backoff(
     initial=timedelta(seconds=1), factor=2.0, maximum=timedelta(seconds=10), jitter=0.2
@@ -65,19 +66,13 @@ class InboundDispatcher:
         """A message was put into the outbox."""
         self._filled.set()
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Dispatch while the context is open; then wait briefly for starts in flight."""
-        task = asyncio.create_task(self._run(), name="inbound dispatcher")
-        try:
-            yield
-        finally:
-            self._stopping.set()
-            self._filled.set()
-            _, pending = await asyncio.wait([task], timeout=_STOP_SECONDS)
-            for each in pending:
-                each.cancel()
-            await asyncio.wait([task])
+        return in_background(self._run(), stop=self._stop, patience=_PATIENCE)
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self._filled.set()
 
     async def _run(self) -> None:
         while not self._stopping.is_set():

@@ -5,7 +5,8 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -13,6 +14,7 @@ from typing import Final, assert_never
 
 from pydantic import ValidationError
 
+from signedfor.background import in_background
 from signedfor.contract import DeliveryStatus
 from signedfor.logging import RateLimitedLogger, log_unexpected
 from signedfor.retry import Backoff
@@ -36,7 +38,7 @@ _CONCURRENCY = 20
 _LEASE = timedelta(seconds=30)
 """Longer than a batch should take: three seconds per receipt, twenty at a time. A receipt that
 takes longer may be delivered twice, which changes nothing."""
-_STOP_SECONDS = 4.0
+_PATIENCE = timedelta(seconds=4)
 """For deliveries in flight when the process ends; leases cover those that are not settled then."""
 
 _REJECTED_BACKOFF = Backoff(
@@ -179,19 +181,13 @@ class InboxDrainer:
         self._stopping = asyncio.Event()
         self._warnings = RateLimitedLogger(_log)
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Drain while the context is open; then wait briefly for deliveries in flight."""
-        task = asyncio.create_task(self._run(), name="inbox drainer")
-        try:
-            yield
-        finally:
-            self._stopping.set()
-            self._callback_inbox.filled.set()
-            _, pending = await asyncio.wait([task], timeout=_STOP_SECONDS)
-            for each in pending:
-                each.cancel()
-            await asyncio.wait([task])
+        return in_background(self._run(), stop=self._stop, patience=_PATIENCE)
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self._callback_inbox.filled.set()
 
     async def _run(self) -> None:
         while not self._stopping.is_set():

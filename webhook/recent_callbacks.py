@@ -6,16 +6,17 @@ nothing else does, and without it the message would be sent twice.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Final, assert_never
 
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from signedfor.background import in_background
 from signedfor.contract import SEND_MESSAGE, DeliveryStatus, Stage, message_workflow_id
 from signedfor.logging import RateLimitedLogger, log_unexpected
 from signedfor.search_attributes import MESSAGE_STATUS
@@ -99,15 +100,9 @@ class CallbackReplayer:
         self._warnings = RateLimitedLogger(_log)
         metrics.recent_callbacks.set_function(lambda: len(recent))
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Replay while the context is open. The recent callbacks end with the process."""
-        task = asyncio.create_task(self._run(), name="callback replayer")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
+        return in_background(self._run())
 
     async def _run(self) -> None:
         while True:

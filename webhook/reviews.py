@@ -1,13 +1,13 @@
 """Measures how many inbound messages await review, and how long the oldest has."""
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Final
 
+from signedfor.background import in_background
 from signedfor.logging import RateLimitedLogger, log_unexpected
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.inbound import InboundMessages
@@ -37,15 +37,9 @@ class PendingReviews:
         self._warnings = RateLimitedLogger(_log)
         metrics.reviews_oldest_seconds.set_function(self._oldest_age)
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Poll while the context is open."""
-        task = asyncio.create_task(self._run(), name="pending reviews")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
+        return in_background(self._run())
 
     async def _run(self) -> None:
         while True:

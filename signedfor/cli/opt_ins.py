@@ -6,18 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy import Connection
 
 from signedfor.cli import audit
+from signedfor.cli.consent import import_rows, store_errors
 from signedfor.cli.csv_options import (
     AllProblemsOption,
     SkipBadOption,
-    csv_problems,
-    note_skipped,
-    skipped_rows,
 )
 from signedfor.cli.environment import database
-from signedfor.cli.opt_outs import store_errors
 from signedfor.cli.options import (
     ByOption,
     JsonOption,
@@ -198,30 +194,15 @@ def import_(
 
     With --skip-bad, every row that is right.
     """
-    with command_output(as_json=as_json) as out:
-        with (
-            store_errors(),
-            database() as engine,
-            file.open(encoding="utf-8-sig", newline="") as opened,
-            skipped_rows(skip_bad) as skipped,
-        ):
-
-            def recorded(connection: Connection) -> None:
-                audit.record(engine, "opt-in.import", by=by, connection=connection)
-
-            new = import_opt_ins(
-                engine,
-                opened,
-                by=audit.changed_by(by),
-                problems=csv_problems(all_problems=all_problems, as_json=as_json),
-                skipped=skipped,
-                in_transaction=recorded,
-            )
-        note_skipped(out, skipped, skip_bad)
-        out.result(
-            {"new": new, "skipped": skipped.count if skipped else 0},
-            f"Recorded: {new}. Rows already recorded changed nothing.",
-        )
+    import_rows(
+        import_opt_ins,
+        file,
+        action="opt-in.import",
+        by=by,
+        skip_bad=skip_bad,
+        all_problems=all_problems,
+        as_json=as_json,
+    )
 
 
 def _moment(text: str) -> datetime:

@@ -2,23 +2,20 @@
 
 import io
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from signedfor.cli import audit
+from signedfor.cli.consent import import_rows, store_errors
 from signedfor.cli.csv_options import (
     AllProblemsOption,
     SkipBadOption,
-    csv_problems,
-    note_skipped,
-    skipped_rows,
 )
-from signedfor.cli.environment import database, field_and_problem
+from signedfor.cli.environment import database
 from signedfor.cli.lazy import LazyCommand, lazy_group
 from signedfor.cli.options import (
     ByOption,
@@ -26,7 +23,6 @@ from signedfor.cli.options import (
     LimitOption,
     RevealOption,
     YesOption,
-    option_problems,
 )
 from signedfor.cli.output import BadInput, clock, command_output, listing
 from signedfor.consent import Reason, Scope, Suppression
@@ -41,10 +37,8 @@ from signedfor.consent_records import (
     opt_out,
     standing,
 )
-from signedfor.csv_problems import BadRows
 from signedfor.files import atomic_write
 from signedfor.masks import masked_recipient, masked_sender
-from signedfor.store.csv_files import InvalidCsv
 from signedfor.store.suppression_csv import COLUMNS, Exported, export_csv, import_csv
 from signedfor.store.suppressions import Suppressions
 
@@ -85,14 +79,6 @@ _NoteOption = Annotated[
     ),
 ]
 
-_OPTIONS = {
-    "recipient": "RECIPIENT",
-    "sender": "--sender",
-    "category": "--category",
-    "reason": "--reason",
-    "evidence": "--note",
-    "by": "--by",
-}
 _HEADERS = ("No.", "Recipient", "Scope", "Reason", "Source", "Evidence", "Since")
 
 
@@ -268,30 +254,15 @@ def import_(
 
     With --skip-bad, every row that is right.
     """
-    with command_output(as_json=as_json) as out:
-        with (
-            store_errors(),
-            database() as engine,
-            file.open(encoding="utf-8-sig", newline="") as opened,
-            skipped_rows(skip_bad) as skipped,
-        ):
-
-            def recorded(connection: Connection) -> None:
-                audit.record(engine, "opt-out.import", by=by, connection=connection)
-
-            new = import_csv(
-                engine,
-                opened,
-                by=audit.changed_by(by),
-                problems=csv_problems(all_problems=all_problems, as_json=as_json),
-                skipped=skipped,
-                in_transaction=recorded,
-            )
-        note_skipped(out, skipped, skip_bad)
-        out.result(
-            {"new": new, "skipped": skipped.count if skipped else 0},
-            f"Recorded: {new}. Rows already recorded changed nothing.",
-        )
+    import_rows(
+        import_csv,
+        file,
+        action="opt-out.import",
+        by=by,
+        skip_bad=skip_bad,
+        all_problems=all_problems,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -361,19 +332,3 @@ def _document(row: Suppression, *, reveal: bool) -> dict[str, Any]:
         "created_at": row.created_at,
         "expires_at": row.expires_at,
     }
-
-
-@contextmanager
-def store_errors(options: Mapping[str, str] = _OPTIONS) -> Iterator[None]:
-    """Turn what is rejected into bad input of the command, or of the file's line.
-
-    `options` has the command's names of fields.
-    """
-    try:
-        yield
-    except BadInput as error:
-        raise BadInput(option_problems(error.problems, options)) from None
-    except InvalidCsv as error:
-        raise BadRows(error.problems) from None
-    except ValueError as error:
-        raise BadInput(option_problems([field_and_problem(error)], options)) from None

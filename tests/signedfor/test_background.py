@@ -1,0 +1,61 @@
+"""Work beside a context."""
+
+import asyncio
+from datetime import timedelta
+
+from signedfor.background import in_background
+
+
+async def test_work_ends_with_its_context() -> None:
+    ended: list[str] = []
+
+    async def work(name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(name)
+
+    async with in_background(work("one"), work("two")):
+        await asyncio.sleep(0)
+        assert not ended
+    assert sorted(ended) == ["one", "two"]
+
+
+async def test_work_may_finish_what_it_has_begun() -> None:
+    stopping, finished = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        await stopping.wait()
+        await asyncio.sleep(0)
+        finished.set()
+
+    async with in_background(work(), stop=stopping.set, patience=timedelta(minutes=1)):
+        pass
+    assert finished.is_set()
+
+
+async def test_work_that_does_not_stop_is_canceled_after_the_patience() -> None:
+    canceled = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            canceled.set()
+            raise
+
+    async with in_background(work(), patience=timedelta(milliseconds=1)):
+        await asyncio.sleep(0)
+    assert canceled.is_set()
+
+
+async def test_a_defect_of_the_work_does_not_hide_that_of_the_context() -> None:
+    async def work() -> None:
+        raise RuntimeError("of the work")
+
+    try:
+        async with in_background(work()):
+            await asyncio.sleep(0)
+            raise LookupError("of the context")
+    except LookupError as error:
+        assert str(error) == "of the context"
