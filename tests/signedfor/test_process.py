@@ -102,3 +102,28 @@ def test_others_of_the_same_user_cannot_read_it(tmp_path: Path, is_protected: bo
     assert [f"environ {what}", f"mem {what}"] == _run(
         _IS_READ, tmp_path, protection=protection, user=_NOBODY
     )
+
+
+_BEGINS = """
+import os, runpy, sys
+from signedfor import process
+
+process.keep_memory_private = lambda: os._exit(7)
+sys.argv = ["{module}"]
+runpy.run_module("{module}", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("module", ["worker", "webhook", "ops", "ops.codec_server", "starter"])
+def test_every_process_of_ours_begins_with_it(tmp_path: Path, module: str) -> None:
+    """Before it has read a secret."""
+    done = subprocess.run(
+        [sys.executable, "-c", _BEGINS.format(module=module)],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert 7 == done.returncode, done.stderr
