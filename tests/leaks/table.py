@@ -12,6 +12,8 @@ from tests.worker_process import ROOT
 
 PAGE: Final = ROOT / "docs/reference/where-data-is.md"
 _AT_TIMES: Final = " (at times)"
+_ALL_AT_TIMES: Final = "at times: "
+"""Before all kinds of a place."""
 _COLUMN: Final = re.compile(r"`\w+\.\w+`")
 _MAX_DETAILS: Final = 5
 
@@ -34,8 +36,10 @@ def read(page: Path = PAGE) -> dict[str, Row]:
         if not line.startswith("| ") or line.startswith("| Place |"):
             continue
         place, what, _, kept = (each.strip() for each in line.strip().strip("|").split("|"))
-        kinds = set(what.split(", ")) - {"nothing"}
+        kinds = set(what.removeprefix(_ALL_AT_TIMES).split(", ")) - {"nothing"}
         at_times = {each for each in kinds if each.endswith(_AT_TIMES)}
+        if what.startswith(_ALL_AT_TIMES):
+            at_times = kinds
         assert place not in rows, f"{place} is there twice"
         rows[place] = Row(
             place,
