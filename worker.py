@@ -35,6 +35,7 @@ from signedfor.contract import (
     DeadLetterReport,
     DeadLetterRequest,
 )
+from signedfor.destinations import Destinations
 from signedfor.errors import InvalidSettings
 from signedfor.inbound import CATCH_UP_ID, CATCH_UP_WORKFLOW, CatchUp
 from signedfor.interceptors import OneArgument
@@ -103,12 +104,27 @@ def activities(
         rates=settings.default_segments_per_second,
         account_rate=settings.max_sends_per_second,
     )
-    attempts = SendAttempts(engine, rate_limiter)
+    attempts = SendAttempts(
+        engine,
+        rate_limiter,
+        limits=settings.message_limits,
+        duplicate_window=timedelta(seconds=settings.duplicate_window_seconds),
+    )
     campaigns = Campaigns(engine)
     twilio = twilio_client(settings, metrics)
     account_hold = AccountHold(engine)
     own_senders = OwnSenders(engine, default_sender=settings.default_sender)
-    waits = Waits(rate_limiter, campaigns, account_hold, outage_hold, own_senders=own_senders)
+    destinations = Destinations(
+        settings.allowed_countries, senders=own_senders, default_sender=settings.default_sender
+    )
+    waits = Waits(
+        rate_limiter,
+        campaigns,
+        account_hold,
+        outage_hold,
+        own_senders=own_senders,
+        destinations=destinations,
+    )
     inbound = InboundRecorder(
         _inbound_messages(settings, engine),
         watermarks=Watermarks(engine),
@@ -133,6 +149,7 @@ def activities(
         require_opt_in=settings.require_opt_in,
         quiet_hours=settings.quiet_hours,
         own_senders=own_senders,
+        destinations=destinations,
         public_base_url=settings.public_base_url,
         default_sender=settings.default_sender,
         policy=policy(settings),

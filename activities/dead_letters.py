@@ -9,6 +9,7 @@ from typing import Final
 
 from temporalio import activity
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.heartbeats import heartbeats
 from signedfor.contract import (
@@ -38,6 +39,7 @@ from signedfor.dead_letters import (
     resolve,
 )
 from signedfor.errors import BadInput, NotFound, Refused
+from signedfor.payloads import invalid_input
 from signedfor.store.suppressions import Suppressions
 
 PAGE: Final = 200
@@ -62,6 +64,10 @@ class DeadLetterResolver(DeadLetterActivities):
         """The next dead letters of the selection.
 
         What is resolved in the meantime does not move the pages: each begins after a time.
+
+        Raises:
+            ApplicationError: bad input: Temporal cannot read the selection.
+            RPCError: Temporal does not answer.
         """
         pages = listing(
             self._temporal,
@@ -69,7 +75,12 @@ class DeadLetterResolver(DeadLetterActivities):
             page_size=self._page,
             next_page_token=request.page_token or None,
         )
-        await pages.fetch_next_page()
+        try:
+            await pages.fetch_next_page()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.INVALID_ARGUMENT:
+                raise
+            raise invalid_input([("selection", "is no query that Temporal can read")]) from None
         return Page(
             message_ids=tuple(message_id_of(each.id) for each in pages.current_page or ()),
             next_page_token=pages.next_page_token or b"",

@@ -26,6 +26,7 @@ from signedfor.clock import MAX_SKEW
 from signedfor.consent import Suppression
 from signedfor.contract import STATUS_PATH, MessageRequest, SendWindow
 from signedfor.contract.failures import RETRYABLE, FailureClass
+from signedfor.destinations import EVERYWHERE, Destinations
 from signedfor.masks import masked_sender
 from signedfor.message_activities import (
     AccountHeld,
@@ -37,6 +38,7 @@ from signedfor.message_activities import (
     Expired,
     InvalidRecipient,
     InvalidWindow,
+    LimitReached,
     Listed,
     NoOptIn,
     NoSender,
@@ -60,8 +62,17 @@ from signedfor.retry import LATEST_POST_START, MAX_QUICK_TIME, SEND_BACKOFF
 from signedfor.send_windows import NeverOpens, opening, window_problem
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import DatabaseUnavailable
+from signedfor.store.duplicates import DuplicateOf
 from signedfor.store.held_back_messages import HeldBackMessages
-from signedfor.store.send_attempts import Blocked, Claimed, ClaimHeld, NotBefore, SendAttempts
+from signedfor.store.limit_usage import LimitUsed
+from signedfor.store.send_attempts import (
+    Blocked,
+    Claimed,
+    ClaimHeld,
+    NotBefore,
+    NotClaimed,
+    SendAttempts,
+)
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio import codes
 from signedfor.twilio.client import Instant, TwilioClient, never_connected
@@ -93,6 +104,7 @@ class TwilioSends(SendActivities):
         require_opt_in: Collection[str] = (),
         quiet_hours: Mapping[str, Collection[str]] = MappingProxyType({}),
         own_senders: Container[str] = (),
+        destinations: Destinations = EVERYWHERE,
         public_base_url: str,
         default_sender: str | None,
         policy: PolicySnapshot,
@@ -102,7 +114,8 @@ class TwilioSends(SendActivities):
         """`report` signals the workflow of the activity that calls it.
 
         `require_opt_in` are the categories that are sent only to people who agreed to them, and
-        `quiet_hours` names the quiet hours of categories. Nothing is sent to `own_senders`.
+        `quiet_hours` names the quiet hours of categories. Nothing is sent to `own_senders`
+        or beyond `destinations`.
         """
         self._client = client
         self._suppressions = suppressions
@@ -113,6 +126,7 @@ class TwilioSends(SendActivities):
         self._require_opt_in = frozenset(require_opt_in)
         self._quiet_hours = quiet_hours
         self._own_senders = own_senders
+        self._destinations = destinations
         self._status_url = public_base_url + STATUS_PATH
         self._default_sender = default_sender
         self._policy = policy
@@ -167,7 +181,10 @@ class TwilioSends(SendActivities):
             return NoSender()
         window = self._window_of(request.message)
         problem = recipient_problem(
-            request.message.to, sender=attempt.sender, own=self._own_senders
+            request.message.to,
+            sender=attempt.sender,
+            own=self._own_senders,
+            destinations=self._destinations,
         )
         obstacle = (
             _out_of_time(request.message, window, datetime.now(UTC))
@@ -246,6 +263,20 @@ class TwilioSends(SendActivities):
                 return _out_of_time(message, window, moment) or Deferred(
                     reserved_at=moment, by_account=by_account
                 )
+            case LimitUsed(rule=rule, until=until, max_wait=max_wait):
+                limit = LimitReached(rule=rule, max_wait=max_wait)
+                return WindowClosed(opens_at=until, limit=limit)
+            case DuplicateOf():
+                raise attempt.duplicate(claim)
+            case Blocked():
+                return self._blocked(claim, request, sender, attempt)
+            case _:
+                assert_never(claim)
+
+    def _blocked(
+        self, by: Blocked, request: SendRequest, sender: str, attempt: "_Attempt"
+    ) -> NotSent:
+        match by:
             case Blocked.PAUSED:
                 return Paused()
             case Blocked.CAMPAIGN_CANCELED:
@@ -259,11 +290,11 @@ class TwilioSends(SendActivities):
             case Blocked.SUPPRESSED:
                 return self._suppressed(request, sender, attempt)
             case _:
-                assert_never(claim)
+                assert_never(by)
 
     def _measure_claim(
         self,
-        claim: Claimed | ClaimHeld | NotBefore | Blocked,
+        claim: Claimed | NotClaimed,
         request: SendRequest,
         sender: str,
         attempt: "_Attempt",
@@ -279,6 +310,10 @@ class TwilioSends(SendActivities):
                 wait = max(moment - datetime.now(UTC), timedelta(0))
             case ClaimHeld():
                 result = ClaimResult.ALREADY_CLAIMED
+            case LimitUsed():
+                result = ClaimResult.LIMIT_REACHED
+            case DuplicateOf():
+                result = ClaimResult.DUPLICATE
             case Blocked():
                 result = ClaimResult[claim.name]
             case _:
@@ -531,6 +566,16 @@ class _Attempt:
             "Twilio could not be reached in time; nothing was sent.",
         )
 
+    def duplicate(self, other: DuplicateOf) -> ApplicationError:
+        """The other message has the same content, for the same person."""
+        return self.failure(
+            FailureClass.DUPLICATE,
+            f"Message {other.message_id} with the same content was sent to the same person at "
+            f"{other.started_at:%Y-%m-%d %H:%M:%S} UTC; nothing was sent.",
+            duplicate_of=other.message_id,
+            is_made=False,
+        )
+
     def _is_last_quick_one(self, wait: timedelta) -> bool:
         """Whether the next attempt is for the workflow to begin, after this wait."""
         max_wait = self._request.max_retry_wait
@@ -549,6 +594,7 @@ class _Attempt:
         retry_after: timedelta | None = None,
         final: bool = False,
         is_made: bool = True,
+        duplicate_of: str | None = None,
     ) -> ApplicationError:
         """The activity's error. `text` must be ours: Twilio's own texts repeat numbers."""
         wait = None
@@ -563,6 +609,7 @@ class _Attempt:
                 http_status=http_status,
                 attempts=self.number if is_made else self._before,
                 retry_after=wait,
+                duplicate_of=duplicate_of,
                 sender=self.sender,
                 policy=self._policy,
             ),

@@ -9,6 +9,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities.clock import check_clock
 from activities.threads import in_thread
 from signedfor.contract import CampaignState
+from signedfor.destinations import EVERYWHERE, Destinations
 from signedfor.message_activities import (
     CampaignCanceled,
     InputCheck,
@@ -44,12 +45,14 @@ class Waits(WaitActivities):
         outage_hold: OutageHold,
         *,
         own_senders: Container[str] = (),
+        destinations: Destinations = EVERYWHERE,
     ) -> None:
         self._rate_limiter = rate_limiter
         self._campaigns = campaigns
         self._account_hold = account_hold
         self._outage_hold = outage_hold
         self._own_senders = own_senders
+        self._destinations = destinations
 
     @in_thread
     def check_input(self, request: InputCheck) -> InputProblems:
@@ -60,7 +63,12 @@ class Waits(WaitActivities):
         """
         to, window = request.to, request.send_window
         problems = {
-            "to": recipient_problem(to, sender=request.sender, own=self._own_senders),
+            "to": recipient_problem(
+                to,
+                sender=request.sender,
+                own=self._own_senders,
+                destinations=self._destinations,
+            ),
             "send_window": None if window is None else window_problem(window, to),
         }
         return InputProblems(

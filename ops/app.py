@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from ops.access import ProxyUsers, Users
 from ops.checker import Checker, checks_of
@@ -28,8 +28,9 @@ from ops.pages.sign_in import SignIn
 from ops.person_links import PersonLinks
 from ops.settings import OpsSettings
 from ops.web import SIGN_IN_PATH, TEMPLATES, Services
+from signedfor.dead_letter_indexer import DeadLetterIndexer
 from signedfor.errors import BadInput, CommandError, NotFound, Refused, Unconfirmed
-from signedfor.logging import log_unexpected
+from signedfor.logging import RateLimitedLogger, log_unexpected
 from signedfor.message_indexer import MessageIndexer
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.database import DatabaseUnavailable
@@ -37,6 +38,7 @@ from signedfor.store.ops_sessions import OpsSessions
 from signedfor.temporal import is_never_connected
 
 _log = logging.getLogger(__name__)
+_warnings = RateLimitedLogger(_log)
 
 HEALTH_PATH: Final = "/healthz"
 _HEADERS: Final = {
@@ -58,6 +60,17 @@ _STATUS_CODES: Final = {
     Unconfirmed: 504,
     CommandError: 503,
 }
+
+
+_HEADINGS: Final = {
+    401: "Sign in again",
+    403: "Not allowed",
+    404: "Not found",
+    500: "Something unexpected happened",
+    503: "Not now",
+    504: "No answer yet",
+}
+"""Of the page of an error; others say that it did not work."""
 
 
 def create_app(settings: OpsSettings, *, client: Client, engine: Engine) -> Starlette:
@@ -86,7 +99,11 @@ def create_app(settings: OpsSettings, *, client: Client, engine: Engine) -> Star
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with MessageIndexer(client, engine).running(), services.checker.running():
+        async with (
+            MessageIndexer(client, engine).running(),
+            DeadLetterIndexer(client, engine).running(),
+            services.checker.running(),
+        ):
             yield
 
     return Starlette(
@@ -122,17 +139,23 @@ async def _healthz(_request: Request) -> Response:
     return JSONResponse({"status": "alive"})
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
-    return _error_page(error.status_code, error.detail)
+    return _error_page(request, error.status_code, error.detail)
 
 
-async def _database_away(_request: Request, _error: Exception) -> Response:
-    return _error_page(503, "The database cannot be reached. Try again in a moment.")
+async def _database_away(request: Request, error: Exception) -> Response:
+    _warnings.warning("%s was not shown: %s", request.url.path, error)
+    return _error_page(request, 503, "The database cannot be reached. Try again in a moment.")
 
 
-async def _temporal_away(_request: Request, _error: Exception) -> Response:
-    return _error_page(503, "Temporal does not answer. Try again in a moment.")
+async def _temporal_away(request: Request, error: Exception) -> Response:
+    if isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT:
+        return _error_page(request, 400, "Temporal cannot use what was asked for.")
+    # Not its text, which may quote what was typed.
+    why = error.status.name if isinstance(error, RPCError) else "no connection yet"
+    _warnings.warning("%s was not shown: Temporal: %s", request.url.path, why)
+    return _error_page(request, 503, "Temporal does not answer. Try again in a moment.")
 
 
 async def _never_connected(request: Request, error: Exception) -> Response:
@@ -141,14 +164,26 @@ async def _never_connected(request: Request, error: Exception) -> Response:
     return await _temporal_away(request, error)
 
 
-async def _not_done(_request: Request, error: Exception) -> Response:
+async def _not_done(request: Request, error: Exception) -> Response:
     status_code = next(code for kind, code in _STATUS_CODES.items() if isinstance(error, kind))
-    return _error_page(status_code, str(error))
+    return _error_page(request, status_code, str(error))
 
 
-def _error_page(status_code: int, sentence: str) -> HTMLResponse:
-    text = TEMPLATES.get_template("error.html").render(status_code=status_code, sentence=sentence)
+def _error_page(request: Request, status_code: int, sentence: str) -> HTMLResponse:
+    text = TEMPLATES.get_template("error.html").render(
+        status_code=status_code,
+        heading=_HEADINGS.get(status_code, "That did not work"),
+        sentence=sentence,
+        back=_page_before(request),
+    )
     return HTMLResponse(text, status_code)
+
+
+def _page_before(request: Request) -> str | None:
+    """The path of our own page that led to this one."""
+    before, here = urlsplit(request.headers.get("Referer", "")), request.url
+    is_ours = before.netloc == here.netloc and before.path not in {"", here.path}
+    return before._replace(scheme="", netloc="").geturl() if is_ours else None
 
 
 class SecurityMiddleware:
@@ -182,5 +217,6 @@ class SecurityMiddleware:
         except Exception as error:  # noqa: BLE001 - whatever it is, its text must not be logged
             log_unexpected(_log, error)
             if not has_started:
-                page = _error_page(500, "Something unexpected happened; the log says where.")
+                request = Request(scope)
+                page = _error_page(request, 500, "The log of the operations page says where.")
                 await page(scope, receive, sending)

@@ -23,6 +23,7 @@ from ops.checker import Checker
 from ops.formats import FILTERS
 from ops.person_links import PersonLinks
 from ops.settings import OpsSettings
+from signedfor.masks import check_no_number
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.ops_sessions import OpsSessions, StoredSession
 
@@ -31,6 +32,7 @@ COOKIE: Final = "signedfor_ops"
 CSRF_FIELD: Final = "csrf_token"
 CSRF_HEADER: Final = "X-CSRF-Token"
 _MAX_FIELDS: Final = 100
+_MAX_DIGITS: Final = 18
 _MAX_FIELD_BYTES: Final = 65_536
 _MAX_FORM_BYTES: Final = 1 << 20
 """Of all fields together."""
@@ -68,9 +70,17 @@ class Page:
     """The fields of a POST."""
 
     def text(self, name: str, default: str = "") -> str:
-        """A field of the form, or else of the query, without surrounding spaces."""
+        """A field of the form, or else of the query, without surrounding spaces.
+
+        Raises:
+            HTTPException: 400 if it has a NUL character, which PostgreSQL cannot compare.
+        """
         value = self.form.get(name) or self.request.query_params.get(name)
-        return value.strip() if isinstance(value, str) else default
+        if not isinstance(value, str):
+            return default
+        if "\0" in value:
+            raise HTTPException(400, f"The field {name} has a NUL character.")
+        return value.strip()
 
     @property
     def is_live(self) -> bool:
@@ -122,6 +132,17 @@ class Page:
         key = self.session.csrf_token.encode()
         return hmac.digest(key, sentence.encode(), "sha256").hex()[:32]
 
+    def number(self, name: str) -> int | None:
+        """The number of a row, in a field; None if it is empty.
+
+        Raises:
+            HTTPException: 400 if it is none that the database could have.
+        """
+        text = self.text(name)
+        if text and not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+            raise HTTPException(400, f"{name} must be the number of a row.")
+        return int(text) if text else None
+
     def moment(self, name: str) -> datetime | None:
         """A time in UTC of a field such as a browser's `datetime-local`; None if it is empty.
 
@@ -133,9 +154,9 @@ class Page:
             return None
         try:
             found = datetime.fromisoformat(text)
-        except ValueError:
+            return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):  # the latter: in UTC it is before all years, or after
             raise HTTPException(400, f"{name} must be a time such as 2026-11-29T12:00.") from None
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     async def record(
         self,
@@ -146,7 +167,12 @@ class Page:
         why: str | None = None,
         details: str | None = None,
     ) -> None:
-        """Write in the audit log what this person is about to do; `recipient`: with whom."""
+        """Write in the audit log what this person is about to do; `recipient`: with whom.
+
+        Raises:
+            BadInput: the reason has a phone number, which all who read the audit log would see.
+        """
+        check_no_number(why, field="Reason")
         await to_thread.run_sync(
             lambda: self.services.audit_log.add(
                 who=self.user.name,

@@ -23,6 +23,8 @@ class WaitsFor(StrEnum):
     SENDER_RATE = "its sender's rate limit"
     ACCOUNT_RATE = "the account's rate limit"
     WINDOW = "its send window to open"
+    LIMIT = "a place within a limit"
+    """The rule of MESSAGE_LIMITS follows, after a colon."""
     RESUME = "its sender or campaign to be resumed"
     ACCOUNT = "Twilio to take the account's requests again"
     DATABASE = "the database"
@@ -62,6 +64,11 @@ _WAITS: Final[Mapping[WaitsFor, str]] = {
         "account more."
     ),
     WaitsFor.WINDOW: "Nothing: people are not texted at that hour.",
+    WaitsFor.LIMIT: (
+        "Nothing, if it can wait: it is sent when there is a place, or becomes a dead letter after "
+        "one window. To let it go sooner, raise the limit in MESSAGE_LIMITS, cancel it, and hand "
+        "it in under another id."
+    ),
     WaitsFor.RESUME: (
         "Someone has paused it. `signedfor senders list` and `signedfor campaign list` show what "
         "is paused; `signedfor senders resume` and `signedfor campaign resume` end that."
@@ -92,7 +99,7 @@ def what_to_do(progress: Progress) -> str:
     if progress.waiting_for == WaitsFor.ACCOUNT and row is not None:
         return row.advice
     try:
-        return _WAITS[WaitsFor(progress.waiting_for)]
+        return _WAITS[WaitsFor(progress.waiting_for.partition(":")[0])]
     except ValueError:  # as a newer or older worker says it
         return _NOTHING
 

@@ -55,4 +55,6 @@ def sending_again(report: MessageReport) -> str:
                 return "It did not arrive, and would not now either: see the recipient's opt-outs."
             if report.outcome is Outcome.UNDELIVERED:
                 return "Yes: Twilio says that it was not delivered."
+            if report.failure_class is FailureClass.DUPLICATE:
+                return "It was not sent, because another message had just brought the same content."
             return "Yes: it was never sent."

@@ -50,7 +50,7 @@ from signedfor.contract import (
 )
 from signedfor.contract.fields import MessageId, problems_in
 from signedfor.encryption import Encryption, EncryptionCodec, load_encryption, with_codec
-from signedfor.masks import masked_sender
+from signedfor.masks import masked_sender, named
 from signedfor.payloads import INVALID_INPUT, UnreadablePayload, id_problems
 from signedfor.search_attributes import message_attributes
 from signedfor.tracing import with_tracing
@@ -288,7 +288,8 @@ class Message:
     def _not_found(self, error: RPCError) -> Exception:
         if error.status is not RPCStatusCode.NOT_FOUND or _is_namespace_missing(error):
             return error
-        return NotFound(f"There is no message {self.message_id}, or its retention period is over.")
+        message = named("message", self.message_id)
+        return NotFound(f"There is no {message}, or its retention period is over.")
 
 
 async def request_in(event: HistoryEvent, converter: DataConverter) -> MessageRequest | None:

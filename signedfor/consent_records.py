@@ -22,7 +22,7 @@ from signedfor.consent import (
 )
 from signedfor.contract.fields import Label, problems_in
 from signedfor.errors import BadInput
-from signedfor.masks import contains_an_end_of, masked_sender
+from signedfor.masks import check_no_number, contains_an_end_of, masked_sender
 from signedfor.store.database import transaction
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
@@ -182,6 +182,7 @@ def check_note_on(recipients: Iterable[str], text: str, *, field: str, whose: st
         check_text(field, text, max_length=MAX_EVIDENCE)
     if contains_an_end_of(text, recipients):
         raise BadInput([(field, f"must not contain {whose} number")])
+    check_no_number(text, field=field)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Final, Self
 
+from pydantic import ConfigDict
 from temporalio import activity
 
 from signedfor.contract import Resolution
@@ -118,8 +119,10 @@ class Tally(ActivityModel):
         )
 
 
-class JobRequest(ActivityModel):
+class JobRequest(ContractModel):
     """The input of a job: what to do, with which dead letters, and what it has done so far."""
+
+    model_config = ConfigDict(extra="ignore")
 
     resolution: Resolution
     selection: Selection

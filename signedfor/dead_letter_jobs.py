@@ -31,7 +31,14 @@ from signedfor.dead_letters import (
     ANSWER_SECONDS,
 )
 from signedfor.errors import NotFound, Unavailable
-from signedfor.workflow_calls import NO_WORKER, RPC_TIMEOUT, is_no_worker, is_workflow_missing
+from signedfor.masks import named
+from signedfor.workflow_calls import (
+    NO_WORKER,
+    RPC_TIMEOUT,
+    describe,
+    is_no_worker,
+    is_workflow_missing,
+)
 
 
 def new_job_id() -> str:
@@ -88,6 +95,17 @@ async def progress(temporal: Client, job_id: str, *, within: float = ANSWER_SECO
     return known.model_copy(update={"state": JobState.STOPPED, "ended_at": ended_at})
 
 
+async def require(temporal: Client, job_id: str) -> None:
+    """Return if there is such a job.
+
+    Raises:
+        NotFound: there is none, or Temporal has deleted it.
+        RPCError: Temporal did not answer.
+    """
+    if await describe(_handle(temporal, job_id)) is None:
+        raise _not_found(job_id)
+
+
 async def stop(temporal: Client, job_id: str, *, by: str | None = None) -> None:
     """Stop the job after the dead letters that it is at. The others stay as they are.
 
@@ -99,7 +117,7 @@ async def stop(temporal: Client, job_id: str, *, by: str | None = None) -> None:
         await _handle(temporal, job_id).signal(STOP_SIGNAL, JobStop(by=by), rpc_timeout=RPC_TIMEOUT)
     except RPCError as error:
         if is_workflow_missing(error):
-            raise NotFound(f"There is no job {job_id}, or it has ended.") from None
+            raise NotFound(f"There is no {named('job', job_id)}, or it has ended.") from None
         raise
 
 
@@ -121,4 +139,4 @@ def _handle(temporal: Client, job_id: str) -> WorkflowHandle[Any, JobProgress]:
 
 
 def _not_found(job_id: str) -> NotFound:
-    return NotFound(f"There is no job {job_id}, or Temporal has deleted it.")
+    return NotFound(f"There is no {named('job', job_id)}, or Temporal has deleted it.")

@@ -24,6 +24,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.client import bad_input_in
+from signedfor.consent_records import check_note_on
 from signedfor.contract import (
     DEAD_LETTER,
     DETAILS_QUERY,
@@ -40,7 +41,7 @@ from signedfor.contract.failures import FailureClass
 from signedfor.contract.fields import Label, Sender, TwilioErrorCode, problem
 from signedfor.dead_letter_activities import CLOSED_ERROR, MAY_HAVE_ARRIVED_ERROR
 from signedfor.errors import BadInput, NotFound, Refused, Unavailable, Unconfirmed
-from signedfor.masks import masked_sender
+from signedfor.masks import check_no_number, has_digits_of_number, masked_sender, named
 from signedfor.search_attributes import (
     CAMPAIGN_ID,
     FAILURE_CLASS,
@@ -57,6 +58,7 @@ from signedfor.workflow_calls import (
     NO_WORKER,
     RPC_TIMEOUT,
     answer,
+    describe,
     is_no_worker,
     is_workflow_missing,
 )
@@ -326,6 +328,17 @@ def handle_of(temporal: Client, message_id: str) -> WorkflowHandle[Any, DeadLett
     )
 
 
+async def require(temporal: Client, message_id: str) -> None:
+    """Return if the message has a dead letter, open or closed.
+
+    Raises:
+        NotFound: it has none, or Temporal has deleted it.
+        RPCError: Temporal did not answer.
+    """
+    if await describe(handle_of(temporal, message_id)) is None:
+        raise _not_found(message_id)
+
+
 async def fetch(
     temporal: Client, message_id: str, *, within: float = ANSWER_SECONDS
 ) -> DeadLetterDetails:
@@ -390,6 +403,24 @@ async def resolve(
             raise
         raise AlreadyClosed(message_id, await _report(handle)) from None
     return report
+
+
+async def check_note(
+    temporal: Client, message_id: str, resolution: Resolution, *, field: str
+) -> None:
+    """Refuse a note with a phone number: all who read the histories and the audit log see it.
+
+    Raises:
+        BadInput: names the field.
+        NotFound, Unavailable, RPCError: as of `fetch`, which a note with many digits needs.
+    """
+    note = resolution.note or ""
+    check_no_number(note, field=field)
+    if has_digits_of_number(note):
+        details = await fetch(temporal, message_id)
+        changed = resolution.changes.to if resolution.changes else None
+        people = [each for each in (details.request.message.to, changed) if each]
+        check_note_on(people, note, field=field, whose="the person's")
 
 
 async def _refusal(
@@ -466,4 +497,5 @@ async def _report(handle: WorkflowHandle[Any, DeadLetterReport]) -> DeadLetterRe
 
 
 def _not_found(message_id: str) -> NotFound:
-    return NotFound(f"Message {message_id} has no dead letter, or Temporal has deleted it.")
+    dead_letter = named("dead letter", message_id)
+    return NotFound(f"There is no {dead_letter}, or Temporal has deleted it.")

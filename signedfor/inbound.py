@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from temporalio import activity
 from temporalio.common import Priority
 
 from signedfor.contract import InboundKind, InboundMedia
-from signedfor.contract.fields import problem
+from signedfor.contract.base import ContractModel, OwnInput
+from signedfor.contract.fields import ZonedTime, problem
 from signedfor.message_activities import ActivityModel
 from signedfor.twilio.phone import (
     InvalidAddress,
@@ -92,7 +93,7 @@ FromAddress = Annotated[str, AfterValidator(_from_address)]
 """A field for the `From` of an inbound message."""
 
 
-class InboundRecord(ActivityModel):
+class InboundRecord(OwnInput):
     """An inbound message to record, with normalized addresses."""
 
     message_sid: str
@@ -104,7 +105,7 @@ class InboundRecord(ActivityModel):
     messaging_service_sid: str | None = None
     body: Annotated[str, Field(repr=False)] = ""
     media: tuple[InboundMedia, ...] = ()
-    received_at: datetime | None = None
+    received_at: ZonedTime | None = None
     """By Twilio's clock or Temporal's; None: now, by the database's. Never by the webhook's host's,
     which may be wrong: the order of a STOP and a START decides."""
 
@@ -113,10 +114,12 @@ class InboundRecord(ActivityModel):
         return self.model_copy(update={"body": "", "media": ()})
 
 
-class CatchUp(ActivityModel):
+class CatchUp(ContractModel):
     """From when on to search for inbound messages that never arrived; None: the last search."""
 
-    since: datetime | None = None
+    model_config = ConfigDict(extra="ignore")
+
+    since: ZonedTime | None = None
 
 
 class CatchUpResult(ActivityModel):

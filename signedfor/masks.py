@@ -4,10 +4,14 @@ import re
 from collections.abc import Iterable
 
 from signedfor.consent import person, reference_in
+from signedfor.errors import BadInput
 
 # At least three digits are hidden; of a short number, less than four at the beginning are shown.
 _NUMBER = re.compile(r"(\+\d{0,4})\d{3,}(\d{4})$", re.ASCII)
 _HIDDEN = re.compile(r"\d(?=\d{4})", re.ASCII)
+
+_MIN_DIGITS = 7
+"""Phone numbers have at least so many digits."""
 
 
 def masked_sender(sender: str) -> str:
@@ -32,10 +36,22 @@ def masked_recipient(address: str) -> str:
     return channel + colon + shown
 
 
-_MIN_DIGITS = 7
-"""Phone numbers have at least so many digits."""
 _ENDS = re.compile(rf"(?=(\d{{{_MIN_DIGITS}}}))", re.ASCII)
 """So many digits, wherever they begin."""
+
+
+_LIKE_AN_ID = re.compile(r"[\x21-\x7e]{1,200}")
+_LIKE_A_NUMBER = re.compile(r"(\w+:)?[-+().\d]*", re.ASCII)
+
+
+def named(kind: str, id: str) -> str:
+    """What to call something of this id in a sentence: `message order-17`.
+
+    What cannot be an id, or may be a phone number in its place, is not repeated: `such message`.
+    """
+    digits = sum(character.isdigit() for character in id)
+    is_number = digits >= _MIN_DIGITS and _LIKE_A_NUMBER.fullmatch(id)
+    return f"{kind} {id}" if _LIKE_AN_ID.fullmatch(id) and not is_number else f"such {kind}"
 
 
 def contains_number_of(text: str, recipient: str) -> bool:
@@ -58,5 +74,37 @@ def contains_an_end_of(text: str, recipients: Iterable[str]) -> bool:
     return bool(written) and any(_end_of(each) in written for each in recipients)
 
 
+def has_digits_of_number(text: str) -> bool:
+    """Whether `text` has so many digits that they may be the end of a phone number."""
+    return _ENDS.search(re.sub(r"[^0-9A-Za-z]", "", text)) is not None
+
+
 def _end_of(recipient: str) -> str:
     return re.sub(r"\D", "", person(recipient))[-_MIN_DIGITS:]
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?", re.ASCII)
+_ANY_NUMBER = re.compile(
+    r"\+[\s(]*\d(?:[\s().\-/]*\d){6,14}"
+    # Without a plus only from ten digits on, and not as the beginning of an ID.
+    r"|(?<![0-9A-Za-z])(?<![0-9A-Za-z]-)\d(?:[\s().\-]{0,2}\d){9,14}(?!-?[0-9A-Za-z])",
+    re.ASCII,
+)
+
+
+def contains_phone_number(text: str) -> bool:
+    """Whether `text`, which a person wrote, has something that may be anybody's phone number.
+
+    Times and IDs such as those of jobs are none.
+    """
+    return _ANY_NUMBER.search(_MOMENT.sub(" ", text)) is not None
+
+
+def check_no_number(text: str | None, *, field: str) -> None:
+    """Refuse a text with anybody's phone number, when it is not known whom it is about.
+
+    Raises:
+        BadInput: names the field.
+    """
+    if text and contains_phone_number(text):
+        raise BadInput([(field, "must not contain a phone number, or ten digits in a row")])

@@ -83,11 +83,22 @@ class InvalidRecipient(ActivityModel):
     problem: str
 
 
+class LimitReached(ActivityModel):
+    """A rule of MESSAGE_LIMITS leaves no place for it now."""
+
+    rule: str
+    max_wait: timedelta
+    """Within this time a place becomes free, unless other messages take it."""
+
+
 class WindowClosed(ActivityModel):
-    """Its send window opens later. Nothing is reserved for it until then."""
+    """Its send window opens later, or there is a place for it later. Nothing is reserved for it."""
 
     kind: Literal["window_closed"] = "window_closed"
     opens_at: datetime
+    limit: LimitReached | None = None
+    """What it waits for instead of its window. No kind of its own: a worker of an older version
+    that takes over the message must read this too, and waits until then as well."""
 
 
 class AlreadyClaimed(ActivityModel):
@@ -275,6 +286,8 @@ class SendFailureDetail(ActivityModel):
     attempts: int
     retry_after: timedelta | None = None
     """How long to wait before the next attempt, for a retryable class."""
+    duplicate_of: str | None = None
+    """The other message, for a duplicate."""
     sender: str | None
     policy: PolicySnapshot
 

@@ -13,11 +13,14 @@ from temporalio.service import RPCError, RPCStatusCode
 from signedfor.client import BadInput, Client, Message, NotFound, request_in
 from signedfor.contract import MessageReport, MessageRequest, Progress
 from signedfor.errors import Unavailable
+from signedfor.masks import named
 from signedfor.payloads import UnreadablePayload
 from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.timeline import Entry, timeline
+from signedfor.workflow_calls import RPC_TIMEOUT
 
-_TIMEOUT: Final = timedelta(seconds=3)
+_WORKER_TIMEOUT: Final = timedelta(seconds=3)
+"""How long a worker may take to say how far the message is: the rest is shown without."""
 _NO_WORKER: Final = frozenset(
     {RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}
 )
@@ -66,13 +69,13 @@ async def fetch_details(temporal: temporalio.client.Client, message_id: str) -> 
     client = Client(temporal)
     message = client.message(message_id)
     try:
-        description = await message.handle.describe(rpc_timeout=_TIMEOUT)
-        history = await message.handle.fetch_history(rpc_timeout=_TIMEOUT)
+        description = await message.handle.describe(rpc_timeout=RPC_TIMEOUT)
+        history = await message.handle.fetch_history(rpc_timeout=RPC_TIMEOUT)
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
         raise NotFound(
-            f"There is no message {message_id}, or its retention period is over."
+            f"There is no {named('message', message_id)}, or its retention period is over."
         ) from None
     is_running = description.status is WorkflowExecutionStatus.RUNNING
     progress = await _progress(message) if is_running else None
@@ -95,7 +98,7 @@ async def fetch_details(temporal: temporalio.client.Client, message_id: str) -> 
 
 async def _progress(message: Message) -> Progress | None:
     try:
-        return await message.progress(rpc_timeout=_TIMEOUT)
+        return await message.progress(rpc_timeout=_WORKER_TIMEOUT)
     except BadInput:  # it was refused in this moment
         return None
     except RPCError as error:

@@ -25,7 +25,7 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 
 from signedfor.contract import ContractModel, DeadLetterRequest, MessageRequest
-from signedfor.contract.base import OutputModel
+from signedfor.contract.base import OutputModel, OwnInput
 from signedfor.contract.fields import MAX_MESSAGE_ID_CHARACTERS, field_name, problems_in
 from signedfor.masks import contains_number_of
 from signedfor.strict_json import MAX_BYTES, InvalidJson, parse_json
@@ -258,9 +258,16 @@ def _unreadable_value(
     if is_transient and any(getattr(hint, "is_signal", False) for hint in hints):
         return UnreadableSignal(problem)
     models = [model for hint in hints if (model := _contract_in(hint))]
-    if any(not issubclass(model, OutputModel) for model in models):
+    if any(_is_refused(model, is_transient=is_transient) for model in models):
         raise UnreadableInput(problem)
     raise UnreadablePayload(problem)
+
+
+def _is_refused(model: type[ContractModel], *, is_transient: bool) -> bool:
+    """Whether it is input that fails its workflow or update, rather than what waits for a key."""
+    if issubclass(model, OwnInput):
+        return not is_transient
+    return not issubclass(model, OutputModel)
 
 
 data_converter = DataConverter(payload_converter_class=_PayloadConverter)

@@ -18,11 +18,12 @@ from sqlalchemy import Engine, Table
 from signedfor.background import in_background
 from signedfor.logging import log_unexpected
 from signedfor.settings import Settings
-from signedfor.store import ops_sessions, tables
+from signedfor.store import limit_usage, ops_sessions, tables
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.campaign_uploads import LIFETIME, CampaignUploads
 from signedfor.store.campaigns import Campaigns
 from signedfor.store.database import DatabaseUnavailable
+from signedfor.store.dead_letter_index import DeadLetterIndex
 from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.inbox import Inbox
@@ -99,6 +100,13 @@ RULES: Final = (
         and_=MAX_TIME_OPEN,
     ),
     _by(
+        "attempt_record_days",
+        "rows of the index of dead letters",
+        tables.dead_letter_index,
+        purge=lambda engine: DeadLetterIndex(engine).purge,
+        and_=MAX_TIME_OPEN,
+    ),
+    _by(
         "inbound_text_days",
         "texts of inbound messages",
         tables.inbound_messages,
@@ -163,6 +171,12 @@ RULES: Final = (
         *(tables.campaign_uploads, tables.campaign_upload_parts),
         purge=lambda engine: CampaignUploads(engine).purge,
         keep=LIFETIME,
+    ),
+    _fixed(
+        "counts of message limits",
+        tables.limit_usage,
+        purge=lambda engine: functools.partial(limit_usage.purge, engine),
+        keep=timedelta(0),
     ),
     _fixed(
         "sessions of the operations page",

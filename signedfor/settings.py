@@ -14,8 +14,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from signedfor.consent import CATEGORY_SCOPES, DEFAULT_REVIEW_SUPPRESSES, Scope
 from signedfor.contract import MESSAGES_QUEUE, TWILIO_SENDS_QUEUE
 from signedfor.contract.fields import Label, Sender, problem, problems_in
+from signedfor.destinations import ALL, country_problem
 from signedfor.errors import InvalidSettings
 from signedfor.inbound_texts import TextPolicy
+from signedfor.message_limits import LimitRule, parse_rules
 from signedfor.quiet_hours import unknown_names_problem
 from signedfor.twilio.rates import Rate, SenderKind
 
@@ -68,6 +70,13 @@ class DatabaseSettings(BaseSettings):
     """Quiet hours by category: `marketing:us,marketing:france-marketing`. They are kept besides a
     message's own send window. Default: none."""
 
+    allowed_countries: Annotated[tuple[str, ...], NoDecode] = ()
+    """Countries that may be sent to, by ISO 3166 codes: `US,CA,GB`, or `all`. Default: those of
+    your senders."""
+    message_limits: Annotated[tuple[LimitRule, ...], NoDecode] = ()
+    """How many messages may begin in a time, to a person, for a tenant, of a category:
+    `person=5/24h,person:otp=10/1h,tenant=10000/1d,category:marketing=50000/1d`. Default: none."""
+
     temporal_ui_url: str = "http://127.0.0.1:8233"
     """Where operators open Temporal's UI: links lead there."""
 
@@ -75,6 +84,29 @@ class DatabaseSettings(BaseSettings):
     @classmethod
     def _a_web_address(cls, value: str) -> str:
         return web_address(value)
+
+    @field_validator("allowed_countries", mode="before")
+    @classmethod
+    def _countries(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        codes = [each.strip().upper() for each in value.split(",")]
+        if codes == [ALL.upper()]:
+            return (ALL,)
+        for code in codes:
+            if (wrong := country_problem(code)) is not None:
+                raise problem(wrong)
+        return tuple(dict.fromkeys(codes))
+
+    @field_validator("message_limits", mode="before")
+    @classmethod
+    def _limits(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse_rules(value)
+        except ValueError as error:
+            raise problem(str(error)) from None
 
     @field_validator("opt_out_scope")
     @classmethod
@@ -206,6 +238,9 @@ class Settings(DatabaseSettings):
     """How long the record of each POST, which prevents a second one, is kept after its message has
     ended. At least as long as Temporal keeps closed workflows (the namespace's retention)."""
 
+    duplicate_window_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
+    """For how long a message with the same content to the same person is a duplicate, which is not
+    sent; 0: for none."""
     max_sends_per_second: Annotated[float | None, Field(gt=0)] = None
     """Account-wide limit on POSTs to Twilio, over all workers. Default: none."""
     max_concurrent_sends: Annotated[int, Field(ge=1, le=1000)] = 20

@@ -41,6 +41,7 @@ from signedfor.message_activities import (
     Found,
     InvalidRecipient,
     InvalidWindow,
+    LimitReached,
     Listed,
     NeverSubmitted,
     NoOptIn,
@@ -198,6 +199,8 @@ class _Reader:
             return f"The activity {name} failed; Temporal's history says why.", Tone.WARNING
         detail = await self._first(application.details.payloads, SendFailureDetail)
         failure_class = FailureClass(application.type)
+        if failure_class is FailureClass.DUPLICATE:
+            return "Not sent: another message had just brought the same content.", Tone.BAD
         error_code = detail.error_code if detail else None
         attempt = f"Attempt {detail.attempts} failed" if detail else "The attempt failed"
         code = f" with Twilio's code {error_code}" if error_code else ""
@@ -301,6 +304,8 @@ def _not_yet(decision: NotYet) -> _Sentence:
         case Deferred(reserved_at=at, by_account=by_account):
             limit = "the account's rate" if by_account else "its sender's rate"
             return f"It waits for {limit}; its time is {_clock(at)}.", Tone.INFO
+        case WindowClosed(opens_at=at, limit=LimitReached(rule=rule)):
+            return f"The limit {rule} has no place for it until {_clock(at)}.", Tone.WARNING
         case WindowClosed(opens_at=at):
             return f"Its send window is closed until {_clock(at)}.", Tone.INFO
         case Paused():

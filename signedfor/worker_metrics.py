@@ -37,6 +37,10 @@ class ClaimResult(StrEnum):
     PAUSED = "paused"
     CAMPAIGN_CANCELED = "campaign_canceled"
     ACCOUNT_HELD = "account_held"
+    LIMIT_REACHED = "limit_reached"
+    """A rule of `MESSAGE_LIMITS` has no place: it waits."""
+    DUPLICATE = "duplicate"
+    """Another message with the same content was sent to the person (`DUPLICATE_WINDOW_SECONDS`)."""
 
 
 class WorkerMetrics:

@@ -118,6 +118,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 - the library's name
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse what is no request of ours; the library's answer would repeat it."""
+        del message, explain
+        is_method = code == HTTPStatus.NOT_IMPLEMENTED
+        status = HTTPStatus.METHOD_NOT_ALLOWED if is_method else HTTPStatus(code)
+        self.close_connection = True
+        self.request_version = "HTTP/1.0"  # until it is known, an answer would have no head
+        self._json(status, {"detail": f"{status.phrase}."})
+
     def log_message(self, *_: object) -> None:
         """Log no request: a path may hold anything."""
 

@@ -1,17 +1,31 @@
 """Encrypting and decrypting what is in a history, as the SDK does it to single payloads."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Header, Payload, SearchAttributes
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
-from signedfor.encryption import EncryptionCodec
+from signedfor.encryption import EncryptionCodec, load_encryption, with_codec
 
 KEYS = "test=" + "A" * 43 + "="
 _WRITTEN_BY_THE_CORE = "data"
 """The detail of a local activity's marker that no codec sees."""
+
+
+class _ReadsOnly(EncryptionCodec):
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return list(payloads)
+
+
+async def stranger_to(address: str, settings: Mapping[str, str]) -> Client:
+    """A client that reads what is encrypted with the settings' keys, and sends in clear."""
+    encryption = load_encryption(settings)
+    assert encryption is not None
+    return await Client.connect(
+        address, data_converter=with_codec(_ReadsOnly(encryption, "default"))
+    )
 
 
 def decrypt(events: Iterable[HistoryEvent], client: Client) -> list[HistoryEvent]:

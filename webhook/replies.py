@@ -102,6 +102,8 @@ def _document(path: Path) -> dict[str, Any]:
         raise InvalidReplies(f"INBOUND_REPLIES_FILE cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError:
         raise InvalidReplies("INBOUND_REPLIES_FILE is not UTF-8 text.") from None
+    except RecursionError:
+        raise InvalidReplies("INBOUND_REPLIES_FILE nests too deeply.") from None
     except tomllib.TOMLDecodeError as error:  # its text may name a key, which is a number
         position = _POSITION.search(str(error))
         where = f" ({position[1]})" if position else ""

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-from pydantic import ValidationError
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
@@ -22,7 +21,7 @@ _HEARTBEAT_TIMEOUT = timedelta(minutes=1)
 """A page takes Twilio seconds; the activity heartbeats after each."""
 
 
-@workflow.defn(name=RECORD_INBOUND_WORKFLOW, failure_exception_types=[ValidationError])
+@workflow.defn(name=RECORD_INBOUND_WORKFLOW)
 class RecordInbound:
     """Records an inbound message once the database is available, and with it a STOP or START."""
 
@@ -43,7 +42,7 @@ class RecordInbound:
         )
 
 
-@workflow.defn(name=CATCH_UP_WORKFLOW, failure_exception_types=[ValidationError])
+@workflow.defn(name=CATCH_UP_WORKFLOW)
 class CatchUpInbound:
     """Records inbound messages that are in Twilio's list and not in the database.
 

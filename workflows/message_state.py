@@ -60,6 +60,8 @@ class MessageState:
         """An attempt was made at its reserved time and failed: it does not queue again."""
         self.retry_until: datetime | None = None
         """End of the retry budget, from the first failure on."""
+        self.limited_since: datetime | None = None
+        """When a limit first left no place for it."""
         self.resubmissions = 0
         """How often it was submitted again after a temporary delivery failure."""
         self.resends = 0
@@ -104,7 +106,7 @@ class MessageState:
     def enter(
         self,
         stage: Stage,
-        waiting_for: WaitsFor,
+        waiting_for: str,
         *,
         until: datetime | None = None,
         is_certain: bool = True,
@@ -287,7 +289,7 @@ class MessageState:
     async def pause(
         self,
         until: datetime,
-        waits_for: WaitsFor,
+        waits_for: str,
         *,
         then: str = "",
         error_code: int | None = None,

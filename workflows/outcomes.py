@@ -100,6 +100,24 @@ def refused(failure_class: FailureClass, error_code: int | None) -> Ended:
     )
 
 
+def limit_reached(rule: str) -> Ended:
+    """A limit left no place for it, and it has waited for a whole window."""
+    return Escalated(
+        outcome=Outcome.FAILED,
+        failure_class=FailureClass.LIMIT_REACHED,
+        reason=f"The limit {rule} left no place for it within a whole window; it was not sent.",
+    )
+
+
+def duplicate(of: str) -> Ended:
+    """Another message with the same content was sent to the person shortly before."""
+    return Escalated(
+        outcome=Outcome.FAILED,
+        failure_class=FailureClass.DUPLICATE,
+        reason=f"The same content had just been sent to the same person, by message {of}.",
+    )
+
+
 def unknown(*, resends: int = 0, was_canceled: bool = False) -> Ended:
     """Twilio may have it, and that could not be resolved."""
     reason = "It is not known whether Twilio accepted it, so it was not sent again."

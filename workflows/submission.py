@@ -76,6 +76,8 @@ class SendFailure:
     attempts: int
     error_code: int | None = None
     retry_after: timedelta | None = None
+    duplicate_of: str | None = None
+    """The other message, for a duplicate."""
     is_canceled: bool = False
     """It was canceled before an attempt or between two: none is under way."""
 
@@ -407,6 +409,7 @@ def _failure_of(
         attempts=detail.attempts,
         error_code=detail.error_code,
         retry_after=detail.retry_after,
+        duplicate_of=detail.duplicate_of,
     )
     return failure, detail
 
@@ -419,6 +422,8 @@ def _failed(state: MessageState, failure: SendFailure) -> Ended:
             return state.canceled()
         if state.expires_by(failure.next_attempt_at):
             return outcomes.expired(after=failure.failure_class, error_code=failure.error_code)
+    if failure.duplicate_of is not None:
+        return outcomes.duplicate(failure.duplicate_of)
     return outcomes.refused(failure.failure_class, failure.error_code)
 
 

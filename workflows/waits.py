@@ -1,7 +1,7 @@
 """What a message waits for before it is sent: its time, its sender, its send window."""
 
 import contextlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from temporalio import workflow
@@ -14,6 +14,7 @@ from signedfor.message_activities import (
     DatabaseAway,
     Deferred,
     InputCheck,
+    LimitReached,
     NotYet,
     Paused,
     Reservation,
@@ -23,7 +24,7 @@ from signedfor.message_activities import (
     WrongClock,
 )
 from signedfor.payloads import invalid_input
-from workflows import activity_stubs
+from workflows import activity_stubs, outcomes
 from workflows.message_state import MessageState
 from workflows.outcomes import Ended, Proceed
 
@@ -51,6 +52,8 @@ async def wait_for_turn(state: MessageState, not_yet: NotYet) -> Proceed | Ended
     match not_yet:
         case Deferred():
             return await _wait_for_reservation(state, not_yet)
+        case WindowClosed(opens_at=free_at, limit=LimitReached() as limit):
+            return await _wait_for_place(state, limit, until=free_at)
         case WindowClosed():
             return await _wait_for_window(state, not_yet)
         case Paused():
@@ -100,6 +103,22 @@ async def _wait_for_window(state: MessageState, closed: WindowClosed) -> Proceed
     state.queue_again()
     state.enter(Stage.WAITING, WaitsFor.WINDOW, until=closed.opens_at)
     return await state.pause(closed.opens_at, WaitsFor.WINDOW)
+
+
+async def _wait_for_place(
+    state: MessageState, limit: LimitReached, *, until: datetime
+) -> Proceed | Ended:
+    """Wait until the limit has a place again, but not for longer than a place takes to be free."""
+    if state.expires_by(until):
+        return state.expired()
+    if state.limited_since is None:  # by whatever clock the place is free: it waits once
+        state.limited_since = workflow.now()
+    elif until > state.limited_since + limit.max_wait:
+        return outcomes.limit_reached(limit.rule)
+    state.queue_again()
+    waits_for = f"{WaitsFor.LIMIT}: {limit.rule}"
+    state.enter(Stage.WAITING, waits_for, until=until)
+    return await state.pause(until, waits_for)
 
 
 async def _wait_for_resume(state: MessageState, waits_for: WaitsFor) -> Proceed | Ended:

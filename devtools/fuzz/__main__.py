@@ -12,7 +12,7 @@ from devtools.fuzz.mutations import SEEDS, mutated
 from devtools.fuzz.targets import CORPUS, TARGETS
 
 MAX_SECONDS = 1.0
-"""For any input of 65,536 bytes."""
+"""Of the processor, for any input of 65,536 bytes."""
 
 
 def main() -> int:
@@ -43,13 +43,13 @@ def fuzz(
     while time.monotonic() < end:
         data = mutated(SEEDS[name], chance)
         inputs += 1
-        started = time.perf_counter()
+        started = time.process_time()  # other work on the machine makes no input slow
         try:
             target(data)
         except Exception:  # noqa: BLE001 - whatever it is, it is what is looked for
             traceback.print_exc()
             return inputs, data
-        if time.perf_counter() - started > MAX_SECONDS:
+        if time.process_time() - started > MAX_SECONDS:
             return inputs, data
     return inputs, None
 

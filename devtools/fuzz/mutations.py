@@ -6,6 +6,11 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
+from temporalio.api.common.v1 import Payload
+
+from signedfor.encryption import NONCE_BYTES, Encryption, associated_data
+from signedfor.payloads import CIPHER, CIPHER_FIELD, ENCODING_FIELD, ENCRYPTED, KEY_ID_FIELD
+
 _FORM = b"MessageSid=SM1&Body=Stop%20it%21&From=%2B15558675309&AccountSid=AC1"
 _JSON = json.dumps({"MessageSid": "SM1", "NumSegments": 1, "ok": True, "none": None}).encode()
 _MESSAGE = json.dumps(
@@ -21,6 +26,23 @@ _MESSAGE = json.dumps(
     }
 ).encode()
 
+KEYS: Final = "fuzz=" + "A" * 43 + "="
+NAMESPACE: Final = "default"
+
+
+def _encrypted(clear: Payload) -> bytes:
+    """As `EncryptionCodec` does it, with a nonce that is the same in every run."""
+    key, nonce = Encryption.parse(KEYS).current, bytes(NONCE_BYTES)
+    sealed = key.cipher().encrypt(
+        nonce, clear.SerializeToString(), associated_data(key.id, NAMESPACE)
+    )
+    metadata = {ENCODING_FIELD: ENCRYPTED, CIPHER_FIELD: CIPHER, KEY_ID_FIELD: key.id.encode()}
+    return Payload(metadata=metadata, data=nonce + sealed).SerializeToString()
+
+
+CLEAR: Final = Payload(metadata={ENCODING_FIELD: b"json/plain"}, data=_MESSAGE)
+"""All that was ever encrypted with the key."""
+
 SEEDS: Final[dict[str, tuple[bytes, ...]]] = {
     "signatures": (b"/webhook/status?message_id=1\n" + _FORM, b"/x?bodySHA256=00\n" + _JSON),
     "forms": (_FORM,),
@@ -34,6 +56,11 @@ SEEDS: Final[dict[str, tuple[bytes, ...]]] = {
     "segments": ("Zoë €{}[] 👨‍👩‍👧 e\u0301".encode(), b"abc" * 60),
     "texts": (b"Hello {name}, {{ok}}", b"https://m.example:8080/a?b=c", b"1.5E+10", b"'=1"),
     "csv_files": (b'to,name\n+15558675309,"Ann"\n', b"recipient,note\r\n+15558675309,x\r\n"),
+    "encrypted_payloads": (
+        _encrypted(CLEAR),
+        CLEAR.SerializeToString(),
+        Payload(metadata={ENCODING_FIELD: b"binary/unreadable"}).SerializeToString(),
+    ),
     "payloads": (_MESSAGE, b'{"message_sid": "SM", "message_status": "sent"}', b'{"by": "me"}'),
 }
 """For each target, input that it accepts."""

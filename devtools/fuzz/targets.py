@@ -5,20 +5,35 @@ that breaks the function's contract.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from google.protobuf.message import DecodeError as ProtobufDecodeError
 from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload
 from temporalio.exceptions import ApplicationError
 
+from devtools.fuzz.mutations import CLEAR, KEYS, NAMESPACE
 from signedfor.campaigns.recipients import RecipientsFile, UnreadableFile
 from signedfor.contract import CancelRequest, DeadLetterRequest, DeliveryStatus, MessageRequest
 from signedfor.csv_problems import CsvProblems
+from signedfor.destinations import Destinations
+from signedfor.encryption import Encryption, EncryptionCodec
 from signedfor.masks import contains_number_of, masked_sender
-from signedfor.payloads import INVALID_INPUT, MAX_PROBLEMS, data_converter
+from signedfor.payloads import (
+    CIPHER,
+    CIPHER_FIELD,
+    ENCODING_FIELD,
+    ENCRYPTED,
+    INVALID_INPUT,
+    KEY_ID_FIELD,
+    MAX_PROBLEMS,
+    UnreadablePayload,
+    data_converter,
+    unreadable_problem,
+)
 from signedfor.recipient_rules import recipient_problem
 from signedfor.spreadsheets import number_damage, text_damage, unmasked
 from signedfor.store.csv_files import CsvRows, InvalidCsv
@@ -32,6 +47,10 @@ from webhook.signature import Signatures, has_body_hash
 
 _SIGNATURES: Final = Signatures(
     public_base_url="https://hooks.example.com/sms", auth_token=SecretStr("a-token")
+)
+_STRICT, _TOLERANT = (
+    EncryptionCodec(Encryption.parse(KEYS, accept_plain=accept_plain), NAMESPACE)
+    for accept_plain in (False, True)
 )
 _MODELS: Final = (MessageRequest, DeadLetterRequest, DeliveryStatus, CancelRequest)
 
@@ -78,7 +97,7 @@ def numbers(data: bytes) -> None:
             address = normalize(text)
             assert normalize(address) == address
             masked_sender(address)
-            recipient_problem(address, sender=None, own=())
+            recipient_problem(address, sender=None, own=(), destinations=Destinations(["US"]))
     contains_number_of(text, "+15558675309")
 
 
@@ -136,6 +155,30 @@ def payloads(data: bytes) -> None:
             assert isinstance(found, model)
 
 
+def encrypted_payloads(data: bytes) -> None:
+    """A payload is decrypted, or says why not; nothing comes of it but what the key encrypted."""
+    given = Payload()
+    try:
+        given.ParseFromString(data)
+    except ProtobufDecodeError:
+        given = Payload(metadata={ENCODING_FIELD: ENCRYPTED, CIPHER_FIELD: CIPHER}, data=data)
+    for codec in (_STRICT, _TOLERANT):
+        for payload in (given, *_as_encrypted(given)):
+            clear = codec.decrypt(payload)
+            is_plain = payload.metadata[ENCODING_FIELD] != ENCRYPTED
+            if unreadable_problem(clear) is None:
+                assert clear == CLEAR or (is_plain and codec is _TOLERANT)
+            with suppress(ApplicationError, UnreadablePayload):
+                data_converter.payload_converter.from_payloads([clear], [MessageRequest])
+
+
+def _as_encrypted(payload: Payload) -> Iterator[Payload]:
+    """The same data, said to be encrypted with a key that is there."""
+    metadata = {ENCODING_FIELD: ENCRYPTED, CIPHER_FIELD: CIPHER, KEY_ID_FIELD: b"fuzz"}
+    yield Payload(metadata=metadata, data=payload.data)
+    yield Payload(metadata={**payload.metadata, **metadata}, data=payload.data)
+
+
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
@@ -145,6 +188,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     for each in (
         *(signatures, forms, json_bodies, keywords, numbers, segments, texts, csv_files),
         payloads,
+        encrypted_payloads,
     )
 }
 CORPUS: Final = Path(__file__).with_name("corpus")

@@ -7,7 +7,7 @@ import hmac
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from google.protobuf import json_format
@@ -164,10 +164,25 @@ async def _body(request: Request) -> bytes:
 
 
 def _parsed(body: bytes) -> Payloads:
+    not_payloads = HTTPException(400, "The body is not Payloads in Protocol Buffers' JSON.")
     try:
-        payloads = json_format.Parse(body.decode(), Payloads(), ignore_unknown_fields=True)
+        document = json.loads(body.decode())
+    except (ValueError, RecursionError):
+        raise not_payloads from None
+    # Protocol Buffers reads a text or a list, too, and finds nothing in it.
+    if not _is_object_with_objects(document):
+        raise not_payloads
+    try:
+        payloads = json_format.ParseDict(document, Payloads(), ignore_unknown_fields=True)
     except (json_format.ParseError, ValueError, RecursionError):
-        raise HTTPException(400, "The body is not Payloads in Protocol Buffers' JSON.") from None
+        raise not_payloads from None
     if len(payloads.payloads) > MAX_PAYLOADS:
         raise HTTPException(413, f"There are more than {MAX_PAYLOADS} payloads.")
     return payloads
+
+
+def _is_object_with_objects(document: Any) -> bool:
+    if not isinstance(document, dict):
+        return False
+    payloads = document.get("payloads", [])
+    return isinstance(payloads, list) and all(isinstance(each, dict) for each in payloads)

@@ -17,12 +17,12 @@ _FILTERS: Final = ("who", "action", "subject")
 async def audit_log(page: Page) -> Response:
     """Show the newest actions, or those of somebody, on a subject, or concerning a person."""
     filters = {name: text for name in _FILTERS if (text := page.text(name))}
-    before = page.text("before")
+    before = page.number("before")
     entries = await to_thread.run_sync(
         lambda: page.services.audit_log.entries(
             filters=filters,
             reference=page.text("person") or None,
-            before=int(before) if before.isdigit() else None,
+            before=before,
             limit=_ROWS,
         )
     )

@@ -124,6 +124,8 @@ def labelled(problems: Sequence[tuple[str, str]]) -> Problems:
 def label(field: str) -> str:
     """The form's label of a field such as `send_window.quiet_hours.0` or `--from`."""
     parts = field.removeprefix("--").replace("-", "_").split(".")
+    if parts[0] == "send_window" and parts[-1] == "from":  # not the sender
+        parts = parts[:1]
     labels = [_LABELS[part] for part in parts if part in _LABELS]
     return labels[-1] if labels else field
 

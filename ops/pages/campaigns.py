@@ -1,25 +1,27 @@
 """The campaigns: how far they are, what can be decided about them, and their reports."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote, urlencode
 
 from anyio import to_thread
 from pydantic import ValidationError
 from starlette.responses import Response, StreamingResponse
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from ops.access import Role
+from ops.index_state import index_state
 from ops.web import Page, Pages
 from signedfor.campaigns.decisions import decide, decide_without_workflow
 from signedfor.campaigns.progress import (
     CampaignStatus,
-    SenderTime,
     WorkflowState,
     checked_campaign_id,
-    fetch_campaign,
+    fetch_workflow_state,
+    indexed_campaigns,
     required_record,
-    sender_time,
 )
 from signedfor.campaigns.report import report_csv
 from signedfor.consent_records import check_note_on
@@ -33,26 +35,23 @@ from signedfor.contract import (
 from signedfor.contract.fields import problems_in
 from signedfor.errors import BadInput
 from signedfor.store.campaigns import CampaignRecord, Campaigns
-from signedfor.store.message_counts import MessageCounts
 from signedfor.store.rate_limiter import RateLimiter
+from signedfor.temporal import is_never_connected
 
 pages = Pages()
 PATH: Final = "/campaigns"
 _ROWS: Final = 50
-MAX_COUNTED: Final = 5_000
-"""Rows of a campaign that Temporal counts: it takes ten times as long as the index."""
 _ANSWER_SECONDS: Final = 10.0
-_NO_TIME: Final = SenderTime(
-    rate=1, backlog=timedelta(), is_paused=False, shared_segments=0, recent=None
-)
-"""Of the sender of a campaign that does not run: no time is left to show."""
+_STATE_SECONDS: Final = 2.0
+"""How long the page of a campaign waits for Temporal: the rest of it is needed without."""
 
 
 @pages.get(PATH)
 async def campaigns(page: Page) -> Response:
     """List them, newest first. Their rows are counted in the message index."""
     listed = await to_thread.run_sync(_listed, page)
-    return page.render("campaigns.html", campaigns=listed, limit=_ROWS)
+    index = await to_thread.run_sync(index_state, page.services.engine)
+    return page.render("campaigns.html", campaigns=listed, limit=_ROWS, index=index)
 
 
 @pages.get("/campaign")
@@ -122,20 +121,7 @@ def _rate_limiter(page: Page) -> RateLimiter:
 def _listed(page: Page) -> Sequence[CampaignStatus]:
     engine = page.services.engine
     records = Campaigns(engine).newest(limit=_ROWS)
-    counts = MessageCounts(engine).by_campaign([each.campaign_id for each in records])
-    limiter, now = _rate_limiter(page), datetime.now(UTC)
-    return [
-        CampaignStatus(
-            record=record,
-            workflow=WorkflowState.RUNNING,  # the page of the campaign asks Temporal
-            counts=counts[record.campaign_id],
-            sender=sender_time(engine, limiter, record)
-            if record.state is CampaignState.RUNNING
-            else _NO_TIME,
-            at=now,
-        )
-        for record in records
-    ]
+    return indexed_campaigns(engine, _rate_limiter(page), records)
 
 
 async def _record(page: Page) -> CampaignRecord:
@@ -164,24 +150,33 @@ def check_reason(recipients: Iterable[str], why: str) -> None:
 
 
 async def _shown(page: Page, *, reveals: bool) -> Response:
-    services = page.services
-    record = await _record(page)
-    status = await fetch_campaign(
-        services.client,
-        services.engine,
-        _rate_limiter(page),
-        record.campaign_id,
-        max_counted=MAX_COUNTED,
+    engine, record = page.services.engine, await _record(page)
+    workflow = await _workflow_state(page.services.client, record.campaign_id)
+    [status] = await to_thread.run_sync(
+        lambda: indexed_campaigns(engine, _rate_limiter(page), [record], workflow=workflow)
     )
     return page.render(
         "campaign.html",
         campaign=status,
-        record=status.record,
-        message=status.record.message,
+        record=record,
+        message=record.message,
         reveals=reveals,
-        is_over=_is_over(status.record),
+        is_over=_is_over(record),
         query=urlencode({"id": record.campaign_id}),
+        index=await to_thread.run_sync(index_state, engine),
     )
+
+
+async def _workflow_state(client: Client, campaign_id: str) -> WorkflowState:
+    try:
+        async with asyncio.timeout(_STATE_SECONDS):
+            return await fetch_workflow_state(client, campaign_id)
+    except (RPCError, TimeoutError):
+        return WorkflowState.UNKNOWN
+    except RuntimeError as error:
+        if not is_never_connected(error):
+            raise
+        return WorkflowState.UNKNOWN
 
 
 def _is_over(record: CampaignRecord) -> bool:

@@ -2,15 +2,19 @@
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from anyio import to_thread
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from temporalio.service import RPCError
 
 from ops.access import Role
+from ops.index_state import index_state
 from ops.web import Page, Pages
 from signedfor import dead_letter_jobs, dead_letter_previews, dead_letters
 from signedfor.contract import MessageChanges, Resolution
@@ -19,7 +23,9 @@ from signedfor.dead_letter_activities import JobRequest
 from signedfor.dead_letter_previews import MAX_SELECTED, Counts
 from signedfor.dead_letters import DeadLetterFilter
 from signedfor.errors import BadInput, NotFound
-from signedfor.masks import masked_recipient
+from signedfor.masks import check_no_number, masked_recipient
+from signedfor.open_dead_letters import OpenDeadLetters
+from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.suppressions import Suppressions
 
 pages = Pages()
@@ -60,10 +66,11 @@ class _Counting:
 @pages.get(PATH)
 async def groups(page: Page) -> Response:
     """Show the open dead letters by cause; with a filter, each of them."""
-    which = _filter(page)
-    grouped = await dead_letters.group(page.services.client, which)
+    which, engine = _filter(page), page.services.engine
+    letters = OpenDeadLetters(engine)
+    grouped = await to_thread.run_sync(letters.group, which)
     listed = (
-        [each async for each in dead_letters.find(page.services.client, which, limit=_ROWS)]
+        await to_thread.run_sync(lambda: letters.find(which, limit=_ROWS))
         if which != dead_letters.ALL
         else []
     )
@@ -71,6 +78,7 @@ async def groups(page: Page) -> Response:
         "dead_letters.html",
         grouped=grouped,
         letters=listed,
+        index=await to_thread.run_sync(index_state, engine),
         query=_query(which),
         fields={name: page.text(name) for name in _FILTER_FIELDS},
         is_filtered=which != dead_letters.ALL,
@@ -102,8 +110,15 @@ async def resolve(page: Page) -> Response:
     """Retry or discard one."""
     message_id = page.text("id")
     resolution = _resolution(page, changes=_changes(page))
+    await dead_letters.require(page.services.client, message_id)
+    await dead_letters.check_note(page.services.client, message_id, resolution, field="Reason")
     await page.record(_ACTIONS[resolution.action], message_id, why=resolution.note)
-    report = await dead_letters.resolve(page.services.client, message_id, resolution)
+    client, letters = page.services.client, OpenDeadLetters(page.services.engine)
+    try:
+        report = await dead_letters.resolve(client, message_id, resolution)
+    finally:  # somebody else may have closed it
+        with suppress(RPCError, DatabaseUnavailable):
+            await letters.look_again(client, message_id)
     done = f"Retried as {report.retried_as}." if report.retried_as else "Discarded."
     return page.redirect(f"/dead-letter?{urlencode({'id': message_id})}", done=done)
 
@@ -112,6 +127,7 @@ async def resolve(page: Page) -> Response:
 async def preview(page: Page) -> Response:
     """Show what a decision about many would do, and ask."""
     which = _filter(page)
+    check_no_number(page.text("why"), field="Reason")
     previewed = await dead_letter_previews.preview(
         page.services.client,
         Suppressions(page.services.engine),
@@ -197,6 +213,7 @@ async def job(page: Page) -> Response:
 async def stop(page: Page) -> Response:
     """Stop a job; the dead letters that it has not come to stay open."""
     job_id = page.text("id")
+    await dead_letter_jobs.require(page.services.client, job_id)
     await page.record("dead-letters.stop", job_id)
     await dead_letter_jobs.stop(page.services.client, job_id, by=page.user.name)
     return page.redirect(f"/dead-letters/job?{urlencode({'id': job_id})}", done="It is stopping.")

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from temporalio.service import RPCError
 
 from ops.access import Role
+from ops.index_state import index_state
 from ops.web import Page, Pages
 from signedfor.arrival import sending_again
 from signedfor.client import BadInput, Client, NotFound
@@ -20,9 +21,8 @@ from signedfor.contract import (
     dead_letter_workflow_id,
     message_workflow_id,
 )
-from signedfor.masks import masked_recipient
+from signedfor.masks import masked_recipient, named
 from signedfor.message_details import MessageDetails, fetch_details
-from signedfor.message_indexer import is_filled
 from signedfor.retries import Continuation, continuation
 from signedfor.store.message_index import MessageFilter, MessageIndex
 from signedfor.store.people import People
@@ -70,7 +70,7 @@ async def messages(page: Page) -> Response:
         "messages.html",
         messages=found[:_ROWS],
         last=found[_ROWS - 1] if len(found) > _ROWS else None,
-        is_filled=await to_thread.run_sync(is_filled, page.services.engine),
+        index=await to_thread.run_sync(index_state, page.services.engine),
         is_filtered=wanted != MessageFilter(),
         statuses=tuple(dict.fromkeys([*Stage, *Outcome])),
         meaning_of=_meaning_of,
@@ -128,7 +128,7 @@ async def cancel(page: Page) -> Response:
         raise HTTPException(404, str(error)) from None
     except RPCError as error:
         if is_workflow_missing(error):
-            raise HTTPException(404, f"There is no message {message_id}.") from None
+            raise HTTPException(404, f"There is no {named('message', message_id)}.") from None
         raise
     except BadInput as error:
         raise HTTPException(400, str(error)) from None

@@ -14,12 +14,13 @@ from temporalio.service import RPCError
 
 from ops.access import Role
 from ops.charts import BarChart, series_of
+from ops.index_state import IndexState, index_state
 from ops.web import Page, Pages
-from signedfor import dead_letters
 from signedfor.checks import Finding, Level
 from signedfor.checks.database import HOLD, check_account_hold
 from signedfor.contract import Outcome
-from signedfor.message_indexer import is_filled
+from signedfor.dead_letters import Groups
+from signedfor.open_dead_letters import OpenDeadLetters
 from signedfor.store.inbound import InboundMessages, PendingReviews
 from signedfor.store.inbox import Inbox
 from signedfor.store.message_counts import Interval, MessageCounts, SenderOutcomes
@@ -69,8 +70,7 @@ _PROBLEMS: Final = frozenset({Level.FAIL, Level.WARN})
 class _Figures:
     """What the database knows."""
 
-    is_filled: bool
-    """Whether the index has all messages yet."""
+    index: IndexState
     chart: BarChart
     stages: Mapping[str, int]
     senders: Sequence[SenderOutcomes]
@@ -80,13 +80,13 @@ class _Figures:
     reviews: PendingReviews
     callbacks: int
     hold: Sequence[Finding]
+    letters: Groups
 
 
 @dataclass(frozen=True)
 class _Live:
     """What Temporal knows."""
 
-    groups: dead_letters.Groups
     workers: Sequence[WorkerState]
     has_pollers: bool
 
@@ -138,7 +138,7 @@ def _figures(engine: Engine, chosen: Range) -> _Figures:
     labels = labels[1:]
     inbound = InboundMessages(engine)
     return _Figures(
-        is_filled=is_filled(engine),
+        index=index_state(engine),
         chart=BarChart("Messages that ended", labels, series_of(counts, labels, _OUTCOMES)),
         stages=messages.open_by_stage(),
         senders=messages.by_sender(since=until - chosen.length),
@@ -148,6 +148,7 @@ def _figures(engine: Engine, chosen: Range) -> _Figures:
         reviews=inbound.pending_reviews(),
         callbacks=Inbox(engine).backlog().count,
         hold=check_account_hold(engine),
+        letters=OpenDeadLetters(engine).group(),
     )
 
 
@@ -155,9 +156,7 @@ async def _of_temporal(client: Client) -> _Live | None:
     """What Temporal knows; None if it does not answer: the rest of the page is needed then."""
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
-            groups, workers, is_polled = await asyncio.gather(
-                dead_letters.group(client), list_workers(client), has_pollers(client)
-            )
+            workers, is_polled = await asyncio.gather(list_workers(client), has_pollers(client))
     except (RPCError, TimeoutError):
         return None
     except RuntimeError as error:
@@ -165,7 +164,6 @@ async def _of_temporal(client: Client) -> _Live | None:
             raise
         return None
     return _Live(
-        groups=groups,
         workers=[each for each in workers if each.condition is not Condition.ENDED],
         has_pollers=is_polled,
     )

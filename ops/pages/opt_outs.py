@@ -21,7 +21,6 @@ from signedfor.store.suppressions import Suppressions
 pages = Pages()
 PATH: Final = "/opt-outs"
 _ROWS: Final = 50
-_MAX_DIGITS: Final = 18
 LABELS: Final = {
     "recipient": "Phone number",
     "sender": "Only from",
@@ -95,9 +94,7 @@ async def add(page: Page) -> Response:
 
 
 async def _list(page: Page, *, problems: Sequence[str] = (), status_code: int = 200) -> Response:
-    before = page.text("before")
-    if before and not (before.isascii() and before.isdigit() and len(before) <= _MAX_DIGITS):
-        raise HTTPException(400, "Before must be the number of an opt-out.")
+    before = page.number("before")
     reason, source = choice(page, "reason", Reason), choice(page, "source", Source)
     scope, since = choice(page, "scope", Scope), page.moment("since")
     sender = page.text("sender")
@@ -111,7 +108,7 @@ async def _list(page: Page, *, problems: Sequence[str] = (), status_code: int = 
             source=source,
             senders=[each for each in senders if masked_sender(each) == sender] if sender else None,
             since=since,
-            before_id=int(before) if before else None,
+            before_id=before,
             is_newest_first=True,
             limit=_ROWS + 1,
         )

@@ -96,7 +96,10 @@ class SignIn:
 
 def _local_path(target: str | None) -> str:
     """Where to go next: a path of this page only."""
-    parts = urlsplit(target or "/")
+    try:
+        parts = urlsplit(target or "/")
+    except ValueError:
+        return "/"
     if parts.scheme or parts.netloc or not parts.path.startswith("/") or "\\" in parts.path:
         return "/"
     return parts._replace(fragment="").geturl()

@@ -16,6 +16,7 @@ from signedfor.consent import person
 from signedfor.contract import CampaignMessage, campaign_message_id
 from signedfor.contract.fields import MAX_BODY_CHARACTERS
 from signedfor.csv_problems import BadRows, CsvProblem, CsvProblems, SkippedRows
+from signedfor.destinations import EVERYWHERE, Destinations
 from signedfor.errors import BadInput
 from signedfor.masks import contains_number_of
 from signedfor.recipient_rules import recipient_problem
@@ -78,6 +79,11 @@ class Tally:
             self.first.append(checked)
 
     @property
+    def to_send(self) -> int:
+        """Rows without those of suppressed recipients."""
+        return self.rows - self.suppressed
+
+    @property
     def segments_to_send(self) -> int:
         """Without those of suppressed recipients."""
         return self.segments - self.suppressed_segments
@@ -100,6 +106,7 @@ def check_file(
     suppressions: SuppressionLookup,
     staged: StagedRows,
     own: Container[str] = (),
+    destinations: Destinations = EVERYWHERE,
     campaign_id: str | None = None,
     problems: CsvProblems | None = None,
     skipped: SkippedRows | None = None,
@@ -123,6 +130,7 @@ def check_file(
             to_column=to_column,
             delimiter=file.delimiter,
             own=own,
+            destinations=destinations,
             campaign_id=campaign_id,
         )
         staged.columns = file.columns
@@ -211,6 +219,7 @@ class RowChecks:
         to_column: str,
         delimiter: str = ",",
         own: Container[str] = (),
+        destinations: Destinations = EVERYWHERE,
         campaign_id: str | None = None,
     ) -> None:
         """`own` has your own senders, as `person`; `campaign_id` is the one that the caller chose.
@@ -226,6 +235,7 @@ class RowChecks:
         self._delimiter = delimiter
         self._fields = _columns_of(message.body, columns)
         self._own = own
+        self._destinations = destinations
         self._sender = message.sender
         self._channel: str | None = None
         if not is_messaging_service(message.sender):
@@ -282,7 +292,9 @@ class RowChecks:
                 column,
                 f"is {_CHANNELS[channel]}, and --from is not; both must be on the same channel",
             )
-        if unsuitable := recipient_problem(to, sender=self._sender, own=self._own):
+        if unsuitable := recipient_problem(
+            to, sender=self._sender, own=self._own, destinations=self._destinations
+        ):
             problems.add(column, unsuitable)
         if self._window and (unusable := window_problem(self._window, to)):
             problems.add("--between" if self._window.opens else "--quiet-hours", unusable)

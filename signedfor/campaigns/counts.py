@@ -3,12 +3,13 @@
 A retry is a message of its own, beside the one that it replaces, and holds that one's outcome as
 `PriorOutcome`. So whatever is counted of the retries is taken off the outcomes before. Both are in
 the same record: a list that lags behind counts no row twice either. A dead letter that was closed
-by a late delivery makes its message a delivered one.
+by a late delivery makes its message a delivered one. The message index counts the same way
+(`signedfor.store.message_counts`).
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -17,9 +18,8 @@ from temporalio.client import Client
 from signedfor.campaign_activities import messages_of
 from signedfor.contract import DEAD_LETTER, DeadLetterOutcome, Outcome, Stage
 from signedfor.search_attributes import CAMPAIGN_ID, MESSAGE_STATUS, PRIOR_OUTCOME
+from signedfor.store.message_counts import NO_REPORT
 
-NO_REPORT: Final = "no_report"
-"""Messages whose workflow ended without a report: bad input, or terminated."""
 ESCALATED: Final = (Outcome.FAILED, Outcome.UNDELIVERED, Outcome.UNCONFIRMED, Outcome.EXPIRED)
 """The outcomes that may open a dead letter."""
 
@@ -38,23 +38,6 @@ async def count_rows(client: Client, campaign_id: str, *, rpc_timeout: timedelta
         count_outcomes(client, campaign_id, rpc_timeout=rpc_timeout),
     )
     return +(Counter(dict(zip(map(str, clauses), at, strict=True))) + outcomes)
-
-
-async def corrected(
-    counts: Mapping[str, int], client: Client, campaign_id: str, *, rpc_timeout: timedelta
-) -> Counter[str]:
-    """The message index's counts of a campaign's rows, with what only Temporal knows.
-
-    The index has what visibility shows, so a message that ended without a report has failed, and
-    one whose dead letter was closed by a late delivery has the outcome before.
-    """
-    counter, found = _Counter(client, campaign_id, rpc_timeout), Counter(counts)
-    if found[Outcome.FAILED]:
-        [no_report] = await counter.messages([_WITHOUT_REPORT])
-        found.update({str(Outcome.FAILED): -no_report, NO_REPORT: no_report})
-    if any(found[each] for each in ESCALATED):
-        found.update(await _delivered_late(counter))
-    return +found
 
 
 async def count_outcomes(

@@ -1,5 +1,6 @@
 """What a campaign will be: how many messages and segments, how long it takes, what it costs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -8,6 +9,7 @@ from typing import Any
 
 from signedfor.campaigns.checks import Tally
 from signedfor.masks import masked_recipient
+from signedfor.message_limits import LimitRule
 from signedfor.twilio.segments import Encoding
 
 _CENT = Decimal("0.01")
@@ -27,6 +29,8 @@ class Estimate:
     currency: str
     has_window: bool = False
     is_sender_paused: bool = False
+    limits: Sequence[LimitRule] = ()
+    """Those that count its messages together."""
 
     @property
     def duration(self) -> timedelta:
@@ -41,10 +45,17 @@ class Estimate:
         return (self.price * self.tally.segments_to_send).quantize(_CENT, rounding=ROUND_HALF_UP)
 
     def warnings(self, expires_at: datetime | None) -> list[str]:
-        """What will not be sent before `--expires-at`: the sender or the window is too late."""
+        """What will not be sent, or not before `--expires-at`: sender or window are too late."""
+        found = [
+            f"Warning: MESSAGE_LIMITS has {rule.text}, and this is for {self.tally.to_send:,} "
+            "recipients: what is beyond waits, and becomes a dead letter if no place becomes free "
+            "within a whole window."
+            for rule in self.limits
+            if self.tally.to_send > rule.messages
+        ]
         if expires_at is None:
-            return []
-        found, left = [], expires_at - datetime.now(UTC)
+            return found
+        left = expires_at - datetime.now(UTC)
         if self.duration > left:
             found.append(
                 f"Warning: the sender needs {in_words(self.duration)}, and --expires-at is in "

@@ -5,6 +5,7 @@ first answer is as good as a later one.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -14,12 +15,12 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Engine
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
-from signedfor.campaigns.counts import NO_REPORT, corrected, count_rows
+from signedfor.campaigns.counts import count_rows
 from signedfor.contract import CampaignReport, CampaignState, Outcome, Stage, campaign_workflow_id
 from signedfor.contract.fields import Label, problems_in
 from signedfor.errors import BadInput, NotFound
 from signedfor.store.campaigns import CampaignRecord, Campaigns
-from signedfor.store.message_counts import MessageCounts
+from signedfor.store.message_counts import NO_REPORT, MessageCounts
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import count_recent_attempts
 from signedfor.workflow_calls import describe
@@ -36,6 +37,8 @@ _label = TypeAdapter(Label)
 class WorkflowState(StrEnum):
     """What is known of the campaign's workflow."""
 
+    UNKNOWN = "not known"
+    """Temporal does not answer, or was not asked."""
     NOT_STARTED = "not started"
     RUNNING = "running"
     ENDED = "ended"
@@ -55,6 +58,12 @@ class SenderTime:
     """Segments that it sends, of all its campaigns, until this one has none left."""
     recent: float | None
     """POSTs of this campaign per second, in the last minute; None before it ran for so long."""
+
+
+_NO_TIME: Final = SenderTime(
+    rate=1, backlog=timedelta(), is_paused=False, shared_segments=0, recent=None
+)
+"""Of the sender of a campaign that does not run: no time is left to show."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,13 +217,8 @@ async def fetch_campaign(
     engine: Engine,
     limiter: RateLimiter,
     campaign_id: str,
-    *,
-    max_counted: int | None = None,
 ) -> CampaignStatus:
-    """The campaign's status now.
-
-    Of a campaign with more than `max_counted` rows, the message index counts them: that is faster,
-    and some seconds behind.
+    """The campaign's status now, by Temporal.
 
     Raises:
         NotFound: there is no such campaign.
@@ -222,12 +226,10 @@ async def fetch_campaign(
         DatabaseUnavailable: the database did not.
     """
     record, sender = await asyncio.to_thread(_read, engine, limiter, campaign_id)
-    if max_counted is None or record.rows <= max_counted:
-        counting = count_rows(client, campaign_id, rpc_timeout=_COUNT_TIMEOUT)
-    else:
-        indexed = await asyncio.to_thread(MessageCounts(engine).by_campaign, [campaign_id])
-        counting = corrected(indexed[campaign_id], client, campaign_id, rpc_timeout=_COUNT_TIMEOUT)
-    workflow, counts = await asyncio.gather(fetch_workflow_state(client, campaign_id), counting)
+    workflow, counts = await asyncio.gather(
+        fetch_workflow_state(client, campaign_id),
+        count_rows(client, campaign_id, rpc_timeout=_COUNT_TIMEOUT),
+    )
     return CampaignStatus(
         record=record,
         workflow=workflow,
@@ -235,6 +237,34 @@ async def fetch_campaign(
         sender=sender,
         at=datetime.now(UTC),
     )
+
+
+def indexed_campaigns(
+    engine: Engine,
+    limiter: RateLimiter,
+    records: Sequence[CampaignRecord],
+    *,
+    workflow: WorkflowState = WorkflowState.UNKNOWN,
+) -> list[CampaignStatus]:
+    """Their status by the message index, which is some seconds behind Temporal.
+
+    Raises:
+        DatabaseUnavailable: the database did not answer.
+    """
+    counts = MessageCounts(engine).by_campaign([each.campaign_id for each in records])
+    now = datetime.now(UTC)
+    return [
+        CampaignStatus(
+            record=record,
+            workflow=workflow,
+            counts=counts[record.campaign_id],
+            sender=sender_time(engine, limiter, record)
+            if record.state is CampaignState.RUNNING
+            else _NO_TIME,
+            at=now,
+        )
+        for record in records
+    ]
 
 
 async def fetch_workflow_state(client: Client, campaign_id: str) -> WorkflowState:

@@ -14,7 +14,7 @@ from typing import Final
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
-from signedfor.campaigns.counts import ESCALATED, NO_REPORT
+from signedfor.campaigns.counts import ESCALATED
 from signedfor.campaigns.progress import required_record
 from signedfor.contract import (
     DeadLetterOutcome,
@@ -28,6 +28,7 @@ from signedfor.csv_problems import distinct
 from signedfor.search_attributes import MESSAGE_STATUS, TWILIO_ERROR_CODE, TWILIO_SID
 from signedfor.spreadsheets import masked
 from signedfor.store.campaigns import CampaignRecord, CampaignRow, Campaigns
+from signedfor.store.message_counts import NO_REPORT
 from signedfor.times import iso8601
 
 COLUMNS: Final = (

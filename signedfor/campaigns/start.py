@@ -40,7 +40,9 @@ from signedfor.contract import (
     campaign_workflow_id,
 )
 from signedfor.csv_problems import CsvProblems, SkippedRows
+from signedfor.destinations import Destinations
 from signedfor.errors import BadInput
+from signedfor.message_limits import shared_rules
 from signedfor.quiet_hours import with_quiet_hours
 from signedfor.search_attributes import CAMPAIGN_ID
 from signedfor.settings import CampaignSettings
@@ -206,6 +208,7 @@ def checked_campaign(
         message.send_window, settings.quiet_hours.get(message.category or "", ())
     )
     limiter = RateLimiter(engine, rates=settings.default_segments_per_second)
+    own = OwnSenders(engine, default_sender=settings.default_sender)
     with StagedRows() as staged:
         tally = check_file(
             source,
@@ -213,7 +216,10 @@ def checked_campaign(
             to_column=to_column.strip().lower(),
             suppressions=Suppressions(engine),
             staged=staged,
-            own=OwnSenders(engine, default_sender=settings.default_sender),
+            own=own,
+            destinations=Destinations(
+                settings.allowed_countries, senders=own, default_sender=settings.default_sender
+            ),
             campaign_id=campaign_id,
             problems=problems,
             skipped=skipped,
@@ -233,6 +239,9 @@ def checked_campaign(
                 currency=settings.price_currency,
                 has_window=window is not None,
                 is_sender_paused=limiter.is_paused(message.sender),
+                limits=shared_rules(
+                    settings.message_limits, tenant=message.tenant, category=message.category
+                ),
             ),
         )
 

@@ -6,7 +6,7 @@ import typer
 from temporalio.client import WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
-from signedfor.cli.options import JsonOption, moment
+from signedfor.cli.options import MAX_SECONDS, JsonOption, moment
 from signedfor.cli.output import Refused, Unconfirmed, clock, command_output, facts
 from signedfor.cli.temporal import answer, connect, run
 from signedfor.contract import MESSAGES_QUEUE
@@ -36,7 +36,11 @@ def catch_up(
     timeout: Annotated[
         float,
         typer.Option(
-            "--timeout", metavar="SECONDS", min=0.1, help="How long to wait for the result."
+            "--timeout",
+            metavar="SECONDS",
+            min=0.1,
+            max=MAX_SECONDS,
+            help="How long to wait for the result.",
         ),
     ] = _TIMEOUT,
     as_json: JsonOption = False,

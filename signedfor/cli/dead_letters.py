@@ -49,6 +49,7 @@ from signedfor.dead_letters import (
     InvalidClause,
     MayHaveArrived,
 )
+from signedfor.masks import check_no_number
 from signedfor.retries import Continuation, continuation
 
 _RETRY_OPTIONS: Final = {**OPTIONS, "message_id": "MESSAGE_ID", "to": "--to"}
@@ -458,6 +459,7 @@ def _resolve(
     yes: bool,
     within: float,
 ) -> ExitCode:
+    check_no_number(resolution.note, field="--note")
     if isinstance(target, str):
         return run(_resolve_one(out, target, resolution, within=within))
     with _filter_problems():
@@ -470,6 +472,7 @@ async def _resolve_one(
     out: Output, message_id: str, resolution: Resolution, *, within: float
 ) -> ExitCode:
     client = await connect()
+    await dead_letters.check_note(client, message_id, resolution, field="--note")
     try:
         report = await dead_letters.resolve(client, message_id, resolution, within=within)
     except MayHaveArrived:

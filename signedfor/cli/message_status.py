@@ -35,6 +35,7 @@ from signedfor.contract import (
     Progress,
 )
 from signedfor.contract.failures import FailureClass
+from signedfor.masks import named
 from signedfor.retries import Continuation, Retry, continuation
 from signedfor.search_attributes import MESSAGE_STATUS
 from signedfor.twilio import codes
@@ -140,8 +141,8 @@ async def fetch_status(temporal: Client, message: Message, *, within: timedelta)
     description = await describe(message.handle)
     if description is None:
         raise NotFound(
-            f"There is no message {message_id}. Temporal deletes messages when the namespace's "
-            "retention is over."
+            f"There is no {named('message', message_id)}. Temporal deletes messages when the "
+            "namespace's retention is over."
         )
     if description.status is not WorkflowExecutionStatus.RUNNING:
         try:

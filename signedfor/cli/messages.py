@@ -32,6 +32,7 @@ from signedfor.cli.output import (
 )
 from signedfor.cli.temporal import answer, connect, run
 from signedfor.client import Client, Message
+from signedfor.consent_records import check_note_on
 from signedfor.contract import (
     SEND_MESSAGE,
     CancelRequest,
@@ -39,6 +40,7 @@ from signedfor.contract import (
     MessageRequest,
     message_id_of,
 )
+from signedfor.masks import check_no_number, has_digits_of_number
 from signedfor.search_attributes import TWILIO_SID
 
 _SID = re.compile(r"(SM|MM)[0-9a-fA-F]{32}")
@@ -108,6 +110,7 @@ def cancel(
     with command_output(as_json=as_json) as out:
         bare_id = checked_message_id(message_id)
         request = checked_model(CancelRequest, {"by": operator(by), "reason": reason})
+        check_no_number(reason, field="--reason")
         result = run(_cancel(bare_id, request, within=timeout))
         document = {"message_id": bare_id, **result.model_dump(mode="json")}
         if result.canceled:
@@ -117,9 +120,20 @@ def cancel(
         raise typer.Exit(ExitCode.REFUSED)
 
 
+async def _check_reason(sender: Client, message: Message, reason: str | None) -> None:
+    """Refuse a reason with the recipient's number: all who read the message's history see it."""
+    if reason and has_digits_of_number(reason):
+        request = await sender.request_of(message)
+        check_note_on(
+            [request.to] if request else [], reason, field="--reason", whose="the recipient's"
+        )
+
+
 async def _cancel(message_id: str, request: CancelRequest, *, within: float) -> CancelResult:
-    message = Client(await connect()).message(message_id)
+    sender = Client(await connect())
+    message = sender.message(message_id)
     try:
+        await _check_reason(sender, message, request.reason)
         canceling = message.cancel(by=request.by, reason=request.reason)
         return await answer(canceling, within=within)
     except (client.BadInput, WorkflowFailureError):

@@ -1,7 +1,7 @@
 """`signedfor opt-ins`: who has agreed to which messages, in the database of DATABASE_URL."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from signedfor.cli.csv_options import (
 )
 from signedfor.cli.environment import database
 from signedfor.cli.options import (
+    MAX_ROW,
     ByOption,
     JsonOption,
     LimitOption,
@@ -26,7 +27,7 @@ from signedfor.consent import OptIn, Reason
 from signedfor.consent_records import LABEL, address_of, check_note
 from signedfor.masks import masked_recipient
 from signedfor.store.opt_in_csv import OPTIONAL, REQUIRED, import_opt_ins
-from signedfor.store.opt_ins import OptIns
+from signedfor.store.opt_ins import OptIns, is_ahead
 from signedfor.store.suppressions import Suppressions
 
 app = typer.Typer(
@@ -141,7 +142,11 @@ def list_(
     after: Annotated[
         int,
         typer.Option(
-            "--after", metavar="NUMBER", min=0, help="Continue after the row with this number."
+            "--after",
+            metavar="NUMBER",
+            min=0,
+            max=MAX_ROW,
+            help="Continue after the row with this number.",
         ),
     ] = 0,
     limit: LimitOption = 100,
@@ -208,11 +213,14 @@ def import_(
 def _moment(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.utcoffset() is None:
+        found = None if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter: in UTC it is before all years, or after
+        found = None
+    if found is None:
         raise BadInput([("--at", "must be a time with a zone, such as 2026-11-21T20:15:00Z")])
-    return at
+    if is_ahead(found):
+        raise BadInput([("--at", "must not be in the future")])
+    return found
 
 
 def _checked(text: str, *, about: str, field: str) -> str:

@@ -18,6 +18,7 @@ from signedfor.cli.csv_options import (
 from signedfor.cli.environment import database
 from signedfor.cli.lazy import LazyCommand, lazy_group
 from signedfor.cli.options import (
+    MAX_ROW,
     ByOption,
     JsonOption,
     LimitOption,
@@ -176,7 +177,11 @@ def list_(
     after: Annotated[
         int,
         typer.Option(
-            "--after", metavar="NUMBER", min=0, help="Continue after the row with this number."
+            "--after",
+            metavar="NUMBER",
+            min=0,
+            max=MAX_ROW,
+            help="Continue after the row with this number.",
         ),
     ] = 0,
     limit: LimitOption = 100,

@@ -21,6 +21,7 @@ from signedfor.contract.fields import (
     problems_in,
     zoned_time,
 )
+from signedfor.masks import check_no_number
 from signedfor.strict_json import InvalidJson, parse_json
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -35,10 +36,19 @@ JsonOption = Annotated[
 RevealOption = Annotated[
     bool, typer.Option("--reveal", help="Show phone numbers and texts in full.")
 ]
+MAX_SECONDS: Final = 7 * 86_400.0
+"""The longest wait for anything; Temporal's own calls cannot wait for ever."""
+MAX_ROW: Final = 10**12
+"""More than any table has; SQLite counts to 2⁶³."""
+
 TimeoutOption = Annotated[
     float,
     typer.Option(
-        "--timeout", metavar="SECONDS", min=0.1, help="How long to wait for a worker's answer."
+        "--timeout",
+        metavar="SECONDS",
+        min=0.1,
+        max=MAX_SECONDS,
+        help="How long to wait for a worker's answer.",
     ),
 ]
 ByOption = Annotated[
@@ -48,7 +58,8 @@ ByOption = Annotated[
     ),
 ]
 LimitOption = Annotated[
-    int, typer.Option("--limit", metavar="NUMBER", min=1, help="How many to list at most.")
+    int,
+    typer.Option("--limit", metavar="NUMBER", min=1, max=MAX_ROW, help="How many to list at most."),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 QueryOption = Annotated[
@@ -155,8 +166,13 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def operator(by: str | None) -> str:
-    """The given name, or that of the user who runs this process."""
+    """The given name, or that of the user who runs this process.
+
+    Raises:
+        BadInput: the name has a phone number.
+    """
     if by is not None:
+        check_no_number(by, field="--by")
         return by
     try:
         return getpass.getuser()

@@ -13,6 +13,7 @@ from signedfor.cli.message_status import (
     fetch_status,
 )
 from signedfor.cli.options import (
+    MAX_SECONDS,
     CategoryOption,
     ExpiresAtOption,
     JsonOption,
@@ -124,6 +125,7 @@ def send(
             "--wait-timeout",
             metavar="SECONDS",
             min=0.1,
+            max=MAX_SECONDS,
             help="How long to wait; implies --wait.",
         ),
     ] = None,

@@ -25,6 +25,13 @@ class OutputModel(ContractModel):
     model_config = ConfigDict(extra="ignore")
 
 
+class OwnInput(OutputModel):
+    """The input of a workflow that our own processes start, and that nothing else holds.
+
+    Encrypted with a key that a worker lacks, it waits for the key, as failing would lose it.
+    """
+
+
 class Priority(StrEnum):
     """The order in which a sender's messages are sent."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from signedfor.contract.base import ContractModel, DeadLetterOutcome, OutputModel
+from signedfor.contract.base import ContractModel, DeadLetterOutcome, OutputModel, OwnInput
 from signedfor.contract.fields import (
     MAX_MEDIA,
     Body,
@@ -20,7 +20,7 @@ from signedfor.contract.fields import (
 from signedfor.contract.message import MessageReport, MessageRequest
 
 
-class DeadLetterRequest(OutputModel):
+class DeadLetterRequest(OwnInput):
     """The input of `DeadLetter`: the message, its report, and advice for the operator."""
 
     message: MessageRequest

@@ -19,6 +19,8 @@ class FailureClass(StrEnum):
     | DELIVERY_FAILED | no | dead letter |
     | REQUEST_REJECTED | no | dead letter |
     | NO_RECEIPT | no | dead letter |
+    | LIMIT_REACHED | no | dead letter, after a wait |
+    | DUPLICATE | no | dead letter |
     """
 
     TEMPORARILY_UNAVAILABLE = "TemporarilyUnavailable"
@@ -43,6 +45,10 @@ class FailureClass(StrEnum):
     """A 4xx with an unknown code: terminal."""
     NO_RECEIPT = "NoReceipt"
     """Accepted, but no final status arrived within the receipt timeout."""
+    LIMIT_REACHED = "LimitReached"
+    """A rule of MESSAGE_LIMITS left no place for it within a whole window: never submitted."""
+    DUPLICATE = "Duplicate"
+    """Another message with the same content had just been sent to the person: never submitted."""
 
 
 RETRYABLE = frozenset({FailureClass.TEMPORARILY_UNAVAILABLE})

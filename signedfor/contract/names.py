@@ -61,6 +61,11 @@ def retried_id(message_id: str) -> str | None:
     return first if number == 1 else f"{first}.retry-{number - 1}"
 
 
+def first_id(message_id: str) -> str:
+    """The id of the message that was retried first, if this one is a retry; else its own."""
+    return message_id if retried_id(message_id) is None else _RETRY_SUFFIX.sub("", message_id)
+
+
 def campaign_workflow_id(campaign_id: str) -> str:
     """The workflow id of this campaign."""
     return _CAMPAIGN_PREFIX + campaign_id

@@ -2,14 +2,18 @@
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
-from typing import Generic, TextIO, TypeVar
+from datetime import UTC, datetime
+from typing import Final, Generic, TextIO, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
+from signedfor.contract.fields import Label, problems_in
 from signedfor.csv_lines import BoundedLines, LongRow
 from signedfor.csv_problems import SKIPPED_COLUMNS, CsvProblem, CsvProblems, SkippedRows
 from signedfor.spreadsheets import unmasked
-from signedfor.twilio.phone import InvalidAddress, normalize_recipient
+from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
 
+_LABEL: Final[TypeAdapter[str]] = TypeAdapter(Label)
 _BATCH = 500
 _Record = TypeVar("_Record")
 
@@ -53,12 +57,31 @@ class Cells:
             self.problem("recipient", str(error))
             return ""
 
+    def sender(self, column: str) -> str:
+        """The normalized sender in the column; an empty cell stays empty."""
+        try:
+            return normalize_sender(self.text(column)) if self.text(column).strip() else ""
+        except InvalidAddress as error:
+            self.problem(column, str(error))
+            return ""
+
+    def label(self, column: str) -> str:
+        """The name in the column, such as `marketing`; an empty cell stays empty."""
+        cell = self.text(column).strip()
+        try:
+            return _LABEL.validate_python(cell) if cell else ""
+        except ValidationError as error:
+            for _, what in problems_in(error):
+                self.problem(column, what)
+            return cell
+
     def moment(self, column: str) -> datetime | None:
         """The time in the column, if there is one."""
         try:
             cell = self.text(column).strip()
-            return datetime.fromisoformat(cell) if cell else None
-        except ValueError:
+            found = datetime.fromisoformat(cell) if cell else None
+            return found.astimezone(UTC) if found and found.tzinfo else found
+        except (ValueError, OverflowError):  # the latter: in UTC it is before all years, or after
             self.problem(column, "must be like 2026-11-21T20:15:00+00:00")
             return None
 

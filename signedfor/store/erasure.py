@@ -37,9 +37,11 @@ from signedfor.store.tables import (
     campaign_upload_parts,
     campaign_uploads,
     campaigns,
+    dead_letter_index,
     held_back_messages,
     inbound_messages,
     inbox,
+    limit_usage,
     message_index,
     opt_ins,
     send_attempts,
@@ -59,7 +61,8 @@ _ROW_KEY: Final = tuple_(campaign_rows.c.campaign_id, campaign_rows.c.number)
 _Value = TypeVar("_Value", str, tuple[str, int])
 
 DELETED: Final = (
-    *(campaign_rows, campaign_uploads, held_back_messages, inbox, message_index, send_attempts),
+    *(campaign_rows, campaign_uploads, dead_letter_index, held_back_messages, inbox),
+    *(limit_usage, message_index, send_attempts),
 )
 PSEUDONYMISED: Final = (inbound_messages, opt_ins, suppression_history, suppressions)
 
@@ -128,7 +131,9 @@ class Erasure:
                 opt_ins: [opt_ins.c.recipient.in_(self.addresses)],
                 suppression_history: [suppression_history.c.recipient.in_(self.addresses)],
                 suppressions: [suppressions.c.recipient.in_(self.addresses)],
+                dead_letter_index: _in(dead_letter_index.c.message_id, ids),
                 inbox: _in(inbox.c.message_id, ids),
+                limit_usage: [self._is_limit],
                 message_index: [self._indexed],
                 send_attempts: [self._attempted],
             }
@@ -208,8 +213,10 @@ class Erasure:
         deletions: list[tuple[Table, ColumnElement[bool]]] = [
             (held_back_messages, self._held_back),
             (send_attempts, self._attempted),
+            (limit_usage, self._is_limit),
             (message_index, self._indexed),
             *((inbox, each) for each in _in(inbox.c.message_id, ids)),
+            *((dead_letter_index, each) for each in _in(dead_letter_index.c.message_id, ids)),
             *((send_attempts, each) for each in _in(send_attempts.c.message_id, ids)),
             *((message_index, each) for each in _in(message_index.c.message_id, ids)),
             *((campaign_rows, _ROW_KEY.in_(some)) for some in _batches(found.campaign_rows)),
@@ -255,6 +262,10 @@ class Erasure:
     @property
     def _indexed(self) -> ColumnElement[bool]:
         return message_index.c.person == self.reference
+
+    @property
+    def _is_limit(self) -> ColumnElement[bool]:
+        return limit_usage.c.person_reference == self.reference
 
     def _campaign_rows(self) -> Iterator[tuple[str, int]]:
         column = campaign_rows.c

@@ -11,10 +11,20 @@ from sqlalchemy import ColumnElement, Engine, String, func, select, type_coerce
 
 from signedfor.contract import Outcome, retried_id
 from signedfor.store.database import transaction
-from signedfor.store.tables import IS_RETRY, message_index, send_attempts
+from signedfor.store.tables import (
+    HAS_NO_REPORT,
+    IS_DELIVERED_LATE,
+    IS_RETRY,
+    dead_letter_index,
+    message_index,
+    send_attempts,
+)
 
 _column = message_index.c
 _BATCH: Final = 500
+
+NO_REPORT: Final = "no_report"
+"""Messages whose workflow ended without a report: bad input, or terminated."""
 
 
 class Interval(StrEnum):
@@ -140,11 +150,27 @@ class MessageCounts:
         return [SenderOutcomes(sender, found[sender]) for sender in sorted(found)]
 
     def by_campaign(self, campaign_ids: Collection[str]) -> dict[str, dict[str, int]]:
-        """How many rows of each campaign are at which stage or outcome: by their newest message."""
+        """How many rows of each campaign are at which stage or outcome: by their newest message.
+
+        One whose workflow ended without a report counts as `no_report`; one that was delivered
+        after its dead letter was opened, as delivered.
+        """
         of_campaigns = _column.campaign_id.in_(campaign_ids)
         counts = (
             select(_column.campaign_id, _column.status, func.count())
             .where(of_campaigns)
+            .group_by(_column.campaign_id, _column.status)
+        )
+        without_report = (
+            select(_column.campaign_id, func.count())
+            .where(of_campaigns, HAS_NO_REPORT)
+            .group_by(_column.campaign_id)
+        )
+        letter = dead_letter_index.c
+        late = (
+            select(_column.campaign_id, _column.status, func.count())
+            .join(dead_letter_index, letter.message_id == _column.message_id)
+            .where(letter.campaign_id.in_(campaign_ids), IS_DELIVERED_LATE, of_campaigns)
             .group_by(_column.campaign_id, _column.status)
         )
         retries = select(_column.message_id).where(of_campaigns, IS_RETRY)
@@ -152,6 +178,10 @@ class MessageCounts:
         with transaction(self._engine, read_only=True) as connection:
             for campaign_id, status, count in connection.execute(counts):
                 found[campaign_id][status] = count
+            for campaign_id, count in connection.execute(without_report):
+                found[campaign_id].update({str(Outcome.FAILED): -count, NO_REPORT: count})
+            for campaign_id, status, count in connection.execute(late):
+                found[campaign_id].update({status: -count, str(Outcome.DELIVERED): count})
             retried = list(filter(None, map(retried_id, connection.scalars(retries))))
             for start in range(0, len(retried), _BATCH):
                 replaced = select(_column.campaign_id, _column.status).where(

@@ -4,35 +4,19 @@
 the truth: a row may be some seconds old.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from threading import Event
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    and_,
-    case,
-    delete,
-    func,
-    literal,
-    or_,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, case, func, literal, select, tuple_, update
 
 from signedfor.contract import Stage
-from signedfor.store.database import delete_in_batches, insert_for, transaction
+from signedfor.store.database import transaction
 from signedfor.store.tables import held_back_messages, message_index, send_attempts
-
-_Item = TypeVar("_Item")
+from signedfor.store.visibility_index import VisibilityIndex, batches
 
 _column = message_index.c
-_BATCH: Final = 500
 _WAITING: Final = (Stage.WAITING, Stage.RETRYING, Stage.RESOLVING, Stage.DELAYED, Stage.SENDING)
 
 
@@ -57,6 +41,8 @@ class IndexedMessage:
     person: str | None = None
     """The reference of the recipient (`signedfor.store.people`), once it is known; empty if it
     cannot be read."""
+    has_report: bool = True
+    """False for a workflow that ended without one."""
 
 
 _SHOWN: Final = tuple(_column[each.name] for each in fields(IndexedMessage))
@@ -78,29 +64,10 @@ class MessageFilter:
     until: datetime | None = None
 
 
-class MessageIndex:
-    """The index in the database of `engine`.
+class MessageIndex(VisibilityIndex[IndexedMessage]):
+    """The index. Recipients that an attempt record knows are filled in by `put`."""
 
-    Every transaction is short, however many messages there are. Raises
-    `signedfor.store.database.DatabaseUnavailable` when the database cannot answer.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def put(self, messages: Sequence[IndexedMessage], *, overrides: bool = False) -> None:
-        """Add the rows that are new, and update those that differ.
-
-        What an older run or an earlier look says replaces nothing newer, unless it `overrides`:
-        then the rows are as given. Recipients that an attempt record knows are filled in.
-        """
-        for batch in _batches(list(_newest_runs(messages))):
-            with transaction(self._engine, read_only=True) as connection:
-                differing = _with_people(connection, _differing(connection, batch))
-            # Most of what is read from Temporal is known already: nothing is locked or written.
-            if differing:
-                with transaction(self._engine) as connection:
-                    _write(connection, differing, overrides=overrides)
+    table = message_index
 
     def find(
         self,
@@ -139,26 +106,6 @@ class MessageIndex:
         with transaction(self._engine, read_only=True) as connection:
             return [IndexedMessage(**row) for row in connection.execute(query).mappings()]
 
-    def size(self) -> int:
-        """How many messages it has."""
-        with transaction(self._engine, read_only=True) as connection:
-            return connection.execute(select(func.count()).select_from(message_index)).scalar_one()
-
-    def open_ids(self) -> list[str]:
-        """The ids of the messages that run by what the index has; the oldest first."""
-        query = (
-            select(_column.message_id)
-            .where(_column.closed_at.is_(None))
-            .order_by(_column.started_at)
-        )
-        with transaction(self._engine, read_only=True) as connection:
-            return list(connection.scalars(query))
-
-    def all_ids(self) -> list[str]:
-        """The ids of all messages."""
-        with transaction(self._engine, read_only=True) as connection:
-            return list(connection.scalars(select(_column.message_id)))
-
     def without_person(self, limit: int) -> list[str]:
         """Ids of messages whose recipient is not known yet, the newest first."""
         query = (
@@ -185,7 +132,7 @@ class MessageIndex:
 
     def set_people(self, people: Mapping[str, str]) -> None:
         """Set the references of the recipients, by message id."""
-        for batch in _batches(list(people.items())):
+        for batch in batches(list(people.items())):
             known = dict(batch)
             with transaction(self._engine) as connection:
                 connection.execute(
@@ -194,50 +141,26 @@ class MessageIndex:
                     .values(person=case(known, value=_column.message_id))
                 )
 
-    def remove(self, message_ids: Sequence[str]) -> None:
-        """Forget these messages, which Temporal does not have any more."""
-        for batch in _batches(message_ids):
-            with transaction(self._engine) as connection:
-                connection.execute(delete(message_index).where(_column.message_id.in_(batch)))
+    def _row(self, row: IndexedMessage) -> dict[str, Any]:
+        closed_at = row.closed_at
+        hour = None if closed_at is None else closed_at.replace(minute=0, second=0, microsecond=0)
+        return vars(row) | {"closed_hour": hour}
 
-    def purge(self, *, before: datetime, stop: Event | None = None) -> int:
-        """Delete the rows of messages that ended before then, in batches; how many there were."""
-        return delete_in_batches(
-            self._engine, message_index, _column.closed_at < before, batch_size=_BATCH, stop=stop
+    def _complete(self, connection: Connection, rows: list[IndexedMessage]) -> list[IndexedMessage]:
+        return _with_people(connection, rows)
+
+    def _is_stored(self, row: IndexedMessage, stored: Mapping[str, Any]) -> bool:
+        # Temporal does not say who the recipient is.
+        person = row.person or stored["person"]
+        return super()._is_stored(replace(row, person=person), stored)
+
+    def _kept(self, new: Any) -> Mapping[str, ColumnElement[Any]]:
+        # Another run may have another recipient: the id was corrected.
+        person = case(
+            (new.run_id == _column.run_id, func.coalesce(new.person, _column.person)),
+            else_=new.person,
         )
-
-
-def _newest_runs(messages: Sequence[IndexedMessage]) -> Collection[IndexedMessage]:
-    """Each message once: Temporal lists every run of one that was reset."""
-    newest: dict[str, IndexedMessage] = {}
-    for each in messages:
-        known = newest.get(each.message_id)
-        if known is None or each.started_at >= known.started_at:
-            newest[each.message_id] = each
-    return newest.values()
-
-
-def _differing(connection: Connection, messages: Sequence[IndexedMessage]) -> list[IndexedMessage]:
-    """The messages whose row does not say the same, or that have none."""
-    query = select(message_index).where(
-        _column.message_id.in_([each.message_id for each in messages])
-    )
-    stored = {row["message_id"]: dict(row) for row in connection.execute(query).mappings()}
-    return [each for each in messages if not _is_stored(each, stored.get(each.message_id))]
-
-
-def _is_stored(message: IndexedMessage, row: Mapping[str, Any] | None) -> bool:
-    # Temporal does not say who the recipient is.
-    return row is not None and all(
-        value == row[name] or (name == "person" and value is None)
-        for name, value in _row(message).items()
-    )
-
-
-def _row(message: IndexedMessage) -> dict[str, Any]:
-    closed_at = message.closed_at
-    hour = None if closed_at is None else closed_at.replace(minute=0, second=0, microsecond=0)
-    return vars(message) | {"closed_hour": hour}
+        return {"person": person}
 
 
 def _with_people(
@@ -261,31 +184,6 @@ def _recorded_people(connection: Connection, message_ids: Collection[str]) -> di
     return dict(connection.execute(query).all())
 
 
-def _write(connection: Connection, messages: Sequence[IndexedMessage], *, overrides: bool) -> None:
-    insert = insert_for(connection.dialect.name, message_index)
-    new = insert.excluded
-    is_newer = or_(
-        new.started_at > _column.started_at,
-        and_(
-            new.run_id == _column.run_id,
-            or_(_column.closed_at.is_(None), new.closed_at.is_not(None)),
-        ),
-    )
-    # Another run may have another recipient: the id was corrected.
-    person = case(
-        (new.run_id == _column.run_id, func.coalesce(new.person, _column.person)),
-        else_=new.person,
-    )
-    connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=[_column.message_id],
-            set_={each.name: new[each.name] for each in message_index.c} | {"person": person},
-            where=None if overrides else is_newer,
-        ),
-        [_row(each) for each in messages],
-    )
-
-
 def _conditions(wanted: MessageFilter) -> list[ColumnElement[bool]]:
     conditions = [
         column == value
@@ -307,8 +205,3 @@ def _conditions(wanted: MessageFilter) -> list[ColumnElement[bool]]:
     if wanted.until is not None:
         conditions.append(_column.started_at < wanted.until)
     return conditions
-
-
-def _batches(values: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
-    for start in range(0, len(values), _BATCH):
-        yield values[start : start + _BATCH]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-NEWEST: Final = "0015"
+NEWEST: Final = "0018"
 """The revision of the newest migration. Revisions are four digits, each above the one before."""
 
 # Long enough for another process's migrations to end.

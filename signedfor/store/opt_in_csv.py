@@ -9,7 +9,7 @@ from signedfor.consent import OptIn
 from signedfor.csv_problems import CsvProblems, SkippedRows
 from signedfor.store.csv_files import Cells, CsvRows
 from signedfor.store.database import transaction
-from signedfor.store.opt_ins import OptIns
+from signedfor.store.opt_ins import OptIns, is_ahead
 
 REQUIRED = ("recipient", "category", "source", "opted_in_at")
 OPTIONAL = ("evidence", "wording")
@@ -49,11 +49,13 @@ def _parse(cells: Cells) -> OptIn:
     opted_in_at = cells.moment("opted_in_at")
     if opted_in_at is None and not cells.problems:
         cells.problem("opted_in_at", "must not be empty: it is the evidence's date")
+    if opted_in_at is not None and opted_in_at.tzinfo is not None and is_ahead(opted_in_at):
+        cells.problem("opted_in_at", "must not be in the future")
     return OptIn(
         recipient=recipient,
-        category=cells.text("category").strip(),
-        source=cells.text("source").strip(),
+        category=cells.label("category"),
+        source=cells.label("source"),
         evidence=cells.text("evidence"),
-        wording=cells.text("wording"),
+        wording=cells.label("wording"),
         opted_in_at=opted_in_at,
     )

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -30,6 +30,15 @@ HAS_OPTED_IN: Final[ColumnElement[bool]] = exists(_table.id).where(
     _table.category == bindparam("category", type_=String),
 )
 """Whether the person has agreed to the category; `suppressions.applying_to` has its parameters."""
+
+
+_MAX_AHEAD: Final = timedelta(hours=1)
+"""How much another clock may be ahead of ours."""
+
+
+def is_ahead(opted_in_at: datetime) -> bool:
+    """Whether nobody can have agreed at that time yet. It would outlast what the person says."""
+    return opted_in_at > datetime.now(UTC) + _MAX_AHEAD
 
 
 class OptIns:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from sqlalchemy import Engine, select
 
 from signedfor.consent import person
+from signedfor.destinations import country_of_sender
 from signedfor.store.database import transaction
 from signedfor.store.tables import send_attempts, senders
 
@@ -32,6 +33,7 @@ class OwnSenders:
         self._clock = clock
         self._read_at = float("-inf")
         self._senders: dict[str, list[str]] = {}
+        self._countries: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
 
     def __contains__(self, owner: object) -> bool:
         """Whether `owner`, as `signedfor.consent.person`, is one.
@@ -43,6 +45,25 @@ class OwnSenders:
             return True
         found = self._known().get(str(owner), ())
         return any(self._is_ours(each) for each in found)
+
+    def countries(self) -> frozenset[str]:
+        """The countries of their numbers.
+
+        Raises:
+            DatabaseUnavailable: it cannot be read now.
+        """
+        known = self._known()
+        read_at, countries = self._countries
+        if read_at != self._read_at:
+            found: set[str] = set()
+            for owner, names in known.items():
+                country = country_of_sender(owner)
+                # One sender shows it: the others need not be looked up.
+                if country not in {None, *found} and any(self._is_ours(each) for each in names):
+                    found.add(str(country))
+            countries = frozenset(found)
+            self._countries = (self._read_at, countries)
+        return countries
 
     def _known(self) -> dict[str, list[str]]:
         """The senders of each person that were ever used or configured."""

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Integer,
+    Row,
     String,
     bindparam,
     exists,
@@ -30,9 +31,12 @@ from sqlalchemy import (
 )
 
 from signedfor.contract import CampaignState, MessageRequest, Priority
-from signedfor.store import account_hold
+from signedfor.message_limits import Limit, LimitRule, limits_of
+from signedfor.store import account_hold, duplicates
 from signedfor.store.campaigns import campaign_is
-from signedfor.store.database import delete_in_batches, insert_for, transaction
+from signedfor.store.database import delete_in_batches, insert_for, lock_person, transaction
+from signedfor.store.duplicates import FIND_DUPLICATE, IS_DUPLICATE, DuplicateOf
+from signedfor.store.limit_usage import LimitUsed, count_message, used_limit
 from signedfor.store.opt_ins import HAS_OPTED_IN
 from signedfor.store.people import People
 from signedfor.store.rate_limiter import Fits, RateLimiter, always
@@ -105,6 +109,10 @@ class Blocked(Enum):
     """Twilio refuses the account's requests."""
 
 
+NotClaimed = ClaimHeld | NotBefore | Blocked | LimitUsed | DuplicateOf
+"""Why a claim was not made."""
+
+
 # Built once, because they are used before each POST and building them costs more CPU than the
 # query. A message without a campaign has None for one, which equals nothing.
 _BLOCKED_BY: dict[Blocked, ColumnElement[bool]] = {
@@ -129,6 +137,8 @@ _COLUMNS = (
     _column.sender,
     _column.person_reference,
 )
+_GUARDED_COLUMNS = (*_COLUMNS, _column.content_hash)
+"""With the duplicate guard."""
 _IS_SUBMISSION = (
     _column.message_id == bindparam("of_message", type_=String),
     _column.submission == bindparam("of_submission", type_=Integer),
@@ -146,6 +156,7 @@ _LATER_IS_HELD = exists(_LATER.c.id).where(
     _LATER.c.submission > bindparam("of_submission", type_=Integer),
     ~_LATER.c.is_refused,
 )
+_IS_RECORDED = select(exists(_column.id).where(*_IS_SUBMISSION))
 _CLAIM_HELD = (
     select(
         _column.started_at,
@@ -185,26 +196,35 @@ def _blocked_by(*, needs_opt_in: bool) -> dict[Blocked, ColumnElement[bool]]:
 
 
 @functools.cache
-def _claim(dialect: str, *, needs_opt_in: bool) -> Any:
-    """Writes the record unless the message is blocked or the submission is claimed already."""
-    blocked_by = _blocked_by(needs_opt_in=needs_opt_in).values()
+def _claim(dialect: str, *, needs_opt_in: bool, is_guarded: bool) -> Any:
+    """Writes the record unless the message is blocked or the submission is claimed already.
+
+    With `is_guarded`, neither if the message is a duplicate.
+    """
+    blocked_by = [*_blocked_by(needs_opt_in=needs_opt_in).values(), _LATER_IS_HELD]
+    columns = _GUARDED_COLUMNS if is_guarded else _COLUMNS
+    if is_guarded:
+        blocked_by.append(IS_DUPLICATE)
     statement = insert_for(dialect, send_attempts).from_select(
-        [each.name for each in _COLUMNS],
-        select(*(bindparam(each.name, type_=each.type) for each in _COLUMNS)).where(
-            *(~each for each in blocked_by), ~_LATER_IS_HELD
+        [each.name for each in columns],
+        select(*(bindparam(each.name, type_=each.type) for each in columns)).where(
+            *(~each for each in blocked_by)
         ),
     )
     new = statement.excluded
+    changed = {
+        "attempt": _column.attempt + 1,
+        "is_refused": False,
+        "fingerprint": new.fingerprint,
+        "started_at": new.started_at,
+        "sender": new.sender,
+        "person_reference": new.person_reference,
+    }
+    if is_guarded:
+        changed["content_hash"] = new.content_hash
     return statement.on_conflict_do_update(
         index_elements=[_column.message_id, _column.submission],
-        set_={
-            "attempt": _column.attempt + 1,
-            "is_refused": False,
-            "fingerprint": new.fingerprint,
-            "started_at": new.started_at,
-            "sender": new.sender,
-            "person_reference": new.person_reference,
-        },
+        set_=changed,
         where=_column.is_refused,
     ).returning(
         _column.attempt,
@@ -221,10 +241,19 @@ class SendAttempts:
     """
 
     def __init__(
-        self, engine: Engine, rate_limiter: RateLimiter, *, now: Callable[[], datetime] = utc_now
+        self,
+        engine: Engine,
+        rate_limiter: RateLimiter,
+        *,
+        limits: Sequence[LimitRule] = (),
+        duplicate_window: timedelta = timedelta(0),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
+        """Without `limits` and a `duplicate_window`, a claim does nothing for them."""
         self._engine = engine
         self._rate_limiter = rate_limiter
+        self._limits = limits
+        self._duplicate_window = duplicate_window
         self._people = People(engine)
         self._now = now
 
@@ -241,14 +270,16 @@ class SendAttempts:
         is_retry: bool = False,
         needs_opt_in: bool = False,
         fits: Fits = always,
-    ) -> Claimed | ClaimHeld | NotBefore | Blocked:
+    ) -> Claimed | NotClaimed:
         """Pass the rate limiter and claim the submission for one POST; or do neither.
 
         A message without a reservation passes if its sender is idle; otherwise it gets one. With
         `needs_opt_in` the recipient must have agreed to the message's category.
 
         One statement checks consent, pause and campaign and writes the record: after a STOP, a
-        pause or a cancel is committed, no POST starts.
+        pause or a cancel is committed, no POST starts. A message is counted in its limits when its
+        first submission is claimed, and compared with others by the duplicate guard each time that
+        submission is.
 
         Raises:
             DatabaseUnavailable: nothing may be sent.
@@ -274,6 +305,10 @@ class SendAttempts:
             "recipient_hash": recipient_hash(message.to),
             "person_reference": self._people.reference(message.to),
         }
+        limits: Sequence[Limit] = ()
+        if submission == 1:  # others continue what was counted and compared
+            limits = limits_of(message, self._limits, person_reference=record["person_reference"])
+            record |= self._guard(message_id, message, record)
         try:
             with transaction(self._engine) as connection:
                 not_before = self._acquire(
@@ -290,12 +325,13 @@ class SendAttempts:
                     _require_free(connection, record)
                     if not fits(not_before.moment):
                         _roll_back(not_before)
+                    _require_place(connection, record, limits, now=now)
                     return not_before
-                claimed = connection.execute(
-                    _claim(connection.dialect.name, needs_opt_in=needs_opt_in), record
-                ).first()
+                claimed = _execute_claim(connection, record, needs_opt_in=needs_opt_in)
                 if claimed is None:
                     _deny(connection, record, needs_opt_in=needs_opt_in)
+                if claimed.attempt == 1:
+                    _count(connection, limits, now=now)
                 if claimed.is_held:
                     _take_account_try(connection, now)
         except _DeniedError as error:
@@ -304,6 +340,20 @@ class SendAttempts:
             claimed.attempt,
             is_account_try=bool(claimed.is_held),
             was_unreachable=bool(claimed.was_unreachable),
+        )
+
+    def _guard(
+        self, message_id: str, message: MessageRequest, record: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """The parameters of the duplicate guard; none if it is off."""
+        if not self._duplicate_window:
+            return {}
+        return duplicates.parameters(
+            message_id,
+            message,
+            person_reference=record["person_reference"],
+            within=self._duplicate_window,
+            now=record["started_at"],
         )
 
     def _acquire(
@@ -451,12 +501,30 @@ def _key(message_id: str, submission: int) -> dict[str, Any]:
     return {"of_message": message_id, "of_submission": submission}
 
 
+def _execute_claim(
+    connection: Connection, record: Mapping[str, Any], *, needs_opt_in: bool
+) -> Row[Any] | None:
+    is_guarded = _is_guarded(record)
+    if is_guarded:  # of two at once, the second waits, and then sees the first one's record
+        lock_person(connection, record["content_hash"])
+    claim = _claim(connection.dialect.name, needs_opt_in=needs_opt_in, is_guarded=is_guarded)
+    return connection.execute(claim, record).first()
+
+
+def _is_guarded(record: Mapping[str, Any]) -> bool:
+    return "content_hash" in record
+
+
 def _deny(connection: Connection, record: Mapping[str, Any], *, needs_opt_in: bool) -> NoReturn:
     """Raise why the record was not written; suppressed, if the reason is gone by now."""
     _require_free(connection, record)
     for reason, condition in _blocked_by(needs_opt_in=needs_opt_in).items():
         if connection.execute(select(condition), record).scalar_one():
             raise _DeniedError(reason)
+    if _is_guarded(record):
+        found = connection.execute(FIND_DUPLICATE, record).first()
+        if found is not None:
+            raise _DeniedError(DuplicateOf(found.message_id, found.started_at))
     raise _DeniedError(Blocked.SUPPRESSED)
 
 
@@ -468,6 +536,24 @@ def _require_free(connection: Connection, record: Mapping[str, Any]) -> None:
     held = _holder(connection, record)
     if held is not None:
         raise _DeniedError(held)
+
+
+def _count(connection: Connection, limits: Sequence[Limit], *, now: datetime) -> None:
+    used = count_message(connection, limits, now=now) if limits else None
+    if used is not None:
+        raise _DeniedError(used)
+
+
+def _require_place(
+    connection: Connection, record: Mapping[str, Any], limits: Sequence[Limit], *, now: datetime
+) -> None:
+    """Raise if a limit is used up: the message would use its reserved time for nothing.
+
+    Unless an earlier attempt has been counted.
+    """
+    used = used_limit(connection, limits, now=now) if limits else None
+    if used is not None and not connection.scalar(_IS_RECORDED, record):
+        raise _DeniedError(used)
 
 
 def _take_account_try(connection: Connection, now: datetime) -> None:
@@ -483,7 +569,7 @@ def _roll_back(not_before: NotBefore) -> NoReturn:
 class _DeniedError(Exception):
     """Rolls the rate limiter back: the message does not use its sender's time."""
 
-    def __init__(self, reason: ClaimHeld | NotBefore | Blocked) -> None:
+    def __init__(self, reason: NotClaimed) -> None:
         super().__init__(reason)
         self.reason = reason
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, TextIO, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from signedfor.consent import Reason, Scope, Source, Suppression, reference_in
+from signedfor.consent import CATEGORY_SCOPES, Reason, Scope, Source, Suppression, reference_in
 from signedfor.csv_problems import CsvProblems, SkippedRows
 from signedfor.spreadsheets import masked
 from signedfor.store.csv_files import Cells, CsvRows
@@ -102,14 +102,21 @@ def _parse(cells: Cells) -> Suppression:
     return Suppression(
         recipient=recipient,
         scope=scope,
-        scope_value=cells.text("scope_value"),
+        scope_value=_scope_value(cells, scope),
         reason=reason,
         source=source,
         evidence=cells.text("evidence"),
-        to_sender=cells.text("to_sender"),
+        to_sender=cells.sender("to_sender"),
         created_at=cells.moment("created_at"),
         expires_at=cells.moment("expires_at"),
     )
+
+
+def _scope_value(cells: Cells, scope: Scope) -> str:
+    """The sender or category as messages have it; under another spelling it would cover none."""
+    if scope is Scope.EVERYTHING:
+        return cells.text("scope_value")
+    return cells.label("scope_value") if scope in CATEGORY_SCOPES else cells.sender("scope_value")
 
 
 def _cells(suppression: Suppression) -> list[str]:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     and_,
     literal_column,
     text,
+    true,
 )
 
 from signedfor.consent import (
@@ -259,12 +260,32 @@ send_attempts = Table(
     # Of ours; NULL in the records of an older version.
     Column("sender", String(MAX_ADDRESS)),
     Column("person_reference", String(32)),  # NULL in the records of an older version
+    Column("content_hash", String(64)),  # NULL while the duplicate guard is off
     # At most one POST of a submission can be in flight or accepted.
     UniqueConstraint("message_id", "submission"),
     # The first is for the search for candidate duplicates, the second for the purge.
     Index(None, "recipient_hash", "started_at"),
     Index(None, "started_at"),
+    Index(
+        "ix_send_attempts_content_hash",
+        *("content_hash", "started_at"),
+        sqlite_where=text("content_hash IS NOT NULL"),
+        postgresql_where=text("content_hash IS NOT NULL"),
+    ),
 )
+
+limit_usage = Table(
+    "limit_usage",
+    metadata,
+    Column("limit_key", String(160), primary_key=True),
+    Column("person_reference", String(32)),  # NULL if the limit is not a person's
+    Column("counts", Text, nullable=False),  # JSON
+    Column("expires_at", UtcDateTime, nullable=False),
+    # The first is for erasing a person, the second for the purge.
+    Index(None, "person_reference"),
+    Index(None, "expires_at"),
+)
+"""How many messages have begun of late, for each limit of MESSAGE_LIMITS."""
 
 inbox = Table(
     "inbox",
@@ -447,6 +468,8 @@ message_index = Table(
     Column("error_code", Integer),
     Column("person", String(32)),  # a reference; NULL until it is known
     Column("closed_hour", UtcDateTime),  # `closed_at`, rounded down
+    # False if its workflow ended without one
+    Column("has_report", Boolean, nullable=False, server_default=true()),
     Index(None, "started_at", "message_id"),
     Index(None, "person", "started_at", "message_id"),
     Index(None, "status", "started_at", "message_id"),
@@ -471,4 +494,45 @@ Index(
     *(message_index.c[name] for name in ("campaign_id", "message_id")),
     sqlite_where=IS_RETRY,
     postgresql_where=IS_RETRY,
+)
+HAS_NO_REPORT: Final = message_index.c.has_report.is_(False)
+Index(
+    "ix_message_index_no_report",
+    *(message_index.c[name] for name in ("campaign_id", "has_report")),
+    sqlite_where=HAS_NO_REPORT,
+    postgresql_where=HAS_NO_REPORT,
+)
+
+dead_letter_index = Table(
+    "dead_letter_index",
+    metadata,
+    Column("message_id", String(255), primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+    Column("status", String(40), nullable=False),
+    Column("failure_class", String(40)),
+    Column("error_code", Integer),
+    Column("may_have_arrived", Boolean, nullable=False),
+    Column("sender", String(MAX_ADDRESS)),  # masked, as in the search attribute
+    Column("tenant", String(MAX_LABEL)),
+    Column("campaign_id", String(64)),
+    Column("message_sid", String(64)),
+    Index(None, "closed_at"),
+)
+"""What Temporal shows of each dead letter; it can be made again, too."""
+IS_OPEN: Final = dead_letter_index.c.closed_at.is_(None)
+Index(
+    "ix_dead_letter_index_open",
+    dead_letter_index.c.started_at,
+    sqlite_where=IS_OPEN,
+    postgresql_where=IS_OPEN,
+)
+# A literal, as above.
+IS_DELIVERED_LATE: Final = dead_letter_index.c.status == literal_column("'delivered_late'")
+Index(
+    "ix_dead_letter_index_delivered_late",
+    *(dead_letter_index.c[name] for name in ("campaign_id", "message_id")),
+    sqlite_where=IS_DELIVERED_LATE,
+    postgresql_where=IS_DELIVERED_LATE,
 )

@@ -233,5 +233,19 @@ _CLASS_TEXTS = {
             "Logs > Messaging; a late receipt closes the dead letter automatically."
         ),
     ),
+    FailureClass.LIMIT_REACHED: (
+        "A limit of MESSAGE_LIMITS left no place for the message within a whole window.",
+        (
+            "Find out what sends so many. If they are wanted, raise the limit and retry the dead "
+            "letter, which waits for a place again; else discard it."
+        ),
+    ),
+    FailureClass.DUPLICATE: (
+        "A message with the same content had just been sent to the same person.",
+        (
+            "Discard the dead letter if once is enough. To send it all the same, retry it with a "
+            "changed text, or when DUPLICATE_WINDOW_SECONDS have passed since the other message."
+        ),
+    ),
 }
 """Meaning and advice of each class, for unknown codes."""

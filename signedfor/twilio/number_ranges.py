@@ -1,4 +1,4 @@
-"""Numbers that are not sent to: premium-rate, personal, truncated and similar numbers.
+"""Numbers that are not sent to: premium-rate, satellite, truncated and similar ones; and countries.
 
 `phonenumbers` classifies a number in a tenth of a millisecond. Checking only its patterns for these
 ranges is a hundred times as fast, so the library is called for the few numbers that match.
@@ -13,12 +13,14 @@ from phonenumbers import (
     REGION_CODE_FOR_NON_GEO_ENTITY,
     NumberParseException,
     PhoneMetadata,
+    PhoneNumberDesc,
     PhoneNumberType,
     number_type,
     parse,
 )
 
 NO_COUNTRY: Final = "begins with an unassigned country code"
+NON_GEOGRAPHIC: Final = "is a satellite number, or another one that belongs to no country"
 
 _REFUSED: Final[dict[int, str]] = {
     PhoneNumberType.PREMIUM_RATE: "is a premium-rate number",
@@ -45,6 +47,8 @@ def range_problem(number: str) -> str | None:
     if _TEST_NUMBERS.fullmatch(number):
         return None
     begins = 1 + len(str(code))
+    if REGION_CODE_FOR_NON_GEO_ENTITY in COUNTRY_CODE_TO_REGION_CODE[code]:
+        return _refused_range(number) or NON_GEOGRAPHIC
     if _refused_patterns(code).fullmatch(number, begins) and (refused := _refused_range(number)):
         return refused
     length, lengths = len(number) - begins, _lengths(code)
@@ -52,6 +56,28 @@ def range_problem(number: str) -> str | None:
         wanted = " or ".join(map(str, sorted(lengths)))
         return f"has {length} digits after its country code, where numbers have {wanted}"
     return None
+
+
+def country_of(number: str) -> str | None:
+    """The country or territory of `number` (E.164), as ISO 3166 names it: `US`, `JM`, `PR`.
+
+    Where several share a country code, the number's range decides; a range that none of them uses
+    counts as the main one's, such as the United States'. None: it belongs to no country.
+    """
+    code = _country_code(number[: 1 + _MAX_COUNTRY_CODE_DIGITS])
+    if code is None:
+        return None
+    main, *others = COUNTRY_CODE_TO_REGION_CODE[code]
+    if main == REGION_CODE_FOR_NON_GEO_ENTITY:
+        return None
+    if not others:
+        return main
+    begins = 1 + len(str(code))
+    for region, pattern, is_prefix in _shared(code):
+        match = pattern.match if is_prefix else pattern.fullmatch
+        if match(number, begins):
+            return region
+    return main
 
 
 def _refused_range(number: str) -> str | None:
@@ -98,6 +124,33 @@ def _refused_patterns(code: int) -> re.Pattern[str]:
         if described is not None and described.national_number_pattern
     ]
     return re.compile("|".join(patterns)) if patterns else _NEVER
+
+
+@cache
+def _shared(code: int) -> tuple[tuple[str, re.Pattern[str], bool], ...]:
+    """How the library tells the regions of a country code apart, in its order.
+
+    By the first digits of the national number, or by all ranges that the region uses.
+    """
+    return tuple(
+        (str(metadata.id), re.compile(metadata.leading_digits), True)
+        if metadata.leading_digits
+        else (str(metadata.id), re.compile("|".join(_ranges(metadata))), False)
+        for metadata in _regions(code)
+    )
+
+
+def _ranges(metadata: PhoneMetadata) -> list[str]:
+    described: tuple[PhoneNumberDesc | None, ...] = (
+        *(metadata.fixed_line, metadata.mobile, metadata.toll_free, metadata.premium_rate),
+        *(metadata.shared_cost, metadata.voip, metadata.personal_number, metadata.pager),
+        *(metadata.uan, metadata.voicemail),
+    )
+    return [
+        each.national_number_pattern
+        for each in described
+        if each is not None and each.national_number_pattern
+    ]
 
 
 @cache

@@ -6,7 +6,9 @@ import pytest
 from sqlalchemy import Engine
 
 from activities.send import TwilioSends
+from signedfor.destinations import EVERYWHERE, Destinations
 from signedfor.message_activities import AttemptFailed
+from signedfor.message_limits import parse_rules
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.database import open_engine
 from signedfor.store.held_back_messages import HeldBackMessages
@@ -100,12 +102,21 @@ def make_sends(connect: Connect, sqlite_engine: Engine, reports: list[AttemptFai
         require_opt_in: Collection[str] = (),
         quiet_hours: Mapping[str, Collection[str]] = MappingProxyType({}),
         own_senders: Container[str] = (),
+        destinations: Destinations = EVERYWHERE,
+        limits: str | None = None,
+        duplicate_window: timedelta = timedelta(0),
+        metrics: WorkerMetrics | None = None,
         **options: timedelta,
     ) -> TwilioSends:
         return TwilioSends(
             connect(url, **options),
             Suppressions(engine),
-            SendAttempts(engine, limiter or unlimited_rates(engine)),
+            SendAttempts(
+                engine,
+                limiter or unlimited_rates(engine),
+                limits=() if limits is None else parse_rules(limits),
+                duplicate_window=duplicate_window,
+            ),
             AccountHold(engine),
             outage_hold=no_hold(engine),
             held_back=HeldBackMessages(engine),
@@ -114,9 +125,10 @@ def make_sends(connect: Connect, sqlite_engine: Engine, reports: list[AttemptFai
             require_opt_in=require_opt_in,
             quiet_hours=quiet_hours,
             own_senders=own_senders,
+            destinations=destinations,
             policy=POLICY,
             report=reports.append,
-            metrics=WorkerMetrics(),
+            metrics=metrics or WorkerMetrics(),
         )
 
     return make

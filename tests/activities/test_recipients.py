@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 from activities.send import TwilioSends
 from activities.waits import Waits
 from signedfor.contract import SendWindow
+from signedfor.destinations import Destinations
 from signedfor.message_activities import InputCheck, InvalidRecipient, Sent
 from signedfor.store.account_hold import AccountHold
 from signedfor.store.campaigns import Campaigns
@@ -49,6 +50,22 @@ def test_nothing_is_posted_to_another_sender_of_ours(
     assert 1 == len(fake_twilio.requests)
 
 
+def test_nothing_is_posted_beyond_the_allowed_countries(
+    make_sends: MakeSends, fake_twilio: FakeTwilio
+) -> None:
+    """Once the setting is corrected, the message can be handed in again under its id."""
+    request = send_request(message=message(to="+18765550123"))
+    refused = attempt(
+        make_sends(fake_twilio.url, destinations=Destinations(["US"])), request
+    ).decision
+    assert [] == fake_twilio.requests
+
+    sent = attempt(make_sends(fake_twilio.url, destinations=Destinations(["JM"])), request)
+
+    assert InvalidRecipient(problem="is in JM, which ALLOWED_COUNTRIES does not have") == refused
+    assert isinstance(sent.decision, Sent)
+
+
 def test_a_scheduled_message_is_checked_before_it_waits(sqlite_engine: Engine) -> None:
     """Every problem is named at once."""
     waits = Waits(
@@ -57,13 +74,16 @@ def test_a_scheduled_message_is_checked_before_it_waits(sqlite_engine: Engine) -
         AccountHold(sqlite_engine),
         no_hold(sqlite_engine),
         own_senders={"+15557654321"},
+        destinations=Destinations(["US"]),
     )
     window = SendWindow(opens="09:00", closes="10:00", time_zone="Europe/Secret")
 
     found = waits.check_input(InputCheck(to=PREMIUM, sender=SENDER, send_window=window))
     own = waits.check_input(InputCheck(to="+15557654321", sender=SENDER, send_window=None))
+    abroad = waits.check_input(InputCheck(to="+18765550123", sender=SENDER, send_window=None))
     good = waits.check_input(InputCheck(to=RECIPIENT, sender=SENDER, send_window=None))
 
     assert ["to", "send_window"] == [field for field, _ in found.problems]
     assert (("to", "is one of your own numbers"),) == own.problems
+    assert [("to", "is in JM, which ALLOWED_COUNTRIES does not have")] == [*abroad.problems]
     assert () == good.problems

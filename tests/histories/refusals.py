@@ -12,6 +12,10 @@ _CODES = {
 }
 
 
+_OTHERWISE = {FailureClass.OUTCOME_UNKNOWN, FailureClass.LIMIT_REACHED, FailureClass.DUPLICATE}
+"""What the send activity does not fail with, or not like this."""
+
+
 def _refused(failure_class: FailureClass) -> Play:
     async def play(env: TimeSkippingEnvironment) -> Handle:
         env.fakes.sends = [failure(failure_class, code=_CODES.get(failure_class))]
@@ -22,6 +26,6 @@ def _refused(failure_class: FailureClass) -> Play:
 
 TERMINAL: dict[str, Play] = {
     f"refused_as_{failure_class.name.lower()}": _refused(failure_class)
-    for failure_class in sorted(set(FailureClass) - RETRYABLE - {FailureClass.OUTCOME_UNKNOWN})
+    for failure_class in sorted(set(FailureClass) - RETRYABLE - _OTHERWISE)
 }
 """Scenarios by name."""

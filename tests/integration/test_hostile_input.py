@@ -36,8 +36,8 @@ from signedfor.contract import (
     message_id_of,
     message_workflow_id,
 )
-from signedfor.encryption import EncryptionCodec, load_encryption, with_codec
 from signedfor.payloads import INVALID_INPUT, MAX_PROBLEMS
+from tests.encryption import stranger_to
 from tests.fixtures.stack import TEXT, NewNumber
 from tests.hostile_payloads import STARTS, plain
 from tests.integration.support import Caller, Sent, events_of_type, new_id
@@ -48,18 +48,10 @@ pytestmark = pytest.mark.integration
 _MAX_FAILURE_BYTES = 100_000
 
 
-class _ReadsOnly(EncryptionCodec):
-    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        return list(payloads)
-
-
 @pytest.fixture
 async def stranger(caller: Caller) -> Client:
     """A caller that does not encrypt: what it sends is as large as it writes it."""
-    encryption = load_encryption(caller.stack.settings)
-    assert encryption is not None
-    converter = with_codec(_ReadsOnly(encryption, "default"))
-    return await Client.connect(caller.stack.temporal.address, data_converter=converter)
+    return await stranger_to(caller.stack.temporal.address, caller.stack.settings)
 
 
 async def _start(stranger: Client, arguments: Sequence[Payload]) -> WorkflowHandle[Any, Any]:

@@ -1,13 +1,17 @@
 """No page without a session, no action without a role and a token."""
 
+import logging
+
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ops import app as app_module
 from ops.access import Role
 from ops.pages import PAGES
+from signedfor.logging import RateLimitedLogger
 from tests.ops.conftest import Browser
 
 ROUTES = [(method, path, role) for pages in PAGES for method, path, role, _ in pages.registered]
@@ -155,13 +159,43 @@ async def test_a_link_cannot_say_that_something_was_done(actor: Browser) -> None
         assert 'class="done"' not in shown.text
 
 
-@pytest.mark.parametrize("path", ["/dead-letters", "/message?id=m1"])
-async def test_a_temporal_that_was_never_there_is_said(path: str, administrator: Browser) -> None:
-    """A page that needs it answers 503, also since the start of the process."""
+@pytest.mark.parametrize("path", ["/dead-letters/jobs", "/message?id=m1"])
+async def test_a_temporal_that_was_never_there_is_said(
+    path: str,
+    administrator: Browser,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A page that needs it answers 503, also since the start of the process; the log says why."""
+    monkeypatch.setattr(app_module, "_warnings", RateLimitedLogger(logging.getLogger("ops.app")))
+
     answer = await administrator.get(path)
 
     assert 503 == answer.status_code
     assert "Temporal does not answer. Try again in a moment." in answer.text
+    where = path.partition("?")[0]
+    assert f"{where} was not shown: Temporal: no connection yet" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("referer", "leads_back"),
+    [
+        ("http://127.0.0.1/senders?range=24+h", True),
+        ("http://127.0.0.1/nowhere", False),
+        ("http://elsewhere.example/senders", False),
+        ("", False),
+    ],
+)
+async def test_an_error_leads_back_to_our_own_page(
+    referer: str, leads_back: bool, administrator: Browser
+) -> None:
+    """It says in words what it is; what another site links to is no way back."""
+    answer = await administrator.get("/nowhere", headers={"Referer": referer})
+
+    assert 404 == answer.status_code
+    assert "<h1>Not found</h1>" in answer.text
+    assert ('href="/senders?range=24+h"' in answer.text) == leads_back
+    assert ("Back to the page before" in answer.text) == leads_back
 
 
 async def test_a_defect_is_500(app: Starlette, administrator: Browser) -> None:

@@ -3,10 +3,13 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from signedfor.background import in_background
 
 
 async def test_work_ends_with_its_context() -> None:
+    """However much there is of it."""
     ended: list[str] = []
 
     async def work(name: str) -> None:
@@ -18,10 +21,11 @@ async def test_work_ends_with_its_context() -> None:
     async with in_background(work("one"), work("two")):
         await asyncio.sleep(0)
         assert not ended
-    assert sorted(ended) == ["one", "two"]
+    assert ["one", "two"] == sorted(ended)
 
 
 async def test_work_may_finish_what_it_has_begun() -> None:
+    """It is asked to stop, and has patience for it."""
     stopping, finished = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
@@ -34,7 +38,8 @@ async def test_work_may_finish_what_it_has_begun() -> None:
     assert finished.is_set()
 
 
-async def test_work_that_does_not_stop_is_canceled_after_the_patience() -> None:
+async def test_work_that_does_not_stop_is_canceled() -> None:
+    """After the patience."""
     canceled = asyncio.Event()
 
     async def work() -> None:
@@ -50,12 +55,15 @@ async def test_work_that_does_not_stop_is_canceled_after_the_patience() -> None:
 
 
 async def test_a_defect_of_the_work_does_not_hide_that_of_the_context() -> None:
+    """The context's own error is what its caller sees."""
+
     async def work() -> None:
         raise RuntimeError("of the work")
 
-    try:
+    async def context() -> None:
         async with in_background(work()):
             await asyncio.sleep(0)
             raise LookupError("of the context")
-    except LookupError as error:
-        assert str(error) == "of the context"
+
+    with pytest.raises(LookupError, match="of the context"):
+        await context()

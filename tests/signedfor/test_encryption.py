@@ -66,6 +66,32 @@ def test_what_is_encrypted_is_decrypted(payload: Payload) -> None:
     assert 12 + payload.ByteSize() + 16 == len(encrypted.data)
 
 
+@given(
+    metadata=st.dictionaries(
+        st.sampled_from(["encoding", "encryption-cipher", "encryption-key-id"]) | st.text(),
+        st.sampled_from([b"binary/encrypted", b"AES-256-GCM", b"new"]) | st.binary(max_size=40),
+        max_size=4,
+    ),
+    data=st.binary(max_size=200),
+)
+def test_nothing_is_decrypted_but_what_the_key_encrypted(
+    metadata: dict[str, bytes], data: bytes
+) -> None:
+    """Any other payload becomes one that says why it cannot be read; nothing raises."""
+    codec = _codec(accept_plain=False)
+    well_labelled = {
+        "encoding": b"binary/encrypted",
+        "encryption-cipher": b"AES-256-GCM",
+        "encryption-key-id": b"new",
+    }
+
+    for labels in (metadata, metadata | well_labelled):
+        marked = codec.decrypt(Payload(metadata=labels, data=data))
+
+        assert b"binary/unreadable" == marked.metadata["encoding"]
+        assert b"" == marked.data
+
+
 def test_nonces_are_fresh() -> None:
     """The same payload is never encrypted to the same bytes: AES-GCM would give its key away."""
     codec, payload = _codec(), _payload()

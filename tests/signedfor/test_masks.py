@@ -6,6 +6,7 @@ from signedfor.masks import (
     contains_an_end_of,
     contains_end_of_number,
     contains_number_of,
+    contains_phone_number,
     masked_sender,
 )
 
@@ -90,3 +91,28 @@ def test_numbers_of_many_people_are_detected() -> None:
     assert contains_an_end_of("asked by 0900123 and 07700 900 123", people)
     assert not contains_an_end_of("ticket 1234567, 8 rows", people)
     assert not contains_an_end_of("since noon", iter(lambda: pytest.fail("read"), None))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("call +1 555 010-0123", "(555) 867-5309 called", "555.867.5309", "0171 1234567"),
+        *("since 2026-11-29 12:00, 5558675309", "+4917112345"),
+    ],
+)
+def test_anybodys_number_is_detected(text: str) -> None:
+    """However people write it, and whoever it is of."""
+    assert contains_phone_number(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "phoned them", "ticket 4711", "INC0012345", "order 1234567", "error 30007"),
+        *("since 2026-11-29 12:00", "2026-11-29T12:00:30, 2026-11-30", "1,000,000 rows"),
+        *("job 20300131-093000-4f2a1c", "message 6d9f1a3c-1234-4567-8901-123456789012"),
+    ],
+)
+def test_what_is_no_number(text: str) -> None:
+    """Times, tickets and IDs are what reasons are made of."""
+    assert not contains_phone_number(text)

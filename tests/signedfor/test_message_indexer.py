@@ -16,7 +16,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from signedfor import client as signedfor_client
-from signedfor import message_indexer
+from signedfor import visibility_follower
 from signedfor.contract import SEND_MESSAGE, MessageRequest, message_workflow_id
 from signedfor.message_indexer import MessageIndexer
 from signedfor.payloads import data_converter
@@ -165,7 +165,7 @@ async def test_a_brief_round_reads_little(
     await _listed(temporal, 1, " AND ExecutionStatus = 'Terminated'")
     await indexer.bring_up_to_date()
     index.remove(["m1"])
-    monkeypatch.setattr(message_indexer, "OVERLAP", timedelta(seconds=-1))
+    monkeypatch.setattr(visibility_follower, "OVERLAP", timedelta(seconds=-1))
 
     await indexer.bring_up_to_date()
     assert 0 == index.size()
@@ -293,7 +293,7 @@ async def test_one_that_breaks_off_begins_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What was stored stays; the index does not count as filled."""
-    monkeypatch.setattr(message_indexer, "_PAGE", 2)
+    monkeypatch.setattr(visibility_follower, "_PAGE", 2)
     for number in range(5):
         await _start(temporal, f"m{number}")
     await _listed(temporal, 5)
@@ -344,7 +344,7 @@ async def test_a_defect_does_not_end_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It is logged by its type, and the next round goes on."""
-    monkeypatch.setattr(message_indexer, "INTERVAL", timedelta(milliseconds=10))
+    monkeypatch.setattr(visibility_follower, "INTERVAL", timedelta(milliseconds=10))
     follow, failures = indexer.bring_up_to_date, iter([ZeroDivisionError(TO)] * 3)
 
     async def failing() -> None:
@@ -372,7 +372,7 @@ async def test_a_temporal_that_was_never_there_is_one_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Not one for each round, and no traceback."""
-    monkeypatch.setattr(message_indexer, "INTERVAL", timedelta(milliseconds=10))
+    monkeypatch.setattr(visibility_follower, "INTERVAL", timedelta(milliseconds=10))
     client = await Client.connect("127.0.0.1:9", data_converter=data_converter, lazy=True)
     with pytest.raises(RuntimeError) as raised:
         await client.count_workflows("")

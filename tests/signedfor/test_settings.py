@@ -15,6 +15,7 @@ from signedfor.consent import Scope
 from signedfor.errors import InvalidSettings
 from signedfor.inbound_texts import TextPolicy
 from signedfor.message_activities import DEFAULT_POLICY
+from signedfor.message_limits import parse_rules
 from signedfor.settings import Settings, load_settings
 from signedfor.temporal import TemporalUnavailable, connect_config, connect_temporal
 from worker import policy
@@ -70,6 +71,7 @@ def test_settings_have_the_documented_defaults(monkeypatch: pytest.MonkeyPatch) 
         "opt_out_scope": Scope.EVERYTHING,
         "review_suppresses": ("marketing",),
         "quiet_hours": {},
+        "allowed_countries": (),
         "inbound_catch_up_minutes": 5,
         "inbound_workflow": None,
         "inbound_task_queue": None,
@@ -79,6 +81,8 @@ def test_settings_have_the_documented_defaults(monkeypatch: pytest.MonkeyPatch) 
         "receipt_checks_seconds": (600, 3600, 21_600),
         "unknown_outcome_wait_seconds": 30,
         "dead_letter_expiry_days": 30,
+        "message_limits": (),
+        "duplicate_window_seconds": 0,
         "max_sends_per_second": None,
         "max_concurrent_sends": 20,
         "max_cached_workflows": 1000,
@@ -122,12 +126,16 @@ def test_a_messages_default_policy_is_that_of_the_default_settings(
         ("REVIEW_SUPPRESSES", "none", ()),
         ("QUIET_HOURS", "marketing:us, news : canada", {"marketing": ("us",), "news": ("canada",)}),
         ("QUIET_HOURS", "a:b:us,a:b:france-marketing", {"a:b": ("us", "france-marketing")}),
+        ("ALLOWED_COUNTRIES", "US, ca,GB,US", ("US", "CA", "GB")),
+        ("ALLOWED_COUNTRIES", " All ", ("all",)),
         ("INBOUND_CATCH_UP_MINUTES", "0", 0),
         ("SEND_RETRY_BUDGET_SECONDS", "10", 10),
         ("RECEIPT_CHECKS_SECONDS", "1, 2,30", (1, 2, 30)),
         ("RECEIPT_CHECKS_SECONDS", "5", (5,)),
         ("UNKNOWN_OUTCOME_WAIT_SECONDS", "0", 0),
         ("DEAD_LETTER_EXPIRY_DAYS", "365", 365),
+        ("MESSAGE_LIMITS", "person=5/24h,tenant:a=9/1h", parse_rules("person=5/24h,tenant:a=9/1h")),
+        ("DUPLICATE_WINDOW_SECONDS", "600", 600),
         ("MAX_SENDS_PER_SECOND", "0.5", 0.5),
         ("MAX_CONCURRENT_SENDS", "1", 1),
         ("MAX_CACHED_WORKFLOWS", "10", 10),
@@ -212,6 +220,11 @@ def test_all_problems_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         ("QUIET_HOURS", ":us"),
         ("QUIET_HOURS", "marketing:"),
         ("QUIET_HOURS", "marketing:us,"),
+        ("ALLOWED_COUNTRIES", CANARY),
+        ("ALLOWED_COUNTRIES", "US,UK"),
+        ("ALLOWED_COUNTRIES", "US,all"),
+        ("ALLOWED_COUNTRIES", "US,"),
+        ("ALLOWED_COUNTRIES", "001"),
         ("INBOUND_CATCH_UP_MINUTES", "-1"),
         ("INBOUND_CATCH_UP_MINUTES", "1441"),
         ("SEND_RETRY_BUDGET_SECONDS", "9"),
@@ -222,6 +235,11 @@ def test_all_problems_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         ("RECEIPT_CHECKS_SECONDS", "[600]"),
         ("UNKNOWN_OUTCOME_WAIT_SECONDS", "-1"),
         ("DEAD_LETTER_EXPIRY_DAYS", "0"),
+        ("MESSAGE_LIMITS", CANARY),
+        ("MESSAGE_LIMITS", f"person=5/24h,{CANARY}=5/1h"),
+        ("MESSAGE_LIMITS", f"person:{CANARY}=5/99d"),
+        ("DUPLICATE_WINDOW_SECONDS", "-1"),
+        ("DUPLICATE_WINDOW_SECONDS", "86401"),
         ("MAX_SENDS_PER_SECOND", "0"),
         ("MAX_CONCURRENT_SENDS", "0"),
         ("WORKER_SHUTDOWN_SECONDS", CANARY),

@@ -47,6 +47,7 @@ from signedfor.message_activities import (
     InputProblems,
     InvalidRecipient,
     InvalidWindow,
+    LimitReached,
     NeverSubmitted,
     NoSender,
     NotSent,
@@ -107,6 +108,7 @@ def failure(
     code: int | None = None,
     retry_after: timedelta = timedelta(milliseconds=10),
     final: bool = False,
+    duplicate_of: str | None = None,
 ) -> Callable[[SendRequest], SendResult]:
     """A send that fails with this class, raised as the real activity raises it."""
 
@@ -115,8 +117,11 @@ def failure(
             "scripted",
             SendFailureDetail(
                 error_code=code,
-                attempts=request.earlier_attempts + activity.info().attempt,
+                # A duplicate is found before the POST.
+                attempts=request.earlier_attempts
+                + (0 if duplicate_of else activity.info().attempt),
                 retry_after=retry_after,
+                duplicate_of=duplicate_of,
                 sender=request.sender,
                 policy=POLICY,
             ),
@@ -142,6 +147,14 @@ def deferred(after: timedelta) -> Callable[[SendRequest], Deferred]:
 def window_closed(after: timedelta) -> Callable[[SendRequest], WindowClosed]:
     """The send window is closed for this long."""
     return lambda request: WindowClosed(opens_at=from_start(request, after))
+
+
+def limited(
+    after: timedelta, *, max_wait: timedelta = timedelta(hours=26), rule: str = "person=5/24h"
+) -> Callable[[SendRequest], WindowClosed]:
+    """A limit has no place for the message for this long."""
+    limit = LimitReached(rule=rule, max_wait=max_wait)
+    return lambda request: WindowClosed(opens_at=from_start(request, after), limit=limit)
 
 
 def refuse(

@@ -18,6 +18,7 @@ from signedfor.contract import (
     DeadLetterReport,
     Outcome,
     dead_letter_workflow_id,
+    first_id,
     next_retry_id,
     retried_id,
 )
@@ -384,3 +385,5 @@ def test_a_retry_names_what_it_retries(message_id: str) -> None:
     """The other way round; a message that is no retry names none."""
     assert message_id == retried_id(next_retry_id(message_id))
     assert None is retried_id("m.retry-0") is retried_id("m")
+    assert "m" == first_id("m") == first_id("m.retry-1") == first_id("m.retry-12")
+    assert "m.retry-0" == first_id("m.retry-0")

@@ -5,8 +5,9 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from temporalio.client import WorkflowHistory
@@ -20,6 +21,7 @@ from signedfor.contract import DeadLetterOutcome, Outcome, Stage
 from signedfor.contract.failures import FailureClass
 from signedfor.encryption import Encryption, EncryptionCodec, encrypting
 from signedfor.interceptors import OneArgument
+from signedfor.message_activities import ActivityModel, LimitReached, WindowClosed
 from signedfor.payloads import data_converter
 from signedfor.twilio import codes
 from tests.encryption import KEYS, encrypt
@@ -27,15 +29,24 @@ from tests.histories import nondeterministic
 from tests.histories.recording import FOLDER, history_files, read, record, write
 from tests.histories.scenarios import scenarios
 from worker import UpgradingDeadLetter
+from workflows import waits
 from workflows.campaign import Campaign
 from workflows.dead_letter import DeadLetter
 from workflows.dead_letter_job import DeadLetterJob
 from workflows.inbound import CatchUpInbound, RecordInbound
+from workflows.message_state import MessageState
 from workflows.send_message import SendMessage
 
 WORKFLOWS = (SendMessage, DeadLetter, RecordInbound, CatchUpInbound, Campaign, DeadLetterJob)
 HISTORIES = sorted(FOLDER.rglob("*.json"))
 """Including those in subfolders, such as a release's."""
+
+
+class _OlderWindowClosed(ActivityModel):
+    """The decision as a version before limits knows it."""
+
+    kind: Literal["window_closed"]
+    opens_at: datetime
 
 
 async def _replay(
@@ -95,6 +106,22 @@ async def test_a_history_without_its_key_fails_the_task_only() -> None:
 async def test_dead_letters_replay_on_versioned_workers_too(name: str) -> None:
     """Turning Worker Versioning on or off breaks no open dead letter."""
     await _replay(read(history_files()[name]), UpgradingDeadLetter)
+
+
+@pytest.mark.parametrize("name", ["limited_and_sent", "canceled_while_limited"])
+async def test_a_worker_that_knows_no_limits_replays_a_wait_for_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes it for a closed window, and waits as long: a release can be taken back."""
+    limit = LimitReached(rule="person=5/24h", max_wait=timedelta(hours=26))
+    decision = WindowClosed(opens_at=datetime.now(UTC), limit=limit)
+    assert decision.opens_at == _OlderWindowClosed.model_validate(decision.model_dump()).opens_at
+
+    async def wait(state: MessageState, _limit: LimitReached, *, until: datetime) -> object:
+        return await waits._wait_for_window(state, WindowClosed(opens_at=until))
+
+    monkeypatch.setattr(waits, "_wait_for_place", wait)
+    await _replay(read(history_files()[name]))
 
 
 def test_scenarios_and_recorded_histories_match() -> None:

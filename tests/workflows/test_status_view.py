@@ -28,6 +28,7 @@ from tests.workflows.fakes import (
     callback,
     deferred,
     failure,
+    limited,
     refuse,
     window_closed,
 )
@@ -79,6 +80,7 @@ async def test_a_delivered_message_says_so_and_asks_for_nothing(
     [
         (deferred(2 * HOUR), "its sender's rate limit"),
         (window_closed(10 * HOUR), "its send window to open"),
+        (limited(10 * HOUR), "a place within a limit: person=5/24h"),
     ],
 )
 async def test_a_timer_says_what_it_waits_for_and_until_when(

@@ -37,6 +37,8 @@ export type Day = "mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun";
  * | DELIVERY_FAILED | no | dead letter |
  * | REQUEST_REJECTED | no | dead letter |
  * | NO_RECEIPT | no | dead letter |
+ * | LIMIT_REACHED | no | dead letter, after a wait |
+ * | DUPLICATE | no | dead letter |
  */
 export type FailureClass =
   | "TemporarilyUnavailable"
@@ -49,7 +51,9 @@ export type FailureClass =
   | "DeliveryDelayed"
   | "DeliveryFailed"
   | "RequestRejected"
-  | "NoReceipt";
+  | "NoReceipt"
+  | "LimitReached"
+  | "Duplicate";
 /**
  * How a message ended.
  */

@@ -12,7 +12,9 @@ from signedfor.cli.environment import database
 from signedfor.cli.options import ByOption, JsonOption, TimeoutOption, checked_model, operator
 from signedfor.cli.output import command_output
 from signedfor.cli.temporal import connect, run
+from signedfor.consent_records import check_note_on
 from signedfor.contract import CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE, CampaignDecision
+from signedfor.masks import check_no_number, has_digits_of_number
 from signedfor.store.campaigns import Campaigns
 
 _TIMEOUT: Final = 10.0
@@ -35,6 +37,7 @@ def _command(decision: str, help_: str) -> Callable[..., None]:
         with command_output(as_json=as_json) as out:
             bare_id = checked_campaign_id(campaign_id)
             argument = checked_model(CampaignDecision, {"by": operator(by), "reason": reason})
+            _check_reason(bare_id, reason)
 
             async def send() -> Decided | None:
                 client = await connect()
@@ -48,6 +51,15 @@ def _command(decision: str, help_: str) -> Callable[..., None]:
 
     decide_.__doc__ = help_
     return decide_
+
+
+def _check_reason(campaign_id: str, reason: str | None) -> None:
+    """Refuse a reason with a phone number: all who read the campaign's history see it."""
+    check_no_number(reason, field="--reason")
+    if reason and has_digits_of_number(reason):
+        with database() as engine:
+            recipients = Campaigns(engine).recipients(campaign_id)
+            check_note_on(recipients, reason, field="--reason", whose="a recipient's")
 
 
 pause = _command(

@@ -7,12 +7,16 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from temporalio.api.common.v1 import Payload
 
 from devtools.fuzz.__main__ import MAX_SECONDS, fuzz
-from devtools.fuzz.mutations import SEEDS, mutated
+from devtools.fuzz.mutations import CLEAR, KEYS, NAMESPACE, SEEDS, mutated
 from devtools.fuzz.targets import CORPUS, TARGETS
+from signedfor.encryption import Encryption, EncryptionCodec
 
 _LONG = 65_536
+_LEAST = 0.001
+"""Seconds that say nothing about growth."""
 _PIECES = (
     *("a", " ", "1", "+1", "(", "-", ",", '"', '","', "\n", "\r\n", "\x00", "'", "|", "#", "@"),
     *("{", "}", "{{", "{a}", "[", "[1,", '{"a":', '"a":1,', "\\u", "&", "a=b&", "=", "%", "%41"),
@@ -63,12 +67,43 @@ def test_65536_characters_of_anything_are_answered_within_a_second(name: str, pi
         assert time.process_time() - started < MAX_SECONDS
 
 
+@_targets
+@pytest.mark.parametrize("piece", _PIECES, ids=ascii)
+def test_what_is_eight_times_as_long_takes_about_eight_times_as_long(name: str, piece: str) -> None:
+    """Not 64 times: however fast the machine is, the work grows with the length of the input."""
+    for begin in ("", "+1555"):
+        short, long = (
+            _processor_seconds(name, begin + piece * (length // len(piece)))
+            for length in (_LONG // 8, _LONG)
+        )
+        assert long < 3 * 8 * max(short, _LEAST)
+
+
+def _processor_seconds(name: str, text: str) -> float:
+    """The least of some runs: another may have been held up."""
+    data, took = text.encode("utf-8", "surrogatepass"), []
+    for _ in range(3):
+        started = time.process_time()
+        TARGETS[name](data)
+        took.append(time.process_time() - started)
+        if took[-1] < _LEAST:
+            break
+    return min(took)
+
+
 @pytest.mark.parametrize("path", sorted(CORPUS.glob("*/*")), ids=lambda path: path.name)
 def test_what_fuzzing_once_found_is_answered(path: Path) -> None:
     """Each file of the corpus made its target fail, or slow."""
     started = time.process_time()
     TARGETS[path.parent.name](path.read_bytes())
     assert time.process_time() - started < MAX_SECONDS
+
+
+def test_what_is_encrypted_can_be_decrypted() -> None:
+    """Otherwise the target of encrypted payloads would prove nothing."""
+    codec = EncryptionCodec(Encryption.parse(KEYS), NAMESPACE)
+
+    assert CLEAR == codec.decrypt(Payload.FromString(SEEDS["encrypted_payloads"][0]))
 
 
 def test_a_target_that_fails_is_found() -> None:
@@ -86,6 +121,12 @@ def test_a_target_that_fails_is_found() -> None:
 
 def test_a_target_that_is_slow_is_found() -> None:
     """After a second for one input."""
-    _, found = fuzz("forms", lambda _data: time.sleep(MAX_SECONDS + 0.1), seconds=30, seed=1)
+
+    def slow(_data: bytes) -> None:
+        started = time.process_time()
+        while time.process_time() - started < MAX_SECONDS + 0.1:
+            pass
+
+    _, found = fuzz("forms", slow, seconds=30, seed=1)
 
     assert found is not None

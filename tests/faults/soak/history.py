@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import TypeVar, assert_never
 
@@ -187,6 +187,7 @@ _TASK_LOST = {
     EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
     EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
 }
+_AT_ONCE = timedelta(seconds=1)
 _TIMERS = {
     EventType.EVENT_TYPE_TIMER_STARTED: 1,
     EventType.EVENT_TYPE_TIMER_FIRED: -1,
@@ -199,14 +200,11 @@ def read_history(events: Sequence[HistoryEvent], *, of_message: bool = True) -> 
     found: list[Event] = []
     activities: dict[int, tuple[str, HistoryEvent]] = {}
     report = None
-    task_scheduled_at: datetime | None = None
+    task = _Task()
     for event in events:
-        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
-            task_scheduled_at = task_scheduled_at or _at(event)
-        elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-            task_scheduled_at = None
-        elif event.event_type in _TASK_LOST and task_scheduled_at is not None:
-            found.append(TaskLost(at=task_scheduled_at, by_reset=_is_reset(event)))
+        task.follow(event)
+        if event.event_type in _TASK_LOST and task.scheduled_at is not None:
+            found.append(TaskLost(at=task.scheduled_at, by_reset=_is_reset(event)))
         found += _events_from(event, activities)
         if event.HasField("workflow_execution_completed_event_attributes") and of_message:
             completed = event.workflow_execution_completed_event_attributes
@@ -221,12 +219,45 @@ def read_history(events: Sequence[HistoryEvent], *, of_message: bool = True) -> 
         completed=last.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
         report=report,
         unfinished_task_at=(
-            task_scheduled_at
+            task.scheduled_at
             if last.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED
             else None
         ),
         is_waiting=not closed and sum(_TIMERS.get(event.event_type, 0) for event in events) > 0,
     )
+
+
+class _Task:
+    """The workflow task that is not completed, while the events of a history are followed."""
+
+    def __init__(self) -> None:
+        self.scheduled_at: datetime | None = None
+        """When it was scheduled first, if there is one."""
+        self._completed: tuple[datetime, datetime] | None = None
+        """When the last one was scheduled first, and completed; None after any command."""
+
+    def follow(self, event: HistoryEvent) -> None:
+        match event.event_type:
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
+                self.scheduled_at = self.scheduled_at or self._extended_since(_at(event))
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                if self.scheduled_at is not None:
+                    self._completed = self.scheduled_at, _at(event)
+                self.scheduled_at = None
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+                pass
+            case _:
+                self._completed = None
+
+    def _extended_since(self, at: datetime) -> datetime:
+        """When the task that this one continues was scheduled, or `at`.
+
+        The SDK extends a task whose local activity takes long: it completes it without a command,
+        and continues at once in a new one.
+        """
+        if self._completed is None or at - self._completed[1] > _AT_ONCE:
+            return at
+        return self._completed[0]
 
 
 def _one_after_another(events: Sequence[Event]) -> list[Event]:

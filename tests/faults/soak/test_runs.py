@@ -81,6 +81,25 @@ def test_a_lost_task_is_no_reset() -> None:
     assert not read_history([_STARTED, *lost]).is_reset
 
 
+def test_a_lost_task_began_with_the_one_that_it_extends() -> None:
+    """A local send that takes long is made over several tasks; the first may have posted."""
+    completed, lost = (
+        EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
+        EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
+    )
+    extended = [*_task_until(2, end=completed), *_task_until(4, end=lost)]
+    with_command = [
+        *_task_until(2, end=completed),
+        _event(4, EventType.EVENT_TYPE_TIMER_STARTED),
+        *_task_until(5, end=lost),
+    ]
+    later = [*_task_until(2, end=completed), *_task_until(9, end=lost)]
+
+    began = [read_history([_STARTED, *each]).events for each in (extended, with_command, later)]
+
+    assert [(TaskLost(at=at(each)),) for each in (2, 5, 9)] == began
+
+
 def test_a_run_may_be_terminated_while_it_sends() -> None:
     """The task is then unfinished; after a completed one it is not."""
     terminated = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from html import unescape
 
 import httpx
@@ -15,9 +16,11 @@ from ops.app import create_app
 from ops.pages import dead_letters
 from ops.settings import OpsSettings
 from signedfor import client as signedfor_client
+from signedfor import visibility_follower
 from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import MessageRequest
 from signedfor.contract.failures import FailureClass
+from signedfor.dead_letter_indexer import DeadLetterIndexer
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.suppressions import Suppressions
 from tests.ops.conftest import Browser
@@ -28,9 +31,16 @@ CAUSE = "/dead-letters?failure_class=SenderMisconfigured&error_code=21408"
 
 
 @pytest.fixture
-def app(ops_settings: OpsSettings, sqlite_engine: Engine, temporal: Client) -> Starlette:
-    """The application with a Temporal server."""
-    return create_app(ops_settings, client=temporal, engine=sqlite_engine)
+async def app(
+    ops_settings: OpsSettings,
+    sqlite_engine: Engine,
+    temporal: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Starlette]:
+    """The application with a Temporal server, whose dead letters are indexed."""
+    monkeypatch.setattr(visibility_follower, "INTERVAL", timedelta(milliseconds=50))
+    async with DeadLetterIndexer(temporal, sqlite_engine).running():
+        yield create_app(ops_settings, client=temporal, engine=sqlite_engine)
 
 
 @pytest.fixture
@@ -270,3 +280,39 @@ async def test_without_javascript_many_are_counted_on_request(
     job = _fields(counted)["job"]
     assert "too late" in job
     assert "<noscript>" not in counted.text
+
+
+NUMBERS = ("call +1 555 867 5400", "8675400 is wrong", "their friend (555) 867-5999 said so")
+
+
+@pytest.mark.parametrize("why", NUMBERS)
+async def test_a_reason_with_a_number_is_refused(
+    why: str, fakes: FakeActivities, temporal: Client, actor: Browser, sqlite_engine: Engine
+) -> None:
+    """The person's, without the country's code too, or anybody's: nothing is done or recorded."""
+    await _dead_letters(temporal, fakes, "m1")
+
+    fields = {"id": "m1", "action": "discard", "why": why}
+    answer = await actor.post("/dead-letter/resolve", fields)
+
+    assert 400 == answer.status_code
+    assert "Reason: must not contain" in answer.text
+    assert why not in answer.text
+    assert ["sign-in"] == [each.action for each in AuditLog(sqlite_engine).entries()]
+    assert "Discard" in (await actor.get("/dead-letter?id=m1")).text
+
+
+async def test_a_reason_for_many_with_a_number_is_refused(
+    fakes: FakeActivities, temporal: Client, actor: Browser, sqlite_engine: Engine
+) -> None:
+    """In the preview; and a form that says otherwise afterwards does not get into the audit log."""
+    await _dead_letters(temporal, fakes, "m1")
+    await _shown(actor, "/dead-letters", "1 open")
+    asked = {"action": "discard", "why": NUMBERS[0]}
+    assert 400 == (await actor.post("/dead-letters/preview", asked)).status_code
+
+    fields = _fields(await actor.post("/dead-letters/preview", asked | {"why": "too late"}))
+    fields["job"] = fields["job"].replace("too late", NUMBERS[0])
+    assert 400 == (await actor.post("/dead-letters/start", fields)).status_code
+
+    assert ["sign-in"] == [each.action for each in AuditLog(sqlite_engine).entries()]

@@ -19,6 +19,7 @@ from signedfor.contract import (
     message_workflow_id,
 )
 from signedfor.contract.failures import FailureClass
+from signedfor.dead_letter_indexer import DeadLetterIndexer
 from signedfor.message_indexer import MessageIndexer
 from signedfor.store.audit_log import AuditLog
 from tests.ops.conftest import Browser
@@ -257,6 +258,7 @@ async def test_an_index_that_is_not_filled_yet(
     before = (await looker.get(path)).text
 
     await MessageIndexer(temporal, sqlite_engine).bring_up_to_date()
+    await DeadLetterIndexer(temporal, sqlite_engine).bring_up_to_date()
 
     assert "still being filled" in before
     assert "still being filled" not in (await looker.get(path)).text

@@ -103,6 +103,20 @@ async def test_pause_and_resume(
     assert ("sender.resume", None) == (resumed.action, resumed.why)
 
 
+async def test_a_reason_with_a_number_is_refused(
+    limiter: RateLimiter, actor: Browser, sqlite_engine: Engine
+) -> None:
+    """Everybody can read the audit log; nothing is done."""
+    fields = {"sender": SENDER, "why": "says +1 (555) 867-5309"}
+
+    answer = await actor.post("/senders/pause", fields)
+
+    assert 400 == answer.status_code
+    assert "Reason: must not contain a phone number" in answer.text
+    assert not _state(limiter).is_paused
+    assert ["sign-in"] == [each.action for each in AuditLog(sqlite_engine).entries()]
+
+
 async def test_an_unknown_sender_is_refused(
     limiter: RateLimiter, actor: Browser, sqlite_engine: Engine
 ) -> None:

@@ -20,6 +20,7 @@ from signedfor.campaigns.recipients import Line, RecipientsFile
 from signedfor.campaigns.staging import StagedRows
 from signedfor.contract import CampaignMessage
 from signedfor.csv_problems import BadRows, CsvProblems, SkippedRows
+from signedfor.destinations import EVERYWHERE, Destinations
 from signedfor.errors import BadInput
 from signedfor.store.campaigns import CampaignRow
 from signedfor.twilio.segments import Encoding
@@ -59,6 +60,7 @@ def _check(
     text: CampaignMessage | None = None,
     problems: CsvProblems | None = None,
     skipped: SkippedRows | None = None,
+    destinations: Destinations = EVERYWHERE,
 ) -> Tally:
     raw = "".join(f"{line}\n" for line in lines).encode()
     return check_file(
@@ -67,6 +69,7 @@ def _check(
         to_column="to",
         suppressions=opted_out or OptedOut(),
         staged=staged,
+        destinations=destinations,
         problems=problems,
         skipped=skipped,
     )
@@ -101,6 +104,18 @@ def test_the_first_twenty_problems_are_shown_and_all_counted(staged: StagedRows)
     assert "private" not in str(error)
     assert ("line 2", "code: is empty, and the text needs it") == error.problems[1]
     assert 31 == error.document()["error"]["total"]
+
+
+def test_rows_beyond_the_allowed_countries_are_named(staged: StagedRows) -> None:
+    """With the country, the setting and the line, and without the number."""
+    lines = ["to,name,code", f"{number(1)},Zoë,1", "+18765550123,Ada,2"]
+
+    with pytest.raises(BadRows) as caught:
+        _check(lines, staged, destinations=Destinations(["US"]))
+
+    assert (("line 3", "to: is in JM, which ALLOWED_COUNTRIES does not have"),) == (
+        caught.value.problems
+    )
 
 
 def test_every_problem_can_be_listed(staged: StagedRows) -> None:

@@ -7,7 +7,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from signedfor.campaigns.counts import corrected, count_ended, count_outcomes, count_rows
+from signedfor.campaigns.counts import count_ended, count_outcomes, count_rows
 from signedfor.contract import DEAD_LETTER, SEND_MESSAGE, DeadLetterOutcome, Outcome, Stage
 from signedfor.search_attributes import CAMPAIGN_ID, MESSAGE_STATUS, PRIOR_OUTCOME
 from tests.activities.campaign_setup import until
@@ -63,21 +63,6 @@ async def test_a_row_counts_by_its_newest_message(temporal: Client) -> None:
         outcomes = await count_outcomes(temporal, campaign_id, rpc_timeout=_WITHIN)
         ended = await count_ended(temporal, campaign_id, rpc_timeout=_WITHIN)
         return (outcomes, ended) == ({"delivered": 3, "failed": 1}, (0, 4))
-
-    await until(counted)
-
-
-async def test_counts_of_the_index_are_corrected(temporal: Client) -> None:
-    """By the messages that ended without a report, and those that were delivered late."""
-    campaign_id = f"c-{uuid.uuid4().hex[:12]}"
-    await _start(temporal, campaign_id, Stage.WAITING)
-    late = DeadLetterOutcome.DELIVERED_LATE
-    await _start(temporal, campaign_id, late, prior=Outcome.UNCONFIRMED, kind=DEAD_LETTER)
-    indexed = {"delivered": 2, "failed": 1, "unconfirmed": 1}
-
-    async def counted() -> bool:
-        rows = await corrected(indexed, temporal, campaign_id, rpc_timeout=_WITHIN)
-        return rows == {"delivered": 3, "no_report": 1}
 
     await until(counted)
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from signedfor.campaigns.checks import CheckedRow, Tally
 from signedfor.campaigns.estimate import Estimate
 from signedfor.cli.output import facts
+from signedfor.message_limits import parse_rules
 from signedfor.store.campaigns import CampaignRow
 from signedfor.twilio.segments import Encoding
 from tests.signedfor.campaigns.support import number
@@ -69,6 +70,16 @@ def test_without_a_price_there_is_no_cost() -> None:
 
     assert "Cost not known; give --price, or set PRICE_PER_SEGMENT" in _shown(estimate)
     assert (None, None) == (estimate.document()["cost"], estimate.document()["currency"])
+
+
+def test_a_campaign_beyond_a_limit_is_warned_of() -> None:
+    """By the rules that count its messages together."""
+    limits = parse_rules("tenant=4/24h,category:news=5/1d")
+    estimate = Estimate(tally=_tally(), rate=1, price=None, currency="USD", limits=limits)
+
+    (warning,) = estimate.warnings(None)
+
+    assert "MESSAGE_LIMITS has tenant=4/24h, and this is for 5 recipients" in warning
 
 
 def test_three_messages_are_shown_with_masked_numbers() -> None:

@@ -182,6 +182,22 @@ async def test_pause_resume_and_cancel(system: LiveSystem, engine: Engine) -> No
     assert _shows_nothing_private(*results)
 
 
+async def test_a_reason_with_a_recipients_number_is_refused(
+    system: LiveSystem, engine: Engine
+) -> None:
+    """Also without the country's code: all who see the history could read it."""
+    campaign_id = _campaign(engine)
+
+    reason = f"not {NUMBERS[-3:]}0003"
+    refused = await system.cli.later("campaign", "cancel", campaign_id, "--reason", reason)
+
+    assert 2 == refused.exit_code
+    assert "--reason: must not contain a recipient's number" in refused.stderr
+    record = Campaigns(engine).find(campaign_id)
+    assert record is not None
+    assert CampaignState.CANCELED is not record.state
+
+
 async def test_no_worker_answers(system: LiveSystem, engine: Engine) -> None:
     """After the timeout the result is not known: exit code 4."""
     campaign_id = _campaign(engine)

@@ -215,6 +215,20 @@ async def test_changes_that_do_not_fit_leave_the_dead_letter_open(system: LiveSy
     assert "open" == (await system.cli.document("dead-letters", "show", message_id))["status"]
 
 
+async def test_a_note_with_the_recipients_number_is_refused(system: LiveSystem) -> None:
+    """Also without the country's code: all who see the history could read it."""
+    message_id = await system.dead_letter()
+
+    refused = await system.cli.later(
+        "dead-letters", "discard", message_id, "--note", f"not {RECIPIENT[-7:]}"
+    )
+
+    assert 2 == refused.exit_code
+    assert "--note: must not contain the person's number" in refused.stderr
+    assert RECIPIENT[-7:] not in refused.output
+    assert OPEN == (await system.cli.document("dead-letters", "show", message_id))["status"]
+
+
 async def test_a_closed_dead_letter_is_not_resolved_again(system: LiveSystem) -> None:
     """The second decision is refused: 3."""
     message_id = await system.dead_letter()

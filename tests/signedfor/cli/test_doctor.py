@@ -57,6 +57,7 @@ def test_without_any_dependency_every_check_fails(cli: CommandLine) -> None:
         "workers": "skipped",
         "database": "fail",
         "default sender": "skipped",
+        "destinations": "skipped",
         "Twilio credentials": "skipped",
         "Twilio account": "skipped",
         "inbound URL": "skipped",

@@ -163,6 +163,18 @@ async def test_a_waiting_message_is_canceled(system: LiveSystem) -> None:
     assert [] == system.posts(message_id)
 
 
+async def test_a_reason_with_the_recipients_number_is_refused(system: LiveSystem) -> None:
+    """Also without the country's code: all who see the history could read it."""
+    message_id = await system.send(*LATER)
+
+    refused = await system.cli.later("cancel", message_id, "--reason", f"not {RECIPIENT[-7:]}")
+
+    assert 2 == refused.exit_code
+    assert "--reason: must not contain the recipient's number" in refused.stderr
+    assert RECIPIENT[-7:] not in refused.output
+    assert "canceled" not in (await system.cli.document("show", message_id))["status"]
+
+
 async def test_who_and_why_are_recorded(system: LiveSystem) -> None:
     """The message's history says who canceled it and why."""
     message_id = await system.send(*LATER)

@@ -34,6 +34,27 @@ GROUPS = ("campaign", "dead-letters", "opt-outs", "senders")
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("cancel", "m1", "--reason"),
+        ("dead-letters", "discard", "m1", "--note"),
+        ("dead-letters", "retry", "--code", "30007", "--note"),
+        ("campaign", "pause", "spring", "--reason"),
+        ("dead-letters", "discard", "m1", "--by"),
+        ("campaign", "cancel", "spring", "--by"),
+        ("opt-outs", "add", "+15550100199", "--note"),
+    ],
+)
+def test_what_many_can_read_has_no_number(cli: CommandLine, arguments: tuple[str, ...]) -> None:
+    """A reason ends in a history or the audit log; nothing is called before it is checked."""
+    result = cli(*arguments, f"they called {RECIPIENT}")
+
+    assert 2 == result.exit_code
+    assert f"{arguments[-1]}: must not contain" in result.stderr
+    assert RECIPIENT[3:] not in result.output
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("send",), "TO: is missing"),

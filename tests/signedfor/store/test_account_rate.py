@@ -15,7 +15,13 @@ from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import MessageRequest, Priority
 from signedfor.store.rate_limiter import Fits, RateLimiter, always
 from signedfor.store.rate_limiter_statements import BURST_TOLERANCE, URGENT_BURST_TOLERANCE
-from signedfor.store.send_attempts import Blocked, Claimed, ClaimHeld, NotBefore, SendAttempts
+from signedfor.store.send_attempts import (
+    Blocked,
+    Claimed,
+    NotBefore,
+    NotClaimed,
+    SendAttempts,
+)
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.rates import SenderKind
 from tests.signedfor.store.rate_limiter_simulation import SENDER, START, Clock, random_delay
@@ -55,7 +61,7 @@ class Claims:
         is_reserved: bool = False,
         is_reserved_by_account: bool = False,
         fits: Fits = always,
-    ) -> Claimed | ClaimHeld | NotBefore | Blocked:
+    ) -> Claimed | NotClaimed:
         """Claim a new message."""
         return self._attempts.claim(
             uuid.uuid4().hex,
@@ -216,7 +222,7 @@ def test_messages_of_many_workers_at_once(
     rate = 20
     workers = [Claims(engine, clock, account_rate=rate) for _ in range(8)]
 
-    def claim(number: int) -> Claimed | ClaimHeld | NotBefore | Blocked:
+    def claim(number: int) -> Claimed | NotClaimed:
         return workers[number % 8].claim(
             f"+1500555{number:04}", is_reserved_by_account=is_reserved_by_account
         )

@@ -11,9 +11,11 @@ from signedfor.consent import OptIn, Reason, Scope, Source, Suppression
 from signedfor.contract import DeliveryStatus, InboundKind, MessageRequest
 from signedfor.inbound import InboundRecord
 from signedfor.inbound_texts import TextPolicy
+from signedfor.message_limits import parse_rules
 from signedfor.store.campaign_uploads import CampaignUploads
 from signedfor.store.campaigns import CampaignRow, Campaigns
 from signedfor.store.database import transaction
+from signedfor.store.dead_letter_index import DeadLetterIndex
 from signedfor.store.erasure import Erasure
 from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.inbound import InboundMessages
@@ -34,6 +36,7 @@ from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import metadata
 from signedfor.twilio.rates import SenderKind
 from tests.signedfor.campaigns.support import message
+from tests.signedfor.store.indexed_messages import open_letter
 
 PERSON = "+15558675309"
 WHATSAPP = f"whatsapp:{PERSON}"
@@ -45,7 +48,8 @@ NOW = datetime.now(UTC)
 
 def _attempts(engine: Engine) -> SendAttempts:
     rates = dict.fromkeys(SenderKind, 100_000.0)
-    return SendAttempts(engine, RateLimiter(engine, rates=rates))
+    limits = parse_rules("person=5/24h,person=9/7d,tenant=9/1h")
+    return SendAttempts(engine, RateLimiter(engine, rates=rates), limits=limits)
 
 
 def _claim(engine: Engine, message_id: str, to: str, **options: Any) -> Any:
@@ -83,6 +87,7 @@ def _fill(engine: Engine, to: str, name: str) -> None:
             for each in ("sent", "waits")
         ]
     )
+    DeadLetterIndex(engine).put([open_letter(message_id=f"{name}-sent")])
     status = DeliveryStatus(message_sid="SM" + "0" * 32, message_status="sent", received_at=NOW)
     Inbox(engine).put([(f"{name}-waits", status)])
     request = MessageRequest(to=to, body="x")
@@ -149,9 +154,11 @@ def test_nothing_shows_the_number_any_more(engine: Engine, as_typed: str) -> Non
     assert {
         "campaign_rows": 1,
         "campaign_uploads": 1,
+        "dead_letter_index": 1,
         "held_back_messages": 1,
         "inbound_messages": 2,
         "inbox": 1,
+        "limit_usage": 2,
         "message_index": 2,
         "opt_ins": 1,
         "send_attempts": 1,

@@ -63,3 +63,17 @@ def test_a_new_sender_is_known_after_a_minute(engine: Engine) -> None:
     assert SENDER not in own
     clock.seconds = 60.1
     assert SENDER in own
+
+
+def test_senders_show_their_countries(engine: Engine) -> None:
+    """Those that are ours; of a Messaging Service and a short code none is known."""
+    attempts = _claim(engine)
+    for number, sender in enumerate(("MG" + "0" * 32, "72345", "whatsapp:+447400123456"), 2):
+        attempts.claim(f"m{number}", MESSAGE, sender=sender)
+    attempts.claim("mistaken", MESSAGE, sender="+18765550123")
+    attempts.refuse("mistaken", 1, 1)
+
+    own = OwnSenders(engine)
+
+    assert {"US", "GB"} == own.countries()
+    assert own.countries() is own.countries()

@@ -20,6 +20,7 @@ from signedfor.store.send_attempts import (
     Claimed,
     ClaimHeld,
     NotBefore,
+    NotClaimed,
     SendAttempts,
     fingerprint,
     template_fingerprint,
@@ -182,7 +183,7 @@ def test_of_many_attempts_at_once_one_claims(engine: Engine) -> None:
     attempts = _attempts(engine)
     start = threading.Barrier(8)
 
-    def claim(_: int) -> Claimed | ClaimHeld | NotBefore | Blocked:
+    def claim(_: int) -> Claimed | NotClaimed:
         start.wait(10)
         return attempts.claim("m1", MESSAGE, sender=SENDER)
 

@@ -103,10 +103,15 @@ def test_a_row_is_complete(row: dict[str, str]) -> None:
 
 
 def test_the_table_uses_every_class_that_a_code_can_have() -> None:
-    """The other two classes are for failures without a known code."""
+    """The other classes are for failures without a known code, and for our own refusals."""
     used = {FailureClass(row["failure_class"]) for row in ROWS}
 
-    assert {FailureClass.DELIVERY_FAILED, FailureClass.NO_RECEIPT} == set(FailureClass) - used
+    assert {
+        FailureClass.DELIVERY_FAILED,
+        FailureClass.NO_RECEIPT,
+        FailureClass.LIMIT_REACHED,
+        FailureClass.DUPLICATE,
+    } == set(FailureClass) - used
 
 
 # The most important codes of each class.

@@ -2,135 +2,22 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import uvicorn
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Route
+from playwright.async_api import Browser, Page, Route
 from sqlalchemy import Engine
-from starlette.applications import Starlette
-from temporalio.client import Client
 
-from devtools.stack.ports import HOST, free_ports
 from ops.access import Role
-from ops.app import create_app
-from ops.pages import PAGES, dead_letters
-from ops.person_links import PersonLinks
+from ops.pages import dead_letters
 from ops.settings import OpsSettings
-from signedfor import client as signedfor_client
-from signedfor.consent import Reason, Source, Suppression
-from signedfor.contract import MessageRequest
-from signedfor.contract.failures import FailureClass
-from signedfor.message_indexer import MessageIndexer
 from signedfor.store.campaigns import Campaigns
-from signedfor.store.message_index import MessageFilter, MessageIndex
 from signedfor.store.people import People
 from signedfor.store.rate_limiter import RateLimiter
-from signedfor.store.suppressions import Suppressions
-from tests.ops.conftest import PASSWORD
-from tests.ops.pages.campaign_support import BODY, FILE, load_campaign
-from tests.workflows.fakes import RECIPIENT, SENDER, FakeActivities, failure, serving
-
-PHONE = {"width": 360, "height": 740}
-DESKTOP = {"width": 1280, "height": 800}
-_OPTED_OUT = "+15558675310"
-_QUERIES = {
-    "/message": "?id=m1",
-    "/dead-letter": "?id=m1",
-    "/campaign": "?id=spring",
-    "/campaigns/cancel": "?id=spring",
-}
-"""What pages of one thing need in their address."""
-
-
-@dataclass
-class Site:
-    """The page, with some messages."""
-
-    url: str
-    roles: Mapping[str, Role]
-    """The path of every page that can be looked at, and the role that it needs."""
-
-    @property
-    def paths(self) -> list[str]:
-        """Of every page."""
-        return list(self.roles)
-
-    async def sign_in(self, context: BrowserContext, role: Role = Role.ADMINISTER) -> Page:
-        """A page of somebody with this role; the test fails if one of its scripts does."""
-        page = await context.new_page()
-        page.on("pageerror", _fail_on_error)
-        page.on("console", _fail_on_message)
-        await page.goto(f"{self.url}/sign-in")
-        await page.get_by_label("Name").fill(role)
-        await page.get_by_label("Password").fill(PASSWORD)
-        await page.get_by_role("button", name="Sign in").click()
-        await page.wait_for_url(f"{self.url}/")
-        return page
-
-
-def _fail_on_error(error: Error) -> None:
-    pytest.fail(str(error))
-
-
-def _fail_on_message(message: ConsoleMessage) -> None:
-    if message.type == "error":
-        pytest.fail(f"Console: {message.text}")
-
-
-@pytest.fixture
-def app(ops_settings: OpsSettings, sqlite_engine: Engine, temporal: Client) -> Starlette:
-    """The application with a Temporal server."""
-    return create_app(ops_settings, client=temporal, engine=sqlite_engine)
-
-
-@pytest.fixture
-async def site(app: Starlette, temporal: Client, sqlite_engine: Engine) -> AsyncIterator[Site]:
-    """The page on a free port, and workers; a message has failed, another waits for its time."""
-    (port,) = free_ports(1)
-    config = uvicorn.Config(app, host=HOST, port=port, log_config=None, lifespan="on")
-    server = uvicorn.Server(config)
-    fakes = FakeActivities()
-    async with serving(temporal, fakes):
-        fakes.sends = [failure(FailureClass.SENDER_MISCONFIGURED, code=21408)]
-        client = signedfor_client.Client(temporal)
-        request = {"to": RECIPIENT, "from": SENDER, "body": "Your parcel is at the door."}
-        failed = await client.send(request, message_id="m1")
-        await failed.report()
-        later = MessageRequest.model_validate(request | {"send_at": "2099-01-01T00:00:00Z"})
-        await client.send(later, message_id="m2")
-        load_campaign(sqlite_engine)
-        Suppressions(sqlite_engine).record(
-            Suppression(
-                recipient=_OPTED_OUT, reason=Reason.MANUAL, source=Source.OPERATOR, evidence="-"
-            ),
-            by="ann",
-        )
-        RateLimiter(sqlite_engine).reserve(SENDER, 90, is_urgent=False)
-        indexer, index = MessageIndexer(temporal, sqlite_engine), MessageIndex(sqlite_engine)
-        while len(index.find(MessageFilter(statuses=("failed", "scheduled")))) < 2:
-            await indexer.bring_up_to_date()
-        running = asyncio.create_task(server.serve())
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.02)
-        person = f"?person={PersonLinks(sqlite_engine).token(_OPTED_OUT)}&reason=manual"
-        queries = _QUERIES | {"/opt-outs/person": person, "/opt-outs/remove": person}
-        roles = {
-            path + queries.get(path, ""): role
-            for pages in PAGES
-            for method, path, role, _ in pages.registered
-            if method == "GET" and path not in _NOT_PAGES
-        }
-        yield Site(f"http://{HOST}:{port}", roles)
-        server.should_exit = True
-        await running
-
-
-_NOT_PAGES = {"/dead-letters/job", "/campaign", "/campaigns/cancel"}
-"""Shown for a job or campaign that exists; the tests of these look at them."""
+from tests.ops.browser.conftest import DESKTOP, PHONE, Site, fail_on_message, focused, tab_to
+from tests.ops.pages.campaign_support import BODY, FILE
+from tests.workflows.fakes import RECIPIENT, SENDER
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -202,33 +89,16 @@ async def test_by_keyboard_only(browser: Browser, site: Site, sqlite_engine: Eng
     page = await site.sign_in(await browser.new_context())
     await page.goto(f"{site.url}/senders")
     await page.keyboard.press("Tab")
-    assert "Skip to the content" == await _focused(page)
+    assert "Skip to the content" == await focused(page)
     await page.keyboard.press("Enter")
-    await _tab_to(page, "Reason")
+    await tab_to(page, "Reason")
     assert "none" != await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     await page.keyboard.type("filtered since noon")
-    await _tab_to(page, "Pause")
+    await tab_to(page, "Pause")
     await page.keyboard.press("Enter")
 
     await page.get_by_text("Paused: no new POST begins.").wait_for()
     assert RateLimiter(sqlite_engine).is_paused(SENDER)
-
-
-async def _focused(page: Page) -> str:
-    """What has the focus: its text, or its label's."""
-    text: str = await page.evaluate(
-        "(document.activeElement.labels?.[0] ?? document.activeElement).innerText.trim()"
-    )
-    return text
-
-
-async def _tab_to(page: Page, name: str) -> None:
-    """Press Tab until that has the focus."""
-    for _ in range(30):
-        await page.keyboard.press("Tab")
-        if await _focused(page) == name:
-            return
-    pytest.fail(f"{name} cannot be reached with Tab")
 
 
 async def test_a_page_updates_itself_until_that_is_paused(
@@ -297,7 +167,7 @@ async def test_a_preview_of_many_counts_by_itself(
     await page.get_by_role("button", name="Retry them").focus()
     may_go_on.set()
     await page.get_by_text("Counted so far").wait_for(state="detached")
-    assert "Retry them" == await _focused(page)
+    assert "Retry them" == await focused(page)
     await page.get_by_text("1 would be sent again").wait_for()
 
 
@@ -324,7 +194,7 @@ async def test_a_campaign_is_started_from_a_phone(
         java_script_enabled=False,
     )
     page = await site.sign_in(context)
-    page.remove_listener("console", _fail_on_message)  # the browser reports the status 400
+    page.remove_listener("console", fail_on_message)  # the browser reports the status 400
     await page.goto(f"{site.url}/campaigns")
     await page.get_by_role("link", name="Start a campaign").click()
     await page.get_by_label("Sender").fill(SENDER)
@@ -372,7 +242,7 @@ async def test_a_file_that_is_too_large_is_explained(
     await page.get_by_label("Sender").fill(SENDER)
     await page.get_by_label("Text").fill("Hi")
     await page.get_by_label("File").set_input_files(path)
-    page.remove_listener("console", _fail_on_message)  # the browser reports the status
+    page.remove_listener("console", fail_on_message)  # the browser reports the status
     await page.get_by_role("button", name="Check it").click()
 
     await page.get_by_text("the limit that OPS_MAX_UPLOAD_MB sets").wait_for()
@@ -389,5 +259,6 @@ async def test_who_may_only_look_sees_no_buttons(browser: Browser, site: Site, r
 
     assert names <= {
         *("Sign out", "Find", "Filter", "Open"),
-        *("Show the number and the text", "Show the number", "Show the text"),
+        *("Show the number and the text", "Show the number", "Show the text", "Show the texts"),
+        *("Read", "Read the oldest"),
     }

@@ -1,0 +1,1 @@
+"""The operations page in a real browser."""
