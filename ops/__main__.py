@@ -19,7 +19,7 @@ from ops.settings import OpsSettings, load_ops_settings
 from signedfor.errors import InvalidSettings
 from signedfor.http_server import Limits, Server
 from signedfor.logging import configure_logging
-from signedfor.process import end_process
+from signedfor.process import end_process, keep_memory_private
 from signedfor.secret_files import read_secret_files
 from signedfor.store.database import DatabaseUnavailable, InvalidDatabaseUrl, open_engine
 from signedfor.store.migrate import SchemaMismatch, require_usable
@@ -35,6 +35,7 @@ _LIMITS: Final = Limits(body_seconds=120, answer_seconds=300, connections=200)
 
 def main() -> int:
     """Run the page, or add a user: 0 after a clean end, 1 with a one-line error."""
+    keep_memory_private()
     arguments = _arguments()
     try:
         if arguments.command == "add-user":

@@ -22,7 +22,8 @@ _DEFAULT_PORT = 8010
 
 _EPILOG = f"""\
 The account is TWILIO_ACCOUNT_SID with TWILIO_AUTH_TOKEN from the environment, or else
-{DEFAULT_ACCOUNT_SID} with {DEFAULT_AUTH_TOKEN}.
+{DEFAULT_ACCOUNT_SID} with {DEFAULT_AUTH_TOKEN}. With TWILIO_API_KEY_SID and
+TWILIO_API_KEY_SECRET there is an API key of it too.
 {TEST_ACCOUNT_SID} with {TEST_AUTH_TOKEN} simulates Twilio's test credentials.
 This is a development tool: it sends nothing, has no protection, and listens on loopback only.
 """
@@ -59,12 +60,18 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     config = SandboxConfig(
         account_sid=account_sid or DEFAULT_ACCOUNT_SID,
         auth_token=auth_token or DEFAULT_AUTH_TOKEN,
+        api_key=_api_key(environment),
         settings=settings,
         journal=options.journal,
     )
     print("Twilio sandbox: a development tool. No message leaves this machine.")  # noqa: T201 - for the person who started it
     serve(config, bound)
     return 0
+
+
+def _api_key(environment: Mapping[str, str]) -> tuple[str, str] | None:
+    sid, secret = (environment.get(f"TWILIO_API_KEY_{part}") for part in ("SID", "SECRET"))
+    return (sid, secret) if sid and secret else None
 
 
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:

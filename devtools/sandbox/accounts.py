@@ -17,16 +17,19 @@ TEST_AUTH_TOKEN = "sandbox-test-token"  # noqa: S105 - the documented token of a
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account: its id, its token, and whether it is the test account."""
+    """One account: its id, its token, its API key, and whether it is the test account."""
 
     sid: str
     auth_token: str
     test_credentials: bool = False
+    api_key: tuple[str, str] | None = None
+    """Its SID and its secret."""
 
     @property
-    def basic_auth(self) -> str:
-        """The `Authorization` header of this account."""
-        return "Basic " + b64encode(f"{self.sid}:{self.auth_token}".encode()).decode()
+    def basic_auth(self) -> tuple[str, ...]:
+        """The `Authorization` headers of this account."""
+        pairs = ((self.sid, self.auth_token), *([self.api_key] if self.api_key else []))
+        return tuple("Basic " + b64encode(":".join(each).encode()).decode() for each in pairs)
 
 
 class Accounts:
@@ -35,7 +38,9 @@ class Accounts:
     def __init__(self, ordinary: Account) -> None:
         self.ordinary = ordinary
         self.test = Account(TEST_ACCOUNT_SID, TEST_AUTH_TOKEN, test_credentials=True)
-        self._by_header = {account.basic_auth: account for account in (self.test, ordinary)}
+        self._by_header = {
+            header: account for account in (self.test, ordinary) for header in account.basic_auth
+        }
 
     def authenticate(self, authorization: str | None, *, account_sid: str, path: str) -> Account:
         """Return the account of `authorization`; raises 20003, or 20404 for another's path."""

@@ -43,13 +43,14 @@ class SandboxConfig:
 
     account_sid: str = DEFAULT_ACCOUNT_SID
     auth_token: str = field(default=DEFAULT_AUTH_TOKEN, repr=False)
+    api_key: tuple[str, str] | None = field(default=None, repr=False)
     settings: Settings = field(default_factory=Settings)
     journal: Path | None = None
 
 
 def create_app(config: SandboxConfig, *, stopping: asyncio.Event) -> FastAPI:
     """Return the application. `stopping` ends hanging answers when the server stops."""
-    accounts = Accounts(Account(config.account_sid, config.auth_token))
+    accounts = Accounts(Account(config.account_sid, config.auth_token, api_key=config.api_key))
     state = State(Journal(config.journal))
     settings = LiveSettings(config.settings)
     faults = Faults()

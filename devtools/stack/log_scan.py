@@ -4,7 +4,8 @@ from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, quote_plus
+
+from devtools.leaks.search import Searcher, Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,28 +19,35 @@ class Scan:
 def scan_logs(
     logs: Iterable[Path], *, numbers: Iterable[str], texts: Iterable[str], secrets: Iterable[str]
 ) -> Scan:
-    """Search every line of `logs`, for plain values and as URLs and headers encode them.
+    """Search every line of `logs`, in clear and in the encodings of `devtools.leaks.search`.
 
     A finding is named by kind and place; its value is not repeated.
     """
-    kinds = {
-        "a phone number": {number.lstrip("+") for number in numbers},
-        "a message text": {
-            form for text in texts for form in (text, quote(text), quote_plus(text))
-        },
-        "a secret": {form for secret in secrets for form in (secret, quote_plus(secret))},
-    }
+    searcher = Searcher(
+        [
+            *(Value("a phone number", each, is_number=True) for each in numbers),
+            *(Value("a message text", each) for each in texts),
+            *(Value("a secret", each) for each in secrets),
+        ]
+    )
     lines = 0
     found: list[str] = []
     for log in logs:
-        for number, line in enumerate(log.read_text(errors="replace").splitlines(), start=1):
-            lines += 1
-            found += [
-                f"{kind} in {log.name}, line {number}"
-                for kind, values in kinds.items()
-                if any(value in line for value in values)
-            ]
+        content = log.read_bytes()
+        lines += len(content.splitlines())
+        if searcher.kinds_in(content):
+            found += _by_line(searcher, log.name, content)
     return Scan(lines=lines, found=tuple(found))
+
+
+def _by_line(searcher: Searcher, name: str, content: bytes) -> list[str]:
+    """The findings with their lines; those of more than one line are in the whole log."""
+    found = [
+        f"{kind} in {name}, line {number}"
+        for number, line in enumerate(content.splitlines(), start=1)
+        for kind in sorted(searcher.kinds_in(line))
+    ]
+    return found or [f"{kind} in {name}" for kind in sorted(searcher.kinds_in(content))]
 
 
 def basic_auth(username: str, password: str) -> str:

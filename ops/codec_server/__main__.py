@@ -14,7 +14,7 @@ from signedfor.encryption import load_encryption
 from signedfor.errors import InvalidSettings
 from signedfor.http_server import Limits, Server
 from signedfor.logging import configure_logging
-from signedfor.process import end_process
+from signedfor.process import end_process, keep_memory_private
 from signedfor.secret_files import read_secret_files
 from signedfor.temporal import connect_config
 
@@ -23,6 +23,7 @@ _LIMITS = Limits(connections=100, idle_connections=20)
 
 def main() -> int:
     """Run it: 0 after a clean end, 1 with a one-line error if it cannot start."""
+    keep_memory_private()
     try:
         read_secret_files()
         settings = load_codec_server_settings()

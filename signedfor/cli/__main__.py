@@ -18,8 +18,13 @@ def main() -> None:
     try:
         from signedfor.cli.app import app  # noqa: PLC0415 - see the module's docstring
         from signedfor.cli.streams import guard_streams  # noqa: PLC0415 - as above
-        from signedfor.process import end_at_once, end_process  # noqa: PLC0415 - as above
+        from signedfor.process import (  # noqa: PLC0415 - as above
+            end_at_once,
+            end_process,
+            keep_memory_private,
+        )
 
+        keep_memory_private()
         # Until the command is imported: Typer imports Pydantic for the value of an option.
         if handler is signal.default_int_handler:
             signal.signal(signal.SIGINT, end_at_once)

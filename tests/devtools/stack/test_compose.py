@@ -80,11 +80,12 @@ def test_the_webhooks_probes_are_not_published() -> None:
 
 
 def test_every_service_has_limits() -> None:
-    """Of memory and of processes: one that leaks does not take the others with it."""
+    """Of memory and of processes: one that leaks does not take the others; and no core dumps."""
     for name, service in SERVICES.items():
         assert "mem_limit" in service, name
         assert service["pids_limit"] > 0, name
         assert ["no-new-privileges:true"] == service["security_opt"], name
+        assert {"core": 0} == service["ulimits"], name
         # PostgreSQL's entrypoint changes the owner of its files and then the user.
         assert name == "postgres" or ["ALL"] == service["cap_drop"], name
         assert name == "proxy" or "cap_add" not in service, name

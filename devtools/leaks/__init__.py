@@ -1,0 +1,1 @@
+"""Searches for personal data and secrets in clear, wherever they could be left."""

@@ -1,0 +1,391 @@
+"""Everything that the system does, once, with values that can be found again."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from google.protobuf import json_format
+from temporalio import workflow
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from devtools.stack.local import LocalStack
+from signedfor.client import BadInput
+from signedfor.client import Client as SignedforClient
+from signedfor.contract import (
+    EVENTS_PATH,
+    INBOUND_PATH,
+    MESSAGES_QUEUE,
+    SEND_MESSAGE,
+    STATUS_PATH,
+    InboundMessage,
+    MessageReport,
+    Outcome,
+    campaign_workflow_id,
+    inbound_workflow_id,
+    message_workflow_id,
+)
+from tests.integration.support import Caller, Sent, start_by_command, until
+from tests.leaks.canaries import Canaries, Kind
+from tests.leaks.commands import Commands
+from tests.leaks.operator import Operator, hidden
+from tests.leaks.places import PRINTED, Piece
+from tests.webhook.support import sign
+
+INBOUND_WORKFLOW = "AnswerForTheScan"
+INBOUND_QUEUE = "scan-replies"
+
+_REFUSED = {"respond": "error", "code": 21408, "http_status": 400}
+_BUSY = {"respond": "error", "code": 20429, "http_status": 429}
+_LANDLINE = {"final": "undelivered", "error_code": 30006}
+_LOST = {"respond": "drop_after_accept", "callbacks": {"lost": True}}
+_BIG_FILE = 1_200_000
+"""Bytes; a web framework puts uploads from one megabyte on into a temporary file."""
+
+
+@workflow.defn(name=INBOUND_WORKFLOW, sandboxed=False)
+class AnswerForTheScan:
+    """A workflow of a caller's own, for inbound messages."""
+
+    @workflow.run
+    async def run(self, message: InboundMessage) -> str:
+        """Return the text."""
+        return message.text
+
+
+@dataclass
+class Scenario:
+    """Runs everything. What it does with a value makes the value's kind."""
+
+    stack: LocalStack
+    client: Client
+    files: Path
+    token: str
+    """Twilio's auth token, with which its requests are signed."""
+    codec_token: str
+    canaries: Canaries
+    addresses: list[bytes] = field(default_factory=list)
+    """Of the operations page."""
+
+    def __post_init__(self) -> None:
+        """Make what several steps share."""
+        self.caller = Caller(stack=self.stack, client=self.client)
+        self.commands = Commands(self.stack, self.files)
+        self.sender = self.canaries.number(Kind.SENDERS)
+
+    async def run(self) -> None:
+        """Do everything; an assertion fails if something did not go as it should."""
+        self.stack.sandbox.settings(
+            events_url=self.stack.webhook_url + EVENTS_PATH, service_sender=self.sender
+        )
+        async with Worker(self.client, task_queue=INBOUND_QUEUE, workflows=[AnswerForTheScan]):
+            await asyncio.gather(
+                self._messages(), self._inbound(), self._campaign(), self._hostile()
+            )
+            await self._consent()
+            await self._page()
+            await self._codec_server()
+            await self._erased()
+
+    async def send(self, to: str, *steps: Any, kind: str = Kind.TEXTS, **fields: Any) -> Sent:
+        """Send a message with a value in every field that has text."""
+        return await self.caller.send(
+            to,
+            *steps,
+            sender=self.sender,
+            **{
+                "body": self.canaries.text(kind),
+                "tags": {"tag": self.canaries.word(kind)},
+                "media_urls": [f"https://media.test/{self.canaries.word(kind)}"],
+                **fields,
+            },
+        )
+
+    async def _messages(self) -> None:
+        number = self.canaries.number
+        delivered = await self.send(number(), tenant="shop", category="news")
+        busy = await self.send(number(), _BUSY)
+        refused = [await self.send(number(), _REFUSED) for _ in range(3)]
+        landline = await self.send(number(), _LANDLINE)
+        unknown = await self.send(number(), _LOST)
+        waiting = await self.send(
+            number(),
+            send_at="2030-01-02T03:04:05Z",
+            send_window={"opens": "09:00", "closes": "20:00", "time_zone": "America/New_York"},
+        )
+        template = await self.send(
+            number(),
+            body=None,
+            media_urls=[],
+            content_sid="HX" + "5a" * 16,
+            content_variables={"1": self.canaries.text(Kind.TEXTS)},
+        )
+        channel = await self.caller.send(
+            f"whatsapp:{number()}",
+            sender=f"whatsapp:{self.sender}",
+            body=self.canaries.text(Kind.TEXTS),
+        )
+        ended = await asyncio.gather(
+            *(_report(each) for each in (delivered, busy, *refused, landline, unknown)),
+            *(_report(each) for each in (template, channel)),
+        )
+        assert [
+            *(Outcome.DELIVERED, Outcome.DELIVERED, *[Outcome.FAILED] * 3, Outcome.UNDELIVERED),
+            *(Outcome.DELIVERED, Outcome.DELIVERED, Outcome.DELIVERED),
+        ] == [each.outcome for each in ended]
+        self.waiting, self.refused, self.delivered = waiting, refused, delivered
+        await self._in_clear()
+        await self._commands_about_messages()
+
+    async def _in_clear(self) -> None:
+        """A caller in another language, without the key."""
+        words = {
+            "to": self.canaries.number(Kind.IN_CLEAR),
+            "body": self.canaries.text(Kind.IN_CLEAR),
+        }
+        document = json.dumps({**words, "from": "+15005550006"})
+        done = await start_by_command(self.stack, message_workflow_id("in-clear"), document)
+        assert 0 == done.exit_code, done.stderr
+        sent = Sent(message_id="in-clear", to=words["to"], stack=self.stack, client=self.client)
+        assert Outcome.DELIVERED is (await _report(sent)).outcome
+
+    async def _commands_about_messages(self) -> None:
+        run, number, text = self.commands.run, self.canaries.number, self.canaries.text
+        first, second, _ = (each.message_id for each in self.refused)
+        await run("send", number(), "--body", text(Kind.TEXTS), "--from", self.sender, "--wait")
+        body = text(Kind.TEXTS)
+        await run("send", number(), "--body", "-", "--json", "--from", self.sender, stdin=body)
+        await run("send", number()[:-1] + "x", "--body", text(Kind.TEXTS), code=2)
+        await run("show", self.delivered.message_id)
+        await run("show", self.delivered.message_id, "--reveal", "--json", reveals=True)
+        await run("show", first)
+        await run("messages", "list", "--to", self.delivered.to)
+        await run("dead-letters", "list", "--json")
+        await run("dead-letters", "show", first)
+        await run("dead-letters", "show", first, "--reveal", reveals=True)
+        new = ("--body", "-", "--note", text(Kind.NOTES))
+        await run("dead-letters", "retry", first, "--yes", *new, stdin=text(Kind.TEXTS))
+        await run("dead-letters", "discard", second, "--yes", "--note", text(Kind.NOTES))
+        await run("doctor")
+        await run("senders", "rate", self.sender, "50")
+        await run("senders", "list")
+
+    async def _inbound(self) -> None:
+        canaries, sandbox = self.canaries, self.stack.sandbox
+        texts = [
+            *(f"{each} {canaries.word(Kind.INBOUND_TEXTS)}" for each in ("STOP", "Where is it?")),
+            f"please stop texting me {canaries.text(Kind.INBOUND_TEXTS)}",
+            f"stop it or I call my lawyer {canaries.text(Kind.INBOUND_TEXTS)}",
+        ]
+        written = [
+            await asyncio.to_thread(
+                sandbox.inbound, canaries.number(), self.sender, text, media=["image/png"]
+            )
+            for text in (*texts, "STOP", "START", "HELP")
+        ]
+        sids = [each["sid"] for each in written]
+        for sid in sids:
+            handle = self.client.get_workflow_handle(inbound_workflow_id(sid))
+            await until(_exists(handle.result), "the workflow of an inbound message")
+        run = self.commands.run
+        await run("inbound", "list")
+        await run("inbound", "list", "--reveal", reveals=True)
+        pending = json.loads(await run("opt-outs", "review", "--json"))["reviews"]
+        assert 2 <= len(pending)
+        await run("opt-outs", "review", pending[0]["message_sid"], "--opt-out")
+        await run("opt-outs", "review", "--all", "--reveal", reveals=True)
+        await run("opt-outs", "catch-up")
+        self.pending_review = pending[1]["message_sid"]
+
+    async def _campaign(self) -> None:
+        canaries, run = self.canaries, self.commands.run
+        rows = [f"{canaries.number()},{canaries.word(Kind.CELLS)}" for _ in range(8)]
+        file = self.commands.file("people.csv", "to,name", *rows)
+        body = canaries.word(Kind.TEXTS) + " for {name}"
+        options = ("--body", body, "--from", self.sender)
+        await run("campaign", "start", file, *options, "--dry-run")
+        await run("campaign", "start", file, *options, "--id", "scan", "--yes")
+        bad = self.commands.file("bad.csv", "to,name", f"12{canaries.number()},Eve")
+        await run("campaign", "start", bad, *options, code=2)
+        await self._is_over("scan")
+        await run("campaign", "report", "scan")
+        await run("campaign", "report", "scan", "--csv", str(self.files / "report.csv"))
+
+    async def _is_over(self, campaign_id: str) -> None:
+        handle = self.client.get_workflow_handle(campaign_workflow_id(campaign_id))
+        await until(_exists(handle.result), "the campaign to finish")
+        await self.commands.run("campaign", "status", campaign_id, "--json")
+
+    async def _consent(self) -> None:
+        canaries, run, person = self.canaries, self.commands.run, self.canaries.number()
+        note = canaries.text(Kind.NOTES)
+        await run("opt-outs", "add", person, "--note", note)
+        await run("opt-outs", "add", canaries.number(), "--sender", self.sender)
+        held_back = await self.send(person)
+        assert Outcome.SUPPRESSED is (await _report(held_back)).outcome
+        await run("opt-outs", "list")
+        await run("opt-outs", "history", person)
+        await run("opt-outs", "export", reveals=True)
+        options = ("--category", "news", "--source", "form", "--evidence", note)
+        await run("opt-ins", "add", canaries.number(), *options)
+        await run("opt-ins", "list")
+        row = f"{canaries.number()},news,form,2026-01-02T03:04:05Z,{canaries.word(Kind.NOTES)},v1"
+        header = "recipient,category,source,opted_in_at,evidence,wording"
+        await run("opt-ins", "import", self.commands.file("opt-ins.csv", header, row))
+        bad = row.replace("2026", f"x{canaries.word(Kind.NOTES)}")
+        await run("opt-ins", "import", self.commands.file("bad-opt-ins.csv", header, bad), code=2)
+
+    async def _hostile(self) -> None:
+        """What strangers and broken callers send is in no log, metric or trace."""
+        canaries = self.canaries
+        number, text = canaries.number(), canaries.text(Kind.TEXTS)
+        new_id = message_workflow_id(f"scan-{uuid.uuid4()}")
+        await self._is_refused(new_id, {"to": number + "12345678", "body": text})
+        await self._is_refused(new_id, {"to": number, "body": text, f"field-{text}": text})
+        own = canaries.number(Kind.BAD_ID)
+        await self._is_refused(message_workflow_id(own), {"to": own, "body": text})
+        client = SignedforClient(self.client)
+        try:
+            await client.send({"to": f"{number}x", "body": text, "category": text * 9})
+        except BadInput as error:
+            self.commands.printed.append(Piece(PRINTED, "client", str(error).encode()))
+        url = self.stack.webhook_url
+        signed = f"{url}{STATUS_PATH}?message_id=unknown"
+        fields = {"From": number, "To": self.sender, "Body": text, "MessageSid": text}
+        async with httpx.AsyncClient(trust_env=False) as http:
+            for path in (
+                f"{STATUS_PATH}?message_id={number}",
+                INBOUND_PATH,
+                f"/{text}",
+                EVENTS_PATH,
+            ):
+                for body in (fields, {}):
+                    headers = {"X-Twilio-Signature": canaries.secret(Kind.WRONG)}
+                    answer = await http.post(url + path, data=body, headers=headers)
+                    assert 400 <= answer.status_code < 500, (answer.status_code, path)
+            for target in (signed, url + INBOUND_PATH):
+                headers = {"X-Twilio-Signature": sign(target, fields, token=self.token)}
+                answer = await http.post(target, data=fields, headers=headers)
+                assert answer.status_code < 500
+            await http.request(text[:6].upper(), url + f"/healthz?{number}", content=text * 99)
+
+    async def _is_refused(self, workflow_id: str, document: dict[str, Any]) -> None:
+        handle = await self.client.start_workflow(
+            SEND_MESSAGE, document, id=workflow_id, task_queue=MESSAGES_QUEUE
+        )
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+        said = f"{failed.value} {failed.value.cause}".encode()
+        self.commands.printed.append(Piece(PRINTED, "the failure of a workflow", said))
+
+    async def _page(self) -> None:
+        canaries, why = self.canaries, {"why": self.canaries.text(Kind.NOTES)}
+        async with Operator(self.stack, canaries) as operator:
+            self.addresses = operator.addresses
+            person, post = canaries.number(), operator.post
+            for path in ("/", "/messages", "/dead-letters", "/campaigns", "/opt-outs", "/senders"):
+                await operator.get(path)
+            await post("/messages/search", {"to": self.delivered.to})
+            await post("/messages/search", {"to": person + "99999999"}, status=400)
+            await post("/opt-outs/search", {"recipient": person + "99999999"}, status=400)
+            await post("/opt-outs/search", {"recipient": person})
+            evidence = canaries.text(Kind.NOTES)
+            await post("/opt-outs/add", {"recipient": person, "evidence": evidence})
+            page = await post("/opt-outs/search", {"recipient": person})
+            await post("/opt-outs/person/reveal", {"person": hidden(page.text)["person"], **why})
+            await operator.get("/message", id=self.delivered.message_id)
+            await post("/message/reveal", {"id": self.delivered.message_id, **why})
+            await post("/message/cancel", {"id": self.waiting.message_id, **why})
+            review = {"message_sid": self.pending_review}
+            await post("/opt-outs/reviews/read", review)
+            await post("/opt-outs/reviews/decide", {**review, "is_opt_out": "no"})
+            await post("/opt-outs/inbound/texts", {})
+            changes = {"to": canaries.number(), "body": canaries.text(Kind.TEXTS)}
+            dead_letter = {"id": self.refused[2].message_id, "action": "retry"}
+            await operator.get("/dead-letter", id=self.refused[2].message_id)
+            await post("/dead-letter/resolve", {**dead_letter, **changes, **why})
+            await self._uploads(operator, why)
+
+    async def _uploads(self, operator: Operator, why: dict[str, str]) -> None:
+        canaries = self.canaries
+        form = {"from": self.sender, "body": canaries.text(Kind.TEXTS).replace("{", "")}
+        row = f"{canaries.number()},{canaries.word(Kind.CELLS)}"
+        bad = f"{canaries.number()}99999999,{canaries.word(Kind.CELLS)}"
+        filler = "x" * (_BIG_FILE // 40)
+        big = "".join(f"{canaries.number()},{filler}\n" for _ in range(40))
+        for file, status in ((row, 200), (bad, 400), (big, 200), (row + "!", 200)):
+            content = f"to,name\n{file}\n"
+            page = await operator.post(
+                "/campaigns/preview",
+                form,
+                files={"file": ("people.csv", content, "text/csv")},
+                status=status,
+            )
+            if file == row:
+                start = hidden(page.text)
+                await operator.post("/campaigns/start", {**start, **why})
+                await operator.get("/campaign", id=start["id"])
+                await operator.post("/campaigns/reveal", {"id": start["id"], **why})
+                await self._is_over(start["id"])
+                await operator.post("/campaigns/report", {"id": start["id"], **why})
+
+    async def _codec_server(self) -> None:
+        """It is asked for clear text, with the token and without."""
+        first = (await self.delivered.events())[0]
+        started = first.workflow_execution_started_event_attributes
+        document = json_format.MessageToDict(started.input)
+        async with httpx.AsyncClient(base_url=self.stack.codec_url, trust_env=False) as http:
+            bearer = {"Authorization": f"Bearer {self.codec_token}"}
+            for path, headers, status in (
+                ("/decode", bearer, 200),
+                (f"/{self.codec_token}/decode", {}, 200),
+                ("/decode", {"Authorization": self.canaries.secret(Kind.WRONG)}, 401),
+                (f"/{self.canaries.secret('a wrong token')}/decode", {}, 401),
+            ):
+                answer = await http.post(path, json=document, headers=headers)
+                assert status == answer.status_code
+            clear = json.dumps({"payloads": [{"data": self.canaries.word(Kind.TEXTS)}]})
+            await http.post("/decode", content=clear, headers=bearer)
+
+    async def _erased(self) -> None:
+        """A person of whom there was everything is erased."""
+        kind, canaries, run = Kind.ERASED, self.canaries, self.commands.run
+        person = canaries.number(kind)
+        await _report(await self.send(person, kind=kind))
+        failed = await self.send(person, _REFUSED, kind=kind)
+        await _report(failed)
+        await until(_exists(failed.dead_letter), "the dead letter")
+        for body in ("What is it", "stop texting me you"):
+            text = f"{body} {canaries.word(kind)}"
+            await asyncio.to_thread(self.stack.sandbox.inbound, person, self.sender, text)
+        file = self.commands.file("erased.csv", "to,name", f"{person},{canaries.word(kind)}")
+        options = ("--body", "Hi {name}", "--from", self.sender, "--id", "erased")
+        await run("campaign", "start", file, *options, "--yes")
+        await self._is_over("erased")
+        await run("erase", "-", "--dry-run", stdin=person)
+        await run("erase", "-", "--yes", "--json", stdin=person)
+
+
+async def _report(sent: Sent) -> MessageReport:
+    """Its report; the test's own limit is the only one, as this is not about time."""
+    return await sent.message.report()
+
+
+def _exists(ask: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[bool | None]]:
+    """Whether Temporal knows it by now."""
+
+    async def asked() -> bool | None:
+        try:
+            await ask()
+        except RPCError:
+            return None
+        return True
+
+    return asked
