@@ -42,13 +42,8 @@ from signedfor.message_activities import (
     StatusResult,
     Submission,
 )
-from signedfor.store.send_attempts import (
-    CandidateDuplicate,
-    SendAttempts,
-    fingerprint,
-    template_fingerprint,
-    text_fingerprint,
-)
+from signedfor.store.fingerprints import fingerprint, template_fingerprint, text_fingerprint
+from signedfor.store.send_attempts import CandidateDuplicate, SendAttempts
 from signedfor.twilio import codes
 from signedfor.twilio.client import TwilioClient
 

@@ -28,9 +28,9 @@ from signedfor.contract import (
 )
 from signedfor.errors import BadInput, Refused
 from signedfor.payloads import UnreadablePayload
+from signedfor.store.fingerprints import fingerprint, recipient_hash
 from signedfor.store.people import People
 from signedfor.store.restored_attempts import RestoredAttempt, RestoredAttempts
-from signedfor.store.send_attempts import fingerprint, recipient_hash
 from signedfor.store.tables import UNNUMBERED
 from signedfor.workers import Condition, list_workers
 from signedfor.workflow_calls import RPC_TIMEOUT, is_workflow_missing

@@ -29,11 +29,12 @@ from devtools.stack.postgres import Postgres
 from devtools.stack.processes import ProcessGroup
 from signedfor.contract import InboundKind, MessageRequest
 from signedfor.inbound import InboundRecord
+from signedfor.store.claim_statements import Blocked
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.migrate import upgrade
 from signedfor.store.rate_limiter import RateLimiter
-from signedfor.store.send_attempts import Blocked, Claimed, SendAttempts
+from signedfor.store.send_attempts import Claimed, SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.rates import SenderKind
 

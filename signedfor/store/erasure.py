@@ -28,9 +28,9 @@ from sqlalchemy import (
 from signedfor.consent import addresses_of, person
 from signedfor.contract import campaign_message_id
 from signedfor.store.database import insert_if_new, lock_person, transaction
+from signedfor.store.fingerprints import recipient_hash
 from signedfor.store.people import People
 from signedfor.store.pseudonyms import BY_ERASURE, pseudonymise
-from signedfor.store.send_attempts import recipient_hash
 from signedfor.store.tables import (
     ERASED,
     IS_PENDING,

@@ -6,45 +6,35 @@ refused: when Twilio certainly does not have the message, and no later submissio
 submission is accepted at most once, whatever happens to workers and to Temporal's history.
 """
 
-import functools
-import hashlib
-import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum, auto
 from typing import Any, NoReturn
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
-    Integer,
     Row,
-    String,
     bindparam,
-    exists,
     func,
     or_,
     select,
-    update,
 )
 
-from signedfor.contract import CampaignState, MessageRequest, Priority
+from signedfor.contract import MessageRequest, Priority
 from signedfor.message_limits import Limit, LimitRule, limits_of
-from signedfor.store import account_hold, duplicates
-from signedfor.store.campaigns import campaign_is
-from signedfor.store.database import delete_in_batches, insert_for, lock_person, transaction
-from signedfor.store.duplicates import FIND_DUPLICATE, IS_DUPLICATE, DuplicateOf
+from signedfor.store import account_hold, claim_statements, duplicates
+from signedfor.store.claim_statements import CLAIM_HELD, IS_RECORDED, REFUSE, Blocked, blocked_by
+from signedfor.store.database import delete_in_batches, lock_person, transaction
+from signedfor.store.duplicates import FIND_DUPLICATE, DuplicateOf
+from signedfor.store.fingerprints import fingerprint, recipient_hash
 from signedfor.store.limit_usage import LimitUsed, count_message, used_limit
-from signedfor.store.opt_ins import HAS_OPTED_IN
 from signedfor.store.people import People
 from signedfor.store.rate_limiter import Fits, RateLimiter, always
-from signedfor.store.rate_limiter_statements import paused
 from signedfor.store.restored_attempts import number_restored
-from signedfor.store.suppression_checks import APPLIES, UNREACHABLE, applying_to
-from signedfor.store.tables import ERASED, UNNUMBERED, send_attempts, suppressions, utc_now
+from signedfor.store.suppression_checks import applying_to
+from signedfor.store.tables import ERASED, UNNUMBERED, send_attempts, utc_now
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,90 +84,11 @@ class NotBefore:
     """The account is; the message has had its turn at its sender."""
 
 
-class Blocked(Enum):
-    """Why the POST must not be made."""
-
-    SUPPRESSED = auto()
-    PAUSED = auto()
-    """Its sender or its campaign is paused."""
-    NO_OPT_IN = auto()
-    """Its category demands an opt-in."""
-    CAMPAIGN_CANCELED = auto()
-    ACCOUNT_HELD = auto()
-    """Twilio refuses the account's requests."""
-
-
 NotClaimed = ClaimHeld | NotBefore | Blocked | LimitUsed | DuplicateOf
 """Why a claim was not made."""
 
 
-# Built once, because they are used before each POST and building them costs more CPU than the
-# query. A message without a campaign has None for one, which equals nothing.
-_BLOCKED_BY: dict[Blocked, ColumnElement[bool]] = {
-    Blocked.SUPPRESSED: exists(suppressions.c.id).where(APPLIES),
-    Blocked.NO_OPT_IN: ~HAS_OPTED_IN,
-    Blocked.PAUSED: paused(bindparam("sender", type_=String))
-    | campaign_is(CampaignState.PAUSED, bindparam("campaign_id", type_=String)),
-    Blocked.CAMPAIGN_CANCELED: campaign_is(
-        CampaignState.CANCELED, bindparam("campaign_id", type_=String)
-    ),
-    Blocked.ACCOUNT_HELD: account_hold.HELD,
-}
 _column = send_attempts.c
-_COLUMNS = (
-    _column.message_id,
-    _column.submission,
-    _column.attempt,
-    _column.is_refused,
-    _column.fingerprint,
-    _column.started_at,
-    _column.recipient_hash,
-    _column.sender,
-    _column.person_reference,
-)
-_GUARDED_COLUMNS = (*_COLUMNS, _column.content_hash)
-"""With the duplicate guard."""
-_IS_SUBMISSION = (
-    _column.message_id == bindparam("of_message", type_=String),
-    _column.submission == bindparam("of_submission", type_=Integer),
-)
-# A worker that was frozen may mark its submission as refused after the message was sent again, as
-# the next one. A workflow that is reset must then not submit the earlier one.
-_IS_SUBMISSION_OR_LATER = (
-    _column.message_id == bindparam("of_message", type_=String),
-    or_(
-        _column.submission >= bindparam("of_submission", type_=Integer),
-        _column.submission == UNNUMBERED,
-    ),
-)
-_ALL = send_attempts.alias()
-_LATER = send_attempts.alias()
-_LATER_IS_HELD = exists(_LATER.c.id).where(
-    _LATER.c.message_id == bindparam("of_message", type_=String),
-    or_(
-        _LATER.c.submission > bindparam("of_submission", type_=Integer),
-        _LATER.c.submission == UNNUMBERED,
-    ),
-    ~_LATER.c.is_refused,
-)
-_IS_RECORDED = select(exists(_column.id).where(*_IS_SUBMISSION))
-_CLAIM_HELD = (
-    select(
-        _column.started_at,
-        select(func.sum(_ALL.c.attempt))
-        .where(_ALL.c.message_id == _column.message_id)
-        .label("attempts"),
-    )
-    .where(*_IS_SUBMISSION_OR_LATER, ~_column.is_refused)
-    .order_by(_column.submission)
-    .limit(1)
-)
-_REFUSE = (
-    update(send_attempts)
-    .where(*_IS_SUBMISSION, _column.attempt == bindparam("claimed_attempt", type_=Integer))
-    .values(is_refused=True)
-)
-
 _LAST_MESSAGE = (
     select(_column.message_id)
     .where(
@@ -189,52 +100,6 @@ _LAST_MESSAGE = (
     .order_by(_column.started_at.desc(), _column.id.desc())
     .limit(1)
 )
-
-
-def _blocked_by(*, needs_opt_in: bool) -> dict[Blocked, ColumnElement[bool]]:
-    return {
-        reason: condition
-        for reason, condition in _BLOCKED_BY.items()
-        if needs_opt_in or reason is not Blocked.NO_OPT_IN
-    }
-
-
-@functools.cache
-def _claim(dialect: str, *, needs_opt_in: bool, is_guarded: bool) -> Any:
-    """Writes the record unless the message is blocked or the submission is claimed already.
-
-    With `is_guarded`, neither if the message is a duplicate.
-    """
-    blocked_by = [*_blocked_by(needs_opt_in=needs_opt_in).values(), _LATER_IS_HELD]
-    columns = _GUARDED_COLUMNS if is_guarded else _COLUMNS
-    if is_guarded:
-        blocked_by.append(IS_DUPLICATE)
-    statement = insert_for(dialect, send_attempts).from_select(
-        [each.name for each in columns],
-        select(*(bindparam(each.name, type_=each.type) for each in columns)).where(
-            *(~each for each in blocked_by)
-        ),
-    )
-    new = statement.excluded
-    changed = {
-        "attempt": _column.attempt + 1,
-        "is_refused": False,
-        "fingerprint": new.fingerprint,
-        "started_at": new.started_at,
-        "sender": new.sender,
-        "person_reference": new.person_reference,
-    }
-    if is_guarded:
-        changed["content_hash"] = new.content_hash
-    return statement.on_conflict_do_update(
-        index_elements=[_column.message_id, _column.submission],
-        set_=changed,
-        where=_column.is_refused,
-    ).returning(
-        _column.attempt,
-        select(account_hold.EXISTS).scalar_subquery().label("is_held"),
-        select(UNREACHABLE).scalar_subquery().label("was_unreachable"),
-    )
 
 
 class SendAttempts:
@@ -429,7 +294,7 @@ class SendAttempts:
         """
         key = _key(message_id, submission)
         with transaction(self._engine) as connection:
-            connection.execute(_REFUSE, key | {"claimed_attempt": attempt})
+            connection.execute(REFUSE, key | {"claimed_attempt": attempt})
 
     def around(
         self, message_id: str, message: MessageRequest, *, since: datetime
@@ -502,7 +367,7 @@ def last_message_id(
 
 
 def _holder(connection: Connection, key: Mapping[str, Any]) -> ClaimHeld | None:
-    row = connection.execute(_CLAIM_HELD, key).first()
+    row = connection.execute(CLAIM_HELD, key).first()
     return None if row is None else ClaimHeld(row.started_at, int(row.attempts))
 
 
@@ -516,7 +381,9 @@ def _execute_claim(
     is_guarded = _is_guarded(record)
     if is_guarded:  # of two at once, the second waits, and then sees the first one's record
         lock_person(connection, record["content_hash"])
-    claim = _claim(connection.dialect.name, needs_opt_in=needs_opt_in, is_guarded=is_guarded)
+    claim = claim_statements.claim(
+        connection.dialect.name, needs_opt_in=needs_opt_in, is_guarded=is_guarded
+    )
     return connection.execute(claim, record).first()
 
 
@@ -527,7 +394,7 @@ def _is_guarded(record: Mapping[str, Any]) -> bool:
 def _deny(connection: Connection, record: Mapping[str, Any], *, needs_opt_in: bool) -> NoReturn:
     """Raise why the record was not written; suppressed, if the reason is gone by now."""
     _require_free(connection, record)
-    for reason, condition in _blocked_by(needs_opt_in=needs_opt_in).items():
+    for reason, condition in blocked_by(needs_opt_in=needs_opt_in).items():
         if connection.execute(select(condition), record).scalar_one():
             raise _DeniedError(reason)
     if _is_guarded(record):
@@ -561,7 +428,7 @@ def _require_place(
     Unless an earlier attempt has been counted.
     """
     used = used_limit(connection, limits, now=now) if limits else None
-    if used is not None and not connection.scalar(_IS_RECORDED, record):
+    if used is not None and not connection.scalar(IS_RECORDED, record):
         raise _DeniedError(used)
 
 
@@ -581,33 +448,3 @@ class _DeniedError(Exception):
     def __init__(self, reason: NotClaimed) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-def recipient_hash(address: str) -> str:
-    """The hash of a recipient's address in the records."""
-    return _hashed([address])
-
-
-def fingerprint(message: MessageRequest, *, sender: str) -> str:
-    """Equal for two messages that Twilio's list cannot distinguish."""
-    if message.content_sid is not None:
-        return template_fingerprint(message.to, sender)
-    return text_fingerprint(message.to, sender, message.body or "", len(message.media_urls))
-
-
-def text_fingerprint(to: str, sender: str, body: str, media: int) -> str:
-    """The fingerprint of a message, or of a row in Twilio's list, with a text and `media` files."""
-    return _hashed([to, sender, body, media])
-
-
-def template_fingerprint(to: str, sender: str) -> str:
-    """The fingerprint of a message with a template.
-
-    Twilio's list shows the rendered text, which we do not know. So all template messages to one
-    recipient have the same fingerprint, and any row of the list may be one of them.
-    """
-    return _hashed([to, sender])
-
-
-def _hashed(parts: list[object]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -489,7 +489,8 @@ def _freeze(monkeypatch: pytest.MonkeyPatch, *, after_readings: int, seconds: fl
                 time.sleep(seconds)
             return now
 
-    monkeypatch.setattr("activities.send.datetime", Clock)
+    for module in ("send", "attempt", "post"):
+        monkeypatch.setattr(f"activities.{module}.datetime", Clock)
 
 
 @pytest.mark.parametrize("end", ["expires_at", "deadline"])

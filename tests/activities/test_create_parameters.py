@@ -5,7 +5,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from activities.send import TwilioSends, create_parameters
+from activities.post import create_parameters
+from activities.send import TwilioSends
 from tests.activities.fake_twilio import (
     ACCOUNT,
     BODY,

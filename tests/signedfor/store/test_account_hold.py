@@ -7,8 +7,9 @@ from sqlalchemy import Engine
 
 from signedfor.contract import MessageRequest
 from signedfor.store.account_hold import TRY_INTERVAL, AccountHold, Hold
+from signedfor.store.claim_statements import Blocked
 from signedfor.store.rate_limiter import RateLimiter
-from signedfor.store.send_attempts import Blocked, Claimed, SendAttempts
+from signedfor.store.send_attempts import Claimed, SendAttempts
 from signedfor.twilio.rates import SenderKind
 from tests.signedfor.store.rate_limiter_simulation import SENDER, START, Clock
 

@@ -13,15 +13,10 @@ from sqlalchemy import Engine
 
 from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import MessageRequest, Priority
+from signedfor.store.claim_statements import Blocked
 from signedfor.store.rate_limiter import Fits, RateLimiter, always
 from signedfor.store.rate_limiter_statements import BURST_TOLERANCE, URGENT_BURST_TOLERANCE
-from signedfor.store.send_attempts import (
-    Blocked,
-    Claimed,
-    NotBefore,
-    NotClaimed,
-    SendAttempts,
-)
+from signedfor.store.send_attempts import Claimed, NotBefore, NotClaimed, SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.rates import SenderKind
 from tests.signedfor.store.rate_limiter_simulation import SENDER, START, Clock, random_delay

@@ -13,11 +13,12 @@ from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import MessageRequest
 from signedfor.message_limits import parse_rules
 from signedfor.store import duplicates
+from signedfor.store.claim_statements import Blocked
 from signedfor.store.database import transaction
 from signedfor.store.duplicates import DuplicateOf
 from signedfor.store.people import People
 from signedfor.store.rate_limiter import RateLimiter
-from signedfor.store.send_attempts import Blocked, Claimed, ClaimHeld, SendAttempts
+from signedfor.store.send_attempts import Claimed, ClaimHeld, SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import limit_usage, send_attempts, utc_now
 from signedfor.twilio.rates import SenderKind

@@ -14,6 +14,7 @@ from signedfor.inbound_texts import TextPolicy
 from signedfor.message_limits import parse_rules
 from signedfor.store.campaign_uploads import CampaignUploads
 from signedfor.store.campaigns import CampaignRow, Campaigns
+from signedfor.store.claim_statements import Blocked
 from signedfor.store.database import transaction
 from signedfor.store.dead_letter_index import DeadLetterIndex
 from signedfor.store.erasure import Erasure
@@ -25,13 +26,7 @@ from signedfor.store.opt_ins import OptIns
 from signedfor.store.people import People
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.reassignments import Reassignment, Reassignments
-from signedfor.store.send_attempts import (
-    Blocked,
-    Claimed,
-    ClaimHeld,
-    SendAttempts,
-    count_recent_attempts,
-)
+from signedfor.store.send_attempts import Claimed, ClaimHeld, SendAttempts, count_recent_attempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.store.tables import metadata
 from signedfor.twilio.rates import SenderKind

@@ -13,10 +13,11 @@ from sqlalchemy import Engine, func, select
 from signedfor.contract import MessageRequest, Priority
 from signedfor.message_limits import Limit, parse_rules
 from signedfor.store import limit_usage
+from signedfor.store.claim_statements import Blocked
 from signedfor.store.database import open_engine, transaction
 from signedfor.store.limit_usage import BUCKETS, LimitUsed, count_message
 from signedfor.store.rate_limiter import RateLimiter
-from signedfor.store.send_attempts import Blocked, Claimed, ClaimHeld, NotBefore, SendAttempts
+from signedfor.store.send_attempts import Claimed, ClaimHeld, NotBefore, SendAttempts
 from signedfor.store.tables import limit_usage as table
 from signedfor.store.tables import send_attempts, senders, utc_now
 from signedfor.twilio.rates import SenderKind

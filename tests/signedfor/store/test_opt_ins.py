@@ -9,12 +9,13 @@ from sqlalchemy import Engine
 
 from signedfor.consent import OptIn
 from signedfor.contract import MessageRequest
+from signedfor.store.claim_statements import Blocked
 from signedfor.store.csv_files import InvalidCsv
 from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.opt_in_csv import OPTIONAL, REQUIRED, import_opt_ins
 from signedfor.store.opt_ins import OptIns
 from signedfor.store.rate_limiter import RateLimiter
-from signedfor.store.send_attempts import Blocked, Claimed, SendAttempts
+from signedfor.store.send_attempts import Claimed, SendAttempts
 from signedfor.twilio.rates import SenderKind
 
 PERSON = "+15558675309"

@@ -7,15 +7,10 @@ from sqlalchemy import Engine, select
 
 from signedfor.contract import MessageRequest
 from signedfor.store.erasure import Erasure
+from signedfor.store.fingerprints import fingerprint, recipient_hash
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.restored_attempts import RestoredAttempt, RestoredAttempts
-from signedfor.store.send_attempts import (
-    Claimed,
-    ClaimHeld,
-    SendAttempts,
-    fingerprint,
-    recipient_hash,
-)
+from signedfor.store.send_attempts import Claimed, ClaimHeld, SendAttempts
 from signedfor.store.tables import UNNUMBERED, send_attempts
 from signedfor.twilio.rates import SenderKind
 

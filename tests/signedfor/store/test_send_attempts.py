@@ -13,18 +13,16 @@ from sqlalchemy import Engine, Table, func, select
 from signedfor.consent import Reason, Scope, Source, Suppression
 from signedfor.contract import CampaignMessage, CampaignState, MessageRequest, Priority
 from signedfor.store.campaigns import Campaigns
+from signedfor.store.claim_statements import Blocked
+from signedfor.store.fingerprints import fingerprint, template_fingerprint, text_fingerprint
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import (
-    Blocked,
     CandidateDuplicate,
     Claimed,
     ClaimHeld,
     NotBefore,
     NotClaimed,
     SendAttempts,
-    fingerprint,
-    template_fingerprint,
-    text_fingerprint,
 )
 from signedfor.store.suppression_checks import applying_to
 from signedfor.store.suppressions import Suppressions

@@ -8,13 +8,14 @@ from sqlalchemy import Engine
 
 from signedfor.contract import MessageRequest
 from signedfor.store.account_hold import TRY_INTERVAL, AccountHold
+from signedfor.store.claim_statements import Blocked
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.rate_limiter_statements import (
     MAX_AHEAD,
     MAX_SEGMENTS,
     URGENT_BURST_TOLERANCE,
 )
-from signedfor.store.send_attempts import Blocked, Claimed, NotBefore, SendAttempts
+from signedfor.store.send_attempts import Claimed, NotBefore, SendAttempts
 from signedfor.twilio.rates import SenderKind
 from tests.signedfor.store.rate_limiter_simulation import SENDER, START, Clock, Simulation
 
