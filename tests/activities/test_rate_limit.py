@@ -10,6 +10,7 @@ from activities.send import TwilioSends
 from signedfor.contract import Day, Priority, SendWindow
 from signedfor.message_activities import Deferred, Expired, Sent, WindowClosed
 from signedfor.store.rate_limiter import RateLimiter
+from signedfor.store.rate_limiter_statements import URGENT_BURST_TOLERANCE
 from signedfor.twilio.rates import SenderKind
 from tests.activities.conftest import MakeSends
 from tests.activities.fake_twilio import SENDER, FakeTwilio
@@ -38,11 +39,15 @@ def busy(sends: TwilioSends, limiter: RateLimiter) -> TwilioSends:
     return sends
 
 
-def _deferred_by(sends: TwilioSends, *, number: int = 1, **fields: Any) -> timedelta:
+def _deferred_to(sends: TwilioSends, *, number: int = 1, **fields: Any) -> datetime:
     decision = attempt(sends, send_request(**fields), number=number).decision
     assert isinstance(decision, Deferred)
     assert not decision.by_account
-    return decision.reserved_at - datetime.now(UTC)
+    return decision.reserved_at
+
+
+def _deferred_by(sends: TwilioSends, *, number: int = 1, **fields: Any) -> timedelta:
+    return _deferred_to(sends, number=number, **fields) - datetime.now(UTC)
 
 
 def _today() -> SendWindow:
@@ -55,16 +60,20 @@ def _today() -> SendWindow:
 
 def test_messages_are_sent_at_the_senders_rate(sends: TwilioSends, fake_twilio: FakeTwilio) -> None:
     """The first goes at once, the others one after another; an urgent one does not queue."""
+    before = datetime.now(UTC)
     sent(sends, send_request(message_id="first", segments=3))
+    after = datetime.now(UTC)
 
     urgent = message(priority=Priority.URGENT)
     others: list[dict[str, Any]] = [{}, {"segments": 2}, {}, {"message": urgent}]
-    waits = [
-        _deferred_by(sends, message_id=str(number), **fields).total_seconds()
+    times = [
+        _deferred_to(sends, message_id=str(number), **fields)
         for number, fields in enumerate(others)
     ]
 
-    assert pytest.approx([3, 4, 6, 2.1], abs=0.3) == waits
+    assert before <= times[0] - timedelta(seconds=3) <= after
+    after_first = [(each - times[0]).total_seconds() for each in times]
+    assert pytest.approx([0, 1, 3, -URGENT_BURST_TOLERANCE]) == after_first
     assert 1 == len(fake_twilio.requests)
 
 

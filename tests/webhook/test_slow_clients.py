@@ -71,8 +71,8 @@ async def _slow_clients(port: int) -> AsyncIterator[None]:
         await asyncio.gather(*clients, return_exceptions=True)
 
 
-async def test_slow_clients_do_not_slow_twilio(webhook: WebhookProcess) -> None:
-    """Every callback beside 500 of them is answered, 99 in 100 of them within 250 ms."""
+async def _seconds_of_callbacks(webhook: WebhookProcess, count: int) -> list[float]:
+    """How long each callback took; all are answered, and so are the probes between them."""
     took: list[float] = []
     async with (
         # As Twilio does: a connection of its own for each.
@@ -80,16 +80,30 @@ async def test_slow_clients_do_not_slow_twilio(webhook: WebhookProcess) -> None:
             base_url=webhook.url, limits=httpx.Limits(max_keepalive_connections=0)
         ) as http,
         httpx.AsyncClient(base_url=webhook.probes_url) as probes,
-        _slow_clients(webhook.port),
     ):
-        for number in range(_CALLBACKS):
+        for number in range(count):
             started = time.perf_counter()
             response = await Twilio(http=http).status(f"order-{number}", "delivered")
             took.append(time.perf_counter() - started)
             assert 204 == response.status_code
             assert 200 == (await probes.get("/healthz")).status_code
+    return took
 
-    assert statistics.quantiles(took, n=100)[98] < 0.25
+
+async def test_slow_clients_do_not_slow_twilio(webhook: WebhookProcess) -> None:
+    """Every callback beside 500 of them is answered, 99 in 100 of them within 250 ms.
+
+    On a machine that is so busy that it needs long for them alone, within a few times as long.
+    """
+    alone = _p99(await _seconds_of_callbacks(webhook, _CALLBACKS // 2))
+    async with _slow_clients(webhook.port):
+        beside = _p99(await _seconds_of_callbacks(webhook, _CALLBACKS))
+
+    assert beside < max(0.25, 4 * alone)
+
+
+def _p99(seconds: list[float]) -> float:
+    return statistics.quantiles(seconds, n=100)[98]
 
 
 async def test_strangers_write_few_lines_into_the_log(webhook: WebhookProcess) -> None:
