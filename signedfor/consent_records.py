@@ -4,8 +4,7 @@ Errors are `signedfor.errors.BadInput`, with the names of the fields: `recipient
 `category`, `reason`, `evidence`, `by`.
 """
 
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,16 +12,15 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Engine
 
 from signedfor.consent import (
-    MAX_EVIDENCE,
     Reason,
     Scope,
     Source,
     Suppression,
-    check_text,
 )
 from signedfor.contract.fields import Label, problems_in
 from signedfor.errors import BadInput
-from signedfor.masks import check_no_number, contains_an_end_of, masked_sender
+from signedfor.masks import masked_sender
+from signedfor.notes import check_note, store_errors
 from signedfor.store.database import transaction
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio.phone import InvalidAddress, normalize_recipient, normalize_sender
@@ -161,35 +159,3 @@ def covers(row: Suppression, *, reveal: bool = False) -> str:
 
     sender = shown(row.to_sender) if row.scope is Scope.SENDER_CATEGORY else ""
     return " ".join(filter(None, (row.scope, shown(row.scope_value), sender)))
-
-
-def check_note(recipient: str, text: str, *, field: str = "evidence") -> None:
-    """Refuse a note or reason that cannot be stored, or has the person's number: all may read it.
-
-    Raises:
-        BadInput: names the field.
-    """
-    check_note_on([recipient], text, field=field, whose="the person's")
-
-
-def check_note_on(recipients: Iterable[str], text: str, *, field: str, whose: str) -> None:
-    """As `check_note`, for what concerns many people.
-
-    Raises:
-        BadInput: names the field.
-    """
-    with store_errors():
-        check_text(field, text, max_length=MAX_EVIDENCE)
-    if contains_an_end_of(text, recipients):
-        raise BadInput([(field, f"must not contain {whose} number")])
-    check_no_number(text, field=field)
-
-
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Turn what the store rejects into bad input; its text names the field."""
-    try:
-        yield
-    except ValueError as error:
-        name, _, what = str(error).partition(": ")
-        raise BadInput([(name, what)]) from None

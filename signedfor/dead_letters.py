@@ -24,7 +24,6 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from signedfor.client import bad_input_in
-from signedfor.consent_records import check_note_on
 from signedfor.contract import (
     DEAD_LETTER,
     DETAILS_QUERY,
@@ -42,6 +41,7 @@ from signedfor.contract.fields import Label, Sender, TwilioErrorCode, problem
 from signedfor.dead_letter_activities import CLOSED_ERROR, MAY_HAVE_ARRIVED_ERROR
 from signedfor.errors import BadInput, NotFound, Refused, Unavailable, Unconfirmed
 from signedfor.masks import check_no_number, has_digits_of_number, masked_sender, named
+from signedfor.notes import check_note_on
 from signedfor.search_attributes import (
     CAMPAIGN_ID,
     FAILURE_CLASS,

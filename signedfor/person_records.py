@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from signedfor.consent import OptIn, Suppression
 from signedfor.consent_history import Line, consent_history
-from signedfor.consent_records import store_errors
+from signedfor.notes import store_errors
 from signedfor.store.held_back_messages import HeldBackMessage, HeldBackMessages
 from signedfor.store.inbound import Decision, InboundMessages, Received
 from signedfor.store.opt_ins import OptIns

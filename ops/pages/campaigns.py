@@ -24,7 +24,6 @@ from signedfor.campaigns.progress import (
     required_record,
 )
 from signedfor.campaigns.report import report_csv
-from signedfor.consent_records import check_note_on
 from signedfor.contract import (
     CANCEL_UPDATE,
     PAUSE_UPDATE,
@@ -34,6 +33,7 @@ from signedfor.contract import (
 )
 from signedfor.contract.fields import problems_in
 from signedfor.errors import BadInput
+from signedfor.notes import check_note_on
 from signedfor.store.campaigns import CampaignRecord, Campaigns
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.temporal import is_never_connected

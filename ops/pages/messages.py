@@ -13,7 +13,6 @@ from ops.index_state import index_state
 from ops.web import Page, Pages
 from signedfor.arrival import sending_again
 from signedfor.client import BadInput, Client, NotFound
-from signedfor.consent_records import check_note
 from signedfor.contract import (
     MessageRequest,
     Outcome,
@@ -23,6 +22,7 @@ from signedfor.contract import (
 )
 from signedfor.masks import masked_recipient, named
 from signedfor.message_details import MessageDetails, fetch_details
+from signedfor.notes import check_note
 from signedfor.retries import Continuation, continuation
 from signedfor.store.message_index import MessageFilter, MessageIndex
 from signedfor.store.people import People

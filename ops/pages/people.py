@@ -12,14 +12,10 @@ from ops.pages.opt_outs import REASONS, choice, person_of, problems_of
 from ops.web import Page, Pages
 from signedfor.consent import Reason, Suppression
 from signedfor.consent_history import Line
-from signedfor.consent_records import (
-    TWILIO_KEEPS_ITS_LIST,
-    check_note,
-    covers,
-    lift,
-)
+from signedfor.consent_records import TWILIO_KEEPS_ITS_LIST, covers, lift
 from signedfor.errors import BadInput
 from signedfor.masks import masked_recipient, masked_sender
+from signedfor.notes import check_note
 from signedfor.person_records import consent_record
 from signedfor.store.audit_log import person_subject
 from signedfor.store.suppressions import Action, Suppressions

@@ -27,10 +27,11 @@ from signedfor.cli.output import (
     facts,
 )
 from signedfor.cli.temporal import connect, run
-from signedfor.consent_records import address_of, check_note
+from signedfor.consent_records import address_of
 from signedfor.erasure.person import Erased, PersonErasure, Survey
 from signedfor.erasure.twilio import TwilioCopies
 from signedfor.errors import InvalidSettings
+from signedfor.notes import check_note
 from signedfor.settings import AtTwilio, Settings, load_settings
 from signedfor.store.people import People
 

@@ -32,7 +32,6 @@ from signedfor.cli.output import (
 )
 from signedfor.cli.temporal import answer, connect, run
 from signedfor.client import Client, Message
-from signedfor.consent_records import check_note_on
 from signedfor.contract import (
     SEND_MESSAGE,
     CancelRequest,
@@ -41,6 +40,7 @@ from signedfor.contract import (
     message_id_of,
 )
 from signedfor.masks import check_no_number, has_digits_of_number
+from signedfor.notes import check_note_on
 from signedfor.search_attributes import TWILIO_SID
 
 _SID = re.compile(r"(SM|MM)[0-9a-fA-F]{32}")

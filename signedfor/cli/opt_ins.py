@@ -24,8 +24,9 @@ from signedfor.cli.options import (
 )
 from signedfor.cli.output import BadInput, NotFound, clock, command_output
 from signedfor.consent import OptIn, Reason
-from signedfor.consent_records import LABEL, address_of, check_note
+from signedfor.consent_records import LABEL, address_of
 from signedfor.masks import masked_recipient
+from signedfor.notes import check_note
 from signedfor.store.opt_in_csv import OPTIONAL, REQUIRED, import_opt_ins
 from signedfor.store.opt_ins import OptIns, is_ahead
 from signedfor.store.suppressions import Suppressions

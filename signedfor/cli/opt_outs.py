@@ -32,7 +32,6 @@ from signedfor.consent_records import (
     TWILIO_KEEPS_ITS_LIST,
     Target,
     address_of,
-    check_note,
     covers,
     lift,
     opt_out,
@@ -40,6 +39,7 @@ from signedfor.consent_records import (
 )
 from signedfor.files import atomic_write
 from signedfor.masks import masked_recipient, masked_sender
+from signedfor.notes import check_note
 from signedfor.store.suppression_csv import COLUMNS, Exported, export_csv, import_csv
 from signedfor.store.suppressions import Suppressions
 

@@ -27,11 +27,11 @@ _CLOSING = (
     "gru(?:ß|ss)|mfg|lg|vg|grazie|saluti|obrigad[oa]|bedankt|groet(?:en|jes)?|mvh|tack|tak|takk"
 )
 _SIGNATURE = re.compile(
-    r"\s*(?:\n--.*|\n(?i:sent (?:from|via|with|by)|get \S+ for|enviado (?:desde|do)|"
+    r"(?:\n--.*|\n(?i:sent (?:from|via|with|by)|get \S+ for|enviado (?:desde|do)|"
     r"envoyé (?:de|depuis)|inviato da|gesendet (?:von|mit)|von meinem|verzonden|verstuurd)\b"
     r".{1,60}|"
     rf"(?i:\b(?:{_CLOSING})\b)[\s,.!]+[A-Z][a-z]+(?: [A-Z][a-z]*\.?)?|"
-    r"\s[-–—~] ?[A-Z][a-z]+(?: [A-Z][a-z]*\.?)?)\s*\Z",  # noqa: RUF001 - dashes
+    r"\s[-–—~] ?[A-Z][a-z]+(?: [A-Z][a-z]*\.?)?)\Z",  # noqa: RUF001 - dashes
     re.DOTALL,
 )
 _GROUP = re.compile("<([^>]+)>")
@@ -281,7 +281,9 @@ def ask_to_opt_out_if_guessed(text: str) -> bool:
 
 def without_signature(body: str) -> str:
     """Return the message without what a mail program or a person puts below it: `Thanks, Kim`."""
-    return _SIGNATURE.sub("", body)
+    # White space is taken off outside of the pattern, which would try each of its characters as a
+    # start: 4,096 line feeds took 0.8 seconds.
+    return _SIGNATURE.sub("", body.rstrip(), count=1).rstrip()
 
 
 def is_reaction(body: str) -> bool:

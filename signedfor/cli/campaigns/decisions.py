@@ -12,9 +12,9 @@ from signedfor.cli.environment import database
 from signedfor.cli.options import ByOption, JsonOption, TimeoutOption, checked_model, operator
 from signedfor.cli.output import command_output
 from signedfor.cli.temporal import connect, run
-from signedfor.consent_records import check_note_on
 from signedfor.contract import CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE, CampaignDecision
 from signedfor.masks import check_no_number, has_digits_of_number
+from signedfor.notes import check_note_on
 from signedfor.store.campaigns import Campaigns
 
 _TIMEOUT: Final = 10.0
