@@ -3,6 +3,7 @@
 import os
 import random
 import socket
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -16,8 +17,9 @@ _HIGHEST_PORT = 65_535
 _CANDIDATES = range(20_000, 30_000)
 """Below every system's ephemeral ports: a part that is restarted finds its port still free."""
 _TRIES = 200
-_assigned: set[int] = set()
-"""They may not be in use yet, or while their part is being restarted."""
+_assigned: dict[int, socket.socket | None] = {}
+"""They may not be in use yet, or while their part is being restarted. The sockets keep other
+processes from assigning them."""
 
 
 def is_free(port: int) -> bool:
@@ -33,15 +35,33 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different ports that are free and that this process has not assigned yet."""
+    """`count` different ports that are free and that no process has been assigned yet."""
     chosen: list[int] = []
     for port in random.SystemRandom().sample(_CANDIDATES, _TRIES):
-        if port not in _assigned and is_free(port):
+        if port not in _assigned and is_free(port) and _assign(port):
             chosen.append(port)
-            _assigned.add(port)
         if len(chosen) == count:
             return chosen
     raise StackError(f"{count} free ports were not found between 20000 and 30000.")
+
+
+def _assign(port: int) -> bool:
+    """Keep the port for this process; False if another one has it.
+
+    By a name that ends with the process, which only Linux has: elsewhere, two processes that choose
+    the same port before either uses it are not kept apart.
+    """
+    if sys.platform != "linux":
+        _assigned[port] = None
+        return True
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        name.bind(f"\0signedfor-port-{port}")
+    except OSError:
+        name.close()
+        return False
+    _assigned[port] = name
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +102,7 @@ def port_from(name: str, default: int) -> int:
         raise StackError(
             f"Port {text} is taken. Stop the process that uses it, or set {name} to another port."
         )
-    _assigned.add(int(text))
+    _assign(int(text))
     return int(text)
 
 

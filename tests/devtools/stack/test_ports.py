@@ -1,4 +1,6 @@
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -18,13 +20,30 @@ def test_a_port_is_assigned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next caller gets another port, even before the first is in use."""
     monkeypatch.setattr("devtools.stack.ports._CANDIDATES", range(31_000, 31_200))
     [named] = free_ports(1)
-    monkeypatch.setattr("devtools.stack.ports._assigned", set())
+    monkeypatch.setattr("devtools.stack.ports._assigned", {})
     monkeypatch.setenv("WEBHOOK_PORT", str(named))
     port_from("WEBHOOK_PORT", 8080)
 
     given = [*free_ports(60), *free_ports(60)]
 
     assert 120 == len({*given} - {named})
+
+
+def test_a_port_is_assigned_to_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run beside this one gets others, also before they are in use."""
+    code = (
+        "from devtools.stack import ports; ports._CANDIDATES = range(31_300, 31_310);"
+        "ports._TRIES = 10; print(*ports.free_ports(4), flush=True); input()"
+    )
+    monkeypatch.setattr("devtools.stack.ports._CANDIDATES", range(31_300, 31_310))
+    monkeypatch.setattr("devtools.stack.ports._TRIES", 10)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        theirs = {int(each) for each in other.stdout.readline().split()}
+        assert {*range(31_300, 31_310)} - theirs == {*free_ports(6)}
+        other.communicate("")
 
 
 def test_a_port_in_use_is_not_free() -> None:
