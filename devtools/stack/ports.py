@@ -17,9 +17,8 @@ _HIGHEST_PORT = 65_535
 _CANDIDATES = range(20_000, 30_000)
 """Below every system's ephemeral ports: a part that is restarted finds its port still free."""
 _TRIES = 200
-_assigned: dict[int, socket.socket | None] = {}
-"""They may not be in use yet, or while their part is being restarted. The sockets keep other
-processes from assigning them."""
+_assigned: set[int] = set()
+"""They may not be in use yet, or while their part is being restarted."""
 
 
 def is_free(port: int) -> bool:
@@ -51,16 +50,14 @@ def _assign(port: int) -> bool:
     By a name that ends with the process, which only Linux has: elsewhere, two processes that choose
     the same port before either uses it are not kept apart.
     """
-    if sys.platform != "linux":
-        _assigned[port] = None
-        return True
-    name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        name.bind(f"\0signedfor-port-{port}")
-    except OSError:
-        name.close()
-        return False
-    _assigned[port] = name
+    if sys.platform == "linux":
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as name:
+            try:
+                name.bind(f"\0signedfor-port-{port}")
+            except OSError:
+                return False
+            name.detach()  # it stays open
+    _assigned.add(port)
     return True
 
 

@@ -20,7 +20,7 @@ def test_a_port_is_assigned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next caller gets another port, even before the first is in use."""
     monkeypatch.setattr("devtools.stack.ports._CANDIDATES", range(31_000, 31_200))
     [named] = free_ports(1)
-    monkeypatch.setattr("devtools.stack.ports._assigned", {})
+    monkeypatch.setattr("devtools.stack.ports._assigned", set())
     monkeypatch.setenv("WEBHOOK_PORT", str(named))
     port_from("WEBHOOK_PORT", 8080)
 
