@@ -24,7 +24,16 @@ from tests.bad_inputs.rows import CANARIES, FORM, Request
 from tests.fixtures.stack import SHORT_WAITS
 from tests.webhook.support import ACCOUNT, PUBLIC, TOKEN
 
-_BACKGROUND: Final = frozenset({"watermarks", "ops_sessions", "message_index", "hash_keys"})
+_BACKGROUND: Final = frozenset(
+    {
+        "watermarks",
+        "ops_sessions",
+        "message_index",
+        "dead_letter_index",
+        "sender_results",
+        "hash_keys",
+    }
+)
 """Tables that processes write without being asked: looks, sign-ins, the index of messages."""
 _SECONDS: Final = 20
 
