@@ -59,8 +59,8 @@ class Destinations:
         if country in known or not (near or known):
             return None
         return (
-            f"is in {_named(country)}, where none of your senders is, and ALLOWED_COUNTRIES is not "
-            "set"
+            f"is in {_named(country)}, where none of your senders is; ALLOWED_COUNTRIES can allow "
+            "other countries"
         )
 
 
