@@ -34,7 +34,7 @@ _SIGNATURE = re.compile(
     r".{1,60}|"
     rf"(?i:\b(?:{_CLOSING})\b)[\s,.!]+(?:{_TITLES})?{_NAME}|"
     rf"\s[-–—~]{{1,2}} ?(?:{_TITLES})?{_NAME}|"  # noqa: RUF001 - dashes
-    rf"\s\((?:{_TITLES})?{_NAME}\)|"
+    rf"\s\((?:[Tt]his is )?(?:{_TITLES})?{_NAME}\)|"
     rf"[,.!]\s{_TITLES}{_NAME})\Z",
     re.DOTALL,
 )
