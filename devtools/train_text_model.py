@@ -31,7 +31,6 @@ LEARNED: Final = ("development", "another_writer", "held_out")
 """The sets that the model may learn from."""
 _OPT_OUTS: Final = frozenset({InboundKind.STOP, InboundKind.REVIEW})
 _PHRASE: Final = frozenset({InboundKind.REVIEW})
-_ORDINARY: Final = frozenset({InboundKind.OTHER})
 _COST: Final = 0.06
 """Of a text on the wrong side: more fits these texts better, and new ones no better."""
 _EPOCHS: Final = 10
@@ -52,7 +51,7 @@ class Sample:
 
 
 def samples() -> list[Sample]:
-    """What is labeled as an opt-out or as ordinary, and not as perhaps both."""
+    """What is labeled as an opt-out or as something else, and not as perhaps both."""
     texts = [
         text
         for path in opt_out_texts.files()
@@ -60,7 +59,9 @@ def samples() -> list[Sample]:
         for text in opt_out_texts.read(path)
     ]
     return [
-        _sample(each) for each in texts if each.expected <= _OPT_OUTS or each.expected == _ORDINARY
+        _sample(each)
+        for each in texts
+        if each.expected <= _OPT_OUTS or each.expected.isdisjoint(_OPT_OUTS)
     ]
 
 

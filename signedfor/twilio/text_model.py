@@ -22,7 +22,7 @@ ORDINARY: Final = -0.55
 """Below this an opt-out phrase is one in a hundred, in texts that the model has not learned from.
 `devtools/train_text_model.py` prints the shares."""
 OPT_OUT: Final = 0.8
-"""Above this an ordinary message is one in a hundred."""
+"""Above this an ordinary message is one in two hundred."""
 _RUN: Final = 4
 _FEATURES: Final = 30
 """How many features a short message has."""
