@@ -64,7 +64,7 @@ def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
                 ]
             },
             listing(
-                ("Sender", "Kind", "Segments/s", "Set by", "Backlog", "Takes", "Urgent", ""),
+                ("Sender", "Kind", "Segments/s", "Set by", "Backlog", "Takes", "Urgent", "State"),
                 [
                     _row(name, state, pauses.get(state.sender), breakers.get(state.sender))
                     for name, state in zip(names, states, strict=True)
