@@ -130,7 +130,8 @@ class LocalStack:
         )
         pages = [each for each in (self.ops, self.codec_server) if each is not None]
         self._parts = parts
-        self._started_last = [] if only_servers else [*self.workers, self.webhook, *pages]
+        self._started_last = [] if only_servers else [*self.workers, self.webhook]
+        self._pages = [] if only_servers else pages
 
     @property
     def worker(self) -> Process:
@@ -213,7 +214,13 @@ class LocalStack:
             self.temporal.wait_until_ready()
             for process in self._started_last:
                 process.start(wait=False)
-            for process in (*([self.twilio] if self.twilio else []), *self._started_last):
+            if self._pages:
+                # The operations page checks it when it starts.
+                self.webhook.wait_until_ready()
+            for process in self._pages:
+                process.start(wait=False)
+            ours = (*self._started_last, *self._pages)
+            for process in (*([self.twilio] if self.twilio else []), *ours):
                 process.wait_until_ready()
             if self.sandbox_url is not None:
                 self._control = opened.enter_context(SandboxControl(self.sandbox_url))
