@@ -212,16 +212,7 @@ class LocalStack:
             if self.ops is not None:
                 self._add_ops_user()
             self.temporal.wait_until_ready()
-            for process in self._started_last:
-                process.start(wait=False)
-            if self._pages:
-                # The operations page checks it when it starts.
-                self.webhook.wait_until_ready()
-            for process in self._pages:
-                process.start(wait=False)
-            ours = (*self._started_last, *self._pages)
-            for process in (*([self.twilio] if self.twilio else []), *ours):
-                process.wait_until_ready()
+            self._start_our_processes()
             if self.sandbox_url is not None:
                 self._control = opened.enter_context(SandboxControl(self.sandbox_url))
             self._open = opened.pop_all()
@@ -242,6 +233,18 @@ class LocalStack:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _start_our_processes(self) -> None:
+        for process in self._started_last:
+            process.start(wait=False)
+        if self._pages:
+            # The operations page checks it when it starts.
+            self.webhook.wait_until_ready()
+        for process in self._pages:
+            process.start(wait=False)
+        twilio = [self.twilio] if self.twilio else []
+        for process in (*twilio, *self._started_last, *self._pages):
+            process.wait_until_ready()
 
     def _stop_parts(self) -> None:
         for wave in (

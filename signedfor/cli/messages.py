@@ -2,7 +2,6 @@
 
 import re
 from datetime import timedelta
-from typing import Annotated
 
 import typer
 from temporalio.client import WorkflowFailureError

@@ -15,7 +15,7 @@ from signedfor.store.people import People
 from signedfor.store.tables import audit_log, utc_now
 
 PAUSE_SENDER: Final = "sender.pause"
-"""The action of a person, or of the breaker, whose subject is a sender that is sent from no more."""
+"""The action of a person, or of the breaker, that pauses the sender that is its subject."""
 MAX_WHY: Final = 500
 MAX_SUBJECT: Final = 255
 _column = audit_log.c

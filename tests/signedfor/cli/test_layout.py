@@ -88,8 +88,10 @@ def test_wide_characters_are_counted_as_two() -> None:
 
 
 def test_a_sentence_is_wrapped_between_words() -> None:
-    """Each of its lines goes on below where its text begins: after its indent, or a first column."""
-    text = "Correct this and try again:\n  --reason: must not contain it\n  0  done, delivered to all"
+    """Each of its lines goes on below its text: after its indent, or after a first column."""
+    text = (
+        "Correct this and try again:\n  --reason: must not contain it\n  0  done, delivered to all"
+    )
 
     lines = wrapped(text, 25).splitlines()
 
