@@ -133,8 +133,8 @@ class Scenario:
             *(Outcome.DELIVERED, Outcome.DELIVERED, Outcome.DELIVERED),
         ] == [each.outcome for each in ended]
         self.waiting, self.refused, self.delivered = waiting, refused, delivered
-        await self._in_clear()
-        await self._commands_about_messages()
+        await asyncio.gather(self._in_clear(), self._sends(), self._shown())
+        await self._decided()
 
     async def _in_clear(self) -> None:
         """A caller in another language, without the key."""
@@ -148,31 +148,38 @@ class Scenario:
         sent = Sent(message_id="in-clear", to=words["to"], stack=self.stack, client=self.client)
         assert Outcome.DELIVERED is (await report_of(sent)).outcome
 
-    async def _commands_about_messages(self) -> None:
+    async def _sends(self) -> None:
         run, number, text = self.commands.run, self.canaries.number, self.canaries.text
-        first, second, _ = (each.message_id for each in self.refused)
-        at_terminal = self.commands.at_terminal
         from_ = ("--from", self.sender)
         await run("send", number(), "--body", text(Kind.TEXTS), *from_, "--wait")
         body = text(Kind.TEXTS)
         await run("send", number(), "--body", "-", "--json", *from_, stdin=body)
         typed = [("Type the text", f"{text(Kind.TEXTS)}\n{_END}")]
-        await at_terminal("send", number(), "--body", "-", *from_, "--wait", typed=typed)
+        send = ("send", number(), "--body", "-", *from_, "--wait")
+        await self.commands.at_terminal(*send, typed=typed)
         await run("send", number()[:-1] + "x", "--body", text(Kind.TEXTS), code=2)
-        await at_terminal("show", self.delivered.message_id)
-        await at_terminal("show", self.delivered.message_id, "--reveal", reveals=True)
-        await run("show", self.delivered.message_id, "--reveal", "--json", reveals=True)
-        await run("show", first)
-        await run("messages", "list", "--to", self.delivered.to)
-        await run("dead-letters", "list", "--json")
-        await at_terminal("dead-letters", "show", first)
-        await run("dead-letters", "show", first, "--reveal", reveals=True)
-        new = ("--body", "-", "--note", text(Kind.NOTES))
-        await run("dead-letters", "retry", first, "--yes", *new, stdin=text(Kind.TEXTS))
-        await run("dead-letters", "discard", second, "--yes", "--note", text(Kind.NOTES))
         await run("doctor")
         await run("senders", "rate", self.sender, "50")
         await run("senders", "list")
+
+    async def _shown(self) -> None:
+        run, at_terminal = self.commands.run, self.commands.at_terminal
+        delivered, refused = self.delivered.message_id, self.refused[0].message_id
+        await at_terminal("show", delivered)
+        await at_terminal("show", delivered, "--reveal", reveals=True)
+        await run("show", delivered, "--reveal", "--json", reveals=True)
+        await run("show", refused)
+        await run("messages", "list", "--to", self.delivered.to)
+        await run("dead-letters", "list", "--json")
+        await at_terminal("dead-letters", "show", refused)
+        await run("dead-letters", "show", refused, "--reveal", reveals=True)
+
+    async def _decided(self) -> None:
+        run, text = self.commands.run, self.canaries.text
+        first, second, _ = (each.message_id for each in self.refused)
+        new = ("--body", "-", "--note", text(Kind.NOTES))
+        await run("dead-letters", "retry", first, "--yes", *new, stdin=text(Kind.TEXTS))
+        await run("dead-letters", "discard", second, "--yes", "--note", text(Kind.NOTES))
 
     async def _inbound(self) -> None:
         canaries, sandbox = self.canaries, self.stack.sandbox
@@ -200,7 +207,8 @@ class Scenario:
         await run("opt-outs", "review", "--all", "--reveal", reveals=True)
         await run("opt-outs", "catch-up")
         await self.commands.at_terminal(
-            *("opt-outs", "review"), typed=[("Continue?", "y\n"), ("[q] quit", "q\n")]
+            *("opt-outs", "review", "--interactive"),
+            typed=[("Continue?", "y\n"), ("[q] quit", "q\n")],
         )
         self.pending_review = pending[1]["message_sid"]
 

@@ -66,5 +66,6 @@ def _type(terminal: int, typed: Typed) -> bytes:
         try:
             part = os.read(terminal, _PART)
         except OSError:  # how Linux says that nobody has it open any more
+            assert not left, f"{left[0][0]} was not asked"
             return shown
         shown += part
