@@ -285,7 +285,7 @@ class Scenario:
         await operator.get("/dead-letters", tenant=_BULK)
         preview = hidden((await operator.post("/dead-letters/preview", fields)).text)
         await operator.post("/dead-letters/start", preview)
-        await operator.post("/dead-letters/stop", {"id": preview["job_id"]})
+        await operator.get("/dead-letters/job", id=preview["job_id"])
         await operator.get("/dead-letters/jobs")
 
     async def _page(self) -> None:
