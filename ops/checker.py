@@ -27,7 +27,7 @@ from signedfor.store.rate_limiter import RateLimiter
 _log = logging.getLogger(__name__)
 
 OFTEN: Final = timedelta(minutes=1)
-"""How often our own parts are checked."""
+"""How often our own parts are checked, and whatever has failed."""
 RARELY: Final = timedelta(minutes=15)
 """How often Twilio's API is asked, and the webhook called by its public URL: every look is some
 requests to Twilio for each sender."""
@@ -59,8 +59,16 @@ class Look:
 class Checker:
     """Looks at each by itself, so that one that hangs or fails keeps no other from being seen."""
 
-    def __init__(self, checks: Sequence[Check], *, max_wait: timedelta = MAX_WAIT) -> None:
+    def __init__(
+        self,
+        checks: Sequence[Check],
+        *,
+        max_wait: timedelta = MAX_WAIT,
+        after_failure: timedelta = OFTEN,
+    ) -> None:
+        """`after_failure`: how soon what has failed is looked at again, at the latest."""
         self._checks = checks
+        self._after_failure = after_failure
         self._max_wait = max_wait
         self._again = {each.name: asyncio.Event() for each in checks}
         self._looks = {each.name: Look(name=each.name) for each in checks}
@@ -102,8 +110,10 @@ class Checker:
             finally:
                 looking.cancel()
             look.is_running, look.ended_at = False, datetime.now(UTC)
+            has_failed = any(each.level is Level.FAIL for each in look.findings)
+            wait = min(check.interval, self._after_failure) if has_failed else check.interval
             try:
-                async with asyncio.timeout(check.interval.total_seconds()):
+                async with asyncio.timeout(wait.total_seconds()):
                     await again.wait()
             except TimeoutError:
                 pass

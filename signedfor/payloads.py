@@ -50,6 +50,8 @@ _KEY_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 MAX_KEY_ID_DIGITS: Final = 8
 """A date, but no phone number: the id is shown."""
 
+_CLASS = re.compile(r"[A-Z][A-Za-z]{2,63}")
+"""What the name of a failure class looks like."""
 _MESSAGE_ID = re.compile(rf"[\x21-\x7e]{{1,{MAX_MESSAGE_ID_CHARACTERS}}}")
 
 
@@ -67,10 +69,10 @@ class Unreadable(StrEnum):
 
 
 class UnreadablePayload(RuntimeError):
-    """A payload cannot be decrypted; the text names its key.
+    """A payload cannot be decrypted, and the text names its key; or it is of a later version.
 
     In a workflow it fails the workflow task, not the workflow, which goes on when a worker has the
-    key.
+    key, or is of that version.
     """
 
     def __init__(self, problem: str) -> None:
@@ -199,9 +201,25 @@ class _JSONConverter(PydanticJSONPlainPayloadConverter):
         except InvalidJson as error:
             raise invalid_input([(field_name(error.path), str(error))]) from None
         except ValidationError as error:
+            # What we have written ourselves is not bad input, and failing would lose it.
+            if issubclass(contract, OutputModel) and _is_of_later_version(error):
+                raise UnreadablePayload(
+                    "has a failure class that only a later version knows"
+                ) from None
             raise invalid_input(problems_in(error)) from None
         except UnicodeEncodeError:  # where no field can be named: in the name of one
             raise invalid_input([("input", "has half a character in a name")]) from None
+
+
+def _is_of_later_version(error: ValidationError) -> bool:
+    """Whether nothing is wrong but a failure class that is not known here."""
+    return all(
+        each["type"] == "enum"
+        and each["loc"][-1:] == ("failure_class",)
+        and isinstance(each["input"], str)
+        and _CLASS.fullmatch(each["input"])
+        for each in error.errors(include_url=False, include_context=False)
+    )
 
 
 def _is_json_or_null(payload: Payload) -> bool:
@@ -231,7 +249,7 @@ class _PayloadConverter(CompositePayloadConverter):
         `OneArgument` refuses them, whatever they are.
 
         Raises:
-            UnreadablePayload: it cannot be decrypted, and is no input.
+            UnreadablePayload: it cannot be decrypted, and is no input; or it is of a later version.
             ApplicationError: bad input, of the type InvalidInput.
         """
         if not type_hints and len(payloads) > 1:
@@ -243,7 +261,12 @@ class _PayloadConverter(CompositePayloadConverter):
         for payload, hint in zip(payloads, hints, strict=False):
             if _contract_in(hint) and not _is_json_or_null(payload):
                 raise invalid_input([("input", "must be a JSON object, encoded as json/plain")])
-        values = super().from_payloads(payloads, type_hints)
+        try:
+            values = super().from_payloads(payloads, type_hints)
+        except RuntimeError as error:  # the SDK's, around any other
+            if isinstance(error.__cause__, UnreadablePayload):
+                raise error.__cause__ from None
+            raise
         for hint, value in zip(hints, values, strict=False):
             if _contract_in(hint) and not isinstance(value, hint):
                 raise invalid_input([("input", "must be a JSON object")])

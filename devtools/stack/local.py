@@ -130,7 +130,8 @@ class LocalStack:
         )
         pages = [each for each in (self.ops, self.codec_server) if each is not None]
         self._parts = parts
-        self._started_last = [] if only_servers else [*self.workers, self.webhook, *pages]
+        self._started_last = [] if only_servers else [*self.workers, self.webhook]
+        self._pages = [] if only_servers else pages
 
     @property
     def worker(self) -> Process:
@@ -211,10 +212,7 @@ class LocalStack:
             if self.ops is not None:
                 self._add_ops_user()
             self.temporal.wait_until_ready()
-            for process in self._started_last:
-                process.start(wait=False)
-            for process in (*([self.twilio] if self.twilio else []), *self._started_last):
-                process.wait_until_ready()
+            self._start_our_processes()
             if self.sandbox_url is not None:
                 self._control = opened.enter_context(SandboxControl(self.sandbox_url))
             self._open = opened.pop_all()
@@ -235,6 +233,18 @@ class LocalStack:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _start_our_processes(self) -> None:
+        for process in self._started_last:
+            process.start(wait=False)
+        if self._pages:
+            # The operations page checks it when it starts.
+            self.webhook.wait_until_ready()
+        for process in self._pages:
+            process.start(wait=False)
+        twilio = [self.twilio] if self.twilio else []
+        for process in (*twilio, *self._started_last, *self._pages):
+            process.wait_until_ready()
 
     def _stop_parts(self) -> None:
         for wave in (

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from ops.access import Role
 from ops.web import Page, Pages
 from signedfor.masks import masked_sender
-from signedfor.store.audit_log import Action
+from signedfor.store.audit_log import PAUSE_SENDER, Action
 from signedfor.store.breakers import Breakers, OpenBreaker
 from signedfor.store.message_counts import MessageCounts
 from signedfor.store.rate_limiter import RateLimiter, SenderState
@@ -22,7 +22,6 @@ pages = Pages()
 PATH = "/senders"
 RANGES: Final = {"1 h": timedelta(hours=1), "24 h": timedelta(hours=24)}
 """How far back the rates of delivery and failure look."""
-_PAUSE: Final = "sender.pause"
 _rate = TypeAdapter(Rate)
 
 
@@ -54,13 +53,7 @@ async def senders(page: Page) -> Response:
 
 def _pauses(page: Page, states: Sequence[SenderState]) -> dict[str, Action]:
     """Who has paused each sender that is paused, as far as the audit log knows."""
-    found = {}
-    for each in states:
-        if each.is_paused:
-            wanted = {"action": _PAUSE, "subject": masked_sender(each.sender)}
-            for action in page.services.audit_log.entries(filters=wanted, limit=1):
-                found[each.sender] = action
-    return found
+    return page.services.audit_log.pauses(each.sender for each in states if each.is_paused)
 
 
 def _breakers(page: Page) -> dict[str, OpenBreaker]:
@@ -71,7 +64,7 @@ def _breakers(page: Page) -> dict[str, OpenBreaker]:
 @pages.post("/senders/pause", role=Role.ACT)
 async def pause(page: Page) -> Response:
     """Send nothing more from it."""
-    await _change(page, _PAUSE, _rate_limiter(page).pause)
+    await _change(page, PAUSE_SENDER, _rate_limiter(page).pause)
     return page.redirect(PATH, done="Paused: no new POST begins.")
 
 

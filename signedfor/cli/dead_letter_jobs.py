@@ -142,8 +142,7 @@ def resolve_many(
         out.result(document, *_preview_for_people(what))
         return ExitCode.OK
     if not (out.as_json and yes):
-        for each in _preview_for_people(what):
-            out.notes.print(each)
+        out.note(*_preview_for_people(what))
     if not yes:
         action = f"{resolution.action} {_dead_letters(what.counts.to_resolve)}"
         out.confirm(f"This will {action}.", what=action)

@@ -1,22 +1,21 @@
 """Tables that fit the width of a terminal and break nothing that is there to be copied.
 
-A cell is broken between words only: an address, an ID or a `command` in backquotes stays in one
-piece. A table that is too wide for that is stacked: the cells of a row below each other.
+A cell is broken between words only (see `wrapping`). A table that is too wide for that is stacked:
+the cells of a row below each other.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
-# A command in backquotes, with what punctuation follows, or a word.
-_PIECE = re.compile(r"[^\s`]*`[^`\n]*`\S*|\S+")
+from signedfor.cli.wrapping import breaks, hanging, longest_piece
+
 _GAP: Final = 2
 _INDENT: Final = 2
 _READABLE: Final = 24
-"""A cell of this width, such as a time, is not broken, and no column of texts is narrower."""
+"""A cell of this width is not broken, and no column of texts is narrower."""
 
 Row = Sequence[Text]
 
@@ -57,6 +56,21 @@ class Facts:
         yield from _stacked(self._rows, within=options.max_width)
 
 
+class Sentences:
+    """Text whose lines are wrapped; each goes on below where its text begins."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """Rich calls this to print it."""
+        del console
+        for line in self._text.split("\n", allow_blank=True):
+            indent, spans = hanging(line.plain, options.max_width)
+            for number, (begin, end) in enumerate(spans):
+                yield Text(" " * (indent if number else 0)).append_text(line[begin:end])
+
+
 def _column_widths(rows: Sequence[Row], *, within: int) -> list[int] | None:
     """How wide each column is, so that no piece is broken; None where that is not possible."""
     columns = list(zip(*rows, strict=True))
@@ -89,12 +103,18 @@ def _side_by_side(row: Row, widths: Sequence[int]) -> Iterator[Text]:
 
 
 def _stacked(rows: Sequence[tuple[Text, Text]], *, within: int) -> Iterator[Text]:
-    """Each value beside its name or, where that would break a piece of it, below."""
+    """Each value beside its name or, where that would break a piece of it, below.
+
+    A name that takes more than half of the width does not move the other values.
+    """
     shown = [(name, value) for name, value in rows if value]
-    start = max((name.cell_len + _GAP for name, _ in shown if name), default=0)
+    widths = [name.cell_len for name, _ in shown if name]
+    usual = max((each + _GAP for each in widths if each <= within // 2), default=0)
     for name, value in shown:
+        start = max(usual, name.cell_len + _GAP) if name else usual
         beside = within - start
-        if _longest_piece(value) <= beside:
+        needs = _longest_piece(value) if start == usual else _longest_line(value)
+        if needs <= beside:
             for number, part in enumerate(_lines(value, beside)):
                 head = name.copy() if number == 0 else Text()
                 head.append(" " * (start - head.cell_len))
@@ -102,20 +122,16 @@ def _stacked(rows: Sequence[tuple[Text, Text]], *, within: int) -> Iterator[Text
             continue
         if name:
             yield name
-        for part in _lines(value, within - _INDENT):
-            yield Text(" " * _INDENT).append_text(part)
+        indent = _INDENT if _longest_piece(value) <= within - _INDENT else 0
+        for part in _lines(value, within - indent):
+            yield Text(" " * indent).append_text(part)
 
 
 def _lines(text: Text, width: int) -> Iterator[Text]:
     """The text in lines of at most this width; a longer piece has a longer line of its own."""
     for line in text.split("\n", allow_blank=True):
-        begin, end = 0, 0
-        for piece in _PIECE.finditer(line.plain):
-            if end and line[begin : piece.end()].cell_len > width:
-                yield line[begin:end]
-                begin = piece.start()
-            end = piece.end()
-        yield line[begin:end]
+        for begin, end in breaks(line.plain, width):
+            yield line[begin:end]
 
 
 def _longest_line(text: Text) -> int:
@@ -123,5 +139,4 @@ def _longest_line(text: Text) -> int:
 
 
 def _longest_piece(text: Text) -> int:
-    spans = (piece.span() for piece in _PIECE.finditer(text.plain))
-    return max((text[begin:end].cell_len for begin, end in spans), default=0)
+    return longest_piece(text.plain)

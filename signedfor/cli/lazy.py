@@ -15,8 +15,11 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_group
 
+from signedfor.cli.help_layout import keep_short_help_whole, use_narrow_help
 from signedfor.cli.usage import RedactingGroup
 from signedfor.process import interrupt_as_usual, interruptible
+
+use_narrow_help()
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class LazyGroup(RedactingGroup):
         """What the list of commands needs."""
         if (command := self.lazy.get(cmd_name)) is None:
             return super().get_command(ctx, cmd_name)
-        return TyperCommand(cmd_name, help=command.help)
+        return TyperCommand(cmd_name, short_help=command.help)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Import the command that is called."""
@@ -66,7 +69,10 @@ class LazyGroup(RedactingGroup):
             parent.add_typer(target, name=name)
         else:
             parent.command(name)(target)
-        return get_group(parent).commands[name]
+        command = get_group(parent).commands[name]
+        for each in getattr(command, "commands", {}).values():
+            keep_short_help_whole(each)
+        return command
 
 
 def lazy_group(commands: Mapping[str, LazyCommand]) -> type[LazyGroup]:

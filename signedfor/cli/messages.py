@@ -2,7 +2,6 @@
 
 import re
 from datetime import timedelta
-from typing import Annotated
 
 import typer
 from temporalio.client import WorkflowFailureError
@@ -17,8 +16,10 @@ from signedfor.cli.options import (
     ByOption,
     JsonOption,
     MessageIdArgument,
+    ReasonOption,
     RevealOption,
     TimeoutOption,
+    check_reason,
     checked_message_id,
     checked_model,
     operator,
@@ -39,7 +40,7 @@ from signedfor.contract import (
     MessageRequest,
     message_id_of,
 )
-from signedfor.masks import check_no_number, has_digits_of_number
+from signedfor.masks import has_digits_of_number
 from signedfor.notes import check_note_on
 from signedfor.search_attributes import TWILIO_SID
 
@@ -95,10 +96,7 @@ async def _fetch_request(sender: Client, message: Message) -> MessageRequest:
 def cancel(
     message_id: MessageIdArgument,
     *,
-    reason: Annotated[
-        str | None,
-        typer.Option("--reason", metavar="TEXT", help="Why, recorded with the message."),
-    ] = None,
+    reason: ReasonOption = None,
     by: ByOption = None,
     timeout: TimeoutOption = TIMEOUT,
     as_json: JsonOption = False,
@@ -110,7 +108,7 @@ def cancel(
     with command_output(as_json=as_json) as out:
         bare_id = checked_message_id(message_id)
         request = checked_model(CancelRequest, {"by": operator(by), "reason": reason})
-        check_no_number(reason, field="--reason")
+        check_reason(reason)
         result = run(_cancel(bare_id, request, within=timeout))
         document = {"message_id": bare_id, **result.model_dump(mode="json")}
         if result.canceled:

@@ -22,6 +22,7 @@ from signedfor.contract.fields import (
     zoned_time,
 )
 from signedfor.masks import check_no_number
+from signedfor.notes import check_note_on
 from signedfor.strict_json import InvalidJson, parse_json
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -55,6 +56,12 @@ ByOption = Annotated[
     str | None,
     typer.Option(
         "--by", metavar="NAME", help="Your name, for the record. Default: your user name."
+    ),
+]
+ReasonOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reason", metavar="TEXT", help="Why, for the record; without anybody's phone number."
     ),
 ]
 LimitOption = Annotated[
@@ -178,6 +185,15 @@ def operator(by: str | None) -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user need not have a name
         return "unknown user"
+
+
+def check_reason(reason: str | None) -> None:
+    """Refuse a reason that cannot be stored, or has anybody's phone number: all may read it.
+
+    Raises:
+        BadInput: names the option.
+    """
+    check_note_on((), reason or "", field="--reason", whose="a person's")
 
 
 def moment(text: str, *, option: str, max_days: int = MAX_SINCE_DAYS) -> datetime:

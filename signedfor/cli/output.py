@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from signedfor.cli.layout import Facts, Listing
+from signedfor.cli.layout import Facts, Listing, Sentences
 from signedfor.cli.streams import escaped, write_document, write_failure
 from signedfor.errors import (
     BadInput,
@@ -69,18 +69,16 @@ class Output:
         self._result = _Console()
         self.notes = _Console(stderr=True)
 
-    def note(self, text: str) -> None:
-        """Print a line for the person at the terminal."""
-        self.notes.print(printable(text), soft_wrap=True)
+    def note(self, *parts: RenderableType | str) -> None:
+        """Print lines and tables for the person at the terminal."""
+        _print(self.notes, parts)
 
     def result(self, document: Mapping[str, Any], *human: RenderableType | str) -> None:
         """Print the result: `document` for programs, or each of `human` for people."""
         if self.as_json:
             write_document(document)
             return
-        for each in human:
-            shown = printable(each) if isinstance(each, str) else each
-            self._result.print(shown, soft_wrap=True)
+        _print(self._result, human)
 
     def listed(
         self,
@@ -170,6 +168,18 @@ class Output:
             typed = line.strip().lower()
             if typed in choices:
                 return typed
+
+
+def _print(console: Console, parts: Sequence[RenderableType | str]) -> None:
+    """Print each; a table has a blank line before and after it."""
+    after_text = True
+    for number, each in enumerate(parts):
+        is_text = isinstance(each, str)
+        if number and not (is_text and after_text):
+            console.print()
+        after_text = is_text
+        shown = Sentences(printable(each)) if isinstance(each, str) else each
+        console.print(shown, soft_wrap=True)  # the terminal wraps what must not be broken
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from sqlalchemy import Engine
 
 from signedfor.cli import audit
 from signedfor.cli.environment import database, database_settings
-from signedfor.cli.options import JsonOption, RevealOption
+from signedfor.cli.options import JsonOption, ReasonOption, RevealOption, check_reason
 from signedfor.cli.output import BadInput, command_output, listing
 from signedfor.masks import masked_sender
+from signedfor.store.audit_log import PAUSE_SENDER, Action, AuditLog
 from signedfor.store.breakers import Breakers, OpenBreaker
 from signedfor.store.rate_limiter import RateLimiter, SenderState
 from signedfor.times import iso8601
@@ -42,6 +43,7 @@ def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
         with database() as engine:
             states = _rate_limiter(engine).states()
             breakers = {each.sender: each for each in Breakers(engine).open_breakers()}
+            pauses = AuditLog(engine).pauses(each.sender for each in states if each.is_paused)
         names = [each.sender if reveal else masked_sender(each.sender) for each in states]
         out.result(
             {
@@ -52,6 +54,7 @@ def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
                         "rate": state.rate,
                         "is_configured": state.is_configured,
                         "is_paused": state.is_paused,
+                        "pause": _pause(pauses.get(state.sender)),
                         "breaker": _breaker(breakers.get(state.sender)),
                         "backlog_segments": round(state.backlog_segments, 1),
                         "backlog_seconds": round(state.backlog.total_seconds(), 1),
@@ -61,9 +64,9 @@ def list_(*, reveal: RevealOption = False, as_json: JsonOption = False) -> None:
                 ]
             },
             listing(
-                ("Sender", "Kind", "Segments/s", "Set by", "Backlog", "Takes", "Urgent", ""),
+                ("Sender", "Kind", "Segments/s", "Set by", "Backlog", "Takes", "Urgent", "State"),
                 [
-                    _row(name, state, breakers.get(state.sender))
+                    _row(name, state, pauses.get(state.sender), breakers.get(state.sender))
                     for name, state in zip(names, states, strict=True)
                 ],
             )
@@ -82,6 +85,7 @@ def rate(
         ),
     ],
     *,
+    reason: ReasonOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Set how many segments per second a sender may send.
@@ -92,12 +96,14 @@ def rate(
     with command_output(as_json=as_json) as out:
         normalized = _sender(sender)
         wanted = None if segments_per_second == _DEFAULT else _number(segments_per_second)
+        check_reason(reason)
         with database() as engine:
             limiter = _rate_limiter(engine)
             audit.record(
                 engine,
                 "sender.rate",
                 masked_sender(normalized),
+                why=reason,
                 details=f"{wanted or 'default'} segments per second",
             )
             limiter.set_rate(normalized, wanted)
@@ -106,13 +112,16 @@ def rate(
 
 
 @app.command()
-def pause(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
+def pause(
+    sender: _SenderArgument, *, reason: ReasonOption = None, as_json: JsonOption = False
+) -> None:
     """Send nothing more from a sender; its messages wait."""
     with command_output(as_json=as_json) as out:
+        check_reason(reason)
         with database() as engine:
             limiter = _rate_limiter(engine)
             known = _known(limiter, sender)
-            audit.record(engine, "sender.pause", masked_sender(known))
+            audit.record(engine, PAUSE_SENDER, masked_sender(known), why=reason)
             limiter.pause(known)
         out.result(
             {"is_paused": True},
@@ -122,16 +131,19 @@ def pause(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def resume(sender: _SenderArgument, *, as_json: JsonOption = False) -> None:
+def resume(
+    sender: _SenderArgument, *, reason: ReasonOption = None, as_json: JsonOption = False
+) -> None:
     """Continue sending from a paused sender, at its rate.
 
     If the breaker has paused it, what was sent until now no longer counts.
     """
     with command_output(as_json=as_json) as out:
+        check_reason(reason)
         with database() as engine:
             limiter = _rate_limiter(engine)
             known = _known(limiter, sender)
-            audit.record(engine, "sender.resume", masked_sender(known))
+            audit.record(engine, "sender.resume", masked_sender(known), why=reason)
             limiter.resume(known)
         out.result({"is_paused": False}, "Resumed: its messages are sent again, at its rate.")
 
@@ -164,6 +176,13 @@ def _number(text: str) -> float:
         raise BadInput([("RATE", "must be a number from 0.001 to 1000000, or default")]) from None
 
 
+def _pause(pause: Action | None) -> dict[str, Any] | None:
+    """Who has paused the sender, for programs."""
+    if pause is None:
+        return None
+    return {"at": iso8601(pause.at), "who": pause.who, "why": pause.why}
+
+
 def _breaker(breaker: OpenBreaker | None) -> dict[str, Any] | None:
     """Why the breaker has paused the sender, for programs."""
     if breaker is None:
@@ -175,13 +194,18 @@ def _breaker(breaker: OpenBreaker | None) -> dict[str, Any] | None:
     }
 
 
-def _state(state: SenderState, breaker: OpenBreaker | None) -> str | None:
+def _state(state: SenderState, pause: Action | None, breaker: OpenBreaker | None) -> str | None:
     if breaker is not None:
         return f"paused by the breaker at {breaker.opened_at:%Y-%m-%d %H:%M} UTC: {breaker.because}"
+    if pause is not None:
+        why = f": {pause.why}" if pause.why else ""
+        return f"paused by {pause.who} at {pause.at:%Y-%m-%d %H:%M} UTC{why}"
     return "paused" if state.is_paused else None
 
 
-def _row(name: str, state: SenderState, breaker: OpenBreaker | None) -> tuple[object, ...]:
+def _row(
+    name: str, state: SenderState, pause: Action | None, breaker: OpenBreaker | None
+) -> tuple[object, ...]:
     return (
         name,
         state.kind.replace("_", " "),
@@ -190,5 +214,5 @@ def _row(name: str, state: SenderState, breaker: OpenBreaker | None) -> tuple[ob
         f"{state.backlog_segments:.0f} segments" if state.backlog else "none",
         timedelta(seconds=round(state.backlog.total_seconds())) if state.backlog else None,
         f"{state.urgent_segments:.0f} segments" if state.urgent_segments >= 1 else None,
-        _state(state, breaker),
+        _state(state, pause, breaker),
     )

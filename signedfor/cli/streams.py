@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NoReturn, TextIO
 
+from signedfor.cli.wrapping import width_of, wrapped
 from signedfor.errors import CommandError, ExitCode
 from signedfor.process import NOT_READ
 from signedfor.times import iso8601
@@ -91,7 +92,7 @@ def write_failure(error: CommandError, *, as_json: bool, hint: str | None = None
     """Write why a command failed; `hint` replaces its text for people."""
     if as_json:
         write_document(error.document())
-    write(escaped(hint or str(error)), sys.stderr)
+    write(wrapped(escaped(hint or str(error)), width_of(sys.stderr)), sys.stderr)
 
 
 def escaped(text: str) -> str:

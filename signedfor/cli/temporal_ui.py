@@ -6,7 +6,7 @@ import typer
 
 from signedfor.cli.environment import database_settings
 from signedfor.cli.options import JsonOption
-from signedfor.cli.output import command_output
+from signedfor.cli.output import command_output, facts, printable
 from signedfor.cli.temporal import temporal_namespace
 from signedfor.temporal_ui import VIEWS, TemporalUI
 
@@ -30,11 +30,9 @@ def temporal_ui(
     with command_output(as_json=as_json) as out:
         ui = TemporalUI(url=database_settings().temporal_ui_url, namespace=temporal_namespace())
         if setup:
-            out.result({"script": ui.setup_script()}, ui.setup_script())
+            # Not as a sentence, which would be wrapped.
+            out.result({"script": ui.setup_script()}, printable(ui.setup_script()))
             return
         links = {view.name: ui.view_url(view) for view in VIEWS}
         document = [{"name": name, "url": url} for name, url in links.items()]
-        width = max(map(len, links))
-        # One line each, however long, so that they can be copied.
-        lines = [f"{name:{width}}  {url}" for name, url in links.items()]
-        out.result({"views": document}, "\n".join(lines))
+        out.result({"views": document}, facts(links.items()))

@@ -1,7 +1,7 @@
 """The audit log: who did what, when and why. Rows are added, never changed, and kept for years."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -9,11 +9,13 @@ from typing import Final
 from sqlalchemy import Connection, Engine, insert, select
 
 from signedfor.consent import person
-from signedfor.masks import masked_recipient
+from signedfor.masks import masked_recipient, masked_sender
 from signedfor.store.database import delete_oldest, transaction
 from signedfor.store.people import People
 from signedfor.store.tables import audit_log, utc_now
 
+PAUSE_SENDER: Final = "sender.pause"
+"""The action of a person, or of the breaker, that pauses the sender that is its subject."""
 MAX_WHY: Final = 500
 MAX_SUBJECT: Final = 255
 _column = audit_log.c
@@ -104,6 +106,18 @@ class AuditLog:
             query = query.where(_column.number < before)
         with transaction(self._engine, read_only=True) as connection:
             return [Action(**row) for row in connection.execute(query).mappings()]
+
+    def pauses(self, senders: Iterable[str]) -> dict[str, Action]:
+        """The newest pause of each sender, if the log has one; it may have been resumed since.
+
+        Senders that look the same masked are not distinguished.
+        """
+        found = {}
+        for sender in senders:
+            wanted = {"action": PAUSE_SENDER, "subject": masked_sender(sender)}
+            for action in self.entries(filters=wanted, limit=1):
+                found[sender] = action
+        return found
 
 
 def person_subject(recipient: str) -> str:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from signedfor.breaker_limits import SPEND_WINDOW, BreakerLimits, BreakerReason, SenderCounts
 from signedfor.masks import masked_sender
-from signedfor.store.audit_log import AuditLog
+from signedfor.store.audit_log import PAUSE_SENDER, AuditLog
 from signedfor.store.database import insert_for, transaction
 from signedfor.store.sender_results import COUNTED, minute_of
 from signedfor.store.tables import sender_breakers, sender_results, senders, utc_now
@@ -138,7 +138,7 @@ class Breakers:
             self._audit_log.add(
                 who=BREAKER,
                 role="worker",
-                action="sender.pause",
+                action=PAUSE_SENDER,
                 subject=masked_sender(sender),
                 why=opened.because,
                 connection=connection,

@@ -10,7 +10,6 @@ from signedfor.destinations import EVERYWHERE, Destinations
 from signedfor.message_activities import AttemptFailed
 from signedfor.message_limits import parse_rules
 from signedfor.store.account_hold import AccountHold
-from signedfor.store.database import open_engine
 from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import SendAttempts
@@ -67,14 +66,6 @@ def connect() -> Iterator[Connect]:
     for each in clients:
         assert each.http_client.session is not None
         each.http_client.session.close()
-
-
-@pytest.fixture
-def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
-    """A fresh, migrated database."""
-    engine = open_engine(sqlite_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

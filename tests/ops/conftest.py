@@ -1,7 +1,7 @@
 """The operations page in this process, as people of each role see it."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from ops.access import Role, write_user
 from ops.app import create_app
 from ops.settings import OpsSettings
 from signedfor.payloads import data_converter
-from signedfor.store.database import open_engine
 from tests.webhook.support import SETTINGS
 
 PASSWORD = "correct horse battery"
@@ -44,14 +43,6 @@ def users_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for role in Role:
         write_user(path, role, role, PASSWORD)
     return path
-
-
-@pytest.fixture
-def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
-    """An engine for a new, migrated SQLite database."""
-    engine = open_engine(sqlite_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -114,6 +114,18 @@ async def test_it_looks_again_after_a_time() -> None:
         await _until(lambda: often.begun >= 3)
 
 
+async def test_what_has_failed_is_looked_at_again_soon() -> None:
+    """Such as the webhook, which may have been started after the operations page."""
+    answers = [[fail("d", "Broken.", "Repair it.")], [FINE]]
+
+    async def recovers() -> list[Finding]:
+        return answers.pop(0)
+
+    checker = Checker([_check("rarely", recovers)], after_failure=timedelta(milliseconds=5))
+    async with checker.running():
+        await _until(lambda: list(checker.findings) == [FINE])
+
+
 async def test_it_looks_again_when_it_is_asked_to() -> None:
     """Once, however often it is asked; and never twice at the same time."""
     asked = Counted()

@@ -1,7 +1,6 @@
 """The index of dead letters against a real Temporal server."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +23,6 @@ from signedfor.search_attributes import (
     TENANT,
     TWILIO_ERROR_CODE,
 )
-from signedfor.store.database import open_engine
 from signedfor.store.dead_letter_index import DeadLetterIndex
 from tests.signedfor.store.indexed_messages import open_letter
 
@@ -32,23 +30,15 @@ FILTERED = FailureClass.CARRIER_FILTERED
 
 
 @pytest.fixture
-def engine(sqlite_url: str) -> Iterator[Engine]:
-    """A migrated database."""
-    engine = open_engine(sqlite_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def letters(engine: Engine) -> OpenDeadLetters:
+def letters(sqlite_engine: Engine) -> OpenDeadLetters:
     """Its open dead letters."""
-    return OpenDeadLetters(engine)
+    return OpenDeadLetters(sqlite_engine)
 
 
 @pytest.fixture
-def indexer(temporal: Client, engine: Engine) -> DeadLetterIndexer:
+def indexer(temporal: Client, sqlite_engine: Engine) -> DeadLetterIndexer:
     """An indexer of a Temporal server."""
-    return DeadLetterIndexer(temporal, engine)
+    return DeadLetterIndexer(temporal, sqlite_engine)
 
 
 async def _open(temporal: Client, message_id: str, *pairs: Any) -> Any:
@@ -129,13 +119,13 @@ async def test_what_is_closed_is_not_open(
 
 
 async def test_an_older_look_opens_none_again(
-    temporal: Client, letters: OpenDeadLetters, indexer: DeadLetterIndexer, engine: Engine
+    temporal: Client, letters: OpenDeadLetters, indexer: DeadLetterIndexer, sqlite_engine: Engine
 ) -> None:
     """Who has closed one looks again; what a round had read before that changes nothing."""
     handle = await _open(temporal, "m1")
     await _listed(temporal, 1)
     await indexer.bring_up_to_date()
-    index = DeadLetterIndex(engine)
+    index = DeadLetterIndex(sqlite_engine)
     [before] = index.find_open({}, limit=1)
 
     await handle.terminate()
@@ -147,23 +137,23 @@ async def test_an_older_look_opens_none_again(
 
 
 async def test_one_that_temporal_does_not_have_is_forgotten(
-    temporal: Client, letters: OpenDeadLetters, engine: Engine
+    temporal: Client, letters: OpenDeadLetters, sqlite_engine: Engine
 ) -> None:
     """It is looked at itself."""
     handle = await _open(temporal, "m1")
     await letters.look_again(temporal, "m1")
-    [row] = DeadLetterIndex(engine).find_open({}, limit=1)
+    [row] = DeadLetterIndex(sqlite_engine).find_open({}, limit=1)
     await handle.terminate()
-    DeadLetterIndex(engine).put([replace(row, message_id="m2")])
+    DeadLetterIndex(sqlite_engine).put([replace(row, message_id="m2")])
 
     await letters.look_again(temporal, "m2")
 
     assert ["m1"] == [each.message_id for each in letters.find(ALL, limit=9)]
 
 
-def test_a_cause_of_a_later_version(letters: OpenDeadLetters, engine: Engine) -> None:
+def test_a_cause_of_a_later_version(letters: OpenDeadLetters, sqlite_engine: Engine) -> None:
     """It is shown as not known: a release can be taken back."""
-    DeadLetterIndex(engine).put([open_letter(1, failure_class="OfALaterVersion")])
+    DeadLetterIndex(sqlite_engine).put([open_letter(1, failure_class="OfALaterVersion")])
 
     [group] = letters.group().groups
     assert (None, 1) == (group.cause.failure_class, group.count)

@@ -41,7 +41,6 @@ from signedfor.dead_letters import (
     resolve,
 )
 from signedfor.errors import NotFound
-from signedfor.store.database import open_engine
 from signedfor.store.suppressions import Suppressions
 from tests.dead_letters import (
     new_tenant,
@@ -122,20 +121,15 @@ class Desk:
 
 
 @pytest.fixture
-def engine(sqlite_url: str) -> Any:
-    """A database without suppressions."""
-    engine = open_engine(sqlite_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-async def desk(temporal: Client, engine: Engine) -> AsyncIterator[Desk]:
+async def desk(temporal: Client, sqlite_engine: Engine) -> AsyncIterator[Desk]:
     """An operator's desk, with workers."""
     fakes = FakeActivities(sends=[accept()])
-    async with resolving(temporal, fakes, engine, page=10):
+    async with resolving(temporal, fakes, sqlite_engine, page=10):
         yield Desk(
-            client=temporal, fakes=fakes, suppressions=Suppressions(engine), tenant=new_tenant()
+            client=temporal,
+            fakes=fakes,
+            suppressions=Suppressions(sqlite_engine),
+            tenant=new_tenant(),
         )
 
 
@@ -478,12 +472,14 @@ async def _activity_is_scheduled(client: Client, job_id: str, name: str) -> None
                 return
 
 
-async def test_a_long_job_continues_as_new(temporal: Client, engine: Engine) -> None:
+async def test_a_long_job_continues_as_new(temporal: Client, sqlite_engine: Engine) -> None:
     """Its history stays short, and its counts go on."""
     fakes = FakeActivities(sends=[accept()])
-    async with resolving(temporal, fakes, engine, page=1):
+    async with resolving(temporal, fakes, sqlite_engine, page=1):
         tenant = new_tenant()
-        desk = Desk(client=temporal, fakes=fakes, suppressions=Suppressions(engine), tenant=tenant)
+        desk = Desk(
+            client=temporal, fakes=fakes, suppressions=Suppressions(sqlite_engine), tenant=tenant
+        )
         chosen = await desk.open(23)
         job_id = await desk.start(await desk.preview())
         first_run = (await temporal.get_workflow_handle(job_workflow_id(job_id)).describe()).run_id

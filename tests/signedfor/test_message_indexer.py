@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,7 +20,7 @@ from signedfor.contract import SEND_MESSAGE, MessageRequest, message_workflow_id
 from signedfor.message_indexer import MessageIndexer
 from signedfor.payloads import data_converter
 from signedfor.search_attributes import CAMPAIGN_ID, MESSAGE_STATUS, TENANT, TWILIO_ERROR_CODE
-from signedfor.store.database import observe_transactions, open_engine
+from signedfor.store.database import observe_transactions
 from signedfor.store.inbound import Watermarks
 from signedfor.store.message_index import IndexedMessage, MessageFilter, MessageIndex
 from signedfor.store.people import People
@@ -33,23 +32,15 @@ TO = "+15558675309"
 
 
 @pytest.fixture
-def engine(sqlite_url: str) -> Iterator[Engine]:
-    """A migrated database."""
-    engine = open_engine(sqlite_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def index(engine: Engine) -> MessageIndex:
+def index(sqlite_engine: Engine) -> MessageIndex:
     """Its index."""
-    return MessageIndex(engine)
+    return MessageIndex(sqlite_engine)
 
 
 @pytest.fixture
-def indexer(temporal: Client, engine: Engine) -> MessageIndexer:
+def indexer(temporal: Client, sqlite_engine: Engine) -> MessageIndexer:
     """An indexer of a Temporal server."""
-    return MessageIndexer(temporal, engine)
+    return MessageIndexer(temporal, sqlite_engine)
 
 
 async def _start(temporal: Client, message_id: str, **fields: Any) -> signedfor_client.Message:
@@ -97,7 +88,7 @@ def _found(index: MessageIndex, **wanted: Any) -> list[IndexedMessage]:
 
 
 async def test_messages_are_indexed(
-    temporal: Client, indexer: MessageIndexer, index: MessageIndex, engine: Engine
+    temporal: Client, indexer: MessageIndexer, index: MessageIndex, sqlite_engine: Engine
 ) -> None:
     """With what Temporal shows, and the recipient's reference from the history."""
     await _start(temporal, "m1", tenant="shop")
@@ -113,7 +104,7 @@ async def test_messages_are_indexed(
         found.tenant,
         found.closed_at,
     )
-    assert People(engine).reference(TO) == found.person
+    assert People(sqlite_engine).reference(TO) == found.person
 
 
 async def test_ends_are_indexed(
@@ -135,7 +126,7 @@ async def test_ends_are_indexed(
 
 
 async def test_a_round_writes_what_has_changed_only(
-    temporal: Client, indexer: MessageIndexer, engine: Engine
+    temporal: Client, indexer: MessageIndexer, sqlite_engine: Engine
 ) -> None:
     """What it reads again is not written again; nobody waits for its locks."""
     await _start(temporal, "m1")
@@ -143,10 +134,10 @@ async def test_a_round_writes_what_has_changed_only(
     await indexer.bring_up_to_date()
     written: list[bool] = []
     observe_transactions(
-        engine, lambda _seconds, _result, *, read_only: written.append(not read_only)
+        sqlite_engine, lambda _seconds, _result, *, read_only: written.append(not read_only)
     )
 
-    await MessageIndexer(temporal, engine).bring_up_to_date()
+    await MessageIndexer(temporal, sqlite_engine).bring_up_to_date()
 
     assert written
     assert not any(written)
@@ -157,7 +148,7 @@ async def test_a_brief_round_reads_little(
     indexer: MessageIndexer,
     index: MessageIndex,
     monkeypatch: pytest.MonkeyPatch,
-    engine: Engine,
+    sqlite_engine: Engine,
 ) -> None:
     """The next thorough one reads what Temporal has listed late."""
     message = await _start(temporal, "m1")
@@ -169,13 +160,13 @@ async def test_a_brief_round_reads_little(
 
     await indexer.bring_up_to_date()
     assert 0 == index.size()
-    await MessageIndexer(temporal, engine).bring_up_to_date()
+    await MessageIndexer(temporal, sqlite_engine).bring_up_to_date()
 
     assert 1 == index.size()
 
 
 async def test_an_end_that_was_listed_too_late(
-    temporal: Client, indexer: MessageIndexer, index: MessageIndex, engine: Engine
+    temporal: Client, indexer: MessageIndexer, index: MessageIndex, sqlite_engine: Engine
 ) -> None:
     """A message that is not listed as running any more is looked at itself."""
     message = await _start(temporal, "m1")
@@ -188,16 +179,16 @@ async def test_an_end_that_was_listed_too_late(
     await _listed(temporal, 2)
     # The watermarks are past its end by more than any overlap.
     for name in ("message_index_started", "message_index_closed"):
-        Watermarks(engine).advance(name, found.started_at + timedelta(hours=1))
+        Watermarks(sqlite_engine).advance(name, found.started_at + timedelta(hours=1))
 
-    await MessageIndexer(temporal, engine).bring_up_to_date()
+    await MessageIndexer(temporal, sqlite_engine).bring_up_to_date()
 
     assert [found] == _found(index, message_id="m1")
     assert [later.message_id] == index.open_ids()
 
 
 async def test_a_running_message_that_temporal_has_lost(
-    temporal: Client, indexer: MessageIndexer, index: MessageIndex, engine: Engine
+    temporal: Client, indexer: MessageIndexer, index: MessageIndex, sqlite_engine: Engine
 ) -> None:
     """It is forgotten: Temporal was restored, or somebody has deleted it."""
     message = await _start(temporal, "m1")
@@ -205,7 +196,7 @@ async def test_a_running_message_that_temporal_has_lost(
     await indexer.bring_up_to_date()
     await _delete(temporal, message)
 
-    await MessageIndexer(temporal, engine).bring_up_to_date()
+    await MessageIndexer(temporal, sqlite_engine).bring_up_to_date()
 
     assert 0 == index.size()
 
@@ -264,7 +255,7 @@ async def test_the_index_can_be_made_again(
 
 
 async def test_a_round_in_flight_does_not_undo_the_rebuilding(
-    temporal: Client, indexer: MessageIndexer, index: MessageIndex, engine: Engine
+    temporal: Client, indexer: MessageIndexer, index: MessageIndex, sqlite_engine: Engine
 ) -> None:
     """Nor the other way round: the list is never empty, and in the end it is complete."""
     for number in range(20):
@@ -275,7 +266,7 @@ async def test_a_round_in_flight_does_not_undo_the_rebuilding(
 
     async def rounds() -> None:
         while True:
-            await MessageIndexer(temporal, engine).bring_up_to_date()
+            await MessageIndexer(temporal, sqlite_engine).bring_up_to_date()
             sizes.append(index.size())
 
     in_flight = asyncio.create_task(rounds())
@@ -367,7 +358,7 @@ async def test_a_defect_does_not_end_it(
 
 async def test_a_temporal_that_was_never_there_is_one_line(
     index: MessageIndex,
-    engine: Engine,
+    sqlite_engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -378,7 +369,7 @@ async def test_a_temporal_that_was_never_there_is_one_line(
         await client.count_workflows("")
     assert is_never_connected(raised.value)
     assert not is_never_connected(RuntimeError("another"))
-    indexer, rounds = MessageIndexer(client, engine), 0
+    indexer, rounds = MessageIndexer(client, sqlite_engine), 0
     bring_up_to_date = indexer.bring_up_to_date
 
     async def counting() -> None:

@@ -23,14 +23,6 @@ _OFTEN = timedelta(seconds=0.05)
 _NEVER = timedelta(days=1)
 
 
-@pytest.fixture
-def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
-    """A migrated SQLite database."""
-    engine = open_engine(sqlite_url)
-    yield engine
-    engine.dispose()
-
-
 @asynccontextmanager
 async def _watching(
     client: Client, engine: Engine, hold: OutageHold, probe_interval: timedelta = _NEVER

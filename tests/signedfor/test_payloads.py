@@ -18,7 +18,7 @@ from signedfor.contract import (
     SendWindow,
 )
 from signedfor.message_activities import SendRequest, SendResult, StatusResult
-from signedfor.payloads import MAX_PROBLEMS, data_converter, invalid_input
+from signedfor.payloads import MAX_PROBLEMS, UnreadablePayload, data_converter, invalid_input
 from tests.hostile_payloads import STARTS
 
 TO = "+15558675309"
@@ -389,3 +389,55 @@ def test_a_report_survives_encoding_and_decoding() -> None:
     (payload,) = data_converter.payload_converter.to_payloads([report])
 
     assert report == _decode(payload.data, MessageReport)
+
+
+_REPORT = {
+    "message_id": "m",
+    "outcome": "failed",
+    "reason": "It was refused.",
+    "attempts": 1,
+    "segments": 1,
+    "finished_at": "2027-01-01T00:00:00Z",
+    "tags": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ({**_REPORT, "failure_class": "OfALaterVersion"}, MessageReport),
+        (
+            {
+                "message": GOOD,
+                "report": {**_REPORT, "failure_class": "OfALaterVersion"},
+                "advice": "Wait.",
+            },
+            DeadLetterRequest,
+        ),
+    ],
+)
+def test_a_failure_class_of_a_later_version_is_no_bad_input(
+    given: dict[str, Any], hint: type
+) -> None:
+    """Our own newer worker has written it: failing a dead letter for it would lose that."""
+    with pytest.raises(UnreadablePayload, match="a failure class that only a later version knows"):
+        _decode(given, hint)
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        ({"failure_class": CANARIES[0]}, ["failure_class"]),
+        ({"failure_class": 7}, ["failure_class"]),
+        ({"outcome": "OfALaterVersion"}, ["outcome"]),
+        (
+            {"failure_class": "OfALaterVersion", "attempts": "x"},
+            ["failure_class", "attempts"],
+        ),
+    ],
+)
+def test_what_no_version_writes_is_bad_input(change: dict[str, Any], fields: list[str]) -> None:
+    """A class that cannot be the name of one, and a report that is wrong elsewhere too."""
+    problems = _refused({**_REPORT, **change}, MessageReport)
+
+    assert sorted(fields) == sorted(field for field, _ in problems)

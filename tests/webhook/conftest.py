@@ -10,7 +10,6 @@ from devtools.stack.ports import free_ports
 from devtools.stack.processes import ProcessGroup
 from devtools.stack.temporal_server import TemporalServer
 from signedfor.payloads import data_converter
-from signedfor.store.database import open_engine
 from tests.webhook.support import SETTINGS, Twilio
 from webhook.app import create_app
 
@@ -44,14 +43,6 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     path = tmp_path / "webhook.db"
     shutil.copyfile(sqlite_template, path)
     return f"sqlite:///{path}"
-
-
-@pytest.fixture
-def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
-    """An engine for a new, migrated SQLite database."""
-    engine = open_engine(sqlite_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

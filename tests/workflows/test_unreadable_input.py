@@ -170,6 +170,34 @@ async def test_an_inbound_message_waits_for_its_key(temporal: Client) -> None:
     assert "RUNNING" == description.status.name
 
 
+async def test_a_dead_letter_of_a_later_version_waits_for_a_worker_of_it(temporal: Client) -> None:
+    """While workers are replaced, an older one may get it: for that it must not fail."""
+    report = {
+        "message_id": "m",
+        "outcome": "failed",
+        "failure_class": "OfALaterVersion",
+        "reason": "It was refused.",
+        "attempts": 1,
+        "segments": 1,
+        "finished_at": "2027-01-01T00:00:00Z",
+        "tags": {},
+    }
+    message = {"to": RECIPIENT, "from": SENDER, "body": "x"}
+    letter = {"message": message, "report": report, "advice": "Wait."}
+    async with _serving(temporal, recorded=[]) as queue:
+        handle = await _start(temporal, queue, DEAD_LETTER, [letter])
+
+        async def has_failed_task() -> bool:
+            events = list((await handle.fetch_history()).events)
+            return bool(events_of_type(events, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED))
+
+        await until(has_failed_task, "a workflow task that says that a later version knows it")
+        description = await handle.describe()
+
+    assert description.status is not None
+    assert "RUNNING" == description.status.name
+
+
 async def test_a_stop_that_cannot_be_read_is_dropped(temporal: Client) -> None:
     """The job goes on, and a good one still stops it."""
     fake = FakeLetters(pages=[MAX_BATCH, 5], fails=True)

@@ -1,19 +1,25 @@
 """`signedfor campaign pause`, `resume` and `cancel`."""
 
 from collections.abc import Callable
-from typing import Annotated, Final
-
-import typer
+from typing import Final
 
 from signedfor.campaigns.decisions import Decided, decide, decide_without_workflow
 from signedfor.campaigns.progress import checked_campaign_id
 from signedfor.cli.campaigns.status import CampaignArgument
 from signedfor.cli.environment import database
-from signedfor.cli.options import ByOption, JsonOption, TimeoutOption, checked_model, operator
+from signedfor.cli.options import (
+    ByOption,
+    JsonOption,
+    ReasonOption,
+    TimeoutOption,
+    check_reason,
+    checked_model,
+    operator,
+)
 from signedfor.cli.output import command_output
 from signedfor.cli.temporal import connect, run
 from signedfor.contract import CANCEL_UPDATE, PAUSE_UPDATE, RESUME_UPDATE, CampaignDecision
-from signedfor.masks import check_no_number, has_digits_of_number
+from signedfor.masks import has_digits_of_number
 from signedfor.notes import check_note_on
 from signedfor.store.campaigns import Campaigns
 
@@ -26,10 +32,7 @@ def _command(decision: str, help_: str) -> Callable[..., None]:
     def decide_(
         campaign_id: CampaignArgument,
         *,
-        reason: Annotated[
-            str | None,
-            typer.Option("--reason", metavar="TEXT", help="Why, recorded with the campaign."),
-        ] = None,
+        reason: ReasonOption = None,
         by: ByOption = None,
         timeout: TimeoutOption = _TIMEOUT,
         as_json: JsonOption = False,
@@ -55,7 +58,7 @@ def _command(decision: str, help_: str) -> Callable[..., None]:
 
 def _check_reason(campaign_id: str, reason: str | None) -> None:
     """Refuse a reason with a phone number: all who read the campaign's history see it."""
-    check_no_number(reason, field="--reason")
+    check_reason(reason)
     if reason and has_digits_of_number(reason):
         with database() as engine:
             recipients = Campaigns(engine).recipients(campaign_id)

@@ -294,7 +294,7 @@ class _Launch:
         if out.notes.is_terminal and not (yes or out.as_json):
             for line in campaign.estimate.messages():
                 out.note(line)
-            out.notes.print(facts(campaign.estimate.facts()))
+            out.note(facts(campaign.estimate.facts()))
         rows = campaign.estimate.tally.rows
         if campaign.needs_confirmation(similar=similar) and not yes:
             is_again = similar is not None and not campaign.is_id_chosen

@@ -20,7 +20,6 @@ from signedfor.campaigns.staging import (
 from signedfor.contract import CampaignState
 from signedfor.errors import Refused, Unavailable
 from signedfor.store.campaigns import CampaignRow, Campaigns
-from signedfor.store.database import open_engine
 from signedfor.store.suppressions import Suppressions
 from tests.signedfor.campaigns.support import good_rows, message, number, written
 
@@ -116,14 +115,6 @@ def staged() -> Iterator[StagedRows]:
     """An empty staging file."""
     with StagedRows() as rows:
         yield rows
-
-
-@pytest.fixture
-def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
-    """A new SQLite database; differences between databases are tested with the store."""
-    engine = open_engine(sqlite_url)
-    yield engine
-    engine.dispose()
 
 
 def _stage(engine: Engine, path: Path, staged: StagedRows) -> None:

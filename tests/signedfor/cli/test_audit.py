@@ -51,7 +51,19 @@ def _actions(engine: Engine) -> list[Action]:
     ("command", "action", "subject", "why", "details"),
     [
         ("senders pause {sender}", "sender.pause", "+1500***0006", None, None),
+        (
+            *("senders pause {sender} --reason filtered", "sender.pause", "+1500***0006"),
+            *("filtered", None),
+        ),
         ("senders resume {sender}", "sender.resume", "+1500***0006", None, None),
+        (
+            *("senders resume {sender} --reason fixed", "sender.resume", "+1500***0006"),
+            *("fixed", None),
+        ),
+        (
+            *("senders rate {sender} 3 --reason granted", "sender.rate", "+1500***0006"),
+            *("granted", "3.0 segments per second"),
+        ),
         (
             *("senders rate {sender} 2.5", "sender.rate", "+1500***0006", None),
             "2.5 segments per second",
@@ -113,6 +125,11 @@ def test_an_action_is_recorded(
     [
         "senders pause +15005550009",
         "senders rate {sender} fast",
+        "senders pause {sender} --reason {person}",
+        "senders resume {sender} --reason 1-555-867-5309",
+        "senders rate {sender} 3 --reason 1-555-867-5309",
+        "senders pause {sender} --reason a\nb",
+        "senders pause {sender} --reason " + "x" * 501,
         "opt-outs add 123",
         "opt-outs add {person} --reason review",
         "opt-outs add {person} --note 1-555-867-5309",

@@ -5,8 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from signedfor.cli.layout import Listing
-from signedfor.cli.output import facts, listing
+from signedfor.cli.layout import Listing, Sentences
+from signedfor.cli.output import facts, listing, printable
+from signedfor.cli.wrapping import wrapped
 
 SID = "SMf3b044c880be47baa1c3dc0c3792f48c"
 ID = "30e55203-56e1-451c-8985-74e1c14875b4"
@@ -33,12 +34,18 @@ def table() -> Listing:
 @pytest.mark.parametrize("width", [10, 40, 80, 120, 200, 100_000])
 def test_no_piece_is_broken(width: int) -> None:
     """IDs, times and commands are in one line at any width, and no word is lost."""
-    for shown in (table(), facts([("Message", SID), ("What to do", f"see {COMMAND}, then wait")])):
+    text = f"Opened at {TIME}; see {COMMAND}, then wait.\n  {SID}\nName  {ID}"
+    for shown in (
+        table(),
+        facts([("Message", SID), ("Since", f"at {TIME}"), ("What to do", f"see {COMMAND}, wait")]),
+        Sentences(printable(text)),
+    ):
         lines = printed(shown, width)
 
         text = "\n".join(lines)
         assert SID in text
         assert COMMAND in text
+        assert TIME in text
         too_wide = [line for line in lines if len(line) > width]
         # Alone in its line: the terminal wraps it, and it is copied in one piece.
         assert all(line.strip(" .,") in {SID, ID, TIME, COMMAND} for line in too_wide) or width < 40
@@ -78,3 +85,40 @@ def test_wide_characters_are_counted_as_two() -> None:
     lines = printed(listing(("Name", "Since"), [("日本", "x"), ("ab", "y")]), 80)
 
     assert ["Name  Since", "日本  x", "ab    y"] == lines
+
+
+def test_a_sentence_is_wrapped_between_words() -> None:
+    """Each of its lines goes on below its text: after its indent, or after a first column."""
+    text = (
+        "Correct this and try again:\n  --reason: must not contain it\n  0  done, delivered to all"
+    )
+
+    lines = wrapped(text, 25).splitlines()
+
+    assert [
+        *("Correct this and try", "again:"),
+        *("  --reason: must not", "  contain it"),
+        *("  0  done, delivered to", "     all"),
+    ] == lines
+    assert lines == printed(Sentences(printable(text)), 25)
+    assert text == wrapped(text, None)
+
+
+def test_an_address_is_below_its_name() -> None:
+    """Where it does not fit beside it; and not indented, if it fits only so."""
+    address = "http://127.0.0.1:8233/namespaces/default"
+
+    assert ["Failed  soon", "Open", address] == printed(
+        facts([("Failed", "soon"), ("Open", address)]), len(address)
+    )
+
+
+def test_a_long_name_does_not_move_the_others() -> None:
+    """One that takes more than half of the width has its value right after it, or below."""
+    rows = [("Dead letters", "3"), ("Rows of the index of dead letters", "5"), ("x" * 36, "70")]
+
+    assert [
+        "Dead letters  3",
+        "Rows of the index of dead letters  5",
+        *("x" * 36, "  70"),
+    ] == printed(facts(rows), 38)

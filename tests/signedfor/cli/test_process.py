@@ -4,10 +4,12 @@ import asyncio
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from signedfor.inbound import InboundRecord
 from signedfor.store.database import open_engine
 from signedfor.store.inbound import InboundMessages
 from signedfor.store.migrate import upgrade
+from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.suppressions import Suppressions
 from tests.signedfor.cli.support import TEXT, CommandLine, LiveSystem, new_id, until
 from tests.workflows.fakes import RECIPIENT, SENDER
@@ -147,6 +150,55 @@ def test_no_color_is_respected(no_color: dict[str, str], colored: bool) -> None:
 
     assert b"fail" in shown
     assert colored == (b"\x1b[1;31m" in shown)
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("--help", "send --help", "dead-letters", "senders list", "temporal-ui"),
+        *("opt-outs remove {person} --reason manual", "senders pause +15005550009", "frobnicate"),
+    ],
+)
+def test_no_word_is_broken(command: str, columns: int, sqlite_url: str) -> None:
+    """On a terminal of this width: a line is wider only if it is one piece, such as an address."""
+    engine = open_engine(sqlite_url)
+    RateLimiter(engine).acquire(SENDER, 1)
+    RateLimiter(engine).pause(SENDER)
+    suppression = Suppression(recipient=RECIPIENT, reason=Reason.MANUAL, source=Source.OPERATOR)
+    Suppressions(engine).record(suppression, by="me")
+    engine.dispose()
+
+    shown = _shown(
+        *command.format(person=RECIPIENT).split(), columns=columns, env={"DATABASE_URL": sqlite_url}
+    )
+
+    assert shown
+    too_wide = [line for line in shown if len(line) > columns]
+    assert all(re.fullmatch(r" *(\S+|`.+`\S*)", line) for line in too_wide), too_wide
+
+
+def _shown(*given: str, columns: int, env: Mapping[str, str]) -> list[str]:
+    """The lines that a command prints on a terminal of so many columns, without its colors."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, columns))
+    inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    running = subprocess.Popen(
+        arguments(*given),
+        env={**inherited, "TERM": "xterm", "TEMPORAL_ADDRESS": "127.0.0.1:9", **env},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    with running:
+        shown = bytearray()
+        while chunk := _read(ours):
+            shown += chunk
+            if b"[y/N]" in chunk:
+                os.write(ours, b"n\n")
+    os.close(ours)
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).replace("\r\n", "\n").splitlines()
 
 
 class Terminal:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from signedfor.cli.audit import os_user
 from signedfor.store.database import open_engine
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.times import iso8601
@@ -101,6 +102,40 @@ def test_pause_and_resume(cli: CommandLine, engine: Engine) -> None:
     assert 0 == cli("senders", "resume", SENDER).exit_code
     assert not RateLimiter(engine).is_paused(SENDER)
     assert timedelta(0) == RateLimiter(engine).backlog(SENDER)
+
+
+def test_who_paused_it_when_and_why(cli: CommandLine, engine: Engine) -> None:
+    """As on the operations page; once it is resumed, nothing is said."""
+    RateLimiter(engine).acquire(SENDER, 1)
+    cli("senders", "pause", SENDER, "--reason", "filtered since noon")
+
+    (shown,) = _senders(cli)
+    text = " ".join(cli("senders", "list").stdout.split())
+    assert (os_user(), "filtered since noon") == (shown["pause"]["who"], shown["pause"]["why"])
+    when = re.escape(shown["pause"]["at"][:16].replace("T", " "))
+    assert re.search(rf"paused by {os_user()} at {when} UTC: filtered since noon", text)
+
+    cli("senders", "resume", SENDER)
+    (shown,) = _senders(cli)
+    assert shown["pause"] is None
+    assert "paused" not in cli("senders", "list").stdout
+
+
+@pytest.mark.parametrize("command", [("pause",), ("resume",), ("rate", "5")])
+def test_a_reason_with_a_number_is_refused(
+    cli: CommandLine, engine: Engine, command: tuple[str, ...]
+) -> None:
+    """Everybody can read the audit log; nothing is done, and the number is not repeated."""
+    RateLimiter(engine).acquire(SENDER, 1)
+    name, *more = command
+
+    result = cli("senders", name, SENDER, *more, "--reason", "says +1 (555) 867-5309")
+
+    assert 2 == result.exit_code
+    assert "--reason: must not contain a phone number" in result.stderr
+    assert "867" not in result.output
+    (shown,) = _senders(cli)
+    assert (False, False) == (shown["is_paused"], shown["is_configured"])
 
 
 @pytest.mark.parametrize("command", ["pause", "resume"])

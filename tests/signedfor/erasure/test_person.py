@@ -1,7 +1,7 @@
 """The order of an erasure, with a real Temporal and no worker."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import Engine
@@ -14,7 +14,6 @@ from signedfor.erasure.twilio import TwilioCopies
 from signedfor.erasure.workflows import Removed
 from signedfor.errors import Unconfirmed
 from signedfor.settings import AtTwilio
-from signedfor.store.database import open_engine
 from signedfor.store.erasure import Erasure
 from signedfor.store.rate_limiter import RateLimiter
 from signedfor.store.send_attempts import Claimed, SendAttempts
@@ -23,19 +22,11 @@ from signedfor.twilio.client import TwilioClient
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture
-def engine(sqlite_url: str) -> Iterator[Engine]:
-    """The embedded database: what differs between the two is tested without Temporal."""
-    engine = open_engine(sqlite_url)
-    yield engine
-    engine.dispose()
-
-
 PERSON, SENDER = "+15558675309", "+15005550006"
 MESSAGE = {"to": PERSON, "from": SENDER, "body": "x"}
 
 
-def _erasure(temporal: Client, engine: Engine, waits: list[float]) -> PersonErasure:
+def _erasure(temporal: Client, sqlite_engine: Engine, waits: list[float]) -> PersonErasure:
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
@@ -47,7 +38,7 @@ def _erasure(temporal: Client, engine: Engine, waits: list[float]) -> PersonEras
         base_url="http://127.0.0.1:9",
     )
     return PersonErasure(
-        engine,
+        sqlite_engine,
         temporal,
         PERSON,
         by="test",
@@ -57,15 +48,17 @@ def _erasure(temporal: Client, engine: Engine, waits: list[float]) -> PersonEras
     )
 
 
-async def test_a_post_that_may_be_under_way_is_awaited(temporal: Client, engine: Engine) -> None:
+async def test_a_post_that_may_be_under_way_is_awaited(
+    temporal: Client, sqlite_engine: Engine
+) -> None:
     """Its worker does not answer, but may still be making it: Twilio's list has it only then."""
     message = await SignedforClient(temporal).send(MESSAGE)
-    attempts = SendAttempts(engine, RateLimiter(engine))
+    attempts = SendAttempts(sqlite_engine, RateLimiter(sqlite_engine))
     request = MessageRequest.model_validate(MESSAGE)
     assert isinstance(attempts.claim(message.message_id, request, sender=SENDER), Claimed)
     waits: list[float] = []
 
-    erased = await _erasure(temporal, engine, waits).erase()
+    erased = await _erasure(temporal, sqlite_engine, waits).erase()
 
     [wait] = waits
     assert 20 < wait <= 30
@@ -73,11 +66,11 @@ async def test_a_post_that_may_be_under_way_is_awaited(temporal: Client, engine:
 
 
 async def test_what_arrives_meanwhile_is_erased_too(
-    temporal: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    temporal: Client, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But not for ever: then it says so."""
     client, numbers, arriving = SignedforClient(temporal), itertools.count(), 1
-    erasure = _erasure(temporal, engine, [])
+    erasure = _erasure(temporal, sqlite_engine, [])
     bring = erasure._bring_index_up_to_date
 
     async def arrive() -> int:
@@ -97,13 +90,13 @@ async def test_what_arrives_meanwhile_is_erased_too(
 
 
 async def test_what_leads_to_the_messages_is_deleted_last(
-    temporal: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    temporal: Client, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When histories cannot be deleted, the records still say which they are."""
     message = await SignedforClient(temporal).send(MESSAGE)
-    attempts = SendAttempts(engine, RateLimiter(engine))
+    attempts = SendAttempts(sqlite_engine, RateLimiter(sqlite_engine))
     attempts.claim(message.message_id, MessageRequest.model_validate(MESSAGE), sender=SENDER)
-    erasure = _erasure(temporal, engine, [])
+    erasure = _erasure(temporal, sqlite_engine, [])
     remove = erasure._workflows.remove
 
     async def fail(ids: Sequence[str]) -> Removed:
@@ -114,7 +107,7 @@ async def test_what_leads_to_the_messages_is_deleted_last(
     with pytest.raises(Unconfirmed):
         await erasure.erase()
 
-    assert {message.message_id} == Erasure(engine, PERSON).find().message_ids
+    assert {message.message_id} == Erasure(sqlite_engine, PERSON).find().message_ids
     monkeypatch.undo()
     assert 1 == (await erasure.erase()).database["send_attempts"]
-    assert Erasure(engine, PERSON).find().is_nothing
+    assert Erasure(sqlite_engine, PERSON).find().is_nothing

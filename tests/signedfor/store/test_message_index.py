@@ -1,6 +1,5 @@
 """The message index on both databases."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,7 +9,7 @@ from sqlalchemy import Engine, event, text
 
 from signedfor.consent import Reason, Source, Suppression
 from signedfor.contract import MessageRequest
-from signedfor.store.database import observe_transactions, open_engine, transaction
+from signedfor.store.database import observe_transactions, transaction
 from signedfor.store.held_back_messages import HeldBackMessages
 from signedfor.store.message_index import MessageFilter, MessageIndex
 from signedfor.store.people import People
@@ -26,14 +25,6 @@ TO = "+15558675309"
 def index(engine: Engine) -> MessageIndex:
     """An empty index."""
     return MessageIndex(engine)
-
-
-@pytest.fixture
-def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
-    """A SQLite database."""
-    engine = open_engine(sqlite_url)
-    yield engine
-    engine.dispose()
 
 
 def _ids(index: MessageIndex, **wanted: Any) -> list[str]:
