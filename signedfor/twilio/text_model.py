@@ -49,7 +49,7 @@ def features(body: str, text: str) -> set[str]:
 
 
 def scale(found: AbstractSet[str]) -> float:
-    """By what the weights of so many features are multiplied, so that long messages do not shout."""
+    """By what weights are multiplied, so that a long message counts no more than a short one."""
     return math.sqrt(_FEATURES / len(found))
 
 
