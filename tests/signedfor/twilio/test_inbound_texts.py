@@ -11,6 +11,7 @@ import pytest
 from devtools import opt_out_texts, train_text_model
 from devtools.opt_out_texts import Figure
 
+_PAGE = Path(__file__).parents[3] / "docs/reference/inbound-words.md"
 _SETS = [each for each in opt_out_texts.files() if each.stem in train_text_model.LEARNED]
 """Those that the rules and the model may learn from."""
 
@@ -58,7 +59,7 @@ def test_ordinary_messages_need_no_review(path: Path) -> None:
 def test_the_figures_are_as_published() -> None:
     """docs/reference/inbound-words.md has them in percent, of all sets that were learned from."""
     texts = [text for path in _SETS for text in opt_out_texts.read(path)]
-    page = Path("docs/reference/inbound-words.md").read_text(encoding="utf-8")
+    page = _PAGE.read_text(encoding="utf-8")
 
     missed = opt_out_texts.missed_phrases(texts).share
     flagged = opt_out_texts.false_alarms(texts).share
