@@ -189,7 +189,12 @@ def inbound_words() -> str:
     return "\n\n".join(parts)
 
 
-_SOURCE_HAS: Final = {"text": "its text", "quotation": "a quotation", "report": "a report"}
+_SOURCE_HAS: Final = {
+    "text": "its text",
+    "quotation": "a quotation",
+    "guidance": "its regulator's words",
+    "report": "a report",
+}
 
 
 def quiet_hours() -> str:

@@ -27,7 +27,9 @@ from signedfor.contract import (
     message_id_of,
 )
 from signedfor.errors import BadInput, Refused
+from signedfor.message_limits import LimitRule, limits_of
 from signedfor.payloads import UnreadablePayload
+from signedfor.store.duplicates import content_hash
 from signedfor.store.fingerprints import fingerprint, recipient_hash
 from signedfor.store.people import People
 from signedfor.store.restored_attempts import RestoredAttempt, RestoredAttempts
@@ -71,13 +73,20 @@ class AttemptRecovery:
     """
 
     def __init__(
-        self, engine: Engine, temporal: Client, *, gap: Gap, default_sender: str | None
+        self,
+        engine: Engine,
+        temporal: Client,
+        *,
+        gap: Gap,
+        default_sender: str | None,
+        limits: Sequence[LimitRule] = (),
     ) -> None:
         self._attempts = RestoredAttempts(engine)
         self._people = People(engine)
         self._temporal = temporal
         self._gap = gap
         self._default_sender = default_sender
+        self._limits = limits
 
     async def run(self, notify: Notify, *, dry_run: bool = False) -> Recovery:
         """Look at every message; with `dry_run` write nothing.
@@ -169,6 +178,8 @@ class AttemptRecovery:
             raise BadInput(
                 [("DEFAULT_SENDER", "must be set as for the workers: messages name no sender")]
             )
+        reference = self._people.reference(request.to)
+        limits = limits_of(request, self._limits, person_reference=reference)
         return [
             RestoredAttempt(
                 message_id=message_id,
@@ -177,7 +188,10 @@ class AttemptRecovery:
                 fingerprint=fingerprint(request, sender=sender),
                 recipient_hash=recipient_hash(request.to),
                 sender=sender,
-                person_reference=self._people.reference(request.to),
+                person_reference=reference,
+                content_hash=content_hash(request, person_reference=reference),
+                limits=tuple(limits),
+                counted_at=self._gap.until if submission == UNNUMBERED else started_at,
             )
             for submission, started_at in sorted(began.items())
         ]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import Final
 
 from signedfor.consent import person, reference_in
 from signedfor.errors import BadInput
@@ -54,10 +55,33 @@ def named(kind: str, id: str) -> str:
     return f"{kind} {id}" if _LIKE_AN_ID.fullmatch(id) and not is_number else f"such {kind}"
 
 
+_COUNTRY_CODE: Final = re.compile(
+    r"[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|\d{3}", re.ASCII
+)
+"""At the beginning of a number (E.164). Not from a library: workflows check IDs, and must find the
+same after an update of its data."""
+
+
 def contains_number_of(text: str, recipient: str) -> bool:
-    """Whether `text`, an id or a name, contains the recipient's number, in any punctuation."""
-    number = re.sub(r"\D", "", person(recipient))
-    return len(number) >= _MIN_DIGITS and number in re.sub(r"[^0-9A-Za-z]", "", text)
+    """Whether `text`, an id or a name, contains the recipient's number, in any punctuation.
+
+    Without its country code it must be the end of the digits there: `order-5558675309-2` contains
+    +15558675309, and a longer row of digits in which it stands by chance does not.
+    """
+    owner = person(recipient)
+    number = re.sub(r"\D", "", owner)
+    written = re.sub(r"[^0-9A-Za-z]", "", text)
+    if len(number) >= _MIN_DIGITS and number in written:
+        return True
+    national = national_number(number) if owner.startswith("+") else ""
+    if len(national) < _MIN_DIGITS or national not in written:
+        return False
+    return re.search(r"[^0-9A-Za-z]*".join(national) + r"(?![0-9])", text) is not None
+
+
+def national_number(digits: str) -> str:
+    """A number's digits without those of its country code."""
+    return _COUNTRY_CODE.sub("", digits, count=1)
 
 
 def contains_end_of_number(text: str, recipient: str) -> bool:

@@ -91,7 +91,19 @@ def _holidays(place: str, year: int) -> frozenset[date]:
     from holidays import country_holidays  # noqa: PLC0415
 
     country, _, part = place.partition("-")
-    return frozenset(country_holidays(country, subdiv=part or None, years=year))
+    days = frozenset(country_holidays(country, subdiv=part or None, years=year))
+    return days | _more_of_pennsylvania(year) if place == "US-PA" else days
+
+
+def _more_of_pennsylvania(year: int) -> frozenset[date]:
+    """Its legal holidays that the library does not have."""
+    from holidays import country_holidays  # noqa: PLC0415 - as above
+
+    good_friday = country_holidays("US", subdiv="NJ", years=year).get_named("Good Friday")
+    flag_day = date(year, 6, 14)
+    # The Tuesday after the first Monday in November.
+    election_day = next(day for n in range(2, 9) if (day := date(year, 11, n)).weekday() == 1)
+    return frozenset([*good_friday, flag_day, election_day])
 
 
 def _read_table() -> Mapping[str, tuple[Rule, ...]]:

@@ -29,6 +29,7 @@ from signedfor.contract.fields import (
     problems_in,
 )
 from signedfor.logging import RateLimitedLogger, log_unexpected
+from signedfor.masks import contains_number_of
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.store.reassignments import Reassignment, Reassignments
 from signedfor.twilio.classifier import classify_inbound
@@ -155,6 +156,7 @@ class StatusEvent(BaseModel):
     message_status: Annotated[str, Field(alias="messageStatus", pattern=r"^[!-~]{1,40}$")]
     error_code: Annotated[TwilioErrorCode | None, Field(alias="errorCode")] = None
     callback_url: Annotated[str | None, Field(alias="statusCallBackUrl", repr=False)] = None
+    to: Annotated[str | None, Field(repr=False)] = None
 
     def delivery_status(self) -> DeliveryStatus:
         """The signal for the workflow."""
@@ -285,7 +287,10 @@ class EventsEndpoint:
         url, _, query = received.callback_url.partition("?")
         if url != self._status_url:
             return Result.NOT_OURS
-        return await self._status.accept(_message_id_in(query), received.delivery_status())
+        message_id = _message_id_in(query)
+        if received.to is not None and contains_number_of(message_id, received.to):
+            raise InvalidEvent(f"statusCallBackUrl: its {MESSAGE_ID} has the recipient's number")
+        return await self._status.accept(message_id, received.delivery_status())
 
     async def _process_inbound(self, event: Event) -> inbound.Result:
         message = event.read(InboundCallback)

@@ -14,6 +14,7 @@ from signedfor import tracing
 from signedfor.contract import DeliveryStatus
 from signedfor.contract.fields import MessageId, TwilioErrorCode, problem
 from signedfor.logging import RateLimitedLogger
+from signedfor.masks import contains_number_of
 from signedfor.store.database import DatabaseUnavailable
 from signedfor.twilio.statuses import is_receipt, parse_status
 from webhook.inbox import CallbackInbox
@@ -34,6 +35,7 @@ class StatusCallback(BaseModel):
     message_id: MessageId
     message_sid: Annotated[str, Field(alias="MessageSid", pattern=r"^(SM|MM)[0-9a-fA-F]{32}$")]
     sms_sid: Annotated[str | None, Field(alias="SmsSid")] = None
+    to: Annotated[str | None, Field(alias="To", repr=False)] = None
     message_status: Annotated[str, Field(alias="MessageStatus", pattern=r"^[!-~]{1,40}$")]
     error_code: Annotated[TwilioErrorCode | None, Field(alias="ErrorCode")] = None
 
@@ -41,6 +43,9 @@ class StatusCallback(BaseModel):
     def _names_one_message(self) -> Self:
         if self.sms_sid not in {None, self.message_sid}:
             raise problem("SmsSid must be the same as MessageSid")
+        # No message has such an id, and the logs have ids.
+        if self.to is not None and contains_number_of(self.message_id, self.to):
+            raise problem("message_id must not contain the recipient's number")
         return self
 
     def delivery_status(self) -> DeliveryStatus:

@@ -1,6 +1,6 @@
 """The state of one message while it is under way, shared by its steps."""
 
-import contextlib
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +31,8 @@ class MessageState:
     """What is known of the message. Signals and updates may arrive before its request."""
 
     request: MessageRequest
+    _timer: asyncio.Task[None] | None = None
+    """Of its newest wait."""
 
     def __init__(self) -> None:
         self.message_id = ""
@@ -279,11 +281,17 @@ class MessageState:
     async def wait_until(
         self, moment: datetime, condition: Callable[[], bool], *, summary: str
     ) -> bool:
-        """Wait until the condition holds, or `moment`; whether it holds."""
+        """Wait until the condition holds, or `moment`; whether it holds.
+
+        Its timer is canceled when another wait begins. If none does, it closes with the workflow:
+        canceling it would cost most messages a history event.
+        """
         left = moment - workflow.now()
         if left > timedelta(0) and not condition():
-            with contextlib.suppress(TimeoutError):
-                await workflow.wait_condition(condition, timeout=left, timeout_summary=summary)
+            if self._timer is not None:
+                self._timer.cancel()
+            timer = self._timer = asyncio.create_task(workflow.sleep(left, summary=summary))
+            await workflow.wait_condition(lambda: condition() or timer.done())
         return condition()
 
     async def pause(

@@ -18,6 +18,7 @@ from devtools.stack.local import LocalStack
 from devtools.stack.ports import HOST, Ports, port_from
 from devtools.stack.processes import StackError, interrupt_on_signals
 from devtools.stack.temporal_server import NAMESPACE
+from signedfor.files import atomic_write
 from signedfor.settings import Settings
 from signedfor.temporal_ui import VIEWS, TemporalUI
 
@@ -156,8 +157,12 @@ def announce(stack: LocalStack, out: Console) -> None:
 
 
 def write_environment(path: Path, settings: Mapping[str, str]) -> None:
-    """Write settings in a form that `signedfor --env-file` and a shell can read."""
-    path.write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()))
+    """Write settings in a form that `signedfor --env-file` and a shell can read.
+
+    Only its owner may read the file: the codec server's token is among them.
+    """
+    with atomic_write(path) as file:
+        file.write("".join(f"{name}='{value}'\n" for name, value in settings.items()))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from signedfor.cli.environment import campaign_settings, database
 from signedfor.cli.options import ByOption, JsonOption, moment
 from signedfor.cli.output import BadInput, ExitCode, Output, clock, command_output, facts
 from signedfor.cli.temporal import connect, run
+from signedfor.settings import CampaignSettings
 
 
 def restore_attempts(
@@ -58,9 +59,9 @@ def restore_attempts(
     """
     with command_output(as_json=as_json) as out:
         gap = _gap(since, until, is_temporal_complete=temporal_is_complete)
-        sender = campaign_settings().default_sender
+        settings = campaign_settings()
         with database() as engine:
-            recovery = run(_restore(out, engine, gap, default_sender=sender, dry_run=dry_run))
+            recovery = run(_restore(out, engine, gap, settings, dry_run=dry_run))
             if recovery.records and not dry_run:
                 details = f"numbered {recovery.numbered}, unnumbered {recovery.unnumbered}"
                 audit.record(
@@ -80,9 +81,15 @@ def _gap(since: str, until: str | None, *, is_temporal_complete: bool) -> Gap:
 
 
 async def _restore(
-    out: Output, engine: Engine, gap: Gap, *, default_sender: str | None, dry_run: bool
+    out: Output, engine: Engine, gap: Gap, settings: CampaignSettings, *, dry_run: bool
 ) -> Recovery:
-    recovery = AttemptRecovery(engine, await connect(), gap=gap, default_sender=default_sender)
+    recovery = AttemptRecovery(
+        engine,
+        await connect(),
+        gap=gap,
+        default_sender=settings.default_sender,
+        limits=settings.message_limits,
+    )
     with out.progress_bar("Reading from Temporal", total=await recovery.total()) as notify:
         return await recovery.run(notify, dry_run=dry_run)
 

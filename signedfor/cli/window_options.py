@@ -60,26 +60,30 @@ def send_window(
         named = (("--days", days), ("--time-zone", time_zone))
         problems += [(name, "needs --between or --quiet-hours") for name, value in named if value]
         return None
-    before = len(problems)
+    # Without what is refused here, so that the contract still checks the rest of it.
     window: dict[str, Any] = {}
     if between is not None:
         opens, hyphen, closes = between.partition("-")
-        if not hyphen:
+        if hyphen:
+            window |= {"from": opens.strip(), "until": closes.strip()}
+        else:
             problems.append(("--between", "must be two local times, such as 09:00-20:00"))
-        window |= {"from": opens.strip(), "until": closes.strip()}
     if quiet_hours is not None:
         names = [name.strip() for name in quiet_hours.split(",")]
-        window["quiet_hours"] = names
-        if (unknown := unknown_names_problem(names)) is not None:
+        if (unknown := unknown_names_problem(names)) is None:
+            window["quiet_hours"] = names
+        else:
             problems.append(("--quiet-hours", unknown))
-    if days is not None:
-        window["days"] = _days(days, problems)
+    has_hours = bool(window)
+    if days is not None and (named_days := _days(days, problems)):
+        window["days"] = named_days
     if time_zone is not None:
-        window["time_zone"] = time_zone
         if time_zone not in TIME_ZONES:
             what = "is not an IANA time zone; give a name such as Europe/Berlin"
             problems.append(("--time-zone", what))
-    return window if len(problems) == before else None
+            time_zone = "UTC"  # not the recipient's, in which the window may not open
+        window["time_zone"] = time_zone
+    return window if has_hours else None
 
 
 def window_option(window: SendWindow) -> str:
@@ -88,7 +92,10 @@ def window_option(window: SendWindow) -> str:
 
 
 def _days(text: str, problems: Problems) -> list[Day]:
-    """The days of `mon-fri`, `sat,sun` or both kinds together; a range may run past Sunday."""
+    """The days of `mon-fri`, `sat,sun` or both kinds together; a range may run past Sunday.
+
+    None, if there is a problem.
+    """
     found: list[Day] = []
     for part in re.split(r"\s*,\s*", text.strip().lower()):
         first, hyphen, last = part.partition("-")
@@ -96,6 +103,6 @@ def _days(text: str, problems: Problems) -> list[Day]:
             start, end = (_WEEK.index(Day(each)) for each in (first, last if hyphen else first))
         except ValueError:
             problems.append(("--days", "must be days such as mon-fri or sat,sun"))
-            break
+            return []
         found += [_WEEK[(start + n) % 7] for n in range((end - start) % 7 + 1)]
     return found

@@ -61,6 +61,13 @@ def count_message(
     return used
 
 
+def count_begun(connection: Connection, limits: Sequence[Limit], *, at: datetime) -> None:
+    """Count a message that began then, also beyond a limit: it was sent, or may have been."""
+    for limit in limits:
+        counts = _read(_lock(connection, limit, now=at))
+        connection.execute(_WRITE, _counted(limit, counts, now=at))
+
+
 def purge(engine: Engine, *, before: datetime, stop: threading.Event | None = None) -> int:
     """Delete the rows that count nothing any more since then, in batches; return how many."""
     return delete_in_batches(engine, limit_usage, _column.expires_at < before, stop=stop)

@@ -2,22 +2,33 @@
 
 Often Temporal shows which submission a POST was made of. If not, the record has no number: it holds
 whichever submission the message attempts next, and gets the number of that one.
+
+The duplicate guard sees them, and the limits count them, like those that a claim has written.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, and_, delete, select
+from sqlalchemy import Connection, Engine, and_, delete, func, select
 
+from signedfor.message_limits import Limit
 from signedfor.store.database import insert_for, transaction
+from signedfor.store.limit_usage import count_begun
 from signedfor.store.tables import ERASED, UNNUMBERED, send_attempts
 
 _column = send_attempts.c
 _KEY: Final = ("message_id", "submission")
-_DETAILS: Final = ("fingerprint", "started_at", "recipient_hash", "sender", "person_reference")
+_DETAILS: Final = (
+    "fingerprint",
+    "started_at",
+    "recipient_hash",
+    "sender",
+    "person_reference",
+    "content_hash",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +43,11 @@ class RestoredAttempt:
     recipient_hash: str
     sender: str
     person_reference: str
+    content_hash: str
+    limits: tuple[Limit, ...] = ()
+    """Those that count the message, once."""
+    counted_at: datetime
+    """When they count it: when it began, or at the latest may have begun."""
 
 
 class RestoredAttempts:
@@ -57,8 +73,13 @@ class RestoredAttempts:
         ]
 
     def add(self, attempts: Sequence[RestoredAttempt]) -> None:
-        """Write these, as held: Twilio may have each of them."""
+        """Write these, as held: Twilio may have each of them.
+
+        A message that has no record yet is counted in its limits; others have been.
+        """
         with transaction(self._engine) as connection:
+            for first in _first_of_each(connection, attempts):
+                count_begun(connection, first.limits, at=first.counted_at)
             for each in attempts:
                 _hold(connection, {name: getattr(each, name) for name in (*_KEY, *_DETAILS)})
 
@@ -90,6 +111,20 @@ def _held(connection: Connection, message_ids: Collection[str]) -> dict[str, set
     return found
 
 
+def _first_of_each(
+    connection: Connection, attempts: Sequence[RestoredAttempt]
+) -> Iterator[RestoredAttempt]:
+    """The first attempt of each message of which nothing is on record."""
+    query = select(_column.message_id).where(
+        _column.message_id.in_({each.message_id for each in attempts})
+    )
+    seen = set(connection.scalars(query))
+    for each in sorted(attempts, key=lambda each: (each.submission == UNNUMBERED, each.submission)):
+        if each.message_id not in seen:
+            seen.add(each.message_id)
+            yield each
+
+
 def _hold(connection: Connection, values: dict[str, Any]) -> None:
     """Write the record; one that is there becomes held again, by another attempt."""
     statement = insert_for(connection.dialect.name, send_attempts).values(
@@ -102,6 +137,9 @@ def _hold(connection: Connection, values: dict[str, Any]) -> None:
                 "attempt": _column.attempt + 1,
                 "is_refused": False,
                 "started_at": statement.excluded.started_at,
+                "content_hash": func.coalesce(
+                    statement.excluded.content_hash, _column.content_hash
+                ),
             },
             where=_column.is_refused,
         )

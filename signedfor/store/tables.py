@@ -267,7 +267,7 @@ send_attempts = Table(
     # Of ours; NULL in the records of an older version.
     Column("sender", String(MAX_ADDRESS)),
     Column("person_reference", String(32)),  # NULL in the records of an older version
-    Column("content_hash", String(64)),  # NULL while the duplicate guard is off
+    Column("content_hash", String(64)),  # NULL if the duplicate guard was off
     # At most one POST of a submission can be in flight or accepted.
     UniqueConstraint("message_id", "submission"),
     # The first is for the search for candidate duplicates, the second for the purge.

@@ -83,6 +83,16 @@ _SEND_ROWS: Final = (
         for what, value in {"words": TEXT, "one time": "09:00", "25 hours": "09:00-25:00",
                             "backwards": "20:00-09:00"}.items()
     ),
+    *(
+        _send(f"between hours that are none, and {what}", "--between", "--between", hours, option,
+              value)
+        for what, hours, option, value in (
+            ("in no time zone", "20:00-09:00", "--time-zone", TEXT),
+            ("on no day", "25:00-26:00", "--days", TEXT),
+            ("without quiet hours", "20:00-09:00", "--quiet-hours", TEXT),
+        )
+    ),
+    _send("between words, in no time zone", "--time-zone", "--between", TEXT, "--time-zone", TEXT),
     _send("on no day", "--days", "--between", "09:00-20:00", "--days", TEXT),
     _send("in no time zone", "--time-zone", "--between", "09:00-20:00", "--time-zone", TEXT),
     _send("with no quiet hours", "--quiet-hours", "--quiet-hours", TEXT),

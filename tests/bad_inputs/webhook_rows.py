@@ -112,6 +112,17 @@ STATUS_ROWS: Final = (
             "201 characters": "x" * 201,
         }.items()
     ),
+    *(
+        _form(
+            f"a message id that is the recipient's number {how}", 400,
+            "message_id must not contain the recipient's number",
+            target=f"{_AT}?message_id={value}", fields=_GOOD,
+        )
+        for how, value in {
+            "": f"%2B1{DIGITS}", "with hyphens": "1-555-867-5309",
+            "in a name": f"order-1{DIGITS}",
+        }.items()
+    ),
     _status("no SID", "MessageSid: ", MessageSid="-", SmsSid="-"),
     _status("a blank SID", "MessageSid: ", MessageSid="", SmsSid="-"),
     _status("a SID that is too short", "MessageSid: ", MessageSid=SID[:-1]),
@@ -326,6 +337,10 @@ EVENT_ROWS: Final = (
     _event("a status whose URL has no id", type="com.twilio.messaging.message.delivered",
            data={"messageSid": SID, "messageStatus": "DELIVERED", "to": NUMBER,
                  "statusCallBackUrl": f"{PUBLIC}/webhook/status?message_id=%00"}),
+    _event("a status whose id is the recipient's number",
+           type="com.twilio.messaging.message.delivered",
+           data={"messageSid": SID, "messageStatus": "DELIVERED", "to": NUMBER,
+                 "statusCallBackUrl": f"{PUBLIC}/webhook/status?message_id=1{DIGITS}"}),
     _event("a reassigned number that is none",
            type="com.twilio.messaging.reassigned-number.detected",
            data={"event_id": "a", "to_number": TEXT, "is_reassigned": True}),

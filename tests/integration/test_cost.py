@@ -17,16 +17,16 @@ from tests.integration.support import SERVICE, Caller, Sent, events_of_type, new
 
 pytestmark = pytest.mark.integration
 
-_EVENTS = 13
+_EVENTS = 12
 _ACTIONS = 5
 _LATER: Step = {"callbacks": {"delay": 0.7}}
 """The receipt comes well after the create's answer, as it does in production."""
 
 
-async def test_a_delivered_message_costs_13_events_and_5_actions(
+async def test_a_delivered_message_costs_12_events_and_5_actions(
     caller: Caller, new_number: NewNumber
 ) -> None:
-    """A delivered message is 13 history events and 5 actions, from a number and from a service.
+    """A delivered message is 12 history events and 5 actions, from a number and from a service.
 
     The actions: the start, the send (local), the receipt timer, the receipt's signal, and the
     upsert of search attributes with the outcome. Queries, of which each costs one, are the

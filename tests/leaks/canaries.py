@@ -22,6 +22,8 @@ class Kind(StrEnum):
     """Of a campaign's file: what it says of each recipient."""
     INBOUND_TEXTS = "inbound texts"
     """What people wrote."""
+    REPLIES = "replies"
+    """Of the file INBOUND_REPLIES_FILE."""
     NOTES = "notes"
     """Evidence and reasons that people of ours gave."""
     ERASED = "erased data"

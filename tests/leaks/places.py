@@ -32,7 +32,9 @@ LOGS: Final = "Logs of worker, webhook, operations page and codec server"
 OTHER_LOGS: Final = "Logs of Temporal and PostgreSQL"
 PRINTED: Final = "What commands print"
 CAMPAIGN_START: Final = "What `signedfor campaign start` prints"
+REVIEWED: Final = "What `signedfor opt-outs review --interactive` shows"
 REVEALED: Final = "What commands print with `--reveal`, and exports"
+MAKE_UP: Final = "What `make up` prints"
 METRICS: Final = "Metrics"
 TRACES: Final = "Traces"
 ADDRESSES: Final = "Addresses in the browser of an operator"
@@ -44,7 +46,7 @@ UNNAMED: Final = "Files without a name"
 OTHER_FILES: Final = "Any other file"
 _LOCAL_FILES: Final = (
     *("payload-keys", "codec-token", "temporal.yaml", "ops-users", "ops-password"),
-    "sandbox.jsonl",
+    *("sandbox.jsonl", "up.env"),
 )
 _SKIPPED: Final = re.compile(r"\.git|\.venv|__pycache__|node_modules|pytest-of-.*")
 _PART: Final = 2**24

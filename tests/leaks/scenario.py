@@ -2,29 +2,21 @@
 
 import asyncio
 import json
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
-import pytest
 from google.protobuf import json_format
 from temporalio import workflow
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from devtools.stack.local import LocalStack
-from signedfor.client import BadInput
-from signedfor.client import Client as SignedforClient
 from signedfor.contract import (
     EVENTS_PATH,
-    INBOUND_PATH,
-    MESSAGES_QUEUE,
-    SEND_MESSAGE,
-    STATUS_PATH,
     InboundMessage,
     MessageReport,
     Outcome,
@@ -36,8 +28,7 @@ from tests.integration.support import Caller, Sent, start_by_command, until
 from tests.leaks.canaries import Canaries, Kind
 from tests.leaks.commands import Commands
 from tests.leaks.operator import Operator, hidden
-from tests.leaks.places import PRINTED, Piece
-from tests.webhook.support import sign
+from tests.leaks.secrets import Secrets
 
 INBOUND_WORKFLOW = "AnswerForTheScan"
 INBOUND_QUEUE = "scan-replies"
@@ -46,6 +37,10 @@ _REFUSED = {"respond": "error", "code": 21408, "http_status": 400}
 _BUSY = {"respond": "error", "code": 20429, "http_status": 429}
 _LANDLINE = {"final": "undelivered", "error_code": 30006}
 _LOST = {"respond": "drop_after_accept", "callbacks": {"lost": True}}
+_BULK: Final = "bulk"
+"""The tenant of the dead letters that are decided upon together."""
+_END: Final = "\x04"
+"""Ctrl-D, which ends what is typed."""
 _BIG_FILE = 1_200_000
 """Bytes; a web framework puts uploads from one megabyte on into a temporary file."""
 
@@ -67,10 +62,10 @@ class Scenario:
     stack: LocalStack
     client: Client
     files: Path
-    token: str
-    """Twilio's auth token, with which its requests are signed."""
+    secrets: Secrets
     codec_token: str
     canaries: Canaries
+    sender: str
     addresses: list[bytes] = field(default_factory=list)
     """Of the operations page."""
 
@@ -78,7 +73,6 @@ class Scenario:
         """Make what several steps share."""
         self.caller = Caller(stack=self.stack, client=self.client)
         self.commands = Commands(self.stack, self.files)
-        self.sender = self.canaries.number(Kind.SENDERS)
 
     async def run(self) -> None:
         """Do everything; an assertion fails if something did not go as it should."""
@@ -86,10 +80,8 @@ class Scenario:
             events_url=self.stack.webhook_url + EVENTS_PATH, service_sender=self.sender
         )
         async with Worker(self.client, task_queue=INBOUND_QUEUE, workflows=[AnswerForTheScan]):
-            await asyncio.gather(
-                self._messages(), self._inbound(), self._campaign(), self._hostile()
-            )
-            await self._consent()
+            await asyncio.gather(self._messages(), self._inbound(), self._campaign())
+            await asyncio.gather(self._consent(), self._bulk_job())
             await self._page()
             await self._codec_server()
             await self._erased()
@@ -133,16 +125,16 @@ class Scenario:
             body=self.canaries.text(Kind.TEXTS),
         )
         ended = await asyncio.gather(
-            *(_report(each) for each in (delivered, busy, *refused, landline, unknown)),
-            *(_report(each) for each in (template, channel)),
+            *(report_of(each) for each in (delivered, busy, *refused, landline, unknown)),
+            *(report_of(each) for each in (template, channel)),
         )
         assert [
             *(Outcome.DELIVERED, Outcome.DELIVERED, *[Outcome.FAILED] * 3, Outcome.UNDELIVERED),
             *(Outcome.DELIVERED, Outcome.DELIVERED, Outcome.DELIVERED),
         ] == [each.outcome for each in ended]
         self.waiting, self.refused, self.delivered = waiting, refused, delivered
-        await self._in_clear()
-        await self._commands_about_messages()
+        await asyncio.gather(self._in_clear(), self._sends(), self._shown())
+        await self._decided()
 
     async def _in_clear(self) -> None:
         """A caller in another language, without the key."""
@@ -154,28 +146,40 @@ class Scenario:
         done = await start_by_command(self.stack, message_workflow_id("in-clear"), document)
         assert 0 == done.exit_code, done.stderr
         sent = Sent(message_id="in-clear", to=words["to"], stack=self.stack, client=self.client)
-        assert Outcome.DELIVERED is (await _report(sent)).outcome
+        assert Outcome.DELIVERED is (await report_of(sent)).outcome
 
-    async def _commands_about_messages(self) -> None:
+    async def _sends(self) -> None:
         run, number, text = self.commands.run, self.canaries.number, self.canaries.text
-        first, second, _ = (each.message_id for each in self.refused)
-        await run("send", number(), "--body", text(Kind.TEXTS), "--from", self.sender, "--wait")
+        from_ = ("--from", self.sender)
+        await run("send", number(), "--body", text(Kind.TEXTS), *from_, "--wait")
         body = text(Kind.TEXTS)
-        await run("send", number(), "--body", "-", "--json", "--from", self.sender, stdin=body)
+        await run("send", number(), "--body", "-", "--json", *from_, stdin=body)
+        typed = [("Type the text", f"{text(Kind.TEXTS)}\n{_END}")]
+        send = ("send", number(), "--body", "-", *from_, "--wait")
+        await self.commands.at_terminal(*send, typed=typed)
         await run("send", number()[:-1] + "x", "--body", text(Kind.TEXTS), code=2)
-        await run("show", self.delivered.message_id)
-        await run("show", self.delivered.message_id, "--reveal", "--json", reveals=True)
-        await run("show", first)
-        await run("messages", "list", "--to", self.delivered.to)
-        await run("dead-letters", "list", "--json")
-        await run("dead-letters", "show", first)
-        await run("dead-letters", "show", first, "--reveal", reveals=True)
-        new = ("--body", "-", "--note", text(Kind.NOTES))
-        await run("dead-letters", "retry", first, "--yes", *new, stdin=text(Kind.TEXTS))
-        await run("dead-letters", "discard", second, "--yes", "--note", text(Kind.NOTES))
         await run("doctor")
         await run("senders", "rate", self.sender, "50")
         await run("senders", "list")
+
+    async def _shown(self) -> None:
+        run, at_terminal = self.commands.run, self.commands.at_terminal
+        delivered, refused = self.delivered.message_id, self.refused[0].message_id
+        await at_terminal("show", delivered)
+        await at_terminal("show", delivered, "--reveal", reveals=True)
+        await run("show", delivered, "--reveal", "--json", reveals=True)
+        await run("show", refused)
+        await run("messages", "list", "--to", self.delivered.to)
+        await run("dead-letters", "list", "--json")
+        await at_terminal("dead-letters", "show", refused)
+        await run("dead-letters", "show", refused, "--reveal", reveals=True)
+
+    async def _decided(self) -> None:
+        run, text = self.commands.run, self.canaries.text
+        first, second, _ = (each.message_id for each in self.refused)
+        new = ("--body", "-", "--note", text(Kind.NOTES))
+        await run("dead-letters", "retry", first, "--yes", *new, stdin=text(Kind.TEXTS))
+        await run("dead-letters", "discard", second, "--yes", "--note", text(Kind.NOTES))
 
     async def _inbound(self) -> None:
         canaries, sandbox = self.canaries, self.stack.sandbox
@@ -202,6 +206,10 @@ class Scenario:
         await run("opt-outs", "review", pending[0]["message_sid"], "--opt-out")
         await run("opt-outs", "review", "--all", "--reveal", reveals=True)
         await run("opt-outs", "catch-up")
+        await self.commands.at_terminal(
+            *("opt-outs", "review", "--interactive"),
+            typed=[("Continue?", "y\n"), ("[q] quit", "q\n")],
+        )
         self.pending_review = pending[1]["message_sid"]
 
     async def _campaign(self) -> None:
@@ -212,6 +220,8 @@ class Scenario:
         options = ("--body", body, "--from", self.sender)
         await run("campaign", "start", file, *options, "--dry-run")
         await run("campaign", "start", file, *options, "--id", "scan", "--yes")
+        again = ("campaign", "start", file, *options)
+        await self.commands.at_terminal(*again, typed=[("Continue?", "n\n")], code=3)
         bad = self.commands.file("bad.csv", "to,name", f"12{canaries.number()},Eve")
         await run("campaign", "start", bad, *options, code=2)
         await self._is_over("scan")
@@ -227,11 +237,13 @@ class Scenario:
         canaries, run, person = self.canaries, self.commands.run, self.canaries.number()
         note = canaries.text(Kind.NOTES)
         await run("opt-outs", "add", person, "--note", note)
+        lifted = ("opt-outs", "remove", person, "--reason", "opted_out")
+        await self.commands.at_terminal(*lifted, typed=[("Continue?", "n\n")], code=3)
         await run("opt-outs", "add", canaries.number(), "--sender", self.sender)
         held_back = await self.send(person)
-        assert Outcome.SUPPRESSED is (await _report(held_back)).outcome
+        assert Outcome.SUPPRESSED is (await report_of(held_back)).outcome
         await run("opt-outs", "list")
-        await run("opt-outs", "history", person)
+        await self.commands.at_terminal("opt-outs", "history", person)
         await run("opt-outs", "export", reveals=True)
         options = ("--category", "news", "--source", "form", "--evidence", note)
         await run("opt-ins", "add", canaries.number(), *options)
@@ -242,48 +254,39 @@ class Scenario:
         bad = row.replace("2026", f"x{canaries.word(Kind.NOTES)}")
         await run("opt-ins", "import", self.commands.file("bad-opt-ins.csv", header, bad), code=2)
 
-    async def _hostile(self) -> None:
-        """What strangers and broken callers send is in no log, metric or trace."""
+    async def _bulk_job(self) -> None:
+        """Many dead letters, by one command at a terminal, stopped, and by one form."""
         canaries = self.canaries
-        number, text = canaries.number(), canaries.text(Kind.TEXTS)
-        new_id = message_workflow_id(f"scan-{uuid.uuid4()}")
-        await self._is_refused(new_id, {"to": number + "12345678", "body": text})
-        await self._is_refused(new_id, {"to": number, "body": text, f"field-{text}": text})
-        own = canaries.number(Kind.BAD_ID)
-        await self._is_refused(message_workflow_id(own), {"to": own, "body": text})
-        client = SignedforClient(self.client)
-        try:
-            await client.send({"to": f"{number}x", "body": text, "category": text * 9})
-        except BadInput as error:
-            self.commands.printed.append(Piece(PRINTED, "client", str(error).encode()))
-        url = self.stack.webhook_url
-        signed = f"{url}{STATUS_PATH}?message_id=unknown"
-        fields = {"From": number, "To": self.sender, "Body": text, "MessageSid": text}
-        async with httpx.AsyncClient(trust_env=False) as http:
-            for path in (
-                f"{STATUS_PATH}?message_id={number}",
-                INBOUND_PATH,
-                f"/{text}",
-                EVENTS_PATH,
-            ):
-                for body in (fields, {}):
-                    headers = {"X-Twilio-Signature": canaries.secret(Kind.WRONG)}
-                    answer = await http.post(url + path, data=body, headers=headers)
-                    assert 400 <= answer.status_code < 500, (answer.status_code, path)
-            for target in (signed, url + INBOUND_PATH):
-                headers = {"X-Twilio-Signature": sign(target, fields, token=self.token)}
-                answer = await http.post(target, data=fields, headers=headers)
-                assert answer.status_code < 500
-            await http.request(text[:6].upper(), url + f"/healthz?{number}", content=text * 99)
-
-    async def _is_refused(self, workflow_id: str, document: dict[str, Any]) -> None:
-        handle = await self.client.start_workflow(
-            SEND_MESSAGE, document, id=workflow_id, task_queue=MESSAGES_QUEUE
+        letters = [
+            await self.send(canaries.number(), _REFUSED, then=_REFUSED, tenant=_BULK)
+            for _ in range(4)
+        ]
+        for each in letters:
+            await report_of(each)
+            await until(_exists(each.dead_letter), "the dead letter")
+        which = ("--tenant", _BULK)
+        note = ("--note", canaries.text(Kind.NOTES))
+        await self.commands.run("dead-letters", "retry", *which, "--preview")
+        await self.commands.at_terminal(
+            *("dead-letters", "retry", *which, *note, "--from", self.sender, "--body", "-"),
+            typed=[
+                ("Type the text", f"{canaries.text(Kind.TEXTS)}\n{_END}"),
+                ("Continue?", "y\n"),
+            ],
         )
-        with pytest.raises(WorkflowFailureError) as failed:
-            await handle.result()
-        said = f"{failed.value} {failed.value.cause}".encode()
-        self.commands.printed.append(Piece(PRINTED, "the failure of a workflow", said))
+        [job] = json.loads(await self.commands.run("dead-letters", "jobs", "--json"))["jobs"]
+        assert len(letters) == job["tally"]["resolved"]
+        await self.commands.run("dead-letters", "job", job["job_id"])
+        await self.commands.run("dead-letters", "stop", job["job_id"], code=2)
+
+    async def _bulk_job_on_page(self, operator: Operator, why: dict[str, str]) -> None:
+        """What has failed once more is discarded."""
+        fields = {"tenant": _BULK, "action": "discard", **why}
+        await operator.get("/dead-letters", tenant=_BULK)
+        preview = hidden((await operator.post("/dead-letters/preview", fields)).text)
+        await operator.post("/dead-letters/start", preview)
+        await operator.get("/dead-letters/job", id=preview["job_id"])
+        await operator.get("/dead-letters/jobs")
 
     async def _page(self) -> None:
         canaries, why = self.canaries, {"why": self.canaries.text(Kind.NOTES)}
@@ -311,6 +314,7 @@ class Scenario:
             dead_letter = {"id": self.refused[2].message_id, "action": "retry"}
             await operator.get("/dead-letter", id=self.refused[2].message_id)
             await post("/dead-letter/resolve", {**dead_letter, **changes, **why})
+            await self._bulk_job_on_page(operator, why)
             await self._uploads(operator, why)
 
     async def _uploads(self, operator: Operator, why: dict[str, str]) -> None:
@@ -358,9 +362,9 @@ class Scenario:
         """A person of whom there was everything is erased."""
         kind, canaries, run = Kind.ERASED, self.canaries, self.commands.run
         person = canaries.number(kind)
-        await _report(await self.send(person, kind=kind))
+        await report_of(await self.send(person, kind=kind))
         failed = await self.send(person, _REFUSED, kind=kind)
-        await _report(failed)
+        await report_of(failed)
         await until(_exists(failed.dead_letter), "the dead letter")
         for body in ("What is it", "stop texting me you"):
             text = f"{body} {canaries.word(kind)}"
@@ -370,10 +374,12 @@ class Scenario:
         await run("campaign", "start", file, *options, "--yes")
         await self._is_over("erased")
         await run("erase", "-", "--dry-run", stdin=person)
+        typed = [("", f"{person}\n"), ("Continue?", "n\n")]
+        await self.commands.at_terminal("erase", "-", typed=typed, code=3)
         await run("erase", "-", "--yes", "--json", stdin=person)
 
 
-async def _report(sent: Sent) -> MessageReport:
+async def report_of(sent: Sent) -> MessageReport:
     """Its report; the test's own limit is the only one, as this is not about time."""
     return await sent.message.report()
 

@@ -1,5 +1,8 @@
 """After everything that the system does, data are where the documentation says."""
 
+import asyncio
+import io
+import json
 import os
 import resource
 import signal
@@ -13,18 +16,23 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from rich.console import Console
 
 from devtools.leaks.search import Searcher
 from devtools.stack.local import ROOT, LocalStack
 from devtools.stack.ports import HOST, free_ports
 from devtools.stack.postgres import FAST, Postgres
 from devtools.stack.processes import ProcessGroup
+from devtools.stack.up import announce
 from tests.fixtures.otlp import Collector, running_collector
 from tests.fixtures.stack import SHORT_WAITS
-from tests.leaks import places, table
+from tests.leaks import places, processes, table
 from tests.leaks.canaries import Canaries, Kind
+from tests.leaks.hostile import hostile
+from tests.leaks.outage import outage
 from tests.leaks.places import Piece
 from tests.leaks.scenario import INBOUND_QUEUE, INBOUND_WORKFLOW, Scenario
+from tests.leaks.secrets import Secrets, secrets
 from tests.leaks.watch import Watch
 
 pytestmark = pytest.mark.integration
@@ -64,22 +72,11 @@ def canaries() -> Canaries:
     return Canaries()
 
 
-def _secrets(canaries: Canaries, folder: Path) -> dict[str, str]:
-    """Settings with every secret, most of them as files."""
-    values = {
-        "TWILIO_AUTH_TOKEN": canaries.secret(Kind.FILES),
-        "TWILIO_PREVIOUS_AUTH_TOKEN": canaries.secret(Kind.FILES),
-        "TWILIO_WEBHOOK_SHARED_KEYS": f"webhooks_sharedkey_1={canaries.secret(Kind.FILES)}",
-        "OTEL_EXPORTER_OTLP_HEADERS": f"authorization={canaries.secret(Kind.FILES)}",
-    }
-    for name, value in values.items():
-        (folder / name).write_text(f"{value}\n")
-    return {
-        "TWILIO_API_KEY_SID": "SK" + "5a" * 16,  # pragma: allowlist secret
-        "TWILIO_API_KEY_SECRET": canaries.secret(Kind.GIVEN),
-        "TWILIO_AUTH_TOKEN": "",  # pragma: allowlist secret
-        **{f"{name}_FILE": str(folder / name) for name in values},
-    }
+def _replies(canaries: Canaries, file: Path, *, sender: str) -> None:
+    """Answers to keywords, of one sender and of all."""
+    texts = [canaries.text(Kind.REPLIES) for _ in range(2)]
+    escaped = [json.dumps(each, ensure_ascii=False) for each in texts]
+    file.write_text(f'["{sender}"]\nstop = {escaped[0]}\n[default]\nhelp = {escaped[1]}\n')
 
 
 @dataclass(frozen=True)
@@ -92,6 +89,8 @@ class Run:
     given: Path
     temporary: Path
     metrics: str
+    secrets: Secrets
+    sender: str
 
 
 @pytest.fixture(autouse=True)
@@ -109,14 +108,18 @@ def _running(folder: Path, canaries: Canaries, postgres: Postgres | None) -> Ite
     for each in (given, temporary):
         each.mkdir()
     [port] = free_ports(1)
+    own = secrets(canaries, given, as_files=postgres is None)
+    sender = canaries.number(Kind.SENDERS)
+    _replies(canaries, given / "replies.toml", sender=sender)
     with running_collector() as collector:
         settings = {
-            **_secrets(canaries, given),
+            **own.settings,
             **SHORT_WAITS,
             "TMPDIR": str(temporary),
             "WORKER_METRICS_ADDRESS": f"{HOST}:{port}",
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
             "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "INBOUND_REPLIES_FILE": str(given / "replies.toml"),
             "EVENT_STREAMS": "true",
             "INBOUND_WORKFLOW": INBOUND_WORKFLOW,
             "INBOUND_TASK_QUEUE": INBOUND_QUEUE,
@@ -131,7 +134,8 @@ def _running(folder: Path, canaries: Canaries, postgres: Postgres | None) -> Ite
             keys, codec = ((folder / each).read_text() for each in ("payload-keys", "codec-token"))
             canaries.secret("payload keys", keys.strip().partition("=")[2])
             canaries.secret("codec server's token", codec.strip())
-            yield Run(stack, collector, canaries, given, temporary, f"http://{HOST}:{port}/metrics")
+            metrics = f"http://{HOST}:{port}/metrics"
+            yield Run(stack, collector, canaries, given, temporary, metrics, own, sender)
 
 
 @pytest.mark.timeout(600)
@@ -147,14 +151,16 @@ async def test_data_are_where_the_documentation_says_and_nowhere_else(
             stack=stack,
             client=client,
             files=run.given,
-            token=(run.given / "TWILIO_AUTH_TOKEN").read_text().strip(),
+            secrets=run.secrets,
             codec_token=(tmp_path / "codec-token").read_text().strip(),
             canaries=canaries,
+            sender=run.sender,
         )
-        await scenario.run()
+        pieces = await _run(scenario)
         found = table.Found(Searcher(canaries.values), table.read())
         async for piece in places.temporal(client):
             found.add(piece)
+        found.search(pieces)
         found.search(places.database(stack.settings["DATABASE_URL"]))
         for piece in await _metrics(run):
             found.add(piece)
@@ -178,6 +184,24 @@ async def test_data_are_where_the_documentation_says_and_nowhere_else(
     absent = places.SQLITE if postgres else places.POSTGRESQL
     if problems := found.problems(absent=[absent], may_be_empty=_MAY_BE_EMPTY):
         pytest.fail(problems)
+
+
+async def _run(scenario: Scenario) -> list[Piece]:
+    """Everything, and last an outage: other things of the scenario would wait for its end."""
+    out = io.StringIO()
+    announce(scenario.stack, Console(file=out, width=1000))
+    printed, logs, refusals, *_ = await asyncio.gather(
+        processes.add_user(scenario),
+        processes.codec_server(scenario),
+        processes.refused(scenario),
+        scenario.run(),
+        hostile(scenario),
+    )
+    during_outage = await outage(scenario)
+    return [
+        *(printed, logs, *refusals, *during_outage),
+        Piece(places.MAKE_UP, "", out.getvalue().encode()),
+    ]
 
 
 async def _metrics(run: Run) -> list[Piece]:

@@ -183,12 +183,12 @@ async def test_bad_input_is_refused_before_a_workflow_is_started(client: Client)
     assert "8675309" not in str(caught.value)
 
 
+@pytest.mark.parametrize("number", [TO.removeprefix("+"), TO.removeprefix("+1")])
 @pytest.mark.parametrize("field", ["message_id", "tenant"])
 async def test_ids_and_tenants_must_not_contain_the_recipients_number(
-    client: Client, field: str
+    client: Client, field: str, number: str
 ) -> None:
-    """They are stored in clear text."""
-    number = TO.removeprefix("+")
+    """They are stored in clear text. Without the country's code it is the number too."""
     request = {**REQUEST, "tenant": f"t-{number}"} if field == "tenant" else REQUEST
     with pytest.raises(BadInput) as caught:
         await client.send(request, message_id=number if field == "message_id" else None)

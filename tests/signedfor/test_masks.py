@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from signedfor.masks import (
     contains_an_end_of,
@@ -8,6 +9,7 @@ from signedfor.masks import (
     contains_number_of,
     contains_phone_number,
     masked_sender,
+    national_number,
 )
 
 
@@ -49,14 +51,48 @@ def test_other_senders_are_not_masked(sender: str) -> None:
         ("+1 (555) 867-5309", True),
         ("1.555.867.5309-x", True),
         ("order-17", False),
-        ("5558675309", False),
         ("", False),
+        # Without the country's code: at the end of a row of digits, and not within a longer one.
+        ("5558675309", True),
+        ("order-5558675309", True),
+        ("order-5558675309-2", True),
+        ("05558675309:17", True),
+        ("(555) 867-5309.retry-1", True),
+        ("20261130T5558675309Z", True),
+        ("55586753091", False),
+        ("order-8675309", False),
+        ("555x8675309", False),
     ],
 )
 @pytest.mark.parametrize("recipient", ["+15558675309", "whatsapp:+15558675309"])
 def test_a_number_is_detected_in_a_text(text: str, recipient: str, *, contains: bool) -> None:
     """Punctuation and the recipient's channel do not matter."""
     assert contains == contains_number_of(text, recipient)
+
+
+@pytest.mark.parametrize(
+    ("text", "recipient", "contains"),
+    [
+        ("order-07400123456", "+447400123456", True),  # with the zero that is dialed at home
+        ("612345678", "+33612345678", True),
+        ("0612345678", "+390612345678", True),  # Italy's zero is a part of the number
+        ("4791234", "+3544791234", True),  # seven digits: Iceland
+        ("order-479123", "+354479123", False),  # six are too few to be told from another number
+        ("5512345678", "whatsapp:+5215512345678", True),  # Mexico's old prefix is none of it
+        ("order-4567890", "messenger:1234567890", False),  # no number, so no country
+    ],
+)
+def test_a_number_is_detected_without_its_country(
+    text: str, recipient: str, *, contains: bool
+) -> None:
+    """As people write it at home; from seven digits on."""
+    assert contains == contains_number_of(text, recipient)
+
+
+def test_country_codes_are_those_of_the_library() -> None:
+    """All of them, and none that begins like another."""
+    for code in COUNTRY_CODE_TO_REGION_CODE:
+        assert "23456789" == national_number(f"{code}23456789")
 
 
 @pytest.mark.parametrize(

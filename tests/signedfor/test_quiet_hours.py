@@ -20,6 +20,7 @@ from signedfor.send_windows import NeverOpens, opening, window_problem
 from tests.signedfor.quiet_hours_table import PLACES_OF_AREA_CODES, ROWS
 
 NEW_YORK, MIAMI, DALLAS = "+12125550123", "+13055550123", "+12145550123"
+PHILADELPHIA = "+12155550123"
 PROVIDENCE, NEW_ORLEANS, HALIFAX = "+14015550123", "+15045550123", "+19025550123"
 PARIS, BERLIN, TOLL_FREE = "+33612345678", "+4915112345678", "+18005550123"
 
@@ -55,6 +56,13 @@ def opens_at(window: SendWindow, recipient: str, now: str) -> str:
         ("us", PROVIDENCE, "2026-11-26T09:00-05:00", "2026-11-27 09:00"),
         ("us", NEW_YORK, "2026-11-26T09:00-05:00", "2026-11-26 09:00"),
         ("us", NEW_ORLEANS, "2026-02-17T09:00-06:00", "2026-02-18 08:00"),
+        # Pennsylvania's legal holidays: Good Friday, Flag Day, Election Day, and no Sundays.
+        ("us", PHILADELPHIA, "2026-11-20T19:00-05:00", "2026-11-21 09:00"),
+        ("us", PHILADELPHIA, "2026-11-21T19:00-05:00", "2026-11-23 09:00"),
+        ("us", PHILADELPHIA, "2027-03-26T09:00-04:00", "2027-03-27 09:00"),
+        ("us", PHILADELPHIA, "2027-06-14T09:00-04:00", "2027-06-15 09:00"),
+        ("us", PHILADELPHIA, "2027-11-02T09:00-04:00", "2027-11-03 09:00"),
+        ("us", NEW_YORK, "2027-11-02T09:00-04:00", "2027-11-02 09:00"),
         # France: no Sundays, no public holidays, and with the decree a break at noon.
         ("france-marketing", PARIS, "2026-07-13T22:00+02:00", "2026-07-15 08:00"),
         ("france-marketing", PARIS, "2026-11-21T22:00+01:00", "2026-11-23 08:00"),
@@ -74,6 +82,42 @@ def opens_at(window: SendWindow, recipient: str, now: str) -> str:
 def test_quiet_hours_open_at(names: str, recipient: str, now: str, expected: str) -> None:
     """The rules of the recipient's place, on the recipient's clock, by day and by holiday."""
     assert expected == opens_at(quiet(names), recipient, now)
+
+
+@pytest.mark.parametrize(
+    ("recipient", "sunday"),
+    [
+        ("+15025550123", ("10:00", "21:00")),  # Kentucky
+        ("+14105550123", ("08:00", "20:00")),  # Maryland
+        ("+13135550123", ("09:00", "21:00")),  # Michigan
+        ("+16125550123", ("09:00", "21:00")),  # Minnesota
+        ("+17025550123", ("09:00", "20:00")),  # Nevada
+        ("+14055550123", ("08:00", "20:00")),  # Oklahoma
+        ("+15035550123", ("08:00", "20:00")),  # Oregon
+        (DALLAS, ("12:00", "21:00")),
+        ("+13075550123", ("08:00", "20:00")),  # Wyoming
+        ("+16045550123", ("10:00", "18:00")),  # British Columbia
+        ("+919812345678", ("10:00", "21:00")),
+        ("+971501234567", ("09:00", "18:00")),
+        ("+447400123456", ("09:00", "20:00")),
+    ],
+)
+def test_the_hours_of_a_sunday(recipient: str, sunday: tuple[str, str]) -> None:
+    """Of each place whose statute's text was not seen: a wrong hour shows here, not with people."""
+    names = ("us", "canada", "india", "uae", "uk-guidance")
+    rules = rules_for(names, recipient)
+
+    (opens, closes) = (
+        max(rule.hours[6][0][0] for rule in rules),
+        min(rule.hours[6][0][1] for rule in rules),
+    )
+
+    assert sunday == (_clock(opens), _clock(closes))
+
+
+def _clock(after_midnight: timedelta) -> str:
+    minutes = round(after_midnight.total_seconds()) // 60
+    return f"{minutes // 60:02}:{minutes % 60:02}"
 
 
 def test_a_number_that_may_be_in_several_states_keeps_the_rules_of_all() -> None:
@@ -211,7 +255,9 @@ def test_every_line_has_its_source() -> None:
     for row in ROWS:
         assert row["statute"]
         assert row["source"].startswith(("https://", "http://"))
-        assert row["source_has"] in {"text", "quotation", "report"}
+        assert row["source_has"] in {"text", "quotation", "guidance", "report"}
+        if row["source_has"] in {"guidance", "report"}:
+            assert "not seen" in row["note"]
         read, in_force = (row["as_of"], row["in_force"] or row["as_of"])
         assert date.fromisoformat(in_force) <= date.fromisoformat(read)
 

@@ -147,6 +147,12 @@ async def test_a_bad_resolution_is_refused_and_the_dead_letter_stays_open(
             "must not contain the recipient's number",
             id="the id contains the new recipient's number",
         ),
+        pytest.param(
+            "order-5550001111",
+            {"to": "+15550001111"},
+            "must not contain the recipient's number",
+            id="the id contains it without the country's code",
+        ),
     ],
 )
 async def test_a_retry_whose_id_would_be_invalid_is_refused(

@@ -1,18 +1,25 @@
 """Waiting for a receipt: lost and negative callbacks, status checks, later attempts."""
 
 from datetime import timedelta
+from typing import Final
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 
 from signedfor.consent import Reason
 from signedfor.contract import Outcome
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import StatusResult
 from signedfor.twilio import codes
+from tests.histories.recording import history_files, read
 from tests.workflows.fakes import REQUEST, TimeSkippingEnvironment, accept, callback, sid
 
 HANDSET_OFF = 30003
 LANDLINE = 30006
+_STARTED: Final = EventType.EVENT_TYPE_TIMER_STARTED
+_FIRED: Final = EventType.EVENT_TYPE_TIMER_FIRED
+_CANCELED: Final = EventType.EVENT_TYPE_TIMER_CANCELED
+_OF_TIMERS: Final = frozenset({_STARTED, _FIRED, _CANCELED})
 
 
 async def test_a_status_check_replaces_a_lost_callback(env: TimeSkippingEnvironment) -> None:
@@ -108,6 +115,22 @@ async def test_a_message_to_a_handset_that_was_off_is_sent_again_later(
 
     assert (Outcome.DELIVERED, sid(2), 2) == (report.outcome, report.message_sid, report.attempts)
     assert report.finished_at - started >= timedelta(seconds=codes.delay_for(HANDSET_OFF))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "timers"),
+    [
+        ("delivered", [_STARTED]),
+        ("delayed_and_sent_again", [_STARTED, _CANCELED, _STARTED, _FIRED, _STARTED]),
+    ],
+)
+def test_a_timer_is_canceled_only_if_another_wait_begins(
+    recorded: str, timers: list[EventType.ValueType]
+) -> None:
+    """The end of the workflow closes the last one without an event."""
+    events = read(history_files()[recorded]).events
+
+    assert timers == [each.event_type for each in events if each.event_type in _OF_TIMERS]
 
 
 async def test_later_attempts_end_in_a_dead_letter(env: TimeSkippingEnvironment) -> None:

@@ -1,5 +1,6 @@
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import urllib.request
@@ -162,9 +163,12 @@ def test_the_environment_file_has_what_a_client_needs(tmp_path: Path) -> None:
         "DATABASE_URL": f"sqlite:///{path.parent}/signedfor.db",
     }
 
+    path.touch(mode=0o644)  # by an earlier version
+
     write_environment(path, settings)
 
     assert settings == dotenv_values(path)
+    assert 0o600 == stat.S_IMODE(path.stat().st_mode)
     sourced = subprocess.run(
         ["/bin/sh", "-c", f'. "{path}"; echo "$DATABASE_URL"'],
         capture_output=True,

@@ -415,6 +415,8 @@ def _clear(recipient: str, *, campaign_id: str = "c", tenant: str = "acme") -> l
         ("c-1.555.867.5309", RECIPIENT),
         ("sale-3725123456", "+37251234562"),
         ("sale-3725123456", "+3725123456"),
+        ("c-5558675309", RECIPIENT),
+        ("sale-5123456", "+37251234562"),
     ],
 )
 def test_an_id_that_contains_a_recipients_number(campaign_id: str, recipient: str) -> None:
@@ -427,9 +429,9 @@ def test_an_id_that_contains_a_recipients_number(campaign_id: str, recipient: st
 
 def test_a_tenant_that_contains_a_recipients_number() -> None:
     """Tenants are not masked either; other names with digits are fine."""
-    (problem,) = _clear(RECIPIENT, tenant=f"t{RECIPIENT[1:]}")
-
-    assert problem.startswith("--tenant: contains this recipient's number")
+    for tenant in (f"t{RECIPIENT[1:]}", "t-5558675309"):
+        (problem,) = _clear(RECIPIENT, tenant=tenant)
+        assert problem.startswith("--tenant: contains this recipient's number")
     assert [] == _clear("+37251234561", campaign_id="sale-3725123456")
     assert [] == _clear(RECIPIENT, campaign_id="spring-2026")
 

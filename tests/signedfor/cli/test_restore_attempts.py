@@ -9,12 +9,18 @@ from sqlalchemy import select
 from temporalio.client import Client
 
 from signedfor import attempt_recovery
-from signedfor.contract import message_workflow_id
+from signedfor.attempt_history import Gap
+from signedfor.contract import MessageRequest, message_workflow_id
 from signedfor.contract.failures import FailureClass
 from signedfor.message_activities import StatusResult
+from signedfor.message_limits import parse_rules
 from signedfor.store.audit_log import AuditLog
 from signedfor.store.database import open_engine
-from signedfor.store.tables import UNNUMBERED, send_attempts
+from signedfor.store.duplicates import DuplicateOf
+from signedfor.store.limit_usage import LimitUsed
+from signedfor.store.rate_limiter import RateLimiter
+from signedfor.store.send_attempts import Claimed, NotClaimed, SendAttempts
+from signedfor.store.tables import UNNUMBERED, limit_usage, send_attempts
 from tests.encryption import KEYS
 from tests.signedfor.cli.support import CommandLine, LiveSystem, new_id, until
 from tests.workflows.fakes import (
@@ -120,6 +126,56 @@ async def test_later_submissions_have_their_number(cli: CommandLine, temporal: C
 
 async def _count(system: LiveSystem, message_id: str) -> int:
     return len(system.posts(message_id))
+
+
+@pytest.mark.usefixtures("workers_are_long_gone")
+async def test_guard_and_limits_know_what_was_sent_in_the_gap(
+    cli: CommandLine, temporal: Client
+) -> None:
+    """As if the database had lost nothing: from the message in the history."""
+    rules, options = "person=1/24h", ("--temporal-is-complete",)
+    fakes = FakeActivities(sends=[accept()])
+    system = LiveSystem(cli=cli, client=temporal, fakes=fakes)
+    async with serving(temporal, fakes):
+        message_id = await system.send()
+        await system.posted(message_id)
+    message = fakes.requests[0].message
+
+    await cli.later(*_COMMAND, *options, MESSAGE_LIMITS=rules)
+
+    guarded = _claim(cli, message, duplicate_window=timedelta(hours=1))
+    limited = _claim(cli, message, limits=parse_rules(rules))
+    assert isinstance(guarded, DuplicateOf)
+    assert message_id == guarded.message_id
+    assert isinstance(limited, LimitUsed)
+
+
+@pytest.mark.usefixtures("workers_are_long_gone")
+async def test_what_may_have_been_sent_until_the_end_of_the_gap_is_counted_there(
+    cli: CommandLine, temporal: Client
+) -> None:
+    """An earlier moment would free its place in the limit too early."""
+    await LiveSystem(cli=cli, client=temporal, fakes=FakeActivities()).send()
+    now, engine = datetime.now(UTC), open_engine(cli.env["DATABASE_URL"])
+    gap = Gap(since=now - timedelta(minutes=10), until=now + timedelta(hours=3))
+
+    recovery = attempt_recovery.AttemptRecovery(
+        engine, temporal, gap=gap, default_sender=None, limits=parse_rules("person=1/1h")
+    )
+    await recovery.run(lambda _: None)
+
+    with engine.connect() as connection:
+        (expires_at,) = connection.scalars(select(limit_usage.c.expires_at))
+    engine.dispose()
+    assert gap.until + timedelta(hours=1) <= expires_at
+
+
+def _claim(cli: CommandLine, message: MessageRequest, **options: Any) -> Claimed | NotClaimed:
+    engine = open_engine(cli.env["DATABASE_URL"])
+    attempts = SendAttempts(engine, RateLimiter(engine), **options)
+    claim = attempts.claim("another", message, sender="+15005550006")
+    engine.dispose()
+    return claim
 
 
 @pytest.mark.usefixtures("workers_are_long_gone")

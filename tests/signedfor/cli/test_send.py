@@ -176,7 +176,10 @@ def test_every_bad_option_is_named_at_once_and_no_value_repeated(cli: CommandLin
             ("--between", "secret", "--days", "mon-secret"),
             ["--between: must be two", "--days: must be days such as mon-fri or sat,sun"],
         ),
-        (("--between", "09:00-20:00", "--days", ""), ["--days: must be days"]),
+        (
+            ("--between", "09:00-20:00", "--days", ""),
+            ["--days: must be days", "--between: does not open"],
+        ),
         (
             ("--days", "mon", "--time-zone", "Europe/Berlin"),
             ["--days: needs --between", "--time-zone: needs --between"],
@@ -186,11 +189,19 @@ def test_every_bad_option_is_named_at_once_and_no_value_repeated(cli: CommandLin
         (("--quiet-hours", ""), ["--quiet-hours: has a name that is not known"]),
         (
             ("--quiet-hours", "us", "--between", "9", "--days", "secret"),
-            ["--between: must be two", "--days: must be days"],
+            [
+                "--between: must be two",
+                "--days: must be days",
+                "--quiet-hours: does not open",
+            ],
         ),
         (
             ("--between", "09:00-20:00", "--time-zone", "Europe/Secret"),
             ["--time-zone: is not an IANA time zone"],
+        ),
+        (
+            ("--between", "20:00-09:00", "--time-zone", "Europe/Secret"),
+            ["--between: from must be earlier", "--time-zone: is not an IANA time zone"],
         ),
     ],
 )
