@@ -43,6 +43,9 @@ _CLOSE: Final[int] = _TABLE["rules"]["close"]
 _LETTERS_OF_A_WORD: Final = 4
 """In scripts without spaces, where Korean syllables count as their letters."""
 _RULES: Final = _rules(_TABLE["rules"]["any"])
+_FAR: Final[int] = _TABLE["rules"]["far"]
+"""The same of a rule whose ideas may be in several clauses."""
+_TOGETHER: Final = _rules(_TABLE["rules"]["together"])
 
 
 class _Words:
@@ -124,6 +127,17 @@ def ask_in(language: str, clause: Sequence[str]) -> bool:
     return _holds(_WORDS.find(clause).get(language, ()), _CLOSE)
 
 
+def ask_together(message: Sequence[str]) -> bool:
+    """Whether the words of all clauses hold ideas that are an opt-out together, in some language.
+
+    "I unsubscribed last week. Why do I still get texts?" No ordinary word speaks against it.
+    """
+    return any(
+        next(_held(found, _TOGETHER, _FAR), None) is not None
+        for found in _WORDS.find(message).values()
+    )
+
+
 def features(clause: Sequence[str]) -> set[str]:
     """The ideas of a clause in any language, and the pairs of them that are close together."""
     joined = "".join(clause)
@@ -155,17 +169,21 @@ def ask_to_opt_out(clause: Sequence[str]) -> bool:
 def _holds(found: Sequence[_Found], close: int) -> bool:
     """Whether the ideas of a rule are close together, with nothing ordinary among them."""
     ordinary = {place for place, idea in found if idea == _ORDINARY}
+    return any(ordinary.isdisjoint(_around(*span)) for span in _held(found, _RULES, close))
+
+
+def _held(
+    found: Sequence[_Found], rules: Mapping[str, Sequence[frozenset[str]]], close: int
+) -> Iterator[tuple[int, int]]:
+    """The first and the last place of the ideas of each rule that holds."""
     latest: dict[str, int] = {}
     for place, idea in sorted(found):
         latest[idea] = place
-        for rule in _RULES.get(idea, ()):
-            if not latest.keys() >= rule:
-                continue
-            places = {latest[each] for each in rule}
-            first, last = min(places), max(places)
-            if last - first <= close and ordinary.isdisjoint(_around(first, last)):
-                return True
-    return False
+        for rule in rules.get(idea, ()):
+            if latest.keys() >= rule:
+                places = {latest[each] for each in rule}
+                if max(places) - min(places) <= close:
+                    yield min(places), max(places)
 
 
 def _around(first: int, last: int) -> range:

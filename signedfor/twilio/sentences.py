@@ -75,7 +75,7 @@ def _as_phrase(text: str) -> InboundKind:
             return InboundKind.REVIEW
     if any(map(phrases.ask_to_opt_out, {text, phrases.without_courtesy_around(text)})):
         return InboundKind.REVIEW
-    if any(map(ideas.ask_to_opt_out, clauses)):
+    if any(map(ideas.ask_to_opt_out, clauses)) or ideas.ask_together(words(text)):
         return InboundKind.REVIEW
     if len(text) > _LONGEST_MESSAGE:
         return InboundKind.OTHER  # No slip is looked for, so that no body takes long.
