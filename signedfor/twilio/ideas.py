@@ -4,6 +4,7 @@ Each language maps its words to the same few ideas, and the same rules say which
 an opt-out. So a wording needs no listing if its words are known.
 """
 
+import functools
 import itertools
 import tomllib
 from collections import defaultdict
@@ -12,6 +13,7 @@ from pathlib import Path  # noqa: TID251 - the table is read once, at import
 from typing import Final, NamedTuple
 
 from signedfor.twilio.letters import plain, words
+from signedfor.twilio.slips import Misspelled, as_heard
 
 _ORDINARY: Final = "ordinary"
 """Words beside which a rule does not hold, as in "cancel my order"."""
@@ -42,6 +44,8 @@ _CLOSE: Final[int] = _TABLE["rules"]["close"]
 """How many words there may be from the first to the last one of a rule."""
 _LETTERS_OF_A_WORD: Final = 4
 """In scripts without spaces, where Korean syllables count as their letters."""
+_GUESSED: Final = 5
+"""How many letters a word has at least that a slip is looked for in."""
 _RULES: Final = _rules(_TABLE["rules"]["any"])
 _FAR: Final[int] = _TABLE["rules"]["far"]
 """The same of a rule whose ideas may be in several clauses."""
@@ -87,6 +91,46 @@ class _Words:
             yield from self._beginnings.get(entry[:length], ())
 
 
+class _Misspelled:
+    """Finds ideas in clauses with misspelled words: as they sound, and with a slip of a finger."""
+
+    def __init__(self, languages: Mapping[str, Mapping[str, str]]) -> None:
+        self._meanings: dict[str, set[_Meaning]] = defaultdict(set)
+        self._beginnings: dict[str, set[_Meaning]] = defaultdict(set)
+        for language, ideas in languages.items():
+            for idea, entries in ideas.items():
+                for entry in entries.split():
+                    table = self._beginnings if entry.endswith("*") else self._meanings
+                    if "_" not in entry and idea not in {_ORDINARY, "phrase"}:
+                        table[as_heard(_written(entry))].add(_Meaning(language, idea))
+        self._words = Misspelled(each for each in self._meanings if len(each) >= _GUESSED)
+        self._stems = Misspelled(each for each in self._beginnings if len(each) >= _GUESSED)
+        self._lengths = sorted({len(each) for each in self._beginnings})
+
+    def find(self, clause: Sequence[str]) -> dict[str, list[_Found]]:
+        """The ideas of a clause by language, from left to right."""
+        found: dict[str, list[_Found]] = defaultdict(list)
+        for place, word in enumerate(clause):
+            for language, idea in sorted(self._of(as_heard(word))):
+                found[language].append(_Found(place, idea))
+        return found
+
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 - there is one instance
+    def _of(self, word: str) -> set[_Meaning]:
+        found = set(self._meanings.get(word, ()))
+        for length in self._lengths:
+            if length <= len(word):
+                found |= self._beginnings.get(word[:length], set())
+        if found or len(word) < _GUESSED:
+            return found
+        for each in self._words.correct(word):
+            found |= self._meanings[each]
+        for end in range(_GUESSED - 1, len(word) + 1):
+            for each in self._stems.correct(word[:end]):
+                found |= self._beginnings[each]
+        return found
+
+
 class _Letters:
     """Finds ideas in clauses of scripts that write no spaces between words."""
 
@@ -113,6 +157,7 @@ def _written(entry: str) -> str:
 
 _WORDS: Final = _Words(_TABLE["languages"])
 _LETTERS: Final = _Letters(_TABLE["joined"])
+_MISSPELLED: Final = _Misspelled(_TABLE["languages"])
 
 
 def vocabulary(language: str) -> frozenset[str]:
@@ -125,6 +170,16 @@ def vocabulary(language: str) -> frozenset[str]:
 def ask_in(language: str, clause: Sequence[str]) -> bool:
     """Whether the words of a clause hold the ideas of an opt-out in that language."""
     return _holds(_WORDS.find(clause).get(language, ()), _CLOSE)
+
+
+def ask_if_misspelled(clause: Sequence[str]) -> bool:
+    """The same of words that are misspelled; at least one must be as it is in the table."""
+    exact = _WORDS.find(clause)
+    return any(
+        _holds([*exact[language], *found], _CLOSE)
+        for language, found in _MISSPELLED.find(clause).items()
+        if language in exact
+    )
 
 
 def ask_together(message: Sequence[str]) -> bool:

@@ -31,6 +31,7 @@ from signedfor.twilio.slips import (
 
 _SHORT_MESSAGE = 3
 _SHORT_CLAUSE = 6
+_GUESSED_CLAUSE = 12
 _TELLING = frozenset({"STOP", "QUIT", "UNSUBSCRIBE", "TEXTING", "TXTING", "MESSAGING"})
 """Words that are rarely about anything but our messages in a short clause, if ordinary phrases such
 as `bus stop` are taken out."""
@@ -79,6 +80,9 @@ def _as_phrase(text: str) -> InboundKind:
         return InboundKind.REVIEW
     if len(text) > _LONGEST_MESSAGE:
         return InboundKind.OTHER  # No slip is looked for, so that no body takes long.
+    short = [each for each in clauses if len(each) <= _GUESSED_CLAUSE]
+    if any(map(ideas.ask_if_misspelled, short)):
+        return InboundKind.REVIEW
     read = text.split(" ")
     guesses = list(map(_guesses, read))
     parts = " ".join(run_on(read)) if len(words(text)) <= _RUN_ON_MESSAGE else text

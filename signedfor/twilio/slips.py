@@ -1,6 +1,7 @@
 """Slips of a finger: how one word becomes another. All words are in plain capital letters."""
 
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -17,6 +18,9 @@ _AROUND: Final = [
     *map("".join, zip("DFGHJ", "XCVBN", strict=True)),
 ]
 """Pairs of keys of which one is beside or below the other."""
+_SOUND: Final = re.compile("QU|CK|C(?!H)|Q")
+_SOUNDS: Final = str.maketrans("ZVWY", "SBBI")
+_SILENT: Final = re.compile("H")
 
 
 class Misspelled:
@@ -68,6 +72,11 @@ def swapped(one: str, other: str) -> bool:
 def once(word: str) -> str:
     """The word with each repeated letter written once: `STOOOPP` is `STOP`."""
     return "".join(letter for letter, _ in itertools.groupby(word))
+
+
+def as_heard(word: str) -> str:
+    """The word with one letter for all that sound alike: `QUIERO` and `KIERO` are the same."""
+    return once(_SILENT.sub("", _SOUND.sub("K", word).replace("PH", "F").translate(_SOUNDS)))
 
 
 def is_jumbled(one: str, other: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path  # noqa: TID251 - the table is read once, at import
 from typing import Final
 
 from signedfor.twilio import ideas
+from signedfor.twilio.letters import words
 from signedfor.twilio.phrases import CLAUSE_END
 
 BIAS: Final = ""
@@ -43,6 +44,8 @@ def features(body: str, text: str) -> set[str]:
         found.update(f"#{word[at : at + _RUN]}" for at in range(len(word) - _RUN + 1))
     for clause in text.split(CLAUSE_END):
         found.update(f"@{each}" for each in ideas.features(clause.split()))
+    if ideas.ask_together(words(text)):
+        found.add("@@")
     if "?" in body:
         found.add("?")
     return found
