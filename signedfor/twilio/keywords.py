@@ -86,6 +86,7 @@ _OF_ANY: Final = Misspelled(
     if row.kind in {InboundKind.STOP, InboundKind.HELP}
     and (word in _CERTAIN or len(word) in MISSPELLED_LETTERS)
 )
+_COURTESY: Final = Misspelled(each for each in phrases.COURTESY if len(each) > SHORT)
 _LONG_STOP_WORDS: Final = sorted(each for each in STOP_WORDS if len(each) >= _LONG_ANYWHERE)
 _UNAMBIGUOUS: Final = frozenset(
     word
@@ -126,8 +127,9 @@ def as_keyword(text: str, body: str) -> InboundKind | None:
         return InboundKind.STOP
     polite = words(phrases.without_courtesy(text))
     abbreviated = words(phrases.without_courtesy(phrases.with_abbreviations(text)))
+    correct = [each for each in polite if each in SPELLED or not any(_COURTESY.correct(each))]
     joined = [phrases.without_joined_courtesy("".join(written))]
-    for candidate in (written, polite, run_on(polite), abbreviated, joined):
+    for candidate in (written, polite, run_on(polite), abbreviated, correct, joined):
         is_one = candidate is not joined or len(written) == 1 or min(map(len, written)) > 1
         if is_one and _is_stop(candidate):
             return InboundKind.STOP

@@ -186,6 +186,8 @@ EMPHASIS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["emphasis"
 """Words after a keyword that change nothing."""
 AFTER_STOP: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["after_stop"])))
 """Words after STOP that change nothing."""
+COURTESY: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["courtesy"])))
+"""Please, thanks, hello and the like, in many languages."""
 _COURTESY: Final = re.compile(_group("courtesy"))
 _COURTESY_AROUND: Final = re.compile(
     rf"(?<=\|)(?:{_group('courtesy')})+|(?:{_group('courtesy')})+(?= \|)"

@@ -19,10 +19,10 @@ from signedfor.twilio.phrases import CLAUSE_END
 
 BIAS: Final = ""
 """The feature that every message has."""
-ORDINARY: Final = -0.55
+ORDINARY: Final = -0.7
 """Below this an opt-out phrase is one in a hundred, in texts that the model has not learned from.
 `devtools/train_text_model.py` prints the shares."""
-OPT_OUT: Final = 0.8
+OPT_OUT: Final = 0.3
 """Above this an ordinary message is one in two hundred."""
 _RUN: Final = 4
 _FEATURES: Final = 30
