@@ -19,7 +19,7 @@ from signedfor.twilio.phrases import CLAUSE_END
 
 BIAS: Final = ""
 """The feature that every message has."""
-ORDINARY: Final = -0.75
+ORDINARY: Final = -0.7
 """Below this an opt-out phrase is one in a hundred, in texts that the model has not learned from.
 `devtools/train_text_model.py` prints the shares."""
 OPT_OUT: Final = 0.3
