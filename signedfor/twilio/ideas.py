@@ -157,7 +157,10 @@ def _written(entry: str) -> str:
 
 _WORDS: Final = _Words(_TABLE["languages"])
 _LETTERS: Final = _Letters(_TABLE["joined"])
-_MISSPELLED: Final = _Misspelled(_TABLE["languages"])
+_MISSPELLED: Final = _Misspelled(
+    {language: of for language, of in _TABLE["languages"].items() if language != "en"}
+)
+"""English has its own list of words that are none: `keywords.SPELLED`."""
 
 
 def vocabulary(language: str) -> frozenset[str]:

@@ -31,7 +31,8 @@ from signedfor.twilio.slips import (
 
 _SHORT_MESSAGE = 3
 _SHORT_CLAUSE = 6
-_GUESSED_CLAUSE = 12
+_GUESSED_MESSAGE: Final = 10
+"""Up to how many words a message is searched for misspelled words of other languages."""
 _TELLING = frozenset({"STOP", "QUIT", "UNSUBSCRIBE", "TEXTING", "TXTING", "MESSAGING"})
 """Words that are rarely about anything but our messages in a short clause, if ordinary phrases such
 as `bus stop` are taken out."""
@@ -66,22 +67,12 @@ def near_phrases(word: str) -> bool:
 def _as_phrase(text: str) -> InboundKind:
     """REVIEW if a part of the message, without ordinary phrases, reads like an opt-out."""
     text = " ".join(map(surely_meant, text.split(" ")))
-    if len(words(text)) <= _SHORT_MESSAGE and " STOP " in text:
-        return InboundKind.REVIEW
     clauses = [clause.split() for clause in text.split(phrases.CLAUSE_END)]
-    if any(map(_tells, clauses)):
-        return InboundKind.REVIEW
-    for clause in phrases.without_filler(text).split(phrases.CLAUSE_END):
-        if (rest := clause.split()) and STOP_WORDS.issuperset(rest):
-            return InboundKind.REVIEW
-    if any(map(phrases.ask_to_opt_out, {text, phrases.without_courtesy_around(text)})):
-        return InboundKind.REVIEW
-    if any(map(ideas.ask_to_opt_out, clauses)) or ideas.ask_together(words(text)):
+    if _asks_as_written(text, clauses):
         return InboundKind.REVIEW
     if len(text) > _LONGEST_MESSAGE:
         return InboundKind.OTHER  # No slip is looked for, so that no body takes long.
-    short = [each for each in clauses if len(each) <= _GUESSED_CLAUSE]
-    if any(map(ideas.ask_if_misspelled, short)):
+    if len(words(text)) <= _GUESSED_MESSAGE and any(map(ideas.ask_if_misspelled, clauses)):
         return InboundKind.REVIEW
     read = text.split(" ")
     guesses = list(map(_guesses, read))
@@ -93,6 +84,19 @@ def _as_phrase(text: str) -> InboundKind:
     clauses = [each.split() for each in phrases.without_ordinary(parts).split(phrases.CLAUSE_END)]
     is_split = len(words(parts)) > len(words(text)) + 1
     return InboundKind.REVIEW if is_split and any(map(_tells, clauses)) else InboundKind.OTHER
+
+
+def _asks_as_written(text: str, clauses: Sequence[Sequence[str]]) -> bool:
+    if len(words(text)) <= _SHORT_MESSAGE and " STOP " in text:
+        return True
+    left = phrases.without_filler(text).split(phrases.CLAUSE_END)
+    return (
+        any(map(_tells, clauses))
+        or any((rest := clause.split()) and STOP_WORDS.issuperset(rest) for clause in left)
+        or any(map(phrases.ask_to_opt_out, {text, phrases.without_courtesy_around(text)}))
+        or any(map(ideas.ask_to_opt_out, clauses))
+        or ideas.ask_together(words(text))
+    )
 
 
 def _asks_if_guessed(text: str) -> bool:

@@ -3,6 +3,7 @@
 import pytest
 
 from signedfor.contract import InboundKind
+from signedfor.twilio import ideas, text_model
 from signedfor.twilio.classifier import classify_inbound
 
 
@@ -105,3 +106,21 @@ def test_who_asks_about_opting_out_or_wants_the_texts_does_not_opt_out(body: str
 def test_an_opt_out_in_such_words_is_for_review(body: str) -> None:
     """What makes a message ordinary is taken out of it, and the rest is read."""
     assert classify_inbound(body, None) is InboundKind.REVIEW
+
+
+@pytest.mark.parametrize(
+    ("rule", "body"),
+    [
+        ("ask_together", "les escribí BAJA dos veces, todavía sigue llegando"),
+        ("ask_if_misspelled", "bite keine nachichten mehr schiken"),
+    ],
+)
+def test_a_rule_of_ideas_makes_a_review_of_what_nothing_else_finds(
+    rule: str, body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is not sure of it."""
+    monkeypatch.setattr(text_model, "OPT_OUT", 100)
+    assert classify_inbound(body, None) is InboundKind.REVIEW
+
+    monkeypatch.setattr(ideas, rule, lambda _: False)
+    assert classify_inbound(body, None) is InboundKind.OTHER

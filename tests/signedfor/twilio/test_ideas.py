@@ -71,3 +71,52 @@ def test_one_word_is_not_two_ideas() -> None:
     """A message about messages needs a second word."""
     assert not _ask("texts")
     assert not _ask("mensajes")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "j'étais désabonnée depuis mars. Et encore un sms aujourd'hui",
+        "heb me al afgemeld en krijg nog steeds berichten",
+        "Si vuelven a escribirme los denuncio",
+        "Wir sind umgezogen, ihr braucht uns keine Werbung zu senden",
+        "was muss ich antworten, damit es aufhört",
+        "я уже отписался, но сообщения всё идут",
+    ],
+)
+def test_some_ideas_may_be_in_several_clauses(message: str) -> None:
+    """Opt-outs that were ignored, threats, people who moved away, and how to be rid of it."""
+    assert ideas.ask_together(words(plain(message)))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "ik heb al betaald en krijg nog steeds een herinnering",
+        "mi abogado les manda los papeles mañana",
+        "Wir sind umgezogen, bitte die neue Adresse notieren",
+        "was muss ich antworten um zu bestätigen",
+    ],
+)
+def test_ideas_of_several_clauses_without_all_of_them_are_none(message: str) -> None:
+    """Something else still arrives, has a lawyer, has moved or is replied to."""
+    assert not ideas.ask_together(words(plain(message)))
+
+
+@pytest.mark.parametrize(
+    "clause",
+    [
+        "bite keine nachichten mehr schiken",
+        "no kiero resivir mas mensages",
+        "kiten mi numero de su lizta",
+        "non mandatemi piu mesaggi",
+    ],
+)
+def test_a_misspelled_idea_is_read_beside_one_that_is_not(clause: str) -> None:
+    """As it sounds, or with one slip."""
+    assert ideas.ask_if_misspelled(words(plain(clause)))
+
+
+def test_misspelled_ideas_alone_say_nothing() -> None:
+    """Each may be a word of another language."""
+    assert not ideas.ask_if_misspelled(words(plain("nachichten schiken")))

@@ -91,6 +91,8 @@ SPELLINGS = {
     "配信停止をお願いします": STOP,
     "Fermatevi": STOP,
     "desuscribirme gracias": STOP,
+    "baja grasias": STOP,
+    "arret merrci": STOP,
     "terminate": REVIEW,
     "a stop": OTHER,
     "halp lol": OTHER,
