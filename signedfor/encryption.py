@@ -47,8 +47,8 @@ _TAG_BYTES: Final = 16
 _DOMAIN: Final = "signedfor-payload-v1"
 _HINT: Final = (
     "Set PAYLOAD_KEYS or PAYLOAD_KEYS_FILE to the same keys as everywhere else, for example "
-    "PAYLOAD_KEYS=2026-11=$(openssl rand -base64 32), or PAYLOAD_ENCRYPTION=off to store messages "
-    "in clear text."
+    "`PAYLOAD_KEYS=2026-11=$(openssl rand -base64 32)`, or PAYLOAD_ENCRYPTION=off to store "
+    "messages in clear text."
 )
 
 _logger = logging.getLogger(__name__)

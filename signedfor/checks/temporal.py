@@ -273,7 +273,7 @@ async def _workers(client: Client) -> list[Finding]:
             fail(
                 _WORKERS,
                 f"No worker that runs has polled task queue {' and '.join(idle)} for two minutes.",
-                "Start a worker with the same TEMPORAL_* variables: python -m worker. One that "
+                "Start a worker with the same TEMPORAL_* variables: `python -m worker`. One that "
                 "runs may have a wrong clock: its log says so.",
             ),
         ]
@@ -310,6 +310,6 @@ def _names(names: list[str]) -> str:
 
 
 def _operator(client: Client, command: str) -> str:
-    """The exact command of Temporal's own command line, for this server and namespace."""
+    """The exact command of Temporal's command line for this server, in backquotes: to be copied."""
     address = client.service_client.config.target_host
-    return f"temporal operator {command} --namespace {client.namespace} --address {address}"
+    return f"`temporal operator {command} --namespace {client.namespace} --address {address}`"

@@ -43,7 +43,7 @@ def check_webhook(settings: Settings) -> list[Finding]:
             reached = fail(
                 REACHED,
                 f"{base} does not answer ({type(error).__name__}).",
-                "Start the webhook (python -m webhook), and let PUBLIC_BASE_URL lead to it.",
+                "Start the webhook (`python -m webhook`), and let PUBLIC_BASE_URL lead to it.",
             )
         else:
             reached = _reached(base, forged)
@@ -80,7 +80,7 @@ def _reached(base: str, answer: requests.Response) -> Finding:
     return fail(
         REACHED,
         f"HTTP {answer.status_code} at {base}{STATUS_PATH}, which is not the webhook's answer.",
-        "Start the webhook (python -m webhook), let PUBLIC_BASE_URL lead to it, and see that the "
+        "Start the webhook (`python -m webhook`), let PUBLIC_BASE_URL lead to it, and see that the "
         "proxy before it passes /webhook/*.",
     )
 

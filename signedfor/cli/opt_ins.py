@@ -98,7 +98,9 @@ def add(
             stands = Suppressions(engine).list_(recipient=address, reason=Reason.OPTED_OUT)
         out.result({"new": bool(new)}, "Recorded." if new else "Already recorded; nothing changed.")
         if stands:
-            out.note("An opt-out of theirs stands and still stops messages: see opt-outs history.")
+            out.note(
+                "An opt-out of this person still stops messages; see `signedfor opt-outs history`."
+            )
 
 
 @app.command()

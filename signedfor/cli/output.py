@@ -171,13 +171,13 @@ class Output:
 
 
 def _print(console: Console, parts: Sequence[RenderableType | str]) -> None:
-    """Print each; a table has a blank line before and after it."""
-    after_text = True
-    for number, each in enumerate(parts):
-        is_text = isinstance(each, str)
-        if number and not (is_text and after_text):
+    """Print each, with a blank line between two tables."""
+    after_table = False
+    for each in parts:
+        is_table = not isinstance(each, str)
+        if is_table and after_table:
             console.print()
-        after_text = is_text
+        after_table = is_table
         shown = Sentences(printable(each)) if isinstance(each, str) else each
         console.print(shown, soft_wrap=True)  # the terminal wraps what must not be broken
 

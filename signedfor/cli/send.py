@@ -221,7 +221,7 @@ def _check_same(out: Output, message: Message) -> None:
     fields = ", ".join(message.differs_in)
     if not _CONTENT.isdisjoint(message.differs_in):
         raise Refused(
-            f"Nothing was sent: {message.message_id} is the id of an earlier message that differs "
+            f"Nothing was sent: {message.message_id} is the ID of an earlier message that differs "
             f"in {fields}. Give a new message its own --id."
         )
     out.note(f"Warning: the earlier message differs from this one in {fields}.")

@@ -44,6 +44,13 @@ def _read(body: str) -> InboundKind:
         return InboundKind.STOP if is_stop else InboundKind.REVIEW
     if phrases.is_reaction(body):
         return InboundKind.OTHER
-    body = phrases.without_signature(body)
+    signature = phrases.signature(body)
+    # What looks like a signature may be the message: "Thanks. Stop".
+    if signature and _kind(signature) is InboundKind.OTHER:
+        body = body.rstrip().removesuffix(signature).rstrip()
+    return _kind(body)
+
+
+def _kind(body: str) -> InboundKind:
     text = phrases.clauses(plain(body))
     return as_keyword(text, body) or as_sentence(text, body)

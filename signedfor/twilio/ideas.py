@@ -4,6 +4,7 @@ Each language maps its words to the same few ideas, and the same rules say which
 an opt-out. So a wording needs no listing if its words are known.
 """
 
+import itertools
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -121,6 +122,23 @@ def vocabulary(language: str) -> frozenset[str]:
 def ask_in(language: str, clause: Sequence[str]) -> bool:
     """Whether the words of a clause hold the ideas of an opt-out in that language."""
     return _holds(_WORDS.find(clause).get(language, ()), _CLOSE)
+
+
+def features(clause: Sequence[str]) -> set[str]:
+    """The ideas of a clause in any language, and the pairs of them that are close together."""
+    joined = "".join(clause)
+    found = [(each, _CLOSE) for each in _WORDS.find(clause).values()]
+    if not joined.isascii():
+        found += [(each, _CLOSE * _LETTERS_OF_A_WORD) for each in _LETTERS.find(joined).values()]
+    return {feature for of, close in found for feature in _ideas_and_pairs(of, close)}
+
+
+def _ideas_and_pairs(found: Sequence[_Found], close: int) -> Iterator[str]:
+    ideas = sorted(set(found))
+    yield from (idea for _, idea in ideas)
+    for (first, idea), (last, other) in itertools.combinations(ideas, 2):
+        if last - first <= close:
+            yield f"{idea} {other}"
 
 
 def ask_to_opt_out(clause: Sequence[str]) -> bool:

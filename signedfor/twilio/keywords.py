@@ -184,7 +184,7 @@ def _is_stop(message: Sequence[str]) -> bool:
         return True
     said = _OPT_OUT.sub("OPTOUT", " ".join(said)).split()
     is_first = bool(said) and surely_meant(said[0]) in STOP_WORDS
-    if is_first and surely_meant(said[0]) == "STOP" and phrases.TODAY.issuperset(said[1:]):
+    if is_first and {surely_meant(each) for each in said} - phrases.AFTER_STOP == {"STOP"}:
         return True
     return is_first and all(
         each in phrases.EMPHASIS or surely_meant(each) in STOP_WORDS for each in said

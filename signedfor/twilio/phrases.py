@@ -26,14 +26,19 @@ _CLOSING = (
     "thanks|thank you|thx|cheers|regards|best|sincerely|gracias|saludos|merci|cordialement|danke|"
     "gru(?:ß|ss)|mfg|lg|vg|grazie|saluti|obrigad[oa]|bedankt|groet(?:en|jes)?|mvh|tack|tak|takk"
 )
+_NAME = r"[A-ZÀ-Þ][\w'’-]{1,20}(?: [A-ZÀ-Þ][\w'’-]{0,20}\.?)?"  # noqa: RUF001 - an apostrophe
+_TITLES = r"(?:(?:Mrs?|Ms|Miss|Dr|Sra?|Mme|Herr|Frau)\.? |[A-Z]\. ?){1,3}"
 _SIGNATURE = re.compile(
     r"(?:\n--.*|\n(?i:sent (?:from|via|with|by)|get \S+ for|enviado (?:desde|do)|"
     r"envoyé (?:de|depuis)|inviato da|gesendet (?:von|mit)|von meinem|verzonden|verstuurd)\b"
     r".{1,60}|"
-    rf"(?i:\b(?:{_CLOSING})\b)[\s,.!]+[A-Z][a-z]+(?: [A-Z][a-z]*\.?)?|"
-    r"\s[-–—~] ?[A-Z][a-z]+(?: [A-Z][a-z]*\.?)?)\Z",  # noqa: RUF001 - dashes
+    rf"(?i:\b(?:{_CLOSING})\b)[\s,.!]+(?:{_TITLES})?{_NAME}|"
+    rf"\s[-–—~]{{1,2}} ?(?:{_TITLES})?{_NAME}|"  # noqa: RUF001 - dashes
+    rf"\s\((?:[Tt]his is )?(?:{_TITLES})?{_NAME}\)|"
+    rf"[,.!]\s{_TITLES}{_NAME})\Z",
     re.DOTALL,
 )
+_NAME_BELOW_A_WORD = re.compile(rf"\s*\S+(\s*\n\s*{_NAME})")
 _GROUP = re.compile("<([^>]+)>")
 _QUOTED = "QUOTE"
 
@@ -179,7 +184,7 @@ PRONOUNS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["pronouns"
 """Words around a keyword that change nothing if it is no ordinary word."""
 EMPHASIS: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["emphasis"])))
 """Words after a keyword that change nothing."""
-TODAY: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["today"])))
+AFTER_STOP: Final = frozenset(chain.from_iterable(map(_choices, _GROUPS["after_stop"])))
 """Words after STOP that change nothing."""
 _COURTESY: Final = re.compile(_group("courtesy"))
 _COURTESY_AROUND: Final = re.compile(
@@ -279,11 +284,19 @@ def ask_to_opt_out_if_guessed(text: str) -> bool:
     return any(len(words(text[begin:end])) > 1 for begin, end in _OPT_OUT.find(text))
 
 
-def without_signature(body: str) -> str:
-    """Return the message without what a mail program or a person puts below it: `Thanks, Kim`."""
+def signature(body: str) -> str:
+    """The end of the message, without white space, if it looks like a signature: `Thanks, Kim`.
+
+    That is what a mail program or a person puts below a message. It may be the message itself:
+    `Thanks. Stop`.
+    """
     # White space is taken off outside of the pattern, which would try each of its characters as a
     # start: 4,096 line feeds took 0.8 seconds.
-    return _SIGNATURE.sub("", body.rstrip(), count=1).rstrip()
+    body = body.rstrip()
+    if found := _SIGNATURE.search(body):
+        return found[0]
+    below = _NAME_BELOW_A_WORD.fullmatch(body)
+    return below[1] if below else ""
 
 
 def is_reaction(body: str) -> bool:

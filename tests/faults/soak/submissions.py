@@ -113,6 +113,8 @@ class _Reader:
         self._accepted = False
         self._is_named_by_callback = False
         """Accepted, as a callback says; the send itself has not ended in this history."""
+        self._may_repeat = False
+        """The newest send may be that of the callback's lost task again, if it posts nothing."""
         self._newest_sid: str | None = None
         self._sids: set[str] = set()
         self._temporary_failures: set[str] = set()
@@ -133,6 +135,7 @@ class _Reader:
         # A callback named the local send before its workflow task was lost: this repeats it. If it
         # posts again, two rows of the ledger belong to one submission.
         is_repeated = self._sent_locally_at is not None and self._is_named_by_callback
+        self._may_repeat = self._sent_locally_at is None and self._is_named_by_callback
         at = self._lost_task_at or at
         self._lost_task_at = self._sent_locally_at = None
         if is_repeated:
@@ -155,8 +158,13 @@ class _Reader:
     def finish(self, event: SendFinished) -> None:
         self._last_outcome = event.outcome
         self._is_named_by_callback = False
-        if self._is_reset and event.is_claim_held:
+        posted_nothing = event.is_claim_held or event.outcome is SendOutcome.NOT_SENT
+        if posted_nothing and self._may_repeat:
+            self.submissions.pop()
+            self._accepted = True
+        elif event.is_claim_held and self._is_reset:
             self._take_back()
+        self._may_repeat = False
         if event.message_sid is not None:
             self.accepted_as(event.message_sid)
 

@@ -190,6 +190,23 @@ def test_a_send_that_finds_a_claim_needs_no_reason_after_a_reset() -> None:
     ]
 
 
+def test_a_send_that_is_made_again_after_its_callback_is_none_if_it_posts_nothing() -> None:
+    """Its task was extended, then lost, and Twilio's callback had come meanwhile."""
+    lost = (TaskLost(at=at(0)), received(7, "sent"), started(11))
+
+    found, canceled, posted = (
+        [each.reason for each in submissions_in(a_history(*lost, end))]
+        for end in (
+            _CLAIM_HELD,
+            finished(12, SendOutcome.NOT_SENT),
+            finished(12, SendOutcome.ACCEPTED, SECOND),
+        )
+    )
+
+    assert [Reason.FIRST] == found == canceled
+    assert [Reason.FIRST, Reason.UNINTENDED] == posted
+
+
 def test_another_run_without_a_reset_is_found() -> None:
     """Invariant 4: a caller's second start must not run it again."""
     message = replace(_reset_message(_TERMINATED), reset_run_ids=frozenset())

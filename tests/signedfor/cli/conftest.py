@@ -33,7 +33,7 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 @pytest.fixture
 def cli() -> CommandLine:
     """The command line, without Temporal."""
-    return CommandLine(env={"TEMPORAL_ADDRESS": "127.0.0.1:9", "COLUMNS": "120"})
+    return CommandLine(env={"TEMPORAL_ADDRESS": "127.0.0.1:9", "COLUMNS": "200"})
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def cli_without_worker(temporal_server: TemporalServer, temporal: Client) -> Com
         env={
             "TEMPORAL_ADDRESS": temporal_server.address,
             "TEMPORAL_NAMESPACE": temporal.namespace,
-            "COLUMNS": "120",
+            "COLUMNS": "200",
         }
     )
 

@@ -129,7 +129,7 @@ def test_an_action_is_recorded(
         "senders resume {sender} --reason 1-555-867-5309",
         "senders rate {sender} 3 --reason 1-555-867-5309",
         "senders pause {sender} --reason a\nb",
-        "senders pause {sender} --reason " + "x" * 501,
+        pytest.param("senders pause {sender} --reason " + "x" * 501, id="a long reason"),
         "opt-outs add 123",
         "opt-outs add {person} --reason review",
         "opt-outs add {person} --note 1-555-867-5309",

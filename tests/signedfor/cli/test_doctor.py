@@ -171,8 +171,9 @@ async def namespace_findings(
 
 
 def run_command(remedy: str) -> None:
-    """Run the `temporal` command in a remedy, as a person would."""
-    words = shlex.split(remedy[remedy.index("temporal operator") :])
+    """Run the `temporal` command in a remedy, which is in backquotes, as a person would."""
+    (command,) = re.findall(r"`(temporal operator [^`]+)`", remedy)
+    words = shlex.split(command)
     subprocess.run([binary("temporal"), *words[1:]], check=True, capture_output=True)
 
 

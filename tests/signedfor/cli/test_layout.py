@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from signedfor.cli.layout import Listing, Sentences
-from signedfor.cli.output import facts, listing, printable
+from signedfor.cli.output import Output, facts, listing, printable
 from signedfor.cli.wrapping import wrapped
 
 SID = "SMf3b044c880be47baa1c3dc0c3792f48c"
@@ -122,3 +122,12 @@ def test_a_long_name_does_not_move_the_others() -> None:
         "Rows of the index of dead letters  5",
         *("x" * 36, "  70"),
     ] == printed(facts(rows), 38)
+
+
+def test_two_tables_are_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """A text belongs to the table beside it."""
+    tables = [facts([(name, "x")]) for name in "abc"]
+
+    Output(as_json=False).result({}, tables[0], "More below.", *tables[1:])
+
+    assert "a  x\nMore below.\nb  x\n\nc  x\n" == capsys.readouterr().out

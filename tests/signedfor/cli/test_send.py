@@ -299,7 +299,7 @@ async def test_another_message_with_a_used_id_is_refused(system: LiveSystem) -> 
     )
 
     assert 3 == result.exit_code
-    assert f"Nothing was sent: {message_id} is the id of an earlier message" in result.stderr
+    assert f"Nothing was sent: {message_id} is the ID of an earlier message" in result.stderr
     assert "differs in body" in " ".join(result.stderr.split())
     assert "Something else" not in result.output
     assert shows_nothing_private(result)

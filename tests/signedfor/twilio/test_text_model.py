@@ -19,7 +19,7 @@ def _score(body: str) -> float:
     "body",
     [
         "I want out of the Thursday class, can anyone swap",
-        "can you ask your driver to stop honking at 6am",
+        "my lawyer will contact your office about the accident",
         "delete my card info from the checkout please",
     ],
 )
