@@ -5,7 +5,7 @@ import asyncio
 import random
 import sys
 import tempfile
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def main() -> int:
     return 0 if report.is_clean else 1
 
 
-async def _save_histories(stack: LocalStack, message_ids: Set[str]) -> None:
+async def _save_histories(stack: LocalStack, message_ids: AbstractSet[str]) -> None:
     """What these messages leave behind may not outlive the stack.
 
     The histories of all their runs and of their dead letters, and their attempt records.
