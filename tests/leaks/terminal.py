@@ -45,7 +45,11 @@ def on_terminal(
             start_new_session=True,
         ) as process:
             os.close(theirs)
-            shown = _ESCAPES.sub(b"", _type(ours, typed))
+            try:
+                shown = _type(ours, typed)
+            except BaseException:
+                process.kill()
+                raise
         return process.returncode, shown
     finally:
         os.close(ours)
@@ -68,4 +72,4 @@ def _type(terminal: int, typed: Typed) -> bytes:
         except OSError:  # how Linux says that nobody has it open any more
             assert not left, f"{left[0][0]} was not asked"
             return shown
-        shown += part
+        shown = _ESCAPES.sub(b"", shown + part)

@@ -5,10 +5,11 @@ import asyncio
 import random
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 
+from sqlalchemy import select
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError
 
@@ -16,6 +17,8 @@ from devtools.stack.local import LocalStack
 from devtools.stack.processes import interrupt_on_signals
 from devtools.stack.temporal_cluster import build
 from signedfor.contract import dead_letter_workflow_id, message_workflow_id
+from signedfor.store.database import open_engine, transaction
+from signedfor.store.tables import send_attempts
 from tests.faults.soak.run import SETTINGS, SoakOptions, soak
 
 
@@ -74,17 +77,28 @@ def main() -> int:
     return 0 if report.is_clean else 1
 
 
-async def _save_histories(stack: LocalStack, message_ids: Iterable[str]) -> None:
-    """The histories of these messages and their dead letters, which may not outlive the stack."""
+async def _save_histories(stack: LocalStack, message_ids: AbstractSet[str]) -> None:
+    """What these messages leave behind may not outlive the stack.
+
+    The histories of all their runs and of their dead letters, and their attempt records.
+    """
     client = await stack.client()
     folder = stack.folder / "histories"
     folder.mkdir(exist_ok=True)
     for message_id in message_ids:
         for workflow_id in (message_workflow_id(message_id), dead_letter_workflow_id(message_id)):
-            with suppress(RPCError):  # it has none
-                history = await client.get_workflow_handle(workflow_id).fetch_history()
-                name = workflow_id.replace(":", "-")
-                (folder / f"{name}.json").write_text(history.to_json())
+            name = workflow_id.replace(":", "-")
+            async for run in client.list_workflows(f"WorkflowId = '{workflow_id}'"):
+                with suppress(RPCError):  # Temporal has forgotten the run
+                    handle = client.get_workflow_handle(workflow_id, run_id=run.run_id)
+                    history = await handle.fetch_history()
+                    (folder / f"{name}-{run.run_id}.json").write_text(history.to_json())
+    engine = open_engine(stack.settings["DATABASE_URL"])
+    query = select(send_attempts).where(send_attempts.c.message_id.in_(message_ids))
+    with transaction(engine, read_only=True) as connection:
+        found = [str(row) for row in connection.execute(query)]
+    engine.dispose()
+    (folder / "attempts.txt").write_text("\n".join(found))
 
 
 if __name__ == "__main__":

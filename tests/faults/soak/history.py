@@ -48,6 +48,7 @@ from signedfor.search_attributes import MESSAGE_STATUS
 
 SEND = SendActivities.send.__name__
 SEARCH = SearchActivities.find_message.__name__
+FIND_CLAIM = SearchActivities.find_claim.__name__
 _LOCAL_ACTIVITY = "core_local_activity"
 _FETCH_STATUS = StatusActivities.fetch_status.__name__
 
@@ -313,17 +314,24 @@ def _events_from(
 
 
 def _sent_locally(event: HistoryEvent) -> list[Event]:
-    """The send of a local activity's marker, which the SDK writes when it has ended."""
+    """The send of a local activity's marker, which the SDK writes when it has ended.
+
+    A look for its claim, where a message ends before it is sent, shows a send as well if there is
+    one: it was made in a workflow task that was lost.
+    """
     marker = event.marker_recorded_event_attributes
     if marker.marker_name != _LOCAL_ACTIVITY:
         return []
     data = json.loads(marker.details["data"].payloads[0].data)
-    if data["activity_type"] != SEND:
+    if data["activity_type"] not in {SEND, FIND_CLAIM}:
         return []
     scheduled_at = data["original_schedule_time"]
     started = SendStarted(
         at=datetime.fromtimestamp(scheduled_at["seconds"] + scheduled_at["nanos"] / 1e9, UTC)
     )
+    if data["activity_type"] == FIND_CLAIM:
+        is_held = not marker.HasField("failure") and marker.details["result"].payloads[0].data
+        return [started, _claim_held(_at(event))] if is_held else []
     if not marker.HasField("failure"):
         result = _decode(marker.details["result"].payloads[0], SendResult)
         return [started, _finished(result, _at(event))]
@@ -373,6 +381,10 @@ def _completed(
     return []
 
 
+def _claim_held(at: datetime) -> SendFinished:
+    return SendFinished(at=at, outcome=SendOutcome.UNKNOWN, is_claim_held=True)
+
+
 def _finished(result: SendResult, at: datetime) -> SendFinished:
     match result.decision:
         case Sent(message_sid=sid):
@@ -380,7 +392,7 @@ def _finished(result: SendResult, at: datetime) -> SendFinished:
         case Suppressed() | NoOptIn() | Expired() | CampaignCanceled():
             return SendFinished(at=at, outcome=SendOutcome.BLOCKED)
         case AlreadyClaimed():
-            return SendFinished(at=at, outcome=SendOutcome.UNKNOWN, is_claim_held=True)
+            return _claim_held(at)
         case InvalidRecipient():
             return SendFinished(at=at, outcome=SendOutcome.NOT_SENT)
         case NoSender() | InvalidWindow() | Listed() | Deferred() | WindowClosed():

@@ -1,5 +1,6 @@
 """What is read from a history: made-up events, in the form in which Temporal writes them."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from signedfor.message_activities import (
     WindowClosed,
 )
 from signedfor.payloads import data_converter
-from tests.faults.soak.history import SEND, SendFinished, SendOutcome, read_history
+from tests.faults.soak.history import FIND_CLAIM, SEND, SendFinished, SendOutcome, read_history
 from tests.faults.soak.samples import FIRST, at
 from tests.faults.soak.submissions import Reason, submissions_in
 
@@ -52,13 +53,15 @@ def _result(decision: Any) -> SendResult:
     return SendResult(attempts=0, sender=None, policy=DEFAULT_POLICY, decision=decision)
 
 
-def _send_locally(number: int, result: BaseModel | Failure) -> list[HistoryEvent]:
+def _send_locally(
+    number: int, result: BaseModel | Failure | None, *, activity: str = SEND
+) -> list[HistoryEvent]:
     marker = _event(number, EventType.EVENT_TYPE_MARKER_RECORDED)
     attributes = marker.marker_recorded_event_attributes
     attributes.marker_name = "core_local_activity"
     to_payloads = data_converter.payload_converter.to_payloads
     data = {
-        "activity_type": SEND,
+        "activity_type": activity,
         "original_schedule_time": {"seconds": int(at(number).timestamp()), "nanos": 0},
     }
     attributes.details["data"].payloads.extend(to_payloads([data]))
@@ -146,6 +149,20 @@ def test_local_sends_of_one_task_follow_each_other() -> None:
 
     assert [at(2), at(3), at(3), at(5)] == [event.at for event in history.events]
     assert [Reason.FIRST] == [each.reason for each in submissions_in(history)]
+
+
+def test_a_claim_that_is_found_without_a_send_shows_one() -> None:
+    """The message was canceled after its first workflow task was lost, with the send in it."""
+    lost = [
+        _event(2, EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED),
+        _event(3, EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT),
+    ]
+    found: list[list[tuple[datetime, Reason]]] = []
+    for claim in (AlreadyClaimed(claimed_at=at(2), attempts=1), None):
+        history = read_history([_started(), *lost, *_send_locally(4, claim, activity=FIND_CLAIM)])
+        found.append([(each.started_at, each.reason) for each in submissions_in(history)])
+
+    assert [[(at(2), Reason.FIRST)], []] == found
 
 
 def test_a_workflow_with_a_pending_timer_is_waiting() -> None:
