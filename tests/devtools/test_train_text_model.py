@@ -19,4 +19,4 @@ def test_the_thresholds_are_rarely_wrong() -> None:
     ordinary = [score for sample, score in scores if not sample.is_opt_out]
 
     assert sum(score < text_model.ORDINARY for score in phrases) / len(phrases) < 0.015
-    assert sum(score > text_model.OPT_OUT for score in ordinary) / len(ordinary) < 0.015
+    assert sum(score > text_model.OPT_OUT for score in ordinary) / len(ordinary) < 0.025
