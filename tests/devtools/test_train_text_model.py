@@ -13,7 +13,7 @@ def test_the_table_is_what_the_texts_make() -> None:
 
 
 def test_the_thresholds_are_rarely_wrong() -> None:
-    """About one text in a hundred of those that the model has not learned from."""
+    """Of those that the model has not learned from, one phrase in a hundred, one other in forty."""
     scores = list(train_text_model.unseen_scores(train_text_model.samples()))
     phrases = [score for sample, score in scores if sample.is_phrase]
     ordinary = [score for sample, score in scores if not sample.is_opt_out]

@@ -119,4 +119,5 @@ def test_a_misspelled_idea_is_read_beside_one_that_is_not(clause: str) -> None:
 
 def test_misspelled_ideas_alone_say_nothing() -> None:
     """Each may be a word of another language."""
-    assert not ideas.ask_if_misspelled(words(plain("nachichten schiken")))
+    assert ideas.ask_if_misspelled(words(plain("schluss nachichten")))
+    assert not ideas.ask_if_misspelled(words(plain("schlus nachichten")))
