@@ -69,7 +69,7 @@ def test_the_figures_are_as_published() -> None:
 
 
 def test_texts_that_nothing_was_learned_from_are_read_as_well_as_is_the_aim() -> None:
-    """Nobody who wrote the rules has looked at them; a change that helps others must not cost here."""
+    """Who wrote the rules has not seen them; a change that helps others must not cost here."""
     texts = opt_out_texts.read(opt_out_texts.TEXTS / "held_out_3.csv")
 
     assert "held_out_3" not in train_text_model.LEARNED
