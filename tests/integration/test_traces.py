@@ -149,7 +149,7 @@ async def test_a_message_is_one_trace_over_three_processes(
     secrets = (person.lstrip("+"), TEXT, quote_plus(TEXT), DEFAULT_AUTH_TOKEN)
     assert [] == [each for each in secrets if each.encode() in collector.bodies()]
     # As many as without a trace: see test_cost.py.
-    assert 14 == len(await sent.events())
+    assert 13 == len(await sent.events())
 
 
 async def test_log_lines_have_the_ids_of_message_run_and_trace(
