@@ -96,6 +96,8 @@ def create_app(settings: OpsSettings, *, client: Client, engine: Engine) -> Star
         checker=Checker(checks_of(settings, client, engine)),
     )
     sign_in = SignIn(services)
+    for name in TEMPLATES.list_templates():  # or the first to open each page would wait for it
+        TEMPLATES.get_template(name)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
