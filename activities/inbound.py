@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Final
 
 from temporalio.exceptions import ApplicationError
-from twilio.base.exceptions import TwilioException, TwilioRestException
+from twilio.base.exceptions import TwilioRestException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
 from activities.threads import heartbeat, in_thread
@@ -26,7 +26,7 @@ from signedfor.inbound import (
 )
 from signedfor.store.inbound import InboundMessages, Watermarks
 from signedfor.twilio.classifier import classify_inbound
-from signedfor.twilio.client import TwilioClient, http_status_of
+from signedfor.twilio.client import TWILIO_ERRORS, TwilioClient, http_status_of
 from signedfor.twilio.messaging_services import MessagingServices, TooManyServices
 from signedfor.twilio.phone import InvalidAddress, normalize_sender
 
@@ -185,7 +185,7 @@ def _list_errors() -> Iterator[None]:
             type="ListFailed",
         ) from None
     # As in `fetch_status`.
-    except (OSError, ValueError, TwilioException) as error:
+    except TWILIO_ERRORS as error:
         raise ApplicationError(
             f"Twilio could not be asked for its messages ({type(error).__name__}).",
             type="ListFailed",
@@ -222,7 +222,7 @@ class _Services:
         except TooManyServices:
             self._warn("there are too many")  # another number may be in one that was read
             return record
-        except (OSError, ValueError, TwilioException) as error:
+        except TWILIO_ERRORS as error:
             status = http_status_of(error)
             why = type(error).__name__ if status is None else f"HTTP {status}"
             if self._is_needed and status not in _NO_ACCESS:

@@ -7,12 +7,12 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-import requests
 from temporalio import activity
 from temporalio.common import MetricHistogramFloat
 from temporalio.exceptions import ApplicationError
 from twilio.base.exceptions import TwilioException
 from twilio.rest.api.v2010.account.message import MessageInstance
+from urllib3.exceptions import HTTPError
 
 from activities.attempt import Attempt
 from signedfor import tracing
@@ -59,7 +59,7 @@ class MessagePost:
             raise self._refused(error, attempt) from None
         except ApplicationError:
             raise
-        except requests.RequestException as error:
+        except HTTPError as error:
             raise _not_answered(error, attempt) from None
         except Exception as error:  # noqa: BLE001 - whatever it was, the POST may have been made
             raise attempt.failure(
@@ -146,7 +146,7 @@ def _trace_parameter() -> str:
     return "" if traceparent is None else f"&{tracing.TRACEPARENT}={traceparent}"
 
 
-def _not_answered(error: requests.RequestException, attempt: Attempt) -> ApplicationError:
+def _not_answered(error: HTTPError, attempt: Attempt) -> ApplicationError:
     """The connection failed: before anything was sent, or possibly after."""
     if never_connected(error):
         return attempt.not_reached()

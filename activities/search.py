@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Final
 
-import requests
 from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError, WorkflowQueryFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
-from twilio.base.exceptions import TwilioException, TwilioRestException
+from twilio.base.exceptions import TwilioRestException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
 from activities.listing import CLOCK_SKEW, accepted_rows, has_failed
@@ -45,7 +44,7 @@ from signedfor.message_activities import (
 from signedfor.store.fingerprints import fingerprint, template_fingerprint, text_fingerprint
 from signedfor.store.send_attempts import CandidateDuplicate, SendAttempts
 from signedfor.twilio import codes
-from signedfor.twilio.client import TwilioClient
+from signedfor.twilio.client import TWILIO_ERRORS, TwilioClient
 
 _MAX_POST: Final = timedelta(minutes=1)
 """From the record of a POST to the row in the list: far more than its timeouts allow."""
@@ -95,8 +94,8 @@ class TwilioStatuses(StatusActivities):
                 f"Twilio answered HTTP {error.status} when asked for a message.",
                 type="StatusUnavailable",
             ) from None
-        # Every `requests` error is an OSError; the SDK's RFC 9457 error is no TwilioRestException.
-        except (OSError, ValueError, TwilioException) as error:
+        # The SDK's RFC 9457 error is no TwilioRestException.
+        except TWILIO_ERRORS as error:
             raise ApplicationError(
                 f"Twilio could not be asked for a message ({type(error).__name__}).",
                 type="StatusUnavailable",
@@ -195,7 +194,7 @@ class TwilioSearch(SearchActivities):
                     except_sids=request.own_sids,
                 )
             )
-        except (TwilioException, requests.RequestException, ValueError) as error:
+        except TWILIO_ERRORS as error:
             raise ApplicationError(
                 f"Twilio could not be asked for its list of messages ({type(error).__name__}).",
                 type="SearchFailed",

@@ -8,9 +8,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import assert_never
 
-import requests
 from temporalio.exceptions import ApplicationError
-from twilio.base.exceptions import TwilioException
 
 from activities.attempt import Attempt
 from activities.listing import accepted_rows
@@ -60,7 +58,7 @@ from signedfor.store.limit_usage import LimitUsed
 from signedfor.store.send_attempts import Claimed, ClaimHeld, NotBefore, NotClaimed, SendAttempts
 from signedfor.store.suppressions import Suppressions
 from signedfor.twilio import codes
-from signedfor.twilio.client import TwilioClient
+from signedfor.twilio.client import TWILIO_ERRORS, TwilioClient
 from signedfor.worker_metrics import ACCEPTED, ClaimResult, WorkerMetrics
 
 _logger = logging.getLogger("signedfor.send")
@@ -209,7 +207,7 @@ class TwilioSends(SendActivities):
         )
         try:
             return any(True for _ in rows)
-        except (TwilioException, requests.RequestException, ValueError) as error:
+        except TWILIO_ERRORS as error:
             raise attempt.failure(
                 FailureClass.TEMPORARILY_UNAVAILABLE,
                 f"Twilio could not be asked for its list of messages ({type(error).__name__}); "

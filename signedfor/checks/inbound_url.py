@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from twilio.base.exceptions import TwilioException
 from twilio.rest.api.v2010.account.application import ApplicationInstance
 from twilio.rest.api.v2010.account.incoming_phone_number import IncomingPhoneNumberInstance
 from twilio.rest.api.v2010.account.short_code import ShortCodeInstance
@@ -19,7 +18,7 @@ from signedfor.checks.twilio import NO_ACCESS, twilio_client
 from signedfor.contract import INBOUND_PATH, STATUS_PATH
 from signedfor.masks import masked_sender
 from signedfor.settings import Settings
-from signedfor.twilio.client import TwilioClient, http_status_of
+from signedfor.twilio.client import TWILIO_ERRORS, TwilioClient, http_status_of
 from signedfor.twilio.messaging_services import MessagingServices, TooManyServices
 from signedfor.twilio.overrides import OVERRIDES, repeats_failures
 from signedfor.twilio.phone import channel_of, is_messaging_service
@@ -33,7 +32,7 @@ _SHOWN = 5
 """Senders that a finding names."""
 _PAGE_SIZE = 100
 # Of the SDK, of `requests`, and for an answer that is not Twilio's JSON.
-_ERRORS = (TwilioException, OSError, ValueError, LookupError, TypeError, AttributeError)
+_ERRORS = (*TWILIO_ERRORS, LookupError, TypeError, AttributeError)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _RETRIED_ON = {"HTTP_5XX", "CONNECTION_TIMEOUT", "READ_TIMEOUT"}
 

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-from twilio.base.exceptions import TwilioException
-
 from signedfor.checks import Finding, fail, ok, warn
 from signedfor.settings import Settings
 from signedfor.twilio import codes
-from signedfor.twilio.client import TwilioClient
+from signedfor.twilio.client import TWILIO_ERRORS, TwilioClient
 
 CREDENTIALS: Final = "Twilio credentials"
 ACCOUNT: Final = "Twilio account"
@@ -41,7 +39,7 @@ def check_twilio(settings: Settings) -> list[Finding]:
         if messages.status != HTTPStatus.OK or "messages" not in messages.document:
             return [_refused(messages)]
         account = _account(_ask(client, f"{account_path}.json"))
-    except (TwilioException, OSError, ValueError) as error:  # every `requests` error is an OSError
+    except TWILIO_ERRORS as error:
         return [
             fail(
                 CREDENTIALS,

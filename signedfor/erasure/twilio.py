@@ -10,13 +10,12 @@ from http import HTTPStatus
 from typing import Final, TypeVar
 
 from twilio.base import values
-from twilio.base.exceptions import TwilioException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
 from signedfor.errors import Unavailable
 from signedfor.retry import Backoff
 from signedfor.settings import AtTwilio
-from signedfor.twilio.client import TwilioClient, http_status_of
+from signedfor.twilio.client import TWILIO_ERRORS, TwilioClient, http_status_of
 
 _PAGE_SIZE: Final = 1000
 _MAX_TRIES: Final = 6
@@ -116,8 +115,7 @@ class TwilioCopies:
         for attempt in range(1, _MAX_TRIES + 1):
             try:
                 return call()
-            # Every `requests` error is an OSError; the SDK has several of its own.
-            except (OSError, ValueError, TwilioException) as error:
+            except TWILIO_ERRORS as error:
                 status = http_status_of(error)
                 if status == HTTPStatus.NOT_FOUND:
                     return None

@@ -1,44 +1,49 @@
 """The Twilio SDK's client with enforced limits and without retries.
 
-The SDK's synchronous client has no timeout by default, and its retries cover connection errors
-only; its asynchronous client ignores its own timeout and repeats a POST on any 5xx. This is the
-synchronous one with retries off and a limit on everything that could hold its thread: connecting
-as a whole, the first byte, the whole answer, and its size.
+The SDK's own transport has no timeout by default, and its retries cover connection errors only; its
+asynchronous one ignores its own timeout and repeats a POST on any 5xx. The transport here has no
+retries, and a limit on everything that could hold its thread: connecting as a whole, the first
+byte, the whole answer, and its size.
 """
 
+import contextlib
 import http.client
 import io
+import json
+import logging
 import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from ssl import SSLCertVerificationError
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
 
 import requests
-from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from twilio.base.exceptions import TwilioException, TwilioRestException
-from twilio.http.http_client import TwilioHttpClient
+from twilio.http import HttpClient
 from twilio.http.response import Response as TwilioResponse
 from twilio.rest import Client
+from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
-    MaxRetryError,
     NewConnectionError,
     ProtocolError,
     ProxyError,
     SSLError,
 )
 from urllib3.poolmanager import ProxyManager
+from urllib3.util import make_headers
 from urllib3.util.connection import is_connection_dropped
 
 from signedfor.retry import CONNECT_TIMEOUT, READ_TIMEOUT
@@ -47,6 +52,10 @@ from signedfor.retry import CONNECT_TIMEOUT, READ_TIMEOUT
 _ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _MAX_ANSWER_BYTES = 16 * 2**20
 """Of an answer's body, compressed and not. A page of 1,000 messages has about 2 MB."""
+_PART_BYTES = 64 * 2**10
+_HOSTS = 8
+"""More than Twilio has for one account's API, so that no pool of connections is given up."""
+_ANY_ENCODING = make_headers(accept_encoding="gzip,deflate")
 _MAX_RETRY_AFTER = timedelta(hours=24)
 """Twilio's longest limits cover a day; a longer wait would be a mistake."""
 
@@ -62,6 +71,9 @@ class Operation(StrEnum):
     """The status of one message."""
     OTHER = "other"
 
+
+TWILIO_ERRORS: Final = (TwilioException, HTTPError, ValueError)
+"""What the SDK raises: a refusal, a request that was not answered, or an answer it cannot read."""
 
 Observer = Callable[[Operation, int | None, float], None]
 """Called after each request with its HTTP status, None if there was no answer, and its seconds."""
@@ -118,8 +130,11 @@ class _Deadline(threading.local):
         return self.at is not None and self.at.has_passed()
 
 
-class _HttpClient(TwilioHttpClient):
-    """One pooled session, explicit timeouts, and the parts of a response that the SDK drops."""
+class _HttpClient(HttpClient):
+    """The SDK's transport on `urllib3`: pooled connections, limits, and each response's head.
+
+    The SDK has one on `requests`, which takes twice the CPU time and can log recipients.
+    """
 
     def __init__(
         self,
@@ -129,29 +144,43 @@ class _HttpClient(TwilioHttpClient):
         read_timeout: timedelta,
         observe: Observer | None,
     ) -> None:
-        super().__init__()
+        super().__init__(logging.getLogger(__name__), is_async=False)
         self._observe = observe
-        assert self.session is not None  # noqa: S101 - pooling is the base class's default
         self.deadline = _Deadline()
-        adapter = _TimeoutAdapter(
+        self._timeout = Timeout(
+            connect=connect_timeout.total_seconds(), read=read_timeout.total_seconds()
+        )
+        self._pool_factory = _PoolFactory(
             self.deadline,
             connections=connections,
             connect_seconds=connect_timeout.total_seconds(),
             read_seconds=read_timeout.total_seconds(),
         )
-        self.session.mount("https://", adapter)
-        self.session.mount("http://", adapter)
+        self._pools: dict[tuple[str, str], _ConnectionPool] = {}
         self._last = threading.local()
-        self._pools: dict[str, _ConnectionPool] = {}
 
-    def request(  # type: ignore[override] # two of its base classes disagree on the names
-        self, method: str, url: str, *args: Any, **kwargs: Any
+    def request(  # type: ignore[override] # the SDK passes `uri` by position, the rest by name
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        data: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        **_options: object,
     ) -> TwilioResponse:
-        """See base class."""
+        """See base class; the timeouts are the client's, and redirects are not followed.
+
+        Raises:
+            HTTPError: no answer, or no whole one.
+        """
         self._last.response = None
         status, started = None, time.perf_counter()
         try:
-            response = super().request(method, url, *args, **kwargs)
+            response = self._send(
+                method, url, params=params or {}, data=data or {}, headers=headers or {}, auth=auth
+            )
             status = response.status_code
         finally:
             if self._observe is not None:
@@ -162,40 +191,73 @@ class _HttpClient(TwilioHttpClient):
         )
         return response
 
-    def read_environment(self, url: str) -> None:
-        """Take proxies and certificates for `url` from the environment, once.
-
-        The library would do so for each request, which costs a tenth of a send's CPU time.
-        """
-        assert self.session is not None  # noqa: S101 - pooling is the base class's default
-        options = self.session.merge_environment_settings(url, {}, None, None, None)
-        self.session.proxies = dict(options["proxies"])
-        self.session.verify = options["verify"]
-        self.session.trust_env = False
+    def _send(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, object],
+        data: Mapping[str, object],
+        headers: Mapping[str, str],
+        auth: tuple[str, str] | None,
+    ) -> TwilioResponse:
+        if params:
+            url += ("&" if "?" in url else "?") + _form(params)
+        credentials = {} if auth is None else make_headers(basic_auth=":".join(auth))
+        encode = json.dumps if "json" in headers.get("Content-Type", "") else _form
+        pool = self._pool(url)
+        answer = pool.urlopen(
+            method,
+            pool.target(url),
+            body=encode(data).encode() if data else None,
+            headers={**_ANY_ENCODING, **headers, **credentials},
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            timeout=self._timeout,
+            preload_content=False,
+        )
+        text = _content(answer).decode("utf-8", "replace")
+        return TwilioResponse(answer.status, text, answer.headers)
 
     @contextmanager
     def connected(self, url: str) -> Iterator[bool]:
         """Inside the block, a connection to `url` is ready for this thread's next request."""
-        pool = self._pools.get(url) or self._pools.setdefault(url, self._pool(url))
-        with pool.connected() as is_connected:
+        with self._pool(url).connected() as is_connected:
             yield is_connected
 
     def _pool(self, url: str) -> "_ConnectionPool":
-        assert self.session is not None  # noqa: S101 - pooling is the base class's default
-        request = requests.Request("POST", url).prepare()
-        options = self.session.merge_environment_settings(url, {}, None, None, None)
-        adapter = self.session.get_adapter(url)
-        assert isinstance(adapter, HTTPAdapter)  # noqa: S101 - mounted above
-        pool = adapter.get_connection_with_tls_context(
-            request, options["verify"], proxies=options["proxies"], cert=options["cert"]
-        )
-        assert isinstance(pool, _ConnectionPool)  # noqa: S101 - the adapter's own class
-        return pool
+        parts = urlsplit(url)
+        origin = parts.scheme, parts.netloc
+        pool = self._pools.get(origin)
+        return pool or self._pools.setdefault(origin, self._pool_factory.pool(url))
 
     def last_response(self) -> ResponseHead | None:
         """The response to this thread's last request, if there was one."""
         response: ResponseHead | None = getattr(self._last, "response", None)
         return response
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self._pool_factory.close()
+
+
+def _form(fields: Mapping[str, object]) -> str:
+    return urlencode(
+        [(name, value) for name, value in fields.items() if value is not None], doseq=True
+    )
+
+
+def _content(answer: BaseHTTPResponse) -> bytes:
+    """The answer's body, decompressed; it fails when that is larger than allowed."""
+    content = bytearray()
+    with contextlib.closing(answer):
+        for part in answer.stream(_PART_BYTES, decode_content=True):
+            content += part
+            if len(content) > _MAX_ANSWER_BYTES:
+                raise ProtocolError("the answer is too large")
+        answer.release_conn()
+    return bytes(content)
 
 
 def _operation(method: str, url: str) -> Operation:
@@ -249,7 +311,6 @@ class TwilioClient(Client):
         if base_url is not None:
             for domain in (self.api, self.messaging, self.webhooks):
                 domain.base_url = base_url
-        self.http_client.read_environment(self.get_hostname(self.api.base_url))
 
     def last_response(self) -> ResponseHead | None:
         """The response to this thread's last request, if there was one."""
@@ -284,20 +345,32 @@ class TwilioClient(Client):
             deadline.at, deadline.may_connect = None, True
 
 
-class _TimeoutAdapter(HTTPAdapter):
-    """Sets both timeouts on each request, turns retries off, and bounds each phase as a whole.
+class _PoolFactory(HTTPAdapter):
+    """Creates pools whose connections bound each phase of a request as a whole.
 
-    The SDK has a single timeout for connecting and reading. And a connect timeout applies to each
-    address and each step of the TLS handshake separately, and not to name resolution; a read
-    timeout applies to each read. Together they can exceed the send activity's deadline.
+    A connect timeout applies to each address and each step of the TLS handshake separately, and not
+    to name resolution; a read timeout applies to each read. Together they can exceed the send
+    activity's deadline. What `requests` reads from the environment, proxies and certificates,
+    applies here too.
     """
 
     def __init__(
         self, deadline: _Deadline, *, connections: int, connect_seconds: float, read_seconds: float
     ) -> None:
-        self._timeouts = (connect_seconds, read_seconds)
-        self._deadline = deadline
-        super().__init__(pool_connections=2, pool_maxsize=connections, max_retries=0)
+        self._limits = (connect_seconds, read_seconds, deadline)
+        super().__init__(pool_connections=_HOSTS, pool_maxsize=connections)
+
+    def pool(self, url: str) -> "_ConnectionPool":
+        """The pool for the host of `url`, by the environment as it is now."""
+        with requests.Session() as session:
+            options = session.merge_environment_settings(url, {}, None, None, None)
+        pool = self.get_connection_with_tls_context(
+            requests.Request("POST", url).prepare(),
+            DEFAULT_CA_BUNDLE_PATH if options["verify"] is True else options["verify"],
+            proxies=options["proxies"],
+        )
+        assert isinstance(pool, _ConnectionPool)  # noqa: S101 - by `_pool_classes`
+        return pool
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """See base class."""
@@ -311,26 +384,15 @@ class _TimeoutAdapter(HTTPAdapter):
         return manager
 
     def _pool_classes(self) -> dict[str, type[HTTPConnectionPool]]:
-        limits = (*self._timeouts, self._deadline)
-
         class Http(_ConnectionPool):
-            ConnectionCls = _limited(HTTPConnection, *limits)
-            connect_seconds = self._timeouts[0]
+            ConnectionCls = _limited(HTTPConnection, *self._limits)
+            connect_seconds = self._limits[0]
 
         class Https(_ConnectionPool, HTTPSConnectionPool):
-            ConnectionCls = _limited(HTTPSConnection, *limits)
-            connect_seconds = self._timeouts[0]
+            ConnectionCls = _limited(HTTPSConnection, *self._limits)
+            connect_seconds = self._limits[0]
 
         return {"http": Http, "https": Https}
-
-    def send(  # type: ignore[override] # a session passes the options by name
-        self, request: PreparedRequest, **options: Any
-    ) -> requests.Response:
-        """See base class."""
-        options["timeout"] = self._timeouts
-        response = super().send(request, **options)
-        response.raw = _LimitedBody(response.raw)
-        return response
 
 
 class _ConnectionPool(HTTPConnectionPool):
@@ -341,6 +403,12 @@ class _ConnectionPool(HTTPConnectionPool):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._ready = threading.local()
+
+    def target(self, url: str) -> str:
+        """What the request line names: for a proxy that opens no tunnel, the whole URL."""
+        if self.proxy is not None and self.scheme == "http":
+            return url
+        return urlsplit(url)._replace(scheme="", netloc="").geturl()
 
     @contextmanager
     def connected(self) -> Iterator[bool]:
@@ -379,26 +447,6 @@ class _ConnectionPool(HTTPConnectionPool):
         if is_connection_dropped(connection):
             connection.close()
         return connection
-
-
-class _LimitedBody:
-    """A response's body that fails when it is larger than allowed after decompression."""
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._raw, name)
-
-    def stream(self, *args: Any, **kwargs: Any) -> Iterator[bytes]:
-        """Its parts, decompressed."""
-        size = 0
-        for part in self._raw.stream(*args, **kwargs):
-            size += len(part)
-            if size > _MAX_ANSWER_BYTES:
-                self._raw.close()
-                raise ProtocolError("the answer is too large")
-            yield part
 
 
 class _LimitedReader(io.RawIOBase):
@@ -481,19 +529,12 @@ def http_status_of(error: Exception) -> int | None:
     return None
 
 
-def never_connected(error: requests.RequestException) -> bool:
+def never_connected(error: HTTPError) -> bool:
     """Whether a transport error proves that no byte of the request left this machine.
 
-    `requests` raises ConnectionError both for "refused" and for "dropped after sending"; only the
-    inner urllib3 error distinguishes them. Any other error means the request may have been sent.
+    Any other error means that the request may have been sent.
     """
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    reason = error.args[0] if error.args else None
-    if isinstance(reason, MaxRetryError):
-        reason = reason.reason
-    if isinstance(reason, ProxyError):
-        reason = reason.original_error
+    reason: object = error.original_error if isinstance(error, ProxyError) else error
     if isinstance(reason, SSLError):
         # A certificate is rejected before anything is written; other TLS errors can come later.
         return isinstance(reason.args[0] if reason.args else None, SSLCertVerificationError)

@@ -64,8 +64,7 @@ def connect() -> Iterator[Connect]:
 
     yield client
     for each in clients:
-        assert each.http_client.session is not None
-        each.http_client.session.close()
+        each.http_client.close()
 
 
 @pytest.fixture

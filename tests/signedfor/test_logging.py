@@ -51,7 +51,7 @@ client = TwilioClient(
 )
 client.messages.create(to=to, from_=sender, body=body)
 client.messages.list(to=to, limit=1)
-client.http_client.session.close()
+client.http_client.close()
 """
 
 

@@ -63,8 +63,7 @@ def twilio(sandbox_url: str) -> Iterator[TwilioClient]:
         base_url=sandbox_url,
     )
     yield client
-    assert client.http_client.session is not None
-    client.http_client.session.close()
+    client.http_client.close()
 
 
 @pytest.fixture

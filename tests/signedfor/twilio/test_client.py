@@ -7,12 +7,13 @@ from datetime import timedelta
 from ssl import SSLCertVerificationError
 
 import pytest
-import requests
 from twilio.base.exceptions import TwilioRestException
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
-    MaxRetryError,
+    DecodeError,
+    HTTPError,
+    IncompleteRead,
     NewConnectionError,
     ProtocolError,
     ProxyError,
@@ -26,7 +27,6 @@ from signedfor.twilio.client import (
     TwilioClient,
     _Deadline,
     _limited,
-    _TimeoutAdapter,
     never_connected,
 )
 from tests.activities.conftest import Connect
@@ -49,21 +49,20 @@ def test_the_default_timeouts_are_those_of_the_retry_policy() -> None:
     """They apply to connections of both schemes, and requests are not retried."""
     client = TwilioClient(account_sid=ACCOUNT, username=ACCOUNT, password="x", connections=1)
 
-    assert client.http_client.session is not None
+    limits = client.http_client._timeout
+    expected = (CONNECT_TIMEOUT.total_seconds(), READ_TIMEOUT.total_seconds())
+    assert expected == (limits.connect_timeout, limits.read_timeout)
     for scheme in ("https", "http"):
-        adapter = client.http_client.session.get_adapter(f"{scheme}://api.twilio.com")
-        assert isinstance(adapter, _TimeoutAdapter)
-        expected = (CONNECT_TIMEOUT.total_seconds(), READ_TIMEOUT.total_seconds())
-        assert (expected, 0) == (adapter._timeouts, adapter.max_retries.total)
-        pool = adapter.poolmanager.connection_from_url(f"{scheme}://api.twilio.com")
+        pool = client.http_client._pool(f"{scheme}://api.twilio.com/2010-04-01")
         assert "Connection" == pool.ConnectionCls.__name__
+        assert expected[0] == pool.connect_seconds
 
 
 def test_a_request_without_response_times_out(connect: Connect, fake_twilio: FakeTwilio) -> None:
     """The request fails after the read timeout."""
     fake_twilio.responses = [ConnectionFault.HANG]
 
-    with pytest.raises(requests.ReadTimeout):
+    with pytest.raises(ReadTimeoutError):
         _create(connect(fake_twilio.url, read_timeout=timedelta(seconds=0.1)))
 
 
@@ -90,7 +89,7 @@ def test_a_request_is_not_started_after_its_deadline(
 
     with (
         client.no_request_after(Instant.now().after(-0.001)),
-        pytest.raises(requests.ConnectTimeout) as late,
+        pytest.raises(ConnectTimeoutError) as late,
     ):
         _create(client)
 
@@ -136,7 +135,7 @@ def test_a_request_with_a_deadline_does_not_connect(
 
     with (
         client.no_request_after(Instant.now().after(10)),
-        pytest.raises(requests.ConnectTimeout) as not_ready,
+        pytest.raises(ConnectTimeoutError) as not_ready,
     ):
         _create(client)
 
@@ -179,7 +178,7 @@ def test_a_deadline_passes_by_either_clock(
     )
     monkeypatch.setattr(Instant, "now", lambda: later)
 
-    with client.no_request_after(start.after(6)), pytest.raises(requests.ConnectTimeout):
+    with client.no_request_after(start.after(6)), pytest.raises(ConnectTimeoutError):
         _create(client)
 
     assert [] == fake_twilio.requests
@@ -196,7 +195,7 @@ def test_a_deadline_holds_behind_a_proxy(
 
     with (
         client.no_request_after(Instant.now().after(-1)),
-        pytest.raises(requests.exceptions.ProxyError) as late,
+        pytest.raises(ProxyError) as late,
     ):
         _create(client)
     assert never_connected(late.value)
@@ -212,7 +211,7 @@ def test_a_whole_answer_has_a_deadline(connect: Connect, fake_twilio: FakeTwilio
     client = connect(fake_twilio.url, read_timeout=timedelta(seconds=0.3))
     started = time.monotonic()
 
-    with pytest.raises(requests.RequestException) as failed:
+    with pytest.raises(HTTPError) as failed:
         _create(client)
 
     assert not never_connected(failed.value)
@@ -230,7 +229,7 @@ def test_an_answer_has_a_maximum_size(
     head += f"Content-Encoding: {encoding}\r\nConnection: close\r\n\r\n"
     fake_twilio.responses = [head.encode() + content]
 
-    with pytest.raises(requests.RequestException) as failed:
+    with pytest.raises(HTTPError) as failed:
         _create(connect(fake_twilio.url, read_timeout=timedelta(seconds=10)))
 
     assert not never_connected(failed.value)
@@ -245,7 +244,7 @@ def test_the_client_does_not_retry(
     """Whatever the response, one call is one request."""
     fake_twilio.responses = [response]
 
-    with pytest.raises((requests.RequestException, TwilioRestException)):
+    with pytest.raises((HTTPError, TwilioRestException)):
         _create(connect(fake_twilio.url))
 
     assert 1 == len(fake_twilio.requests)
@@ -259,7 +258,7 @@ def test_last_answer_is_of_the_last_request(connect: Connect, fake_twilio: FakeT
     with pytest.raises(TwilioRestException):
         _create(client)
     answer = client.last_response()
-    with pytest.raises(requests.ConnectionError):
+    with pytest.raises(ProtocolError):
         _create(client)
 
     assert answer is not None
@@ -299,22 +298,21 @@ _NOT_CONNECTED = NewConnectionError(HTTPConnection("x"), "refused")
 @pytest.mark.parametrize(
     ("error", "proven"),
     [
-        (requests.ConnectTimeout(), True),
-        (requests.ConnectionError(MaxRetryError(None, "/", _NOT_CONNECTED)), True),  # type: ignore[arg-type] # the pool is not read
-        (requests.ConnectionError(MaxRetryError(None, "/", ProxyError("x", _NOT_CONNECTED))), True),  # type: ignore[arg-type] # the pool is not read
-        (requests.exceptions.SSLError(SSLError(SSLCertVerificationError("expired"))), True),
-        (requests.exceptions.SSLError(SSLError("record layer failure")), False),
-        (requests.exceptions.SSLError(SSLError()), False),
-        (requests.ConnectionError(ProtocolError("Connection aborted.")), False),
-        (requests.ReadTimeout(ReadTimeoutError(None, "/", "x")), False),  # type: ignore[arg-type] # the pool is not read
-        (requests.ConnectionError(MaxRetryError(None, "/", ProxyError("x", OSError()))), False),  # type: ignore[arg-type] # the pool is not read
-        (requests.exceptions.ChunkedEncodingError(), False),
-        (requests.RequestException(), False),
+        (_NOT_CONNECTED, True),
+        (ConnectTimeoutError(), True),
+        (ProxyError("x", _NOT_CONNECTED), True),
+        (SSLError(SSLCertVerificationError("expired")), True),
+        (SSLError("record layer failure"), False),
+        (SSLError(), False),
+        (ProtocolError("Connection aborted."), False),
+        (ReadTimeoutError(None, "/", "x"), False),  # type: ignore[arg-type] # the pool is not read
+        (ProxyError("x", OSError()), False),
+        (IncompleteRead(1, 2), False),
+        (DecodeError(), False),
+        (HTTPError(), False),
     ],
     ids=repr,
 )
-def test_only_connection_errors_prove_that_nothing_was_sent(
-    error: requests.RequestException, proven: bool
-) -> None:
+def test_only_connection_errors_prove_that_nothing_was_sent(error: HTTPError, proven: bool) -> None:
     """The request must have failed before its first byte."""
     assert proven == never_connected(error)
