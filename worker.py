@@ -302,6 +302,8 @@ async def running_workers(
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
             graceful_shutdown_timeout=drain,
             deployment_config=version,
+            # There is no external storage. With more than one the SDK makes a task of each payload.
+            max_workflow_task_external_storage_concurrency=1,
             interceptors=[OneArgument(), OutcomeObserver(breaker.ended)],
             # Tests and replays run inside Temporal's sandbox, and the linter bans what it cannot
             # see. A worker without it carries a sixth more messages a second.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Any, Final, Self, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
@@ -21,6 +21,7 @@ from temporalio.converter import (
     DataConverter,
     DefaultPayloadConverter,
     JSONPlainPayloadConverter,
+    SerializationContext,
 )
 from temporalio.exceptions import ApplicationError
 
@@ -228,17 +229,22 @@ def _is_json_or_null(payload: Payload) -> bool:
 
 
 _JSON = _JSONConverter()
-_ENCODINGS = tuple(
-    _JSON if isinstance(each, JSONPlainPayloadConverter) else each
+_ENCODINGS = {
+    each.encoding.encode(): _JSON if isinstance(each, JSONPlainPayloadConverter) else each
     for each in DefaultPayloadConverter.default_encoding_payload_converters
-)
-"""Created once: the SDK creates a payload converter for each workflow activation, and with it
-Pydantic would build the schemas of our models again."""
+}
 
 
 class _PayloadConverter(CompositePayloadConverter):
+    """The same for every workflow and activity: the SDK creates several for each activation."""
+
     def __init__(self) -> None:
-        super().__init__(*_ENCODINGS)
+        # Pydantic would build the schemas of our models again for an encoding of its own.
+        self.converters = _ENCODINGS
+
+    def with_context(self, _context: SerializationContext) -> Self:
+        """See base class."""
+        return self
 
     def from_payloads(
         self, payloads: Sequence[Payload], type_hints: list[type] | None = None

@@ -213,7 +213,7 @@ def _at(error: PydanticCustomError, *loc: str | int) -> InitErrorDetails:
 def _across_fields(data: "dict[str, Any] | MessageRequest") -> list[InitErrorDetails]:
     """Problems across fields, in raw input or in a validated request."""
     if isinstance(data, MessageRequest):
-        fields: dict[str, Any] = dict(data)
+        fields: dict[str, Any] = vars(data)
         to, sender = data.to, data.sender
     else:
         fields = data
