@@ -45,7 +45,7 @@ from signedfor.key_checks import require_readable_workflows, until_keys_fit
 from signedfor.logging import configure_logging
 from signedfor.message_activities import PolicySnapshot
 from signedfor.outage_hold import InboundBacklog, OutageHold
-from signedfor.process import end_process, keep_memory_private
+from signedfor.process import collect_garbage_less, end_process, keep_memory_private
 from signedfor.retention import purging
 from signedfor.schedules import schedule_catch_up
 from signedfor.secret_files import read_secret_files
@@ -541,6 +541,7 @@ async def _run(
 def main() -> int:
     """The process: 0 after a clean stop, 1 with a plain sentence when it cannot start."""
     keep_memory_private()
+    collect_garbage_less()
     try:
         read_secret_files()
         settings = load_settings()

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from signedfor.errors import InvalidSettings
 from signedfor.http_server import Limits, Server
 from signedfor.logging import configure_logging
-from signedfor.process import end_process, keep_memory_private
+from signedfor.process import collect_garbage_less, end_process, keep_memory_private
 from signedfor.secret_files import read_secret_files
 from signedfor.settings import Settings, load_settings
 from signedfor.store.database import InvalidDatabaseUrl, open_engine
@@ -33,6 +33,7 @@ _PROBE_LIMITS: Final = Limits(connections=50, idle_connections=10)
 def main() -> int:
     """Run the webhook: 0 after a clean stop, 1 with a one-line error if it cannot start."""
     keep_memory_private()
+    collect_garbage_less()
     try:
         read_secret_files()
         settings = load_settings()
