@@ -13,6 +13,10 @@ class Sizes:
     """Two: each side is measured early and late, so that changes of speed affect all alike."""
     messages: int = 300
     """Sent until delivered, a round."""
+    turns: int = 10
+    """Of each side in a round of `throughput`, the product's and the baseline's by turns."""
+    turn_messages: int = 150
+    """Sent until delivered in each turn, about three seconds."""
     warm_up: int = 40
     concurrency: int = 40
     """Messages in flight."""
@@ -94,6 +98,8 @@ QUICK = Sizes(
     rounds=1,
     legs=1,
     messages=8,
+    turns=2,
+    turn_messages=4,
     warm_up=2,
     concurrency=4,
     idle_messages=3,
