@@ -31,7 +31,6 @@ RATE = "messages/s"
 
 async def run(sizes: Sizes) -> Report:
     """Measure it."""
-
     samples: dict[str, list[Sample]] = {PRODUCT: [], BASELINE: []}
     for number in range(sizes.rounds):
         with fresh_stack(on_cluster=sizes.on_cluster) as (stack, group):
