@@ -256,7 +256,6 @@ def _content(answer: BaseHTTPResponse) -> bytes:
             content += part
             if len(content) > _MAX_ANSWER_BYTES:
                 raise ProtocolError("the answer is too large")
-        answer.release_conn()
     return bytes(content)
 
 

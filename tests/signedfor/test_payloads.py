@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
+from temporalio.converter import CompositePayloadConverter, WorkflowSerializationContext
 from temporalio.exceptions import ApplicationError
 
 from signedfor.contract import (
@@ -116,6 +117,20 @@ def test_the_json_of_a_message() -> None:
     assert "whatsapp:+15005550006" == fields["from"]
     assert "sender" not in fields
     assert "2027-01-01T12:00:00.123456Z" == fields["send_at"]
+
+
+def test_nothing_is_created_for_an_activation() -> None:
+    """The SDK asks for a converter of its own for each workflow, activity and activation."""
+    context = WorkflowSerializationContext(namespace="default", workflow_id="message:1")
+
+    assert data_converter is data_converter.with_context(context)
+    first, second = (
+        data_converter.payload_converter_class(),
+        data_converter.payload_converter_class(),
+    )
+    assert isinstance(first, CompositePayloadConverter)
+    assert isinstance(second, CompositePayloadConverter)
+    assert first.converters is second.converters
 
 
 def test_plain_json_is_accepted() -> None:

@@ -1,4 +1,4 @@
-"""A process keeps its memory to itself."""
+"""A process keeps its memory to itself, and looks for garbage when that pays."""
 
 import os
 import subprocess
@@ -127,3 +127,21 @@ def test_every_process_of_ours_begins_with_it(tmp_path: Path, module: str) -> No
     )
 
     assert 7 == done.returncode, done.stderr
+
+
+def test_garbage_is_looked_for_less_often() -> None:
+    """And not among what was there before; what was set for later generations stays."""
+    program = """
+import gc
+from signedfor.process import collect_garbage_less
+
+before = gc.get_threshold()
+collect_garbage_less()
+print(before[0] < 10_000 == gc.get_threshold()[0], before[1:] == gc.get_threshold()[1:])
+print(gc.get_freeze_count() > 0)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert ["True", "True", "True"] == ran.stdout.split()

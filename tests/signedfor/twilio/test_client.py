@@ -1,14 +1,20 @@
 import gzip
+import json
+import re
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from ssl import SSLCertVerificationError
+from urllib.parse import parse_qs, urlsplit
 
+import certifi
 import pytest
 from twilio.base.exceptions import TwilioRestException
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPSConnectionPool
 from urllib3.exceptions import (
     ConnectTimeoutError,
     DecodeError,
@@ -37,6 +43,7 @@ from tests.activities.fake_twilio import (
     ConnectionFault,
     FakeTwilio,
     created,
+    http,
     refused,
 )
 
@@ -233,6 +240,69 @@ def test_an_answer_has_a_maximum_size(
         _create(connect(fake_twilio.url, read_timeout=timedelta(seconds=10)))
 
     assert not never_connected(failed.value)
+
+
+def test_a_compressed_answer_is_read(connect: Connect, fake_twilio: FakeTwilio) -> None:
+    """The client asks for one, and a page of a list shrinks to a tenth."""
+    head, body = created().split(b"\r\n\r\n", 1)
+    content = gzip.compress(body)
+    head = re.sub(rb"Content-Length: [0-9]+", b"Content-Length: %d" % len(content), head)
+    fake_twilio.responses = [head + b"\r\nContent-Encoding: gzip\r\n\r\n" + content]
+
+    sent = connect(fake_twilio.url).messages.create(to=RECIPIENT, from_=SENDER, body="x")
+
+    assert json.loads(body)["sid"] == sent.sid
+    assert "gzip" in fake_twilio.requests[0].headers["accept-encoding"]
+
+
+def test_a_redirect_is_not_followed(connect: Connect, fake_twilio: FakeTwilio) -> None:
+    """Its target would get the credentials and the message."""
+    fake_twilio.responses = [refused(307, 20000, {"Location": f"{fake_twilio.url}/elsewhere"})]
+
+    with pytest.raises(TwilioRestException):
+        _create(connect(fake_twilio.url))
+
+    assert 1 == len(fake_twilio.requests)
+
+
+def test_a_request_has_the_fields_that_were_given(
+    connect: Connect, fake_twilio: FakeTwilio
+) -> None:
+    """In the form of a POST and the query of a list: several values, and none for what is unset."""
+    client = connect(fake_twilio.url)
+    fake_twilio.responses = [created(), http(200, {"messages": []})]
+    media = ["https://m.example/1.png?a=b&c=d", "https://m.example/2.png"]
+
+    client.messages.create(to=RECIPIENT, from_=SENDER, body="Zoë & +", media_url=media)
+    client.messages.list(to=RECIPIENT, date_sent_after=datetime(2026, 11, 30, tzinfo=UTC))
+
+    form = parse_qs(fake_twilio.requests[0].body, strict_parsing=True)
+    assert {"To": [RECIPIENT], "From": [SENDER], "Body": ["Zoë & +"], "MediaUrl": media} == form
+    _, target, _ = fake_twilio.requests[1].line.split(" ")
+    query = parse_qs(urlsplit(target).query, strict_parsing=True)
+    assert {"To": [RECIPIENT], "DateSent>": ["2026-11-30T00:00:00Z"]} == {
+        name: values for name, values in query.items() if name != "PageSize"
+    }
+
+
+def test_certificates_are_those_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From the first connection on, also if the system has no bundle of its own."""
+    bundle = tmp_path / "bundle.pem"
+    bundle.touch()
+
+    def certificates() -> str | None:
+        client = TwilioClient(account_sid=ACCOUNT, username=ACCOUNT, password="x", connections=1)
+        pool = client.http_client._pool("https://api.twilio.com/2010-04-01")
+        assert isinstance(pool, HTTPSConnectionPool)
+        return pool.ca_certs
+
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    assert certifi.where() == certificates()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    assert str(bundle) == certificates()
 
 
 @pytest.mark.parametrize(
