@@ -223,7 +223,12 @@ class _HttpClient(HttpClient):
     @contextmanager
     def connected(self, url: str) -> Iterator[bool]:
         """Inside the block, a connection to `url` is ready for this thread's next request."""
-        with self._pool(url).connected() as is_connected:
+        try:
+            pool = self._pool(url)
+        except ProxyError:
+            yield False
+            return
+        with pool.connected() as is_connected:
             yield is_connected
 
     def _pool(self, url: str) -> "_ConnectionPool":
@@ -360,14 +365,21 @@ class _PoolFactory(HTTPAdapter):
         super().__init__(pool_connections=_HOSTS, pool_maxsize=connections)
 
     def pool(self, url: str) -> "_ConnectionPool":
-        """The pool for the host of `url`, by the environment as it is now."""
+        """The pool for the host of `url`, by the environment as it is now.
+
+        Raises:
+            ProxyError: the environment names a proxy that cannot be used.
+        """
         with requests.Session() as session:
             options = session.merge_environment_settings(url, {}, None, None, None)
-        pool = self.get_connection_with_tls_context(
-            requests.Request("POST", url).prepare(),
-            DEFAULT_CA_BUNDLE_PATH if options["verify"] is True else options["verify"],
-            proxies=options["proxies"],
-        )
+        try:
+            pool = self.get_connection_with_tls_context(
+                requests.Request("POST", url).prepare(),
+                DEFAULT_CA_BUNDLE_PATH if options["verify"] is True else options["verify"],
+                proxies=options["proxies"],
+            )
+        except requests.RequestException as error:
+            raise ProxyError("The proxy in the environment cannot be used", error) from None
         assert isinstance(pool, _ConnectionPool)  # noqa: S101 - by `_pool_classes`
         return pool
 
@@ -537,4 +549,5 @@ def never_connected(error: HTTPError) -> bool:
     if isinstance(reason, SSLError):
         # A certificate is rejected before anything is written; other TLS errors can come later.
         return isinstance(reason.args[0] if reason.args else None, SSLCertVerificationError)
-    return isinstance(reason, NewConnectionError | ConnectTimeoutError)
+    # An error of `requests` is one of making the pool.
+    return isinstance(reason, NewConnectionError | ConnectTimeoutError | requests.RequestException)

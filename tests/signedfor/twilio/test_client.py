@@ -212,6 +212,22 @@ def test_a_deadline_holds_behind_a_proxy(
     assert fake_twilio.requests[0].line.startswith("POST http://twilio.example/")
 
 
+def test_a_proxy_that_cannot_be_used_is_like_no_connection(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is sent, and the error proves it."""
+    monkeypatch.setenv("HTTP_PROXY", "http://")
+    monkeypatch.setenv("NO_PROXY", "")
+    client = connect("http://twilio.example")
+
+    with client.connected() as is_connected:
+        assert not is_connected
+    with pytest.raises(ProxyError) as refused:
+        _create(client)
+
+    assert never_connected(refused.value)
+
+
 def test_a_whole_answer_has_a_deadline(connect: Connect, fake_twilio: FakeTwilio) -> None:
     """An answer that arrives byte by byte ends at the read timeout, whatever each byte takes."""
     fake_twilio.responses = [ConnectionFault.DRIP]
