@@ -130,14 +130,15 @@ def test_every_process_of_ours_begins_with_it(tmp_path: Path, module: str) -> No
 
 
 def test_garbage_is_looked_for_less_often() -> None:
-    """And not among what was there before; what was set for later generations stays."""
+    """And not among what was there before. What has become old is still found soon."""
     program = """
 import gc
 from signedfor.process import collect_garbage_less
 
 before = gc.get_threshold()
 collect_garbage_less()
-print(before[0] < 10_000 == gc.get_threshold()[0], before[1:] == gc.get_threshold()[1:])
+after = gc.get_threshold()
+print(before[0] < after[0], after[0] * after[1] * after[2] <= 100_000)
 print(gc.get_freeze_count() > 0)
 """
     ran = subprocess.run(
