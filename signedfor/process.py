@@ -37,8 +37,8 @@ def collect_garbage_less() -> None:
     """Look for garbage in cycles less often, and not among what was imported.
 
     A message leaves few cycles. By default Python looks after 700 new objects, which took a worker
-    5% of its CPU time; so it takes 2%. All ages are looked at as often as by default: workflows that
-    leave the cache are old, and garbage.
+    5% of its CPU time; so it takes 2%. All ages are looked at as often as by default, because
+    workflows that leave the cache are old garbage.
     """
     gc.collect()
     gc.freeze()
