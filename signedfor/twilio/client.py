@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from ssl import SSLCertVerificationError
+from ssl import SSLCertVerificationError, SSLSocket, SSLWantReadError
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -74,6 +74,11 @@ class Operation(StrEnum):
 
 TWILIO_ERRORS: Final = (TwilioException, HTTPError, ValueError)
 """What the SDK raises: a refusal, a request that was not answered, or an answer it cannot read."""
+
+
+class UnusableProxy(ConnectTimeoutError):
+    """The environment names a proxy that cannot be used, so there is no connection."""
+
 
 Observer = Callable[[Operation, int | None, float], None]
 """Called after each request with its HTTP status, None if there was no answer, and its seconds."""
@@ -223,9 +228,10 @@ class _HttpClient(HttpClient):
     @contextmanager
     def connected(self, url: str) -> Iterator[bool]:
         """Inside the block, a connection to `url` is ready for this thread's next request."""
-        try:
+        pool = None
+        with contextlib.suppress(UnusableProxy):
             pool = self._pool(url)
-        except ProxyError:
+        if pool is None:
             yield False
             return
         with pool.connected() as is_connected:
@@ -368,7 +374,7 @@ class _PoolFactory(HTTPAdapter):
         """The pool for the host of `url`, by the environment as it is now.
 
         Raises:
-            ProxyError: the environment names a proxy that cannot be used.
+            UnusableProxy: nothing can be sent.
         """
         with requests.Session() as session:
             options = session.merge_environment_settings(url, {}, None, None, None)
@@ -378,8 +384,9 @@ class _PoolFactory(HTTPAdapter):
                 DEFAULT_CA_BUNDLE_PATH if options["verify"] is True else options["verify"],
                 proxies=options["proxies"],
             )
-        except requests.RequestException as error:
-            raise ProxyError("The proxy in the environment cannot be used", error) from None
+        except (requests.RequestException, HTTPError):
+            # Without the text, which may quote a password.
+            raise UnusableProxy("the proxy in the environment cannot be used") from None
         assert isinstance(pool, _ConnectionPool)  # noqa: S101 - by `_pool_classes`
         return pool
 
@@ -455,9 +462,31 @@ class _ConnectionPool(HTTPConnectionPool):
         connection = self._take_ready()
         if connection is None:
             return super()._get_conn(timeout)
-        if is_connection_dropped(connection):
+        if _is_dropped(connection):
             connection.close()
         return connection
+
+
+def _is_dropped(connection: Any) -> bool:
+    """Whether the server has closed this connection, on which nothing was asked yet.
+
+    `urllib3` takes anything to read for that. But with TLS 1.3 a server sends session tickets as
+    soon as it is connected.
+    """
+    if not is_connection_dropped(connection):
+        return False
+    if not isinstance(connection.sock, SSLSocket):
+        return True
+    timeout = connection.sock.gettimeout()
+    try:
+        connection.sock.settimeout(0)
+        connection.sock.recv(1)
+    except SSLWantReadError:  # there were only tickets
+        connection.sock.settimeout(timeout)
+        return False
+    except OSError:
+        pass
+    return True
 
 
 class _LimitedReader(io.RawIOBase):
@@ -549,5 +578,4 @@ def never_connected(error: HTTPError) -> bool:
     if isinstance(reason, SSLError):
         # A certificate is rejected before anything is written; other TLS errors can come later.
         return isinstance(reason.args[0] if reason.args else None, SSLCertVerificationError)
-    # An error of `requests` is one of making the pool.
-    return isinstance(reason, NewConnectionError | ConnectTimeoutError | requests.RequestException)
+    return isinstance(reason, NewConnectionError | ConnectTimeoutError)

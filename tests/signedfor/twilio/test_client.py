@@ -1,17 +1,24 @@
 import gzip
 import json
 import re
+import select
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from ssl import SSLCertVerificationError
+from ssl import PROTOCOL_TLS_SERVER, SSLCertVerificationError, SSLContext, TLSVersion
+from traceback import format_exception
 from urllib.parse import parse_qs, urlsplit
 
 import certifi
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from twilio.base.exceptions import TwilioRestException
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
@@ -31,6 +38,7 @@ from signedfor.retry import CONNECT_TIMEOUT, READ_TIMEOUT
 from signedfor.twilio.client import (
     Instant,
     TwilioClient,
+    UnusableProxy,
     _Deadline,
     _limited,
     never_connected,
@@ -134,6 +142,63 @@ def test_a_request_uses_the_connection_that_is_ready(
     assert 1 == fake_twilio.connections
 
 
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_tls_connection_is_ready_although_the_server_has_sent_tickets(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, closes: bool
+) -> None:
+    """With TLS 1.3 they come before anything is asked; one that the server has closed is gone."""
+    certificate = _certificate(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    tls = SSLContext(PROTOCOL_TLS_SERVER)
+    tls.minimum_version = TLSVersion.TLSv1_3
+    tls.load_cert_chain(certificate)
+    has_closed = threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        plain, _ = listening.accept()
+        with tls.wrap_socket(plain, server_side=True) as connection:
+            if closes:
+                connection.close()
+                has_closed.set()
+            elif connection.recv(65_536):
+                connection.sendall(created())
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as server:
+        serving = server.submit(serve, listening)
+        client = connect(f"https://localhost:{listening.getsockname()[1]}")
+        with client.connected() as is_connected, client.no_request_after(Instant.now().after(10)):
+            assert is_connected
+            if closes:
+                assert has_closed.wait(10)
+                with pytest.raises(ConnectTimeoutError):
+                    _create(client)
+            else:
+                sock = client.http_client._pool(client.api.base_url)._ready.connection.sock
+                assert select.select([sock], [], [], 10)[0], "no tickets came"
+                _create(client)
+        serving.result(10)
+
+
+def _certificate(folder: Path) -> Path:
+    """A file with a new certificate of localhost, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "localhost.pem"
+    file.write_bytes(
+        certificate.public_bytes(Encoding.PEM)
+        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    return file
+
+
 def test_a_request_with_a_deadline_does_not_connect(
     connect: Connect, fake_twilio: FakeTwilio
 ) -> None:
@@ -212,20 +277,22 @@ def test_a_deadline_holds_behind_a_proxy(
     assert fake_twilio.requests[0].line.startswith("POST http://twilio.example/")
 
 
+@pytest.mark.parametrize("proxy", ["http://", "nothing://user:canary@proxy.example:1"])
 def test_a_proxy_that_cannot_be_used_is_like_no_connection(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
-    """Nothing is sent, and the error proves it."""
-    monkeypatch.setenv("HTTP_PROXY", "http://")
+    """Nothing is sent, and the error proves it; it does not repeat the proxy's password."""
+    monkeypatch.setenv("HTTP_PROXY", proxy)
     monkeypatch.setenv("NO_PROXY", "")
     client = connect("http://twilio.example")
 
     with client.connected() as is_connected:
         assert not is_connected
-    with pytest.raises(ProxyError) as refused:
+    with pytest.raises(UnusableProxy) as refused:
         _create(client)
 
     assert never_connected(refused.value)
+    assert "canary" not in "".join(format_exception(refused.value))
 
 
 def test_a_whole_answer_has_a_deadline(connect: Connect, fake_twilio: FakeTwilio) -> None:
